@@ -97,9 +97,7 @@ def test_a_misspelt_field_of_an_entry_fails_at_once():
 
 
 def test_parameters_reach_the_builder_after_the_context():
-    table = {
-        "pair": Entry(lambda first, /, a, b=2: (first, a, b), {"properties": {"a": {}, "b": {}}}, "A pair.", {}),
-    }
+    table = {"pair": Entry(lambda first, /, a, b=2: (first, a, b), {"properties": {"a": {}, "b": {}}}, "A pair.", {})}
     assert built(table, {"type": "pair", "parameters": {"a": 1}}, "context") == ("context", 1, 2)
     assert table["pair"].defaults == {"b": 2}
 

@@ -128,17 +128,13 @@ def _draft(path: Path, suffix: str) -> Iterator[tuple[int, Path]]:
         # Named before it is made, so that a signal between the two leaves nothing.
         yield os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600), temporary
     except FileNotFoundError:
-        _require(temporary if home == drafts else drafts)
+        gone = temporary if home == drafts else drafts
+        if gone is not None and not os.path.lexists(gone):
+            raise TakenOverError(f"{gone} is gone: another process took over what this one was writing") from None
         raise
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def _require(draft: Path | None) -> None:
-    """Raise TakenOverError if a draft, or the folder of drafts, has been deleted by another process."""
-    if draft is not None and not os.path.lexists(draft):
-        raise TakenOverError(f"{draft} is gone: another process took over what this one was writing") from None
 
 
 def _put(temporary: Path, path: Path) -> None:
@@ -270,12 +266,8 @@ def read_json(path: Path) -> Any:
 def _too_deep(document: Any) -> bool:
     level = [document]
     for _ in range(DEEPEST):
-        level = [
-            item
-            for value in level
-            if isinstance(value, dict | list)
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
+        nested = [value for value in level if isinstance(value, dict | list)]
+        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
         if not level:
             return False
     return True
@@ -332,8 +324,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     for line in content.splitlines(keepends=True):
-        document = whole_line(line)
-        if document is None:
+        if (document := whole_line(line)) is None:
             return
         yield document
 
@@ -522,7 +513,7 @@ def is_leftover(path: Path) -> bool:
         return False
     try:
         with _at_work(path) as at_work:
-            return not (at_work and is_draft(path))
+            return not at_work or not is_draft(path)
     except OSError:
         return False
 

@@ -25,11 +25,9 @@ class Limits:
 
     def __str__(self) -> str:
         """`0 to 100`, `at least 0`, `at most 100`; empty without limits."""
-        if self.low is None or self.high is None:
-            return (
-                "" if self == NO_LIMITS else f"at most {self.high:g}" if self.low is None else f"at least {self.low:g}"
-            )
-        return f"{self.low:g} to {self.high:g}"
+        if self.low is None:
+            return "" if self.high is None else f"at most {self.high:g}"
+        return f"at least {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"
 
     def reached(self, estimates: NDArray[np.floating]) -> int:
         """The number of estimates, computed in single precision, that lie at a limit: all that were moved to it."""

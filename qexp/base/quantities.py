@@ -122,10 +122,7 @@ QUANTITIES: dict[str, Quantity] = {
         for axis in "xyz"
     },
     "pressure_over_mu": Quantity(
-        "",
-        1.0,
-        "pressure change of the source over the shear modulus, inflation positive",
-        plausible=(-0.05, 0.05),
+        "", 1.0, "pressure change of the source over the shear modulus, inflation positive", plausible=(-0.05, 0.05)
     ),
     "strike_slip": Quantity("m", 1.0, "slip along the strike, left-lateral positive", plausible=(-50.0, 50.0)),
     "dip_slip": Quantity(
@@ -175,24 +172,15 @@ def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quanti
 
 def in_degrees(quantities: Quantities) -> Quantities:
     """The quantities with all angles in degrees."""
-    return {
-        name: _in_degrees(quantity) if quantity.unit == RADIAN else quantity for name, quantity in quantities.items()
-    }
-
-
-def _in_degrees(angle: Quantity) -> Quantity:
-    def converted(limit: float | None) -> float | None:
-        return None if limit is None else round(math.degrees(limit), 12)
-
-    return replace(
-        angle,
-        unit=DEGREE,
-        si_factor=math.radians(angle.si_factor),
-        above=converted(angle.above),
-        at_least=converted(angle.at_least),
-        at_most=converted(angle.at_most),
-        period=converted(angle.period),
-    )
+    converted = dict(quantities)
+    for name, angle in quantities.items():
+        if angle.unit == RADIAN:
+            limits = {key: getattr(angle, key) for key in ("above", "at_least", "at_most", "period")}
+            degrees: dict[str, Any] = {
+                key: None if limit is None else round(math.degrees(limit), 12) for key, limit in limits.items()
+            }
+            converted[name] = replace(angle, unit=DEGREE, si_factor=math.radians(angle.si_factor), **degrees)
+    return converted
 
 
 _OF_A_SOURCE = re.compile(r"([A-Za-z]\w*)\.([A-Za-z]\w*)")

@@ -43,11 +43,8 @@ class Entry:
         """Parameters without a default in the builder's signature, which a spec must give."""
         if "required" in self.parameters:
             return list(self.parameters["required"])
-        return [
-            name
-            for name, parameter in inspect.signature(self.build).parameters.items()
-            if name in self.parameters.get("properties", {}) and parameter.default is inspect.Parameter.empty
-        ]
+        names = inspect.signature(self.build).parameters
+        return [name for name in names if name in self.parameters.get("properties", {}) and name not in self.defaults]
 
     def schema(self) -> dict[str, Any]:
         """The whole JSON Schema of the parameters; unknown ones are errors."""

@@ -26,19 +26,16 @@ def keys_of(steps: Steps, document: Any) -> list[str | int]:
         steps = steps[count:]
         if isinstance(document, Mapping):
             document = document.get(str(key))
-        elif isinstance(document, list) and isinstance(key, int) and key < len(document):
-            document = document[key]
         else:
-            document = None
+            in_list = isinstance(document, list) and isinstance(key, int) and key < len(document)
+            document = document[key] if in_list else None
     return keys
 
 
 def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
-    for count in range(len(steps), 0, -1):
-        if ".".join(map(str, steps[:count])) in document:
-            return count
     alike = len(steps) > 1 and any(key.startswith(f"{steps[0]}.") for key in document)
-    return 2 if alike else 1
+    known = (count for count in range(len(steps), 0, -1) if ".".join(map(str, steps[:count])) in document)
+    return next(known, 2 if alike else 1)
 
 
 def leaves(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -108,9 +105,8 @@ class Table:
 
 def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:
     parts = ["\n".join(_markdown_lines(table)) for table in tables]
-    return (
-        "\n\n".join([*parts, *(["\n".join(f"- {_markdown_text(text)}" for text in remarks)] if remarks else [])]) + "\n"
-    )
+    parts += ["\n".join(f"- {_markdown_text(text)}" for text in remarks)] if remarks else []
+    return "\n\n".join(parts) + "\n"
 
 
 def _markdown_lines(table: Table) -> Iterator[str]:
@@ -160,11 +156,7 @@ SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 def _latex_text(text: str) -> str:
     """Any text in plain LaTeX; powers become superscripts, the minus of a number a minus sign."""
-    from pylatexenc.latexencode import (
-        RULE_REGEX,
-        UnicodeToLatexConversionRule,
-        UnicodeToLatexEncoder,
-    )
+    from pylatexenc.latexencode import RULE_REGEX, UnicodeToLatexConversionRule, UnicodeToLatexEncoder
 
     rules = [
         (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda match: f"\\ensuremath{{^{{{match[0].translate(SUPERSCRIPTS)}}}}}"),
@@ -192,13 +184,13 @@ def cleaned(text: str) -> str:
     """
     if text.replace("\n", "").isprintable():
         return text
-    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if unicodedata.category(letter) == "Zs":  # a space of some width
-        return letter
-    return letter.encode("unicode_escape").decode()
+    return "".join(
+        letter
+        # Spaces of some width are not printable, but harmless.
+        if letter in "\n\t" or letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def in_one_line(text: str) -> str:

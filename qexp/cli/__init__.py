@@ -120,16 +120,11 @@ class _Commands(CheckedGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             raise  # whoever read along has seen enough; click ends quietly
-        except OSError as refused:
+        except (QexpError, OSError) as mistake:
             if ctx.params.get("debug"):
                 raise
-            error(f"the operating system reports: {refused}")
-            raise typer.Exit(1) from None
-        except QexpError as mistake:
-            if ctx.params.get("debug"):
-                raise
-            error(mistake)
-            raise typer.Exit(mistake.exit_code) from None
+            error(mistake if isinstance(mistake, QexpError) else f"the operating system reports: {mistake}")
+            raise typer.Exit(mistake.exit_code if isinstance(mistake, QexpError) else 1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         return returned

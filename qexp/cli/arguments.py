@@ -23,6 +23,7 @@ from qexp.cli.console import FLAGS, option
 from qexp.errors import QexpError, spelled
 
 Helped = TypeVar("Helped", bound=click.Command | click.Parameter)
+Command = TypeVar("Command", bound=click.Command)
 
 
 class PlainCommand(TyperCommand):
@@ -37,9 +38,6 @@ class PlainGroup(TyperGroup):
         TyperGroup.format_help(escaped, ctx, formatter)
 
 
-Command = TypeVar("Command", bound=click.Command)
-
-
 def _escape_command(command: Command) -> Command:
     """A copy of a command whose help, and that of its parameters, is as rich and typer take plain text."""
     escaped = _escape(command)
@@ -52,13 +50,9 @@ def _escape(helped: Helped) -> Helped:
 
     escaped = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        escaped.help = escape(_unwrap(text))  # type: ignore[union-attr]
+        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+        escaped.help = escape("\n\n".join(paragraphs))  # type: ignore[union-attr]
     return escaped
-
-
-def _unwrap(text: str) -> str:
-    """Each paragraph in one line."""
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 # Arguments that several commands take, with what the shell completes for them.
@@ -176,9 +170,7 @@ def with_options(
             name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out] for name, kind in kinds.items()
         }
         flags = {field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several}
-        renamed: dict[str, str] = {}
-        for kind in declared:
-            renamed |= getattr(kind, "renamed", {})
+        renamed = {old: now for kind in declared for old, now in getattr(kind, "renamed", {}).items()}
 
         def call(**values: Any) -> None:
             for name, now in renamed.items():
@@ -202,8 +194,7 @@ def with_options(
                 in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
         in_signature |= {name: _hidden(name) for name in renamed}
         call.__signature__ = inspect.Signature([*in_signature.values()])  # type: ignore[attr-defined]
-        call.__doc__, call.__name__ = command.__doc__, command.__name__
-        call.__module__ = command.__module__
+        call.__doc__, call.__name__, call.__module__ = command.__doc__, command.__name__, command.__module__
         call.__annotations__ = {}
         return call
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,8 @@ experiences, datasets, models = map(_specs, ("experiences", "datasets", "models"
 
 @_offer
 def spec_files(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    specs = _workspace(ctx).specs
     for kind in ("datasets", "models", "experiences"):
-        for path in (specs / kind).glob("*.json"):
-            yield os.path.relpath(path)
+        yield from map(os.path.relpath, (_workspace(ctx).specs / kind).glob("*.json"))
 
 
 def _choices(what: str) -> Completion:
@@ -100,22 +99,20 @@ entries = _offer(lambda ctx, incomplete: _entries_of(ctx.params.get("table"), ct
 sources = _offer(lambda ctx, incomplete: _entries_of("generators", ctx))
 
 
-def _entries_of(table: str | None, ctx: typer.Context) -> Iterable[str]:
+def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
     built_in: dict[str, list[str]] = written_names()["tables"]
     if table is None or table not in built_in:
-        return []
-    home = _workspace_or_none(ctx)
-    if home is None or not home.extensions.is_file():
-        return built_in[table]
-    return [*built_in[table], *_own_entries(home.extensions, table.upper())]
+        return
+    yield from built_in[table]
+    with suppress(QexpError, FileNotFoundError):  # without a workspace, or without extensions
+        yield from _own_entries(_workspace(ctx).extensions, table.upper())
 
 
 @_offer
 def columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """The last of several names with commas between them: fields of records, results, and keys of specs."""
     before, comma, _ = incomplete.rpartition(",")
-    for name in _fields(_workspace(ctx).runs):
-        yield f"{before}{comma}{name}"
+    return (f"{before}{comma}{name}" for name in _fields(_workspace(ctx).runs))
 
 
 launches = _offer(lambda ctx, incomplete: ["last", *_folders(_workspace(ctx).runs / ".launches")])
@@ -174,13 +171,6 @@ def _workspace(ctx: typer.Context) -> Workspace:
     """The one that the line names so far, before or after the command, else the one that is found."""
     folder = ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
     return find(folder)
-
-
-def _workspace_or_none(ctx: typer.Context) -> Workspace | None:
-    try:
-        return _workspace(ctx)
-    except QexpError:
-        return None
 
 
 def written_names() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from qexp.metrics.meaning import number
 
 if TYPE_CHECKING:
     from qexp.deformation.estimate import Estimate, Inversion
-    from qexp.deformation.observe import Observed, TrackSummary
+    from qexp.deformation.observe import TrackSummary
     from qexp.deformation.posterior import ParameterPosterior, SourcePosterior
 
 # qexp observe
@@ -39,10 +39,7 @@ NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figur
 
 @with_options(ObserveOptions)
 def observe(
-    options: ObserveOptions,
-    files: FilesArgument = None,
-    no_figure: NoFigureOption = False,
-    as_json: JsonOption = False,
+    options: ObserveOptions, files: FilesArgument = None, no_figure: NoFigureOption = False, as_json: JsonOption = False
 ) -> None:
     """Read observed displacements into one observation file, which qexp invert reads.
 
@@ -60,7 +57,14 @@ def observe(
     if as_json:
         print_json({"tracks": [track.document() for track in observed.tracks], "files": [*map(str, observed.files)]})
         return
-    _print_observation(observed)
+    for track in observed.tracks:
+        message(f"{track.name}: {_words(track)}")
+        if track.noise is not None:
+            how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
+            error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
+            message(f"{track.name}: noise {track.noise.words}{error}{how}")
+    for path in observed.files:
+        result(str(path))
 
 
 def _history() -> str:
@@ -72,21 +76,9 @@ SAID = 0.05
 """Difference of two headings [°] from which on both are printed."""
 
 
-def _print_observation(observed: Observed) -> None:
-    for track in observed.tracks:
-        message(f"{track.name}: {_words(track)}")
-        if track.noise is not None:
-            how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
-            error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
-            message(f"{track.name}: noise {track.noise.words}{error}{how}")
-    for path in observed.files:
-        result(str(path))
-
-
 def _words(track: TrackSummary) -> str:
     names = "" if track.stations is None else f" {some(track.stations, 8)}"
-    is_single = track.points == 1
-    counted = ("point" if is_single else "points") if track.kind == "radar" else f"components of GNSS stations{names}"
+    counted = f"point{'s' * (track.points != 1)}" if track.kind == "radar" else f"components of GNSS stations{names}"
     if track.averaged is not None:
         counted = f"means of {track.averaged:,} points"
     masked = f", {track.masked:,} masked" if track.masked else ""
@@ -135,14 +127,13 @@ def invert(observation: ObservationArgument, options: InvertOptions, as_json: Js
     else:
         _print_inversion(inversion)
     if options.to is not None:
-        message("result, tables and maps:" if not as_json else f"result, tables and maps: {options.to}")
+        message(f"result, tables and maps:{f' {options.to}' * as_json}")
         if not as_json:
             result(str(options.to))
 
 
 def _print_inversion(inversion: Inversion) -> None:
-    columns = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"]
-    rows = []
+    columns, rows = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"], []
     for name, estimate in inversion.parameters.items():
         errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
         if estimate.fixed or (estimate.at_bound and estimate.standard_error is None):
@@ -150,30 +141,20 @@ def _print_inversion(inversion: Inversion) -> None:
         rows.append([name, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate), estimate.unit])
     print_table(columns, rows, right=columns[1:4])
     print()
-    columns = ["track", "points", "RMS (m)", "offset (m)"]
-    tracks = [
-        [
-            name,
-            f"{track.n:,}",
-            f"{track.rms:.4g}",
-            "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}",
-        ]
-        for name, track in inversion.tracks.items()
-    ]
-    print_table(columns, tracks, right=columns[1:])
+    columns, rows = ["track", "points", "RMS (m)", "offset (m)"], []
+    for name, track in inversion.tracks.items():
+        offset = "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}"
+        rows.append([name, f"{track.n:,}", f"{track.rms:.4g}", offset])
+    print_table(columns, rows, right=columns[1:])
     if inversion.posterior is not None:
         print()
         _print_posterior(inversion.posterior)
     if inversion.rivals:
         print()
-        columns = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"]
-        rows = [
-            [
-                rival["source"], str(rival["unknowns"]), number(rival["chi2_reduced"]), f"{rival['delta_aicc']:.1f}",
-                f"{rival['delta_bic']:.1f}",
-            ]
-            for rival in inversion.rivals
-        ]  # fmt: skip
+        columns, rows = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"], []
+        for rival in inversion.rivals:
+            differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
+            rows.append([rival["source"], str(rival["unknowns"]), number(rival["chi2_reduced"]), *differences])
         print_table(columns, rows, right=columns[1:])
     searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, " if inversion.starts > 1 else ""
     message(
@@ -187,11 +168,8 @@ def _interval(estimate: Estimate) -> str:
     if estimate.interval95 is None:
         return ""
     low, high = estimate.interval95
-    width = (high - low) / 4
-    ends = [
-        digits(end, min(width, abs(end) / 10 or width) if estimate.spans_magnitudes else width)
-        for end in estimate.interval95
-    ]
+    width, spans = (high - low) / 4, estimate.spans_magnitudes
+    ends = [digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)]
     if all(estimate.open_ends):
         return "not determined"
     if any(estimate.open_ends):
@@ -200,34 +178,23 @@ def _interval(estimate: Estimate) -> str:
 
 
 def _print_posterior(posterior: SourcePosterior) -> None:
-    columns = ["posterior", "median", "90 % interval", "prior", "unit"]
-    rows = []
+    columns, rows = ["posterior", "median", "90 % interval", "prior", "unit"], []
     for name, parameter in posterior.parameters.items():
         width = (parameter.high - parameter.low) / 4
         ends = f"{digits(parameter.low, width)} to {digits(parameter.high, width)}"
-        rows.append(
-            [
-                name,
-                digits(parameter.median, width),
-                ends,
-                f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
-                + (f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""),
-                parameter.unit,
-            ]
-        )
+        prior = f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
+        prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
+        rows.append([name, digits(parameter.median, width), ends, prior, parameter.unit])
     print_table(columns, rows, right=columns[1:2])
-    sampling = posterior.found
+    sampling, noise = posterior.found, posterior.typical_noise_factor
     numbers = [
-        *([] if sampling.pareto_k is None else [f"Pareto k̂ {sampling.pareto_k:.2f}"]),
-        *([] if sampling.r_hat is None else [f"R̂ {sampling.r_hat:.3f}"]),
+        "" if sampling.pareto_k is None else f"Pareto k̂ {sampling.pareto_k:.2f}",
+        "" if sampling.r_hat is None else f"R̂ {sampling.r_hat:.3f}",
         f"{sampling.ess:,.0f} effective draws",
-        *(
-            []
-            if posterior.typical_noise_factor is None
-            else [f"noise {posterior.typical_noise_factor:.3g} times the declared"]
-        ),
+        "" if noise is None else f"noise {noise:.3g} times the declared",
+        _in_seconds(posterior.seconds),
     ]
-    message(f"posterior by {sampling.method}: {', '.join(numbers)}, {_in_seconds(posterior.seconds)}")
+    message(f"posterior by {sampling.method}: {', '.join(filter(None, numbers))}")
 
 
 def _in_seconds(value: float) -> str:
@@ -236,11 +203,9 @@ def _in_seconds(value: float) -> str:
 
 def _end(value: float, parameter: ParameterPosterior) -> str:
     """An end of a prior, as roughly as its width allows."""
-    return (
-        digits(value, (parameter.largest - parameter.least) / 10)
-        if math.isfinite(value)
-        else f"{value:g}".replace("inf", "∞")
-    )
+    if math.isfinite(value):
+        return digits(value, (parameter.largest - parameter.least) / 10)
+    return f"{value:g}".replace("inf", "∞")
 
 
 def digits(value: float | None, error: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -16,12 +16,7 @@ from qexp import api
 from qexp.base import files
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import (
-    RunArgument,
-    RunOption,
-    RunsArgument,
-    with_options,
-)
+from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     error,
@@ -33,7 +28,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.cli.progress import Show, bar, on_a_terminal
+from qexp.cli.progress import bar, on_a_terminal
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (
@@ -89,35 +84,24 @@ def matrix(run: RunsOption, options: MatrixOptions) -> None:
     if record.get("left_out"):
         why = f": {record['why_left_out']}" if record["why_left_out"] else ""
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
-    _print_files(folder, options.workspace)
-
-
-def _print_files(folder: Path, workspace: str | Path | None) -> None:
     paths = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(paths) > 1 else "matrix:")
     for path in paths:
-        result(find(workspace).shown(path))
+        result(find(options.workspace).shown(path))
 
 
 def _print_errors(record: dict[str, Any]) -> None:
-    errors = [("mean |error|", "mean_absolute_error")]
+    errors = {"mean_absolute_error": "mean |error|"}
     if "refined_mean_absolute_error" in record:
-        errors += [
-            ("refined", "refined_mean_absolute_error"),
-            ("median |error|", "median_absolute_error"),
-            ("refined", "refined_median_absolute_error"),
-        ]
-    errors += [
-        (words, key)
-        for words, key in (("median sd / bound", "median_over_bound"), ("refined", "median_refined_over_bound"))
-        if key in record
-    ]
+        errors["refined_mean_absolute_error"] = "refined"
+        errors |= {"median_absolute_error": "median |error|", "refined_median_absolute_error": "refined"}
+    bounds = {"median_over_bound": "median sd / bound", "median_refined_over_bound": "refined"}
+    errors |= {key: words for key, words in bounds.items() if key in record}
     rows = [
-        [name, *(number(record[key][name]) for _, key in errors), record["units"][name]]
+        [name, *(number(record[key][name]) for key in errors), record["units"][name]]
         for name in record["mean_absolute_error"]
     ]
-    columns = [words for words, _ in errors]
-    print_table(["output", *columns, "unit"], rows, right=columns)
+    print_table(["output", *errors.values(), "unit"], rows, right=[*errors.values()])
 
 
 @contextmanager
@@ -272,6 +256,7 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
     the run and shown with it. Several runs are tested one after the other, with a line for each at the end; --json then
     prints an object with the result of each run.
     """
+    from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
 
     workspace, runs_to_calibrate = find(options.workspace), api.open_runs(runs, workspace=options.workspace)
@@ -279,16 +264,27 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
     calibrations: dict[str, Calibration] = {}
     failures: dict[str, QexpError] = {}
     with bar("calibrating") as show:
-        for number, run in enumerate(runs_to_calibrate):
+        for before, run in enumerate(runs_to_calibrate):
+
+            def on_observation(done: int, count: int, before: int = before, name: str = run.name) -> None:
+                words = f"{name}: " if len(runs_to_calibrate) > 1 else ""
+                share = (before + done / count) / len(runs_to_calibrate)
+                show(share, f"{words}{done:,} of {count:,} observations")
+
             try:
-                on_observation = _shows_observations(show, run.name, number, len(runs_to_calibrate))
                 reports = {"warn": warning, "on_observation": on_observation}
                 calibrations[run.name] = api.calibrate(run, **{**vars(options), **reports})
             except QexpError as failure:
                 failures[run.name] = failure
     if not several and failures:
         raise next(iter(failures.values()))
-    _print_calibrations(calibrations, several, as_json)
+    if as_json:
+        documents = {name: calibration.document() for name, calibration in calibrations.items()}
+        print_json(documents if several else next(iter(documents.values())))
+    elif several and calibrations:
+        print_parts([table_of_runs(calibrations), *dict.fromkeys(map(what_would_be_noticed, calibrations.values()))])
+    else:
+        print_parts(calibration_tables(calibrations.values()))
     for name, why in failures.items():
         error(f"{name}: {why}")
     if failures:
@@ -297,24 +293,6 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
         message("kept in the run, with tables and figures:" if not several else "kept in the runs, with figures:")
         for run in runs_to_calibrate:
             result(workspace.shown(run.directory.results))
-
-
-def _shows_observations(show: Show, name: str, before: int, runs: int) -> Callable[[int, int], None]:
-    """Shows how many observations of a run are done; `before` runs are."""
-    words = f"{name}: " if runs > 1 else ""
-    return lambda done, count: show((before + done / count) / runs, f"{words}{done:,} of {count:,} observations")
-
-
-def _print_calibrations(calibrations: Mapping[str, Calibration], several: bool, as_json: bool) -> None:
-    from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
-
-    if as_json:
-        documents = {name: calibration.document() for name, calibration in calibrations.items()}
-        print_json(documents if several else next(iter(documents.values())))
-    elif several and calibrations:
-        print_parts([table_of_runs(calibrations), *dict.fromkeys(map(what_would_be_noticed, calibrations.values()))])
-    elif calibrations:
-        print_parts(calibration_tables(calibrations.values()))
 
 
 # qexp limit

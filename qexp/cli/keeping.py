@@ -18,14 +18,14 @@ from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument, TrustCodeOption, with_options
 from qexp.cli.console import JsonOption, WorkspaceOption, error, message, print_json, print_table, result, warning
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.metrics.meaning import number
 from qexp.runs.options import ExportOptions, ImportOptions, PurgeOptions, VerifyOptions
 from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
     from qexp.upkeep.trash import Trashed
-    from qexp.upkeep.verify import Largest, Verification
+    from qexp.upkeep.verify import Verification
 
 
 def action(
@@ -137,8 +137,7 @@ def rm(
 
 def _confirm_removal(names: Sequence[str]) -> None:
     if len(names) > 1 and sys.stdin.isatty():
-        first_names = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        ask(f"move {len(names)} runs to the trash: {first_names}?")
+        ask(f"move {len(names)} runs to the trash: {some(names, 8)}?")
 
 
 def ask(question: str) -> None:
@@ -155,10 +154,7 @@ def ask(question: str) -> None:
 # qexp restore
 
 
-def restore(
-    run: TrashedArgument = None,
-    workspace: WorkspaceOption = None,
-) -> None:
+def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> None:
     """Restore a run from the trash, the newest with that name; without a name, list the trash."""
     if run is not None:
         message(f"{api.restore(run, workspace=workspace).name} is restored")
@@ -167,10 +163,7 @@ def restore(
     if not entries:
         message("the trash is empty")
         return
-    rows = [
-        [entry.name, f"{entry.since:%Y-%m-%d %H:%M}", in_bytes(size_of(entry.data)), entry.path.name]
-        for entry in entries
-    ]
+    rows = [[run.name, f"{run.since:%Y-%m-%d %H:%M}", in_bytes(size_of(run.data)), run.path.name] for run in entries]
     print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])
 
 
@@ -192,10 +185,8 @@ def purge(
     """Delete the runs in the trash permanently."""
     if cache:
         deleted = api.purge_cache(options.older_than)
-        message(
-            f"{deleted.files} files deleted from {deleted.folder}, the cache of all workspaces, "
-            f"{in_bytes(deleted.freed)} freed"
-        )
+        freed = f"the cache of all workspaces, {in_bytes(deleted.freed)} freed"
+        message(f"{deleted.files} files deleted from {deleted.folder}, {freed}")
         return
     done = api.purge(**{**vars(options), "confirm": None if yes else _confirm_purge})
     for problem in done.problems:
@@ -207,13 +198,11 @@ def purge(
         message("nothing to delete")
         return
     message(f"{len(done.names)} of {total} runs deleted, {in_bytes(done.freed)} freed")
-    if done.problems:
-        raise typer.Exit(4 if done.names else 2)
+    raise typer.Exit(0 if not done.problems else 4 if done.names else 2)
 
 
 def _confirm_purge(doomed: Sequence[Trashed]) -> None:
-    size = in_bytes(sum(size_of(entry.data) for entry in doomed))
-    names = ", ".join(entry.name for entry in doomed[:8]) + (", …" if len(doomed) > 8 else "")
+    size, names = in_bytes(sum(size_of(entry.data) for entry in doomed)), some([entry.name for entry in doomed], 8)
     question = f"delete {len(doomed)} run{'s' * (len(doomed) != 1)} permanently ({size}): {names}"
     if not sys.stdin.isatty():
         raise QexpError(f"this would {question}; without a terminal to ask on, add --yes")
@@ -240,12 +229,9 @@ def doctor(
             result(f"{where}: {finding.what}\n    {'repaired' if finding.repaired else finding.advice}")
     remaining = [finding for finding in findings if not finding.repaired]
     damaged = sum(finding.damaged for finding in remaining)
-    repairable = sum(finding.repair is not None for finding in remaining)
-    if findings:
-        message(f"{len(findings)} found, {len(findings) - len(remaining)} repaired, {damaged} damaged")
-    else:
-        message("no problems found")
-    if repairable and not fix:
+    counts = f"{len(findings)} found, {len(findings) - len(remaining)} repaired, {damaged} damaged"
+    message(counts if findings else "no problems found")
+    if not fix and (repairable := sum(finding.repair is not None for finding in remaining)):
         message(f"--fix would repair {repairable}")
     raise typer.Exit(5 if damaged else 0)
 
@@ -313,16 +299,15 @@ def import_weights(options: WeightsOrder) -> None:
     for variable, from_where in origin.transforms.items():
         message(f"transform of '{variable}': {from_where}")
     if origin.azimuth:
-        changed = ", ".join(record.overrides[len(options.overrides) :])
-        message(
-            f"trained on images at azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes: {changed}"
-        )
+        azimuths = f"azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes"
+        message(f"trained on images at {azimuths}: {', '.join(record.overrides[len(options.overrides) :])}")
     for text in [*origin.remarks, *([record.caution] if record.caution else [])]:
         warning(text)
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
-    path = find(options.workspace).shown(run.path)
-    message(f"{run.name} is in {path}: model {record.model}, dataset {record.dataset}")
+    message(
+        f"{run.name} is in {find(options.workspace).shown(run.path)}: model {record.model}, dataset {record.dataset}"
+    )
 
 
 # qexp verify
@@ -354,11 +339,10 @@ def verify(
 
 
 def _print(verification: Verification) -> None:
-    verdict = "identical, bit for bit" if verification.holds else "NOT identical"
     if verification.error:
-        verdict = f"NOT repeated; it failed this time: {verification.error}"
-    result(f"{verification.run}: {verdict}\n")
-    if not verification.error:
+        result(f"{verification.run}: NOT repeated; it failed this time: {verification.error}\n")
+    else:
+        result(f"{verification.run}: {'identical, bit for bit' if verification.holds else 'NOT identical'}\n")
         print_table(["what", "then and now"], [[name, _outcome(verification, name)] for name in verification.identical])
         result("")
     result(f"code: {verification.code}")
@@ -371,9 +355,8 @@ def _print(verification: Verification) -> None:
 
 
 def _brief(value: str | None) -> str:
-    if value is None:
-        return "-"
-    return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+    text = "-" if value is None else value
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _outcome(verification: Verification, name: str) -> str:
@@ -381,8 +364,7 @@ def _outcome(verification: Verification, name: str) -> str:
         return f"identical, {verification.epochs} epochs" if name == "metrics" else "identical"
     if name == "metrics":
         return f"differ from epoch {verification.first_epoch} on, of {verification.epochs}"
-    return f"differ, most in {_most(verification.largest[name])}" if name in verification.largest else "differ"
-
-
-def _most(largest: Largest) -> str:
-    return largest.where if largest.difference is None else f"{largest.where}: by {number(largest.difference)}"
+    if (largest := verification.largest.get(name)) is None:
+        return "differ"
+    by = "" if largest.difference is None else f": by {number(largest.difference)}"
+    return f"differ, most in {largest.where}{by}"

@@ -11,7 +11,7 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.text import in_one_line
+from qexp.base.text import in_one_line, leaves
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, with_options
 from qexp.cli.console import (
@@ -63,19 +63,11 @@ def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> lis
 
 def documents(runs: list[Run], fields: list[str] | None, size: bool) -> list[Run]:
     """What --json prints: whole summaries, or of each run the fields that are asked for."""
-    extra = ["size"] if size else []
-    if fields is not None:
-        fields = [*fields, *extra]
-        return [dict(zip(fields, row, strict=True)) for row in rows_of(runs, fields)]
-    if not size:
+    added = [*(fields or []), *(["size"] if size else [])]
+    if not added:
         return runs
-    return [{**run, "size": bytes_} for run, (bytes_,) in zip(runs, rows_of(runs, extra), strict=True)]
-
-
-def with_ancestors(runs: list[Run], everything: list[Run]) -> list[Run]:
-    """Summaries with the names of the runs that each was pretrained from, directly and indirectly, nearest first."""
-    before = api.ancestors(runs, everything)
-    return [{**run, "ancestors": before[run["name"]]} for run in runs]
+    values = [dict(zip(added, row, strict=True)) for row in rows_of(runs, added)]
+    return values if fields is not None else [run | more for run, more in zip(runs, values, strict=True)]
 
 
 def print_runs(runs: list[Run], columns: Sequence[Column]) -> None:
@@ -101,14 +93,8 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
 
 
 def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
-    print_table(
-        [column.title for column in columns], rows, right=[column.title for column in columns if column.numeric]
-    )
-
-
-def with_cautions(fields: list[str], runs: list[Run]) -> list[str]:
-    """The fields, with that of cautions if a run has one."""
-    return fields if "caution" in fields or not any(run["caution"] for run in runs) else [*fields, "caution"]
+    numeric = [column.title for column in columns if column.numeric]
+    print_table([column.title for column in columns], rows, right=numeric)
 
 
 def print_groups(
@@ -140,29 +126,12 @@ def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], size: bool) -
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     numbers = [(output, key) for output in outputs_of_groups(groups) for key in ("n", "mean", "std")]
     columns = [*fields, "n", *states, *(f"test.{output}.{MAIN_METRIC}.{key}" for output, key in numbers)]
-    rows = [
-        [
-            *map(in_csv, group["values"]),
-            group["n"],
-            *(group["states"].get(state, 0) for state in states),
-            *(group["test"].get(output, {}).get(MAIN_METRIC, {}).get(key) for output, key in numbers),
-            *([group["size"]] if size else []),
-        ]
-        for group in groups
-    ]
+    rows = []
+    for group in groups:
+        counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
+        errors = [group["test"].get(output, {}).get(MAIN_METRIC, {}).get(key) for output, key in numbers]
+        rows.append([*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])])
     print_csv([*columns, *(["size"] if size else [])], rows)
-
-
-def metrics_of(runs: list[Run]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            f"{part}.{output}.{metric}"
-            for run in runs
-            for part, outputs in run["results"].items()
-            for output, metrics in outputs.items()
-            for metric in metrics
-        )
-    )
 
 
 # qexp ls
@@ -227,7 +196,9 @@ def ls(
     every_run = api.every_run(refresh=refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
     if fields is not None or as_csv:
-        fields = with_cautions(fields or [*IN_CSV, *metrics_of(runs)], runs)
+        metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
+        fields = fields or [*IN_CSV, *metrics]
+        fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if group is not None:
         print_groups(runs, _names("--group", group), limit, size=size, as_json=as_json, as_csv=as_csv)
         return
@@ -235,7 +206,10 @@ def ls(
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
     if as_json:
         objects = documents(runs, fields, size)
-        print_json(with_ancestors(objects, every_run) if lineage else objects)
+        if lineage:  # the runs that each was pretrained from, directly and indirectly, nearest first
+            ancestors = api.ancestors(runs, every_run)
+            objects = [{**run, "ancestors": ancestors[run["name"]]} for run in objects]
+        print_json(objects)
     elif names:
         for run in runs:
             result(run["name"])
@@ -261,9 +235,7 @@ def _fields(columns: str | None, *, group: str | None, size: bool, names: bool) 
         raise QexpError("--columns is for rows of single runs, --group for rows of several; leave out one of them")
     if names and (group is not None or columns is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
-    if columns is None:
-        return None
-    return _names("--columns", columns)
+    return None if columns is None else _names("--columns", columns)
 
 
 def _names(option: str, text: str) -> list[str]:
@@ -277,11 +249,7 @@ def _names(option: str, text: str) -> list[str]:
 # qexp show
 
 
-def show(
-    run: RunArgument,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+def show(run: RunArgument, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """Show a run: its state, spec, results, files and lineage."""
     from qexp.results.capabilities import sections_of, sections_of_evaluations
     from qexp.runs.facts import facts
@@ -357,9 +325,6 @@ def logs(
 # qexp where
 
 
-def where(
-    run: RunArgument,
-    workspace: WorkspaceOption = None,
-) -> None:
+def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
     """Print the directory of a run: cd $(qexp where RUN)."""
     result(str(api.open_run(run, workspace=workspace).path.resolve()))

@@ -85,9 +85,9 @@ def compare(
         piece(latex(tables(comparison), remarks(comparison)))
     else:
         print_parts(_parts(comparison))
-        legend = ["* the better value of the row; each is of one run, and with other seeds the order may be another"]
-        legend = legend if any(table.strong for table in tables(comparison)) else []
-        if words := [*legend, *(["pictures:"] if comparison.figures else [])]:
+        legend = "* the better value of the row; each is of one run, and with other seeds the order may be another"
+        words = [legend] if any(table.strong for table in tables(comparison)) else []
+        if words := [*words, *(["pictures:"] if comparison.figures else [])]:
             message("; ".join(words))
         for path in comparison.figures:
             result(home.shown(path))
@@ -102,22 +102,16 @@ def _parts(comparison: Comparison | SeedComparison) -> Iterator[Table | str]:
     if not comparison.results:
         yield "none of these runs has numbers of a test part; qexp show lists their files"
     for table in tables(comparison):
-        if table.rows:
-            yield _starred(table)
-    yield from remarks(comparison)
-
-
-def _starred(table: Table) -> Table:
-    if not table.strong:
-        return table
-    rows = [
-        [
-            f"{cell} {'*' if (i, j) in table.strong else ' '}" if column in table.right else cell
-            for j, (column, cell) in enumerate(zip(table.columns, row, strict=True))
+        starred = [
+            [
+                f"{cell} {'*' if (i, j) in table.strong else ' '}" if column in table.right else cell
+                for j, (column, cell) in enumerate(zip(table.columns, row, strict=True))
+            ]
+            for i, row in enumerate(table.rows)
         ]
-        for i, row in enumerate(table.rows)
-    ]
-    return replace(table, rows=rows)
+        if table.rows:
+            yield replace(table, rows=starred) if table.strong else table
+    yield from remarks(comparison)
 
 
 # qexp report

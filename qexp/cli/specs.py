@@ -44,9 +44,8 @@ def init(
     if bare:
         message(f"created a workspace; put your specs into {directory}/specs/datasets, models and experiences")
     else:
-        message(
-            f"created a workspace with examples; next:\n  cd {directory}\n  qexp run specs/experiences/mogi_quick.json"
-        )
+        start = "qexp run specs/experiences/mogi_quick.json"
+        message(f"created a workspace with examples; next:\n  cd {directory}\n  {start}")
 
 
 # qexp specs
@@ -100,11 +99,10 @@ def tables(
         _print_quantities(tables["quantities"], name, as_json)
         return
     if table is None:
-        rows = [[key, ", ".join(entries)] for key, entries in tables.items()]
         if as_json:
             print_json({key: list(entries) for key, entries in tables.items()})
         else:
-            print_table(["table", "entries"], rows)
+            print_table(["table", "entries"], [[key, ", ".join(entries)] for key, entries in tables.items()])
         return
     if table not in tables:
         raise NotFoundError(f"no table '{table}'; {suggestion(table, tables)}")
@@ -113,24 +111,18 @@ def tables(
         raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
     chosen = entries if name is None else {name: entries[name]}
     if as_json:
-        print_json(
-            {
-                key: {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
-                for key, entry in chosen.items()
-            }
-        )
+        print_json({
+            key: {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
+            for key, entry in chosen.items()
+        })  # fmt: skip
     elif name is None:
         print_table(["name", "what it is"], [[key, entry.help] for key, entry in entries.items()])
     else:
-        _print_entry(name, entries[name])
-
-
-def _print_entry(name: str, entry: Any) -> None:
-    result(f"{name}: {entry.help}")
-    if rows := list(rows_of(entry.schema())):
-        result("")
-        print_table(list(HEADINGS), rows)
-    result(f"\nexample: {json.dumps(dict(entry.example))}")
+        result(f"{name}: {entries[name].help}")
+        if rows := list(rows_of(entries[name].schema())):
+            result("")
+            print_table(list(HEADINGS), rows)
+        result(f"\nexample: {json.dumps(dict(entries[name].example))}")
 
 
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
@@ -141,13 +133,10 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
         keys = ("unit", "si_factor", "description", "plausible")
         print_json({name: {key: getattr(quantity, key) for key in keys} for name, quantity in chosen.items()})
         return
-    rows = [
-        [
-            key, quantity.unit, f"{quantity.si_factor:g}",
-            "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible), quantity.description,
-        ]
-        for key, quantity in chosen.items()
-    ]  # fmt: skip
+    rows = []
+    for key, quantity in chosen.items():
+        plausible = "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible)
+        rows.append([key, quantity.unit, f"{quantity.si_factor:g}", plausible, quantity.description])
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
 
 
@@ -164,10 +153,8 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
     if validation.wrong:
         message(f"{len(validation.files)} specs, {validation.wrong} with problems")
     else:
-        message(
-            f"{validation.right} specs are right"
-            + (f", {validation.waiting} wait for data" if validation.waiting else "")
-        )
+        waiting = f", {validation.waiting} wait for data" if validation.waiting else ""
+        message(f"{validation.right} specs are right{waiting}")
     raise typer.Exit(2 if validation.problems else 0)
 
 
@@ -193,9 +180,8 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
     if images.at or images.over or images.noise:
         usual = replace(samples, part=None, count=ShowOptions.count, experience=None)
         if samples.dataset is None or samples != usual or as_json:
-            raise QexpError(
-                "--at, --over and --noise take a dataset alone; leave out --part, --experience, --count and --json"
-            )
+            alone = "leave out --part, --experience, --count and --json"
+            raise QexpError(f"--at, --over and --noise take a dataset alone; {alone}")
         for drawn in api.show_images(**vars(images)):
             result(home.shown(drawn))
         return
@@ -250,10 +236,8 @@ def ice(options: IceOptions) -> None:
     for glacier in glaciers:
         result(str(glacier.folder))
     steps, seconds = sum(glacier.steps for glacier in glaciers), sum(glacier.seconds for glacier in glaciers)
-    message(
-        f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {steps:,} time steps, "
-        f"{seconds / (len(glaciers) * options.frames):.2g} s a frame"
-    )
+    each = f"{steps:,} time steps, {seconds / (len(glaciers) * options.frames):.2g} s a frame"
+    message(f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {each}")
 
 
 @app.command(cls=PlainCommand)
@@ -271,10 +255,8 @@ def xrf(options: XrfOptions) -> None:
         spectra = api.make_xrf(**{**vars(options), "watch": watch})
     for folder in spectra.folders:
         result(str(folder))
-    message(
-        f"{spectra.spectra:,} spectra of {options.cores} cores, {spectra.labelled:,} of them with CaCO3 and TOC, "
-        f"in {time.perf_counter() - started:.3g} s"
-    )
+    labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
+    message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
 
 
 @contextmanager

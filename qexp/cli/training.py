@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,12 +16,7 @@ from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.workspace import find
 from qexp.cli import arguments, completion
-from qexp.cli.arguments import (
-    RunArgument,
-    RunsArgument,
-    TrustCodeOption,
-    with_options,
-)
+from qexp.cli.arguments import RunArgument, RunsArgument, TrustCodeOption, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -34,7 +30,7 @@ from qexp.cli.console import (
 )
 from qexp.cli.listing import columns_of, print_runs
 from qexp.cli.progress import PoolDisplay, TrainingDisplay
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (
     MOST_DIGITS,
@@ -51,7 +47,7 @@ from qexp.runs.order import (
 
 if TYPE_CHECKING:
     from qexp.comparison.study import Study
-    from qexp.runs.launch import Launched, Workload
+    from qexp.runs.launch import Workload
     from qexp.runs.prepare import Plan
     from qexp.store.record import State
 
@@ -89,7 +85,11 @@ def run(
     if single and not (order.only_failed or dry_run or detach or elsewhere):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
-        _run_one(order, name, workspace)
+        with warnings_shown():
+            trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
+        if not now:
+            message(f"{trained.name} is done already; nothing to do")
+        print_trained(trained, workspace)
         return
     if name is not None and not single:
         raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
@@ -99,14 +99,6 @@ def run(
 def _with_points(order: Order, points: Path | None) -> Order:
     """An order with the points of a file as an axis of its grid."""
     return order if points is None else replace(order, grid={**read_points(points), **order.grid})
-
-
-def _run_one(order: api.Order, name: str | None, workspace: str | None) -> None:
-    with warnings_shown():
-        trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
-    if not now:
-        message(f"{trained.name} is done already; nothing to do")
-    print_trained(trained, workspace)
 
 
 def print_trained(trained: api.Run, workspace: str | None) -> None:
@@ -145,13 +137,13 @@ def _run_sweep(
 
     checked_order = api.prepare(order, name=name, workspace=workspace)
     workload = checked_order.workload
-    for text in dict.fromkeys(text for plan in (*workload.again, *workload.new) for text in plan.warnings):
+    plans = (*workload.again, *workload.new)
+    for text in dict.fromkeys(text for plan in plans for text in plan.warnings):
         warning(text)
     _print_left(workload)
     if dry_run:
-        for plan in (*workload.again, *workload.new):
-            result("  ".join([plan.name, *plan.overrides]))
-        if not (workload.again or workload.new):
+        _print_plans(plans)
+        if not plans:
             message("nothing to run")
         return
     launched = api.launch(
@@ -160,10 +152,6 @@ def _run_sweep(
     if launched is None:
         message("nothing to run")
         raise typer.Exit(4 if workload.left else 0)
-    _print_launched(launched, workload, workspace)
-
-
-def _print_launched(launched: Launched, workload: Workload, workspace: str | None) -> None:
     if launched.jobs is not None:
         for run, job in launched.jobs.items():
             result(f"{run}  {job}")
@@ -172,14 +160,22 @@ def _print_launched(launched: Launched, workload: Workload, workspace: str | Non
         result(launched.launch.id)
     else:
         api.refresh(warn=warning, workspace=workspace)
-        _end(launched.states, launched.stopped, len(workload.new) + len(workload.again), workload)
+        _end(launched.states, launched.stopped, len(plans), workload)
+
+
+def _print_plans(plans: Sequence[Plan]) -> None:
+    for plan in plans:
+        result("  ".join([plan.name, *plan.overrides]))
 
 
 def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload) -> None:
     """Print how the runs of a pool ended, and exit with the matching code."""
     from qexp.store.record import State
 
-    _print_ends(states, count)
+    ended = [f"{number} {state.words}" for state, number in Counter(states.values()).items()]
+    if len(states) < count:
+        ended.append(f"{count - len(states)} not started")
+    message(f"{count} runs: {', '.join(ended)}")
     if stopped:
         raise typer.Exit(130)
     if len(states) < count or set(states.values()) != {State.DONE} or workload.left:
@@ -197,14 +193,7 @@ def _print_left(workload: Workload) -> None:
     for state, names in by_state.items():
         hint = "" if state.at_work else "; repeat with --only-failed"
         hint = "; continue with --resume" if state.resumable else hint
-        message(f"left alone, {state.words}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}{hint}")
-
-
-def _print_ends(states: dict[str, State], count: int) -> None:
-    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
-    ended = ", ".join(f"{number} {state.words}" for state, number in counts.items())
-    never = count - len(states)
-    message(f"{count} runs: {ended}" + (f"{', ' * bool(ended)}{never} not started" if never else ""))
+        message(f"left alone, {state.words}: {some(names)}{hint}")
 
 
 # qexp rerun
@@ -212,10 +201,7 @@ def _print_ends(states: dict[str, State], count: int) -> None:
 
 @with_options(RerunOptions)
 def rerun(
-    run: RunArgument,
-    options: RerunOptions,
-    trust_code: TrustCodeOption = False,
-    workspace: WorkspaceOption = None,
+    run: RunArgument, options: RerunOptions, trust_code: TrustCodeOption = False, workspace: WorkspaceOption = None
 ) -> None:
     """Train the spec that a run holds once more, as a new run, even if the files in specs/ have changed since.
 
@@ -279,7 +265,10 @@ def study(
     pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     options = replace(options, pretraining=pretraining)
     if dry_run:
-        _print_planned(*api.planned_study(order, **vars(options)))
+        plans, is_all = api.planned_study(order, **vars(options))
+        _print_plans(plans)
+        if not is_all:
+            message("the runs that start from these are planned when they are done")
         return
     finished = _run_study(order, replace(options, most=None if yes else arguments.MANY))
     if as_json:
@@ -313,13 +302,6 @@ def _run_study(order: Order, options: StudyOptions) -> Study:
         return api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
     finally:
         api.refresh(warn=warning, workspace=options.workspace)
-
-
-def _print_planned(plans: Sequence[Plan], is_all: bool) -> None:
-    for plan in plans:
-        result("  ".join([plan.name, *plan.overrides]))
-    if not is_all:
-        message("the runs that start from these are planned when they are done")
 
 
 def _print_study(finished: Study, workspace: str | Path | None) -> None:
@@ -424,12 +406,10 @@ def stop(
         count += 1
         if outcome.error is not None:
             failed.append(outcome.error)
+        elif outcome.was_running:
+            message(f"{outcome.run.name}: {outcome.state}")
         elif outcome.state is not None:
-            message(
-                f"{outcome.run.name}: {outcome.state}"
-                if outcome.was_running
-                else f"{outcome.run.name} is not running: {outcome.state.words}"
-            )
+            message(f"{outcome.run.name} is not running: {outcome.state.words}")
     if count == len(failed) == 1:
         raise failed[0]
     for mistake in failed:

@@ -57,7 +57,8 @@ class Option:
 
     def accept(self, value: Any) -> Value:
         values = value if self.several and isinstance(value, list | tuple) else [value]
-        texts = [_text(item) for item in values]
+        # TOML and Python write booleans differently.
+        texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
         for text in texts:
             in_range = self.largest is None or not text.isdecimal() or int(text) <= self.largest
             misfit = self.only_text and not isinstance(value, str)
@@ -121,7 +122,17 @@ def launch_options(
     mistakes: list[str] = []
 
     def accept(where: str, values: Mapping[str, Any]) -> Chosen:
-        return _accept_all(where, acceptors, values, mistakes)
+        """The options that are valid, in their own form."""
+        chosen: Chosen = {}
+        for key, value in values.items():
+            if key not in acceptors:
+                mistakes.append(f"{where}: no option '{key}'; {suggestion(key, acceptors)}")
+                continue
+            try:
+                chosen[key] = acceptors[key].accept(value)
+            except ValueError as wrong:
+                mistakes.append(f"{where}: {key}{wrong}")
+        return chosen
 
     options: Chosen = {key: option.without for key, option in acceptors.items() if option.without is not None}
     layers = [accept("qexp.toml", common or {})]
@@ -164,27 +175,6 @@ def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dic
         else:
             nested[key] = value
     return nested
-
-
-def _accept_all(
-    where: str, acceptors: Mapping[str, Acceptor], values: Mapping[str, Any], mistakes: list[str]
-) -> Chosen:
-    """The options that are valid, in their own form; a line is added to `mistakes` for each of the others."""
-    chosen: Chosen = {}
-    for key, value in values.items():
-        if key not in acceptors:
-            mistakes.append(f"{where}: no option '{key}'; {suggestion(key, acceptors)}")
-            continue
-        try:
-            chosen[key] = acceptors[key].accept(value)
-        except ValueError as wrong:
-            mistakes.append(f"{where}: {key}{wrong}")
-    return chosen
-
-
-def _text(value: Any) -> str:
-    """A value as a text; TOML and Python write booleans differently."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 # The interface of a cluster's scheduler.

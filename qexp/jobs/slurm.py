@@ -60,24 +60,15 @@ def _state(word: str, ending: str) -> State | None:
     state = STATES.get(word.split()[0].rstrip("+") if word.split() else "")
     if state is not State.FAILED:
         return state
-    code, signal = _ending(ending)
+    # sacct writes exit code and signal as `124:0`, and subtracts 128 from codes of 128 or more; squeue the status of
+    # wait(2).
+    before, colon, after = ending.strip().partition(":")
+    first, second = (int(text) if text.isdecimal() else 0 for text in (before, after))
+    code, signal = (first, second) if colon else (first >> 8, first & 127)
     if code == TIME_IS_UP:
         return State.TIMEOUT
     # Without cgroups Slurm kills the whole job when it needs too much memory, and reports a failure.
     return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
-
-
-def _ending(text: str) -> tuple[int, int]:
-    """Exit code and signal; sacct writes them as `124:0`, squeue as the status of wait(2).
-
-    sacct subtracts 128 from exit codes of 128 or more.
-    """
-    code, colon, signal = text.strip().partition(":")
-    if not code.isdecimal():
-        return 0, 0
-    if colon:
-        return int(code), int(signal) if signal.isdecimal() else 0
-    return int(code) >> 8, int(code) & 127
 
 
 def _tasks(job: str) -> Iterator[str]:
@@ -157,7 +148,6 @@ T = TypeVar("T")
 ANSWER_SECONDS = 60.0
 """Seconds after which a controller that has not answered counts as unreachable."""
 
-
 CLUSTER = "SLURM_CLUSTER_NAME"
 """Environment variable that is set in every job."""
 
@@ -179,14 +169,9 @@ def call(*command: str) -> str:
     require(command[0])
     try:
         answer = subprocess.run(
-            command,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=ANSWER_SECONDS,
-        )
+            command, env=environment(), timeout=ANSWER_SECONDS,
+            capture_output=True, text=True, errors="replace", check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
     if answer.returncode:
@@ -284,16 +269,10 @@ def script_of_runs(launch: str, runs: str, command: Sequence[str], options: Mapp
     command  the command that submits it
     """
     return RUNS.format(
-        launch=launch,
-        runs=runs,
-        command=shlex.join(command),
-        setup="\n".join(options["setup"]),
-        python=shlex.quote(sys.executable),
-        device=shlex.quote(device),
-        requeue=options["requeue"],
-        wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
-        time_is_up=TIME_IS_UP,
-    )
+        launch=launch, runs=runs, command=shlex.join(command), setup="\n".join(options["setup"]),
+        python=shlex.quote(sys.executable), device=shlex.quote(device), requeue=options["requeue"],
+        wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()), time_is_up=TIME_IS_UP,
+    )  # fmt: skip
 
 
 def script_of_commands(name: str, commands: str, command: Sequence[str], options: Mapping[str, Any]) -> str:
@@ -446,8 +425,10 @@ def _submit_in_arrays(
     require("sbatch")
     files.make_folder(launch.folder / "output")
     arrays: dict[str, int] = {}
+    # Task numbers must be less than MaxArraySize.
+    longest = max(int(setting("MaxArraySize", r"\d+") or 1000), 1)
     try:
-        for number, part in enumerate(parts(items, _longest_array()), 1):
+        for number, part in enumerate(parts(items, longest), 1):
             # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
             before = list(arrays)[-1] if arrays and launch.at_most else None
             arrays[submit_part(_Array(launch, number, before), part)] = len(part)
@@ -462,7 +443,11 @@ def _submit_runs(array: _Array, runs: Sequence[RunDirectory], device: str) -> st
     launch, list_file = array.launch, f"runs_{array.number}.txt"
     by_task = array.folder / f"array_{array.number}"
     command = _sbatch(array, len(runs), f"{_pattern(by_task)}/%a.txt")
-    files.write_bytes(array.folder / list_file, b"".join(_line(run.path) for run in runs))
+    paths = [os.fsencode(run.path.absolute()) for run in runs]
+    if broken := next((path for path in paths if b"\n" in path or b"\r" in path), None):
+        path = os.fsdecode(broken)
+        raise QexpError(f"{path!r}: Slurm does not accept a path with a line break; move the workspace")
+    files.write_bytes(array.folder / list_file, b"".join(path + b"\n" for path in paths))
     text = script_of_runs(launch.name, list_file, command, launch.options, device)
     _link_outputs(array, by_task, runs)
     return _submit_script(array, text, command)
@@ -481,6 +466,7 @@ def _submit_commands(array: _Array, commands: Sequence[Sequence[str]]) -> str:
 
 def _sbatch(array: _Array, tasks: int, output: str) -> list[str]:
     launch, options = array.launch, array.launch.options
+    passed_on = options.get("options", {}).items()
     return [
         "sbatch", "--parsable", f"--job-name={launch.name}",
         f"--array=0-{tasks - 1}" + (f"%{launch.at_most}" if launch.at_most else ""),
@@ -488,14 +474,10 @@ def _sbatch(array: _Array, tasks: int, output: str) -> list[str]:
         f"--signal=B:USR1@{options['signal']}",
         "--requeue" if options["requeue"] == "true" else "--no-requeue",
         *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
-        *(_flag(name, value) for name, value in options.get("options", {}).items() if value is not False),
+        *(f"--{flag}" if value is True else f"--{flag}={value}" for flag, value in passed_on if value is not False),
         *([f"--dependency=afterany:{array.before}"] if array.before else []),
         array.script,
     ]  # fmt: skip
-
-
-def _flag(name: str, value: str | bool) -> str:
-    return f"--{name}" if value is True else f"--{name}={value}"
 
 
 def _submit_script(array: _Array, script: str, command: Sequence[str]) -> str:
@@ -525,25 +507,12 @@ def _link_outputs(array: _Array, by_task: Path, runs: Sequence[RunDirectory]) ->
         raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
 
 
-def _line(path: Path) -> bytes:
-    content = os.fsencode(path.absolute())
-    if b"\n" in content or b"\r" in content:
-        raise QexpError(f"{str(path)!r}: Slurm does not accept a path with a line break; move the workspace")
-    return content + b"\n"
-
-
 def _pattern(folder: Path) -> str:
     """The folder's path, escaped for sbatch, which replaces patterns such as %a in file names."""
     path = str(folder.absolute())
     if "\\" in path:
         raise QexpError(f"{path}: Slurm does not accept a path with a backslash; move the workspace")
     return path.replace("%", "%%")
-
-
-def _longest_array() -> int:
-    """Largest number of tasks in an array; task numbers must be less than MaxArraySize."""
-    limit = setting("MaxArraySize", r"\d+")
-    return max(int(limit), 1) if limit else 1000
 
 
 # Slurm as a launcher: runs are tasks of job arrays.

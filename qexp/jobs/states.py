@@ -138,8 +138,7 @@ def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Jo
         elif job is not None and record.job is not None and _is_of(directory.path.parent, record.job.workspace):
             jobs[directory] = job
         elif record.state is State.QUEUED and record.launch is not None:
-            launch = directory.path.parent / ".launches" / record.launch
-            jobs[directory] = Job(LOCAL, record.launch, launch)
+            jobs[directory] = Job(LOCAL, record.launch, directory.path.parent / ".launches" / record.launch)
         elif record.state is State.QUEUED and job is not None:
             jobs[directory] = NOBODYS
     return jobs
@@ -201,13 +200,9 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
         if _is_of(runs, document.get("workspace")) is False:
             latest |= dict.fromkeys(jobs_here, NOBODYS)
         elif (launcher := _launcher(file.parent)) is not None:
-            cluster = _text(document.get("cluster"))
+            cluster = document.get("cluster") if isinstance(document.get("cluster"), str) else None
             latest |= {name: Job(launcher, job, file.parent, cluster) for name, job in jobs_here.items()}
     return latest
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _is_of(runs: Path, workspace: Any) -> bool | None:
@@ -250,24 +245,15 @@ class Reports:
         submitted = {job for job in jobs.values() if job.submitted}
         if submitted and time.monotonic() - self._asked >= PAUSE:
             for name, scheduler, jobs_there in by_scheduler(submitted):
-                here = [job for job in jobs_there if not self._is_elsewhere(name, scheduler, job)]
+                if name not in self._clusters and any(job.cluster is not None for job in jobs_there):
+                    self._clusters[name] = scheduler.cluster()
+                here = [job for job in jobs_there if not _is_elsewhere(job, self._clusters.get(name))]
                 self._ask(scheduler, here, jobs_there)
             self._asked = time.monotonic()
         waiting = {directory: job for directory, job in jobs.items() if not job.submitted}
         at_work = {job for job in set(waiting.values()) if job.launch is not None and Launch(job.launch).pool_works()}
-        words: dict[RunDirectory, Report] = {
-            directory: word
-            for directory, job in jobs.items()
-            if job.submitted and (word := self._words.get(job)) is not None
-        }
+        words = {directory: self._words[job] for directory, job in jobs.items() if job in self._words}
         return words | {directory: _of_pool(directory, job, job in at_work) for directory, job in waiting.items()}
-
-    def _is_elsewhere(self, name: str, scheduler: Scheduler, job: Job) -> bool:
-        if job.cluster is None:
-            return False
-        if name not in self._clusters:
-            self._clusters[name] = scheduler.cluster()
-        return _is_elsewhere(job, self._clusters[name])
 
     def _ask(self, scheduler: Scheduler, here: Collection[Job], jobs: Collection[Job]) -> None:
         """Update the reports: of jobs on this cluster from the scheduler, of all jobs from their launch folders."""
@@ -458,10 +444,6 @@ def stop(directory: RunDirectory, now: bool = False) -> State:
     return wait_for_end(directory)
 
 
-PROBE = 0
-"""The signal that only tells whether a process could be sent one."""
-
-
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     """Send the signal, or cancel the job; returns False if the run is not at work.
 
@@ -474,16 +456,17 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
     if job is not None and job.submitted:
         if now:
-            raise QexpError(
-                f"{directory.name} is job {job.id} of {job.launcher}, which cannot be killed from here; drop `now=True`"
-            )
+            of_scheduler = f"{directory.name} is job {job.id} of {job.launcher}"
+            raise QexpError(f"{of_scheduler}, which cannot be killed from here; drop `now=True`")
         require_here(directory.name, job)
         _cancel([job])
         return True
     if job is not None and job.launch is not None and state is State.QUEUED:
         if Launch(job.launch).take(directory.name, "withdrawn"):
             return True
-        _wait_for_start(directory)  # the pool is just starting it
+        watch = Watch()
+        while watch.state(directory) is State.QUEUED:  # the pool is just starting it
+            time.sleep(STOP_PAUSE)
         attempt = directory.record().open_attempt
     return attempt is not None and signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
 
@@ -495,7 +478,7 @@ def require_stoppable(directory: RunDirectory) -> None:
     if job is not None and job.submitted:
         require_here(directory.name, job)
     elif attempt is not None:
-        signal_attempt(directory, attempt, PROBE)
+        signal_attempt(directory, attempt, 0)  # which only tells whether a signal could be sent
 
 
 def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
@@ -524,12 +507,6 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
 
 def wait_for_end(directory: RunDirectory) -> State:
     return next(state for _, state in endings([directory]))
-
-
-def _wait_for_start(directory: RunDirectory) -> None:
-    watch = Watch()
-    while watch.state(directory) is State.QUEUED:
-        time.sleep(STOP_PAUSE)
 
 
 def _cancel(jobs: Collection[Job]) -> None:

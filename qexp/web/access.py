@@ -34,7 +34,7 @@ class Access:
     def answers_for(self, host: str) -> bool:
         """Whether a `Host` header names this server. The port is not compared: a tunnel has another one."""
         name = host_name(host)
-        return name in self.names or _is_address(name)
+        return name in self.names or _address(name) is not None
 
     def is_own(self, origin: str, host: str) -> bool:
         """Whether an `Origin` header names the page's own server."""
@@ -52,12 +52,15 @@ class Access:
 
 def is_loopback(address: str) -> bool:
     """Whether only programs on this machine can connect to an address."""
-    if address == "localhost":
-        return True
+    number = _address(address)
+    return address == "localhost" or (number is not None and number.is_loopback)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        return ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
 
 
 def names_of(address: str, more: tuple[str, ...]) -> frozenset[str]:
@@ -74,14 +77,6 @@ def host_name(host: str) -> str:
         return ""
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def in_cookies(name: str, header: str) -> str | None:
     """The value of a cookie in a `Cookie` header."""
     try:
@@ -96,12 +91,6 @@ def token_in_query(query: str) -> tuple[str | None, str]:
     pairs = parse_qsl(query, keep_blank_values=True)
     token = next((value for key, value in pairs if key == "token"), None)
     return token, urlencode([pair for pair in pairs if pair[0] != "token"])
-
-
-# What stands before every page: checks of the request, and headers of the response.
-
-
-# Paths of requests.
 
 
 FOLDER = re.compile(r"[\w][\w.+,=@-]{0,199}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from qexp.base.quantities import in_words, label, typeset
@@ -31,6 +32,7 @@ from qexp.comparison.seeds import (
     same_samples,
     seed_groups,
 )
+from qexp.errors import some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
@@ -55,10 +57,7 @@ def cautions(runs: Sequence[ComparedRun]) -> list[str]:
 
 def some_of(names: Sequence[str], count: int) -> str:
     """Some of the names of runs; "all runs" if there are no others."""
-    if len(names) == count:
-        return "all runs"
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return "all runs" if len(names) == count else some(names, NAMED)
 
 
 def short_names(comparison: SeedComparison) -> dict[str, str]:
@@ -80,10 +79,10 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         if not rows:
             continue
         rows.sort(key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST)
-        estimates = {names[row.group]: (row.estimate, row.values) for row in rows[:MOST_DRAWN] if row.estimate}
         values = {
-            name: OfSeeds(list(seeds.values()), estimate.mean, estimate.interval)
-            for name, (estimate, seeds) in estimates.items()
+            names[row.group]: OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
+            for row in rows[:MOST_DRAWN]
+            if row.estimate
         }
         unit = rows[0].unit
         best = f", the best {MOST_DRAWN} of {len(rows)} groups" if len(rows) > MOST_DRAWN else ""
@@ -131,8 +130,8 @@ def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
 
 
 def _means(panel: Panel, names: Sequence[str]) -> list[Panel]:
-    """The mean of each group with several seeds; its runs become faint."""
-    members: dict[int, list[Sequence[float | None]]] = {}
+    """The mean of each group with several seeds, at each epoch that all of them have; its runs become faint."""
+    members: dict[int, list[Sequence[Any]]] = {}
     for series in panel["series"]:
         if not series["dashed"]:
             members.setdefault(series["colour"], []).append(series["values"])
@@ -141,20 +140,12 @@ def _means(panel: Panel, names: Sequence[str]) -> list[Panel]:
         series["faint"] = series["faint"] or series["colour"] in means
     return [
         {
-            "words": f"{names[group]}, mean of {len(values)} seeds", "values": _mean(values), "colour": group,
+            "words": f"{names[group]}, mean of {len(values)} seeds", "colour": group,
+            "values": [None if None in epoch else sum(epoch) / len(epoch) for epoch in zip(*values, strict=True)],
             "dashed": False, "faint": False, "band": None,
         }
         for group, values in means.items()
     ]  # fmt: skip
-
-
-def _mean(values: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """The mean at each epoch that all runs have."""
-    means: list[float | None] = []
-    for of_epoch in zip(*values, strict=True):
-        values_of_runs = [value for value in of_epoch if value is not None]
-        means.append(sum(values_of_runs) / len(values_of_runs) if len(values_of_runs) == len(of_epoch) else None)
-    return means
 
 
 # Differences of the groups of a comparison from one of them that a reader chooses, seed by seed.
@@ -244,7 +235,8 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
     done = [run.test if State(run.summary["state"]) is State.DONE else {} for run in runs]
     for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
         row = next(row for row in comparison.results if (row.output, row.metric) == (output, metric))
-        values = [_finite(test.get(output, {}).get(metric)) for test in done]
+        numbers = [test.get(output, {}).get(metric) for test in done]
+        values = [None if value is None else float(value) for value in numbers]
         main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
         columns_of_runs.append(Column(f"{in_words(output)} {metric}", values, False, row.unit, row.meaning, main))
     return columns_of_runs
@@ -260,10 +252,6 @@ def _value(text: str) -> Value:
     return value if math.isfinite(value) else text
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None else float(value)
-
-
 def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> dict[str, Any]:
     """What the drawing of a sweep needs: two values of each run against each other, and all of them as parallel lines.
 
@@ -275,20 +263,14 @@ def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequ
         "runs": [run.name for run in runs],
         "groups": [groups[run.name] for run in runs],
         "names": list(short_names(comparison).values()),
-        "columns": [_of_column(column) for column in varying],
-    }
-
-
-def _of_column(column: Column) -> Mapping[str, Any]:
-    return {
-        "words": column.title,
-        "unit": column.unit,
-        "numeric": column.numeric,
-        "key": column.key,
-        "main": column.main,
-        "best": column.meaning.best,
-        "values": column.values,
-    }
+        "columns": [
+            {
+                "words": column.title, "unit": column.unit, "numeric": column.numeric, "key": column.key,
+                "main": column.main, "best": column.meaning.best, "values": column.values,
+            }
+            for column in varying
+        ],
+    }  # fmt: skip
 
 
 # The page of several runs: their results over seeds, what was swept, their curves, and a table of all of them.
@@ -372,15 +354,11 @@ def _command(runs: Sequence[ComparedRun]) -> str:
     words = runs[0].directory.record().command
     seeds = sorted({run.seed for run in runs})
     if len(seeds) > 1:
-        stretches = ",".join(f"{low}:{high + 1}" if high > low else str(low) for low, high in _stretches(seeds))
+        stretches = [text.split("-") for text in ranges(seeds).split(", ")]
+        texts = [f"{ends[0]}:{int(ends[1]) + 1}" if ends[1:] else ends[0] for ends in stretches]
         at = words.index("--seed")
-        words[at : at + 2] = ["--seeds", stretches]
+        words[at : at + 2] = ["--seeds", ",".join(texts)]
     return shlex.join(words)
-
-
-def _stretches(seeds: Sequence[int]) -> list[tuple[int, int]]:
-    texts = [text.split("-") for text in ranges(seeds).split(", ")]
-    return [(int(ends[0]), int(ends[-1])) for ends in texts]
 
 
 # Comparisons that show themselves in notebooks and terminals.
@@ -398,11 +376,8 @@ class ShownComparison(Shown, Comparison):
 
     def view(self) -> View:
         first, *further = reversed(tables(self))
-        pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.is_file()]
         parts: list[Table | Drawn | str] = [first, *remarks(self), *further]
-        return View(
-            f"Comparison of {len(self.names)} runs", parts=parts, more={"pictures": pictures} if pictures else {}
-        )
+        return View(f"Comparison of {len(self.names)} runs", parts=parts, more=_pictures(self.figures))
 
 
 class ShownSeedComparison(Shown, SeedComparison):
@@ -414,16 +389,17 @@ class ShownSeedComparison(Shown, SeedComparison):
     def view(self) -> View:
         runs = [run for group in self.groups for run in group.runs]
         all_tables = tables(self)
-        pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.is_file()]
-        more: dict[str, Sequence[Table | Drawn | str]] = {}
         short = [table for table in all_tables if len(table.rows) <= MOST_ROWS][:MOST_TABLES]
-        if further := [table for table in all_tables if table not in short]:
-            more["more tables"] = further
-        if pictures:
-            more["pictures"] = pictures
+        further = [table for table in all_tables if table not in short]
+        more = {**({"more tables": further} if further else {}), **_pictures(self.figures)}
         parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *remarks(self)]
         title = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
+
+
+def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str]]:
+    pictures = [picture(path.stem.replace("_", " "), path) for path in figures if path.is_file()]
+    return {"pictures": pictures} if pictures else {}
 
 
 def compared(comparison: Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:

@@ -96,11 +96,8 @@ def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str]) -> list[Pane
     for panel in panels:
         for series in panel["series"]:
             is_median = series["run"] == median
-            series |= {
-                "colour": int(series["dashed"]) if is_median else BACKGROUND,
-                "faint": not is_median,
-                "band": None,
-            }
+            series |= {"faint": not is_median, "band": None}
+            series["colour"] = int(series["dashed"]) if is_median else BACKGROUND
     return panels
 
 
@@ -132,9 +129,14 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
     for panel in panels:
         panel["series"] = [series for series in panel["series"] if any(value is not None for value in series["values"])]
         only_training = all(series["dashed"] for series in panel["series"])
+        # Panels of outputs that only short runs have are not as long as those of others.
+        present = [at for series in panel["series"] for at, value in enumerate(series["values"]) if value is not None]
+        end = max(present, default=-1) + 1
+        panel["x"] = panel["x"][:end]
         for series in panel["series"]:
             series |= {"faint": len(runs) > FEW, "dashed": series["dashed"] and not only_training}
-        _end_with_the_last_value(panel)
+            series["values"] = series["values"][:end]
+            series["band"] = series["band"] and [edge[:end] for edge in series["band"]]
     return [panel for panel in panels if panel["series"]]
 
 
@@ -144,16 +146,6 @@ def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, A
     table = over_epochs(folds, *keys)
     low[: table.shape[1]], middle[: table.shape[1]], high[: table.shape[1]] = middle_half(table)
     return {"values": _plain(middle), "band": [_plain(low), _plain(high)] if len(folds) > 1 else None}
-
-
-def _end_with_the_last_value(panel: Panel) -> None:
-    """Panels of outputs that only short runs have are not as long as those of others."""
-    present = [at for series in panel["series"] for at, value in enumerate(series["values"]) if value is not None]
-    end = max(present, default=-1) + 1
-    panel["x"] = panel["x"][:end]
-    for series in panel["series"]:
-        series["values"] = series["values"][:end]
-        series["band"] = series["band"] and [edge[:end] for edge in series["band"]]
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
@@ -200,21 +192,14 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
     """What identifies each sample: its texts, then its number, then what else varies, such as the depth in a core."""
     (dimension,) = map(str, predictions[output].dims)
     aside = {f"{name}{ending}" for name in outputs for ending in ("", "_estimate", "_spread")}
-    others = [
-        name for name in map(str, predictions.data_vars) if name not in aside and predictions[name].dims == (dimension,)
-    ]
-    texts = [predictions[name].values.astype(str) for name in others if predictions[name].dtype.kind in "UOST"]
-    numbers = [
-        name for name in others if predictions[name].dtype.kind == "f" and len(np.unique(predictions[name].values)) > 1
-    ]
-    columns = [
-        *texts,
-        [f"{dimension} {number}" for number in predictions[dimension].values],
-        *(
-            [f"{in_words(name)} {value:.4g} {unit(predictions, name)}".rstrip() for value in predictions[name].values]
-            for name in numbers
-        ),
-    ]
+    others = {str(name): values.values for name, values in predictions.data_vars.items() if values.dims == (dimension,)}
+    others = {name: values for name, values in others.items() if name not in aside}
+    columns: list[Any] = [values.astype(str) for values in others.values() if values.dtype.kind in "UOST"]
+    columns.append([f"{dimension} {number}" for number in predictions[dimension].values])
+    for name, values in others.items():
+        if values.dtype.kind == "f" and len(np.unique(values)) > 1:
+            unit_of_column = unit(predictions, name)
+            columns.append([f"{in_words(name)} {value:.4g} {unit_of_column}".rstrip() for value in values])
     return [", ".join(words) for words in zip(*columns, strict=True)]
 
 
@@ -226,44 +211,36 @@ def fields(directory: RunDirectory) -> Iterator[dict[str, Any]]:
         most = max(1, MOST_CELLS // (3 * len(names) * frames.sizes["x"] * frames.sizes["y"]))
         if frames.sizes["frame"] > most:
             frames = frames.isel(frame=np.linspace(0, frames.sizes["frame"] - 1, most).round().astype(int))
+        outputs_of_frames = [_layers(frames, output) for output in names]
         yield {
-            "name": path.stem,
-            "axes": _axes_of_frames(frames),
-            "outputs": [_layers(frames, output) for output in names],
-            "fixed": [],
-            "blank": "",
-        }
+            "name": path.stem, "axes": _axes_of_frames(frames), "outputs": outputs_of_frames, "fixed": [], "blank": "",
+        }  # fmt: skip
 
 
 def _axes_of_frames(frames: xarray.Dataset) -> list[dict[str, Any]]:
     left, right, bottom, top = map(float, frames.attrs["extent"])
-    plain = {"held_out": [], "turn": False}
     axes = []
     for name, low, high in (("x", left, right), ("y", bottom, top)):
         cells = frames.sizes[name]
         centres = (low + (np.arange(cells) + 0.5) * (high - low) / cells).tolist()
-        axes.append(
-            {"words": name, "unit": str(frames.attrs["extent_unit"]), "centres": centres, "ends": [low, high], **plain}
-        )
+        axes.append((name, str(frames.attrs["extent_unit"]), centres, [low, high]))
     when = "time" if "time" in frames.coords else "frame"
     moments = frames[when].values.astype(float).tolist()
-    axes.append(
-        {"words": when, "unit": unit(frames, when), "centres": moments, "ends": [moments[0], moments[-1]], **plain}
-    )
-    return axes
+    axes.append((when, unit(frames, when), moments, [moments[0], moments[-1]]))
+    return [
+        {"words": words, "unit": unit_of_axis, "centres": centres, "ends": ends, "held_out": [], "turn": False}
+        for words, unit_of_axis, centres, ends in axes
+    ]
 
 
 def _layers(frames: xarray.Dataset, output: str) -> dict[str, Any]:
     truth, estimate = (values.astype(np.float64) for values in truth_and_estimate(frames, output))
-    error = estimate - truth
-    low, high = map(float, span(np.concatenate([truth.ravel(), estimate.ravel()])))
-    half = half_width(error)
-    ends = [low, high if high > low else low + 1e-12]
-    unit_of_output = unit(frames, output)
+    error, unit_of_output = estimate - truth, unit(frames, output)
+    ends = _limits(np.concatenate([truth.ravel(), estimate.ravel()]), "sequential")
     layers = [
         _layer("true", "sequential", unit_of_output, ends, truth),
         _layer("estimate", "sequential", unit_of_output, ends, estimate),
-        _layer("error", "diverging", unit_of_output, [-half, half], error),
+        _layer("error", "diverging", unit_of_output, _limits(error, "diverging"), error),
     ]
     return {"words": in_words(output), "layers": layers}
 
@@ -330,9 +307,7 @@ def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]
                 for layer in other["layers"]
                 if (other["words"], layer["words"]) == (output["words"], "error")
             ]
-            widest: list[float] = max(
-                (layer["limits"] for layer in layers), key=lambda ends: float(ends[1]), default=[]
-            )
+            widest: list[float] = max((layer["limits"] for layer in layers), key=lambda ends: ends[1], default=[])
             outputs.append({"words": output["words"], "layers": [{**layer, "limits": widest} for layer in layers]})
         matrices_shared.append({**first, "outputs": outputs})
     return matrices_shared

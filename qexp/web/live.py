@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,25 +100,22 @@ class Growth:
     """Of the last attempt [bytes]."""
 
 
-class Feed:
+class Feed(Kept[Growth]):
     """One run that is looked at."""
 
     def __init__(self, directory: RunDirectory) -> None:
+        super().__init__(self._look, seconds=SECONDS)
         self.directory = directory
         self._watch = Watch()
         self._growth = Growth(State.CREATED, "", b"", 0, 0, 0)
         self._stamps: list[tuple[int, int]] = []
         self._next_curves = 0.0
-        self._kept = Kept(self._look, seconds=SECONDS)
-
-    async def now(self) -> Growth:
-        return await self._kept.now()
 
     def _look(self) -> Growth:
         # State before the rest: a run that had ended by now adds nothing after this look.
         state = self._watch.state(self.directory)
         attempt = max(attempts(self.directory), default=0)
-        size = _size(log_file(self.directory, attempt))
+        _, size = _stamp(log_file(self.directory, attempt))
         self._growth = replace(self._growth, state=state, attempt=attempt, log_size=size)
         if time.monotonic() >= self._next_curves or not state.unfinished:
             self._look_at_curves()
@@ -151,7 +148,7 @@ class Feed:
 def log_place(directory: RunDirectory) -> str:
     """The end of the last attempt's log, as `LogReader` writes it."""
     attempt = max(attempts(directory), default=0)
-    return f"{attempt}:{_size(log_file(directory, attempt))}"
+    return f"{attempt}:{_stamp(log_file(directory, attempt))[1]}"
 
 
 def log_file(directory: RunDirectory, attempt: int) -> Path:
@@ -194,11 +191,8 @@ class LogReader:
         return {"text": text, "anew": anew or gap}
 
 
-def _size(file: Path) -> int:
-    return _stamp(file)[1]
-
-
 def _stamp(file: Path) -> tuple[int, int]:
+    """When a file was changed, and its bytes."""
     try:
         status = os.stat(file)  # noqa: PTH116
     except OSError:
@@ -208,8 +202,6 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 # All runs as they are now, for any number of clients.
 
-
-"""Between two looks at the workspace, while somebody asks."""
 
 SHARE_OF_RUNS = 0.03
 """Largest share of its time that the server spends on looking; with very many runs it looks less often."""
@@ -226,22 +218,16 @@ class Listing:
     warnings: list[str]
 
 
-class LiveRuns:
+class LiveRuns(Kept[Listing]):
+    """The runs, at most some seconds old."""
+
     def __init__(self, workspace: Workspace) -> None:
+        super().__init__(self._look, share=SHARE_OF_RUNS, seconds=SECONDS)
         self._catalog = Catalog(workspace)
         self._start = secrets.token_hex(4)
         self._read = self._catalog.follow()
         self._listing = Listing("", [], [])
         self._changes = 0
-        self._kept = Kept(self._look, share=SHARE_OF_RUNS, seconds=SECONDS)
-
-    async def now(self) -> Listing:
-        """The runs, at most some seconds old."""
-        return await self._kept.now()
-
-    def forget(self) -> None:
-        """Look again for the next client, after a change."""
-        self._kept.forget()
 
     def _look(self) -> Listing:
         try:
@@ -299,26 +285,16 @@ def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
     Keys of specs are those of the newest run of each experience.
     """
     fields = dict.fromkeys([*sorted({*KEPT, "size"} - {"results", "units"})])
-    for results in {_shape(run["results"]): run["results"] for run in runs if run["results"]}.values():
-        fields |= dict.fromkeys(_leaves(results))
+    for run in runs:
+        fields |= dict.fromkeys(_leaves(run["results"]))
     newest = {run["experience"]: run for run in sorted(runs, key=lambda run: run["created"] or "")}
     for run in list(newest.values())[-MOST_VALUES:]:
-        fields |= dict.fromkeys(_of_spec(run))
+        with suppress(QexpError):
+            spec = RunDirectory(Path(run["path"])).spec()
+            fields |= dict.fromkeys(_leaves({key: value for key, value in spec.items() if key != "model"}))
     values = {name: sorted({run[name] for run in runs if run[name]})[:MOST_VALUES] for name in OF_FEW_VALUES}
     tags = sorted({tag for run in runs for tag in run["tags"]})
     return {"fields": list(fields), "values": {"state": list(LISTED), **values}, "tags": tags}
-
-
-def _shape(results: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple((part, output, *metrics) for part, outputs in results.items() for output, metrics in outputs.items())
-
-
-def _of_spec(run: Run) -> Iterable[str]:
-    try:
-        spec = RunDirectory(Path(run["path"])).spec()
-    except QexpError:
-        return []
-    return _leaves({key: value for key, value in spec.items() if key != "model"})
 
 
 def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
@@ -375,14 +351,9 @@ class Answer:
 
     def document(self, version: str, first: int, count: int) -> dict[str, Any]:
         return {
-            "version": version,
-            "columns": self.columns,
-            "total": self.total,
-            "first": first,
-            "rows": self.rows(first, min(count, MOST_ROWS)),
-            "states": self.states,
-            "warnings": self.warnings,
-        }
+            "version": version, "columns": self.columns, "total": self.total, "first": first,
+            "rows": self.rows(first, min(count, MOST_ROWS)), "states": self.states, "warnings": self.warnings,
+        }  # fmt: skip
 
 
 class RunTable:
@@ -410,7 +381,10 @@ class RunTable:
         if question.group:
             titles, rows, total = _grouped(runs, question.group, columns)
         else:
-            runs = _ordered(runs, question, columns)
+            if question.sort != "name":
+                runs = filters.ordered(runs, question.sort, question.descending, columns.values(question.sort))
+            elif question.descending:  # the summaries are sorted by name, with numbers by their value
+                runs = runs[::-1]
             self._columns = columns = columns.over(runs)
             (titles, rows), total = _single(runs, question.columns, columns), len(runs)
         return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings])
@@ -434,12 +408,6 @@ def _text(run: Run) -> str:
     return "\n".join(words).lower()
 
 
-def _ordered(runs: list[Run], question: Question, columns: Columns) -> list[Run]:
-    if question.sort == "name":  # which the summaries are sorted by, with numbers by their value
-        return runs[::-1] if question.descending else runs
-    return filters.ordered(runs, question.sort, question.descending, columns.values(question.sort))
-
-
 def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows]:
     """A row per run; cells are made when they are asked for."""
     columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
@@ -450,9 +418,8 @@ def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[l
             for run in runs[first : first + count]
         ]
 
-    return [
-        {"title": column.title, "field": column.field, "numeric": column.numeric} for column in columns_of_table
-    ], rows
+    heads = [{"title": column.title, "field": column.field, "numeric": column.numeric} for column in columns_of_table]
+    return heads, rows
 
 
 def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
@@ -504,10 +471,7 @@ class Site:
 
     def feed(self, directory: RunDirectory) -> Feed:
         """The feed of a run, which all of its clients share for as long as one of them holds it."""
-        feed = self._feeds.get(directory.path)
-        if feed is None:
-            feed = self._feeds[directory.path] = Feed(directory)
-        return feed
+        return self._feeds.setdefault(directory.path, Feed(directory))
 
     async def rest(self, seconds: float) -> None:
         """Wait, but not longer than until the server ends."""
@@ -522,8 +486,6 @@ def site_of(request: Request) -> Site:
 
 # Server-sent events: changes are sent to pages as they happen.
 
-
-"""Between two looks."""
 
 QUIET = 15
 """Looks without news after which something is sent in any case, so that a client that is gone is noticed."""

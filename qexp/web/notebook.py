@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,11 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         return Path(self.encoding["source"]).parent
 
     def _repr_html_(self) -> str:
-        view = html(self.view()) if self._is_whole() else ""
-        return view + super()._repr_html_()
+        whole = False
+        with suppress(KeyError, OSError):
+            axes = files.read_json(self.folder / MATRIX_RECORD)["axes"]
+            whole = all(self.sizes.get(name) == ends[2] for name, ends in axes.items())
+        return (html(self.view()) if whole else "") + super()._repr_html_()
 
     def view(self) -> View:
         """The picture and the errors of a whole matrix."""
@@ -46,23 +50,16 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
         image = picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
         columns = ["output", "mean |error|", "median |error|", "unit"]
-        table = Table("", columns, [self._errors(output) for output in outputs], frozenset(columns[1:3]))
+        rows = []
+        for output in outputs:
+            errors = np.abs(self[f"{output}_error"].values)
+            finite = errors[np.isfinite(errors)]
+            means = [number(float(average(finite))) if finite.size else "none" for average in (np.mean, np.median)]
+            rows.append([in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))])
+        table = Table("", columns, rows, frozenset(columns[1:3]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
         return View(words, cautions=[caution] if caution else [], parts=[image, table])
-
-    def _errors(self, output: str) -> list[str]:
-        errors = np.abs(self[f"{output}_error"].values)
-        finite = errors[np.isfinite(errors)]
-        means = [number(float(average(finite))) if finite.size else "none" for average in (np.mean, np.median)]
-        return [in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))]
-
-    def _is_whole(self) -> bool:
-        try:
-            axes = files.read_json(self.folder / MATRIX_RECORD)["axes"]
-        except (KeyError, OSError):
-            return False
-        return {name: self.sizes.get(name) for name in axes} == {name: ends[2] for name, ends in axes.items()}
 
 
 def matrix_at(folder: Path) -> Matrix:
@@ -84,35 +81,24 @@ class Estimates(Shown, dict[str, NDArray[np.float32]]):
         self.units = dict(units)
 
     def view(self) -> View:
-        columns = ["output", "shape", "min", "median", "max", "without an estimate", "unit"]
-        rows = [[name, _shape(values), *_spread(values), self.units.get(name, "")] for name, values in self.items()]
+        columns, rows = ["output", "shape", "min", "median", "max", "without an estimate", "unit"], []
+        for name, values in self.items():
+            array = np.asarray(values, dtype=np.float64)
+            finite = array[np.isfinite(array)]
+            shape = " x ".join(f"{size:,}" for size in array.shape) or "one"
+            ends = [number(float(end(finite))) if finite.size else "none" for end in (np.min, np.median, np.max)]
+            rows.append([name, shape, *ends, f"{array.size - finite.size:,}", self.units.get(name, "")])
         return View("Estimates", parts=[Table("", columns, rows, frozenset(columns[2:6]))])
-
-
-def _shape(values: NDArray[np.float32]) -> str:
-    return " x ".join(f"{size:,}" for size in np.shape(values)) or "one"
-
-
-def _spread(values: NDArray[np.float32]) -> list[str]:
-    array = np.asarray(values, dtype=np.float64)
-    finite = array[np.isfinite(array)]
-    ends = [number(float(function(finite))) if finite.size else "none" for function in (np.min, np.median, np.max)]
-    return [*ends, f"{array.size - finite.size:,}"]
 
 
 class Predictions(Shown, list[Prediction]):
     """The predictions of files, one for each."""
 
     def view(self) -> View:
-        rows = [
-            [
-                str(prediction.target),
-                "made" if prediction.made else "was there",
-                "; ".join(prediction.remarks),
-                "; ".join(prediction.warnings),
-            ]
-            for prediction in self
-        ]
+        rows = []
+        for prediction in self:
+            texts = ["; ".join(words) for words in (prediction.remarks, prediction.warnings)]
+            rows.append([str(prediction.target), "made" if prediction.made else "was there", *texts])
         title = f"{len(self)} file{'s' * (len(self) != 1)} estimated"
         return View(title, parts=[Table("", ["file", "", "what was estimated", "warnings"], rows)])
 

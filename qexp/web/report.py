@@ -31,34 +31,17 @@ from qexp.web.html import environment
 from qexp.web.run_page import run_page
 
 SCRIPTS = (
-    "uplot/uPlot.iife.min.js",
-    "colours.js",
-    "frame.js",
-    "matrix.js",
-    "curves.js",
-    "points.js",
-    "differences.js",
-    "ranges.js",
-    "parallel.js",
-    "sweep.js",
-    "tables.js",
-)
+    "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "matrix.js", "curves.js", "points.js", "differences.js",
+    "ranges.js", "parallel.js", "sweep.js", "tables.js",
+)  # fmt: skip
 STYLES = ("uplot/uPlot.min.css", "page.css")
 
 
 def document(template: str, context: Mapping[str, Any]) -> str:
     """A page of a template. All text in it is escaped; only the page's own scripts and styles may run."""
     scripts, styles = static(SCRIPTS), static(STYLES)
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_hash(scripts)}",
-            f"style-src {_hash(styles)}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
+    sources = f"script-src {_hash(scripts)}; style-src {_hash(styles)}"
+    policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
     page = environment().get_template(template)
     return page.render(**context, policy=policy, scripts=Markup(scripts), styles=Markup(styles))
 
@@ -151,21 +134,17 @@ def runs_of_report(references: Sequence[str], launch: str | None, catalog: Catal
 
 
 def _named(reference: str, catalog: Catalog) -> Iterator[tuple[RunDirectory, str | None]]:
+    """Raises QexpError for the folder of a study whose table names no runs."""
     table = Path(reference) / STUDY
-    if table.is_file():
-        yield from ((RunDirectory(catalog.workspace.runs / name), None) for name in _of_study(table))
+    if not table.is_file():
+        pattern = reference if is_pattern(reference) else None
+        yield from ((directory, pattern) for directory in named_runs([reference], catalog))
         return
-    pattern = reference if is_pattern(reference) else None
-    yield from ((directory, pattern) for directory in named_runs([reference], catalog))
-
-
-def _of_study(table: Path) -> list[str]:
-    """The names of a study's runs. Raises QexpError for a file that names none."""
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
         names = dict.fromkeys(Path(line.get("run") or "").name for line in csv.DictReader(file))
     if not names or "" in names:
         raise QexpError(f"{table} names no runs; write it again with qexp study")
-    return list(names)
+    yield from ((RunDirectory(catalog.workspace.runs / name), None) for name in names)
 
 
 def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
@@ -176,25 +155,15 @@ def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
         for directory, pattern in reported.items()
         if states[directory].readable
     ]
-    missing = [
-        f"{directory.name} is {state.words}, and is left out"
-        for directory, state in states.items()
-        if not state.readable
-    ]
+    missing = [f"{run.name} is {state.words}, and is left out" for run, state in states.items() if not state.readable]
     return runs, missing
-
-
-SHOWN = 4
-"""Runs that an error names."""
 
 
 FORMATS = (".html", ".htm", ".pdf")
 """Endings of the file of a report."""
 
-OURS = b'<meta name="generator" content="qexp">'
-"""In the first `BEGINNING` bytes of each HTML report."""
-
-BEGINNING = 400
+OURS, BEGINNING = b'<meta name="generator" content="qexp">', 400
+"""What each HTML report has in its first 400 bytes."""
 
 
 def report(directory: RunDirectory, target: Path, overwrite: bool = False) -> Path:
@@ -203,7 +172,14 @@ def report(directory: RunDirectory, target: Path, overwrite: bool = False) -> Pa
     overwrite  replace a file that is not an HTML report of qexp
     Raises QexpError if the file cannot be written, must not be replaced, or its folder does not exist.
     """
-    return _written(lambda: document("run.html", run_page(directory, _others(directory))), target, overwrite)
+
+    def page() -> str:
+        workspace = Workspace(directory.path.parent.parent)
+        # A run elsewhere, such as a fold, has no others beside it.
+        in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
+        return document("run.html", run_page(directory, Catalog(workspace).runs() if in_workspace else []))
+
+    return _written(page, target, overwrite)
 
 
 def report_of_several(title: str, reported: ReportedRuns, target: Path, overwrite: bool = False) -> Path:
@@ -212,7 +188,7 @@ def report_of_several(title: str, reported: ReportedRuns, target: Path, overwrit
     def page() -> str:
         runs, missing = readable(reported)
         if not runs:
-            raise QexpError(f"{title}: none of its runs can be read: {some(missing, SHOWN)}")
+            raise QexpError(f"{title}: none of its runs can be read: {some(missing)}")
         return document("comparison.html", comparison_page(title, runs, missing))
 
     return _written(page, target, overwrite)
@@ -241,9 +217,3 @@ def _is_report(path: Path) -> bool:
             return OURS in file.read(BEGINNING)
     except OSError:
         return False
-
-
-def _others(directory: RunDirectory) -> list[dict[str, Any]]:
-    """Summaries of all runs of the workspace in which a run lies; none for a run elsewhere, such as a fold."""
-    workspace = Workspace(directory.path.parent.parent)
-    return Catalog(workspace).runs() if directory.path.parent == workspace.runs and workspace.specs.is_dir() else []

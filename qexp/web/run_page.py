@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import orjson
 from qexp.base.quantities import in_words, label, typeset
 from qexp.base.text import Table
 from qexp.comparison.seeds import ABSENT, differences
-from qexp.errors import DamagedError, NotFoundError
+from qexp.errors import DamagedError, NotFoundError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
@@ -52,33 +52,25 @@ def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[s
     group = [run for run in others if run["experience"] == record.experience and run["name"] != record.name]
     if not group:
         return []
-    same = [run["name"] for run in group if run["digest"] == record.digest]
     by_digest: dict[str, list[Mapping[str, Any]]] = {}
     for run in group:
-        if run["digest"] != record.digest:
-            by_digest.setdefault(run["digest"], []).append(run)
+        by_digest.setdefault(run["digest"], []).append(run)
+    same = [run["name"] for run in by_digest.pop(record.digest, [])]
     specs, counts = [], []
     for runs in list(by_digest.values())[:MOST_SPECS]:
-        try:
+        with suppress(DamagedError, NotFoundError):
             specs.append(RunDirectory(Path(runs[0]["path"])).spec())
-        except (DamagedError, NotFoundError):
-            continue
-        counts.append(len(runs))
+            counts.append(len(runs))
     rows = [
         [path, _short(values[0]), _of_others(values[1:], counts)]
         for path, values in differences([directory.spec(), *specs]).items()
     ]
-    parts: list[Table | str] = [_by_seed(same)] if same else []
+    parts: list[Table | str] = [f"Runs that differ by seed only: {some(same, NAMED)}."] if same else []
     if rows:
         number = sum(counts)
         words = f"{number} other run{'s' * (number != 1)} of {record.experience}"
         parts.append(Table(f"Differences from {words}", ["key", "this run", "others"], rows))
     return parts
-
-
-def _by_seed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"Runs that differ by seed only: {', '.join(names[:NAMED])}{more}."
 
 
 def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
@@ -91,9 +83,8 @@ def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
 
 
 def _short(value: str) -> str:
-    if value == ABSENT:
-        return "not set"
-    return value if len(value) <= LONGEST else f"{value[: LONGEST - 1]}…"
+    text = "not set" if value == ABSENT else value
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 # Where a run came from and what was made of it.
@@ -111,8 +102,8 @@ def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[st
 
     others  summaries of the other runs of its workspace
     """
-    rows = chain(_origins(record), _products(directory, record), _descendants(record, others))
-    return Table("", ["how", "what", "name", "notes"], list(rows))
+    rows = [*_origins(record), *_products(directory, record, others)]
+    return Table("", ["how", "what", "name", "notes"], rows)
 
 
 def _origins(record: Record) -> Rows:
@@ -135,23 +126,16 @@ def _origins(record: Record) -> Rows:
         yield ["weights from", "file of another program", origin.file.name, "; ".join(notes)]
 
 
-def _products(directory: RunDirectory, record: Record) -> Rows:
+def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
     if record.folds is not None and record.folds.of:
         failed = f", {len(record.folds.failed)} failed" if record.folds.failed else ""
         yield ["holds out", "cross-validation", f"{record.folds.of} folds", f"{record.folds.done} done{failed}"]
     yield from _some([["was made", "matrix", name, ""] for name in directory.matrix_names()])
     evaluations = map(EvaluationDirectory.evaluation, evaluations_of(directory))
-    yield from _some([["was made", "evaluation", record.name, record.caution] for record in evaluations])
-
-
-def _descendants(record: Record, others: Sequence[Mapping[str, Any]]) -> Rows:
-    yield from _some(
-        [
-            ["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"]
-            for run in others
-            if record.name in run["parents"]
-        ]
-    )
+    yield from _some([["was made", "evaluation", made.name, made.caution] for made in evaluations])
+    descendants = [run for run in others if record.name in run["parents"]]
+    notes = [f"{run['experience']}, seed {run['seed']}" for run in descendants]
+    yield from _some([["weights to", "run", run["name"], note] for run, note in zip(descendants, notes, strict=True)])
 
 
 def _some(rows: list[list[str]]) -> Rows:
@@ -179,6 +163,9 @@ def run_page(
     record, spec, state = directory.record(), directory.spec(), Watch().state(directory)
     warnings: list[str] = []
     about = facts(directory, record, str(state), warnings.append)
+    log = ""
+    with suppress(NotFoundError):  # it has no attempt yet
+        log = "".join(states.read_log(directory))
     return {
         "name": record.name,
         "state": str(state).replace("_", " "),
@@ -200,7 +187,7 @@ def run_page(
         "estimates": points(directory),
         "fields": list(fields(directory)),
         "matrices": matrices(directory, spec),
-        "log": _log(directory),
+        "log": "\n".join(log.splitlines()[-LOG_LINES:]),
         "again": shlex.join(directory.whole.record().command),
     }
 
@@ -240,24 +227,11 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
         rows.sort(key=lambda row: row.rmse or 0.0)
         values = {row.estimator: OfSeeds((), row.rmse or 0.0, row.rmse_interval) for row in rows}
         if values:
-            unit = rows[0].unit
-            drawings.append(
-                drawn(
-                    f"{in_words(output)}: the network among its baselines, 95 % intervals",
-                    partial(values_in_rows, values, label(f"{output} RMSE", typeset(unit)), NETWORK),
-                    "; ".join(f"{row.estimator} {row.rmse:.4g} {unit}" for row in rows),
-                )
-            )
+            axis = label(f"{output} RMSE", typeset(rows[0].unit))
+            title = f"{in_words(output)}: the network among its baselines, 95 % intervals"
+            words = "; ".join(f"{row.estimator} {row.rmse:.4g} {row.unit}" for row in rows)
+            drawings.append(drawn(title, partial(values_in_rows, values, axis, NETWORK), words))
     return drawings
-
-
-def _log(directory: RunDirectory) -> str:
-    """The end of the last attempt's log."""
-    try:
-        text = "".join(states.read_log(directory))
-    except NotFoundError:
-        return ""
-    return "\n".join(text.splitlines()[-LOG_LINES:])
 
 
 # A run at a glance, for notebooks and terminals: what its page shows, without what takes a mouse.

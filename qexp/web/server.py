@@ -183,10 +183,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 def _status(request: Request, error: Exception) -> int:
     if isinstance(error, HTTPException):
         return error.status_code
-    if isinstance(error, NotFoundError):
-        return 404
     if not isinstance(error, DamagedError):
-        return 400
+        return 404 if isinstance(error, NotFoundError) else 400
     run = request.path_params.get("run")
     removed = run is not None and not (site_of(request).workspace.runs / run).exists()
     return 404 if removed else 422  # the server itself is well

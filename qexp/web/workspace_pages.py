@@ -56,14 +56,6 @@ def run_at(workspace: Workspace, name: str) -> RunDirectory:
     return directory
 
 
-def fold_at(workspace: Workspace, name: str, run: str) -> RunDirectory:
-    directory = run_at(workspace, run)
-    folds = {fold.name: fold for fold in directory.all_folds()}
-    if name not in folds:
-        raise NotFoundError(f"{run} has no fold {name!r}")
-    return folds[name]
-
-
 def launch_at(workspace: Workspace, name: str) -> Launch:
     launches = {launch.id: launch for launch in launchers.all_launches(workspace)}
     if name not in launches:
@@ -77,11 +69,11 @@ def studies_in(workspace: Workspace) -> list[Path]:
 
 
 def study_at(workspace: Workspace, name: str) -> Path:
-    studies = {path.name: path for path in studies_in(workspace)}
-    if name not in studies:
+    folder = next((path for path in studies_in(workspace) if path.name == name), None)
+    if folder is None:
         raise NotFoundError(f"no study {name!r} in {STUDIES}/")
-    require_inside(studies[name], STUDY_TABLE)
-    return studies[name]
+    require_inside(folder, STUDY_TABLE)
+    return folder
 
 
 # Pages of the server: its own templates, between which those of reports stand.
@@ -110,15 +102,11 @@ def bundle(name: str) -> tuple[bytes, str]:
 
 def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
     """A template with what the head of every page needs."""
-    page = environment("server").get_template(template)
-    shared = {
-        "prefix": prefix,
-        "nonce": nonce,
-        "sections": SECTIONS,
-        "script": f"page.js?{bundle('page.js')[1]}",
-        "style": f"page.css?{bundle('page.css')[1]}",
-    }
-    return page.render({"workspace": "", "secret": None, "section": None, **shared, **context})
+    values = {
+        "workspace": "", "secret": None, "section": None, "prefix": prefix, "nonce": nonce, "sections": SECTIONS,
+        "script": f"page.js?{bundle('page.js')[1]}", "style": f"page.css?{bundle('page.css')[1]}", **context,
+    }  # fmt: skip
+    return environment("server").get_template(template).render(values)
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -148,16 +136,12 @@ async def rows_of_runs(request: Request) -> Response:
     tag = f'"{listing.version}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"etag": tag})
-    question, first, count = _question(query), _number(query, "first", 0), _number(query, "count", ROWS)
-    answer = await asyncio.to_thread(site.table.answer, listing, question)
-    content = orjson.dumps(answer.document(listing.version, first, count))
-    return Response(content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
-
-
-def _question(query: QueryParams) -> Question:
     texts = {name: text for name in TEXTS_OF_QUESTION if (text := query.get(name))}
-    descending = query.get("descending", "1") != "0"
-    return Question(**texts, descending=descending, columns=_fields(query, "columns"), group=_fields(query, "group"))
+    columns, group, descending = _fields(query, "columns"), _fields(query, "group"), query.get("descending", "1") != "0"
+    question = Question(**texts, descending=descending, columns=columns, group=group)
+    answer = await asyncio.to_thread(site.table.answer, listing, question)
+    content = orjson.dumps(answer.document(listing.version, _number(query, "first", 0), _number(query, "count", ROWS)))
+    return Response(content, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
 
 
 def _fields(query: QueryParams, name: str) -> tuple[str, ...]:
@@ -215,9 +199,11 @@ async def change_runs(request: Request) -> Response:
     if kind not in KINDS:
         return JSONResponse({"error": f"no change {kind!r}; choose from {', '.join(KINDS)}"}, 404)
     try:
-        wanted = _wanted(await _body(request))
+        wanted = Wanted.from_document(orjson.loads(await _body(request)))
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads it
+    except (orjson.JSONDecodeError, MisfitError) as error:
+        raise QexpError(f"write a JSON object with runs, and add, remove or text: {error}") from None
     answer = await asyncio.to_thread(_change, site, kind, wanted)
     site.live.forget()
     return JSONResponse(answer)
@@ -234,34 +220,17 @@ def _change(site: Site, kind: str, wanted: Wanted) -> dict[str, Any]:
     return {"done": done, "failed": failed}
 
 
-def _tag(workspace: Workspace, name: str, wanted: Wanted) -> None:
-    retag(run_at(workspace, name).path, wanted.add, wanted.remove)
-
-
-def _note(workspace: Workspace, name: str, wanted: Wanted) -> None:
-    annotate(run_at(workspace, name).path, wanted.text)
-
-
 def _stop(workspace: Workspace, name: str, wanted: Wanted) -> None:
     if not ask_to_stop(run_at(workspace, name)):
         raise QexpError(f"{name} is not running")
 
 
-def _remove(workspace: Workspace, name: str, wanted: Wanted) -> None:
-    trash.discard([run_at(workspace, name)], workspace)
-
-
-def _restore(workspace: Workspace, name: str, wanted: Wanted) -> None:
-    """`name` is that in the trash."""
-    trash.restore(name, workspace)
-
-
-KINDS: Mapping[str, Callable[[Workspace, str, Wanted], None]] = {
-    "tag": _tag,
-    "note": _note,
+KINDS: Mapping[str, Callable[[Workspace, str, Wanted], object]] = {
+    "tag": lambda workspace, name, wanted: retag(run_at(workspace, name).path, wanted.add, wanted.remove),
+    "note": lambda workspace, name, wanted: annotate(run_at(workspace, name).path, wanted.text),
     "stop": _stop,
-    "remove": _remove,
-    "restore": _restore,
+    "remove": lambda workspace, name, wanted: trash.discard([run_at(workspace, name)], workspace),
+    "restore": lambda workspace, name, wanted: trash.restore(name, workspace),  # by its name in the trash
 }
 
 
@@ -274,26 +243,21 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _wanted(body: bytes) -> Wanted:
-    """Raises QexpError for anything but what pages send."""
-    try:
-        return Wanted.from_document(orjson.loads(body))
-    except (orjson.JSONDecodeError, MisfitError) as error:
-        raise QexpError(f"write a JSON object with runs, and add, remove or text: {error}") from None
-
-
 # Several runs side by side: selected ones, all of a launch, or all of a study.
 
 
-async def show_comparison(request: Request) -> Response:
-    return await asyncio.to_thread(_comparison_response, request)
+# Functions that are not `async` are called in threads of their own.
 
 
-def _comparison_response(request: Request) -> Response:
-    workspace = site_of(request).workspace
-    title, names = _asked(request.query_params, workspace)
+def show_comparison(request: Request) -> Response:
+    workspace, query = site_of(request).workspace, request.query_params
+    names = query.getlist("run")
+    if launch := query.get("launch"):
+        names = launch_at(workspace, launch).record()["runs"]
+    names = list(dict.fromkeys(names))
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
+    title = f"Launch {launch}" if launch else some(names, most=4)
     return page(request, "comparison.html", section="", **compared(workspace, title, names))
 
 
@@ -315,14 +279,6 @@ def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str
     if not runs:
         raise NotFoundError(f"{title}: none of these runs can be read: {some([*notices, *missing])}")
     return comparison_page(title, runs, [*notices, *missing])
-
-
-def _asked(query: QueryParams, workspace: Workspace) -> tuple[str, list[str]]:
-    """A title, and the names of runs, each once."""
-    if launch := query.get("launch"):
-        return f"Launch {launch}", list(dict.fromkeys(launch_at(workspace, launch).record()["runs"]))
-    names = list(dict.fromkeys(query.getlist("run")))
-    return some(names, most=4), names
 
 
 # Pages of launches: the runs that one command started.
@@ -387,10 +343,14 @@ PICTURE = ".png"
 
 
 def _directory(request: Request) -> RunDirectory:
-    workspace, names = site_of(request).workspace, request.path_params
-    if "fold" in names:
-        return fold_at(workspace, names["fold"], names["run"])
-    return run_at(workspace, names["run"])
+    names = request.path_params
+    directory = run_at(site_of(request).workspace, names["run"])
+    if "fold" not in names:
+        return directory
+    folds = {fold.name: fold for fold in directory.all_folds()}
+    if names["fold"] not in folds:
+        raise NotFoundError(f"{names['run']} has no fold {names['fold']!r}")
+    return folds[names["fold"]]
 
 
 async def show_run(request: Request) -> Response:
@@ -431,11 +391,7 @@ async def run_report(request: Request) -> Response:
     return Response(content, media_type="text/html", headers=headers)
 
 
-async def run_figure(request: Request) -> Response:
-    return await asyncio.to_thread(_figure, request)
-
-
-def _figure(request: Request) -> Response:
+def run_figure(request: Request) -> Response:
     path = require_inside(_directory(request).results / "figures", request.path_params["path"])
     if path.suffix != PICTURE:
         raise NotFoundError("no such file")
@@ -451,17 +407,13 @@ TEXTS = ("experience", "run", "start", "state", "minus", "output", "metric", "un
 """Columns whose values are shown as they are written."""
 
 
-async def show_studies(request: Request) -> Response:
-    folders = await asyncio.to_thread(studies_in, site_of(request).workspace)
+def show_studies(request: Request) -> Response:
+    folders = studies_in(site_of(request).workspace)
     studies = [{"name": folder.name, "changed": _time_of_change(folder)} for folder in folders]
     return page(request, "studies.html", section="studies", studies=studies)
 
 
-async def show_study(request: Request) -> Response:
-    return await asyncio.to_thread(_shown_study, request)
-
-
-def _shown_study(request: Request) -> Response:
+def show_study(request: Request) -> Response:
     workspace = site_of(request).workspace
     folder = study_at(workspace, request.path_params["study"])
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
@@ -475,8 +427,8 @@ def _shown_study(request: Request) -> Response:
     )  # fmt: skip
 
 
-async def study_figure(request: Request) -> Response:
-    folder = await asyncio.to_thread(study_at, site_of(request).workspace, request.path_params["study"])
+def study_figure(request: Request) -> Response:
+    folder = study_at(site_of(request).workspace, request.path_params["study"])
     return FileResponse(require_inside(folder, FIGURE), media_type="image/png")
 
 
@@ -489,10 +441,8 @@ def _lines(folder: Path, name: str) -> list[dict[str, str]]:
     if not (folder / name).is_file():
         return []
     with require_inside(folder, name).open(newline="", encoding="utf-8", errors="replace") as file:
-        return [
-            {title: text or "" for title, text in line.items() if isinstance(title, str)}
-            for line in csv.DictReader(file)
-        ]
+        lines = list(csv.DictReader(file))
+    return [{title: text or "" for title, text in line.items() if isinstance(title, str)} for line in lines]
 
 
 def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
@@ -517,15 +467,14 @@ def _rounded(column: str, text: str) -> Any:
 
 
 async def show_workspace(request: Request) -> Response:
-    site = site_of(request)
-    counts = Counter(run["state"] for run in (await site.live.now()).runs)
+    site, states = site_of(request), await _states(request)
     entries = await asyncio.to_thread(trash.entries, site.workspace)
     removed = [
         {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"} for entry in entries
     ]
     return page(
         request, "workspace.html", section="workspace", root=str(site.workspace.root), removed=removed[::-1],
-        counts={state.replace("_", " "): count for state, count in counts.most_common()},
+        counts=_counts(states.values()),
     )  # fmt: skip
 
 

@@ -52,8 +52,7 @@ def test_the_help_lists_the_commands_in_groups_but_those_for_machines(qexp):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("rum",), ("ls", "--nosuch"), ("show",), ("run",), ("show", "a", "b"), ("matrix", "--run", "x")],
+    "arguments", [("rum",), ("ls", "--nosuch"), ("show",), ("run",), ("show", "a", "b"), ("matrix", "--run", "x")]
 )
 def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(workspace, qexp, arguments):
     assert "Usage: qexp" in qexp(*arguments).refused()
@@ -66,11 +65,7 @@ def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(workspace, qexp
 def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace, qexp):
     assert {path.name for path in workspace.iterdir()} == {"specs", "data", ".gitignore"}
     assert all(path.name.startswith("stand_in_") for path in (workspace / "data").rglob("*.*"))
-    assert {path.parent.name for path in (workspace / "specs").rglob("*.json")} == {
-        "datasets",
-        "models",
-        "experiences",
-    }
+    assert {path.parent.name for path in (workspace / "specs").rglob("*.json")} == {"datasets", "models", "experiences"}
     code, stdout, stderr = qexp("validate")
     assert (code, stdout) == (0, "")
     *warnings, summary = stderr.splitlines()

@@ -18,8 +18,7 @@ grid = partial(order.read_grid, "--grid")
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"),
-    [("0:3", [0, 1, 2]), ("3", [3]), ("0,2,5", [0, 2, 5]), ("7:9,1", [7, 8, 1]), (" 4 , 2", [4, 2])],
+    ("text", "seeds"), [("0:3", [0, 1, 2]), ("3", [3]), ("0,2,5", [0, 2, 5]), ("7:9,1", [7, 8, 1]), (" 4 , 2", [4, 2])]
 )
 def test_seeds_are_numbers_and_ranges_whose_end_is_left_out(text, seeds):
     assert order.read_seeds("--seeds", text) == seeds
@@ -54,10 +53,7 @@ def test_seeds_that_are_equal_or_too_large_are_refused_before_anything_is_writte
 
 
 def test_a_grid_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
-    assert grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {
-        "learning_rate": [1e-3, 3e-3],
-        "rate": [1000],
-    }
+    assert grid(["learning_rate=1e-3,3e-3", "rate=1e+3"]) == {"learning_rate": [1e-3, 3e-3], "rate": [1000]}
     assert grid(["sizes=[8,4,4],[16, 4,4]"]) == {"sizes": [[8, 4, 4], [16, 4, 4]]}
     assert grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {"a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]}
     assert grid(["a.b+c.d=0.5,[1,2]"]) == {"a.b+c.d": [0.5, [1, 2]]}

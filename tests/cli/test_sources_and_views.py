@@ -27,11 +27,7 @@ DATASET = {
 }
 
 MODEL = {
-    "inputs": {
-        "displacement": {"size": [8, 8, 1]},
-        "mask": {"size": [8, 8, 1]},
-        "displacement_1": {"size": [2, 1, 3]},
-    },
+    "inputs": {"displacement": {"size": [8, 8, 1]}, "mask": {"size": [8, 8, 1]}, "displacement_1": {"size": [2, 1, 3]}},
     "outputs": ["chamber.depth"],
     "operations": {
         "channels": {"module": "concatenate"},
