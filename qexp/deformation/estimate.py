@@ -18,20 +18,20 @@ from qexp.deformation.posterior import SourcePosterior, source_posterior
 from qexp.errors import QexpError
 from qexp.inference.fit import (
     Fit,
-    Nuisances,
-    Uncertainty,
     aicc,
     at_values,
     best,
     bic,
+    correlations,
     prepare_problem,
     refine_fit,
     residual_errors,
+    scale,
     shows_source,
+    standard_errors,
     threshold,
-    uncertainty,
 )
-from qexp.inference.least_squares import STARTS, Deformation, Problem, deformation_of, starts
+from qexp.inference.least_squares import STARTS, Problem, deformation_of, starts
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -117,6 +117,10 @@ class TrackResult:
         return {"rms": self.rms, "offset": self.offset, "n": self.n}
 
 
+P_VALUES = ("p_value", "total", "smooth", "local")
+"""Of a misfit: of all tests together, and of each."""
+
+
 @dataclass(frozen=True)
 class Inversion:
     """The estimated sources of an observation.
@@ -166,7 +170,7 @@ class Inversion:
             "parameters": {name: part.document() for name, part in self.parameters.items()},
             "tracks": {name: part.document() for name, part in self.tracks.items()},
             "chi2_reduced": self.chi2_reduced,
-            "misfit": None if self.misfit is None else _p_values(self.misfit),
+            "misfit": self.misfit and {name: float(getattr(self.misfit, name)[0]) for name in P_VALUES},
             "iterations": self.iterations,
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
@@ -174,11 +178,6 @@ class Inversion:
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
         return {**document, "comparison": [dict(part) for part in self.rivals]} if self.rivals else document
-
-
-def _p_values(misfit: Misfit) -> dict[str, float]:
-    names = ("p_value", "total", "smooth", "local")
-    return {name: float(getattr(misfit, name)[0]) for name in names}
 
 
 # Several models of one observation, compared by information criteria.
@@ -297,26 +296,28 @@ def estimate_sources(
     Raises QexpError.
     """
     units, tracks = candidate.units, [track.where_observed() for track in observation.tracks]
-    refine = options.least_squares
     fixed, bounds = _held(candidate, options, others)
     began = time.perf_counter()
-    problem, searched = _problem(tracks, candidate, options, fixed, bounds)
-    fit = _fit(problem, searched, candidate, options, fixed, refine)
-    fit, profile = with_intervals(problem, fit) if refine else (fit, None)
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
+    searched = searches(candidate.sources, stations, units.quantities, bounds)
+    nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
+    problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
+    fit = _fit(problem, searched, candidate, options, fixed)
+    fit, profile = with_intervals(problem, fit) if options.least_squares else (fit, None)
     seconds = time.perf_counter() - began
-    errors, misfit = uncertainty(fit), of_residuals(fit, problem) if refine else None
+    misfit = of_residuals(fit, problem) if options.least_squares else None
     posterior = None
     if options.posterior:
         posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options)
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, candidate, errors, residual_errors(fit, problem, tracks), profile, set(bounds))
+        parameters=_parameters(fit, candidate, residual_errors(fit, problem, tracks), profile, set(bounds))
         if profile
         else _of_network(fit, candidate),
         tracks=_tracks(observation, problem, fit, units),
         estimated=[display_name(fit.names[index]) for index in fit.free],
-        correlations=errors.correlation,
+        correlations=correlations(fit),
         chi2=fit.chi2,
         degrees=fit.degrees,
         unknowns=len(fit.free) + problem.weighting.nuisances,
@@ -357,37 +358,14 @@ def _held(
     return fixed, bounds
 
 
-def _problem(
-    tracks: Sequence[Track],
-    candidate: Candidate,
-    options: InvertOptions,
-    fixed: Mapping[str, float],
-    bounds: Mapping[str, tuple[float, float]],
-) -> tuple[Problem, list[Search]]:
-    """The problem, and where starts for each parameter may lie."""
-    origin = candidate.units.origin
-    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(origin)
-    ranges = searches(candidate.sources, stations, candidate.units.quantities, bounds)
-    offsets = options.offsets == PER_TRACK
-    problem = prepare_problem(
-        tracks, candidate.sources, ranges, fixed, offsets=offsets, ramps=options.ramps, origin=origin
-    )
-    return problem, ranges
-
-
 def _fit(
-    problem: Problem,
-    wanted: Sequence[Search],
-    candidate: Candidate,
-    options: InvertOptions,
-    fixed: Mapping[str, float],
-    refine: bool,
+    problem: Problem, wanted: Sequence[Search], candidate: Candidate, options: InvertOptions, fixed: Mapping[str, float]
 ) -> Fit:
     """The lowest minimum from many starts, or from those of a network; its estimate itself if that is not refined."""
     if candidate.start is None:
         begin = starts(problem.to_search(options.seed), wanted, options.starts or STARTS, options.seed)
         return best(problem, begin, options.seed)
-    if refine:
+    if options.least_squares:
         return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
@@ -408,12 +386,11 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
 def _parameters(
     fit: Fit,
     candidate: Candidate,
-    errors: Uncertainty,
     of_residuals: Array | None,
     profile: Profile,
     bounded: Collection[str],
 ) -> dict[str, Estimate]:
-    units = candidate.units
+    units, errors = candidate.units, standard_errors(fit)
     numbers = {index: number for number, index in enumerate(fit.free)}
     estimates = {}
     for index, column in enumerate(fit.names):
@@ -426,7 +403,7 @@ def _parameters(
         no_error = at_bound and column in bounded
         standard, scaled, residual = (
             None if deviations is None or no_error else float(deviations[number]) / factor
-            for deviations in (errors.standard_error, errors.scaled_error, of_residuals)
+            for deviations in (errors, scale(fit) * errors, of_residuals)
         )
         estimates[display_name(column)] = Estimate(
             value,
@@ -456,44 +433,32 @@ def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
 def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) -> dict[str, TrackResult]:
     results = {}
     for track, nuisances, residual in zip(observation.tracks, fit.nuisances, fit.residual, strict=True):
-        ramp = tuple(nuisances.amounts[name] for name in RAMP) if RAMP[0] in nuisances.amounts else None
-        residuals = np.full(len(track.x), np.nan)
+        amounts, errors, points = nuisances.amounts, nuisances.errors, track.where_observed()
+        ramp_east, ramp_north = (amounts.get(name, 0.0) for name in RAMP)
+        # The ramp is zero at the mean of the points that count.
+        east, north = (track.x - points.x.mean()) / 1e3, (track.y - points.y.mean()) / 1e3
+        located = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
+        if track.elevation is not None:
+            located &= np.isfinite(track.elevation)
+        model, residuals = np.full((2, len(track.x)), np.nan)
+        at_points = deformation_of(problem.model.sources, [track.select(located)], units.origin)
+        model[located] = at_points(torch.from_numpy(fit.values)[None])[0].numpy()
         residuals[track.observed] = residual
         results[track.name] = TrackResult(
             rms=float(np.sqrt(np.mean(residual**2))),
-            offset=nuisances.amounts.get("offset", 0.0),
+            offset=amounts.get("offset", 0.0),
             n=track.size,
-            offset_error=nuisances.errors.get("offset"),
-            ramp=None if ramp is None else (ramp[0], ramp[1]),
-            ramp_error=None if ramp is None else (nuisances.errors[RAMP[0]], nuisances.errors[RAMP[1]]),
-            model=_modelled(track, problem.model, fit, units),
-            surface=_surface(track, nuisances),
+            offset_error=errors.get("offset"),
+            ramp=(ramp_east, ramp_north) if RAMP[0] in amounts else None,
+            ramp_error=(errors[RAMP[0]], errors[RAMP[1]]) if RAMP[0] in amounts else None,
+            model=model,
+            surface=amounts.get("offset", 0.0) + ramp_east * east + ramp_north * north,
             residual=residuals,
         )
     return results
 
 
 RAMP = ("ramp_east", "ramp_north")
-
-
-def _modelled(track: Track, model: Deformation, fit: Fit, units: Units) -> Array:
-    """The displacement by the sources at all points of a track whose position is known, (point,)."""
-    located = np.isfinite(track.x) & np.isfinite(track.y) & np.isfinite(track.direction.sum(axis=1))
-    if track.elevation is not None:
-        located &= np.isfinite(track.elevation)
-    points = track.select(located)
-    elsewhere = deformation_of(model.sources, [points], units.origin)
-    model_values = np.full(len(track.x), np.nan)
-    model_values[located] = elsewhere(torch.from_numpy(fit.values)[None])[0].numpy()
-    return model_values
-
-
-def _surface(track: Track, nuisances: Nuisances) -> Array:
-    """Offset and ramp of a track, (point,); the ramp is zero at the mean of the points that count."""
-    points, amounts = track.where_observed(), nuisances.amounts
-    east, north = ((along - of_points.mean()) / 1e3 for along, of_points in ((track.x, points.x), (track.y, points.y)))
-    surface: Array = amounts.get("offset", 0.0) + amounts.get(RAMP[0], 0.0) * east + amounts.get(RAMP[1], 0.0) * north
-    return surface
 
 
 def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:

@@ -89,8 +89,6 @@ CELLS = 400
 UNITS = (("m", 1.0, 1.0), ("cm", 100.0, 0.01), ("mm", 1000.0, 0.0))
 """Unit of a colour scale, its number in a metre, and the least reach of a scale in it [m]."""
 
-COLOURS_OF_TRACKS, MASKED = "RdBu_r", "0.8"
-
 
 def draw_tracks(observation: Observation, title: str) -> Figure:
     """A map per track of the displacement along the line of sight; of stations, arrows and coloured vertical ones.
@@ -109,7 +107,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     rows = -(-len(tracks) // columns)
     figure, grid = subplots(rows, columns, PANEL + 0.9 / columns, PANEL * ratio + 0.75)
     axes = [axis for row in grid for axis in row]
-    colours = ScalarMappable(Normalize(-reach, reach), COLOURS_OF_TRACKS)
+    colours = ScalarMappable(Normalize(-reach, reach), "RdBu_r")
     for index, (axis, track) in enumerate(zip(axes, tracks, strict=False)):
         draw = _draw_points if track.kind == "radar" else _draw_stations
         axis.set_xlim(west, east)
@@ -161,7 +159,7 @@ def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappabl
     width = 72 * PANEL * 0.8
     size = float(np.clip(width / max(np.sqrt(points), 1), 0.8, 6)) ** 2
     if 0 < len(hidden.x) <= MOST_DOTS:
-        axis.scatter(hidden.x / 1000, hidden.y / 1000, size / 2, color=MASKED, linewidths=0)
+        axis.scatter(hidden.x / 1000, hidden.y / 1000, size / 2, color="0.8", linewidths=0)
     if observed.spread is not None and observed.count is not None:
         _draw_means(axis, observed, sides_of(observed.spread, observed.count), factor, colours)
     elif observed.size > MOST_DOTS:
@@ -364,7 +362,8 @@ def _drawn(
     )
     reach = max(float(np.percentile(np.abs(values), 99.5)) for _, _, values in maps) or 1e-3
     factor, unit = (100.0, "cm") if reach < 1 else (1.0, "m")
-    longest = max((_longest(track, values) for _, track, values in maps if track.stations), default=0.0)
+    arrows = [_vectors(track, values)[1][:, :2] for _, track, values in maps if track.stations]
+    longest = max((float(np.hypot(*moved.T).max()) for moved in arrows), default=0.0)
     for index, (axis, (heading, track, values)) in enumerate(zip(axes, maps, strict=True)):
         axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         points = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
@@ -376,7 +375,12 @@ def _drawn(
         for east, north in sources:
             axis.plot(east, north, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
     _draw_scale_bar(axes[0])
-    _bar(axes[len(panels[0]) - 1], points, unit, {track.stations for _, track, _ in maps})
+    bar_axis = axes[len(panels[0]) - 1]
+    bar = figure.colorbar(points, cax=bar_axis.inset_axes((1.05, 0, 0.05, 1)), extend="both")
+    words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
+    kinds = words.get(frozenset(track.stations for _, track, _ in maps), "toward the satellite, or up")
+    bar.set_label(f"{kinds} ({unit})", fontsize=sized(8))
+    bar.ax.tick_params(labelsize=sized(7))
     add_title(figure, title)
     return figure
 
@@ -415,24 +419,11 @@ def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:
     return stations.positions, np.nan_to_num(stations.vectors)
 
 
-def _longest(track: Maps, values: Array) -> float:
-    return float(np.hypot(*_vectors(track, values)[1][:, :2].T).max())
-
-
-def _bar(axis: Axes, points: PathCollection, unit: str, kinds: set[bool]) -> None:
-    bar = axis.figure.colorbar(points, cax=axis.inset_axes((1.05, 0, 0.05, 1)), extend="both")
-    words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
-    bar.set_label(f"{words.get(frozenset(kinds), 'toward the satellite, or up')} ({unit})", fontsize=sized(8))
-    bar.ax.tick_params(labelsize=sized(7))
-
-
 # Semivariograms of tracks with the models that fit them.
 
 
 WIDE, HIGH = 4.4, 3.4
 """Sizes of a panel with its margins [inch]."""
-
-NO_SILL = "does not level off"
 
 
 def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> Figure:
@@ -475,7 +466,7 @@ def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
     axis.set_xlim(0, far / 1000)
     axis.set_ylim(0, 1.12 * top)
     sill = f"sill {1e6 * best.sill:.3g} mm²\nrange {best.range / 1000:.3g} km"
-    words = f"{best.type}:\n{sill if estimate.levels_off else NO_SILL}\nnugget {1e6 * best.nugget:.2g} mm²"
+    words = f"{best.type}:\n{sill if estimate.levels_off else 'does not level off'}\nnugget {1e6 * best.nugget:.2g} mm²"
     small = sized(7.5)
     legend: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, min(0.06 + 0.9e6 * best.nugget / top, 0.4))}
     if not estimate.levels_off:

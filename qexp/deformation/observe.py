@@ -46,7 +46,14 @@ def with_noises(
     wanted = {track.name: word for track, word in zip(radar, words, strict=False)}
     unknown = [track for track in radar if wanted.get(track.name) == ESTIMATE]
     if any(track.count is not None for track in unknown):
-        unknown = _with_points(unknown, points())
+        drawn = points()
+        for track in unknown:
+            if track.count is not None and track.name not in drawn:
+                raise QexpError(
+                    f"track '{track.name}' holds means of cells, from which the noise of points cannot be estimated; "
+                    "give `noise=estimate` together with `reduce` where the files are read, or declare the noise"
+                )
+        unknown = [track if track.count is None else drawn[track.name] for track in unknown]
     estimates = _estimates(unknown, options)
     tracks = []
     for track in observation.tracks:
@@ -59,17 +66,6 @@ def with_noises(
             noise = replace(estimates[track.name].best, estimated=True) if word == ESTIMATE else declared(word)
             tracks.append(with_noise(track, noise, options.keep_errors))
     return replace(observation, tracks=tuple(tracks)), estimates
-
-
-def _with_points(tracks: Sequence[Track], points: Mapping[str, Track]) -> list[Track]:
-    """The tracks with points in place of means of cells. Raises QexpError if they are not known any more."""
-    for track in tracks:
-        if track.count is not None and track.name not in points:
-            raise QexpError(
-                f"track '{track.name}' holds means of cells, from which the noise of points cannot be estimated; give "
-                "`noise=estimate` together with `reduce` where the files are read, or declare the noise"
-            )
-    return [track if track.count is None else points[track.name] for track in tracks]
 
 
 def _require_use(options: ObserveOptions, radar: Sequence[Track]) -> None:
@@ -207,9 +203,6 @@ def draw(
 # Files are read, brought into one coordinate reference system, and written as one observation file.
 
 
-LARGE_TURN = 1.0
-"""Angle [°] between the north of coordinates and true north from which it matters to which directions refer."""
-
 PER_FILE = (
     "name", "unit", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence",
     "dem", "geometry", "variable",
@@ -219,8 +212,6 @@ DIFFERENT, SMALL = 100.0, 2e-4
 """Ratio of the largest displacements of two tracks from which on their units are doubted; and displacements [m] below
 which all of a track's are.
 """
-PATHS = ("incidence", "heading", "direction", "coherence", "dem", "geometry")
-"""What may be a file."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +305,7 @@ def _by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
     if system is None:
         return reading
     turns = [np.degrees(np.abs(convergence(crs_of(system), track.x, track.y))).max() for track in reading.tracks]
-    if max(turns) < LARGE_TURN:
+    if max(turns) < 1.0:  # degrees, from which on it matters to which north directions refer
         return reading
     doubt = (
         f"lines of sight are assumed to refer to grid north, which differs from true north by up to {max(turns):.1f}° "
@@ -394,15 +385,11 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         error = values.get("error")
         single = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
         unit = _of_file("gnss-unit", gnss_unit or None, index, len(stations))
+        single = None if isinstance(single, Sequence) else single
         yield (
             path,
             READERS["gnss"],
-            replace(
-                ReadOptions(**shared),
-                error=None if isinstance(single, Sequence) else single,
-                unit=unit,
-                unit_option="`gnss_unit=mm`",
-            ),
+            ReadOptions(**{**shared, "error": single, "unit": unit}, unit_option="`gnss_unit=mm`"),
         )
 
 
@@ -420,7 +407,7 @@ def _of_file(name: str, value: Any, index: int, count: int) -> Any:
 
 def _typed(name: str, value: Any) -> Any:
     """The names of files as paths."""
-    if name not in PATHS:
+    if name not in ("incidence", "heading", "direction", "coherence", "dem", "geometry"):
         return value
     if isinstance(value, str):
         return Path(value)

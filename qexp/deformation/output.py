@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.errors import QexpError, extra
-from qexp.figures.canvas import draws_at_once, encode as drawn, encode as encoded_picture
+from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
 from qexp.observations.observation import Observation, Track, as_table, encoded
@@ -29,8 +30,6 @@ FILLED = 0.05
 """Least share of the cells of a grid that points take, for the points to be those of a grid."""
 TOLERANCE = 1e-3
 """Largest deviation of a point from a grid, in cells."""
-
-BANDS = ("displacement", "model", "residual")
 
 
 def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float | None) -> bytes | None:
@@ -115,7 +114,7 @@ def _encoded(
             transform=from_origin(*corner, *steps), nodata=np.nan, compress="deflate",
         ) as raster:  # fmt: skip
             raster.write(bands)
-            for index, name in enumerate(BANDS, start=1):
+            for index, name in enumerate(("displacement", "model", "residual"), start=1):
                 raster.set_band_description(index, name)
                 raster.set_band_unit(index, "m")
         return bytes(memory.read())
@@ -142,12 +141,9 @@ def posterior_files(
             Drawn(name, parameter.unit, values)
             for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
         ]
-        contents[PICTURE] = encoded_picture(corner(drawn, _posterior_title(posterior, source)), "png")
+        title = f"Posterior of {source}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals"
+        contents[PICTURE] = encode(corner(drawn, title), "png")
     return contents
-
-
-def _posterior_title(posterior: SourcePosterior, source: str) -> str:
-    return f"Posterior of {source}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals"
 
 
 def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
@@ -231,28 +227,17 @@ OF_STATIONS = ("track", "station", "x", "y", "along_x", "along_y", "up", "displa
 
 def require_room(target: Path, overwrite: bool) -> None:
     """Raises QexpError for a folder that has other content than that of an inversion, or that without `overwrite`."""
-    names = names_in(target)
+    names, written = names_in(target), set[str]()
     if names and not overwrite:
         raise QexpError(
             f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier inversion"
         )
-    if names:
-        written = _files_of(target)
-        if others := sorted(names - written):
-            raise QexpError(
-                f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has {others[0]}"
-            )
-
-
-def _files_of(target: Path) -> set[str]:
-    """The names in a folder that an inversion has written there."""
-    try:
+    with suppress(QexpError, OSError):
         document = files.read_json(target / RESULT)
-    except (QexpError, OSError):
-        return set()
-    if not isinstance(document, dict) or document.get("qexp_format") != FORMAT:
-        return set()
-    return {str(name).partition("/")[0] for name in document["files"]}
+        if isinstance(document, dict) and document.get("qexp_format") == FORMAT:
+            written = {str(name).partition("/")[0] for name in document["files"]}
+    if others := sorted(names - written):
+        raise QexpError(f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has {others[0]}")
 
 
 def write(
@@ -276,7 +261,7 @@ def write(
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in (best, *others))}"
             maps = [(inversion.source, _maps(inversion)) for inversion in (best, *others)]
-            contents[RESIDUALS] = drawn(residual_maps(maps, title), "png")
+            contents[RESIDUALS] = encode(residual_maps(maps, title), "png")
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted([RESULT, *contents])}
     contents[RESULT] = files.json_bytes(document)
     write_folder(target, contents)
@@ -284,13 +269,20 @@ def write(
 
 
 def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict[str, bytes]:
+    rows = [
+        [
+            name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
+            estimate.residual_error, *(estimate.interval95 or (None, None)), estimate.fixed,
+        ]
+        for name, estimate in inversion.parameters.items()
+    ]  # fmt: skip
     contents = {
         RESULT: files.json_bytes({"qexp_format": FORMAT, **detailed(inversion), "history": history}),
-        PARAMETERS: files.csv_text(COLUMNS, _rows(inversion)).encode(),
+        PARAMETERS: files.csv_text(COLUMNS, rows).encode(),
         TABLE: _netcdf(inversion, history),
     }
     if draws_at_once():
-        contents[MAPS] = drawn(inversion_maps(_maps(inversion), _centres(inversion), _title(inversion)), "png")
+        contents[MAPS] = encode(inversion_maps(_maps(inversion), _centres(inversion), _title(inversion)), "png")
     if inversion.posterior is not None:
         contents |= posterior_files(inversion.posterior, inversion.source, inversion.observation, history)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
@@ -314,11 +306,8 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
         more = {"residual_error": estimate.residual_error, "fixed": estimate.fixed, "at_bound": estimate.at_bound}
         document["parameters"][name] |= more
     for name, track in inversion.tracks.items():
-        document["tracks"][name] |= {
-            "offset_error": track.offset_error,
-            "ramp": track.ramp,
-            "ramp_error": track.ramp_error,
-        }
+        nuisances = {"offset_error": track.offset_error, "ramp": track.ramp, "ramp_error": track.ramp_error}
+        document["tracks"][name] |= nuisances
     correlations = {
         name: dict(zip(inversion.estimated, row, strict=True))
         for name, row in zip(inversion.estimated, inversion.correlations.tolist(), strict=True)
@@ -336,16 +325,6 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
         "crs": inversion.observation.crs,
         "remarks": list(inversion.remarks),
     }
-
-
-def _rows(inversion: Inversion) -> list[list[Any]]:
-    return [
-        [
-            name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
-            estimate.residual_error, *(estimate.interval95 or (None, None)), estimate.fixed,
-        ]
-        for name, estimate in inversion.parameters.items()
-    ]  # fmt: skip
 
 
 def _of_stations(inversion: Inversion) -> Iterator[list[Any]]:
@@ -376,18 +355,12 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
     for name, estimate in inversion.parameters.items():
         attributes = {"units": estimate.unit, "long_name": f"estimated {name.replace('_', ' ')}"}
         errors = {"standard_error": estimate.standard_error, "scaled_error": estimate.scaled_error}
-        table[name] = (
-            (),
-            estimate.value,
-            attributes | {key: inversion for key, inversion in errors.items() if inversion is not None},
-        )
-    about = {
-        "title": f"estimated sources: {inversion.source}",
-        "source": "qexp invert",
-        "chi2_reduced": inversion.chi2_reduced,
-    }
-    table.attrs |= about | ({"history": history} if history else {})
-    table.attrs["qexp_format"] = FORMAT
+        stated = {key: error for key, error in errors.items() if error is not None}
+        table[name] = ((), estimate.value, attributes | stated)
+    table.attrs |= {
+        "title": f"estimated sources: {inversion.source}", "source": "qexp invert",
+        "chi2_reduced": inversion.chi2_reduced, **({"history": history} if history else {}), "qexp_format": FORMAT,
+    }  # fmt: skip
     return encoded(table)
 
 
@@ -396,17 +369,9 @@ def _maps(inversion: Inversion) -> list[Maps]:
     for track in inversion.observation.tracks:
         points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
         data, model = points.displacement - result.surface[where], result.model[where]
+        stations = track.kind == "gnss"
         maps.append(
-            Maps(
-                track.name,
-                points.x / 1e3,
-                points.y / 1e3,
-                data,
-                model,
-                points.direction,
-                track.kind == "gnss",
-                points.station,
-            )
+            Maps(track.name, points.x / 1e3, points.y / 1e3, data, model, points.direction, stations, points.station)
         )
     return maps
 

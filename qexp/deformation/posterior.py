@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,9 +151,18 @@ def source_posterior(
         display_name(marginal.name): _summary(marginal, draws[:, column], observed.draws.all[:, column], units)
         for column, marginal in enumerate(observed.prior.marginals)
     }
-    bounded = {display_name(marginal.parameter.name) for marginal in searches if marginal.bounded}
+    bounded = {display_name(search.parameter.name) for search in searches if search.bounded}
     chains = observed.draws.scores.shape[:2]
-    levels = None if options.declared_noise else _noise_factors(observed, options.seed).reshape(chains)
+    chi2, random = observed.chi2, np.random.default_rng([options.seed, 1])
+    # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
+    levels = None if options.declared_noise else np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2)))
+    levels = None if levels is None else levels.reshape(chains)
+    cut = [
+        f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the "
+        "prior's bounds; give others with `bounds`"
+        for name, posterior in parameters.items()
+        if posterior.is_cut and name not in bounded
+    ]
     return SourcePosterior(
         parameters=parameters,
         draws=draws.reshape(*chains, -1),
@@ -162,7 +171,7 @@ def source_posterior(
         predicted=_predicted(problem, observed, levels, options.seed),
         found=observed.draws,
         seconds=seconds,
-        remarks=[*observed.draws.doubts, *_cut(parameters, bounded)],
+        remarks=[*observed.draws.doubts, *cut],
     )
 
 
@@ -173,37 +182,26 @@ def _prior(
 
     No prior depends on the estimate, which follows the noise of the data.
     """
-    fixed, marginals = problem.coordinates.fixed, []
-    turning = {name for tilt in problem.coordinates.tilts for name in _turning(problem, tilt.angle, tilt.strike)}
-    powers = _powers_of_sizes(searches, fixed)
+    fixed, names, marginals = problem.coordinates.fixed, problem.coordinates.names, []
+    turning = {names[column] for tilt in problem.coordinates.tilts for column in (tilt.angle, tilt.strike)}
+    powers = Counter[str]()  # of a size, in the product of the strengths of all free amplitudes without bounds
     for search in searches:
-        name, low, high, period = (
-            search.parameter.name,
-            search.parameter.low,
-            search.parameter.high,
-            search.parameter.period,
-        )
+        if search.parameter.name not in fixed:
+            powers.update(search.parameter.powers)
+    for search in searches:
+        name, parameter = search.parameter.name, search.parameter
         if name in fixed:
             continue
         if name in distributions:
             factor = quantity(name, units.quantities).si_factor  # also of positions, which results have in metres
-            marginals.append(of_training(name, distributions[name], factor, low, high))
+            marginals.append(of_training(name, distributions[name], factor, parameter.low, parameter.high))
         elif name in turning:  # a dip of 100° is one of 80° to the other side, so that each source counts once
             marginals.append(uniform(name, 0.0, math.pi, math.pi))
-        elif period is not None:
-            marginals.append(uniform(name, 0.0, period, period))
+        elif parameter.period is not None:
+            marginals.append(uniform(name, 0.0, parameter.period, parameter.period))
         else:
-            marginals.append(_uninformed(search, units, powers.get(name, 0)))
+            marginals.append(_uninformed(search, units, powers[name]))
     return Prior([search.parameter.name for search in searches], marginals, fixed)
-
-
-def _powers_of_sizes(searches: Sequence[Search], fixed: Mapping[str, float]) -> dict[str, int]:
-    """Size → its power in the product of the strengths of all free amplitudes; of amplitudes without bounds."""
-    powers = Counter[str]()
-    for search in searches:
-        if search.parameter.name not in fixed:
-            powers.update(search.parameter.powers)
-    return {name: exponent for name, exponent in powers.items() if name not in fixed}
 
 
 def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
@@ -233,10 +231,6 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     return uniform(parameter.name, low, high)
 
 
-def _turning(problem: Problem, *columns: int) -> list[str]:
-    return [problem.coordinates.names[column] for column in columns]
-
-
 def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, units: Units) -> Array:
     """The draws, (draw, free parameter), in users' units; angles with a period within half of it around the fit."""
     coordinates = problem.coordinates
@@ -262,12 +256,6 @@ def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> P
     )  # fmt: skip
 
 
-def _noise_factors(observed: ObservedPosterior, seed: int) -> Array:
-    """Draws of the factor of the errors given the sources: χ² over it has a χ² distribution."""
-    random = np.random.default_rng([seed, 1])
-    return np.sqrt(observed.chi2 / random.chisquare(observed.degrees, len(observed.chi2)))
-
-
 def _predicted(problem: Problem, observed: ObservedPosterior, levels: Array | None, seed: int) -> Array:
     scores = observed.draws.scores
     chains, draws = scores.shape[:2]
@@ -277,13 +265,3 @@ def _predicted(problem: Problem, observed: ObservedPosterior, levels: Array | No
     random = Seeds(seed).torch(torch.device("cpu"), "posterior predictive")
     drawn = problem.weighting.simulated(problem.model(values), problem.data, factors.double(), random)
     return drawn.numpy().reshape(chains, len(some), -1)
-
-
-def _cut(parameters: Mapping[str, ParameterPosterior], bounded: Container[str]) -> list[str]:
-    """A sentence for each parameter whose posterior is cut off by a prior that nobody gave bounds for."""
-    return [
-        f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the "
-        "prior's bounds; give others with `bounds`"
-        for name, posterior in parameters.items()
-        if posterior.is_cut and name not in bounded
-    ]

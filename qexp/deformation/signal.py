@@ -14,7 +14,7 @@ from qexp.inference.fit import best, prepare_problem
 from qexp.inference.least_squares import Deformation, deformation_of, starts
 from qexp.inference.parameters import searches
 from qexp.observations.noise import LEAST_POINTS, NoiseEstimate, SignalFree, estimate_of, require_enough
-from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.observation import Track
 from qexp.simulation.generators import GENERATORS
 
 MOST_POINTS = 1000
@@ -110,15 +110,13 @@ def estimate_noise(
         return [estimate_of(track, signal_free.holds(track), track.displacement, how, planes) for track in observed]
     source = best_point_source([replace(track, noise=None) for track in observed])
     first = [_without(source, track, planes).best for track in observed]
-    source = best_point_source([_with(track, noise) for track, noise in zip(observed, first, strict=True)])
+    pairs = zip(observed, first, strict=True)
+    noisy = [replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5)) for track, noise in pairs]
+    source = best_point_source(noisy)
     if source.significant:
         return [_without(source, track, planes) for track in observed]
     how = "all points, as no source is significant"
     return [estimate_of(track, track.observed, track.displacement, how, planes) for track in observed]
-
-
-def _with(track: Track, noise: CorrelatedNoise) -> Track:
-    return replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5))
 
 
 def _without(source: PointSource, track: Track, planes: bool) -> NoiseEstimate:

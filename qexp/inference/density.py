@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -162,9 +162,6 @@ class Prior:
 NEGLIGIBLE = 1e-7
 """Share of the largest singular value below which a direction of signals is left out."""
 
-LARGEST_SHARE = 0.25
-"""Share of the points from which on a reduction is not worth its errors."""
-
 
 class Model(Protocol):
     """What sources move points by, or the pixels of their images."""
@@ -230,7 +227,7 @@ class Signals:
             return None
         _, sizes, right = torch.linalg.svd(moved[visible] / lengths[visible, None], full_matrices=False)
         basis = right[sizes > NEGLIGIBLE * sizes[0]]
-        if len(basis) > LARGEST_SHARE * self.model.points:
+        if len(basis) > self.model.points / 4:  # from which on a reduction is not worth its errors
             return None
         _, pivots = qr(basis.numpy(), mode="r", pivoting=True)
         points = torch.from_numpy(np.sort(pivots[: len(basis)])).long()
@@ -335,10 +332,6 @@ class PosteriorDensity:
         if self.level is not None:
             return self.level.log_likelihood(chi2, scores[:, -1])
         return -0.5 * (chi2 if self.degrees is None else self.degrees * np.log(chi2))
-
-    def by(self, signals: Signals) -> PosteriorDensity:
-        """The same by other signals of the same observation."""
-        return replace(self, signals=signals)
 
 
 class PenalisedSquares:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import base_name
 from qexp.errors import QexpError
 from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
-from qexp.inference.parameters import Coordinates, Search, along_the_other_side
+from qexp.inference.parameters import POSITIONS, Coordinates, Search, along_the_other_side
 from qexp.inference.weighting import MOST_CORRELATED, Weighting, track_block
 from qexp.observations.noise import covariance_rows, fit as fitted, semivariogram
-from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.observation import Track
 from qexp.simulation.generators import Source
 
 ROUGH, BRIEF = 1e-5, 60
@@ -124,7 +124,11 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
-    rough = _searched(search, starts, followed)
+    rough = search.minimum(starts, ROUGH, BRIEF)
+    # Dislocations that are nearly level may as well dip to one of their other sides.
+    other = along_the_other_side(rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts)
+    if len(other):
+        rough = rough.and_those(search.minimum(problem.coordinates.values(other), ROUGH, BRIEF))
     _require_possible(rough)
     leads = _likely(rough, _different(rough.cost)[:followed], UNLIKELY, search)
     with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), ROUGH, BRIEF)
@@ -138,15 +142,6 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     ended_there = rough.cost[leads][_alike(with_all.cost, with_all.cost[lead])]
     agreeing = int(_alike(rough.cost[: len(starts), None], ended_there).any(dim=1).sum())
     return _fit(problem, minima.select([lowest]), int(iterations), agreeing, len(starts))
-
-
-def _searched(problem: Problem, starts: Tensor, followed: int) -> Minima:
-    """Rough minima from starts; and from the lowest of them those of nearly level dislocations along the other side."""
-    coordinates = problem.coordinates
-    minima = problem.minimum(starts, ROUGH, BRIEF)
-    lowest = minima.coordinates[_different(minima.cost)[:followed]]
-    other = along_the_other_side(lowest, coordinates.tilts)
-    return minima.and_those(problem.minimum(coordinates.values(other), ROUGH, BRIEF)) if len(other) else minima
 
 
 def _likely(minima: Minima, which: Sequence[int], higher: float, problem: Problem) -> list[int]:
@@ -250,10 +245,14 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
     searches  of each parameter
     Raises QexpError if no start is possible.
     """
-    search, turns = problem.to_search(seed), _turns(problem)
+    search, coordinates = problem.to_search(seed), problem.coordinates
+    turns = any(coordinates.parameters[index].period is not None for index in coordinates.free)
     if turns:
-        around = starts(search, _in_place(searches, near[0]), SOME, seed)
-        fit = best(problem, torch.cat([near, around]), seed, followed=MANY)
+        in_place = [
+            replace(span, low=value, high=value) if base_name(span.parameter.name) in POSITIONS else span
+            for span, value in zip(searches, near[0].tolist(), strict=True)
+        ]
+        fit = best(problem, torch.cat([near, starts(search, in_place, SOME, seed)]), seed, followed=MANY)
     else:
         fit = best(problem, near, seed)
     count, followed, rounds = (ELSEWHERE, MANY, ROUNDS) if turns else (SOME, FOLLOWED, 1)
@@ -261,35 +260,13 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
         if fit.chi2_reduced <= POOR:
             break
         soft = search.softened()
-        lowest = _lowest(soft, starts(soft, searches, count, seed + again))[:followed]
-        fit = best(problem, torch.cat([_values(fit), lowest]), seed, followed=followed)
+        minima = soft.minimum(starts(soft, searches, count, seed + again), ROUGH, BRIEF)
+        lowest = coordinates.values(minima.coordinates[minima.cost.argsort()[:followed]])
+        fit = best(problem, torch.cat([torch.from_numpy(fit.values)[None], lowest]), seed, followed=followed)
     if shows_source(problem, fit):
         return fit
-    return best(problem, torch.cat([_values(fit), starts(search, searches, ELSEWHERE, seed)]), seed, followed=MANY)
-
-
-def _values(fit: Fit) -> Tensor:
-    return torch.from_numpy(fit.values)[None]
-
-
-def _lowest(problem: Problem, begin: Tensor) -> Tensor:
-    """Values of the lowest minima that starts lead to."""
-    minima = problem.minimum(begin, ROUGH, BRIEF)
-    return problem.coordinates.values(minima.coordinates[minima.cost.argsort()[:MANY]])
-
-
-def _turns(problem: Problem) -> bool:
-    """Whether a free parameter goes all around."""
-    coordinates = problem.coordinates
-    return any(coordinates.parameters[index].period is not None for index in coordinates.free)
-
-
-def _in_place(searches: Sequence[Search], at: Tensor) -> list[Search]:
-    """Searches whose starts lie at the same east and north."""
-    return [
-        search.held_at(value) if base_name(search.parameter.name) in ("x", "y") else search
-        for search, value in zip(searches, at.tolist(), strict=True)
-    ]
+    elsewhere = starts(search, searches, ELSEWHERE, seed)
+    return best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, followed=MANY)
 
 
 # How sure estimates are: standard errors and correlations of a fit, and the threshold of its intervals.
@@ -297,29 +274,21 @@ def _in_place(searches: Sequence[Search], at: Tensor) -> list[Search]:
 LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class Uncertainty:
-    """Errors of the free parameters to first order, (free,) each, in SI units.
+def standard_errors(fit: Fit) -> Array:
+    """Errors of the free parameters to first order by the declared noise, (free,) in SI units.
 
-    standard_error  by the declared noise
-    scaled_error    the same times √χ²_reduced where that is above 1: for noise that was declared too small
-    correlation     (free, free)  of the parameters; of the logarithm of depths and sizes
+    Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
-
-    standard_error: Array
-    scaled_error: Array
-    correlation: Array
-
-
-def uncertainty(fit: Fit) -> Uncertainty:
-    """The errors of a fit: of the inverse of JᵀC⁻¹J, nuisances included."""
     at, covariance = torch.from_numpy(fit.at)[None], torch.from_numpy(fit.covariance)[None]
-    errors = fit.coordinates.deviations(at, covariance)[0].numpy()
-    slopes = fit.coordinates.slopes(at)
+    return fit.coordinates.deviations(at, covariance)[0].numpy()
+
+
+def correlations(fit: Fit) -> Array:
+    """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes."""
+    slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
     with np.errstate(invalid="ignore"):
-        of_parameters = (slopes @ covariance @ slopes.mT)[0].numpy()
-        correlation = of_parameters / np.outer(errors, errors)
-    return Uncertainty(errors, scale(fit) * errors, correlation)
+        covariance = (slopes @ torch.from_numpy(fit.covariance)[None] @ slopes.mT)[0].numpy()
+        return covariance / np.outer(errors, errors)
 
 
 def scale(fit: Fit) -> float:
@@ -407,8 +376,11 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
         if track.kind == "gnss":
             middle += float(np.mean(residual**2)) * of_track @ of_track.mT
             continue
-        noise = _noise_of(track, residual)
-        if noise is None:
+        if len(residual) > MOST_CORRELATED:
+            return None
+        try:
+            noise, _ = fitted(semivariogram(track.x, track.y, residual), "exponential")
+        except ValueError:  # too few points, or no noise
             return None
         for rows, between in covariance_rows(track.x, track.y, noise):
             middle += of_track[:, rows] @ (torch.from_numpy(between) @ of_track.mT)
@@ -417,14 +389,3 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
     at = torch.from_numpy(fit.at)[None]
     errors: Array = fit.coordinates.deviations(at, (inverse @ middle @ inverse)[None])[0].numpy()
     return errors if np.isfinite(errors).all() else None
-
-
-def _noise_of(track: Track, residual: Array) -> CorrelatedNoise | None:
-    """Nugget and exponential covariance that fit the residuals of a track; None if they are too few or too many."""
-    if len(residual) > MOST_CORRELATED:
-        return None
-    try:
-        noise, _ = fitted(semivariogram(track.x, track.y, residual), "exponential")
-    except ValueError:
-        return None
-    return noise

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline, make_interp_spline
+from scipy.interpolate import make_interp_spline
 from scipy.optimize import brentq
 
 from qexp.base.arrays import Array
@@ -26,14 +26,8 @@ SETTLED = 0.001
 NEGLIGIBLE = 14.0
 """Where the logarithm of a density is so far below the largest, it does not matter."""
 
-TRIED = 1000
-"""Draws of the proposal that tell how far the first grid reaches."""
-
 MOST_GRIDS, FILLED = 20, 0.5
 """Grids that close in one after the other; and the share of the nodes along each axis that matter in the last one."""
-
-ON_CIRCLE = 4001
-"""Points of an angle's distribution, interpolated from these."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +72,16 @@ class Grid:
         mass = self.mass[::every, ...] if self.mass.ndim == 1 else self.mass[::every, ::every].sum(axis=1)
         density = make_interp_spline(axis, mass, k=5)
         if unknown.period is not None:
-            points = np.linspace(axis[0], axis[-1], ON_CIRCLE)
+            points = np.linspace(axis[0], axis[-1], 4001)
             return np.array(circular_moments(unknown.value(points), np.maximum(density(points), 0.0), unknown.period))
         values = unknown.value(axis)
         mean = mass @ values / mass.sum()
         deviation = np.sqrt(mass @ np.square(values - mean) / mass.sum())
-        return np.array([mean, float(unknown.value(np.asarray(_median(density, axis)))), deviation])
+        share = density.antiderivative()
+        half = share(axis[-1]) / 2
+        after = int(np.argmax(share(axis) >= half))  # the first point is never after the median
+        median = brentq(lambda at: share(at) - half, axis[after - 1], axis[after])
+        return np.array([mean, float(unknown.value(np.asarray(median))), deviation])
 
 
 def moments(density: Density, proposal: Mixture, unknowns: Sequence[Unknown]) -> tuple[Array, Array]:
@@ -91,17 +89,15 @@ def moments(density: Density, proposal: Mixture, unknowns: Sequence[Unknown]) ->
 
     proposal  around all modes of the density
     """
-    pairs = [_settled(density, proposal, first, unknown) for first, unknown in enumerate(unknowns)]
-    fine, half = (np.array(moments)[:, :2].T for moments in zip(*pairs, strict=True))
-    return fine, half
-
-
-def _settled(density: Density, proposal: Mixture, first: int, unknown: Unknown) -> tuple[Array, Array]:
-    for nodes in NODES:
-        grid = grid_of(density, proposal, first, nodes)
-        fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
-        if (np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2]) <= SETTLED * fine[2]).all():
-            break
+    pairs = []
+    for first, unknown in enumerate(unknowns):
+        for nodes in NODES:
+            grid = grid_of(density, proposal, first, nodes)
+            fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
+            if (np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2]) <= SETTLED * fine[2]).all():
+                break
+        pairs.append((fine[:2], half[:2]))
+    fine, half = (np.array(moments).T for moments in zip(*pairs, strict=True))
     return fine, half
 
 
@@ -111,7 +107,7 @@ def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NO
     first  the coordinate that changes along the first axis alone
     """
     centre, root = _frame(proposal, first)
-    draws = proposal.draws(TRIED, np.random.default_rng(0))
+    draws = proposal.draws(1000, np.random.default_rng(0))  # they tell how far the first grid reaches
     log = density(draws)
     within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE]
     low, high = within.min(axis=1), within.max(axis=1)
@@ -140,13 +136,6 @@ def _frame(proposal: Mixture, first: int) -> tuple[Array, Array]:
     root = np.empty_like(each[0])
     root[order] = np.linalg.cholesky(np.einsum("k,kij->ij", shares, each)[np.ix_(order, order)])
     return centre, root
-
-
-def _median(density: BSpline, axis: Array) -> float:
-    share = density.antiderivative()
-    half = share(axis[-1]) / 2
-    after = int(np.argmax(share(axis) >= half))  # the first point is never after the median
-    return float(brentq(lambda at: share(at) - half, axis[after - 1], axis[after]))
 
 
 # Means and medians of angles, and of other values that repeat after a period.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from qexp.errors import QexpError
-from qexp.inference.parameters import Coordinates, Search, within_limits
+from qexp.inference.parameters import Coordinates, Parameter, Search, within_limits
 from qexp.inference.weighting import Weighting
 from qexp.observations.observation import Track
 from qexp.simulation.generators import Source
@@ -26,8 +26,6 @@ REDUCTION_TOLERANCE = 1e-10
 """A problem has converged if a step reduces the cost by less than this share, and is not expected to reduce it more."""
 GRADIENT_TOLERANCE = 1e-9
 """A problem has converged if the cosine between the residuals and each column of the Jacobian is below this."""
-FIRST_DAMPING = 1e-3
-LARGEST_DAMPING = 1e16
 
 
 class SumsOfSquares(Protocol):
@@ -40,8 +38,7 @@ class SumsOfSquares(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Minima:
+class Minima(NamedTuple):
     """Where the iterations of each problem ended.
 
     coordinates  (problem, coordinate)
@@ -60,15 +57,11 @@ class Minima:
     def select(self, problems: Sequence[int]) -> Minima:
         """Those of some of the problems."""
         which = list(problems)
-        return Minima(*(part[which] for part in self._parts))
+        return Minima(*(part[which] for part in self))
 
     def and_those(self, other: Minima) -> Minima:
         """These, and then those of other problems with the same coordinates."""
-        return Minima(*(torch.cat(both) for both in zip(self._parts, other._parts, strict=True)))
-
-    @property
-    def _parts(self) -> tuple[Tensor, ...]:
-        return self.coordinates, self.cost, self.information, self.iterations, self.converged
+        return Minima(*(torch.cat(both) for both in zip(self, other, strict=True)))
 
 
 @dataclass
@@ -106,11 +99,14 @@ def minimise(
     cost, gradient, information = problems.normal_equations(at, everyone)
     scale = information.diagonal(dim1=-2, dim2=-1).clone()
     ones = torch.ones_like(cost)
-    state = _State(at, cost, gradient, information, scale, FIRST_DAMPING * ones, 2 * ones)
+    state = _State(at, cost, gradient, information, scale, 1e-3 * ones, 2 * ones)
     iterations, converged = torch.zeros(len(start), dtype=torch.long), torch.zeros(len(start), dtype=torch.bool)
     active = everyone[torch.isfinite(cost)]
     for _ in range(most_iterations):
-        flat = _flat(state, active, low, high)
+        slopes = state.gradient[active].masked_fill(_held(state, active, low, high), 0.0).abs()
+        columns = state.information[active].diagonal(dim1=-2, dim2=-1).sqrt()
+        residuals = (2 * state.cost[active]).sqrt()
+        flat = (slopes <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)  # zero but for rounding
         converged[active[flat]] = True
         active = active[~flat]
         if not len(active):
@@ -126,14 +122,6 @@ def _held(state: _State, which: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The coordinates at a bound that the gradient pushes outwards, (problem, coordinate)."""
     at, gradient = state.at[which], state.gradient[which]
     return ((at <= low[which]) & (gradient > 0)) | ((at >= high[which]) & (gradient < 0))
-
-
-def _flat(state: _State, which: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Whether the gradient of each problem is zero but for rounding."""
-    gradient = state.gradient[which].masked_fill(_held(state, which, low, high), 0.0).abs()
-    columns = state.information[which].diagonal(dim1=-2, dim2=-1).sqrt()
-    residuals = (2 * state.cost[which]).sqrt()
-    return (gradient <= GRADIENT_TOLERANCE * columns * residuals[:, None]).all(dim=-1)
 
 
 def _step(
@@ -168,7 +156,7 @@ def _step(
     small = tolerance * before
     settled = (reduced.abs() <= small) & (expected.abs() <= small)
     settled |= step.abs().amax(dim=-1) <= STEP_TOLERANCE
-    return settled, state.damping[which] > LARGEST_DAMPING
+    return settled, state.damping[which] > 1e16
 
 
 def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: Tensor, fixed: Tensor) -> Tensor:
@@ -347,17 +335,11 @@ class Problem:
 
     data       (problem, point) [m]; or (1, point), which all starts share
     one_sided  derivatives are differences to one side, which take half of the time and are good enough for a search
-    Implements `levenberg_marquardt.SumsOfSquares`.
+    Implements `SumsOfSquares`.
     """
 
     def __init__(
-        self,
-        model: Deformation,
-        weighting: Weighting,
-        data: Tensor,
-        coordinates: Coordinates,
-        *,
-        one_sided: bool = False,
+        self, model: Deformation, weighting: Weighting, data: Tensor, coordinates: Coordinates, one_sided: bool = False
     ) -> None:
         self.model, self.weighting, self.coordinates, self.one_sided = model, weighting, coordinates, one_sided
         self.data = data.double()
@@ -381,17 +363,30 @@ class Problem:
         quick.one_sided = True
         return quick
 
-    def in_coordinates(self, coordinates: Coordinates) -> Problem:
-        """The same with other coordinates."""
-        other = copy(self)
-        other.coordinates, other._searches = coordinates, {}
-        return other
+    def with_parameter(self, parameter: Parameter) -> Problem:
+        """The same, but for the coordinate of one parameter."""
+        coordinates = self.coordinates
+        others = [parameter if other.name == parameter.name else other for other in coordinates.parameters]
+        changed = copy(self)
+        changed.coordinates, changed._searches = Coordinates(others, coordinates.fixed), {}
+        return changed
 
     def to_search(self, seed: int) -> Problem:
         """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random."""
-        if seed not in self._searches:
-            self._searches[seed] = self._with_fewer_points(seed)
-        return self._searches[seed]
+        if seed in self._searches:
+            return self._searches[seed]
+        random, slices = np.random.default_rng(seed), self.weighting.slices
+        chosen = [
+            np.sort(random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False))
+            if where.stop - where.start > MOST_SEARCHED
+            else np.arange(where.start, where.stop)
+            for where in slices
+        ]
+        weighting = self.weighting.select([some - where.start for some, where in zip(chosen, slices, strict=True)])
+        points = torch.from_numpy(np.concatenate(chosen))
+        search = Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
+        self._searches[seed] = search
+        return search
 
     def softened(self) -> Problem:
         """The same with as much independent noise in addition as the data vary.
@@ -399,27 +394,14 @@ class Problem:
         Local minima are fewer and wider there: where the source is much stronger than the noise, places that hardly
         overlap with it are minima, because the details of the data weigh the most. Of a problem with data of its own.
         """
-        deviations = [float(self.data[0, where].std(correction=0)) for where in self.weighting.slices]
-        weighting = self.weighting.with_errors(deviations)
-        return Problem(self.model, weighting, self.data, self.coordinates, one_sided=self.one_sided)
-
-    def _with_fewer_points(self, seed: int) -> Problem:
-        random = np.random.default_rng(seed)
-        chosen = [
-            np.sort(random.choice(np.arange(where.start, where.stop), MOST_SEARCHED, replace=False))
-            if where.stop - where.start > MOST_SEARCHED
-            else np.arange(where.start, where.stop)
-            for where in self.weighting.slices
-        ]
-        weighting = self.weighting.select(
-            [points - where.start for points, where in zip(chosen, self.weighting.slices, strict=True)]
-        )
-        points = torch.from_numpy(np.concatenate(chosen))
-        return Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
+        pairs = zip(self.weighting.blocks, self.weighting.slices, strict=True)
+        blocks = [block.with_error(float(self.data[0, where].std(correction=0))) for block, where in pairs]
+        return Problem(self.model, Weighting(blocks), self.data, self.coordinates, one_sided=self.one_sided)
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = []
-        for block in self._blocks(which):
+        models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
+        for block in blocks(which, models * self.model.points, MOST_NUMBERS):
             residuals, jacobian = self.linearised(coordinates[block], which[block])
             gradient = (jacobian @ residuals[..., None])[..., 0]
             parts.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
@@ -449,7 +431,8 @@ class Problem:
         """Weighted residuals model − data, (problem, point), and their Jacobian, (problem, coordinate, point)."""
         model, slopes = self.derivatives(coordinates)
         weighted = self.whiten(torch.cat([model[:, None], slopes], dim=1))
-        return weighted[:, 0] - self._weighted(which), weighted[:, 1:]
+        data = self.weighted if len(self.weighted) == 1 else self.weighted[which]
+        return weighted[:, 0] - data, weighted[:, 1:]
 
     def derivatives(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """The model, (problem, point) [m], and its derivatives by the coordinates, (problem, coordinate, point).
@@ -474,12 +457,12 @@ class Problem:
     ) -> Minima:
         """Minimise from each row of `start`, values of all parameters in SI units, (problem, parameter).
 
-        tolerance, most_iterations  see `levenberg_marquardt.minimised`
+        tolerance, most_iterations  see `minimise`
         """
         low, high = self.coordinates.low, self.coordinates.high
         minima = minimise(self, self.coordinates.from_values(start), low, high, tolerance, most_iterations)
         at, signs = within_limits(minima.coordinates, self.coordinates.tilts)
-        return replace(minima, coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
+        return minima._replace(coordinates=at, information=minima.information * signs[:, :, None] * signs[:, None, :])
 
     def _displacements(self, coordinates: Tensor) -> Tensor:
         """The model, (..., point) [m], of (..., coordinate); NaN outside of its domain."""
@@ -492,18 +475,8 @@ class Problem:
                 moved[inside] = self.model(values[inside])
         return moved.view(*coordinates.shape[:-1], self.model.points)
 
-    def _weighted(self, which: Tensor) -> Tensor:
-        return self.weighted if len(self.weighted) == 1 else self.weighted[which]
-
-    def _blocks(self, which: Tensor) -> list[slice]:
-        models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
-        return list(blocks(which, models * self.model.points, MOST_NUMBERS))
-
 
 # Fisher information of deformation: how well data determine the parameters of a source, whatever the estimator.
-
-if TYPE_CHECKING:
-    pass
 
 
 def covariances(information: Tensor) -> Tensor:
@@ -515,8 +488,7 @@ def covariances(information: Tensor) -> Tensor:
     of_units = unit[..., :, None] * unit[..., None, :]
     inverse, failed = torch.linalg.inv_ex(information / of_units)
     positive = (inverse.diagonal(dim1=-2, dim2=-1) > 0).all(dim=-1)
-    covariance: Tensor = (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
-    return covariance
+    return (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
 
 
 def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import RADIAN, Quantities, Quantity, base_name, conversion, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
-from qexp.simulation.generators import DeformationImages, Source
+from qexp.simulation.generators import PLACE, DeformationImages, Source
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,6 @@ class Search:
     @property
     def amplitude(self) -> bool:
         return self.parameter.linear
-
-    def held_at(self, value: float) -> Search:
-        """The search whose starts all have this value; from there it goes on freely."""
-        return replace(self, low=value, high=value)
 
 
 def searches(
@@ -105,9 +101,6 @@ def amplitudes(source: Source, quantities: Quantities) -> list[str]:
         if all(bool((bend.abs() <= APART * middle.abs().max()).all()) for bend in bends):
             linear.append(name)
     return linear[::-1]
-
-
-PLACE = ("x", "y", "depth")
 
 
 def _trial(source: Source, quantities: Quantities) -> tuple[dict[str, float] | None, Tensor]:
@@ -235,19 +228,23 @@ class Coordinates:
         if not self.free:
             raise ValueError("all parameters are fixed; leave one free")
         estimated = [self.parameters[index] for index in self.free]
-        as_tensor = torch.tensor
-        self.logarithmic = as_tensor([parameter.logarithmic for parameter in estimated])
-        self.scale = as_tensor(
+        self.logarithmic = torch.tensor([parameter.logarithmic for parameter in estimated])
+        self.scale = torch.tensor(
             [-1.0 if parameter.negative else parameter.scale for parameter in estimated], dtype=torch.float64
         )
         """Of one that is a logarithm only the sign counts."""
-        self.low, self.high = as_tensor([parameter.ends for parameter in estimated], dtype=torch.float64).unbind(1)
-        self._powers, self._sizes = self._of_amplitudes(estimated)
+        self.low, self.high = torch.tensor([parameter.ends for parameter in estimated], dtype=torch.float64).unbind(1)
+        self._sizes = torch.tensor([parameter.scale for parameter in self.parameters], dtype=torch.float64)
+        self._powers: Tensor | None = None
+        """Of sizes that multiply each free parameter, (free, parameter); None if no amplitude is multiplied by any."""
+        if any(parameter.powers for parameter in estimated):
+            rows = [[float(amplitude.powers.get(size.name, 0)) for size in self.parameters] for amplitude in estimated]
+            self._powers = torch.tensor(rows, dtype=torch.float64)
         self.tilts = free_tilts(self.names, self.low, self.high, fixed)
         """Those that go past their limits; see `within_limits`."""
-        free = [parameter.angle for parameter in self.tilts]
+        free = [tilt.angle for tilt in self.tilts]
         self.low[free], self.high[free] = -torch.inf, torch.inf
-        self._template = as_tensor(
+        self._template = torch.tensor(
             [fixed.get(parameter.name, 0.0) for parameter in self.parameters], dtype=torch.float64
         )
 
@@ -295,22 +292,6 @@ class Coordinates:
         variance = (slopes @ covariance @ slopes.mT).diagonal(dim1=-2, dim2=-1)
         finite = torch.isfinite(covariance).all(dim=-1).all(dim=-1, keepdim=True)
         return torch.where(finite, variance, torch.inf).clamp(min=0).sqrt()
-
-    def with_parameter(self, parameter: Parameter) -> Coordinates:
-        """The same, but for the coordinate of one parameter."""
-        others = [parameter if other.name == parameter.name else other for other in self.parameters]
-        return Coordinates(others, self.fixed)
-
-    def _of_amplitudes(self, estimated: Sequence[Parameter]) -> tuple[Tensor | None, Tensor]:
-        """Powers that multiply each free parameter, (free, parameter); and the scales of all, (parameter,).
-
-        None if no amplitude is multiplied by a size.
-        """
-        sizes = torch.tensor([parameter.scale for parameter in self.parameters], dtype=torch.float64)
-        if not any(parameter.powers for parameter in estimated):
-            return None, sizes
-        rows = [[float(parameter.powers.get(other.name, 0)) for other in self.parameters] for parameter in estimated]
-        return torch.tensor(rows, dtype=torch.float64), sizes
 
     def _strengths(self, values: Tensor) -> Tensor:
         """What each free parameter is multiplied by, (problem, free parameter); 1 but for amplitudes."""
@@ -365,7 +346,8 @@ def free_tilts(names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[s
     numbers = {name: index for index, name in enumerate(names)}
     tilts = []
     for name, angle in numbers.items():
-        if base_name(name) not in ("dip", "plunge") or not _natural(float(low[angle]), float(high[angle])):
+        natural = low[angle] == 0 and math.isclose(float(high[angle]), RIGHT_ANGLE)
+        if base_name(name) not in ("dip", "plunge") or not natural:
             continue
         source = name.removesuffix(base_name(name))
         turning = [source + variable for variable in ("strike", "strike_slip", "dip_slip")]
@@ -377,10 +359,6 @@ def free_tilts(names: Sequence[str], low: Tensor, high: Tensor, fixed: Mapping[s
             slips = {variable: numbers[source + variable] for variable in others if source + variable in numbers}
             tilts.append(Tilt(angle, **slips))
     return tilts
-
-
-def _natural(low: float, high: float) -> bool:
-    return low == 0 and math.isclose(high, RIGHT_ANGLE)
 
 
 def within_limits(coordinates: Tensor, tilts: Sequence[Tilt]) -> tuple[Tensor, Tensor]:

@@ -83,8 +83,11 @@ def observed_posterior(
     degrees = problem.model.points - problem.weighting.nuisances
     density = PosteriorDensity(whole_signals(problem), prior, degrees=degrees if unknown_level else None)
     weight = math.sqrt(degrees / fit.chi2) if unknown_level else 1.0
-    begin = _starts(problem, fit, searches, prior, weight, seed)
-    proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), begin))
+    search = problem.to_search(seed)  # modes are searched from the fit, and from what fewer points find
+    starting = prior.scores(starts(search, searches, SEARCHED, seed).numpy())
+    minima = modes(PenalisedSquares(whole_signals(search), prior, weight), starting)
+    starting = np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
+    proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), starting))
     names = [search.parameter.name for search in searches if search.amplitude]
     amplitudes = [name for name in names if name in prior.free]
 
@@ -96,14 +99,6 @@ def observed_posterior(
 
     draws, density = draws_of(density, proposal, sample, count, random)
     return ObservedPosterior(prior, draws, density.chi2(draws.all), density(draws.all), degrees)
-
-
-def _starts(problem: Problem, fit: Fit, searches: Sequence[Search], prior: Prior, weight: float, seed: int) -> Array:
-    """Scores from which modes are searched: of the fit, and of what a search with fewer points finds."""
-    search = problem.to_search(seed)
-    begin = prior.scores(starts(search, searches, SEARCHED, seed).numpy())
-    minima = modes(PenalisedSquares(whole_signals(search), prior, weight), begin)
-    return np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
 
 
 # Draws by signals in a basis of those around a posterior.
@@ -130,12 +125,14 @@ def draws_of(
         signals = exact.signals.reduced(exact.values(scores))
         if signals is None:
             return sample(exact, proposal, count, random), exact
-        density = exact.by(signals)
+        density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)
         if error_of(exact, density, draws.all, random) <= CLOSE:
             return draws, density
         more = random.choice(draws.all, SPANNING // 2)
-        scores = np.concatenate([scores, more, _spread(draws.all, SPANNING // 2, random)])
+        # Moved along the differences of others, so that they reach a little farther.
+        some, first, second = (random.choice(draws.all, SPANNING // 2) for _ in range(3))
+        scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
     return _corrected(draws, exact, density, random), density
 
 
@@ -156,12 +153,6 @@ def _corrected(draws: Draws, exact: Density, density: Density, random: np.random
     chosen, ess = scores[resample(weights, len(scores), random)], effective(weights)
     doubts = (*draws.doubts, *doubts_of(pareto_k, ess, len(scores)))
     return replace(draws, scores=chosen[None], pareto_k=pareto_k, ess=min(draws.ess, ess), doubts=doubts)
-
-
-def _spread(draws: Array, count: int, random: np.random.Generator) -> Array:
-    """Draws, moved along the differences of others, so that they reach a little farther."""
-    some, first, second = (random.choice(draws, count) for _ in range(3))
-    return np.asarray(some + 0.3 * (first - second))
 
 
 # Modes of posteriors, and Laplace's approximation around them.
@@ -206,30 +197,21 @@ def likely(minima: Minima, most: int) -> Array:
     """
     centres, heights = minima.coordinates.numpy(), -minima.cost.numpy()
     distinct = _distinct(centres, minima.information.numpy(), heights)[:most]
-    coordinates: Array = centres[[mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY]]
-    return coordinates
+    return centres[[mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY]]
 
 
 def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
     """The numbers of the distinct modes, the highest first."""
     distinct: list[int] = []
-    order: list[int] = np.argsort(-values).tolist()
-    for mode in order:
-        if np.isfinite(values[mode]) and not any(
-            _distance(centres[mode] - centres[higher], curvature[higher]) < SAME for higher in distinct
-        ):
+    for mode in np.argsort(-values).tolist():
+        apart = centres[mode] - centres[distinct]
+        squares = np.einsum("mi,mij,mj->m", apart, curvature[distinct], apart)
+        if np.isfinite(values[mode]) and not (squares < SAME**2).any():
             distinct.append(mode)
     return distinct
 
 
-def _distance(apart: Array, curvature: Array) -> float:
-    return float(np.sqrt(np.maximum(apart @ curvature @ apart, 0.0)))
-
-
 # Modes of single observations, whose angles are turned and whose noise level may be unknown.
-
-SEARCHES = 4
-"""Searches of modes one after the other, each with the angles and the noise level of the best mode before."""
 
 
 def search_modes(
@@ -242,7 +224,7 @@ def search_modes(
     The prior's angles are turned so that its ends lie opposite to the best mode.
     """
     values, best = prior.values(starts), 0
-    for _ in range(SEARCHES):
+    for _ in range(4):  # each with the angles and the noise level of the best mode before
         prior = prior.around(values[best].numpy())
         sources, scores = PosteriorDensity(signals, prior), prior.scores(values.numpy())
         weight = 1.0
@@ -267,4 +249,4 @@ def _with_level(minima: Minima, sources: PosteriorDensity, level: Level) -> Mini
     information[:, :free, :free] = minima.information
     for mode, (squares, score) in enumerate(zip(chi2, scores, strict=True)):
         information[mode, free, free] = level.curvature(squares, score)
-    return replace(minima, coordinates=coordinates, information=information)
+    return minima._replace(coordinates=coordinates, information=information)

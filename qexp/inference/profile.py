@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import base_name
-from qexp.inference.density import Signals, whole_signals
-from qexp.inference.fit import Fit, best, threshold
+from qexp.inference.density import whole_signals
+from qexp.inference.fit import Fit, best, standard_errors, threshold
 from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
 
 CLOSE = 0.04
@@ -80,7 +80,10 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
         few = whole_signals(quick).reduced(spanning)
         if few is None:
             break
-        ends = _followed(_searches(_in_signals(quick, few), fit, most))
+        assert isinstance(few.model, Deformation)
+        by_signals = copy(quick)  # whose sums of squares leave out what no signal can explain
+        by_signals.model, by_signals.whiten, by_signals.weighted = few.model, few.whiten, few.data
+        ends = _followed(_searches(by_signals, fit, most))
         if (met := ends.mistaken(quick, fit)) is None:
             return ends.profile(fit)
         spanning = torch.cat([spanning, met])
@@ -139,25 +142,16 @@ def _around(problem: Problem, fit: Fit) -> Tensor:
     return values[problem.model.possible(values)]
 
 
-def _in_signals(problem: Problem, signals: Signals) -> Problem:
-    """A problem by reduced signals; its sums of squares leave out what no signal can explain."""
-    assert isinstance(signals.model, Deformation)
-    few = copy(problem)
-    few.model, few.whiten, few.weighted = signals.model, signals.whiten, signals.data
-    return few
-
-
 @dataclass
 class _Ends:
     """Both ends of the intervals of the parameters of each search."""
 
     searches: list[_Search]
-    ends: list[list[_End]]
 
     def profile(self, fit: Fit) -> Profile:
         low, high = np.empty((2, len(fit.free)))
         open_low, open_high = np.zeros((2, len(fit.free)), np.bool_)
-        for search, end in self._each():
+        for search, end in self.each:
             falls = (end.side < 0) != search.falls(end.column)
             (low if falls else high)[end.column] = search.value(end)
             (open_low if falls else open_high)[end.column] = end.open
@@ -167,34 +161,31 @@ class _Ends:
 
     def met(self) -> Tensor:
         """The sources on the ways to the ends, (source, parameter) in SI units."""
-        steps = [(search, step) for search, end in self._each() for step in end.path]
+        steps = [(search, step) for search, end in self.each for step in end.path]
         return torch.cat([search.problem.coordinates.values(step[2][None]) for search, step in steps])
 
     def mistaken(self, problem: Problem, fit: Fit) -> Tensor | None:
         """Those sources, if the increase of χ² there is not that by all points of a problem; None: it is."""
-        steps = [(end, end.path[-1]) for _, end in self._each() if math.isfinite(end.path[-1][1])]
-        rows = [search.problem.coordinates.values(end.path[-1][2][None]) for search, end in self._each()]
-        values = torch.cat(rows)[[math.isfinite(end.path[-1][1]) for _, end in self._each()]]
+        last = [(search, *end.path[-1]) for search, end in self.each if math.isfinite(end.path[-1][1])]
+        values = torch.cat([search.problem.coordinates.values(at[None]) for search, _, _, at in last])
         _, costs = problem.strengthened(problem.coordinates.from_values(values), [])
         roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
         limit = CLOSE * self.searches[0].threshold
-        wrong = any(abs(root - step[1]) > limit for root, (_, step) in zip(roots, steps, strict=True))
+        wrong = any(abs(root - by_signals) > limit for root, (_, _, by_signals, _) in zip(roots, last, strict=True))
         return self.met() if wrong else None
 
-    def _each(self) -> Iterator[tuple[_Search, _End]]:
-        for search, ends in zip(self.searches, self.ends, strict=True):
-            for end in ends:
-                yield search, end
+    @property
+    def each(self) -> list[tuple[_Search, _End]]:
+        return [(search, end) for search in self.searches for end in search.ends]
 
 
 def _followed(searches: list[_Search]) -> _Ends:
-    ends = [[_End(column, side) for column in search.columns for side in (-1.0, 1.0)] for search in searches]
-    all_ends = _Ends(searches, ends)
-    for search, of_search in zip(searches, ends, strict=True):
-        search.follow(of_search)
-    for search, of_search in zip(searches, ends, strict=True):
-        search.reconsider(of_search, all_ends.met())
-    return all_ends
+    for search in searches:
+        search.follow(search.ends)
+    ends = _Ends(searches)
+    for search in searches:
+        search.reconsider(ends.met())
+    return ends
 
 
 @dataclass
@@ -227,6 +218,7 @@ class _Search:
     """The ends of intervals of some parameters, sought in common coordinates.
 
     columns  of the free parameters
+    ends     of their intervals
     lowest   by how much χ² is lower than at the estimate, and the values of the lowest source that was met, if it is
     """
 
@@ -235,23 +227,20 @@ class _Search:
         coordinates = problem.coordinates
         values = torch.from_numpy(fit.values)[None]
         self.start = coordinates.from_values(values)[0]
+        begin = (0.0, 0.0, self.start)
+        self.ends = [_End(column, side, [begin]) for column in self.columns for side in (-1.0, 1.0)]
         self.lowest: tuple[float, Tensor] | None = None
         self.low = torch.minimum(coordinates.low, self.start)
         self.high = torch.maximum(coordinates.high, self.start)
-        self.chi2, self.covariance = self._at_start()
-
-    def _at_start(self) -> tuple[float, Tensor]:
-        """χ², and the covariance of the coordinates to first order, where the data determine them.
-
-        A coordinate at a bound does not go with the others.
-        """
-        cost, _, information = self.problem.normal_equations(self.start[None], torch.zeros(1, dtype=torch.long))
+        cost, _, information = problem.normal_equations(self.start[None], torch.zeros(1, dtype=torch.long))
+        self.chi2 = 2 * float(cost)
+        # The covariance of the coordinates to first order, where the data determine them; one at a bound does not go
+        # with the others.
         at_bound = (self.start <= self.low) | (self.start >= self.high)
         joint = ~at_bound[:, None] & ~at_bound
-        weak = torch.where(self.problem.coordinates.logarithmic, WIDEST**-2, 0.0)
-        diagonal = information[0].diagonal() + weak
+        diagonal = information[0].diagonal() + torch.where(coordinates.logarithmic, WIDEST**-2, 0.0)
         covariance = covariances(torch.where(joint, information[0], 0.0).fill_diagonal_(0.0) + torch.diag(diagonal))
-        return 2 * float(cost), torch.where(torch.isfinite(covariance), covariance, torch.diag(1 / diagonal))
+        self.covariance = torch.where(torch.isfinite(covariance), covariance, torch.diag(1 / diagonal))
 
     def falls(self, column: int) -> bool:
         """Whether the parameter becomes smaller where its coordinate becomes larger."""
@@ -267,11 +256,6 @@ class _Search:
         return float(coordinates.values(at[None])[0, coordinates.free[end.column]])
 
     def follow(self, ends: Sequence[_End]) -> None:
-        for end in ends:
-            end.path.append((0.0, 0.0, self.start))
-        self._follow(ends)
-
-    def _follow(self, ends: Sequence[_End]) -> None:
         active = list(ends)
         for _ in range(MOST_STEPS):
             if not active:
@@ -283,21 +267,18 @@ class _Search:
                 end.path.append((step, root, coordinate))
             active = [end for end in active if not self._settled(end)]
         for end in active:
-            below = end.below(self.threshold)[0]
             end.open = end.above(self.threshold) is None
-            unlimited = end.open and math.isinf(
-                self._farthest(end)
-            )  # the likelihood hardly falls, however far one goes
-            end.at = math.inf if unlimited else below
+            # Without a limit the likelihood hardly falls, however far one goes.
+            end.at = math.inf if end.open and math.isinf(self._farthest(end)) else end.below(self.threshold)[0]
 
-    def reconsider(self, ends: Sequence[_End], met: Tensor) -> None:
+    def reconsider(self, met: Tensor) -> None:
         """Go on from ends where other parameters, like those of sources met elsewhere, are better than where it led.
 
         met  (source, parameter) in SI units
         """
         for _ in range(MOST_MINIMA):
             better = []
-            for end in ends:
+            for end in self.ends:
                 if end.open or not end.at > 0:
                     continue
                 start = self._best_of(end, met)
@@ -310,7 +291,7 @@ class _Search:
                     better.append(end)
             if not better:
                 return
-            self._follow(better)
+            self.follow(better)
 
     def _best_of(self, end: _End, met: Tensor) -> Tensor | None:
         """The best of the sources met with the parameter at the end, if it is as likely as the end may be."""
@@ -415,15 +396,14 @@ def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
     amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
     others = [column for column in range(len(coordinates.free)) if column not in amplitudes]
     searches = [_Search(problem, fit, others, threshold)] if others else []
-    differing = _without(problem, fit, amplitudes)
-    for column, root in zip(amplitudes, differing, strict=True):
+    for column, root in zip(amplitudes, _without(problem, fit, amplitudes), strict=True):
         parameter, value = coordinates.parameters[coordinates.free[column]], float(fit.values[coordinates.free[column]])
-        nonzero = root > threshold
+        nonzero, error = root > threshold, float(standard_errors(fit)[column])
         alone = replace(
             parameter, powers={}, logarithmic=nonzero, negative=nonzero and value < 0,
-            scale=parameter.scale if nonzero else _typical(fit, column, parameter.scale),
+            scale=error if not nonzero and 0 < error < math.inf else parameter.scale,
         )  # fmt: skip
-        searches.append(_Search(problem.in_coordinates(coordinates.with_parameter(alone)), fit, [column], threshold))
+        searches.append(_Search(problem.with_parameter(alone), fit, [column], threshold))
     return searches
 
 
@@ -438,9 +418,3 @@ def _without(problem: Problem, fit: Fit, amplitudes: Sequence[int]) -> list[floa
     within = (search.low <= 0) & (search.high >= 0)
     roots, _ = search._increase(ends, starts)
     return [root if bool(within[column]) else math.inf for root, column in zip(roots, amplitudes, strict=True)]
-
-
-def _typical(fit: Fit, column: int, usual: float) -> float:
-    at, covariance = torch.from_numpy(fit.at)[None], torch.from_numpy(fit.covariance)[None]
-    error = float(fit.coordinates.deviations(at, covariance)[0, column])
-    return error if 0 < error < math.inf else usual

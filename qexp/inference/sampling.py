@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,9 +23,6 @@ DEGREES = 5.0
 
 LEAST_SHARE = 1e-3
 """Components with a smaller share of the weights are left out."""
-
-LEAST_OF_PRIOR = 0.05
-"""Least share of the prior, which keeps weights bounded wherever the likelihood is."""
 
 ROUNDS = 8
 """Of expectation and maximisation."""
@@ -78,7 +75,8 @@ class Mixture:
         for _ in range(ROUNDS):
             parts, distances = now._parts(draws)
             belongs = np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
-            belongs, of_prior = belongs[:, :-1], max(LEAST_OF_PRIOR, float(belongs[:, -1].sum()))
+            # The least share of the prior keeps weights bounded wherever the likelihood is.
+            belongs, of_prior = belongs[:, :-1], max(OF_PRIOR, float(belongs[:, -1].sum()))
             shares = belongs.sum(axis=0)
             used = shares > LEAST_SHARE
             belongs, shares = belongs[:, used], shares[used]
@@ -88,7 +86,13 @@ class Mixture:
             centres = pulled.T @ draws / pulled.sum(axis=0)[:, None]
             apart = draws[None] - centres[:, None]
             scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
-            scales = _shrunk(scales, shares, count)
+            # Those with few effective draws are moved towards the mean of all: alone they would be too small for what
+            # lies between the draws.
+            mean, effective_draws = (
+                np.einsum("k,kij->ij", shares / shares.sum(), scales),
+                (shares * count)[:, None, None],
+            )
+            scales = (effective_draws * scales + (size + 2) * mean) / (effective_draws + size + 2)
             now = Mixture(shares / shares.sum() * (1 - of_prior), centres, _roots(scales), of_prior)
         return now
 
@@ -125,15 +129,6 @@ def mixture(log_shares: Sequence[float] | Array, centres: Array, covariances: Ar
     return Mixture(shares, centres, _roots(covariances), of_prior)
 
 
-def _shrunk(scales: Array, shares: Array, count: float) -> Array:
-    """Scales of components, those with few effective draws moved towards the mean of all: alone they would be too small
-    for what lies between the draws.
-    """
-    mean = np.einsum("k,kij->ij", shares / shares.sum(), scales)
-    draws, few = (shares * count)[:, None, None], scales.shape[1] + 2
-    return np.asarray((draws * scales + few * mean) / (draws + few))
-
-
 def _roots(covariances: Array) -> Array:
     """Cholesky factors; directions that are not determined get a width of their own."""
     sizes, vectors = np.linalg.eigh(covariances)
@@ -153,9 +148,6 @@ ROUND, MOST_ROUNDS = 300, 6
 COMPONENTS = 4
 """Of a proposal, times the number of rounds."""
 
-ENOUGH = 5.0
-"""Effective draws for each coordinate of a component."""
-
 NOTHING = 700.0
 """Of logarithms of weights below the largest one: exp of its negative is still a number."""
 
@@ -170,7 +162,7 @@ class Weighted:
     proposal  from which they were drawn
     scores    (draw, coordinate)
     weights   (draw,)  they add up to 1
-    pareto_k  the shape of the largest weights: above `largest_pareto_k`, estimates from them cannot be trusted
+    pareto_k  the shape of the largest weights: above a limit, see `doubts_of`, estimates from them cannot be trusted
     ess       number of draws of equal weights that would be as good
     """
 
@@ -184,11 +176,6 @@ class Weighted:
     def good(self) -> bool:
         """Whether no better proposal is needed."""
         return self.pareto_k <= GOOD_K and self.ess >= GOOD * len(self.weights)
-
-
-def largest_pareto_k(draws: int) -> float:
-    """The largest k̂ with which weights can be trusted (Vehtari et al. 2024, J. Mach. Learn. Res. 25, 72)."""
-    return min(1 - 1 / math.log10(draws), 0.7)
 
 
 def sample_weighted(density: Density, proposal: Mixture, random: np.random.Generator, draws: int) -> Weighted:
@@ -265,18 +252,13 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator) -> M
             break
         weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
         weights /= weights.sum()
-        most = int(effective(weights) / (ENOUGH * size))
-        components = max(1, min(COMPONENTS * len(used), most))
-        proposal = _closer(scores, weights, components, random).fitted(scores, weights)
+        # At least five effective draws for each coordinate of a component.
+        components = max(1, min(COMPONENTS * len(used), int(effective(weights) / (5 * size))))
+        centres, around = scores[resample(weights, components, random)], scores - weights @ scores
+        spread = (weights[:, None] * around).T @ around / components ** (2 / size)
+        even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
+        proposal = even.fitted(scores, weights)
     return best
-
-
-def _closer(scores: Array, weights: Array, components: int, random: np.random.Generator) -> Mixture:
-    """A mixture with centres at draws, spread like them."""
-    centres = scores[resample(weights, components, random)]
-    mean = weights @ scores
-    spread = (weights[:, None] * (scores - mean)).T @ (scores - mean) / components ** (2 / scores.shape[1])
-    return mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
 
 
 OF_PRIOR = 0.05
@@ -398,34 +380,6 @@ MIXED, ENOUGH_DRAWS = 1.01, 800.0
 """Largest R̂ and least effective number of draws with which chains end."""
 
 
-@dataclass(frozen=True)
-class Chains:
-    """Draws of walkers that have found to the density.
-
-    scores  (walker, step, coordinate)
-    r_hat   largest rank-normalised split R̂ of a coordinate, between groups of walkers (Vehtari et al. 2021, Bayesian
-            Anal. 16, 667-718)
-    ess     least effective number of draws of a coordinate, in the bulk or the tails
-    """
-
-    scores: Array
-    r_hat: float
-    ess: float
-
-    @property
-    def mixed(self) -> bool:
-        return not self.doubts
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """Why the draws are not to be trusted."""
-        if not self.r_hat <= MIXED:
-            return (f"the chains did not mix: R̂ is {self.r_hat:.3f}, and should be at most {MIXED}",)
-        if not self.ess >= ENOUGH_DRAWS:
-            return (f"the chains have {self.ess:.0f} effective draws, and should have {ENOUGH_DRAWS:.0f}",)
-        return ()
-
-
 def _independent(proposal: Mixture) -> Any:
     """A move of emcee to draws of a proposal, wherever the walker is: between modes, and wherever the proposal fits."""
     import emcee
@@ -440,8 +394,8 @@ def _independent(proposal: Mixture) -> Any:
     return Independent()
 
 
-def walk(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Chains:
-    """Walk from starts, (start, coordinate), that are spread about as widely as the density.
+def walk(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Draws:
+    """Walk from starts, (start, coordinate), that are spread about as widely as the density, until chains are mixed.
 
     Some moves are to draws of the proposal, which importance sampling has fitted; others are along the differences of
     walkers (ter Braak 2006; ter Braak and Vrugt 2008) or stretch them (Goodman and Weare 2010).
@@ -469,25 +423,31 @@ def walk(density: Density, proposal: Mixture, starts: Array, random: np.random.G
     sampler.reset()
     while True:
         state = sampler.run_mcmc(state, max(STEPS, sampler.iteration), skip_initial_state_check=True)
-        chains = _chains(sampler.get_chain().swapaxes(0, 1))
-        if chains.mixed or sampler.iteration >= MOST_STEPS:
+        chains = _judge_chains(sampler.get_chain().swapaxes(0, 1))
+        if not chains.doubts or sampler.iteration >= MOST_STEPS:
             return chains
 
 
-def _chains(scores: Array) -> Chains:
+def _judge_chains(scores: Array) -> Draws:
+    """All draws of walkers, (walker, step, coordinate), and whether they can be trusted.
+
+    By the largest rank-normalised split R̂ of a coordinate, between groups of walkers (Vehtari et al. 2021, Bayesian
+    Anal. 16, 667-718), and the least effective number of draws of a coordinate, in the bulk or the tails.
+    """
     with extra("posterior"):
         from arviz_stats.base import array_stats
 
     each = [scores[..., index] for index in range(scores.shape[2])]
-    r_hat = max(float(array_stats.rhat(_in_groups(draws))) for draws in each)
+    groups = [draws.reshape(GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(GROUPS, -1) for draws in each]
+    r_hat = max(float(array_stats.rhat(group)) for group in groups)
     bulk = min(float(array_stats.ess(draws, method="bulk")) for draws in each)
     tails = min(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))) for draws in each)
-    return Chains(scores, r_hat, min(bulk, tails))
-
-
-def _in_groups(walkers: Array) -> Array:
-    """(group, draw), in the order of steps, of (walker, step)."""
-    return walkers.reshape(GROUPS, -1, walkers.shape[1]).swapaxes(1, 2).reshape(GROUPS, -1)
+    ess, doubts = min(bulk, tails), list[str]()
+    if not r_hat <= MIXED:
+        doubts = [f"the chains did not mix: R̂ is {r_hat:.3f}, and should be at most {MIXED}"]
+    elif not ess >= ENOUGH_DRAWS:
+        doubts = [f"the chains have {ess:.0f} effective draws, and should have {ENOUGH_DRAWS:.0f}"]
+    return Draws(scores, "sampler", None, ess, r_hat, tuple(doubts))
 
 
 # Draws from a posterior, by one of several methods, and whether they can be trusted.
@@ -552,12 +512,13 @@ def _walked_from(weights: Weighted, density: Density, count: int, random: np.ran
     walkers, steps = chains.scores.shape[:2]
     each = min(steps, math.ceil(count / walkers))
     spread = np.linspace(0, steps - 1, each).round().astype(int)
-    return Draws(chains.scores[:, spread], "sampler", weights.pareto_k, chains.ess, chains.r_hat, chains.doubts)
+    return replace(chains, scores=chains.scores[:, spread], pareto_k=weights.pareto_k)
 
 
 def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
     """Why weights are not to be trusted."""
-    if not pareto_k <= (limit := largest_pareto_k(draws)):
+    limit = min(1 - 1 / math.log10(draws), 0.7)  # Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72
+    if not pareto_k <= limit:
         return (f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}",)
     if ess < FEW:
         return (f"the weights leave {ess:.0f} effective draws, and should leave {FEW:.0f}",)

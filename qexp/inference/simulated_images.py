@@ -22,8 +22,6 @@ from qexp.simulation.views import GNSS, SIZED
 
 Mask = NDArray[np.bool_]
 
-FIX_IT = "put it into 'fixed' in a copy of the dataset"
-
 
 def periods_of(dataset: GeneratedDataset, names: Sequence[str]) -> dict[str, float]:
     """Variable → the period of its quantity, in its unit, for those that have one."""
@@ -52,7 +50,10 @@ def _troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[
         yield f"all that varies is given ({', '.join(dataset.test)}), so that nothing is to be estimated"
     sized = [name for name in names if base_name(name) in SIZED]
     if sized and any(not isinstance(noise, WhiteNoise) for image in images for noise in dataset.noise.added(image)):
-        yield f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise; {FIX_IT}"
+        yield (
+            f"'{sized[0]}' varies and is not given, and with it the covariance of correlated noise; put it into "
+            "'fixed' in a copy of the dataset"
+        )
     if silent := [name for name in images if not _has_noise(dataset, name)]:
         yield f"'{silent[0]}' has no noise, so that estimates could be exact; declare noise in the dataset"
 
@@ -93,8 +94,7 @@ class Pixels:
             image, mask_image = samples[name], samples.get(mask_of(name))
             everywhere = torch.ones(image.shape, dtype=torch.bool)
             parts.append((everywhere if mask_image is None else (mask_image.cpu() > 0).expand(image.shape)).flatten(1))
-        masks: Mask = torch.cat(parts, dim=1)[:, self.numbers].numpy()
-        return masks
+        return torch.cat(parts, dim=1)[:, self.numbers].numpy()
 
 
 def _available(source: GeneratedDataset, image: str) -> Tensor:
@@ -200,12 +200,8 @@ class Weights:
 
     @property
     def quiet(self) -> list[str]:
-        """Images that have no noise."""
-        return [image for image in self._available if not added_to(image, self._source) and not self._has_errors(image)]
-
-    def _has_errors(self, image: str) -> bool:
-        view = self._source.view(image)
-        return view.measures == GNSS and view.errors is not None
+        images = [image for image in self._available if not added_to(image, self._source)]
+        return [image for image in images if self._source.view(image).errors is None]
 
     def _weighting(self, sizes: tuple[float, ...], level: float, mask: bytes) -> Weighting:
         blocks, start = [], 0
@@ -314,5 +310,4 @@ class Averages:
 
     def groups(self, used: Mask) -> Tensor:
         """The number of the mean of each of the numbers used, of the means that are used alone."""
-        groups: Tensor = torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]
-        return groups
+        return torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]

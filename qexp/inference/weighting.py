@@ -69,18 +69,11 @@ class Weighting:
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = tuple(blocks)
         self.factors = [_factor(block) for block in blocks]
-        self.bases, self.triangles = [], []
-        for block, factor in zip(self.blocks, self.factors, strict=True):
-            basis, triangle = _basis(block, factor)
-            self.bases.append(basis)
-            self.triangles.append(triangle)
+        pairs = [_basis(block, factor) for block, factor in zip(self.blocks, self.factors, strict=True)]
+        self.bases, self.triangles = [basis for basis, _ in pairs], [triangle for _, triangle in pairs]
         sizes = [len(block.error) for block in self.blocks]
         ends = np.cumsum(sizes)
         self.slices = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
-
-    @property
-    def points(self) -> int:
-        return sum(len(block.error) for block in self.blocks)
 
     @property
     def nuisances(self) -> int:
@@ -91,11 +84,6 @@ class Weighting:
         """That of some points of each block."""
         return Weighting([block.select(some) for block, some in zip(self.blocks, points, strict=True)])
 
-    def with_errors(self, deviations: Sequence[float]) -> Weighting:
-        """That with further independent noise, of a standard deviation per block [m]."""
-        pairs = zip(self.blocks, deviations, strict=True)
-        return Weighting([block.with_error(deviation) for block, deviation in pairs])
-
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
         parts = []
@@ -105,11 +93,12 @@ class Weighting:
         return torch.cat(parts, dim=-1)
 
     def adjoint(self, weighted: Tensor) -> Tensor:
-        """L⁻ᵀ times weighted values, (..., point): of the weighted Jacobian, how estimates depend on the data."""
+        """L⁻ᵀ times weighted values, (row, point): of the weighted Jacobian, how estimates depend on the data."""
         parts = []
         for factor, where in zip(self.factors, self.slices, strict=True):
-            of_block = weighted[..., where]
-            parts.append(of_block / factor if factor.dim() == 1 else _solved_by_transpose(of_block, factor))
+            rows = weighted[:, where]
+            solve = torch.linalg.solve_triangular
+            parts.append(rows / factor if factor.dim() == 1 else solve(factor.mT, rows.mT, upper=True).mT)
         return torch.cat(parts, dim=-1)
 
     def solved(self, residuals: Tensor) -> list[Tensor]:
@@ -215,15 +204,7 @@ def _whitened(values: Tensor, factor: Tensor) -> Tensor:
     if factor.dim() == 1:
         return torch.div(values, factor)
     rows = values.reshape(-1, values.shape[-1])
-    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
-    return whitened
-
-
-def _solved_by_transpose(values: Tensor, factor: Tensor) -> Tensor:
-    """L⁻ᵀ times (..., point)."""
-    rows = values.reshape(-1, values.shape[-1])
-    solved: Tensor = torch.linalg.solve_triangular(factor.mT, rows.mT, upper=True).mT.reshape(values.shape)
-    return solved
+    return torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
 
 
 def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,6 @@ from qexp.observations.observation import CorrelatedNoise, Track
 LEAST_POINTS = 50
 """Points of a track from which its noise can be estimated."""
 
-MOST_CHECKED = 1000
-"""Points whose covariance matrix is factored to see whether it can be."""
-
 FORM = "write TYPE:SILL,RANGE,NUGGET in m², m, m², such as exponential:2.3e-5,10200,3e-6"
 
 
@@ -52,15 +49,13 @@ SignalFree = Area | Outside
 class NoiseEstimate:
     """The noise of a track as its semivariogram gives it.
 
-    fits     type → the noise of that type that fits best; the first fits better than the others
-    misfits  type → weighted root mean square of the residuals [m²]
-    how      what was taken for noise, in words
-    points   number of points that were used
+    fits    type → the noise of that type that fits best; the first fits better than the others
+    how     what was taken for noise, in words
+    points  number of points that were used
     """
 
     measured: Semivariogram
     fits: Mapping[str, CorrelatedNoise]
-    misfits: Mapping[str, float]
     how: str
     points: int
 
@@ -110,7 +105,7 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
     error = track.error if keep_errors or not noise.nugget else np.sqrt(noise.nugget / count)
     noisy = replace(track, error=error, noise=noise)
     points = noisy.where_observed()
-    points = points.select(np.linspace(0, points.size - 1, min(points.size, MOST_CHECKED)).astype(np.int64))
+    points = points.select(np.linspace(0, points.size - 1, min(points.size, 1000)).astype(np.int64))
     try:
         np.linalg.cholesky(covariance_matrix(points.x, points.y, noise) + np.diag(points.error**2))
     except np.linalg.LinAlgError:
@@ -133,19 +128,17 @@ def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str,
     chosen = where & track.observed
     require_enough(track, chosen)
     x, y, noise = track.x[chosen], track.y[chosen], values[chosen]
-    measured = semivariogram(x, y, _less_plane(x, y, noise) if planes else noise)
+    if planes:
+        axes = ((along - along.mean()) / max(np.ptp(along), 1) for along in (x, y))
+        design = np.column_stack([np.ones(len(x)), *axes])
+        noise = noise - design @ np.linalg.lstsq(design, noise, rcond=None)[0]
+    measured = semivariogram(x, y, noise)
     try:
         fitted = {type: fit(measured, type) for type in TYPES}
     except ValueError as error:
         raise QexpError(f"track '{track.name}': no semivariogram can be fitted: {error}") from None
     order = sorted(TYPES, key=lambda type: fitted[type][1])
-    return NoiseEstimate(
-        measured,
-        {type: fitted[type][0] for type in order},
-        {type: fitted[type][1] for type in order},
-        how,
-        int(chosen.sum()),
-    )
+    return NoiseEstimate(measured, {type: fitted[type][0] for type in order}, how, int(chosen.sum()))
 
 
 def require_enough(track: Track, chosen: NDArray[np.bool_]) -> None:
@@ -164,20 +157,12 @@ def require_enough(track: Track, chosen: NDArray[np.bool_]) -> None:
         raise QexpError(f"track '{track.name}': all its points have the same displacement, so that it has no noise")
 
 
-def _less_plane(x: Array, y: Array, values: Array) -> Array:
-    design = np.column_stack([np.ones(len(x)), (x - x.mean()) / max(np.ptp(x), 1), (y - y.mean()) / max(np.ptp(y), 1)])
-    coefficients, *_ = np.linalg.lstsq(design, values, rcond=None)
-    return np.asarray(values - design @ coefficients)
-
-
 # Semivariograms of scattered points, and the covariance functions that fit them.
 
 MOST_POINTS = 5000
 """For more points pairs are drawn at random, as many as this number of points has."""
 
 BINS = 25
-LEAST_PAIRS = 30
-"""Bins with fewer are left out."""
 
 ROWS = 128
 """Of a covariance matrix, computed at a time."""
@@ -217,30 +202,26 @@ def semivariogram(x: Array, y: Array, values: Array, longest: float | None = Non
     longest  largest distance of a pair [m]; a third of the diagonal of the extent if left out: of larger distances the
              points hold few independent pairs
     seed     of the pairs that are drawn where there are more than MOST_POINTS points
-    Matheron (1963), Econ. Geol. 58, 1246-1266.
+    Bins of fewer than 30 pairs are left out. Matheron (1963), Econ. Geol. 58, 1246-1266.
     """
     limit = float(np.hypot(np.ptp(x), np.ptp(y)) / 3) if longest is None else longest
-    distance, squared = _pairs(x, y, values, seed)
+    if len(x) <= MOST_POINTS:
+        from scipy.spatial.distance import pdist
+
+        distance, squared = pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
+    else:
+        random, most = np.random.default_rng(seed), MOST_POINTS * (MOST_POINTS - 1) // 2
+        first, second = random.integers(0, len(x), (2, most))
+        distance, squared = np.hypot(x[first] - x[second], y[first] - y[second]), (values[first] - values[second]) ** 2
     near = (distance < limit) & (distance > 0)
     distance, squared = distance[near], squared[near]
     index = (distance / limit * BINS).astype(np.int64)
     pairs = np.bincount(index, minlength=BINS)
-    enough = pairs >= LEAST_PAIRS
+    enough = pairs >= 30
     means, halves = (
         np.bincount(index, weights=what, minlength=BINS)[enough] / pairs[enough] for what in (distance, squared / 2)
     )
     return Semivariogram(means, halves, pairs[enough], limit)
-
-
-def _pairs(x: Array, y: Array, values: Array, seed: int) -> tuple[Array, Array]:
-    """Distance and squared difference of each pair."""
-    if len(x) <= MOST_POINTS:
-        from scipy.spatial.distance import pdist
-
-        return pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
-    random, most = np.random.default_rng(seed), MOST_POINTS * (MOST_POINTS - 1) // 2
-    first, second = random.integers(0, len(x), (2, most))
-    return np.hypot(x[first] - x[second], y[first] - y[second]), (values[first] - values[second]) ** 2
 
 
 def model(distance: Array, noise: CorrelatedNoise) -> Array:

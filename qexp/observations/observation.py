@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,21 +130,16 @@ class Observation:
 
 def require_sound(observation: Observation, source: str) -> Observation:
     """The observation itself. Raises QexpError that lists all that is wrong with it, `source` ahead of each line."""
-    wrong = [f"{source}: {problem}" for problem in _problems(observation)]
-    if wrong:
-        raise QexpError("\n".join(wrong))
-    return observation
-
-
-def _problems(observation: Observation) -> Iterator[str]:
-    names = [track.name for track in observation.tracks]
-    if not names:
-        yield "it has no tracks"
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{names.count(name)} tracks are named '{name}'; each needs a name of its own"
+    counts = Counter(track.name for track in observation.tracks)
+    wrong = [] if counts else ["it has no tracks"]
+    for name, count in sorted(counts.items()):
+        if count > 1:
+            wrong.append(f"{count} tracks are named '{name}'; each needs a name of its own")
     for track in observation.tracks:
-        for problem in _problems_of(track):
-            yield f"track '{track.name}': {problem}"
+        wrong += [f"track '{track.name}': {problem}" for problem in _problems_of(track)]
+    if wrong:
+        raise QexpError("\n".join(f"{source}: {problem}" for problem in wrong))
+    return observation
 
 
 def _problems_of(track: Track) -> Iterator[str]:
@@ -180,7 +176,8 @@ Box = tuple[float, float, float, float]
 
 def require_overlap(observation: Observation) -> None:
     """Raise QexpError if some radar tracks share no area with the others, not even by way of further ones."""
-    boxes = {track.name: _box(track) for track in observation.tracks if track.kind == "radar"}
+    seen = [track.where_observed() for track in observation.tracks if track.kind == "radar"]
+    boxes = {track.name: (track.x.min(), track.x.max(), track.y.min(), track.y.max()) for track in seen}
     if not boxes:
         return
     first, *apart = boxes
@@ -195,11 +192,6 @@ def require_overlap(observation: Observation) -> None:
             f"track '{apart[0]}' ({here}) does not overlap with '{first}' ({there}), so that they did not see the same "
             "event; make an observation of each, or check the coordinate reference systems of the files"
         )
-
-
-def _box(track: Track) -> Box:
-    points = track.where_observed()
-    return float(points.x.min()), float(points.x.max()), float(points.y.min()), float(points.y.max())
 
 
 def _meet(first: Box, second: Box) -> bool:
@@ -318,20 +310,12 @@ def as_table(observation: Observation) -> xarray.Dataset:
         ]
         about_names = {"long_name": "name of the GNSS station"}
         points["station"] = ("point", np.concatenate(lines).astype(object), about_names)
-    points["direction"] = (
-        ("point", "component"),
-        np.concatenate([track.direction for track in tracks]),
-        {
-            "units": "1",
-            "long_name": "unit vector along x, y and up: from the ground to the satellite, or a station's component",
-        },
-    )
-    points["mask"] = (
-        "point",
-        np.concatenate([track.observed for track in tracks]).astype(np.int8),
-        {"long_name": "whether the point counts", "flag_values": np.array([0, 1], np.int8),
-         "flag_meanings": "masked observed"},
-    )  # fmt: skip
+    words = "unit vector along x, y and up: from the ground to the satellite, or a station's component"
+    directions = np.concatenate([track.direction for track in tracks])
+    points["direction"] = (("point", "component"), directions, {"units": "1", "long_name": words})
+    flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "masked observed"}
+    observed = np.concatenate([track.observed for track in tracks]).astype(np.int8)
+    points["mask"] = ("point", observed, {"long_name": "whether the point counts", **flags})
     points["track"] = ("point", np.repeat(np.arange(len(tracks), dtype=np.int32), sizes), {"long_name": "track"})
     points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
     points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
@@ -405,14 +389,9 @@ def _observation(table: xarray.Dataset) -> Observation:
         if kind not in KINDS:
             raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         rows = owner == index
-        arrays = {
-            variable: table[variable].values[rows].astype(np.float64)
-            for variable in (*WORDS, *SOME)
-            if variable in table
-        }
-        for variable in SOME:
-            if variable in arrays and np.isnan(arrays[variable]).all():
-                del arrays[variable]
+        numbers = [variable for variable in (*WORDS, *SOME) if variable in table]
+        arrays = {variable: table[variable].values[rows].astype(np.float64) for variable in numbers}
+        arrays = {name: values for name, values in arrays.items() if name in WORDS or not np.isnan(values).all()}
         direction, observed = table["direction"].values[rows].astype(np.float64), table["mask"].values[rows] == 1
         station = table["station"].values[rows].astype(np.str_) if "station" in table else np.zeros(0, np.str_)
         tracks.append(

@@ -58,7 +58,10 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
     Raises QexpError.
     """
     chosen = None if requested is None else crs_of(requested)
-    systems = {source: _crs_of_reading(reading, chosen, source) for source, reading in readings.items()}
+    systems = {
+        source: chosen if reading.crs is None else crs_of(reading.crs, f"{source}:")
+        for source, reading in readings.items()
+    }
     if chosen is None and len({crs is None for crs in systems.values()}) > 1:
         lacking = ", ".join(source for source, crs in systems.items() if crs is None)
         raise QexpError(f"{lacking}: names no coordinate reference system, but other files do; give `crs=EPSG:…`")
@@ -74,10 +77,6 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
             for track, before in zip(_moved(source, reading.tracks, crs, target), reading.tracks, strict=True)
         )
     return Observation(tuple(moved), None if target is None else target.to_wkt())
-
-
-def _crs_of_reading(reading: Reading, chosen: pyproj.CRS | None, source: str) -> pyproj.CRS | None:
-    return chosen if reading.crs is None else crs_of(reading.crs, f"{source}:")
 
 
 def _target(
@@ -129,20 +128,15 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
     scales = pyproj.Proj(crs).get_factors(longitude, latitude)
     if all(abs(scale - 1) <= MOST_STRETCHED for scale in (scales.meridional_scale, scales.parallel_scale)):
         return True
-    if not _is_made_for(crs, longitude, latitude):
-        raise QexpError(
-            f"with the coordinate reference system '{crs.name}' the points lie around {longitude:.4g}° east, "
-            f"{latitude:.4g}° north, outside its area of use; check `crs`"
-        )
-    return False
-
-
-def _is_made_for(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
     area = crs.area_of_use
-    if area is None:
-        return True
-    wide = (area.east - area.west) % 360 or 360.0
-    return bool(area.south <= latitude <= area.north and (longitude - area.west) % 360 <= wide)
+    if area is not None:
+        wide = (area.east - area.west) % 360 or 360.0
+        if not (area.south <= latitude <= area.north and (longitude - area.west) % 360 <= wide):
+            raise QexpError(
+                f"with the coordinate reference system '{crs.name}' the points lie around {longitude:.4g}° east, "
+                f"{latitude:.4g}° north, outside its area of use; check `crs`"
+            )
+    return False
 
 
 def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:

@@ -71,7 +71,12 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
     import rasterio
 
     with open_with_gdal(path) as dataset:
-        number = _band(dataset, path, band)
+        if band is None and dataset.count > 1:
+            names = ", ".join(f"{number} {text or ''}".strip() for number, text in enumerate(dataset.descriptions, 1))
+            raise QexpError(f"{path} has {dataset.count} bands ({names}); name one with `band`")
+        number = 1 if band is None else band
+        if not 1 <= number <= dataset.count:
+            raise QexpError(f"{path} has no band {number}; it has {dataset.count}, counted from 1")
         if not is_placed(dataset):
             raise QexpError(f"{path} does not say where its pixels lie (no geotransform); georeference it first")
         transform = tuple(float(number) for number in dataset.transform)[:6]
@@ -83,20 +88,9 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
     def read(window: Window) -> Array:
         part = rasterio.windows.Window.from_slices(window[:2], window[2:])
         with open_with_gdal(path) as dataset:
-            values: Array = read_bands(dataset, [number], part)[0]
-        return values
+            return read_bands(dataset, [number], part)[0]
 
     return Raster(source, layout, unit, read, gaps, kind)
-
-
-def _band(dataset: Any, path: Path, band: int | None) -> int:
-    if band is None and dataset.count > 1:
-        names = ", ".join(f"{number} {text or ''}".strip() for number, text in enumerate(dataset.descriptions, 1))
-        raise QexpError(f"{path} has {dataset.count} bands ({names}); name one with `band`")
-    number = 1 if band is None else band
-    if not 1 <= number <= dataset.count:
-        raise QexpError(f"{path} has no band {number}; it has {dataset.count}, counted from 1")
-    return number
 
 
 # Grids in NetCDF: those of GMT, and all with one coordinate along each axis.
@@ -108,7 +102,6 @@ EVEN = 1e-3
 """Largest deviation of the steps of an axis from their mean, as a share of it, times the number of steps."""
 EAST = ("x", "lon", "longitude", "easting", "east")
 """Names of axes along which x grows."""
-LONGITUDES = ("lon", "long", "longitude")
 
 
 def open_netcdf(path: Path, variable: str | None = None) -> Raster:
@@ -175,7 +168,7 @@ def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, i
             f"{path}: the dimension '{name}' has no coordinate, so that the positions of pixels are unknown"
         )
     values = np.asarray(table[name].values, dtype=np.float64)
-    if name.lower() in LONGITUDES:  # those on both sides of 180°
+    if name.lower() in ("lon", "long", "longitude"):  # those on both sides of 180°
         values = np.unwrap(values, period=360.0)
     if len(values) < 2 or not np.isfinite(values).all():
         raise QexpError(f"{path}: the coordinate '{name}' must have at least two values, none missing")

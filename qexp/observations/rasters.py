@@ -14,8 +14,6 @@ from qexp.errors import QexpError, extra
 
 SAME = 1e-3
 """Largest distance between the corners of grids that count as the same, as a share of a pixel."""
-EARTH_RADIUS = 6_371_008.8
-"""Mean radius [m]."""
 
 
 class Window(NamedTuple):
@@ -102,7 +100,7 @@ class Layout:
         if not _is_geographic(self.crs):
             return 1.0, 1.0
         latitude = np.radians(self.corners[:, 1].mean())
-        degree = EARTH_RADIUS * np.pi / 180
+        degree = 6_371_008.8 * np.pi / 180  # by the mean radius of the earth
         return float(degree * np.cos(latitude)), float(degree)
 
     def within(self, bounds: Sequence[float], source: str) -> Window:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,15 +75,11 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
     direction = direction_of(field, options) if is_given(options) else from_components(field, *_licsar_components(file))
     beside = file.with_name(f"{name}{LICSAR_COHERENCE}")
     wanted = options.least_coherence is not None and options.coherence is None and beside.is_file()
-    scene = scene_of(
-        options.name or name,
-        field,
-        direction,
-        options,
-        wavelength_of("sentinel-1"),
-        coherence=open_coherence(beside) if wanted else None,
+    coherence = open_coherence(beside) if wanted else None
+    wavelength = wavelength_of("sentinel-1")
+    return reading_of(
+        scene_of(options.name or name, field, direction, options, wavelength, coherence=coherence), options
     )
-    return reading_of(scene, options)
 
 
 def _licsar_components(file: Path) -> list[Raster]:
@@ -106,7 +102,6 @@ def _licsar_components(file: Path) -> list[Raster]:
 # Velocities and time series of LiCSBAS, `cum.h5` and `cum_filt.h5`.
 
 COMPONENTS = ("E.geo", "N.geo", "U.geo")
-MASKS, COHERENCE = ("mask",), "coh_avg"
 
 
 def read_licsbas(path: Path, options: ReadOptions) -> Reading:
@@ -132,38 +127,24 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
             )
         error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
     field, warnings = in_one_year(field)
-    coherent = options.least_coherence is not None and options.coherence is None
-    masks = [open_licsbas(path, name) for name in (*MASKS, *((COHERENCE,) if coherent else ())) if name in fields]
-    scene = scene_of(
-        options.name or path.name.split(".")[0],
-        field,
-        _licsbas_direction(path, field, fields, options),
-        options,
-        error=error,
-        coherence=_least_of(masks) if masks else None,
-    )
-    reading = reading_of(scene, options)
-    return replace(reading, warnings=(*reading.warnings, *warnings))
-
-
-def _licsbas_direction(path: Path, field: Raster, fields: Collection[str], options: ReadOptions) -> Direction:
-    if is_given(options):
-        return direction_of(field, options)
-    if not {*COMPONENTS} <= {*fields}:
+    given = is_given(options)
+    if not given and not {*COMPONENTS} <= {*fields}:
         raise QexpError(
             f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in it; give GeoTIFFs of "
             "them (LiCSBAS_flt2geotiff.py), `direction=EAST,NORTH,UP`, or `incidence` and `heading` in degrees"
         )
-    return from_components(field, *(open_licsbas(path, name) for name in COMPONENTS))
+    components = () if given else (open_licsbas(path, name) for name in COMPONENTS)
+    direction = direction_of(field, options) if given else from_components(field, *components)
+    coherent = options.least_coherence is not None and options.coherence is None
+    masks = [open_licsbas(path, name) for name in ("mask", "coh_avg")[: 1 + coherent] if name in fields]
 
+    def least(window: Window) -> Array:
+        """Of a mask of 0 and 1, and coherence."""
+        return np.asarray(np.min([mask.read(window) for mask in masks], axis=0), np.float64)
 
-def _least_of(rasters: list[Raster]) -> Raster:
-    """At each pixel the least of several values: a mask of 0 and 1, and coherence."""
-
-    def read(window: Window) -> Array:
-        return np.asarray(np.min([raster.read(window) for raster in rasters], axis=0), np.float64)
-
-    return replace(rasters[0], read=read)
+    coherence = replace(masks[0], read=least) if masks else None
+    name = options.name or path.name.split(".")[0]
+    return reading_of(scene_of(name, field, direction, options, error=error, coherence=coherence), options, warnings)
 
 
 # Velocities and time series of MintPy, with the angles of its file of geometry.
@@ -199,16 +180,10 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         deviation = f"{options.variable or kind}Std"
         error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
     field, warnings = in_one_year(field)
-    scene = scene_of(
-        options.name or path.stem,
-        in_crs(field, options),
-        _mintpy_direction(path, field, attributes, options),
-        options,
-        attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None,
-        error,
-    )
-    reading = reading_of(scene, options)
-    return replace(reading, warnings=(*reading.warnings, *warnings))
+    direction = _mintpy_direction(path, field, attributes, options)
+    wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
+    scene = scene_of(options.name or path.stem, in_crs(field, options), direction, options, wavelength, error)
+    return reading_of(scene, options, warnings)
 
 
 def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions) -> Direction:
@@ -275,10 +250,7 @@ READERS: dict[str, Reader] = {
         is_observation, _read_again, ("crs", *REDUCING), "observation files, to be joined or changed"
     ),
     "licsbas": Reader(
-        is_series,
-        read_licsbas,
-        (*OF_GRIDS, "variable", "epochs"),
-        "velocities and time series of LiCSBAS",
+        is_series, read_licsbas, (*OF_GRIDS, "variable", "epochs"), "velocities and time series of LiCSBAS"
     ),
     "gnss": Reader(is_gnss, read_gnss, OF_TABLES, "tables of GNSS stations"),
     "points": Reader(
@@ -297,17 +269,14 @@ def reader_of(path: Path) -> Reader:
     """The reader of a file or folder. Raises NotFoundError, or QexpError if none knows it."""
     if not path.exists():
         raise NotFoundError(f"{path}: there is no such file")
-    reader = next((reader for reader in READERS.values() if reader.recognises(path)), None)
-    if reader is None and path.is_file() and _begins_with(path, UTF_16):
-        raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
-    if reader is None and path.is_dir():
+    for reader in READERS.values():
+        if reader.recognises(path):
+            return reader
+    if path.is_dir():
         raise QexpError(f"{path} is a folder without interferograms of LiCSAR (*.geo.unw.tif); name the file to read")
-    if reader is None:
-        kinds = "; ".join(reader.help for reader in READERS.values())
-        raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")
-    return reader
-
-
-def _begins_with(path: Path, marks: Sequence[bytes]) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in marks
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(2) in UTF_16:
+                raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
+    kinds = "; ".join(reader.help for reader in READERS.values())
+    raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")

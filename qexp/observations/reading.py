@@ -140,10 +140,6 @@ def suspicions(largest: float, options: ReadOptions, hint: str = "") -> tuple[st
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 
-LEAST_DEGREES = 2.0
-"""No satellite looks down more steeply; a smaller incidence is one in radians."""
-
-
 def require_degrees(incidence: Array, source: str) -> None:
     """Raises QexpError for an incidence that is not in degrees, or beyond the horizon."""
     angles = incidence[np.isfinite(incidence)]
@@ -152,7 +148,7 @@ def require_degrees(incidence: Array, source: str) -> None:
             f"{source}: the incidence lies between {angles.min():g} and {angles.max():g}; it is an angle from the "
             "vertical, from 0 to 90 degrees"
         )
-    if len(angles) and 0 < angles.max() < LEAST_DEGREES:
+    if len(angles) and 0 < angles.max() < 2:  # no satellite looks down more steeply
         raise QexpError(
             f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
             f"radians, write {np.degrees(angles.max()):.4g}"

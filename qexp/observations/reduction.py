@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +169,11 @@ def _means(
     """The means of the cells of some blocks, which are gone through twice; None if no cell is left."""
     sums: list[Array] = []
     for block in blocks():
-        lines = _added_up(base, block, plan.criterion)
+        points = block.where_observed()
+        cells = base.cells(points)
+        counts = [np.bincount(base.cells(block), minlength=base.size), np.bincount(cells, minlength=base.size)]
+        features = [np.bincount(cells, feature, base.size) for feature in plan.criterion.features(points)]
+        lines = [total.astype(np.float64) for total in (*counts, *features)]
         sums = [total + part for total, part in zip(sums, lines, strict=True)] if sums else lines
     label = _leaves(np.stack(sums).reshape(-1, *base.shape), base.levels, plan, metres).ravel()
     count = int(label.max()) + 1
@@ -180,19 +184,15 @@ def _means(
         points = block.where_observed()
         if not name and len(points.row):
             name, origin = points.track.name, np.array([points.track.x[0], points.track.y[0]])
-        cell = label[base.cells(points)]
-        for row, weights in enumerate(_averaged(points.track, origin)):
+        track, cell = points.track, label[base.cells(points)]
+        x, y = track.x - origin[0], track.y - origin[1]  # so that their squares keep their digits
+        elevation = np.full(len(x), np.nan) if track.elevation is None else track.elevation
+        parts = (
+            np.ones(len(x)), x, y, x**2, y**2, track.displacement, track.error**2, *track.direction.T, elevation
+        )  # fmt: skip
+        for row, weights in enumerate(parts):
             totals[row] += np.bincount(cell[cell >= 0], weights[cell >= 0], count)
     return _track(name, origin, totals, metres)
-
-
-def _added_up(base: _Base, block: Pixels, criterion: Criterion) -> list[Array]:
-    """Sums over the smallest cells: all pixels, observed points, and the criterion's features of these."""
-    points = block.where_observed()
-    cells = base.cells(points)
-    sums = [np.bincount(base.cells(block), minlength=base.size), np.bincount(cells, minlength=base.size)]
-    features = [np.bincount(cells, feature, base.size) for feature in criterion.features(points)]
-    return [total.astype(np.float64) for total in (*sums, *features)]
 
 
 def _leaves(sums: Array, levels: int, plan: Reduction, metres: tuple[float, float]) -> Integers:
@@ -234,13 +234,6 @@ MEANS = ("count", "x", "y", "xx", "yy", "displacement", "squared_error", "east",
 """The sums from which the means of cells are made."""
 
 
-def _averaged(track: Track, origin: Array) -> Iterable[Array]:
-    """Positions are those from the origin, so that their squares keep their digits."""
-    x, y = track.x - origin[0], track.y - origin[1]
-    yield from (np.ones(len(x)), x, y, x**2, y**2, track.displacement, track.error**2, *track.direction.T)
-    yield np.full(len(x), np.nan) if track.elevation is None else track.elevation
-
-
 def _track(name: str, origin: Array, totals: Array, metres: tuple[float, float]) -> Track:
     number, means = totals[0], dict(zip(MEANS, totals / totals[0], strict=True))
     direction = np.stack([means[name] for name in ("east", "north", "up")], axis=1)
@@ -265,51 +258,38 @@ def _track(name: str, origin: Array, totals: Array, metres: tuple[float, float])
 Flags = NDArray[np.bool_]
 
 
-class Criterion(Protocol):
+class Criterion:
     """What decides whether a cell is split.
 
-    local  whether a cell can be judged without the others
-    side   of cells that are all of one size [pixels]; None if there are several sizes
+    local     whether a cell can be judged without the others
+    side      of cells that are all of one size [pixels]; None if there are several sizes
+    features  properties of points, (point,) each, of which a cell has the sums
+    splits    whether cells are to be split, (cell,); for counts, (cell,), of observed points, sums, (feature, cell), of
+              the features over these points, and the metres of one unit of x and of y
     """
 
-    @property
-    def local(self) -> bool: ...
-
-    @property
-    def side(self) -> int | None: ...
+    local: ClassVar[bool] = True
+    side: int | None = None
 
     def in_system(self, crs: str | None) -> Criterion:
         """The criterion for points in a coordinate reference system. Raises QexpError if its place is not one there."""
+        return self
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
-        """Properties of points, (point,) each, of which a cell has the sums; `seen` is the whole part if local."""
+        raise NotImplementedError
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
-        """Whether cells are to be split, (cell,).
-
-        counts  (cell,)           observed points
-        sums    (feature, cell)   sums of the features over these points
-        metres                    of one unit of x and of y
-        """
-
-
-class _Anywhere:
-    """A criterion without a place."""
-
-    def in_system(self, crs: str | None) -> Self:
-        return self
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Quadtree(_Anywhere):
+class Quadtree(Criterion):
     """Splits a cell in which the displacements' standard deviation exceeds a threshold [m].
 
     Jónsson et al. (2002), Bull. Seismol. Soc. Am. 92, 1377-1389.
     """
 
     threshold: float
-    local = True
-    side = None
 
     def __post_init__(self) -> None:
         _require(self.threshold > 0)
@@ -325,7 +305,7 @@ class Quadtree(_Anywhere):
 
 
 @dataclass(frozen=True)
-class Resolution:
+class Resolution(Criterion):
     """Splits a cell whose datum is needed more than a threshold for a point source at a given place.
 
     The datum of each cell counts alike. What is needed of it is its element on the diagonal of the data resolution
@@ -344,7 +324,6 @@ class Resolution:
     east: float
     north: float
     local = False
-    side = None
 
     def __post_init__(self) -> None:
         _require(0 < self.threshold < 1 and self.depth > 0)
@@ -376,11 +355,10 @@ class Resolution:
 
 
 @dataclass(frozen=True)
-class Uniform(_Anywhere):
+class Uniform(Criterion):
     """Splits nothing: all cells are squares of `side` by `side` pixels."""
 
     side: int
-    local = True
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
         yield from ()
@@ -427,8 +405,7 @@ def data_resolution(stations: Array, direction: Array, depth: float) -> Array:
     (derivatives,) = torch.autograd.grad(along_sight.sum(), source)  # of each datum, as each has a source of its own
     design = torch.cat([derivatives, torch.ones_like(derivatives[:, :1])], dim=1)
     basis, sizes, _ = torch.linalg.svd(design / torch.linalg.norm(design, dim=0), full_matrices=False)
-    diagonal: Array = basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy()
-    return diagonal
+    return basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy()
 
 
 def _require(sound: bool) -> None:

@@ -31,9 +31,6 @@ UNITS = {
     "centimetres": "cm", "millimetre": "mm", "millimeters": "mm", "millimetres": "mm",
 }  # fmt: skip
 """Units as files write them → as here; without those that are a rate."""
-RATES = ("/year", "/yr")
-RADIANS = ("rad", "radian", "radians")
-LEAST_COHERENCE = 0.3
 MOST_PIXELS = 4_000_000_000
 """Of a grid that is read, a part at a time; more take hours, and are a mistake."""
 SAMPLED = 50_000
@@ -70,11 +67,10 @@ def scene_of(
     wavelength: float | None = None,
     error: float | Raster | None = None,
     coherence: Raster | None = None,
-    elevation: Raster | None = None,
 ) -> Scene:
     """The scene of a field with what the command line adds to it, or has in place of what the file tells.
 
-    wavelength, error, coherence, elevation   what the file tells
+    wavelength, error, coherence   what the file tells
     """
     metres, phase = displacement_of(field, options, wavelength)
     if options.error is not None:
@@ -93,18 +89,17 @@ def scene_of(
         coherence = open_coherence(options.coherence)
     if least is not None and coherence is None:
         raise QexpError("`least_coherence` needs a raster of coherence: `coherence=FILE`")
-    if options.dem is not None:
-        elevation = open_elevation(options.dem, field.layout)
+    elevation = None if options.dem is None else open_elevation(options.dem, field.layout)
     layout = field.layout
     window = layout.whole if options.bounds is None else layout.within(options.bounds, field.source)
-    masks = None if coherence is None else (coherence, LEAST_COHERENCE if least is None else least)
+    masks = None if coherence is None else (coherence, 0.3 if least is None else least)
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
 
 
 def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
     """A velocity as the displacement of one year, and what to tell of it; other fields as they are."""
     unit = field.unit.lower()
-    rate = next((ending for ending in RATES if unit.endswith(ending)), None)
+    rate = next((ending for ending in ("/year", "/yr") if unit.endswith(ending)), None)
     if rate is None:
         return field, ()
     return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
@@ -117,7 +112,7 @@ def displacement_of(field: Raster, options: ReadOptions, wavelength: float | Non
     has_wavelength = options.wavelength is not None or options.sensor is not None
     if options.wavelength is not None and options.sensor is not None:
         raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
-    if options.phase or has_wavelength or unit in RADIANS:
+    if options.phase or has_wavelength or unit in ("rad", "radian", "radians"):
         if options.unit is not None:
             raise QexpError(f"{field.source}: phase is in radians; leave `unit={options.unit}` out")
         if unit in METRES:
@@ -137,8 +132,11 @@ def displacement_of(field: Raster, options: ReadOptions, wavelength: float | Non
     return METRES.get(unit) or options.metres, False
 
 
-def reading_of(scene: Scene, options: ReadOptions) -> Reading:
-    """The points of a scene, or the means of its cells where a reduction is asked for."""
+def reading_of(scene: Scene, options: ReadOptions, remarks: tuple[str, ...] = ()) -> Reading:
+    """The points of a scene, or the means of its cells where a reduction is asked for.
+
+    remarks  on the file, which go behind those on the scene
+    """
     if scene.window.size > MOST_PIXELS:
         raise QexpError(
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with `bounds`"
@@ -149,7 +147,7 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
             f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
         )
     plan = options.reduction
-    crs, warnings = scene.field.layout.crs, scene.warnings(largest, options)
+    crs, warnings = scene.field.layout.crs, (*scene.warnings(largest, options), *remarks)
     if plan is None:
         return Reading((scene.points(),), crs, warnings)
     means, size = reduced(scene, plan.in_system(crs)), scene.window.size
@@ -306,12 +304,9 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
                 "`heading`, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
                 "`direction=EAST,NORTH,UP`"
             )
-    incidence, heading = (_angle(getattr(options, name)) for name in ("incidence", "heading"))
+    values = (getattr(options, name) for name in ("incidence", "heading"))
+    incidence, heading = (open_raster(value) if isinstance(value, Path) else value for value in values)
     return from_angles(field, incidence, heading, options.look or "right")
-
-
-def _angle(value: float | Path) -> float | Raster:
-    return open_raster(value) if isinstance(value, Path) else value
 
 
 def from_angles(field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right") -> Direction:
@@ -325,16 +320,15 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
         raise QexpError(f"`heading={heading:g}`: a heading is an angle from north, in degrees from -360 to 360")
 
     def direction(window: Window) -> Array:
-        steep, along = (_over(angle, window) for angle in (incidence, heading))
+        steep, along = (
+            angle.read(window).ravel() if isinstance(angle, Raster) else np.full(window.size, angle)
+            for angle in (incidence, heading)
+        )
         if isinstance(incidence, Raster):
             require_degrees(steep, incidence.source)
         return direction_toward(steep, along, look)
 
     return direction
-
-
-def _over(value: float | Raster, window: Window) -> Array:
-    return value.read(window).ravel() if isinstance(value, Raster) else np.full(window.size, value)
 
 
 def from_components(field: Raster, *components: Raster) -> Direction:

@@ -125,7 +125,7 @@ def is_gnss(path: Path) -> bool:
     except QexpError:
         return False
     if not table.names:
-        return not is_number(table.first[0])
+        return not is_number(str(table.parts[0].columns[0][0]))
     columns, along = _columns(table, ReadOptions()), columns_of(table, ReadOptions(), RADAR, OF_RADAR)
     positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
     return positions and {"displacement_east", "displacement_north"} <= columns.keys() and "los" not in along
@@ -241,7 +241,11 @@ def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequ
     """What columns hold → their index. Raises QexpError for unknown names and for a file of another width."""
     requested = options.columns
     if requested is not None and not isinstance(requested, Mapping):
-        return _in_order(table, requested, order)
+        if len(requested) > len(order):
+            raise QexpError(
+                f"`columns`: {len(requested)} positions, but only {len(order)} are known: {', '.join(order)}"
+            )
+        return {role: _position(table, str(position), role) for role, position in zip(order, requested, strict=False)}
     widths = {3, 4, len(order)} if order[0] == "east" else {len(order), len(order) - 3}
     usual = {role: index for index, role in enumerate(order[: table.width])} if table.width in widths else {}
     recognised = _by_name(table, roles) if table.names else usual
@@ -254,12 +258,6 @@ def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequ
             f"`columns={order[0]}=1,{order[1]}=2,{order[2]}=5`"
         )
     return recognised
-
-
-def _in_order(table: TextTable, positions: Sequence[int], order: Sequence[str]) -> dict[str, int]:
-    if len(positions) > len(order):
-        raise QexpError(f"`columns`: {len(positions)} positions, but only {len(order)} are known: {', '.join(order)}")
-    return {role: _position(table, str(position), role) for role, position in zip(order, positions, strict=False)}
 
 
 def _by_name(table: TextTable, roles: Roles) -> dict[str, int]:
@@ -378,18 +376,14 @@ class TextTable:
     """The cells of a text file.
 
     names  of the columns, empty where there is no header
-    first  cells of the first row
+    width  number of columns
     parts  all rows
     """
 
     path: Path
     names: Sequence[str]
-    first: Sequence[str]
+    width: int
     parts: Sequence[Rows]
-
-    @property
-    def width(self) -> int:
-        return len(self.first)
 
     @property
     def count(self) -> int:
@@ -459,10 +453,10 @@ def read_text_table(path: Path, header_words: Collection[str], most: int | None 
         else:
             names = _header_in_comment(above, separator, len(cells), header_words)
             rest = chain([(number, cells)], rest)
-        parts = list(_parts(path, rest, len(names)))
+        parts = list(_parts(path, rest, len(cells)))
     if not parts:
         raise TableError(f"{path} has a header, but no rows")
-    return TextTable(path, [name.strip() for name in names], parts[0][0], [part for _, part in parts])
+    return TextTable(path, [name.strip() for name in names], len(cells), parts)
 
 
 def _without_comment(line: str) -> str:
@@ -470,19 +464,17 @@ def _without_comment(line: str) -> str:
     return text.strip(" \r\n") if text.strip() else ""
 
 
-def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[tuple[list[str], Rows]]:
-    """Rows in parts, each with the cells of its first row; all of as many cells as the header, or the first row."""
+def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[Rows]:
+    """Rows in parts, all of as many cells."""
     rows = iter(rows)
     while some := list(islice(rows, AT_A_TIME)):
-        width = width or len(some[0][1])
-        _require_even(path, width, some)
-        yield (
-            some[0][1],
-            Rows(
-                [line for line, _ in some],
-                [_as_numbers(column) for column in zip(*(cells for _, cells in some), strict=True)],
-            ),
-        )
+        ragged = [(line, len(cells)) for line, cells in some if len(cells) != width]
+        if ragged:
+            lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
+            more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
+            raise TableError(f"{path}: {lines}{more}, but there are {width} columns")
+        columns = zip(*(cells for _, cells in some), strict=True)
+        yield Rows([line for line, _ in some], [_as_numbers(column) for column in columns])
 
 
 def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
@@ -507,11 +499,3 @@ def _header_in_comment(line: str, separator: str | None, width: int, header_word
     words = line.lstrip().lstrip("#").strip()
     cells = _cells(words, separator if separator is not None and separator in words else None)
     return cells if len(cells) == width and len({cell.lower() for cell in cells} & set(header_words)) >= 2 else []
-
-
-def _require_even(path: Path, width: int, rows: Sequence[tuple[int, Sequence[str]]]) -> None:
-    ragged = [(line, len(cells)) for line, cells in rows if len(cells) != width]
-    if ragged:
-        lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
-        more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
-        raise TableError(f"{path}: {lines}{more}, but there are {width} columns")

@@ -18,9 +18,6 @@ BLOCK = 32_768
 LEAST_DEPTH = 0.01
 """Of a crack, in radii; NODES of the quadrature have enough nodes for this."""
 
-LARGEST_SYSTEM = 2**22
-"""Elements of the systems of equations that are solved at a time, which limits the memory of shallow cracks."""
-
 
 class _Crack(NamedTuple):
     """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node)."""
@@ -125,7 +122,7 @@ def _blocks(source: Tensor, stations: Tensor) -> Iterator[tuple[Tensor, _Crack]]
     depth = source[:, 2].double() / source[:, 3].double()
 
     def at_most(count: int) -> int:
-        return min(BLOCK // max(1, stations.shape[1]), LARGEST_SYSTEM // (2 * count) ** 2)
+        return min(BLOCK // max(1, stations.shape[1]), 2**22 // (2 * count) ** 2)
 
     for count, members in alike(enough_nodes(4 * torch.asinh(depth), stations.dtype), at_most):
         crack = _crack(depth[members, None], count)

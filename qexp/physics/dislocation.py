@@ -224,13 +224,7 @@ STATIONS_AT_A_TIME = 2**13
 
 
 def surface_displacement(
-    rectangles: Rectangles,
-    stations: Tensor,
-    directions: Tensor,
-    poisson_ratio: float,
-    *,
-    steep: bool,
-    level: bool = False,
+    rectangles: Rectangles, stations: Tensor, directions: Tensor, poisson_ratio: float, steep: bool, level: bool = False
 ) -> Tensor:
     """Displacement of the surface along some directions.
 
@@ -240,16 +234,16 @@ def surface_displacement(
     level                                    whether first edges are horizontal: they add nothing to W then
     returns     (batch, direction, station)  [m]
     """
-    rectangles = rectangles.with_edges_upward()
-    terms = _terms(rectangles.axes[..., 1]) if steep else 0
+    rectangles, terms = rectangles.with_edges_upward(), 0
+    if steep:  # terms of the series beyond the first: |x| is at most 0.53 |T| below the surface
+        steepest = 0.53 * float(rectangles.axes[:, :2, 1].detach().square().sum(-1).max().sqrt())
+        needed = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
+        terms = max(FEWEST_TERMS, needed)
     factors = _factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)
     stations = stations.expand(len(factors), -1, -1)
     size = max(1, STATIONS_AT_A_TIME // max(1, stations.shape[-1]))
     blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
-    displacement: Tensor = torch.cat(
-        [_sum(factor, fields_of(Rectangles(*block), at, terms, level)) for factor, at, *block in blocks]
-    )
-    return displacement
+    return torch.cat([_sum(factor, fields_of(Rectangles(*block), at, terms, level)) for factor, at, *block in blocks])
 
 
 def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
@@ -259,12 +253,6 @@ def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
     for factor, field in zip(columns[1:], fields, strict=True):
         total = torch.addcmul(total, factor, field)
     return total
-
-
-def _terms(edge: Tensor) -> int:
-    """How many terms of the series are needed beyond the first: |x| is at most 0.53 |T| below the surface."""
-    steepest = 0.53 * float(edge[:, :2].detach().square().sum(-1).max().sqrt())
-    return max(FEWEST_TERMS, math.ceil(math.log(1e-16) / math.log(steepest))) if steepest > 0 else FEWEST_TERMS
 
 
 def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, terms: int, level: bool) -> Tensor:
@@ -496,18 +484,14 @@ def _along_edges(corners: _Corners, beyond: list[Tensor], edge: int) -> Iterator
         for end, index in enumerate(ends)
     ]
     across = skew * corners.across
-    yield _tilt(lean, [torch.addcmul(across, position, sideways) for position in beside])
-
-
-def _tilt(lean: list[Tensor], turned: list[Tensor]) -> Tensor:
-    """The sum of −arg(1 + x), less than π; two ends of one edge, two of the other."""
+    # The sum of −arg(1 + x), less than π; two ends of one edge, two of the other.
     a, b, c, d = lean
-    first, second = turned
-    along, other_along = torch.addcmul(a * b, first, first), torch.addcmul(c * d, second, second)
+    first, second = (torch.addcmul(across, position, sideways) for position in beside)
+    near, other_near = torch.addcmul(a * b, first, first), torch.addcmul(c * d, second, second)
     aside, other_aside = first * (b - a), second * (d - c)
-    return torch.atan2(
-        torch.addcmul(aside * other_along, along, other_aside, value=-1),
-        torch.addcmul(along * other_along, aside, other_aside),
+    yield torch.atan2(
+        torch.addcmul(aside * other_near, near, other_aside, value=-1),
+        torch.addcmul(near * other_near, aside, other_aside),
     )
 
 

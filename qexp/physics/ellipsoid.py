@@ -110,13 +110,7 @@ def yang(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
 def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """The displacement of `yang` along a direction, on a grid: each column has one east, each row one north.
 
-    source     (batch, 8)                 as for `yang`
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
-
-    Interpolated from fewer points to the rounding errors of the type of numbers. Raises ValueError as `yang` does.
+    Arguments, result and accuracy are those of a `KernelImage`. Raises ValueError as `yang` does.
     """
     _require_spheroids(source)
     spheroids = _spheroids(source.double(), poisson_ratio)
@@ -221,12 +215,8 @@ def _require_spheroids(source: Tensor) -> None:
 
 def _blocks(spheroids: _Spheroids, dtype: torch.dtype, stations: int) -> Iterator[tuple[Tensor, _Line]]:
     """Numbers in the batch of the sources that are computed together, and their lines, for stations (batch, n)."""
-    short = _short(dtype)
-
-    def at_most(count: int) -> int:
-        return BLOCK // max(1, stations)
-
-    for count, members in alike(_node_counts(spheroids, dtype), at_most):
+    short, most = _short(dtype), BLOCK // max(1, stations)
+    for count, members in alike(_node_counts(spheroids, dtype), lambda count: most):
         line = _line(_Spheroids(*(values[members] for values in spheroids)), count, short)
         yield members, _Line(*(values.to(dtype) for values in line))
 
@@ -329,9 +319,6 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
 NODES = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 """Numbers of nodes to choose from, so that sources that need about as many can be computed together."""
 
-SPARED = 0.75
-"""Sources that need fewer nodes than this share of another's are not computed together with it."""
-
 ERROR = {torch.float64: 5e-15, torch.float32: 1e-6}
 """Largest power of the rate of convergence that is left; the error of the integral is some ten times as large."""
 
@@ -357,6 +344,8 @@ def enough_nodes(rate: Tensor, dtype: torch.dtype) -> Tensor:
 def alike(counts: Tensor, at_most: Callable[[int], int]) -> Iterator[tuple[int, Tensor]]:
     """The batch in blocks of sources that need about as many nodes, and no more of them than `at_most` of this number.
 
+    About as many are three quarters or more.
+
     counts  (batch,)
     yields  the largest number of nodes that a source of the block needs, and the numbers of these in the batch
     """
@@ -365,7 +354,7 @@ def alike(counts: Tensor, at_most: Callable[[int], int]) -> Iterator[tuple[int, 
     start = 0
     while start < len(needed):
         count = needed[start]
-        fewest = bisect_right(needed, -SPARED * count, start, key=neg)
+        fewest = bisect_right(needed, -0.75 * count, start, key=neg)
         end = min(fewest, start + max(1, at_most(count)))
         yield count, order[start:end]
         start = end

@@ -74,8 +74,7 @@ def distances(points: Tensor, others: Tensor) -> Tensor:
 
     By differences: products would lose most digits of coordinates that are large, such as northings.
     """
-    between: Tensor = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
-    return between
+    return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 # Orientation of sources with three axes.
@@ -92,8 +91,7 @@ def clockwise_rotation(omega_x: Tensor, omega_y: Tensor, omega_z: Tensor) -> Ten
     about_x = torch.stack([unit, zero, zero, zero, cx, sx, zero, -sx, cx], -1).unflatten(-1, (3, 3))
     about_y = torch.stack([cy, zero, -sy, zero, unit, zero, sy, zero, cy], -1).unflatten(-1, (3, 3))
     about_z = torch.stack([cz, sz, zero, -sz, cz, zero, zero, zero, unit], -1).unflatten(-1, (3, 3))
-    rotation: Tensor = about_z @ about_y @ about_x
-    return rotation
+    return about_z @ about_y @ about_x
 
 
 # Sources below topography, by kernels for a half-space with a flat surface.
@@ -133,9 +131,6 @@ def over_topography(
 
 # What sources below flat ground must satisfy.
 
-LAST_DIGITS = 16
-"""Units of rounding that the top of a source may lie above the surface."""
-
 
 def require_positive(name: str, values: Tensor, unit: str) -> None:
     """Raise ValueError unless all of the values are positive; NaN is not."""
@@ -162,7 +157,7 @@ def require_below_ground(depth: Tensor, half_height: Tensor) -> None:
 def require_not_above_ground(depth: Tensor, half_height: Tensor) -> None:
     """The same for sources that may touch the surface, which their highest point misses by some last digits."""
     require_positive("depth", depth, "in metres downwards")
-    rounding = LAST_DIGITS * torch.finfo(depth.dtype).eps
+    rounding = 16 * torch.finfo(depth.dtype).eps
     _require(depth >= half_height * (1 - rounding), depth, half_height, "at least")
 
 

@@ -90,13 +90,7 @@ def velocity(thickness: Tensor, slope: Tensor, arrhenius: Tensor, sliding: Tenso
 
 
 def step(
-    thickness: Tensor,
-    bed: Tensor,
-    balance: Tensor,
-    spacing: float,
-    arrhenius: Tensor,
-    sliding: Tensor,
-    at_most: Tensor,
+    thickness: Tensor, bed: Tensor, balance: Tensor, spacing: float, arrhenius: Tensor, sliding: Tensor, at_most: Tensor
 ) -> Step:
     """The thickness a stable time step later: dH/dt = balance - div(H u_mean).
 
@@ -128,7 +122,9 @@ def step(
     # Thickness to move through a side, positive towards greater x and y.
     east = -share * (in_rows[..., 1:, :] + in_rows[..., :-1, :]) * across
     north = -share * (in_columns[..., 1:] + in_columns[..., :-1]) * along
-    flowed = thickness + _inflow(*_affordable(east, north, thickness))
+    east, north = _affordable(east, north, thickness)
+    inflow = pad(east, (1, 0)) - pad(east, (0, 1)) + pad(north, (0, 0, 1, 0)) - pad(north, (0, 0, 0, 1))
+    flowed = thickness + inflow
     gained = torch.maximum(balance * duration[:, None, None], -flowed)
     return Step(flowed + gained, gained, duration)
 
@@ -143,11 +139,6 @@ def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor,
         to_east * affordable[..., :-1] + to_west * affordable[..., 1:],
         to_north * affordable[..., :-1, :] + to_south * affordable[..., 1:, :],
     )
-
-
-def _inflow(east: Tensor, north: Tensor) -> Tensor:
-    """The net gain of each cell through its sides."""
-    return pad(east, (1, 0)) - pad(east, (0, 1)) + pad(north, (0, 0, 1, 0)) - pad(north, (0, 0, 0, 1))
 
 
 def evolve(

@@ -66,7 +66,10 @@ def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tens
         if to_columns is None and to_rows is None:
             image.index_copy_(0, members, values)
             continue
-        analysis = _analysis(values, count)
+        # What values at Chebyshev points are multiplied by, from the right, to make coefficients.
+        analysis = 2 / count * torch.cos(_angles(count)[:, None] * torch.arange(count))
+        analysis[:, 0] /= 2
+        analysis = analysis.to(values)
         if to_columns is not None:
             values = values @ analysis
         if to_rows is not None:
@@ -195,13 +198,6 @@ def _points(
     while len(polynomials) < count:
         polynomials.append(double * polynomials[-1] - polynomials[-2])
     return points, torch.stack(polynomials, dim=1)
-
-
-def _analysis(like: Tensor, count: int) -> Tensor:
-    """(count, count) what values at Chebyshev points are multiplied by, from the right, to make coefficients."""
-    analysis = 2 / count * torch.cos(_angles(count)[:, None] * torch.arange(count))
-    analysis[:, 0] /= 2
-    return analysis.to(like)
 
 
 def _angles(count: int) -> Tensor:

@@ -37,14 +37,9 @@ def mogi(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tenso
 def mogi_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, poisson_ratio: float = 0.25) -> Tensor:
     """The displacement of `mogi` along a direction, on a grid: each column has one east, each row one north.
 
-    source     (batch, 4)                 east, north, depth [m], volume change [m3]
-    east       (batch or 1, width)        [m]
-    north      (batch or 1, height)       [m]
-    direction  (batch, 3)                 unit vectors east, north, up
-    returns    (batch, height, width)     [m], positive along the direction
-
-    Equal to projecting `mogi`, but distance and dot product are sums of a row and a column, so that only a
-    handful of operations touch every pixel, in blocks. Raises ValueError if a depth is not positive.
+    Arguments and result are those of a `KernelImage`. Equal to projecting `mogi`, but distance and dot product are sums
+    of a row and a column, so that only a handful of operations touch every pixel, in blocks. Raises ValueError if a
+    depth is not positive.
     """
     source_east, source_north, depth, volume_change = source[:, None, :].unbind(-1)
     require_positive("depth", depth, "in metres downwards")

@@ -79,12 +79,6 @@ LARGEST_BATCH_EMBEDDING = 4.0
 MOST_ROWS_TO_FACTOR = 128
 """For more rows than this, multiplying by their factors takes longer than drawing the random numbers of a torus."""
 
-LEAST_POWER = 1e-3
-"""Powers below this fraction of the largest are zero to a preconditioner: the torus has weaker waves inaccurately."""
-
-
-LEAST_EIGENVALUE = 1e-12
-"""Share of the variance below which a wave of a separable field is left out."""
 
 JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
 """Fractions of the variance, see `lower_factor`."""
@@ -109,8 +103,7 @@ def torus_amplitude(
     """
     largest = LARGEST_EMBEDDING if max(len(pixel_width), len(pixel_height)) == 1 else LARGEST_BATCH_EMBEDDING
     eigenvalues, _ = embedded(height, width, pixel_width, pixel_height, correlation, largest)
-    amplitude: Tensor = (eigenvalues / eigenvalues.sum((-2, -1), keepdim=True)).sqrt().float()
-    return amplitude
+    return (eigenvalues / eigenvalues.sum((-2, -1), keepdim=True)).sqrt().float()
 
 
 def embedded(
@@ -141,8 +134,7 @@ def torus_eigenvalues(
     """
     north = _torus_distance(rows, pixel_height.double())
     east = _torus_distance(columns, pixel_width.double())
-    eigenvalues: Tensor = torch.fft.fft2(covariance(torch.hypot(north[:, :, None], east[:, None, :]))).real
-    return eigenvalues
+    return torch.fft.fft2(covariance(torch.hypot(north[:, :, None], east[:, None, :]))).real
 
 
 def row_factors(height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation) -> Tensor:
@@ -181,8 +173,7 @@ def circle_factors(
     between_rows = of_waves[:, (lags[:, None] - lags).abs().long()]
     eigenvalues, vectors = torch.linalg.eigh(between_rows)
     half = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
-    factors: Tensor = torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
-    return factors
+    return torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
 
 
 def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Generator) -> Tensor:
@@ -232,7 +223,8 @@ def without_correlation(images: Tensor, amplitude: Tensor, nugget: float = 0.0) 
     height, width = images.shape[1:]
     power = amplitude[0].double().square().cpu().numpy() * amplitude[0].numel() + nugget
     covariance = filter_on_torus(power, height, width)
-    preconditioner = filter_on_torus(1 / power.clip(LEAST_POWER * power.max()), height, width)
+    # Weaker waves are zero to the preconditioner: the torus has them inaccurately.
+    preconditioner = filter_on_torus(1 / power.clip(1e-3 * power.max()), height, width)
     solutions = []
     for image in images.double().cpu().numpy():
         solution, unfinished = cg(covariance, image.ravel(), rtol=1e-6, maxiter=2000, M=preconditioner)
@@ -266,9 +258,8 @@ def axis_factors(count: int, spacing: Tensor, correlation: Correlation) -> Tenso
     steps = torch.arange(count, dtype=torch.float64, device=spacing.device)
     distance = spacing.double()[:, None, None] * (steps[:, None] - steps).abs()
     eigenvalues, vectors = torch.linalg.eigh(correlation(distance))
-    count_of_waves = int((eigenvalues.amax(0) > LEAST_EIGENVALUE * count).sum())
-    factors: Tensor = (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -count_of_waves:].float()
-    return factors
+    count_of_waves = int((eigenvalues.amax(0) > 1e-12 * count).sum())
+    return (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -count_of_waves:].float()
 
 
 def separable_field(count: int, rows: Tensor, columns: Tensor, generator: torch.Generator) -> Tensor:
@@ -277,8 +268,7 @@ def separable_field(count: int, rows: Tensor, columns: Tensor, generator: torch.
     rows, columns  (1 or count, height, waves) and (1 or count, width, waves), see `axis_factors`
     """
     normal = torch.randn(count, rows.shape[-1], columns.shape[-1], generator=generator, device=generator.device)
-    field: Tensor = rows @ normal @ columns.mT
-    return field
+    return rows @ normal @ columns.mT
 
 
 def lower_factor(correlation: Tensor) -> Tensor:
@@ -293,8 +283,7 @@ def lower_factor(correlation: Tensor) -> Tensor:
         raised.diagonal().add_(jitter)
         factor, trouble = torch.linalg.cholesky_ex(raised)
         if not trouble:
-            lower: Tensor = factor
-            return lower
+            return factor
     raise ValueError("the correlation of the noise is not positive definite")
 
 
@@ -393,9 +382,12 @@ def von_karman_field(
 
 
 def continued_covariance(diagonal: float, outer_scale: float, hurst: float) -> tuple[Correlation, float]:
-    """The covariance C(r) + a + b r² up to the diagonal, continued beyond it, and b; unit sill, all in metres."""
-    end = REACH * diagonal
-    value, slope, curvature = _von_karman_derivatives(diagonal, outer_scale, hurst)
+    end, scaled = REACH * diagonal, diagonal / outer_scale
+    # Value, first and second derivative by distance, from d/dx x^H K_H(x) = -x^H K_(H-1)(x).
+    factor, of_lower = 2 ** (1 - hurst) / math.gamma(hurst), kv(hurst - 1, scaled)
+    value, slope = float(factor * scaled**hurst * kv(hurst, scaled)), -factor * scaled**hurst * of_lower
+    curvature = factor * (scaled**hurst * kv(hurst - 2, scaled) - scaled ** (hurst - 1) * of_lower)
+    slope, curvature = float(slope / outer_scale), float(curvature / outer_scale**2)
     rest = end - diagonal
     of_slope = -3 * rest**2 / diagonal - rest**3 / diagonal**2  # derivatives of (end - r)³ / r
     of_curvature = 6 * rest / diagonal + 6 * rest**2 / diagonal**2 + 2 * rest**3 / diagonal**3
@@ -409,15 +401,6 @@ def continued_covariance(diagonal: float, outer_scale: float, hurst: float) -> t
         return torch.where(distance <= diagonal, inner, outer)
 
     return continued, b
-
-
-def _von_karman_derivatives(distance: float, outer_scale: float, hurst: float) -> tuple[float, float, float]:
-    """Value, first and second derivative by distance, from d/dx x^H K_H(x) = -x^H K_(H-1)(x)."""
-    x, factor = distance / outer_scale, 2 ** (1 - hurst) / math.gamma(hurst)
-    value = factor * x**hurst * kv(hurst, x)
-    slope = -factor * x**hurst * kv(hurst - 1, x)
-    curvature = factor * (x**hurst * kv(hurst - 2, x) - x ** (hurst - 1) * kv(hurst - 1, x))
-    return float(value), float(slope / outer_scale), float(curvature / outer_scale**2)
 
 
 def _generalised_mean(
@@ -452,12 +435,6 @@ STEP = 1.0
 
 LARGEST, SMALLEST = 3.5, -60.0
 """Logarithms of u between which terms are counted; ranges below are far smaller than any pixel."""
-
-UNRESOLVED = 1 / 3
-"""Range of a Gaussian, in pixels, below which pixels are independent: their correlation is exp(-9)."""
-
-JITTER = 1e-11
-"""Added to the diagonal of correlations between positions, which are nearly singular where the range is long."""
 
 
 NOTHING = 1e-12
@@ -494,7 +471,8 @@ def mixture_field(
     pixel_width, pixel_height  (1,) or (count,)  [m], as the outer scale is
     """
     device = generator.device
-    smallest = UNRESOLVED * min(pixel_width.min().item(), pixel_height.min().item())
+    # Below a third of a pixel, pixels are independent: their correlation is exp(-9).
+    smallest = 1 / 3 * min(pixel_width.min().item(), pixel_height.min().item())
     ranges, shares, rest = gaussian_mixture(outer_scale, hurst, smallest)
     field: Tensor = torch.randn(count, height, width, generator=generator, device=device) * rest**0.5
     for of_range, share in zip(ranges.tolist(), shares.tolist(), strict=True):
@@ -522,7 +500,6 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
         return ((-scaled.square()).exp()[..., None] * torch.cat([torch.ones_like(powers[..., :1]), powers], -1)).float()
     of_lags = gaussian(scaled - scaled[:, :1], 1.0, 1.0)
     between = of_lags[:, (steps[:, None] - steps).abs().long()]
-    between.diagonal(dim1=1, dim2=2).add_(JITTER)
+    between.diagonal(dim1=1, dim2=2).add_(1e-11)  # they are nearly singular where the range is long
     lower = torch.linalg.cholesky(between).float()
-    factors: Tensor = lower.where(lower.abs() > NOTHING, 0.0)
-    return factors
+    return lower.where(lower.abs() > NOTHING, 0.0)

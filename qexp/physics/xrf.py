@@ -195,8 +195,7 @@ def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_of
     depth = deepest * 10 * slowed * (0.49269 - 1.0987 * returned + 0.78557 * returned**2)
     depth /= 0.70256 - 1.09865 * returned + 1.0046 * returned**2 + slowed
     thickness = 2 * attenuation([anode], energies)[0] * depth / np.sin(take_off)
-    share: Array = -np.expm1(-thickness) / thickness
-    return share
+    return -np.expm1(-thickness) / thickness
 
 
 # A silicon drift detector: transmission of its window, absorption in the silicon, and its energy response.
@@ -249,20 +248,17 @@ def transmission(layers: Sequence[Layer], energies: Array) -> Array:
 
 def efficiency(energies: Array, thickness: float) -> Array:
     """Fraction of the photons that the silicon absorbs."""
-    stopped: Array = -np.expm1(-thickness * attenuation(["Si"], energies)[0])
-    return stopped
+    return -np.expm1(-thickness * attenuation(["Si"], energies)[0])
 
 
 def full_width(energies: Array, noise: float) -> Array:
     """Full width of a line at half maximum, from electronic noise and that of the number of pairs, Fano (1947) [eV]."""
-    width: Array = np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies)
-    return width
+    return np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies)
 
 
 def escape_line() -> float:
     """Mean energy of silicon's K alpha lines, which is lost if such a photon escapes [eV]."""
-    energy: float = xraydb.xray_line("Si", "Ka").energy
-    return energy
+    return xraydb.xray_line("Si", "Ka").energy
 
 
 def escaping(energies: Array) -> Array:
@@ -275,8 +271,7 @@ def escaping(energies: Array) -> Array:
     absorbed_again = attenuation(["Si"], np.array([escape_line()]))[0, 0]
     produced = xraydb.xray_edge("Si", "K").fyield * vacancies("Si", energies)["K"] / absorbing
     ratio = absorbed_again / absorbing
-    outwards: Array = produced / 2 * (1 - ratio * np.log1p(1 / ratio))
-    return outwards
+    return produced / 2 * (1 - ratio * np.log1p(1 / ratio))
 
 
 def response(energies: Array, widths: Array, detector: Detector) -> Array:
@@ -301,8 +296,7 @@ def response(energies: Array, widths: Array, detector: Detector) -> Array:
 
 def channel_edges(detector: Detector) -> Array:
     """(channel + 1,) [eV]"""
-    edges: Array = detector.offset + detector.gain * np.arange(detector.channels + 1, dtype=np.float64)
-    return edges
+    return detector.offset + detector.gain * np.arange(detector.channels + 1, dtype=np.float64)
 
 
 def _peaks(centres: Array, deviations: Array, detector: Detector) -> Array:
@@ -340,8 +334,7 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     shifted = (1 - part) * _shifted(sums, channels) + part * _shifted(sums, channels + 1)
     counts = total / (1 + double)
     # Rounding in the transform makes some zeros slightly negative.
-    counted: Array = np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
-    return counted
+    return np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
 
 
 def _shifted(values: Array, by: int) -> Array:
@@ -365,12 +358,6 @@ Array = NDArray[np.float64]
 SHELLS = ("K", "L1", "L2", "L3")
 """Shells whose lines are included; lines of outer shells are soft, or weak and of rare elements."""
 
-FAINT = 0.002
-"""Smallest fraction of a shell's lines for which a line is included."""
-
-SQUARE_METRES_PER_KILOGRAM = 0.1
-"""cm2 g-1 in m2 kg-1."""
-
 ELECTRON_REST_ENERGY = 510998.95
 """[eV]"""
 
@@ -379,9 +366,6 @@ ELECTRON_RADIUS = 2.8179403e-15
 
 AVOGADRO = 6.02214076e23
 """[mol-1]"""
-
-WAVE = 12398.42
-"""Energy times wavelength [eV Å]."""
 
 
 @dataclass(frozen=True)
@@ -405,14 +389,13 @@ def lines(element: str, lowest: float, highest: float = np.inf) -> list[Line]:
         for shell in SHELLS
         if shell in edges and edges[shell].energy < highest
         for name, line in xraydb.xray_lines(element, shell).items()
-        if line.energy >= lowest and line.intensity >= FAINT
+        if line.energy >= lowest and line.intensity >= 0.002
     ]
 
 
 def edge(element: str, shell: str) -> float:
     """Binding energy [eV]."""
-    energy: float = xraydb.xray_edge(element, shell).energy
-    return energy
+    return xraydb.xray_edge(element, shell).energy
 
 
 def attenuation(elements: Sequence[str], energies: Array) -> Array:
@@ -443,7 +426,7 @@ def vacancies(element: str, energies: Array) -> dict[str, Array]:
 
 def rayleigh(elements: Sequence[str], energies: Array, angle: float) -> Array:
     """(element, energy) elastic scattering of unpolarised light through an angle, per solid angle [m2 kg-1 sr-1]."""
-    momentum = np.sin(angle / 2) * energies / WAVE
+    momentum = np.sin(angle / 2) * energies / 12398.42  # energy times wavelength [eV Å]
     thomson = ELECTRON_RADIUS**2 * (1 + np.cos(angle) ** 2) / 2
     return np.stack(
         [thomson * xraydb.f0(element, momentum) ** 2 * AVOGADRO / molar_mass(element) for element in elements]
@@ -464,14 +447,12 @@ def compton(elements: Sequence[str], energies: Array, angle: float) -> Array:
 def klein_nishina(energy: Array, angle: Array | float) -> Array:
     """Scattering by a free electron, unpolarised, per solid angle [m2 sr-1]."""
     ratio = compton_energy(energy, angle) / energy
-    scattered: Array = ELECTRON_RADIUS**2 / 2 * ratio**2 * (ratio + 1 / ratio - np.sin(angle) ** 2)
-    return scattered
+    return ELECTRON_RADIUS**2 / 2 * ratio**2 * (ratio + 1 / ratio - np.sin(angle) ** 2)
 
 
 def compton_energy(energy: Array, angle: Array | float) -> Array:
     """Energy of a photon after a free electron at rest has scattered it through an angle [eV]."""
-    scattered: Array = energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
-    return scattered
+    return energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
 
 
 def molar_mass(element: str) -> float:
@@ -490,4 +471,4 @@ def _elam(element: str, energies: Array, kind: str) -> Array:
     if not energies.size:  # which xraydb does not take
         return np.zeros(0)
     values: Array = xraydb.mu_elam(element, energies, kind=kind)
-    return SQUARE_METRES_PER_KILOGRAM * values
+    return 0.1 * values  # of cm2 g-1

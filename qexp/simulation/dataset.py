@@ -207,7 +207,10 @@ class GeneratedDataset:
         if streams is not None:
             _number_from(random)  # the next samples have other errors
             for name in with_errors:
-                self._add_errors(name, images[name], streams.torch(device, "errors", name))
+                errors = self.view(name).errors
+                assert errors is not None
+                normal = torch.randn(images[name].shape, generator=streams.torch(device, "errors", name), device=device)
+                images[name].addcmul_(normal, errors.to(normal).T[:, :, None])
         for name, image in images.items():
             mask = self.view(name).mask((self.height, self.width))
             if mask is not None:
@@ -229,12 +232,6 @@ class GeneratedDataset:
         si.pop("noise", None)
         simulated = self.generator.simulate(si, self.height, self.width)
         return {name: _of_each(image, count) for name, image in simulated.items()}
-
-    def _add_errors(self, name: str, image: Tensor, random: torch.Generator) -> None:
-        """Add the errors of GNSS stations."""
-        errors = self.view(name).errors
-        assert errors is not None
-        image.addcmul_(torch.randn(image.shape, generator=random, device=image.device), errors.to(image).T[:, :, None])
 
     def layout(self, image: str, values: Mapping[str, Tensor]) -> Layout:
         """Where the pixels or points of an image lie, for variable → (batch,) or (1,), in SI units."""

@@ -125,8 +125,7 @@ class Source:
             project(self.kernel(sources, grid(columns, rows)), directions)
             for sources, columns, rows, directions in zip(*parts, strict=True)
         ]
-        image: Tensor = torch.cat(blocks).unflatten(-1, (height, width))
-        return image
+        return torch.cat(blocks).unflatten(-1, (height, width))
 
     def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
@@ -218,8 +217,7 @@ class DeformationImages:
         if view.elevation is not None:
             pixels = max(len(east), len(north))
             moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
-            image: Tensor = project(moved, direction).unflatten(-1, size)
-            return image
+            return project(moved, direction).unflatten(-1, size)
         return _sum(source.images(source.argument(values, batch), east, north, direction) for source in self.sources)
 
     def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
@@ -269,28 +267,17 @@ def below_surface(words: str, half_height: Callable[[Values], Array]) -> Require
     )
 
 
-def of_sphere(values: Values) -> Array:
-    return values["radius"]
+def _top_of_spheroid(values: Values) -> Array:
+    return np.hypot(values["semi_major"] * np.sin(values["plunge"]), values["semi_minor"] * np.cos(values["plunge"]))
 
 
-def of_rectangle(values: Values) -> Array:
-    height: Array = values["width"] / 2 * np.abs(np.sin(values["dip"]))
-    return height
-
-
-def of_spheroid(values: Values) -> Array:
-    along, across = values["semi_major"] * np.sin(values["plunge"]), values["semi_minor"] * np.cos(values["plunge"])
-    return np.hypot(along, across)
-
-
-def of_crossed_rectangles(values: Values) -> Array:
-    """The highest corner of three rectangles, each of which spans two of the axes after the rotation Rz Ry Rx."""
+def _highest_corner(values: Values) -> Array:
+    """Of three rectangles, each of which spans two of the axes after the rotation Rz Ry Rx."""
     omega_x, omega_y = values["omega_x"], values["omega_y"]
     upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
     reach = np.stack(np.broadcast_arrays(*(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))))
-    height: Array = reach.sum(0) - reach.min(0)
-    return height
+    return reach.sum(0) - reach.min(0)
 
 
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])
@@ -322,87 +309,61 @@ def half_space(source: Source) -> Callable[..., DeformationImages]:
     return build
 
 
-def _in_half_space(name: str, source: Source, words: str) -> Entry:
-    return Entry(
+_SOURCES: dict[str, tuple[Source, str]] = {
+    "mogi": (Source((*PLACE, "delta_volume"), mogi, mogi_image), "Point source of a volume change (Mogi 1958)"),
+    "mctigue": (
+        Source(
+            (*PLACE, "radius", "pressure_over_mu"), mctigue, mctigue_image,
+            (below_surface("radius", lambda values: values["radius"]),),
+            strengths={"pressure_over_mu": {"radius": 3}},
+        ),
+        "Pressurised sphere, corrected for its finite size (McTigue 1987)",
+    ),
+    "pcdm": (
+        Source(
+            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"), pcdm, pcdm_image
+        ),
+        "Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others 2017)",
+    ),
+    "yang": (
+        Source(
+            (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"), yang, yang_image,
+            (PROLATE, NOT_TOO_SLENDER, below_surface("the height of the spheroid above its centre", _top_of_spheroid)),
+            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
+        ),
+        "Pressurised prolate spheroid, such as a conduit (Yang and others 1988)",
+    ),
+    "penny": (
+        Source(
+            (*PLACE, "radius", "pressure_over_mu"), penny, penny_image, (NOT_TOO_WIDE,),
+            strengths={"pressure_over_mu": {"radius": 3}},
+        ),
+        "Pressurised horizontal circular crack, a sill (Fialko and others 2001)",
+    ),
+    "okada": (
+        Source(
+            (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"), okada, okada_image,
+            (below_surface("width/2 · sin(dip)", lambda values: values["width"] / 2 * np.abs(np.sin(values["dip"]))),),
+            strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
+        ),
+        "Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985)",
+    ),
+    "cdm": (
+        Source(
+            (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"), cdm, cdm_image,
+            (below_surface("the height of its corners above its centre", _highest_corner),),
+        ),
+        "Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any shape "
+        "(Nikkhoo and others 2017)",
+    ),
+}  # fmt: skip
+
+GENERATORS: dict[str, Entry] = {
+    name: Entry(
         build=half_space(source),
         parameters=POISSON_RATIO,
         help=f"{words}: {', '.join(source.variables)}.",
         example={"type": name, "parameters": {"poisson_ratio": 0.25}},
     )
-
-
-GENERATORS: dict[str, Entry] = {
-    "mogi": _in_half_space(
-        "mogi",
-        Source((*PLACE, "delta_volume"), mogi, mogi_image),
-        "Point source of a volume change (Mogi 1958)",
-    ),
-    "mctigue": _in_half_space(
-        "mctigue",
-        Source(
-            (*PLACE, "radius", "pressure_over_mu"),
-            mctigue,
-            mctigue_image,
-            requirements=(below_surface("radius", of_sphere),),
-            strengths={"pressure_over_mu": {"radius": 3}},
-        ),
-        "Pressurised sphere, corrected for its finite size (McTigue 1987)",
-    ),
-    "pcdm": _in_half_space(
-        "pcdm",
-        Source(
-            (*PLACE, "omega_x", "omega_y", "omega_z", "potency_x", "potency_y", "potency_z"),
-            pcdm,
-            pcdm_image,
-        ),
-        "Three mutually perpendicular point cracks, the far field of any opening source (Nikkhoo and others 2017)",
-    ),
-    "yang": _in_half_space(
-        "yang",
-        Source(
-            (*PLACE, "semi_major", "semi_minor", "strike", "plunge", "pressure_over_mu"),
-            yang,
-            yang_image,
-            (
-                PROLATE,
-                NOT_TOO_SLENDER,
-                below_surface("the height of the spheroid above its centre", of_spheroid),
-            ),
-            strengths={"pressure_over_mu": {"semi_major": 1, "semi_minor": 2}},
-        ),
-        "Pressurised prolate spheroid, such as a conduit (Yang and others 1988)",
-    ),
-    "penny": _in_half_space(
-        "penny",
-        Source(
-            (*PLACE, "radius", "pressure_over_mu"),
-            penny,
-            penny_image,
-            (NOT_TOO_WIDE,),
-            strengths={"pressure_over_mu": {"radius": 3}},
-        ),
-        "Pressurised horizontal circular crack, a sill (Fialko and others 2001)",
-    ),
-    "okada": _in_half_space(
-        "okada",
-        Source(
-            (*PLACE, "length", "width", "strike", "dip", "strike_slip", "dip_slip", "opening"),
-            okada,
-            okada_image,
-            requirements=(below_surface("width/2 · sin(dip)", of_rectangle),),
-            strengths={name: {"length": 1, "width": 1} for name in ("strike_slip", "dip_slip", "opening")},
-        ),
-        "Rectangular dislocation that slips or opens, such as a fault, dike or sill (Okada 1985)",
-    ),
-    "cdm": _in_half_space(
-        "cdm",
-        Source(
-            (*PLACE, "omega_x", "omega_y", "omega_z", "a_x", "a_y", "a_z", "opening"),
-            cdm,
-            cdm_image,
-            requirements=(below_surface("the height of its corners above its centre", of_crossed_rectangles),),
-        ),
-        "Compound dislocation: three mutually perpendicular rectangles with one opening, for chambers of any shape "
-        "(Nikkhoo and others 2017)",
-    ),
+    for name, (source, words) in _SOURCES.items()
 }

@@ -223,9 +223,6 @@ CACHED_LAYOUTS = 8
 SEMIVARIOGRAM_TOLERANCE = 0.01
 """Largest relative error of a declared semivariogram."""
 
-LARGEST_TORUS = 3.0
-"""Size of a torus, in grids, beyond which von Kármán's fields are as fast."""
-
 METRES = QUANTITIES["x"].si_factor
 """In one unit of length of specs."""
 
@@ -341,17 +338,15 @@ class ExponentialNoise(CorrelatedNoise):
             amplitude = random_fields.torus_amplitude(layout.height, layout.width, *sizes, self.correlation)
             return random_fields.correlated_field(count, layout.height, layout.width, amplitude, generator)
         key = grid_key(layout, self.correlation, generator.device)
-        if not self.of_unit_variance and _share_lost(key) > self._negligible(layout):
+        # A hundredth of the semivariogram between neighbouring pixels may be lost, as a share of the sill.
+        nearest = torch.minimum(layout.pixel_width, layout.pixel_height).double()
+        between = self.nugget / self.sill + 1 - self.correlation(nearest).item()
+        negligible = min(SEMIVARIOGRAM_TOLERANCE * between, random_fields.COVARIANCE_TOLERANCE)
+        if not self.of_unit_variance and _share_lost(key) > negligible:
             return exactly_on_grid(count, layout, self.as_von_karman, generator)
         if layout.height > random_fields.MOST_ROWS_TO_FACTOR:
             return random_fields.correlated_field(count, layout.height, layout.width, _amplitude(key), generator)
         return random_fields.field_of_rows(count, layout.width, _row_factors(key), generator)
-
-    def _negligible(self, layout: Grid) -> float:
-        """The share of the sill that is a hundredth of the semivariogram between neighbouring pixels."""
-        nearest = torch.minimum(layout.pixel_width, layout.pixel_height).double()
-        between = self.nugget / self.sill + 1 - self.correlation(nearest).item()
-        return min(SEMIVARIOGRAM_TOLERANCE * between, random_fields.COVARIANCE_TOLERANCE)
 
     def without_correlation(self, images: Tensor, layout: Layout) -> Tensor:
         if isinstance(layout, Points):
@@ -421,7 +416,7 @@ def _amplitude(key: GridKey) -> Tensor:
 @lru_cache(CACHED_LAYOUTS)
 def _share_lost(key: GridKey) -> float:
     """The share of the variance that lies in negative eigenvalues of a torus that is not too large."""
-    return random_fields.embedded(key.height, key.width, *key.sizes(), key.correlation, LARGEST_TORUS)[1]
+    return random_fields.embedded(key.height, key.width, *key.sizes(), key.correlation, 3.0)[1]
 
 
 @lru_cache(CACHED_LAYOUTS)
@@ -464,31 +459,18 @@ class PowerLawNoise(CorrelatedNoise):
     inverted_as_a_matrix = True
 
     def __init__(
-        self,
-        difference_at_1_km: float | None = None,
-        outer_scale: float = 20.0,
-        spectral_slope: float = KOLMOGOROV,
+        self, difference_at_1_km: float | None = None, outer_scale: float = 20.0, spectral_slope: float = KOLMOGOROV
     ) -> None:
         scale, hurst = outer_scale * METRES, (-spectral_slope - 1) / 2
-        sill = None
-        if difference_at_1_km is not None:
-            sill = von_karman_sill(difference_at_1_km, METRES, scale, hurst)
+        sill = difference_at_1_km and von_karman_sill(difference_at_1_km, METRES, scale, hurst)
         super().__init__(Correlation(von_karman, (scale, hurst)), sill)
 
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
         if layout.same_for_all:
             return exactly_on_grid(count, layout, self.correlation, generator)
         outer_scale, hurst = self.correlation.parameters
-        return mixture_field(
-            count,
-            layout.height,
-            layout.width,
-            layout.pixel_width,
-            layout.pixel_height,
-            outer_scale,
-            hurst,
-            generator,
-        )
+        sizes = layout.pixel_width, layout.pixel_height
+        return mixture_field(count, layout.height, layout.width, *sizes, outer_scale, hurst, generator)
 
 
 # Noise that is a few known shapes times random numbers: offsets, ramps, and what grows with the elevation.

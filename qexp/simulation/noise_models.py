@@ -31,6 +31,7 @@ from qexp.simulation.noise import (
 
 LARGEST = 1_000_000
 """Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
+POSITIVE = {"exclusiveMinimum": 0, "maximum": LARGEST}
 
 
 def _number(description: str, **limits: Any) -> dict[str, Any]:
@@ -40,24 +41,15 @@ def _number(description: str, **limits: Any) -> dict[str, Any]:
 def _amplitude(description: str) -> dict[str, Any]:
     """Of an amplitude that may be left out."""
     return {
-        "type": ["number", "null"],
-        "exclusiveMinimum": 0,
-        "maximum": LARGEST,
-        "x-left-out": "default",
+        "type": ["number", "null"], **POSITIVE, "x-left-out": "default",
         "description": f"{description}; without it, unit variance is scaled by the variable `noise`",
-    }
+    }  # fmt: skip
 
 
 _RANGE = _number("distance at which the covariance has fallen to 1/e [km]", exclusiveMinimum=0)
 _SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
-_NUGGET = {
-    **_number(
-        "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]",
-        minimum=0,
-        maximum=LARGEST,
-    ),
-    "x-left-out": "default",
-}
+_NUGGET_WORDS = "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
+_NUGGET = {**_number(_NUGGET_WORDS, minimum=0, maximum=LARGEST), "x-left-out": "default"}
 
 NOISES: dict[str, Entry] = {
     "white": Entry(
@@ -101,11 +93,7 @@ NOISES: dict[str, Entry] = {
     "stratified": Entry(
         build=StratifiedNoise,
         parameters=properties(
-            slope=_number(
-                "standard deviation of the slope, in metres per kilometre of elevation",
-                exclusiveMinimum=0,
-                maximum=LARGEST,
-            )
+            slope=_number("standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE)
         ),
         help="Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per image.",
         example={"type": "stratified", "parameters": {"slope": 0.02}},
@@ -113,11 +101,7 @@ NOISES: dict[str, Entry] = {
     "ramp": Entry(
         build=RampNoise,
         parameters=properties(
-            slope=_number(
-                "standard deviation of the slope east and of the slope north [m/km]",
-                exclusiveMinimum=0,
-                maximum=LARGEST,
-            ),
+            slope=_number("standard deviation of the slope east and of the slope north [m/km]", **POSITIVE),
             quadratic=_number(
                 "standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0, maximum=LARGEST
             ),
@@ -209,7 +193,8 @@ class NoiseModel:
                 block = slice(start, min(start + BLOCK, len(image)))
                 for component, generator in zip(components, generators, strict=True):
                     if component.noise.hides:
-                        _hide(component.noise, masks[name][block], where.of_samples(block), generator)
+                        hidden = component.noise.draw(len(image[block]), where.of_samples(block), generator)
+                        masks[name][block].mul_(1 - hidden.reshape(image[block].shape))
                     else:
                         scale = level[block] if len(level) > 1 else level
                         _add(component.noise, image[block], where.of_samples(block), scale, generator)
@@ -279,7 +264,3 @@ def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator:
         images.add_(field, alpha=level.item())
     else:
         images.addcmul_(field, level.view(-1, *[1] * (images.dim() - 1)))
-
-
-def _hide(noise: Noise, mask: Tensor, layout: Layout, generator: torch.Generator) -> None:
-    mask.mul_(1 - noise.draw(len(mask), layout, generator).reshape(mask.shape))

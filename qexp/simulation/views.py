@@ -114,8 +114,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path, str], Array]], name:
 
 
 def _from_numpy(path: Path, name: str) -> Array:
-    values: Array = np.load(path, allow_pickle=False)
-    return values
+    return np.load(path, allow_pickle=False)
 
 
 def _from_netcdf(path: Path, name: str) -> Array:
@@ -129,8 +128,7 @@ def _from_netcdf(path: Path, name: str) -> Array:
         for dimension, coordinate in ((dim, variable.coords.get(dim)) for dim in variable.dims):
             if coordinate is not None and len(coordinate) > 1 and float(coordinate[0]) > float(coordinate[-1]):
                 variable = variable.isel({dimension: slice(None, None, -1)})
-        values: Array = variable.values
-        return values
+        return variable.values
 
 
 def _from_geotiff(path: Path, name: str) -> Array:
@@ -149,16 +147,12 @@ def _from_text(path: Path, name: str) -> Array:
         list(map(float, lines[0].split(separator)))
     except ValueError:
         lines = lines[1:]  # the names of the columns
-    values: Array = np.loadtxt(lines, delimiter=separator, ndmin=2)
-    return values
+    return np.loadtxt(lines, delimiter=separator, ndmin=2)
 
 
 GRIDS: Mapping[str, Callable[[Path, str], Array]] = {
-    ".npy": _from_numpy,
-    ".nc": _from_netcdf,
-    ".tif": _from_geotiff,
-    ".tiff": _from_geotiff,
-}
+    ".npy": _from_numpy, ".nc": _from_netcdf, ".tif": _from_geotiff, ".tiff": _from_geotiff
+}  # fmt: skip
 """Ending → reader of values on a grid."""
 
 LISTS: Mapping[str, Callable[[Path, str], Array]] = {".csv": _from_text, ".txt": _from_text, ".npy": _from_numpy}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from qexp.base.quantities import QUANTITIES
-from qexp.inference.fit import best, prepare_problem, uncertainty
+from qexp.inference.fit import best, prepare_problem, standard_errors
 from qexp.inference.least_squares import deformation_of
 from qexp.inference.parameters import searches
 from qexp.observations.reduction import reduced_points, reduction
@@ -21,7 +21,7 @@ def fitted(points):
     found = searches(MOGI, np.stack([points.x, points.y], axis=1), QUANTITIES, {})
     problem = prepare_problem([points], MOGI, found, {}, offsets=False, ramps=False)
     fit = best(problem, torch.tensor([[500.0, 0.0, 2000.0, 3e6]], dtype=torch.float64))
-    return fit.values, uncertainty(fit).standard_error
+    return fit.values, standard_errors(fit)
 
 
 def test_an_inversion_of_means_finds_what_all_points_say():

@@ -11,7 +11,7 @@ import torch
 from qexp.base.quantities import QUANTITIES, Quantity, in_degrees
 from qexp.errors import QexpError
 from qexp.inference import profile
-from qexp.inference.fit import at_values, best, prepare_problem, threshold, uncertainty
+from qexp.inference.fit import at_values, best, prepare_problem, standard_errors, threshold
 from qexp.inference.least_squares import starts
 from qexp.inference.parameters import amplitudes, searches
 from qexp.inference.profile import profile_likelihood, with_intervals
@@ -64,7 +64,7 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
     tracks = seen(SPHERE, mctigue, strength=strength)
     problem, fit = fitted("mctigue", tracks)
     fit, found = with_intervals(problem, fit)
-    rise, errors = threshold(fit) ** 2, uncertainty(fit)
+    rise, errors = threshold(fit) ** 2, standard_errors(fit)
     for place, name in enumerate(fit.names):
         for end, is_open in ((found.low, found.open_low), (found.high, found.open_high)):
             if not is_open[place]:
@@ -73,14 +73,14 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
     pressure = fit.names.index("pressure_over_mu")
     assert found.low[pressure] < strength * SPHERE[-1] < found.high[pressure]
     assert found.low[pressure] * found.high[pressure] > 0  # that there is a source is beyond doubt
-    assert abs(fit.values[pressure]) < 1.96 * errors.standard_error[pressure]  # to first order it seems not to be
+    assert abs(fit.values[pressure]) < 1.96 * errors[pressure]  # to first order it seems not to be
 
 
 @pytest.mark.slow
 def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_order():
     problem, fit = fitted("mogi", seen((150.0, -100.0, 2500.0, 4e7), mogi, error=0.001))
-    found, errors, reach = profile_likelihood(problem, fit, threshold(fit)), uncertainty(fit), threshold(fit)
-    np.testing.assert_allclose(found.high - found.low, 2 * reach * errors.standard_error, rtol=0.03)
+    found, errors, reach = profile_likelihood(problem, fit, threshold(fit)), standard_errors(fit), threshold(fit)
+    np.testing.assert_allclose(found.high - found.low, 2 * reach * errors, rtol=0.03)
     assert not (found.open_low | found.open_high).any()
 
 
