@@ -1,5 +1,6 @@
 """The names of `import qexp`, and where each is loaded from when it is used."""
 
+from . import api as api, errors as errors, extend as extend
 from .api.deformation import invert as invert, observe as observe
 from .api.estimation import export_network as export_network, matrix as matrix, predict as predict
 from .api.keeping import (

@@ -22,7 +22,7 @@ import typer
 from click.testing import CliRunner
 from filelock import FileLock
 
-from qexp.cli import app, processes
+from qexp.cli import ALLOCATIONS, app
 from qexp.spec.reading import digest
 from tests.browsing import browser, findings, npm_packages
 
@@ -397,7 +397,7 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def pytest_collection_finish() -> None:
     """What is loaded now stays, and need not be searched for garbage again and again."""
     gc.freeze()
-    gc.set_threshold(processes.ALLOCATIONS)
+    gc.set_threshold(ALLOCATIONS)
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist there are none

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from qexp.cli.processes import ALLOCATIONS
+from qexp.cli import ALLOCATIONS
 
 WATCHED = """
 import atexit, gc, sys
