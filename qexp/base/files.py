@@ -391,7 +391,7 @@ PAUSE = 0.05
 
 
 @contextmanager
-def locked(file: Path, seconds: float) -> Iterator[None]:
+def locked(file: Path, seconds: float = 10.0) -> Iterator[None]:
     """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
 
     Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.

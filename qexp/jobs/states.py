@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from qexp.base import files
 from qexp.base.files import real_path
@@ -23,7 +23,7 @@ from qexp.jobs.scheduler import Scheduler
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.lease import attempts
 from qexp.store.process import Process, alive, fresh, number_in_view, pid_namespace
-from qexp.store.record import AttemptRecord, JobRecord, State
+from qexp.store.record import AttemptRecord, Record, State
 
 FORGOTTEN: Final = "forgotten"
 """Report on a job that a reachable scheduler no longer lists."""
@@ -74,17 +74,6 @@ FILE = "jobs.json"
 """File in the folder of a launch that holds cluster, workspace, and the job of each run."""
 
 
-class HandedOver(Protocol):
-    """The part of a record, or of its summary, that names the run's launcher."""
-
-    @property
-    def state(self) -> State: ...
-    @property
-    def job(self) -> JobRecord | None: ...
-    @property
-    def launch(self) -> str | None: ...
-
-
 @dataclass(frozen=True)
 class Job:
     """A run in the hands of a launcher: a job of a scheduler, or a run that waits in the local pool of a launch."""
@@ -113,7 +102,7 @@ def write_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> 
     files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 
-def jobs_of(records: Mapping[RunDirectory, HandedOver]) -> dict[RunDirectory, Job]:
+def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
     """Run → its job, for runs that a scheduler may still report on or that wait in a local pool.
 
     Only jobs submitted from this workspace count: a run from elsewhere has no job here, even if another job has its
@@ -173,7 +162,7 @@ def store_states(jobs: Collection[Job], states: Mapping[str, State]) -> None:
         launchers.remember_states(folder, launch_states)
 
 
-def _job_in_record(record: HandedOver) -> Job | None:
+def _job_in_record(record: Record) -> Job | None:
     """The job of the run's last attempt, if its scheduler is in `LAUNCHERS`."""
     job = record.job
     if job is None or LAUNCHERS.get(job.launcher) is None:

@@ -81,14 +81,9 @@ def _mistakes_in(name: str, document: Any) -> list[str]:
         names = [field for word in words_of(command) for field in names_in(word)]
     except ValueError as error:
         return [*mistakes, f"command {error}"]
-    unknown = [
-        name for name in names if name not in ACTION_PLACEHOLDERS and not re.fullmatch(r"run\.[^.\s][^\s]*", name)
-    ]
     placeholders = [*ACTION_PLACEHOLDERS, "run.seed", "run.state"]
-    return [
-        *mistakes,
-        *(f"command has no placeholder {{{name}}}; {suggestion(name, placeholders)}" for name in unknown),
-    ]
+    unknown = [name for name in names if name not in placeholders and not re.fullmatch(r"run\.[^.\s]\S*", name)]
+    return mistakes + [f"command has no placeholder {{{name}}}; {suggestion(name, placeholders)}" for name in unknown]
 
 
 # Running an action on a run: its output is in the run's `actions/NAME/`, complete or not at all.
@@ -226,16 +221,10 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 def _put_result(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     """Rename a draft to its final name. Returns that."""
     failed = target.with_name(f"{target.name}{FAILED}")
-    if record["state"] != "done" and _is_done(target):
-        target = failed
+    with suppress(FileNotFoundError, QexpError, KeyError, TypeError):  # there is no earlier success
+        if record["state"] != "done" and files.read_json(target / "record.json")["state"] == "done":
+            target = failed
     files.put(draft, target)
     if target != failed:
         shutil.rmtree(failed, ignore_errors=True)
     return target
-
-
-def _is_done(folder: Path) -> bool:
-    try:
-        return bool(files.read_json(folder / "record.json")["state"] == "done")
-    except (FileNotFoundError, QexpError, KeyError, TypeError):
-        return False

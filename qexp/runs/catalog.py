@@ -47,12 +47,9 @@ def stamp_of(run: str) -> Stamp | None:
     stamp = _of_file(f"{run}/run.json")
     if stamp is None:
         return None
-    annotations = f"{run}/{ANNOTATIONS}"
-    if os.access(annotations, os.F_OK):
-        stamp += _of_file(annotations) or ()
-    evaluations = f"{run}/{EVALUATIONS}"
-    if os.access(evaluations, os.F_OK):
-        stamp += _of_file(evaluations) or ()
+    for path in (f"{run}/{ANNOTATIONS}", f"{run}/{EVALUATIONS}"):
+        if os.access(path, os.F_OK):
+            stamp += _of_file(path) or ()
     return stamp
 
 
@@ -83,10 +80,6 @@ def _of_file(path: str) -> Stamp | None:
 # The file of the catalog: replaced atomically, changed under a lock, read without one.
 
 
-LOCK_SECONDS = 10.0
-"""Seconds a listing waits for another process before it continues without updating the file."""
-
-
 FORM = 2
 """Version of the rows' form; a catalog with another version is rebuilt."""
 
@@ -109,7 +102,7 @@ class LockedStorage(Storage):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         try:
-            with locked(self._path, LOCK_SECONDS):
+            with locked(self._path):
                 self._pending, self._changed = self._load(), False
                 try:
                     yield
@@ -356,20 +349,17 @@ class Catalog:
             self.warnings.append(f"cannot remove {self.path}: {error.strerror}")
 
     def _as_of_now(self, rows: Rows, reports: Reports) -> list[dict[str, Any]]:
-        """The summaries, sorted by name, with the current states."""
-        words = self._words_of_schedulers(rows, reports)
+        """The summaries, sorted by name, with the current states: of runs whose records may be outdated, the launchers
+        are asked.
+        """
         runs = str(self.workspace.runs)
-        return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
-
-    def _words_of_schedulers(self, rows: Rows, reports: Reports) -> dict[str, Report]:
-        """Run → state reported by its launcher, for runs whose records may be outdated."""
         open_ended = {
             RunDirectory(self.workspace.runs / name): _handed_over(row["summary"])
             for name, row in rows.items()
             if row["summary"]["state"] in OPEN_ENDED
         }
-        words = reports.words(jobs_of(open_ended))
-        return {directory.name: word for directory, word in words.items()}
+        words = {directory.name: word for directory, word in reports.words(jobs_of(open_ended)).items()}
+        return [_as_of_now(rows[name], runs, words.get(name)) for name in sorted(rows, key=natural)]
 
 
 @contextmanager
@@ -394,16 +384,10 @@ def _as_of_now(row: dict[str, Any], runs: str, word: Report | None) -> dict[str,
     return {**summary, "path": path}
 
 
-@dataclass(frozen=True)
-class _HandedOver:
-    state: State
-    job: JobRecord | None
-    launch: str | None
-
-
-def _handed_over(summary: Mapping[str, Any]) -> _HandedOver:
+def _handed_over(summary: Mapping[str, Any]) -> Record:
+    """As much of the record as names the run's launcher."""
     job = None if summary["job"] is None else JobRecord.from_document(summary["job"])
-    return _HandedOver(State(summary["state"]), job, summary["launch"])
+    return Record(name=summary["name"], seed=0, state=State(summary["state"]), job=job, launch=summary["launch"])
 
 
 def _row(directory: RunDirectory, stamp: list[int] | None) -> dict[str, Any]:
@@ -418,11 +402,8 @@ def _row_of_damaged(name: str, why: str) -> dict[str, Any]:
     """The row of a run whose record cannot be read. It is not stored: the record is checked every time."""
     blank = Record(name=name, seed=0, state=State.LOST).document()
     unknown = {"seed": None, "epochs": None, "state": State.DAMAGED.value, "error": why}
-    return {
-        "stamp": None,
-        "summary": {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}},
-        "attempt": None,
-    }
+    summary = {key: blank[key] for key in KEPT} | unknown | {"evaluations": {}}
+    return {"stamp": None, "summary": summary, "attempt": None}
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -459,7 +440,10 @@ def find_run(reference: str, catalog: Catalog) -> RunDirectory:
         return directory
     run, of_run, fold = reference.partition(f"/{FOLDS}/")
     if run and of_run and "/" not in run:
-        return _fold(find_run(run, catalog), fold.rstrip("/"))
+        folds = {fold.name: fold for fold in find_run(run, catalog).all_folds()}
+        if (name := fold.rstrip("/")) not in folds:
+            raise NotFoundError(f"{run} has no fold '{name}'; {suggestion(name, folds)}")
+        return folds[name]
     names = catalog.names()
     matching = [name for name in names if reference and name.startswith(reference)]
     if len(matching) == 1:
@@ -468,13 +452,6 @@ def find_run(reference: str, catalog: Catalog) -> RunDirectory:
         first_names = ", ".join(sorted(matching, key=natural)[:8])
         raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it")
     raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
-
-
-def _fold(run: RunDirectory, name: str) -> RunDirectory:
-    folds = {fold.name: fold for fold in run.all_folds()}
-    if name in folds:
-        return folds[name]
-    raise NotFoundError(f"{run.name} has no fold '{name}'; {suggestion(name, folds)}")
 
 
 def is_pattern(reference: str) -> bool:
@@ -494,15 +471,11 @@ def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory
     """The runs that match the references, each once. Raises NotFoundError for a reference without a match."""
     directories: dict[Path, RunDirectory] = {}
     for reference in references:
-        for directory in _runs_named(reference, catalog):
+        if is_pattern(reference):
+            names = matching(reference, sorted(catalog.names(), key=natural))
+            matches = [RunDirectory(catalog.workspace.runs / name) for name in names]
+        else:
+            matches = [find_run(reference, catalog)]
+        for directory in matches:
             directories.setdefault(real_path(directory.path), directory)
     return list(directories.values())
-
-
-def _runs_named(reference: str, catalog: Catalog) -> list[RunDirectory]:
-    if not is_pattern(reference):
-        return [find_run(reference, catalog)]
-    return [
-        RunDirectory(catalog.workspace.runs / name)
-        for name in matching(reference, sorted(catalog.names(), key=natural))
-    ]

@@ -10,7 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -82,28 +82,23 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (
-        SyntaxError,
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ) as error:  # the last: nested too deep
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         words = repr(shortened(text))
         example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
         raise QexpError(f'`where`: cannot understand {words}{where}; write, for example, "{example}"') from None
-    if _goes_deeper(tree, DEEPEST):
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST):  # without recursion, so that the recursive functions below are safe
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
         raise QexpError(f"`where`: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
-    if any(isinstance(node, ast.Constant) and _is_huge(node.value) for node in ast.walk(tree)):
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in constants):
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
     _check(tree.body, text)
-    lookup = look or _in_summary
-    fields = {id(node): _constant_or_field(ast.unparse(node), lookup) for node in _outermost_fields(tree.body)}
+    lookup = look or (lambda name: lambda summary: field(summary, name))
+    fields = {id(node): lookup(ast.unparse(node)) for node in _outermost_fields(tree.body)}
     return lambda summary: bool(_value(tree.body, summary, fields))
-
-
-def _is_huge(value: Any) -> bool:
-    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def field(summary: Summary, path: str) -> Any:
@@ -122,31 +117,17 @@ BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")
 
 def steps(path: str) -> list[str]:
     """The keys of a dotted path; one in brackets and quotes may hold dots: `evaluations["core.2"].test`."""
-    keys: list[str] = []
-    rest = path
-    while bracket := BRACKETS.search(rest):
-        before = rest[: bracket.start()].removeprefix(".") if keys else rest[: bracket.start()]
-        keys += [*(before.split(".") if before else []), bracket[1] if bracket[1] is not None else bracket[2]]
-        rest = rest[bracket.end() :]
-    if keys:
-        return [*keys, *(rest.removeprefix(".").split(".") if rest else [])]
-    return path.split(".")
+    start, *pieces = BRACKETS.split(path)
+    keys = start.split(".") if start or not pieces else []
+    for in_double, in_single, rest in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+        keys += [in_single if in_double is None else in_double, *(rest.removeprefix(".").split(".") if rest else [])]
+    return keys
 
 
 def newest(summaries: list[Summary], count: int) -> list[Summary]:
     """The runs created last, in the given order."""
-    if len(summaries) <= count:
-        return summaries
     names = {run["name"] for run in sorted(summaries, key=lambda run: run["created"] or "")[-count:]}
     return [run for run in summaries if run["name"] in names]
-
-
-def _goes_deeper(tree: ast.AST, steps: int) -> bool:
-    """Whether a tree has more levels; checked without recursion, so that the recursive functions below are safe."""
-    level: list[ast.AST] = [tree]
-    for _ in range(steps):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    return bool(level)
 
 
 def _check(node: ast.expr, text: str) -> None:
@@ -177,7 +158,8 @@ def _check(node: ast.expr, text: str) -> None:
 def _outermost_fields(node: ast.AST) -> Iterator[ast.expr]:
     """The fields of an expression, each with all of its dots and brackets."""
     if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
-        yield node
+        if not (isinstance(node, ast.Name) and node.id in ("true", "false", "null")):
+            yield node
         return
     for child in ast.iter_child_nodes(node):
         yield from _outermost_fields(child)
@@ -205,20 +187,11 @@ def _value(node: ast.expr, summary: Summary, fields: Fields) -> Any:
             return [_value(element, summary, fields) for element in elements]
         case ast.Constant(value=value):
             return value
+        case ast.Name(id="true" | "false" | "null" as word):
+            return json.loads(word)
         case ast.Name() | ast.Attribute() | ast.Subscript():
             return fields[id(node)](summary)
     raise AssertionError(ast.dump(node))
-
-
-def _constant_or_field(name: str, look: Look) -> Callable[[Summary], Any]:
-    constants = {"true": True, "false": False, "null": None}
-    if name in constants:
-        return lambda summary: constants[name]
-    return look(name)
-
-
-def _in_summary(name: str) -> Callable[[Summary], Any]:
-    return lambda summary: field(summary, name)
 
 
 def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
@@ -325,9 +298,25 @@ class Columns:
                 self._require_possible(column)
 
     def _require_possible(self, column: str) -> None:
-        if not self._can_come(column):
-            unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
-            raise QexpError(f"no field '{shortened(column)}'; {self._suggestion(column)}{unread}")
+        """Raise QexpError, with similar names, unless one of the runs can have the column once it is done, or
+        calibrated.
+        """
+        part, _, rest = column.removeprefix("results.").partition(".")
+        output, metric = output_and_metric(rest)
+        units = units_of(self.runs)
+        of_capabilities = possible_columns(units)
+        if column in of_capabilities or (part in PARTS and output in units and self.meaning(metric) != UNKNOWN):
+            return
+        fields = {*FIELDS, *self.runs[0], "size"}
+        specs = [path for run in self.runs[:20] for path in _paths(self._spec(run["path"]))]
+        prefix = "spec." if column.startswith("spec.") else ""
+        deep = {*fields, *(f"{prefix}{path}" for path in specs), *of_capabilities}
+        for run in self.runs:
+            deep |= {*_paths(run["results"]), *_paths(run["results"], "results.")}
+            deep |= {*_paths(run["evaluations"], "evaluations.")}
+        unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
+        names = deep if nearest(column, deep) else fields
+        raise QexpError(f"no field '{shortened(column)}'; {suggestion(column, names)}{unread}")
 
     def _in_summaries(self, column: str) -> bool:
         first, *rest = steps(column)
@@ -367,15 +356,6 @@ class Columns:
             self.warnings.append(str(error))
             return _NOTHING
 
-    def _can_come(self, column: str) -> bool:
-        """Whether the column is a metric that one of the runs can have when it is done, or calibrated."""
-        part, _, rest = column.removeprefix("results.").partition(".")
-        output, metric = output_and_metric(rest)
-        units = units_of(self.runs)
-        if part in PARTS:
-            return output in units and self.meaning(metric) != UNKNOWN
-        return column in possible_columns(units)
-
     def unit(self, column: str) -> str:
         """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
         path, units = steps(column), units_of(self.runs)
@@ -399,16 +379,6 @@ class Columns:
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
-
-    def _suggestion(self, column: str) -> str:
-        fields = {*FIELDS, *self.runs[0], "size"}
-        specs = [path for run in self.runs[:20] for path in _paths(self._spec(run["path"]))]
-        prefix = "spec." if column.startswith("spec.") else ""
-        deep = {*fields, *(f"{prefix}{path}" for path in specs), *possible_columns(units_of(self.runs))}
-        for run in self.runs:
-            deep |= {*_paths(run["results"]), *_paths(run["results"], "results.")}
-            deep |= {*_paths(run["evaluations"], "evaluations.")}
-        return suggestion(column, deep if nearest(column, deep) else fields)
 
 
 def _below(document: Any, steps: Sequence[str]) -> Any:
@@ -476,24 +446,21 @@ def usual_columns(runs: Sequence[Run]) -> list[Column]:
         Column("state", "state", lambda run: str(run["state"])),
         Column("seed", "seed", lambda run: NONE if run["seed"] is None else str(run["seed"]), numeric=True),
         Column("epochs", "epochs.done", progress, numeric=True),
-        *(_main_metric(output, units) for output in outputs),
+        *(
+            Column(error_title(output, units), f"test.{output}.{MAIN_METRIC}", partial(_test_error, output), True)
+            for output in outputs
+        ),
         Column("created", "created", lambda run: time(run["created"])),
-        *(_labels(key) for key in optional),
+        *(Column("set" if key == "overrides" else key, key, partial(_label, key)) for key in optional),
     ]
 
 
-def _main_metric(output: str, units: Mapping[str, str]) -> Column:
-    def text(run: Run) -> str:
-        return number(run["results"].get("test", {}).get(output, {}).get(MAIN_METRIC))
-
-    return Column(error_title(output, units), f"test.{output}.{MAIN_METRIC}", text, numeric=True)
+def _test_error(output: str, run: Run) -> str:
+    return number(run["results"].get("test", {}).get(output, {}).get(MAIN_METRIC))
 
 
-def _labels(key: str) -> Column:
-    def text(run: Run) -> str:
-        return str(run[key]) if key == "caution" else " ".join(run[key])
-
-    return Column("set" if key == "overrides" else key, key, text)
+def _label(key: str, run: Run) -> str:
+    return str(in_csv(run[key]))
 
 
 def column_of(field: str, columns: Columns) -> Column:
@@ -553,7 +520,12 @@ def group_table(groups: Sequence[dict[str, Any]], fields: Sequence[str], units: 
             *map(cell, fields, group["values"]),
             str(group["n"]),
             ", ".join(f"{count} {state}" for state, count in group["states"].items()),
-            *(_mean_and_deviation(group["test"].get(output, {}).get(MAIN_METRIC)) for output in outputs),
+            *(
+                measured(errors[output][MAIN_METRIC]["mean"], errors[output][MAIN_METRIC]["std"])
+                if output in (errors := group["test"])
+                else NONE
+                for output in outputs
+            ),
         ]
         for group in groups
     ]
@@ -562,10 +534,6 @@ def group_table(groups: Sequence[dict[str, Any]], fields: Sequence[str], units: 
 
 def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(output for group in groups for output in group["test"]))
-
-
-def _mean_and_deviation(error: dict[str, Any] | None) -> str:
-    return NONE if error is None else measured(error["mean"], error["std"])
 
 
 # Cells, as texts.
@@ -592,7 +560,6 @@ def in_csv(value: Any) -> Any:
         return value
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return " ".join(value)
-
     return json.dumps(value, ensure_ascii=False)
 
 

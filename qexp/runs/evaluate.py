@@ -37,8 +37,6 @@ from qexp.store.evaluations import TRAINED_ON, EvaluationDirectory, EvaluationRe
 from qexp.store.provenance import fingerprint
 from qexp.store.record import NAME, now
 
-LOCK_SECONDS = 10.0
-
 
 @contextmanager
 def draft_evaluation(directory: RunDirectory, name: str) -> Iterator[Path]:
@@ -64,7 +62,7 @@ def publish(directory: RunDirectory, name: str, folder: Path, force: bool, exist
     """
     target = directory.evaluations / name
     try:
-        with locked(directory.evaluations, LOCK_SECONDS):
+        with locked(directory.evaluations):
             if not force and exists():
                 return False
             files.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is

@@ -22,7 +22,13 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
     warn  receives a line if the environment cannot be read
     """
     before, actions = lineage_text(record.lineage), states_of(directory)
-    environment = _environment(directory, warn)
+    imports_weights = record.foreign_weights is not None
+    spent = "none here" if imports_weights else f"{record.seconds:.1f} s"
+    environment: dict[str, Any] = {}
+    try:
+        environment = directory.environment()
+    except DamagedError as damage:
+        warn(str(damage))
     texts = [
         ("run", record.name),
         ("state", state),
@@ -36,7 +42,8 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("stopped", record.stopped),
         ("created", record.created),
         ("ended", record.ended),
-        (_of_time(record), f"{record.seconds:.1f} s" if record.foreign_weights is None else "none here"),
+        # Programs may do anything with their time.
+        ("training" if record.epochs.of or imports_weights else "time", spent),
         ("attempts", _attempts(record)),
         ("code", _code(record.code)),
         ("software", _software(environment)),
@@ -55,20 +62,6 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("path", str(directory.path)),
     ]
     return [(key, str(text)) for key, text in texts if text]
-
-
-def _environment(directory: RunDirectory, warn: Callable[[str], None]) -> dict[str, Any]:
-    """What the last attempt wrote of its environment; nothing if that is damaged."""
-    try:
-        return directory.environment()
-    except DamagedError as damage:
-        warn(str(damage))
-        return {}
-
-
-def _of_time(record: Record) -> str:
-    """What the time of a run's attempts was spent on: programs may do anything."""
-    return "training" if record.epochs.of or record.foreign_weights is not None else "time"
 
 
 def _attempts(record: Record) -> str:
@@ -111,10 +104,8 @@ def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:
     for variable, from_where in origin.transforms.items():
         yield "transform", f"of {variable}: {from_where}"
     if origin.azimuth:
-        yield (
-            "images",
-            f"of simulated datasets: at azimuths {math.degrees(origin.azimuth):+g}°, as it was trained on them",
-        )
+        azimuths = f"{math.degrees(origin.azimuth):+g}°"
+        yield "images", f"of simulated datasets: at azimuths {azimuths}, as it was trained on them"
     for remark in origin.remarks:
         yield "remark", remark
 

@@ -43,7 +43,8 @@ def main(control: int, status: int, words: list[str]) -> None:
     if program is None:
         return
     _serve(program, control, wake)
-    _kill_group(program)  # the program is not reaped yet: its number is still its own
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(program, signal.SIGKILL)  # the program is not reaped yet: its number is still its own
     _, ended = os.waitpid(program, 0)
     _end_others()
     os.write(status, f"ended {ended}\n".encode())
@@ -103,11 +104,6 @@ def _serve(program: int, control: int, wake: int) -> None:
                 return
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(program, signal.SIGTERM)
-
-
-def _kill_group(program: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(program, signal.SIGKILL)
 
 
 def _end_others() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qexp.base import files
 from qexp.base.quantities import transformed_by
-from qexp.base.seeds import Seeds
+from qexp.base.seeds import Seeds, require_seed
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.foreign import fitting, weight_files
@@ -27,7 +27,6 @@ from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.runs.order import WeightsOrder
-from qexp.runs.plan import require_seed
 from qexp.runs.prepare import keep_code, new_run
 from qexp.spec import reading, resolution
 from qexp.spec.experiences import type_of, units_of

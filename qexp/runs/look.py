@@ -60,7 +60,8 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     paths: list[Path] = []
     if folder is not None:
         with use_style(options.drawn_with):
-            for figure, picture in view.pictures(samples, variables, _title(name, view)):
+            caution = f" ({view.caution})" if view.caution else ""
+            for figure, picture in view.pictures(samples, variables, f"{name}, {view.part}{caution}"):
                 files.make_folder(folder)
                 for ending in options.formats:
                     paths.append(folder / f"{view.part}_{figure}.{ending}")
@@ -94,7 +95,9 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
         spec, tables = plan.document, plan.tables
     else:
         assert dataset is not None
-        _refuse_experience(dataset, workspace)
+        files_of = [workspace.specs / FOLDERS[kind] / f"{dataset}.json" for kind in ("experience", "dataset")]
+        if [file.is_file() for file in files_of] == [True, False]:
+            raise QexpError(f"'{dataset}' is an experience; show its data with `experience={dataset}`")
         cache = spec_cache(workspace)
         name, document, data = open_dataset(dataset, cache)
         spec, tables = None, cache.tables
@@ -107,18 +110,6 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
     caution = caution_of_data({"dataset": pinned})
     part = _choose_part(parts, chosen.part, name, spec is None)
     return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)
-
-
-def _title(name: str, view: Preview[Any, Any]) -> str:
-    """What a figure shows, with the caution on the data if there is one."""
-    return f"{name}, {view.part}" + (f" ({view.caution})" if view.caution else "")
-
-
-def _refuse_experience(name: str, workspace: Workspace) -> None:
-    """Raise QexpError for a name that only an experience has."""
-    of_dataset, of_experience = (workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in ("dataset", "experience"))
-    if of_experience.is_file() and not of_dataset.is_file():
-        raise QexpError(f"'{name}' is an experience; show its data with `experience={name}`")
 
 
 def _choose_part(parts: Any, part: str | None, name: str, alone: bool) -> str:

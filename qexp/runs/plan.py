@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,7 +142,10 @@ class Exposures:
     def __init__(self, experience: Experience, parent: RunDirectory | None) -> None:
         self._experience = experience
         self._before = provenance.read_seen(parent) if parent else {}
-        self._unknown = parent is not None and _trained_on_unknown(parent)
+        origin = parent.record() if parent else None
+        self._unknown = origin is not None and (
+            origin.foreign_weights is not None or OF_UNKNOWN_TRAINING in origin.caution
+        )
         self._known: dict[bytes, Exposure] = {}
 
     def of_seed(self, seed: int) -> Exposure:
@@ -180,12 +184,6 @@ class Exposures:
         cautions = [kind.overlap_caution(overlap for overlaps in leaked.values() for overlap in overlaps)]
         cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
         return Exposure(spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings))
-
-
-def _trained_on_unknown(parent: RunDirectory) -> bool:
-    """Whether another program trained the weights of a run, or those that it started from."""
-    record = parent.record()
-    return record.foreign_weights is not None or OF_UNKNOWN_TRAINING in record.caution
 
 
 # An existing run with the name of a planned one: whether it is the same run, done, or a conflict.
@@ -273,14 +271,14 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
 
     names  seed → name of its run
     """
-    for seed in names:
-        require_seed(seed)
     pretrain = experience.document.get("pretrain")
     experience_type = type_of(experience.document)
     outputs = experience_type.outputs(experience.document)
     parent = _parent(pretrain["run"], experience, workspace) if pretrain else None
     parent_spec = parent.spec() if parent else {}
     texts = [experience.extensions, parent.record().digest] if parent else [experience.extensions]
+    shapes = checkpoint.shapes(parent.best_weights) if parent else {}
+    transforms = provenance.transforms_taken(experience.document, parent_spec, shapes) if parent else ()
     units = units_of(experience.document, experience.tables["quantities"])
     plan = Plan(
         name="",
@@ -297,11 +295,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         files=experience_type.program_files(experience.document),
         extensions=experience.extensions,
         parent=parent,
-        transforms_taken=(
-            provenance.transforms_taken(experience.document, parent_spec, checkpoint.shapes(parent.best_weights))
-            if parent
-            else ()
-        ),
+        transforms_taken=transforms,
     )
     caution = experiences.caution(experience.document)
     differences = _differences(parent.name, parent_spec, experience.document) if parent else []
@@ -343,21 +337,16 @@ def sweep(
     plans: list[Plan] = []
     cache = spec_cache(workspace, memory)
     for reference, point in itertools.product(references, points_of(axes)):
-        for alike, changes in _by_pretraining({**overrides, **point}, seeds):
+        changed = {**overrides, **point}
+        # Together, unless each seed starts from the run with its own seed, `x_{seed}`.
+        together = all(of_seed(changed, seed) == changed for seed in seeds)
+        for alike in [seeds] if together else [[seed] for seed in seeds]:
+            changes = of_seed(changed, alike[0])
             experience = experiments.experience(reference, changes, workspace, cache)
             stem = named_after(experience, reference, changes, cache)
             plans += _plans(experience, {seed: f"{stem}_{seed}" for seed in alike}, workspace)
     _require_different(plans)
     return plans
-
-
-def _by_pretraining(overrides: Overrides, seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], Overrides]]:
-    """The seeds with their overrides: together, unless each starts from the run with its own seed, `x_{seed}`."""
-    if all(of_seed(overrides, seed) == overrides for seed in seeds):
-        yield seeds, overrides
-        return
-    for seed in seeds:
-        yield [seed], of_seed(overrides, seed)
 
 
 def of_seed(overrides: Overrides, seed: int) -> Overrides:
@@ -399,23 +388,15 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
     seed, times = Counter(numbers).most_common(1)[0]
     if times > 1:
         raise QexpError(f"seeds: {seed} is given twice")
-    for seed in numbers:
-        require_seed(seed)
     return numbers
 
 
 def whole_seed(seed: Any) -> int:
-    """A seed as an integer, also one of numpy. Raises QexpError for a number with a fraction, and for other values."""
-    try:
-        return operator.index(seed)
-    except TypeError:
-        raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63") from None
-
-
-def require_seed(seed: int) -> None:
-    """Raise QexpError unless a number can be a seed."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
+    """A seed as an integer, also one of numpy. Raises QexpError for a value that cannot be one."""
+    with suppress(TypeError):
+        if 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
+            return number
+    raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
 
 
 def with_pretrain(overrides: Overrides, pretrain: str | None, allow_leak: bool) -> Overrides:
@@ -498,8 +479,5 @@ def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) ->
         scaled = [experience["transforms"].get(name) for experience in (document, spec)]
         if name in spec["inputs"] and scaled[0] != scaled[1]:
             differing.append(f"transforms.{name} {json.dumps(scaled[0])} (there {json.dumps(scaled[1])})")
-    return (
-        [f"the weights of {parent} fit, but were trained with different parameters: {', '.join(differing)}"]
-        if differing
-        else []
-    )
+    warning = f"the weights of {parent} fit, but were trained with different parameters: {', '.join(differing)}"
+    return [warning] if differing else []

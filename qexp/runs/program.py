@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from qexp.base import files, machine
 from qexp.base.files import locked
@@ -38,7 +37,11 @@ class Program:
     def __init__(self, control: int, status: int) -> None:
         self._control, self._status = control, status
         self._heard = b""
-        self.number = self._wait_for_start()
+        self.number: int | None = None
+        what, _, number = (self._line(None) or "").partition(" ")
+        if what == "failed":
+            raise OSError(int(number), os.strerror(int(number)))
+        self.number = int(number)
 
     def ended(self, seconds: float) -> int | None:
         """Its exit code, or minus the number of the signal that killed it; None if it still runs after `seconds`.
@@ -58,12 +61,6 @@ class Program:
         with suppress(BrokenPipeError):  # it has just ended
             os.write(self._control, what)
 
-    def _wait_for_start(self) -> int:
-        what, _, number = (self._line(None) or "").partition(" ")
-        if what == "failed":
-            raise OSError(int(number), os.strerror(int(number)))
-        return int(number)
-
     def _line(self, seconds: float | None) -> str | None:
         """The next line from the guard; None if there is none within `seconds`."""
         while b"\n" not in self._heard:
@@ -71,16 +68,13 @@ class Program:
                 return None
             more = os.read(self._status, 4096)
             if not more:
-                self._without_guard()
+                if self.number is not None:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(self.number, signal.SIGKILL)
+                raise QexpError("the process that supervises the program was killed, and the program with it")
             self._heard += more
         line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()
-
-    def _without_guard(self) -> None:
-        if hasattr(self, "number"):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.number, signal.SIGKILL)
-        raise QexpError("the process that supervises the program was killed, and the program with it")
 
 
 @contextmanager
@@ -152,11 +146,9 @@ class Call:
     def workspace(self) -> Path:
         """The workspace that holds the run; for a run elsewhere, as `verify` makes it, the one that it was made for."""
         around = self._run.parent.parent
-        return around if self._run.parent.name == "runs" and (around / "specs").is_dir() else Path(self._spec["found"])
-
-    @property
-    def _spec(self) -> dict[str, Any]:
-        return self.work.spec
+        return (
+            around if self._run.parent.name == "runs" and (around / "specs").is_dir() else Path(self.work.spec["found"])
+        )
 
     @cached_property
     def _without_results(self) -> dict[str, str]:
@@ -166,18 +158,18 @@ class Call:
             "parameters": str(self._run / PARAMETERS),
             "workspace": str(self.workspace),
             "attempt": str(int(self.work.attempt.name)),
-            **experiences.run_values(self._spec["parameters"]),
+            **experiences.run_values(self.work.spec["parameters"]),
         }
 
     @cached_property
     def folder(self) -> Path:
-        return self.workspace / filled(self._spec["folder"], self._without_results.__getitem__)
+        return self.workspace / filled(self.work.spec["folder"], self._without_results.__getitem__)
 
     @cached_property
     def results(self) -> Path:
         """The file that the program writes. That of an attempt is no other's: a program may be slow to die."""
-        file_name = filled(self._spec["results"] or RESULTS, self._without_results.__getitem__)
-        if is_told_where(self._spec):
+        file_name = filled(self.work.spec["results"] or RESULTS, self._without_results.__getitem__)
+        if is_told_where(self.work.spec):
             return self.work.attempt.absolute() / Path(file_name).name
         return self.folder / file_name
 
@@ -186,12 +178,12 @@ class Call:
         return {**self._without_results, "results": str(self.results)}
 
     def words(self, key: str) -> list[str]:
-        return [filled(word, self.values.__getitem__) for word in self._spec[key]]
+        return [filled(word, self.values.__getitem__) for word in self.work.spec[key]]
 
     @cached_property
     def added(self) -> dict[str, str]:
         """Environment variables for the program, besides those of this process."""
-        from_spec = {name: filled(text, self.values.__getitem__) for name, text in self._spec["env"].items()}
+        from_spec = {name: filled(text, self.values.__getitem__) for name, text in self.work.spec["env"].items()}
         from_qexp = {"run": "QEXP_RUN", "seed": "QEXP_SEED", "results": "QEXP_RESULTS", "parameters": "QEXP_PARAMETERS"}
         threads = {} if self.work.threads is None else {"OMP_NUM_THREADS": str(self.work.threads)}
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.work.device == "cpu" else {}
@@ -328,9 +320,7 @@ def _run(call: Call) -> bool:
         how = f"exit code {code}" if code > 0 else f"killed by {_signal(-code)}"
         no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(last_words)
         last_line = last_words.strip().rpartition("\n")[2].strip()
-        raise (ProgramMemoryError if no_memory else ProgramError)(
-            f"{how}" + (f": {last_line[:300]}" if last_line else "")
-        )
+        raise (ProgramMemoryError if no_memory else ProgramError)(how + (f": {last_line[:300]}" if last_line else ""))
     return True
 
 
@@ -373,33 +363,27 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
     if stamp_before is not None and _stamp(file) == stamp_before:
         raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
     try:
-        numbers = (
-            {} if not (must_write(work.spec) or file.exists()) else experiences.read_program_results(file, str(file))
-        )
+        expected = must_write(work.spec) or file.exists()
+        numbers = experiences.read_program_results(file, str(file)) if expected else {}
         files.make_folder(copy.parent)
         files.write_bytes(copy, file.read_bytes() if file.exists() else b"{}\n")
     except SpecError as error:
-        hint = (
-            ""
-            if file.is_file() or not is_told_where(work.spec)
-            else "; a program is given this path as {results} and as QEXP_RESULTS"
-        )
-        hint += "; one that writes files of other names into a folder is given {run}" if hint else ""
+        hint = ""
+        if is_told_where(work.spec) and not file.is_file():
+            hint = (
+                "; a program is given this path as {results} and as QEXP_RESULTS"
+                "; one that writes files of other names into a folder is given {run}"
+            )
         what = "the program ended without an error, but its results cannot be used"
         raise ProgramError(f"{what}: {error}{hint}") from None
     if not numbers:
-        written = _files_written(call)
+        run, attempt = work.own.directory.path, work.attempt
+        paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
+        written = {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in paths}
         files.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
-
-
-def _files_written(call: Call) -> dict[str, dict[str, Any]]:
-    """Path in the run's folder → hash and size of what the program wrote there, and not qexp."""
-    run, attempt = call.work.own.directory.path, call.work.attempt
-    paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
-    return {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in paths}
 
 
 def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:

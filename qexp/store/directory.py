@@ -70,8 +70,6 @@ ANNOTATIONS = "labels.json"
 
 TAG = re.compile(r"[A-Za-z0-9._-]+")
 
-LOCK_SECONDS = 10.0
-
 Annotations = dict[str, Any]
 
 
@@ -82,8 +80,11 @@ def read_annotations(folder: Path) -> Annotations:
         annotations = files.read_json(file)
     except FileNotFoundError:
         return {}
-    if not isinstance(annotations, dict) or not all(
-        key in _VALID_ANNOTATIONS and _VALID_ANNOTATIONS[key](value) for key, value in annotations.items()
+    kinds = {"tags": list, "note": str}
+    if (
+        not isinstance(annotations, dict)
+        or not all(isinstance(value, kinds.get(key, ())) for key, value in annotations.items())
+        or not all(isinstance(tag, str) for tag in annotations.get("tags", ()))
     ):
         raise DamagedError(f"{file} does not hold tags and a note; repair it, or delete it and set them again")
     return annotations
@@ -111,10 +112,13 @@ def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> 
         if word in removed:
             raise QexpError(f"'{word}' cannot be added and removed at once")
 
-    def changed(tags: list[str]) -> list[str]:
-        return [tag for tag in dict.fromkeys([*tags, *added]) if tag not in removed]
-
-    _change(folder, lambda annotations: {**annotations, "tags": changed(annotations["tags"])})
+    _change(
+        folder,
+        lambda annotations: {
+            **annotations,
+            "tags": [tag for tag in dict.fromkeys([*annotations["tags"], *added]) if tag not in removed],
+        },
+    )
 
 
 def annotate(folder: Path, text: str) -> None:
@@ -130,13 +134,6 @@ def _require_text(note: str) -> None:
         raise QexpError(f"a note must be text: {note!r} holds bytes that are not") from None
 
 
-def _is_tags(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(tag, str) for tag in value)
-
-
-_VALID_ANNOTATIONS: dict[str, Callable[[Any], bool]] = {"tags": _is_tags, "note": lambda value: isinstance(value, str)}
-
-
 def _tag(word: str) -> str:
     if not TAG.fullmatch(word):
         raise QexpError(f"{word!r} is not a valid tag; use letters, digits, '.', '_' and '-'")
@@ -146,18 +143,13 @@ def _tag(word: str) -> str:
 def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None:
     """Read, change and replace the annotations under a lock, so that no process undoes another's change."""
     file = folder / ANNOTATIONS
-    initial = _of_record(folder / "run.json")
+    record = read_record(folder / "run.json")  # its own annotations hold until others are set
     try:
-        with locked(file, LOCK_SECONDS):
-            files.write_json(file, changed({**initial, **read_annotations(folder)}))
+        with locked(file):
+            annotations = {"tags": list(record.tags), "note": record.note, **read_annotations(folder)}
+            files.write_json(file, changed(annotations))
     except OSError as error:
         raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
-
-
-def _of_record(file: Path) -> Annotations:
-    """The annotations in the record itself, which hold until others are set."""
-    record = read_record(file)
-    return {"tags": list(record.tags), "note": record.note}
 
 
 # The files of a run's directory.
@@ -323,10 +315,8 @@ class RunDirectory:
         """Whether a record exists, even if this user may not read it."""
         try:
             self.record_file.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            return not isinstance(error, FileNotFoundError | NotADirectoryError)
         return True
 
     def record(self) -> Record:
@@ -342,6 +332,8 @@ class RunDirectory:
 
     def spec(self) -> dict[str, Any]:
         """The resolved experience with its dataset and model. Raises DamagedError if it is not that of the digest."""
+        from qexp.spec.kinds import KINDS  # as above
+
         spec = self.spec_as_written()
         try:
             record = read_record(self.record_file)
@@ -349,7 +341,12 @@ class RunDirectory:
             raise DamagedError(f"{self.record_file} is missing") from None
         if is_as_prepared(self, record) is False:
             raise DamagedError(f"{self.spec_file} is damaged: {self.changed}")
-        self._know_kind_of(spec.get("dataset"))
+        kind = spec["dataset"].get("type") if isinstance(spec.get("dataset"), dict) else None
+        if isinstance(kind, str) and kind not in KINDS and self.extensions.is_file():
+            from qexp.spec.extensions import variables_of
+
+            self.require_trust()  # to execute its own code, which may define the kind
+            variables_of(self.extensions)
         return spec
 
     @property
@@ -358,17 +355,6 @@ class RunDirectory:
         if self.extensions.exists():
             return "spec.json or code/extensions.py was changed after the run was prepared"
         return "spec.json was changed, or code/extensions.py removed, after the run was prepared"
-
-    def _know_kind_of(self, dataset: Any) -> None:
-        """Execute the run's own code if a dataset is of a kind that qexp does not know, but the code may."""
-        from qexp.spec.kinds import KINDS  # as above
-
-        kind = dataset.get("type") if isinstance(dataset, dict) else None
-        if isinstance(kind, str) and kind not in KINDS and self.extensions.is_file():
-            from qexp.spec.extensions import variables_of
-
-            self.require_trust()
-            variables_of(self.extensions)
 
     def training_spec(self) -> dict[str, Any]:
         """The resolved experience of a run that trains networks. Raises QexpError for a run without any."""

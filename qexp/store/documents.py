@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
@@ -53,19 +53,11 @@ class Part:
         if not isinstance(document, dict):
             raise MisfitError(_instead(document, "an object"))
         readers, required = _layout(cls)
-        values: dict[str, Any] = {"others": {}}
-        for key, value in document.items():
-            if key not in readers:
-                values["others"][key] = value
-                continue
-            try:
-                values[key] = readers[key](value)
-            except MisfitError as misfit:
-                raise misfit.below(key) from None
-        for key in required:
-            if key not in values:
-                raise MisfitError("is missing", key)
-        return cls(**values)
+        declared = {key: value for key, value in document.items() if key in readers}
+        values = _read_entries((key, readers[key], value) for key, value in declared.items())
+        if missing := [key for key in required if key not in declared]:
+            raise MisfitError("is missing", missing[0])
+        return cls(**values, others={key: value for key, value in document.items() if key not in readers})
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -169,28 +161,30 @@ def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
 def _read_list(read: Read, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise MisfitError(_instead(value, "a list"))
-    return tuple(_read_items((index, read, item) for index, item in enumerate(value)))
+    return tuple(_read_entries((index, read, item) for index, item in enumerate(value)).values())
 
 
 def _read_row(reads: list[Read], value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple) or len(value) != len(reads):
         raise MisfitError(_instead(value, f"a list of {len(reads)}"))
-    return tuple(_read_items((index, *pair) for index, pair in enumerate(zip(reads, value, strict=True))))
+    return tuple(_read_entries(zip(range(len(reads)), reads, value, strict=True)).values())
 
 
 def _read_mapping(read: Read, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise MisfitError(_instead(value, "an object"))
-    return dict(zip(value, _read_items((key, read, item) for key, item in value.items()), strict=True))
+    return _read_entries((key, read, item) for key, item in value.items())
 
 
-def _read_items(items: Iterable[tuple[str | int, Read, Any]]) -> Iterator[Any]:
-    """What each reader makes of its value; an error gets the key of the value."""
-    for key, read, value in items:
+def _read_entries(entries: Iterable[tuple[Any, Read, Any]]) -> dict[Any, Any]:
+    """Key → what its reader makes of its value; an error gets the key."""
+    values = {}
+    for key, read, value in entries:
         try:
-            yield read(value)
+            values[key] = read(value)
         except MisfitError as misfit:
             raise misfit.below(key) from None
+    return values
 
 
 def _instead(value: Any, expected: str) -> str:

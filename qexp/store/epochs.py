@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from qexp.base import files
@@ -25,7 +26,7 @@ class Losses(Part):
 
     def __post_init__(self) -> None:
         for output, metrics in self.others.items():
-            if not isinstance(metrics, dict) or not all(map(_is_number, metrics.values())):
+            if not isinstance(metrics, dict) or not {*map(type, metrics.values())} <= {int, float, NoneType}:
                 raise MisfitError("is not an object of numbers", output)
 
 
@@ -57,21 +58,11 @@ def read_epochs(file: Path) -> list[Line]:
         line = files.whole_line(text)
         if line is None and number == len(written):
             break
-        if problem := "is not a JSON object" if line is None else trouble_with(line):
-            raise DamagedError(f"{file} is damaged: line {number}: {problem}")
+        try:
+            EpochLine.from_document(line)
+        except MisfitError as misfit:
+            problem = "is not a JSON object" if line is None else misfit
+            raise DamagedError(f"{file} is damaged: line {number}: {problem}") from None
         assert line is not None
         lines.append(line)
     return lines
-
-
-def trouble_with(line: Line) -> str | None:
-    """What is wrong with an epoch's line; None if it is valid."""
-    try:
-        EpochLine.from_document(line)
-    except MisfitError as misfit:
-        return str(misfit)
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -99,7 +99,11 @@ def _packages() -> dict[str, str]:
 
 def of_torch(device: str) -> dict[str, Any]:
     """What torch uses of the machine: vector instructions (another set gives other bits), and the accelerator."""
-    return {"instructions": _instructions(), "accelerator": None if device == "cpu" else _accelerator()}
+    import torch
+
+    versions = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    accelerator = None if device == "cpu" else {**versions, "driver": _driver()}
+    return {"instructions": str(torch.backends.cpu.get_cpu_capability()), "accelerator": accelerator}
 
 
 def environment(device: str | None, threads: int | None, used: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,9 +176,11 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
     room = LARGEST_COPIES
     for name in names:
         source = workspace / name
-        size, content = _size(source), None
-        if size is not None and size <= min(LARGEST_COPY, room):
-            with suppress(OSError):  # it cannot be read, or no longer exists
+        size = content = None
+        with suppress(OSError):  # it cannot be read, or no longer exists
+            status = source.lstat()
+            size = status.st_size if stat.S_ISREG(status.st_mode) else None
+            if size is not None and size <= min(LARGEST_COPY, room):
                 content = source.read_bytes()
         if content is None:
             left_out.append(LargeFile(name=_printable(name), bytes=size))
@@ -185,15 +191,6 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
         copied.append(_printable(name))
         room -= len(content)
     return copied, left_out
-
-
-def _size(path: Path) -> int | None:
-    """The size of a plain file [bytes]; None if it is not a plain file or no longer exists."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _printable(name: str) -> str:
@@ -216,18 +213,6 @@ def _git_bytes(directory: Path, *arguments: str) -> bytes | None:
     return process.stdout if process.returncode == 0 else None
 
 
-def _instructions() -> str:
-    import torch
-
-    return str(torch.backends.cpu.get_cpu_capability())
-
-
-def _accelerator() -> dict[str, Any]:
-    import torch
-
-    return {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "driver": _driver()}
-
-
 def _driver() -> str | None:
     try:
         words = Path("/proc/driver/nvidia/version").read_text().splitlines()[0].split()
@@ -237,12 +222,10 @@ def _driver() -> str | None:
 
 
 def _processor() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor()
 
 
@@ -408,17 +391,11 @@ class _Ancestry:
         if name in self._everything:
             return next(iter(self._everything[name]["parents"]), None)
         if name not in self._of_gone:
-            names = [ancestor.name for ancestor in _lineage(descendant)]
+            names = []
+            with suppress(DamagedError, NotFoundError):  # of its record, which the listing already reports
+                names = [ancestor.name for ancestor in RunDirectory(Path(descendant["path"])).record().lineage]
             self._of_gone |= {name: None, **_links(names)}
         return self._of_gone[name]
-
-
-def _lineage(run: Summary) -> Sequence[Ancestor]:
-    """The lineage in a run's record; empty if it cannot be read, which the listing already reports."""
-    try:
-        return RunDirectory(Path(run["path"])).record().lineage
-    except (DamagedError, NotFoundError):
-        return ()
 
 
 # Hashes of the spectra that a run and its ancestors were trained on: `seen.json`, valid without the ancestors.

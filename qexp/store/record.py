@@ -48,22 +48,22 @@ class State(StrEnum):
     @property
     def unfinished(self) -> bool:
         """Whether the run has not ended yet."""
-        return self in _UNFINISHED
+        return self.at_work or self is State.CREATED
 
     @property
     def at_work(self) -> bool:
         """Whether a process or a scheduler is working on the run, or will be."""
-        return self in _AT_WORK
+        return self in (State.QUEUED, State.RUNNING)
 
     @property
     def resumable(self) -> bool:
         """Whether the run was cut short by an outside cause, so that `--resume` continues it."""
-        return self in _RESUMABLE
+        return self in (State.INTERRUPTED, State.PREEMPTED, State.TIMEOUT, State.LOST)
 
     @property
     def without_result(self) -> bool:
         """Whether the run ended without a result, so that `--only-failed` repeats it."""
-        return self in _WITHOUT_RESULT
+        return self.resumable or self in (State.FAILED, State.OUT_OF_MEMORY)
 
     @property
     def open_ended(self) -> bool:
@@ -71,12 +71,12 @@ class State(StrEnum):
 
         An interrupted run may be restarted by its scheduler.
         """
-        return self in _OPEN_ENDED
+        return self.unfinished or self is State.INTERRUPTED
 
     @property
     def readable(self) -> bool:
         """Whether the run has a readable record."""
-        return self not in _UNREADABLE
+        return self not in (State.DAMAGED, State.GONE)
 
     @property
     def words(self) -> str:
@@ -84,17 +84,10 @@ class State(StrEnum):
         return self.value.replace("_", " ")
 
 
-_AT_WORK = frozenset((State.QUEUED, State.RUNNING))
-_UNFINISHED = _AT_WORK | {State.CREATED}
-_OPEN_ENDED = _UNFINISHED | {State.INTERRUPTED}
-_RESUMABLE = frozenset((State.INTERRUPTED, State.PREEMPTED, State.TIMEOUT, State.LOST))
-_WITHOUT_RESULT = _RESUMABLE | {State.FAILED, State.OUT_OF_MEMORY}
-_UNREADABLE = frozenset((State.DAMAGED, State.GONE))
-
 LISTED = tuple(state for state in State if state is not State.GONE)
 """The states in which runs are listed."""
 
-WRITTEN = tuple(state for state in State if state not in _UNREADABLE)
+WRITTEN = tuple(state for state in State if state.readable)
 """The states that a record may hold."""
 
 # Names of runs, and the time stamps in their records.
@@ -244,11 +237,7 @@ class CodeState(Part):
         return nothing | super().document()
 
 
-# The record of a run, `run.json`: its settings, its history and its results.
-
-
 SCHEMA_VERSION = 2
-
 
 Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """part → output → metric → value, in the output's unit; None if it is not finite."""

@@ -29,9 +29,6 @@ STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 ENTRY = re.compile(rf"(?P<name>{NAME.pattern})--(?P<stamp>\d{{8}}T\d{{6}}\.\d{{6}}Z)")
 
-LOCK_SECONDS = 10.0
-"""Seconds to wait for another process that restores or deletes a linked run, which takes several steps."""
-
 
 @dataclass(frozen=True)
 class Trashed:
@@ -171,7 +168,7 @@ def _discard(directory: RunDirectory, trash: Path) -> Trashed:
 
 
 def _restore_link(entry: Trashed, target: Path, workspace: Workspace) -> None:
-    with locked(folder(workspace), LOCK_SECONDS):
+    with locked(folder(workspace)):
         link = entry.path.readlink()  # fails if another process removed it before this one had the lock
         if not entry.data.is_dir():
             raise DamagedError(f"{entry.path} is a link to {entry.data}, which does not exist; is that disk mounted?")
@@ -259,7 +256,7 @@ def _purge(entry: Trashed, workspace: Workspace) -> bool:
 
 
 def _purge_linked(entry: Trashed, condemned: Path, workspace: Workspace) -> bool:
-    with locked(folder(workspace), LOCK_SECONDS):
+    with locked(folder(workspace)):
         if not entry.path.is_symlink():
             return False
         data = entry.data

@@ -214,8 +214,6 @@ def _summary_of_bounds(table: xarray.Dataset, outputs: Sequence[str]) -> dict[st
 # Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
 
 
-LOCK_SECONDS = 10.0
-
 SETTINGS = {
     "dataset": "dataset",
     "axes": "axes",
@@ -262,7 +260,7 @@ def store_matrix(folder: Path, record: Mapping[str, Any], force: bool, write: Ca
         files.clear(folder)
         with files.drafted(folder) as draft:
             write(draft)
-            with locked(folder.parent, LOCK_SECONDS):
+            with locked(folder.parent):
                 if not force and matrix_exists(folder, record):
                     return False
                 files.put(draft, folder)
