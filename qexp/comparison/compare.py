@@ -34,7 +34,7 @@ from qexp.results.calibration import PASSED, SIGNIFICANT
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
-from qexp.store.evaluations import EvaluationDirectory, find_evaluation
+from qexp.store.evaluations import find_evaluation
 from qexp.store.record import Record
 
 
@@ -103,9 +103,9 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
     names = [directory.name for directory in directories]
     if len(set(names)) < len(names):
         raise QexpError("the same run is named twice")
-    evaluated = (
-        directories if evaluation is None else [find_evaluation(directory, evaluation) for directory in directories]
-    )
+    evaluations = [find_evaluation(directory, evaluation) for directory in directories] if evaluation else []
+    contents = {directory.evaluation().content for directory in evaluations}
+    evaluated = evaluations or directories
     records = [directory.record() for directory in evaluated]
     units = {output: unit for record in records for output, unit in record.units.items()}
     return Comparison(
@@ -115,8 +115,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
         evaluation,
-        len({directory.evaluation().content for directory in evaluated if isinstance(directory, EvaluationDirectory)})
-        <= 1,
+        len(contents) <= 1,
     )
 
 
@@ -149,11 +148,8 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     make_folder(folder)
     drawn = []
     records = [directory.record() for directory in directories]
-    names = {
-        directory: with_caution(record.name, record.caution)
-        for directory, record in zip(directories, records, strict=True)
-    }
-    curves = {names[directory]: directory.metrics() for directory in directories}
+    names = [with_caution(record.name, record.caution) for record in records]
+    curves = {name: directory.metrics() for name, directory in zip(names, directories, strict=True)}
     if all(curves.values()):
         drawn.append(folder / "learning_curves.png")
         units = {output: unit for record in records for output, unit in record.units.items()}
@@ -162,7 +158,10 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     for matrix in sorted(shared):
         first, *others = [read_json(directory.matrices / matrix / MATRIX_RECORD) for directory in directories]
         if all((other["axes"], other["fixed"]) == (first["axes"], first["fixed"]) for other in others):
-            tables = {names[directory]: read_netcdf(directory.matrices / matrix / MATRIX) for directory in directories}
+            tables = {
+                name: read_netcdf(directory.matrices / matrix / MATRIX)
+                for name, directory in zip(names, directories, strict=True)
+            }
             drawn.append(folder / f"matrix_{matrix}.png")
             save(side_by_side(tables, matrix, first.get("views", ())), drawn[-1])
     return drawn
@@ -182,10 +181,7 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
 
     If models or datasets have different names, only the names are listed. Long values are cut.
     """
-    rows = []
-    for kind, names in comparison.specs.items():
-        if len(set(names)) > 1:
-            rows.append([kind, *names])
+    rows = [[kind, *names] for kind, names in comparison.specs.items() if len(set(names)) > 1]
     for path, values in comparison.differences.items():
         kind = path.partition(".")[0]
         if kind == "model" and len(set(comparison.specs[kind])) > 1:
@@ -206,21 +202,15 @@ def results_of_runs(comparison: Comparison) -> Table:
 
 
 def groups_of_seeds(comparison: SeedComparison) -> Table:
-    rows = [
-        [
-            group.name,
-            str(len(group.counted)),
-            ranges(group.counted) or NONE,
-            _left_out(group.left_out, comparison.missing(group)) or NONE,
-        ]
-        for group in comparison.groups
-    ]
+    rows = []
+    for group in comparison.groups:
+        left_out = _left_out(group.left_out, comparison.missing(group))
+        rows.append([group.name, str(len(group.counted)), ranges(group.counted) or NONE, left_out or NONE])
     return Table("Runs that differ by seed only", ["group", "n", "seeds", "not counted"], rows, frozenset({"n"}))
 
 
 def results_of_groups(comparison: SeedComparison) -> Table:
-    title = f"Results {_on(comparison)} over seeds"
-    return _over_seeds(comparison.results, title, _metric(comparison))
+    return _over_seeds(comparison.results, f"Results {_on(comparison)} over seeds", _metric(comparison))
 
 
 def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
@@ -288,9 +278,8 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
         )
     for row in comparison.results:
         if row.not_finite:
-            sentences.append(
-                f"{row.group}: no finite {row.output} {row.metric} for {_seeds(row.not_finite)}; not counted there"
-            )
+            seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
+            sentences.append(f"{row.group}: no finite {row.output} {row.metric} for {seeds}; not counted there")
     if any(pair.rows for pair in comparison.pairs):
         together = max(Counter(row.metric for pair in comparison.pairs for row in pair.rows).values())
         at_once = f"; the {together} intervals of a metric hold at once (Bonferroni)" if together > 1 else ""
@@ -325,7 +314,8 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
     left_out = {group.name: _left_out(group.left_out, comparison.missing(group)) for group in comparison.groups}
     rows = []
     for row in (*comparison.results, *comparison.calibrations):
-        remark = "; ".join(filter(None, [left_out[row.group], _not_finite(row.not_finite)]))
+        not_finite = f"{ranges(row.not_finite)} not finite" if row.not_finite else ""
+        remark = "; ".join(filter(None, [left_out[row.group], not_finite]))
         key = [row.group, "", row.output, row.metric, row.unit]
         rows.append([*key, *_plain(row.estimate), "", _in_words(row.values), remark])
     for group in comparison.groups:
@@ -350,10 +340,6 @@ def _name(row: PairRow) -> str:
     return f"|{row.metric}|" if row.absolute else row.metric
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {ranges(seeds)}"
-
-
 def _in_words(seeds: Iterable[int]) -> str:
     return " ".join(map(str, seeds))
 
@@ -361,10 +347,6 @@ def _in_words(seeds: Iterable[int]) -> str:
 def _left_out(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
     words = [f"{run.seed} {run.why} ({run.run})" for run in runs]
     return "; ".join([*words, *([f"{ranges(missing)} missing"] if missing else [])])
-
-
-def _not_finite(seeds: Sequence[int]) -> str:
-    return f"{ranges(seeds)} not finite" if seeds else ""
 
 
 def _of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:

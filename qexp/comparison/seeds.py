@@ -21,7 +21,7 @@ from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
 from qexp.metrics.meaning import HIGHEST, MAIN_METRIC, UNKNOWN, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
-from qexp.results.capabilities import Columns, compared_columns, unit_of
+from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import COMMENTARY
@@ -195,30 +195,23 @@ def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
     members: dict[tuple[str | None, str], list[ComparedRun]] = {}
     for run in chosen:
         members.setdefault((run.pattern, run.digest), []).append(run)
-    return [SeedGroup(name, runs) for name, runs in zip(_names(list(members.values())), members.values(), strict=True)]
-
-
-def _names(members: Sequence[Sequence[ComparedRun]]) -> list[str]:
-    """A name for each group: experience and overrides that not all groups share, and more if names are equal."""
-    changes = [runs[0].summary["overrides"] for runs in members]
-    shared = set.intersection(*map(set, changes)) if len(members) > 1 else set()
-    choices = [list(_possible_names(runs[0], shared)) for runs in members]
+    changes = [set(runs[0].summary["overrides"]) for runs in members.values()]
+    shared = set.intersection(*changes) if len(members) > 1 else set[str]()
+    choices = [_possible_names(runs[0], shared) for runs in members.values()]
     uses = [Counter(names) for names in zip(*choices, strict=True)]
     return [
-        next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1])
-        for names in choices
+        SeedGroup(next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1]), runs)
+        for names, runs in zip(choices, members.values(), strict=True)
     ]
 
 
-def _possible_names(first: ComparedRun, shared: Collection[str]) -> Iterator[str]:
+def _possible_names(first: ComparedRun, shared: Collection[str]) -> list[str]:
+    """Experience and overrides that not all groups share, and with more, for groups of which that is equal."""
     changes = [change for change in first.summary["overrides"] if change not in shared]
     words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]
-    yield plain
-    yield f"{plain} ({pattern})"
-    yield f"{plain} ({digest})"
-    yield f"{plain} ({pattern}, {digest})"
+    return [plain, f"{plain} ({pattern})", f"{plain} ({digest})", f"{plain} ({pattern}, {digest})"]
 
 
 # Numbers of groups of runs that differ by seed only: their mean over the seeds, and how far the seeds differ.
@@ -288,7 +281,13 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
     Runs without them are no part of the mean. p-values have none.
     """
     units = units_of_groups(groups)
-    columns = {group.name: {seed: _columns(run) for seed, run in group.counted.items()} for group in groups}
+    columns = {
+        group.name: {
+            seed: compared_columns(find_evaluation(run.directory, run.evaluation) if run.evaluation else run.directory)
+            for seed, run in group.counted.items()
+        }
+        for group in groups
+    }
     runs = [of_run for of_group in columns.values() for of_run in of_group.values()]
     for output, name in outputs_and_metrics(runs):
         if name.endswith("p_value"):
@@ -299,10 +298,6 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             if values:
                 mean = estimate(list(values.values()))
                 yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
-
-
-def _columns(run: ComparedRun) -> Columns:
-    return compared_columns(run.directory if run.evaluation is None else find_evaluation(run.directory, run.evaluation))
 
 
 # Comparison of experiences by runs with several seeds: their mean results, and which one is better.
@@ -508,9 +503,11 @@ def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) ->
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
     """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
-    folder = workspace.root / "comparisons" / _folder(comparison.groups)
-    make_folder(folder)
-    return replace(comparison, figures=[*_draw_curves(comparison, folder), *_draw_errors(comparison, folder)])
+    names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups)
+    runs = "\n".join(str(run.directory.path) for group in comparison.groups for run in group.runs)
+    # With a hash of the runs, so that comparisons do not overwrite each other's figures.
+    folder = f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
+    return replace(comparison, figures=list(_draw(comparison, workspace.root / "comparisons" / folder)))
 
 
 def _differing_data(
@@ -518,16 +515,11 @@ def _differing_data(
 ) -> str | None:
     """How the samples differ on which two groups are compared for equal seeds, in words; None if they do not."""
     counted = [*first.counted.values(), *second.counted.values()]
-    if not counted or counted[0].evaluation is None:
-        return _differing_test_parts(spec_of_first, spec_of_second)
-    return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
-
-
-def _differing_test_parts(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """How two specs differ in their test samples for equal seeds, in words; None if they do not."""
-    if type_name(first) != type_name(second):
+    if counted and counted[0].evaluation is not None:
+        return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
+    if type_name(spec_of_first) != type_name(spec_of_second):
         return "evaluated by different programs, whose test samples cannot be compared"
-    paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in (first, second)]))
+    paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in (spec_of_first, spec_of_second)]))
     return f"evaluated on different test parts: {some(paths, SHOWN_PATHS)} differ" if paths else None
 
 
@@ -554,39 +546,26 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
         yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
 
 
-def _folder(groups: Sequence[SeedGroup]) -> str:
-    """A readable folder name with a hash of the runs, so that comparisons do not overwrite each other's figures."""
-    names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in groups)
-    runs = "\n".join(str(run.directory.path) for group in groups for run in group.runs)
-    return f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
-
-
-def _draw_curves(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
+def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.canvas import save
     from qexp.figures.curves import learning_bands
+    from qexp.figures.seeds import OfSeeds, errors_of_seeds
 
-    curves = {group.name: [run.directory.metrics() for run in group.counted.values()] for group in comparison.groups}
-    curves = {
-        name: lines_of_runs for name, runs in curves.items() if (lines_of_runs := [lines for lines in runs if lines])
-    }
+    make_folder(folder)
+    curves = {}
+    for group in comparison.groups:
+        if lines_of_runs := [lines for run in group.counted.values() if (lines := run.directory.metrics())]:
+            curves[group.name] = lines_of_runs
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
         loss = "each group's own" if losses_differ else "transformed values"
         save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
-
-
-def _draw_errors(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
-    from qexp.figures.canvas import save
-    from qexp.figures.seeds import OfSeeds, errors_of_seeds
-
     errors: dict[str, dict[str, OfSeeds]] = {}
     for row in comparison.results:
         if row.metric == MAIN_METRIC and row.estimate is not None:
-            over_seeds = row.estimate
-            errors.setdefault(row.output, {})[row.group] = OfSeeds(
-                list(row.values.values()), over_seeds.mean, over_seeds.interval
-            )
+            of_seeds = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
+            errors.setdefault(row.output, {})[row.group] = of_seeds
     if errors:
         save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"

@@ -46,63 +46,19 @@ class StudyAxis:
     """An axis of a study's grid, and how tables and figures name it."""
 
     of_grid: GridAxis
+    """Its name, the full keys, is that of the axis in files."""
     of_pretraining: bool
-    called: str = ""
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return self.of_grid.keys
-
-    @property
-    def values(self) -> list[str]:
-        """As texts, for tables and figures."""
-        return self.of_grid.texts
-
-    @property
-    def name(self) -> str:
-        """The last step of the keys, if that is the same for all keys and not for another axis; else all keys."""
-        if self.called:
-            return self.called
-        steps = dict.fromkeys(key.rpartition(".")[2] for key in self.keys)
-        return next(iter(steps)) if len(steps) == 1 else self.column
+    name: str
+    """The last step of the keys, if that is the same for all keys and not for another axis; else all keys."""
 
     @property
     def label(self) -> str:
         return self.name.replace("_", " ").replace(",", " : ") + " of pretraining" * self.of_pretraining
 
-    @property
-    def column(self) -> str:
-        """The axis' name in files: its full keys."""
-        return self.of_grid.name
-
-
-def study_axes(pretraining_grid: Grid, grid: Grid) -> list[StudyAxis]:
-    """The axes of a study, those of pretraining first. Raises QexpError if there are none."""
-    axes_of_grids = [(axis, True) for axis in grids.axes_of(pretraining_grid)] + [
-        (axis, False) for axis in grids.axes_of(grid)
-    ]
-    if not axes_of_grids:
-        raise QexpError("a study varies the value of a key; give `grid`, for example `grid=labelled=10,100,all`")
-    axes = [StudyAxis(axis, of_pretraining) for axis, of_pretraining in axes_of_grids]
-    names = [axis.name for axis in axes]
-    return [replace(axis, called=axis.column) if names.count(axis.name) > 1 else axis for axis in axes]
-
-
-def changes(axes: Sequence[StudyAxis]) -> Iterator[dict[str, Any]]:
-    """The overrides for each combination of values; the last axis varies fastest."""
-    return grids.points_of([axis.of_grid for axis in axes])
-
 
 def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
-    """All combinations of values, in the order of `changes`."""
-    return itertools.product(*(axis.values for axis in axes))
-
-
-def holds(point_of_run: Point, point: Point) -> bool:
-    """Whether a run belongs to a point: it has the same values on all axes that it depends on."""
-    return all(
-        value_of_run is None or value_of_run == value for value_of_run, value in zip(point_of_run, point, strict=True)
-    )
+    """All combinations of values as texts, for tables and figures; the last axis varies fastest."""
+    return itertools.product(*(axis.of_grid.texts for axis in axes))
 
 
 # The options of a study, their check, and the runs that the study orders.
@@ -125,7 +81,16 @@ class StudyOrder:
 
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
-        return study_axes(self.pretraining.grid if self.pretraining else {}, self.runs.grid)
+        before = grids.axes_of(self.pretraining.grid if self.pretraining else {})
+        axes = [*before, *grids.axes_of(self.runs.grid)]
+        if not axes:
+            raise QexpError("a study varies the value of a key; give `grid`, for example `grid=labelled=10,100,all`")
+        steps = [{key.rpartition(".")[2] for key in axis.keys} for axis in axes]
+        names = [min(last) if len(last) == 1 else axis.name for axis, last in zip(axes, steps, strict=True)]
+        return [
+            StudyAxis(axis, index < len(before), name if names.count(name) == 1 else axis.name)
+            for index, (axis, name) in enumerate(zip(axes, names, strict=True))
+        ]
 
     def order(self, experience: str, seeds: Sequence[int], grid: Grid, overrides: Overrides) -> Order:
         """An order for some of its runs. Interrupted runs are resumed, so that repeating a study completes it."""
@@ -146,17 +111,17 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
     reported, or pretraining that no experience uses.
     """
     pretraining, runs = study.pretraining, study.runs
-    require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.values) for axis in axes))
+    require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.of_grid.values) for axis in axes))
     check_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
         raise QexpError(f"the experience {twice} is named twice; name each once")
     cache = spec_cache(workspace, memory_of(runs))
     if pretraining is not None:
-        for point in changes([axis for axis in axes if axis.of_pretraining]):
+        for point in grids.points_of([axis.of_grid for axis in axes if axis.of_pretraining]):
             experiments.experience(pretraining.experience, {**pretraining.overrides, **point}, workspace, cache)
     documents = {}
     for reference in runs.references:
-        for point in changes([axis for axis in axes if not axis.of_pretraining]):
+        for point in grids.points_of([axis.of_grid for axis in axes if not axis.of_pretraining]):
             experience = experiments.experience(reference, {**runs.overrides, **point}, workspace, cache)
             documents[reference] = experience.document
     name = study.metric or STUDIED
@@ -193,10 +158,6 @@ class Member:
     """The experience as given by the user."""
     point: Point
     plan: Plan
-
-    @property
-    def seed(self) -> int:
-        return self.plan.seed
 
 
 Parents = Mapping[tuple[Point, int], str]
@@ -377,12 +338,16 @@ def compare_points(
         groups: list[SeedGroup] = []
         points_of_groups: dict[str, Point] = {}
         for reference in dict.fromkeys(member.experience for member in members):
-            members_here = [
-                member for member in members if member.experience == reference and holds(member.point, point)
+            members_here = [  # those with the point's values on all axes that they depend on
+                member
+                for member in members
+                if member.experience == reference
+                and all(own in (None, value) for own, value in zip(member.point, point, strict=True))
             ]
             chosen = [runs[member.plan.name] for member in members_here if member.plan.name in runs]
             if chosen:
-                groups.append(SeedGroup(_shown(chosen), chosen))
+                experience, caution = chosen[0].summary["experience"], chosen[0].summary["caution"]
+                groups.append(SeedGroup(with_caution(experience, caution), chosen))
                 points_of_groups[groups[-1].name] = members_here[0].point
         if any(group.counted for group in groups):
             yield PointComparison(point, _of_metric(compare_across_seeds(groups), output, metric), points_of_groups)
@@ -399,11 +364,6 @@ def _of_metric(comparison: SeedComparison, output: str, metric: str) -> SeedComp
             for pair in comparison.pairs
         ],
     )
-
-
-def _shown(chosen: Sequence[ComparedRun]) -> str:
-    """The name of the experience with its caution, if it has one."""
-    return with_caution(chosen[0].summary["experience"], chosen[0].summary["caution"])
 
 
 # The folder of a study: a table of its runs, a table of its results per value, and the figure.
@@ -439,14 +399,14 @@ def _run_rows(
     tests = {name: run.test if run.summary["state"] == State.DONE else {} for name, run in runs.items()}
     metrics = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
     columns = [
-        "experience", *(axis.column for axis in axes), "seed", "run", "start", "state",
+        "experience", *(axis.of_grid.name for axis in axes), "seed", "run", "start", "state",
         *(f"{output}.{name}" for output, name in metrics),
     ]  # fmt: skip
     rows = []
     for member in members:
         name, parent = member.plan.name, member.plan.parent
         state = runs[name].summary["state"] if name in runs else State.GONE
-        cells = [member.seed, name, parent.name if parent else None, state]
+        cells = [member.plan.seed, name, parent.name if parent else None, state]
         values = [tests.get(name, {}).get(output, {}).get(metric) for output, metric in metrics]
         rows.append([member.plan.experience, *member.point, *cells, *values])
     return columns, rows
@@ -462,7 +422,7 @@ def _value_rows(study: Study, axes: Sequence[StudyAxis]) -> tuple[list[str], lis
             key = (group, minus, *(compared.point if minus else compared.point_of_group[group]))
             row_by_key.setdefault(key, [*key, *rest])
     ordered = sorted(row_by_key.values(), key=lambda row: bool(row[1]))  # differences last; the sort is stable
-    return ["experience", "minus", *(axis.column for axis in axes), *columns[2:]], ordered
+    return ["experience", "minus", *(axis.of_grid.name for axis in axes), *columns[2:]], ordered
 
 
 def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float]) -> None:
@@ -478,15 +438,18 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     unit = f" ({study.unit})" if study.unit else ""
     words = f"{study.output.replace('_', ' ')}, test: {study.metric}{unit}"
     floor = FLOORS.get(study.metric)
-    figure = study_panels(panels, axes[0].label, axes[0].values, words, numbers, floor)
-    save(figure, study.folder / FIGURE)
+    save(study_panels(panels, axes[0].label, axes[0].of_grid.texts, words, numbers, floor), study.folder / FIGURE)
 
 
 def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
     """Value → number of training samples, for a value such as `all` labelled spectra; empty if that is unknown."""
     plans = {member.point[0]: member.plan for member in reversed(members)}  # the first of several seeds
-    key = axis.keys[0] if len(axis.keys) == 1 else ""
-    words = [word for word, plan in plans.items() if word is not None and word == _whole(plan, key)]
+    key = axis.of_grid.keys[0] if len(axis.of_grid.keys) == 1 else ""
+    words = [
+        word
+        for word, plan in plans.items()
+        if word is not None and word == objects_of(plan.spec).all_samples(plan.spec, key)
+    ]
     if not words:
         return {}
     plan = plans[words[0]]
@@ -497,11 +460,6 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
         return {}
     size = data_kind(plan.spec["dataset"]).training_size(plan.spec, dataset, tables, plan.seed)
     return {words[0]: float(size)}
-
-
-def _whole(plan: Plan, key: str) -> str | None:
-    """The value of a key of an experience that stands for the whole training part."""
-    return objects_of(plan.spec).all_samples(plan.spec, key)
 
 
 # Execution of a study: from its options to its folder.
@@ -532,11 +490,14 @@ def run_study(
     """
     axes = study.axes()
     output, metric = check_study(study, axes, workspace)
-    out = out or workspace.root / FOLDER / _name(study, axes)
+    name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
+    out = out or workspace.root / FOLDER / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
-        _require_done(_run(pretraining, workspace, most, watched, tell))
+        states = _run(pretraining, workspace, most, watched, tell)
+        if unfinished := [(name, state) for name, state in states.items() if state is not State.DONE]:
+            raise RunFailedError(f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs")
         parents = parents_of(study, axes, pretraining.plans)
     members, checked = members_of(study, axes, parents, workspace)
     _run(checked, workspace, most, watched, tell)
@@ -559,11 +520,6 @@ def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], boo
         parents = parents_of(study, axes, pretraining.plans)
     _, checked = members_of(study, axes, parents, workspace)
     return [*checked.workload.again, *checked.workload.new], True
-
-
-def _name(study: StudyOrder, axes: Sequence[StudyAxis]) -> str:
-    name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def _run(
@@ -593,11 +549,6 @@ def _run(
     return {directory.name: state for directory, state in Watch().states(directories).items()}
 
 
-def _require_done(states: dict[str, State]) -> None:
-    if unfinished := [(name, state) for name, state in states.items() if state is not State.DONE]:
-        raise RunFailedError(f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs")
-
-
 def _collect(
     members: Sequence[Member], axes: Sequence[StudyAxis], measured: tuple[str, str], workspace: Workspace, out: Path
 ) -> Study:
@@ -614,21 +565,11 @@ def _collect(
     if not points:
         raise RunFailedError(f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}")
     units = [row.unit for compared in points for row in compared.comparison.results]
-    study = Study(
-        [axis.name for axis in axes],
-        *measured,
-        units[0] if units else "",
-        points,
-        unfinished,
-        out,
-        [out / name for name in STUDY_FILES],
-    )
+    names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
+    study = Study(names, *measured, units[0] if units else "", points, unfinished, out, paths)
     write_study(study, members, axes, runs, workspace)
     return study
 
 
 def _states_in_words(states: Iterable[tuple[str, State]]) -> str:
     return ", ".join(f"{name} is {state.words}" for name, state in states)
-
-
-__all__ = ["Study", "StudyOrder", "plan_study", "run_study"]

@@ -29,9 +29,6 @@ Summary = dict[str, Any]
 Look = Callable[[str], Callable[[Summary], Any]]
 """Name of a field → function from a run's summary to the value of that field; None for a run without it."""
 
-Fields = dict[int, Callable[[Summary], Any]]
-"""Field in the tree of an expression → function from a run's summary to its value."""
-
 DEEPEST = 50
 """Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth twenty."""
 
@@ -95,10 +92,8 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     if any(isinstance(value, int) and abs(value) >= 2**63 for value in constants):
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
-    _check(tree.body, text)
-    lookup = look or (lambda name: lambda summary: field(summary, name))
-    fields = {id(node): lookup(ast.unparse(node)) for node in _outermost_fields(tree.body)}
-    return lambda summary: bool(_value(tree.body, summary, fields))
+    holds = _compiled(tree.body, text, look or (lambda name: lambda summary: field(summary, name)))
+    return lambda summary: bool(holds(summary))
 
 
 def field(summary: Summary, path: str) -> Any:
@@ -130,68 +125,52 @@ def newest(summaries: list[Summary], count: int) -> list[Summary]:
     return [run for run in summaries if run["name"] in names]
 
 
-def _check(node: ast.expr, text: str) -> None:
+def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]:
+    """A function from a run to the value of a part of an expression. Raises QexpError for what cannot be one."""
     match node:
-        case ast.BoolOp(values=values):
-            for value in values:
-                _check(value, text)
-        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
-            _check(operand, text)
-        case ast.Compare(left=left, comparators=others):
-            for value in (left, *others):
-                _check(value, text)
-        case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            for element in elements:
-                _check(element, text)
-        case ast.Constant() | ast.Name():
-            pass
-        case ast.Attribute(value=value) | ast.Subscript(value=value, slice=ast.Constant(value=str())):
-            if not isinstance(value, ast.Attribute | ast.Name | ast.Subscript):
-                raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
-            _check(value, text)
-        case _:
-            raise QexpError(
-                f"`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
-            )
-
-
-def _outermost_fields(node: ast.AST) -> Iterator[ast.expr]:
-    """The fields of an expression, each with all of its dots and brackets."""
-    if isinstance(node, ast.Name | ast.Attribute | ast.Subscript):
-        if not (isinstance(node, ast.Name) and node.id in ("true", "false", "null")):
-            yield node
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _outermost_fields(child)
-
-
-def _value(node: ast.expr, summary: Summary, fields: Fields) -> Any:
-    match node:
-        case ast.BoolOp(op=ast.And(), values=values):
-            return all(_value(value, summary, fields) for value in values)
-        case ast.BoolOp(values=values):
-            return any(_value(value, summary, fields) for value in values)
+        case ast.BoolOp(op=junction, values=values):
+            parts = [_compiled(value, text, look) for value in values]
+            every = all if isinstance(junction, ast.And) else any
+            return lambda run: every(part(run) for part in parts)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not _value(operand, summary, fields)
-        case ast.UnaryOp(operand=operand):
-            number = _value(operand, summary, fields)
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-                raise QexpError(f"`where`: {number!r} is not a number and cannot have a minus sign")
-            return None if number is None else -number
+            inner = _compiled(operand, text, look)
+            return lambda run: not inner(run)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _compiled(operand, text, look)
+            return lambda run: _negative(inner(run))
         case ast.Compare(left=left, ops=operators, comparators=others):
-            values = [_value(value, summary, fields) for value in (left, *others)]
-            return all(
-                _compare(comparison, a, b) for comparison, a, b in zip(operators, values, values[1:], strict=False)
-            )
+            parts = [_compiled(value, text, look) for value in (left, *others)]
+
+            def holds(run: Summary) -> bool:
+                values = [part(run) for part in parts]
+                return all(map(_compare, operators, values, values[1:]))
+
+            return holds
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            return [_value(element, summary, fields) for element in elements]
+            parts = [_compiled(element, text, look) for element in elements]
+            return lambda run: [part(run) for part in parts]
         case ast.Constant(value=value):
-            return value
+            return lambda run: value
         case ast.Name(id="true" | "false" | "null" as word):
-            return json.loads(word)
-        case ast.Name() | ast.Attribute() | ast.Subscript():
-            return fields[id(node)](summary)
-    raise AssertionError(ast.dump(node))
+            return lambda run: json.loads(word)
+        case ast.Name(id=name):
+            return look(name)
+        case ast.Attribute(value=inside) | ast.Subscript(value=inside, slice=ast.Constant(value=str())):
+            if not isinstance(inside, ast.Attribute | ast.Name | ast.Subscript):
+                raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
+            _compiled(inside, text, look)
+            return look(ast.unparse(node))
+    raise QexpError(
+        f"`where`: only comparisons, and, or, not, in, numbers and texts are allowed, not {ast.unparse(node)!r}"
+    )
+
+
+def _negative(number: Any) -> Any:
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise QexpError(f"`where`: {number!r} is not a number and cannot have a minus sign")
+    return -number
 
 
 def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:

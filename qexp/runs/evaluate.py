@@ -112,7 +112,11 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     name = options.name or (plain if data.part == data.usual else f"{plain}_{data.part}")
     if not NAME.fullmatch(name):
         raise QexpError(f"{name!r} is not a valid name for an evaluation; choose another with `name`")
-    digest_of_all = _digest(request, data)
+    # Of all that the results depend on: the run's weights, the data, the part and the seed.
+    trained, networks = directory.record(), directory.all_folds() or [directory]
+    weights = [fingerprint(network.best_weights).sha256 for network in networks]
+    all_data = {"dataset": data.document, "weights": weights}
+    digest_of_all = digest(all_data, trained.digest, str(trained.seed), _content(request, data))
     if not options.force and (existing := _existing(directory, name, digest_of_all)) is not None:
         return Evaluation(existing, made=False)
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
@@ -146,13 +150,6 @@ def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     document, remark = azimuths.as_trained(document, directory.record())
     document["units"] = kind.units([*spec["inputs"], *spec["outputs"]], {"units": {}, **document}, tables["quantities"])
     return replace(request, document=document, remark=remark), name
-
-
-def _digest(request: EvaluationRequest, data: EvaluationData) -> str:
-    """Of all that the results depend on: the run's weights, the data, the part and the seed."""
-    record, folds = request.directory.record(), request.directory.all_folds() or [request.directory]
-    document = {"dataset": data.document, "weights": [fingerprint(fold.best_weights).sha256 for fold in folds]}
-    return digest(document, record.digest, str(record.seed), _content(request, data))
 
 
 def _content(request: EvaluationRequest, data: EvaluationData) -> str:
@@ -208,19 +205,15 @@ def _evaluate(
     """Estimate the data and write tables. Returns the record with the results."""
     models = load_models(request.directory, request.device)
     record = replace(record, networks=len(models))
-    attempt = _attempt(request, EvaluationDirectory(folder, request.directory.code_trusted, record))
+    directory = EvaluationDirectory(folder, request.directory.code_trusted, record)
+    # Baselines, which would have to be trained, are left out.
+    spec = {**request.spec, "dataset": dict(record.data), "baselines": []}
+    attempt = Attempt(
+        directory, OwnRecord(directory, replace(directory.record(), seed=request.seed)), spec, None, request.tables,
+        request.device, Display(), lambda: False, torch.get_num_threads(),
+    )  # fmt: skip
     with objects.threads(threads_to_predict(request.spec, request.tables, request.device)):
         results = data.evaluate(attempt, models, metrics_of(request.spec, request.tables))
     assert results is not None, "only a run ends early without an exception"
     names = ("results", "intervals", "comparison", "errors", "groups")
     return replace(record, **{name: getattr(results, name) for name in names})
-
-
-def _attempt(request: EvaluationRequest, directory: EvaluationDirectory) -> Attempt:
-    """An attempt that only evaluates. Baselines, which would have to be trained, are left out."""
-    record = replace(directory.record(), seed=request.seed)
-    spec = {**request.spec, "dataset": dict(directory.evaluation().data), "baselines": []}
-    return Attempt(
-        directory, OwnRecord(directory, record), spec, None, request.tables, request.device, Display(), lambda: False,
-        torch.get_num_threads(),
-    )  # fmt: skip

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -78,12 +78,14 @@ def execute(
             state, error = _carry_out(work, lease, lost)
         except TakenOverError:
             raise lease.lost() from None
+    if error is not None or state is State.INTERRUPTED:
+        raise _not_done(directory, state, "" if error is None else _last_line(error), lease.attempt) from error
+
+
+def _not_done(directory: RunDirectory, state: State, why: str, attempt: Path) -> QexpError:
     if state is State.INTERRUPTED:
-        raise InterruptedRunError(f"{directory.name} was interrupted; continue with `resume=True`")
-    if error is not None:
-        raise RunFailedError(
-            f"{directory.name} {state.words}: {_last_line(error)}\nsee {lease.attempt / 'log.txt'}"
-        ) from error
+        return InterruptedRunError(f"{directory.name} was interrupted; continue with `resume=True`")
+    return RunFailedError(f"{directory.name} {state.words}: {why}\nsee {attempt / 'log.txt'}")
 
 
 def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
@@ -232,21 +234,21 @@ def execute_wrapped(
     options = [] if threads is None else ["--threads", str(threads)]
     words = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device, *options)
     around = shlex.join(wrap.words(directory))
-    signals = _Signals()
-    numbers = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN
-    ]
-    with handled(numbers, signals.note):
+    received: list[int] = []
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in watched if signal.getsignal(number) != signal.SIG_IGN]
+    with handled(numbers, lambda number, frame: received.append(number)):
         try:
             process = subprocess.Popen([*words, "--inside", around], stdin=subprocess.DEVNULL, start_new_session=apart)
         except OSError as error:
             raise _never_began(directory, f"the wrap cannot be started: {error.strerror}: {words[0]}", False) from None
-        wrapped = _Wrapped(directory, before, process)
+        wrapped, passed = _Wrapped(directory, before, process), 0
         while not wrapped.ended():
-            signals.pass_on(wrapped)
-    _report(wrapped, around, bool(signals.received))
+            for number in received[passed:]:
+                # The first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint.
+                wrapped.send(signal.SIGINT if passed and number == signal.SIGINT else signal.SIGTERM)
+                passed += 1
+    _report(wrapped, around, bool(received))
 
 
 @dataclass
@@ -302,24 +304,6 @@ class _Wrapped:
         return None
 
 
-@dataclass
-class _Signals:
-    """The signals that this process has received, and how many of them were passed on."""
-
-    received: list[int] = field(default_factory=list)
-    passed: int = 0
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        self.received.append(number)
-
-    def pass_on(self, wrapped: _Wrapped) -> None:
-        """Pass on what was received: the first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint."""
-        while self.passed < len(self.received):
-            again = self.passed and self.received[self.passed] == signal.SIGINT
-            self.passed += 1
-            wrapped.send(signal.SIGINT if again else signal.SIGTERM)
-
-
 def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
     """Raise an error unless the run inside the wrap is done."""
     directory, attempt = wrapped.directory, wrapped.attempt()
@@ -328,13 +312,9 @@ def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:
             directory, f"the wrap ended with {_words(wrapped.code)} before the run began: {around}", stopped
         )
     state = attempt.state if attempt.state is not State.RUNNING else State.LOST
-    if state is State.INTERRUPTED:
-        raise InterruptedRunError(f"{directory.name} was interrupted; continue with `resume=True`")
     if state is not State.DONE:
         why = directory.record().error or f"its process is gone, and the wrap ended with {_words(wrapped.code)}"
-        raise RunFailedError(
-            f"{directory.name} {state.words}: {why}\nsee {directory.attempt(attempt.number) / 'log.txt'}"
-        )
+        raise _not_done(directory, state, why, directory.attempt(attempt.number))
     if wrapped.code:
         log.warning("%s is done, but its wrap ended with %s: %s", directory.name, _words(wrapped.code), around)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -351,7 +352,7 @@ def _fill(
         rules=account.rules.name,
         time=now(),
         taken=len(account.sources),
-        left_out=_count_reasons(account),
+        left_out=Counter([*account.left_out.values(), *["equal to constants of the network"] * len(_equal(account))]),
         transforms=transforms,
         azimuth=turned.azimuth,
         remarks=turned.remarks,
@@ -394,11 +395,6 @@ def _fill(
 def _file(path: Path) -> ForeignFile:
     fingerprint = provenance.fingerprint(path)
     return ForeignFile(name=path.name, path=str(path.absolute()), sha256=fingerprint.sha256, bytes=fingerprint.bytes)
-
-
-def _count_reasons(account: Account) -> dict[str, int]:
-    reasons = [*account.left_out.values(), *("equal to constants of the network" for _ in _equal(account))]
-    return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
 
 
 def _equal(account: Account) -> list[str]:

@@ -337,14 +337,8 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     settings = {"jobs": order.jobs, "device": order.device, "options": options}
     if order.profile is not None:
         settings["profile"] = order.profile
-    planned = sweep(
-        order.references,
-        order.seeds,
-        order.grid,
-        with_pretrain(order.overrides, order.pretrain, order.allow_leak),
-        workspace,
-        memory_of(order),
-    )
+    overrides = with_pretrain(order.overrides, order.pretrain, order.allow_leak)
+    planned = sweep(order.references, order.seeds, order.grid, overrides, workspace, memory_of(order))
     same: dict[str, str] = {}
     if name is None:
         same = same_before(planned, workspace, order.resume)
@@ -400,15 +394,10 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
     launch = launchers.claim_launch(workspace)
     names = [plan.name for plan in (*workload.again, *workload.new)]
     record = {
-        "id": launch.id,
-        "created": now(),
-        "argv": sys.argv,
-        "launcher": order.launcher,
-        "settings": checked_order.settings,
-        "runs": names,
-        "left": workload.left,
+        "id": launch.id, "created": now(), "argv": sys.argv, "launcher": order.launcher,
+        "settings": checked_order.settings, "runs": names, "left": workload.left,
         "done_before": [plan.name for plan in workload.done],
-    }
+    }  # fmt: skip
     files.write_json(launch.record_file, record)
     directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
     for directory in directories:
@@ -504,15 +493,10 @@ def submit(
 def detach(launch: Launch, workspace: Workspace) -> int:
     """Run the launch in a background process; returns its process id."""
     with (launch.folder / "pool.txt").open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "qexp", "supervise", launch.id],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, VARIABLE: str(workspace.root)},
-            start_new_session=True,
-        )
-    return process.pid
+        return subprocess.Popen(
+            [sys.executable, "-m", "qexp", "supervise", launch.id], stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output, env={**os.environ, VARIABLE: str(workspace.root)}, start_new_session=True,
+        ).pid  # fmt: skip
 
 
 def supervise_launch(launch: Launch, workspace: Workspace, watcher: Watcher) -> dict[str, State]:

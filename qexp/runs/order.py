@@ -142,9 +142,8 @@ def _spaced(text: str, where: str) -> list[int | float] | None:
     try:
         first, last, count = rest.split(":")
         low, high, number = float(first), float(last), int(count)
-        if not (math.isfinite(low) and math.isfinite(high) and low != high and 2 <= number <= LARGEST_RANGE):
-            raise ValueError
-        if spacing == "log" and min(low, high) <= 0:
+        sound = math.isfinite(low) and math.isfinite(high) and low != high and 2 <= number <= LARGEST_RANGE
+        if not sound or (spacing == "log" and min(low, high) <= 0):
             raise ValueError
     except ValueError:
         numbers = "two positive numbers" if spacing == "log" else "two numbers"
@@ -270,14 +269,9 @@ class Order(Training, LaunchOptions):
         complete="experiences",
     )  # fmt: skip
     seeds: Sequence[int] = option(
-        USUAL_SEEDS,
-        "Train one run per seed.",
-        also="0:10 for 0 to 9, or 0,2,5.",
-        example="range(10)",
-        metavar="A:B",
-        shell=str,
-        read=read_seeds,
-    )
+        USUAL_SEEDS, "Train one run per seed.", also="0:10 for 0 to 9, or 0,2,5.", example="range(10)", metavar="A:B",
+        shell=str, read=read_seeds,
+    )  # fmt: skip
     grid: Mapping[str, Sequence[Any]] = option(
         {}, "Train one run per value of a dotted key, such as learning_rate; several keys give all combinations. "
         "Keys with + between them get the same value, keys with commas between them a value each.",

@@ -25,7 +25,7 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
-from qexp.kinds.prediction import FileKind, FilePredictor, Prediction, no_progress, require_draws
+from qexp.kinds.prediction import FileKind, Prediction, no_progress, require_draws
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble, mixed
@@ -235,27 +235,22 @@ def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[P
     return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
-    """Raises QexpError if the run does not take an option."""
-    kind = file_kind(directory)
-    for name, meant in MEANT.items():
-        if getattr(options, name) not in (None, False) and name not in kind.takes:
-            raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
-    return kind.estimator(directory, options)
-
-
 def predict_files(
     pairs: Sequence[tuple[Path, Path]], directory: RunDirectory, options: PredictOptions
 ) -> Iterator[Prediction | QexpError]:
     """Predict files one after another; `pairs` come from `targets`.
 
     yields  the result for each file; the error for a file that cannot be predicted, after which others continue
+    Raises QexpError if the run does not take an option.
     """
-    estimate = _estimator(directory, options)
-    counted = file_kind(directory).counted
+    kind = file_kind(directory)
+    for name, meant in MEANT.items():
+        if getattr(options, name) not in (None, False) and name not in kind.takes:
+            raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
+    estimate = kind.estimator(directory, options)
     count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(options.device))
     for source, target in pairs:
-        watched = nullcontext(no_progress) if options.watched is None else options.watched(counted, source)
+        watched = nullcontext(no_progress) if options.watched is None else options.watched(kind.counted, source)
         result: Prediction | QexpError
         try:
             with watched as progress, threads(count):

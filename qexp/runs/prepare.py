@@ -6,8 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callabl
     require_name(name)
     runs, home = workspace.runs, directory.storage_place(storage, workspace)
     target = home / (name if home == runs else f"{name}--{secrets.token_hex(4)}")
-    with _explained(home):
+    try:
         _make_folder(runs)
         _make_folder(home)
         if os.path.lexists(runs / name):
@@ -96,6 +95,10 @@ def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callabl
         with files.drafted(target) as draft:
             fill(draft)
             _claim(draft, target, runs / name)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise QexpError(f"cannot write to {home}: {error.strerror or error}; nothing was started") from error
     return RunDirectory(runs / name)
 
 
@@ -194,14 +197,3 @@ def _claim(draft: Path, target: Path, run: Path) -> None:
         except FileExistsError:
             shutil.rmtree(target)
             raise FileExistsError(run.name) from None
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system into messages that the user can act on."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise QexpError(f"cannot write to {folder}: {error.strerror or error}; nothing was started") from error

@@ -46,7 +46,9 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     wrap = wrap_here(workspace, {}, options.device)
     experience = _experience(original, record, workspace, options.overrides)
     seed = record.seed if options.seed is None else options.seed
-    planned = plan_run(experience, seed, options.name or _free_name(original.name, workspace), workspace)
+    usual = itertools.chain(("_rerun",), (f"_rerun_{number}" for number in itertools.count(2)))
+    free = (name for end in usual if not os.path.lexists(workspace.runs / (name := f"{original.name}{end}")))
+    planned = plan_run(experience, seed, options.name or next(free), workspace)
     planned = replace(planned, tags=tuple(options.tags), note=options.note, rerun_of=record.name)
     for text in planned.warnings:
         log.warning("%s", text)
@@ -58,8 +60,7 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
         return directory
     if options.overrides:
         raise QexpError("`at_commit` runs the spec as it was written then; leave out `overrides`")
-    commit = _commit_of(original)
-    with _checkout(commit) as checkout:
+    with _checkout(original) as (checkout, commit):
         as_then = replace(planned, spec=original.spec_as_written(), digest=record.digest, checkout=checkout)
         directory = _prepare(as_then, workspace)
         _execute_in(checkout, commit, directory, options.device, wrap)
@@ -80,8 +81,7 @@ def continue_run(directory: RunDirectory, workspace: Workspace, options: RerunOp
     if not options.at_commit:
         execute_here(directory, wrap, options.device, options.display, None)
         return directory
-    commit = _commit_of(directory)
-    with _checkout(commit) as checkout:
+    with _checkout(directory) as (checkout, commit):
         _execute_in(checkout, commit, directory, options.device, wrap)
     return directory
 
@@ -111,11 +111,6 @@ def _experience(
     )
 
 
-def _free_name(name: str, workspace: Workspace) -> str:
-    names = itertools.chain([f"{name}_rerun"], (f"{name}_rerun_{number}" for number in itertools.count(2)))
-    return next(name for name in names if not os.path.lexists(workspace.runs / name))
-
-
 def _prepare(planned: Plan, workspace: Workspace) -> RunDirectory:
     try:
         return prepare(planned, workspace)
@@ -123,27 +118,22 @@ def _prepare(planned: Plan, workspace: Workspace) -> RunDirectory:
         raise QexpError(f"a run {planned.name} exists already; choose another `name`") from None
 
 
-def _commit_of(original: RunDirectory) -> str:
-    """The commit of qexp's code that trained a run. Raises QexpError unless it is known and in this repository."""
+@contextmanager
+def _checkout(original: RunDirectory) -> Iterator[tuple[Path, str]]:
+    """A checkout of qexp's repository at the commit that trained a run, deleted afterwards, and that commit.
+
+    Nothing in the repository itself is changed. Raises QexpError unless the commit is known, and in this repository.
+    """
     commit = (original.environment().get("qexp") or {}).get("commit")
     if not isinstance(commit, str):
         raise QexpError(f"{original.name} does not say at which commit qexp trained it; rerun it without `at_commit`")
     repository = provenance.own_repository()
     if repository is None:
         raise QexpError("`at_commit`: qexp is installed here without its git repository; clone it, and install that")
-    lookup = _git(repository, "cat-file", "-e", f"{commit}^{{commit}}")
-    if lookup.returncode:
+    if _git(repository, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
         raise QexpError(f"`at_commit`: {repository} does not have the commit {commit}; fetch it: git fetch --all")
     if any((original.path / "code" / name).exists() for name in ("qexp.diff", "changes.diff")):
         log.warning("the code of %s was changed since its commit; these changes, in code/, are left out", original.name)
-    return commit
-
-
-@contextmanager
-def _checkout(commit: str) -> Iterator[Path]:
-    """A checkout of qexp's repository at a commit, deleted afterwards. Nothing in the repository itself is changed."""
-    repository = provenance.own_repository()
-    assert repository is not None, "checked before"
     with tempfile.TemporaryDirectory(prefix="qexp-at-commit-", ignore_cleanup_errors=True) as folder:
         for arguments in (
             ("clone", "--quiet", "--shared", "--no-checkout", repository, folder),
@@ -152,7 +142,7 @@ def _checkout(commit: str) -> Iterator[Path]:
             process = _git(repository, *arguments)
             if process.returncode:
                 raise QexpError(f"`at_commit`: git {' '.join(arguments)} failed:\n{process.stderr.strip()}")
-        yield Path(folder)
+        yield Path(folder), commit
 
 
 def _git(repository: str, *arguments: str) -> subprocess.CompletedProcess[str]:

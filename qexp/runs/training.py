@@ -19,25 +19,24 @@ log = logging.getLogger("qexp.run")
 
 def results_of(work: Work) -> Results | None:
     """Train and evaluate; None if interrupted."""
-    with threads(torch.get_num_threads()), freed_memory_kept():  # training sets its own number of threads
-        results: Results | None = load_stage(work.spec["dataset"], "train")(_attempt(work))
-        return results
-
-
-def _attempt(work: Work) -> Attempt:
     directory, spec = work.own.directory, work.spec
-    device = device_of(work.device)
-    tables = tables_of(directory)
     cores = torch.get_num_threads()
-    if device.type == "cpu":
-        wanted = threads_for(spec, tables)
-        torch.set_num_threads(min(wanted, work.threads or wanted))
-    called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
-    files.write_json(directory.path / "environment.json", environment)
-    log.info("device %s, %d threads", called, torch.get_num_threads())
-    processes = min(cores, work.threads or cores)
-    dataset = work.dataset or dataset_of(spec["dataset"], tables)
-    for text in dataset.warnings:
-        log.warning("%s", text)
-    return Attempt(directory, work.own, spec, dataset, tables, device, work.display, work.interrupted, processes)
+    with threads(cores), freed_memory_kept():  # training sets its own number of threads
+        device = device_of(work.device)
+        tables = tables_of(directory)
+        if device.type == "cpu":
+            wanted = threads_for(spec, tables)
+            torch.set_num_threads(min(wanted, work.threads or wanted))
+        called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
+        files.write_json(directory.path / "environment.json", environment)
+        log.info("device %s, %d threads", called, torch.get_num_threads())
+        dataset = work.dataset or dataset_of(spec["dataset"], tables)
+        for text in dataset.warnings:
+            log.warning("%s", text)
+        attempt = Attempt(
+            directory, work.own, spec, dataset, tables, device, work.display, work.interrupted,
+            min(cores, work.threads or cores),
+        )  # fmt: skip
+        results: Results | None = load_stage(spec["dataset"], "train")(attempt)
+        return results

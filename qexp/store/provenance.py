@@ -343,8 +343,28 @@ def ancestors_of(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
 
     everything  all existing runs, by name; the origin of a removed run is found in the record of a descendant
     """
-    ancestry = _Ancestry(everything)
-    return {run["name"]: ancestry.all_of(run["name"]) for run in runs}
+    of_gone: dict[str, str | None] = {}
+
+    def parent_of(name: str, descendant: Summary) -> str | None:
+        """The run that a run started from; `descendant` is the nearest one that still exists."""
+        if name in everything:
+            return next(iter(everything[name]["parents"]), None)
+        if name not in of_gone:
+            names = []
+            with suppress(DamagedError, NotFoundError):  # of its record, which the listing already reports
+                names = [ancestor.name for ancestor in RunDirectory(Path(descendant["path"])).record().lineage]
+            of_gone.update({name: None, **_links(names)})
+        return of_gone[name]
+
+    def line_of(name: str) -> list[str]:
+        line, descendant = {name: None}, everything[name]
+        while (parent := parent_of(name, descendant)) is not None and parent not in line:
+            # A name can occur twice if a run was removed and another one was given its name.
+            line[parent] = None
+            name, descendant = parent, everything.get(parent, descendant)
+        return list(line)[1:]
+
+    return {run["name"]: line_of(run["name"]) for run in runs}
 
 
 def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> list[TreeRun]:
@@ -369,33 +389,6 @@ def lineage_tree(runs: Iterable[Summary], everything: Mapping[str, Summary]) -> 
 
 def _links(names: Sequence[str]) -> dict[str, str | None]:
     return dict(zip(names, [*names[1:], None], strict=False))
-
-
-class _Ancestry:
-    """The ancestors of a run, including removed ones."""
-
-    def __init__(self, everything: Mapping[str, Summary]) -> None:
-        self._everything = everything
-        self._of_gone: dict[str, str | None] = {}
-
-    def all_of(self, name: str) -> list[str]:
-        line, descendant = {name: None}, self._everything[name]
-        while (parent := self._parent(name, descendant)) is not None and parent not in line:
-            # A name can occur twice if a run was removed and another one was given its name.
-            line[parent] = None
-            name, descendant = parent, self._everything.get(parent, descendant)
-        return list(line)[1:]
-
-    def _parent(self, name: str, descendant: Summary) -> str | None:
-        """The run that a run started from; `descendant` is the nearest one that still exists."""
-        if name in self._everything:
-            return next(iter(self._everything[name]["parents"]), None)
-        if name not in self._of_gone:
-            names = []
-            with suppress(DamagedError, NotFoundError):  # of its record, which the listing already reports
-                names = [ancestor.name for ancestor in RunDirectory(Path(descendant["path"])).record().lineage]
-            self._of_gone |= {name: None, **_links(names)}
-        return self._of_gone[name]
 
 
 # Hashes of the spectra that a run and its ancestors were trained on: `seen.json`, valid without the ancestors.

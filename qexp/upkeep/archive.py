@@ -124,17 +124,13 @@ def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
             yield path, name
             waiting += sorted(((child, f"{name}/{child.name}") for child in path.iterdir()), reverse=True)
         elif path.is_file():
-            if (run / "code") in path.parents or not _is_temporary(path):
+            draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (path.suffix == ".lock" and not path.stat().st_size)
+            if (run / "code") in path.parents or not draft_or_lock:
                 yield path, name
         elif path.is_symlink():
             raise QexpError(f"{path} is a link to a file that does not exist; replace it by the file")
         else:
             raise QexpError(f"{path} is neither a file nor a folder; an archive cannot hold it")
-
-
-def _is_temporary(path: Path) -> bool:
-    """Whether a file is a draft or an (empty) lock of qexp."""
-    return bool(files.TEMPORARY.fullmatch(path.name)) or (path.suffix == ".lock" and not path.stat().st_size)
 
 
 def _write(members: list[tuple[Path, str]], run: str, archive: zipfile.ZipFile) -> None:
@@ -200,18 +196,25 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
     """
     runs = storage_place(None, workspace)
     with _open_archive(file) as archive:
-        members = _check_members(archive, file.stat().st_size, _room(workspace))
+        room = shutil.disk_usage(runs if runs.is_dir() else workspace.root).free
+        members = _check_members(archive, file.stat().st_size, room)
         run, hashes = _read_manifest(archive, members)
         target = runs / require_name(run if name is None else name)
+        name_in_use = QexpError(f"a run {target.name} exists already; choose another name with `name`")
         if os.path.lexists(target):
-            raise _name_in_use(target)
+            raise name_in_use
         files.make_folder(runs)
         with drafted(target) as draft:
             _extract(archive, members, hashes, draft)
             imported_run = RunDirectory(draft / run)
             _require_readable(imported_run, file)
             _settle(imported_run, target.name, file, trust_code)
-            _claim(imported_run.path, target)
+            try:
+                imported_run.path.rename(target)
+            except OSError:
+                if os.path.lexists(target):
+                    raise name_in_use from None
+                raise
     return RunDirectory(target)
 
 
@@ -298,12 +301,6 @@ def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
     return run, hashes
 
 
-def _room(workspace: Workspace) -> int:
-    """Free space on the disk of `runs/` [bytes]."""
-    folder = workspace.runs if workspace.runs.is_dir() else workspace.root
-    return shutil.disk_usage(folder).free
-
-
 def _extract(
     archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], hashes: dict[str, str], draft: Path
 ) -> None:
@@ -366,16 +363,3 @@ def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool)
     directory.write(
         replace(record, name=name, state=state, attempts=attempts, job=None, launch=None, imported=imported)
     )
-
-
-def _claim(folder: Path, target: Path) -> None:
-    try:
-        folder.rename(target)
-    except OSError:
-        if os.path.lexists(target):
-            raise _name_in_use(target) from None
-        raise
-
-
-def _name_in_use(target: Path) -> QexpError:
-    return QexpError(f"a run {target.name} exists already; choose another name with `name`")

@@ -22,7 +22,7 @@ from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, LockedStorage
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
-from qexp.store.record import NAME, ForeignWeights, Record, State
+from qexp.store.record import NAME, Record, State
 from qexp.upkeep import trash
 
 
@@ -56,10 +56,8 @@ def repair_finding(finding: Finding) -> Finding:
         return finding
     try:
         finding.repair()
-    except QexpError as error:
-        return replace(finding, advice=f"{finding.advice} ({error})")
-    except OSError as error:
-        return replace(finding, advice=f"{finding.advice} ({error.strerror or error})")
+    except (QexpError, OSError) as error:
+        return replace(finding, advice=f"{finding.advice} ({getattr(error, 'strerror', None) or error})")
     return replace(finding, repaired=True)
 
 
@@ -191,18 +189,18 @@ LEAST_ROOM = 1_000_000_000
 
 def findings(workspace: Workspace) -> Iterator[Finding]:
     """All problems in a workspace. Nothing is changed."""
-    paths = _entries(workspace.runs)
+    try:
+        paths = trash.files_in(workspace.runs)
+    except OSError as error:
+        raise QexpError(f"cannot read {workspace.runs}: {error.strerror}") from None
     runs = [run for path in paths if not path.name.startswith(".") and (run := RunDirectory(path)).holds_record]
     states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
         try:
-            of_entry = list(_of_entry(path, states))
-            if of_entry:  # a run that is removed or restored during the check seems to lack files
-                first_look = [(finding.where, finding.what) for finding in of_entry]
-                of_entry = [
-                    finding for finding in _of_entry(path, states) if (finding.where, finding.what) in first_look
-                ]
-            yield from of_entry if os.path.lexists(path) else []
+            # A run that is removed or restored during the check seems to lack files: a second look must agree.
+            if first_look := [(finding.where, finding.what) for finding in _of_entry(path, states)]:
+                both = [finding for finding in _of_entry(path, states) if (finding.where, finding.what) in first_look]
+                yield from both if os.path.lexists(path) else []
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), paths)
@@ -379,13 +377,16 @@ def _without_torn_line(lines: list[bytes]) -> list[bytes]:
 
 
 def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
-    advice = (
-        f"restore it from a copy, or train the run again under another name and remove this one: "
-        f"qexp rm {directory.name}"
-    )
-    foreign = record.foreign_weights
-    if foreign is not None:
-        yield from _of_foreign_weights(directory.best_weights, foreign)
+    again = "train the run again under another name and remove this one"
+    advice = f"restore it from a copy, or {again}: qexp rm {directory.name}"
+    if (foreign := record.foreign_weights) is not None:
+        file = directory.best_weights
+        if not file.is_file() or provenance.fingerprint(file) != foreign.weights:
+            what = f"holds weights of {foreign.file.name}, but they " + (
+                "were changed" if file.is_file() else "are missing"
+            )
+            advice = f"import them again from {foreign.file.path}, or restore them from a copy"
+            yield Finding(file, what, advice, damaged=True)
         return
     from qexp.spec.experiences import type_of
 
@@ -404,23 +405,13 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
 def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:
     """The files of a program that gave no numbers: they are its results."""
     try:
-        written = directory.written_by_program() or {}
-        for name, size_and_hash in written.items():
+        for name, size_and_hash in (directory.written_by_program() or {}).items():
             file = directory.path / name
             trouble = "it is missing" if not file.is_file() else "its size has changed"
             if not file.is_file() or file.stat().st_size != size_and_hash["bytes"]:
                 yield Finding(file, f"is a result of the run, but {trouble}", advice, damaged=True)
     except DamagedError as error:
         yield Finding(directory.results / WRITTEN, str(error), advice, damaged=True)
-
-
-def _of_foreign_weights(file: Path, foreign: ForeignWeights) -> Iterator[Finding]:
-    trouble = "they are missing"
-    if file.is_file():
-        trouble = "" if provenance.fingerprint(file) == foreign.weights else "they were changed"
-    if trouble:
-        advice = f"import them again from {foreign.file.path}, or restore them from a copy"
-        yield Finding(file, f"holds weights of {foreign.file.name}, but {trouble}", advice, damaged=True)
 
 
 def _trouble_with_weights(file: Path) -> str | None:
@@ -468,22 +459,17 @@ def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
         LockedStorage(catalog.path).read()
 
     try:
-        listed = _names_in(LockedStorage(catalog.path).read() or {})
-    except DamagedError as error:
-        yield Finding(catalog.path, str(error), advice, damaged=True, repair=rebuild)
+        rows = (LockedStorage(catalog.path).read() or {}).get("runs", {})
+        listed = {row["summary"]["name"] for row in rows.values()}
+    except (DamagedError, AttributeError, KeyError, TypeError) as error:
+        what = str(error) if isinstance(error, DamagedError) else "it is damaged: a row does not describe a run"
+        yield Finding(catalog.path, what, advice, damaged=True, repair=rebuild)
         return
     present = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
     new, gone = present - listed, listed - present
     if gone:  # what it lacks alone is added by the next listing
         outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
         yield Finding(catalog.path, outdated, advice, repair=rebuild)
-
-
-def _names_in(table: dict[str, Any]) -> set[str]:
-    try:
-        return {row["summary"]["name"] for row in table.get("runs", {}).values()}
-    except (AttributeError, KeyError, TypeError):
-        raise DamagedError("it is damaged: a row does not describe a run") from None
 
 
 def _has_record(path: Path) -> bool:
@@ -501,12 +487,3 @@ def _of_disk(folder: Path) -> Iterator[Finding]:
         yield Finding(folder, f"its disk has {free / 1e6:.0f} MB left", "free some space: qexp purge empties the trash")
     if not os.access(folder, os.W_OK):
         yield Finding(folder, "cannot be written to", "check its owner and permissions")
-
-
-def _entries(path: Path) -> list[Path]:
-    try:
-        return sorted(path.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise QexpError(f"cannot read {path}: {error.strerror}") from None

@@ -114,7 +114,12 @@ def restore(reference: str, workspace: Workspace) -> RunDirectory:
         else:
             entry.path.rename(target)
     except OSError as error:
-        raise _not_restored(entry, target, error) from error
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise QexpError(f"a run {entry.name} exists already; remove it first") from error
+        if not os.path.lexists(entry.path):
+            gone = f"{entry.path.name} is no longer in the trash: another process restored or deleted it"
+            raise NotFoundError(gone) from error
+        raise QexpError(f"cannot move {entry.path} to {target}: {error.strerror}") from error
     return RunDirectory(target)
 
 
@@ -177,14 +182,6 @@ def _restore_link(entry: Trashed, target: Path, workspace: Workspace) -> None:
         entry.path.unlink()
 
 
-def _not_restored(entry: Trashed, target: Path, error: OSError) -> QexpError:
-    if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-        return QexpError(f"a run {entry.name} exists already; remove it first")
-    if not os.path.lexists(entry.path):
-        return NotFoundError(f"{entry.path.name} is no longer in the trash: another process restored or deleted it")
-    return QexpError(f"cannot move {entry.path} to {target}: {error.strerror}")
-
-
 # Permanent deletion of runs in the trash.
 
 
@@ -215,10 +212,8 @@ def half_purged(workspace: Workspace) -> list[Trashed]:
 def doomed(workspace: Workspace, age: timedelta | None = None) -> list[Trashed]:
     """The entries that a purge deletes: those of an interrupted purge, and runs removed longer ago than `age`."""
     now = datetime.now(UTC)
-    return [
-        *half_purged(workspace),
-        *(entry for entry in entries(workspace) if age is None or now - entry.since > age),
-    ]
+    expired = [entry for entry in entries(workspace) if age is None or now - entry.since > age]
+    return [*half_purged(workspace), *expired]
 
 
 def purge_runs(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
@@ -271,8 +266,7 @@ def _purge_linked(entry: Trashed, condemned: Path, workspace: Workspace) -> bool
 
 
 def _require_no_run_inside(entry: Trashed, data: Path) -> None:
-    inner = runs_inside(data)
-    if inner:
+    if inner := runs_inside(data):
         back = "" if entry.path.name.startswith(DOOMED) else f"bring it back with: qexp restore {entry.path.name}; "
         raise QexpError(
             f"{data} is not deleted: it holds other runs, {names_inside(inner, data)}; {back}move those out first"

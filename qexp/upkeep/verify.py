@@ -68,22 +68,17 @@ def code_changes(directory: RunDirectory, again: RunDirectory, workspace: Worksp
     yield from _change("commit of the workspace", then.commit, today.commit)
     for name in ("changes.diff", "qexp.diff"):
         yield from _change(f"code/{name}", *(_short_hash(run.path / "code" / name) for run in (directory, again)))
-    files_then, files_now = (_untracked(run) for run in (directory, again))
-    differing = {name for name in {*files_then, *files_now} if files_then.get(name) != files_now.get(name)}
-    yield from _change("untracked files", *(_join(differing & set(hashes)) for hashes in (files_then, files_now)))
+    untracked = [run.path / "code" / "untracked" for run in (directory, again)]
+    hashes_then, hashes_now = (
+        {str(path.relative_to(folder)): _short_hash(path) for path in folder.rglob("*") if path.is_file()}
+        for folder in untracked
+    )
+    differing = {name for name in {*hashes_then, *hashes_now} if hashes_then.get(name) != hashes_now.get(name)}
+    names = [", ".join(sorted(differing & set(hashes))) or None for hashes in (hashes_then, hashes_now)]
+    yield from _change("untracked files", *names)
     if directory.extensions.exists() or workspace.extensions.exists():
         hashes = [_short_hash(directory.extensions), _short_hash(workspace.extensions)]
         yield from _change("specs/extensions.py (the run's own was used)", *hashes)
-
-
-def _untracked(run: RunDirectory) -> dict[str, str | None]:
-    """Name → hash of the untracked files that were copied with a run."""
-    folder = run.path / "code" / "untracked"
-    return {str(path.relative_to(folder)): _short_hash(path) for path in folder.rglob("*") if path.is_file()}
-
-
-def _join(names: set[str]) -> str | None:
-    return ", ".join(sorted(names)) or None
 
 
 def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> Iterator[Change]:
@@ -105,16 +100,12 @@ def environment_changes(then: Mapping[str, Any], today: Mapping[str, Any]) -> It
 
 def _change(what: str, then: Any, today: Any) -> Iterator[Change]:
     if then != today:
-        yield Change(what, *(None if value is None else _words(value) for value in (then, today)))
-
-
-def _words(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        words = [value if isinstance(value, str | None) else json.dumps(value) for value in (then, today)]
+        yield Change(what, *words)
 
 
 def _short_hash(path: Path) -> str | None:
-    content = path.read_bytes() if path.is_file() else None
-    return None if content is None else hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
 # Differences between the outputs of two runs.
@@ -158,8 +149,6 @@ def largest_difference(then: Numbers, now: Numbers) -> Largest:
 
 
 PRETRAINED = "checkpoints/pretrained.safetensors"
-
-WEIGHTS = ".safetensors"
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
@@ -216,7 +205,8 @@ def verify(
         again = RunDirectory(folder)
         _copy_inputs(directory, again, record, workspace)
         drawing = {} if keep else {canvas.DRAWING: "no"}
-        limit = [] if directory.weight_files() else _limit_of_threads(then)
+        # The number of threads of the first run, which networks have from their own environment.
+        limit = ["--threads", str(then["threads"])] if then.get("threads") and not directory.weight_files() else []
         error = _execute(again, device, {**_variables(then), **drawing}, limit)
         return _compare(directory, again, workspace, error)
 
@@ -241,6 +231,9 @@ def _products(directory: RunDirectory) -> dict[str, list[str]]:
 
 def _require_whole(directory: RunDirectory, record: Record) -> None:
     """Raise QexpError unless the run is done, its outputs exist, and its inputs are unchanged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     name = directory.name
     state = state_now(directory, record.state, record.open_attempt)
     if state is not State.DONE:
@@ -257,25 +250,17 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
     if gone or not (record.results or directory.written_by_program()):
         raise QexpError(f"{name} cannot be verified: {', '.join(gone) or 'results'} missing from {directory.path}")
     for file in products:
-        if file.endswith(WEIGHTS):
-            _require_weights(directory.path / file)
+        if file.endswith(".safetensors"):
+            try:
+                load((directory.path / file).read_bytes())
+            except SafetensorError as error:
+                raise DamagedError(f"{directory.path / file} is damaged: {error}") from None
     parent = record.lineage[0] if record.lineage else None
     weights = parent.weights if parent else None
     if weights is not None and provenance.fingerprint(directory.path / PRETRAINED) != weights:
         raise QexpError(f"{name} cannot be verified: {PRETRAINED} was changed after the run")
     if trouble := provenance.trouble_with_seen(directory, record):
         raise QexpError(f"{name} cannot be verified: {provenance.SEEN} {trouble}")
-
-
-def _require_weights(file: Path) -> None:
-    """Raise DamagedError unless a file of weights can be read."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        load(file.read_bytes())
-    except SafetensorError as error:
-        raise DamagedError(f"{file} is damaged: {error}") from None
 
 
 def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
@@ -357,11 +342,6 @@ def _copy_inputs(directory: RunDirectory, again: RunDirectory, record: Record, w
     )
 
 
-def _limit_of_threads(then: Mapping[str, Any]) -> list[str]:
-    """The option that gives a repeated run the number of threads of the first."""
-    return ["--threads", str(then["threads"])] if then.get("threads") else []
-
-
 def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], options: Sequence[str]) -> str | None:
     """Train in a process of its own. Returns why it did not finish, else None. Raises InterruptedRunError."""
     command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device, *options]
@@ -377,11 +357,9 @@ def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], opt
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Files of a program with those of its last attempt in one place, whatever the number of the attempt."""
-    return (
-        None
-        if written is None
-        else {re.sub(r"^attempts/\d+/", "attempts/", name): fingerprint for name, fingerprint in written.items()}
-    )
+    if written is None:
+        return None
+    return {re.sub(r"^attempts/\d+/", "attempts/", name): fingerprint for name, fingerprint in written.items()}
 
 
 def _compare(directory: RunDirectory, again: RunDirectory, workspace: Workspace, error: str | None) -> Verification:
