@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError, some
 from qexp.inference import least_squares
 from qexp.inference.fit import would_show_source
-from qexp.inference.least_squares import Problem
-from qexp.kinds.images.refinement import TOGETHER, MatrixAxis, Refinement, blocks, values_at
+from qexp.kinds.images.refinement import TOGETHER, MatrixAxis, Refinement, possible_cells
 from qexp.simulation.dataset import GeneratedDataset
 
 
@@ -55,15 +53,9 @@ def bounds_of_cells(
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
     source = source.with_only_fixed(constants)
-    for block in blocks(cells):
-        values = values_at(grid, block)
-        possible = source.possible(values, len(block))
-        if not possible.any():
-            continue
-        numbers, simulated = block[possible], {name: column[possible] for name, column in values.items()}
-        truth = {name: simulated.get(name, np.full(len(numbers), constants.get(name, np.nan))) for name in outputs}
-        samples = source.observe(simulated, random)
-        bounds = bounds_of_samples(likelihood, samples, simulated, truth)
+    for numbers, values, _ in possible_cells(source, grid):
+        truth = {name: values.get(name, np.full(len(numbers), constants.get(name, np.nan))) for name in outputs}
+        bounds = bounds_of_samples(likelihood, source.observe(values, random), values, truth)
         for name, deviation in bounds.deviations.items():
             deviations[name][numbers] = deviation
         signal[numbers], seen[numbers] = bounds.signal, bounds.seen
@@ -94,20 +86,13 @@ def bounds_of_samples(
             at = likelihood.starts(problem, {name: values[part] for name, values in truth.items()})
             least, ratio = least_squares.bounds(problem, at)
             least, ratio = scale * least, ratio / scale
+            reached = np.ones(len(part), np.bool_)  # whether a search would begin at the truth
+            for parameter, start in zip(problem.coordinates.parameters, at.numpy().T, strict=True):
+                if parameter.name in truth:
+                    true = likelihood.unit(parameter.name) * truth[parameter.name][part]
+                    reached &= np.isclose(start, true, rtol=1e-6)
             for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
-                deviations[name][part] = column.numpy() / likelihood.unit(name)
-            signal[part] = ratio.numpy()
-            seen[part] = would_show_source(problem, ratio).numpy()
-            moved = _moved(at, problem, {name: likelihood.unit(name) * values[part] for name, values in truth.items()})
-            signal[part[moved]] = seen[part[moved]] = np.nan
-            for deviation in deviations.values():
-                deviation[part[moved]] = np.nan
+                deviations[name][part] = np.where(reached, column.numpy() / likelihood.unit(name), np.nan)
+            signal[part] = np.where(reached, ratio.numpy(), np.nan)
+            seen[part] = np.where(reached, would_show_source(problem, ratio).numpy(), np.nan)
     return Bounds(deviations, signal, seen)
-
-
-def _moved(at: Tensor, problem: Problem, truth: Mapping[str, Array]) -> NDArray[np.bool_]:
-    """Which starts are not where the truth is, (sample,), as no search would begin there; all in SI units."""
-    names = [parameter.name for parameter in problem.coordinates.parameters]
-    columns = [np.isclose(at[:, names.index(name)].numpy(), values, rtol=1e-6) for name, values in truth.items()]
-    same: NDArray[np.bool_] = np.all(columns, axis=0)
-    return ~same

@@ -40,40 +40,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def estimates_against_truth(
-    outputs: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]],
-    units: Mapping[str, str],
-    title: str,
-    limits: Mapping[str, float] | None = None,
-    intervals: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]] | None = None,
-) -> Figure:
-    """A panel per output with the identity line.
-
-    outputs    name → true values and estimates, (sample,) each, in the output's unit
-    limits     name → the mean absolute error of exact posterior medians, where it is known
-    intervals  name → lower and upper ends of the posteriors' 90 % intervals, (sample,) each
-    """
-    figure, axes = panels(len(outputs), 3.9, 4.0)
-    for axis, (name, (truth, estimate)) in zip(axes, outputs.items(), strict=True):
-        unit = units.get(name, "")
-        ends = (intervals or {}).get(name)
-        if ends is not None:
-            axis.vlines(truth, *ends, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
-        axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
-        make_equal(axis, [truth, estimate, *(ends or ())], logarithmic=True)
-        axis.set_xlabel(f"true {label(name, unit)}")
-        axis.set_ylabel(f"estimated {label(name, unit)}")
-        error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        bound = f" (limit {limits[name]:.3g})" if limits and name in limits else ""
-        inside = "" if ends is None else f"; {100 * np.mean((ends[0] <= truth) & (truth <= ends[1])):.0f} % inside"
-        short = bound or inside
-        words = f"{'mean |error|' if short else 'mean absolute error'} {error:.3g} {unit}".rstrip() + bound + inside
-        axis.set_title(words, fontsize=sized(9), y=TITLE)
-    lines = "; lines: 90 % intervals" if intervals else ""
-    figure.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
-    return figure
-
-
 # Samples of images with the values that made them.
 
 
@@ -190,27 +156,20 @@ def _draw(
         axis.set_facecolor(NO_DATA)
         return axis.imshow(values, origin="lower", extent=edges, interpolation="nearest", **colours)
     axis.set(xlim=edges[:2], ylim=edges[2:], aspect="equal")
-    if values.ndim == 2:
-        _draw_arrows(axis, values, where, positions, unit)
+    x, y = positions.T
+    if values.ndim == 2 and (longest := float(np.hypot(values[0], values[1]).max())) > 0:
+        # Arrows of horizontal displacements, the longest of which is a quarter of the panel.
+        scale = longest / (0.25 * (where.right - where.left))
+        axis.quiver(x, y, values[0], values[1], angles="xy", scale_units="xy", scale=scale, width=0.012, zorder=2)
+        words = f"longest arrow {longest:.2g} {unit}"
+        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=sized(7))
     marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
     size = SMALLEST_MARK + LARGEST_MARK / len(positions)
-    x, y = positions.T
     return axis.scatter(x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours)
 
 
 def _colours(limits: Scale) -> dict[str, Any]:
     return {"cmap": "RdBu_r" if limits[0] == -limits[1] else "viridis", "vmin": limits[0], "vmax": limits[1]}
-
-
-def _draw_arrows(axis: Axes, values: Array, where: Extent, positions: Array, unit: str) -> None:
-    """Horizontal displacements, the longest of which is a quarter of the panel."""
-    longest = float(np.hypot(values[0], values[1]).max())
-    if longest > 0:
-        scale = longest / (0.25 * (where.right - where.left))
-        x, y = positions.T
-        axis.quiver(x, y, values[0], values[1], angles="xy", scale_units="xy", scale=scale, width=0.012, zorder=2)
-        words = f"longest arrow {longest:.2g} {unit}"
-        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=sized(7))
 
 
 def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
@@ -299,7 +258,7 @@ def image_grid(
     return figure
 
 
-# Calibration of posteriors: ranks, coverage, and where intervals are too narrow.
+# Calibration of posteriors: ranks, coverage, and where intervals are too narrow, from `results/calibration*.nc`.
 
 
 BAND, LINE = "0.85", "0.55"
@@ -324,34 +283,31 @@ SHOWN = 0.25
 """Difference from the right coverage at the end of the scale of colours."""
 
 
-@dataclass(frozen=True)
-class Band:
-    """Where distribution functions of uniform numbers lie, all points at once, in 95 % of cases."""
+CELLS = {"estimate": "estimated", "truth": "true"}
 
-    points: Array
-    lower: Array
-    upper: Array
+GREY = "grey: where 95 % of calibrated posteriors stay"
+
+REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
 
 
-def rank_panels(shares: Mapping[str, Array], band: Band, title: str) -> Figure:
-    """A panel per output: distribution function of the ranks of true values, minus that of uniform ones.
-
-    shares  output → share of the true values at most at each point of the band
-    """
-    lines = {in_words(name): {"": share} for name, share in shares.items()}
-    figure, axes = _differences(lines, band, title)
+def ranks(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
+    """Distribution functions of the ranks of true values, minus that of uniform ones: a panel per output."""
+    lines = {in_words(name): {"": numbers[f"{name}_position_share"].values} for name in calibration.outputs}
+    figure, axes = _differences(lines, numbers, _title(directory, calibration))
     for axis in axes:
         axis.set_xlabel("rank: share of samples below the truth")
     axes[0].set_ylabel("share, minus that of uniform ranks")
     return figure
 
 
-def coverage_panels(levels: Mapping[str, Mapping[str, Array]], band: Band, title: str) -> Figure:
-    """A panel per title: share of true values inside intervals or regions minus their probability, over that.
-
-    levels  title of a panel → name of a line → share at each point of the band
-    """
-    figure, axes = _differences(levels, band, title)
+def coverage(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
+    """Shares of true values inside intervals of each output, and inside regions of all, minus their probability."""
+    levels = {
+        f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in calibration.outputs
+    }
+    if len(calibration.outputs) > 1:
+        levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
+    figure, axes = _differences(levels, numbers, _title(directory, calibration))
     for axis in axes:
         axis.set_xlabel("probability of the interval or region")
         for words, height, side in (("too wide", 0.98, "top"), ("too narrow", 0.02, "bottom")):
@@ -360,23 +316,29 @@ def coverage_panels(levels: Mapping[str, Mapping[str, Array]], band: Band, title
     return figure
 
 
-def _differences(panels: Mapping[str, Mapping[str, Array]], band: Band, title: str) -> tuple[Figure, list[Axes]]:
-    """Distribution functions minus the uniform one, each panel with the band and on the same scale."""
+def _differences(
+    panels: Mapping[str, Mapping[str, Array]], numbers: xarray.Dataset, title: str
+) -> tuple[Figure, list[Axes]]:
+    """Distribution functions minus the uniform one, each panel with their simultaneous band and on the same scale.
+
+    panels  title of a panel → name of a line → share at each point of the band
+    """
     figure, (axes,) = subplots(1, len(panels), WIDTH, HEIGHT)
-    drawn = [band.lower, band.upper, *(share for lines in panels.values() for share in lines.values())]
-    most = 1.5 * max(np.abs(share - band.points).max() for share in drawn)
-    ends = np.concatenate([[0.0], band.points, [1.0]])
+    points, *band = (numbers[name].values for name in ("point", "lower", "upper"))
+    drawn = [*band, *(share for lines in panels.values() for share in lines.values())]
+    most = 1.5 * max(np.abs(share - points).max() for share in drawn)
+    ends = np.concatenate([[0.0], points, [1.0]])
+    low, high = (np.concatenate([[0.0], share - points, [0.0]]) for share in band)
     for axis, (words, lines) in zip(axes, panels.items(), strict=True):
-        low, high = (np.concatenate([[0.0], share - band.points, [0.0]]) for share in (band.lower, band.upper))
         axis.fill_between(ends, low, high, color=BAND, linewidth=0, zorder=0)
         axis.axhline(0, color=LINE, linewidth=1, zorder=1)
         for colour, (name, share) in zip(COLOURS, lines.items(), strict=False):
-            axis.plot(band.points, share - band.points, color=colour, linewidth=1.6, zorder=2, label=name or None)
+            axis.plot(points, share - points, color=colour, linewidth=1.6, zorder=2, label=name or None)
         axis.set(xlim=(0, 1), ylim=(-most, most))
         axis.set_title(words, fontsize=sized(10))
         if len(lines) > 1:
             axis.legend(fontsize=sized(8), frameon=False, loc="lower left")
-    figure.suptitle(wrap(title, LINE_CHARACTERS * len(panels)), fontsize=sized(10))
+    figure.suptitle(wrap(f"{title}; {GREY}", LINE_CHARACTERS * len(panels)), fontsize=sized(10))
     return figure, axes
 
 
@@ -393,21 +355,25 @@ class LocalPanel:
     """-1 where intervals are too narrow, 1 where they are too wide beyond chance."""
 
 
-def local_panels(
-    outputs: Mapping[str, Mapping[str, LocalPanel]], units: Mapping[str, str], probability: float, title: str
-) -> Figure:
-    """A row per output, a column for cells of its estimates and one for cells of its true values.
-
-    outputs  output → `estimated` and `true` → its coverage
-    """
-    columns = list(dict.fromkeys(words for parts in outputs.values() for words in parts))
-    figure, grid = subplots(len(outputs), len(columns), 4.2, 3.6)
-    for row, (name, parts) in zip(grid, outputs.items(), strict=True):
-        for axis, words in zip(row, columns, strict=True):
-            draw = _plane if len(parts[words].axes) == 2 else _line
-            draw(axis, parts[words], words, units, probability)
+def local(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
+    """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
+    names, probability = list(calibration.outputs), float(numbers.attrs["interval"])
+    units = {name: unit(numbers, name) for name in names}
+    figure, grid = subplots(len(names), len(CELLS), 4.2, 3.6)
+    for row, name in zip(grid, names, strict=True):
+        for axis, (kind, words) in zip(row, CELLS.items(), strict=True):
+            count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
+            share = np.where(count.values < FEW, np.nan, inside.values / np.maximum(count.values, 1))
+            edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
+            axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
+            draw = _plane if len(axes) == 2 else _line
+            draw(axis, LocalPanel(axes, edges, share, wrong.values), words, units, probability)
             axis.set_title(f"{in_words(name)}: by {words} values", fontsize=sized(10))
-    figure.suptitle(wrap(title, LINE_CHARACTERS * len(columns)), fontsize=sized(10))
+    title = (
+        f"{_title(directory, calibration)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
+        "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few observations"
+    )
+    figure.suptitle(wrap(title, LINE_CHARACTERS * len(CELLS)), fontsize=sized(10))
     return figure
 
 
@@ -455,42 +421,6 @@ def _tick(axis: XAxis | YAxis, edges: Array) -> None:
     axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
 
 
-# Figures of a run's calibrations, from `results/calibration*.nc`; none before it was calibrated.
-
-
-GREY = "grey: where 95 % of calibrated posteriors stay"
-
-REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
-
-
-def ranks(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
-    """Distribution functions of the ranks of true values, in their simultaneous band."""
-    shares = {name: numbers[f"{name}_position_share"].values for name in calibration.outputs}
-    return rank_panels(shares, _band(numbers), f"{_title(directory, calibration)}; {GREY}")
-
-
-def coverage(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside intervals of each output, and inside regions of all."""
-    levels = {
-        f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in calibration.outputs
-    }
-    if len(calibration.outputs) > 1:
-        levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
-    return coverage_panels(levels, _band(numbers), f"{_title(directory, calibration)}; {GREY}")
-
-
-def local(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside 90 % intervals, in cells of the estimates and of the true values."""
-    names = calibration.outputs
-    outputs = {name: {words: _local_panel(numbers, name, key) for key, words in CELLS.items()} for name in names}
-    units = {name: unit(numbers, name) for name in names}
-    title = (
-        f"{_title(directory, calibration)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
-        "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few observations"
-    )
-    return local_panels(outputs, units, float(numbers.attrs["interval"]), title)
-
-
 def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Dataset:
     """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
     file = directory.results / numbers_name(calibration.kind)
@@ -499,22 +429,6 @@ def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Data
         record = record_name(calibration.kind)
         raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
     return numbers
-
-
-CELLS = {"estimate": "estimated", "truth": "true"}
-
-
-def _local_panel(numbers: xarray.Dataset, name: str, kind: str) -> LocalPanel:
-    """The coverage of an output in cells of estimates, or of the `truth`."""
-    count, inside = numbers[f"{name}_{kind}_count"], numbers[f"{name}_{kind}_inside"].values
-    share = np.where(count.values < FEW, np.nan, inside / np.maximum(count.values, 1))
-    edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
-    axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
-    return LocalPanel(axes, edges, share, numbers[f"{name}_{kind}_wrong"].values)
-
-
-def _band(numbers: xarray.Dataset) -> Band:
-    return Band(numbers["point"].values, numbers["lower"].values, numbers["upper"].values)
 
 
 def _title(directory: RunDirectory, calibration: Calibration) -> str:
@@ -553,23 +467,33 @@ TEST_ESTIMATES = "test_estimates"
 
 
 def estimates(directory: RunDirectory) -> Pictures:
-    """Estimates against true values, a panel per output."""
+    """Estimates against true values, a panel per output with the identity line.
+
+    With the widest intervals of posteriors that are kept, and the mean absolute error of exact posterior medians, where
+    they are known.
+    """
     predictions = table(directory.results / TEST_PREDICTIONS)
     names, limit = outputs(predictions), limit_of(directory)
-    figure = estimates_against_truth(
-        {name: truth_and_estimate(predictions, name) for name in names},
-        {name: unit(predictions, name) for name in names},
-        f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part",
-        None if limit is None else {name: variable.mae for name, variable in limit.variables.items()},
-        {name: _interval(predictions, name) for name in names if quantile_of(name) in predictions},
-    )
+    limits = {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
+    figure, axes = panels(len(names), 3.9, 4.0)
+    for axis, name in zip(axes, names, strict=True):
+        (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
+        bound, inside, drawn = f" (limit {limits[name]:.3g})" if name in limits else "", "", [truth, estimate]
+        if quantile_of(name) in predictions:
+            low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
+            axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
+            inside = f"; {100 * np.mean((low <= truth) & (truth <= high)):.0f} % inside"
+            drawn += [low, high]
+        axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
+        make_equal(axis, drawn, logarithmic=True)
+        axis.set(xlabel=f"true {label(name, in_unit)}", ylabel=f"estimated {label(name, in_unit)}")
+        error = np.mean(np.abs(estimate.astype(np.float64) - truth))
+        words = "mean |error|" if bound or inside else "mean absolute error"
+        axis.set_title(f"{words} {error:.3g} {in_unit}".rstrip() + bound + inside, fontsize=sized(9), y=TITLE)
+    title = f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part"
+    lines = "; lines: 90 % intervals" if any(quantile_of(name) in predictions for name in names) else ""
+    figure.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
     yield FIGURES_FOLDER / TEST_ESTIMATES, figure
-
-
-def _interval(predictions: xarray.Dataset, output: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The ends of the widest interval of the posterior that is kept."""
-    quantiles = predictions[quantile_of(output)]
-    return quantiles.values[:, 0], quantiles.values[:, -1]
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base import files
 from qexp.base.files import real_path
 from qexp.base.outputs import outputs_among
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.figures.canvas import draws_at_once
 from qexp.jobs.states import require_done
 from qexp.kinds.images import matrix
 from qexp.kinds.images.matrix import REFINED, summary
-from qexp.kinds.images.matrix_figures import draw_matrix, numbers_of
+from qexp.kinds.images.matrix_figures import numbers_of
 from qexp.spec.reading import canonical, digest
-from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
+from qexp.store.directory import RunDirectory
 from qexp.store.record import NAME, now
 
 if TYPE_CHECKING:
@@ -71,14 +69,7 @@ def matrices(
         runs=", ".join(record["runs"]),
     )
     record |= summary(table, outputs_among(table.data_vars))
-    return folder, matrix.store_matrix(folder, record, force, partial(_write, table, record))
-
-
-def _write(table: xarray.Dataset, record: dict[str, Any], draft: Path) -> None:
-    files.write_netcdf(draft / MATRIX, table)
-    files.write_json(draft / MATRIX_RECORD, record)
-    if draws_at_once():
-        draw_matrix(draft)
+    return folder, matrix.store_matrix(folder, table, record, force)
 
 
 def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
@@ -127,7 +118,10 @@ def _require_seeds(directories: Sequence[RunDirectory]) -> None:
         require_done(directory)
     by_spec: dict[str, list[str]] = {}
     for directory in directories:
-        by_spec.setdefault(_spec(directory), []).append(directory.name)
+        spec = directory.training_spec()
+        if isinstance(spec.get("pretrain"), dict):  # the run that it was pretrained from may follow its seed
+            spec = {**spec, "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"}}
+        by_spec.setdefault(canonical(spec), []).append(directory.name)
     if len(by_spec) > 1:
         groups = "; ".join(", ".join(names[:3]) + " …" * (len(names) > 3) for names in by_spec.values())
         raise QexpError(
@@ -138,14 +132,6 @@ def _require_seeds(directories: Sequence[RunDirectory]) -> None:
         other = seeds.setdefault(directory.record().seed, directory.name)
         if other != directory.name:
             raise QexpError(f"{other} and {directory.name} have the same seed and spec; leave one of them out")
-
-
-def _spec(directory: RunDirectory) -> str:
-    """The spec of a run as canonical text, without the run that it was pretrained from, which may follow its seed."""
-    spec = directory.training_spec()
-    if isinstance(spec.get("pretrain"), dict):
-        spec = {**spec, "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"}}
-    return canonical(spec)
 
 
 def _stem(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,13 @@ from qexp.base.quantities import Quantities, Quantity, nearest, quantity, with_p
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
-from qexp.figures.canvas import draws_at_once
+from qexp.figures.canvas import draws_at_once, save
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.bounds import Bounds, bounds_of_cells
 from qexp.kinds.images.experiment import generated_of, require_units_of
-from qexp.kinds.images.matrix_figures import draw_matrix
-from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, blocks, check_axis, values_at
+from qexp.kinds.images.matrix_figures import matrix_of
+from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, check_axis, possible_cells, values_at
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
@@ -80,11 +80,12 @@ def matrix_table(
     import xarray
 
     limits = limits_of(directory.spec())
-    dimensions = [axis.variable for axis in grid]
-    shape = [axis.cells for axis in grid]
-    coordinates = {
-        axis.variable: (axis.variable, axis.centres, _attributes(axis.variable, quantities)) for axis in grid
-    }
+    dimensions, shape = [axis.variable for axis in grid], [axis.cells for axis in grid]
+    coordinates = {}
+    for axis in grid:
+        described = quantity(axis.variable, quantities)
+        attributes = {"long_name": f"true value of: {described.description}", "units": described.unit}
+        coordinates[axis.variable] = axis.variable, axis.centres, attributes
     variables: dict[str, Any] = {}
     for name, output in estimates.items():
         described = quantity(name, quantities)
@@ -164,11 +165,6 @@ def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> di
     return variables
 
 
-def _attributes(variable: str, quantities: Quantities) -> dict[str, str]:
-    described = quantity(variable, quantities)
-    return {"long_name": f"true value of: {described.description}", "units": described.unit}
-
-
 VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
 
 
@@ -186,28 +182,19 @@ def write_npy(table: xarray.Dataset, folder: Path) -> None:
 
 def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
     """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to the bound."""
-    return {**_absolute_errors(table, outputs), **(_summary_of_bounds(table, outputs) if SEEN in table else {})}
-
-
-def _absolute_errors(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    averages = {}
+    numbers: dict[str, Any] = {}
     for end in ("", REFINED):
-        keys = {name: f"{name}{end}_error" for name in outputs}
-        errors = {name: np.abs(table[key].values) for name, key in keys.items() if key in table}
+        errors = {name: np.abs(table[key].values) for name in outputs if (key := f"{name}{end}_error") in table}
         for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
             if errors:
                 key = f"{end}_{word}_absolute_error".removeprefix("_")
-                averages[key] = {name: float(average(values)) for name, values in errors.items()}
-    return averages
-
-
-def _summary_of_bounds(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    """How many cells do not show the source, and the median of each ratio to the bound where they do."""
-    numbers: dict[str, Any] = {"unseen": int((table[SEEN] == 0).sum())}
-    for kind in ("over_bound", "refined_over_bound"):
-        ratios = {name: table[key].values for name in outputs if (key := f"{name}_{kind}") in table}
-        if any(np.isfinite(ratio).any() for ratio in ratios.values()):
-            numbers[f"median_{kind}"] = {name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()}
+                numbers[key] = {name: float(average(values)) for name, values in errors.items()}
+    if SEEN in table:
+        numbers["unseen"] = int((table[SEEN] == 0).sum())
+        for kind in ("over_bound", "refined_over_bound"):
+            ratios = {name: table[key].values for name in outputs if (key := f"{name}_{kind}") in table}
+            if any(np.isfinite(ratio).any() for ratio in ratios.values()):
+                numbers[f"median_{kind}"] = {name: float(np.nanmedian(ratio)) for name, ratio in ratios.items()}
     return numbers
 
 
@@ -232,34 +219,35 @@ def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
         earlier = files.read_json(folder / MATRIX_RECORD)
     except FileNotFoundError:
         return False
-    if earlier.get("digest") != record["digest"]:
-        raise QexpError(
-            f"{record['run']} has a matrix '{folder.name}' {_difference(earlier, record)}; choose another `name`, or "
-            "replace it with `force=True`"
-        )
-    return (folder / MATRIX).is_file()
+    if earlier.get("digest") == record["digest"]:
+        return (folder / MATRIX).is_file()
+    if words := [word for key, word in SETTINGS.items() if key in earlier and earlier[key] != record[key]]:
+        difference = f"with other settings ({', '.join(words)})"
+    elif "digest" not in earlier:
+        difference = "of an earlier version of qexp, which did not record all that it was made from"
+    else:
+        difference = "of other data or other weights"
+    raise QexpError(
+        f"{record['run']} has a matrix '{folder.name}' {difference}; choose another `name`, or replace it with "
+        "`force=True`"
+    )
 
 
-def _difference(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    words = [word for key, word in SETTINGS.items() if key in earlier and earlier[key] != record[key]]
-    if words:
-        return f"with other settings ({', '.join(words)})"
-    if "digest" not in earlier:
-        return "of an earlier version of qexp, which did not record all that it was made from"
-    return "of other data or other weights"
-
-
-def store_matrix(folder: Path, record: Mapping[str, Any], force: bool, write: Callable[[Path], None]) -> bool:
+def store_matrix(
+    folder: Path, table: xarray.Dataset, record: Mapping[str, Any], force: bool, npy: bool = False
+) -> bool:
     """Write a matrix in a draft, and give that its name; False if another process has meanwhile stored the same one.
 
-    write  fills the folder that it is given
+    npy  whether VDI's arrays are written, too
     Raises QexpError if there is another matrix of that name, unless it is to be replaced.
     """
     files.make_folder(folder.parent)
     try:
         files.clear(folder)
         with files.drafted(folder) as draft:
-            write(draft)
+            files.write_netcdf(draft / MATRIX, table)
+            files.write_json(draft / MATRIX_RECORD, record)
+            _complete(draft, npy)
             with locked(folder.parent):
                 if not force and matrix_exists(folder, record):
                     return False
@@ -285,15 +273,27 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
     dataset_name, document = dataset_document(options.dataset, workspace, tables)
-    folder = directory.matrices / _require_name(options.name or dataset_name)
+    name = options.name or dataset_name
+    if not NAME.fullmatch(name):
+        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`")
+    folder = directory.matrices / name
     document, turned = azimuths.as_trained(document, directory.record())
     source = generated_of(document, tables, workspace)
     _require_inputs(source, model, dataset_name)
     require_units_of(directory.training_spec(), source, tables)
     grid, outputs = axes or matrix_axes(document, dataset_name), list(model.network.outputs)
     constants = constant_values(source, grid, dict(options.fixed), outputs)
-    settings = {"repeats": options.repeats, "seed": options.seed, "refined": options.refine, "bound": options.bound}
-    record = _record(directory, dataset_name, grid, constants, settings)
+    record: dict[str, Any] = {
+        "run": directory.name,
+        "dataset": dataset_name,
+        "created": now(),
+        "axes": {axis.variable: [axis.low, axis.high, axis.cells] for axis in grid},
+        "fixed": dict(constants),
+        "repeats": options.repeats,
+        "seed": options.seed,
+        "refined": options.refine,
+        "bound": options.bound,
+    }
     record["digest"] = _digest(directory, data_kind(document).pinned(document, source, workspace), record)
     if not options.force and matrix_exists(folder, record):
         return _complete(folder, options.npy), False
@@ -316,35 +316,22 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     trained = generated_of(directory.training_spec()["dataset"], tables, workspace)
     record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
     record["remark"] = turned
-    return folder, store_matrix(folder, record, options.force, lambda draft: _write(draft, table, record, options.npy))
-
-
-def _write(draft: Path, table: xarray.Dataset, record: Mapping[str, Any], npy: bool) -> None:
-    files.write_netcdf(draft / MATRIX, table)
-    files.write_json(draft / MATRIX_RECORD, record)
-    _complete(draft, npy)
-
-
-def _require_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`")
-    return name
+    return folder, store_matrix(folder, table, record, options.force, options.npy)
 
 
 def _digest(directory: RunDirectory, document: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """Of all that a matrix depends on: the run's weights, the data, the cells and the settings."""
     of_data = {key: value for key, value in document.items() if key != "matrix"}  # its axes are those of the record
     settings = {key: value for key, value in record.items() if key not in ("run", "dataset", "created")}
-    run = directory.record()
     weights = fingerprint(directory.best_weights).sha256
-    return digest({"dataset": of_data, "settings": settings, "weights": weights}, run.digest)
+    return digest({"dataset": of_data, "settings": settings, "weights": weights}, directory.record().digest)
 
 
 def _complete(folder: Path, npy: bool) -> Path:
     """Add to a matrix what it may lack: its picture, and VDI's arrays if they are asked for. Returns the folder."""
     picture = (folder / MATRIX).with_suffix(".png")
     if draws_at_once() and not picture.exists():
-        draw_matrix(folder)
+        save(matrix_of(folder), picture)
     if npy:
         write_npy(files.read_netcdf(folder / MATRIX), folder)
     return folder
@@ -391,37 +378,17 @@ def _of_refinement(refinement: Refinement | None, estimates: Mapping[str, Estima
 def _for_figure(
     source: GeneratedDataset, trained: GeneratedDataset, variables: Sequence[str], constants: Mapping[str, float]
 ) -> dict[str, Any]:
-    """What the figure of a matrix needs besides the table: held-out intervals, units, and names of views, if any."""
-    held_out = _held_out(trained)
+    """What the figure of a matrix needs besides the table: the intervals of values that the run's own dataset holds out
+    for the test part, units, and names of views, if any.
+    """
+    held_out = {
+        name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
+        for name, intervals in trained.held_out.items()
+    }
     names = [*variables, *(variable for variable in constants if variable in held_out)]
     units = {variable: quantity(variable, source.quantities).unit for variable in names}
     views = {"views": source.view_names} if any(source.view_names) else {}
     return {"held_out": held_out, "units": units, **views}
-
-
-def _held_out(trained: GeneratedDataset) -> dict[str, list[list[float]]]:
-    """Variable → intervals of its values that the run's own dataset holds out for the test part; empty if none."""
-    return {
-        name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
-        for name, intervals in trained.held_out.items()
-    }
-
-
-def _record(
-    directory: RunDirectory,
-    dataset: str,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    return {
-        "run": directory.name,
-        "dataset": dataset,
-        "created": now(),
-        "axes": {axis.variable: [axis.low, axis.high, axis.cells] for axis in grid},
-        "fixed": dict(constants),
-        **settings,
-    }
 
 
 def _require_inputs(source: GeneratedDataset, model: Estimator, name: str) -> None:
@@ -517,7 +484,7 @@ def estimate_cells(
     if cells * repeats > LARGEST:
         raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
     outputs = model.network.outputs
-    true = {name: np.empty(cells) for name in outputs}
+    true = {name: np.full(cells, np.nan) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}
     refined = {} if refinement is None else {name: column.copy() for name, column in estimates.items()}
     source = source.with_only_fixed(constants)
@@ -530,20 +497,14 @@ def estimate_cells(
 
     for repeat in range(repeats):
         random = seeds.torch(device, "matrix", repeat)
-        for block in blocks(cells):
-            values = values_at(grid, block)
-            for name in outputs:
-                true[name][block] = values[name] if name in values else constants[name]
-            possible = source.possible(values, len(block))
-            done += int((~possible).sum())
-            if not possible.any():
-                continue
-            simulated = {name: column[possible] for name, column in values.items()}
-            samples = source.observe(simulated, random)
+        for numbers, values, impossible in possible_cells(source, grid):
+            samples = source.observe(values, random)
+            done += impossible
             network_estimates = {name: column[:, 0].cpu().numpy() for name, column in model.estimate(samples).items()}
             for name in outputs:
-                estimates[name][repeat, block[possible]] = network_estimates[name]
+                true[name][numbers] = values[name] if name in values else constants[name]
+                estimates[name][repeat, numbers] = network_estimates[name]
             if refinement is not None:
-                for name, better in refinement(samples, simulated, network_estimates, refined_cells).items():
-                    refined[name][repeat, block[possible]] = better
+                for name, better in refinement(samples, values, network_estimates, refined_cells).items():
+                    refined[name][repeat, numbers] = better
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}

@@ -17,7 +17,7 @@ from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
 from qexp.base.quantities import DEGREE, in_words, label
 from qexp.errors import DamagedError
-from qexp.figures.canvas import COLOURS, extend, save, sized, subplots, wrap
+from qexp.figures.canvas import COLOURS, extend, sized, subplots, wrap
 from qexp.kinds.figures import MissingNumbersError, Pictures, missing, table, unit
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
@@ -370,7 +370,10 @@ def matrix_of(folder: Path) -> Figure:
         {name: _panels(plane, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
-        {name: [_interval_ends(*ends) for ends in intervals] for name, intervals in record["held_out"].items()},
+        {
+            name: [(-math.inf if low is None else low, math.inf if high is None else high) for low, high in intervals]
+            for name, intervals in record["held_out"].items()
+        },
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
         record.get("why_left_out", ""),
         views,
@@ -394,19 +397,9 @@ def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Ite
         raise DamagedError(f"{file} is damaged: it has no '{lacking}'")
 
 
-def _interval_ends(low: float | None, high: float | None) -> tuple[float, float]:
-    """The ends of an interval from a JSON file, with infinity for null."""
-    return -math.inf if low is None else low, math.inf if high is None else high
-
-
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
     panels = {kind: plane[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in plane}
     relative = panels.pop("relative_error")
     if PERIOD not in plane[f"{output}_error"].attrs and np.isfinite(relative).any():
         panels["relative_error"] = 100 * relative
     return panels
-
-
-def draw_matrix(folder: Path) -> None:
-    """Draw `matrix.png` of a matrix."""
-    save(matrix_of(folder), (folder / MATRIX).with_suffix(".png"))

@@ -23,7 +23,7 @@ from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
 from qexp.kinds.images.matrix import constant_values
-from qexp.kinds.images.refinement import MatrixAxis, blocks, check_axis, values_at
+from qexp.kinds.images.refinement import MatrixAxis, check_axis, possible_cells, values_at
 from qexp.kinds.options import ImageOptions
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
@@ -65,12 +65,11 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         drawn = self._drawn(count)
         names = self.dataset.generator.images(self.dataset.variables)
         values = {**self._values, **{name: drawn[name].numpy().ravel() for name in names}}
-        return [Variable(name, self._unit(name), array, view=self._view_of(name)) for name, array in values.items()]
-
-    def _view_of(self, name: str) -> str | None:
-        """The name of a variable's view, empty for one that is of no named view; None if no view has a name."""
         views = self.dataset.view_names
-        return name_of_view(name, views) if any(views) else None
+        return [
+            Variable(name, self._unit(name), array, view=name_of_view(name, views) if any(views) else None)
+            for name, array in values.items()
+        ]
 
     def _value_in_words(self, name: str, value: float) -> str:
         return value_in_words(in_words(name, self.dataset.view_names), value, self._unit(name))
@@ -103,12 +102,14 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         ]
         units, views = {name: self._unit(name) for name in names}, self.dataset.view_names
         yield "samples", sample_images(drawn_samples, units, title, views)
-        drawn = [
-            Histogram(in_words(variable.name, views), variable.unit, {self.part: variable.values}, held_out)
-            for variable in variables
-            if variable.name in self.dataset.test
-            for held_out in [self._held_out(variable.name)]
-        ]
+        drawn = []
+        for variable in variables:
+            if variable.name in self.dataset.test:
+                quantiles = self.dataset.distributions[variable.name].quantile
+                ends = np.clip(self.dataset.held_out[variable.name], 1e-12, 1 - 1e-12)
+                held_out = [tuple(quantiles(interval)) for interval in ends]
+                name = in_words(variable.name, views)
+                drawn.append(Histogram(name, variable.unit, {self.part: variable.values}, held_out))
         if drawn:
             yield "histograms", histograms(drawn, title, self.counted)
 
@@ -129,10 +130,6 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     def _unit(self, name: str) -> str:
         return quantity(name, self.dataset.quantities).unit
 
-    def _held_out(self, name: str) -> list[tuple[float, float]]:
-        quantiles = self.dataset.distributions[name].quantile
-        return [tuple(quantiles(np.clip(ends, 1e-12, 1 - 1e-12))) for ends in self.dataset.held_out[name]]
-
     def _seen(self, samples: xarray.Dataset, image: str, index: int) -> Array:
         """One image, NaN where its mask is 0."""
         values: Array = samples[image].values[index]
@@ -148,10 +145,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         """The edges of a sample's image [km]: pixel [r, c] is centred at ((c - W/2) width, (r - H/2) height)."""
         points = self._positions(image)
         if points is not None:
-            (x, y), half = (
-                (points.min(0) + points.max(0)) / 2,
-                (0.5 + EDGE) * float(np.ptp(points, axis=0).max()) or 1.0,
-            )
+            x, y = (points.min(0) + points.max(0)) / 2
+            half = (0.5 + EDGE) * float(np.ptp(points, axis=0).max()) or 1.0
             return Extent(x - half, x + half, y - half, y + half, "km")
         sizes = self.dataset.pixel_sizes(image, values)
         width, height = (float(size[index if len(size) > 1 else 0]) / 1000 for size in sizes)
@@ -216,28 +211,23 @@ def _simulated(
     seed: int,
 ) -> dict[str, Array]:
     """Image → (cell, channel, height, width); NaN in cells that are not possible."""
+    if not grid:  # then there is one cell, of a variable that is fixed
+        name, value = next(iter(fixed.items()))
+        grid = [MatrixAxis(name, value, value, 1)]
     cells = math.prod(axis.cells for axis in grid)
     every: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
     random = Seeds(seed).torch(torch.device("cpu"), "images")
-    # Without an axis there is one cell, of a variable that is fixed.
-    single = {} if grid else dict([next(iter(fixed.items()))])
-    source = source.with_only_fixed({name: value for name, value in fixed.items() if name not in single})
-    for block in blocks(cells):
-        values = values_at(grid, block) if grid else {name: np.array([value]) for name, value in single.items()}
-        possible = source.possible(values, len(block))
-        if not possible.any():
-            continue
-        values = {name: of_cells[possible] for name, of_cells in values.items()}
+    axes = [axis.variable for axis in grid]
+    source = source.with_only_fixed({name: value for name, value in fixed.items() if name not in axes})
+    for numbers, values, _ in possible_cells(source, grid):
         samples = source.observe(values, random) if noise else source.signals(values)
         for name, images in every.items():
             pixels = samples[name].numpy()
             if (mask := mask_of(name)) in samples:
                 pixels = np.where(samples[mask].numpy() > 0, pixels, np.nan)
-            images[block[possible]] = pixels
+            images[numbers] = pixels
     if all(np.isnan(images).all() for images in every.values()):
-        numbers = {name: np.array([value]) for name, value in single.items()}
-        values = values_at(grid, np.arange(cells)) if grid else numbers
-        raise QexpError(f"no image is possible: {source.why_not(values)}")
+        raise QexpError(f"no image is possible: {source.why_not(values_at(grid, np.arange(cells)))}")
     return every
 
 
@@ -292,7 +282,8 @@ def draw_images(
     Raises QexpError if there is no image on a grid, or for more images than a figure can show.
     """
     require_formats(formats)
-    sides = [str(name) for name in table.dims if name in table.coords and str(name) in _over(table)]
+    of_images = {dim for name in table.data_vars for dim in table[name].dims[-2:]} | {"component"}
+    sides = [str(name) for name in table.dims if name in table.coords and name not in of_images]
     for name in sides[:2]:
         if table.sizes[name] > MOST_DRAWN:
             raise QexpError(
@@ -305,31 +296,24 @@ def draw_images(
             "no image lies on a grid, which alone can be drawn here; qexp data show draws points and stations"
         )
     paths: list[Path] = []
+    others = [
+        value_in_words(in_words(name), float(middle[name]), str(middle[name].attrs["units"])) for name in sides[2:]
+    ]
     with use_style(style):
         for name in drawn:
             values = middle[name].transpose(*sides[:2], ...)
             figure = image_grid(
                 values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
-                [_side(middle, side) for side in sides[:2]],
+                [Side(in_words(side), table[side].values, str(table[side].attrs["units"])) for side in sides[:2]],
                 _extent(values),
                 f"{in_words(name)} ({values.attrs['units']})",
-                _title(middle, sides),
+                ", ".join([str(table.attrs["title"]), *others]),
             )
             files.make_folder(folder)
             for ending in formats:
                 paths.append(folder / f"at_{name}.{ending}")
                 save(figure, paths[-1])
     return paths
-
-
-def _over(table: xarray.Dataset) -> list[str]:
-    """The variables of the grid."""
-    of_images = {str(dim) for name in table.data_vars for dim in table[name].dims[-2:]} | {"component"}
-    return [str(name) for name in table.dims if str(name) not in of_images]
-
-
-def _side(table: xarray.Dataset, name: str) -> Side:
-    return Side(in_words(name), table[name].values, str(table[name].attrs["units"]))
 
 
 def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | None:
@@ -343,9 +327,3 @@ def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | Non
         half = (centres[1] - centres[0]) / 2 if len(centres) > 1 else 0.5
         ends += [float(centres[0] - half), float(centres[-1] + half)]
     return ends[0], ends[1], ends[2], ends[3]
-
-
-def _title(table: xarray.Dataset, sides: Sequence[str]) -> str:
-    """The dataset, and the values of what does not vary in the figure."""
-    middle = [value_in_words(in_words(name), float(table[name]), str(table[name].attrs["units"])) for name in sides[2:]]
-    return ", ".join([str(table.attrs["title"]), *middle])

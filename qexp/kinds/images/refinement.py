@@ -54,15 +54,27 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
     return axis
 
 
-def blocks(cells: int) -> Iterator[NDArray[np.intp]]:
-    """The numbers of the cells in each block."""
-    return (np.arange(start, min(start + BLOCK, cells)) for start in range(0, cells, BLOCK))
-
-
 def values_at(grid: Sequence[MatrixAxis], cells: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
     """The true values of the axes in some cells, (cell,) each; the last axis is the fastest."""
     indices = np.unravel_index(cells, tuple(axis.cells for axis in grid))
     return {axis.variable: axis.centres[index] for axis, index in zip(grid, indices, strict=True)}
+
+
+def possible_cells(
+    source: GeneratedDataset, grid: Sequence[MatrixAxis]
+) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray[np.float64]], int]]:
+    """Of each block with cells that are possible their numbers and true values, (cell,) each; and how many cells since
+    the last of these blocks are not.
+    """
+    impossible, count = 0, math.prod(axis.cells for axis in grid)
+    for start in range(0, count, BLOCK):
+        block = np.arange(start, min(start + BLOCK, count))
+        values = values_at(grid, block)
+        possible = source.possible(values, len(block))
+        impossible += int((~possible).sum())
+        if possible.any():
+            yield block[possible], {name: column[possible] for name, column in values.items()}, impossible
+            impossible = 0
 
 
 # Least squares in the cells of a matrix: estimates refined through the model that made the observations.
