@@ -17,7 +17,7 @@ from qexp.base.quantities import in_words
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE, number
 from qexp.results.capabilities import Columns, Parts, Results
-from qexp.results.intervals import HeldOutIntervals, intervals_of
+from qexp.results.intervals import intervals_of
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
 
@@ -325,14 +325,9 @@ def with_verdict(calibration: Calibration) -> Calibration:
     return replace(calibration, verdict="; ".join(words))
 
 
-def numbers_name(kind: str) -> str:
-    """The file, in a run's `results`, of the numbers of a kind of calibration."""
-    return "calibration.nc" if kind == HEAD else f"calibration_{kind}.nc"
-
-
-def record_name(kind: str) -> str:
-    """The file, in a run's `results`, of what is recorded of it."""
-    return "calibration.json" if kind == HEAD else f"calibration_{kind}.json"
+def name_of_file(kind: str, ending: str) -> str:
+    """The file, in a run's `results`, of a kind of calibration: of what is recorded (json), or of its numbers (nc)."""
+    return f"calibration.{ending}" if kind == HEAD else f"calibration_{kind}.{ending}"
 
 
 def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
@@ -350,12 +345,10 @@ def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
     """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
     files.make_folder(directory.results)
-    record, document = directory.results / record_name(calibration.kind), files.json_bytes(calibration.document())
+    document = files.json_bytes(calibration.document())
+    record, table = (directory.results / name_of_file(calibration.kind, ending) for ending in ("json", "nc"))
     # Both are complete before either replaces an earlier one; where they differ, figures are refused by `created`.
-    with (
-        files.replacing(record) as of_record,
-        files.replacing(directory.results / numbers_name(calibration.kind)) as of_numbers,
-    ):
+    with files.replacing(record) as of_record, files.replacing(table) as of_numbers:
         of_numbers.write(numbers)
         of_record.write(document)
         of_record.flush()
@@ -383,8 +376,14 @@ class Calibrations(Results):
         return sorted(self.directory.results.glob("figures/calibration_*.png"))
 
     def columns(self) -> Columns:
+        columns: Columns = {}
         intervals = intervals_of(self.directory)
-        columns = {} if intervals is None else _columns_of_rows(intervals)
+        for coverage in [] if intervals is None else intervals.overall:  # of all held-out rows together
+            if coverage.n:
+                numbers = columns.setdefault(coverage.output, {})
+                numbers[f"coverage_{100 * coverage.interval:.0f}"] = coverage.covered / coverage.n
+                if coverage.interval == INTERVAL and coverage.mean_width is not None:
+                    numbers[WIDTH] = coverage.mean_width
         for kind, calibration in self.calibrations.items():
             for output, numbers in _columns_of(calibration).items():
                 named = {_column(kind, name): value for name, value in numbers.items()}
@@ -400,13 +399,11 @@ class Calibrations(Results):
 
     @staticmethod
     def possible_columns(units: Mapping[str, str]) -> dict[str, str]:
-        columns = [
-            (output, name, unit if name == WIDTH else "") for output, unit in units.items() for name in OF_OUTPUT
-        ]
-        columns += [(JOINT, name, "") for name in OF_ALL]
+        outputs = [*((output, unit, OF_OUTPUT) for output, unit in units.items()), (JOINT, "", OF_ALL)]
         return {
-            f"calibration.{output}.{_column(kind, name)}": unit
-            for output, name, unit in columns
+            f"calibration.{output}.{_column(kind, name)}": unit if name == WIDTH else ""
+            for output, unit, names in outputs
+            for name in names
             for kind in COLUMN_KINDS
         }
 
@@ -442,7 +439,12 @@ def _column(kind: str, name: str) -> str:
 
 
 def _columns_of(calibration: Calibration) -> Columns:
-    columns = {name: _columns_of_output(output) for name, output in calibration.outputs.items()}
+    columns: Columns = {}
+    for name, output in calibration.outputs.items():
+        numbers = {f"coverage_{100 * coverage.probability:.0f}": coverage.share for coverage in output.coverage}
+        ratios = {"width_ratio": output.width_ratio, "bound_ratio": output.bound_ratio}
+        medians = {key: ratio.median for key, ratio in ratios.items() if ratio is not None}
+        columns[name] = {**numbers, "p_value": output.p_value, WIDTH: output.width, **medians}
     joint = {PASSED: float(calibration.faults == 0)}
     for name, regions in (("density", calibration.density), ("balls", calibration.balls)):
         if regions is not None:
@@ -450,27 +452,6 @@ def _columns_of(calibration: Calibration) -> Columns:
     if calibration.exact is not None:
         joint["c2st"] = calibration.exact.accuracy
     return {**columns, JOINT: joint}
-
-
-def _columns_of_output(output: OutputCalibration) -> dict[str, float]:
-    columns = {f"coverage_{100 * coverage.probability:.0f}": coverage.share for coverage in output.coverage}
-    columns |= {"p_value": output.p_value, WIDTH: output.width}
-    for name, ratio in (("width_ratio", output.width_ratio), ("bound_ratio", output.bound_ratio)):
-        if ratio is not None:
-            columns[name] = ratio.median
-    return columns
-
-
-def _columns_of_rows(intervals: HeldOutIntervals) -> Columns:
-    """The coverages of all held-out rows together, and the mean width of 90 % intervals."""
-    columns: Columns = {}
-    for coverage in intervals.overall:
-        if coverage.n:
-            numbers = columns.setdefault(coverage.output, {})
-            numbers[f"coverage_{100 * coverage.interval:.0f}"] = coverage.covered / coverage.n
-            if coverage.interval == INTERVAL and coverage.mean_width is not None:
-                numbers[WIDTH] = coverage.mean_width
-    return columns
 
 
 # Calibrations for readers: a table, and verdicts in sentences.
@@ -501,20 +482,19 @@ def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
     columns += [*(["C2ST"] if exact else []), "tests"]
     rows = []
     for run, calibration in calibrations.items():
-        cells = [cell for name in names for cell in _cells_of_output(calibration.outputs.get(name), ratios)]
+        cells = []
+        for name in names:
+            if (output := calibration.outputs.get(name)) is None:
+                cells += [NONE] * (2 + len(ratios))
+            else:
+                share = f"{100 * output.coverage_of_interval.share:.1f} %"
+                cells += [share, output.width_in_words, *_widths_beside(output, ratios)]
         if exact:
             cells.append(NONE if calibration.exact is None else f"{100 * calibration.exact.accuracy:.1f} %")
         faults, tests = calibration.faults, len(calibration.p_values)
         rows.append([run, *cells, f"{faults} of {tests} find a fault" if faults else "passed"])
     kinds = dict.fromkeys(calibration.kind_in_words for calibration in calibrations.values())
     return Table(f"calibration: {', '.join(kinds)}", columns, rows, frozenset(columns[1:-1]))
-
-
-def _cells_of_output(output: OutputCalibration | None, ratios: Sequence[str]) -> list[str]:
-    if output is None:
-        return [NONE] * (2 + len(ratios))
-    share = f"{100 * output.coverage_of_interval.share:.1f} %"
-    return [share, output.width_in_words, *_widths_beside(output, ratios)]
 
 
 def _ratios(calibrations: Iterable[Calibration]) -> list[str]:
@@ -578,8 +558,13 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     if any(output.bound_ratio for output in calibration.outputs.values()):
         yield "this bound is asymptotic and knows no prior: ratios below one are possible"
     yield from _jointly({REGIONS[name]: region for name, region in calibration.regions.items()}, calibration.least)
-    if calibration.exact is not None:
-        yield _beside_exact(calibration.exact)
+    if (exact := calibration.exact) is not None:
+        share, error, most = (100 * accuracy for accuracy in (exact.accuracy, exact.standard_error, exact.largest))
+        yield (
+            f"a classifier distinguishes the draws of {exact.observations} posteriors from those of exact ones in "
+            f"{share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal; for the worst {most:.0f} %; "
+            f"{exact.classifier})"
+        )
     yield what_would_be_noticed(calibration)
 
 
@@ -667,15 +652,6 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
     if regions and not wrong:
         chances = ", ".join(f"{words}: {equals(region.p_value, least)}" for words, region in regions.items())
         yield f"in how the outputs depend on each other no fault is seen ({chances})"
-
-
-def _beside_exact(exact: ExactComparison) -> str:
-    share, error, most = (100 * accuracy for accuracy in (exact.accuracy, exact.standard_error, exact.largest))
-    return (
-        f"a classifier distinguishes the draws of {exact.observations} posteriors from those of exact ones in "
-        f"{share:.1f} ± {error:.1f} % of cases (C2ST: 50 % if they are equal; for the worst {most:.0f} %; "
-        f"{exact.classifier})"
-    )
 
 
 def what_would_be_noticed(calibration: Calibration) -> str:

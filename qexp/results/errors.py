@@ -29,7 +29,8 @@ class Errors(Results):
         evaluation = self.directory.evaluation() if isinstance(self.directory, EvaluationDirectory) else None
         if evaluation is None:
             return chain(own_results(self.directory, self.record), self._further())
-        return chain(_of_evaluation(evaluation), results_with_intervals(self.record), self._on_frames_and_by_group())
+        words = f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}", independence_in_words(evaluation)
+        return chain(words, results_with_intervals(self.record), self._on_frames_and_by_group())
 
     def tables_of_page(self) -> Parts:
         """With the intervals of metrics, where there are any."""
@@ -65,9 +66,8 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
 
 def _wide_results(record: Record) -> Parts:
     """A row per part and output, a column per metric; then the caution."""
-    columns = list(
-        dict.fromkeys(name for outputs in record.results.values() for metrics in outputs.values() for name in metrics)
-    )
+    of_all = [metrics for outputs in record.results.values() for metrics in outputs.values()]
+    columns = list(dict.fromkeys(name for metrics in of_all for name in metrics))
     rows = []
     for part, outputs in record.results.items():
         for output, metrics in outputs.items():
@@ -146,11 +146,6 @@ def _cells(metrics: Mapping[str, float | None], unit: str, record: Record) -> di
 
 
 # What was evaluated on other data, and whether these are independent.
-
-
-def _of_evaluation(evaluation: EvaluationRecord) -> Parts:
-    yield f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}"
-    yield independence_in_words(evaluation)
 
 
 def evaluation_in_words(evaluation: EvaluationRecord) -> str:
@@ -244,12 +239,9 @@ def _with_interval(row: Row, name: str) -> str:
 
 def _rounded(row: Row, name: str) -> str:
     """A value and its interval, rounded to the digits that are significant given the interval."""
-    half_width = _half_width(row, name)
-    return (
-        number(row[name], meaning_of(name, ()))
-        if half_width is None
-        else rounding(row[name], half_width).number(row[name])
-    )
+    if (half_width := _half_width(row, name)) is None:
+        return number(row[name], meaning_of(name, ()))
+    return rounding(row[name], half_width).number(row[name])
 
 
 def _half_width(row: Row, name: str) -> float | None:

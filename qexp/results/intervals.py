@@ -114,8 +114,8 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
         return
     if held_out:
         others = f"{intervals.units - 1} other"
-        title = f"intervals of held-out estimates, each from the errors of the other {intervals.units - 1}"
-        title = f"{title} {intervals.unit_in_words}"
+        of_others = f"the errors of the other {intervals.units - 1} {intervals.unit_in_words}"
+        title = f"intervals of held-out estimates, each from {of_others}"
     else:
         others = str(intervals.units)
         title = f"intervals from the errors of {others} held-out {intervals.unit_in_words} of the run"
@@ -135,19 +135,13 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
             f"{names}: {others} {intervals.unit_in_words} are too few to promise that; these intervals are as wide as "
             f"their largest error and promise {percent(short[0].promised)}"
         )
-    yield from _by_group(intervals, units)
-
-
-def _by_group(intervals: HeldOutIntervals, units: Mapping[str, str]) -> Parts:
-    groups = [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]
-    if not groups:
-        return
-    columns = [groups[0].of, "output", "n", "covered", "mean width"]
-    rows = [
-        [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
-        for group in groups[:MOST_GROUPS]
-    ]
-    yield Table(f"{percent(USUAL)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
+    if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]:
+        columns = [groups[0].of, "output", "n", "covered", "mean width"]
+        rows = [
+            [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
+            for group in groups[:MOST_GROUPS]
+        ]
+        yield Table(f"{percent(USUAL)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
     if len(groups) > MOST_GROUPS:
         yield f"and {len(groups) - MOST_GROUPS:,} more in results/intervals.json"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from qexp.kinds.experiments import Experience
 from qexp.kinds.objects import data_kind
 from qexp.spec import resolution
 from qexp.spec.reading import Document
-from qexp.store.record import ForeignWeights, Record
+from qexp.store.record import Record
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,15 @@ def turned(experience: Experience, rules: Rules, workspace: Workspace) -> Turned
     document = {**spec, "dataset": _changed(dataset, changes)}
     moved = data_kind(dataset).checked_dataset(document["dataset"], experience.tables, workspace)
     texts = tuple(resolution.override(f"dataset.{key}", value).text for key, value in changes.items())
-    remarks = tuple(_elsewhere(dataset, rules, experience.dataset_name))
+    fixed = dataset.get("fixed", {})
+    remarks = tuple(
+        f"the images that the network was trained on are those of another azimuth only where {variable} is {value:g}; "
+        f"in {experience.dataset_name} it is not, and there the network sees other images than it was trained on"
+        for variable, value in rules.azimuth_holds_at.items()
+        if variable in dataset["varyings"] or fixed.get(variable, value) != value
+    )
     changed = replace(experience, document=document, dataset=moved, overrides=(*experience.overrides, *texts))
     return Turned(changed, rules.azimuth, remarks)
-
-
-def _elsewhere(dataset: Document, rules: Rules, name: str) -> Iterator[str]:
-    fixed = dataset.get("fixed", {})
-    for variable, value in rules.azimuth_holds_at.items():
-        if variable in dataset["varyings"] or fixed.get(variable, value) != value:
-            yield (
-                f"the images that the network was trained on are those of another azimuth only where {variable} is "
-                f"{value:g}; in {name} it is not, and there the network sees other images than it was trained on"
-            )
 
 
 def as_trained(dataset: Document, record: Record) -> tuple[Document, str]:
@@ -70,26 +65,20 @@ def as_trained(dataset: Document, record: Record) -> tuple[Document, str]:
     if origin is None:
         return dataset, ""
     if not origin.azimuth:
-        return dataset, _of_older(dataset, record.name, origin)
+        # Whether a run that was imported before azimuths were changed makes other images than its network saw.
+        rules = shipped().get(origin.rules)
+        if not rules or not rules.azimuth or origin.remarks or not data_kind(dataset).turned(dataset, rules.azimuth):
+            return dataset, ""
+        return dataset, (
+            f"{record.name} was imported by an earlier qexp: its network was trained on images at azimuths "
+            f"{math.degrees(rules.azimuth):+g}°, and sees others here; import {origin.file.name} again"
+        )
     changes = data_kind(dataset).turned(dataset, origin.azimuth)
     texts = ", ".join(f"{key} = {resolution.value_text(value)}" for key, value in changes.items())
     remark = (
         f"{record.name} has weights that were trained on images at azimuths {math.degrees(origin.azimuth):+g}°: {texts}"
     )
     return _changed(dataset, changes), remark if changes else ""
-
-
-def _of_older(dataset: Document, name: str, origin: ForeignWeights) -> str:
-    """What is wrong with the images of a run that was imported before azimuths were changed; empty if nothing is."""
-    rules = shipped().get(origin.rules)
-    if rules is None or not rules.azimuth or origin.remarks:
-        return ""
-    if not data_kind(dataset).turned(dataset, rules.azimuth):
-        return ""
-    return (
-        f"{name} was imported by an earlier qexp: its network was trained on images at azimuths "
-        f"{math.degrees(rules.azimuth):+g}°, and sees others here; import {origin.file.name} again"
-    )
 
 
 def _changed(dataset: Document, changes: dict[str, Any]) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from scipy.stats import norm
 from torch import Tensor
 
 from qexp.base.arrays import Array
-from qexp.base.options import Counted
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
@@ -25,7 +24,7 @@ from qexp.inference.density import Prior, of_training
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.bounds import Bounds, bounds_of_samples
-from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.experiment import generated_of, parts_of
 from qexp.kinds.images.figures import CALIBRATION_FIGURES
 from qexp.kinds.images.limit import exact_likelihoods
 from qexp.kinds.images.posteriors import Likelihoods, approximated, posteriors
@@ -37,7 +36,6 @@ from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import (
     CLASSIFIER,
     Cells,
-    IntervalShare,
     RelativeWidth,
     Uniformity,
     cells,
@@ -109,22 +107,12 @@ def batches(
     """
     values = dataset.values(part, count, seeds, (PURPOSE,))
     for number, start in enumerate(range(0, count, size)):
-        of_batch = {name: column[start : start + size] for name, column in values.items()}
         simulated = []
         for first in range(start, min(start + size, count), SIMULATED):
             few = {name: column[first : min(first + SIMULATED, start + size)] for name, column in values.items()}
             simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
         samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
-        yield Batch(number, start, of_batch, samples)
-
-
-def quantiles_of(dataset: GeneratedDataset, part: str, split: list[float], run_seed: int) -> Intervals:
-    """The quantile intervals of a part, as the run divides them. Raises QexpError for an unknown part."""
-    if part not in PARTS:
-        raise QexpError(f"`part={part}`: {suggestion(part, PARTS)}")
-    if part == ALL:
-        return {name: [(0.0, 1.0)] for name in dataset.test}
-    return dataset.parts(split, Seeds(run_seed))[part]
+        yield Batch(number, start, {name: column[start : start + size] for name, column in values.items()}, samples)
 
 
 # Where the true values of observations lie in their posteriors.
@@ -217,10 +205,6 @@ def concatenate(parts: Sequence[TruthPositions]) -> TruthPositions:
 # The posteriors of a run that are tested: those of its network's head, or those after the likelihood step.
 
 
-OnDone = Callable[[int], None]
-"""Takes how many observations of a batch are done."""
-
-
 class HeadPosteriors:
     """Posteriors by a network's posterior heads. Raises QexpError for a network without any.
 
@@ -250,10 +234,13 @@ class HeadPosteriors:
             "part, and on draws from elsewhere it cannot be calibrated; test it with `part=train`, or hold nothing out"
         )
 
-    def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
+    def draws(
+        self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
+    ) -> ObservationDraws:
         """`count` independent draws for each observation of a batch, with their densities.
 
-        truth  (observation, output)
+        truth    (observation, output)
+        on_done  takes how many observations of the batch are done
         """
         posterior = self.model.posterior(batch.samples)
         with torch.no_grad():
@@ -296,7 +283,9 @@ class LikelihoodPosteriors:
             "hold such draws more or less often than their probability says"
         )
 
-    def draws(self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: OnDone) -> ObservationDraws:
+    def draws(
+        self, batch: Batch, truth: Array, count: int, seeds: Seeds, on_done: Callable[[int], None]
+    ) -> ObservationDraws:
         """The same, resampled by their weights, or of chains."""
         start = {
             name: estimates[:, 0].double().cpu().numpy()
@@ -307,9 +296,6 @@ class LikelihoodPosteriors:
         seed = seeds.number(PURPOSE, "draws", batch.number)
         draws = posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_done)
         return ObservationDraws(draws.values, effective=draws.ess, doubted=len(draws.doubts))
-
-
-RunPosteriors = HeadPosteriors | LikelihoodPosteriors
 
 
 # The statistics of these posteriors.
@@ -334,8 +320,17 @@ class Statistics:
 
     @cached_property
     def local(self) -> list[Local]:
-        """Of each output."""
-        return [self._local(output) for output in range(len(self.names))]
+        """In cells of each output's estimates and of those of the output that its coverage depends on most."""
+        local, outputs = [], range(len(self.names))
+        for output in outputs:
+            inside = self.central(output) <= INTERVAL
+            pairs = {other: trend(inside, self.estimates[:, [output, other]]) for other in outputs if other != output}
+            axes = sorted([output, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
+            number = cells_along(len(inside), len(axes), INTERVAL)
+            by_estimates = cells(inside, self.estimates[:, axes], number, INTERVAL)
+            by_truth = cells(inside, self.truth[:, axes], number, INTERVAL)
+            local.append(Local(axes, by_estimates, by_truth, trend(inside, self.estimates)))
+        return local
 
     @cached_property
     def regions(self) -> dict[str, Uniformity]:
@@ -348,7 +343,7 @@ class Statistics:
         return central_levels(self.located.positions[:, output])
 
     def output(self, output: int, unit: str, ratios: Ratios) -> OutputCalibration:
-        """What is recorded of an output; `ratios` of its widths."""
+        """What is recorded of an output, with the ratios of its widths."""
         positions, quantiles = self.located.positions[:, output], self.located.quantiles[:, output]
         return OutputCalibration(
             unit=unit,
@@ -356,7 +351,7 @@ class Statistics:
             mean_position=float(positions.mean()),
             spread=float(12 * np.square(positions - 0.5).mean()),
             width=float(np.median(quantiles[:, HIGH] - quantiles[:, LOW])),
-            coverage=_shares(coverages(self.central(output))),
+            coverage=_shares(self.central(output)),
             local=self._coverage(self.local[output]),
             **ratios,
         )
@@ -365,19 +360,7 @@ class Statistics:
         """What is recorded of regions of all outputs, `balls` or `density`; None where that is unknown."""
         if region not in self.regions:
             return None
-        levels = getattr(self.located, region)
-        return Regions(p_value=self.regions[region].p_value, coverage=_shares(coverages(levels)))
-
-    def _local(self, output: int) -> Local:
-        """In cells of the output's own estimates and of those of the output that its coverage depends on most."""
-        inside = self.central(output) <= INTERVAL
-        others = [other for other in range(len(self.names)) if other != output]
-        pairs = {other: trend(inside, self.estimates[:, [output, other]]) for other in others}
-        axes = sorted([output, *([min(pairs, key=pairs.__getitem__)] if pairs else [])])
-        number = cells_along(len(inside), len(axes), INTERVAL)
-        by_estimates = cells(inside, self.estimates[:, axes], number, INTERVAL)
-        by_truth = cells(inside, self.truth[:, axes], number, INTERVAL)
-        return Local(axes, by_estimates, by_truth, trend(inside, self.estimates))
+        return Regions(p_value=self.regions[region].p_value, coverage=_shares(getattr(self.located, region)))
 
     def _coverage(self, local: Local) -> LocalCoverage:
         wrong, shares = local.by_estimates.wrong, local.by_estimates.share
@@ -420,10 +403,10 @@ class Local:
     trend: float
 
 
-def _shares(levels: Sequence[IntervalShare]) -> tuple[CoverageShare, ...]:
+def _shares(levels: Array) -> tuple[CoverageShare, ...]:
     return tuple(
-        CoverageShare(probability=level.probability, share=level.share, expected=level.expected, p_value=level.p_value)
-        for level in levels
+        CoverageShare(probability=of.probability, share=of.share, expected=of.expected, p_value=of.p_value)
+        for of in coverages(levels)
     )
 
 
@@ -460,23 +443,17 @@ class ExactReference:
         values = draws.values[: max(self.count - batch.start, 0)]
         if not len(values):
             return
-        exact = self._exact_draws(batch, len(values), values.shape[1], seeds)
+        samples = {name: images[: len(values)].cpu() for name, images in batch.samples.items()}
+        exact, random = np.empty_like(values), seeds.numpy(PURPOSE, "exact", batch.number)
+        for posterior in approximated(self._likelihoods, samples, random):
+            grid = integration.grid_of(posterior.density, posterior.proposal)
+            exact[posterior.observation] = posterior.values(grid.draws(values.shape[1], random), self.names)
         self._widths.append(_widths(values))
         self._exact_widths.append(_widths(exact))
         for observation, pair in enumerate(zip(exact, values, strict=True)):
             # In scores of the prior: equal distributions stay equal, and heavy tails do not hide the rest.
             first, second = map(prior.scores, pair)
             self.accuracies.append(distinguished(first, second, batch.start + observation).accuracy)
-
-    def _exact_draws(self, batch: Batch, observations: int, count: int, seeds: Seeds) -> Array:
-        """(observation, draw, output)"""
-        samples = {name: images[:observations].cpu() for name, images in batch.samples.items()}
-        values = np.empty((observations, count, len(self.names)))
-        random = seeds.numpy(PURPOSE, "exact", batch.number)
-        for posterior in approximated(self._likelihoods, samples, random):
-            grid = integration.grid_of(posterior.density, posterior.proposal)
-            values[posterior.observation] = posterior.values(grid.draws(count, random), self.names)
-        return values
 
     def ratios(self, seeds: Seeds) -> list[Ratios]:
         """Of each output."""
@@ -580,21 +557,14 @@ class BoundReference:
         """Of each output; empty without an observation to compare."""
         if self._likelihood is None or not sum(map(len, self._widths)):
             return [{} for _ in self.names]
-        return [
-            {
-                "bound_ratio": BoundRatio(
-                    median=ratio.median, interval=ratio.interval, observations=ratio.count, of=self.compared
-                )
-            }
-            for ratio in _ratios(self.names, self._widths, self._bounds, seeds, "bounds")
+        pairs, of = _ratios(self.names, self._widths, self._bounds, seeds, "bounds"), self.compared
+        ratios = [
+            BoundRatio(median=pair.median, interval=pair.interval, observations=pair.count, of=of) for pair in pairs
         ]
+        return [{"bound_ratio": ratio} for ratio in ratios]
 
     def recorded(self) -> None:
         """Nothing: it is no comparison with exact posteriors."""
-
-
-Reference = ExactReference | BoundReference
-"""Comparison of posteriors with what is known of the right ones."""
 
 
 # `calibration.nc`: what the figures of a calibration are drawn from, and every observation's own numbers.
@@ -656,16 +626,6 @@ def _cells(name: str, statistics: Statistics, local: Local) -> dict[str, Any]:
     return variables
 
 
-def encode_numbers(table: xarray.Dataset) -> bytes:
-    return bytes(table.to_netcdf(engine="h5netcdf"))
-
-
-def names_of(table: xarray.Dataset) -> Sequence[str]:
-    """The outputs of a table."""
-    names = table.attrs["outputs"]
-    return [names] if isinstance(names, str) else [str(name) for name in names]
-
-
 def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateOptions) -> Calibration:
     """Simulate observations, take their posteriors from the run, test these, and keep what is seen in the run.
 
@@ -682,53 +642,43 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     model, known = load_model(directory, device), spec["inputs"]
     images = [name for name in dataset.generator.images(dataset.variables) if name in known]
     held_out = [name for name, ranges in dataset.held_out.items() if ranges]
-    posteriors: RunPosteriors = (
+    posteriors: HeadPosteriors | LikelihoodPosteriors = (
         LikelihoodPosteriors(model, dataset, images, known, held_out)
         if options.refined
         else HeadPosteriors(model, held_out, device)
     )
-    reference: Reference = (
+    reference: ExactReference | BoundReference = (
         ExactReference(dataset, posteriors.names, images, known, options.exact)
         if options.exact
         else BoundReference(dataset, posteriors.names, known)
     )
-    part = quantiles_of(dataset, options.part, spec["split"], directory.record().seed)
+    if options.part not in PARTS:
+        raise QexpError(f"`part={options.part}`: {suggestion(options.part, PARTS)}")
+    part = parts_of(dataset, spec["split"], directory.record().seed)[options.part]
+    seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
     with threads(threads_to_predict(spec, tables, device)):
-        statistics, doubted = _statistics(posteriors, dataset, part, options, device, reference)
+        prior = prior_of_outputs(dataset, posteriors.names)
+        for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
+            truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
+            on_done = partial(_count, options, batch.start)
+            draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
+            located.append(locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number)))
+            doubted += draws.doubted
+            reference.add(batch, draws, prior, seeds)
+        statistics = Statistics(posteriors.names, concatenate(located), prior)
     caution = posteriors.caution(options.part)
     calibration = _calibration(
         statistics, dataset.quantities, directory.record().dataset, options, reference, doubted, caution
     )
     table = number_table(statistics, dataset.quantities, {"run": directory.name, "created": calibration.created})
-    keep_calibration(directory, calibration, encode_numbers(table))
+    keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)
     return calibration
 
 
-def _statistics(
-    posteriors: RunPosteriors,
-    dataset: GeneratedDataset,
-    part: Intervals,
-    options: CalibrateOptions,
-    device: torch.device,
-    reference: Reference,
-) -> tuple[Statistics, int]:
-    """The statistics, and the number of observations whose draws are not to be trusted."""
-    seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
-    prior = prior_of_outputs(dataset, posteriors.names)
-    for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
-        truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
-        on_done = _counting_from(batch.start, options.observations, options.on_observation)
-        draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
-        located.append(locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number)))
-        doubted += draws.doubted
-        reference.add(batch, draws, prior, seeds)
-    return Statistics(posteriors.names, concatenate(located), prior), doubted
-
-
-def _counting_from(start: int, count: int, on_observation: Counted) -> OnDone:
-    return lambda done: on_observation(start + done, count)
+def _count(options: CalibrateOptions, start: int, done: int) -> None:
+    options.on_observation(start + done, options.observations)
 
 
 def _calibration(
@@ -736,7 +686,7 @@ def _calibration(
     quantities: Quantities,
     dataset: str,
     options: CalibrateOptions,
-    reference: Reference,
+    reference: ExactReference | BoundReference,
     doubted: int,
     caution: str,
 ) -> Calibration:

@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.outputs import NO_LIMITS, PERIOD, QUANTILES, estimate_of, quantile_of
@@ -15,15 +14,15 @@ from qexp.base.quantities import Quantities, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, VALIDATION, EvaluationData, EvaluationRequest, Independence
-from qexp.kinds.images.experiment import generated_of, require_units_of
+from qexp.kinds.evaluation import PARTS, TEST, TRAIN, VALIDATION, EvaluationData, EvaluationRequest, Independence
+from qexp.kinds.images.experiment import generated_of, parts_of, require_units_of
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer
-from qexp.simulation.dataset import GeneratedDataset, Intervals
+from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.distributions import gaps
 from qexp.store.directory import RunDirectory
 
@@ -83,13 +82,21 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
     @cache
     def samples() -> dict[str, Tensor]:
-        return source.sample(
-            _quantiles(request, source, part), count, Seeds(request.seed), (part,), torch.device("cpu")
-        )
+        intervals = parts_of(source, request.spec["split"], request.run_seed)[part]
+        return source.sample(intervals, count, Seeds(request.seed), (part,), torch.device("cpu"))
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         on_device = {name: of.to(request.device) for name, of in samples().items()}
-        return _evaluated(attempt, models[0], on_device, metrics, source.quantities)
+        write(attempt.directory, models[0], on_device, source.quantities)
+        estimates = {name: values.double().cpu().numpy() for name, values in models[0].estimate(on_device).items()}
+        scores = Scores()
+        for name, metrics_of_output in metrics.items():
+            estimate, truth = estimates[name], on_device[name].double().cpu().numpy()
+            if truth.shape[1:] == (1,):
+                scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
+            else:
+                scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
+        return scores.document(attempt.directory.part)
 
     return EvaluationData(request.document, part, TEST, count, lambda run: _independence(run, samples()), evaluate)
 
@@ -111,32 +118,6 @@ def _require_variables(request: EvaluationRequest, source: GeneratedDataset) -> 
             raise QexpError(f"the dataset has no '{variable}', which {name} estimates; {suggestion(variable, shapes)}")
 
 
-def _quantiles(request: EvaluationRequest, source: GeneratedDataset, part: str) -> Intervals:
-    """The quantile intervals of a part; training and validation are divided as the run divides them."""
-    if part == ALL:
-        return {name: [(0.0, 1.0)] for name in source.test}
-    return source.parts(request.spec["split"], Seeds(request.run_seed))[part]
-
-
-def _evaluated(
-    attempt: Attempt,
-    model: Estimator,
-    samples: Mapping[str, Tensor],
-    metrics: Mapping[str, Metrics],
-    quantities: Quantities,
-) -> Results:
-    write(attempt.directory, model, samples, quantities)
-    estimates = {name: values.double().cpu().numpy() for name, values in model.estimate(samples).items()}
-    scores = Scores()
-    for name, metrics_of_output in metrics.items():
-        estimate, truth = estimates[name], samples[name].double().cpu().numpy()
-        if truth.shape[1:] == (1,):
-            scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
-        else:
-            scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
-    return scores.document(attempt.directory.part)
-
-
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
     """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
@@ -145,23 +126,13 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
     inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
     for name in trained.test:
-        inside &= _within(_values(trained, name), samples[name][:, 0].double().numpy())
+        values = samples[name][:, 0].double().numpy()
+        # Samples are in single precision: a value at an edge is rounded to either side of it.
+        edge = np.finfo(np.float32).eps * np.abs(values)
+        seen = [trained.distributions[name].quantile(np.asarray(gap)) for gap in gaps(trained.held_out[name])]
+        inside &= np.any([(values > low + edge) & (values < high - edge) for low, high in seen], axis=0)
     names = " and ".join(trained.test)
     if not inside.any():
         return Independence(True, (f"no sample lies in the training intervals of {names}",))
     reason = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
     return Independence(False, (reason,))
-
-
-def _values(trained: GeneratedDataset, name: str) -> list[NDArray[np.float64]]:
-    """The intervals of a variable's values outside of the test part."""
-    return [trained.distributions[name].quantile(np.asarray(gap)) for gap in gaps(trained.held_out[name])]
-
-
-def _within(intervals: Sequence[NDArray[np.float64]], values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    inside = np.zeros(len(values), dtype=bool)
-    for low, high in intervals:
-        # Samples are in single precision: a value at an edge is rounded to either side of it.
-        edge = np.finfo(np.float32).eps * np.abs(values)
-        inside |= (values > low + edge) & (values < high - edge)
-    return inside

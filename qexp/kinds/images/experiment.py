@@ -139,13 +139,8 @@ def _in_views(component: Document, where: Where, document: Document, images: Seq
             yield path, f"no view '{view}'; {suggestion(view, [name for name in names if name])}"
         elif isinstance(view, int) and view >= len(images):
             yield path, f"no view {view}; the dataset has {len(images)}, numbered from 0"
-        elif _of_stations(_number(view, names), document):
+        elif document.get("views") and document["views"][_number(view, names)].get("type") == GNSS:
             yield path, "is a view of GNSS stations, which have 'errors' of their own"
-
-
-def _of_stations(view: int, document: Document) -> bool:
-    views = document.get("views", [])
-    return view < len(views) and views[view].get("type") == GNSS
 
 
 def _has_level(document: Document) -> bool:
@@ -173,60 +168,8 @@ def views_of(document: Document, workspace: Workspace | None) -> list[View]:
     return views
 
 
-def pinned(document: Document, workspace: Workspace | None) -> Document:
-    """The dataset's document with the hashes of its views' files and where they are; itself if they have none."""
-    files = ViewFiles(document, workspace)
-    names = [view[key] for view in document.get("views", []) for key in FILES if isinstance(view.get(key), str)]
-    if not names:
-        return document
-    paths = {name: files.find(name) for name in names}
-    hashes = {name: fingerprint(path) for name, path in paths.items()}
-    return {**document, "fingerprints": hashes, "found": {name: str(path.absolute()) for name, path in paths.items()}}
-
-
 TURNING = {"azimuth": 1, "heading": -1}
 """Variables that give the direction of a view → the sign of their growth where it turns counter-clockwise."""
-
-
-def turned(document: Document, angle: float) -> dict[str, Any]:
-    """Dotted key → new value: the changes of a simulated dataset that turn the looks of all its views.
-
-    angle  counter-clockwise, seen from above [rad]
-    Raises QexpError if a direction varies by a distribution that cannot be moved.
-    """
-    changes: dict[str, Any] = {}
-    axes = document.get("matrix", {}).get("axes", {})
-    for name in sorted({*document["fixed"], *document["varyings"], *axes}):
-        step = _step(name, angle, document)
-        if not step:
-            continue
-        if name in document["fixed"]:
-            changes[f"fixed.{name}"] = document["fixed"][name] + step
-        if name in document["varyings"]:
-            changes[f"distributions.{name}"] = _moved(name, document["distributions"][name], step)
-        if name in axes:
-            changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
-    for index, view in enumerate(document.get("views", [])):
-        changes |= {
-            f"views.{index}.{name}": view[name] + _step(name, angle, document) for name in TURNING if name in view
-        }
-    return changes
-
-
-def _step(name: str, angle: float, document: Document) -> float:
-    """What is added to a variable, in its unit; 0 if it is no direction of a view."""
-    in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
-    return TURNING.get(base_name(name), 0) * in_unit
-
-
-def _moved(name: str, distribution: Document, step: float) -> Document:
-    if (moving := MOVING.get(distribution["type"])) is None:
-        raise QexpError(
-            f"'{name}' must be {step:+.4g} larger for these weights, and its distribution '{distribution['type']}' "
-            f"cannot be moved; use {' or '.join(MOVING)}"
-        )
-    parameters = distribution["parameters"]
-    return {**distribution, "parameters": parameters | {key: parameters[key] + step for key in moving}}
 
 
 class ViewFiles:
@@ -368,10 +311,48 @@ class GeneratedData(KindData[GeneratedDataset]):
         return with_normal_scores(document, tables)
 
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
-        return turned(document, angle)
+        """The changes that turn the looks of all views.
+
+        Raises QexpError if a direction varies by a distribution that cannot be moved.
+        """
+        changes: dict[str, Any] = {}
+        in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
+        axes = document.get("matrix", {}).get("axes", {})
+        for name in sorted({*document["fixed"], *document["varyings"], *axes}):
+            if not (step := TURNING.get(base_name(name), 0) * in_unit):
+                continue
+            if name in document["fixed"]:
+                changes[f"fixed.{name}"] = document["fixed"][name] + step
+            if name in document["varyings"]:
+                distribution = document["distributions"][name]
+                if (moving := MOVING.get(distribution["type"])) is None:
+                    raise QexpError(
+                        f"'{name}' must be {step:+.4g} larger for these weights, and its distribution "
+                        f"'{distribution['type']}' cannot be moved; use {' or '.join(MOVING)}"
+                    )
+                values = distribution["parameters"]
+                moved = {**distribution, "parameters": values | {key: values[key] + step for key in moving}}
+                changes[f"distributions.{name}"] = moved
+            if name in axes:
+                changes[f"matrix.axes.{name}"] = [bound + step for bound in axes[name]]
+        for index, view in enumerate(document.get("views", [])):
+            turned = {name: view[name] + sign * in_unit for name, sign in TURNING.items() if name in view}
+            changes |= {f"views.{index}.{name}": value for name, value in turned.items()}
+        return changes
 
     def pinned(self, document: Document, dataset: GeneratedDataset, workspace: Workspace) -> Document:
-        return pinned(document, workspace)
+        """With the hashes of the files of views and where they are; the document itself if they have none."""
+        files = ViewFiles(document, workspace)
+        names = [view[key] for view in document.get("views", []) for key in FILES if isinstance(view.get(key), str)]
+        if not names:
+            return document
+        paths = {name: files.find(name) for name in names}
+        hashes = {name: fingerprint(path) for name, path in paths.items()}
+        return {
+            **document,
+            "fingerprints": hashes,
+            "found": {name: str(path.absolute()) for name, path in paths.items()},
+        }
 
     def findings(
         self, document: Document, dataset: GeneratedDataset, tables: Tables, network: Network | None, available: int
@@ -424,6 +405,11 @@ def _dataset(document: Document, tables: Tables, views: Sequence[View]) -> Gener
     )
 
 
+def parts_of(dataset: GeneratedDataset, split: list[float], run_seed: int) -> Mapping[str, Intervals]:
+    """The quantile intervals of each part as a run divides them, and of all parts together."""
+    return {"all": {name: [(0.0, 1.0)] for name in dataset.test}, **dataset.parts(split, Seeds(run_seed))}
+
+
 def _not_held_out(dataset: GeneratedDataset) -> Intervals:
     return {name: distributions.gaps(test) for name, test in dataset.held_out.items()}
 
@@ -464,7 +450,7 @@ def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
 def _in_variables(document: Document, generator: Generator, tables: Tables) -> Iterator[Finding]:
     """Problems of variables that the generator needs, or does not have, and of their distributions and noise."""
     quantities = of_dataset(document, tables["quantities"])
-    varyings, fixed = document["varyings"], fixed_values(document)
+    varyings, fixed, views = document["varyings"], fixed_values(document), len(document.get("views", []))
     mentioned = [*fixed, *varyings]
     required = generator.required(mentioned)
     possible = {*generator.required([*mentioned, *document["distributions"]]), NOISE}
@@ -480,8 +466,8 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
     for name, where in paths.items():
         if name not in possible:
             yield where, _unknown_variable(name, possible, quantities)
-        elif beyond := _beyond_views(name, document):
-            yield where, beyond
+        elif views and (suffix := re.search(r"_([1-9][0-9]*)$", name)) and int(suffix[1]) >= views:
+            yield where, f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this view, too"
     for name in document.get("matrix", {}).get("axes", {}):
         if name not in {*required, NOISE}:
             yield ("matrix", "axes", name), _unknown_variable(name, {*required, NOISE}, quantities)
@@ -496,15 +482,6 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
             limits = quantity(name, quantities)
             yield from _outside_limits(name, limits, distribution, where, description["type"])
     yield from in_noise(document, generator.images(mentioned), tables)
-
-
-def _beyond_views(name: str, document: Document) -> str | None:
-    """Why a variable belongs to no view of a dataset that lists its views."""
-    views = len(document.get("views", []))
-    suffix = re.search(r"_([1-9][0-9]*)$", name)
-    if not views or suffix is None or int(suffix[1]) < views:
-        return None
-    return f"'views' lists {views}, numbered from 0 to {views - 1}; add an object for this view, too"
 
 
 def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:
@@ -589,8 +566,7 @@ def _in_transforms(document: Document, dataset: GeneratedDataset, tables: Tables
             low, high = -math.inf, math.inf
         if name in document["outputs"]:
             yield from in_periods(name, transform, quantity(name, dataset.quantities), (low, high))
-        trouble = transform.domain_error(low, high)
-        if trouble:
+        if trouble := transform.domain_error(low, high):
             yield ("transforms", name), f"{trouble}; use asinh or scale for '{name}'"
 
 

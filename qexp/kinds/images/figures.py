@@ -27,7 +27,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images import matrix_figures
-from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, numbers_name, record_name
+from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory, with_caution
@@ -423,10 +423,10 @@ def _tick(axis: XAxis | YAxis, edges: Array) -> None:
 
 def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Dataset:
     """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
-    file = directory.results / numbers_name(calibration.kind)
+    file = directory.results / name_of_file(calibration.kind, "nc")
     numbers = table(file)
     if numbers.attrs.get("created") != calibration.created:
-        record = record_name(calibration.kind)
+        record = name_of_file(calibration.kind, "json")
         raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
     return numbers
 

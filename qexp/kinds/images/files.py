@@ -191,10 +191,27 @@ class NetcdfImages(ImageFile):
     """
 
     def __init__(self, path: Path) -> None:
+        import xarray
+
         self.paths, self._path = [path], path
-        self._data = _opened(path)
+        try:
+            try:
+                self._data = xarray.open_dataset(path, cache=False, decode_timedelta=False)
+            except ValueError:  # times in a calendar or unit that xarray cannot decode
+                self._data = xarray.open_dataset(path, cache=False, decode_times=False)
+        except DAMAGED as error:
+            raise QexpError(f"{path} cannot be read as NetCDF: {error}") from None
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
-        self.kept = self._kept()
+        along = {self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3}
+        if (
+            len(along) == 1
+        ):  # further columns are variables along the first dimension of the images, its coordinate aside
+            (samples,) = along
+            self.kept = {
+                str(name): variable.values
+                for name, variable in self._data.variables.items()
+                if variable.dims == (samples,) and name != samples
+            }
 
     def label(self, name: str) -> str:
         return f"{self._path}: variable '{name}'"
@@ -263,31 +280,6 @@ class NetcdfImages(ImageFile):
         if coordinate is None or coordinate.dims != (dimension,) or coordinate.dtype.kind not in "iuf":
             return None
         return np.asarray(coordinate.values, dtype=np.float64)
-
-    def _kept(self) -> Mapping[str, Values]:
-        """Variables along the first dimension of the images alone, except its coordinate."""
-        images = [self._variable(name) for name, shape in self.shapes.items() if len(shape) >= 3]
-        along = {image.dims[0] for image in images}
-        if len(along) != 1:
-            return {}
-        (samples,) = along
-        return {
-            str(name): variable.values
-            for name, variable in self._data.variables.items()
-            if variable.dims == (samples,) and name != samples
-        }
-
-
-def _opened(path: Path) -> xarray.Dataset:
-    import xarray
-
-    try:
-        try:
-            return xarray.open_dataset(path, cache=False, decode_timedelta=False)
-        except ValueError:  # times in a calendar or unit that xarray cannot decode
-            return xarray.open_dataset(path, cache=False, decode_times=False)
-    except DAMAGED as error:
-        raise QexpError(f"{path} cannot be read as NetCDF: {error}") from None
 
 
 def _as_text(value: Any) -> str:

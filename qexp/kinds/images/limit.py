@@ -105,9 +105,16 @@ def _limit(
         truth, period = samples[variable][:, 0].double().numpy(), periods.get(variable)
         means, medians = (nearest(values, truth, period) - truth for values in fine[..., column])
         coarser = nearest(half[1, :, column], fine[1, :, column], period)
-        change = np.abs(fine[1, :, column] - coarser).mean()
-        unit = quantity(variable, dataset.quantities).unit
-        variables[variable] = _least_errors(np.abs(medians), np.square(means), float(change), unit)
+        absolute, squared = np.abs(medians), np.square(means)
+        mae, rmse = float(absolute.mean()), float(np.sqrt(squared.mean()))
+        variables[variable] = LeastErrors(
+            unit=quantity(variable, dataset.quantities).unit,
+            mae=mae,
+            mae_error=float(absolute.std(ddof=1) / np.sqrt(count)),
+            rmse=rmse,
+            rmse_error=float(squared.std(ddof=1) / np.sqrt(count) / (2 * rmse)),
+            difference=float(np.abs(fine[1, :, column] - coarser).mean()) / mae,
+        )
     return Limit(
         dataset=name,
         seed=seed,
@@ -125,19 +132,6 @@ def exact_likelihoods(dataset: GeneratedDataset, images: Sequence[str], known: C
     """Those of all that varies and is not known; of pixels, not of means of blocks of them, if it is integrated."""
     given = [name for name in dataset.test if name in known]
     return Likelihoods(dataset, images, given, averaging=len(dataset.test) - len(given) > integration.MOST)
-
-
-def _least_errors(absolute: Array, squared: Array, change: float, unit: str) -> LeastErrors:
-    mae, rmse = float(absolute.mean()), float(np.sqrt(squared.mean()))
-    of_mean = np.sqrt(len(absolute))
-    return LeastErrors(
-        unit=unit,
-        mae=mae,
-        mae_error=float(absolute.std(ddof=1) / of_mean),
-        rmse=rmse,
-        rmse_error=float(squared.std(ddof=1) / of_mean / (2 * rmse)),
-        difference=change / mae,
-    )
 
 
 def by_sampling(

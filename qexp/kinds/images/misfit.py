@@ -64,12 +64,16 @@ class FeatureDistance:
 
 
 def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
-    """What the last layer of each output takes, (sample, feature)."""
+    """What the last layer of each output takes, (sample, feature): the posterior head, or else the last linear or
+    convolutional layer on the way to it.
+    """
     network, caught = model.network, []
-    layers = _last_layers(model)
+    layers = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
+    if not layers:
+        raise QexpError("`misfit`: the network has no linear or convolutional layer whose features could be compared")
     hooks = [
         layer.register_forward_pre_hook(lambda _, layer_inputs: caught.append(layer_inputs[0].flatten(1)))
-        for layer in layers
+        for layer in dict.fromkeys(layers)
     ]
     try:
         model.estimate(samples, batch_size=len(samples[next(iter(network.inputs))]))
@@ -78,15 +82,6 @@ def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
             hook.remove()
     features: Array = torch.cat(caught, dim=1).double().cpu().numpy()
     return features
-
-
-def _last_layers(model: Estimator) -> list[nn.Module]:
-    """The posterior heads, and of each other output the last linear or convolutional layer on the way to it."""
-    network = model.network
-    layers = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
-    if not layers:
-        raise QexpError("`misfit`: the network has no linear or convolutional layer whose features could be compared")
-    return list(dict.fromkeys(layers))
 
 
 def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
@@ -127,7 +122,11 @@ class ImageMisfit:
     """
 
     def __init__(self, source: GeneratedDataset, outputs: Sequence[str]) -> None:
-        _require_known(source, outputs)
+        if unknown := [name for name in source.test if name not in outputs]:
+            raise QexpError(
+                f"`misfit`: '{unknown[0]}' varies in the training data, but is no output of the network; leave "
+                "`misfit` out"
+            )
         self._refinement = Refinement(source, [], source.fixed, outputs)
         quiet = self._refinement.quiet
         if not self._refinement.noise_over_weights(source.fixed):
@@ -167,10 +166,3 @@ def _p_values(problem: Problem, coordinates: torch.Tensor, scale: float) -> Arra
     blocks = blocks_of_tracks(problem.model.positions.numpy(), problem.weighting.slices)
     unknowns = len(problem.coordinates.free) + problem.weighting.nuisances
     return misfit(residuals.numpy() / scale, blocks, unknowns).p_value
-
-
-def _require_known(source: GeneratedDataset, outputs: Sequence[str]) -> None:
-    if unknown := [name for name in source.test if name not in outputs]:
-        raise QexpError(
-            f"`misfit`: '{unknown[0]}' varies in the training data, but is no output of the network; leave `misfit` out"
-        )

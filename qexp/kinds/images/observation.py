@@ -120,9 +120,9 @@ def _directions(dataset: GeneratedDataset, suffix: str) -> Array:
         torch.from_numpy(_values(dataset, name + suffix) * _factor(dataset, name)) for name in (across, "incidence")
     ]
     toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
-    look = dataset.view(DISPLACEMENT + suffix).look
-    azimuth = toward if across == "azimuth" else azimuth_of_heading(toward, look)
-    return line_of_sight(azimuth, incidence).numpy()
+    if across == "heading":
+        toward = azimuth_of_heading(toward, dataset.view(DISPLACEMENT + suffix).look)
+    return line_of_sight(toward, incidence).numpy()
 
 
 def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[str, Track]:
@@ -135,8 +135,10 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
             f"the run takes {len(views)} views, {', '.join(view.words for view in views)}, but the observation has "
             f"{len(radar)} radar track{'' if len(radar) == 1 else 's'}; use a run with as many views, or no `run`"
         )
-    looks = [_mean_direction(track) for track in radar]
-    angles = np.array([[_angle(view.directions, look) for look in looks] for view in views])
+    means = [track.where_observed().direction.mean(axis=0) for track in radar]
+    looks = [mean / np.linalg.norm(mean) for mean in means]
+    cosines = np.array([[(view.directions @ look).max() for look in looks] for view in views])
+    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))  # to the nearest of a view's directions
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
         view, track = views[row], radar[column]
@@ -148,17 +150,6 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
             )
         assigned[view.image] = track
     return assigned
-
-
-def _mean_direction(track: Track) -> Array:
-    mean = track.where_observed().direction.mean(axis=0)
-    unit: Array = mean / np.linalg.norm(mean)
-    return unit
-
-
-def _angle(directions: Array, look: Array) -> float:
-    """Angle to the nearest of several directions [degrees]."""
-    return float(np.degrees(np.arccos(np.clip(directions @ look, -1, 1)).min()))
 
 
 def _seen_from(look: Array) -> str:
@@ -362,8 +353,7 @@ def network_estimate(
         inputs, estimates, remarks = _at(network, tracks, at)
     units = Units(network.dataset.quantities, at)
     values, start, missing = _start(network, estimates)
-    outside = [*_beyond(network, estimates), *_unlike(network.model, inputs, tracks), *_unusual(network.model, inputs)]
-    sentences = [*remarks, *missing, *outside]
+    outside = _outside(network, estimates, inputs, tracks)
     document = {
         "run": network.name,
         "parameters": {display_name(name): units.from_si(name, value) for name, value in values.items()},
@@ -374,23 +364,15 @@ def network_estimate(
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
     constant = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
     near = [_start(network, values)[1] for values in values_nearby(directory, estimates, others, seed)]
-    intervals = _intervals(network, inputs)
+    intervals: dict[str, tuple[float, float]] = {}
+    if isinstance(network.model.posteriors, OfHeads):
+        for name, ends in network.model.posteriors.posterior_of(inputs).quantiles(ENDS).items():
+            low, high = (_factor(network.dataset, name) * float(end) for end in ends[0])
+            intervals[name] = low, high
     varying = [name for name in start if name in network.dataset.test]
     distributions = {name: network.dataset.distributions[name] for name in varying}
     candidate = Candidate(network.words, network.sources, units, start, near, constant, distributions, intervals)
-    return NetworkEstimate(candidate, values, document, sentences)
-
-
-def _intervals(network: _Network, inputs: Mapping[str, Images]) -> dict[str, tuple[float, float]]:
-    """Column → ends of the 95 % interval by the posterior head, in SI units; empty without one."""
-    if not isinstance(network.model.posteriors, OfHeads):
-        return {}
-    intervals = {}
-    for name, ends in network.model.posteriors.posterior_of(inputs).quantiles(ENDS).items():
-        factor = quantity(name, network.dataset.quantities).si_factor
-        low, high = (factor * float(end) for end in ends[0])
-        intervals[name] = low, high
-    return intervals
+    return NetworkEstimate(candidate, values, document, [*remarks, *missing, *outside])
 
 
 def _open_network(directory: RunDirectory, device: str) -> _Network:
@@ -422,7 +404,7 @@ def _at(
         track = tracks[view.image]
         values = image_of(track, view, centre)
         gaps = ~np.isfinite(values)
-        if not _trained_with_offsets(network.dataset, view.image):
+        if not any(isinstance(component.noise, LinearNoise) for component in network.dataset.noise.on(view.image)):
             values, offset = without_edge(values)
             remarks.append(f"{track.name}: the median of its edge, {offset:.3g} m, was subtracted for the network")
         if mask_of(view.image) in wanted:
@@ -442,10 +424,6 @@ def _at(
     estimates = network.model.estimate(inputs)[0]
     outputs = dict(zip(network.model.outputs, map(float, estimates), strict=True))
     return inputs, outputs, remarks
-
-
-def _trained_with_offsets(dataset: GeneratedDataset, image: str) -> bool:
-    return any(isinstance(component.noise, LinearNoise) for component in dataset.noise.on(image))
 
 
 def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
@@ -474,7 +452,7 @@ def _position(
     names = network.sources[0].columns[:2]
     if not all(name in estimates for name in names):
         return None
-    east, north = (estimates[name] * quantity(name, network.dataset.quantities).si_factor for name in names)
+    east, north = (estimates[name] * _factor(network.dataset, name) for name in names)
     view = network.views[0]
     inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
     if math.hypot(east, north) < RECENTRED * max(view.pixel) or not inside:
@@ -491,46 +469,27 @@ def _start(network: _Network, estimates: Mapping[str, float]) -> tuple[dict[str,
             missing.append(
                 f"{display_name(name)} is not estimated by the network; it starts at the median of the training data"
             )
-        factor = quantity(name, network.dataset.quantities).si_factor
-        values[name], start[name] = factor * value, factor * _likely(network, name, value)
+        factor, trained = _factor(network.dataset, name), network.model.trained.get(name)
+        values[name] = factor * value
+        if name not in network.linear and trained is not None:
+            # Beyond the range of its training data a network's estimate means little.
+            value = float(np.clip(trained.moved(value), trained.low, trained.high))
+        start[name] = factor * value
     return values, start, missing
 
 
-def _likely(network: _Network, name: str, value: float) -> float:
-    """The value, moved into the range of its training data: beyond, a network's estimate means little."""
-    if name in network.linear or (trained := network.model.trained.get(name)) is None:
-        return value
-    return float(np.clip(trained.moved(value), trained.low, trained.high))
-
-
-def _beyond(network: _Network, estimates: Mapping[str, float]) -> list[str]:
-    """Remarks on estimates beyond the training data of their outputs."""
-    sentences = []
-    for name, trained in network.model.trained.items():
+def _outside(
+    network: _Network, estimates: Mapping[str, float], inputs: Mapping[str, Images], tracks: Mapping[str, Track]
+) -> list[str]:
+    """Sentences on what lies outside of the training data: estimates, statistics of inputs, and features of these."""
+    model, sentences = network.model, []
+    for name, trained in model.trained.items():
         if trained.beyond(estimates[name]):
-            unit = network.model.outputs[name]
+            unit = model.outputs[name]
             sentences.append(
                 f"the network's estimate of {name}, {float(trained.moved(estimates[name])):.3g} {unit}, lies outside "
                 f"{MOST}, {trained.low:.3g} to {trained.high:.3g} {unit}"
             )
-    return sentences
-
-
-def _unusual(model: ImageModel, inputs: Mapping[str, Images]) -> list[str]:
-    """A sentence if the network computes features that hardly any training sample has."""
-    if model.features is None:
-        return []
-    share = float(model.features().p_values(inputs)[0])
-    if share >= UNUSUAL:
-        return []
-    return [
-        "the network's features of the observation are unlike those of its training data: only "
-        f"{100 * share:.2g} % of these lie as far from their mean"
-    ]
-
-
-def _unlike(model: ImageModel, inputs: Mapping[str, Images], tracks: Mapping[str, Track]) -> list[str]:
-    """A sentence for each input with statistics that no training sample had: these numbers, and the training's."""
     ranges, values = model.ranges(), statistics(inputs)
     beyond: dict[str, list[str]] = {}
     for statistic, outside in ranges.outside(inputs).items():
@@ -539,11 +498,15 @@ def _unlike(model: ImageModel, inputs: Mapping[str, Images], tracks: Mapping[str
             low, high = ranges.ranges[statistic]
             number = f"{values[statistic][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
             beyond.setdefault(statistic.input, []).append(f"{statistic.kind} {number}".strip())
-    return [
-        f"{tracks[name].name if name in tracks else name} lies outside the range of the network's training data: "
-        + ", ".join(numbers)
-        for name, numbers in beyond.items()
-    ]
+    for name, numbers in beyond.items():
+        what = tracks[name].name if name in tracks else name
+        sentences.append(f"{what} lies outside the range of the network's training data: {', '.join(numbers)}")
+    if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL:
+        sentences.append(
+            "the network's features of the observation are unlike those of its training data: only "
+            f"{100 * share:.2g} % of these lie as far from their mean"
+        )
+    return sentences
 
 
 # Inversions by a network.

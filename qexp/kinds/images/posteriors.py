@@ -36,9 +36,8 @@ from qexp.inference.sampling import METHODS, Draws, Mixture
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, require_known
 from qexp.inference.weighting import Weighting
 from qexp.kinds.images.refinement import MatrixAxis, Refinement
-from qexp.kinds.prediction import SampleDraws
+from qexp.kinds.prediction import SampleDraws, new_column
 from qexp.simulation.dataset import GeneratedDataset, mask_of
-from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import DeformationImages
 from qexp.simulation.views import GNSS
 
@@ -94,32 +93,22 @@ class Likelihood:
 def prior_of(dataset: GeneratedDataset, name: str, factor: float) -> Marginal:
     """The prior of a variable, in the unit of which its own is `factor`; around the circle for all directions."""
     distribution, period = dataset.distributions[name], quantity(name, dataset.quantities).period
-    if period is not None and _goes_around(distribution, period):
-        low = factor * distribution.support()[0]
-        return uniform(name, low, low + factor * period, factor * period)
+    low, shares = distribution.support()[0], np.linspace(0.0, 1.0, 9)
+    if period is not None and np.allclose(distribution.quantile(shares), low + shares * period, rtol=1e-6):
+        return uniform(name, factor * low, factor * low + factor * period, factor * period)
     return of_training(name, distribution, factor)
-
-
-def _goes_around(distribution: Distribution, period: float) -> bool:
-    """Whether all directions are equally likely."""
-    shares = np.linspace(0.0, 1.0, 9)
-    return bool(np.allclose(distribution.quantile(shares), distribution.support()[0] + shares * period, rtol=1e-6))
 
 
 def usual_level(dataset: GeneratedDataset, images: Sequence[str]) -> float:
     """The median of the unknown noise level. Raises QexpError if there is noise that it does not scale."""
-    if others := [image for image in images if not _scales(dataset, image)]:
-        raise QexpError(
-            f"'{NOISE}' varies and is not given, but '{others[0]}' has noise that it does not scale; put it into "
-            "'fixed' in a copy of the dataset, or declare the noise without amplitudes of its own"
-        )
+    for image in images:
+        added = dataset.noise.added(image)
+        if dataset.view(image).measures == GNSS or not added or not all(noise.of_unit_variance for noise in added):
+            raise QexpError(
+                f"'{NOISE}' varies and is not given, but '{image}' has noise that it does not scale; put it into "
+                "'fixed' in a copy of the dataset, or declare the noise without amplitudes of its own"
+            )
     return float(dataset.distributions[NOISE].quantile(np.array(0.5)))
-
-
-def _scales(dataset: GeneratedDataset, image: str) -> bool:
-    """Whether the noise level multiplies all noise of an image."""
-    added = dataset.noise.added(image)
-    return dataset.view(image).measures != GNSS and bool(added) and all(noise.of_unit_variance for noise in added)
 
 
 # The likelihoods of all observations of a dataset, by the displacements of sources or by simulated images.
@@ -337,9 +326,13 @@ def approximated(
         signals = fewer or likelihood.signals
         estimates = None if start is None else {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
-        turning = any(marginal.period is not None for marginal in prior.marginals)
-        search = _one_by_one if turning or likelihood.level is not None else _together
-        pairs = search(likelihood, signals, starts)
+        if likelihood.level is not None or any(marginal.period is not None for marginal in prior.marginals):
+            pairs: Iterator[tuple[PosteriorDensity, Mixture]] = (  # each with its angles turned, and a noise level
+                search_modes(signals.of_observation(observation), prior, of_observation, likelihood.level)
+                for observation, of_observation in enumerate(starts)
+            )
+        else:
+            pairs = _together(likelihood, signals, starts)
         for observation, (density, proposal) in zip(group.tolist(), pairs, strict=True):
             yield Approximated(observation, likelihood, density, proposal, fewer is not None)
 
@@ -368,12 +361,6 @@ def _starts(
         return np.asarray(pool[likeliest])
     estimates = likelihood.scores(start, pool[likeliest[:, 0]])
     return np.concatenate([estimates[:, None], pool[likeliest]], axis=1)
-
-
-def _one_by_one(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
-    """The posterior of each observation, with angles turned and a noise level."""
-    for observation, of_observation in enumerate(starts):
-        yield search_modes(signals.of_observation(observation), likelihood.prior, of_observation, likelihood.level)
 
 
 def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
@@ -466,18 +453,6 @@ LEAST_DRAWS, BEYOND_END = 1000, 20
 
 
 @dataclass(frozen=True)
-class OfBatch:
-    """What is known of the posteriors of some images.
-
-    columns  name → (sample,)
-    drawn    (draw, sample, output), if draws were asked for
-    """
-
-    columns: Mapping[str, Single]
-    drawn: Single | None
-
-
-@dataclass(frozen=True)
 class OfHeads:
     """Those of a network with posterior heads.
 
@@ -499,8 +474,8 @@ class OfHeads:
         empty: NDArray[np.bool_],
         first: int,
         draws: SampleDraws | None,
-    ) -> OfBatch:
-        """Those of a batch of images.
+    ) -> tuple[dict[str, Single], Single | None]:
+        """Column → (sample,) of a batch of images, and draws, (draw, sample, output), if they were asked for.
 
         inputs     of the network, (sample, ...)
         estimates  output → (sample,)
@@ -513,7 +488,7 @@ class OfHeads:
             columns[low_of(name)], columns[high_of(name)] = ends.cpu().numpy().T
         for pair, values in posterior.correlations().items():
             columns[correlation_of(*pair)] = values.cpu().numpy()
-        return OfBatch(columns, None if draws is None else draws.draw([posterior], first))
+        return columns, None if draws is None else draws.draw([posterior], first)
 
 
 @dataclass(frozen=True)
@@ -540,7 +515,7 @@ class Refined:
         empty: NDArray[np.bool_],
         first: int,
         draws: SampleDraws | None,
-    ) -> OfBatch:
+    ) -> tuple[dict[str, Single], Single | None]:
         """As of `OfHeads`."""
         rows, names = np.flatnonzero(~empty), self.images.names
         wanted = 0 if draws is None else draws.count
@@ -568,7 +543,7 @@ class Refined:
             if wanted:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
                 drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
-        return OfBatch(columns, drawn if wanted else None)
+        return columns, drawn if wanted else None
 
     def _columns(self) -> list[str]:
         intervals = [
@@ -602,24 +577,22 @@ def fields_of(posteriors: WrittenPosteriors, output: str) -> list[pa.Field]:
     """The columns behind the estimate of an output."""
     import pyarrow as pa
 
-    if output not in posteriors.units:
+    if (unit := posteriors.units.get(output)) is None:
         return []
-    unit, fields = ({"unit": posteriors.units[output]} if posteriors.units[output] else {}), []
-    for column, share in zip((low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True):
-        words = {"description": f"{100 * share:g} % quantile of the posterior of: {output}"}
-        fields.append(pa.field(column, pa.float32(), metadata=words | unit))
-    return fields
+    return [
+        new_column(column, pa.float32(), unit, f"{100 * share:g} % quantile of the posterior of: {output}")
+        for column, share in zip((low_of(output), high_of(output)), ends_of(posteriors.coverage), strict=True)
+    ]
 
 
 def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
     """The columns behind those of all outputs."""
     import pyarrow as pa
 
-    fields = []
-    for pair in combinations(posteriors.units, 2):
-        words = {"description": f"rank correlation of {' and '.join(pair)} in the posterior"}
-        fields.append(pa.field(correlation_of(*pair), pa.float32(), metadata=words))
+    words = {
+        correlation_of(*pair): f"rank correlation of {' and '.join(pair)} in the posterior"
+        for pair in combinations(posteriors.units, 2)
+    }
     if posteriors.refined:
-        words = {"description": "1 where the draws of the posterior are not to be trusted"}
-        fields.append(pa.field(DOUBTED, pa.float32(), metadata=words))
-    return fields
+        words[DOUBTED] = "1 where the draws of the posterior are not to be trusted"
+    return [new_column(name, pa.float32(), description=description) for name, description in words.items()]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -101,16 +101,6 @@ MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
 
-class Features(Protocol):
-    """How usual the features of images are, see `kinds.images.misfit`."""
-
-    def p_values(self, inputs: Mapping[str, Array]) -> NDArray[np.float64]: ...
-
-
-Misfit = Callable[[Mapping[str, Array], Mapping[str, Any]], NDArray[np.float64]]
-"""From input → (sample, ...) and output → estimates to p-values, (sample,); see `kinds.images.misfit`."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageModel(FileModel):
     """The parts of a run that are needed to predict from images.
@@ -131,9 +121,9 @@ class ImageModel(FileModel):
     """Returns the range of the inputs in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
     """Of the outputs of posterior heads, or by the known likelihood; None if there are none."""
-    features: Callable[[], Features] | None = None
+    features: Callable[[], FeatureDistance] | None = None
     """Returns how usual the network finds the features of images, which takes a moment."""
-    misfit: Misfit | None = None
+    misfit: ImageMisfit | None = None
     """How well images fit the simulator, if it was asked for."""
     periods: Mapping[str, float] = field(default_factory=dict)
     """Output → the period after which its values repeat, in its unit, where its transform has one."""
@@ -278,11 +268,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
             estimates = dict(zip(model.outputs, model.estimate(inputs).T, strict=True))
             columns = {estimate_of(name): values for name, values in estimates.items()}
             if model.posteriors is not None:
-                posteriors = model.posteriors.of_batch(inputs, estimates, empty, self.count + start, model.draws)
-                columns |= posteriors.columns
-                if posteriors.drawn is not None:
-                    posteriors.drawn[:, empty] = np.nan
-                    add_draws(piece.names[batch], posteriors.drawn)
+                further, drawn = model.posteriors.of_batch(inputs, estimates, empty, self.count + start, model.draws)
+                columns |= further
+                if drawn is not None:
+                    drawn[:, empty] = np.nan
+                    add_draws(piece.names[batch], drawn)
             for name, values in columns.items():
                 blocks.setdefault(name, []).append(values)
         columns = {name: np.concatenate(parts) for name, parts in blocks.items()}

@@ -265,39 +265,30 @@ class Refinement:
             else:
                 estimated = torch.from_numpy(estimates[parameter.name] * self.unit(parameter.name)).nan_to_num()
                 start[:, column] = estimated.clamp(parameter.low, parameter.high)
-        return self._possible(start, problem)
-
-    def _possible(self, start: Tensor, problem: Problem) -> Tensor:
         fixed = problem.coordinates.fixed
-        depths = [index for index, name in enumerate(self._columns) if base_name(name) == "depth" and name not in fixed]
+        depths = torch.tensor([base_name(name) == "depth" and name not in fixed for name in self._columns])
         for _ in range(TIMES):
             wrong = ~problem.model.possible(start)
             if not wrong.any():
                 break
-            start[wrong[:, None] & torch.isin(torch.arange(start.shape[1]), torch.tensor(depths))] *= DEEPER
+            start[wrong[:, None] & depths] *= DEEPER
         return start
 
     def _scene(self, values: tuple[float, ...]) -> Scene:
         """The scene of the values of the geometry's variables, in SI units."""
-        geometry = {
-            name: torch.tensor([value], dtype=torch.float64) for name, value in zip(self._geometry, values, strict=True)
-        }
+        geometry = dict(zip(self._geometry, torch.tensor(values, dtype=torch.float64)[:, None], strict=True))
         parts = [self._stations(name, geometry) for name in self._images]
         stations, direction, elevation = (torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True))
         heights = elevation if bool((elevation != 0).any()) else None
-        return Scene(stations, direction, heights, self._bounded(stations.numpy()))
-
-    def _bounded(self, stations: Array) -> list[Search]:
-        """Those of the parameters, with bounds that are wider than usual where an axis is."""
-        sources, quantities = self._generator.sources, self._source.quantities
-        usual = [search.parameter for search in searches(sources, stations, quantities, {})]
-        wider = {}
-        for parameter in usual:
-            for axis in (axis for axis in self._grid if axis.variable == parameter.name):
-                ends = [float(axis.centres[index]) * self.unit(parameter.name) for index in (0, -1)]
-                if ends[0] < parameter.low or ends[1] > parameter.high:
-                    wider[parameter.name] = (min(parameter.low, ends[0] / 2), max(parameter.high, 2 * ends[1]))
-        return searches(sources, stations, quantities, wider)
+        of_parameters = self._generator.sources, stations.numpy(), self._source.quantities
+        usual = {search.parameter.name: search.parameter for search in searches(*of_parameters, {})}
+        wider = {}  # bounds where an axis reaches beyond the usual ones
+        for axis in self._grid:
+            if (parameter := usual.get(axis.variable)) is not None:
+                least, most = (float(axis.centres[end]) * self.unit(axis.variable) for end in (0, -1))
+                if least < parameter.low or most > parameter.high:
+                    wider[axis.variable] = (min(parameter.low, least / 2), max(parameter.high, 2 * most))
+        return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
     def _stations(self, image: str, geometry: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and (number,)."""

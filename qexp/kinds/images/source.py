@@ -87,13 +87,12 @@ class InputRanges:
 
     def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
         """Statistic → whether it lies outside the range, for each sample; NaN does not."""
-        samples = statistics(inputs).items()
-        return {statistic: self._beyond(statistic, values) for statistic, values in samples if statistic in self.ranges}
-
-    def _beyond(self, statistic: Statistic, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        low, high = self.ranges[statistic]
-        beyond: NDArray[np.bool_] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
-        return beyond
+        outside = {}
+        for statistic, values in statistics(inputs).items():
+            if statistic in self.ranges:
+                low, high = self.ranges[statistic]
+                outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
+        return outside
 
 
 def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
@@ -175,10 +174,9 @@ class ImagePiece:
 
 @dataclass(frozen=True)
 class _Arranged:
-    """How an array holds samples of a shape."""
+    """How an array holds samples of a shape; `count` is None for a single sample without an axis of samples."""
 
     count: int | None
-    """None for a single sample without an axis of samples."""
     channels_last: bool
 
 
@@ -221,19 +219,16 @@ class ImageSource:
         for start in range(0, self.count, size):
             piece = self._piece(start, min(start + size, self.count))
             if piece.unmasked.any():
-                self._refuse_missing(piece, start, size)
+                self._refuse_missing(start, size)
             yield piece
 
-    def _refuse_missing(self, piece: ImagePiece, start: int, size: int) -> None:
-        """Count the missing pixels from a piece on, and raise."""
+    def _refuse_missing(self, start: int, size: int) -> None:
+        """Count the missing pixels from a sample on, and raise."""
         pixels, names = 0, list[str]()
-        while True:
+        for first in range(start, self.count, size):
+            piece = self._piece(first, min(first + size, self.count))
             pixels += int(piece.unmasked.sum())
             names += [name for name, count in zip(piece.names, piece.unmasked, strict=True) if count]
-            start += size
-            if start >= self.count:
-                break
-            piece = self._piece(start, min(start + size, self.count))
         without = [name for name in self._layout.images if mask_of(name) not in self._layout.inputs]
         total = self.count * sum(int(np.prod(self._layout.inputs[name])) for name in without)
         raise QexpError(
@@ -329,7 +324,12 @@ class ImageSource:
                 inputs[mask] = np.asarray(~gaps.any(axis=1, keepdims=True), np.float32)
         for name in self._layout.needed:
             if name not in inputs:
-                inputs[name] = self._numbers(name, names, start, stop)
+                numbers = self._values(name, start, stop)
+                if lacking := [names[row] for row in np.flatnonzero(~np.isfinite(numbers[:, 0])).tolist()]:
+                    raise QexpError(f"{self._file.label(name)}: '{name}' is missing for {some(lacking, 3)}")
+                if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
+                    numbers = nearest(numbers, *self._layout.directions[name]).astype(np.float32)
+                inputs[name] = numbers
         columns = {name: values[start:stop] for name, values in self.kept.items()}
         return ImagePiece(names, columns, inputs, missing, unmasked, empty, stop / self.count)
 
@@ -347,16 +347,6 @@ class ImageSource:
             np.multiply(values, self._factors.get(name, 1.0), out=scaled, casting="same_kind")
         return scaled
 
-    def _numbers(self, name: str, names: Sequence[str], start: int, stop: int) -> Array:
-        values = self._values(name, start, stop)
-        finite = np.isfinite(values[:, 0])
-        if not finite.all():
-            lacking = [name for name, is_known in zip(names, finite, strict=True) if not is_known]
-            raise QexpError(f"{self._file.label(name)}: '{name}' is missing for {some(lacking, 3)}")
-        if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
-            values = nearest(values, *self._layout.directions[name]).astype(np.float32)
-        return values
-
     def _unseen(self, mask: str, start: int, stop: int) -> NDArray[np.bool_]:
         values = self._values(mask, start, stop)
         unseen: NDArray[np.bool_] = np.nan_to_num(values, nan=0.0) == 0
@@ -373,10 +363,8 @@ def _forms(shape: Shape) -> list[Shape]:
     if len(shape) == 1:
         return [shape, ()]
     channels, _, width = shape
-    axes = [
-        slice(first, last) for first in (0, 1) for last in (3, 2) if first * channels < 2 and (last == 3 or width == 1)
-    ]
-    return [shape[part] for part in axes]
+    ends = [(first, last) for first in (0, 1) for last in (3, 2) if first * channels < 2 and (last == 3 or width == 1)]
+    return [shape[first:last] for first, last in ends]
 
 
 def _words(shape: Shape) -> str:

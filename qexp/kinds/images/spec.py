@@ -104,8 +104,7 @@ class GeneratedSpecs(KindDocuments):
         yield from problems_in_views(dataset)
         for name, (value, where) in fixed_values(dataset).items():
             limits = quantity(name, quantities)
-            violation = None if isinstance(dataset["fixed"].get(name), bool) else limits.violation(value)
-            if violation:
+            if not isinstance(dataset["fixed"].get(name), bool) and (violation := limits.violation(value)):
                 yield where, f"{violation}, but is {value:g}{limits.in_another_unit}"
             if name in varyings and where[0] == "fixed":
                 yield where, f"'{name}' is fixed and varies; keep it in 'fixed' or in 'varyings'"
@@ -143,10 +142,10 @@ class GeneratedSpecs(KindDocuments):
         if sum(experience["split"]) > 1 + 1e-9:
             yield ("split",), f"the shares must add up to at most 1, but their sum is {sum(experience['split']):g}"
         if experience["batch_size"] > experience["sizes"][0]:
-            yield (
-                ("batch_size",),
-                (f"a batch of {experience['batch_size']} is larger than the {experience['sizes'][0]} training samples"),
+            words = (
+                f"a batch of {experience['batch_size']} is larger than the {experience['sizes'][0]} training samples"
             )
+            yield ("batch_size",), words
 
     def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
         rest = 1 - sum(experience["split"])
