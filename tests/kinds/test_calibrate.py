@@ -48,11 +48,7 @@ MODEL: dict[str, Any] = {
         "posterior": {"module": "gaussian_posterior"},
     },
     "branches": [
-        {
-            "x_name": "displacement",
-            "y_name": ["depth", "delta_volume"],
-            "operations": ["halve", "flatten", "posterior"],
-        }
+        {"x_name": "displacement", "y_name": ["depth", "delta_volume"], "operations": ["halve", "flatten", "posterior"]}
     ],
 }
 

@@ -12,11 +12,7 @@ from qexp.figures.curves import fold_curves
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.estimates import name_points
 from qexp.kinds.figures import Covered, coverage_by_group
-from qexp.kinds.rows.figures import (
-    HeldOut,
-    estimates_against_measured,
-    residuals_by_group,
-)
+from qexp.kinds.rows.figures import HeldOut, estimates_against_measured, residuals_by_group
 
 NOTE = "selected on the test data"
 

@@ -25,11 +25,7 @@ MODEL = {
         "posterior": {"module": "gaussian_posterior"},
     },
     "branches": [
-        {
-            "x_name": "displacement",
-            "y_name": ["depth", "delta_volume"],
-            "operations": ["block", "dense", "posterior"],
-        }
+        {"x_name": "displacement", "y_name": ["depth", "delta_volume"], "operations": ["block", "dense", "posterior"]}
     ],
 }
 EXPERIENCE = {
@@ -209,12 +205,7 @@ MISTAKES = {
         "posteriors reach from 0.00248 to 403, but",
     ),
     "an angle": ("experience", "transforms.depth", "angle", "a posterior head makes one number of each value"),
-    "a forgotten output": (
-        "experience",
-        "outputs",
-        ["depth"],
-        "makes 'delta_volume', too, which is not listed",
-    ),
+    "a forgotten output": ("experience", "outputs", ["depth"], "makes 'delta_volume', too, which is not listed"),
     "not the last": (
         "model",
         "branches.0.operations",

@@ -544,10 +544,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tab
                     f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
                 )
             elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], features(filters.shape)):
-                yield (
-                    ("operations", name),
-                    f"matched filters need the inverse of the noise's covariance: {trouble}",
-                )
+                yield (("operations", name), f"matched filters need the inverse of the noise's covariance: {trouble}")
             elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation
             elif trouble := dataset.trouble_with_templates(filters.variable, filters.values):

@@ -36,10 +36,7 @@ LEFT_OUT = ("left_out", "why_left_out", "remark")
 
 
 def matrices(
-    directories: Sequence[RunDirectory],
-    workspace: Workspace,
-    make: Callable[[RunDirectory], Path],
-    force: bool,
+    directories: Sequence[RunDirectory], workspace: Workspace, make: Callable[[RunDirectory], Path], force: bool
 ) -> tuple[Path, bool]:
     """Make a matrix of each of several runs, and write their statistics over the seeds into a folder of the workspace.
 

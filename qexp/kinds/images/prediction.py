@@ -415,10 +415,7 @@ def image_model(
 
 
 def _posteriors(
-    posterior: Callable[[Mapping[str, Array]], Posterior],
-    network: Network,
-    record: Record,
-    interval: float | None,
+    posterior: Callable[[Mapping[str, Array]], Posterior], network: Network, record: Record, interval: float | None
 ) -> WrittenPosteriors | None:
     if interval is not None:
         require_heads(network, record, "`interval`")
