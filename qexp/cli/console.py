@@ -1,4 +1,4 @@
-"""Printing: results to stdout, messages to stderr, colours on a terminal only.
+"""Printing: results to stdout, messages and progress to stderr, colours and bars on a terminal only.
 
 Records, specs and logs may come from others, so no text reaches a terminal without being `cleaned` here.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -16,6 +17,8 @@ from qexp.base.text import cleaned, in_one_line
 from qexp.errors import QexpError, spelled
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from qexp.base.text import Table
 
 WorkspaceOption = Annotated[
@@ -104,3 +107,43 @@ def print_parts(parts: Iterable[Table | str]) -> None:
         if part.title:
             result(part.title)
         print_table(part.columns, part.rows, right=list(part.right))
+
+
+def on_a_terminal() -> bool:
+    """Whether messages go to a terminal on which a bar can be drawn."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def progress_bar(*fields: str) -> Progress:
+    """A bar with a description, some fields, and the time left, which disappears when it is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=24),
+        *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+
+
+class Show(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, share: float, words: str, name: str | None = None) -> None:
+        """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Show]:
+    """A bar with the time left on a terminal, nothing elsewhere."""
+    if not on_a_terminal():
+        yield lambda share, words, name=None: None
+        return
+    with progress_bar("words") as drawn:
+        task = drawn.add_task(name, total=1.0, words="")
+
+        def show(share: float, words: str, name: str | None = None) -> None:
+            drawn.update(task, completed=share, words=words, description=name)
+
+        yield show

@@ -19,8 +19,10 @@ from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, with_options
 from qexp.cli.console import (
     JsonOption,
+    bar,
     error,
     message,
+    on_a_terminal,
     piece,
     print_json,
     print_parts,
@@ -28,7 +30,6 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.cli.progress import bar, on_a_terminal
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (

@@ -1,15 +1,12 @@
-"""Progress on stderr: bars and a live table on a terminal, elsewhere a few lines."""
+"""Progress of trainings and of pools on stderr: a bar and a live table on a terminal, elsewhere a few lines."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from qexp.cli.console import message
+from qexp.cli.console import message, on_a_terminal, progress_bar
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
 
@@ -19,24 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from qexp.store.record import State
-
-
-def on_a_terminal() -> bool:
-    """Whether messages go to a terminal on which a bar can be drawn."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _progress(*fields: str) -> Progress:
-    """A bar with a description, some fields, and the time left, which disappears when it is done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=24),
-        *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
 
 
 class TrainingDisplay(Display):
@@ -54,7 +33,7 @@ class TrainingDisplay(Display):
         if done:
             message(f"{name}: continues after epoch {done} of {epochs}")
         if on_a_terminal():
-            self._bar = _progress("epoch", "losses")
+            self._bar = progress_bar("epoch", "losses")
             self._task = self._bar.add_task(name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses="")
             self._bar.start()
 
@@ -78,28 +57,6 @@ class TrainingDisplay(Display):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-class Show(Protocol):
-    """Shows how far something is."""
-
-    def __call__(self, share: float, words: str, name: str | None = None) -> None:
-        """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
-
-
-@contextmanager
-def bar(name: str) -> Iterator[Show]:
-    """A bar with the time left on a terminal, nothing elsewhere."""
-    if not on_a_terminal():
-        yield lambda share, words, name=None: None
-        return
-    with _progress("words") as drawn:
-        task = drawn.add_task(name, total=1.0, words="")
-
-        def show(share: float, words: str, name: str | None = None) -> None:
-            drawn.update(task, completed=share, words=words, description=name)
-
-        yield show
 
 
 # The progress of a pool of runs: a live table on a terminal, otherwise a line per run.

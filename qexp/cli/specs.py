@@ -24,8 +24,7 @@ from qexp.cli.arguments import (
     TableArgument,
     with_options,
 )
-from qexp.cli.console import JsonOption, WorkspaceOption, message, print_json, print_table, result, warning
-from qexp.cli.progress import bar
+from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ShowImagesOptions, ShowOptions
