@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from qexp.cli import ALLOCATIONS, app
 from qexp.spec.reading import digest
+from qexp.spec.resolution import FOLDERS
 from tests.browsing import browser, findings, npm_packages
 
 __all__ = ["browser", "findings", "npm_packages"]  # one browser for all folders: two cannot be open at a time
@@ -229,13 +230,10 @@ def qexp() -> Callable[..., Outcome]:
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A new workspace with the shipped examples, which is the current directory."""
     root = tmp_path / "workspace"
-    code, _, stderr = call("init", root)
-    assert code == 0, stderr
+    call("init", root).done()
     monkeypatch.chdir(root)
     return root
 
-
-FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
 
 SOUND: dict[str, dict[str, Any]] = {
     "dataset": {
@@ -380,8 +378,7 @@ def finished(root: Path) -> None:
     """A workspace in which sound_0 and sound_1 are done, a second of training each; for reading only."""
     Specs(root)
     for seed in (0, 1):
-        code, _, stderr = call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
+        call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root).done()
 
 
 @pytest.fixture

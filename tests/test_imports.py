@@ -52,13 +52,12 @@ SEEN_BY_GEODESY = {"rows", "metrics", "figures", "base", "errors"}
 
 def modules() -> dict[str, Path]:
     """Every module of the package, by its dotted name without `qexp`; packages by the name of their folder."""
-    found = {}
+    by_name = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         steps = path.relative_to(PACKAGE).with_suffix("").parts
-        if steps[:2] == ("examples", "specs"):  # of an installed package
-            continue
-        found[".".join(steps[:-1] if steps[-1] == "__init__" and len(steps) > 1 else steps)] = path
-    return found
+        if steps[:2] != ("examples", "specs"):  # of an installed package
+            by_name[".".join(steps[:-1] if steps[-1] == "__init__" and len(steps) > 1 else steps)] = path
+    return by_name
 
 
 MODULES = modules()
@@ -145,18 +144,15 @@ LARGEST_FILE, LARGEST_FUNCTION = 800, 60
 """Lines."""
 
 
-def functions_in(tree: ast.Module) -> list[ast.FunctionDef]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-
-
 @pytest.mark.heavy
 def test_files_and_functions_fit_on_a_few_screens():
     files = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
     assert {module: lines for module, lines in files.items() if lines > LARGEST_FILE} == {}
     functions = {
-        f"{module}.{function.name}": (function.end_lineno or 0) - function.lineno + 1
+        f"{module}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
         for module in MODULES
-        for function in functions_in(tree_of(module))
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.FunctionDef)
     }
     assert {name: lines for name, lines in functions.items() if lines > LARGEST_FUNCTION} == {}
 
@@ -225,46 +221,21 @@ def test_commands_reach_their_work_through_the_api():
 
 
 HEAVY = [
-    "torch",
-    "scipy",
-    "sklearn",
-    "pyarrow",
-    "matplotlib",
-    "xarray",
-    "jsonschema",
-    "tensorboard",
-    "h5netcdf",
-    "xraydb",
+    "torch", "scipy", "sklearn", "pyarrow", "matplotlib", "xarray", "jsonschema", "tensorboard", "h5netcdf", "xraydb",
     "jinja2",
-]
+]  # fmt: skip
 
 READING = [
-    "qexp",
-    "qexp.cli",
-    "qexp.api",
-    "qexp.runs.catalog",
-    "qexp.runs.columns",
-    "qexp.jobs.states",
-    "qexp.upkeep.trash",
-    "qexp.upkeep.doctor",
-    "qexp.upkeep.archive",
-    "qexp.spec.extensions",
-    "qexp.kinds.figures",
-    "qexp.comparison.compare",
-    "qexp.metrics.built_in",
-]
+    "cli", "api", "runs.catalog", "runs.columns", "jobs.states", "upkeep.trash", "upkeep.doctor", "upkeep.archive",
+    "spec.extensions", "kinds.figures", "comparison.compare", "metrics.built_in",
+]  # fmt: skip
 """What `ls`, `show`, `compare`, `--help` and shell completion import."""
 
 
 def said_by_a_new_process(program: str, *arguments: str, **variables: str) -> dict[str, list[str]]:
     """What a program prints as its last line, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **variables},
-    )
+    command, environment = [sys.executable, "-c", program, *arguments], {**os.environ, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -281,15 +252,17 @@ print(json.dumps(loaded))
 
 
 @pytest.mark.slow
-def test_nothing_that_reads_results_loads_what_computes_them():
-    loaded = said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(HEAVY), json.dumps(READING))
-    assert loaded == {name: [] for name in READING}
-
-
-@pytest.mark.slow
-def test_specs_are_read_and_checked_without_torch():
-    names = [f"qexp.{module}" for module in MODULES if part(module) == "spec"]
-    heavy = [name for name in HEAVY if name != "jsonschema"]
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        (READING, HEAVY),  # nothing that reads results loads what computes them
+        ([module for module in MODULES if part(module) == "spec"], [name for name in HEAVY if name != "jsonschema"]),
+        (["runs.evaluate", "kinds.evaluation"], ["matplotlib"]),
+    ],
+    ids=["reading", "specs", "evaluation"],
+)
+def test_modules_load_no_libraries_that_they_do_not_need(modules, heavy):
+    names = [f"qexp.{module}" for module in modules]
     assert said_by_a_new_process(IMPORT_AND_LOOK, json.dumps(heavy), json.dumps(names)) == {name: [] for name in names}
 
 
@@ -315,21 +288,14 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     commands = [
         ["--help"],
-        ["ls", "--help"],
-        ["data", "ice", "--help"],
-        ["data", "xrf", "--help"],
-        ["data", "show", "--help"],
+        *([*command.split(), "--help"] for command in ("ls", "data ice", "data xrf", "data show")),
         ["ls"],
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
-        ["show", "sound_0"],
-        ["show", "sound_0", "--json"],
         ["ls", "--columns", "name,learning_rate,test.depth.mae", "--size", "--tag", "good"],
         ["ls", "--group", "dataset.fixed.noise"],
+        ["show", "sound_0", "--json"],
         ["logs", "sound_0", "--follow"],
-        ["where", "sound_0"],
-        ["wait", "sound_0"],
-        ["stop", "sound_0"],
-        ["tag", "sound_0"],
+        *([command, "sound_0"] for command in ("show", "where", "wait", "stop", "tag")),
         ["reindex"],
     ]
     loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps(commands))
@@ -343,11 +309,6 @@ def test_figures_are_drawn_without_torch_and_scipy(here):
     commands = [["figures", "sound_0"], ["figures", "sound_0", "--format", "pdf", "--only", "test_estimates"]]
     loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch", "scipy"]', json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
-
-
-def test_a_run_is_evaluated_without_matplotlib():
-    names = [f"qexp.{module}" for module in MODULES if module.startswith("runs.evaluation")]
-    assert said_by_a_new_process(IMPORT_AND_LOOK, '["matplotlib"]', json.dumps(names)) == {name: [] for name in names}
 
 
 @pytest.mark.heavy

@@ -24,6 +24,11 @@ from tests import stones
 BRIEF = {"epochs": 3, "sizes": [96, 32, 32], "batch_size": 16}
 """Overrides that make any shipped experience a matter of a second."""
 
+SMALL = ("--set", "sizes=[96,32,32]", "--set", "batch_size=16")
+
+ENDLESS = ("--set", "epochs=100000", *SMALL, "--device", "cpu")
+"""Options of a run that ends only if it is stopped."""
+
 PATIENCE = 120.0
 """Seconds after which something that should happen soon has not happened."""
 

@@ -99,11 +99,10 @@ class Full(Spool):
 
 
 def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launcher(specs, monkeypatch, qexp):
+    order = package.Order("sound", seeds=range(2), launcher="closed", options={"nice": 3})
     with monkeypatch.context() as patch:
         patch.setitem(LAUNCHERS, "closed", Closed())
-        runs = package.sweep(
-            package.Order("sound", seeds=range(2), launcher="closed", options={"nice": 3}), workspace=specs.root
-        )
+        runs = package.sweep(order, workspace=specs.root)
         assert {run.name: "queued" for run in runs} == states()
         job = {"launcher": "closed", "id": "1"}
         for run in runs:  # as if another attempt had been a job before
@@ -119,28 +118,23 @@ def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launc
 
 def test_what_a_scheduler_refuses_waits_for_nobody_and_is_to_be_run_again(specs, monkeypatch, qexp):
     monkeypatch.setitem(LAUNCHERS, "full", Full())
-    code, _, stderr = qexp("run", "sound", "--seeds", "0:2", "--launcher", "full")
-    assert (code, stderr.splitlines()[-1]) == (6, "error: the spool is full")
+    assert qexp("run", "sound", "--seeds", "0:2", "--launcher", "full").failed(6).endswith("error: the spool is full\n")
     assert {*states().values()} == {"created"}
     assert qexp("run", "sound", "--seeds", "0:2", "--dry-run").stdout.split() == [*states()]
 
 
 def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
     assert completed("qexp run sound --launcher ") == ["local", "slurm", "spool"]
-    code, _, stderr = qexp("run", "sound", "--launcher", "spol")
-    assert (code, stderr) == (2, "error: --launcher spol: no such launcher; did you mean 'spool'?\n")
-    for option, complaint in {
-        "nice=20": "--option: nice cannot be '20'; give a number from 0 to 19",
-        "time=1": "--option: no option 'time'; known: nice, python, wrap",
-        "time": "--option time: write KEY=VALUE",
+    for words, complaint in {
+        ("spol",): "--launcher spol: no such launcher; did you mean 'spool'?",
+        ("spool", "--option", "nice=20"): "--option: nice cannot be '20'; give a number from 0 to 19",
+        ("spool", "--option", "time=1"): "--option: no option 'time'; known: nice, python, wrap",
+        ("spool", "--option", "time"): "--option time: write KEY=VALUE",
     }.items():
-        code, _, stderr = qexp("run", "sound", "--launcher", "spool", "--option", option)
-        assert (code, stderr) == (2, f"error: {complaint}\n")
+        assert qexp("run", "sound", "--launcher", *words).failed() == f"error: {complaint}\n"
 
 
 def test_options_of_python_are_those_of_the_command_line():
     options = {"requeue": True, "time": 30, "setup": ["module load a", "module load b"]}
-    options_as_texts = read_options(
-        "--option", ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
-    )
-    assert options_of("slurm", {}, options) == options_of("slurm", {}, options_as_texts)
+    texts = ["requeue=true", "time=30", "setup=module load a", "setup=module load b"]
+    assert options_of("slurm", {}, options) == options_of("slurm", {}, read_options("--option", texts))

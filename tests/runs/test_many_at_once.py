@@ -28,7 +28,7 @@ from qexp.errors import QexpError
 from qexp.runs.catalog import Catalog
 from qexp.runs.prepare import Plan, prepare
 from qexp.spec.reading import digest
-from qexp.store.directory import RunDirectory
+from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.process import this_process
 from qexp.store.record import AttemptRecord, State, now
 from tests.conftest import mounted
@@ -69,17 +69,12 @@ def create_and_finish(root: Path, name: str) -> None:
         raise
 
 
-def writer(root: Path, prefix: str, runs: int) -> subprocess.Popen[str]:
-    """A process that makes runs one after the other, and tells of each that is finished."""
-    return in_a_process(
-        "for index in range(int(sys.argv[3])):\n"
-        "    create_and_finish(Path(sys.argv[1]), f'{sys.argv[2]}_{index}')\n"
-        "    print(f'{sys.argv[2]}_{index}')\n"
-        "    Catalog(Workspace(Path(sys.argv[1]))).runs()\n",
-        root,
-        prefix,
-        runs,
-    )
+MAKE_AND_TELL = """
+for index in range(int(sys.argv[3])):
+    create_and_finish(Path(sys.argv[1]), f"{sys.argv[2]}_{index}")
+    print(f"{sys.argv[2]}_{index}")
+    Catalog(Workspace(Path(sys.argv[1]))).runs()
+"""
 
 
 def in_a_process(script: str, *arguments: object) -> subprocess.Popen[str]:
@@ -147,22 +142,15 @@ def kill(child: int) -> None:
     assert os.WIFSIGNALED(status), "it ended before it was killed"
 
 
-def readable(runs: Path) -> None:
-    """Every JSON file can be read, also those of runs that never came to be."""
-    for path in runs.rglob("*.json"):
-        json.loads(path.read_bytes())
-
-
 def states_after(root: Path, moments_file: Path, seed: int, mishap: str = "lambda moments: None") -> dict[str, str]:
     """The states of all runs after a storm. Whoever said that a run was finished was right, and it is all there."""
-    from qexp.store.directory import is_complete
-
     process = in_a_process(f"storm(Path(sys.argv[1]), Path(sys.argv[2]), {seed}, {mishap})", root, moments_file)
     process.communicate()
     assert process.returncode == 0
     finished = moments_file.read_text().splitlines()
     assert not [line for line in finished if not line.startswith("k")]
-    readable(root / "runs")
+    for path in (root / "runs").rglob("*.json"):  # also those of runs that never came to be
+        json.loads(path.read_bytes())
     states = {run["name"]: run["state"] for run in Catalog(Workspace(root)).runs()}
     assert {states.get(name) for name in finished} == {"done"}
     assert set(states.values()) <= UNFINISHED | {"done"}
@@ -195,34 +183,30 @@ def rows(root: Path) -> list[str]:
 
 @pytest.mark.heavy
 def test_twenty_processes_that_make_ten_runs_each_lose_none_and_double_none(workspace):
-    processes = [writer(workspace, f"p{number}", RUNS_EACH) for number in range(PROCESSES)]
-    moments_file = [name for process in processes for name in process.communicate()[0].split()]
+    processes = [in_a_process(MAKE_AND_TELL, workspace, f"p{number}", RUNS_EACH) for number in range(PROCESSES)]
+    finished = [name for process in processes for name in process.communicate()[0].split()]
     assert [process.returncode for process in processes] == [0] * PROCESSES
     expected = sorted(f"p{number}_{index}" for number in range(PROCESSES) for index in range(RUNS_EACH))
-    assert sorted(moments_file) == expected
+    assert sorted(finished) == expected
     catalog = Catalog(Workspace(workspace))
-    listing = catalog.runs()
-    assert sorted(run["name"] for run in listing) == expected
-    assert {run["state"] for run in listing} == {"done"}
+    assert sorted((run["name"], run["state"]) for run in catalog.runs()) == [(name, "done") for name in expected]
     assert sorted(rows(workspace)) == expected
     assert catalog.warnings == []
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("seed", [1])
-def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(workspace, tmp_path, seed):
-    states = states_after(workspace, tmp_path / "told", seed)
+def test_killed_sixty_times_at_any_moment_no_file_is_torn_and_no_finished_run_is_lost(workspace, tmp_path):
+    states = states_after(workspace, tmp_path / "told", seed=1)
     assert len(states) >= KILLS - AT_ONCE
     assert sorted(rows(workspace)) == sorted(states)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("seed", [2])
-def test_the_same_on_a_disk_that_is_filled_and_freed_meanwhile(workspace, tmp_path, qexp, seed):
+def test_the_same_on_a_disk_that_is_filled_and_freed_meanwhile(workspace, tmp_path, qexp):
     runs = workspace / "runs"
     runs.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=16m", "tmpfs", str(runs)):
-        states = states_after(workspace, tmp_path / "told", seed, "filled_and_freed(Path(sys.argv[1]) / 'runs')")
+        states = states_after(workspace, tmp_path / "told", 2, "filled_and_freed(Path(sys.argv[1]) / 'runs')")
         (runs / "catalog.json").unlink(missing_ok=True)
         fill(runs, 0)
         with pytest.raises(OSError, match="No space left"):

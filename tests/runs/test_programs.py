@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from qexp.runs.prepare import prepare
 from qexp.store.directory import RunDirectory
 from qexp.store.process import process_start
 from tests.conftest import call, put, started
-from tests.runs.conftest import PATIENCE
+from tests.runs.conftest import PATIENCE, has_lines, until
 from tests.test_imports import CALL_AND_LOOK, HEAVY, said_by_a_new_process
 
 WRITES = "echo '{{\"mae\": 0.5}}' > $QEXP_RESULTS"
@@ -72,18 +72,16 @@ def log_of(name: str = "own_0", attempt: int = 1) -> str:
     return Path("runs", name, "attempts", f"{attempt:02d}", "log.txt").read_text(encoding="utf-8")
 
 
-def soon(what: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def numbers_in(file: str, count: int) -> list[int]:
+def numbers_in(file: Path, count: int) -> list[int]:
     """Process numbers that a program writes to a file, once there are so many."""
-    soon(lambda: Path(file).exists() and len(Path(file).read_text().split()) == count)
-    return [int(word) for word in Path(file).read_text().split()]
+    until(has_lines(file, count), f"{count} lines in {file}")
+    return [int(word) for word in file.read_text().split()]
+
+
+def working(count: int = 1) -> tuple[subprocess.Popen[str], list[int]]:
+    """A process that executes the experience, and the numbers of that many processes of its program."""
+    process = started(Path.cwd(), "execute", str(prepared().path))
+    return process, numbers_in(Path("ready"), count)
 
 
 def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(program):
@@ -142,11 +140,10 @@ def test_a_run_is_done_only_with_exit_code_0_and_numbers_that_can_be_read(progra
     with pytest.raises(RunFailedError) as failure:
         package.run(program(script))
     record = package.open_run("own_0").record
-    assert record["state"] == state
+    assert (record["state"], record["results"]) == (state, {})
     assert why in record["error"]
     assert why in str(failure.value)
     assert "Traceback" not in log_of()
-    assert record["results"] == {}
 
 
 HISTOGRAM = """
@@ -202,10 +199,9 @@ def test_such_a_run_is_verified_by_its_files(histogram):
     assert package.open_run("own_3").verify().identical == {"files": False}
     (histogram / "results.npz").write_bytes(b"")
     (histogram / "results/edges.pkl").unlink()
-    code, stdout, stderr = call("doctor")
+    code, *printed = call("doctor")
     assert code == 5
-    assert "its size has changed" in stdout + stderr
-    assert "it is missing" in stdout + stderr
+    assert all(complaint in "".join(printed) for complaint in ("its size has changed", "it is missing"))
 
 
 @pytest.mark.parametrize("script", ["true", "echo said", "echo '{{}}' > {results}"])
@@ -222,11 +218,10 @@ def test_a_program_without_numbers_and_files_is_done_and_that_is_said(program, s
 def test_programs_without_numbers_are_compared_in_words(program):
     for seed in ("1", "2"):
         assert call("run", program("true"), "--seed", seed).code == 0
-    both = call("compare", "own_1", "own_2")
-    assert (both.code, "the specs are the same" in both.stdout, both.stderr) == (0, True, "")
-    assert "none of these runs has numbers of a test part" in both.stdout
-    over_seeds = call("compare", "own_*")
-    assert (over_seeds.code, "there is nothing to compare: own_1 is done without" in over_seeds.stderr) == (2, True)
+    both = call("compare", "own_1", "own_2").done()
+    assert "the specs are the same" in both
+    assert "none of these runs has numbers of a test part" in both
+    assert "there is nothing to compare: own_1 is done without" in call("compare", "own_*").failed()
 
 
 @pytest.mark.slow
@@ -248,9 +243,7 @@ def test_a_program_that_does_not_exist_is_named(program):
 def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command(program):
     script = "trap 'echo asked; exit 0' TERM; echo $$ > ready; while :; do sleep 0.05; done"
     program(script, resume=["sh", "-c", "echo goes on in attempt {attempt}; " + WRITES])
-    run = prepared()
-    process = started(Path.cwd(), "execute", str(run.path))
-    (number,) = numbers_in("ready", 1)
+    process, (number,) = working()
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 130
     assert package.open_run("own_0").state == "interrupted"
@@ -265,8 +258,7 @@ def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command
 @pytest.mark.heavy
 def test_a_program_that_does_not_want_to_end_is_killed_after_a_time_of_grace(program):
     program("trap '' TERM; echo $$ > ready; while :; do sleep 0.05; done", grace=0.2)
-    process = started(Path.cwd(), "execute", str(prepared().path))
-    (number,) = numbers_in("ready", 1)
+    process, (number,) = working()
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
     assert process_start(number) is None
@@ -280,20 +272,18 @@ FAMILY = "sleep 300 & echo $! >> ready; setsid sleep 300 & echo $! >> ready; ech
 @pytest.mark.slow
 def test_nothing_is_left_of_a_program_whose_qexp_is_killed(program):
     program(FAMILY + "wait")
-    process = started(Path.cwd(), "execute", str(prepared().path))
-    numbers = numbers_in("ready", 3)
+    process, numbers = working(3)
     assert all(process_start(number) for number in numbers)
     process.kill()
     process.wait(PATIENCE)
-    soon(lambda: not any(process_start(number) for number in numbers))
+    until(lambda: not any(map(process_start, numbers)), "the end of all")
     assert package.open_run("own_0").state == "lost"
 
 
 @pytest.mark.slow
 def test_nothing_is_left_of_a_program_whose_own_group_is_killed_and_the_run_has_failed(program):
     program(FAMILY + "wait")
-    process = started(Path.cwd(), "execute", str(prepared().path))
-    numbers = numbers_in("ready", 3)
+    process, numbers = working(3)
     os.killpg(numbers[-1], signal.SIGKILL)
     assert process.wait(PATIENCE) == 1
     assert not any(process_start(number) for number in numbers)
@@ -303,17 +293,16 @@ def test_nothing_is_left_of_a_program_whose_own_group_is_killed_and_the_run_has_
 
 def test_what_a_program_leaves_in_the_background_ends_with_it(program):
     assert package.run(program(FAMILY + WRITES)).state == "done"
-    assert not any(process_start(number) for number in numbers_in("ready", 3))
+    assert not any(process_start(number) for number in numbers_in(Path("ready"), 3))
 
 
 @pytest.mark.slow
 def test_a_program_ends_with_the_process_that_watches_over_it(program):
     program(FAMILY + "echo $PPID >> ready; wait")
-    process = started(Path.cwd(), "execute", str(prepared().path))
-    *numbers, guard = numbers_in("ready", 4)
+    process, (*numbers, guard) = working(4)
     os.kill(guard, signal.SIGKILL)
     assert process.wait(PATIENCE) == 1
-    soon(lambda: process_start(numbers[0]) is None and process_start(numbers[2]) is None)
+    until(lambda: not process_start(numbers[0]) and not process_start(numbers[2]), "the end of both")
     assert "was killed" in package.open_run("own_0").record["error"]
     os.kill(numbers[1], signal.SIGKILL)  # in a session of its own, it is out of reach then
 
@@ -329,14 +318,12 @@ def test_a_program_that_changed_since_the_run_was_prepared_is_not_run(program):
 def test_the_content_of_files_and_data_is_part_of_the_digest(program):
     program(data=["specs"])
     here = Workspace(Path.cwd())
-    digests = {experience("own", {}, here).digest}
-    Path("own.sh").write_text(OWN_PROGRAM + "#")
-    digests.add(experience("own", {}, here).digest)
-    Path("specs/table.csv").write_text("a,b\n")
-    digests.add(experience("own", {}, here).digest)
-    assert len(digests) == 3
-    Path("specs/table.csv").touch()
-    assert experience("own", {}, here).digest in digests
+    digests = [experience("own", {}, here).digest]
+    for name, content in (("own.sh", "true"), ("specs/table.csv", "a,b\n"), ("specs/table.csv", "a,b\n")):
+        Path(name).write_text(content)
+        digests.append(experience("own", {}, here).digest)
+    assert len({*digests[:3]}) == 3
+    assert digests[3] == digests[2]
 
 
 @pytest.mark.heavy
@@ -345,20 +332,19 @@ def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     call("run", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "-j", "2", "--yes").done()
     found = {run["overrides"][0]: run["results"]["test"]["depth"]["mae"] for run in package.runs("seed == 1")}
     assert found == {"parameters.rate=1": 11, "parameters.rate=2": 21}
-    stderr = call("run", "own", "--set", "parameters.rat=1").failed()
-    assert "$.parameters.rat: no parameter 'rat'; did you mean 'rate'?" in stderr
-    stderr = call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2").failed()
-    assert "give --metric OUTPUT.METRIC" in stderr
-    call("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2", "--metric", "depth.mae").done()
+    misspelt = call("run", "own", "--set", "parameters.rat=1").failed()
+    assert "$.parameters.rat: no parameter 'rat'; did you mean 'rate'?" in misspelt
+    study = ("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2")
+    assert "give --metric OUTPUT.METRIC" in call(*study).failed()
+    call(*study, "--metric", "depth.mae").done()
     assert "depth.mae" in Path("studies/own_rate/study.csv").read_text()
 
 
 @pytest.mark.heavy
 def test_runs_that_write_the_same_file_wait_for_each_other_and_take_nothing_that_was_there(program):
     Path("results.json").write_text('{"mae": 99}')
-    program(
-        'sleep 0.3; test {seed} = 2 || echo "{{\\"mae\\": {seed}}}" > results.json; sleep 0.2', results="results.json"
-    )
+    script = 'sleep 0.3; test {seed} = 2 || echo "{{\\"mae\\": {seed}}}" > results.json; sleep 0.2'
+    program(script, results="results.json")
     assert "so that they wait for each other" in call("run", "own", "--seeds", "0:3", "-j", "3").failed(4)
     found = {run["seed"]: run["results"].get("test", {}).get("result", {}).get("mae") for run in package.runs()}
     assert found == {0: 0, 1: 1, 2: None}
@@ -380,8 +366,7 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     (here / "specs/experiences/own.json").write_text(json.dumps(OWN))
     monkeypatch.chdir(here)
     package.run("own", seed=1)
-    stdout = call("compare", "sound_0", "own_1", "--json").done()
-    comparison = json.loads(stdout)
+    comparison = json.loads(call("compare", "sound_0", "own_1", "--json").done())
     (row,) = (row for row in comparison["results"] if (row["output"], row["metric"]) == ("depth", "mae"))
     assert (row["unit"], row["direction"], row["values"][1]) == ("km", "lowest", 0.51)
     assert row["values"][0] > 0
@@ -393,11 +378,9 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
         ["run", "sound", "--pretrain", "own_1"],
         ["evaluate", "own_1", "--dataset", "sound"],
     ):
-        code, _, stderr = call(*command)
-        assert (code, "own_1 is a run of a program and has no network" in stderr) == (2, True), (command, stderr)
+        assert "own_1 is a run of a program and has no network" in call(*command).failed(), command
     assert "qexp draws no figures" in call("figures", "own_1").failed()
-    assert call("doctor").code == 0
-    assert call("validate").code == 0
+    assert call("doctor").code == call("validate").code == 0
 
 
 @pytest.mark.slow
@@ -416,10 +399,10 @@ def test_an_imported_program_is_not_executed_without_permission(program, tmp_pat
     Path("executed").unlink()
     other = tmp_path_factory.mktemp("other")
     (other / "specs").mkdir()
-    code, _, stderr = call("import", "own.zip", "--workspace", other)
-    assert code == 0
-    assert "is not executed without --trust-code" in stderr
-    assert "runs: 'sh', '-c'" in stderr
+    imported = call("import", "own.zip", "--workspace", other)
+    assert imported.code == 0
+    assert "is not executed without --trust-code" in imported.stderr
+    assert "runs: 'sh', '-c'" in imported.stderr
     assert "was imported and has code of its own" in call("verify", "own_0", "--workspace", other).failed()
     assert not list(other.rglob("executed"))
     assert call("verify", "own_0", "--trust-code", "--workspace", other).code == 0
@@ -482,11 +465,9 @@ def test_a_plain_program_that_writes_its_results_where_it_is_started_needs_no_ch
         "json.dump({'test': {'depth': {'mae': rate * int(sys.argv[2])}}}, open('results.json', 'w'))\n"
     )
     command = ["python3", "train.py", "--seed", "{seed}"]
-    Path("specs/experiences/own.json").write_text(
-        json.dumps({"type": "command", "command": command, "parameters": {"rate": 0.5}, "results": "results.json"})
-    )
-    assert package.run("own", seed=3).results == {"test": {"depth": {"mae": 1.5}}}
-    assert package.run("own", seed=4).results == {"test": {"depth": {"mae": 2.0}}}
+    program("-", command=command, parameters={"rate": 0.5}, results="results.json")
+    for seed, error in ((3, 1.5), (4, 2.0)):
+        assert package.run("own", seed=seed).results == {"test": {"depth": {"mae": error}}}
 
 
 def test_the_programs_environment_is_kept(program):

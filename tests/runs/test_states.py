@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray
 
 from qexp.api.runs import open_run
+from qexp.base.workspace import find
 from qexp.errors import QexpError, RunFailedError
+from qexp.kinds.experiments import experience
+from qexp.runs.plan import plan_run
+from qexp.runs.prepare import prepare
 from qexp.store.process import alive, process_start, this_process
 
 BREAKING_LOSS = """
@@ -34,7 +41,7 @@ LOSSES = {"breaking": Entry(breaking, {}, "Breaks at the fifth batch.", {"type":
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
-def test_a_done_run_has_all_that_the_design_promises(train):
+def test_a_done_run_has_all_that_the_design_promises_and_its_error_is_that_of_the_kept_predictions(train):
     run = train(seed=3)
     record = run.record
     assert (record["state"], record["name"], record["seed"]) == ("done", "mogi_quick_3", 3)
@@ -47,14 +54,6 @@ def test_a_done_run_has_all_that_the_design_promises(train):
         assert (run.path / file).is_file(), file
     assert list((run.path / "tensorboard").glob("events*"))
     assert len(run.metrics) == 3
-
-
-@pytest.mark.slow
-def test_the_reported_error_is_that_of_the_kept_predictions(train):
-    import numpy as np
-    import xarray
-
-    run = train()
     table = xarray.load_dataset(run.path / "results/test_predictions.nc", engine="h5netcdf")
     error = float(np.abs(table["depth_estimate"].astype(float) - table["depth"].astype(float)).mean())
     assert run.results["test"]["depth"]["mae"] == pytest.approx(error)
@@ -62,16 +61,10 @@ def test_the_reported_error_is_that_of_the_kept_predictions(train):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_not_worked_on_again(train, qexp):
-    before = (train(seed=1).path / "run.json").read_bytes()
-    again = train(seed=1)
-    assert (again.path / "run.json").read_bytes() == before
-
-
-@pytest.mark.slow
-def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
+def test_a_finished_run_is_not_worked_on_again_and_unharmed_where_another_spec_has_its_name(train):
     run = train(seed=1)
     before = (run.path / "run.json").read_bytes()
+    assert train(seed=1).path == run.path
     with pytest.raises(QexpError, match="another name with name"):
         train(seed=1, learning_rate=0.01)
     with pytest.raises(QexpError, match="seed"):
@@ -80,17 +73,17 @@ def test_a_name_that_another_spec_has_is_refused_and_its_run_unharmed(train):
 
 
 @pytest.mark.slow
-def test_an_error_in_training_is_kept_in_log_record_and_show(workspace, train, qexp):
+def test_an_error_in_training_exits_with_1_and_is_kept_in_log_record_and_show(workspace, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
-    with pytest.raises(RunFailedError):
-        train(losses={"depth": "breaking", "delta_volume": "mae"})
-    run = open_run("mogi_quick_0")
-    assert run.state == "failed"
+    change = 'losses={"depth": "breaking", "delta_volume": "mae"}'
+    stderr = qexp("run", "mogi_quick", "--set", change, "--set", "sizes=[96,32,32]", "--name", "broken").refused(1)
+    run = open_run("broken")
     log = (run.path / "attempts/01/log.txt").read_text()
     assert "Traceback" in log
-    assert "ZeroDivisionError: the fifth batch is too much" in log
-    assert "ZeroDivisionError: the fifth batch is too much" in qexp("show", "mogi_quick_0").stdout
-    assert run.results == {}
+    for text in (log, stderr, qexp("show", "broken").stdout):
+        assert "ZeroDivisionError: the fifth batch is too much" in text
+    assert "log.txt" in stderr
+    assert (run.state, run.results) == ("failed", {})
 
 
 GREEDY = """
@@ -118,16 +111,6 @@ def test_memory_that_the_processor_is_refused_is_told_from_other_failures(worksp
 
 
 @pytest.mark.slow
-def test_a_failed_run_exits_with_1(workspace, qexp):
-    (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
-    stderr = qexp(
-        "run", "mogi_quick", "--set", "losses.depth=breaking", "--set", "sizes=[96,32,32]", "--set", "epochs=1"
-    ).refused(1)
-    assert "ZeroDivisionError" in stderr
-    assert "log.txt" in stderr
-
-
-@pytest.mark.slow
 def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train):
     with pytest.raises(RunFailedError, match=r"epoch 1, batch \d+ of 6"):
         train(learning_rate=1e30, optimizer="sgd", schedule="constant")
@@ -144,36 +127,18 @@ def test_done_is_not_believed_without_the_results(train, qexp):
 @pytest.mark.heavy
 def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     """A prepared directory, moved away from its workspace, trains in a process that knows nothing else."""
-    from qexp.base.workspace import find
-    from qexp.kinds import experiments
-    from qexp.runs.prepare import Plan, prepare
-
     (workspace / "specs/extensions.py").write_text(
-        BREAKING_LOSS.replace("LOSSES", "unused") + '\nMODULES = {"same": Entry(lambda shape, /: __import__("torch")'
-        '.nn.Identity(), {}, "Does nothing.", {"module": "same"})}\n'
+        "import torch\nfrom qexp.extend import Entry\n"
+        'ENTRY = Entry(lambda shape, /: torch.nn.Identity(), {}, "Does nothing.", {"module": "same"})\n'
+        'MODULES = {"same": ENTRY}\n'
     )
-    experience = experiments.experience(
-        "mogi_quick",
-        {"epochs": 1, "sizes": [32, 16, 16], "model.operations.silu": {"module": "same"}},
-        find(),
-    )
-    plan = Plan(
-        "moved", "mogi_quick", "mogi", "mogi_cnn", 0, experience.document, experience.digest,
-        extensions=experience.extensions,
-    )  # fmt: skip
-    prepared = prepare(plan, find())
+    changes = {"epochs": 1, "sizes": [32, 16, 16], "model.operations.silu": {"module": "same"}}
+    prepared = prepare(plan_run(experience("mogi_quick", changes, find()), 0, "moved", find()), find())
     target = tmp_path / "elsewhere" / "moved"
     target.parent.mkdir()
     shutil.move(prepared.path, target)
     shutil.rmtree(workspace)
-    done = subprocess.run(
-        [sys.executable, "-m", "qexp", "execute", str(target)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, "-m", "qexp", "execute", str(target)], cwd=tmp_path, check=True)
     assert json.loads((target / "run.json").read_text())["state"] == "done"
 
 
@@ -186,26 +151,19 @@ def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
 
 
 @pytest.mark.slow
-def test_a_run_can_start_from_the_weights_of_another(train):
+def test_a_run_can_start_from_the_weights_of_another_and_those_that_do_not_fit_are_listed(train):
     parent = train(seed=1)
     child = train(seed=2, pretrain=parent.name, learning_rate=1e-12, epochs=1)
     assert child.record["parents"] == [parent.name]
     # With a learning rate of nothing the child is the parent, judged on its own samples.
-    import numpy as np
-
     images = np.random.default_rng(0).normal(0, 0.01, (4, 64, 64))
     np.testing.assert_allclose(
         child.predict(displacement=images)["depth"], parent.predict(displacement=images)["depth"], rtol=1e-4
     )
-
-
-@pytest.mark.slow
-def test_weights_that_do_not_fit_are_listed(train):
-    parent = train(seed=1)
     with pytest.raises(QexpError, match=r"network\.operations\.depth\.1\.weight: missing here|do not fit") as caught:
-        train(seed=2, pretrain=parent.name, model="vdi_resnet", name="child")
+        train(seed=2, pretrain=parent.name, model="vdi_resnet", name="second")
     assert "network.operations.resnet_block_1" in str(caught.value)
-    assert not (parent.path.parent / "child").exists()
+    assert not (parent.path.parent / "second").exists()
 
 
 def test_a_run_to_start_from_must_be_there_and_done(workspace, train):
@@ -216,19 +174,14 @@ def test_a_run_to_start_from_must_be_there_and_done(workspace, train):
 
 @pytest.mark.slow
 def test_the_size_of_a_run_does_not_grow_with_epochs_but_for_its_lines(train):
-    def size(run):
-        files = [path for path in run.path.rglob("*") if path.is_file()]
-        growing = ("metrics.jsonl", "log.txt")
-        return sum(
-            path.stat().st_size
-            for path in files
-            if path.name not in growing and "events" not in path.name and path.suffix != ".png"
-        )
+    def size(run, without="nothing"):
+        files = [path for path in run.path.rglob("*") if path.is_file() and not re.search(without, path.name)]
+        return sum(path.stat().st_size for path in files)
 
     short, long = train(epochs=2, name="short"), train(epochs=12, name="long")
-    assert abs(size(long) - size(short)) < 1000
-    whole = sum(path.stat().st_size for path in long.path.rglob("*") if path.is_file())
-    assert whole < 4e6
+    growing = r"metrics\.jsonl|log\.txt|events|\.png$"
+    assert abs(size(long, growing) - size(short, growing)) < 1000
+    assert size(long) < 4e6
 
 
 def test_this_process_is_alive_and_one_of_another_boot_is_not(tmp_path):
@@ -261,6 +214,9 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
 def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
     import torch
 
+    from qexp.kinds.objects import threads_for
+    from qexp.kinds.tables import BUILT_IN
+
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -268,18 +224,8 @@ def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_al
         run = train()
         assert json.loads((run.path / "environment.json").read_text())["threads"] == 1
         assert torch.get_num_threads() == 2
-        from qexp.kinds.experiments import experience
-        from qexp.kinds.objects import threads_for
-        from qexp.kinds.tables import BUILT_IN
-
-        assert threads_for(experience("mogi_standard", {}, _here()).document, BUILT_IN) == 2
+        assert threads_for(experience("mogi_standard", {}, find()).document, BUILT_IN) == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
         assert threads_for(run.spec, BUILT_IN) == 2
     finally:
         torch.set_num_threads(before)
-
-
-def _here():
-    from qexp.base.workspace import find
-
-    return find()

@@ -16,10 +16,9 @@ from qexp.jobs.launchers import Launch
 from qexp.runs import launch
 from qexp.store.directory import RunDirectory
 from tests.conftest import call, shared_folder
-from tests.runs.conftest import halt, has_been_told_to_end, until
+from tests.runs.conftest import ENDLESS, SMALL, halt, has_been_told_to_end, until
 
-BRIEF = ("--set", "epochs=3", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
-ENDLESS = ("--set", "epochs=100000", "--set", "sizes=[96,32,32]", "--set", "batch_size=16", "--device", "cpu")
+BRIEF = ("--set", "epochs=3", *SMALL, "--device", "cpu")
 
 
 def states():
@@ -42,12 +41,8 @@ def test_a_run_that_fails_stops_no_other_and_only_it_is_run_again(workspace, qex
     failed = [name for name, state in states().items() if state == "failed"]
 
     stderr = qexp(*sweep).failed(4)
-    assert "1 done already" in stderr
-    assert "left alone, failed" in stderr
-    assert "--only-failed" in stderr
-
-    code, _, stderr = qexp(*sweep, "--only-failed")
-    assert code == 1, "it is the only one of this launch"
+    assert all(text in stderr for text in ("1 done already", "left alone, failed", "--only-failed"))
+    assert qexp(*sweep, "--only-failed").code == 1, "it is the only one of this launch"
     for run in package.runs():
         expected = ["01", "02"] if run["name"] in failed else ["01"]
         assert attempts(package.open_run(run["name"]).path) == expected
@@ -83,7 +78,7 @@ def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_
 def test_a_second_ctrl_c_kills(workspace, start):
     pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2")
     until(in_state("running", 2), "that so many are running")
-    pids = [package.open_run(name).record["attempts"][-1]["process"]["pid"] for name in states()]
+    pids = [run["attempts"][-1]["process"]["pid"] for run in (package.open_run(name).record for name in states())]
     try:
         for pid in pids:
             halt(pid)  # so that they cannot follow the first one
@@ -102,19 +97,14 @@ def test_a_second_ctrl_c_kills(workspace, start):
 def launched(root):
     """A workspace in which a launch of two runs at once has ended, on a machine that says it has two GPUs."""
     assert call("init", root).code == 0
-    brief = [word for word in BRIEF if word not in ("--device", "cpu")]
     with pytest.MonkeyPatch.context() as patch:
         # There need not be any: what counts is which one a run is told to see.
         patch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-        code, _, stderr = call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root)
-    assert code == 0, stderr
+        brief = ("--set", "epochs=3", *SMALL)
+        call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root).done()
 
 
-def environments(root):
-    return [json.loads(path.read_text()) for path in root.glob("runs/*/environment.json")]
-
-
-def test_a_launch_is_written_down_and_its_runs_know_it(launched):
+def test_a_launch_is_written_down_and_its_runs_know_it_and_share_the_cores_and_the_gpus(launched):
     launch = launchers.find_launch("last", Workspace(launched))
     runs = {run["name"]: package.open_run(run["name"], workspace=launched) for run in package.runs(workspace=launched)}
     assert launch.record()["runs"] == list(runs)
@@ -122,10 +112,9 @@ def test_a_launch_is_written_down_and_its_runs_know_it(launched):
     assert launchers.find_launch(launch.id[:9], Workspace(launched)).id == launch.id
     with pytest.raises(NotFoundError, match="no launch"):
         launchers.find_launch("1999", Workspace(launched))
-
-
-def test_the_runs_of_a_launch_share_the_cores(launched):
-    assert [environment["threads"] for environment in environments(launched)] == [1, 1]
+    environments = [json.loads((run.path / "environment.json").read_text()) for run in runs.values()]
+    assert [environment["threads"] for environment in environments] == [1, 1]
+    assert sorted(environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments) == ["4", "7"]
 
 
 @pytest.mark.heavy
@@ -191,11 +180,6 @@ def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_
     assert all(f"launch/{blocked}" in why for why in seen.troubles.values())
 
 
-def test_of_several_gpus_each_run_gets_one(launched):
-    seen = [environment["variables"]["CUDA_VISIBLE_DEVICES"] for environment in environments(launched)]
-    assert sorted(seen) == ["4", "7"]
-
-
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("options", "complaint"),
@@ -204,10 +188,7 @@ def test_of_several_gpus_each_run_gets_one(launched):
         (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
         (["--seeds", "0:2", "-j", "0"], "-j 0: at least one"),
         (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
-        (
-            ["--seeds", "0:2", "--option", "time=1"],
-            "local has no option 'time'; known: python, wrap.",
-        ),
+        (["--seeds", "0:2", "--option", "time=1"], "local has no option 'time'; known: python, wrap."),
         (["--option", "time=1"], "local has no option 'time'; known: python, wrap."),
         (["--launcher", "slurm", "--device", "gpu"], "--device gpu: no such device; use auto, cpu or cuda"),
         (["--seeds", "0:2", "--name", "x"], "--name is for a single run"),
@@ -232,9 +213,8 @@ def test_a_pool_that_was_killed_before_its_runs_began_is_done_again_by_whatever_
     launch.pool_file.write_text(json.dumps(gone))
     assert set(states().values()) == {"created"}
     for option in ("--only-failed", "--resume"):
-        code, stdout, stderr = qexp("run", "mogi_quick", "--seeds", "0:3", option, "--dry-run")
-        assert code == 0, stderr
-        taken = [line.split()[0] for line in stdout.splitlines()]
+        outcome = qexp("run", "mogi_quick", "--seeds", "0:3", option, "--dry-run")
+        taken = [line.split()[0] for line in outcome.done().splitlines()]
         # A run that nobody asked for before is not one that failed.
         assert taken == ["mogi_quick_0", "mogi_quick_1", *(["mogi_quick_2"] if option == "--resume" else [])]
-        assert "left alone" not in stderr
+        assert "left alone" not in outcome.stderr

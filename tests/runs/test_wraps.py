@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from qexp.errors import QexpError
 from qexp.jobs import launchers
 from qexp.jobs.launchers import options_of
 from qexp.jobs.scheduler import Wrap, wrap_of
+from qexp.store.directory import RunDirectory
 from qexp.store.process import number_in_view, this_process
 from tests.conftest import Specs
 from tests.runs.conftest import Process, halt, has_been_told_to_end, has_lines, until
+from tests.runs.test_catalog import write_record
 
 NOTING = '#!/bin/bash\nprintf "%s\\n" "$@" > "$(dirname "$0")/called"\n'
 
@@ -78,15 +81,11 @@ def at_work(start: Callable[..., Process], *options: str) -> Process:
 
 def processes_of(folder: Path) -> list[str]:
     """The commands of all processes that name a folder."""
-    found = []
+    commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(folder) in command:
-            found.append(command)
-    return found
+        with suppress(OSError):
+            commands.append(path.read_bytes().replace(b"\0", b" ").decode())
+    return [command for command in commands if str(folder) in command]
 
 
 @pytest.mark.heavy
@@ -202,19 +201,11 @@ def test_a_wrap_that_cannot_be_filled_in_is_refused_before_anything_starts(launc
 
 
 def test_values_stay_inside_their_words(tmp_path):
-    run = tmp_path / 'a run"; touch x {data} $(y)'
+    folder = write_record(tmp_path / 'a run"; touch x {data} $(y)', "one")
     wrap = Wrap("a 'b c' --bind={run}:/in {{data}}", "python3")
-    folder = run / "runs/one"
-    directory = open_run(str(make_run(folder))).directory
-    assert wrap.around(directory, "x") == [
+    assert wrap.around(RunDirectory(folder), "x") == [
         "a", "b c", f"--bind={folder}:/in", "{data}", "python3", "-m", "qexp", "x",
     ]  # fmt: skip
-
-
-def make_run(folder: Path) -> Path:
-    from tests.runs.test_catalog import write_record
-
-    return write_record(folder.parent.parent, folder.name)
 
 
 def test_a_wrap_is_that_of_the_command_line_the_profile_the_launcher_or_the_file_in_this_order():

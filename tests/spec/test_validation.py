@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.conftest import FOLDERS, SOUND, located, put
+from qexp.spec.resolution import FOLDERS
+from tests.conftest import SOUND, located, put
 
 OUTPUTS = ("depth", "delta_volume")
 
