@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,9 @@ class GraphError(Exception):
 
 @dataclass(frozen=True)
 class Graph:
-    program: torch.export.ExportedProgram
+    """A network in the form in which it is written: a program of torch, or the layers of another library."""
+
+    program: Any
     inputs: Sequence[Sides]
     outputs: Sequence[Sides]
 
@@ -58,35 +60,22 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
     """
     free = [[0, 2, 3] if free_frame and len(shape) == 3 else [0] for shape in shapes]
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
-    with torch.no_grad(), _quiet():
-        try:
-            # The tracer takes a side of 1 as constant.
-            examples = _samples(shapes, 2, 2 if free_frame else 0)
-            program = torch.export.export(module, examples, dynamic_shapes=(dynamic,))
-            _forget_examples(program)
-            _require_agreement(module, program, shapes, free_frame)
-        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise GraphError(_reason(error)) from error
+    with _exporting(RuntimeError, ValueError, TypeError, AttributeError):
+        # The tracer takes a side of 1 as constant.
+        program = torch.export.export(module, _samples(shapes, 2, 2 if free_frame else 0), dynamic_shapes=(dynamic,))
+        _forget_examples(program)
+        _require_agreement(module, program, shapes, free_frame)
     return _with_names(program, free)
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of the original error; exporters wrap it in advice to their developers."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip().split("\n")[0]
 
 
 def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
     """Whether a module accepts images of other heights and widths; tested without computing anything."""
     if not any(len(shape) == 3 for shape in shapes):
         return False
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    state = {name: tensor.to("meta") for name, tensor in tensors}
+    state = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
     try:
         for larger in (1, 6):
-            values = tuple(value.to("meta") for value in _samples(shapes, 2, larger))
-            functional_call(module, state, values)
+            functional_call(module, state, tuple(value.to("meta") for value in _samples(shapes, 2, larger)))
     except (RuntimeError, ValueError, IndexError):
         return False
     return True
@@ -154,15 +143,23 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the exporters' messages on their internals and deprecations."""
+def _exporting(*refusals: type[Exception]) -> Iterator[None]:
+    """Without gradients and the exporters' messages on their internals and deprecations.
+
+    Refusals become a GraphError of the first line of the original one; exporters wrap it in advice to their developers.
+    """
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except refusals as error:
+        origin: BaseException = error
+        while origin.__cause__ is not None:
+            origin = origin.__cause__
+        raise GraphError(str(origin).strip().split("\n")[0]) from error
     finally:
         logger.setLevel(level)
 
@@ -178,19 +175,16 @@ def onnx_bytes(
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it
 
-    with torch.no_grad(), _quiet():
-        try:
-            exported = torch.onnx.export(
-                graph.program,
-                input_names=[tensor.name for tensor in inputs],
-                output_names=[tensor.name for tensor in outputs],
-                custom_translation_table=_translations(),
-                external_data=False,
-                verbose=False,
-                dynamo=True,
-            )
-        except RuntimeError as error:
-            raise GraphError(_reason(error)) from error
+    with _exporting(RuntimeError):
+        exported = torch.onnx.export(
+            graph.program,
+            input_names=[tensor.name for tensor in inputs],
+            output_names=[tensor.name for tensor in outputs],
+            custom_translation_table=_translations(),
+            external_data=False,
+            verbose=False,
+            dynamo=True,
+        )
     assert exported is not None
     model = exported.model_proto
     del model.graph.value_info[:]  # its sides have torch's names
@@ -243,56 +237,34 @@ def torchscript_bytes(
     graph: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
 ) -> bytes:
     """The content of a file for `torch.jit.load` with `facts` as extra files; tensors are identified by their order."""
-    with torch.no_grad(), _quiet():
-        program = _without_vmap(graph.program)
-    module = program.module(check_guards=False).requires_grad_(False)
-    steps = module.graph
-    for node in steps.nodes:
-        if node.op == "call_function":
-            node.target = _scripted(node.target)
-    steps.set_codegen(torch.fx.graph.CodeGen())
-    content = io.BytesIO()
-    with torch.no_grad(), _quiet():
-        try:
-            scripted = torch.jit.script(torch.fx.GraphModule(module, steps))
-            torch.jit.save(scripted, content, _extra_files=dict(facts))
-        except RuntimeError as error:
-            raise GraphError(_reason(error)) from error
-    return content.getvalue()
-
-
-def _without_vmap(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program with stacks of networks as plain products; TorchScript has no calls of `torch.vmap`."""
+    program: torch.export.ExportedProgram = graph.program
     called = [node.target for node in program.graph.nodes if node.op == "call_function"]
     if any("_functorch" in getattr(target, "__module__", "") for target in called):
-        program = program.run_decompositions({})  # traces the network again: as slow as the export
-        _forget_examples(program)
-    return program
-
-
-def _scripted(target: Any) -> Any:
-    """An operation, by its name in TorchScript."""
+        # TorchScript has no calls of `torch.vmap`: stacks of networks become plain products.
+        with _exporting():
+            program = program.run_decompositions({})  # traces the network again: as slow as the export
+            _forget_examples(program)
+    module = program.module(check_guards=False).requires_grad_(False)
+    steps = module.graph
     names = {torch.ops.aten.sym_size.int: torch.ops.aten.size, torch.sym_max: max, torch.sym_min: min}
-    if target in names:
-        return names[target]
-    return target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
-
-
-class CapturedNetwork(Protocol):
-    """A network in the form in which it is written."""
-
-    @property
-    def inputs(self) -> Sequence[Sides]: ...
-    @property
-    def outputs(self) -> Sequence[Sides]: ...
+    for node in steps.nodes:
+        if node.op == "call_function":
+            packet = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
+            node.target = names.get(node.target, packet)
+    steps.set_codegen(torch.fx.graph.CodeGen())
+    content = io.BytesIO()
+    with _exporting(RuntimeError):
+        scripted = torch.jit.script(torch.fx.GraphModule(module, steps))
+        torch.jit.save(scripted, content, _extra_files=dict(facts))
+    return content.getvalue()
 
 
 @dataclass(frozen=True)
 class NetworkFormat:
     file: str
-    capture: Callable[[nn.Module, Sequence[Shape], bool], CapturedNetwork]
+    capture: Callable[[nn.Module, Sequence[Shape], bool], Graph]
     """Takes a module, the shapes of its inputs, and whether images may have any size; raises GraphError."""
-    write: Callable[[Any, Sequence[NamedTensor], Sequence[NamedTensor], Mapping[str, str]], bytes]
+    write: Callable[[Graph, Sequence[NamedTensor], Sequence[NamedTensor], Mapping[str, str]], bytes]
     """Takes what was captured, inputs and outputs, and facts on the run; returns the content of the file."""
     example: str
     """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""

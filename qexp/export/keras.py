@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qexp.export.graphs import GraphError, NamedTensor, Sides
+from qexp.export.graphs import Graph, GraphError, NamedTensor, Sides
 from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, UNet
 from qexp.networks.network import Network
 from qexp.networks.portable import PlainSameConvolution, Positional
@@ -83,16 +83,7 @@ class Layers:
         return MODULES[type(module)](self, module, source)
 
 
-@dataclass(frozen=True)
-class KerasModel:
-    """A network as Keras layers, with the shapes of its fields: (batch, height, width) each."""
-
-    layers: Layers
-    inputs: Sequence[Sides]
-    outputs: Sequence[Sides]
-
-
-def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> KerasModel:
+def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Graph:
     """The layers of a network whose inputs are fields that are joined at once, and whose outputs are fields.
 
     shapes      shapes of the inputs, without the batch
@@ -117,7 +108,7 @@ def keras_model(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) ->
     for operation in operations:
         last = layers.apply(operation, last)
     free: Sides = ("batch", "height", "width") if free_frame else ("batch", *shapes[0][1:])
-    return KerasModel(layers, [free] * len(shapes), [free] * len(outputs))
+    return Graph(layers, [free] * len(shapes), [free] * len(outputs))
 
 
 # Modules
@@ -202,12 +193,12 @@ def _array(weight: Tensor) -> NDArray[np.float32]:
 
 
 def h5_bytes(
-    model: KerasModel, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
+    model: Graph, inputs: Sequence[NamedTensor], outputs: Sequence[NamedTensor], facts: Mapping[str, str]
 ) -> bytes:
     """The content of a `model.h5`, with `facts` and the names of the fields as further attributes."""
     import h5py
 
-    layers = model.layers.order
+    layers = model.program.order
     content = io.BytesIO()
     versions = {"keras_version": KERAS_VERSION, "backend": "tensorflow"}
     with h5py.File(content, "w") as file:

@@ -17,15 +17,7 @@ from qexp.base.outputs import SPREAD, Limits, estimate_of
 from qexp.base.quantities import of_dataset, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
-from qexp.export.graphs import (
-    GRAPH_FORMATS,
-    CapturedNetwork,
-    GraphError,
-    NamedTensor,
-    NetworkFormat,
-    Sides,
-    takes_any_frame,
-)
+from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, NetworkFormat, Sides, takes_any_frame
 from qexp.export.keras import h5_bytes, keras_model
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
@@ -109,7 +101,7 @@ def origin_of(directory: RunDirectory, models: Sequence[Estimator], format: str,
     }
 
 
-def ports(directory: RunDirectory, models: Sequence[Estimator], graph: CapturedNetwork) -> Document:
+def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) -> Document:
     """The `inputs` and `outputs` of a graph, in its order: shapes, units, columns, transforms."""
     spec, tables = directory.training_spec(), tables_of(directory)
     units = units_of(spec, tables["quantities"])
@@ -183,20 +175,16 @@ def dle_fields(model: Estimator, physical: bool) -> dict[str, str]:
     for file, shapes in ((DLE_INPUTS, network.inputs), (DLE_OUTPUTS, network.shapes)):
         lines = []
         for name, shape in shapes.items():
-            scale = 1.0 if physical or name not in model.transforms else _scale(model.transforms[name])
+            transform = None if physical or name not in model.transforms else model.transforms[name]
+            scale = transform.typical if isinstance(transform, Scale) else 1.0
             line = f"{name} {scale:.6f} \n"
             is_field = len(shape) == 3 and shape[0] == 1
-            is_exact = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice; false for NaN
-            if not (is_field and is_exact):
+            is_exact = abs(float(line.split()[1]) - scale) <= 1e-6 * abs(scale)  # six digits suffice
+            if not (is_field and is_exact and isinstance(transform, Scale | None)):
                 return {}
             lines.append(line)
         contents[file] = "".join(lines)
     return contents
-
-
-def _scale(transform: nn.Module) -> float:
-    """The divisor of a transform; NaN if it is not a plain scale."""
-    return transform.typical if isinstance(transform, Scale) else float("nan")
 
 
 def readme(about: Document, divided: bool) -> str:
@@ -205,9 +193,11 @@ def readme(about: Document, divided: bool) -> str:
     divided  whether the folder has 2Dto2D-DLE's files of scales
     """
     kind = FORMATS[about["format"]]
-    inputs = ", ".join(
-        f'"{port["name"]}": numpy.ones({_example_shape(port)}, dtype="float32")' for port in about["inputs"]
-    )
+    shapes = {
+        port["name"]: tuple(EXAMPLE_SIDES.get(str(side).split("_")[0], side) for side in port["shape"])
+        for port in about["inputs"]
+    }
+    inputs = ", ".join(f'"{name}": numpy.ones({shape}, dtype="float32")' for name, shape in shapes.items())
     parts = [
         f"# The network of {about['run']}",
         f"Trained with qexp {about['qexp']} (seed {about['seed']}) on `{about['trained_on']['dataset']}`; "
@@ -216,7 +206,12 @@ def readme(about: Document, divided: bool) -> str:
         "In this folder, with your own values in place of ones:",
         f"```python\n{kind.example.format(inputs=inputs)}```",
         *(
-            f"{key.capitalize()}:\n\n" + "\n".join(_line(port, about["transforms_inside"]) for port in about[key])
+            f"{key.capitalize()}:\n\n"
+            + "\n".join(
+                f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): "
+                + port_in_words(port, about["transforms_inside"])
+                for port in about[key]
+            )
             for key in ("inputs", "outputs")
         ),
         INSIDE if about["transforms_inside"] else OUTSIDE,
@@ -253,17 +248,9 @@ def port_in_words(port: Document, in_units: bool) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _line(port: Document, in_units: bool) -> str:
-    return f"- `{port['name']}` ({', '.join(map(str, port['shape']))}): {port_in_words(port, in_units)}"
-
-
 def _name(transform: Document) -> str:
     steps: list[Document] = transform.get("steps", [])
     return ", then ".join(map(_name, steps)) if steps else f"`{transform['type']}`"
-
-
-def _example_shape(port: Document) -> str:
-    return str(tuple(EXAMPLE_SIDES.get(str(side).split("_")[0], side) for side in port["shape"]))
 
 
 ABOUT, README = "network.json", "README.md"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -86,16 +86,16 @@ class Rules:
 def read_rules(file: Path) -> Rules:
     """The rules in a user's file. Raises NotFoundError, and SpecError with all problems."""
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise SpecError([Problem(str(file), (), f"is too large for rules; at most {LARGEST_FILE:,} bytes")])
-        document = json.loads(file.read_text(encoding="utf-8"))
+        if file.stat().st_size <= LARGEST_FILE:
+            return parse_rules(json.loads(file.read_text(encoding="utf-8")), file.stem, str(file))
+        problem = f"is too large for rules; at most {LARGEST_FILE:,} bytes"
     except FileNotFoundError:
         raise NotFoundError(f"{file}: there is no such file") from None
     except OSError as error:
-        raise SpecError([Problem(str(file), (), f"cannot be read: {error.strerror}")]) from None
+        problem = f"cannot be read: {error.strerror}"
     except (ValueError, RecursionError) as error:
-        raise SpecError([Problem(str(file), (), f"is not valid JSON: {error}")]) from None
-    return parse_rules(document, file.stem, str(file))
+        problem = f"is not valid JSON: {error}"
+    raise SpecError([Problem(str(file), (), problem)])
 
 
 @cache
@@ -118,11 +118,9 @@ def find_rules(reference: str) -> Rules:
 
 
 @cache
-def schema() -> dict[str, Any]:
+def schema() -> Any:
     """The JSON Schema of rules."""
-    text = (files("qexp.foreign") / "rules.schema.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document
+    return json.loads((files("qexp.foreign") / "rules.schema.json").read_text(encoding="utf-8"))
 
 
 def parse_rules(document: Any, name: str, file: str) -> Rules:
@@ -354,49 +352,31 @@ def rearranged(tensor: Tensor, steps: Steps, of_input: Shape | None = None) -> T
     Raises RuntimeError, IndexError or ValueError for a tensor of another shape.
     """
     for step in steps:
-        ((name, value),) = step.items()
-        tensor = _STEPS[name](tensor, value, of_input)
+        match step:
+            case {"permute": axes}:
+                tensor = tensor.permute(axes)
+            case {"squeeze": axis}:
+                if tensor.shape[axis] != 1:
+                    raise ValueError(f"axis {axis} has length {tensor.shape[axis]}, not 1")
+                tensor = tensor.squeeze(axis)
+            case {"reshape": shape}:
+                tensor = tensor.reshape(shape)
+            case {"slice": [axis, first, end]}:
+                tensor = tensor.narrow(axis, first, (tensor.shape[axis] if end is None else end) - first)
+            case {"flattened": _} if of_input is not None and len(of_input) == 3:
+                channels, *sides = of_input
+                tensor = tensor.unflatten(-1, (*sides, channels)).movedim(-1, -3).flatten(-3)
     return tensor
-
-
-def _squeeze(tensor: Tensor, axis: int, _: Shape | None) -> Tensor:
-    if tensor.shape[axis] != 1:
-        raise ValueError(f"axis {axis} has length {tensor.shape[axis]}, not 1")
-    return tensor.squeeze(axis)
-
-
-def _slice(tensor: Tensor, which: Sequence[Any], _: Shape | None) -> Tensor:
-    axis, first, end = which
-    return tensor.narrow(axis, first, (tensor.shape[axis] if end is None else end) - first)
-
-
-def _flattened(tensor: Tensor, _: str, of_input: Shape | None) -> Tensor:
-    if of_input is None or len(of_input) != 3:
-        return tensor
-    channels, height, width = of_input
-    unfolded: Tensor = tensor.unflatten(-1, (height, width, channels))
-    return unfolded.movedim(-1, -3).flatten(-3)
-
-
-_STEPS: Mapping[str, Callable[[Tensor, Any, Shape | None], Tensor]] = {
-    "permute": lambda tensor, axes, _: tensor.permute(axes),
-    "squeeze": _squeeze,
-    "reshape": lambda tensor, shape, _: tensor.reshape(shape),
-    "slice": _slice,
-    "flattened": _flattened,
-}
 
 
 def values(account: Account, tensors: Mapping[str, StoredTensor], target: Target) -> dict[str, Tensor]:
     """The tensors of a model that an account takes from the file."""
-    numbers = {}
-    for name, (source, steps) in account.sources.items():
-        tensor = tensors[source].read()
-        if transformed_by(name) is not None:
-            numbers[name] = tensor.flatten().float()
-        else:
-            numbers[name] = rearranged(tensor, steps, _input_of(name, target)).contiguous()
-    return numbers
+    return {
+        name: tensors[source].read().flatten().float()
+        if transformed_by(name) is not None
+        else rearranged(tensors[source].read(), steps, _input_of(name, target)).contiguous()
+        for name, (source, steps) in account.sources.items()
+    }
 
 
 def unequal(account: Account, tensors: Mapping[str, StoredTensor], model: Estimator) -> Iterator[str]:

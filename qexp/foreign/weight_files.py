@@ -181,12 +181,12 @@ def _stored_hdf5(array: h5py.Dataset, path: str, file: Path) -> StoredTensor:
         raise WeightsFileError(
             file, f"'{path}' is declared as {list(array.shape)}, but the file holds fewer numbers than that"
         )
-    return StoredTensor(tuple(array.shape), partial(_read_hdf5, array))
+    return StoredTensor(tuple(array.shape), lambda: _from_numpy(array[()]))
 
 
-def _read_hdf5(array: h5py.Dataset) -> torch.Tensor:
-    numbers = np.float32 if array.dtype.kind == "f" else np.int64
-    return plain(torch.from_numpy(np.asarray(array[()], dtype=numbers)))
+def _from_numpy(array: Any) -> Tensor:
+    with np.errstate(over="ignore"):  # what is too large for single precision is infinite, which is refused later
+        return plain(torch.from_numpy(np.asarray(array, dtype=np.float32 if array.dtype.kind == "f" else np.int64)))
 
 
 # Keras' files of weights, `.h5` and `.keras`, without TensorFlow: every weight by its layer, `conv2d_1/kernel`.
@@ -223,9 +223,8 @@ def open_h5(file: Path) -> Iterator[Contents]:
     """The weights in a `.h5` file. Raises WeightsFileError."""
     with open_hdf5(file, file) as content:
         description = content.attrs.get("model_config")
-        yield Contents(
-            _by_layer(arrays_in(content, file)), _settings(_parsed(description, file)) if description else {}
-        )
+        settings = _settings(_parsed(description, file)) if description else {}
+        yield Contents(_by_layer(arrays_in(content, file)), settings)
 
 
 @contextmanager
@@ -235,7 +234,11 @@ def open_keras(file: Path) -> Iterator[Contents]:
     config = _parsed(description, file)
     names = dict(_numbered(config, ""))
     with open_hdf5(io.BytesIO(weights), file) as content:
-        arrays = {_name(path, names): array for path, array in arrays_in(content, file).items()}
+        arrays = {
+            # Early versions of Keras 3 had another name for the folder of the layers.
+            names.get(path.replace("_layer_checkpoint_dependencies", "layers").replace("\\", "/"), path): array
+            for path, array in arrays_in(content, file).items()
+        }
         yield Contents(arrays, _settings(config))
 
 
@@ -306,11 +309,6 @@ def _numbered(config: Mapping[str, Any], before: str, depth: int = 0) -> Iterato
         yield from _numbered(layer, f"{path}/", depth + 1)
 
 
-def _name(path: str, names: Mapping[str, str]) -> str:
-    # Early versions of Keras 3 had another name for the folder of the layers.
-    return names.get(path.replace("_layer_checkpoint_dependencies", "layers").replace("\\", "/"), path)
-
-
 # A single array in a file of NumPy's, such as the means of a scaler.
 
 
@@ -323,13 +321,7 @@ def open_numpy(file: Path) -> Iterator[Contents]:
         raise WeightsFileError(file, f"is damaged, or not a file of NumPy: {error}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise WeightsFileError(file, "must hold a single array of numbers (.npy)")
-    numbers = np.float32 if array.dtype.kind == "f" else np.int64
-
-    def values() -> torch.Tensor:
-        with np.errstate(over="ignore"):  # what is too large for single precision is infinite, which is refused later
-            return plain(torch.from_numpy(array.astype(numbers)))
-
-    yield Contents({"": StoredTensor(array.shape, values)})
+    yield Contents({"": StoredTensor(array.shape, lambda: _from_numpy(array))})
 
 
 # Files of safetensors, which hold nothing but tensors.

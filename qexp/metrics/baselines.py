@@ -17,7 +17,7 @@ from qexp.base.tables import Entry, Table, integer, number, properties
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
-from qexp.metrics.metric import Metric, Metrics, evaluate, with_period
+from qexp.metrics.metric import Metrics, evaluate, with_period
 from qexp.metrics.recorded import NETWORK, SHOWN
 from qexp.metrics.splits import Rows
 
@@ -34,10 +34,16 @@ def names(baselines: Sequence[Description], table: Table) -> list[str]:
     Two names are equal only if the baselines are; see `repeated`.
     """
     types = [baseline["type"] for baseline in baselines]
-    return [
-        _distinct_name(baseline, table) if types.count(kind) > 1 else kind
-        for kind, baseline in zip(types, baselines, strict=True)
-    ]
+    names = []
+    for kind, baseline in zip(types, baselines, strict=True):
+        defaults = table[kind].defaults
+        changes = [
+            f"{name} {_in_words(value)}"
+            for name, value in baseline["parameters"].items()
+            if name not in defaults or _in_words(value) != _in_words(defaults[name])
+        ]
+        names.append(f"{kind} ({'; '.join(changes)})" if types.count(kind) > 1 and changes else kind)
+    return names
 
 
 def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
@@ -45,16 +51,6 @@ def repeated(baselines: Sequence[Description]) -> Iterator[tuple[int, int]]:
     for position, baseline in enumerate(baselines):
         if (first := list(baselines).index(baseline)) < position:
             yield position, first
-
-
-def _distinct_name(baseline: Description, table: Table) -> str:
-    defaults = table[baseline["type"]].defaults
-    changes = [
-        f"{name} {_in_words(value)}"
-        for name, value in baseline["parameters"].items()
-        if name not in defaults or _in_words(value) != _in_words(defaults[name])
-    ]
-    return f"{baseline['type']} ({'; '.join(changes)})" if changes else str(baseline["type"])
 
 
 def _in_words(value: Any) -> str:
@@ -200,10 +196,10 @@ POSITIVE = number(above=0)
 
 BASELINES: dict[str, Entry] = {
     "mean": Entry(
-        build=mean,
-        parameters={},
-        help="The mean of the training targets: the error of an estimator that ignores the inputs.",
-        example={"type": "mean"},
+        mean,
+        {},
+        "The mean of the training targets: the error of an estimator that ignores the inputs.",
+        {"type": "mean"},
     ),
     "ridge": Entry(
         build=ridge,
@@ -412,14 +408,14 @@ def _rows(
         network = estimated[NETWORK][held_out, column]
         for name, values in estimated.items():
             estimate = values[held_out, column]
-            head: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
-            head |= {"n": len(truth), "groups": None if group is None else len(np.unique(group))}
-            reference = None if name == NETWORK else network
-            yield {
-                **head,
-                **_numbers(metrics, estimate, truth, group),
-                **_difference(metrics["rmse"], reference, estimate, truth, group),
-            }
+            row: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
+            row |= {"n": len(truth), "groups": None if group is None else len(np.unique(group))}
+            row |= _numbers(metrics, estimate, truth, group)
+            row |= {"difference": None, "difference_interval": None}
+            if name != NETWORK and _usable(estimate, truth) and _usable(network, truth):
+                apart = difference(metrics["rmse"], estimate, network, truth, group)
+                row |= {"difference": apart.value, "difference_interval": apart.interval and list(apart.interval)}
+            yield row
 
 
 def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None) -> dict[str, Any]:
@@ -431,15 +427,6 @@ def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[An
         numbers[metric] = value if np.isfinite(value) else None
         numbers[f"{metric}_interval"] = list(ends) if ends else None
     return numbers
-
-
-def _difference(
-    rmse: Metric, network: Array | None, estimate: Array, truth: Array, groups: NDArray[Any] | None
-) -> dict[str, Any]:
-    if network is None or not (_usable(estimate, truth) and _usable(network, truth)):
-        return {"difference": None, "difference_interval": None}
-    apart = difference(rmse, estimate, network, truth, groups)
-    return {"difference": apart.value, "difference_interval": list(apart.interval) if apart.interval else None}
 
 
 def _usable(estimate: Array, truth: Array) -> bool:

@@ -17,19 +17,8 @@ def _mean(sums: Sequence[Any], count: Any) -> Any:
     return sums[0] / count
 
 
-def _root_of_mean(sums: Sequence[Any], count: Any) -> Any:
-    return np.sqrt(sums[0] / count)
-
-
-def _share_explained(sums: Sequence[Any], count: Any) -> Any:
-    squared_errors, truth, squared_truth = sums
-    variation = squared_truth - truth**2 / count
+def _share_explained(squared_errors: Any, variation: Any) -> Any:
     return 1 - squared_errors / np.where(variation > 0, variation, np.nan)
-
-
-def _share_explained_beyond(sums: Sequence[Any], count: Any) -> Any:
-    squared_errors, squared_deviations = sums
-    return 1 - squared_errors / np.where(squared_deviations > 0, squared_deviations, np.nan)
 
 
 def _relative_errors(estimate: Array, truth: Array) -> Array:
@@ -37,22 +26,18 @@ def _relative_errors(estimate: Array, truth: Array) -> Array:
         return np.asarray(100 * np.abs(estimate - truth) / np.abs(truth))
 
 
-def _median_relative_error(estimate: Array, truth: Array) -> float:
-    return float(np.median(_relative_errors(estimate, truth)))
-
-
 mean_absolute_error = Additive(lambda estimate, truth, centre: [np.abs(estimate - truth)], _mean)
 
 mean_squared_error = Additive(lambda estimate, truth, centre: [np.square(estimate - truth)], _mean)
 
-root_mean_squared_error = Additive(mean_squared_error.terms, _root_of_mean)
+root_mean_squared_error = Additive(mean_squared_error.terms, lambda sums, count: np.sqrt(sums[0] / count))
 
 bias = Additive(lambda estimate, truth, centre: [estimate - truth], _mean)
 """Mean of estimate − truth."""
 
 coefficient_of_determination = Additive(
     lambda estimate, truth, centre: [np.square(estimate - truth), truth - centre, np.square(truth - centre)],
-    _share_explained,
+    lambda sums, count: _share_explained(sums[0], sums[2] - sums[1] ** 2 / count),
 )
 """1 − residual sum of squares / total sum of squares; NaN if the truth is constant."""
 
@@ -68,7 +53,8 @@ def determination_against(training_mean: ArrayLike) -> Additive:
     """
     mean = np.asarray(training_mean, dtype=np.float64)
     return Additive(
-        lambda estimate, truth, centre: [np.square(estimate - truth), np.square(truth - mean)], _share_explained_beyond
+        lambda estimate, truth, centre: [np.square(estimate - truth), np.square(truth - mean)],
+        lambda sums, count: _share_explained(*sums),
     )
 
 
@@ -99,7 +85,7 @@ METRICS: dict[str, Entry] = {
     "median_relative_error": _entry(
         "median_relative_error",
         "Median relative error, in percent.",
-        Metric(_median_relative_error, best="lowest", unit="%"),
+        Metric(lambda estimate, truth: float(np.median(_relative_errors(estimate, truth))), best="lowest", unit="%"),
     ),
 }
 

@@ -130,14 +130,11 @@ def cells(inside: NDArray[np.bool_], coordinates: Array, number: int, probabilit
 
 def cells_along(count: int, axes: int, probability: float) -> int:
     """The number of cells along each axis: as many as show it where the coverage in one of them is lower by 0.1."""
-    number = 10
-    while number > 2 and _slack(count // number**axes, probability) > 0.1:
-        number -= 1
-    return number
-
-
-def _slack(count: int, probability: float) -> float:
-    return probability - expected(count, probability)[0] / count if count else 1.0
+    for number in range(10, 2, -1):
+        in_each = count // number**axes
+        if in_each and probability - expected(in_each, probability)[0] / in_each <= 0.1:
+            return number
+    return 2
 
 
 def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
@@ -258,7 +255,11 @@ def positions(truth: Array, draws: Array, random: np.random.Generator, effective
     positions exactly uniform for any number of draws.
     Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration, arXiv:1804.06788.
     """
-    used = np.ones(draws.shape, dtype=bool) if effective is None else _thinned(draws.shape, effective)
+    used = np.ones(draws.shape, dtype=bool)
+    if effective is not None:
+        count = draws.shape[1]
+        every = np.ceil(count / np.clip(effective, 1, count)).astype(int)
+        used = np.arange(count) % every[:, None] == 0
     below = np.sum((draws < truth[:, None]) & used, axis=1)
     equal = np.sum((draws == truth[:, None]) & used, axis=1)
     return np.asarray((below + random.random(len(truth)) * (equal + 1)) / (used.sum(axis=1) + 1))
@@ -294,13 +295,6 @@ def reference_levels(
 def central_levels(of_truth: Array) -> Array:
     """The probability in the smallest central interval that holds each true value, from its position."""
     return np.abs(2 * of_truth - 1)
-
-
-def _thinned(shape: tuple[int, ...], effective: Array) -> NDArray[np.bool_]:
-    """Which draws to use so that they are about independent: every k-th of each observation."""
-    count = shape[1]
-    every = np.ceil(count / np.clip(effective, 1, count)).astype(int)
-    return np.asarray(np.arange(count) % every[:, None] == 0)
 
 
 # How wide intervals are beside those that are known to be right.

@@ -71,25 +71,19 @@ def of_others(scores: Array, units: NDArray[np.int64], coverage: float) -> Array
     counts = np.bincount(units)
     present = np.flatnonzero(counts)
     order = np.argsort(scores, kind="stable")
-    if len(present) == len(scores):
-        return _of_other_rows(scores, order, coverage)
+    if len(present) == len(scores):  # every score is a unit: one of two neighbouring ranks, by where its own lies
+        wanted = int(np.ceil(len(scores) * (coverage - ROUNDING)))
+        if wanted >= len(scores):
+            return np.full(len(scores), np.inf)
+        quantiles = np.full(len(scores), scores[order[wanted - 1]])
+        quantiles[order[:wanted]] = scores[order[wanted]]
+        return quantiles
     share = (1 / (np.maximum(counts, 1) * len(present)))[units[order]]
     quantiles = np.empty_like(scores)
     for unit in present:
         others = units[order] != unit
         reached = np.cumsum(share * others) >= coverage - ROUNDING
         quantiles[units == unit] = scores[order[np.argmax(reached)]] if reached[-1] else np.inf
-    return quantiles
-
-
-def _of_other_rows(scores: Array, order: NDArray[np.int64], coverage: float) -> Array:
-    """The same where every score is a unit: one of two neighbouring ranks, by whether the own score lies below."""
-    count = len(scores)
-    wanted = int(np.ceil(count * (coverage - ROUNDING)))
-    if wanted >= count:
-        return np.full(count, np.inf)
-    quantiles = np.full(count, scores[order[wanted - 1]])
-    quantiles[order[:wanted]] = scores[order[wanted]]
     return quantiles
 
 

@@ -117,7 +117,7 @@ def interval(metric: Metric, estimate: ArrayLike, truth: ArrayLike, groups: Arra
     contains the true RMSE, MAE or R² in 91 to 96 of 100 cases; for errors with heavy tails (Student's t with three
     degrees of freedom) the true RMSE in 77 to 85 only, since a sample may lack the outliers.
     """
-    terms = _additive(metric).centred(*_numbers(estimate, truth))
+    terms = _additive(metric).centred(*_finite(estimate, truth))
     size, totals = _of_groups([terms], len(terms[0]), groups)
     return _interval(metric, totals[0], size)
 
@@ -153,7 +153,7 @@ def difference(
 ) -> Difference:
     """The metric of the first estimator minus that of the second, over the same rows."""
     additive = _additive(metric)
-    terms = [additive.centred(*_numbers(estimate, truth)) for estimate in (first, second)]
+    terms = [additive.centred(*_finite(estimate, truth)) for estimate in (first, second)]
     size, totals = _of_groups(terms, len(terms[0][0]), groups)
     (value, without), (other_value, other_without) = (_values(additive, sums, size) for sums in totals)
     apart = value - other_value
@@ -166,7 +166,7 @@ def _additive(metric: Metric) -> Additive:
     return metric.additive
 
 
-def _numbers(estimate: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
+def _finite(estimate: ArrayLike, truth: ArrayLike) -> tuple[Array, Array]:
     estimated, true = np.asarray(estimate, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if estimated.ndim != 1 or estimated.shape != true.shape or not len(true):
         raise ValueError(f"estimates {estimated.shape} and truth {true.shape} must be (row,), with a row at least")

@@ -178,22 +178,10 @@ def with_period(metrics: Metrics, period: float | None) -> Metrics:
 
 
 def _periodic(metric: Metric, period: float) -> Metric:
-    against = metric.against
-
-    def computed(compute: Any) -> Any:
+    def of_nearest(compute: Any) -> Any:
         if isinstance(compute, Additive):
-            return _additive(compute, period)
-        return lambda estimate, truth: compute(nearest(estimate, truth, period), truth)
+            return replace(compute, terms=of_nearest(compute.terms))
+        return lambda estimate, truth, *centre: compute(nearest(estimate, truth, period), truth, *centre)
 
-    return replace(
-        metric,
-        compute=computed(metric.compute),
-        against=None if against is None else lambda mean: _additive(against(mean), period),
-    )
-
-
-def _additive(additive: Additive, period: float) -> Additive:
-    def terms(estimate: Array, truth: Array, centre: float) -> Any:
-        return additive.terms(nearest(estimate, truth, period), truth, centre)
-
-    return replace(additive, terms=terms)
+    against = None if (of_mean := metric.against) is None else lambda mean: of_nearest(of_mean(mean))
+    return replace(metric, compute=of_nearest(metric.compute), against=against)

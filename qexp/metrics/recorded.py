@@ -20,22 +20,13 @@ def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
     Unknown if the records contradict each other: two extensions may use the same name for different metrics.
     recorded  the `metrics` of each record
     """
-    meanings = {meaning for metrics in recorded if (meaning := _recorded(name, metrics)) is not None}
-    if len(meanings) == 1:
-        return meanings.pop()
-    return UNKNOWN if meanings else _built_in(name)
-
-
-def _recorded(name: str, metrics: Mapping[str, Any]) -> Meaning | None:
-    """The meaning in a record; None in older records, and in invalid ones."""
-    record = metrics.get(name)
-    if not isinstance(record, dict):
-        return None
-    best, unit = record.get("best"), record.get("unit")
-    return Meaning(best if best in BEST else None, unit if isinstance(unit, str) else "")
-
-
-def _built_in(name: str) -> Meaning:
+    meanings = set()
+    for metrics in recorded:
+        if isinstance(record := metrics.get(name), dict):  # older records have none, and invalid ones anything
+            best, unit = record.get("best"), record.get("unit")
+            meanings.add(Meaning(best if best in BEST else None, unit if isinstance(unit, str) else ""))
+    if meanings:
+        return meanings.pop() if len(meanings) == 1 else UNKNOWN
     from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
 
     return METRICS[name].build().meaning if name in METRICS else UNKNOWN

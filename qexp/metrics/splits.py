@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -58,7 +58,10 @@ class LeaveOneOut:
 
 
 class KFold:
-    """k-fold cross-validation: the rows in `folds` parts of equal size, each held out once."""
+    """k-fold cross-validation: the rows in `folds` parts of equal size, each held out once.
+
+    With several repeats, names of folds start with the number of the repeat: `02-007`.
+    """
 
     def __init__(self, folds: int = 5, shuffle: bool = True, repeats: int = 1) -> None:
         if repeats > 1 and not shuffle:
@@ -68,11 +71,14 @@ class KFold:
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         if self._folds > len(rows):
             raise SplitError("folds", f"{self._folds} folds of {len(rows)} rows; use at most {len(rows)}")
-        repeats = []
-        for _ in range(self._repeats):
+        folds = []
+        for repeat in range(1, self._repeats + 1):
             order = random.permutation(len(rows)) if self._shuffle else np.arange(len(rows))
-            repeats.append(_holding_out(rows, [rows[part] for part in np.array_split(order, self._folds)]))
-        return _repeated(repeats)
+            parts = _holding_out(rows, [rows[part] for part in np.array_split(order, self._folds)])
+            folds += (
+                parts if self._repeats == 1 else [replace(fold, name=f"{repeat:02d}-{fold.name}") for fold in parts]
+            )
+        return folds
 
 
 class GroupKFold:
@@ -215,17 +221,6 @@ def _holding_out(rows: Rows, parts: Sequence[Rows], names: Sequence[str] | None 
     ]
 
 
-def _repeated(repeats: Sequence[Sequence[Fold]]) -> list[Fold]:
-    """The folds of all repeats; with several repeats, names start with the number of the repeat: `02-007`."""
-    if len(repeats) == 1:
-        return list(repeats[0])
-    return [
-        Fold(f"{number:02d}-{fold.name}", fold.train, fold.test)
-        for number, folds in enumerate(repeats, start=1)
-        for fold in folds
-    ]
-
-
 def _folder_names(groups: Sequence[str]) -> list[str]:
     """The groups' names as names of folders, distinct even where upper and lower case are the same."""
     names: list[str] = []
@@ -246,19 +241,13 @@ FOLDS = integer("number of folds", least=2)
 
 SPLITS: dict[str, Entry] = {
     "leave_one_out": Entry(
-        build=LeaveOneOut,
-        parameters={},
-        help="Leave-one-out: every row is held out once, alone.",
-        example={"type": "leave_one_out"},
+        LeaveOneOut, {}, "Leave-one-out: every row is held out once, alone.", {"type": "leave_one_out"}
     ),
     "k_fold": Entry(
         build=KFold,
         parameters=properties(
             folds=FOLDS,
-            shuffle={
-                "type": "boolean",
-                "description": "in random order, by the seed; false: in the order of the file",
-            },
+            shuffle={"type": "boolean", "description": "in random order, by the seed; false: in the order of the file"},
             repeats=REPEATS,
         ),
         help="k-fold: the rows in parts of equal size, each held out once.",
@@ -268,11 +257,7 @@ SPLITS: dict[str, Entry] = {
         build=GroupKFold,
         parameters=properties(
             by=BY,
-            folds={
-                **FOLDS,
-                "type": ["integer", "null"],
-                "description": "number of folds; null: one for each group",
-            },
+            folds={**FOLDS, "type": ["integer", "null"], "description": "number of folds; null: one for each group"},
         ),
         help="Group k-fold: rows of one group are held out together.",
         example={"type": "group_k_fold", "parameters": {"by": "mission"}},
@@ -293,10 +278,10 @@ SPLITS: dict[str, Entry] = {
         example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},
     ),
     "parts": Entry(
-        build=Parts,
-        parameters={},
-        help="One fold: the rows that the files assign to the test part or, if there are none, to validation.",
-        example={"type": "parts"},
+        Parts,
+        {},
+        "One fold: the rows that the files assign to the test part or, if there are none, to validation.",
+        {"type": "parts"},
     ),
     "random": Entry(
         build=Random,

@@ -327,10 +327,10 @@ class HeadEntry(Entry):
 
 HEADS: dict[str, Entry] = {
     "gaussian_posterior": HeadEntry(
-        build=GaussianHead,
-        parameters={},
-        help="Posterior of all outputs of a branch: a normal density with full covariance, of transformed values.",
-        example={"module": "gaussian_posterior"},
+        GaussianHead,
+        {},
+        "Posterior of all outputs of a branch: a normal density with full covariance, of transformed values.",
+        {"module": "gaussian_posterior"},
     ),
     "mixture_posterior": HeadEntry(
         build=MixtureHead,

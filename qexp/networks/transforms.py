@@ -426,11 +426,12 @@ class Chain(Transform):
 
     def __init__(self, of: Sequence[str | Mapping[str, Any]]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([built_within(TRANSFORMS, "transform", description) for description in of])
-        self.needs_own = any(step.needs_own for step in self._transforms())
-        self.numbers = math.prod(step.numbers for step in self._transforms())
-        self.period = next((step.period for step in self._transforms()), None)
-        if any(step.numbers > 1 for step in self._transforms()[1:]):
+        steps: list[Transform] = [built_within(TRANSFORMS, "transform", description) for description in of]
+        self.steps = nn.ModuleList(steps)
+        self.needs_own = any(step.needs_own for step in steps)
+        self.numbers = math.prod(step.numbers for step in steps)
+        self.period = next((step.period for step in steps), None)
+        if any(step.numbers > 1 for step in steps[1:]):
             raise ValueError("a transform that makes several numbers of each value, as 'angle' does, must come first")
 
     def fit(self, values: Tensor) -> None:
@@ -470,29 +471,19 @@ TRANSFORMS: dict[str, Entry] = {
         help="asinh(value / scale): linear below the scale (in the variable's unit), logarithmic above.",
         example={"type": "asinh", "parameters": {"scale": 0.01}},
     ),
-    "log": Entry(
-        build=Log,
-        parameters={},
-        help="Natural logarithm, for positive variables that span orders of magnitude.",
-        example={"type": "log"},
-    ),
-    "log1p": Entry(
-        build=Log1p,
-        parameters={},
-        help="Natural logarithm of 1 + value, for counts that may be zero.",
-        example={"type": "log1p"},
-    ),
+    "log": Entry(Log, {}, "Natural logarithm, for positive variables that span orders of magnitude.", {"type": "log"}),
+    "log1p": Entry(Log1p, {}, "Natural logarithm of 1 + value, for counts that may be zero.", {"type": "log1p"}),
     "anscombe": Entry(
-        build=Anscombe,
-        parameters={},
-        help="Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson noise.",
-        example={"type": "anscombe"},
+        Anscombe,
+        {},
+        "Twice the square root of value + 3/8, for counts: stabilises the variance of Poisson noise.",
+        {"type": "anscombe"},
     ),
     "per_sample": Entry(
-        build=PerSample,
-        parameters={},
-        help="Each sample to mean 0 and standard deviation 1 over its own values; for inputs.",
-        example={"type": "per_sample"},
+        PerSample,
+        {},
+        "Each sample to mean 0 and standard deviation 1 over its own values; for inputs.",
+        {"type": "per_sample"},
     ),
     "log_ratios": Entry(
         build=LogRatios,
@@ -515,14 +506,7 @@ TRANSFORMS: dict[str, Entry] = {
     ),
     "scale": Entry(
         build=Scale,
-        parameters=properties(
-            typical={
-                "type": "number",
-                "not": {"const": 0},
-                "x-message": "must not be 0",
-                "description": "typical value",
-            }
-        ),
+        parameters=properties(typical=number("typical value", message="must not be 0") | {"not": {"const": 0}}),
         help="Division by a typical value.",
         example={"type": "scale", "parameters": {"typical": 2000.0}},
     ),
@@ -545,12 +529,7 @@ TRANSFORMS: dict[str, Entry] = {
         help="Cosine and sine of a periodic value, such as a strike; for outputs.",
         example={"type": "angle", "parameters": {"period": 360}},
     ),
-    "minmax": Entry(
-        build=MinMax,
-        parameters={},
-        help="Range 0 to 1 per channel, fitted to the training part.",
-        example={"type": "minmax"},
-    ),
+    "minmax": Entry(MinMax, {}, "Range 0 to 1 per channel, fitted to the training part.", {"type": "minmax"}),
     "normal_score": Entry(
         build=NormalScore,
         parameters=properties(

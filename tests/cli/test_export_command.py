@@ -211,8 +211,7 @@ def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp
         ("branches.1.operations", ["strange", "to_depth"]),
     )
     assert qexp("run", "sound", "--device", "cpu").code == 0
-    code, _, stderr = qexp("export", "sound_0", "--to", tmp_path / "out")
-    assert code == 2
+    stderr = qexp("export", "sound_0", "--to", tmp_path / "out").failed()
     assert "sound_0: its network cannot be written as onnx: " in stderr
     assert "linalg_eig" in stderr
     assert not (tmp_path / "out").exists()

@@ -355,8 +355,7 @@ def several(root: Path) -> None:
         document = {**stones.EXPERIENCE, **changes}
         path = root / "specs" / "experiences" / f"{name}.json"
         path.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
-        code, _, stderr = call("run", name, "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
+        call("run", name, "--device", "cpu", "--workspace", root).done()
 
 
 def run_of(workspace: Path, name: str) -> RunDirectory:
@@ -510,8 +509,7 @@ def ice(root: Path) -> None:
     unet = {"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 2}}
     (root / "specs/models/unet.json").write_text(json.dumps(put(domes.MODEL, "operations.network", unet)))
     for name, changes in (("convolutions", []), ("unet", ["--set", "model=unet"])):
-        code, _, stderr = call("run", "domes", "--name", name, *changes, "--device", "cpu", "--workspace", root)
-        assert code == 0, stderr
+        call("run", "domes", "--name", name, *changes, "--device", "cpu", "--workspace", root).done()
 
 
 def frames_of_ice(count: int, height: int, width: int) -> dict[str, np.ndarray]:

@@ -223,21 +223,14 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
     assert session.progress == training.Progress()
 
 
-def test_a_finished_run_has_nothing_left_to_do_and_its_best_weights_ready(tmp_path):
+def test_a_finished_run_has_its_best_weights_ready_and_going_on_leaves_its_files_byte_for_byte(tmp_path):
     finished, _ = trained(tmp_path / "run")
+    before = bytes_of(tmp_path / "run")
     again, journal = trainer(tmp_path / "run"), Journal()
     assert again.resume() == EPOCHS
     assert again.run(journal, never)
     assert (journal.batches, journal.lines) == ([], [])
     assert again.evaluate(data().test) == finished.evaluate(data().test)
-
-
-def test_going_on_with_a_finished_run_leaves_its_files_byte_for_byte(tmp_path):
-    trained(tmp_path / "run")
-    before = bytes_of(tmp_path / "run")
-    again = trainer(tmp_path / "run")
-    again.resume()
-    again.run(Journal(), never)
     assert bytes_of(tmp_path / "run") == before
 
 
@@ -252,16 +245,15 @@ def test_the_same_seed_trains_to_the_same_bytes_and_another_drops_other_values(t
 
 
 def test_training_leaves_the_callers_random_state_and_determinism_as_they_were(tmp_path):
+    def kill_at_once(epoch, batch):
+        raise KilledError
+
     before = torch.get_rng_state()
     trained(tmp_path / "run")
     with pytest.raises(KilledError):
         trainer(tmp_path / "killed").run(Journal(after_batch=kill_at_once), never)
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def kill_at_once(epoch, batch):
-    raise KilledError
 
 
 def test_looking_at_the_test_part_every_epoch_changes_no_weight(tmp_path):
@@ -301,65 +293,61 @@ def test_a_diverged_run_that_was_interrupted_after_the_bad_batch_still_names_it(
         second.run(Journal(), never)
 
 
-def test_weights_of_nan_in_the_checkpoint_of_a_sound_run_are_damage(tmp_path):
-    assert not trainer(tmp_path / "run").run(Journal(), after(BATCHES + 2))
-    last = tmp_path / "run" / "last.safetensors"
-    tensors, document = checkpoint.read(last)
-    next(tensor for name, tensor in tensors.items() if name.startswith("network.")).fill_(math.nan)
-    checkpoint.write(last, tensors, document)
-    with pytest.raises(DamagedError, match=r"last\.safetensors is damaged: 'network.* contains NaN"):
-        trainer(tmp_path / "run").resume()
-
+OTHER = "it is not the state of this training"
 
 DAMAGE = {
-    "an unknown key": lambda document, tensors: document["progress"].update(unknown=1),
-    "progress that is a list": lambda document, tensors: document.update(progress=[]),
-    "another number of callbacks": lambda document, tensors: document["progress"]["callbacks"].append({}),
-    "an optimizer of another shape": lambda document, tensors: tensors.update({"optimizer.x.y.z": torch.zeros(1)}),
-}
+    "an unknown key": (lambda document, tensors: document["progress"].update(unknown=1), OTHER),
+    "progress that is a list": (lambda document, tensors: document.update(progress=[]), OTHER),
+    "another number of callbacks": (lambda document, tensors: document["progress"]["callbacks"].append({}), OTHER),
+    "an optimizer of another shape": (
+        lambda document, tensors: tensors.update({"optimizer.x.y.z": torch.zeros(1)}), OTHER,
+    ),
+    "weights of NaN": (
+        lambda document, tensors: tensors["network.operations.first.1.weight"].fill_(math.nan),
+        "'network.* contains NaN",
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
-def test_a_checkpoint_that_is_not_the_state_of_this_training_is_damage(tmp_path, change):
+@pytest.mark.parametrize(("change", "problem"), DAMAGE.values(), ids=DAMAGE)
+def test_a_checkpoint_that_is_not_the_state_of_this_training_is_damage(tmp_path, change, problem):
     assert not trainer(tmp_path / "run").run(Journal(), after(BATCHES + 2))
     last = tmp_path / "run" / "last.safetensors"
     tensors, document = checkpoint.read(last)
     change(document, tensors)
     checkpoint.write(last, tensors, document)
-    with pytest.raises(DamagedError, match=r"last\.safetensors is damaged: it is not the state of this training"):
+    with pytest.raises(DamagedError, match=rf"last\.safetensors is damaged: {problem}"):
         trainer(tmp_path / "run").resume()
 
 
-def test_a_truth_that_its_transform_cannot_take_is_an_error_that_names_it(tmp_path):
+def test_a_truth_that_its_transform_cannot_take_or_a_validation_loss_that_overflows_is_an_error_that_says_so(tmp_path):
     with pytest.raises(DivergedError, match="transform of 'depth'"):
-        trainer(tmp_path / "run", source=with_nan_at(1, 3, -1.0, "depth")).run(Journal(), never)
-
-
-def test_a_validation_loss_that_overflows_is_an_error_that_names_the_epoch(tmp_path):
+        trainer(tmp_path / "first", source=with_nan_at(1, 3, -1.0, "depth")).run(Journal(), never)
     source = data()
     source.validation["seen"][0] = 1e30
     mse = {"depth": LOSSES["mse"].build()}
     with pytest.raises(DivergedError, match="validation loss of epoch 1 is inf"):
-        trainer(tmp_path / "run", linear(), source, losses=mse, callbacks=[]).run(Journal(), never)
+        trainer(tmp_path / "second", linear(), source, losses=mse, callbacks=[]).run(Journal(), never)
 
 
-@pytest.mark.parametrize("name", ["cosine", "one_cycle"])
-def test_the_learning_rate_follows_the_schedule_from_the_first_batch_to_the_last(tmp_path, name):
+# With a plateau the first loss is always an improvement, the second never one of 10.
+@pytest.mark.parametrize(
+    ("name", "changes", "factors"),
+    [
+        ("cosine", {"callbacks": []}, [1, 1, 1]),
+        ("one_cycle", {"callbacks": []}, [1, 1, 1]),
+        ("cosine", {}, [1, 1, 0.5]),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule_and_a_plateau_scales_it_from_the_next_epoch_on(
+    tmp_path, name, changes, factors
+):
     schedule = SCHEDULES[name].build()
-    _, journal = trained(tmp_path / "run", schedule=schedule, learning_rate=0.03, callbacks=[])
+    _, journal = trained(tmp_path / "run", schedule=schedule, learning_rate=0.03, **changes)
     steps = EPOCHS * BATCHES
-    expected = [0.03 * schedule(step / (steps - 1)) for step in range(steps)]
+    expected = [0.03 * factors[step // BATCHES] * schedule(step / (steps - 1)) for step in range(steps)]
     assert journal.rates == pytest.approx(expected)
     assert [line["learning_rate"] for line in journal.documents] == pytest.approx(expected[BATCHES - 1 :: BATCHES])
-
-
-def test_a_plateau_scales_the_schedule_from_the_next_epoch_on(tmp_path):
-    schedule = SCHEDULES["cosine"].build()
-    _, journal = trained(tmp_path / "run", schedule=schedule)
-    steps = EPOCHS * BATCHES
-    factors = [1, 1, 0.5]  # the first loss is always an improvement, the second never one of 10
-    expected = [0.02 * factors[step // BATCHES] * schedule(step / (steps - 1)) for step in range(steps)]
-    assert journal.rates == pytest.approx(expected)
 
 
 def test_a_run_of_a_single_batch_uses_the_schedules_start(tmp_path):
@@ -387,37 +375,31 @@ def gradient_of_mse(weight):
     return 2 * ((drawn["seen"] @ weight.T - drawn["depth"]) * drawn["seen"]).mean(0, keepdim=True)
 
 
-def test_a_step_is_the_gradient_of_the_mean_loss_over_the_batch_times_the_learning_rate(tmp_path):
-    session = trainer(tmp_path / "run", linear(), **ONE_STEP)
+def run_of(folder, network, **changes):
+    """A run of a linear network: its weights before, those after, and its journal."""
+    session, journal = trainer(folder, network, **changes), Journal()
     before = weight_of(session)
-    session.run(Journal(), never)
-    torch.testing.assert_close(weight_of(session) - before, -0.1 * gradient_of_mse(before))
+    session.run(journal, never)
+    return before, weight_of(session), journal
+
+
+@pytest.mark.parametrize("clip", [None, 1e3])
+def test_a_step_is_the_gradient_of_the_mean_loss_over_the_batch_times_the_rate_whatever_larger_clip(tmp_path, clip):
+    before, after, _ = run_of(tmp_path, linear(), gradient_clip=clip, **ONE_STEP)
+    torch.testing.assert_close(after - before, -0.1 * gradient_of_mse(before))
 
 
 def test_gradient_clip_shortens_a_step_to_learning_rate_times_clip_and_keeps_its_direction(tmp_path):
-    session = trainer(tmp_path / "run", linear(), gradient_clip=0.01, **ONE_STEP)
-    before = weight_of(session)
-    session.run(Journal(), never)
-    step, gradient = weight_of(session) - before, gradient_of_mse(before)
+    before, after, _ = run_of(tmp_path, linear(), gradient_clip=0.01, **ONE_STEP)
+    step, gradient = after - before, gradient_of_mse(before)
     assert gradient.norm() > 0.1
     assert step.norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3)
     torch.testing.assert_close(step / step.norm(), -gradient / gradient.norm(), rtol=1e-3, atol=1e-4)
 
 
-def test_gradient_clip_leaves_gradients_shorter_than_it_alone(tmp_path):
-    free = trainer(tmp_path / "free", linear(), **ONE_STEP)
-    clipped = trainer(tmp_path / "clipped", linear(), gradient_clip=1e3, **ONE_STEP)
-    for session in (free, clipped):
-        session.run(Journal(), never)
-    assert torch.equal(weight_of(free), weight_of(clipped))
-
-
 def test_l2_pulls_weights_toward_zero_and_is_no_part_of_the_reported_loss(tmp_path):
-    session = trainer(tmp_path / "run", linear(l2=0.5), **ONE_STEP)
-    before = weight_of(session)
-    journal = Journal()
-    session.run(journal, never)
-    step = weight_of(session) - before
+    before, after, journal = run_of(tmp_path, linear(l2=0.5), **ONE_STEP)
+    step = after - before
     torch.testing.assert_close(step, -0.1 * (gradient_of_mse(before) + 2 * 0.5 * before))
     drawn = first_batch()
     loss = (drawn["seen"] @ before.T - drawn["depth"]).square().mean().item()
@@ -429,9 +411,7 @@ STANDING_STILL = {"optimizer": PLAIN, "learning_rate": 1e-30, "callbacks": []}
 
 
 def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_smaller(tmp_path):
-    session = trainer(tmp_path / "run", linear(), **STANDING_STILL)
-    weight, journal = weight_of(session), Journal()
-    session.run(journal, never)
+    weight, _, journal = run_of(tmp_path, linear(), **STANDING_STILL)
     for line in journal.documents:
         drawn = samples(TRAIN_SIZE, "train", line["epoch"])
         loss = (drawn["seen"] @ weight.T - drawn["depth"]).abs().mean().item()
@@ -441,9 +421,7 @@ def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_sma
 
 def test_losses_are_on_transformed_values_and_metrics_in_the_outputs_unit(tmp_path):
     network = model({"head": operation("denses", filters=[1])}, {"depth": Log()})
-    session = trainer(tmp_path / "run", network, **STANDING_STILL)
-    weight, journal = weight_of(session), Journal()
-    session.run(journal, never)
+    weight, _, journal = run_of(tmp_path, network, **STANDING_STILL)
     validation = data().validation
     estimate = validation["seen"] @ weight.T
     line = journal.documents[0]["validation"]
@@ -476,20 +454,14 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
         return {**drawn, "delta_volume": drawn["depth"] * 100}
 
     source = DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE)
-    session = Trainer(
-        Estimator(network, {}),
-        source,
-        recipe(
-            losses={"depth": LOSSES["mae"].build(), "delta_volume": LOSSES["mse"].build()},
-            metrics={"depth": {"mae": METRICS["mae"].build()}, "delta_volume": {"mse": METRICS["mse"].build()}},
-            **STANDING_STILL,
-        ),
-        Seeds(1),
-        CPU,
+    _, journal = trained(
         tmp_path,
+        network=Estimator(network, {}),
+        source=source,
+        losses={"depth": LOSSES["mae"].build(), "delta_volume": LOSSES["mse"].build()},
+        metrics={"depth": {"mae": METRICS["mae"].build()}, "delta_volume": {"mse": METRICS["mse"].build()}},
+        **STANDING_STILL,
     )
-    journal = Journal()
-    session.run(journal, never)
     for line in journal.documents:
         for part in (line["train"], line["validation"]):
             assert part["loss"] == pytest.approx(part["losses"]["depth"] + part["losses"]["delta_volume"])
@@ -508,24 +480,16 @@ RUINED = {
 """Two good epochs, and from the third on a rate that ruins everything."""
 
 
-def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss(tmp_path):
-    session, journal = trained(tmp_path / "run", **RUINED)
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validation_loss_or_the_last(tmp_path, keep):
+    session, journal = trained(tmp_path / "run", **RUINED, keep=keep)
     losses = [line["validation"]["loss"] for line in journal.documents]
-    best = losses.index(min(losses))
-    assert 0 < best < 4
-    assert session.progress.best_epoch == best + 1
-    expected = {key: value for key, value in journal.documents[best]["validation"].items() if key == "depth"}
-    assert session.evaluate(data().validation) == expected
-    so_far = [losses[epoch] == min(losses[: epoch + 1]) for epoch in range(5)]
+    assert 0 < losses.index(min(losses)) < 4
+    kept = losses.index(min(losses)) if keep == "best" else 4
+    assert session.progress.best_epoch == kept + 1
+    assert session.evaluate(data().validation) == {"depth": journal.documents[kept]["validation"]["depth"]}
+    so_far = [keep == "last" or losses[epoch] == min(losses[: epoch + 1]) for epoch in range(5)]
     assert [line["best"] for line in journal.documents] == so_far
-
-
-def test_the_last_weights_are_kept_where_a_recipe_says_so_whatever_their_validation_loss(tmp_path):
-    session, journal = trained(tmp_path / "run", **RUINED, keep="last")
-    losses = [line["validation"]["loss"] for line in journal.documents]
-    assert losses.index(min(losses)) < 4
-    assert session.progress.best_epoch == 5
-    assert session.evaluate(data().validation) == {"depth": journal.documents[-1]["validation"]["depth"]}
 
 
 def test_of_two_epochs_equally_good_the_earlier_is_the_best(tmp_path):
@@ -653,13 +617,12 @@ def state_of(session, *operations):
 
 def state_after_epochs(session):
     """The uninterrupted state before the first epoch, and after each."""
-    states = []
 
     class Keeping(Journal):
         def epoch_done(self, line, seconds):
             states.append(state_of(session, *session.model.network.operations))
 
-    states.append(state_of(session, *session.model.network.operations))
+    states = [state_of(session, *session.model.network.operations)]
     session.run(Keeping(), never)
     return states
 
@@ -679,13 +642,10 @@ def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path,
     assert not any(same(states[0], states[1], "head"))
 
 
-def test_after_the_epochs_in_which_it_is_frozen_an_operation_learns(tmp_path):
+def test_after_the_epochs_in_which_it_is_frozen_an_operation_learns_without_any_as_if_it_never_were(tmp_path):
     states = state_after_epochs(trainer(tmp_path / "run", frozen=FROZEN, epochs_frozen=2, callbacks=[]))
     assert all(same(states[0], states[2], *FROZEN))
     assert not any(same(states[2], states[3], *FROZEN))
-
-
-def test_epochs_in_which_nothing_is_frozen_are_as_if_nothing_ever_were(tmp_path):
     _, plain = trained(tmp_path / "plain")
     _, thawed = trained(tmp_path / "thawed", frozen=FROZEN, epochs_frozen=0)
     assert plain.lines == thawed.lines
@@ -769,15 +729,11 @@ def autoencoding(tmp_path, **changes):
     operations = {
         name: Operation(partial(MODULES[f"masked_{name}"].build, **size), joins=True) for name in ("encoder", "decoder")
     }
-    network = Network(
-        {"spectrum": (16,), "mask": (4,)},
-        ["spectrum"],
-        operations,
-        [
-            Branch(("spectrum", "mask"), ("tokens",), ("encoder",)),
-            Branch(("tokens", "spectrum", "mask"), ("spectrum",), ("decoder",)),
-        ],
-    )
+    branches = [
+        Branch(("spectrum", "mask"), ("tokens",), ("encoder",)),
+        Branch(("tokens", "spectrum", "mask"), ("spectrum",), ("decoder",)),
+    ]
+    network = Network({"spectrum": (16,), "mask": (4,)}, ["spectrum"], operations, branches)
     initialise(network, Seeds(1))
     source = Masked(
         lambda epoch: spectra(TRAIN_SIZE, "train", epoch), spectra(300, "validation"), spectra(9, "test"), TRAIN_SIZE

@@ -72,8 +72,7 @@ def sediment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def imported(*arguments: str | Path, to: str = "old") -> Run:
-    code, _, stderr = call("import-weights", *arguments, "--to", to)
-    assert code == 0, stderr
+    call("import-weights", *arguments, "--to", to).done()
     return qexp.open_run(to)
 
 
@@ -250,8 +249,7 @@ def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     with torch.no_grad():
         expected = 3 * network.regressed(torch.from_numpy(np.log1p(spectra))) + 2
     np.testing.assert_allclose(run.predict(spectrum=spectra)["toc"], expected[:, 0], rtol=1e-4, atol=1e-4)
-    code, _, stderr = call("predict", "--run", "old", "--input", "data/few/test", "--output", "estimates.csv")
-    assert code == 0, stderr
+    call("predict", "--run", "old", "--input", "data/few/test", "--output", "estimates.csv").done()
     assert len(Path("estimates.csv").read_text().splitlines()) == 1 + cores.SPECTRA
 
 
@@ -300,8 +298,7 @@ def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monke
     with torch.no_grad():
         expected = network.eval()(scaled)[:, 0].numpy() * deviation[-1] + mean[-1]
     np.testing.assert_allclose(run.predict(colour=rows[:, :-1])["iron"], expected, rtol=1e-4)
-    code, _, stderr = call("predict", "--run", "old", "--input", "data/stones.csv", "--output", "estimates.csv")
-    assert code == 0, stderr
+    call("predict", "--run", "old", "--input", "data/stones.csv", "--output", "estimates.csv").done()
     lines = Path("estimates.csv").read_text().splitlines()
     column = lines[0].split(",").index("iron")
     np.testing.assert_allclose([float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4)
@@ -332,8 +329,7 @@ def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, mod
     for index, name in enumerate(("ubar", "vbar")):
         found = np.squeeze(made[name]) / scales[1][name]
         np.testing.assert_allclose(found, expected[..., index], rtol=1e-3, atol=1e-3)
-    code, _, stderr = call("predict", "--run", "old", "--input", "data/domes/test/d0", "--output", "speeds.nc")
-    assert code == 0, stderr
+    call("predict", "--run", "old", "--input", "data/domes/test/d0", "--output", "speeds.nc").done()
 
 
 # The run
@@ -341,8 +337,7 @@ def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, mod
 
 def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
     run = imported("best.h5", "--model", "sound", "--tag", "published", "--note", "from VDI")
-    code, stdout, _ = call("show", "old")
-    assert code == 0
+    stdout = call("show", "old").done()
     lines = {line.split()[0]: line for line in stdout.splitlines() if line and not line.startswith(" ")}
     assert lines["kind"].split() == ["kind", "imported"]
     assert "best.h5 (keras_h5, sha256 " in lines["weights"]
@@ -374,8 +369,7 @@ def test_it_makes_matrices_and_passes_the_doctor_and_an_archive(volcano: Path):
     code, stdout, _ = call("ls", "--json", "--where", "kind == 'imported'")
     assert [(one["name"], one["state"]) for one in json.loads(stdout)] == [("again", "done"), ("old", "done")]
     assert call("compare", "old", "again").code == 0
-    code, stdout, stderr = call("doctor")
-    assert code == 0, stdout
+    call("doctor").done()
     assert qexp.open_run("again").predict(displacement=IMAGES)["depth"].shape == (5,)
 
 
@@ -403,8 +397,7 @@ def test_the_doctor_finds_changed_weights(volcano: Path):
 def test_what_cannot_be_done_with_it_is_said(volcano: Path, command: list[str], said: str):
     run = imported("best.h5", "--model", "sound")
     before = run.directory.best_weights.read_bytes()
-    code, _, stderr = call(*command)
-    assert code == 2
+    stderr = call(*command).failed()
     assert said in stderr
     assert run.directory.best_weights.read_bytes() == before
 
@@ -415,18 +408,15 @@ def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra
     imported("model.ckpt", "--experience", "masked")
     tuned = {**cores.EXPERIENCES["scratch"], "pretrain": {"run": "old", "operations": ["encoder"]}, "epochs": 1}
     (sediment / "specs/experiences/tuned.json").write_text(json.dumps(tuned))
-    code, _, stderr = call("run", "tuned", "--device", "cpu")
-    assert code == 0, stderr
+    call("run", "tuned", "--device", "cpu").done()
     run = qexp.open_run("tuned_0")
     taken = load_file(run.path / "checkpoints/pretrained.safetensors")
     there = load_file(qexp.open_run("old").directory.best_weights)
     assert all(torch.equal(taken[name], there[name]) for name in there)
     assert "unknown spectra" in run.record["caution"]
-    code, _, stderr = call("run", "scratch", "--pretrain", "tuned_0", "--set", "epochs=1", "--name", "third")
-    assert code == 0, stderr
+    call("run", "scratch", "--pretrain", "tuned_0", "--set", "epochs=1", "--name", "third").done()
     assert "unknown spectra" in qexp.open_run("third").record["caution"]
-    code, stdout, stderr = call("doctor")
-    assert code == 0, stdout + stderr
+    call("doctor").done()
 
 
 @pytest.mark.slow
@@ -445,8 +435,7 @@ def test_fitted_transforms_see_the_training_part_alone(volcano: Path):
     assert run.record["foreign_weights"]["transforms"] == {
         "displacement": "fitted to the training data of sound, seed 4"
     }
-    code, _, stderr = call("run", "sound", "--seed", "4", "--set", "epochs=1", "--name", "trained", "--device", "cpu")
-    assert code == 0, stderr
+    call("run", "sound", "--seed", "4", "--set", "epochs=1", "--name", "trained", "--device", "cpu").done()
     name = "transforms.displacement.mean"
     trained = load_file(qexp.open_run("trained").directory.best_weights)[name]
     assert torch.equal(load_file(run.directory.best_weights)[name], trained)
@@ -682,8 +671,7 @@ def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcan
     Path("specs/experiences/alike.json").write_text(json.dumps(alike))
     assert imported("best.h5", "--model", "sound", to="first").record["experience"] == "alike"
     Path("specs/experiences/other.json").write_text(json.dumps(SOUND["experience"]))
-    code, _, stderr = call("import-weights", "best.h5", "--model", "sound", "--to", "second")
-    assert code == 2
+    stderr = call("import-weights", "best.h5", "--model", "sound", "--to", "second").failed()
     assert "alike, other, sound; choose with --experience" in stderr
     assert imported("best.h5", "--experience", "other", to="second").record["experience"] == "other"
 
@@ -699,13 +687,11 @@ def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transfo
     assert call("matrix", "--run", "first", "--dataset", "sound", "--axis", "depth=1:2:2", "--axis",
                 "delta_volume=1:2:2").code == 0  # fmt: skip
     specs.write("dataset", put(SOUND["dataset"], "size", [8, 8]), "another")
-    code, _, stderr = call("import-weights", "best.h5", "--model", "alone", "--to", "second")
-    assert code == 2
+    stderr = call("import-weights", "best.h5", "--model", "alone", "--to", "second").failed()
     assert "these datasets have its inputs and outputs: another, sound; name a dataset with --dataset" in stderr
     assert imported("best.h5", "--model", "alone", "--dataset", "another", to="second").record["dataset"] == "another"
     specs.write("dataset", SOUND["dataset"], "larger")
-    code, _, stderr = call("import-weights", "best.h5", "--model", "alone", "--dataset", "larger", "--to", "third")
-    assert code == 2
+    stderr = call("import-weights", "best.h5", "--model", "alone", "--dataset", "larger", "--to", "third").failed()
     assert "the model 'alone' with the dataset 'larger' at $.inputs[0]" in stderr
 
 
