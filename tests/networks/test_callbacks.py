@@ -65,25 +65,24 @@ def keras_rates(losses, rate, factor=0.1, patience=2, min_delta=0.0, cooldown=0,
     return rates
 
 
-def test_the_rate_falls_after_patience_epochs_without_improvement_and_again_after_as_many():
-    rates = Run().rates(reduce(patience=3), [5, 4, 4, 4, 4, 4, 4, 4, 4])
-    assert rates == pytest.approx([1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
-
-
-def test_an_improvement_starts_the_wait_anew():
-    rates = Run().rates(reduce(patience=2), [5, 6, 4, 6, 3, 6, 2, 6])
-    assert rates == [1] * 8
-
-
-def test_an_improvement_counts_against_the_best_loss_and_not_the_last():
-    rates = Run().rates(reduce(patience=3), [1, 9, 8, 7, 6])
-    assert rates == pytest.approx([1, 1, 1, 1, 0.1])
-
-
-def test_an_improvement_of_no_more_than_min_delta_is_none():
-    losses = [1.0, 0.95, 0.90, 0.85]
-    assert Run().rates(reduce(min_delta=0.2), losses) == pytest.approx([1, 1, 1, 0.1])
-    assert Run().rates(reduce(min_delta=0.04), losses) == [1, 1, 1, 1]
+@pytest.mark.parametrize(
+    ("parameters", "losses", "expected"),
+    [
+        ({"patience": 3}, [5, 4, 4, 4, 4, 4, 4, 4, 4], [1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01]),  # and again after as many
+        ({"patience": 2}, [5, 6, 4, 6, 3, 6, 2, 6], [1] * 8),  # an improvement starts the wait anew
+        ({"patience": 3}, [1, 9, 8, 7, 6], [1, 1, 1, 1, 0.1]),  # it counts against the best loss and not the last
+        ({"min_delta": 0.2}, [1.0, 0.95, 0.90, 0.85], [1, 1, 1, 0.1]),  # one of no more than min_delta is none
+        ({"min_delta": 0.04}, [1.0, 0.95, 0.90, 0.85], [1, 1, 1, 1]),
+        # Falls after epoch 3; epochs 4 and 5 cool, the count starts with the last epoch of the cooldown.
+        ({"cooldown": 3}, [1] * 12, [1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001]),
+        ({"patience": 1, "min_lr": 0.03}, [1] * 6, [1, 1, 0.1, 0.03, 0.03, 0.03]),
+        # Of a negative loss that rises, no share is an improvement.
+        ({"min_relative_delta": 0.05}, [-2.0, -1.95, -1.9, -1.85], [1, 1, 1, 0.1]),
+        ({"min_relative_delta": 0.05}, [-2.0, -2.2, -2.5, -2.8], [1] * 4),
+    ],
+)
+def test_the_rate_falls_after_patience_epochs_without_improvement(parameters, losses, expected):
+    assert Run().rates(reduce(**parameters), losses) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("patience", [0, 2, 5])
@@ -119,18 +118,6 @@ def test_small_improvements_add_up_until_they_count():
     assert callback.state()["best"] == 0.86
 
 
-def test_during_the_cooldown_no_epoch_counts():
-    rates = Run().rates(reduce(patience=2, cooldown=3), [1] * 12)
-    # Falls after epoch 3; epochs 4 and 5 cool, the count starts with the last epoch of the cooldown.
-    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001])
-
-
-def test_the_rate_falls_to_min_lr_and_no_lower():
-    run = Run()
-    rates = run.rates(reduce(patience=1, factor=0.1, min_lr=0.03), [1] * 6)
-    assert rates == pytest.approx([1, 1, 0.1, 0.03, 0.03, 0.03])
-
-
 def test_a_rate_below_min_lr_is_not_raised_to_it():
     assert Run(0.001).rates(reduce(patience=1, min_lr=0.01), [1] * 4) == [0.001] * 4
 
@@ -154,29 +141,30 @@ def test_reduce_on_plateau_follows_kerass_rules_on_wandering_losses(parameters):
     assert Run().rates(reduce(**parameters), losses) == pytest.approx(expected)
 
 
-def epochs_until_stop(callback, losses):
+def stop_of(callback, losses):
+    """The epoch at which a run stops, and what it says; None if it goes on."""
     run = Run()
     for epoch, run.validation_loss in enumerate(losses, 1):
         callback.after_epoch(run)
         if run.stopped:
-            return epoch
+            return epoch, run.stopped
     return None
 
 
-def test_a_run_stops_after_patience_epochs_without_improvement_and_says_so():
-    run = Run()
-    run.rates(stopping(patience=3), [3, 2, 2, 2])
-    assert run.stopped is None
-    assert epochs_until_stop(stopping(patience=3), [3, 2, 2, 2, 2, 1]) == 5
-    run.rates(stopping(patience=3), [2, 2, 2, 2])
-    assert "3 epochs" in run.stopped
-
-
-def test_patience_0_stops_at_the_first_epoch_without_improvement_and_says_so():
-    assert epochs_until_stop(stopping(patience=0), [3, 2, 2, 1]) == 3
-    run = Run()
-    run.rates(stopping(patience=0), [3, 2, 2])
-    assert run.stopped.endswith("for 1 epoch")
+@pytest.mark.parametrize(
+    ("parameters", "losses", "expected"),
+    [
+        ({"patience": 3}, [3, 2, 2, 2], None),
+        ({"patience": 3}, [3, 2, 2, 2, 2, 1], (5, "3 epochs")),
+        ({"patience": 0}, [3, 2, 2, 1], (3, "1 epoch")),
+        ({"patience": 2}, [5, 6, 4, 6, 3, 6, 2, 6], None),  # improves now and then
+        ({"patience": 2, "min_delta": 0.5}, [1.0, 0.95, 0.90, 0.85, 0.80], (3, "2 epochs")),
+        ({"patience": 2, "min_delta": 0.01}, [1.0, 0.95, 0.90, 0.85, 0.80], None),
+    ],
+)
+def test_a_run_stops_after_patience_epochs_without_improvement_and_says_so(parameters, losses, expected):
+    stop = stop_of(stopping(**parameters), losses)
+    assert stop == (expected and (expected[0], f"the validation loss has not improved for {expected[1]}"))
 
 
 @pytest.mark.parametrize("name", ["reduce_on_plateau", "early_stopping"])
@@ -187,16 +175,6 @@ def test_the_loss_that_keras_calls_so_is_monitored(name, monitor, acts):
         run.line = {"train": {"loss": 5.0}}
         callback.after_epoch(run)
     assert (run.stopped is not None or run.learning_rate < 1) == acts
-
-
-def test_a_run_that_improves_now_and_then_goes_on():
-    assert epochs_until_stop(stopping(patience=2), [5, 6, 4, 6, 3, 6, 2, 6]) is None
-
-
-def test_an_improvement_of_no_more_than_min_delta_does_not_keep_a_run_going():
-    losses = [1.0, 0.95, 0.90, 0.85, 0.80]
-    assert epochs_until_stop(stopping(patience=2, min_delta=0.5), losses) == 3
-    assert epochs_until_stop(stopping(patience=2, min_delta=0.01), losses) is None
 
 
 def test_the_test_metrics_stand_in_the_epochs_line_and_change_nothing_else():
@@ -227,10 +205,4 @@ def test_a_callback_restored_from_json_goes_on_as_if_never_interrupted(name, par
 def test_the_state_holds_no_parameters_so_that_a_changed_patience_takes_effect():
     eager = stopping(patience=2)
     eager.restore(stopping(patience=50).state())
-    assert epochs_until_stop(eager, [1, 1, 1, 1]) == 3
-
-
-def test_a_negative_loss_that_rises_is_no_improvement_by_a_share_of_it():
-    rates = Run().rates(reduce(patience=2, min_relative_delta=0.05), [-2.0, -1.95, -1.9, -1.85])
-    assert rates == pytest.approx([1, 1, 1, 0.1])
-    assert Run().rates(reduce(patience=2, min_relative_delta=0.05), [-2.0, -2.2, -2.5, -2.8]) == [1] * 4
+    assert stop_of(eager, [1, 1, 1, 1])[0] == 3

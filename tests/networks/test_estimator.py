@@ -48,15 +48,12 @@ def test_what_is_transformed_on_the_way_in_and_back_on_the_way_out_keeps_its_uni
     torch.testing.assert_close(estimate, seen)
 
 
-def test_inputs_are_transformed_and_outputs_transformed_back_each_by_its_own():
+def test_inputs_are_transformed_and_outputs_transformed_back_each_by_its_own_or_left_as_they_are():
     model = passing_through({"seen": Log(), "depth": Scale(10.0)})
     seen = values(20, 1)
     torch.testing.assert_close(model.estimate({"seen": seen})["depth"], 10 * seen.log())
     torch.testing.assert_close(model.outputs({"seen": seen.log()})["depth"], seen.log())
     torch.testing.assert_close(model({"seen": seen})["depth"], 10 * seen.log())
-
-
-def test_a_variable_without_a_transform_is_left_as_it_is():
     model, seen = passing_through({}), values(20, 1)
     assert torch.equal(model.estimate({"seen": seen})["depth"], seen)
     assert torch.equal(model.transformed("seen", seen), seen)
@@ -77,17 +74,13 @@ def test_estimating_drops_nothing_learns_nothing_and_leaves_the_model_training()
     first, second = (model.estimate({"seen": seen})["depth"] for _ in range(2))
     assert torch.equal(first, second)
     assert not first.requires_grad
+    more = {"displacement": torch.zeros(3, 1, 2, 2), "seen": seen, "depth": torch.zeros(50, 1)}
+    assert torch.equal(model.estimate(more)["depth"], first), "samples may carry more than the network needs"
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training for module in model.network.modules())
     model.eval()
     model.estimate({"seen": seen})
     assert not any(module.training for module in model.network.modules())
-
-
-def test_samples_may_carry_more_than_the_network_needs():
-    model, seen = learning(), values(50, 4)
-    more = {"displacement": torch.zeros(3, 1, 2, 2), "seen": seen, "depth": torch.zeros(50, 1)}
-    assert torch.equal(model.estimate(more)["depth"], model.estimate({"seen": seen})["depth"])
 
 
 def test_saved_weights_and_fitted_transforms_make_the_same_estimates_in_a_fresh_model():

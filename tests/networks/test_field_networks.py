@@ -70,15 +70,11 @@ class DleUNet(nn.Module):
         return next(layers)(x)
 
 
-def test_the_model_dle_unet_has_the_weights_of_2dto2d_dle_s_u_net():
-    assert parameters(of_spec("dle_unet")) == parameters(DleUNet()) == 2_334_434
-
-
 def test_the_model_dle_unet_makes_what_2dto2d_dle_s_u_net_makes_of_the_same_weights():
     network, other = of_spec("dle_unet"), DleUNet()
-    in_order = [
-        one for part in (network.down, *zip(network.widen, network.up, strict=True), [network.head]) for one in part
-    ]
+    assert parameters(network) == parameters(other) == 2_334_434
+    parts = (network.down, *zip(network.widen, network.up, strict=True), [network.head])
+    in_order = [module for part in parts for module in part]
     with torch.no_grad():
         ours = [weight for module in in_order for weight in module.parameters()]
         for own, theirs in zip(ours, other.parameters(), strict=True):
@@ -111,9 +107,11 @@ def test_dropout_zeroes_a_share_of_each_layer_s_values_in_training_alone():
 
 
 @pytest.mark.parametrize("build", [dle_cnn, UNet])
-def test_a_slope_that_the_activation_would_not_use_is_refused(build):
+def test_a_slope_that_the_activation_would_not_use_and_an_even_kernel_are_refused(build):
     with pytest.raises(ShapeError, match=r"slope 0\.3 is that of the leaky ReLU, but the activation is 'silu'"):
         build(PATCH, 2, activation="silu", slope=0.3)
+    with pytest.raises(ShapeError, match="kernel_size 4: must be odd"):
+        build(PATCH, 2, kernel_size=4)
 
 
 def test_without_the_new_parameters_the_u_net_is_the_one_of_earlier_runs():
@@ -170,9 +168,3 @@ def test_a_field_that_is_moved_gives_an_estimate_that_is_moved():
 def test_patches_that_cannot_be_halved_so_often_are_refused(size):
     with pytest.raises(ShapeError, match=f"patches must be a multiple of 8 cells, but are {size[0]} × {size[1]}"):
         UNet((3, *size), 2)
-
-
-@pytest.mark.parametrize("build", [dle_cnn, UNet])
-def test_an_even_kernel_is_refused(build):
-    with pytest.raises(ShapeError, match="kernel_size 4: must be odd"):
-        build(PATCH, 2, kernel_size=4)

@@ -67,7 +67,7 @@ def test_the_strength_of_the_templates_themselves_does_not_matter():
 
 
 @pytest.mark.slow
-def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace):
+def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset_kept_with_its_weights_and_not_trained(workspace):
     spec = experience("mogi_noisy", {}, Workspace(workspace)).document
     model = initial_model(spec, BUILT_IN, Seeds(0))
     filters = model.network.operations["sources"]
@@ -77,14 +77,6 @@ def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset(workspace)
     images = dataset.observe({"depth": filters.values, "delta_volume": volumes}, torch.Generator())["displacement"]
     signal = model.network.operations["sources"](images)
     assert signal.argmax(1).tolist() == list(range(len(filters.values)))
-
-
-@pytest.mark.slow
-def test_filters_are_kept_with_the_weights_and_are_not_trained(workspace):
-    spec = experience("mogi_noisy", {}, Workspace(workspace)).document
-    one = initial_model(spec, BUILT_IN, Seeds(0))
-    other = model_of(spec, BUILT_IN)
     name = "network.operations.sources.filters"
-    assert name in one.state_dict()
-    assert name not in dict(one.named_parameters())
-    assert other.state_dict()[name].shape == one.state_dict()[name].shape
+    assert name not in dict(model.named_parameters())
+    assert model_of(spec, BUILT_IN).state_dict()[name].shape == model.state_dict()[name].shape

@@ -16,12 +16,8 @@ from qexp.networks.shapes import ShapeError
 def module(name, shape=EXAMPLE_SHAPE, **parameters):
     """One operation with Glorot weights, set to predict."""
     entry = MODULES[name]
-    network = Network(
-        {"x": shape},
-        ["y"],
-        {"one": Operation(lambda shape: entry.build(shape, **parameters))},
-        [Branch(("x",), ("y",), ("one",))],
-    )
+    operations = {"one": Operation(lambda shape: entry.build(shape, **parameters))}
+    network = Network({"x": shape}, ["y"], operations, [Branch(("x",), ("y",), ("one",))])
     initialise(network, Seeds(1))
     return network.operations["one"].eval()
 
@@ -93,32 +89,26 @@ def test_a_same_convolution_is_the_sum_over_windows_of_the_zero_padded_image(ker
     torch.testing.assert_close(convolution.double()(image)[0, 0].detach(), expected)
 
 
-def test_same_padding_is_worked_out_anew_for_every_convolution_of_a_row():
+def test_same_padding_is_worked_out_anew_for_every_convolution_and_a_valid_one_uses_whole_windows_only():
     # 10 -> 5 -> 3 -> 2 by rounding up each time: even sides need one pixel, odd ones two.
     assert output_of("conv", values(1, 1, 10, 10), filters=[2, 2, 2], stride=2).shape == (1, 2, 2, 2)
+    valid = {"filters": [3, 5], "kernel_size": 3, "stride": 2, "padding": "valid"}
+    assert output_of("conv", values(1, 2, 11, 8), **valid).shape == (1, 5, 2, 1)
 
 
-def test_a_valid_convolution_uses_whole_windows_only():
-    y = output_of("conv", values(1, 2, 11, 8), filters=[3, 5], kernel_size=3, stride=2, padding="valid")
-    assert y.shape == (1, 5, 2, 1)
-
-
-def test_a_convolution_follows_every_layer_with_the_activation_leaky_relu_unless_told():
+def test_a_convolution_follows_every_layer_with_the_activation_leaky_relu_and_has_biases_unless_told_otherwise():
     x = values(2, 1, 5, 5)
     assert output_of("conv", x, filters=[3], activation="relu").min() == 0
     linear = output_of("conv", x, filters=[3], activation="linear")
     expected = torch.where(linear > 0, linear, 0.2 * linear)  # Keras's slope
     torch.testing.assert_close(output_of("conv", x, filters=[3]), expected)
     assert output_of("conv", x, filters=[3, 3], activation="tanh").abs().max() < 1
-
-
-def test_convolutions_have_biases_unless_told_otherwise():
     count = {bias: sum(p.numel() for p in module("conv", filters=[4, 5], bias=bias).parameters()) for bias in (0, 1)}
     assert count[0] == 8 * 4 * 9 + 4 * 5 * 9
     assert count[1] == count[0] + 4 + 5
 
 
-def test_a_resnet_block_concatenates_convolutions_and_shortcut_by_default():
+def test_a_resnet_block_concatenates_convolutions_and_shortcut_or_adds_them_when_asked():
     x = values(2, 3, 7, 6)
     block = module("resnet_block", (3, 7, 6), filters=[5, 4])
     y = block(x)
@@ -128,56 +118,36 @@ def test_a_resnet_block_concatenates_convolutions_and_shortcut_by_default():
     torch.testing.assert_close(block(-x)[:, 4:], -y[:, 4:])
     torch.testing.assert_close(block(x.flip(2, 3))[:, 4:], y[:, 4:].flip(2, 3))
     assert not torch.allclose(block(-x)[:, :4], -y[:, :4])
+    added = module("resnet_block", (3, 7, 6), filters=[5, 4], merge="add")
+    added.load_state_dict(block.state_dict())
+    torch.testing.assert_close(added(x), y[:, :4] + y[:, 4:])
 
 
-def test_a_resnet_block_adds_when_asked():
-    x = values(2, 3, 7, 6)
-    joined, added = (module("resnet_block", (3, 7, 6), filters=[5, 4], merge=merge) for merge in ("concatenate", "add"))
-    added.load_state_dict(joined.state_dict())
-    apart = joined(x)
-    torch.testing.assert_close(added(x), apart[:, :4] + apart[:, 4:])
-
-
-@pytest.mark.parametrize("kernel_size", [2, 3, 5])
-def test_a_resnet_block_keeps_the_size_of_its_input(kernel_size):
-    assert output_of("resnet_block", values(1, 3, 7, 10), filters=[4], kernel_size=kernel_size).shape == (1, 8, 7, 10)
-
-
-def test_a_resnet_block_has_no_activation_after_its_last_convolution():
+def test_a_resnet_block_keeps_the_size_of_its_input_and_has_no_activation_after_its_last_convolution():
     x = values(2, 3, 7, 6)
     torch.testing.assert_close(output_of("resnet_block", -x, filters=[4]), -output_of("resnet_block", x, filters=[4]))
+    for kernel_size in (2, 3, 5):
+        assert output_of("resnet_block", x, filters=[4], kernel_size=kernel_size).shape == (2, 8, 7, 6)
 
 
-def test_attention_multiplies_each_channel_by_one_number_between_zero_and_one():
+def test_attention_multiplies_each_channel_by_a_number_between_zero_and_one_by_the_means_of_the_channels_alone():
     x = values(3, 6, 5, 4)
     ratio = output_of("attention", x, filters=[3, 6]) / x
     torch.testing.assert_close(ratio, ratio[:, :, :1, :1].expand_as(ratio), rtol=1e-4, atol=1e-6)
     assert ratio.min() > 0
     assert ratio.max() < 1
     assert ratio[:, :, 0, 0].std(0).min() > 0
-
-
-def test_attention_looks_at_the_means_of_the_channels_alone():
     x, y = values(1, 6, 4, 4), values(1, 6, 4, 4, seed=9)
     same_means = y - y.mean((2, 3), keepdim=True) + x.mean((2, 3), keepdim=True)
     attention = module("attention", (6, 4, 4), filters=[3, 6])
     torch.testing.assert_close(attention(x) / x, attention(same_means) / same_means, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("filters", [[4, 9], [9], [8, 4]])
-def test_attention_whose_last_filter_is_not_the_number_of_channels_says_what_to_set(filters):
-    with pytest.raises(ShapeError, match=rf"{filters[-1]} channels .* its input has 8; set the last to 8"):
-        module("attention", filters=filters)
-
-
-def test_denses_flatten_their_input_and_have_no_bias_unless_told():
+def test_denses_flatten_their_input_and_have_the_activation_between_layers_and_no_bias_unless_told():
     x = values(3, 2, 4, 5)
     assert output_of("denses", x, filters=[7, 2]).shape == (3, 2)
     assert output_of("denses", torch.zeros(1, 4), filters=[7, 2]).abs().max() == 0
     assert sum(p.numel() for p in module("denses", (4,), filters=[7, 2], bias=True).parameters()) == 28 + 7 + 14 + 2
-
-
-def test_denses_have_the_activation_between_their_layers_and_not_after_the_last():
     x = values(3, 4)
     torch.testing.assert_close(output_of("denses", -x, filters=[5]), -output_of("denses", x, filters=[5]))
     two = module("denses", (4,), filters=[5, 2], activation="relu")
@@ -189,11 +159,8 @@ def test_pooling_takes_the_largest_and_the_mean_of_whole_windows():
     x = torch.arange(25.0).reshape(1, 1, 5, 5)
     assert output_of("max_pooling", x)[0, 0].tolist() == [[6, 8], [16, 18]]
     assert output_of("average_pooling", x)[0, 0].tolist() == [[3, 5], [13, 15]]
-    assert output_of("max_pooling", x, pool_size=3, strides=1)[0, 0].tolist() == [
-        [12, 13, 14],
-        [17, 18, 19],
-        [22, 23, 24],
-    ]
+    threes = [[12, 13, 14], [17, 18, 19], [22, 23, 24]]
+    assert output_of("max_pooling", x, pool_size=3, strides=1)[0, 0].tolist() == threes
     assert output_of("average_pooling", x, pool_size=3, strides=2)[0, 0].tolist() == [[6, 8], [16, 18]]
 
 
@@ -247,9 +214,10 @@ def test_inputs_are_joined_along_their_last_axis_as_keras_counts_and_along_no_ot
             MODULES["concatenation"].build([shape, shape], axis=axis)
 
 
-def test_the_global_average_is_each_channels_mean():
+def test_the_global_average_is_each_channels_mean_and_flatten_keeps_every_value_in_order():
     x = values(3, 4, 5, 6)
     torch.testing.assert_close(output_of("global_average", x), x.mean((2, 3)))
+    assert torch.equal(output_of("flatten", x), x.reshape(3, 120))
 
 
 def test_dropout_changes_nothing_when_predicting_and_keeps_the_mean_when_training():
@@ -282,16 +250,6 @@ def test_layer_norm_normalises_every_sample_or_each_of_its_tokens_by_itself(shap
     torch.testing.assert_close(normal.mean(-1), torch.zeros(x.shape[:-1]), atol=1e-5, rtol=0)
     torch.testing.assert_close(normal.var(-1, correction=0), torch.ones(x.shape[:-1]), atol=1e-4, rtol=0)
     torch.testing.assert_close(output_of("layer_norm", x[:1]), normal[:1])
-
-
-def test_layer_norm_refuses_images_and_names_what_takes_them():
-    with pytest.raises(ShapeError, match=r"takes \[values\] or \[tokens, values\], but .*; use batch_norm"):
-        module("layer_norm", (3, 5, 4))
-
-
-def test_flatten_keeps_every_value_in_order():
-    x = values(2, 3, 4, 5)
-    assert torch.equal(output_of("flatten", x), x.reshape(2, 60))
 
 
 @pytest.mark.parametrize(
@@ -333,25 +291,34 @@ def test_every_activation_that_a_spec_can_name_has_its_values_checked():
     assert {name for name, *_ in checked} == set(ACTIVATIONS)
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet_block", "attention", "max_pooling", "average_pooling"])
-def test_operations_on_images_say_so_when_they_get_a_row_of_features(name):
-    parameters = MODULES[name].example.get("parameters", {})
-    with pytest.raises(ShapeError, match=r"needs an image \[height, width, channels\], but its input is \[12\]"):
-        module(name, (12,), **parameters)
+IMAGES = r"needs an image \[height, width, channels\], but its input is \[12\]"
+DIFFERENCES = "takes a row of two or more features"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "message"),
+    [
+        ("conv", (12,), {"filters": [4]}, IMAGES),
+        ("resnet_block", (12,), {"filters": [4]}, IMAGES),
+        ("attention", (12,), {"filters": [4]}, IMAGES),
+        ("max_pooling", (12,), {}, IMAGES),
+        ("average_pooling", (12,), {}, IMAGES),
+        ("attention", (8, 4, 4), {"filters": [4, 9]}, "9 channels .* its input has 8; set the last to 8"),
+        ("attention", (8, 4, 4), {"filters": [9]}, "9 channels .* its input has 8; set the last to 8"),
+        ("attention", (8, 4, 4), {"filters": [8, 4]}, "4 channels .* its input has 8; set the last to 8"),
+        ("layer_norm", (3, 5, 4), {}, r"takes \[values\] or \[tokens, values\], but .*; use batch_norm"),
+        ("neighbour_differences", (1,), {}, DIFFERENCES),
+        ("neighbour_differences", (2, 4, 5), {}, DIFFERENCES),
+        ("neighbour_differences", (4, 3), {}, DIFFERENCES),
+        ("concatenate", [(1, 4, 5), (2, 4, 6)], {}, r"\[4, 5, 1\], \[4, 6, 2\]"),
+    ],
+)
+def test_an_operation_that_does_not_fit_its_input_says_what_it_takes(name, shape, parameters, message):
+    with pytest.raises(ShapeError, match=message):
+        MODULES[name].build(shape, **parameters)
 
 
 def test_neighbour_differences_stand_behind_the_features_and_are_magnified():
     x = values(3, 5)
     y = output_of("neighbour_differences", x, factor=7.0)
     torch.testing.assert_close(y, torch.cat([x, 7 * (x[:, 1:] - x[:, :-1])], dim=1))
-
-
-@pytest.mark.parametrize("shape", [(1,), (2, 4, 5), (4, 3)])
-def test_differences_need_a_row_of_several_features(shape):
-    with pytest.raises(ShapeError, match="takes a row of two or more features"):
-        module("neighbour_differences", shape)
-
-
-def test_inputs_of_different_sizes_cannot_be_joined_and_the_sizes_are_named():
-    with pytest.raises(ShapeError, match=r"\[4, 5, 1\], \[4, 6, 2\]"):
-        MODULES["concatenate"].build([(1, 4, 5), (2, 4, 6)])

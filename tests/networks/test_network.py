@@ -16,12 +16,8 @@ def operation(name, l2=0.0, **parameters):
 
 
 def network(branches, operations, inputs=None, outputs=("y",)):
-    return Network(
-        inputs or {"x": IMAGE},
-        outputs,
-        operations,
-        [Branch(sources, (target,), names) for sources, target, names in branches],
-    )
+    branches = [Branch(sources, (target,), names) for sources, target, names in branches]
+    return Network(inputs or {"x": IMAGE}, outputs, operations, branches)
 
 
 def ready(*arguments, seed=1, **keywords):
@@ -55,12 +51,8 @@ def test_an_operation_used_twice_shares_its_weights_and_two_alike_do_not():
 
 
 def test_an_operation_shared_by_two_branches_sees_both_with_the_same_eyes():
-    shared = ready(
-        [(("left",), "y", ("conv",)), (("right",), "z", ("conv",))],
-        {"conv": CONV},
-        {"left": IMAGE, "right": IMAGE},
-        ("y", "z"),
-    )
+    branches = [(("left",), "y", ("conv",)), (("right",), "z", ("conv",))]
+    shared = ready(branches, {"conv": CONV}, {"left": IMAGE, "right": IMAGE}, ("y", "z"))
     x = values(2, *IMAGE)
     y = shared({"left": x, "right": x})
     assert torch.equal(y["y"], y["z"])
@@ -93,7 +85,7 @@ def test_a_branch_without_operations_hands_its_value_on():
     assert torch.equal(net({"x": x})["copy"], x)
 
 
-def test_two_inputs_are_joined_along_channels_in_the_order_of_the_list():
+def test_two_inputs_are_joined_along_channels_in_the_order_of_the_list_and_go_on_through_the_branch():
     inputs = {"a": (2, 4, 4), "b": (3, 4, 4)}
     join = {"join": operation("concatenate")}
     a, b = values(5, 2, 4, 4), values(5, 3, 4, 4, seed=3)
@@ -101,9 +93,6 @@ def test_two_inputs_are_joined_along_channels_in_the_order_of_the_list():
         net = ready([(names, "y", ("join",))], join, inputs)
         assert torch.equal(net({"a": a, "b": b})["y"], torch.cat(expected, 1))
         assert net.shapes == {"y": (5, 4, 4)}
-
-
-def test_joined_inputs_go_on_through_the_branch():
     inputs = {"a": (2, 4, 4), "b": (3,)}
     branches = [(("a",), "flat", ("flatten",)), (("flat", "b"), "y", ("join", "head"))]
     operations = {"flatten": operation("flatten"), "join": operation("concatenate"), "head": HEAD}
@@ -114,40 +103,32 @@ def test_joined_inputs_go_on_through_the_branch():
     torch.testing.assert_close(net({"a": a, "b": b})["y"], torch.cat([a.flatten(1), b], 1) @ weight.T)
 
 
-def test_a_list_of_inputs_for_an_operation_that_takes_one_is_an_error_that_names_concatenate():
-    with pytest.raises(BranchError, match=r"operation 'conv': takes one input; join several with a 'concatenate'"):
-        network([(("x", "z"), "y", ("conv",))], {"conv": CONV}, {"x": IMAGE, "z": IMAGE})
+WRONG = [
+    ([(("x", "z"), "y", ("conv",))], r"operation 'conv': takes one input; join several with a 'concatenate'", (0, 0)),
+    ([(("x",), "y", ("join",))], r"operation 'join': joins several inputs, but has one, \[8, 8, 1\].*x_name", (0, 0)),
+    ([(("x", "z"), "y", ())], r"several inputs \(x, z\)", (0, 0)),
+    (
+        [(("x",), "middle", ("conv",)), (("middle",), "y", ("conv", "flatten", "look"))],
+        r"operation 'look': needs an image .* \[64\]",
+        (1, 2),
+    ),
+    # Shared weights that do not fit a second input, whose size is given as specs write it.
+    (
+        [(("x",), "y", ("head",)), (("narrow",), "w", ("head",))],
+        r"operation 'head' does not fit its input \[5, 4, 1\]",
+        (1, 0),
+    ),
+    ([(("x",), "y", ("pool",) * 4)], "'pool'", (0, 3)),
+]
 
 
-def test_one_input_for_concatenate_is_an_error_that_names_x_name():
-    with pytest.raises(BranchError, match=r"operation 'join': joins several inputs, but has one, \[8, 8, 1\].*x_name"):
-        network([(("x",), "y", ("join",))], {"join": operation("concatenate")})
-
-
-def test_several_inputs_and_no_operation_is_an_error_that_names_them():
-    with pytest.raises(BranchError, match=r"several inputs \(x, z\)"):
-        network([(("x", "z"), "y", ())], {}, {"x": IMAGE, "z": IMAGE})
-
-
-def test_a_shape_error_names_the_operation_and_where_it_stands():
-    operations = {"conv": CONV, "flatten": operation("flatten"), "look": operation("conv", filters=[2])}
-    branches = [(("x",), "middle", ("conv",)), (("middle",), "y", ("conv", "flatten", "look"))]
-    with pytest.raises(BranchError, match=r"operation 'look': needs an image .* \[64\]") as caught:
-        network(branches, operations)
-    assert (caught.value.branch, caught.value.position) == (1, 2)
-
-
-def test_shared_weights_that_do_not_fit_a_second_input_are_an_error_that_gives_its_size_as_specs_write_it():
-    branches = [(("x",), "y", ("head",)), (("z",), "w", ("head",))]
-    with pytest.raises(BranchError, match=r"operation 'head' does not fit its input \[5, 4, 1\]") as caught:
-        network(branches, {"head": HEAD}, {"x": IMAGE, "z": (1, 5, 4)}, ("y", "w"))
-    assert (caught.value.branch, caught.value.position) == (1, 0)
-
-
-def test_pooling_an_image_away_is_an_error_that_names_the_operation():
-    with pytest.raises(BranchError, match=r"'pool'") as caught:
-        network([(("x",), "y", ("pool",) * 4)], {"pool": operation("max_pooling")})
-    assert caught.value.position == 3
+@pytest.mark.parametrize(("branches", "message", "place"), WRONG)
+def test_what_does_not_fit_is_an_error_that_names_the_operation_and_where_it_stands(branches, message, place):
+    operations = {name: operation(module) for name, module in (("join", "concatenate"), ("pool", "max_pooling"))}
+    operations |= {"conv": CONV, "head": HEAD, "flatten": operation("flatten"), "look": operation("conv", filters=[2])}
+    with pytest.raises(BranchError, match=message) as caught:
+        network(branches, operations, {"x": IMAGE, "z": IMAGE, "narrow": (1, 5, 4)})
+    assert (caught.value.branch, caught.value.position) == place
 
 
 def test_a_same_convolution_used_twice_pads_each_of_its_inputs_as_keras_does():
@@ -188,15 +169,12 @@ def test_first_weights_are_uniform_within_glorots_bounds_and_biases_zero():
     assert all((bias == 0).all() for bias in biases.values())
 
 
-def test_adding_an_operation_changes_no_first_weight_of_the_others():
+def test_first_weights_of_an_operation_depend_on_its_name_and_the_seed_and_on_no_other_operation():
     before = ready([(("x",), "y", ("conv", "head"))], {"conv": CONV, "head": HEAD})
     extra = {"new": operation("conv", filters=[1]), "conv": CONV, "head": HEAD, "norm": operation("batch_norm")}
     after = ready([(("x",), "y", ("new", "norm", "conv", "head"))], extra)
     for name in ("conv", "head"):
         assert torch.equal(weights_of(before, name), weights_of(after, name))
-
-
-def test_operations_alike_and_other_seeds_start_from_different_weights():
     branches, operations = [(("x",), "y", ("one", "two"))], {"one": CONV, "two": CONV}
     net, other = ready(branches, operations), ready(branches, operations, seed=2)
     assert not torch.equal(weights_of(net, "one"), weights_of(net, "two"))
@@ -204,27 +182,15 @@ def test_operations_alike_and_other_seeds_start_from_different_weights():
     assert torch.equal(weights_of(net, "one"), weights_of(ready(branches, operations), "one"))
 
 
-def test_initialising_leaves_the_global_random_state_alone():
-    class Learnt(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Conv1d(4, 4, 1)
-
-        def forward(self, x):
-            return self.layer(x[:, :, None]).squeeze(-1)
-
-    before = torch.get_rng_state()
-    ready([(("x",), "y", ("own", "head"))], {"own": Operation(lambda shape: Learnt()), "head": HEAD}, {"x": (4,)})
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_two_layers_of_an_extension_start_from_different_weights():
+def test_two_layers_of_an_extension_start_from_different_weights_and_the_global_random_state_is_left_alone():
     def build(shape):
         return nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Conv1d(4, 4, 1), nn.Conv1d(4, 4, 1), nn.Flatten())
 
+    before = torch.get_rng_state()
     net = ready([(("x",), "y", ("own",))], {"own": Operation(build)}, {"x": (4,)})
     first, second = (layer.weight for layer in net.operations["own"] if isinstance(layer, nn.Conv1d))
     assert not torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_weight_that_an_extension_sets_itself_has_the_value_it_was_given():
@@ -255,14 +221,11 @@ def test_the_penalty_is_the_sum_of_squared_weights_times_l2_without_biases():
     assert net.penalty().item() == pytest.approx(0.5 * 4 * conv + 0.01 * 4 * head, rel=1e-6)
 
 
-def test_an_operation_used_twice_is_penalised_once_as_in_keras():
+def test_an_operation_used_twice_is_penalised_once_as_in_keras_and_without_l2_there_is_no_penalty():
     conv = operation("conv", l2=1.0, filters=[1])
     once = ready([(("x",), "y", ("conv",))], {"conv": conv})
     twice = ready([(("x",), "y", ("conv", "conv"))], {"conv": conv})
     assert torch.equal(once.penalty(), twice.penalty())
-
-
-def test_there_is_no_penalty_where_no_operation_has_l2():
     assert ready([(("x",), "y", ("conv",))], {"conv": CONV}).penalty() is None
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.func import functional_call, vmap
+from torch.func import functional_call, stack_module_state, vmap
 
 from qexp.networks.masked_autoencoder import Linear
 
@@ -20,29 +20,22 @@ def layers():
     return ours, torchs
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["in rows", "turned"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_and_slopes_are_those_of_torchs_layer(shape):
+def test_values_and_slopes_are_those_of_torchs_layer_whatever_their_order_in_memory(shape, turned):
     ours, torchs = layers()
-    x, other = (values(*shape).requires_grad_() for _ in range(2))
+
+    def laid_out(*shape, seed=1):
+        return (
+            values(*shape[::-1], seed=seed).permute(*range(len(shape))[::-1]) if turned else values(*shape, seed=seed)
+        )
+
+    x, other = (laid_out(*shape).requires_grad_() for _ in range(2))
     made, expected = ours(x), torchs(other)
     torch.testing.assert_close(made, expected)
-    weights = values(*shape[:-1], 6, seed=2)
-    (made * weights).sum().backward()
-    (expected * weights).sum().backward()
+    for result in (made, expected):
+        result.backward(laid_out(*shape[:-1], 6, seed=2))
     torch.testing.assert_close(x.grad, other.grad)
-    for one, same in zip(ours.parameters(), torchs.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, same.grad)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_what_does_not_lie_in_rows_is_multiplied_as_well(shape):
-    ours, torchs = layers()
-    turned = values(*reversed(shape)).permute(*reversed(range(len(shape))))
-    upside_down = values(6, *reversed(shape[:-1])).permute(*reversed(range(len(shape))))
-    made, expected = ours(turned), torchs(turned)
-    torch.testing.assert_close(made, expected)
-    made.backward(upside_down)
-    expected.backward(upside_down)
     for one, same in zip(ours.parameters(), torchs.parameters(), strict=True):
         torch.testing.assert_close(one.grad, same.grad)
 
@@ -56,16 +49,12 @@ def test_slopes_are_those_of_finite_differences():
     assert (2 * (x.grad * step).sum()).item() == pytest.approx(change.item(), rel=1e-3)
 
 
-def test_the_same_product_has_the_same_bits_with_slopes_and_without():
+def test_the_same_product_has_the_same_bits_with_slopes_and_without_and_frozen_weights_get_none():
     ours, _ = layers()
     x = values(33, 7)
     with torch.no_grad():
         expected = ours(x)
     assert torch.equal(ours(x), expected)
-
-
-def test_frozen_weights_get_no_slope():
-    ours, _ = layers()
     ours.requires_grad_(False)
     x = values(4, 7).requires_grad_()
     ours(x).sum().backward()
@@ -75,10 +64,7 @@ def test_frozen_weights_get_no_slope():
 
 def test_layers_side_by_side_are_each_as_if_alone():
     alone = [layers()[0] for _ in range(3)]
-    stacked = {
-        name: torch.stack([dict(one.named_parameters())[name].detach() for one in alone]) for name in ("weight", "bias")
-    }
-    stacked = {name: tensor.requires_grad_() for name, tensor in stacked.items()}
+    stacked, _ = stack_module_state(alone)
     x = values(3, 5, 4, 7)
     made = vmap(lambda weights, x: functional_call(alone[0], weights, (x,)))(stacked, x)
     made.square().sum().backward()

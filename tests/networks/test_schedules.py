@@ -35,32 +35,22 @@ def test_schedules_are_continuous(name):
     assert np.abs(np.diff(example(name))).max() <= steepest * (PROGRESS[1] - PROGRESS[0]) * 1.001
 
 
-def test_a_constant_schedule_changes_nothing():
+def test_a_constant_schedule_changes_nothing_and_a_cosine_falls_from_one_through_the_middle_to_its_final_share():
     assert (factors("constant") == 1).all()
-
-
-def test_a_cosine_falls_from_one_through_the_middle_to_its_final_share():
     schedule = SCHEDULES["cosine"].build(final=0.2)
     assert [schedule(p) for p in (0, 1 / 3, 0.5, 2 / 3, 1)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2])
     assert (np.diff(factors("cosine")) < 0).all()
     assert factors("cosine")[-1] == pytest.approx(0, abs=1e-15)
 
 
-def test_one_cycle_starts_at_its_initial_share_peaks_after_the_warm_up_and_ends_at_its_final_share():
+def test_one_cycle_rises_from_its_initial_share_to_its_peak_after_the_warm_up_and_falls_to_its_final_share():
     schedule = SCHEDULES["one_cycle"].build(warm_up=0.4, initial=0.1, final=0.02)
     assert [schedule(p) for p in (0, 0.2, 0.4, 0.7, 1)] == pytest.approx([0.1, 0.55, 1, 0.51, 0.02])
-
-
-def test_one_cycle_rises_up_to_its_peak_and_falls_after_it():
     values = factors("one_cycle", warm_up=0.25)
     peak = int(values.argmax())
     assert PROGRESS[peak] == pytest.approx(0.25)
     assert (np.diff(values[: peak + 1]) > 0).all()
     assert (np.diff(values[peak:]) < 0).all()
-
-
-def test_one_cycle_without_warm_up_is_a_cosine():
-    np.testing.assert_allclose(factors("one_cycle", warm_up=0.0, final=0.1), factors("cosine", final=0.1), rtol=1e-12)
 
 
 def test_a_warm_up_rises_straight_to_the_learning_rate_and_a_cosine_follows_to_its_final_share():
@@ -70,12 +60,10 @@ def test_a_warm_up_rises_straight_to_the_learning_rate_and_a_cosine_follows_to_i
     assert (first, last) == pytest.approx((0, 0), abs=1e-15)
 
 
-def test_after_its_warm_up_the_cosine_is_one_of_the_rest_of_the_run():
+def test_after_a_warm_up_and_without_one_the_cosine_is_one_of_the_rest_of_the_run():
     values = factors("warm_up_cosine", warm_up=0.5, final=0.1)
     np.testing.assert_allclose(values[1000:], factors("cosine", final=0.1)[::2], rtol=1e-12)
-
-
-def test_a_cosine_without_warm_up_starts_at_the_learning_rate():
+    np.testing.assert_allclose(factors("one_cycle", warm_up=0.0, final=0.1), factors("cosine", final=0.1), rtol=1e-12)
     np.testing.assert_allclose(factors("warm_up_cosine", warm_up=0.0, initial=0.3), factors("cosine"), atol=1e-15)
 
 
@@ -86,9 +74,8 @@ def rates(epochs, batches, **parameters):
     """The learning rate of every step, (epoch, batch), with a peak of 1."""
     schedule = over_run(SCHEDULES["warm_up_level_cosine"].build(**parameters), epochs)
     recipe = Recipe({}, {}, torch.optim.SGD, 1.0, schedule, epochs, batch_size=1)
-    return np.array(
-        [[scheduled_rate(recipe, epoch + 1, batch, batches) for batch in range(batches)] for epoch in range(epochs)]
-    )
+    every = range(1, epochs + 1)
+    return np.array([[scheduled_rate(recipe, epoch, batch, batches) for batch in range(batches)] for epoch in every])
 
 
 def rates_of_torch(epochs, rising, level):

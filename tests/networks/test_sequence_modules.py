@@ -90,12 +90,7 @@ def test_normalisation_gradients_and_running_values_are_those_of_torch_in_traini
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_one_value_per_channel_cannot_be_normalised():
-    with pytest.raises(ValueError, match="one value per channel"):
-        SequenceNorm(2)(torch.zeros(1, 2, 1))
-
-
-def test_one_d_cnn_is_dl_ims_network():
+def test_one_d_cnn_is_dl_ims_network_and_has_as_many_weights_as_counted_by_hand():
     ours = built("one_d_cnn", (10,))
     theirs = with_weights_of(ours, dl_im())
     x, truth = values(54, 10), values(54, 1, seed=6)
@@ -106,9 +101,6 @@ def test_one_d_cnn_is_dl_ims_network():
         functional.mse_loss(module.train()(x_), truth).backward()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
-
-
-def test_one_d_cnn_has_as_many_weights_as_counted_by_hand():
     convolutions = 3 * (1 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256)
     norms = 2 * (64 + 64 + 128 + 128 + 256)
     assert parameters_of(built("one_d_cnn", (10,))) == convolutions + norms + 256 + 1
@@ -124,41 +116,34 @@ def test_the_first_convolution_that_is_wider_than_the_one_before_halves_the_leng
     assert [layer.stride[0] for layer in network if isinstance(layer, nn.Conv1d)] == strides
 
 
-def test_conv1d_takes_a_flat_row_as_one_channel_and_a_sequence_as_it_is():
+def test_conv1d_takes_a_flat_row_as_one_channel_and_a_sequence_as_it_is_and_normalises_before_it_activates():
     flat = built("conv1d", (10,), filters=[4, 6], kernel_size=3, strides=[1, 2])
     assert flat(values(5, 10)).shape == (5, 6, 5)
     assert parameters_of(flat) == 4 * 3 + 4 + 4 * 6 * 3 + 6
     deep = built("conv1d", (2, 7), filters=[4], strides=3, use_bias=False)
     assert deep(values(5, 2, 7)).shape == (5, 4, 3)
     assert parameters_of(deep) == 2 * 4 * 3
-
-
-def test_conv1d_normalises_before_it_activates():
     module = built("conv1d", (10,), filters=[4], batch_norm=True, activation="tanh")
     assert [type(layer).__name__ for layer in module][1:] == ["SequenceConvolution", "SequenceNorm", "Tanh"]
 
 
-def test_conv1d_says_how_many_strides_it_wants():
+def test_an_image_is_no_row_of_values_every_filter_needs_a_stride_and_a_channel_several_values():
+    for name in ("conv1d", "one_d_cnn"):
+        with pytest.raises(ShapeError, match=r"needs a row of values .* its input is \[16, 16, 3\]"):
+            built(name, (3, 16, 16), filters=[4])
     with pytest.raises(ShapeError, match=r"2 strides \[1, 2\] for 3 filters \[4, 4, 8\]; give one stride for each"):
         built("conv1d", (10,), filters=[4, 4, 8], strides=[1, 2])
+    with pytest.raises(ValueError, match="one value per channel"):
+        SequenceNorm(2)(torch.zeros(1, 2, 1))
 
 
-@pytest.mark.parametrize("name", ["conv1d", "one_d_cnn"])
-def test_an_image_is_no_row_of_values(name):
-    with pytest.raises(ShapeError, match=r"needs a row of values .* its input is \[16, 16, 3\]"):
-        built(name, (3, 16, 16), filters=[4])
-
-
-def test_an_mlp_has_as_many_weights_as_counted_by_hand_and_is_its_layers():
+def test_an_mlp_is_its_layers_with_as_many_weights_as_counted_by_hand_and_drops_after_every_hidden_one_if_asked():
     module = built("mlp", (10,), units=[8, 5], outputs=2, activation="tanh")
     assert parameters_of(module) == 10 * 8 + 8 + 8 * 5 + 5 + 5 * 2 + 2
     first, second, last = (layer for layer in module if isinstance(layer, nn.Linear))
     x = values(4, 10)
     torch.testing.assert_close(module(x), last(torch.tanh(second(torch.tanh(first(x))))))
     assert parameters_of(built("mlp", (10,), units=[8], bias=False)) == 88
-
-
-def test_an_mlp_drops_values_after_every_hidden_layer_if_asked():
     assert not [layer for layer in built("mlp", (10,), units=[8, 5]) if isinstance(layer, nn.Dropout)]
     dropping = [layer.p for layer in built("mlp", (10,), units=[8, 5], dropout=0.2) if isinstance(layer, nn.Dropout)]
     assert dropping == [0.2, 0.2]
