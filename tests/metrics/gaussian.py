@@ -39,12 +39,7 @@ class Observed:
 
 
 def observed(
-    count: int,
-    draws: int,
-    seed: int,
-    width: float = 1.0,
-    shift: float = 0.0,
-    correlated: bool = True,
+    count: int, draws: int, seed: int, width: float = 1.0, shift: float = 0.0, correlated: bool = True
 ) -> Observed:
     """Simulate observations.
 

@@ -32,16 +32,13 @@ def test_each_estimator_has_its_errors_with_intervals_and_its_difference_to_the_
     assert ridge["difference_interval"] == list(expected.interval)
 
 
-def test_rows_that_no_fold_held_out_do_not_count():
+def test_rows_that_no_fold_held_out_do_not_count_and_an_estimator_that_failed_on_one_is_not_judged_on_the_others():
     held_out = TRUTH + ERROR
     held_out[3] = np.nan
     row = compared_estimators({"network": held_out}, TRUTH, {"tio2": "wt%"})[0]
     others = np.arange(ROWS) != 3
     assert row["n"] == ROWS - 1
     assert row["mae"] == pytest.approx(np.abs(ERROR[others]).mean())
-
-
-def test_an_estimator_that_failed_on_a_row_is_not_judged_on_the_others():
     failed = TRUTH + ERROR
     failed[3] = np.inf
     rows = compared_estimators({"network": TRUTH + ERROR, "ridge": failed}, TRUTH, {"tio2": "wt%"})
@@ -71,14 +68,11 @@ def test_the_table_has_the_best_first_and_digits_that_the_intervals_leave():
     assert printed.rows[1][5] == "-"
 
 
-def test_a_note_stands_beside_the_numbers_in_every_form():
+def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
     rows = table(notes={"network": NOTE})
     assert f"network ({NOTE})" in [row[0] for row in estimator_tables(rows)[0].rows]
     assert f"network: {NOTE}" in remarks(rows)
     assert markdown(estimator_tables(rows), remarks(rows)).count(NOTE) == 2
-
-
-def test_rows_survive_json_and_come_out_the_same():
     rows = table(notes={"network": NOTE}, groups=np.arange(ROWS) // 3)
     again = json.loads(json.dumps(rows))
     assert again == rows

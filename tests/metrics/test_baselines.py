@@ -55,7 +55,9 @@ def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
 
 @pytest.mark.slow
 @EVERY
-def test_nothing_of_a_held_out_row_reaches_what_estimates_another(name):
+def test_nothing_of_a_held_out_row_reaches_what_estimates_another_and_one_that_is_not_to_be_used_may_hold_anything(
+    name,
+):
     inputs, targets = linear(24)
     folds = in_parts(24, 4)
     result = estimates(name, inputs, targets, folds, 3, 0)
@@ -67,30 +69,21 @@ def test_nothing_of_a_held_out_row_reaches_what_estimates_another(name):
         others = test[1:]
         assert np.array_equal(of_fold.values[others], result.values[others])
         assert of_fold.chosen[0] == result.chosen[fold]
-
-
-@pytest.mark.slow
-@EVERY
-def test_a_row_that_is_not_to_be_used_may_hold_anything(name):
     inputs, targets = linear(21)
-    result = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
+    folds = [(np.arange(15), np.arange(15, 20))]
+    result = estimates(name, inputs, targets, folds, 3, 0)
     inputs[20], targets[20] = np.nan, np.nan
-    again = estimates(name, inputs, targets, [(np.arange(15), np.arange(15, 20))], 3, 0)
+    again = estimates(name, inputs, targets, folds, 3, 0)
     assert np.array_equal(again.values, result.values, equal_nan=True)
 
 
 @pytest.mark.slow
 @EVERY
-def test_the_same_seed_gives_the_same_bits(name):
+def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whatever_the_unit_of_an_input(name):
     inputs, targets = linear(30, noise=2)
     first, again = (estimates(name, inputs, targets, in_parts(30, 3), 4, 7) for _ in range(2))
     assert first.values.tobytes() == again.values.tobytes()
     assert first.chosen == again.chosen
-
-
-@pytest.mark.slow
-@EVERY
-def test_estimates_have_the_unit_of_the_target_and_care_for_no_unit_of_an_input(name):
     inputs, targets = linear(30)
     result = estimates(name, inputs, targets, in_parts(30, 3), 3, 0)
     # Powers of two change no digit: even trees, which may split elsewhere after a rounding, split in the same places.
@@ -117,20 +110,16 @@ def test_the_mean_is_the_mean_of_the_training_rows_also_where_the_target_is_tran
 
 def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
     inputs, targets = linear(40, noise=0)
-    plain, through_log = (
-        estimates("ridge", inputs, targets[:, 1:], in_parts(40, 5), 4, 0, transforms)
-        for transforms in (None, [(np.log, np.exp)])
-    )
-    assert rmse(through_log.values, targets[:, 1:]) < 0.01 * rmse(plain.values, targets[:, 1:])
+    arguments = "ridge", inputs, targets[:, 1:], in_parts(40, 5), 4, 0
+    plain, through_log = (estimates(*arguments, transforms).values for transforms in (None, [(np.log, np.exp)]))
+    assert rmse(through_log, targets[:, 1:]) < 0.01 * rmse(plain, targets[:, 1:])
 
 
 @pytest.mark.slow
 def test_over_repeats_a_row_has_the_mean_of_its_estimates():
     inputs, targets = linear(20, noise=1)
-    first, second = in_parts(20, 2), in_parts(20, 5)
-    of_first, of_second, of_both = (
-        estimates("ridge", inputs, targets, folds, 3, 0).values for folds in (first, second, first + second)
-    )
+    splits = in_parts(20, 2), in_parts(20, 5), in_parts(20, 2) + in_parts(20, 5)
+    of_first, of_second, of_both = (estimates("ridge", inputs, targets, folds, 3, 0).values for folds in splits)
     assert of_both == pytest.approx((of_first + of_second) / 2)
 
 
@@ -150,18 +139,18 @@ def test_hyper_parameters_are_chosen_by_the_inner_splits_that_are_handed_in():
         return [(early[::2], early[1::2])]
 
     fold = [(np.arange(36), np.arange(36, 40))]
-    penalties = {
-        split: estimates("ridge", inputs, targets, fold, split, 0).chosen[0][0]["penalty"] for split in (across, within)
-    }
-    assert penalties == {across: 1000.0, within: 0.001}
+    for split, penalty in ((across, 1000.0), (within, 0.001)):
+        assert estimates("ridge", inputs, targets, fold, split, 0).chosen == [[{"penalty": penalty}]]
 
 
-def test_inner_splits_that_leave_the_training_rows_are_refused():
+def test_inner_splits_that_leave_the_training_rows_and_training_rows_without_a_value_are_refused():
     inputs, targets = linear(12)
+    folds = [(np.arange(9), np.arange(9, 12))]
     with pytest.raises(ValueError, match=r"not training rows of their fold: \[11\]"):
-        estimates(
-            "ridge", inputs, targets, [(np.arange(9), np.arange(9, 12))], lambda rows: [(rows, np.array([11]))], 0
-        )
+        estimates("ridge", inputs, targets, folds, lambda rows: [(rows, np.array([11]))], 0)
+    inputs[5, 1] = np.nan
+    with pytest.raises(ValueError, match="row 5 has an input or target that is not a finite number"):
+        estimates("ridge", inputs, targets, in_parts(12, 3), 3, 0)
 
 
 def test_a_constant_target_is_estimated_by_that_constant():
@@ -173,15 +162,10 @@ def test_a_constant_target_is_estimated_by_that_constant():
 
 @pytest.mark.slow
 @EVERY
-def test_a_constant_column_and_a_repeated_one_do_no_harm(name):
+def test_a_constant_column_and_a_repeated_one_do_no_harm_and_inputs_that_are_all_constant_tell_nothing(name):
     inputs, targets = linear(30)
     inputs = np.column_stack([inputs, np.full(30, 7.0), inputs[:, 0]])
     assert np.isfinite(estimates(name, inputs, targets, in_parts(30, 3), 3, 0).values).all()
-
-
-@pytest.mark.slow
-@EVERY
-def test_inputs_that_are_all_constant_tell_nothing(name):
     _, targets = linear(12)
     result = estimates(name, np.ones((12, 2)), targets, in_parts(12, 3), 3, 0)
     for train, test in in_parts(12, 3):
@@ -189,27 +173,18 @@ def test_inputs_that_are_all_constant_tell_nothing(name):
         assert (abs(result.values[test] - targets[train].mean(axis=0)) < targets[train].std(axis=0)).all()
 
 
-def test_all_penalties_at_once_are_what_scikit_learn_gives_one_by_one():
+def test_all_penalties_or_numbers_of_components_at_once_are_what_scikit_learn_gives_one_by_one():
+    from sklearn.cross_decomposition import PLSRegression
     from sklearn.linear_model import Ridge
 
     inputs, targets = linear(20, noise=1)
-    baseline = ridge()
-    together = baseline.estimate(inputs, targets[:, 0], inputs, baseline.choices, 0)
-    for choice, values in zip(baseline.choices, together, strict=True):
-        alone = Ridge(alpha=choice["penalty"]).fit(inputs, targets[:, 0])
-        assert values == pytest.approx(alone.predict(inputs))
-
-
-def test_all_numbers_of_components_at_once_are_what_scikit_learn_gives_one_by_one():
-    from sklearn.cross_decomposition import PLSRegression
-
-    inputs, targets = linear(20, noise=1)
     inputs = inputs - inputs.mean(axis=0)
-    baseline = pls(components=[1, 2, 3, 4, 5, 9])
-    together = baseline.estimate(inputs, targets[:, 0], inputs + 1, baseline.choices, 0)
-    for number, values in zip([1, 2, 3, 4, 5, 5], together, strict=True):
-        alone = PLSRegression(number, scale=False).fit(inputs, targets[:, 0])
-        assert values == pytest.approx(alone.predict(inputs + 1).ravel())
+    ridges = [Ridge(alpha=choice["penalty"]) for choice in ridge().choices]
+    components = [PLSRegression(number, scale=False) for number in (1, 2, 3, 4, 5, 5)]
+    for baseline, estimators in ((ridge(), ridges), (pls(components=[1, 2, 3, 4, 5, 9]), components)):
+        together = baseline.estimate(inputs, targets[:, 0], inputs + 1, baseline.choices, 0)
+        for alone, values in zip(estimators, together, strict=True):
+            assert values == pytest.approx(alone.fit(inputs, targets[:, 0]).predict(inputs + 1).ravel())
 
 
 def test_a_gaussian_process_refuses_tables_for_which_it_would_take_hours():
@@ -223,10 +198,3 @@ def test_the_choices_of_a_baseline_can_be_set():
     description = {"type": "pls", "parameters": {"components": [2]}}
     assert built(BASELINES, description).choices == [{"components": 2}]
     assert estimates(description, inputs, targets, in_parts(20, 2), 3, 0).chosen[0][0] == {"components": 2}
-
-
-def test_training_rows_without_a_value_are_told():
-    inputs, targets = linear(12)
-    inputs[5, 1] = np.nan
-    with pytest.raises(ValueError, match="row 5 has an input or target that is not a finite number"):
-        estimates("ridge", inputs, targets, in_parts(12, 3), 3, 0)

@@ -26,12 +26,9 @@ def test_too_few_rows_for_a_coverage_have_an_infinite_quantile_and_promise_no_mo
     assert conformal.quantile(scores, conformal.weights(rows(3)), 0.76) == np.inf
 
 
-def test_groups_have_equal_weights_whatever_their_sizes():
-    weight = conformal.weights(np.array([0, 0, 0, 2, 2, 5]))
-    assert weight == pytest.approx(np.array([1 / 12] * 3 + [1 / 8] * 2 + [1 / 4]))
-
-
 def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new():
+    expected = np.array([1 / 12] * 3 + [1 / 8] * 2 + [1 / 4])  # groups have equal weights whatever their sizes
+    assert conformal.weights(np.array([0, 0, 0, 2, 2, 5])) == pytest.approx(expected)
     random = np.random.default_rng(1)
     scores = random.exponential(size=30)
     for units in (rows(30), random.integers(6, size=30)):
@@ -48,17 +45,15 @@ def test_of_rows_one_by_one_the_share_that_is_covered_follows_by_counting():
     assert np.isinf(conformal.of_others(scores, rows(55), 0.99)).all()
 
 
-def test_intervals_around_one_common_estimate_are_that_estimate_and_the_quantile():
+def test_intervals_around_one_common_estimate_are_its_quantile_and_wider_where_the_folds_disagree():
     random = np.random.default_rng(3)
-    scores, fold = random.exponential(size=40), np.arange(40) % 4
     centres = np.broadcast_to(np.array([2.0, -1.0]), (4, 2))
-    low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(40)), 0.8)
-    radius = conformal.quantile(scores, conformal.weights(rows(40)), 0.8)
-    assert low == pytest.approx(centres[0] - radius)
-    assert high == pytest.approx(centres[0] + radius)
-
-
-def test_intervals_are_wider_where_the_folds_disagree():
+    fold, weight = np.arange(40) % 4, conformal.weights(rows(40))
+    for scores, upper in ((random.exponential(size=40), centres), (random.normal(0, 1, 40), centres + 3)):
+        low, high = conformal.cross_interval(centres, upper, scores, fold, weight, 0.8)
+        radius = conformal.quantile(scores, weight, 0.8)
+        assert low == pytest.approx(centres[0] - radius)
+        assert high == pytest.approx(upper[0] + radius)
     scores, fold = np.full(20, 0.1), np.arange(20) % 4
     centres = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [1.0, 4.0]])
     low, high = conformal.cross_interval(centres, centres, scores, fold, conformal.weights(rows(20)), 0.9)
@@ -116,9 +111,8 @@ def test_thinned_scores_never_make_an_interval_narrower_and_hardly_wider():
         for estimates, wider_by in ((centres, 1 / 39), (agreeing, 0.02)):
             low, high = conformal.cross_interval(estimates, estimates, scores, fold, weight, coverage)
             lower, higher = conformal.cross_interval(estimates, estimates, fewer, folds, weights, coverage)
-            wider, _ = conformal.cross_interval(
-                estimates, estimates, scores, fold, weight, min(coverage + wider_by, weight.sum())
-            )
+            larger = min(coverage + wider_by, weight.sum())
+            wider, _ = conformal.cross_interval(estimates, estimates, scores, fold, weight, larger)
             assert (lower <= low).all()
             assert (higher >= high).all()
             assert (lower >= wider - 1e-12).all()
@@ -146,12 +140,3 @@ def test_intervals_whose_ends_pass_each_other_are_the_point_in_between():
     assert (low.tolist(), high.tolist()) == ([0.5, 0.25], [0.5, 0.75])
     low, high = conformal.uncrossed(np.array([-np.inf, 3.0]), np.array([np.inf, 1.0]))
     assert (low.tolist(), high.tolist()) == ([-np.inf, 2.0], [np.inf, 2.0])
-
-
-def test_where_all_folds_agree_the_interval_of_a_new_row_is_that_of_one_network_for_quantiles_too():
-    random = np.random.default_rng(3)
-    scores, fold = random.normal(0, 1, 30), np.arange(30) % 5
-    lower, upper = np.full((5, 2), -1.0), np.full((5, 2), 2.0)
-    low, high = conformal.cross_interval(lower, upper, scores, fold, conformal.weights(rows(30)), 0.8)
-    radius = conformal.quantile(scores, conformal.weights(rows(30)), 0.8)
-    assert (low, high) == (pytest.approx(-1 - radius), pytest.approx(2 + radius))

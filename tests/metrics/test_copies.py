@@ -42,6 +42,7 @@ def test_held_out_rows_that_are_copies_of_training_rows_are_found(columns, rows,
     assert len(expected)
     np.testing.assert_array_equal(np.sort(equal if change is np.copy else near), np.sort(expected))
     assert not len(near if change is np.copy else equal)
+    assert len(expected) > chance(table[test], table[train]) == 0
 
 
 def test_many_noisy_measurements_of_each_thing_are_found_also_through_each_other():
@@ -83,12 +84,6 @@ def test_equal_rows_of_columns_with_few_values_are_chance(table):
     equal, near = copies(table).among(test, train)
     assert 0 < len(equal) <= chance(table[test], table[train])
     assert not len(near)
-
-
-def test_equal_measurements_are_no_chance():
-    table = with_again(measured(2), np.copy)
-    test, train = parts(len(table))
-    assert len(copies(table).among(test, train)[0]) > chance(table[test], table[train]) == 0
 
 
 def test_a_zero_is_a_zero_of_either_sign_and_a_single_row_has_no_copies():

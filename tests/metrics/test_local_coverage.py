@@ -37,11 +37,14 @@ def test_a_corner_with_narrow_intervals_is_found():
     assert trend(inside, coordinates) < 1e-6
 
 
-def test_nothing_is_said_of_cells_with_few_observations():
+def test_of_cells_with_few_observations_nothing_is_said_and_there_are_as_many_as_the_observations_allow():
     counts = cells(np.zeros(30, dtype=bool), np.concatenate([np.full((11, 1), 0.1), np.full((19, 1), 0.9)]), 2, 0.9)
     assert counts.few.all()
     assert np.isnan(counts.share).all()
     assert not counts.wrong.any()
+    assert cells_along(100, 2, 0.9) == 2
+    assert cells_along(2000, 2, 0.9) == 7
+    assert cells_along(100_000, 2, 0.9) == 10
 
 
 @pytest.mark.heavy
@@ -54,12 +57,6 @@ def test_right_intervals_are_called_wrong_anywhere_in_five_of_a_hundred_cases_at
         dependent += trend(inside, coordinates) <= 0.05
     assert wrong <= 10 + 4 * np.sqrt(10)
     assert abs(dependent - 10) < 4 * np.sqrt(10)
-
-
-def test_there_are_as_many_cells_as_the_observations_allow():
-    assert cells_along(100, 2, 0.9) == 2
-    assert cells_along(2000, 2, 0.9) == 7
-    assert cells_along(100_000, 2, 0.9) == 10
 
 
 def test_intervals_that_always_hold_the_truth_are_too_wide_everywhere():

@@ -55,15 +55,9 @@ def test_every_sample_may_have_the_training_mean_of_its_own_network():
     assert metric("r2_training_mean", mean=means) == pytest.approx(1 - np.sum((ESTIMATE - TRUTH) ** 2) / sum(apart))
 
 
-def test_without_training_targets_nothing_is_said_against_their_mean():
+def test_what_cannot_be_explained_is_not_and_a_truth_of_zero_makes_a_relative_error_infinite_without_a_warning(recwarn):
     assert math.isnan(evaluate({"r2_training_mean": METRICS["r2_training_mean"].build()}, ESTIMATE, TRUTH).popitem()[1])
-
-
-def test_a_constant_truth_has_no_variance_to_explain():
     assert math.isnan(metric("r2", ESTIMATE, np.ones_like(TRUTH)))
-
-
-def test_a_truth_of_zero_makes_the_mean_relative_error_infinite_without_a_warning(recwarn):
     assert metric("mre", np.array([1.0, 1.0]), np.array([0.0, 1.0])) == math.inf
     assert not recwarn
 
@@ -136,11 +130,6 @@ def test_what_comes_piece_by_piece_is_judged_like_all_at_once():
     additive = {name: metric for name, metric in built.items() if metric.additive}
     assert set(built) - set(additive) == {"median_relative_error"}
     assert sums.values() == pytest.approx(evaluate(additive, ESTIMATE, TRUTH))
-
-
-def test_pieces_of_no_samples_change_nothing():
-    built = {"mae": METRICS["mae"].build(), "r2": METRICS["r2"].build()}
-    sums = Sums(built).with_piece(ESTIMATE, TRUTH)
     nothing = np.empty((0, 1))
     assert (sums + Sums(built) + Sums(built).with_piece(nothing, nothing)).values() == sums.values()
 
@@ -165,12 +154,6 @@ def test_a_metric_must_say_which_values_are_better_and_their_unit(words, message
     assert message in str(refused.value)
 
 
-def test_a_metric_that_is_no_function_is_refused():
-    with pytest.raises(ValueError, match="needs a function"):
-        Metric(0.5, best="lowest", unit="")
-    assert Metric(Additive(lambda e, t, c: [e], lambda sums, n: sums[0]), best="zero", unit="").additive is not None
-
-
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
@@ -184,6 +167,8 @@ def test_what_a_metric_of_ones_own_gives_wrongly_is_an_error_that_says_so(comput
     with pytest.raises(QexpError) as refused:
         evaluate({"own": Metric(compute, best="lowest", unit="")}, ESTIMATE, TRUTH)
     assert message in str(refused.value)
+    with pytest.raises(ValueError, match="needs a function"):
+        Metric(0.5, best="lowest", unit="")
 
 
 HIGHER = {"r": {"best": "highest", "unit": ""}}
@@ -196,20 +181,18 @@ def test_records_tell_how_a_metric_is_read_and_older_ones_leave_it_to_qexps_own(
     assert meaning_of("rmse", []) == Meaning("lowest", "{unit}")
 
 
-def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit():
-    assert meaning_of("r", [{}]) == UNKNOWN
+LOWER = {"r": {"best": "lowest", "unit": "{unit}"}}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[{}], [HIGHER, LOWER], [{"r": 3}], [{"r": {"best": "up", "unit": 7}}], [{"r": {}}]],
+    ids=["no record", "read otherwise", "damaged", "wrong words", "no words"],
+)
+def test_a_metric_of_which_nothing_is_known_has_no_better_values_and_no_unit(records):
+    assert meaning_of("r", records) == UNKNOWN
     assert UNKNOWN.badness(0.5) is None
     assert UNKNOWN.in_unit("km") == ""
-
-
-def test_two_metrics_of_one_name_that_are_read_otherwise_cannot_be_compared():
-    lower = {"r": {"best": "lowest", "unit": "{unit}"}}
-    assert meaning_of("r", [HIGHER, lower]) == UNKNOWN
-
-
-@pytest.mark.parametrize("record", [{"r": 3}, {"r": {"best": "up", "unit": 7}}, {"r": {}}])
-def test_what_a_damaged_record_says_of_a_metric_is_not_known(record):
-    assert meaning_of("r", [record]) == UNKNOWN
 
 
 def test_braces_of_a_foreign_record_are_plain_text():

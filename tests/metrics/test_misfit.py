@@ -56,13 +56,10 @@ def test_each_test_is_the_best_at_finding_what_it_is_for():
     assert all(max(share.values()) > 0.8 for share in shares)
 
 
-def test_residuals_far_beyond_the_noise_have_a_p_value_of_almost_zero_but_no_warning():
+def test_residuals_far_beyond_the_noise_have_a_p_value_of_almost_zero_and_few_points_are_tested_together():
     with np.errstate(all="raise", under="ignore"):
         tests = misfit(100 * noise(2), IN_BLOCKS, 4)
     assert (tests.p_value < 1e-100).all()
-
-
-def test_few_points_are_tested_together():
     few = np.random.default_rng(3).standard_normal((2000, 6))
     tests = misfit(few, blocks_of(np.arange(6.0), np.zeros(6)), 2)
     assert (tests.smooth == 1).all()

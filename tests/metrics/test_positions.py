@@ -34,13 +34,10 @@ def test_positions_in_right_posteriors_are_uniform_for_any_number_of_draws(draws
         assert uniformity(values).p_value > SOME
 
 
-def test_positions_are_uniform_where_all_values_are_tied_with_many_draws():
+def test_positions_are_uniform_where_all_values_are_tied_and_a_truth_beyond_all_draws_lies_in_the_last_part():
     random = np.random.default_rng(3)
     truth, draws = random.integers(3, size=4000) * 1.0, random.integers(3, size=(4000, 50)) * 1.0
     assert uniformity(positions(truth, draws, random)).p_value > SOME
-
-
-def test_a_truth_beyond_all_draws_lies_in_the_last_of_as_many_parts_and_one():
     values = positions(np.full(100, 5.0), np.zeros((100, 9)), np.random.default_rng(0))
     assert ((values > 0.9) & (values < 1)).all()
 

@@ -15,20 +15,17 @@ def scale_by(transform, **spec):
     return scale_of({"transforms": {"x": described}, **spec}, BUILT_IN, "x", TRUTH)
 
 
-def test_angles_are_compared_by_the_shorter_way_round():
+def test_angles_are_compared_by_the_shorter_way_round_and_a_decreasing_scale_turns_the_ends_round():
     around = Scale(period=360.0)
     assert around.scores(*[[359.0, 10.0, 180.0]] * 2, [1.0, 350.0, 0.0]) == pytest.approx([2, 20, 180])
+    low, high = Scale(lambda values: -values, lambda values: -values).around([2.0], [2.0], np.array([0.5]))
+    assert (low[0], high[0]) == (1.5, 2.5)
 
 
 def test_an_estimate_that_is_missing_is_infinitely_wrong_and_lies_nowhere():
     assert np.isinf(Scale().scores([np.nan], [np.nan], [1.0])).all()
     low, high = Scale().around([np.nan], [np.nan], np.array([1.0]))
     assert np.isnan([low, high]).all()
-
-
-def test_a_decreasing_scale_turns_the_ends_round():
-    low, high = Scale(lambda values: -values, lambda values: -values).around([2.0], [2.0], np.array([0.5]))
-    assert (low[0], high[0]) == (1.5, 2.5)
 
 
 def test_linear_transforms_leave_intervals_as_they_are():

@@ -62,12 +62,9 @@ def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
 
 
 @pytest.mark.slow
-def test_few_observations_show_little_and_more_show_more():
+def test_few_observations_show_little_and_more_show_more_and_a_single_number_is_never_called_uneven():
     assert power(2).narrow == 0.0
     assert power(2).shift == np.inf
     assert power(20).narrow < power(200).narrow < power(2000).narrow < 1
     assert power(20).shift > power(200).shift > power(2000).shift > 0
-
-
-def test_a_single_number_is_never_called_uneven():
     assert uniformity(np.array([1e-6])).p_value == 1.0
