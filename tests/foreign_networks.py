@@ -33,12 +33,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         samples, count, width = x.shape
         queries, keys, values = self.qkv(x).chunk(3, dim=-1)
-        heads = [
-            one.reshape(samples, count, self.heads, width // self.heads).transpose(1, 2)
-            for one in (queries, keys, values)
-        ]
-        scores = heads[0] @ heads[1].transpose(-2, -1) / (width // self.heads) ** 0.5
-        return self.proj((scores.softmax(-1) @ heads[2]).transpose(1, 2).reshape(samples, count, width))
+        queries, keys, values = (
+            each.reshape(samples, count, self.heads, -1).transpose(1, 2) for each in (queries, keys, values)
+        )
+        scores = queries @ keys.transpose(-2, -1) / (width // self.heads) ** 0.5
+        return self.proj((scores.softmax(-1) @ values).transpose(1, 2).reshape(samples, count, width))
 
 
 class Mlp(nn.Module):
@@ -197,9 +196,7 @@ def _vdi_block(name: str, before: int, first: int, second: int) -> Shapes:
             f"{deep}_0/kernel": (3, 3, before, first), f"{deep}_0/bias": (first,),
             f"{deep}_1/kernel": (3, 3, first, second), f"{deep}_1/bias": (second,),
         },
-        f"{name}_shortcut": {
-            f"{name}_shortcut/kernel": (1, 1, before, second), f"{name}_shortcut/bias": (second,),
-        },
+        f"{name}_shortcut": {f"{name}_shortcut/kernel": (1, 1, before, second), f"{name}_shortcut/bias": (second,)},
     }  # fmt: skip
 
 
@@ -248,22 +245,31 @@ def vdi_image(depth: float, volume: float, azimuth: float = 0.0, incidence: floa
     return scale * (depth * np.cos(incidence) - radius * along * np.sin(incidence))
 
 
-VDI_64: dict[str, Any] = {
-    "inputs": {"displacement": {"size": [64, 64, 1]}},
-    "outputs": ["depth", "delta_volume"],
-    "operations": {
+def _vdi_model(side: int, hidden: int, operations: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """A model with two heads of some hidden units behind operations in an order."""
+    head = {"module": "denses", "parameters": {"filters": [hidden, 1]}}
+    relu = {"module": "activation", "parameters": {"activation": "relu"}}
+    return {
+        "inputs": {"displacement": {"size": [side, side, 1]}},
+        "outputs": ["depth", "delta_volume"],
+        "operations": {**operations, "relu": relu, "to_depth": head, "to_volume": head},
+        "branches": [
+            {"x_name": "displacement", "y_name": "seen", "operations": list(order)},
+            {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
+            {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
+        ],
+    }
+
+
+VDI_64 = _vdi_model(
+    64,
+    8,
+    {
         "block": {"module": "resnet_block", "parameters": {"filters": [4, 4]}},
-        "relu": {"module": "activation", "parameters": {"activation": "relu"}},
         "pool": {"module": "max_pooling", "parameters": {"pool_size": 4}},
-        "to_depth": {"module": "denses", "parameters": {"filters": [8, 1]}},
-        "to_volume": {"module": "denses", "parameters": {"filters": [8, 1]}},
     },
-    "branches": [
-        {"x_name": "displacement", "y_name": "seen", "operations": ["block", "relu", "pool"]},
-        {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
-        {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
-    ],
-}
+    ["block", "relu", "pool"],
+)
 
 
 class Vdi(nn.Module):
@@ -368,28 +374,17 @@ def unet_fields(fields: Array, weights: Mapping[str, Mapping[str, Array]]) -> Ar
     return convolved(joined, *weights["unet_output"].values())
 
 
-VDI_MODEL: dict[str, Any] = {
-    "inputs": {"displacement": {"size": [8, 8, 1]}},
-    "outputs": ["depth", "delta_volume"],
-    "operations": {
+VDI_MODEL = _vdi_model(
+    8,
+    5,
+    {
         "block_1": {"module": "resnet_block", "parameters": {"filters": [4, 3]}},
         "block_2": {"module": "resnet_block", "parameters": {"filters": [4, 3]}},
         "look": {"module": "attention", "parameters": {"filters": [2, 6]}},
-        "relu": {"module": "activation", "parameters": {"activation": "relu"}},
         "halve": {"module": "max_pooling"},
-        "to_depth": {"module": "denses", "parameters": {"filters": [5, 1]}},
-        "to_volume": {"module": "denses", "parameters": {"filters": [5, 1]}},
     },
-    "branches": [
-        {
-            "x_name": "displacement",
-            "y_name": "seen",
-            "operations": ["block_1", "relu", "halve", "block_2", "relu", "halve", "look"],
-        },
-        {"x_name": "seen", "y_name": "depth", "operations": ["to_depth"]},
-        {"x_name": "seen", "y_name": "delta_volume", "operations": ["to_volume"]},
-    ],
-}
+    ["block_1", "relu", "halve", "block_2", "relu", "halve", "look"],
+)
 
 
 def write_h5(file: Path, weights: Mapping[str, Mapping[str, Array]], *, within: str = "model_weights") -> None:

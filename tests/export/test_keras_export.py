@@ -74,12 +74,10 @@ def padding(side, kernel, stride, kind):
 
 
 def convolved(x, kernel, config):
-    (rows, columns), strides, kind = config["kernel_size"], config["strides"], config["padding"]
-    around = [
-        padding(x.shape[axis], size, step, kind)
-        for axis, size, step in ((3, columns, strides[1]), (2, rows, strides[0]))
-    ]
-    return functional.conv2d(functional.pad(x, [*around[0], *around[1]]), kernel.permute(3, 2, 0, 1), stride=strides)
+    sides = zip(x.shape[2:], config["kernel_size"], config["strides"], strict=True)
+    rows, columns = (padding(*side, config["padding"]) for side in sides)
+    padded = functional.pad(x, [*columns, *rows])
+    return functional.conv2d(padded, kernel.permute(3, 2, 0, 1), stride=config["strides"])
 
 
 def transposed(x, kernel, config):
@@ -121,10 +119,8 @@ def evaluated(path, fields):
             if layer["class_name"] == "InputLayer":
                 value = torch.from_numpy(fields).movedim(-1, 1)
             elif weights:
-                value = {"Conv2D": convolved, "Conv2DTranspose": transposed}[layer["class_name"]](
-                    *inputs, weights[0], config
-                )
-                value = value + sum(one[:, None, None] for one in weights[1:])
+                apply = {"Conv2D": convolved, "Conv2DTranspose": transposed}[layer["class_name"]]
+                value = apply(*inputs, weights[0], config) + sum(bias[:, None, None] for bias in weights[1:])
             else:
                 value = OTHERS[layer["class_name"]](config, *inputs)
             values[layer["name"]] = value
@@ -137,17 +133,11 @@ def fields_of(*sides, channels=2):
 
 WITHOUT_KERAS = ("asinh", "hard_sigmoid", "linear", "log_softmax", "ThresholdedReLU")
 WITH_KERAS = [name for name in ACTIVATIONS if name not in WITHOUT_KERAS]
+CONVOLVED = {"outputs": 2, "blocks": 3, "filters": 3, "upsampling": "convolved"}
 NETWORKS = {
     "dle_cnn": network_of(("dle_cnn", {"outputs": 2, "layers": 3, "filters": 5, "dropout": 0.2})),
-    "dle_unet of 2Dto2D-DLE": network_of(
-        ("dle_unet", {"outputs": 2, "blocks": 3, "filters": 3, "upsampling": "convolved", "slope": 0.3})
-    ),
-    "dle_unet with wider kernels": network_of(
-        (
-            "dle_unet",
-            {"outputs": 2, "blocks": 3, "filters": 3, "upsampling": "convolved", "kernel_size": 5, "dropout": 0.1},
-        )
-    ),
+    "dle_unet of 2Dto2D-DLE": network_of(("dle_unet", {**CONVOLVED, "slope": 0.3})),
+    "dle_unet with wider kernels": network_of(("dle_unet", {**CONVOLVED, "kernel_size": 5, "dropout": 0.1})),
     "dle_unet, bare": network_of(("dle_unet", {"outputs": 2, "blocks": 2, "filters": 4, "activation": "silu"})),
     "conv with all activations": network_of(
         *(("conv", {"filters": [4], "kernel_size": 4, "activation": name}) for name in WITH_KERAS),
@@ -182,16 +172,16 @@ def test_keras_makes_of_the_file_what_the_network_makes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("modules", "complaint"),
+    ("name", "parameters", "layer"),
     [
-        ([("dle_cnn", {"outputs": 2, "layers": 1, "activation": "asinh"})], "no Keras layer for AsinhActivation"),
-        ([("resnet_block", {"filters": [2, 2], "merge": "add"})], "no Keras layer for ResnetBlock"),
-        ([("batch_norm", {})], "no Keras layer for BatchNorm2d"),
+        ("dle_cnn", {"outputs": 2, "layers": 1, "activation": "asinh"}, "AsinhActivation"),
+        ("resnet_block", {"filters": [2, 2], "merge": "add"}, "ResnetBlock"),
+        ("batch_norm", {}, "BatchNorm2d"),
     ],
 )
-def test_what_has_no_keras_layer_is_named(modules, complaint, tmp_path):
-    with pytest.raises(GraphError, match=complaint):
-        written(tmp_path, network_of(*modules))
+def test_what_has_no_keras_layer_is_named(name, parameters, layer, tmp_path):
+    with pytest.raises(GraphError, match=f"no Keras layer for {layer}"):
+        written(tmp_path, network_of((name, parameters)))
 
 
 @shared_folder
@@ -205,13 +195,8 @@ def root(root):
 def test_an_exported_emulator_estimates_as_the_run_does_with_the_scales_beside_it(root, tmp_path):
     out = tmp_path / "emulator"
     call("export", "domes_0", "--to", out, "--format", "keras", "--workspace", root).done()
-    assert {path.name for path in out.iterdir()} == {
-        "model.h5",
-        "network.json",
-        "README.md",
-        "fieldin.dat",
-        "fieldout.dat",
-    }
+    names = {"model.h5", "network.json", "README.md", "fieldin.dat", "fieldout.dat"}
+    assert {path.name for path in out.iterdir()} == names
     scales = {
         key: [(line.split()[0], float(line.split()[1])) for line in (out / f"field{key}.dat").read_text().splitlines()]
         for key in ("in", "out")
@@ -224,12 +209,11 @@ def test_an_exported_emulator_estimates_as_the_run_does_with_the_scales_beside_i
     assert spec["inputs"][0]["shape"] == ["batch", "height", "width"]
     ours = field_model(package.open_run("domes_0", workspace=root).directory, "cpu").estimate(inputs)
     for channel, (name, scale) in enumerate(scales["out"]):
-        np.testing.assert_allclose(
-            output[..., channel] * scale, ours[name], rtol=1e-4, atol=1e-4 * abs(ours[name]).max()
-        )
+        theirs, largest = output[..., channel] * scale, abs(ours[name]).max()
+        np.testing.assert_allclose(theirs, ours[name], rtol=1e-4, atol=1e-4 * largest)
     before = (out / "model.h5").read_bytes()
-    code, _, _ = call("export", "domes_0", "--to", out, "--format", "keras", "--overwrite", "--workspace", root)
-    assert (code, (out / "model.h5").read_bytes()) == (0, before)
+    call("export", "domes_0", "--to", out, "--format", "keras", "--overwrite", "--workspace", root).done()
+    assert (out / "model.h5").read_bytes() == before
 
 
 def test_transforms_inside_a_keras_model_are_refused_and_nothing_is_written(root, tmp_path):

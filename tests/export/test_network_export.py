@@ -100,13 +100,9 @@ def elsewhere(script: str, refused: Iterable[str], *arguments: object, cwd: Path
 @pytest.fixture(scope="module")
 def processes() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """A process for each format, which asks the networks of the folders that it is told."""
+    pipe, words = subprocess.PIPE, [sys.executable, "-I", "-c", ELSEWHERE + ASK_ALL]
     started = {
-        format: subprocess.Popen(
-            [sys.executable, "-I", "-c", ELSEWHERE + ASK_ALL, ",".join(refused)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        format: subprocess.Popen([*words, ",".join(refused)], stdin=pipe, stdout=pipe, text=True)
         for format, refused in REFUSED.items()
     }
     yield started
@@ -115,6 +111,7 @@ def processes() -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 
 Evaluate = Callable[..., list[dict[str, np.ndarray]]]
+Exported = Callable[..., Path]
 
 
 @pytest.fixture
@@ -183,10 +180,9 @@ def write(folder: Path, module: nn.Module, network: Network) -> Graph:
 
 def require_same(evaluate: Evaluate, folder: Path, module: nn.Module, *questions: Values) -> None:
     """Whether what `write` has written makes what the module makes."""
+    tensors = [{name: torch.from_numpy(values) for name, values in question.items()} for question in questions]
     with torch.no_grad():
-        ours = [
-            arrays(module({name: torch.from_numpy(one) for name, one in question.items()})) for question in questions
-        ]
+        ours = [arrays(module(question)) for question in tensors]
     for format in GRAPH_FORMATS:
         for theirs, expected in zip(evaluate(folder / format, *questions), ours, strict=True):
             require_close(theirs, expected)
@@ -195,13 +191,15 @@ def require_same(evaluate: Evaluate, folder: Path, module: nn.Module, *questions
 # Modules and transforms
 
 
-ENTRIES = {name: entry for name, entry in MODULES.items() if name not in HEADS}
-
-OF_FRAMES = {
+EXAMPLES = {
     name: lambda shape, entry=entry: entry.build(shape, **entry.example.get("parameters", {}))
-    for name, entry in ENTRIES.items()
-    if name not in EXAMPLE_SHAPES and name not in ("denses", "mlp", "flatten", "matched_filters")
+    for name, entry in MODULES.items()
+    if name not in HEADS
 }
+
+OF_ROWS = {*EXAMPLE_SHAPES, "denses", "mlp", "flatten", "matched_filters"}
+
+OF_FRAMES = {name: build for name, build in EXAMPLES.items() if name not in OF_ROWS}
 """Modules that take images of all sizes."""
 
 
@@ -218,12 +216,9 @@ def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(evaluate
 
 @pytest.mark.heavy
 def test_every_other_module_leaves_as_it_is_for_any_batch(evaluate, tmp_path):
-    inputs, builders = {}, {}
-    for name in [name for name in ENTRIES if name not in OF_FRAMES]:
-        entry = ENTRIES[name]
-        shapes = EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE])
-        inputs |= {f"{name}_{index}": shape for index, shape in enumerate(shapes)}
-        builders[name] = lambda shape, entry=entry: entry.build(shape, **entry.example.get("parameters", {}))
+    builders = {name: build for name, build in EXAMPLES.items() if name in OF_ROWS}
+    shapes = {name: EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]) for name in builders}
+    inputs = {f"{name}_{index}": shape for name, of_name in shapes.items() for index, shape in enumerate(of_name)}
     network = network_of(inputs, builders)
     graph = write(tmp_path / "out", network, network)
     assert graph.inputs == [("batch", *shape) for shape in inputs.values()]
@@ -263,11 +258,6 @@ def test_frames_are_filled_up_by_what_their_own_size_asks_for(evaluate, tmp_path
     assert graph.inputs == [("batch", 2, "height", "width")]
     frames = [(8, 16), (9, 9), (10, 31), (64, 5), (23, 22)]
     require_same(evaluate, tmp_path / "out", network, *({"x": numbers(2, 2, *frame)} for frame in frames))
-
-
-class OtherwiseWhenWide(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * 2 if x.shape[-1] > 18 else x
 
 
 @pytest.mark.heavy
@@ -366,9 +356,6 @@ def images(count: int) -> np.ndarray:
     return 0.02 * numbers(count, 1, 16, 16)
 
 
-Exported = Callable[..., Path]
-
-
 @pytest.fixture
 def exported(made_once: MadeOnce, tmp_path: Path) -> Exported:
     """`exported(workspace, name, format, physical)`: a copy of a run's exported folder, which is made once."""
@@ -407,11 +394,10 @@ def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by
     [seen] = about["inputs"]
     transformed = by_hand(seen["transform"], question, "formula").astype(np.float32)
     [made] = evaluate(folder, {"displacement": transformed})
-    theirs = {
-        one["name"]: by_hand(one["transform"], made[one["name"]], "inverse") if one["transform"] else made[one["name"]]
-        for one in about["outputs"]
-    }
-    require_close({name: values[:, 0] for name, values in theirs.items()}, run.predict(displacement=question[:, 0]))
+    for port in about["outputs"]:
+        if port["transform"]:
+            made[port["name"]] = by_hand(port["transform"], made[port["name"]], "inverse")
+    require_close({name: values[:, 0] for name, values in made.items()}, run.predict(displacement=question[:, 0]))
 
 
 BY_FORMAT = {
@@ -443,6 +429,12 @@ def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leav
     assert list(tmp_path.iterdir()) == []
 
 
+OF_SPECTRA = [
+    *(("masked_0", *options) for options in (("onnx", False), ("onnx", True), ("torchscript", True))),
+    *(("scratch_0", *options) for options in (("onnx", True), ("torchscript", False))),
+]
+
+
 @shared_folder
 def spectra(root: Path) -> None:
     """A workspace with a masked autoencoder, whose input is its output too, and with a network from spectra."""
@@ -457,16 +449,7 @@ def spectra(root: Path) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(
-    ("name", "format", "physical"),
-    [
-        ("masked_0", "onnx", False),
-        ("masked_0", "onnx", True),
-        ("masked_0", "torchscript", True),
-        ("scratch_0", "onnx", True),
-        ("scratch_0", "torchscript", False),
-    ],
-)
+@pytest.mark.parametrize(("name", "format", "physical"), OF_SPECTRA)
 def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(
     spectra, name, format, physical, evaluate, tmp_path
 ):
@@ -475,18 +458,15 @@ def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(
     about = json.loads((folder / "network.json").read_text())
     model = load_model(RunDirectory(run.path), torch.device("cpu"))
     module = Positional(model if physical else model.network, model.network.inputs, model.network.outputs)
-    question = {
-        "spectrum": 100 * np.abs(numbers(5, cores.CHANNELS)) + 1,
-        "mask": numbers(5, cores.CHANNELS // cores.PATCH_SIZE),
-    }
-    question = {port["name"]: question[port["name"]].astype(np.float32) for port in about["inputs"]}
+    question = {"spectrum": 100 * np.abs(numbers(5, cores.CHANNELS)) + 1}
+    if len(about["inputs"]) > 1:
+        question["mask"] = numbers(5, cores.CHANNELS // cores.PATCH_SIZE)
     [theirs] = evaluate(folder, question)
     with torch.no_grad():
         ours = module(*(torch.from_numpy(values) for values in question.values()))
     expected = {"masked_0": ["spectrum_estimate"], "scratch_0": ["toc"]}[name]
-    assert [(port["name"], port["variable"]) for port in about["outputs"]] == [
-        (made, made.removesuffix("_estimate")) for made in expected
-    ]
+    variables = [(name, name.removesuffix("_estimate")) for name in expected]
+    assert [(port["name"], port["variable"]) for port in about["outputs"]] == variables
     require_close(theirs, dict(zip(expected, (values.numpy() for values in ours), strict=True)))
 
 
@@ -543,10 +523,8 @@ def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, eval
     question = frames_of_ice(2, 21, 30)
     [made] = evaluate(folder, {key: (value / before[key]).astype(np.float32) for key, value in question.items()})
     theirs = {key: value * after[key] for key, value in made.items()}
-    ours = load_model(directory, torch.device("cpu")).estimate(
-        {key: torch.from_numpy(question[key]) for key in question}
-    )
-    require_close(theirs, arrays(ours))
+    tensors = {key: torch.from_numpy(value) for key, value in question.items()}
+    require_close(theirs, arrays(load_model(directory, torch.device("cpu")).estimate(tensors)))
 
 
 # What is told
@@ -564,10 +542,8 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
     assert (image["name"], image["shape"], image["unit"]) == ("displacement", ["batch", 1, 16, 16], "m")
     assert "line of sight" in image["description"]
     assert image["transform"]["parameters"] == {"scale": 0.01}
-    assert [(one["name"], one["unit"], one["shape"]) for one in about["outputs"]] == [
-        ("depth", "km", ["batch", 1]),
-        ("delta_volume", "10⁶ m³", ["batch", 1]),
-    ]
+    depth, volume = ([port[key] for key in ("name", "unit", "shape")] for port in about["outputs"])
+    assert (depth, volume) == (["depth", "km", ["batch", 1]], ["delta_volume", "10⁶ m³", ["batch", 1]])
     assert about["outputs"][1]["transform"] is None
     kept = onnx.load(tmp_path / "sound" / "model.onnx")
     assert {one.key: one.value for one in kept.metadata_props} == {"run": "sound_1", "digest": record.digest}
@@ -581,25 +557,20 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_the_readme_tells_how_to_load_and_call_it(finished, several, format, exported):
+def test_the_readme_tells_how_to_load_and_call_it_and_no_file_of_the_place_where_it_was_written(
+    finished, several, format, exported
+):
     for workspace, name in ((finished, "sound_0"), (several, "cautious_0")):
         folder = exported(workspace, name, format, physical=name == "cautious_0")
         text = (folder / "README.md").read_text()
         [python] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         assert len(python.splitlines()) <= 6
-        shapes = elsewhere(
-            python + "print({k: tuple(v.shape) for k, v in outputs.items()})", REFUSED[format], cwd=folder
-        )
+        script = python + "print({k: tuple(v.shape) for k, v in outputs.items()})"
+        shapes = elsewhere(script, REFUSED[format], cwd=folder)
         wanted = {"sound_0": ["depth", "delta_volume"], "cautious_0": ["iron", "iron_spread"]}[name]
         assert shapes.strip() == str(dict.fromkeys(wanted, (1, 1)))
         assert (stones.CAUTION in text) == (name == "cautious_0")
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_no_file_tells_of_the_place_where_it_was_written(finished, several, format, exported):
-    for workspace, name in ((finished, "sound_0"), (several, "unstacked_0")):
-        for file in exported(workspace, name, format).iterdir():
+        for file in folder.iterdir():
             for place in (workspace, Path(qexp.__file__).parent, Path.home()):
                 assert f"{place}/".encode() not in file.read_bytes(), file
 
@@ -632,6 +603,10 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
 
 
 def test_a_network_that_goes_by_the_size_of_its_frame_leaves_for_its_own_frame_alone(tmp_path):
+    class OtherwiseWhenWide(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2 if x.shape[-1] > 18 else x
+
     flat = Positional(network_of({"x": (1, 16, 16)}, {"x": lambda shape: OtherwiseWhenWide()}), ["x"], ["y_x"])
     assert takes_any_frame(flat, [(1, 16, 16)])
     with pytest.raises(GraphError):

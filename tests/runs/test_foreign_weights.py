@@ -41,6 +41,7 @@ from tests.foreign_networks import (
     vdi_image,
     vdi_weights,
     write_h5,
+    write_keras,
 )
 
 RANDOM = np.random.default_rng(3)
@@ -98,8 +99,6 @@ def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
 
 @pytest.mark.slow
 def test_weights_alone_and_an_archive_of_keras_3_give_the_same_network(volcano: Path):
-    from tests.foreign_networks import write_keras
-
     weights = vdi_weights(np.random.default_rng(1))
     write_h5(Path("alone.h5"), weights, within="")
     write_keras(Path("new.keras"), weights)
@@ -203,14 +202,10 @@ def test_what_no_azimuth_makes_of_vdi_s_images_is_said(vdi: Vdi, specs: Specs, c
 
 def test_azimuths_that_a_network_takes_or_makes_are_vdi_s_and_the_images_stay(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
-    branches = [{**one, "y_name": {"delta_volume": "azimuth"}.get(one["y_name"], one["y_name"])} for one in
-                VDI_64["branches"]]  # fmt: skip
-    specs.write("model", {**VDI_64, "outputs": ["depth", "azimuth"], "branches": branches})
+    specs.write("model", json.loads(json.dumps(VDI_64).replace("delta_volume", "azimuth")))
     losses = {"depth": "mae", "azimuth": "mae"}
-    specs.write(
-        "experience",
-        {**SOUND["experience"], "transforms": {}, "outputs": ["depth", "azimuth"], "losses": losses, "metrics": {}},
-    )
+    changes = {"transforms": {}, "outputs": ["depth", "azimuth"], "losses": losses, "metrics": {}}
+    specs.write("experience", {**SOUND["experience"], **changes})
     code, _, stderr = call("import-weights", "best.h5", "--model", "sound", "--to", "old")
     assert code == 0
     assert "but 'azimuth' is an input or output of it" in stderr
@@ -343,12 +338,8 @@ def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
     assert "best.h5 (keras_h5, sha256 " in lines["weights"]
     assert lines["rules"].endswith("vdi; left out: 1, state of the optimizer")
     record = run.record
-    assert (record["state"], record["kind"], record["results"], record["tags"]) == (
-        "done",
-        "imported",
-        {},
-        ["published"],
-    )
+    described = (record["state"], record["kind"], record["results"], record["tags"])
+    assert described == ("done", "imported", {}, ["published"])
     hashed = hashlib.sha256(Path("best.h5").read_bytes()).hexdigest()
     assert record["foreign_weights"]["file"]["sha256"] == hashed
     account = json.loads((run.path / "weights.json").read_text())
@@ -357,7 +348,7 @@ def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
 
 
 @pytest.mark.slow
-def test_it_makes_matrices_and_passes_the_doctor_and_an_archive(volcano: Path):
+def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_changed_weights(volcano: Path):
     run = imported("best.h5", "--model", "sound")
     assert run.path.is_dir()
     code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", "--axis", "depth=0.5:2:4",
@@ -371,11 +362,6 @@ def test_it_makes_matrices_and_passes_the_doctor_and_an_archive(volcano: Path):
     assert call("compare", "old", "again").code == 0
     call("doctor").done()
     assert qexp.open_run("again").predict(displacement=IMAGES)["depth"].shape == (5,)
-
-
-@pytest.mark.slow
-def test_the_doctor_finds_changed_weights(volcano: Path):
-    run = imported("best.h5", "--model", "sound")
     weights = load_file(run.directory.best_weights)
     save_file({name: tensor + 1 for name, tensor in weights.items()}, run.directory.best_weights, {"qexp": "{}"})
     code, stdout, stderr = call("doctor")
@@ -432,9 +418,8 @@ def test_fitted_transforms_see_the_training_part_alone(volcano: Path):
     document = put(SOUND["experience"], "transforms", {"displacement": "standardize"})
     Path("specs/experiences/sound.json").write_text(json.dumps(document))
     run = imported("best.h5", "--model", "sound", "--seed", "4")
-    assert run.record["foreign_weights"]["transforms"] == {
-        "displacement": "fitted to the training data of sound, seed 4"
-    }
+    fitted = "fitted to the training data of sound, seed 4"
+    assert run.record["foreign_weights"]["transforms"] == {"displacement": fitted}
     call("run", "sound", "--seed", "4", "--set", "epochs=1", "--name", "trained", "--device", "cpu").done()
     name = "transforms.displacement.mean"
     trained = load_file(qexp.open_run("trained").directory.best_weights)[name]
@@ -463,16 +448,8 @@ def changed(changes: Mapping[str, np.ndarray | None]) -> None:
         ("more_dense_0/kernel", np.zeros((3, 4), np.float32), "left over: more_dense_0/kernel [3, 4]"),
         ("gate/kernel", np.zeros((3, 4), np.float32), "left over: gate/kernel [3, 4], which no weight"),
         ("to_depth_dense_1/kernel", None, "missing: network.operations.to_depth.3.weight [1, 5]"),
-        (
-            "to_depth_dense_1/kernel",
-            np.zeros((5, 2), np.float32),
-            "as [2, 5], but network.operations.to_depth.3",
-        ),
-        (
-            "to_depth_dense_0/kernel",
-            np.zeros((23, 5), np.float32),
-            "to_depth_dense_0/kernel [23, 5] cannot be",
-        ),
+        ("to_depth_dense_1/kernel", np.zeros((5, 2), np.float32), "as [2, 5], but network.operations.to_depth.3"),
+        ("to_depth_dense_0/kernel", np.zeros((23, 5), np.float32), "to_depth_dense_0/kernel [23, 5] cannot be"),
         ("to_depth_dense_1/kernel", np.zeros(5, np.float32), "to_depth_dense_1/kernel [5] cannot be rearranged"),
         ("block_1_shortcut/bias", np.full(3, np.nan, np.float32), "values that are not finite"),
     ],
