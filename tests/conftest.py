@@ -282,28 +282,7 @@ SOUND: dict[str, dict[str, Any]] = {
 }
 
 
-def _long(choice: Any, key: str = "type") -> dict[str, Any]:
-    return {"parameters": {}, **(choice if isinstance(choice, dict) else {key: choice})}
-
-
-RESOLVED: dict[str, Any] = {
-    **SOUND["experience"],
-    "dataset": {**SOUND["dataset"], "noise_model": _long("white")},
-    "model": {
-        **SOUND["model"],
-        "operations": {name: _long(one, "module") for name, one in SOUND["model"]["operations"].items()},
-    },
-    "optimizer": _long("adam"),
-    "schedule": _long("constant"),
-    "losses": {name: _long(one) for name, one in SOUND["experience"]["losses"].items()},
-    "transforms": {name: _long(one) for name, one in SOUND["experience"]["transforms"].items()},
-    "additional_callbacks": [],
-    "gradient_clip": None,
-    "precision": "float32",
-    "keep": "best",
-    "layer_decay": 1.0,
-    "pretrain": None,
-}
+RESOLVED: dict[str, Any] = json.loads((Path(__file__).parent / "runs/stored/today/spec.json").read_text())
 """The sound experience as a run keeps it: with its dataset and model, and every choice in its long form."""
 
 

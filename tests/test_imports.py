@@ -157,12 +157,6 @@ def test_files_and_functions_fit_on_a_few_screens():
     assert {name: lines for name, lines in functions.items() if lines > LARGEST_FUNCTION} == {}
 
 
-@pytest.mark.heavy
-def test_only_the_package_and_the_commands_import_the_api():
-    users = {module for module in MODULES if "api" in map(part, imports_of(MODULES[module]))}
-    assert {part(module) for module in users} <= {"__init__", "api", "cli"}
-
-
 PROCESSES = {"cli.processes", "cli.names"}
 """Hidden commands, the starting points of processes that runs, pools and schedulers start; and the one that writes the
 names for completion. None is called from Python."""

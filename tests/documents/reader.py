@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,8 @@ def tried(page: str) -> list[tuple[str, str]]:
         if kind == "python":
             parts.append((kind, block))
         elif kind in ("console", "sh"):
-            parts += [(kind, line) for line in (prompted if kind == "console" else statements)(block)]
+            prompted = (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
+            parts += [(kind, line) for line in (prompted if kind == "console" else statements(block))]
     return parts
 
 
@@ -88,16 +89,6 @@ def only_shown(page: str) -> list[str]:
         block for kind, block in BLOCK.findall(PAGES[page]) if kind == "text" and re.search(r"^qexp ", block, re.M)
     ]
     return [line for block in blocks for line in statements(block)]
-
-
-def commands() -> list[str]:
-    """All commands of all pages."""
-    return [text for page in PAGES for kind, text in tried(page) if kind != "python"]
-
-
-def prompted(block: str) -> Iterator[str]:
-    """Lines after a prompt."""
-    return (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
 
 
 def statements(block: str) -> Iterator[str]:
@@ -123,16 +114,10 @@ def make_smaller(workspace: Path) -> None:
 def smaller(command: str) -> str:
     for as_written, shorter in FEWER.items():
         if as_written in command:
-            more = shorter.removeprefix(as_written).split()
-            command = _without(command, more[::2]) if shorter.startswith(as_written) else command
+            added = shorter.removeprefix(as_written).split() if shorter.startswith(as_written) else []
+            for option in added[::2]:  # for which a page may give another value
+                command = re.sub(rf" {re.escape(option)} \S+", "", command)
             command = command.replace(as_written, shorter)
-    return command
-
-
-def _without(command: str, options: Sequence[str]) -> str:
-    """A command without the values that a page gives to options."""
-    for option in options:
-        command = re.sub(rf" {re.escape(option)} \S+", "", command)
     return command
 
 
@@ -175,9 +160,8 @@ class Reader:
 
     def script(self, block: str) -> None:
         """Run a script; a file of the workspace, which its first line names, is kept."""
-        extensions = re.match(r"# (specs/extensions\.py)\n", block)
-        if extensions:
-            (self.folder / extensions[1]).write_text(block)
+        if block.startswith("# specs/extensions.py\n"):
+            (self.folder / "specs/extensions.py").write_text(block)
         else:
             (self.folder / "script.py").write_text(smaller(block))
             self.in_shell(f"{sys.executable} script.py")

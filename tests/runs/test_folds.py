@@ -62,9 +62,7 @@ def test_held_out_rows_reach_no_transform_no_callback_no_choice_and_no_weight(ru
 def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     bad, sound = run(poisoned(), "bad", **AS_PUBLISHED), run(None, "sound", **AS_PUBLISHED)
     assert weights(sound, "001") != weights(bad, "001")
-    code, stdout, stderr = qexp("run", "stones", "--name", "sound")
-    assert code == 0, stderr
-    assert stdout.splitlines()[2] == CAUTION  # below the one row of the table
+    assert qexp("run", "stones", "--name", "sound").done().splitlines()[2] == CAUTION
     honest = run(None, "honest")
     assert sound.record().caution == sound.fold("002").record().caution == CAUTION
     assert honest.record().caution == ""
@@ -78,9 +76,7 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
         ("compare", "sound", "honest", "--csv"), ("compare", "sound", "honest", "--latex"),
         ("compare", "sound", "honest", "--json"), ("compare", "s*", "h*"), ("compare", "s*", "h*", "--markdown"),
     ):  # fmt: skip
-        code, stdout, stderr = qexp(*command)
-        assert code == 0, stderr
-        assert CAUTION in stdout, command
+        assert CAUTION in qexp(*command).done(), command
     assert CAUTION not in qexp("show", "honest").stdout
     (workspace / "pixels.csv").write_text("\n".join(["red,green,blue", "0.5,0.5,0.5", "0.2,0.3,0.4"]))
     assert qexp("predict", "--run", "sound", "--input", "pixels.csv", "--output", "estimates.csv").code == 0
@@ -166,8 +162,7 @@ def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_be
     rows.write_text(rows.read_text().replace("stone,", f"{name},", 1))
     dataset = workspace / "specs" / "datasets" / "stones.json"
     dataset.write_text(dataset.read_text().replace('"stone"', f'"{name}"'))
-    code, _, stderr = qexp("validate", "specs/experiences/stones.json")
-    assert code == 2
+    stderr = qexp("validate", "specs/experiences/stones.json").failed()
     assert f"$.dataset: tables of the held-out rows have another column '{name}'" in stderr
 
 
@@ -177,9 +172,7 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
     rmse = {row.estimator: row.rmse for row in made.record().comparison}
     assert rmse["ridge"] < rmse["ridge (penalties 1000000)"]  # which hardly looks at the inputs
     write(baselines=["mean", "ridge", {"type": "ridge"}])
-    code, _, stderr = qexp("validate", "specs/experiences/stones.json")
-    assert code == 2
-    assert "$.baselines[2]: the same as $.baselines[1]" in stderr
+    assert "$.baselines[2]: the same as $.baselines[1]" in qexp("validate", "specs/experiences/stones.json").failed()
 
 
 @pytest.mark.slow
@@ -299,9 +292,5 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
 @pytest.mark.slow
 def test_weights_of_folds_are_nobody_s_first_ones_and_a_fold_is_shown_like_a_run(run, qexp):
     made = run(epochs=2)
-    code, _, stderr = qexp("run", "mogi_quick", "--pretrain", "stones_0")
-    assert code == 2
-    assert "has the networks of 4 folds" in stderr
-    code, stdout, stderr = qexp("show", str(made.fold("002").path))
-    assert code == 0, stderr
-    assert "k_fold (folds 4" in stdout
+    assert "has the networks of 4 folds" in qexp("run", "mogi_quick", "--pretrain", "stones_0").failed()
+    assert "k_fold (folds 4" in qexp("show", str(made.fold("002").path)).done()

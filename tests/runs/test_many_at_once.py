@@ -31,15 +31,12 @@ from qexp.spec.reading import digest
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.process import this_process
 from qexp.store.record import AttemptRecord, State, now
-from tests.conftest import mounted
+from tests.conftest import RESOLVED, mounted
 
 PROCESSES, RUNS_EACH = 20, 10
 KILLS, AT_ONCE = 60, 4
 
 WEIGHTS, PREDICTIONS = b"w" * 10_000, b"p" * 5_000
-
-SPEC = Path(__file__).parent / "stored" / "today" / "spec.json"
-"""Of a run on generated images."""
 
 BARELY = 100_000
 """Bytes that a few runs take: with so much room or less, any file of any of them may be the first without."""
@@ -52,7 +49,7 @@ Mishap = Callable[[random.Random], None]
 
 def create_and_finish(root: Path, name: str) -> None:
     """A run from its preparation to its results, without the training between. What the disk refuses is raised."""
-    spec = {**files.read_json(SPEC), "made": name}
+    spec = {**RESOLVED, "made": name}
     directory = prepare(Plan(name, "made", "made", "made", 0, spec, digest=digest(spec)), Workspace(root))
     attempt = AttemptRecord(number=1, process=this_process(), started=now(), state=State.RUNNING)
     record = replace(directory.record(), state=State.RUNNING, attempts=(attempt,))

@@ -1,11 +1,9 @@
 """What a network learns to do with offsets and ramps, on small images of sources between 1 and 3 km deep."""
 
-import json
-
 import pytest
 
 import qexp
-from tests.conftest import SOUND
+from tests.conftest import SOUND, Specs
 
 WHITE = {"type": "white", "parameters": {"standard_deviation": 0.002}}
 SHIFTS = [
@@ -36,8 +34,7 @@ MODEL = {
     ],
 }
 EXPERIENCE = {
-    "inputs": ["displacement"],
-    "outputs": ["depth", "delta_volume"],
+    **SOUND["experience"],
     "split": [0.8, 0.2],
     "sizes": [2000, 100, 400],
     "epochs": 10,
@@ -51,7 +48,7 @@ EXPERIENCE = {
         "depth": "log",
         "delta_volume": "log",
     },
-    "losses": {"depth": "mae", "delta_volume": "mae"},
+    "losses": "mae",
 }
 
 
@@ -59,13 +56,9 @@ EXPERIENCE = {
 def errors(tmp_path_factory):
     """(trained with, seen) → the mean absolute error of each output; `plain` has white noise, `shifted` all of it."""
     root = tmp_path_factory.mktemp("offsets")
-    for folder in ("datasets", "models", "experiences"):
-        (root / "specs" / folder).mkdir(parents=True)
-    (root / "specs/models/small.json").write_text(json.dumps(MODEL))
     for name, noise in (("plain", [WHITE]), ("shifted", [WHITE, *SHIFTS])):
-        (root / f"specs/datasets/{name}.json").write_text(json.dumps({**DATASET, "noise_model": noise}))
-        experience = {**EXPERIENCE, "dataset": name, "model": "small"}
-        (root / f"specs/experiences/{name}.json").write_text(json.dumps(experience))
+        experience = {**EXPERIENCE, "dataset": name, "model": name}
+        Specs(root, {"dataset": {**DATASET, "noise_model": noise}, "model": MODEL, "experience": experience}, name)
     errors_by_pair = {}
     for trained in ("plain", "shifted"):
         run = qexp.run(trained, device="cpu", workspace=root)

@@ -99,18 +99,19 @@ def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(pr
     assert "0.53 km" in stdout
 
 
-def test_what_a_program_is_told_is_in_words_variables_and_a_file(program):
+def test_what_a_program_is_told_is_in_words_variables_and_a_file_and_its_environment_and_metrics_are_kept(program):
     said = 'echo "$0 $SEED $QEXP_SEED $QEXP_RUN $PWD"; cat {parameters}; echo {{}};'
     command = ["sh", "-c", said + WRITES, "{attempt}"]
-    program("-", command=command, env={"SEED": "s{seed}"}, parameters={"a": [1, None]}, folder="specs", data=["own.sh"])
+    program(
+        "-", command=command, env={"SEED": "s{seed}"}, parameters={"a": [1, None]}, folder="specs", data=["own.sh"],
+        environment=[sys.executable, "-c", "print('numpy==1')"],
+    )  # fmt: skip
     run = package.run("own", seed=7)
     assert f"1 s7 7 {run.path.absolute()} {Path.cwd() / 'specs'}\n" in run.logs()
     assert json.loads((run.path / "parameters.json").read_text()) == {"a": [1, None]}
     assert "{}\n" in run.logs()
-
-
-def test_metrics_without_part_and_output_are_of_the_test_part_and_an_output_called_result(program):
-    assert package.run(program(WRITES)).results == {"test": {"result": {"mae": 0.5}}}
+    assert (run.path / "program_environment.txt").read_text() == "numpy==1\n"
+    assert run.results == {"test": {"result": {"mae": 0.5}}}, "metrics without part and output"
 
 
 @pytest.mark.parametrize(
@@ -468,8 +469,3 @@ def test_a_plain_program_that_writes_its_results_where_it_is_started_needs_no_ch
     program("-", command=command, parameters={"rate": 0.5}, results="results.json")
     for seed, error in ((3, 1.5), (4, 2.0)):
         assert package.run("own", seed=seed).results == {"test": {"depth": {"mae": error}}}
-
-
-def test_the_programs_environment_is_kept(program):
-    program(environment=[sys.executable, "-c", "print('numpy==1')"])
-    assert (package.run("own").path / "program_environment.txt").read_text() == "numpy==1\n"
