@@ -16,8 +16,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,26 +88,20 @@ MAPPED_AROUND = 2**16
 """Bytes that the system maps at once around a byte that is read."""
 
 
-@dataclass(frozen=True)
 class CachedArray:
-    """A file of the cache with an array in single precision."""
+    """A file of the cache with an array in single precision, of which only accessed parts are read."""
 
-    path: Path
-    shape: tuple[int, ...]
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.path, self.shape, self._read = path, shape, 0
 
-    def map(self) -> Mapped:
-        """The array, mapped into memory."""
-        return Mapped(self)
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-
-class Mapped:
-    """The mapped array of a file, of which only accessed parts are read."""
-
-    def __init__(self, cached: CachedArray) -> None:
-        with cached.path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.values: Array = np.frombuffer(self._map, dtype=np.float32).reshape(cached.shape)
-        self._read = 0
+    @cached_property
+    def values(self) -> Array:
+        return np.frombuffer(self._map, dtype=np.float32).reshape(self.shape)
 
     def note_read(self, count: int) -> None:
         """Count bytes that were read; from time to time mapped memory is returned, so that it does not grow.
@@ -177,7 +171,11 @@ def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
     folder, size = cache_folder() / "arrays", 4 * math.prod(shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _require_room(folder, size)
+        if (free := shutil.disk_usage(folder).free) < size:
+            raise QexpError(
+                f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
+                f"make room, or name another folder with {VARIABLE}"
+            )
         yield folder
     except OSError as error:
         raise QexpError(
@@ -193,12 +191,3 @@ def unused_for(age: timedelta) -> list[Path]:
             if path.stat().st_mtime < before:
                 unused.append(path)
     return unused
-
-
-def _require_room(folder: Path, size: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise QexpError(
-            f"prepared data take {size / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
-            f"make room, or name another folder with {VARIABLE}"
-        )

@@ -26,8 +26,6 @@ PIECE = 1 << 14
 """Rows of one chunk of the file, for rows without a grid."""
 NETCDF_3 = b"CDF"
 """First bytes of files of the classic format; others are HDF5."""
-
-
 DAMAGED = files.BROKEN_NETCDF
 
 
@@ -120,7 +118,10 @@ class NetcdfTable(Table):
         first = next(iter(types))
         sizes = {name: int(self._data.sizes[name]) for name in self._dimensions(first)}
         (along, total), *across = sizes.items()
-        lines = self._whole_pieces(max(size // max(math.prod(count for _, count in across), 1), 1), first)
+        lines = max(size // max(math.prod(count for _, count in across), 1), 1)
+        chunk = (self._data.variables[first].encoding.get("chunksizes") or (1,))[0]
+        if chunk <= 4 * lines:  # whole compressed chunks of the file, so that none is decompressed twice
+            lines = max(lines // chunk, 1) * chunk
         for start in range(0, total, lines):
             stop = min(start + lines, total)
             try:
@@ -146,12 +147,6 @@ class NetcdfTable(Table):
         texts = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in values.tolist()]
         return pa.array(texts, kind)
 
-    def _whole_pieces(self, lines: int, name: str) -> int:
-        """Lines to read at a time: a multiple of the file's compressed chunks, so that none is decompressed twice."""
-        pieces = self._data.variables[name].encoding.get("chunksizes")
-        step = int(pieces[0]) if pieces else 1
-        return max(lines // step, 1) * step if step <= 4 * lines else lines
-
 
 class NetcdfSink:
     """Writes rows as NetCDF 4: over the grid that they were read from, otherwise along `row`."""
@@ -160,28 +155,26 @@ class NetcdfSink:
         import h5netcdf.legacyapi
 
         self._file = h5netcdf.legacyapi.Dataset(path, "w")
-        self._schema, self._written = schema, 0
+        self._written, self._grid = 0, grid
         sizes: Mapping[str, int | None] = grid.sizes if grid else {ROW: None}
         self._per_line = list(grid.sizes.values())[1] if grid else 1
-        self._skipped = set(grid.coordinates) if grid else set()
+        coordinates = grid.coordinates if grid else {}
+        self._fields = [field for field in schema if field.name not in coordinates]
         for name, size in sizes.items():
             self._file.createDimension(name, size)
         for text, value in {**origin, "Conventions": "CF-1.11"}.items():
             self._file.setncattr(text, value)
-        if grid:
-            for name, (dimension, values) in grid.coordinates.items():
-                words = values.dtype.kind in "OUS"
-                variable = self._file.createVariable(name, str if words else values.dtype, (dimension,))
-                variable[:] = values.astype(object) if words else values
-                self._describe(variable, schema.field(name))
-        shape = tuple(sizes)
-        pieces = (PIECE,) if not grid else None
-        for field in schema:
-            if field.name not in self._skipped:
-                kind = _numpy_type(field.type)
-                fill = np.nan if kind is not str and np.dtype(kind).kind == "f" else None
-                variable = self._file.createVariable(field.name, kind, shape, chunksizes=pieces, fill_value=fill)
-                self._describe(variable, field)
+        for name, (dimension, values) in coordinates.items():
+            words = values.dtype.kind in "OUS"
+            variable = self._file.createVariable(name, str if words else values.dtype, (dimension,))
+            variable[:] = values.astype(object) if words else values
+            self._describe(variable, schema.field(name))
+        chunks = None if grid else (PIECE,)
+        for field in self._fields:
+            kind = _numpy_type(field.type)
+            fill = np.nan if kind is not str and np.dtype(kind).kind == "f" else None
+            variable = self._file.createVariable(field.name, kind, tuple(sizes), chunksizes=chunks, fill_value=fill)
+            self._describe(variable, field)
 
     def _describe(self, variable: Any, field: pa.Field) -> None:
         for key, text in (field.metadata or {}).items():
@@ -190,11 +183,9 @@ class NetcdfSink:
     def write(self, rows: pa.Table) -> None:
         start, stop = self._written, self._written + rows.num_rows
         lines = slice(start // self._per_line, stop // self._per_line)
-        if self._per_line == 1 and "row" in self._file.dimensions and self._file.dimensions[ROW].isunlimited():
+        if self._grid is None:
             self._file.resize_dimension(ROW, stop)
-        for field in self._schema:
-            if field.name in self._skipped:
-                continue
+        for field in self._fields:
             values = _filled(rows[field.name], field.type)
             variable = self._file.variables[field.name]
             variable[lines] = values if len(variable.dimensions) == 1 else values.reshape(-1, self._per_line)
@@ -224,11 +215,9 @@ def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
     import pyarrow as pa
 
     wanted = _numpy_type(kind)
-    if wanted is str:
+    if wanted is str:  # HDF5 texts end at a null character
         texts = column.cast(pa.string()).fill_null("").to_pylist()
-        return np.array(
-            [text.replace("\0", "\ufffd") for text in texts], dtype=object
-        )  # HDF5 texts end at a null character
+        return np.array([text.replace("\0", "\ufffd") for text in texts], dtype=object)
     if column.null_count:
         least = float("nan") if pa.types.is_floating(kind) else int(np.iinfo(wanted).min)
         column = column.cast(pa.int8()) if pa.types.is_boolean(kind) else column

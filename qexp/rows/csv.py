@@ -5,21 +5,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from qexp.rows.table import (
-    MISSING,
-    Grid,
-    Piece,
-    Table,
-    TableError,
-    Types,
-    as_number,
-    explained,
-    is_number,
-)
+from qexp.rows.table import MISSING, Grid, Piece, Table, TableError, Types, as_number, explained, is_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,14 +88,10 @@ class CsvTable(Table):
     def row_numbers(self, numbers: Sequence[int]) -> list[int]:
         """Row numbers as in an editor: the header is row 1; a record with line breaks has its last line's number."""
         row_of = dict.fromkeys(numbers, 0)
-        last = max(numbers, default=-1)
+        first = self._records_of_names
         with _text(self.path) as file:
-            rows = islice(
-                records(file, self.path, strict=False), self._records_of_names, self._records_of_names + last + 1
-            )
-            for record, (row, _) in enumerate(rows):
-                if record in row_of:
-                    row_of[record] = row
+            rows = islice(records(file, self.path, strict=False), first, first + max(numbers, default=-1) + 1)
+            row_of |= {record: row for record, (row, _) in enumerate(rows) if record in row_of}
         return [row_of[record] for record in numbers]
 
     def types(self, names: Sequence[str]) -> pa.Schema:
@@ -125,18 +112,17 @@ class CsvTable(Table):
         columns = {last: pa.binary(), **types}
         try:
             with self.path.open("rb", buffering=0) as file:
-                reader = open_csv(
-                    file,
-                    ReadOptions(
-                        block_size=int(min(max(size * _bytes_per_row(file), SMALLEST), LARGEST)),
-                        column_names=[*self.names[:-1], last],
-                        skip_rows=self._lines_of_names,
-                        use_threads=False,
-                    ),
-                    ParseOptions(newlines_in_values=True),
-                    ConvertOptions(column_types=columns, include_columns=list(columns), null_values=NULLS),
+                head = file.read(SMALLEST)
+                file.seek(0)
+                bytes_per_row = len(head) / max(head.count(b"\n"), 1)
+                reading = ReadOptions(
+                    block_size=int(min(max(size * bytes_per_row, SMALLEST), LARGEST)),
+                    column_names=[*self.names[:-1], last],
+                    skip_rows=self._lines_of_names,
+                    use_threads=False,
                 )
-                for batch in reader:
+                conversion = ConvertOptions(column_types=columns, include_columns=list(columns), null_values=NULLS)
+                for batch in open_csv(file, reading, ParseOptions(newlines_in_values=True), conversion):
                     end = batch[last][-1].as_py() if batch.num_rows else end
                     done = min(file.tell() / total, 1.0)
                     for start in range(0, batch.num_rows, size):
@@ -212,13 +198,6 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
-def _bytes_per_row(file: IO[bytes]) -> float:
-    """The approximate number of rows, from the beginning of a file."""
-    head = file.read(SMALLEST)
-    file.seek(0)
-    return len(head) / max(head.count(b"\n"), 1)
-
-
 def _text(path: Path) -> TextIO:
     """A file opened as text; bytes that are not UTF-8 are an error only in columns that are read."""
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -231,16 +210,13 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
     texts = column.filter(pc.invert(pc.is_in(column, pa.array(MISSING))))
     if not len(texts):
         return pa.string()
-    try:
+    with suppress(pa.ArrowInvalid):
         numbers = texts.cast(pa.int64())
         return pa.int64() if pc.all(pc.equal(numbers.cast(pa.string()), texts)).as_py() else pa.string()
-    except pa.ArrowInvalid:
-        pass
-    try:
+    with suppress(pa.ArrowInvalid):
         texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return pa.string()
-    return pa.float64()
+        return pa.float64()
+    return pa.string()
 
 
 def csv_sink(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> pyarrow.csv.CSVWriter:

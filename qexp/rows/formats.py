@@ -18,6 +18,9 @@ from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetTable, parquet_sink
 from qexp.rows.csv import CsvTable, csv_sink
 from qexp.rows.table import Grid, Table, TableError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Columns = Mapping[str, str] | Sequence[int]
 """Feature → its column in the file, for features whose column has another name; or the positions of the features'
 columns in the file, counted from 1, in the order of the features."""
@@ -25,7 +28,12 @@ columns in the file, counted from 1, in the order of the features."""
 
 def require_columns(columns: Columns, features: Sequence[str]) -> None:
     """Raise QexpError for names that are not features, positions of another number, and columns given twice."""
-    if not isinstance(columns, Mapping):
+    if isinstance(columns, Mapping):
+        for name in columns:
+            if name not in features:
+                raise QexpError(f"`columns`: the run has no column '{name}'; {suggestion(name, features)}")
+        sources = [f"'{columns.get(name, name)}'" for name in features]
+    else:
         if len(columns) != len(features):
             raise QexpError(
                 f"`columns`: {len(columns)} positions, but the run has {len(features)} columns of input: "
@@ -33,32 +41,14 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
             )
         if least := [position for position in columns if position < 1]:
             raise QexpError(f"`columns`: there is no column {least[0]}; the first one is 1")
-        _refuse_repeated([str(position) for position in columns], features)
-        return
-    for name in columns:
-        if name not in features:
-            raise QexpError(f"`columns`: the run has no column '{name}'; {suggestion(name, features)}")
-    _refuse_repeated([f"'{columns.get(name, name)}'" for name in features], features)
-
-
-def _refuse_repeated(sources: Sequence[str], features: Sequence[str]) -> None:
+        sources = [str(position) for position in columns]
     for source, count in Counter(sources).items():
         if count > 1:
             both = [f"'{name}'" for name, column in zip(features, sources, strict=True) if column == source]
             raise QexpError(f"`columns`: column {source} of the file is given to {' and '.join(both)}")
 
 
-def columns_at(table: Table, positions: Sequence[int]) -> list[str]:
-    """The names of the columns at some positions, counted from 1. Raises TableError."""
-    if (greatest := max(positions)) > len(table.names):
-        raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")
-    return [table.names[position - 1] for position in positions]
-
-
 # Rows in chunks: features as a matrix, and the columns that are kept beside them.
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -136,10 +126,6 @@ def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
     return matrix
 
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-
 class Sink(Protocol):
     """A file to which rows are added."""
 
@@ -192,13 +178,13 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
 
     columns  names or positions of the features in the file, where they differ from the features' own names
     """
-    if columns is None:
-        return Rows(open_table(path, unnamed=features), features)
-    if isinstance(columns, Mapping):
-        names = [columns.get(name, name) for name in features]
+    if columns is None or isinstance(columns, Mapping):
+        names = [(columns or {}).get(name, name) for name in features]
         return Rows(open_table(path, unnamed=names), names)
     table = open_table(path, unnamed=features, positions=columns)
-    return Rows(table, columns_at(table, columns))
+    if (greatest := max(columns)) > len(table.names):
+        raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")
+    return Rows(table, [table.names[position - 1] for position in columns])
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from qexp.errors import QexpError, suggestion
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None")
 """Spellings of a missing number in text files."""
 
@@ -61,9 +64,6 @@ def write_list(word: str, items: list[int] | list[str], count: int) -> str:
     more = f" and {count - len(items)} more" if count > len(items) else ""
     return f"{word}{'s' if count > 1 else ''} {', '.join(map(str, items))}{more}"
 
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 WHOLE = 1 << 16
 """Rows read at a time when whole columns are read."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qexp.errors import QexpError, suggestion
 from qexp.rows import array_cache
-from qexp.rows.array_cache import Array, CachedArray, Mapped
+from qexp.rows.array_cache import Array, CachedArray
 
 if TYPE_CHECKING:
     import xarray
@@ -582,7 +582,7 @@ class Frames:
     """The frames of a folder, kept in a file of the cache."""
 
     folder: Path
-    cached: CachedArray
+    fields: CachedArray
     """(time, y, x, variable)"""
     variables: tuple[str, ...]
     x: tuple[float, ...] | None
@@ -597,12 +597,12 @@ class Frames:
         return self.folder.name
 
     def __len__(self) -> int:
-        return self.cached.shape[0]
+        return self.fields.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, in cells."""
-        return self.cached.shape[1], self.cached.shape[2]
+        return self.fields.shape[1], self.fields.shape[2]
 
     @property
     def spacing(self) -> tuple[float, float] | None:
@@ -610,11 +610,6 @@ class Frames:
         if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
             return None
         return _step(self.y), _step(self.x)
-
-    @cached_property
-    def fields(self) -> Mapped:
-        """The mapped array, (time, y, x, variable)."""
-        return self.cached.map()
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
@@ -720,7 +715,7 @@ def in_untrained_cells(
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:
     """The number of patch positions in each frame, (frame,), whose centre exceeds a threshold; cached."""
-    key = ["counts", COUNTS_VERSION, frames.cached.path.name, variable, threshold, patch_size]
+    key = ["counts", COUNTS_VERSION, frames.fields.path.name, variable, threshold, patch_size]
     cached = (array_cache.note(key) or {}).get("counts", [])
     if len(cached) == len(frames):
         return np.array(cached, dtype=np.int64)

@@ -63,8 +63,7 @@ class SpectraDataset:
         """Of the first channel, and the step between channels, in keV; None if not known."""
         self._core, self._depth = document["core"], document["depth"]
         source = self._source(document)
-        array, facts = _read(source, self.channels)
-        self._counts = array.map()
+        self._counts, facts = _read(source, self.channels)
         self._rows, self.fingerprint, self._without_spread = facts.rows, facts.fingerprint, facts.without_spread
         self.left_out = facts.left_out
         """Number of spectra without a target, which are not used."""
