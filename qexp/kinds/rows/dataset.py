@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.errors import DatasetError, QexpError, suggestion
+from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
-from qexp.metrics.splits import Copies, copies
+from qexp.kinds.rows.spec import as_list
+from qexp.metrics.splits import Copies, Fold, Rows, Split, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import SHOWN, TableError, write_list
 from qexp.spec.reading import Document, Finding, Where
@@ -26,15 +26,6 @@ FORMATS = (".csv", ".parquet")
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number of the precision in which networks compute."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """A grouping of rows by the value of a column, or by the part of it that a regular expression matches."""
-
-    column: str
-    pattern: str | None = None
-    """Its first group, or the whole match if it has none, is the name of the group."""
 
 
 class TabularDataset:
@@ -46,24 +37,29 @@ class TabularDataset:
 
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
-        inputs, outputs = (_listed_columns(document[key]) for key in ("inputs", "outputs"))
+        inputs, outputs = (
+            {name: tuple(as_list(columns)) for name, columns in document[key].items()} for key in ("inputs", "outputs")
+        )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.columns = inputs | outputs
         self.units = {name: document["units"].get(name, "") for name in self.columns}
-        groups = document["groups"].items()
-        self.groups = {name: Group(group["column"], group.get("pattern")) for name, group in groups}
+        self.groups: dict[str, tuple[str, str | None]] = {
+            name: (group["column"], group.get("pattern")) for name, group in document["groups"].items()
+        }
+        """Grouping → the column by which rows are grouped, and a regular expression whose first group in it, or the
+        whole match if it has none, is the name of a row's group."""
         self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
-        with _argument("path"):
+        with _as_finding():
             self._file = open_table(path, FORMATS)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
         files.refuse(self._unusable_columns(inputs, outputs, document["identifiers"]))
 
         columns = [column for columns in self.columns.values() for column in columns]
-        sources = [group.column for group in self.groups.values()]
-        with _argument("path"):
+        sources = [column for column, _ in self.groups.values()]
+        with _as_finding():
             numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
@@ -81,15 +77,19 @@ class TabularDataset:
         self._texts = {name: column[self._records] for name, column in texts.items()}
         self.identifiers = {name: self._texts[name] for name in document["identifiers"]}
         self._texts |= self._group_names()
-        self.warnings += [*self._repeated_identifiers(), *self._constant_columns()]
+        self.warnings += self._doubts()
 
     def __len__(self) -> int:
         return len(self._records)
 
     @property
-    def variables(self) -> list[str]:
-        """Names of inputs and outputs."""
-        return list(self.columns)
+    def rows(self) -> Rows:
+        """Numbers of all rows, (row,)."""
+        return np.arange(len(self), dtype=np.int64)
+
+    def folds(self, split: Split, random: np.random.Generator) -> list[Fold]:
+        """All rows, divided. Raises SplitError, and TableError for a column that the file does not have."""
+        return split.folds(self.rows, self.column, random)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch: (column,)."""
@@ -98,7 +98,7 @@ class TabularDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the file's content, in hexadecimal."""
-        with _argument("path"):
+        with _as_finding():
             return files.fingerprint(self.path)
 
     def column(self, name: str) -> NDArray[np.str_]:
@@ -160,15 +160,15 @@ class TabularDataset:
             for position, column in enumerate(of_variable)
         ]
         columns += [(("identifiers", position), column) for position, column in enumerate(identifiers)]
-        columns += [(("groups", name, "column"), group.column) for name, group in self.groups.items()]
+        columns += [(("groups", name, "column"), column) for name, (column, _) in self.groups.items()]
         for where, column in columns:
             if trouble := self._file.trouble_with(column):
                 yield where, trouble
-        for name, group in self.groups.items():
-            if name in self._file.names and name != group.column:
+        for name, (column, pattern) in self.groups.items():
+            if name in self._file.names and name != column:
                 yield ("groups", name), f"{self.path} has another column called '{name}'; rename the group"
             try:
-                re.compile(group.pattern or "")
+                re.compile(pattern or "")
             except re.error as error:
                 yield ("groups", name, "pattern"), f"not a regular expression: {error}"
 
@@ -181,9 +181,9 @@ class TabularDataset:
 
     def _without_gaps(self, gaps: Mapping[str, NDArray[np.bool_]], missing: str) -> NDArray[np.int64]:
         """The records without missing values."""
-        some = np.logical_or.reduce(list(gaps.values()))
-        if not some.any():
-            return np.arange(len(some))
+        incomplete = np.logical_or.reduce(list(gaps.values()))
+        if not incomplete.any():
+            return np.arange(len(incomplete))
         where = "; ".join(
             f"column '{name}' in {self._file.rows_shown(np.flatnonzero(absent))}"
             for name, absent in gaps.items()
@@ -193,63 +193,50 @@ class TabularDataset:
             raise DatasetError(
                 [(("missing",), f'{self.path} has no value for {where}; add "missing": "drop" to leave these rows out')]
             )
-        if some.all():
+        if incomplete.all():
             raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
-        self.warnings.append(f"{some.sum()} of {len(some)} rows are left out, because they have no value for {where}")
-        return np.flatnonzero(~some)
+        left_out = f"{incomplete.sum()} of {len(incomplete)} rows are left out"
+        self.warnings.append(f"{left_out}, because they have no value for {where}")
+        return np.flatnonzero(~incomplete)
 
     def _group_names(self) -> dict[str, NDArray[np.str_]]:
         """Grouping → the name of each row's group, (row,)."""
         names, findings = {}, []
-        for grouping, group in self.groups.items():
-            texts = self._texts[group.column].tolist()
-            of_rows = [_group_name(group.pattern, text) for text in texts] if group.pattern else texts
+        for grouping, (column, pattern) in self.groups.items():
+            of_rows = texts = self._texts[column].tolist()
+            if pattern:
+                matches = [re.search(pattern, text) for text in texts]
+                of_rows = [match[1 if match.re.groups else 0] or "" if match else "" for match in matches]
             unmatched = dict.fromkeys(f"'{text}'" for text, name in zip(texts, of_rows, strict=True) if not name)
             if unmatched:
                 values = write_list("value", list(unmatched)[:SHOWN], len(unmatched))
-                why = f"'{group.pattern}' does not match the {values} of '{group.column}'; add alternatives with |"
+                why = f"'{pattern}' does not match the {values} of '{column}'; add alternatives with |"
                 findings.append((("groups", grouping, "pattern"), why))
             names[grouping] = np.array(of_rows, dtype=np.str_)
         files.refuse(findings)
         return names
 
-    def _repeated_identifiers(self) -> Iterator[str]:
+    def _doubts(self) -> Iterator[str]:
+        """Identifiers that are given to several rows, and columns that are constant."""
         for name, values in self.identifiers.items():
             repeated = [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]
             if repeated:
                 yield (
-                    f"identifiers in '{name}' are given to several rows: {', '.join(repeated[:SHOWN])}"
-                    f"{f' and {len(repeated) - SHOWN} more' if len(repeated) > SHOWN else ''}; if these are "
+                    f"identifiers in '{name}' are given to several rows: {some(repeated, SHOWN)}; if these are "
                     f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '
                     f'"parameters": {{"by": "{name}"}}}}'
                 )
-
-    def _constant_columns(self) -> Iterator[str]:
-        for variable in self.columns:
-            for name, values in zip(self.columns[variable], self.values[variable].T, strict=True):
+        for variable, columns in self.columns.items():
+            lack = "it has no information for a network" if variable in self.inputs else "there is nothing to learn"
+            for name, values in zip(columns, self.values[variable].T, strict=True):
                 if len(values) > 1 and (values == values[0]).all():
-                    why = (
-                        "it has no information for a network"
-                        if variable in self.inputs
-                        else "there is nothing to learn"
-                    )
-                    yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {why}"
+                    yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {lack}"
 
 
 @contextmanager
-def _argument(name: str) -> Iterator[None]:
-    """Turn errors about a file into findings about one argument."""
+def _as_finding() -> Iterator[None]:
+    """Turn errors about the file into findings about its path."""
     try:
         yield
     except QexpError as error:
-        raise DatasetError([((name,), str(error))]) from error
-
-
-def _listed_columns(variables: Mapping[str, str | Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    return {name: (columns,) if isinstance(columns, str) else tuple(columns) for name, columns in variables.items()}
-
-
-def _group_name(pattern: str, text: str) -> str:
-    """Empty if the pattern does not match."""
-    match = re.search(pattern, text)
-    return (match.group(1) if match.re.groups else match.group()) or "" if match else ""
+        raise DatasetError([(("path",), str(error))]) from error

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from qexp.kinds.scores import Column, Scores, caution_of, columns_of_output, wri
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
-from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance, copies
+from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator, mean, spread
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
@@ -49,8 +50,14 @@ from qexp.store.record import ComparisonRow, Feature
 
 def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
     """Estimate the held-out rows of a fold. Returns its results."""
-    dataset = plan.dataset
-    estimates = _estimated(ensemble, dataset.samples(fold.test, plan.device))
+    dataset, first = plan.dataset, ensemble.models[0]
+
+    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
+        estimate, *quantiles = values.split(1, dim=-1)
+        means = [mean(first, name, quantile) for quantile in quantiles]
+        return [mean(first, name, estimate), spread(first, name, estimate), *means]
+
+    estimates = ensemble.reduced(dataset.samples(fold.test, plan.device), reduced, HELD_OUT_QUANTILES)
     table: dict[str, Sequence[Any]] = {"row": dataset.row_numbers(list(fold.test))}
     table |= {name: values[fold.test].tolist() for name, values in dataset.identifiers.items()}
     results = {}
@@ -67,18 +74,6 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
         table["caution"] = [caution] * len(fold.test)
     files.write_csv(folder.path / PREDICTIONS, table, zip(*table.values(), strict=True))
     return {"test": results}
-
-
-def _estimated(ensemble: Ensemble, samples: Mapping[str, torch.Tensor]) -> dict[str, list[torch.Tensor]]:
-    """Output → mean and spread over the networks; of a posterior head's, then means of `HELD_OUT_QUANTILES`."""
-    first = ensemble.models[0]
-
-    def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
-        estimate, *quantiles = values.split(1, dim=-1)
-        means = [mean(first, name, quantile) for quantile in quantiles]
-        return [mean(first, name, estimate), spread(first, name, estimate), *means]
-
-    return ensemble.reduced(samples, reduced, HELD_OUT_QUANTILES)
 
 
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
@@ -105,7 +100,10 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     comparison = _compared(attempt, plan, estimates, truth)
     directory.results.mkdir(exist_ok=True)
     _write_held_out(attempt, plan, lines, estimates, rows)
-    _write_lines(directory, lines)
+    columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
+    name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
+    cells = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
+    files.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
     keep_intervals(directory)
@@ -162,14 +160,6 @@ def _means_over_folds(plan: Folds, columns: int, values: Callable[[Fold], Any]) 
         return np.asarray(totals / times[:, None])
 
 
-def _write_lines(directory: RunDirectory, lines: Lines) -> None:
-    """Write the lines of all folds to one file, each with the name of its fold."""
-    columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
-    name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
-    rows = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
-    files.write_csv(directory.results / PREDICTIONS, [name, *columns], rows)
-
-
 def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> tuple[ComparisonRow, ...]:
     """The network compared with the experience's baselines, on the same folds."""
     inputs = np.concatenate([plan.dataset.values[name] for name in plan.spec["inputs"]], axis=1)
@@ -198,7 +188,7 @@ def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
         return within
 
     if output not in plan.spec["transforms"]:
-        return None if limits == NO_LIMITS else (_unchanged, limited)
+        return None if limits == NO_LIMITS else (lambda values: values, limited)
     transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
 
     def forward(values: Array) -> Array:
@@ -215,10 +205,6 @@ def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
     return forward, inverse
 
 
-def _unchanged(values: Array) -> Array:
-    return values
-
-
 def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Array, rows: Rows) -> None:
     dataset, spec, outputs = plan.dataset, plan.spec, plan.spec["outputs"]
     texts = {name: values[rows] for name, values in dataset.identifiers.items()}
@@ -228,7 +214,7 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
         plan, len(outputs), lambda fold: _numbers(lines[fold.name], list(map(spread_of, outputs)))
     )
     columns: dict[str, Column] = {}
-    with_quantiles = False
+    probabilities: tuple[float, ...] = ()
     for column, output in enumerate(outputs):
         unit, truth = dataset.units[output], dataset.values[output][rows, 0]
         limits, period = limits_of(spec).get(output, NO_LIMITS), plan.periods.get(output)
@@ -236,21 +222,16 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
         columns |= columns_of_output(output, unit, truth, estimates[rows, column], words, limits, period)
         about = {"units": unit, "long_name": f"{output}: standard deviation over the networks of its fold"}
         columns[spread_of(output)] = spreads[rows, column], about
-        if column_of_quantile(output, HELD_OUT_QUANTILES[0]) in lines[plan.folds[0].name][0]:
-            quantiles, with_quantiles = _quantiles(lines, plan, output), True
+        names = [column_of_quantile(output, probability) for probability in HELD_OUT_QUANTILES]
+        if names[0] in lines[plan.folds[0].name][0]:
+            probabilities = HELD_OUT_QUANTILES
+            quantiles = _means_over_folds(plan, len(names), lambda fold: _numbers(lines[fold.name], names))  # noqa: B023 - at once
             about = {"units": unit, "long_name": f"{output}: quantiles of the posterior of a row that was held out"}
             columns[quantile_of(output)] = quantiles[rows], about
-    probabilities = HELD_OUT_QUANTILES if with_quantiles else ()
     numbers = dataset.row_numbers(list(rows))
     write_test_predictions(
         attempt.directory, "row", numbers, texts, columns, probabilities, caution_of(attempt.caution)
     )
-
-
-def _quantiles(lines: Lines, plan: Folds, output: str) -> Array:
-    """Quantiles of an output of a posterior head, (row, probability): means over the repeats."""
-    columns = [column_of_quantile(output, probability) for probability in HELD_OUT_QUANTILES]
-    return _means_over_folds(plan, len(columns), lambda fold: _numbers(lines[fold.name], columns))
 
 
 # Evaluation on rows of other tables, by the mean of all networks of a run's folds.
@@ -264,44 +245,31 @@ FILE = "file"
 
 
 @dataclass(frozen=True)
-class Table:
-    """Some rows of one file."""
-
-    dataset: TabularDataset
-    rows: Rows
-
-    def texts(self, name: str) -> NDArray[np.str_]:
-        return self.dataset.column(name)[self.rows]
-
-    def values(self, name: str) -> Array:
-        """(row, column)"""
-        return self.dataset.values[name][self.rows]
-
-
-@dataclass(frozen=True)
 class Tables:
     """The rows that are evaluated, of one file or of several.
 
-    by  column or group by which errors are listed; None if there is none
+    parts  the data of each file, and which of its rows
+    by     column or group by which errors are listed; None if there is none
     """
 
-    parts: Sequence[Table]
+    parts: Sequence[tuple[TabularDataset, Rows]]
     by: str | None
 
     def __len__(self) -> int:
-        return sum(len(part.rows) for part in self.parts)
+        return sum(len(rows) for _, rows in self.parts)
 
     def texts(self, name: str) -> NDArray[Any]:
         if name == FILE and len(self.parts) > 1:
-            return np.concatenate([np.full(len(part.rows), part.dataset.path.name) for part in self.parts])
-        return np.concatenate([part.texts(name) for part in self.parts])
+            return np.concatenate([np.full(len(rows), dataset.path.name) for dataset, rows in self.parts])
+        return np.concatenate([dataset.column(name)[rows] for dataset, rows in self.parts])
 
     def values(self, name: str) -> Array:
-        return np.concatenate([part.values(name) for part in self.parts])
+        """(row, column)"""
+        return np.concatenate([dataset.values[name][rows] for dataset, rows in self.parts])
 
     @property
     def numbers(self) -> list[int]:
-        return [number for part in self.parts for number in part.dataset.row_numbers(part.rows.tolist())]
+        return [number for dataset, rows in self.parts for number in dataset.row_numbers(rows.tolist())]
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
@@ -312,28 +280,15 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         _require_variables(request, dataset)
     why = "rows have no fixed validation part, as it differs from fold to fold"
     part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
-    tables = Tables([Table(dataset, _rows(request, dataset, part)) for dataset in datasets], _by(request, datasets))
+    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], _by(request, datasets))
     left_out = sum(dataset.left_out for dataset in datasets)
     prints = [dataset.fingerprint for dataset in datasets]
     document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
     if request.source is not None:
         document["path"] = str(request.source)
-
-    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
-        return _evaluated(
-            attempt,
-            request.directory,
-            Ensemble(models),
-            tables,
-            metrics,
-            _means_of_training_targets(request, metrics),
-            document,
-        )
-
-    return EvaluationData(
-        document, part, ALL, len(tables), lambda run: _independence(run, tables), evaluate, left_out,
-        [text for dataset in datasets for text in dataset.warnings],
-    )  # fmt: skip
+    independence, evaluate = partial(_independence, tables), partial(_evaluate_rows, request, tables, document)
+    warnings = [text for dataset in datasets for text in dataset.warnings]
+    return EvaluationData(document, part, ALL, len(tables), independence, evaluate, left_out, warnings)
 
 
 def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
@@ -343,54 +298,43 @@ def _documents(request: EvaluationRequest) -> Iterator[dict[str, Any]]:
         return
     dataset = {key: value for key, value in request.spec["dataset"].items() if key not in ("fingerprint", "found")}
     dataset |= {"stand_in": None, "stood_in": False, "missing": "drop"}
-    for file in _files(request.source or Path()):
+    source = request.source or Path()
+    if not source.exists():
+        raise NotFoundError(f"{source}: there is no such file or folder")
+    paths = [source]
+    if source.is_dir():
+        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
+        if not paths:
+            raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
+    for file in paths:
         try:
             names = open_table(file, FORMATS).names
         except TableError as error:
             raise QexpError(str(error)) from None
-        columns = [(output, column) for output in request.outputs for column in _columns(dataset["outputs"][output])]
-        if lacking := [column for _, column in columns if column not in names]:
+        columns = [column for output in request.outputs for column in dataset["outputs"][output]]
+        if lacking := [column for column in columns if column not in names]:
             raise request.without_truth(lacking)
         identifiers = [name for name in dataset["identifiers"] if name in names]
         groups = {name: group for name, group in dataset.get("groups", {}).items() if group["column"] in names}
         yield {**dataset, "path": str(file.absolute()), "identifiers": identifiers, "groups": groups}
 
 
-def _columns(columns: Any) -> list[str]:
-    return [columns] if isinstance(columns, str) else list(columns)
-
-
-def _files(source: Path) -> list[Path]:
-    if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
-    if not source.is_dir():
-        return [source]
-    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in FORMATS and path.is_file())
-    if not paths:
-        raise QexpError(f"{source} holds no tables ({', '.join(FORMATS)})")
-    return paths
-
-
 def _require_variables(request: EvaluationRequest, dataset: TabularDataset) -> None:
-    spec = request.spec["dataset"]
+    spec, run = request.spec["dataset"], request.directory.name
     for name in [*request.spec["inputs"], *request.outputs]:
         if name not in dataset.values:
             if name in request.outputs:
                 raise request.without_truth([name])
-            raise QexpError(
-                f"{dataset.path}: the dataset has no variable '{name}', which {request.directory.name} takes"
-            )
-        wanted = len(_columns({**spec["inputs"], **spec["outputs"]}[name]))
+            raise QexpError(f"{dataset.path}: the dataset has no variable '{name}', which {run} takes")
+        wanted = len({**spec["inputs"], **spec["outputs"]}[name])
         if (width := dataset.values[name].shape[1]) != wanted:
-            raise QexpError(
-                f"{dataset.path}: '{name}' has {width} columns, but {request.directory.name} was trained on {wanted}"
-            )
+            raise QexpError(f"{dataset.path}: '{name}' has {width} columns, but {run} was trained on {wanted}")
 
 
 def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Rows:
     """The rows of a part, as the run's split divides the rows of this table."""
     if part == ALL:
-        return np.arange(len(dataset), dtype=np.int64)
+        return dataset.rows
     try:
         folds = _folds(request, dataset)
     except (SplitError, TableError) as error:
@@ -416,17 +360,16 @@ def _has(dataset: TabularDataset, column: str) -> bool:
     return True
 
 
-def _evaluated(
-    attempt: Attempt,
-    run: RunDirectory,
-    ensemble: Ensemble,
+def _evaluate_rows(
+    request: EvaluationRequest,
     tables: Tables,
-    metrics: Mapping[str, Metrics],
-    means: Mapping[str, float],
     document: Mapping[str, Any],
+    attempt: Attempt,
+    models: Sequence[Estimator],
+    metrics: Mapping[str, Metrics],
 ) -> Results:
     inputs = {name: torch.from_numpy(tables.values(name)).float().to(attempt.device) for name in attempt.spec["inputs"]}
-    sizes, first = networks_of_folds(run), ensemble.models[0]
+    sizes, first, means = networks_of_folds(request.directory), models[0], _means_of_training_targets(request, metrics)
 
     def reduced(name: str, values: torch.Tensor) -> list[torch.Tensor]:
         of_folds = means_of_folds(first, name, values, list(sizes.values()), HELD_OUT_QUANTILES)
@@ -434,7 +377,7 @@ def _evaluated(
         every = np.stack([of_folds.estimate, *of_folds.quantiles.values()], axis=-1)
         return [mean(first, name, estimates), spread(first, name, estimates), torch.from_numpy(every).transpose(0, 1)]
 
-    estimates = ensemble.reduced(inputs, reduced, HELD_OUT_QUANTILES)
+    estimates = Ensemble(models).reduced(inputs, reduced, HELD_OUT_QUANTILES)
     groups, units = None if tables.by is None else tables.texts(tables.by), attempt.record.units
     scores = Scores(tables.by, groups, None if tables.by == FILE else groups)
     columns: dict[str, Column] = {}
@@ -452,7 +395,7 @@ def _evaluated(
     directory = attempt.directory
     files.make_folder(directory.results)
     _write_evaluated(attempt, tables, columns, document)
-    keep_intervals_of(directory, run, folds, list(sizes), tables.by)
+    keep_intervals_of(directory, request.directory, folds, list(sizes), tables.by)
     if scores.errors:
         write_errors(directory, scores.errors, units, attempt.caution)
     return scores.document(directory.part)
@@ -476,7 +419,7 @@ def _write_evaluated(
     write_test_predictions(attempt.directory, "row", tables.numbers, texts, columns, (), about)
 
 
-def _independence(request: EvaluationRequest, tables: Tables) -> Independence:
+def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     """Whether no row has the inputs of a training row, and none is of a group, or has an identifier, of one."""
     try:
         trained = request.trained
@@ -487,14 +430,13 @@ def _independence(request: EvaluationRequest, tables: Tables) -> Independence:
     compared = []
     by = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
-        if not all(_has(part.dataset, name) for part in tables.parts):
+        if not all(_has(dataset, name) for dataset, _ in tables.parts):
             continue
         column = trained.column(name)
         if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
         compared.append(name)
-        both = sorted(set(column[rows].tolist()) & set(tables.texts(name).tolist()))
-        if both:
+        if both := sorted(set(column[rows].tolist()) & set(tables.texts(name).tolist())):
             shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
     nothing = "no row has the same or nearly the same inputs as a training row"
     if not (compared or unknown):
@@ -505,7 +447,7 @@ def _independence(request: EvaluationRequest, tables: Tables) -> Independence:
 def _copies(inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables) -> tuple[list[str], list[str]]:
     """What is said of rows with the inputs of training rows: that they are shared, and what is not known."""
     old = trained.compared(inputs)[rows]
-    new = np.concatenate([part.dataset.compared(inputs)[part.rows] for part in tables.parts])
+    new = np.concatenate([dataset.compared(inputs)[rows] for dataset, rows in tables.parts])
     numbers = np.arange(len(old) + len(new))
     exact, near = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
     some = f"of {len(tables):,} rows have"
@@ -531,8 +473,7 @@ def _trained_on(request: EvaluationRequest, trained: TabularDataset) -> Rows:
 
 def _folds(request: EvaluationRequest, dataset: TabularDataset) -> list[Fold]:
     """The rows of a table as the run's split divides them. Raises SplitError or TableError."""
-    split: Split = built(request.tables["splits"], request.spec["split"])
-    return split.folds(np.arange(len(dataset), dtype=np.int64), dataset.column, Seeds(request.run_seed).numpy("folds"))
+    return dataset.folds(built(request.tables["splits"], request.spec["split"]), Seeds(request.run_seed).numpy("folds"))
 
 
 def _means_of_training_targets(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from qexp.kinds.networks import (
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.metrics.baselines import repeated
 from qexp.metrics.recorded import NETWORK
-from qexp.metrics.splits import Fold, Rows, Split, SplitError, chance
+from qexp.metrics.splits import Fold, Rows, SplitError, chance
 from qexp.networks.network import Network
 from qexp.networks.optimizers import OF_MATRICES
 from qexp.networks.transforms import Transform
@@ -66,11 +66,10 @@ class TabularData(KindData[TabularDataset]):
     def findings(
         self, document: Document, dataset: TabularDataset, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
-        rows = np.arange(len(dataset), dtype=np.int64)
         folds: list[Fold] = []
         inner: list[Fold] = []
         try:
-            folds = _folds(document["split"], rows, dataset, tables)
+            folds = _folds(document["split"], dataset.rows, dataset, tables)
         except SplitError as error:
             yield split_finding("split", error)
         for fold in folds[:FOLDS_LOOKED_INTO] if document["inner"] is not None else ():
@@ -88,34 +87,29 @@ class TabularData(KindData[TabularDataset]):
         if (optimizer := document["optimizer"]["type"]) in OF_MATRICES:
             yield ("optimizer",), f"networks of folds are trained in stacks, which '{optimizer}' cannot; use 'adamw'"
         yield from _in_names(document, dataset)
-        yield from _in_baselines(document)
         yield from _in_select(document, tables, available)
 
     def to_fit(
         self, spec: Document, dataset: TabularDataset, tables: Tables, seeds: Seeds
     ) -> Mapping[str, torch.Tensor]:
         """All rows: a single network, of no fold, holds none out."""
-        return dataset.samples(np.arange(len(dataset), dtype=np.int64), torch.device("cpu"))
+        return dataset.samples(dataset.rows, torch.device("cpu"))
 
     def ranges(self, spec: Document, dataset: TabularDataset) -> list[tuple[str, float, float]]:
         return dataset.ranges(spec["inputs"])
 
     def parts(self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:
         """All rows; of an experience with one fold its two parts, with several folds the rows that each holds out."""
-        rows = np.arange(len(dataset), dtype=np.int64)
         if spec is None:
-            return {ALL: rows}
-        split: Split = built(tables["splits"], spec["split"])
-        folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
+            return {ALL: dataset.rows}
+        folds = dataset.folds(built(tables["splits"], spec["split"]), Seeds(seed).numpy("folds"))
         if len(folds) == 1:
             return {"train": folds[0].train, "test": folds[0].test}
-        return {ALL: rows, **{fold.name: fold.test for fold in folds}}
+        return {ALL: dataset.rows, **{fold.name: fold.test for fold in folds}}
 
     def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
         """Held-out rows that are copies of training rows, and declared groups that are not held out as a whole."""
-        rows = np.arange(len(dataset), dtype=np.int64)
-        split: Split = built(tables["splits"], spec["split"])
-        folds = split.folds(rows, dataset.column, Seeds(seed).numpy("folds"))
+        folds = dataset.folds(built(tables["splits"], spec["split"]), Seeds(seed).numpy("folds"))
         copied = _copies_of_training_rows(spec, dataset, folds)
         warnings = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
         for name in () if spec["split"]["parameters"].get("by") else dataset.groups:
@@ -154,7 +148,7 @@ def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Seq
 
 
 def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
-    """Whether the columns of the tables of held-out rows have different names."""
+    """Whether columns of the tables of held-out rows, and estimators in that of results, have different names."""
     outputs = document["outputs"]
     of_outputs = [column_of(name) for column_of in (estimate_of, low_of, high_of, spread_of) for name in outputs]
     columns = ["row", "caution", *outputs, *of_outputs]
@@ -162,23 +156,14 @@ def _in_names(document: Document, dataset: TabularDataset) -> Iterator[Finding]:
         yield ("outputs",), f"tables of the held-out rows would have two columns '{name}'; rename an output"
     for name in dataset.identifiers:
         if name in columns:
-            yield (
-                ("dataset",),
-                f"tables of the held-out rows have another column '{name}', which is not the identifier "
-                f"'{name}'; rename that in {dataset.path}",
-            )
-
-
-def _in_baselines(document: Document) -> Iterator[Finding]:
-    """Whether the estimators have different names in the table of results."""
+            other = f"tables of the held-out rows have another column '{name}', which is not the identifier '{name}'"
+            yield ("dataset",), f"{other}; rename that in {dataset.path}"
     for position, first in repeated(document["baselines"]):
         yield ("baselines", position), f"the same as $.baselines[{first}]; give it other parameters, or leave it out"
     for position, baseline in enumerate(document["baselines"]):
         if baseline["type"] == NETWORK:
-            yield (
-                ("baselines", position),
-                f"'{NETWORK}' is the name of the network itself in the results; rename the baseline",
-            )
+            taken = f"'{NETWORK}' is the name of the network itself in the results; rename the baseline"
+            yield ("baselines", position), taken
 
 
 def _folds(split: Document, rows: Rows, dataset: TabularDataset, tables: Tables) -> list[Fold]:
@@ -194,12 +179,10 @@ def _in_transforms(document: Document, dataset: TabularDataset, tables: Tables, 
     """Whether every row can be transformed and transformed back, and the transforms be fitted to every fold."""
     transforms, _ = build_transforms(document, tables)
     for name, transform in transforms.items():
-        if name not in dataset.values:
-            continue
-        trouble = _first_that_cannot_be_transformed(transform, dataset, name)
-        trouble = trouble or _first_that_is_constant(transform, dataset, name, folds)
-        if trouble:
-            yield ("transforms", name), trouble
+        if name in dataset.values:
+            trouble = _first_that_cannot_be_transformed(transform, dataset, name)
+            if trouble or (trouble := _first_that_is_constant(transform, dataset, name, folds)):
+                yield ("transforms", name), trouble
 
 
 def _in_angles(document: Document, dataset: TabularDataset, tables: Tables) -> Iterator[Finding]:

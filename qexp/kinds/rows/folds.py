@@ -21,7 +21,7 @@ from qexp.kinds.networks import model_of, periods_of, transforms_of
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.spec import grouped_by
-from qexp.metrics.splits import Fold, Rows, Split
+from qexp.metrics.splits import Fold, GroupKFold, KFold, Rows, Split
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network, initialise
 from qexp.networks.stacked_training import Task
@@ -55,8 +55,7 @@ class Folds:
         self.tables, self._seeds = tables, seeds
         self.as_published = spec["protocol"] == "as_published"
         self.candidates = [Candidate(chosen, document) for chosen, document in candidates(spec, tables)]
-        split: Split = built(tables["splits"], spec["split"])
-        self.folds = split.folds(np.arange(len(dataset)), dataset.column, seeds.numpy("folds"))
+        self.folds = dataset.folds(built(tables["splits"], spec["split"]), seeds.numpy("folds"))
         self._keys = lru_cache(EPOCHS_REMEMBERED * spec["members"])(self._random_keys)
 
     @property
@@ -109,18 +108,15 @@ class Folds:
 
     def inner_rows(self, rows: Rows) -> list[tuple[Rows, Rows]]:
         """Training and validation rows of the inner folds of some rows, on which baselines choose their parameters."""
-        description = self.spec["inner"] or self._inner_of_baselines(rows)
-        split: Split = built(self.tables["splits"], description)
+        groups = self.groups
+        if self.spec["inner"] is not None:
+            split: Split = built(self.tables["splits"], self.spec["inner"])
+        elif groups is None:
+            split = KFold(min(5, len(rows)))
+        else:  # whole groups, since rows of a group resemble each other
+            split = GroupKFold(self.spec["split"]["parameters"]["by"], min(5, len(np.unique(groups[rows]))))
         parts = split.folds(rows, self.dataset.column, self._seeds.numpy("inner", "baselines"))
         return [(part.train, part.test) for part in parts]
-
-    def _inner_of_baselines(self, rows: Rows) -> dict[str, Any]:
-        """Five folds; of whole groups if groups are held out, since rows of a group resemble each other."""
-        groups = self.groups
-        if groups is None:
-            return {"type": "k_fold", "parameters": {"folds": min(5, len(rows))}}
-        by, count = self.spec["split"]["parameters"]["by"], len(np.unique(groups[rows]))
-        return {"type": "group_k_fold", "parameters": {"by": by, "folds": min(5, count)}}
 
     def _task(
         self, fold: Fold, candidate: Candidate, train: Rows, validation: Rows | None, stream: tuple[str, int]
@@ -129,7 +125,9 @@ class Folds:
         network = self._laid_out(self.candidates.index(candidate)).another()
         initialise(network, seeds)
         model = Estimator(network, transforms_of(candidate.spec, self.tables), limits_of(candidate.spec))
-        self._fit(model, np.arange(len(self.dataset)) if self.as_published else train)
+        fitted = self.dataset.samples(self.dataset.rows if self.as_published else train, torch.device("cpu"))
+        for name, transform in model.transforms.items():
+            transform.fit(fitted[name])
         member = stream[1]
         return Task(
             name="/".join(str(part) for part in (fold.name, *stream) if part != ""),
@@ -146,11 +144,6 @@ class Folds:
         """A candidate's network without weights: laying it out takes longer than initialising it."""
         return model_of(self.candidates[candidate].spec, self.tables).network
 
-    def _fit(self, model: Estimator, rows: Rows) -> None:
-        samples = self.dataset.samples(rows, torch.device("cpu"))
-        for name, transform in model.transforms.items():
-            transform.fit(samples[name])
-
     def _random_keys(self, epoch: int, member: int) -> np.ndarray:
         """Random numbers, (row,) of the dataset, by which the training rows of every network are sorted.
 
@@ -163,10 +156,10 @@ def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[li
     """Tasks with equal numbers of rows together, in their order, at most `size(task)` in a stack."""
     alike: dict[tuple[int, int], list[Task]] = {}
     for task in tasks:
-        rows = [
+        train, validation = (
             0 if samples is None else len(next(iter(samples.values()))) for samples in (task.train, task.validation)
-        ]
-        alike.setdefault((rows[0], rows[1]), []).append(task)
+        )
+        alike.setdefault((train, validation), []).append(task)
     for members in alike.values():
         at_once = size(members[0])
         for start in range(0, len(members), at_once):

@@ -44,18 +44,15 @@ class TabularSpecs(KindDocuments):
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         inputs, outputs = dataset["inputs"], dataset["outputs"]
-        owners = {column: name for name, columns in inputs.items() for column in _listed(columns)}
+        owners = {column: name for name, columns in inputs.items() for column in as_list(columns)}
         for name, columns in outputs.items():
             if name in inputs:
                 yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
                 continue
-            for column in _listed(columns):
+            for column in as_list(columns):
                 if column in owners:
-                    yield (
-                        ("outputs", name),
-                        f"the column '{column}' belongs to the input '{owners[column]}' as well: the network would "
-                        "see the answer",
-                    )
+                    owner = f"the column '{column}' belongs to the input '{owners[column]}' as well"
+                    yield ("outputs", name), f"{owner}: the network would see the answer"
         for name in dataset["units"]:
             if name not in {**inputs, **outputs}:
                 yield ("units", name), f"no variable '{name}'; {suggestion(name, [*inputs, *outputs])}"
@@ -93,25 +90,18 @@ class TabularSpecs(KindDocuments):
             )
         combinations = math.prod(len(values) for values in experience["select"].values())
         if combinations > MOST_COMBINATIONS:
-            yield (
-                ("select",),
-                f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}",
-            )
+            yield ("select",), f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}"
         for key in experience["select"]:
             if (first := key.split(".")[0]) not in SELECTABLE:
-                yield (
-                    ("select", key),
-                    f"'{first}' cannot be chosen by cross-validation; {suggestion(first, SELECTABLE)}",
-                )
+                near = suggestion(first, SELECTABLE)
+                yield ("select", key), f"'{first}' cannot be chosen by cross-validation; {near}"
             elif key == "model":
-                yield (
-                    ("select", key),
-                    "list values of a key in the model, for example model.operations.NAME.parameters.KEY",
-                )
+                advice = "list values of a key in the model, for example model.operations.NAME.parameters.KEY"
+                yield ("select", key), advice
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         variables = {
-            key: {name: _listed(value) for name, value in dataset[key].items()} for key in ("inputs", "outputs")
+            key: {name: as_list(value) for name, value in dataset[key].items()} for key in ("inputs", "outputs")
         }
         units = {**{name: "" for of_key in variables.values() for name in of_key}, **dataset["units"]}
         groups = {name: {"pattern": None, **value} for name, value in dataset["groups"].items()}
@@ -135,7 +125,7 @@ class TabularSpecs(KindDocuments):
         return [STAND_IN] if spec["dataset"].get("stood_in") else []
 
     def cautions(self, spec: Document) -> list[str]:
-        return [*self.cautions_of_data(spec), *([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])]
+        return self.cautions_of_data(spec) + ([AS_PUBLISHED] if spec["protocol"] == "as_published" else [])
 
 
 def grouped_by(spec: Mapping[str, Any]) -> str | None:
@@ -144,7 +134,7 @@ def grouped_by(spec: Mapping[str, Any]) -> str | None:
     return by
 
 
-def _listed(columns: str | list[str]) -> list[str]:
+def as_list(columns: str | list[str]) -> list[str]:
     return [columns] if isinstance(columns, str) else columns
 
 
