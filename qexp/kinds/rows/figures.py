@@ -205,7 +205,9 @@ def sample_rows(
         bottom=0.95 if upright else 0.5,
     )  # fmt: skip
     low, high = np.nanpercentile(others, (5, 95), axis=0)
-    ends = _ends([low, high, *(row.values for row in rows)])
+    values = np.concatenate([low, high, *(row.values for row in rows)])
+    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.06 * (most - least) or 0.5
     for number, (axis, row) in enumerate(zip(axes, rows, strict=True)):
         if words is None:  # a line between columns without an order would say nothing
             axis.vlines(numbers, low, high, color="0.86", linewidth=sized(6))
@@ -213,7 +215,7 @@ def sample_rows(
             axis.fill_between(numbers, low, high, color="0.88", linewidth=0)
         line = "o" if words is None else "o-"
         axis.plot(numbers, row.values, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
-        axis.set_ylim(*ends)
+        axis.set_ylim(least - margin, most + margin)
         axis.set_title(wrap(row.words, WORDS), fontsize=sized(8))
         lowest = number + IN_A_ROW >= len(rows)
         axis.tick_params(labelsize=sized(7), labelleft=number % IN_A_ROW == 0, labelbottom=lowest)
@@ -251,13 +253,6 @@ def _name_columns(axis: Axes, columns: Sequence[str], words: str | None, lowest:
         axis.set_xlim(-0.5, len(columns) - 0.5)
     elif lowest:
         axis.set_xlabel("column", fontsize=sized(8))
-
-
-def _ends(values: Sequence[Array]) -> tuple[float, float]:
-    """The limits of an axis for all values, with a margin."""
-    low, high = (float(end([end(row) for row in values])) for end in (np.nanmin, np.nanmax))
-    margin = 0.06 * (high - low) or 0.5
-    return low - margin, high + margin
 
 
 # Maps of estimates: longitude and latitude, or line and sample.

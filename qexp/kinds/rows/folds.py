@@ -64,6 +64,11 @@ class Folds:
         return self.spec["keep"] == "last" and not self.as_published
 
     @property
+    def chooses(self) -> bool:
+        """Whether networks are trained on the inner folds."""
+        return not self.refits or len(self.candidates) > 1
+
+    @property
     def groups(self) -> np.ndarray | None:
         """The group of each row, (row,), if the split is by groups."""
         by = self.spec["split"]["parameters"].get("by")

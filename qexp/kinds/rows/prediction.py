@@ -176,14 +176,11 @@ class RowEstimation(TableEstimation[RowModel]):
             columns.append(new_column(spread_of(name), number, unit, "ensemble standard deviation"))
         words = "features outside the range of the training data, or missing"
         columns += [new_column(OUTSIDE, pa.int16(), description=words), *closing_columns(model, netcdf)]
-        rows = self._rows
-        for column in columns:
-            if column.name in rows.kept.names:
-                raise QexpError(
-                    f"{rows.path} has a column '{column.name}', which is also a column of the estimates; rename it"
-                )
-        kept = [new_column(column.name, column.type, rows.units.get(column.name, "")) for column in rows.kept]
-        return pa.schema([*kept, *columns])
+        kept, path = self._rows.kept, self._rows.path
+        if both := next((column.name for column in columns if column.name in kept.names), None):
+            raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
+        units = self._rows.units
+        return pa.schema([*(new_column(field.name, field.type, units.get(field.name, "")) for field in kept), *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
         outputs = list(self.model.outputs)
@@ -195,7 +192,13 @@ class RowEstimation(TableEstimation[RowModel]):
             columns |= _by_column(outputs, part.means) | _by_column(map(spread_of, outputs), part.spreads)
             for name_of, ends in zip((low_of, high_of), part.ends, strict=False):
                 columns |= _by_column(map(name_of, outputs), ends)
-            self._add(part)
+            outside = part.outside > 0
+            self._outside += int(outside.sum())
+            self._missing += int(np.isnan(part.means).any(axis=1).sum())
+            if self._positions is not None:
+                x, y = (part.chunk.kept[name].to_numpy().astype(np.float64) for name in self._positions)
+                pairs = np.stack([part.means, np.nan_to_num(part.spreads)], axis=-1).reshape(count, -1)
+                self._raster.add(x, y, np.column_stack([pairs, outside]))
             estimates = dict(zip(outputs, part.means.T, strict=True))
             yield EstimatedPiece(count, {**columns, OUTSIDE: part.outside}, estimates, part.chunk.done)
 
@@ -232,16 +235,6 @@ class RowEstimation(TableEstimation[RowModel]):
         rows = max(blocks, 1) * DRAWN
         return in_equal_chunks(self._rows.chunks(rows), rows)
 
-    def _add(self, part: EstimatedChunk) -> None:
-        """Add a chunk to the counts and to the map."""
-        outside = part.outside > 0
-        self._outside += int(outside.sum())
-        self._missing += int(np.isnan(part.means).any(axis=1).sum())
-        if self._positions is not None:
-            x, y = (part.chunk.kept[name].to_numpy().astype(np.float64) for name in self._positions)
-            pairs = np.stack([part.means, np.nan_to_num(part.spreads)], axis=-1).reshape(len(outside), -1)
-            self._raster.add(x, y, np.column_stack([pairs, outside]))
-
     def finish(self) -> dict[str, Any]:
         """Draw a map, if the rows have positions in two dimensions."""
         picture = None
@@ -249,12 +242,8 @@ class RowEstimation(TableEstimation[RowModel]):
             picture = self.target.with_suffix(".png")
             title = map_title(self.source.name, self.model.origin)
             save(draw_map(self._raster, self._positions, self.model.outputs, title), picture)
-        return {
-            "outside": self._outside,
-            "missing": self._missing,
-            "map": picture and picture.name,
-            "features": list(self.model.features),
-        }
+        counts = {"outside": self._outside, "missing": self._missing}
+        return {**counts, "map": picture and picture.name, "features": list(self.model.features)}
 
     def further_files(self, record: Mapping[str, Any]) -> list[Path]:
         pictures = [self.target.with_name(record["map"])] if record["map"] else []

@@ -73,8 +73,8 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         if not wide:
             yield "samples", self._ranks(samples, words, title)
         if len(self._rows) > 1:
-            few = variables if len(variables) <= MOST_HISTOGRAMS else _of_numbers(variables, self.dataset)
-            yield self.histograms(few, title)
+            of_numbers = [variable for variable in variables if variable.name in self.dataset.columns]
+            yield self.histograms(of_numbers if of_numbers and len(variables) > MOST_HISTOGRAMS else variables, title)
         for group in self.dataset.groups:
             yield from self._by_group(group, title)
 
@@ -114,8 +114,3 @@ class RowsPreview(Preview[TabularDataset, Rows]):
                 values, unit = self.dataset.values[output][rows, 0], self.dataset.units[output]
                 figure = values_by_group(names, part_of_row, list(parts), values, output, unit, heading)
                 yield f"{output}_by_{group}", figure
-
-
-def _of_numbers(variables: Sequence[Variable], dataset: TabularDataset) -> list[Variable]:
-    """Variables with a single column; all if there are none."""
-    return [variable for variable in variables if variable.name in dataset.columns] or list(variables)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,15 +23,12 @@ import numpy as np
 import torch
 
 from qexp.base import files, machine
-from qexp.base.files import drafts_of, write_lines
-from qexp.base.machine import handled
 from qexp.base.seeds import Seeds
-from qexp.errors import DamagedError, NotFoundError, QexpError
-from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results
+from qexp.errors import DamagedError, NotFoundError, QexpError, some
+from qexp.kinds.attempt import Attempt, Display, Results
 from qexp.kinds.experiments import candidates
 from qexp.kinds.networks import trained_model
 from qexp.kinds.rows import evaluation
-from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.experiment import TabularData
 from qexp.kinds.rows.folds import Candidate, Folds, in_stacks
 from qexp.kinds.tables import tables_of
@@ -39,7 +37,6 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
 from qexp.networks.stacked_training import EpochLines, Line, Outcome, Stack, Task, line_of, stack_size
-from qexp.networks.training import Recipe
 from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.store.record import Epochs, FoldCount, FoldRecord, NetworkRecord, Numbers, Record, State, now
 
@@ -86,9 +83,8 @@ def require_folds_done(directory: RunDirectory) -> None:
     """Raise QexpError that names the unfinished folds of a run, if there are any."""
     undone = [fold.name for fold in directory.all_folds() if not done(fold)]
     if undone:
-        names = ", ".join(undone[:8]) + (" …" if len(undone) > 8 else "")
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
-        raise QexpError(f"{directory.name}: {count} are not done: {names}; continue with `resume=True`")
+        raise QexpError(f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with `resume=True`")
 
 
 def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
@@ -109,29 +105,36 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
     return models
 
 
-def open_fold(directory: RunDirectory, run: Record, fold: Fold, dataset: TabularDataset) -> None:
-    """Create the directory of a fold with its first record."""
-    folder = directory.fold(fold.name)
-    files.make_folder(folder.checkpoints)
-    numbers = map(str, dataset.row_numbers(list(fold.test)))
-    held_out = dict(zip(numbers, _identifiers(dataset, fold.test), strict=True))
-    folder.write(
-        Record(
-            name=f"{run.name}/{FOLDS}/{fold.name}",
-            experience=run.experience,
-            dataset=run.dataset,
-            model=run.model,
-            seed=run.seed,
-            digest=run.digest,
-            units=run.units,
-            metrics=run.metrics,
-            caution=run.caution,
-            state=State.QUEUED,
-            created=now(),
-            epochs=Epochs(of=run.epochs.of),
-            fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held_out),
+def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
+    """Create the directories of folds, with their first records. Returns the names of folds that are done already."""
+    finished = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
+    for fold in plan.folds:
+        if fold.name in finished:
+            continue
+        folder = directory.fold(fold.name)
+        files.make_folder(folder.checkpoints)
+        held_out = {
+            str(number): ", ".join(str(values[row]) for values in plan.dataset.identifiers.values())
+            for number, row in zip(plan.dataset.row_numbers(list(fold.test)), fold.test, strict=True)
+        }
+        folder.write(
+            Record(
+                name=f"{run.name}/{FOLDS}/{fold.name}",
+                experience=run.experience,
+                dataset=run.dataset,
+                model=run.model,
+                seed=run.seed,
+                digest=run.digest,
+                units=run.units,
+                metrics=run.metrics,
+                caution=run.caution,
+                state=State.QUEUED,
+                created=now(),
+                epochs=Epochs(of=run.epochs.of),
+                fold=FoldRecord(name=fold.name, training_rows=len(fold.train), held_out=held_out),
+            )
         )
-    )
+    return finished
 
 
 def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fold) -> None:
@@ -146,7 +149,7 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
         for network in trained.networks
     )
     lines = _mean_of_networks(trained.networks, list(plan.recipe(plan.candidates[0]).losses))
-    write_lines(folder.metrics_file, map(files.with_marks, lines))
+    files.write_lines(folder.metrics_file, map(files.with_marks, lines))
     results: Numbers = {}
     if trained.failed is None:
         tensors = {
@@ -158,7 +161,8 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
         checkpoint.write(folder.best_weights, tensors, document)
         ensemble = Ensemble([network.task.model for network in trained.networks])
         results = evaluation.write_fold(folder, ensemble, plan, fold)
-        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), _in_words(trained.chosen))
+        chosen = "".join(f", {key} {value}" for key, value in trained.chosen.items())
+        log.info("fold %s: %d rows held out%s", fold.name, len(fold.test), chosen)
     else:
         log.error("fold %s failed: %s", fold.name, trained.failed)
     record = folder.record()
@@ -178,18 +182,10 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     )
 
 
-def _in_words(chosen: Mapping[str, Any]) -> str:
-    return "".join(f", {key} {value}" for key, value in chosen.items())
-
-
 def median_epoch(epochs: Iterable[int | None]) -> int | None:
     """The median of the known epochs, which count from 1; None if none is known."""
     numbers = [epoch for epoch in epochs if epoch]
     return int(np.median(numbers)) if numbers else None
-
-
-def _identifiers(dataset: TabularDataset, rows: np.ndarray) -> list[str]:
-    return [", ".join(str(values[row]) for values in dataset.identifiers.values()) for row in rows]
 
 
 def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str]) -> list[Line]:
@@ -267,10 +263,6 @@ class DisplayedSteps(Steps):
         super().__init__()
         self._display, self._shown = display, 0
 
-    def skip(self, steps: float) -> None:
-        """Count the steps of batches that were finished earlier."""
-        self.done += steps
-
     def show(self, steps: float, line: Line, seconds: float) -> None:
         if int(steps) > self._shown:
             self._shown = int(steps)
@@ -282,11 +274,6 @@ class DisplayedSteps(Steps):
 
 
 # Choice of hyper-parameters and epochs in inner folds, fold by fold, and the networks of what was chosen.
-
-
-def chooses(plan: Folds) -> bool:
-    """Whether networks are trained on the inner folds."""
-    return not plan.refits or len(plan.candidates) > 1
 
 
 def networks_per_stack(plan: Folds, task: Task) -> int:
@@ -307,7 +294,7 @@ class Selection:
         plan = self._plan
         trained = {fold.name: TrainedFold(dict(plan.candidates[0].chosen)) for fold in self._folds}
         chosen = dict.fromkeys(trained, plan.candidates[0])
-        if chooses(plan):
+        if plan.chooses:
             for index, candidate in enumerate(plan.candidates):
                 tasks = {fold.name: plan.inner_tasks(fold, candidate) for fold in self._folds}
                 networks = self._train(tasks, candidate, f"judged-{index:03d}", candidate.spec["epochs"])
@@ -341,34 +328,22 @@ class Selection:
         steps  the share of the batch's epochs that this training counts for
         """
         plan, recipe = self._plan, self._plan.recipe(candidate)
-        owners = {id(task): name for name, of_fold in tasks.items() for task in of_fold}
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
-        stacks = list(in_stacks(everyone, lambda task: networks_per_stack(plan, task)))
+        stacks = in_stacks(everyone, lambda task: networks_per_stack(plan, task))
         for number, members in enumerate(stacks):
-            share = steps * len(members) / len(everyone)
-            networks = self._train_stack(members, recipe, f"{purpose}-{number:03d}", share)
-            if networks is None:
+            folder = self._folder / f"{purpose}-{number:03d}"
+            files.make_folder(folder)
+            stack = Stack(members, recipe, plan.device, folder)
+            stack.resume()
+            self._progress.enter(steps * len(members) / len(everyone), recipe.epochs)
+            finished = stack.run(self._progress, self._interrupted)
+            self._progress.leave()
+            if not finished:
                 return None
-            trained |= {id(network.task): network for network in networks}
-        return {name: [trained[id(task)] for task in everyone if owners[id(task)] == name] for name in tasks}
-
-    def _train_stack(
-        self, members: Sequence[Task], recipe: Recipe, name: str, share: float
-    ) -> list[TrainedNetwork] | None:
-        folder = self._folder / name
-        files.make_folder(folder)
-        stack = Stack(members, recipe, self._plan.device, folder)
-        stack.resume()
-        self._progress.enter(share, recipe.epochs)
-        finished = stack.run(self._progress, self._interrupted)
-        self._progress.leave()
-        if not finished:
-            return None
-        return [
-            TrainedNetwork(task, outcome, stack.curve(position).numpy())
-            for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True))
-        ]
+            for position, (task, outcome) in enumerate(zip(stack.tasks, stack.outcomes, strict=True)):
+                trained[id(task)] = TrainedNetwork(task, outcome, stack.curve(position).numpy())
+        return {name: [trained[id(task)] for task in of_fold] for name, of_fold in tasks.items()}
 
 
 def _pooled_loss(networks: Sequence[TrainedNetwork]) -> float:
@@ -427,7 +402,7 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
 def tasks_of_first(plan: Folds) -> list[Task]:
     """The largest set of networks that the first fold trains at a time."""
     first = plan.folds[0]
-    on_inner_folds = plan.inner_tasks(first, plan.candidates[0]) if chooses(plan) else []
+    on_inner_folds = plan.inner_tasks(first, plan.candidates[0]) if plan.chooses else []
     refitted = plan.refitted(first, plan.candidates[0]) if plan.refits else []
     return max(on_inner_folds, refitted, key=len)
 
@@ -435,7 +410,7 @@ def tasks_of_first(plan: Folds) -> list[Task]:
 def epochs_of(plan: Folds) -> int:
     """Largest number of epochs in a batch, if each candidate's networks form one stack."""
     epochs: list[int] = [candidate.spec["epochs"] for candidate in plan.candidates]
-    return (sum(epochs) if chooses(plan) else 0) + (max(epochs) if plan.refits else 0)
+    return (sum(epochs) if plan.chooses else 0) + (max(epochs) if plan.refits else 0)
 
 
 # Training of a run's batches of folds in several worker processes with one core each.
@@ -511,7 +486,7 @@ def train_in_processes(
 def _start_worker(
     directory: RunDirectory, messages: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
 ) -> _Worker:
-    lease = drafts_of(directory.path)
+    lease = files.drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
     # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
     process = subprocess.Popen(
@@ -540,14 +515,12 @@ def _next_batch(worker: _Worker, waiting: list[int]) -> None:
     """Give a worker its next batch; if none is left, close its input so that it ends."""
     worker.batch = waiting.pop(0) if waiting else None
     assert worker.process.stdin is not None
-    try:
+    with suppress(BrokenPipeError):  # the worker has died; its listener reports that
         if worker.batch is None:
             worker.process.stdin.close()
         else:
             worker.process.stdin.write(f"{worker.batch}\n")
             worker.process.stdin.flush()
-    except BrokenPipeError:
-        pass  # the worker has died; its listener reports that
 
 
 def _explain(worker: _Worker) -> None:
@@ -555,10 +528,8 @@ def _explain(worker: _Worker) -> None:
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         raise MemoryError(f"a process that trained folds {how}; perhaps it ran out of memory")
-    words = "".join(worker.output[-20:]).strip()
-    if machine.says_no_memory(worker.output[-1] if worker.output else ""):
-        raise MemoryError(f"a process that trained folds {how}:\n{words}")
-    raise QexpError(f"a process that trained folds {how}:\n{words}")
+    kind = MemoryError if machine.says_no_memory("".join(worker.output[-1:])) else QexpError
+    raise kind(f"a process that trained folds {how}:\n{''.join(worker.output[-20:]).strip()}")
 
 
 # In the worker
@@ -587,7 +558,7 @@ def work(directory: RunDirectory, orders: IO[str], answers: IO[str]) -> bool:
             stop.set()  # the run's process has died: otherwise it closes the input only after this batch
 
     threading.Thread(target=read, daemon=True).start()
-    with handled((signal.SIGTERM,), lambda number, frame: stop.set()):
+    with machine.handled((signal.SIGTERM,), lambda number, frame: stop.set()):
         while (number := numbers.get()) is not None:
             busy.set()
             speaker = _Speaker(answers)
@@ -613,11 +584,9 @@ class _Speaker(Steps):
         self.say({"log": f"checkpoint after epoch {epoch} of a stack"})
 
     def say(self, message: dict[str, Any]) -> None:
-        try:
+        with suppress(BrokenPipeError):  # the run's process has died; the input ends as well
             self._answers.write(json.dumps(message) + "\n")
             self._answers.flush()
-        except BrokenPipeError:
-            pass  # the run's process has died; the input ends as well
 
 
 # Training of the networks of a run's folds, and evaluation of all held-out rows together.
@@ -643,43 +612,49 @@ def train_folds(attempt: Attempt) -> Results | None:
     if failed := attempt.record.folds.failed if attempt.record.folds else ():
         why = directory.fold(failed[0]).record().error
         raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
-    _write_metrics(attempt, plan)
+    folds = [directory.fold(fold.name) for fold in plan.folds]
+    lines = mean_lines([fold.metrics() for fold in folds])
+    best = median_epoch(fold.record().epochs.best for fold in folds)
+    attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
+    files.write_lines(directory.metrics_file, map(files.with_marks, lines))
     return evaluation.evaluate(attempt, plan)
 
 
 def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     """Train the unfinished folds; False if interrupted."""
-    directory = attempt.directory
-    before = open_folds(directory, attempt.record, plan)
-    batches = batches_of(plan)
-    todo = [number for number, batch in enumerate(batches) if not before.issuperset(fold.name for fold in batch)]
-    count = _Count(attempt.own, batches, before)
+    directory, batches = attempt.directory, batches_of(plan)
+    finished, failed = open_folds(directory, attempt.record, plan), set[str]()
+    todo = [number for number, batch in enumerate(batches) if not finished.issuperset(fold.name for fold in batch)]
+
+    def count() -> None:
+        """Note the number of finished folds in the run's record, without reading the folds' records."""
+        of_failed = tuple(fold.name for batch in batches for fold in batch if fold.name in failed)
+        attempt.own.note(folds=FoldCount(done=len(finished), of=len(plan.folds), failed=of_failed))
+
+    def batch_done(number: int, failures: Sequence[str]) -> None:
+        failed.update(failures)
+        finished.update(fold.name for fold in batches[number])
+        finished.difference_update(failures)
+        count()
+
+    count()
     progress = DisplayedSteps(attempt.display)
-    progress.skip(epochs_of(plan) * (len(batches) - len(todo)))
+    progress.done += epochs_of(plan) * (len(batches) - len(todo))  # of batches that were trained earlier
     started, seconds_before = time.perf_counter(), attempt.record.seconds
     attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0)
     try:
         processes = min(attempt.processes, len(todo))
         if attempt.device.type == "cpu" and processes > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:
-            return train_in_processes(directory, todo, processes, progress, count.batch_done, attempt.interrupted)
+            return train_in_processes(directory, todo, processes, progress, batch_done, attempt.interrupted)
         for number in todo:
             failures = train_batch(directory, plan, batches, number, progress, attempt.interrupted)
             if failures is None:
                 return False
-            count.batch_done(number, failures)
+            batch_done(number, failures)
         return True
     finally:
         attempt.display.stop()
         attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
-
-
-def open_folds(directory: RunDirectory, record: Record, plan: Folds) -> set[str]:
-    """Create the directories of all folds before training. Returns the names of folds that are done already."""
-    finished = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
-    for fold in plan.folds:
-        if fold.name not in finished:
-            open_fold(directory, record, fold, plan.dataset)
-    return finished
 
 
 def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]) -> float:
@@ -690,34 +665,3 @@ def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]
     steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
     operations = 3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
     return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
-
-
-class _Count:
-    """Keeps the number of finished folds in the run's record up to date without reading the folds' records."""
-
-    def __init__(self, own: OwnRecord, batches: Sequence[Sequence[Fold]], done: set[str]) -> None:
-        self._own = own
-        self._batches = [[fold.name for fold in batch] for batch in batches]
-        self._done, self._failed = set(done), set[str]()
-        self._write()
-
-    def batch_done(self, number: int, failed: Sequence[str]) -> None:
-        """Count a trained batch, with the names of its failed folds."""
-        self._failed.update(failed)
-        self._done.update(self._batches[number])
-        self._done.difference_update(failed)
-        self._write()
-
-    def _write(self) -> None:
-        names = [name for batch in self._batches for name in batch]
-        failed = tuple(name for name in names if name in self._failed)
-        self._own.note(folds=FoldCount(done=len(self._done), of=len(names), failed=failed))
-
-
-def _write_metrics(attempt: Attempt, plan: Folds) -> None:
-    """Write the run's metrics: one line per epoch, the mean over the folds."""
-    folds = [attempt.directory.fold(part.name) for part in plan.folds]
-    lines = mean_lines([fold.metrics() for fold in folds])
-    best = median_epoch(fold.record().epochs.best for fold in folds)
-    attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
-    write_lines(attempt.directory.metrics_file, map(files.with_marks, lines))
