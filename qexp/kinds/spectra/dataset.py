@@ -30,7 +30,7 @@ from qexp.kinds.spectra.files import (
     depths_of,
     hash_of,
 )
-from qexp.metrics.splits import SplitError
+from qexp.metrics.splits import Rows, SplitError
 from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.rows.formats import FORMATS
@@ -64,7 +64,9 @@ class SpectraDataset:
         self._core, self._depth = document["core"], document["depth"]
         source = self._source(document)
         self._counts, facts = _read(source, self.channels)
-        self._rows, self.fingerprint, self._without_spread = facts.rows, facts.fingerprint, facts.without_spread
+        self._rows, self.fingerprint = facts.rows, facts.fingerprint
+        self.without_spread: list[int] = facts.without_spread
+        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
         self.left_out = facts.left_out
         """Number of spectra without a target, which are not used."""
         self.warnings: list[str] = list(facts.warnings)
@@ -81,9 +83,16 @@ class SpectraDataset:
             )
         findings = Findings()
         self.cores, self.depths = self._cores(source, findings), self._depths(source, findings)
-        self._refuse_units(findings)
+        names = {*self.shapes(), "depth", *self._rows.columns}
+        for name in sorted(self._units.keys() - names):
+            findings.add(f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name))
         findings.refuse()
-        self.warnings += self._cores_on_both_sides()
+        trained, chosen = (set(self.cores[self.part == part].tolist()) for part in (TRAIN, VALIDATION))
+        if shared := sorted(trained & chosen):
+            self.warnings.append(
+                f"{len(shared)} cores have spectra for training and for validation: {some(shared)}; neighbouring "
+                "spectra are similar, so that the validation loss is too low to choose an epoch by"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,7 +110,7 @@ class SpectraDataset:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Numbers of all rows, (row,)."""
+        """Rows of all rows, (row,)."""
         return np.arange(len(self), dtype=np.int64)
 
     @property
@@ -134,15 +143,6 @@ class SpectraDataset:
         if name not in columns:
             raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, columns)}")
         return columns[name]
-
-    def without_spread(self) -> list[int]:
-        """Rows whose counts are all equal, such as zeros: they cannot be scaled by their standard deviation."""
-        return list(self._without_spread)
-
-    def _refuse_units(self, findings: Findings) -> None:
-        names = {*self.shapes(), "depth", *self._rows.columns}
-        for name in sorted(self._units.keys() - names):
-            findings.add(f"no variable or column '{name}'; {suggestion(name, names)}", where=("units", name))
 
     def _source(self, document: Document) -> SpectrumSource:
         """Keys that came later have no default, so that digests stay as they were."""
@@ -180,27 +180,16 @@ class SpectraDataset:
         origin = f"{source.path}: column '{self._depth}' of {source.list_names}"
         return depths_of(texts, self._rows.names, origin, findings)
 
-    def _cores_on_both_sides(self) -> list[str]:
-        sides = [set(np.unique(self.cores[self.part == part]).tolist()) for part in (TRAIN, VALIDATION)]
-        shared = sorted(sides[0] & sides[1])
-        if not shared:
-            return []
-        return [
-            f"{len(shared)} cores have spectra for training and for validation: {some(shared)}; neighbouring spectra "
-            "are similar, so that the validation loss is too low to choose an epoch by"
-        ]
-
 
 class _Facts:
     """Facts found while all spectra were read, cached so that they need not be read again."""
 
-    def __init__(self, rows: SpectrumRows, remarks: Sequence[str] = ()) -> None:
+    def __init__(self, rows: SpectrumRows, remarks: Sequence[str] = (), left_out: int = 0) -> None:
         self.rows = rows
         self.hashes: list[str] = []
         self.without_spread: list[int] = []
-        self.warnings = list(remarks)
+        self.warnings, self.left_out = list(remarks), left_out
         self.fingerprint = ""
-        self.left_out = 0
 
     def see(self, block: Array) -> Array:
         start = len(self.hashes)
@@ -212,7 +201,15 @@ class _Facts:
     def end(self) -> None:
         content = json.dumps([self.hashes, vars(self.rows)], sort_keys=True)
         self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
-        self.warnings += _repeated(self.rows, self.hashes)
+        first: dict[tuple[str, str], str] = {}
+        twice: dict[str, list[str]] = {}
+        for name, part, counts in zip(self.rows.names, self.rows.parts, self.hashes, strict=True):
+            if (original := first.setdefault((part, counts), name)) is not name:
+                twice.setdefault(part, []).append(f"{name} (as {original})")
+        self.warnings += [
+            f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"
+            for part, names in twice.items()
+        ]
 
     def key(self) -> list[Any]:
         """Key of the array: the same spectra in the same order are cached once, whatever their metadata."""
@@ -236,8 +233,7 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
         if array := array_cache.find(facts.key(), (len(facts.rows), channels)):
             return array, facts
     rows, remarks = source.rows()
-    facts = _Facts(rows, remarks)
-    facts.left_out = source.left_out
+    facts = _Facts(rows, remarks, source.left_out)
     shape = (len(rows), channels)
     array = array_cache.cached_by_content(shape, map(facts.see, source.counts(rows)), facts.key)
     facts.end()
@@ -245,25 +241,11 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
     return array, facts
 
 
-def _repeated(rows: SpectrumRows, hashes: Sequence[str]) -> list[str]:
-    first: dict[tuple[str, str], str] = {}
-    twice: dict[str, list[str]] = {}
-    for name, part, counts in zip(rows.names, rows.parts, hashes, strict=True):
-        if (original := first.setdefault((part, counts), name)) is not name:
-            twice.setdefault(part, []).append(f"{name} (as {original})")
-    return [
-        f"{len(names)} spectra of the {part} part are duplicates of earlier ones: {some(names)}"
-        for part, names in twice.items()
-    ]
-
-
 # Spectra for training: in a new order every epoch, with new random numbers for the masks.
 
 
 Samples = Mapping[str, Tensor]
 """Variable → (sample, ...) in the variable's unit."""
-
-Numbers = NDArray[np.int64]
 
 MOST_TO_FIT = 4096
 """Spectra that transforms are fitted to."""
@@ -281,10 +263,10 @@ class SpectrumSamples:
     def __init__(
         self,
         dataset: SpectraDataset,
-        train: Numbers,
-        validation: Numbers,
-        test: Numbers,
-        unlabelled: Numbers,
+        train: Rows,
+        validation: Rows,
+        test: Rows,
+        unlabelled: Rows,
         seeds: Seeds,
         device: torch.device,
         hidden: Callable[[Tensor], Tensor] | None = None,
@@ -304,29 +286,23 @@ class SpectrumSamples:
         """
         order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
         masks = self._masks(self.train_size, "train", number, "masks")
-        mixed_with = self._mixed_with(number) if self._dataset.mix else None
+        if mix := self._dataset.mix:
+            # The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so few cores give new
+            # samples in every epoch (mixup, Zhang et al. 2018, but with uniform fractions).
+            others = self._seeds.numpy("train", number, "mixed with").permutation(self.train_rows)
+            shares = self._seeds.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
+            shares *= np.float32(mix)
 
         def batch(index: int) -> Samples:
             positions = slice(index * batch_size, (index + 1) * batch_size)
             samples = self._measured(order[positions])
-            if mixed_with is not None:
-                others, shares = mixed_with
+            if mix:
                 second = self._measured(others[positions])
                 share = torch.from_numpy(shares[positions]).to(self._device)
                 samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
             return prepared({**samples, **self._tensors({MASK: masks[positions]})})
 
         return batch
-
-    def _mixed_with(self, number: int) -> tuple[Numbers, NDArray[np.float32]]:
-        """For each position in an epoch: another row, (sample,), and its fraction in the mixture, (sample, 1).
-
-        The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so few cores give new samples
-        in every epoch (mixup, Zhang et al. 2018, but with uniform fractions).
-        """
-        others = self._seeds.numpy("train", number, "mixed with").permutation(self.train_rows)
-        shares = self._seeds.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
-        return others, shares * np.float32(self._dataset.mix)
 
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted: targets of the labelled ones, spectra of all."""
@@ -335,7 +311,7 @@ class SpectrumSamples:
         masks = self._masks(len(labelled), "fit", "masks")
         return self._tensors({SPECTRUM: self._dataset.read(spectra), MASK: masks, **self._target(labelled)})
 
-    def _some(self, rows: Numbers) -> Numbers:
+    def _some(self, rows: Rows) -> Rows:
         if len(rows) <= MOST_TO_FIT:
             return rows
         return np.sort(self._seeds.numpy("fit", "spectra").choice(rows, MOST_TO_FIT, replace=False))
@@ -355,15 +331,15 @@ class SpectrumSamples:
     def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
         return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)
 
-    def _samples(self, rows: Numbers, masks: NDArray[np.float32]) -> dict[str, Tensor]:
+    def _samples(self, rows: Rows, masks: NDArray[np.float32]) -> dict[str, Tensor]:
         """Variable → (sample, ...)."""
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
-    def _measured(self, rows: Numbers) -> dict[str, Tensor]:
+    def _measured(self, rows: Rows) -> dict[str, Tensor]:
         """The spectrum, and the target if there is one."""
         return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
 
-    def _target(self, rows: Numbers) -> dict[str, NDArray[np.float32]]:
+    def _target(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """The target, (sample, 1), if there is one."""
         if self._dataset.target is None or self._dataset.targets is None:
             return {}
@@ -371,6 +347,3 @@ class SpectrumSamples:
 
     def _tensors(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in values.items()}
-
-
-__all__ = ["MASK", "SPECTRUM", "SpectraDataset", "SpectrumSamples"]

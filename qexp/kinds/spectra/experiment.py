@@ -33,9 +33,6 @@ from qexp.networks.network import Network
 from qexp.networks.transforms import Transform
 from qexp.spec.reading import Document, Finding
 
-Hidden = Callable[[Tensor], Tensor]
-"""Random numbers of masks, (sample, patch) → truth values, (sample, channel)."""
-
 LOOKED_AT = 256
 """Number of spectra on which transforms are tried."""
 
@@ -127,8 +124,10 @@ def _one_fold(
     return one_fold(built(tables["splits"], split), rows, dataset.column, random, advice)
 
 
-def hidden_of(network: Network) -> Hidden | None:
-    """Random numbers of masks, (sample, patch) → the channels hidden from the network's encoder; None if none are."""
+def hidden_of(network: Network) -> Callable[[Tensor], Tensor] | None:
+    """Random numbers of masks, (sample, patch) → whether a channel is hidden from the network's encoder, (sample,
+    channel); None if none are.
+    """
     encoder = _masked_encoder(network)
     if encoder is None:
         return None
@@ -155,12 +154,9 @@ def _in_parts(
             return
     train, validation, test = divided(document, dataset, tables, Seeds(0))
     if not len(validation):
-        yield (
-            ("inner",),
-            "no spectrum is left for validation; set it, for example "
-            '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores or "random" for '
-            "spectra of any core",
-        )
+        whole_cores = '{"type": "random_groups", "parameters": {"by": "core", "share": 0.2}} for whole cores'
+        advice = f'set it, for example {whole_cores} or "random" for spectra of any core'
+        yield ("inner",), f"no spectrum is left for validation; {advice}"
     if not len(train):
         yield ("split",), "no spectrum is left to train on"
     count = document["labelled"]
@@ -170,10 +166,8 @@ def _in_parts(
     if network is not None:
         yield from in_batches(document, network, {used})
     if used == 1 and document["baselines"]:
-        yield (
-            ("labelled",),
-            "baselines choose their parameters on part of the labelled spectra, but there is only one; use at least 2",
-        )
+        choice = "baselines choose their parameters on part of the labelled spectra"
+        yield ("labelled",), f"{choice}, but there is only one; use at least 2"
     if not document["allow_leak"]:
         yield from kind.overlaps_within(dataset, train, validation, test)
 
@@ -185,40 +179,31 @@ def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) 
         if transform.needs_own and name != SPECTRUM:
             yield ("transforms", name), f"what it does to one '{name}' cannot be inverted; use 'standardize'"
             continue
-        if transform.needs_own and (flat := dataset.without_spread()):
-            names = some(dataset.names[flat].tolist())
-            yield (
-                ("transforms", name),
-                f"the counts of {names} are all the same: their standard deviation is 0; leave them out",
-            )
+        if transform.needs_own and (flat := dataset.without_spread):
+            same = f"the counts of {some(dataset.names[flat].tolist())} are all the same"
+            yield ("transforms", name), f"{same}: their standard deviation is 0; leave them out"
         elif name == SPECTRUM:
             yield from _try_on_spectra(transform, trained_on, dataset)
         elif name != MASK and dataset.targets is not None:
             used = labelled(document, trained_on, Seeds(0))
             if len(used) == 1 and type(transform).fit is not Transform.fit:
-                yield (
-                    ("transforms", name),
-                    "it is fitted to the labelled spectra, but there is only one; use at least 2",
-                )
+                lone = "it is fitted to the labelled spectra, but there is only one; use at least 2"
+                yield ("transforms", name), lone
             else:
-                to_fit, values = (_targets(dataset, rows) for rows in (used, dataset.rows))
-                yield from try_transform(name, transform, to_fit, values)
+                targets = torch.from_numpy(dataset.targets.astype(np.float32))[:, None]
+                yield from try_transform(name, transform, targets[used], targets)
 
 
 def _in_masks(document: Document, dataset: SpectraDataset, network: Network) -> Iterator[Finding]:
     if SPECTRUM in network.outputs:
         encoder = _masked_encoder(network)
         if encoder is None:
-            yield (
-                ("inputs",),
-                "nothing is hidden: no encoder of the model has the input 'mask' in addition to the spectrum",
-            )
+            lack = "no encoder of the model has the input 'mask' in addition to the spectrum"
+            yield ("inputs",), f"nothing is hidden: {lack}"
         elif visible_count(dataset.patches, encoder.mask_ratio) == dataset.patches:
-            yield (
-                ("outputs", document["outputs"].index(SPECTRUM)),
-                f"nothing is hidden: a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches; "
-                f"{1 / dataset.patches:.2g} would hide one",
-            )
+            ratio = f"a mask_ratio of {encoder.mask_ratio:g} hides none of {dataset.patches} patches"
+            advice = f"nothing is hidden: {ratio}; {1 / dataset.patches:.2g} would hide one"
+            yield ("outputs", document["outputs"].index(SPECTRUM)), advice
     if MASK in document["inputs"] and not any(MASK in branch.sources for branch in network.branches):
         yield ("inputs", document["inputs"].index(MASK)), "no branch of the model begins with 'mask'; leave it out"
 
@@ -232,24 +217,16 @@ def _trained_on(document: Document, dataset: SpectraDataset, tables: Tables) -> 
     return train if len(train) else dataset.rows
 
 
-def _targets(dataset: SpectraDataset, rows: Rows) -> Tensor:
-    """(row, 1)"""
-    assert dataset.targets is not None
-    return torch.from_numpy(dataset.targets[rows].astype(np.float32))[:, None]
-
-
 def _try_on_spectra(transform: Transform, trained_on: Rows, dataset: SpectraDataset) -> Iterator[Finding]:
     """Problems of transforms on a few spectra, then on many: some have counts in channels where the few have none."""
     for count in (LOOKED_AT, MOST_TO_FIT):
-        to_fit, values = (_spread(dataset, rows, count) for rows in (trained_on, dataset.rows))
+        to_fit, values = (
+            torch.from_numpy(dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]))
+            for rows in (trained_on, dataset.rows)
+        )
         if not (findings := list(try_transform(SPECTRUM, transform, to_fit, values, "channel"))):
             return
     yield from findings
-
-
-def _spread(dataset: SpectraDataset, rows: Rows, count: int) -> Tensor:
-    """Some of the spectra, (row, channel), spread over all of the rows."""
-    return torch.from_numpy(dataset.read(rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]))
 
 
 DATA = SpectraData()

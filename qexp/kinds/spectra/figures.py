@@ -139,7 +139,7 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     interval  what the intervals are, for the title
     """
     profiles = list(_profiles(estimates))
-    drawn = [profiles[index] for index in _spread(len(profiles), MOST_PROFILES)]
+    drawn = [profiles[index] for index in spread_evenly(len(profiles), MOST_PROFILES)]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
     figure, axes = panel_grid(count, PROFILES_IN_A_ROW, width, 3.0, across=0.5, down=0.8)
@@ -153,11 +153,8 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     dots = "; dots: measured" if estimates.measured is not None else ""
     dots += f"; band: {interval}" if estimates.interval is not None else ""
-    add_title(
-        figure,
-        f"{estimates.name.replace('_', ' ')} down core{some}, each on its own scale; line: estimated{dots}",
-        note,
-    )
+    name = estimates.name.replace("_", " ")
+    add_title(figure, f"{name} down core{some}, each on its own scale; line: estimated{dots}", note)
     return figure
 
 
@@ -190,10 +187,8 @@ def _profiles(estimates: Estimates) -> Iterator[_Profile]:
         rows, down = rows[np.isfinite(down)], down[np.isfinite(down)]
         if len(rows):
             deeper = np.argsort(down, kind="stable")
-            rows = rows[deeper]
-            yield _Profile(
-                str(name), down[deeper], estimated[rows], measured[rows], low[rows], high[rows], depths_known
-            )
+            line, dots, least, most = (values[rows[deeper]] for values in (estimated, measured, low, high))
+            yield _Profile(str(name), down[deeper], line, dots, least, most, depths_known)
 
 
 def _draw_profile(axis: Axes, profile: _Profile) -> None:
@@ -210,7 +205,7 @@ def _draw_profile(axis: Axes, profile: _Profile) -> None:
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _spread(count: int, most: int) -> NDArray[np.int64]:
+def spread_evenly(count: int, most: int) -> NDArray[np.int64]:
     """At most `most` of `count` positions, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
@@ -304,7 +299,10 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
             (np.where(spectrum.hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
         ):
             reconstructed.plot(x, values, color=colour, linewidth=0.8, label=words)
-        _shade(visible, x, spectrum.hidden)
+        changes = np.flatnonzero(np.diff(spectrum.hidden.astype(np.int8), prepend=0, append=0))
+        half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
+        for first, end in zip(changes[::2], changes[1::2], strict=True):  # neighbouring hidden channels
+            visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
         _share_counts((original, visible, reconstructed), counts, estimate[spectrum.hidden])
         original.set_ylabel("counts", fontsize=sized(9))
         original.set_title(spectrum.title.replace("$", r"\$"), fontsize=sized(9), y=TITLE)
@@ -388,12 +386,9 @@ def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
     spectrum.set_ylim(bottom=LEAST_COUNTS)
     spectrum.set_ylabel("mean counts")
     spectrum.tick_params(labelbottom=False)
-    axis.fill_between(
-        x, 0, np.maximum(contributions.mean, 0), color=COLOURS[1], linewidth=0, label="mean: raises the estimate"
-    )
-    axis.fill_between(
-        x, np.minimum(contributions.mean, 0), 0, color=COLOURS[0], linewidth=0, label="mean: lowers the estimate"
-    )
+    for extreme, colour, what in ((np.maximum, COLOURS[1], "raises"), (np.minimum, COLOURS[0], "lowers")):
+        mean = extreme(contributions.mean, 0)
+        axis.fill_between(x, 0, mean, color=colour, linewidth=0, label=f"mean: {what} the estimate")
     axis.plot(x, contributions.magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
     axis.axhline(0, color="0.2", linewidth=0.5)
     unit = typeset(contributions.unit)
@@ -436,15 +431,9 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     marked = []
     for element, energy in of_elements.items():
         text = axis.text(
-            energy,
-            1,
-            element,
-            transform=axis.get_xaxis_transform(),
-            ha="center",
-            va="bottom",
-            fontsize=sized(8),
+            energy, 1, element, transform=axis.get_xaxis_transform(), ha="center", va="bottom", fontsize=sized(8),
             color="0.25",
-        )
+        )  # fmt: skip
         box = text.get_window_extent(renderer)
         level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)
         if level is None:
@@ -459,14 +448,6 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
             clip_on=False, scalex=False, scaley=False,
         )  # fmt: skip
     return marked
-
-
-def _shade(axis: Axes, x: Array, hidden: NDArray[np.bool_]) -> None:
-    """Grey behind hidden channels, one rectangle for each run of neighbours."""
-    changes = np.flatnonzero(np.diff(hidden.astype(np.int8), prepend=0, append=0))
-    half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
-    for first, end in zip(changes[::2], changes[1::2], strict=True):
-        axis.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
 
 
 def _span(axis: Axes, x: Array) -> None:
@@ -498,11 +479,7 @@ def _label(where: Array | None) -> str:
 
 SPECTRUM = "spectrum"
 
-CURVES = {
-    "rmse": "network",
-    "rmse_of_mean": "mean training spectrum",
-    "counting_noise": "noise of counting",
-}
+CURVES = {"rmse": "network", "rmse_of_mean": "mean training spectrum", "counting_noise": "noise of counting"}
 """Column of the errors by energy → its name in the legend."""
 
 
@@ -523,15 +500,9 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
 def _estimates(directory: RunDirectory) -> Iterator[Estimates]:
     spectra = table(directory.results / TEST_PREDICTIONS)
     for name in outputs(spectra):
-        yield Estimates(
-            name,
-            unit(spectra, name),
-            texts(spectra, "core"),
-            spectra["depth"].values,
-            spectra[estimate_of(name)].values,
-            spectra[name].values,
-            unit(spectra, "depth"),
-        )
+        depths, estimated, truth = (spectra[column].values for column in ("depth", estimate_of(name), name))
+        cores, depth_unit = texts(spectra, "core"), unit(spectra, "depth")
+        yield Estimates(name, unit(spectra, name), cores, depths, estimated, truth, depth_unit)
 
 
 def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
@@ -552,14 +523,10 @@ def saliency_of_run(directory: RunDirectory) -> Pictures:
         if name == SPECTRUM:
             continue
         variables = table(directory.results / SALIENCY, [saliency_of(name)])
-        contributions = Saliency(
-            name,
-            unit(variables, saliency_of(name)),
-            variables[saliency_of(name)].values,
-            variables[saliency_magnitude_of(name)].values,
-            variables["counts"].values,
-            int(variables.attrs["spectra"]),
-        )
+        columns = (saliency_of(name), saliency_magnitude_of(name), "counts")
+        mean, magnitude, counts = (variables[column].values for column in columns)
+        measure, spectra = unit(variables, saliency_of(name)), int(variables.attrs["spectra"])
+        contributions = Saliency(name, measure, mean, magnitude, counts, spectra)
         where = variables["energy"].values if "energy" in variables.coords else None
         yield FIGURES_FOLDER / "saliency", saliency(contributions, where, directory.record().caution)
 
@@ -568,17 +535,11 @@ def reconstructions_of_run(directory: RunDirectory) -> Pictures:
     """Some test spectra, their visible channels and reconstructions; no figure if the run reconstructs no spectra."""
     if SPECTRUM not in directory.spec()["outputs"]:
         return
-    kept_spectra = table(directory.results / RECONSTRUCTIONS)
-    spectra = [
-        Reconstruction(
-            _title(kept_spectra.isel(spectrum=index)),
-            kept_spectra["counts"].values[index],
-            kept_spectra["reconstruction"].values[index],
-            kept_spectra["hidden"].values[index].astype(bool),
-        )
-        for index in range(kept_spectra.sizes["spectrum"])
-    ]
-    where = kept_spectra["energy"].values if "energy" in kept_spectra.coords else None
+    variables = table(directory.results / RECONSTRUCTIONS)
+    planes = (variables["counts"].values, variables["reconstruction"].values, variables["hidden"].values.astype(bool))
+    titles = [_title(variables.isel(spectrum=index)) for index in range(variables.sizes["spectrum"])]
+    spectra = list(map(Reconstruction, titles, *planes))
+    where = variables["energy"].values if "energy" in variables.coords else None
     yield FIGURES_FOLDER / "reconstructions", reconstructions(spectra, where, directory.record().caution)
 
 

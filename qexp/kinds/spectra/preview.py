@@ -12,7 +12,7 @@ from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset
-from qexp.kinds.spectra.figures import energies, sample_spectra
+from qexp.kinds.spectra.figures import energies, sample_spectra, spread_evenly
 from qexp.metrics.splits import Rows
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         ]
         energy = samples["energy"].values if "energy" in samples.coords else None
         yield "samples", sample_spectra(spectra, energy, title)
-        numbers = [variable for variable in variables if variable.name != SPECTRUM]
-        yield self.histograms(numbers, title)
+        yield self.histograms([variable for variable in variables if variable.name != SPECTRUM], title)
         yield from self._by_core(title)
 
     @property
@@ -76,7 +75,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
     @cached_property
     def _read(self) -> Array:
         """Counts, (spectrum, channel), of spectra spread evenly over the part."""
-        return self.dataset.read(self._rows[_spread(len(self._rows), SPECTRA)])
+        return self.dataset.read(self._rows[spread_evenly(len(self._rows), SPECTRA)])
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         words = [str(samples["core"].values[index])]
@@ -93,16 +92,9 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         if data.target is not None and data.targets is not None:
             name, unit, values = data.target, data.units[data.target], data.targets[rows]
         else:
-            chosen = _spread(len(rows), SPECTRA)
+            chosen = spread_evenly(len(rows), SPECTRA)
             rows, parts = rows[chosen], parts[chosen]
             name, unit, values = TOTAL, data.units[SPECTRUM], data.read(rows).sum(axis=1, dtype=np.float64)
-        heading = self.over_all(title, "all parts")
-        figure = values_by_group(
-            data.cores[rows].tolist(), parts.tolist(), list(self.parts), values, name, unit, heading
-        )
+        heading, cores = self.over_all(title, "all parts"), data.cores[rows].tolist()
+        figure = values_by_group(cores, parts.tolist(), list(self.parts), values, name, unit, heading)
         yield f"{name.replace(' ', '_')}_by_core", figure
-
-
-def _spread(count: int, most: int) -> Rows:
-    """At most `most` of the numbers below `count`, spread evenly."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

@@ -26,16 +26,12 @@ class SpectraSpecs(KindDocuments):
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         channels, patch_size = dataset["channels"], dataset["patch_size"]
         if channels % patch_size:
-            yield (
-                ("patch_size",),
-                f"patches of {patch_size} channels do not divide a spectrum of {channels}; "
-                f"{_nearest_divisor(channels, patch_size)} would",
-            )
-        if dataset["target"] in RESERVED:
-            yield (
-                ("target",),
-                f"'{dataset['target']}' is the name of another property of a spectrum; choose another name",
-            )
+            sizes = (size for distance in range(patch_size) for size in (patch_size - distance, patch_size + distance))
+            nearest = next(size for size in sizes if channels % size == 0)
+            parts = f"patches of {patch_size} channels do not divide a spectrum of {channels}"
+            yield ("patch_size",), f"{parts}; {nearest} would"
+        if (target := dataset["target"]) in RESERVED:
+            yield ("target",), f"'{target}' is the name of another property of a spectrum; choose another name"
         if "missing" in dataset and dataset["target"] is None:
             yield ("missing",), "there is no target that could be missing; leave it out, or name the target"
         energy = dataset["energy"]
@@ -47,10 +43,8 @@ class SpectraSpecs(KindDocuments):
             if name in experience["inputs"] and name != "spectrum":
                 yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
         if "spectrum" in experience["outputs"] and "mask" not in experience["inputs"]:
-            yield (
-                ("outputs",),
-                "a network that sees a whole spectrum can copy it; add the input 'mask', which hides patches from it",
-            )
+            advice = "add the input 'mask', which hides patches from it"
+            yield ("outputs",), f"a network that sees a whole spectrum can copy it; {advice}"
         if experience["baselines"] and "spectrum" in experience["outputs"]:
             yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
 
@@ -64,12 +58,6 @@ class SpectraSpecs(KindDocuments):
             "labelled": str(spec["labelled"]),
             **({"mixed": f"with up to {dataset['mix']:.0%} of another"} if dataset["mix"] else {}),
         }
-
-
-def _nearest_divisor(number: int, wanted: int) -> int:
-    """The divisor of `number` that is nearest to `wanted`; 1 only if there is no other."""
-    sizes = (size for distance in range(wanted) for size in (wanted - distance, wanted + distance))
-    return next(size for size in sizes if number % size == 0)
 
 
 DOCUMENTS = SpectraSpecs()
