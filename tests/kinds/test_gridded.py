@@ -283,7 +283,7 @@ def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tm
 def test_a_torn_file_of_prepared_frames_is_made_anew(folders):
     frames = dataset(folders).parts["train"][0]
     expected = fields(frames, ["thk"])["thk"]
-    frames.fields.path.write_bytes(frames.cached.path.read_bytes()[:1000])
+    frames.fields.path.write_bytes(frames.fields.path.read_bytes()[:1000])
     again = dataset(folders).parts["train"][0]
     np.testing.assert_array_equal(fields(again, ["thk"])["thk"], expected)
 
@@ -315,7 +315,7 @@ def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folde
     assert len(set(expected.values())) == 4
     for bare in (False, True):  # the second time there is no ice to count
         if bare:
-            frames.fields.path.write_bytes(bytes(frames.cached.path.stat().st_size))
+            frames.fields.path.write_bytes(bytes(frames.fields.path.stat().st_size))
         for (threshold, size), count in expected.items():
             assert positions(threshold=threshold, patch_size=size) == count
     rewritten(folders / "test/d0/ex.nc", lambda data: data.assign(thk=data["thk"] * 2))

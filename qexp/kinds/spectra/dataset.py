@@ -24,7 +24,6 @@ from qexp.kinds.spectra.files import (
     Findings,
     Folders,
     SpectrumRows,
-    SpectrumSource,
     SpectrumTable,
     depth_like,
     depths_of,
@@ -42,6 +41,7 @@ VERSION = 1
 """Version of the cached arrays, to be raised when the same files would give other values."""
 
 Texts = NDArray[np.str_]
+SpectrumSource = Folders | SpectrumTable
 
 
 class SpectraDataset:

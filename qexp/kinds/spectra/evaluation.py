@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from qexp.kinds.scores import (
 )
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
-from qexp.kinds.spectra.figures import energies
+from qexp.kinds.spectra.figures import energies, spread_evenly
 from qexp.kinds.spectra.files import SPECTRA
 from qexp.kinds.training import train_network
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
@@ -103,12 +104,11 @@ def attributes(directory: RunDirectory, note: str) -> dict[str, str]:
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
     """Write columns of equal length as CSV; NaN becomes an empty cell, and a note is repeated in every line."""
     columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
-    lines = zip(*columns.values(), strict=True)
-    files.write_csv(path, columns, ([_finite(value) for value in line] for line in lines))
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    lines = (
+        [None if isinstance(value, float) and not math.isfinite(value) else value for value in line]
+        for line in zip(*columns.values(), strict=True)
+    )
+    files.write_csv(path, columns, lines)
 
 
 # Estimated numbers of the test spectra: intervals over cores, and the comparison with baselines.
@@ -141,14 +141,10 @@ def compared_with_baselines(
         if attempt.interrupted():
             return None
         estimated = cross_validated(
-            built(table, description),
-            inputs,
-            targets,
-            [split],
+            built(table, description), inputs, targets, [split],
             lambda training: inner_folds(training, dataset.cores[rows], Seeds(attempt.seed)),
-            attempt.seed,
-            [_as_pair(subject, name)],
-        )
+            attempt.seed, [_as_pair(subject, name)],
+        )  # fmt: skip
         estimators[called] = estimated.values[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
@@ -221,8 +217,7 @@ class Reconstructed:
         for spectra in transformed(subject, subject.train):
             total += spectra.double().sum(dim=0, keepdim=True).cpu()
         guess = (total / len(subject.train)).float().to(subject.device)
-        evenly = np.linspace(0, len(subject.test) - 1, KEPT).round().astype(int)
-        sums = Sums(subject.metrics[SPECTRUM])
+        evenly, sums = spread_evenly(len(subject.test), KEPT), Sums(subject.metrics[SPECTRUM])
         return cls(guess, frozenset(evenly.tolist()), sums, {}, *np.zeros((4, subject.dataset.channels)))
 
     def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
@@ -322,8 +317,7 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
     """
     if not outputs:
         return True
-    test = subject.test
-    chosen = np.unique(np.linspace(0, len(test) - 1, min(MOST, len(test))).round().astype(int))
+    chosen = spread_evenly(len(subject.test), MOST)
     tests, sums = subject.data.test, {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
     with deterministic():
         for block in np.array_split(chosen, -(-len(chosen) // AT_ONCE_WITH_GRADIENTS)):
@@ -429,31 +423,21 @@ def _estimated(attempt: Attempt, subject: Subject, reconstructed: Reconstructed 
     Estimates of a posterior head are followed by `HELD_OUT_QUANTILES`, (row, 1 + probability).
     """
     numbers: dict[str, list[Array]] = {name: [] for name in subject.model.network.outputs if name != SPECTRUM}
+    model, tests = subject.model, subject.data.test
     with deterministic():
-        for samples in _in_blocks(subject.data.test):
+        for values in zip(*(values.split(AT_ONCE) for values in tests.values()), strict=True):
             if attempt.interrupted():
                 return None
-            estimates = subject.model.estimate(samples)
-            ends = _quantiles(subject.model, samples)
+            samples = dict(zip(tests, values, strict=True))
+            estimates, ends = model.estimate(samples), dict[str, Tensor]()
+            if model.network.heads:
+                ends = model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
             for name, blocks in numbers.items():
                 columns = [estimates[name], *([ends[name]] if name in ends else [])]
                 blocks.append(torch.cat([column.double().cpu() for column in columns], dim=1).numpy())
             if reconstructed is not None:
                 reconstructed.add(estimates, samples, subject)
     return {name: np.concatenate(blocks) for name, blocks in numbers.items()}
-
-
-def _quantiles(model: Estimator, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Output of a posterior head → `HELD_OUT_QUANTILES` within its limits, (row, probability)."""
-    if not model.network.heads:
-        return {}
-    return model.limited(model.posterior(samples).quantiles(HELD_OUT_QUANTILES))
-
-
-def _in_blocks(samples: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    names = list(samples)
-    for values in zip(*(samples[name].split(AT_ONCE) for name in names), strict=True):
-        yield dict(zip(names, values, strict=True))
 
 
 def _write_predictions(
@@ -489,27 +473,11 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     part = request.chosen_part(usual, PARTS, "")
     rows = _rows(request, dataset, part)
     if not len(rows):
-        raise QexpError(f"`part={part}`: {request.name} has no such spectra; use {one_of(_parts(dataset))}")
+        parts = [*np.unique(dataset.part).tolist(), ALL]
+        raise QexpError(f"`part={part}`: {request.name} has no such spectra; use {one_of(parts)}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
-
-    def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
-        results = _evaluated(attempt, dataset, models[0], rows, metrics, _training_mean(request, metrics))
-        if results is not None and (numbers := [name for name in request.outputs if name != SPECTRUM]):
-            predictions = read_test_predictions(attempt.directory)
-            estimates = {
-                name: FoldEstimates(
-                    predictions[estimate_of(name)].values[None],
-                    {share: values[None] for share, values in quantiles_among(predictions, name).items()},
-                )
-                for name in numbers
-            }
-            keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
-        return results
-
-    return EvaluationData(
-        document, part, usual, len(rows), lambda run: _independence(run, dataset, rows), evaluate,
-        dataset.left_out, dataset.warnings,
-    )  # fmt: skip
+    independence, evaluate = partial(_independence, dataset, rows), partial(_evaluate_other, request, dataset, rows)
+    return EvaluationData(document, part, usual, len(rows), independence, evaluate, dataset.left_out, dataset.warnings)
 
 
 def _document(request: EvaluationRequest) -> dict[str, Any]:
@@ -556,24 +524,31 @@ def _rows(request: EvaluationRequest, dataset: SpectraDataset, part: str) -> Row
     return np.flatnonzero(dataset.part == part)
 
 
-def _parts(dataset: SpectraDataset) -> list[str]:
-    return [*np.unique(dataset.part).tolist(), ALL]
-
-
-def _evaluated(
-    attempt: Attempt,
+def _evaluate_other(
+    request: EvaluationRequest,
     dataset: SpectraDataset,
-    model: Estimator,
     rows: Rows,
+    attempt: Attempt,
+    models: Sequence[Estimator],
     metrics: Mapping[str, Metrics],
-    mean: float,
 ) -> Results | None:
-    data = _EvaluatedSpectra(
-        dataset, NOTHING, NOTHING, rows, NOTHING, Seeds(attempt.seed), attempt.device, hidden_of(model.network)
-    )
-    data.mean = mean
-    against = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
-    return evaluate(attempt, Subject(dataset, model, data, NOTHING, rows, against))
+    model, seeds = models[0], Seeds(attempt.seed)
+    hidden = hidden_of(model.network)
+    data = _EvaluatedSpectra(dataset, NOTHING, NOTHING, rows, NOTHING, seeds, attempt.device, hidden)
+    data.mean = _training_mean(request, metrics)
+    against = {name: with_training_mean(of_output, data.mean) for name, of_output in metrics.items()}
+    results = evaluate(attempt, Subject(dataset, model, data, NOTHING, rows, against))
+    if results is not None and (numbers := [name for name in request.outputs if name != SPECTRUM]):
+        predictions = read_test_predictions(attempt.directory)
+        estimates = {
+            name: FoldEstimates(
+                predictions[estimate_of(name)].values[None],
+                {share: values[None] for share, values in quantiles_among(predictions, name).items()},
+            )
+            for name in numbers
+        }
+        keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
+    return results
 
 
 class _EvaluatedSpectra(SpectrumSamples):
@@ -597,7 +572,7 @@ def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -
     return math.nan if trained.targets is None else float(trained.targets[rows].mean(dtype=np.float64))
 
 
-def _independence(request: EvaluationRequest, dataset: SpectraDataset, rows: Rows) -> Independence:
+def _independence(dataset: SpectraDataset, rows: Rows, request: EvaluationRequest) -> Independence:
     """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
     try:
         trained = read_seen(request.directory)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,15 @@ def counts_in(content: bytes, channels: int) -> Array:
             return integers.astype(np.float32)
     words = content.removeprefix(BYTE_ORDER_MARK).replace(b",", b" ").split()
     _require_length(len(words), channels)
+    numbers = np.empty(len(words))
+    for channel, word in enumerate(words):
+        try:
+            numbers[channel] = float(word.replace(b"_", b"?"))  # only Python reads 1_000 as a number
+        except ValueError:
+            text = word[:40].decode(errors="replace")
+            raise ValueError(f"'{text}' in channel {channel} is not a number") from None
     with np.errstate(over="ignore"):  # infinity is found below
-        counts: Array = (_numbers(words) + 0.0).astype(np.float32)  # adding zero removes the sign of -0.0
+        counts: Array = (numbers + 0.0).astype(np.float32)  # adding zero removes the sign of -0.0
     if trouble := trouble_with(counts):
         raise ValueError(trouble)
     return counts
@@ -75,17 +82,6 @@ def _require_length(length: int, channels: int) -> None:
         raise ValueError(f"it has {length} numbers, not {channels}")
 
 
-def _numbers(words: list[bytes]) -> NDArray[np.float64]:
-    numbers = np.empty(len(words))
-    for channel, word in enumerate(words):
-        try:
-            numbers[channel] = float(word.replace(b"_", b"?"))  # only Python reads 1_000 as a number
-        except ValueError:
-            text = word[:40].decode(errors="replace")
-            raise ValueError(f"'{text}' in channel {channel} is not a number") from None
-    return numbers
-
-
 # Names, parts, targets and metadata of spectra, and the problems found in them.
 
 
@@ -110,32 +106,6 @@ class SpectrumRows:
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-class SpectrumSource(Protocol):
-    """A folder or file that spectra are read from."""
-
-    left_out: int
-    """The number of spectra that are not used, once `rows` has been called."""
-
-    path: Path
-
-    @property
-    def list_names(self) -> str:
-        """The file that lists the columns, for messages."""
-        ...
-
-    def state(self) -> list[Any]:
-        """A value that changes when any file changes, found without reading the spectra."""
-        ...
-
-    def rows(self) -> tuple[SpectrumRows, list[str]]:
-        """The spectra that are used, and remarks on those that are left out. Raises DatasetError."""
-        ...
-
-    def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
-        ...
 
 
 class Findings:
@@ -183,12 +153,10 @@ class Labels:
         if not math.isnan(value):
             return True
         self._without.append(name)
-        if self._missing == DROP:
-            return False
-        findings.add(
-            f'{origin} lacks the numbers of spectra, which "missing": "drop" would leave out', name, ("target",)
-        )
-        return True
+        if self._missing == ERROR:
+            lack = f'{origin} lacks the numbers of spectra, which "missing": "drop" would leave out'
+            findings.add(lack, name, ("target",))
+        return self._missing == ERROR
 
     def end(self, path: Path, findings: Findings) -> list[str]:
         """Remarks on the spectra that were left out; a finding if none is left."""
@@ -234,19 +202,13 @@ class Folders:
     """
 
     left_out = 0
+    """The number of spectra that are not used, once `rows` has been called."""
 
     def __init__(
-        self,
-        path: Path,
-        target: str | None,
-        channels: int,
-        lists: Mapping[str, str | None] | None = None,
-        missing: str = ERROR,
-        alone: bool = False,
+        self, path: Path, target: str | None, channels: int, lists: Mapping[str, str | None], missing: str, alone: bool
     ) -> None:
-        self._alone = alone
         self.path, self._target, self._channels, self._missing = path, target, channels, missing
-        self._lists = dict(lists or {})
+        self._lists, self._alone = dict(lists), alone
 
     @property
     def list_names(self) -> str:
@@ -254,7 +216,7 @@ class Folders:
         return " or ".join(dict.fromkeys(self._info(part).name for part in self._parts()))
 
     def state(self) -> list[Any]:
-        """Path, size and time of change of every file."""
+        """Path, size and time of change of every file: what changes when any of them changes."""
         digest = hashlib.sha256()
         for part in self._parts():
             for folder in (part / SPECTRA, *([] if self._target is None else [self._targets(part)])):
@@ -268,6 +230,7 @@ class Folders:
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
     def rows(self) -> tuple[SpectrumRows, list[str]]:
+        """The spectra that are used, and remarks on those that are left out. Raises DatasetError."""
         findings, labels = Findings(), Labels(self._target or "", self._missing)
         names: list[str] = []
         parts: list[str] = []
@@ -286,12 +249,9 @@ class Folders:
             cells_of |= apart
             if self._target is not None:
                 values = _read_targets(folder := self._targets(part), list(cells_of), findings)
-                cells_of = {
-                    name: cells
-                    for name, cells in cells_of.items()
-                    if labels.keep(name, values[name], str(folder), findings)
-                }
-                targets += [values[name] for name in cells_of]
+                used = [name for name in cells_of if labels.keep(name, values[name], str(folder), findings)]
+                cells_of = {name: cells_of[name] for name in used}
+                targets += [values[name] for name in used]
             for name, cells in cells_of.items():
                 for column, cell in cells.items():
                     columns.setdefault(column, [""] * len(names)).append(cell)
@@ -304,15 +264,12 @@ class Folders:
         return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
-        findings = Findings()
-        folders = {TEST: (self.path if self._alone else self.path / TEST) / SPECTRA}
-        for start in range(0, len(rows), BLOCK):
-            stop = min(start + BLOCK, len(rows))
-            paths = [
-                folders.get(rows.parts[row], self.path / TRAIN / SPECTRA) / rows.names[row]
-                for row in range(start, stop)
-            ]
-            yield counts_of(paths, self._channels, findings)
+        """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
+        findings, train = Findings(), self.path / TRAIN / SPECTRA
+        test = (self.path if self._alone else self.path / TEST) / SPECTRA
+        paths = [(test if part == TEST else train) / name for name, part in zip(rows.names, rows.parts, strict=True)]
+        for start in range(0, len(paths), BLOCK):
+            yield counts_of(paths[start : start + BLOCK], self._channels, findings)
         findings.refuse()
 
     def _parts(self) -> list[Path]:
@@ -538,10 +495,8 @@ class CountTable:
 
         units = self._table.units
         return pa.schema(
-            [
-                field.with_metadata({"unit": units[field.name]}) if units.get(field.name) else field
-                for field in self._table.types(list(names))
-            ]
+            field.with_metadata({"unit": units[field.name]}) if units.get(field.name) else field
+            for field in self._table.types(list(names))
         )
 
     def chunks(self, columns: pa.Schema | None = None, size: int = CHUNK) -> Iterator[Chunk]:
@@ -565,7 +520,7 @@ class SpectrumTable:
 
     left_out = 0
 
-    def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str = ERROR) -> None:
+    def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str) -> None:
         self.path, self.list_names = path, path.name
         self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
 
@@ -618,19 +573,14 @@ class SpectrumTable:
             for chunk in CountTable(self.path, self._channels, self._columns).chunks(columns):
                 used = np.ones(len(chunk.features), dtype=bool)
                 for name in labels:
-                    used &= [not _is_missing(text) for text in chunk.kept[name].to_pylist()]
+                    values = [number(text or "") for text in chunk.kept[name].to_pylist()]
+                    used &= [value is None or not math.isnan(value) for value in values]
                 add_troubles(chunk.features, self.path, start, findings, used)
                 start += len(used)
                 yield chunk.features[used]
         except TableError as error:
             raise DatasetError([(("path",), str(error))]) from error
         findings.refuse()
-
-
-def _is_missing(text: str | None) -> bool:
-    """Whether a cell of the target holds no number."""
-    value = number(text or "")
-    return value is not None and math.isnan(value)
 
 
 def add_troubles(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -103,30 +103,6 @@ class SpectrumPiece:
     """The fraction of the source that has been read."""
 
 
-class SpectrumSource(Protocol):
-    """A source of spectra: a folder or a table."""
-
-    identity: Any
-    """Identifies the files and their state; changes whenever they change."""
-    folders: Sequence[Path]
-    """The folders of files with one spectrum each."""
-    with_parts: bool
-    """Whether the spectra are divided into `train/` and `test/`."""
-    warnings: Sequence[str]
-    """What a user may have meant otherwise: depths under another name."""
-    kept: pa.Schema
-    """All columns that describe the spectra except for their names, core and depth included, with units."""
-
-    def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
-
-
-def open_spectra(path: Path, layout: SpectrumLayout) -> SpectrumSource:
-    """The spectra of a folder or table. Raises QexpError if there are none."""
-    require_there(path)
-    return FolderOfSpectra(path, layout) if path.is_dir() else TableOfSpectra(path, layout)
-
-
 TYPES = ("int64", "float64", "string")
 """Types of columns that are read as texts: each holds all values of those before it."""
 
@@ -145,22 +121,20 @@ class TypesOfTexts:
         """Look at the cells of a line, by column."""
         for name, text in cells.items():
             widest = self._types.setdefault(name, -1)
-            if text not in MISSING:
-                self._types[name] = max(widest, _type_of(text))
+            if text in MISSING:
+                continue
+            if number(text) is None:
+                kind = "string"
+            elif not text.removeprefix("-").isdecimal():
+                kind = "float64"
+            else:
+                kind = "int64" if str(int(text)) == text and abs(int(text)) < 2**63 else "string"
+            self._types[name] = max(widest, TYPES.index(kind))
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
 
         return pa.schema([(name, getattr(pa, TYPES[index])()) for name, index in self._types.items()])
-
-
-def _type_of(text: str) -> int:
-    """The index of the first of TYPES that holds a value as it is written."""
-    if number(text) is None:
-        return TYPES.index("string")
-    if not text.removeprefix("-").isdecimal():
-        return TYPES.index("float64")
-    return TYPES.index("int64" if str(int(text)) == text and abs(int(text)) < 2**63 else "string")
 
 
 def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
@@ -188,7 +162,8 @@ class FolderOfSpectra:
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
         self.path, self.layout = path, layout
-        self._groups = list(self._find_groups())
+        parts = [part for part in PARTS if (path / part / SPECTRA).is_dir()]
+        self._groups = [self._group(part, path / part) for part in parts] or [self._group("", path)]
         self._count, identities, findings, types = 0, [], Findings(), TypesOfTexts()
         warnings: list[str] = []
         for group in self._groups:
@@ -202,17 +177,15 @@ class FolderOfSpectra:
             raise QexpError(f"{path}: no spectra; looked in {', '.join(str(group.folder) for group in self._groups)}")
         findings.refuse()
         self.identity: Any = identities
-        self.folders: Sequence[Path] = [group.folder for group in self._groups]
-        self.with_parts = any(group.part for group in self._groups)
-        self.warnings: Sequence[str] = warnings
+        """Identifies the files and their state; changes whenever they change."""
+        self.folders = [group.folder for group in self._groups]
+        """The folders of files with one spectrum each."""
+        self.with_parts = bool(parts)
+        """Whether the spectra are divided into `train/` and `test/`."""
+        self.warnings = warnings
+        """What a user may have meant otherwise: depths under another name."""
         self.kept = types.schema()
-
-    def _find_groups(self) -> Iterator[_Group]:
-        parts = [part for part in PARTS if (self.path / part / SPECTRA).is_dir()]
-        for part in parts:
-            yield self._group(part, self.path / part)
-        if not parts:
-            yield self._group("", self.path)
+        """All columns that describe the spectra except for their names, core and depth included, with units."""
 
     def _group(self, part: str, folder: Path) -> _Group:
         info, validation, inside = folder / INFO, folder / VALIDATION_INFO, folder / SPECTRA
@@ -244,8 +217,8 @@ class FolderOfSpectra:
         return warnings
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
-        read = 0
-        spectra = self._read_info()
+        """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
+        read, spectra = 0, self._read_info()
         while some := list(islice(spectra, size)):
             read += len(some)
             yield self._piece(some, read)
@@ -254,10 +227,9 @@ class FolderOfSpectra:
         """Folder, name and columns of every spectrum."""
         findings = Findings()
         for group in self._groups:
-            if not group.lists:
-                yield from ((group, name, {}) for name in self._names(group))
-            else:
-                yield from ((group, name, columns) for name, columns in self._spectra_of(group, findings))
+            without_list: Iterator[tuple[str, dict[str, str]]] = ((name, {}) for name in self._names(group))
+            spectra = self._spectra_of(group, findings) if group.lists else without_list
+            yield from ((group, name, columns) for name, columns in spectra)
         findings.refuse()
 
     def _spectra_of(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
@@ -298,13 +270,13 @@ class TableOfSpectra:
 
         self.path, self.layout = path, layout
         self.identity: Any = identity(path)
-        self.folders: Sequence[Path] = []
+        self.folders: list[Path] = []
         self.with_parts = False
         findings = Findings()
         self._table = CountTable(path, layout.channels, layout.columns)
         self._table.require_channels(findings)
         findings.refuse()
-        self.warnings: Sequence[str] = without_depths(layout, self._table.others, path)
+        self.warnings = without_depths(layout, self._table.others, path)
         self._names = next((column for column in NAMES if column in self._table.others), None)
         others = self._table.types(column for column in self._table.others if column != self._names)
         # Cores are read as they are written: "7.50" stays that.
@@ -322,7 +294,10 @@ class TableOfSpectra:
         for chunk in in_equal_chunks(self._table.chunks(others, size), size):
             findings, count = Findings(), len(chunk.features)
             add_troubles(chunk.features, self.path, first, findings)
-            texts = {column: _as_texts(chunk.kept[column]) for column in wanted}
+            texts = {
+                column: ["" if value is None else str(value).strip() for value in chunk.kept[column].to_pylist()]
+                for column in wanted
+            }
             names = texts[name] if name else [str(first + row + 1) for row in range(count)]
             depths = depths_of(texts.get(depth or "", [""] * count), names, f"{self.path}: column '{depth}'", findings)
             findings.refuse()
@@ -341,11 +316,6 @@ def without_depths(layout: SpectrumLayout, columns: Collection[str], path: Path)
         f"{path} has no column '{layout.depth}', which holds the depth in the run's dataset: depths are left empty; "
         f"rename {near} if it is that depth"
     ]
-
-
-def _as_texts(column: pa.ChunkedArray) -> list[str]:
-    """The values as texts without surrounding spaces; empty where they are missing."""
-    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
 
 
 def _listing(folder: Path) -> list[Any]:
@@ -458,6 +428,8 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
 
     def __init__(self, model: SpectrumModel, source: Path, target: Path) -> None:
         super().__init__(model, source, target)
+        require_there(source)
+        open_spectra: type[FolderOfSpectra | TableOfSpectra] = FolderOfSpectra if source.is_dir() else TableOfSpectra
         self._spectra = open_spectra(source, model.layout)
         self.identity = self._spectra.identity
         if target.absolute().parent.resolve() in {folder.resolve() for folder in self._spectra.folders}:
@@ -543,12 +515,10 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
         count, intervals = record["spectra"], self.model.intervals
-        return [
-            f"{count:,} spectra" if count != 1 else "1 spectrum",
-            *WithoutEstimate.remarks(record, "their counts are all the same"),
-            *([] if intervals is None else [intervals.words]),
-            *self.model.remarks(record, count),
-        ]
+        phrases = [f"{count:,} spectra" if count != 1 else "1 spectrum"]
+        phrases += WithoutEstimate.remarks(record, "their counts are all the same")
+        phrases += [] if intervals is None else [intervals.words]
+        return [*phrases, *self.model.remarks(record, count)]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
         return self._spectra.warnings
