@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
 
 import numpy as np
+import pandas
 import pytest
+import xarray
 
 from qexp.errors import QexpError
 from qexp.kinds.fields.prediction import FieldModel
+from qexp.kinds.prediction import TrainedRange
 from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
 
 pytestmark = pytest.mark.slow
@@ -18,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def rows(folder):
     test_predict_rows.write_csv(folder / "source.csv")
-    return test_predict_rows.MODEL, folder / "source.csv", folder / "made.csv"
+    return replace(test_predict_rows.MODEL, workers=3), folder / "source.csv", folder / "made.csv"
 
 
 def fields(folder):
@@ -38,6 +42,10 @@ def images(folder):
 
 
 KINDS = pytest.mark.parametrize("kind", [rows, fields, spectra, images], ids=lambda kind: kind.__name__)
+
+
+def columns_of(path):
+    return xarray.load_dataset(path) if path.suffix == ".nc" else pandas.read_csv(path)
 
 
 def never(*_):
@@ -81,6 +89,27 @@ def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(kind, number,
         model.predict(source, target, progress=interrupted)
     assert list(tmp_path.iterdir()) == [source]
     assert model.predict(source, target).made
+
+
+@KINDS
+def test_estimates_outside_the_range_of_the_training_data_are_counted_and_no_byte_depends_on_the_chunk(kind, tmp_path):
+    model, source, target = kind(tmp_path)
+    columns = columns_of(model.predict(source, target).target)
+    output = next(iter(model.outputs))
+    estimates = np.asarray(columns[output if output in columns else f"{output}_estimate"], np.float32)
+    least, greatest = np.nanquantile(estimates, (0.25, 0.75))
+    beyond = (estimates < least) | (estimates > greatest)
+    model, contents = replace(model, trained={output: TrainedRange(least, greatest)}), set()
+    for chunk in (1, 65, 100_000):
+        made = model.predict(source, target, chunk=chunk, overwrite=True)
+        counted = f"{beyond.sum():,} with estimates outside {model.extent} ({output}: {beyond.sum():,})"
+        assert counted in " ".join(made.remarks)
+        contents.add(target.read_bytes())
+    assert len(contents) == 1
+    assert model.predict(source, target).remarks == made.remarks
+    assert json.loads(target.with_name(f"{target.name}.json").read_text())["estimates_outside"] == beyond.sum() > 0
+    if target.suffix == ".csv":
+        np.testing.assert_array_equal(columns_of(target)["estimates_outside"], beyond)
 
 
 @KINDS

@@ -481,11 +481,11 @@ def test_a_spectrum_both_in_training_and_test_is_not_what_a_dataset_refuses(fold
 
 
 def test_spectra_without_spread_are_known_by_their_rows(folders):
-    assert open_cores(folders).without_spread() == []
+    assert open_cores(folders).without_spread == []
     (folders / "train/spe/A1_2.csv").write_text("0\n" * CHANNELS)
     (folders / "test/spe/D1_5.csv").write_text("7\n" * CHANNELS)
-    assert open_cores(folders).without_spread() == [2, 29]
-    assert open_cores(folders).without_spread() == [2, 29]
+    assert open_cores(folders).without_spread == [2, 29]
+    assert open_cores(folders).without_spread == [2, 29]
 
 
 # Samples

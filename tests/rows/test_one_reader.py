@@ -80,13 +80,15 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("seed", range(3))
 def test_training_and_prediction_see_the_same_numbers_whatever_they_are_written_like(tmp_path, form, seed):
-    path = tmp_path / "rows.csv"
+    path, plain = tmp_path / "rows.csv", tmp_path / "plain.csv"
     path.write_bytes(FORMS[form](table(seed)))
+    plain.write_text(table(seed))
     features = predicted(path)
     assert len(features) == 60
     complete = np.isfinite(features).all(axis=1)
     assert 0 < complete.sum() < 60
     np.testing.assert_array_equal(features[complete], trained(path))
+    np.testing.assert_array_equal(features, predicted(plain))
 
 
 @pytest.mark.parametrize("spelling", MISSING)
@@ -121,6 +123,7 @@ WRONG = {
     "comma": (GOOD + 'c,1,2,3,"4,5"\n', "row 4, column 'blue': '4,5' is not a number (write it with a point)"),
     "far": (GOOD + "c,1,2,3,4\n" * 40_000 + "c,1,2,3,x\n", "row 40004, column 'blue': 'x' is not a number"),
     "quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 5, "row 4: a quotation mark is opened here and never closed"),
+    "inner quote": (GOOD + 'c,1,"2"x,3,4\n"', "row 4: text follows a closing quotation mark"),
     "far quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 40_000, "row 4: a cell has more than 131,072 characters"),
     "field": (GOOD + f"c,{LONG},2,3,4\n", "row 4: a cell has more than 131,072 characters"),
     "line": ("x" * 9_000_000, "row 1: more than 8,388,608 characters in a line"),

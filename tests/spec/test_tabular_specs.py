@@ -111,7 +111,7 @@ def test_an_experience_on_rows_is_right_and_its_dataset_is_made(workspace, qexp)
     assert set(dataset.column("mission")) == set(MISSIONS)
 
 
-def test_every_default_of_rows_is_written_out_and_none_of_generated_data(workspace):
+def test_every_default_and_unit_of_rows_is_written_out_and_none_of_generated_data(workspace):
     spec = resolved(workspace).document
     defaults = {"select": {}, "members": 1, "protocol": "honest", "baselines": []}
     assert {key: spec[key] for key in defaults} == defaults
@@ -119,13 +119,11 @@ def test_every_default_of_rows_is_written_out_and_none_of_generated_data(workspa
     assert spec["inner"]["parameters"] == {"folds": 3, "shuffle": True, "repeats": 1}
     assert "sizes" not in spec
     assert spec["dataset"]["outputs"] == {"tio2": ["TiO2"]}
-    assert spec["dataset"]["units"] == {"reflectance": "", "angles": "", "tio2": "wt%"}
     assert resolved(workspace, "inner=null", "keep=last").document["inner"] is None
-
-
-def test_keys_for_rows_are_in_no_resolved_experience_on_generated_data(workspace):
-    spec = experience("sound", {}, workspace).document
-    assert not {"inner", "select", "members", "protocol", "baselines"} & set(spec)
+    generated = experience("sound", {}, workspace).document
+    assert not {"inner", "select", "members", "protocol", "baselines"} & set(generated)
+    assert units_of(spec, QUANTITIES) == spec["dataset"]["units"] == {"reflectance": "", "angles": "", "tio2": "wt%"}
+    assert units_of(generated, QUANTITIES)["depth"] == "km"  # that qexp knows by its name
 
 
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, workspace):
@@ -170,14 +168,6 @@ def test_another_content_under_the_same_name_is_another_digest_and_another_place
     (workspace.root / "data" / "moon").rename(elsewhere / "moon")
     monkeypatch.setenv("QEXP_DATA", os.pathsep.join(["/nowhere", str(elsewhere)]))
     assert resolved(workspace).digest == changed
-
-
-def test_the_file_that_a_run_was_prepared_with_is_used_and_no_other(workspace, data):
-    document = resolved(workspace).document["dataset"]
-    assert len(dataset_of(document, BUILT_IN)) == 12
-    data(inc=range(12))
-    with pytest.raises(DatasetError, match="has changed: its SHA-256 is now"):
-        dataset_of(document, BUILT_IN)
 
 
 def test_a_file_that_is_not_there_is_reported_with_the_places_where_it_was_sought(spoil, problems, monkeypatch):
@@ -255,11 +245,6 @@ def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(workspace,
     ]
 
 
-def test_units_come_from_the_dataset_and_not_from_names_that_qexp_knows(workspace, spoil):
-    assert units_of(resolved(workspace).document, QUANTITIES) == {"reflectance": "", "angles": "", "tio2": "wt%"}
-    assert units_of(experience("sound", {}, workspace).document, QUANTITIES)["depth"] == "km"
-
-
 # What is wrong, where, and what would work
 
 DATASETS_WITH_A_FAULT = {
@@ -274,7 +259,6 @@ DATASETS_WITH_A_FAULT = {
     "an unknown key": ("output", {}, "$.output", "did you mean 'outputs'"),
     "a group by no column": ("groups.mission.column", "site", "$.groups.mission.column", "did you mean 'Site'"),
     "no regular expression": ("groups.mission.pattern", "(", "$.groups.mission.pattern", "not a regular expression"),
-    "a pattern that finds too little": ("groups.mission.pattern", "Apollo", "$.groups.mission.pattern", "'Luna16-0'"),
     "another file than before": ("fingerprint", "0123", "$.fingerprint", "has changed"),
     "an unknown type": ("type", "tabularr", "$.type", "did you mean 'tabular'"),
 }
@@ -287,32 +271,28 @@ def test_a_dataset_with_one_fault_gets_one_complaint_at_the_fault(spoil, problem
     assert words in message
 
 
+def by_group(group, **parameters):
+    return {"type": "group_k_fold", "parameters": {"by": group, **parameters}}
+
+
+def held_out(*missions):
+    return {"type": "held_out", "parameters": {"by": "mission", "values": list(missions)}}
+
+
 EXPERIENCES_WITH_A_FAULT = {
     "shares for rows": ("split", [0.8, 0.2], "$.split", '{"type": "leave_one_out"}'),
     "an unknown split": ("split", "leave_one", "$.split", "did you mean 'leave_one_out'"),
     "sizes of rows": ("sizes", [8, 4, 4], "$.sizes", "'sizes' is for generated datasets"),
     "more folds than rows": (
-        "split",
-        {"type": "k_fold", "parameters": {"folds": 13}},
-        "$.split.parameters.folds",
-        "12",
+        "split", {"type": "k_fold", "parameters": {"folds": 13}}, "$.split.parameters.folds", "13 folds of 12 rows",
     ),
-    "a group of nothing": (
-        "split",
-        {"type": "group_k_fold", "parameters": {"by": "misson"}},
-        "$.split.parameters.by",
-        "no column 'misson'",
-    ),
+    "a group of nothing": ("split", by_group("misson"), "$.split.parameters.by", "no column 'misson'"),
     "one group only": (
-        "inner",
-        {"type": "held_out", "parameters": {"by": "mission", "values": ["Luna17"]}},
-        "$.inner.parameters.values",
+        "inner", held_out("Luna17"), "$.inner.parameters.values",
         "in the fold '001': no row has the mission 'Luna17'; did you mean 'Luna16'?",
     ),
     "more inner folds than rows": (
-        "inner",
-        {"type": "k_fold", "parameters": {"folds": 12}},
-        "$.inner.parameters.folds",
+        "inner", {"type": "k_fold", "parameters": {"folds": 12}}, "$.inner.parameters.folds",
         "in the fold '001': 12 folds of 11 rows",
     ),
     "a split that is a number": ("split", 3, "$.split", "must be an object"),
@@ -329,35 +309,24 @@ EXPERIENCES_WITH_A_FAULT = {
     "a choice of an unknown key": ("select", {"learning_rat": [1]}, "$.select.learning_rat", "'learning_rate'"),
     "a choice of the question": ("select", {"outputs": [["tio2"]]}, "$.select.outputs", "cannot be chosen"),
     "a choice of what is averaged": ("select", {"members": [1, 2]}, "$.select.members", "cannot be chosen"),
-    "a choice of a wrong value": (
-        "select",
-        {"learning_rate": [1e-3, 0]},
-        "$.select.learning_rate[1]",
-        "greater than 0",
-    ),
+    "a choice of a wrong value": ("select.learning_rate", [1e-3, 0], "$.select.learning_rate[1]", "greater than 0"),
     "a choice of an unknown parameter": (
-        "select",
-        {"optimizer": [{"type": "adam", "parameters": {"eps": 1}}]},
-        "$.select.optimizer[0]",
+        "select", {"optimizer": [{"type": "adam", "parameters": {"eps": 1}}]}, "$.select.optimizer[0]",
         "optimizer.parameters.eps: unknown key 'eps'",
     ),
     "a choice in an unknown operation": (
-        "select",
-        {"model.operations.lok.parameters.filters": [[1]]},
-        "$.select.model.operations.lok.parameters.filters[0]",
-        "lok",
+        "select", {"model.operations.lok.parameters.filters": [[1]]},
+        "$.select.model.operations.lok.parameters.filters[0]", "lok",
     ),
     "a choice that no machine can hold": (
-        "select",
-        {"model.operations.look.parameters.filters": [[10**6, 10**6, 1]]},
-        "$.select.model.operations.look.parameters.filters[0]",
-        "model.operations.look: 8 TB to train its weights",
+        "select", {"model.operations.look.parameters.filters": [[10**6, 10**6, 1]]},
+        "$.select.model.operations.look.parameters.filters[0]", "model.operations.look: 8 TB to train its weights",
     ),
     "a logarithm of nothing": ("transforms.angles", "log", "$.transforms.angles", "row 4, column 'inc': 0 becomes"),
     "an answer among the inputs": ("inputs", ["reflectance", "tio2"], "$.outputs[0]", "would see the answer"),
     "an output that is not there": ("outputs", ["tio"], "$.losses.tio2", "'tio2' is not an output"),
     "an input that is not there": ("inputs", ["reflectance", "angle"], "$.inputs[1]", "did you mean 'angles'"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -406,9 +375,9 @@ def test_choosing_needs_rows_to_choose_on(spoil, problems):
         [("keep", "last"), ("baselines", ["ridge", "svr"])],
         [("additional_callbacks", ["early_stopping"]), ("members", 3)],
         [("select", {"epochs": [1, 2], "model.operations.look.parameters.filters": [[4, 1], [8, 1]]})],
-        [("split", {"type": "group_k_fold", "parameters": {"by": "mission"}}), ("batch_size", 64)],
-        [("split", {"type": "held_out", "parameters": {"by": "mission", "values": ["Luna16"]}})],
-        [("split", {"type": "group_k_fold", "parameters": {"by": "Site", "folds": 3}})],
+        [("split", by_group("mission")), ("batch_size", 64)],
+        [("split", held_out("Luna16"))],
+        [("split", by_group("Site", folds=3))],
         [("split", {"type": "random", "parameters": {"share": 0.25, "repeats": 3}})],
     ],
 )
@@ -420,30 +389,22 @@ def test_what_makes_sense_is_right(spoil, qexp, changes):
 def test_an_input_must_have_as_many_values_as_columns(workspace, spoil, problems):
     spoil("model", ("inputs.reflectance.size", [3]))
     (message,) = problems("specs/experiences/rows.json")
-    assert (
-        message
-        == "specs/experiences/rows.json at $.inputs[0]: its shape in the dataset is [2], but the model's input is [3]"
-    )
+    assert message.endswith("rows.json at $.inputs[0]: its shape in the dataset is [2], but the model's input is [3]")
 
 
 def test_an_inner_split_by_groups_that_leaves_one_group_names_the_fold(spoil, problems):
-    by_mission = {"type": "group_k_fold", "parameters": {"by": "mission"}}
-    held_out = {"type": "held_out", "parameters": {"by": "mission", "values": ["Apollo12", "Apollo17"]}}
-    (message,) = problems(spoil("experience", ("split", held_out), ("inner", by_mission)))
+    split = held_out("Apollo12", "Apollo17")
+    (message,) = problems(spoil("experience", ("split", split), ("inner", by_group("mission"))))
     assert "at $.inner.parameters.by: in the fold 'held_out': all 3 rows have the same 'mission'" in message
 
 
-def test_a_column_that_is_constant_in_the_training_rows_of_a_fold_is_named(spoil, data, problems):
-    data(M750=[0.2] * 4 + [0.3] * 8)
-    by_mission = {"type": "group_k_fold", "parameters": {"by": "mission"}}
-    (message,) = problems(spoil("experience", ("split", by_mission), ("inner", ...), ("keep", "last")))
-    assert "$.transforms.reflectance: in the fold 'Apollo12', column 'M750': values that are all 0.3" in message
-
-
-def test_a_constant_column_cannot_be_standardized_and_is_named(workspace, data, problems):
+def test_a_column_that_is_constant_in_all_rows_or_in_the_training_rows_of_a_fold_is_named(spoil, data, problems):
     data(M750=[0.2] * 12)
     (message,) = problems("specs/experiences/rows.json")
     assert "$.transforms.reflectance: column 'M750'" in message
+    data(M750=[0.2] * 4 + [0.3] * 8)
+    (message,) = problems(spoil("experience", ("split", by_group("mission")), ("inner", ...), ("keep", "last")))
+    assert "$.transforms.reflectance: in the fold 'Apollo12', column 'M750': values that are all 0.3" in message
 
 
 def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batch(workspace, spoil, problems, qexp):
@@ -454,6 +415,8 @@ def test_a_last_batch_of_one_row_is_refused_where_it_is_normalised_over_the_batc
 
 
 def test_candidates_are_all_combinations_of_what_select_lists_completed(workspace, spoil):
+    alone = resolved(workspace).document
+    assert json.dumps(experiments.candidates(alone, BUILT_IN)) == json.dumps([({}, alone)])
     spoil("experience", ("select", {"learning_rate": [1e-3, 1e-2], "optimizer": ["adam", "sgd"]}))
     spec = resolved(workspace).document
     candidates = experiments.candidates(spec, BUILT_IN)
@@ -463,8 +426,3 @@ def test_candidates_are_all_combinations_of_what_select_lists_completed(workspac
     assert [document["learning_rate"] for _, document in candidates] == [1e-3, 1e-3, 1e-2, 1e-2]
     assert candidates[0][1]["optimizer"] == spec["optimizer"]
     assert candidates[1][1]["optimizer"]["parameters"]
-
-
-def test_an_experience_without_select_is_its_only_candidate(workspace):
-    spec = resolved(workspace).document
-    assert json.dumps(experiments.candidates(spec, BUILT_IN)) == json.dumps([({}, spec)])
