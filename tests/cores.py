@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import xarray
 from numpy.typing import NDArray
 
 from qexp.kinds.spectra.dataset import SpectraDataset
@@ -35,6 +37,22 @@ SPECTRA = 6
 def open_cores(path: Path, target: str | None = TARGET, **keys: Any) -> SpectraDataset:
     document = {"type": "spectra", "target": target, "channels": CHANNELS, "patch_size": PATCH_SIZE, **keys}
     return SpectraDataset(path, filled_in(document))
+
+
+def table_of(dataset: SpectraDataset) -> pa.Table:
+    """Labelled spectra as rows of a table."""
+    columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, "part": dataset.part}
+    columns |= {TARGET: dataset.targets, "voltage": dataset.metadata["voltage"]}
+    columns |= {f"channel_{index}": dataset.spectra[:, index] for index in range(CHANNELS)}
+    return pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
+
+
+def write_netcdf(table: pa.Table, path: Path) -> None:
+    """Write a table of spectra with all counts in one variable, `channel_`."""
+    counts = np.stack([table[f"channel_{index}"].to_numpy() for index in range(CHANNELS)], axis=1)
+    names = [name for name in table.column_names if not name.startswith("channel_")]
+    variables = {name: ("row", table[name].to_pylist()) for name in names}
+    xarray.Dataset({**variables, "channel_": (("row", "energy"), counts)}).to_netcdf(path, engine="h5netcdf")
 
 
 MASK_RATIO = 0.5
@@ -69,17 +87,15 @@ MODELS: dict[str, dict[str, Any]] = {
 
 SCALED: dict[str, Any] = {"type": "chain", "parameters": {"of": ["log1p", "per_sample"]}}
 
+TRAINING = {"split": "parts", "epochs": 3, "batch_size": 8, "optimizer": "adamw", "learning_rate": 1e-3}
+
 EXPERIENCES: dict[str, dict[str, Any]] = {
     "masked": {
         "model": "masked",
         "dataset": "many",
         "inputs": ["spectrum", "mask"],
         "outputs": ["spectrum"],
-        "split": "parts",
-        "epochs": 3,
-        "batch_size": 8,
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
+        **TRAINING,
         "transforms": {"spectrum": SCALED},
         "losses": {"spectrum": "mse"},
     },
@@ -88,11 +104,7 @@ EXPERIENCES: dict[str, dict[str, Any]] = {
         "dataset": "few",
         "inputs": ["spectrum"],
         "outputs": [TARGET],
-        "split": "parts",
-        "epochs": 3,
-        "batch_size": 8,
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
+        **TRAINING,
         "transforms": {"spectrum": SCALED, TARGET: "standardize"},
         "losses": {TARGET: "mse"},
         "baselines": ["mean", "ridge"],

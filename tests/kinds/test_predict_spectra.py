@@ -14,11 +14,9 @@ import pyarrow.parquet
 import pytest
 import xarray
 
-import qexp as package
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, targets
-from tests.conftest import Specs, call, shared_folder
 
 CHANNELS = 16
 COUNT = 150
@@ -310,8 +308,6 @@ def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path
     [
         (lambda text: text.replace("core,", "cor,"), "no column 'core'; did you mean 'cor'"),
         (lambda text: text.replace(",10,10\n", ",deep,10\n", 1), "cells that are not numbers: 'deep' of s_001.csv"),
-        (lambda text: text + text.splitlines()[-1] + "\n", "names spectra twice: s_149.csv"),
-        (lambda text: "", "info.csv is empty"),
         (lambda text: text + 'x"y,"a', "info.csv: row 152: a quotation mark is opened here and never closed"),
     ],
 )
@@ -334,9 +330,6 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
         assert not (tmp_path / "made.csv").exists()
         return str(caught.value)
 
-    assert "the first that is missing is channel_9" in complaint_of(table(channel_9=None), model_of())
-    wide = model_of(layout=SpectrumLayout(CHANNELS // 2, "channel_", "core", "depth"))
-    assert "has 16 columns channel_0, channel_1, … of counts, not 8" in complaint_of(table(), wide)
     negative = np.where(np.arange(COUNT) % 10 == 4, -2, 5)
     said = complaint_of(table(channel_3=negative), model_of())
     assert said.startswith(f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3")
@@ -371,80 +364,3 @@ def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():
         kept.add(cores, depths, EXPECTED[start : start + 64, None])
     assert kept.cores == CORES[::4]
     assert kept.numbers == list(zip(DEPTHS[::4], EXPECTED[::4].tolist(), strict=True))
-
-
-ENCODER = {"module": "masked_encoder", "parameters": {"size": "tiny", "patch_size": 4}}
-
-MODELS = {
-    "regressor": {
-        "inputs": {"spectrum": {"size": [CHANNELS]}},
-        "outputs": ["toc"],
-        "operations": {
-            "encoder": ENCODER,
-            "pool": {"module": "token_pooling"},
-            "head": {"module": "denses", "parameters": {"filters": [1]}},
-        },
-        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["encoder", "pool", "head"]}],
-    },
-    "autoencoder": {
-        "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // 4]}},
-        "outputs": ["spectrum"],
-        "operations": {
-            "encoder": ENCODER,
-            "decoder": {"module": "masked_decoder", "parameters": {"size": "tiny", "patch_size": 4}},
-        },
-        "branches": [
-            {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
-            {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
-        ],
-    },
-}
-
-
-@shared_folder
-def root(root):
-    """A workspace with two runs, of a regressor and of an autoencoder."""
-    specs = Specs(root)
-    data = root / "data" / "sediment"
-    for part, rows in (("train", range(90)), ("test", range(90, COUNT))):
-        folder = write_spectra(data / part, rows)
-        (folder / "target").mkdir()
-        for row in rows:
-            (folder / "target" / NAMES[row]).write_text(f"{EXPECTED[row]:g}\n")
-    (data / "train" / "val.csv").write_text("filename\n" + "\n".join(NAMES[60:90]) + "\n")
-    common = {"type": "spectra", "path": "sediment", "channels": CHANNELS, "patch_size": 4}
-    specs.write("dataset", {**common, "target": "toc", "units": {"toc": "wt%"}}, "regressor")
-    specs.write("dataset", common, "autoencoder")
-    for name, model in MODELS.items():
-        specs.write("model", model, name)
-        experience = {
-            "model": name, "dataset": name, "inputs": list(model["inputs"]), "outputs": model["outputs"],
-            "split": "parts", "epochs": 1, "batch_size": 16, "optimizer": "adam", "learning_rate": 1e-3,
-            "losses": dict.fromkeys(model["outputs"], "mse"), "transforms": {"spectrum": "per_sample"},
-        }  # fmt: skip
-        specs.write("experience", experience, name)
-        package.run(name, device="cpu", workspace=root)
-
-
-@pytest.mark.slow
-def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part(root, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    source = root / "data" / "sediment" / "test"
-    options = ("--run", "regressor_0", "--input", source, "--output", "made.csv", "--workspace", root)
-    code, stdout, stderr = call("predict", *options)
-    assert (code, stdout.splitlines()) == (0, ["made.csv", "made.png"])
-    assert "60 spectra" in stderr
-    (known,) = package.open_run("regressor_0", workspace=root).record["targets"]
-    assert known["column"] == "toc"
-    trained = EXPECTED[:60]  # not those of validation or test
-    assert (known["least"], known["greatest"]) == pytest.approx((trained.min(), trained.max()), rel=1e-5)
-    data = xarray.load_dataset(package.open_run("regressor_0", workspace=root).path / "results/test_predictions.nc")
-    expected = dict(zip(data["name"].values, data["toc_estimate"].values, strict=True))
-    for row in read(tmp_path / "made.csv"):
-        assert float(row["toc_estimate"]) == pytest.approx(float(expected[row["name"]]), rel=1e-5)
-    assert "made.csv exists already" in call("predict", *options).stderr
-
-
-def test_a_run_that_fills_spectra_in_estimates_no_number_and_says_what_to_do(root, folder, tmp_path):
-    with pytest.raises(QexpError, match="estimates no other quantity; train a run with a target"):
-        package.predict("autoencoder_0", folder, tmp_path / "made.csv", workspace=root)

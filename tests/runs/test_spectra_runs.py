@@ -298,16 +298,7 @@ def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allo
 
 def as_table(root: Path) -> pyarrow.Table:
     """The labelled spectra as rows of a table that tells no parts."""
-    dataset = cores.open_cores(root / "data/few")
-    columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, cores.TARGET: dataset.targets}
-    columns |= {f"channel_{index}": dataset.spectra[:, index] for index in range(cores.CHANNELS)}
-    return pyarrow.table({name: pyarrow.array(values.tolist()) for name, values in columns.items()})
-
-
-def write_netcdf(table: pyarrow.Table, path: Path) -> None:
-    counts = np.stack([table[f"channel_{index}"].to_numpy() for index in range(cores.CHANNELS)], axis=1)
-    told = {name: ("row", table[name].to_pylist()) for name in table.column_names if not name.startswith("channel_")}
-    xarray.Dataset({**told, "counts": (("row", "energy"), counts)}).to_netcdf(path, engine="h5netcdf")
+    return cores.table_of(cores.open_cores(root / "data/few")).drop_columns(["part", "voltage"])
 
 
 def held_out(core: str) -> dict[str, object]:
@@ -317,13 +308,10 @@ def held_out(core: str) -> dict[str, object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["few", "few.csv", "few.parquet", "few.nc"])
 def test_a_table_and_folders_with_the_same_cores_held_out_are_the_same_run_to_the_last_bit(here, file):
-    write = {".csv": write_csv, ".parquet": parquet.write_table, ".nc": write_netcdf}.get(Path(file).suffix)
+    write = {".csv": write_csv, ".parquet": parquet.write_table, ".nc": cores.write_netcdf}.get(Path(file).suffix)
     if write is not None:
         write(as_table(here), here / "data" / file)
-    columns = {"dataset.columns": "counts"} if file == "few.nc" else {}
-    run = train(
-        "scratch", name="other", split=held_out("D1"), inner=held_out("C1"), **{"dataset.path": file}, **columns
-    )
+    run = train("scratch", name="other", split=held_out("D1"), inner=held_out("C1"), **{"dataset.path": file})
     of_parts = package.open_run("scratch_0")
     assert contents(run, *set(WRITTEN) - {"spec.json"}) == contents(of_parts, *set(WRITTEN) - {"spec.json"})
     assert run.results == of_parts.results
@@ -431,19 +419,21 @@ def test_show_tells_of_mixtures_where_there_are_some(here, qexp):
 
 
 @pytest.mark.slow
-def test_folders_as_max_publishes_them_pretrain_fine_tune_and_predict(tmp_path):
-    """info.csv names no spectrum of val.csv, and targets have no end of line."""
-    cores.write(tmp_path)
-    for folder in (tmp_path / "data/many", tmp_path / "data/few"):
-        kept = (folder / "train/val.csv").read_text().splitlines()[1:]
-        rest = [line for line in (folder / "train/info.csv").read_text().splitlines() if line not in kept]
-        (folder / "train/info.csv").write_text("\n".join(rest) + "\n")
-        for target in folder.glob("*/target/*"):
-            target.write_text(target.read_text().strip())
-    masked = package.run("masked", workspace=tmp_path, device="cpu")
-    tuned = package.run("finetune", workspace=tmp_path, device="cpu", pretrain=masked.name)
-    assert (masked.state, tuned.state) == ("done", "done")
-    assert {"validation", "test"} <= tuned.results.keys()
-    package.predict(tuned.name, tmp_path / "data/few/test", tmp_path / "made.csv", workspace=tmp_path)
-    made = list(csv.DictReader((tmp_path / "made.csv").open(newline="")))
-    assert len(made) == cores.SPECTRA * len(cores.CORES["test"])
+def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part_if_it_estimates_numbers_at_all(here, qexp):
+    run = package.open_run("scratch_0")
+    options = ("--input", "data/few/test", "--output", "made.csv")
+    code, stdout, stderr = qexp("predict", "--run", "scratch_0", *options)
+    assert (code, stdout.splitlines()) == (0, ["made.csv", "made.png"])
+    assert "6 spectra" in stderr
+    trained = np.concatenate([cores.spectra(core)[1] for core in cores.CORES["train"]])  # not for validation or test
+    (known,) = run.record["targets"]
+    assert known == {"column": "toc", "least": pytest.approx(trained.min()), "greatest": pytest.approx(trained.max())}
+    data = xarray.load_dataset(run.path / "results/test_predictions.nc")
+    expected = dict(zip(data["name"].values, data["toc_estimate"].values, strict=True))
+    for row in csv.DictReader((here / "made.csv").open(newline="")):
+        assert float(row["toc_estimate"]) == pytest.approx(float(expected.pop(row["name"])), rel=1e-5)
+    assert not expected
+    assert "made.csv exists already" in qexp("predict", "--run", "scratch_0", *options).stderr
+    refused = qexp("predict", "--run", "masked_0", *options)
+    assert (refused.code, refused.stdout) == (2, "")
+    assert "estimates no other quantity; train a run with a target" in refused.stderr
