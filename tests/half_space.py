@@ -5,10 +5,26 @@ Mindlin (1936), Physics 7, 195-202: the displacement by a point force inside, wi
 
 import math
 
+import numpy as np
 import torch
 from torch.autograd.functional import jacobian
 
 DOUBLE = torch.float64
+STATIONS = torch.tensor([[0.0, 0.0], [1200.0, 500.0], [-3000.0, 2500.0], [400.0, -1800.0]], dtype=DOUBLE)
+
+
+def sources(*rows):
+    return torch.tensor(rows, dtype=DOUBLE)
+
+
+def uplifted_volume(kernel, source, poisson_ratio, scale=1.0):
+    """What the surface rises by, by rings around the origin out to infinity, about as many within `scale` as beyond."""
+    node, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(100))
+    angle, azimuth = (node + 1) * math.pi / 4, torch.arange(64, dtype=DOUBLE) * math.pi / 32
+    radius, width = scale * angle.tan(), scale * weight * math.pi / 4 / angle.cos() ** 2
+    stations = radius[:, None, None] * torch.stack([azimuth.cos(), azimuth.sin()], -1)
+    up = kernel(source, stations.flatten(0, 1), poisson_ratio)[0, :, 2].unflatten(0, stations.shape[:2])
+    return (2 * math.pi * radius * width * up.mean(1)).sum().item()
 
 
 def greens_function(receiver, force_at, poisson_ratio):

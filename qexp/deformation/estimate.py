@@ -405,15 +405,10 @@ def _parameters(
             None if deviations is None or no_error else float(deviations[number]) / factor
             for deviations in (errors, scale(fit) * errors, of_residuals)
         )
+        low, high = (units.from_si(column, float(ends[number])) for ends in (profile.low, profile.high))
+        open_ends = bool(profile.open_low[number]), bool(profile.open_high[number])
         estimates[display_name(column)] = Estimate(
-            value,
-            unit,
-            standard,
-            scaled,
-            residual,
-            (units.from_si(column, float(profile.low[number])), units.from_si(column, float(profile.high[number]))),
-            open_ends=(bool(profile.open_low[number]), bool(profile.open_high[number])),
-            at_bound=at_bound,
+            value, unit, standard, scaled, residual, (low, high), open_ends, at_bound=at_bound
         )
     return estimates
 

@@ -238,7 +238,10 @@ def observe(
     """
     require_targets(to, pictures_of(figure), options.overwrite)
     chosen = list(_choose_readers(sources, options))
-    _require_effect(chosen, options)
+    for name in _reading_values(options):
+        if not any(name in reader.takes for _, reader, _ in chosen):
+            names = ", ".join(str(path) for path, _, _ in chosen)
+            raise QexpError(f"`{name}` has no effect on {names}; leave it out")
     readings: dict[str, Reading] = {}
     for path, reader, read_options in chosen:
         if str(path) in readings:
@@ -258,9 +261,8 @@ def observe(
     plan = ReadOptions(**{name: getattr(options, name) for name in REDUCING}).reduction
     if plan is not None:
         plan_here = plan.in_system(observation.crs)
-        observation = replace(
-            observation, tracks=tuple(reduced_points(track, plan_here) for track in observation.tracks)
-        )
+        means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
+        observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
     warnings += _unlike(observation)
     files = []
@@ -412,14 +414,6 @@ def _typed(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return Path(value)
     return tuple(map(Path, value)) if isinstance(value, Sequence) else value
-
-
-def _require_effect(chosen: Sequence[tuple[Path, Reader, ReadOptions]], options: ObserveOptions) -> None:
-    """Raises QexpError for an option that no file's reader takes."""
-    for name in _reading_values(options):
-        if not any(name in reader.takes for _, reader, _ in chosen):
-            files = ", ".join(str(path) for path, _, _ in chosen)
-            raise QexpError(f"`{name}` has no effect on {files}; leave it out")
 
 
 def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:

@@ -113,13 +113,8 @@ def of_training(
     bounds.
     """
     least, largest = (factor * end for end in distribution.support())
-    return Marginal(
-        name,
-        lambda share: factor * distribution.quantile(share),
-        max(low, least),
-        min(high, largest),
-        "of the training data",
-    )
+    low, high = max(low, least), min(high, largest)
+    return Marginal(name, lambda share: factor * distribution.quantile(share), low, high, "of the training data")
 
 
 class Prior:

@@ -188,16 +188,11 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
     remainder = problem.data[0] - model[0]
     nuisances, residual = [], remainder.clone()
     amounts, variances = weighting.solved(remainder), weighting.variances(slopes[0], covariance)
-    for block, of_block, their_variances, where in zip(
-        weighting.blocks, amounts, variances, weighting.slices, strict=True
-    ):
+    rows = zip(weighting.blocks, amounts, variances, weighting.slices, strict=True)
+    for block, of_block, their_variances, where in rows:
         residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
-        nuisances.append(
-            Nuisances(
-                dict(zip(block.words, of_block.tolist(), strict=True)),
-                dict(zip(block.words, their_variances.sqrt().tolist(), strict=True)),
-            )
-        )
+        pairs = (of_block.tolist(), their_variances.sqrt().tolist())
+        nuisances.append(Nuisances(*(dict(zip(block.words, numbers, strict=True)) for numbers in pairs)))
     at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
     return Fit(
         names=tuple(parameter.name for parameter in coordinates.parameters),

@@ -106,7 +106,14 @@ def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NO
 
     first  the coordinate that changes along the first axis alone
     """
-    centre, root = _frame(proposal, first)
+    # The mean of the proposal, and a root of its covariance in whose first axis alone the coordinate changes.
+    shares = proposal.shares / proposal.shares.sum()
+    centre = shares @ proposal.centres
+    apart = proposal.centres - centre
+    each = proposal.roots @ proposal.roots.swapaxes(1, 2) + apart[:, :, None] * apart[:, None, :]
+    order = [first, *(other for other in range(len(centre)) if other != first)]
+    root = np.empty_like(each[0])
+    root[order] = np.linalg.cholesky(np.einsum("k,kij->ij", shares, each)[np.ix_(order, order)])
     draws = proposal.draws(1000, np.random.default_rng(0))  # they tell how far the first grid reaches
     log = density(draws)
     within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE]
@@ -124,18 +131,6 @@ def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NO
         high = low + end * step + np.where(above, 0.5 * size, 2 * step)
         low = low + start * step - np.where(below, 0.5 * size, 2 * step)
     return Grid(first, centre, root, tuple(axes), np.exp(log - log.max()))
-
-
-def _frame(proposal: Mixture, first: int) -> tuple[Array, Array]:
-    """The mean of a proposal, and a root of its covariance in whose first axis alone a coordinate changes."""
-    shares = proposal.shares / proposal.shares.sum()
-    centre = shares @ proposal.centres
-    apart = proposal.centres - centre
-    each = proposal.roots @ proposal.roots.swapaxes(1, 2) + apart[:, :, None] * apart[:, None, :]
-    order = [first, *(other for other in range(len(centre)) if other != first)]
-    root = np.empty_like(each[0])
-    root[order] = np.linalg.cholesky(np.einsum("k,kij->ij", shares, each)[np.ix_(order, order)])
-    return centre, root
 
 
 # Means and medians of angles, and of other values that repeat after a period.

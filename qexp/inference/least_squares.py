@@ -35,7 +35,6 @@ class SumsOfSquares(Protocol):
         """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate); inf outside of the
         domain of the model. The gradient Jᵀr, (problem, coordinate); and JᵀJ, (problem, coordinate, coordinate).
         """
-        ...
 
 
 class Minima(NamedTuple):
@@ -187,14 +186,10 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
 
     origin  east, north of the position (0, 0) of sources [m]
     """
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)
+    direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
     heights, spread = (_where_known(tracks, name) for name in ("elevation", "spread"))
-    return Deformation(
-        sources,
-        torch.from_numpy(np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)),
-        torch.from_numpy(np.concatenate([track.direction for track in tracks])),
-        heights,
-        spread,
-    )
+    return Deformation(sources, torch.from_numpy(stations), direction, heights, spread)
 
 
 def _where_known(tracks: Sequence[Track], name: str) -> Tensor | None:

@@ -75,8 +75,15 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     The coordinate of an amplitude that differs from zero is its logarithm there.
     """
     quick = problem.quick()
-    spanning, attempts = _around(quick, fit), ATTEMPTS if problem.model.points >= MANY_POINTS else 0
-    for _ in range(attempts):
+    # Sources whose signals span those along the ways to the ends.
+    search = _Search(quick, fit, [], 0.0)
+    random = torch.Generator().manual_seed(0)
+    draws = torch.randn(SPANNING, len(search.start), generator=random, dtype=torch.float64)
+    root = torch.linalg.cholesky(search.covariance + 1e-12 * search.covariance.diagonal().diag())
+    moved = (search.start + SPREAD * draws @ root.mT).clamp(search.low, search.high)
+    spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
+    spanning = spanning[problem.model.possible(spanning)]
+    for _ in range(ATTEMPTS if problem.model.points >= MANY_POINTS else 0):
         few = whole_signals(quick).reduced(spanning)
         if few is None:
             break
@@ -129,17 +136,6 @@ def falls_beyond(problem: Problem, fit: Fit) -> dict[str, float]:
         variance = float(covariances(information[0][free][:, free]).diagonal()[int(free[:column].sum())])
         falls[names[column]] = variance * float(gradient[0, column]) ** 2 if math.isfinite(variance) else 0.0
     return falls
-
-
-def _around(problem: Problem, fit: Fit) -> Tensor:
-    """Sources whose signals span those along the ways to the ends, (source, parameter) in SI units."""
-    search = _Search(problem, fit, [], 0.0)
-    random = torch.Generator().manual_seed(0)
-    draws = torch.randn(SPANNING, len(search.start), generator=random, dtype=torch.float64)
-    root = torch.linalg.cholesky(search.covariance + 1e-12 * search.covariance.diagonal().diag())
-    moved = (search.start + SPREAD * draws @ root.mT).clamp(search.low, search.high)
-    values = problem.coordinates.values(torch.cat([search.start[None], moved]))
-    return values[problem.model.possible(values)]
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.observations.noise import covariance_matrix
-from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.observations.observation import Track
 
 MOST_CORRELATED = 6000
 """Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
@@ -41,13 +41,8 @@ class Block:
 
     def select(self, points: NDArray[np.int64]) -> Block:
         """Some of the points."""
-        return Block(
-            self.name,
-            self.error[points],
-            None if self.covariance is None else self.covariance[np.ix_(points, points)],
-            self.nuisances[points],
-            self.words,
-        )
+        covariance = None if self.covariance is None else self.covariance[np.ix_(points, points)]
+        return Block(self.name, self.error[points], covariance, self.nuisances[points], self.words)
 
     def with_error(self, deviation: float) -> Block:
         """The same with further independent noise of this standard deviation [m]."""
@@ -161,22 +156,18 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
         columns += [(along - along.mean()) / 1e3 for along in (track.x, track.y)]
         words += ["ramp_east", "ramp_north"]
     nuisances = np.stack(columns, axis=1) if columns else np.zeros((len(track.x), 0))
-    if track.noise is not None and track.noise.sill > 0 and len(track.x) > MOST_CORRELATED:
+    if track.noise is None or track.noise.sill == 0:
+        return Block(track.name, track.error, None, nuisances, tuple(words))
+    if len(track.x) > MOST_CORRELATED:
         raise QexpError(
             f"track '{track.name}' has {len(track.x):,} points with correlated noise; at most {MOST_CORRELATED:,} can "
             "be weighted by their full covariance: reduce them first with qexp observe --reduce"
         )
-    return Block(track.name, track.error, _covariance(track, track.noise), nuisances, tuple(words))
-
-
-def _covariance(track: Track, noise: CorrelatedNoise | None) -> Array | None:
-    if noise is None or noise.sill == 0:
-        return None
-    between = covariance_matrix(track.x, track.y, noise)
+    covariance = covariance_matrix(track.x, track.y, track.noise)
     if track.kind != "radar":
-        between *= track.direction @ track.direction.T
-    between[np.diag_indices_from(between)] += track.error**2
-    return between
+        covariance *= track.direction @ track.direction.T
+    covariance[np.diag_indices_from(covariance)] += track.error**2
+    return Block(track.name, track.error, covariance, nuisances, tuple(words))
 
 
 def _factor(block: Block) -> Tensor:

@@ -238,19 +238,11 @@ def _track(name: str, origin: Array, totals: Array, metres: tuple[float, float])
     number, means = totals[0], dict(zip(MEANS, totals / totals[0], strict=True))
     direction = np.stack([means[name] for name in ("east", "north", "up")], axis=1)
     variance = np.stack([means["xx"] - means["x"] ** 2, means["yy"] - means["y"] ** 2], axis=1)
-    return Track(
-        name,
-        "radar",
-        means["x"] + origin[0],
-        means["y"] + origin[1],
-        means["displacement"],
-        np.sqrt(means["squared_error"] / number),
-        direction / np.linalg.norm(direction, axis=1, keepdims=True),
-        np.ones(len(number), bool),
-        None if np.isnan(means["elevation"]).all() else means["elevation"],
-        count=number,
-        spread=np.sqrt(np.maximum(variance, 0)) * metres,
-    )
+    x, y, error = means["x"] + origin[0], means["y"] + origin[1], np.sqrt(means["squared_error"] / number)
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    elevation = None if np.isnan(means["elevation"]).all() else means["elevation"]
+    track = Track(name, "radar", x, y, means["displacement"], error, direction, np.ones(len(number), bool), elevation)
+    return replace(track, count=number, spread=np.sqrt(np.maximum(variance, 0)) * metres)
 
 
 # Criteria by which the cells of a reduction are split.

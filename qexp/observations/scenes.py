@@ -356,27 +356,14 @@ SPEED_OF_LIGHT = 299_792_458.0
 """[m/s]"""
 
 FREQUENCIES: Mapping[str, float] = {
-    "alos": 1.270e9,
-    "alos-2": 1.2575e9,
-    "cosmo-skymed": 9.60e9,
-    "envisat": 5.331e9,
-    "ers": 5.300e9,
-    "iceye": 9.65e9,
-    "jers-1": 1.275e9,
-    "nisar": 1.2575e9,  # its radar in the L band
-    "nisar-s": 3.2e9,
-    "paz": 9.65e9,
-    "radarsat-1": 5.300e9,
-    "radarsat-2": 5.405e9,
-    "radarsat-constellation": 5.405e9,
-    "saocom": 1.27414e9,
-    "sentinel-1": 5.405e9,
-    "tandem-x": 9.65e9,
-    "terrasar-x": 9.65e9,
-    "uavsar": 1.2575e9,
-}
+    "alos": 1.270e9, "alos-2": 1.2575e9, "cosmo-skymed": 9.60e9, "envisat": 5.331e9, "ers": 5.300e9, "iceye": 9.65e9,
+    "jers-1": 1.275e9, "nisar": 1.2575e9, "nisar-s": 3.2e9, "paz": 9.65e9, "radarsat-1": 5.300e9,
+    "radarsat-2": 5.405e9, "radarsat-constellation": 5.405e9, "saocom": 1.27414e9, "sentinel-1": 5.405e9,
+    "tandem-x": 9.65e9, "terrasar-x": 9.65e9, "uavsar": 1.2575e9,
+}  # fmt: skip
 """Satellite → carrier frequency [Hz], as its operator publishes it. ALOS-2 has three, by mode and swath: 1.2365, 1.2575
-and 1.2785 GHz; here is the one of its finest images."""
+and 1.2785 GHz; here is the one of its finest images. NISAR's is that of its radar in the L band.
+"""
 
 
 def wavelength_of(sensor: str) -> float:

@@ -48,20 +48,13 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
             f"{path} has no column of errors; give the standard deviation of its displacements, such as `error=0.005` "
             "(in metres, or in the unit of `unit`), or say which column holds it: `columns=error=NAME`"
         )
-    count = table.count
-    error = np.full(count, (options.error or 0.0) * options.metres)
-    track = Track(
-        options.name or path.stem,
-        "radar",
-        table.numbers(columns[x]),
-        table.numbers(columns[y]),
-        lengths(table, columns, "los", options),
-        lengths(table, columns, "error", options) if "error" in columns else error,
-        _direction(table, columns, options),
-        np.ones(count, bool),
-        table.numbers(columns["elevation"]) if "elevation" in columns else None,
-    )
-    masked = masked_where_missing(track)
+    east, north, moved = table.numbers(columns[x]), table.numbers(columns[y]), lengths(table, columns, "los", options)
+    error = np.full(table.count, (options.error or 0.0) * options.metres)
+    if "error" in columns:
+        error = lengths(table, columns, "error", options)
+    elevation = table.numbers(columns["elevation"]) if "elevation" in columns else None
+    toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
+    masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     doubts = suspicions(float(largest), options) + (() if geographic else _suspicious_extent(masked))
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)

@@ -31,19 +31,15 @@ class Generator(Protocol):
 
     def required(self, variables: Iterable[str]) -> list[str]:
         """The variables that must have a value, given those that a dataset mentions."""
-        ...
 
     def images(self, variables: Iterable[str]) -> list[str]:
         """The names of the images made."""
-        ...
 
     def simulate(self, values: Mapping[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
         """Image → (batch, height, width), without noise."""
-        ...
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Width and height of the pixels of an image, (batch,) or (1,) each, in metres: correlated noise needs them."""
-        ...
 
 
 @runtime_checkable
@@ -52,11 +48,9 @@ class Viewing(Generator, Protocol):
 
     def view(self, image: str) -> View:
         """The view of an image."""
-        ...
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
         """A requirement, in words → whether values, (batch,) or (1,) in SI units, violate it, (batch,) or (1,)."""
-        ...
 
 
 GENERATOR_METHODS = {

@@ -144,10 +144,6 @@ class Points:
     def shape(self) -> tuple[int, ...]:
         return (len(self.stations),)
 
-    @property
-    def same_for_all(self) -> bool:
-        return True
-
     def positions(self) -> Tensor:
         """East and north of every point [m]: (1, point, 2), float64."""
         return self.stations.double()[None]

@@ -18,13 +18,9 @@ from tests.conftest import Specs, call
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
 from tests.inference.tracks import ASCENDING, track
 
-UNIFORM = {
-    "depth": (0.8, 3.0),
-    "delta_volume": (0.5, 6.0),
-    "x": (-1.5, 1.5),
-    "y": (-1.5, 1.5),
-}
+UNIFORM = {"depth": (0.8, 3.0), "delta_volume": (0.5, 6.0), "x": (-1.5, 1.5), "y": (-1.5, 1.5)}
 OUTPUTS = list(UNIFORM)
+INPUTS = ["displacement", "displacement_1", "mask_1"]
 VIEWS = {"": (37.7, -10.4), "_1": (33.97, 190.3)}
 """Suffix → incidence and heading of the tracks of `observed` [degrees]."""
 
@@ -53,7 +49,7 @@ DATASET = {
     ],
 }
 MODEL = {
-    "inputs": {name: {"size": [16, 16, 1]} for name in ("displacement", "displacement_1", "mask_1")},
+    "inputs": {name: {"size": [16, 16, 1]} for name in INPUTS},
     "outputs": OUTPUTS,
     "operations": {
         "join": {"module": "concatenate"},
@@ -62,18 +58,14 @@ MODEL = {
         **{f"to_{name}": {"module": "denses", "parameters": {"filters": [8, 1]}} for name in OUTPUTS},
     },
     "branches": [
-        {
-            "x_name": ["displacement", "displacement_1", "mask_1"],
-            "y_name": "seen",
-            "operations": ["join", "look", "halve"],
-        },
+        {"x_name": INPUTS, "y_name": "seen", "operations": ["join", "look", "halve"]},
         *({"x_name": "seen", "y_name": name, "operations": [f"to_{name}"]} for name in OUTPUTS),
     ],
 }
 EXPERIENCE = {
     "model": "chamber",
     "dataset": "chamber",
-    "inputs": ["displacement", "displacement_1", "mask_1"],
+    "inputs": INPUTS,
     "outputs": OUTPUTS,
     "split": [0.7, 0.3],
     "sizes": [256, 32, 32],
@@ -83,19 +75,21 @@ EXPERIENCE = {
     "learning_rate": 3e-3,
     "losses": dict.fromkeys(OUTPUTS, "mse"),
     "metrics": {},
-    "transforms": {
-        name: {"type": "scale", "parameters": {"typical": 0.03}} for name in ("displacement", "displacement_1")
-    },
+    "transforms": {name: {"type": "scale", "parameters": {"typical": 0.03}} for name in INPUTS[:2]},
 }
+
+
+def train(root, dataset, model, experience):
+    Specs(root, {"dataset": dataset, "model": model, "experience": experience}, "chamber")
+    said = call("run", "chamber", "--seed", "0", "--device", "cpu", "--workspace", root)
+    assert said.code == 0, said.stderr
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A workspace with a run on two views with offsets, of which one has masks, and an observation."""
     root = tmp_path_factory.mktemp("run")
-    Specs(root, {"dataset": DATASET, "model": MODEL, "experience": EXPERIENCE}, "chamber")
-    said = call("run", "chamber", "--seed", "0", "--device", "cpu", "--workspace", root)
-    assert said.code == 0, said.stderr
+    train(root, DATASET, MODEL, EXPERIENCE)
     write_observation(observed(), root / "obs.nc")
     return root
 
@@ -241,16 +235,13 @@ def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
         **EXPERIENCE, "inputs": [*names, *angles], "outputs": ["depth"], "losses": {"depth": "mse"}, "epochs": 1,
         "transforms": {},
     }  # fmt: skip
-    Specs(tmp_path, {"dataset": dataset, "model": model, "experience": experience}, "chamber")
-    said = call("run", "chamber", "--seed", "0", "--device", "cpu", "--workspace", tmp_path)
-    assert said.code == 0, said.stderr
+    train(tmp_path, dataset, model, experience)
     both = observed(offsets=(0.0, 0.0))
     flown = dict(zip(("ascending", "descending"), both.tracks, strict=True))
     tracks = [flown[name] for name in ("ascending", "descending", "descending", "ascending")]
     seen = Observation(tuple(dataclasses.replace(one, name=f"{n}") for n, one in enumerate(tracks)), CRS)
     made = qexp.invert(seen, run="chamber_0", workspace=tmp_path)
-    outside = [one for one in made.network["outside"] if any(name in one for name in angles)]
-    assert outside == []
+    assert not [one for one in made.network["outside"] if any(name in one for name in angles)]
     run = qexp.open_run("chamber_0", workspace=tmp_path)
     arrays = {name: np.random.default_rng(0).normal(0, 0.01, (2, 8, 8)) for name in names}
     middles = {f"{base}{view}": np.full(2, (low + high) / 2) for view, (base, _, (low, high)) in FLOWN.items()}
@@ -263,9 +254,8 @@ def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
     seen = observed()
     one = Observation(seen.tracks[:1], CRS)
     steep = dataclasses.replace(seen.tracks[1], direction=np.tile([0.1, 0.0, 0.995], (196, 1)))
-    sparse = [
-        track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in zip("ab", LOOKS, strict=True)
-    ]
+    looks = zip("ab", LOOKS, strict=True)
+    sparse = [track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in looks]
     cases = {
         "takes 2 views": one,
         "no track is seen from the direction of the run's 'displacement_1'": Observation((seen.tracks[0], steep), CRS),
@@ -330,20 +320,15 @@ def test_the_largest_displacement_is_near_the_source():
 
 
 @pytest.mark.slow
-def test_a_network_with_a_posterior_head_gives_intervals(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_network_with_a_posterior_head_gives_intervals(tmp_path):
     operations = {name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")}
-    operations |= {
-        "dense": {"module": "denses", "parameters": {"filters": [8]}},
-        "head": {"module": "gaussian_posterior"},
-    }
+    dense = {"module": "denses", "parameters": {"filters": [8]}}
+    operations |= {"dense": dense, "head": {"module": "gaussian_posterior"}}
     branches = [MODEL["branches"][0], {"x_name": "seen", "y_name": OUTPUTS, "operations": ["dense", "head"]}]
-    transforms = {name: of for name, of in EXPERIENCE["transforms"].items() if name not in OUTPUTS}
-    experience = {**EXPERIENCE, "losses": "negative_log_likelihood", "transforms": transforms}
+    experience = {**EXPERIENCE, "losses": "negative_log_likelihood"}
     model = {**MODEL, "operations": operations, "branches": branches}
-    Specs(tmp_path, {"dataset": DATASET, "model": model, "experience": experience}, "chamber")
-    assert call("run", "chamber", "--seed", "0").code == 0
-    made = qexp.invert(observed(), run="chamber_0")
+    train(tmp_path, DATASET, model, experience)
+    made = qexp.invert(observed(), run="chamber_0", workspace=tmp_path)
     for name, (low, high) in UNIFORM.items():
         of = made.parameters[{"x": "east", "y": "north"}.get(name, name)]
         assert of.interval95[0] < of.value < of.interval95[1]

@@ -28,10 +28,7 @@ PRIORS = {
 }
 
 EXPONENTIAL = {"type": "exponential", "parameters": {"range": 2.0}}
-HIDING = [
-    {"type": "exponential", "parameters": {"range": 2.0}},
-    {"type": "decorrelation", "parameters": {"share": 0.4, "patch_size": 2.0}},
-]
+HIDING = [EXPONENTIAL, {"type": "decorrelation", "parameters": {"share": 0.4, "patch_size": 2.0}}]
 
 
 def dataset(

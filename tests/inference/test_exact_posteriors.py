@@ -71,17 +71,10 @@ WIDE = np.exp(np.linspace(-3.5, 4.0, 350))
 """Values of a log-normal variable."""
 
 CASES: dict[str, tuple[dict[str, Any], Any, dict[str, np.ndarray]]] = {
-    "white": ({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}, "white", {"depth": WIDE, "delta_volume": WIDE}),
-    "exponential": (
-        {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL},
-        EXPONENTIAL,
-        {"depth": WIDE, "delta_volume": WIDE},
-    ),
-    "hidden pixels": (
-        {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL},
-        HIDING,
-        {"depth": WIDE, "delta_volume": WIDE},
-    ),
+    **{
+        name: ({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}, noise, {"depth": WIDE, "delta_volume": WIDE})
+        for name, noise in (("white", "white"), ("exponential", EXPONENTIAL), ("hidden pixels", HIDING))
+    },
     "depth alone": ({"depth": LOG_NORMAL}, EXPONENTIAL, {"depth": np.exp(np.linspace(-3.5, 4.0, 4000))}),
     "three variables": (
         {"x": UNIFORM, "y": UNIFORM, "delta_volume": LOG_NORMAL},
@@ -192,9 +185,10 @@ SPHERE = {
 }
 
 
-def sphere(noise: float) -> GeneratedDataset:
+def sphere(noise: float, **distributions: Any) -> GeneratedDataset:
     document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
     document["fixed"] = {**document["fixed"], "noise": noise}
+    document["distributions"] |= distributions
     del document["matrix"]
     return generated_of(document, BUILT_IN)
 
@@ -222,16 +216,17 @@ def test_only_the_product_of_an_amplitude_with_the_radius_cubed_is_known():
 
 
 UNSUITABLE = [
-    ({"depth": LOG_NORMAL}, {"noise": 0.0}, "has no noise"),
-    ({"noise": LOG_NORMAL}, {}, "only 'noise' is unknown"),
-    ({}, {}, "no variable of the dataset varies"),
+    ({"depth": LOG_NORMAL}, "white", {"noise": 0.0}, "has no noise"),
+    ({"noise": LOG_NORMAL}, "white", {}, "only 'noise' is unknown"),
+    ({}, "white", {}, "no variable of the dataset varies"),
+    ({"depth": LOG_NORMAL, "x_res": LOG_NORMAL}, EXPONENTIAL, {}, "'x_res' varies and is not given"),
 ]
 
 
-@pytest.mark.parametrize(("priors", "fixed", "words"), UNSUITABLE)
-def test_where_there_is_no_likelihood_that_is_said(priors, fixed, words):
+@pytest.mark.parametrize(("priors", "noise_model", "fixed", "words"), UNSUITABLE)
+def test_where_there_is_no_likelihood_that_is_said(priors, noise_model, fixed, words):
     with pytest.raises(QexpError, match=words):
-        Likelihoods(dataset(priors, **fixed), IMAGES)
+        Likelihoods(dataset(priors, noise_model, **fixed), IMAGES)
 
 
 def test_posteriors_of_more_than_two_variables_are_not_called_exact():
@@ -248,12 +243,6 @@ def test_variables_that_are_given_to_the_network_are_not_unknown():
         Likelihoods(of, IMAGES, ["depth", "incidence"])
 
 
-def test_pixels_of_unknown_size_with_correlated_noise_are_refused():
-    of = dataset({"depth": LOG_NORMAL, "x_res": LOG_NORMAL}, EXPONENTIAL)
-    with pytest.raises(QexpError, match="'x_res' varies and is not given"):
-        Likelihoods(of, IMAGES)
-
-
 def test_noise_without_an_independent_part_is_refused():
     of = dataset({"delta_volume": LOG_NORMAL}, {"type": "gaussian", "parameters": {"range": 5.0}})
     with pytest.raises(QexpError, match="not positive definite"):
@@ -261,11 +250,7 @@ def test_noise_without_an_independent_part_is_refused():
 
 
 def test_impossible_priors_are_refused_in_words():
-    document = copy.deepcopy(SOUND["dataset"]) | copy.deepcopy(SPHERE)
-    document["fixed"] = {**document["fixed"], "noise": NOISE}
-    document["distributions"]["radius"] = {"type": "uniform", "parameters": {"a": 3.0, "b": 4.0}}
-    del document["matrix"]
-    of = generated_of(document, BUILT_IN)
+    of = sphere(NOISE, radius={"type": "uniform", "parameters": {"a": 3.0, "b": 4.0}})
     samples = {"displacement": torch.zeros(1, 1, of.height, of.width)}
     with pytest.raises(QexpError, match="none of 102,400 draws from the distributions is a possible source"):
         posteriors(Likelihoods(of, IMAGES), samples)

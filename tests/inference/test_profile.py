@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from qexp.inference.parameters import amplitudes, searches
 from qexp.inference.profile import profile_likelihood, with_intervals
 from qexp.physics.point import mctigue, mogi
 from qexp.simulation.generators import GENERATORS, DeformationImages, Source
-from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, track
+from tests.inference.tracks import EXPONENTIAL, problem_of, two_tracks
 
 SPHERE = (150.0, -100.0, 2500.0, 900.0, 1e-3)
 """East, north, depth, radius [m], pressure over the shear modulus."""
@@ -25,23 +23,12 @@ DIKE = (200.0, -300.0, 1800.0, 3000.0, 1500.0, 1.1, 1.4, 0.0, 0.0, 1.0)
 
 
 def seen(source, kernel, size=12, strength=1.0, error=0.005):
-    """Two tracks of a source with correlated noise, both with their amplitudes multiplied by a factor."""
-    tracks = []
-    for seed, look in enumerate((ASCENDING, DESCENDING)):
-        empty = track(f"track {seed}", look, (0, 0, 1e3, 0.0), EXPONENTIAL, error, size, 700.0, seed)
-        stations = torch.from_numpy(np.stack([empty.x, empty.y], axis=1))
-        moved = kernel(torch.tensor([source], dtype=torch.float64), stations)[0].numpy()
-        along = (moved * empty.direction).sum(axis=1)
-        tracks.append(dataclasses.replace(empty, displacement=strength * (empty.displacement + along)))
-    return tracks
+    return two_tracks(kernel, source, strength, noise=EXPONENTIAL, error=error, size=size, spacing=700.0)
 
 
 def fitted(name, tracks, fixed=None, bounds=None, start=None):
-    sources = GENERATORS[name].build().sources
-    stations = np.concatenate([np.stack([one.x, one.y], axis=1) for one in tracks])
-    wanted = searches(sources, stations, QUANTITIES, bounds or {})
-    problem = prepare_problem(tracks, sources, wanted, fixed or {}, offsets=True, ramps=False)
-    begin = starts(problem.to_search(0), wanted, 8, 0) if start is None else torch.tensor([start], dtype=torch.float64)
+    problem, spans = problem_of(name, tracks, fixed, bounds, offsets=True)
+    begin = starts(problem.to_search(0), spans, 8, 0) if start is None else torch.tensor([start], dtype=torch.float64)
     return problem, best(problem, begin)
 
 

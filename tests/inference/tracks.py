@@ -1,10 +1,17 @@
-"""Tracks of simulated deformation, computed without qexp's kernels."""
+"""Tracks of simulated deformation, those of point sources without qexp's kernels, and the problem of their sources."""
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import torch
+
+from qexp.base.quantities import QUANTITIES
+from qexp.inference.fit import prepare_problem
+from qexp.inference.parameters import searches
 from qexp.observations.observation import CorrelatedNoise, Track
+from qexp.simulation.generators import GENERATORS
 
 ASCENDING = np.array([-0.60, -0.11, 0.79])
 DESCENDING = np.array([0.55, -0.10, 0.83])
@@ -45,3 +52,23 @@ def covariance(x, y, noise):
 
 
 EXPONENTIAL = CorrelatedNoise("exponential", 1e-4, 1500.0)
+
+
+def two_tracks(kernel, source, strength=1.0, **changes):
+    """What two tracks see of a source by its kernel, with noise, all of it multiplied by a factor."""
+    tracks = []
+    for seed, look in enumerate((ASCENDING, DESCENDING)):
+        empty = track(f"track {seed}", look, (0.0, 0.0, 1e3, 0.0), seed=seed, **changes)
+        stations = torch.from_numpy(np.stack([empty.x, empty.y], axis=1))
+        moved = kernel(torch.tensor([source], dtype=torch.float64), stations)[0].numpy()
+        seen = empty.displacement + (moved * empty.direction).sum(axis=1)
+        tracks.append(dataclasses.replace(empty, displacement=strength * seen))
+    return tracks
+
+
+def problem_of(name, tracks, fixed=None, bounds=None, offsets=False, ramps=False):
+    """The problem of a source of the table, and where starts for its parameters may lie."""
+    sources = GENERATORS[name].build().sources
+    stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
+    spans = searches(sources, stations, QUANTITIES, bounds or {})
+    return prepare_problem(tracks, sources, spans, fixed or {}, offsets=offsets, ramps=ramps), spans

@@ -14,6 +14,7 @@ from qexp.errors import QexpError
 from qexp.observations import noise
 from qexp.observations.noise import Area, Outside, declared, fit, semivariogram, with_noise
 from qexp.observations.observation import CorrelatedNoise, Observation, Track, read_observation, write_observation
+from tests.observations.test_grids import tif
 
 SILL, RANGE, NUGGET = 2.3e-5, 10.2e3, 3e-6
 SIZE, POINTS, SAMPLES = 100e3, 500, 16
@@ -79,16 +80,13 @@ def test_sill_range_and_nugget_are_found_again_below_the_signal_of_a_source(posi
     assert np.abs(signal).max() > 10 * np.sqrt(SILL)
     ratios = []
     for field in fields[:6]:
-        (below_signal,), (without,) = (
-            estimate_noise([track_of(positions, field + signal)]),
-            estimate_noise([track_of(positions, field)], AREA),
-        )
+        (below_signal,) = estimate_noise([track_of(positions, field + signal)])
+        (without,) = estimate_noise([track_of(positions, field)], AREA)
         east, north = map(float, re.findall(r"(\d+) (?:east|north)", below_signal.how))
         assert np.hypot(east - 450e3, north - 4550e3) < 1e3
         assert below_signal.points < POINTS
-        ratios.append(
-            [getattr(below_signal.best, name) / getattr(without.best, name) for name in ("sill", "range", "nugget")]
-        )
+        names = ("sill", "range", "nugget")
+        ratios.append([getattr(below_signal.best, name) / getattr(without.best, name) for name in names])
     assert np.exp(np.std(np.log(ratios), axis=0)).max() < 1.5
     np.testing.assert_allclose(np.median(ratios, axis=0), 1, atol=0.15)
 
@@ -102,9 +100,8 @@ def test_noise_alone_is_taken_for_no_source(positions, fields):
 @pytest.mark.slow
 def test_tracks_of_one_source_have_their_own_noise(positions, fields):
     signal = swell(positions, 20e6)
-    quiet, loud = estimate_noise(
-        [track_of(positions, signal + fields[0]), track_of(positions, signal + 3 * fields[1], "other")]
-    )
+    tracks = [track_of(positions, signal + fields[0]), track_of(positions, signal + 3 * fields[1], "other")]
+    quiet, loud = estimate_noise(tracks)
     assert 4 < loud.best.sill / quiet.best.sill < 20
 
 
@@ -123,10 +120,8 @@ def test_a_plane_is_taken_out_if_asked(positions, fields):
     x, y = positions
     plane = 1e-6 * (x - 400e3) - 2e-6 * (y - 4500e3)
     bent = estimate_noise([track_of(positions, fields[0] + plane)], AREA)[0]
-    even, without = (
-        estimate_noise([track_of(positions, values)], AREA, planes=True)[0].best
-        for values in (fields[0] + plane, fields[0])
-    )
+    fitted = (track_of(positions, values) for values in (fields[0] + plane, fields[0]))
+    even, without = (estimate_noise([track], AREA, planes=True)[0].best for track in fitted)
     assert dataclasses.astuple(even)[1:] == pytest.approx(dataclasses.astuple(without)[1:], rel=1e-3)
     assert not bent.levels_off
 
@@ -184,9 +179,8 @@ def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(obser
         assert written.track(name).error[0] == pytest.approx(np.sqrt(track["noise"]["nugget"]))
     assert written.track("gnss").noise is None
     np.testing.assert_array_equal(written.track("gnss").error, 0.002)
-    code, stdout, stderr = qexp(
-        "observe", target, "--noise", "none", "--noise", "gaussian:1e-5,2000,1e-6", "--keep-errors"
-    )
+    noises = ("--noise", "none", "--noise", "gaussian:1e-5,2000,1e-6")
+    code, stdout, stderr = qexp("observe", target, *noises, "--keep-errors")
     assert (code, stdout) == (0, "")
     assert "b: noise gaussian, sill 1e-05 m², range 2 km, nugget 1e-06 m²\n" in stderr
     assert "a: noise" not in stderr
@@ -276,13 +270,8 @@ def grid(tmp_path_factory):
     north, east = 500.0 * np.mgrid[:32, :32].reshape(2, -1)
     covariance = 1e-5 * np.exp(-np.hypot(east[:, None] - east, north[:, None] - north) / 2e3) + 2e-6 * np.eye(len(east))
     field = np.linalg.cholesky(covariance) @ np.random.default_rng(6).standard_normal(len(east))
-    path = tmp_path_factory.mktemp("grid") / "los.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", height=32, width=32, count=1, dtype="float64", crs="EPSG:32633",
-        transform=rasterio.transform.from_origin(420e3, 4530e3, 500, 500),
-    ) as file:  # fmt: skip
-        file.write(field.reshape(32, 32), 1)
-    return path
+    transform = rasterio.transform.from_origin(420e3, 4530e3, 500, 500)
+    return tif(tmp_path_factory.mktemp("grid") / "los.tif", field.reshape(32, 32), transform=transform)
 
 
 ON_GRID = {"error": 0.005, "incidence": 34, "heading": -10, "noise": "estimate", "noise_mask": (0, 0, 1)}
@@ -295,9 +284,8 @@ def test_the_noise_of_means_of_cells_is_that_of_the_points_in_them(grid):
     assert (track.size, points.tracks[0].points) == (256, 1024)
     assert noise == points.estimates["los"].best == track.noise
     np.testing.assert_allclose(track.error, np.sqrt(noise.nugget / 4))
-    declared_later = package.observe(
-        grid, **{**ON_GRID, "noise": "exponential:1e-5,2000,2e-6", "noise_mask": None}, reduce="uniform:2"
-    )
+    options = {**ON_GRID, "noise": "exponential:1e-5,2000,2e-6", "noise_mask": None}
+    declared_later = package.observe(grid, **options, reduce="uniform:2")
     np.testing.assert_allclose(declared_later.observation.tracks[0].error, np.sqrt(2e-6 / 4))
 
 

@@ -8,6 +8,7 @@ import rasterio
 import qexp as package
 from qexp.errors import QexpError
 from qexp.observations.observation import read_observation
+from tests.observations.test_grids import tif
 
 LONGITUDE, LATITUDE = np.array([20.4, 20.7, 20.5]), np.array([67.2, 67.4, 67.5])
 """Far from the middle of zone 33 at 15° east."""
@@ -45,32 +46,23 @@ GEOMETRY = {"error": 0.01, "incidence": INCIDENCE, "heading": HEADING}
 
 
 @pytest.mark.parametrize("crs", [ZONE, POLAR, "EPSG:32634"])
-def test_lines_of_sight_are_turned_to_the_axes_of_the_coordinates(points, crs):
-    observation = package.observe(points, crs=crs, **GEOMETRY).observation
+def test_lines_of_sight_are_turned_to_the_axes_of_the_coordinates_from_whose_north_headings_are_told(points, crs):
+    result = package.observe(points, crs=crs, **GEOMETRY)
     expected = along_grid(seen_from(), crs)
-    np.testing.assert_allclose(observation.tracks[0].direction, expected, atol=1e-8)
+    np.testing.assert_allclose(result.observation.tracks[0].direction, expected, atol=1e-8)
+    (east, north, _), (track,) = expected.mean(axis=0), result.tracks
+    assert track.incidence == pytest.approx(INCIDENCE, abs=0.01)
+    assert np.cos(np.radians(track.heading) - np.arctan2(north, -east)) == pytest.approx(1.0, abs=1e-9)
     if crs != "EPSG:32634":
         assert np.abs(expected - seen_from()).max() > 0.04
-
-
-def test_headings_are_printed_from_the_north_of_the_coordinates(points):
-    for crs in (ZONE, POLAR):
-        (track,) = package.observe(points, crs=crs, **GEOMETRY).tracks
-        east, north, _ = along_grid(seen_from(), crs).mean(axis=0)
-        assert track.incidence == pytest.approx(INCIDENCE, abs=0.01)
-        assert np.cos(np.radians(track.heading) - np.arctan2(north, -east)) == pytest.approx(1.0, abs=1e-9)
 
 
 def test_vectors_beside_projected_coordinates_are_turned_if_they_refer_to_true_north(tmp_path):
     x, y = pyproj.Transformer.from_crs(4326, ZONE, always_xy=True).transform(LONGITUDE, LATITUDE)
     rows = np.column_stack([x, y, np.full((3, 2), 0.01), np.tile(seen_from(), (3, 1))])
     np.savetxt(tmp_path / "points.txt", rows)
-    for options, expected in (
-        ({"crs": ZONE, "north": "true"}, along_grid(seen_from())),
-        ({"crs": ZONE, "north": "grid"}, np.tile(seen_from(), (3, 1))),
-        ({"crs": ZONE}, np.tile(seen_from(), (3, 1))),
-        ({}, np.tile(seen_from(), (3, 1))),
-    ):
+    for options in ({"crs": ZONE, "north": "true"}, {"crs": ZONE, "north": "grid"}, {"crs": ZONE}, {}):
+        expected = along_grid(seen_from()) if options.get("north") == "true" else np.tile(seen_from(), (3, 1))
         observed = package.observe(tmp_path / "points.txt", **options)
         np.testing.assert_allclose(observed.observation.tracks[0].direction, expected, atol=1e-8)
         doubted = any("which differs from true north" in text for text in observed.warnings)
@@ -91,12 +83,8 @@ def test_components_of_stations_are_turned(tmp_path):
 
 def test_pixels_of_a_projected_grid_are_turned_one_by_one(tmp_path):
     transform = rasterio.transform.from_origin(700e3, 7480e3, 20e3, 20e3)
-    with rasterio.open(
-        tmp_path / "los.tif", "w", driver="GTiff", height=2, width=3, count=1, dtype="float64", crs=ZONE,
-        transform=transform,
-    ) as file:  # fmt: skip
-        file.write(np.full((2, 3), 0.01), 1)
-    (track,) = package.observe(tmp_path / "los.tif", north="true", **GEOMETRY).observation.tracks
+    path = tif(tmp_path / "los.tif", np.full((2, 3), 0.01), ZONE, transform)
+    (track,) = package.observe(path, north="true", **GEOMETRY).observation.tracks
     longitude, latitude = pyproj.Transformer.from_crs(ZONE, 4326, always_xy=True).transform(track.x, track.y)
     np.testing.assert_allclose(track.direction, along_grid(seen_from(), ZONE, longitude, latitude), atol=1e-8)
 

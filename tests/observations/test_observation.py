@@ -13,16 +13,9 @@ from qexp.observations.observation import CorrelatedNoise, Observation, Track, r
 
 def track(name="ascending", kind="radar", points=6, **changes):
     random = np.random.default_rng(0)
-    usual = Track(
-        name,
-        kind,
-        random.uniform(420e3, 430e3, points),
-        random.uniform(4510e3, 4520e3, points),
-        random.normal(size=points),
-        np.full(points, 0.005),
-        np.tile([-0.6, 0.0, 0.8], (points, 1)),
-        np.ones(points, bool),
-    )
+    x, y = random.uniform(420e3, 430e3, points), random.uniform(4510e3, 4520e3, points)
+    moved, error, toward = random.normal(size=points), np.full(points, 0.005), np.tile([-0.6, 0.0, 0.8], (points, 1))
+    usual = Track(name, kind, x, y, moved, error, toward, np.ones(points, bool))
     return dataclasses.replace(usual, **changes)
 
 
@@ -64,9 +57,8 @@ def test_a_file_has_units_and_names_its_conventions(tmp_path):
         assert table.attrs["history"] == "made by hand"
         for name in ("x", "y", "displacement", "error", "elevation"):
             assert table[name].attrs["units"] == "m"
-        assert (
-            table["displacement"].encoding.get("grid_mapping", table["displacement"].attrs.get("grid_mapping")) == "crs"
-        )
+        displacement = table["displacement"]
+        assert displacement.encoding.get("grid_mapping", displacement.attrs.get("grid_mapping")) == "crs"
 
 
 @pytest.mark.parametrize(
@@ -93,9 +85,10 @@ def test_tracks_of_one_name_are_refused(tmp_path):
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.nc").write_text("east north\n")
     xarray.Dataset({"x": ("point", np.zeros(3))}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-    with pytest.raises(QexpError, match="no such file"):
-        read_observation(tmp_path / "none.nc")
-    with pytest.raises(QexpError, match="is not an observation file, or is damaged"):
-        read_observation(tmp_path / "text.nc")
-    with pytest.raises(QexpError, match="is not an observation file; make one with: qexp observe"):
-        read_observation(tmp_path / "other.nc")
+    for name, message in (
+        ("none.nc", "no such file"),
+        ("text.nc", "is not an observation file, or is damaged"),
+        ("other.nc", "is not an observation file; make one with: qexp observe"),
+    ):
+        with pytest.raises(QexpError, match=message):
+            read_observation(tmp_path / name)

@@ -3,21 +3,14 @@ import math
 import pytest
 import torch
 
-from qexp.physics.dislocation import cdm, okada
+from qexp.physics.dislocation import cdm
 from qexp.physics.geometry import clockwise_rotation
 from qexp.physics.point import mogi, pcdm
-from tests.half_space import DOUBLE
-from tests.physics.test_dislocation import STATIONS, sources, spread_over
+from tests.half_space import DOUBLE, sources
+from tests.physics.test_dislocation import STATIONS, spread_over
+from tests.physics.test_kernels import ROTATIONS
 
 CENTRE = (300.0, -400.0, 3000.0)
-ROTATIONS = [
-    (0.0, 0.0, 0.0),
-    (0.3, -0.5, 0.8),
-    (math.pi / 2, 0.0, 0.0),
-    (1e-9, 1e-7, 0.4),
-    (0.03, 0.02, -0.4),
-    (2.0, 3.0, -4.0),
-]
 
 
 def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then_up():
@@ -39,17 +32,10 @@ def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then
 def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectangles(rotation, poisson_ratio):
     semi_axes, opening = (700.0, 900.0, 500.0), 0.7
     axes = clockwise_rotation(*sources(rotation)[0, :, None].unbind(0))[0] * sources((1.0,), (1.0,), (-1.0,))
+    centre, edges = sources(CENTRE)[0], axes * sources(semi_axes)
     expected = sum(
-        spread_over(
-            sources(CENTRE)[0],
-            semi_axes[first] * axes[:, first],
-            semi_axes[second] * axes[:, second],
-            axes[:, normal],
-            opening * axes[:, normal],
-            STATIONS,
-            poisson_ratio,
-        )
-        for first, second, normal in ((1, 2, 0), (0, 2, 1), (0, 1, 2))
+        spread_over(centre, edges[:, a], edges[:, b], axes[:, c], opening * axes[:, c], STATIONS, poisson_ratio)
+        for a, b, c in ((1, 2, 0), (0, 2, 1), (0, 1, 2))
     )
     source = sources([*CENTRE, *rotation, *semi_axes, opening])
     torch.testing.assert_close(cdm(source, STATIONS, poisson_ratio)[0], expected, rtol=1e-10, atol=1e-13)
@@ -65,15 +51,6 @@ def test_small_rectangles_are_points_of_the_same_potency(rotation):
     assert (rectangles - points).abs().max() > 1e-6 * points.abs().max()  # the size does show: they are two formulas
 
 
-@pytest.mark.parametrize("omega_y", [0.0, 0.6, -1.1])
-def test_without_one_semi_axis_it_is_a_rectangle_of_okada(omega_y):
-    # Clockwise about north, the axis that was up leans to the west, and the one that was west points up: a plane
-    # normal to it dips to the west, to the right of a strike to the south.
-    source = sources([*CENTRE, 0.0, omega_y, 0.0, 600.0, 800.0, 0.0, 0.5])
-    plane = sources([*CENTRE, 1600.0, 1200.0, math.pi, omega_y, 0.0, 0.0, 0.5])
-    torch.testing.assert_close(cdm(source, STATIONS, 0.2), okada(plane, STATIONS, 0.2), rtol=1e-10, atol=1e-15)
-
-
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.4])
 def test_three_equal_potencies_are_a_point_of_mogi(poisson_ratio):
     volume = 2e6
@@ -81,27 +58,6 @@ def test_three_equal_potencies_are_a_point_of_mogi(poisson_ratio):
     change = volume * (1 + poisson_ratio) / (3 * (1 - poisson_ratio))
     expected = mogi(sources([*CENTRE, change]), STATIONS, poisson_ratio)
     torch.testing.assert_close(pcdm(point, STATIONS, poisson_ratio), expected, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("poisson_ratio", [0.1, 0.45])
-@pytest.mark.parametrize("dip", [0.0, 1.0, math.pi / 2])
-def test_one_potency_is_a_small_plane_of_okada_of_any_strike_and_dip(dip, poisson_ratio):
-    strike, area, opening = 0.7, 100.0, 2.0
-    # Turned about north by -dip, up leans to the east by the dip; then strike is clockwise about the vertical.
-    point = sources([*CENTRE, 0.0, -dip, strike, 0.0, 0.0, area * opening])
-    plane = sources([*CENTRE, 10.0, 10.0, strike, dip, 0.0, 0.0, opening])
-    expected = okada(plane, STATIONS, poisson_ratio)
-    got = pcdm(point, STATIONS, poisson_ratio)
-    assert (got - expected).abs().max() < 1e-5 * expected.abs().max()
-
-
-def test_axes_may_change_their_names_with_their_semi_axes():
-    source = sources([*CENTRE, 0.0, 0.0, 0.0, 600.0, 300.0, 800.0, 1.0])
-    turned = sources([*CENTRE, 0.0, 0.0, math.pi / 2, 300.0, 600.0, 800.0, 1.0])
-    upended = sources([*CENTRE, math.pi / 2, 0.0, 0.0, 600.0, 800.0, 300.0, 1.0])
-    expected = cdm(source, STATIONS)
-    torch.testing.assert_close(cdm(turned, STATIONS), expected, rtol=1e-10, atol=1e-14)
-    torch.testing.assert_close(cdm(upended, STATIONS), expected, rtol=1e-10, atol=1e-14)
 
 
 def test_rectangles_may_touch_the_surface_but_not_pierce_it():

@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, pixel_axis, project
-
-DOUBLE = torch.float64
-
-
-def look(azimuth, incidence):
-    return line_of_sight(torch.tensor([azimuth], dtype=DOUBLE), torch.tensor([incidence], dtype=DOUBLE))[0].tolist()
+from tests.half_space import DOUBLE
 
 
 def test_the_line_of_sight_is_a_unit_vector_that_points_up_for_every_look():
@@ -20,23 +15,18 @@ def test_the_line_of_sight_is_a_unit_vector_that_points_up_for_every_look():
     assert (direction[:, 2] > 0).all()
 
 
-@pytest.mark.parametrize("azimuth", [0.0, 1.0, -2.5])
-def test_without_incidence_the_satellite_is_straight_above(azimuth):
-    assert look(azimuth, 0.0) == pytest.approx([0, 0, 1], abs=1e-15)
-
-
-def test_a_look_toward_the_east_comes_from_a_satellite_in_the_west_and_one_toward_the_north_from_the_south():
-    assert look(0.0, math.pi / 6) == pytest.approx([-0.5, 0, math.sqrt(3) / 2])
-    assert look(math.pi / 2, math.pi / 6) == pytest.approx([0, -0.5, math.sqrt(3) / 2])
-
-
-def test_the_azimuth_turns_counter_clockwise_from_east():
-    east, north, _ = look(math.radians(30), math.pi / 2)
-    assert math.degrees(math.atan2(-north, -east)) == pytest.approx(30)
-
-
-def test_the_incidence_is_the_angle_to_the_vertical():
-    assert math.acos(look(0.7, 0.33)[2]) == pytest.approx(0.33)
+@pytest.mark.parametrize(
+    ("azimuth", "incidence", "expected"),
+    [
+        (0.0, math.pi / 6, [-0.5, 0, math.sqrt(3) / 2]),  # seen toward the east, by a satellite in the west
+        (math.pi / 2, math.pi / 6, [0, -0.5, math.sqrt(3) / 2]),
+        (math.pi / 6, math.pi / 2, [-math.sqrt(3) / 2, -0.5, 0]),
+        (-2.5, 0.0, [0, 0, 1]),
+    ],
+)
+def test_the_azimuth_turns_from_east_to_north_and_the_incidence_from_the_vertical(azimuth, incidence, expected):
+    angles = (torch.tensor([angle], dtype=DOUBLE) for angle in (azimuth, incidence))
+    assert line_of_sight(*angles)[0].tolist() == pytest.approx(expected, abs=1e-15)
 
 
 def test_displacement_toward_the_satellite_is_positive_and_across_the_line_of_sight_is_nothing():
@@ -72,16 +62,6 @@ def test_a_grid_unflattens_to_images_for_every_sample_of_a_batch():
 @pytest.mark.parametrize(("look", "side"), [("right", 1), ("left", -1)])
 def test_a_heading_and_the_side_of_the_look_give_the_vector_to_the_satellite(look, side):
     heading, incidence = (torch.tensor([value], dtype=DOUBLE) for value in (math.radians(-12.5), math.radians(34)))
-    expected = [
-        side * -math.cos(heading) * math.sin(incidence),
-        side * math.sin(heading) * math.sin(incidence),
-        math.cos(incidence),
-    ]
+    across = side * math.sin(incidence)
+    expected = [-math.cos(heading) * across, math.sin(heading) * across, math.cos(incidence)]
     assert line_of_sight(azimuth_of_heading(heading, look), incidence)[0].tolist() == pytest.approx(expected, abs=1e-15)
-
-
-def test_a_satellite_that_flies_north_and_looks_right_stands_in_the_west():
-    heading, incidence = torch.zeros(1, dtype=DOUBLE), torch.full((1,), 0.5, dtype=DOUBLE)
-    east, north, up = line_of_sight(azimuth_of_heading(heading), incidence)[0].tolist()
-    assert east < 0 < up
-    assert north == pytest.approx(0, abs=1e-15)

@@ -10,13 +10,7 @@ from qexp.physics.crack import penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
 from qexp.physics.ellipsoid import yang, yang_image
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
-from tests.half_space import DOUBLE
-
-STATIONS = torch.tensor([[0.0, 0.0], [1200.0, 500.0], [-3000.0, 2500.0], [400.0, -1800.0]], dtype=DOUBLE)
-
-
-def sources(*rows):
-    return torch.tensor(rows, dtype=DOUBLE)
+from tests.half_space import DOUBLE, STATIONS, sources
 
 
 def uniform(low, high, count, seed):

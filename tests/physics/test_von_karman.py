@@ -11,7 +11,6 @@ from qexp.physics.random_fields import (
     von_karman,
     von_karman_factors,
     von_karman_field,
-    von_karman_sill,
 )
 
 GRIDS = pytest.mark.parametrize(
@@ -93,8 +92,3 @@ def test_the_continued_covariance_has_no_negative_eigenvalue(
 def test_a_von_karman_covariance_with_a_hurst_exponent_of_a_half_is_exponential():
     distance = torch.linspace(0, 9e3, 50, dtype=torch.float64).view(5, 10)
     torch.testing.assert_close(von_karman(distance, 2.5, 2e3, 0.5), 2.5 * torch.exp(-distance / 2e3))
-
-
-def test_the_sill_makes_two_points_differ_by_what_was_asked_for():
-    sill = von_karman_sill(0.005, 1e3, 2e3, 0.5)
-    assert 2 * sill * (1 - math.exp(-0.5)) == pytest.approx(0.005**2)
