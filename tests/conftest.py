@@ -138,6 +138,11 @@ class Outcome(NamedTuple):
         assert self.code == 0, self.stderr
         return self.stdout
 
+    def quiet(self) -> str:
+        """The same of one that had no message."""
+        assert (self.code, self.stderr) == (0, ""), self
+        return self.stdout
+
     def failed(self, code: int = 2) -> str:
         """The messages of a command that has failed with that code."""
         assert self.code == code, self

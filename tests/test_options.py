@@ -81,28 +81,13 @@ def test_shell_and_python_have_the_same_options(name):
 
 
 def test_options_are_written_back_as_the_words_that_give_them():
-    options = SubmitOptions(
-        "in",
-        "out",
-        launcher="slurm",
-        columns={"a": "b", "c": "d"},
-        chunk=7,
-        interval=0.8,
-        draws=30,
-        refined=True,
-        device="cpu",
-    )
-    words = ["--columns", "a=b,c=d", "--chunk", "7", "--interval", "0.8", "--draws", "30", "--refined"]
-    assert sorted(options.words) == sorted([*words, "--device", "cpu"])
-    context = (
-        get_command(app)
-        .commands["predict"]
-        .make_context("predict", ["--run", "x", "--input", "in", "--output", "out", *options.words])
-    )
-    read = {name: context.params[name] for name in ("columns", "chunk", "interval", "draws", "refined", "device")}
-    assert read == {
-        "columns": ("a=b,c=d",), "chunk": 7, "interval": 0.8, "draws": 30, "refined": True, "device": "cpu",
-    }  # fmt: skip
+    values = {"chunk": 7, "interval": 0.8, "draws": 30, "refined": True, "device": "cpu"}
+    options = SubmitOptions("in", "out", launcher="slurm", columns={"a": "b", "c": "d"}, **values)
+    words = "--columns a=b,c=d --chunk 7 --interval 0.8 --draws 30 --refined --device cpu"
+    assert sorted(options.words) == sorted(words.split())
+    line = ["--run", "x", "--input", "in", "--output", "out", *options.words]
+    context = get_command(app).commands["predict"].make_context("predict", line)
+    assert context.params.items() >= {"columns": ("a=b,c=d",), **values}.items()
 
 
 WRONG = {
@@ -129,8 +114,7 @@ def test_errors_name_the_argument_in_python_and_the_option_in_the_shell(line, qe
     with pytest.raises(QexpError) as refused:
         call()
     assert in_python in str(refused.value)
-    code, _, stderr = qexp(*line.split())
-    assert (code, in_shell in stderr) == (2, True), stderr
+    assert in_shell in qexp(*line.split()).failed()
 
 
 OF_OTHER_PROGRAMS = ("jobs/slurm.py", "runs/rerun.py")

@@ -5,25 +5,16 @@ import pytest
 from qexp.base.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, in_words, label, quantity, typeset
 from qexp.simulation.generators import GENERATORS
 
+UNITS = {
+    **dict.fromkeys(("depth", "x", "y", "x_res", "y_res"), ("km", 1e3)),
+    "delta_volume": ("10⁶ m³", 1e6),
+    **dict.fromkeys(("azimuth", "incidence"), ("rad", 1)),
+    **dict.fromkeys(("displacement", "noise"), ("m", 1)),
+}
 
-@pytest.mark.parametrize(
-    ("variable", "unit", "si_factor"),
-    [
-        ("depth", "km", 1e3),
-        ("x", "km", 1e3),
-        ("y", "km", 1e3),
-        ("x_res", "km", 1e3),
-        ("y_res", "km", 1e3),
-        ("delta_volume", "10⁶ m³", 1e6),
-        ("azimuth", "rad", 1),
-        ("incidence", "rad", 1),
-        ("displacement", "m", 1),
-        ("noise", "m", 1),
-    ],
-)
-def test_units_are_vdis_and_their_si_factors_follow_from_them(variable, unit, si_factor):
-    of = quantity(variable, QUANTITIES)
-    assert (of.unit, of.si_factor) == (unit, si_factor)
+
+def test_units_are_vdis_and_their_si_factors_follow_from_them():
+    assert {name: (QUANTITIES[name].unit, QUANTITIES[name].si_factor) for name in UNITS} == UNITS
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
@@ -39,20 +30,10 @@ def test_a_variable_of_a_further_view_is_the_same_quantity():
         assert quantity(f"{name}_1", QUANTITIES) is quantity(f"{name}_12", QUANTITIES) is QUANTITIES[name]
 
 
-@pytest.mark.parametrize(
-    ("variable", "expected"),
-    [
-        ("incidence_1", "incidence"),
-        ("x_res_10", "x_res"),
-        ("x_res", "x_res"),
-        ("depth_0", "depth_0"),
-        ("depth_01", "depth_01"),
-        ("depth_", "depth_"),
-        ("pixel_1_2", "pixel_1"),
-    ],
-)
-def test_a_view_is_an_underscore_and_a_number_from_one_on(variable, expected):
-    assert base_name(variable) == expected
+def test_a_view_is_an_underscore_and_a_number_from_one_on():
+    expected = {"incidence_1": "incidence", "x_res_10": "x_res", "pixel_1_2": "pixel_1"}
+    expected |= {name: name for name in ("x_res", "depth_0", "depth_01", "depth_")}
+    assert {variable: base_name(variable) for variable in expected} == expected
 
 
 def test_a_variable_that_nobody_declared_has_no_unit_and_no_limits():
@@ -106,16 +87,9 @@ def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():
         assert (declared.at_least or 0) < (declared.at_most or math.inf)
 
 
-@pytest.mark.parametrize(
-    ("variable", "words"),
-    [
-        ("displacement_1", "track_44 displacement"),
-        ("x_res_1", "track_44 x res"),
-        ("incidence", "incidence"),
-        ("displacement_2", "displacement 2"),
-        ("chamber.delta_volume", "chamber delta volume"),
-        ("depth_1", "depth 1"),
-    ],
-)
-def test_a_variable_of_a_view_with_a_name_is_called_by_it(variable, words):
-    assert in_words(variable, ["", "track_44"]) == words
+def test_a_variable_of_a_view_with_a_name_is_called_by_it():
+    words = {
+        "displacement_1": "track_44 displacement", "x_res_1": "track_44 x res", "incidence": "incidence",
+        "displacement_2": "displacement 2", "chamber.delta_volume": "chamber delta volume", "depth_1": "depth 1",
+    }  # fmt: skip
+    assert {variable: in_words(variable, ["", "track_44"]) for variable in words} == words

@@ -24,28 +24,13 @@ def context(table, entry):
     return ()
 
 
-def key_of(table):
-    return "module" if table == "modules" else "type"
-
-
-def spec_parameters(entry):
-    """The builder's parameters that come from the spec."""
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(entry.build).parameters.items()
-        if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    }
-
-
-@pytest.mark.parametrize("table", BUILT_IN)
-def test_no_table_is_empty(table):
-    assert BUILT_IN[table]
-
-
 @TABLES
-def test_the_example_of_an_entry_fits_its_own_schema_and_builds(table):
+def test_the_example_of_an_entry_fits_its_own_schema_and_builds_and_its_help_is_a_sentence_in_a_line(table):
+    assert BUILT_IN[table]
     for name, entry in BUILT_IN[table].items():
-        key = key_of(table)
+        key = "module" if table == "modules" else "type"
+        assert entry.help.endswith("."), name
+        assert "\n" not in entry.help, name
         assert set(entry.example) <= {key, "parameters"}, name
         assert BUILT_IN[table][entry.example[key]] is entry, name
         parameters = entry.example.get("parameters", {})
@@ -66,29 +51,18 @@ def test_the_schema_of_an_entry_is_a_json_schema_that_refuses_unknown_parameters
 
 @TABLES
 def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_default(table):
+    of_specs = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for name, entry in BUILT_IN[table].items():
-        taken = spec_parameters(entry)
+        parameters = inspect.signature(entry.build).parameters.items()
+        taken = {key: parameter.default for key, parameter in parameters if parameter.kind in of_specs}
         assert set(entry.schema()["properties"]) == set(taken), name
-        without_default = {key for key, parameter in taken.items() if parameter.default is inspect.Parameter.empty}
+        without_default = {key for key, default in taken.items() if default is inspect.Parameter.empty}
         assert set(entry.schema().get("required", [])) == without_default, name
-
-
-@TABLES
-def test_the_defaults_of_an_entry_are_allowed_by_its_schema_and_shown_in_it(table):
-    for name, entry in BUILT_IN[table].items():
-        for parameter, value in entry.defaults.items():
+        for parameter, value in entry.defaults.items():  # which are shown in the schema, and allowed by it
             schema = entry.schema()["properties"][parameter]
             assert schema["default"] == value, name
             plain = list(value) if isinstance(value, tuple) else value
             Draft202012Validator(schema).validate(plain)
-
-
-@TABLES
-def test_an_entry_is_explained_in_a_line_that_is_a_sentence(table):
-    for name, entry in BUILT_IN[table].items():
-        text = entry.help
-        assert text.endswith("."), name
-        assert "\n" not in text, name
 
 
 def test_a_misspelt_field_of_an_entry_fails_at_once():
@@ -102,22 +76,14 @@ def test_parameters_reach_the_builder_after_the_context():
     assert table["pair"].defaults == {"b": 2}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("lognormal", "log_normal"),
-        ("loguniform", "log_uniform"),
-        ("LogNormal", "log_normal"),
-        ("unifrom", "uniform"),
-        ("truncated-normal", "truncated_normal"),
-        ("gamma", None),
-    ],
-)
-def test_the_nearest_name_is_the_one_that_was_probably_meant(name, expected):
-    assert nearest(name, BUILT_IN["distributions"]) == expected
+MEANT = {
+    "lognormal": "log_normal", "loguniform": "log_uniform", "LogNormal": "log_normal", "unifrom": "uniform",
+    "truncated-normal": "truncated_normal", "gamma": None,
+}  # fmt: skip
 
 
-def test_two_letters_that_changed_places_are_one_slip_and_nearer_than_another_letter():
+def test_the_nearest_name_is_the_one_that_was_probably_meant_and_two_swapped_letters_are_one_slip():
+    assert {name: nearest(name, BUILT_IN["distributions"]) for name in MEANT} == MEANT
     assert nearest("mea", ["mae", "mse"]) == nearest("mea", ["mse", "mae"]) == "mae"
     assert nearest("mea", BUILT_IN["losses"]) == "mae"
     assert nearest("adma", BUILT_IN["optimizers"]) == "adam"

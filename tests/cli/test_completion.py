@@ -84,31 +84,22 @@ def test_the_names_that_are_completed_are_those_of_the_code():
 
 
 @pytest.mark.slow
-def test_kinds_of_specs_and_devices_are_completed():
+def test_words_that_are_known_beforehand_are_completed(home):
     assert completed("qexp schema ") == ["dataset", "experience", "model"]
     assert completed("qexp schema m") == ["model"]
     assert completed("qexp matrix --device ") == ["auto", "cpu", "cuda"]
     assert completed("qexp export sound_0 --format ") == sorted(FORMATS)
-
-
-def test_formats_and_names_of_figures_are_completed(home):
     assert completed("qexp figures sound_0 --format ") == ["pdf", "png", "svg"]
     assert completed("qexp figures sound_0 --only res") == ["residuals"]
-
-
-def test_tables_are_completed(home):
     assert completed("qexp tables ") == sorted([*BUILT_IN, "datasets", "experiences"])
+    assert completed("qexp tables quantities ") == sorted(QUANTITIES)
+    assert completed("qexp tables datasets ") == sorted(KINDS)
 
 
 @pytest.mark.parametrize("table", BUILT_IN)
 def test_every_entry_of_a_table_is_completed_and_nothing_else(table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert completed(f"qexp tables {table} ") == sorted(BUILT_IN[table])
-
-
-def test_quantities_and_types_of_datasets_are_completed(home):
-    assert completed("qexp tables quantities ") == sorted(QUANTITIES)
-    assert completed("qexp tables datasets ") == sorted(KINDS)
 
 
 def test_entries_of_the_workspace_are_completed_without_running_its_code(home):
@@ -134,17 +125,13 @@ def test_states_and_columns_are_offered(home):
     assert offered(completion.columns, "dataset.fixed.no") == ["dataset.fixed.noise"]
 
 
-def test_damaged_runs_keep_no_column_back(home):
+def test_every_column_that_is_offered_can_be_listed_and_damaged_runs_keep_none_back(home, qexp):
     all_columns = offered(completion.columns, "")
+    qexp("ls", "--csv", "--columns", ",".join(all_columns)).done()
     (home / "runs/sound_0/spec.json").unlink()
     assert offered(completion.columns, "") == all_columns
     (home / "runs/sound_1/run.json").write_text("{")
     assert "seed" in offered(completion.columns, "")
-
-
-def test_every_column_that_is_offered_can_be_listed(home, qexp):
-    columns = ",".join(offered(completion.columns, ""))
-    qexp("ls", "--csv", "--columns", columns).done()
 
 
 def test_launches_and_removed_runs_are_offered(home):
@@ -192,8 +179,8 @@ def test_where_there_is_nothing_to_complete_nothing_is_said(tmp_path, monkeypatc
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def qexp_completes(line: str, shell: str = "bash") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **variables(line, shell)}
+def qexp_completes(line: str, shell: str = "bash", **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables(line, shell), **more}
     command = [sys.executable, "-m", "qexp"]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
@@ -201,9 +188,7 @@ def qexp_completes(line: str, shell: str = "bash") -> subprocess.CompletedProces
 @pytest.mark.slow
 def test_an_error_is_not_printed_into_the_line(home):
     (home / "runs/sound_0/run.json").write_text("{")
-    environment = {**os.environ, "_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp show ", "COMP_CWORD": "word"}
-    command = [sys.executable, "-m", "qexp"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = qexp_completes("qexp show ", COMP_CWORD="word")
     assert (done.stdout, done.stderr) == ("", "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,33 +30,28 @@ def make(kind: str, out: Path, *options: str) -> Outcome:
     return call("data", kind, "--out", out, *words, *alone)
 
 
-def ice(out: Path, *options: str) -> Outcome:
-    return make("ice", out, *options)
+ice = partial(make, "ice")
 
-
-def xrf(out: Path, *options: str) -> Outcome:
-    return make("xrf", out, *options)
+OF_XRF = [f"{name}/{part}" for name in ("pretrain", "caco3", "toc") for part in ("test", "train")]
 
 
 @pytest.mark.slow
-def test_the_folders_of_glaciers_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
-    code, stdout, stderr = ice(tmp_path / "ice")
+@pytest.mark.parametrize(
+    ("kind", "folders", "file", "took"),
+    [
+        ("ice", ["test/valley_000", "train/cap_001"], "ex.nc", "2 glaciers of 2 frames in "),
+        ("xrf", OF_XRF, "info.csv", "12 spectra of 4 cores, 8 of them with CaCO3 and TOC, in "),
+    ],
+)
+def test_the_folders_of_data_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path, kind, folders, file, took):
+    (tmp_path / kind).mkdir()  # an empty folder is filled
+    code, stdout, stderr = make(kind, tmp_path / kind)
     assert code == 0
-    assert stdout.splitlines() == [str(tmp_path / "ice/test/valley_000"), str(tmp_path / "ice/train/cap_001")]
-    assert all((Path(folder) / "ex.nc").is_file() for folder in stdout.splitlines())
-    assert stderr.startswith("2 glaciers of 2 frames in ")
+    assert stdout.splitlines() == [str(tmp_path / kind / folder) for folder in folders]
+    assert all((Path(folder) / file).is_file() for folder in stdout.splitlines())
+    assert stderr.startswith(took)
     assert len(stderr.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_the_folders_of_spectra_go_to_stdout_and_what_they_took_to_stderr(tmp_path: Path):
-    code, stdout, stderr = xrf(tmp_path / "xrf")
-    assert code == 0
-    folders = [f"{name}/{part}" for name in ("pretrain", "caco3", "toc") for part in ("test", "train")]
-    assert stdout.splitlines() == [str(tmp_path / "xrf" / folder) for folder in folders]
-    assert all((Path(folder) / "info.csv").is_file() for folder in stdout.splitlines())
-    assert stderr.startswith("12 spectra of 4 cores, 8 of them with CaCO3 and TOC, in ")
-    assert len(stderr.splitlines()) == 1
+    assert (tmp_path / kind / "README.md").is_file()
 
 
 @pytest.mark.heavy
@@ -89,11 +85,7 @@ def test_a_quarter_is_for_the_test_unless_said_otherwise(tmp_path: Path):
         ("xrf", ["--cores", "5000"], "--cores 5000: from 1 to 1000"),
         ("xrf", ["--test", "4"], "--test 4: from 0 to one less than there are cores, 3"),
         ("xrf", ["--test", "-1"], "--test -1"),
-        (
-            "xrf",
-            ["--test", "2", "--validation", "2"],
-            "--validation 2: from 0 to one less than there are cores that are not",
-        ),
+        ("xrf", ["--test", "2", "--validation", "2"], "--validation 2: from 0 to one less than there are cores that"),
         ("xrf", ["--validation", "-1"], "--validation -1"),
         ("xrf", ["--spectra", "0"], "--spectra 0: from 1"),
         ("xrf", ["--labelled", "4"], "--labelled 4: from 0 to the spectra of a core, 3"),
@@ -115,12 +107,18 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
 
 
 @pytest.mark.heavy
-def test_glaciers_that_are_there_are_made_anew_only_on_demand_and_other_folders_never(tmp_path: Path):
-    assert ice(tmp_path / "ice").code == 0
-    assert "--overwrite replaces it" in ice(tmp_path / "ice", "--seed", "1").failed()
-    before = (tmp_path / "ice/test/valley_000/ex.nc").read_bytes()
-    assert ice(tmp_path / "ice", "--seed", "1", "--overwrite").code == 0
-    assert (tmp_path / "ice/test/valley_000/ex.nc").read_bytes() != before
+@pytest.mark.parametrize(
+    ("kind", "file"), [("ice", "test/valley_000/ex.nc"), ("xrf", "toc/test/target/core_000_0000.csv")]
+)
+def test_data_that_are_there_are_made_anew_only_on_demand(tmp_path: Path, kind, file):
+    assert make(kind, tmp_path / kind).code == 0
+    assert "--overwrite replaces it" in make(kind, tmp_path / kind, "--seed", "1").failed()
+    before = (tmp_path / kind / file).read_bytes()
+    assert make(kind, tmp_path / kind, "--seed", "1", "--overwrite").code == 0
+    assert (tmp_path / kind / file).read_bytes() != before
+
+
+def test_folders_and_files_of_others_are_never_replaced(tmp_path: Path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter.txt").write_text("1")
     assert "holds something else already" in ice(tmp_path / "thesis", "--overwrite").failed()
@@ -135,22 +133,6 @@ def test_the_folder_that_a_shell_stands_in_is_not_taken_away_from_it(tmp_path: P
     for folder in (Path(), Path("/")):
         assert "where this command was started, or above it; give a folder below" in ice(folder).failed()
     assert ice(Path("below")).code == 0
-
-
-@pytest.mark.slow
-def test_an_empty_folder_is_filled(tmp_path: Path):
-    (tmp_path / "ice").mkdir()
-    assert ice(tmp_path / "ice").code == 0
-    assert (tmp_path / "ice/README.md").is_file()
-
-
-@pytest.mark.heavy
-def test_spectra_that_are_there_are_made_anew_only_on_demand(tmp_path: Path):
-    assert xrf(tmp_path / "xrf").code == 0
-    assert "--overwrite replaces it" in xrf(tmp_path / "xrf", "--seed", "1").failed()
-    before = (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text()
-    assert xrf(tmp_path / "xrf", "--seed", "1", "--overwrite").code == 0
-    assert (tmp_path / "xrf/toc/test/target/core_000_0000.csv").read_text() != before
 
 
 @pytest.mark.heavy
@@ -184,19 +166,16 @@ def test_a_disk_that_takes_no_more_is_an_error_that_says_so_and_leaves_nothing_b
 @pytest.mark.heavy
 def test_a_notebook_makes_the_same_glaciers(qexp, tmp_path: Path):
     options = ["--glaciers", "2", "--size", "20", "--frames", "1", "--seed", "3", "--sliding", "5:9"]
-    assert qexp("data", "ice", "--out", tmp_path / "shell", *options).code == 0
+    qexp("data", "ice", "--out", tmp_path / "shell", *options).done()
     glaciers = package.make_ice(tmp_path / "notebook", 2, size=20, frames=1, seed=3, sliding=(5.0, 9.0))
     assert len(glaciers) == 2
-    for folder in [glacier.folder for glacier in glaciers]:
-        twin = tmp_path / "shell" / folder.relative_to(tmp_path / "notebook") / "ex.nc"
-        assert twin.read_bytes() == (folder / "ex.nc").read_bytes()
+    for file in [glacier.folder / "ex.nc" for glacier in glaciers]:
+        assert (tmp_path / "shell" / file.relative_to(tmp_path / "notebook")).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.heavy
-def test_a_notebook_makes_the_same_spectra(qexp, tmp_path: Path):
-    assert (
-        qexp("data", "xrf", "--out", tmp_path / "shell", *QUICK["xrf"], "--seed", "3", "--voltage", "10,30").code == 0
-    )
+def test_a_notebook_makes_the_same_spectra(tmp_path: Path):
+    make("xrf", tmp_path / "shell", "--seed", "3", "--voltage", "10,30").done()
     folders = package.make_xrf(tmp_path / "notebook", 4, spectra=3, labelled=2, seed=3, voltage=(10, 30)).folders
     assert len(folders) == 6
     written = [path for path in (tmp_path / "notebook").rglob("*") if path.is_file()]

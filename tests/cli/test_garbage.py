@@ -25,10 +25,6 @@ def collection_of(script: str) -> str:
 
 
 @pytest.mark.heavy
-def test_a_command_collects_less_often_and_not_when_it_ends():
+def test_a_command_collects_less_often_and_not_when_it_ends_and_a_program_that_imports_qexp_as_it_did():
     assert collection_of(COMMAND) == f"{ALLOCATIONS} True"
-
-
-@pytest.mark.heavy
-def test_a_program_that_imports_qexp_collects_as_it_did():
     assert collection_of("import qexp") == collection_of("") != collection_of(COMMAND)

@@ -17,25 +17,21 @@ from qexp.runs.options import read_age
 grid = partial(order.read_grid, "--grid")
 
 
-@pytest.mark.parametrize(
-    ("text", "seeds"), [("0:3", [0, 1, 2]), ("3", [3]), ("0,2,5", [0, 2, 5]), ("7:9,1", [7, 8, 1]), (" 4 , 2", [4, 2])]
-)
-def test_seeds_are_numbers_and_ranges_whose_end_is_left_out(text, seeds):
-    assert order.read_seeds("--seeds", text) == seeds
+SEEDS = {
+    "0:3": [0, 1, 2], "3": [3], "0,2,5": [0, 2, 5], "7:9,1": [7, 8, 1], " 4 , 2": [4, 2], "0:6:2,9": [0, 2, 4, 9],
+}  # fmt: skip
+
+
+def test_seeds_are_numbers_and_ranges_whose_end_is_left_out_perhaps_with_a_step():
+    assert {text: order.read_seeds("--seeds", text) for text in SEEDS} == SEEDS
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("3:1", "is empty"),
-        ("3:3", "is empty"),
-        ("", "write 0:10"),
-        ("0:", "write 0:10"),
-        (":4", "write 0:10"),
-        ("-1", "write 0:10"),
-        ("a:b", "write 0:10"),
-        ("1,,2", "write 0:10"),
-        ("²", "write 0:10"),
+        *((text, "is empty") for text in ("3:1", "3:3")),
+        *((text, "write 0:10") for text in ("", "0:", ":4", "-1", "a:b", "1,,2", "²")),
+        *((text, "--seeds") for text in ("0:6:0", "0:6:2:1", "0:6:")),
         ("1" * 31, "less than 2^63"),
         ("0:99999999999", "too many"),
     ],
@@ -57,17 +53,17 @@ def test_a_grid_is_cut_at_its_commas_but_not_inside_lists_objects_and_quotes():
     assert grid(["sizes=[8,4,4],[16, 4,4]"]) == {"sizes": [[8, 4, 4], [16, 4, 4]]}
     assert grid(['a.b={"type":"x","p":[1,2]},"c,d",e']) == {"a.b": [{"type": "x", "p": [1, 2]}, "c,d", "e"]}
     assert grid(["a.b+c.d=0.5,[1,2]"]) == {"a.b+c.d": [0.5, [1, 2]]}
+    # Keys with commas between them get a value each.
+    assert grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {"learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]}
+    assert grid(['a,b={"x":1}:[1,2]']) == {"a,b": [[{"x": 1}, [1, 2]]]}
+    # Texts with colons are texts where they are no ranges, or have quotation marks.
+    assert grid(["model=a:b,c", 'at="12:30"']) == {"model": ["a:b", "c"], "at": ["12:30"]}
 
 
 @pytest.mark.parametrize("text", ["learning_rate", "=1,2", "epochs=", "epochs=1,,2", "a+=1", "+a=1"])
 def test_a_grid_without_keys_or_values_is_refused(text):
     with pytest.raises(QexpError, match="--grid"):
         grid([text])
-
-
-def test_keys_with_commas_between_them_get_a_value_each():
-    assert grid(["learning_rate,batch_size=1e-3:16,3e-3:32"]) == {"learning_rate,batch_size": [[1e-3, 16], [3e-3, 32]]}
-    assert grid(['a,b={"x":1}:[1,2]']) == {"a,b": [[{"x": 1}, [1, 2]]]}
 
 
 @pytest.mark.parametrize(
@@ -81,8 +77,8 @@ def test_keys_with_commas_between_them_get_a_value_each():
     ],
 )
 def test_a_range_of_values_has_equal_steps_or_ratios(text, values):
-    (values,) = grid([f"a={text}"]).values()
-    assert list(map(str, values)) == list(map(str, values)), "whole numbers stay whole"
+    (read,) = grid([f"a={text}"]).values()
+    assert list(map(str, read)) == list(map(str, values)), "whole numbers stay whole"
 
 
 @pytest.mark.parametrize(
@@ -104,56 +100,61 @@ def test_a_file_of_points_is_an_axis(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("[]", "must be a list of objects"),
-        ("{}", "must be a list of objects"),
-        ("[1]", "must be a list of objects"),
-        ("[{}]", "must be a list of objects"),
+        *((content, "must be a list of objects") for content in ("[]", "{}", "[1]", "[{}]")),
         ('[{"a": 1}, {"b": 1}]', "point 2 sets b, the first a"),
         ('[{"a+b": 1}]', "give each key its own value"),
-        ("[{", "points="),
-        ("[" * 100_000, "points="),
-        (None, "No such file"),
+        *((content, "points=") for content in ("[{", "[" * 100_000)),
     ],
 )
 def test_a_file_that_holds_no_points_is_refused(tmp_path, content, complaint):
-    if content is not None:
-        (tmp_path / "points.json").write_text(content)
+    (tmp_path / "points.json").write_text(content)
     with pytest.raises(QexpError, match=complaint.replace("+", r"\+")):
         order.read_points(tmp_path / "points.json")
 
 
-def test_a_grid_key_that_is_given_twice_is_refused():
+def test_a_file_of_points_that_is_not_there_or_in_yaml_is_refused_with_what_would_work(tmp_path):
+    with pytest.raises(QexpError, match="No such file"):
+        order.read_points(tmp_path / "points.json")
+    (tmp_path / "points.yaml").write_text("learning_rate: 0.1\n")
+    with pytest.raises(QexpError, match=r"YAML is not read; write JSON, such as .*or a \.toml file"):
+        order.read_points(tmp_path / "points.yaml")
+
+
+def test_a_key_that_is_given_twice_is_refused():
     with pytest.raises(QexpError, match="--grid epochs is given twice"):
         grid(["epochs=2,3", "epochs=4"])
+    with pytest.raises(QexpError, match="--set epochs is given twice"):
+        order.read_overrides("--set", ["epochs=20", "sizes=[1,2,3]", "epochs=30"])
 
 
 def test_an_option_of_a_launcher_that_is_repeated_is_a_list():
-    assert launchers.read_options("--option", ["setup=b", "time=5", "setup=c=d"]) == {
-        "setup": ["b", "c=d"],
-        "time": "5",
-    }
+    read = launchers.read_options("--option", ["setup=b", "time=5", "setup=c=d"])
+    assert read == {"setup": ["b", "c=d"], "time": "5"}
     with pytest.raises(QexpError, match="write KEY=VALUE"):
         launchers.read_options("--option", ["partition"])
 
 
-def test_axes_and_values_of_a_matrix_are_numbers():
+def test_axes_and_values_of_a_matrix_are_numbers_and_an_age_has_a_unit():
     assert options.axes("--axis", ["depth=0:4:8"]) == {"depth": (0.0, 4.0, 8)}
     assert options.values("--fix", ["x=0.5", "y=-1"]) == {"x": 0.5, "y": -1.0}
-    for wrong in ("depth", "depth=0:4", "depth=a:4:8", "depth=0:4:8.5", "=0:4:8"):
-        with pytest.raises(QexpError, match="write variable=low:high:cells"):
-            options.axes("--axis", [wrong])
-    for wrong in ("x", "x=", "x=a"):
-        with pytest.raises(QexpError, match="write variable=number"):
-            options.values("--fix", [wrong])
-    with pytest.raises(QexpError, match="given twice"):
-        options.values("--fix", ["x=1", "x=2"])
-
-
-def test_an_age_is_a_number_and_a_unit():
     assert read_age("--older-than", "30d") == timedelta(days=30)
-    for wrong in ("soon", "3", "-1d", "3y", "1234567d"):
-        with pytest.raises(QexpError, match=r"--older-than .*: write a number"):
-            read_age("--older-than", wrong)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "complaint"),
+    [
+        *(
+            (options.axes, [text], "write variable=low:high:cells")
+            for text in ("depth", "depth=0:4", "depth=a:4:8", "depth=0:4:8.5", "=0:4:8")
+        ),
+        *((options.values, [text], "write variable=number") for text in ("x", "x=", "x=a")),
+        (options.values, ["x=1", "x=2"], "given twice"),
+        *((read_age, text, "--option .*: write a number") for text in ("soon", "3", "-1d", "3y", "1234567d")),
+    ],
+)
+def test_what_is_no_axis_value_or_age_is_refused_with_what_would_work(read, text, complaint):
+    with pytest.raises(QexpError, match=complaint):
+        read("--option", text)
 
 
 def test_what_records_keep_of_an_override_is_read_as_the_same_value():
@@ -165,17 +166,11 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
         assert order.read_overrides("--set", [text]) == {"key": value}, json.dumps(value)
 
 
-@pytest.mark.parametrize(
-    ("text", "read"),
-    [
-        (["a=b, c = d"], {"a": "b", "c": "d"}),
-        (["a=b", "c=d=e"], {"a": "b", "c": "d=e"}),
-        (["2,3", "5"], [2, 3, 5]),
-        (["414=2"], {"414": "2"}),
-    ],
-)
-def test_columns_are_names_or_positions(text, read):
-    assert options.columns("--columns", text) == read
+def test_columns_are_names_or_positions():
+    assert options.columns("--columns", ["a=b, c = d"]) == {"a": "b", "c": "d"}
+    assert options.columns("--columns", ["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
+    assert options.columns("--columns", ["2,3", "5"]) == [2, 3, 5]
+    assert options.columns("--columns", ["414=2"]) == {"414": "2"}
 
 
 @pytest.mark.parametrize("text", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
@@ -184,30 +179,7 @@ def test_other_columns_are_refused_with_what_would_work(text):
         options.columns("--columns", text)
 
 
-def test_every_second_seed_can_be_asked_for():
-    assert order.read_seeds("--seeds", "0:6:2,9") == [0, 2, 4, 9]
-    for text in ("0:6:0", "0:6:2:1", "0:6:"):
-        with pytest.raises(QexpError, match="--seeds"):
-            order.read_seeds("--seeds", text)
-
-
 @pytest.mark.parametrize("text", ["range:1:5:2", "0:10", "1e-4:1e-2:3", "log10:-3:-1"])
 def test_a_range_that_is_not_known_is_no_text(text):
     with pytest.raises(QexpError, match="is no range that is known; write lin:FIRST:LAST:N"):
         grid([f"parameters.scale={text}"])
-
-
-def test_texts_with_colons_are_texts_where_they_are_no_ranges_or_have_quotation_marks():
-    assert grid(["model=a:b,c"]) == {"model": ["a:b", "c"]}
-    assert grid(['at="12:30"']) == {"at": ["12:30"]}
-
-
-def test_a_key_that_is_set_twice_is_refused():
-    with pytest.raises(QexpError, match="--set epochs is given twice"):
-        order.read_overrides("--set", ["epochs=20", "sizes=[1,2,3]", "epochs=30"])
-
-
-def test_points_in_yaml_are_told_what_to_write(tmp_path):
-    (tmp_path / "points.yaml").write_text("learning_rate: 0.1\n")
-    with pytest.raises(QexpError, match=r"YAML is not read; write JSON, such as .*or a \.toml file"):
-        order.read_points(tmp_path / "points.yaml")

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import click
 import pytest
-import typer
 
-from qexp.cli import app
+from tests.cli.test_help_texts import COMMANDS
 from tests.conftest import call
-
-
-def commands():
-    """Words of each command → the command."""
-    root = typer.main.get_command(app)
-    for name, command in root.commands.items():
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", subcommand) for inner, subcommand in command.commands.items())
-        elif not command.hidden:
-            yield name, command
 
 
 def takes_one_value(parameter):
@@ -25,7 +14,11 @@ def takes_one_value(parameter):
 
 
 CASES = [
-    (words, option.opts[0]) for words, command in commands() for option in command.params if takes_one_value(option)
+    (words, option.opts[0])
+    for words, command in COMMANDS.items()
+    if not isinstance(command, click.Group)
+    for option in command.params
+    if takes_one_value(option)
 ]
 
 
@@ -41,6 +34,4 @@ def test_every_option_that_takes_one_value_is_refused_if_it_is_given_two():
 
 @pytest.mark.parametrize("words", [("--workspace", "a", "--workspace", "b", "ls"), ("ls", "--limit=1", "--limit", "1")])
 def test_so_are_options_of_all_commands_and_equal_values(words):
-    outcome = call(*words)
-    assert outcome.code == 2
-    assert "is given 2 times" in outcome.stderr
+    assert "is given 2 times" in call(*words).failed()

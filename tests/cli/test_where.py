@@ -6,33 +6,19 @@ from qexp.store.record import LISTED
 
 RUNS = [
     {
-        "name": "cnn_0",
-        "state": "done",
-        "seed": 0,
-        "error": None,
-        "tags": ["best", "paper"],
-        "epochs": {"done": 20, "of": 20, "best": 17},
-        "results": {"test": {"depth": {"mae": 0.3, "r2": None}}},
+        "name": "cnn_0", "state": "done", "seed": 0, "error": None, "tags": ["best", "paper"],
+        "epochs": {"done": 20, "of": 20, "best": 17}, "results": {"test": {"depth": {"mae": 0.3, "r2": None}}},
     },
     {
-        "name": "cnn_1",
-        "state": "failed",
-        "seed": 1,
-        "error": "diverged",
-        "tags": [],
-        "epochs": {"done": 3, "of": 20, "best": None},
-        "results": {},
+        "name": "cnn_1", "state": "failed", "seed": 1, "error": "diverged", "tags": [],
+        "epochs": {"done": 3, "of": 20, "best": None}, "results": {},
     },
     {
-        "name": "unet_7",
-        "state": "done",
-        "seed": 7,
-        "error": None,
-        "tags": ["paper"],
+        "name": "unet_7", "state": "done", "seed": 7, "error": None, "tags": ["paper"],
         "epochs": {"done": 20, "of": 20, "best": 20},
         "results": {"test": {"depth": {"mae": 0.1, "r2": 0.9}, "width": {"mae": 2.0}}},
     },
-]
+]  # fmt: skip
 
 
 def chosen(where=None, **others):
@@ -81,6 +67,7 @@ def complaint(call, *arguments, **others):
         ("not error", ["cnn_0", "unet_7"]),
         ("True", ["cnn_0", "cnn_1", "unet_7"]),
         ("false", []),
+        ("  seed < 5 ", ["cnn_0", "cnn_1"]),
     ],
 )
 def test_an_expression_chooses_the_runs_for_which_it_holds(where, names):
@@ -100,6 +87,7 @@ def test_an_expression_chooses_the_runs_for_which_it_holds(where, names):
         ("results.test.width.mae <= 0", []),
         ("not results.test.width.mae > 0", ["cnn_0", "cnn_1"]),
         ("results.test.depth.r2 < 1", ["unet_7"]),
+        ("-results.test.depth.mae < 0", ["cnn_0", "unet_7"]),
         ("results.no.such.thing < 1", []),
         ("seed.deeper == 1", []),
         ("'a' in error", []),
@@ -141,35 +129,20 @@ def test_a_field_goes_deep_with_dots_and_is_none_where_nothing_is():
 @pytest.mark.parametrize(
     "where",
     [
-        "__import__('os').getcwd()",
-        "open('/etc/passwd')",
-        "(lambda: True)()",
-        "lambda: True",
-        "[one for one in tags]",
-        "{one: 1 for one in tags}",
-        "name[0] == 'c'",
-        "f'{name}' == 'cnn_0'",
-        "seed + 1 < 3",
-        "2 ** 100 ** 100 > seed",
-        "~seed < 0",
-        "+seed < 1",
-        "seed if seed else 1",
-        "(seed := 3)",
-        "{1, 2}",
-        "{'a': 1}",
-        "[*tags]",
-        "max(seed, 1) < 3",
-        "seed < len(name)",
-        "not open('x')",
-        "[open('x')] == 1",
-        "seed < 1 or open('x')",
+        "__import__('os').getcwd()", "open('/etc/passwd')", "(lambda: True)()", "lambda: True", "[tag for tag in tags]",
+        "{tag: 1 for tag in tags}", "name[0] == 'c'", "f'{name}' == 'cnn_0'", "seed + 1 < 3", "2 ** 100 ** 100 > seed",
+        "~seed < 0", "+seed < 1", "seed if seed else 1", "(seed := 3)", "{1, 2}", "{'a': 1}", "[*tags]",
+        "max(seed, 1) < 3", "seed < len(name)", "not open('x')", "[open('x')] == 1", "seed < 1 or open('x')",
+        "results[0] < 1", "results[name] < 1", "results['a':'b'] < 1",
     ],
-)
+)  # fmt: skip
 def test_what_could_compute_or_execute_is_refused_before_any_run_is_looked_at(where):
     assert "only comparisons, and, or, not, in, numbers and texts are allowed" in complaint(condition, where)
 
 
-@pytest.mark.parametrize("where", ["''.__class__", "(1).real == 1", "[].append", "'a'.upper.x", "(seed < 1).x"])
+@pytest.mark.parametrize(
+    "where", ["''.__class__", "(1).real == 1", "[].append", "'a'.upper.x", "(seed < 1).x", "'a'['b'] < 1"]
+)
 def test_a_dot_may_only_follow_a_field(where):
     assert "a dot must follow a field, as in results.test.depth.mae" in complaint(condition, where)
 
@@ -200,14 +173,6 @@ def test_a_minus_before_what_is_no_number_is_reported_as_such(where):
     assert complaint(chosen, where).startswith("where: ")
 
 
-def test_a_comparison_with_minus_what_a_run_does_not_have_is_false():
-    assert chosen("-results.test.depth.mae < 0") == ["cnn_0", "unet_7"]
-
-
-def test_spaces_around_an_expression_do_not_count():
-    assert chosen("  seed < 5 ") == ["cnn_0", "cnn_1"]
-
-
 def test_is_means_equal_for_numbers():
     assert [run["name"] for run in select([{"name": "a", "seed": int("1000")}], where="seed is 1000")] == ["a"]
 
@@ -220,6 +185,8 @@ def names(runs):
 
 
 def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last():
+    seeds = [{"name": str(seed), "seed": seed} for seed in (10, 9, 100, -1, 2.5)]
+    assert names(ordered(seeds, "seed")) == ["-1", "2.5", "9", "10", "100"]
     assert names(ordered(RUNS, "results.test.depth.mae")) == ["unet_7", "cnn_0", "cnn_1"]
     assert names(ordered(RUNS, "results.test.depth.mae", reverse=True)) == ["cnn_0", "unet_7", "cnn_1"]
     assert names(ordered(RUNS, "name", reverse=True)) == ["unet_7", "cnn_1", "cnn_0"]
@@ -227,19 +194,12 @@ def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last()
     assert names(ordered(RUNS, "error")) == ["cnn_1", "cnn_0", "unet_7"]
 
 
-def test_numbers_are_ordered_as_numbers():
-    runs = [{"name": str(seed), "seed": seed} for seed in (10, 9, 100, -1, 2.5)]
-    assert names(ordered(runs, "seed")) == ["-1", "2.5", "9", "10", "100"]
-
-
-def test_equal_runs_keep_their_order():
+def test_equal_runs_keep_their_order_and_all_do_without_a_field():
     runs = [{"name": name, "seed": 1} for name in "dbca"]
     assert names(ordered(runs, "seed")) == names(ordered(runs, "seed", reverse=True)) == ["d", "b", "c", "a"]
-
-
-def test_without_a_field_the_order_stays_or_is_turned_round():
     assert ordered(RUNS, None) == RUNS
     assert ordered(RUNS, None, reverse=True) == RUNS[::-1]
+    assert ordered([], "whatever") == []
 
 
 def test_an_order_by_what_cannot_be_ordered_is_refused():
@@ -249,15 +209,8 @@ def test_an_order_by_what_cannot_be_ordered_is_refused():
     assert "neither all numbers nor all texts" in complaint(ordered, [{"x": 1}, {"x": "a"}], "x")
 
 
-def test_of_no_runs_any_order_is_right():
-    assert ordered([], "whatever") == []
-
-
 def test_names_with_other_characters_go_into_brackets():
     runs = [{"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}}, {"name": "b", "results": {}}]
     for where in ("results.test['TOC%'].mae < 1", "results['test']['TOC%']['mae'] < 1"):
         assert [run["name"] for run in select(runs, where=where)] == ["a"]
     assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(condition, "results.test.TOC%.mae < 1")
-    for where in ("results[0] < 1", "results[name] < 1", "results['a':'b'] < 1"):
-        assert "only comparisons, and, or" in complaint(condition, where)
-    assert "a dot must follow a field" in complaint(condition, "'a'['b'] < 1")

@@ -87,12 +87,6 @@ def test_a_run_of_another_workspace_is_meant_and_not_its_namesake(workspace, tmp
     assert [run.path for run in package.api.open_runs([elsewhere])] == [elsewhere.path]
 
 
-def test_bad_selections_are_refused(workspace, qexp):
-    assert qexp("compare", "mogi_quick_1").code == 2
-    assert qexp("compare", "mogi_quick_1", "mogi_quick_1").code == 2
-    assert qexp("compare", "mogi_quick_1", "nothing_like_it").code == 3
-
-
 @pytest.mark.slow
 def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
     rows = list(csv.DictReader(io.StringIO(qexp("compare", "mogi_quick_1", "mogi_quick_2", "--csv").stdout)))

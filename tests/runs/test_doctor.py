@@ -378,6 +378,7 @@ def test_a_disk_that_is_nearly_full_is_reported(root, examine, monkeypatch):
 def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
     (workspace / "runs").write_text("")
     assert "cannot read" in qexp("doctor").refused()
+    assert f"{workspace / 'runs'}" in qexp("ls").refused()
 
 
 def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(root, qexp, tmp_path):

@@ -20,14 +20,9 @@ from pathlib import Path
 from tests.runs.conftest import PATIENCE
 
 PACKAGES = {
-    "munged": "munge",
-    "slurmctld": "slurmctld",
-    "slurmd": "slurmd",
-    "sbatch": "slurm-client",
-    "squeue": "slurm-client",
-    "scontrol": "slurm-client",
-    "scancel": "slurm-client",
-}
+    "munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd",
+    **dict.fromkeys(("sbatch", "squeue", "scontrol", "scancel"), "slurm-client"),
+}  # fmt: skip
 """Program → the package of Debian that has it."""
 
 PACKAGES_OF_ACCOUNTING = {"mariadbd": "mariadb-server-core", "slurmdbd": "slurmdbd", "sacctmgr": "slurm-client"}
@@ -115,34 +110,25 @@ class NoClusterError(Exception):
 
 
 @contextmanager
-def cluster() -> Iterator[Path]:
+def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Path]:
     """The configuration of a cluster that takes jobs; the daemons and their jobs are gone afterwards.
 
-    It has no accounting, and remembers jobs for five minutes.
+    accounting  with a database that remembers all jobs, and a controller that forgets them after some seconds; without,
+                it remembers them for five minutes
+    settings    more lines of slurm.conf, or others than there would be
     """
-    _install(PACKAGES)
+    _install(PACKAGES | (PACKAGES_OF_ACCOUNTING if accounting else {}))
     with ExitStack() as stack:
-        folder = _new_folder(stack)
-        configuration = _configure(folder, SETTINGS, NODE)
+        # Sockets have short names only, which pytest's folders are not.
+        temporary = tempfile.TemporaryDirectory(prefix="qexp-slurm-", ignore_cleanup_errors=True)
+        folder = Path(stack.enter_context(temporary))
+        folder.chmod(0o755)  # munged lets only those in who can get at its socket
+        all_settings = {**SETTINGS, **(WITH_ACCOUNTING if accounting else {}), **(settings or {})}
+        configuration = _configure(folder, all_settings, NODE + URGENT * accounting)
         daemon = _daemons(stack, folder)
         _start_munge(daemon, folder)
-        with _taking_jobs(daemon, configuration):
-            yield configuration
-
-
-@contextmanager
-def cluster_with_accounting(settings: Mapping[str, str] | None = None) -> Iterator[Path]:
-    """A cluster with a database that remembers all jobs, and a controller that forgets them after some seconds.
-
-    settings  more lines of slurm.conf, or others than there would be
-    """
-    _install(PACKAGES | PACKAGES_OF_ACCOUNTING)
-    with ExitStack() as stack:
-        folder = _new_folder(stack)
-        configuration = _configure(folder, {**SETTINGS, **WITH_ACCOUNTING, **(settings or {})}, NODE + URGENT)
-        daemon = _daemons(stack, folder)
-        _start_munge(daemon, folder)
-        _start_accounting(daemon, configuration)
+        if accounting:
+            _start_accounting(daemon, configuration)
         with _taking_jobs(daemon, configuration):
             yield configuration
 
@@ -174,13 +160,9 @@ def _start_accounting(daemon: Daemons, configuration: Path) -> None:
         f"--pid-file={database}/pid", "--skip-networking", "--skip-grant-tables",
         "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0",
     ]  # fmt: skip
-    tables = Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
-    subprocess.run(
-        [_program("mariadbd") or "mariadbd", *options, "--bootstrap"],
-        input=b"create database mysql;\nuse mysql;\n" + tables,
-        capture_output=True,
-        check=True,
-    )
+    tables = b"create database mysql;\nuse mysql;\n" + Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
+    bootstrap = [_program("mariadbd") or "mariadbd", *options, "--bootstrap"]
+    subprocess.run(bootstrap, input=tables, capture_output=True, check=True)
     daemon("mariadbd", *options)
     until(socket_file.exists, "mariadbd")
     daemon("slurmdbd", "-D", SLURM_CONF=str(configuration), MYSQL_UNIX_PORT=str(socket_file))
@@ -215,22 +197,11 @@ def _install(packages: Mapping[str, str]) -> None:
         raise NoClusterError(f"no {missing[0]} here; as root: apt-get install {' '.join(wanted)}")
     sudo = [] if root else ["sudo", "-n", "--preserve-env=DEBIAN_FRONTEND"]
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *wanted]):
-        done = subprocess.run(
-            [*sudo, "apt-get", *command],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        words = [*sudo, "apt-get", *command]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoClusterError(f"apt-get {command[0]} failed: {done.stderr.strip()[-500:]}")
-
-
-def _new_folder(stack: ExitStack) -> Path:
-    # Sockets have short names only, which pytest's folders are not.
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qexp-slurm-", ignore_cleanup_errors=True)))
-    folder.chmod(0o755)  # munged lets only those in who can get at its socket
-    return folder
 
 
 def _program(name: str) -> str | None:
@@ -244,15 +215,8 @@ def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
     key = folder / "munge.key"
     key.touch(0o600)
     key.write_bytes(secrets.token_bytes(1024))
-    controller_port, node_port, database_port = _free_ports(3)
-    values = {
-        "host": socket.gethostname().partition(".")[0],
-        "user": getpass.getuser(),
-        "folder": folder,
-        "controller_port": controller_port,
-        "node_port": node_port,
-        "database_port": database_port,
-    }
+    host, ports = socket.gethostname().partition(".")[0], _free_ports("controller_port", "node_port", "database_port")
+    values = {"host": host, "user": getpass.getuser(), "folder": folder, **ports}
     lines = [f"{key}={value}\n" for key, value in settings.items()]
     path = folder / "slurm.conf"
     path.write_text("".join([*lines, nodes]).format(**values))
@@ -263,12 +227,10 @@ def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
     return path
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(*names: str) -> dict[str, int]:
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for opened_socket in sockets:
-            opened_socket.bind(("127.0.0.1", 0))
-        return [socket.getsockname()[1] for socket in sockets]
+        sockets = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
+        return {name: server.getsockname()[1] for name, server in sockets.items()}
 
 
 def _daemons(stack: ExitStack, folder: Path) -> Daemons:
@@ -276,13 +238,8 @@ def _daemons(stack: ExitStack, folder: Path) -> Daemons:
 
     def start(name: str, *arguments: str, **environment: str) -> None:
         output = stack.enter_context((folder / f"{name}.output").open("wb"))
-        process = subprocess.Popen(
-            [_program(name) or name, *arguments],
-            env={**os.environ, **environment},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        words, variables = [_program(name) or name, *arguments], {**os.environ, **environment}
+        process = subprocess.Popen(words, env=variables, stdout=output, stderr=output, start_new_session=True)
         stack.callback(process.wait)
         stack.callback(process.terminate)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import NoClusterError, cluster, cluster_with_accounting
+from tests.slurm.cluster import NoClusterError, cluster
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def accounting_cluster() -> Iterator[Path]:
     _require_ci()
     with ExitStack() as stack:
         try:
-            configuration = stack.enter_context(cluster_with_accounting())
+            configuration = stack.enter_context(cluster(accounting=True))
         except NoClusterError as error:
             pytest.skip(str(error))
         stack.enter_context(_found(configuration))

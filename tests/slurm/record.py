@@ -13,7 +13,8 @@ from qexp.jobs.launchers import options_of
 from qexp.jobs.scheduler import Submission
 from qexp.jobs.slurm import ACCOUNTED, LISTED, TIME_IS_UP, Slurm
 from qexp.store.directory import RunDirectory
-from tests.slurm.cluster import cluster_with_accounting, until
+from tests.slurm import cluster as slurm_cluster
+from tests.slurm.cluster import until
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -137,7 +138,7 @@ def record_what_others_do(folder: Path, cluster: Path) -> None:
 def main() -> None:
     """Start a cluster, let jobs end in all ways that can be had on one node, and write what is said of them."""
     RECORDED.mkdir(exist_ok=True)
-    with cluster_with_accounting(SETTINGS) as cluster, tempfile.TemporaryDirectory() as folder:
+    with slurm_cluster.cluster(accounting=True, settings=SETTINGS) as cluster, tempfile.TemporaryDirectory() as folder:
         os.environ["SLURM_CONF"] = str(cluster)
         prolog = cluster.parent / "prolog"
         prolog.write_text(f"#!/bin/sh\n[ ! -e {cluster.parent}/broken ]\n")

@@ -32,8 +32,7 @@ class Sweeps:
 
     def start(self, *options: str) -> list[str]:
         """The runs of a launch."""
-        code, stdout, stderr = self._qexp("run", "mogi_quick", *options, "--launcher", "slurm")
-        assert code == 0, stderr
+        stdout = self._qexp("run", "mogi_quick", *options, "--launcher", "slurm").done()
         return [line.split()[0] for line in stdout.splitlines()]
 
     def jobs(self) -> dict[str, str]:
@@ -43,8 +42,7 @@ class Sweeps:
 
     def listed(self) -> dict[str, str]:
         """Run → state, as `qexp ls` says."""
-        code, stdout, stderr = self._qexp("ls", "--json")
-        assert code == 0, stderr
+        stdout = self._qexp("ls", "--json").done()
         return {run["name"]: run["state"] for run in json.loads(stdout)}
 
     def trains(self, name: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,11 +47,6 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list
     return since
 
 
-def rename_cluster(tmp_path: Path, name: str) -> None:
-    scontrol = tmp_path / "bin/scontrol"
-    scontrol.write_text(scontrol.read_text().replace("alpha", name))
-
-
 def state_of(qexp: Callable, name: str = "mogi_quick_0", *options: str | Path) -> str:
     (run,) = (run for run in json.loads(qexp("ls", "--json", *options).stdout) if run["name"] == name)
     return run["state"]
@@ -74,7 +71,7 @@ def test_an_imported_run_has_no_job_here(workspace, called, qexp, tmp_path, stat
     shutil.rmtree(workspace / "runs/guest")
     called()
     if state != "interrupted":
-        repack(workspace / "guest.zip", tmp_path, state)
+        repack(workspace / "guest.zip", state)
     assert qexp("import", "guest.zip").code == 0
     settled = {"queued": "created", "running": "lost", "interrupted": "interrupted"}[state]
     assert state_of(qexp, "guest") == settled
@@ -95,11 +92,8 @@ def make(folder: Path, **fields: object) -> None:
     (folder / "run.json").write_text(json.dumps(record))
 
 
-def repack(archive: Path, folder: Path, state: str) -> None:
+def repack(archive: Path, state: str) -> None:
     """Let the record in an archive claim a state that no run can be exported in."""
-    import hashlib
-    import zipfile
-
     with zipfile.ZipFile(archive) as file:
         contents = {member.filename: file.read(member) for member in file.infolist() if not member.is_dir()}
     manifest = json.loads(contents.pop("manifest.json"))
@@ -141,7 +135,8 @@ def test_a_copy_of_a_workspace_leaves_the_jobs_of_the_original_alone(workspace, 
 
 def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled(workspace, called, qexp, tmp_path):
     assert qexp(*RUN).code == 0
-    rename_cluster(tmp_path, "beta")
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.write_text(scontrol.read_text().replace("alpha", "beta"))
     called()
     assert state_of(qexp) == "queued"
     stderr = qexp("stop", "mogi_quick_0").failed()

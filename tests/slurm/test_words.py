@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,26 +35,12 @@ MEANT = {
 }  # fmt: skip
 """Recording → the state of its jobs."""
 
-WRITTEN = """\
-8_1|BOOT_FAIL|0:0
-8_2|REVOKED|0:0
-8_3|LAUNCH_FAILED|0:0
-8_4|RECONFIG_FAIL|0:0
-8_5|RESIZING|0:0
-8_6|CONFIGURING|0:0
-8_7|COMPLETING|0:0
-8_8|CANCELLED+|0:0
-8_9|A_WORD_OF_TOMORROW|0:0
-8_[12-15:3,20%2]|PENDING|0:0
-"""
-"""Written by hand from the manual of sacct: these cannot be had on a cluster of one node, or only for a moment."""
-
-MEANT_BY_WRITTEN = {
-    **dict.fromkeys(("8_1", "8_2", "8_3", "8_4"), "lost"),
-    **dict.fromkeys(("8_5", "8_7"), "running"),
-    **dict.fromkeys(("8_6", "8_12", "8_15", "8_20"), "queued"),
-    "8_8": "interrupted",
-}
+WRITTEN = {
+    **dict.fromkeys(("BOOT_FAIL", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"), "lost"),
+    **dict.fromkeys(("RESIZING", "COMPLETING"), "running"),
+    "CONFIGURING": "queued", "CANCELLED+": "interrupted", "A_WORD_OF_TOMORROW": None,
+}  # fmt: skip
+"""Word of sacct → state, by its manual: these cannot be had on a cluster of one node, or only for a moment."""
 
 UNKNOWN = ("", "slurm_load_jobs error: Invalid job id specified", 1)
 
@@ -62,19 +49,11 @@ OUT_OF_REACH = ("", "slurm_load_jobs error: Unable to contact slurm controller (
 NO_ACCOUNTING = ("", "Slurm accounting storage is disabled", 1)
 
 
-@dataclass(frozen=True)
-class Recording:
-    """What Slurm said of jobs, all of which had come to the same end."""
-
-    jobs: list[str]
-    answers: dict[str, str]
-    """Program → what it printed."""
-
-    @classmethod
-    def read(cls, name: str) -> Recording:
-        head, *answers = (RECORDED / f"{name}.txt").read_text().split("$ ")
-        outputs = {command.split()[0]: output for command, _, output in (text.partition("\n") for text in answers)}
-        return cls(head.splitlines()[1].removeprefix("# ").split(), outputs)
+def read_recording(name: str) -> tuple[list[str], dict[str, str]]:
+    """Jobs, all of which had come to the same end, and what Slurm said of them: program → what it printed."""
+    head, *answers = (RECORDED / f"{name}.txt").read_text().split("$ ")
+    outputs = {command.split()[0]: output for command, _, output in (text.partition("\n") for text in answers)}
+    return head.splitlines()[1].removeprefix("# ").split(), outputs
 
 
 @pytest.fixture
@@ -92,46 +71,29 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     return install
 
 
-def test_every_recording_has_a_meaning():
+def test_every_recording_has_a_meaning_and_is_of_what_is_asked_today():
     assert {path.stem for path in RECORDED.iterdir()} == {*MEANT}
-
-
-def test_the_recordings_are_of_what_is_asked_today():
     asked = [" ".join(command) for command in (LISTED, ACCOUNTED)]
     for path in RECORDED.iterdir():
         assert [line[2:] for line in path.read_text().splitlines() if line.startswith("$ ")] == asked
 
 
 @pytest.mark.parametrize("name", MEANT)
-def test_every_end_has_its_state(says, name):
-    recording = Recording.read(name)
-    for program, answer in recording.answers.items():
-        says(program, answer)
-    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+def test_every_end_has_its_state_from_controller_and_accounting_or_from_either(says, name):
+    jobs, answers = read_recording(name)
+    meant = dict.fromkeys(jobs, MEANT[name])
 
+    def states(squeue: Sequence[Any], sacct: Sequence[Any]) -> dict[str, State]:
+        says("squeue", *squeue)
+        says("sacct", *sacct)
+        return Slurm().states(jobs)
 
-@pytest.mark.parametrize("name", [name for name in MEANT if name != "cancelled_before_their_turn"])
-def test_every_end_has_its_state_without_accounting(says, name):
-    recording = Recording.read(name)
-    says("squeue", recording.answers["squeue"])
-    says("sacct", *NO_ACCOUNTING)
-    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
-
-
-@pytest.mark.parametrize("name", [name for name in MEANT if name != "cancelled_before_their_turn"])
-def test_the_accounting_is_enough_when_the_controller_is_out_of_reach(says, name):
-    recording = Recording.read(name)
-    says("squeue", *OUT_OF_REACH)
-    says("sacct", recording.answers["sacct"])
-    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
-
-
-@pytest.mark.parametrize("name", [name for name, state in MEANT.items() if not State(state).at_work])
-def test_how_a_job_ended_is_known_when_the_controller_has_forgotten_it(says, name):
-    recording = Recording.read(name)
-    says("squeue", *UNKNOWN)
-    says("sacct", recording.answers["sacct"])
-    assert Slurm().states(recording.jobs) == dict.fromkeys(recording.jobs, MEANT[name])
+    assert states([answers["squeue"]], [answers["sacct"]]) == meant
+    if name != "cancelled_before_their_turn":
+        assert states([answers["squeue"]], NO_ACCOUNTING) == meant
+        assert states(OUT_OF_REACH, [answers["sacct"]]) == meant
+    if not State(MEANT[name]).at_work:  # also when the controller has forgotten it
+        assert states(UNKNOWN, [answers["sacct"]]) == meant
 
 
 def test_what_the_accounting_says_late_is_not_believed(says):
@@ -150,8 +112,12 @@ def test_a_task_that_the_accounting_left_out_was_cancelled_before_it_began(says)
 
 def test_the_words_that_could_not_be_recorded_have_their_states(says):
     says("squeue", *OUT_OF_REACH)
-    says("sacct", WRITTEN)
-    assert Slurm().states([f"8_{task}" for task in range(30)]) == MEANT_BY_WRITTEN
+    says("sacct", "".join(f"8_{at}|{word}|0:0\n" for at, word in enumerate(WRITTEN)) + "8_[12-15:3,20%2]|PENDING|0:0\n")
+    meant = {f"8_{at}": state for at, state in enumerate(WRITTEN.values()) if state is not None}
+    waiting = dict.fromkeys(("8_12", "8_15", "8_20"), "queued")
+    assert Slurm().states([f"8_{task}" for task in range(30)]) == meant | waiting
+    known = {"queued", "running", "done", "failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost"}
+    assert {*STATES.values()} == known
 
 
 def test_without_an_answer_there_is_an_error(says):
@@ -161,56 +127,30 @@ def test_without_an_answer_there_is_an_error(says):
         Slurm().states(["7_0"])
 
 
-def test_every_state_that_slurm_can_mean_is_one_of_ours():
-    known = {"queued", "running", "done", "failed", "timeout", "out_of_memory", "preempted", "interrupted", "lost"}
-    assert {*STATES.values()} == known
-
-
-def test_options_of_the_command_line_win():
-    chosen = options_of(
-        "slurm", {"slurm": {"time": 30, "memory": "2G", "requeue": True, "setup": ["module load a"]}}, {"time": "1-12"}
-    )
-    assert chosen == {
-        "time": "1-12", "memory": "2G", "requeue": "true", "signal": "60", "setup": ["module load a"],
-    }  # fmt: skip
-    assert options_of("slurm", {"slurm": {"setup": ["a"]}}, {"setup": ["b", "c=d"]})["setup"] == ["b", "c=d"]
-
-
-@pytest.mark.parametrize("text", ["30", "30:00", "1:30:00", "2-12", "2-12:30", "2-12:30:00", "UNLIMITED"])
-def test_all_forms_of_a_time_are_taken(text):
-    assert options_of("slurm", {"slurm": {}}, {"time": text})["time"] == text
+def test_options_of_the_command_line_win_and_all_forms_of_a_time_are_taken():
+    table = {"time": 30, "memory": "2G", "requeue": True, "setup": ["a"]}
+    words = {"memory": "2G", "requeue": "true", "signal": "60", "setup": ["a"]}
+    for text in ("30", "30:00", "1:30:00", "2-12", "2-12:30", "2-12:30:00", "UNLIMITED"):
+        assert options_of("slurm", {"slurm": table}, {"time": text}) == {**words, "time": text}
+    assert options_of("slurm", {"slurm": table}, {"setup": ["b", "c=d"]})["setup"] == ["b", "c=d"]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("memori=4G", "no option 'memori'; did you mean 'memory'?"),
-        ("time=soon", "options: time cannot be 'soon'; give minutes"),
-        ("time=1:2:3:4", "time cannot be"),
-        ("memory=4 GB", "memory cannot be '4 GB'; give the memory per run, such as 4G"),
-        ("cpus=0", "cpus cannot be '0'"),
-        ("signal=70000", "from 1 to 65535"),
-        ("signal=0", "from 1 to 65535"),
-        ("requeue=yes", "give true or false"),
-        ("partition=a;rm -r b", "partition cannot be"),
-        ("partition=", "partition cannot be ''"),
-        ("account=$(id)", "account cannot be"),
-        ("gres=gpu:1\n--wrap=id", "gres cannot be"),
-        ("setup=a\nb", "setup cannot be"),
-    ],
-)
-def test_a_wrong_option_is_an_error_that_says_what_would_work(given, message):
-    with pytest.raises(QexpError) as caught:
-        options_of("slurm", {"slurm": {}}, dict([given.split("=", 1)]))
-    assert message in str(caught.value)
-    assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
+        ({"memori": "4G"}, "no option 'memori'; did you mean 'memory'?"),
+        ({"time": "soon"}, "options: time cannot be 'soon'; give minutes"),
+        ({"memory": "4 GB"}, "memory cannot be '4 GB'; give the memory per run, such as 4G"),
+        ({"requeue": "yes"}, "give true or false"),
+        *(({"signal": text}, "from 1 to 65535") for text in ("70000", "0")),
+        *(
+            ({key: text}, f"{key} cannot be {text!r}")
+            for key, text in {
+                "time": "1:2:3:4", "cpus": "0", "partition": "a;rm -r b", "account": "$(id)", "setup": "a\nb",
+                "gres": "gpu:1\n--wrap=id", "qos": "",
+            }.items()
+        ),
         ({"options.job-name": "x"}, "options.job-name cannot be passed on to sbatch: qexp sets it itself, to the name"),
-        ({"options.jo": "x"}, None),
         ({"options.outp": "x"}, "options.outp cannot be passed on to sbatch: qexp sets it itself, to slurm.txt"),
         ({"options.mem": "4G"}, "cannot be passed on to sbatch: write it as memory = ... in the table around it"),
         ({"options.wrap": "id"}, "cannot be passed on to sbatch: write it as wrap = ..."),
@@ -220,14 +160,12 @@ def test_a_wrong_option_is_an_error_that_says_what_would_work(given, message):
         ({"options.nice": [1]}, "options.nice cannot be [1]; give a text or a number"),
         ({"options": "nice"}, "options must be a table"),
     ],
-)
-def test_options_that_qexp_sets_itself_are_refused_with_the_key_that_does_it(given, message):
-    if message is None:  # sbatch itself refuses what could be several options
-        assert options_of("slurm", {}, given)["options"] == {"jo": "x"}
-        return
+)  # fmt: skip
+def test_a_wrong_option_and_one_that_qexp_sets_itself_are_errors_that_say_what_would_work(given, message):
     with pytest.raises(QexpError) as caught:
         options_of("slurm", {}, given)
     assert message in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 PROFILES = {
@@ -240,6 +178,7 @@ PROFILES = {
 
 
 def test_a_profile_inherits_and_changes_the_table_around_it():
+    assert options_of("slurm", {}, {"options.jo": "x"})["options"] == {"jo": "x"}  # sbatch itself refuses the beginning
     big = options_of("slurm", {"slurm": PROFILES}, {"options.nice": "7"}, "big")
     assert (big["time"], big["setup"]) == ("1-0", ["module load a"])
     assert big["options"] == {"mail-user": "a@b.org", "exclusive": False, "nice": "7", "nodelist": "n[1-3]"}
@@ -262,10 +201,8 @@ def test_a_profile_implies_its_launcher(specs, says, qexp):
     assert (launch.record()["launcher"], settings["profile"]) == ("slurm", "big")
     assert settings["options"]["options"] == {"mail-user": "a@b.org", "exclusive": True}
     assert "--mail-user=a@b.org --exclusive" in (launch.folder / "array_1.sh").read_text()
-    code, _, stderr = qexp("run", "sound", "--seed", "1", "--profile", "bug")
-    assert (code, stderr) == (
-        2, "error: --profile bug: qexp.toml has no table [slurm.bug]; did you mean 'big'?\n"
-    )  # fmt: skip
+    stderr = qexp("run", "sound", "--seed", "1", "--profile", "bug").failed()
+    assert stderr == "error: --profile bug: qexp.toml has no table [slurm.bug]; did you mean 'big'?\n"
 
 
 def test_all_wrong_options_are_reported_together():
@@ -294,12 +231,11 @@ def test_the_scheduler_is_believed_where_the_record_has_no_last_word(directory, 
 
 
 @pytest.mark.parametrize("state", ["done", "failed", "out_of_memory"])
-def test_a_record_that_says_how_the_run_ended_is_believed(directory, state):
+def test_a_record_that_says_how_the_run_ended_is_believed_but_the_scheduler_knows_why_it_was_interrupted(
+    directory, state
+):
     for report in (State.RUNNING, State.FAILED, State.DONE, State.TIMEOUT, FORGOTTEN, None):
         assert state_now(directory, State(state), None, report) == state
-
-
-def test_the_scheduler_knows_why_a_run_was_interrupted(directory):
     for report in (State.TIMEOUT, State.PREEMPTED, State.QUEUED):
         assert state_now(directory, State.INTERRUPTED, None, report) is report
     assert state_now(directory, State.INTERRUPTED, None, State.FAILED) is State.INTERRUPTED
@@ -334,17 +270,13 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     assert this_job(Path("/here")) == replace(job, cluster="alpha")
 
 
-def test_a_task_trains_on_the_device_that_was_named():
-    script = slurm.script_of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "cuda:1")
-    assert '-m qexp execute "$run" --device cuda:1 ' in script
-
-
 @pytest.mark.parametrize(
     "file",
     ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
 )
 def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
-    script = slurm.script_of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "auto")
+    script = slurm.script_of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "cuda:1")
+    assert '-m qexp execute "$run" --device cuda:1 ' in script  # the device that was named
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
 
     def kept():

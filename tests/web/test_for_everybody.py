@@ -31,32 +31,25 @@ def test_axe_finds_what_is_wrong_with_a_page(open_page, findings, tmp_path):
     assert found == {"html-has-lang", "color-contrast", "label", "button-name", "image-alt"}
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_report_of_a_run(trained, open_page, findings, scheme, tmp_path):
-    page = open_page(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), color_scheme=scheme)
-    assert findings(page) == []
+@pytest.fixture(params=["trained", "sweep"])
+def report(request, tmp_path):
+    """The report of one run, and that of several."""
+    request.getfixturevalue(request.param)
+    return package.report(*(["mogi_quick_1"] if request.param == "trained" else []), to=tmp_path / "report.html")
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_report_of_several_runs(sweep, open_page, findings, scheme, tmp_path):
-    page = open_page(package.report(to=tmp_path / "all.html"), color_scheme=scheme)
-    page.locator(".scatter").focus()
+def test_axe_finds_nothing_in_a_report(report, open_page, findings, scheme):
+    page = open_page(report, color_scheme=scheme)
+    page.locator(".scatter").first.focus()
     page.keyboard.press("ArrowRight")
     assert findings(page) == []
 
 
 @pytest.mark.slow
-def test_a_report_is_no_wider_than_a_phone(trained, open_page, tmp_path):
-    page = open_page(package.open_run("mogi_quick_1").report(tmp_path / "one.html"), width=400)
-    assert page.evaluate("document.documentElement.scrollWidth") == 400
-
-
-@pytest.mark.slow
-def test_a_report_of_several_is_no_wider_than_a_phone(sweep, open_page, tmp_path):
-    page = open_page(package.report(to=tmp_path / "all.html"), width=400)
-    assert page.evaluate("document.documentElement.scrollWidth") == 400
+def test_a_report_is_no_wider_than_a_phone(report, open_page):
+    assert open_page(report, width=400).evaluate("document.documentElement.scrollWidth") == 400
 
 
 @pytest.mark.slow
@@ -78,20 +71,12 @@ def test_a_report_is_printed(trained, browser, qexp):
     assert (trained / "mogi_quick_1.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_without_a_browser_the_error_says_what_to_install(trained, qexp, monkeypatch):
-    monkeypatch.setenv("PATH", str(trained))
-    done = qexp("report", "mogi_quick_1", "--pdf")
-    assert done.code == 2
-    assert "apt install chromium" in done.stderr
-    assert list(trained.glob("*.pdf")) == []
-
-
 @pytest.mark.slow
-def test_a_browser_that_fails_leaves_nothing(trained, qexp, monkeypatch):
+def test_without_a_browser_the_error_says_what_to_install_and_one_that_fails_leaves_nothing(trained, qexp, monkeypatch):
+    monkeypatch.setenv("PATH", str(trained))
+    assert "apt install chromium" in qexp("report", "mogi_quick_1", "--pdf").failed()
     (trained / "chromium").write_text("#!/bin/sh\necho 'no display' >&2\nexit 3\n")
     (trained / "chromium").chmod(0o755)
     monkeypatch.setenv("PATH", f"{trained}:/bin:/usr/bin")
-    done = qexp("report", "mogi_quick_1", "--pdf")
-    assert done.code == 2
-    assert "did not print the page: no display" in done.stderr
+    assert "did not print the page: no display" in qexp("report", "mogi_quick_1", "--pdf").failed()
     assert list(trained.glob("*.pdf")) == []

@@ -74,8 +74,7 @@ def test_others_than_this_machine_need_the_token(root, serve):
 
 def test_a_token_of_ones_own_is_taken_if_it_is_long_enough(root, serve, qexp, monkeypatch):
     monkeypatch.setenv("QEXP_TOKEN", "short")
-    refused = qexp("serve", "--port", "0")
-    assert (refused.code, "at least 16" in refused.stderr) == (2, True)
+    assert "at least 16" in qexp("serve", "--port", "0").failed()
     monkeypatch.setenv("QEXP_TOKEN", "a token of twenty characters")
     assert serve(root).get("/", authorization="Bearer a token of twenty characters").status == 200
 
@@ -103,19 +102,16 @@ def test_a_port_that_is_taken_is_named_with_what_would_work(root, qexp):
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        refused = qexp("serve", "--port", str(port))
-    assert (refused.code, refused.stdout) == (2, "")
-    assert f"port {port} is taken" in refused.stderr
-    assert "--port 0" in refused.stderr
+        stderr = qexp("serve", "--port", str(port)).refused()
+    assert f"port {port} is taken" in stderr
+    assert "--port 0" in stderr
 
 
 @pytest.mark.parametrize(
     ("option", "value"), [("--host", "no.such.host.example"), ("--prefix", "/a b"), ("--host", "192.0.2.1")]
 )
 def test_options_that_cannot_work_are_errors(root, qexp, option, value):
-    refused = qexp("serve", "--port", "0", option, value)
-    assert refused.code == 2
-    assert value in refused.stderr
+    assert value in qexp("serve", "--port", "0", option, value).failed()
 
 
 def test_names_of_hosts_are_read_as_browsers_write_them():
@@ -125,36 +121,28 @@ def test_names_of_hosts_are_read_as_browsers_write_them():
 
 
 STEPS = [
-    "..",
-    "%2e%2e",
-    "%2E%2e%2f",
-    "..%2f",
-    "..%5c",
-    "%252e%252e",
-    "....//",
-    ".",
-    "%00",
-    "%0a",
-    "\\..",
-    "%ff%fe",
-    "~",
-    "a" * 5000,
-    "\u202e".encode().hex("%"),
-]
+    "..", "%2e%2e", "%2E%2e%2f", "..%2f", "..%5c", "%252e%252e", "....//", ".", "%00", "%0a", "\\..", "%ff%fe", "~",
+    "a" * 5000, "\u202e".encode().hex("%"),
+]  # fmt: skip
 ROOTS = [
     "/", "/runs/", "/runs/a_0/", "/runs/a_0/figures/", "/runs/a_0/folds/", "/launches/", "/studies/", "/studies/s/",
     "/page.js/", "//", "/runs//",
 ]  # fmt: skip
 
 
+@pytest.fixture
+def figures(root):
+    """The folder of figures of a run, and beside the workspace a picture that nobody may see."""
+    (root.parent / "secret.png").write_text("secret")
+    folder = root / "runs/a_0/results/figures"
+    folder.mkdir(parents=True)
+    return folder
+
+
 @pytest.mark.slow
-def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(root, serve):
-    secret = root.parent / "secret.png"
-    secret.write_text("secret")
-    figures = root / "runs/a_0/results/figures"
-    figures.mkdir(parents=True)
-    (figures / "own.png").write_text("own")
-    (figures / "own.txt").write_text("own")
+def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(root, figures, serve):
+    for name in ("own.png", "own.txt"):
+        (figures / name).write_text("own")
     server = serve(root)
     assert server.get("/runs/a_0/figures/own.png").text == "own"
     assert server.get("/runs/a_0/figures/own.txt").status == 404
@@ -168,11 +156,8 @@ def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(root, serve):
                 assert "Traceback" not in answer.text
 
 
-def test_links_do_not_lead_out_of_a_run(root, serve):
+def test_links_do_not_lead_out_of_a_run(root, figures, serve):
     secret = root.parent / "secret.png"
-    secret.write_text("secret")
-    figures = root / "runs/a_0/results/figures"
-    figures.mkdir(parents=True)
     (figures / "out.png").symlink_to(secret)
     server = serve(root)
     refused = server.get("/runs/a_0/figures/out.png")

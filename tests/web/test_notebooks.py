@@ -10,6 +10,7 @@ import pytest
 import rich.console
 
 import qexp as package
+from tests.web.conftest import SMALL
 from tests.web.test_report import HOSTILE
 from tests.web.test_reports_of_several import names
 
@@ -99,9 +100,7 @@ def test_a_comparison_shows_its_tables(sweep, which):
 
 @pytest.mark.slow
 def test_a_study_shows_its_figure_and_its_table(sweep):
-    order = package.Order(
-        "mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides={"epochs": 2, "sizes": [64, 16, 16]}
-    )
+    order = package.Order("mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides=SMALL)
     result = package.study(order, metric="depth.mae")
     assert 'src="data:image/png;base64,' in result._repr_html_()
     assert "learning_rate" in in_terminal(result)

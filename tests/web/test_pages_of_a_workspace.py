@@ -58,12 +58,8 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(root, se
         page.goto(server.address + path)
         page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
         assert page.title().endswith("qexp"), path
-        assert (
-            page.locator(
-                "main img:not([src*='figure'], .drawn img), main script:not([type='application/json'])"
-            ).count()
-            == 0
-        ), path
+        foreign = "main img:not([src*='figure'], .drawn img), main script:not([type='application/json'])"
+        assert page.locator(foreign).count() == 0, path
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
         assert findings(page) == [], path
     page.goto(server.address + "runs/broken_0")

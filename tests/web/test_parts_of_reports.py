@@ -53,33 +53,24 @@ def test_any_values_can_be_drawn_in_rows(values):
     assert compact_svg(values_in_rows(rows, "x"))
 
 
-@pytest.fixture
-def family(trained):
-    """A run whose weights come from another one, and one with another learning rate."""
+@pytest.mark.heavy
+def test_the_lineage_names_the_runs_of_the_weights_and_the_keys_that_differ_are_those_that_were_changed(
+    trained, open_page, tmp_path
+):
     small = {"epochs": 1, "sizes": [64, 16, 16]}
     package.run("mogi_quick", seed=2, name="child", pretrain="mogi_quick_1", overrides=small, device="cpu")
     package.run("mogi_quick", name="mogi_quick_2", seed=2, overrides={**small, "learning_rate": 0.25}, device="cpu")
-    return trained
 
-
-@pytest.mark.heavy
-def test_the_lineage_names_the_run_that_the_weights_came_from_and_those_that_took_them(family, open_page, tmp_path):
-    def rows(run: str) -> list[list[str]]:
+    def rows(run: str, title: str) -> list[list[str]]:
         page = open_page(package.open_run(run).report(tmp_path / f"{run}.html"))
-        return [row.split("\t") for row in section(page, "Where it came from").locator("tr").all_inner_texts()]
+        return [row.split("\t")[:3] for row in section(page, title).locator("tr").all_inner_texts()]
 
-    assert ["weights from", "run", "mogi_quick_1"] in [row[:3] for row in rows("child")]
-    of_parent = [row[:3] for row in rows("mogi_quick_1")]
+    assert ["weights from", "run", "mogi_quick_1"] in rows("child", "Where it came from")
+    of_parent = rows("mogi_quick_1", "Where it came from")
     assert ["was made", "matrix", "mogi_test"] in of_parent
     assert ["weights to", "run", "child"] in of_parent
-
-
-@pytest.mark.slow
-def test_a_run_differs_from_the_others_of_its_experience_in_the_keys_that_were_changed(family, open_page, tmp_path):
-    page = open_page(package.open_run("mogi_quick_1").report(tmp_path / "one.html"))
-    rows = section(page, "What was asked").locator("table tr").all_inner_texts()
-    (rate,) = [row.split("\t") for row in rows if row.startswith("learning_rate")]
-    assert rate[:2] == ["learning_rate", "0.003"]
+    (rate,) = [row for row in rows("mogi_quick_1", "What was asked") if row[0] == "learning_rate"]
+    assert rate[1] == "0.003"
     assert set(rate[2].split(", ")) == {"0.25 (1 run)", "0.003 (1 run)"}
 
 

@@ -56,9 +56,14 @@ def test_what_cannot_be_reported_is_an_error_and_leaves_nothing(sweep, qexp):
     assert list(sweep.glob("*.html")) == []
 
 
+@pytest.fixture
+def page(sweep, open_page, tmp_path):
+    """The report of the runs of a sweep."""
+    return open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+
+
 @pytest.mark.heavy
-def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, open_page, tmp_path):
-    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(page):
     runs = [package.open_run(name) for name in column(page, "run")]
     errors = [run.results["test"]["depth"]["mae"] for run in runs]
     assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(errors, rel=1e-3)
@@ -67,16 +72,8 @@ def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(sweep, op
     assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(sorted(errors), rel=1e-3)
 
 
-@pytest.mark.slow
-def test_the_table_filters_by_any_text(sweep, open_page, tmp_path):
-    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
-    page.locator('input[type="search"]').last.fill(names(sweep)[0])
-    assert column(page, "run") == names(sweep)[:1]
-
-
 @pytest.mark.heavy
-def test_results_over_seeds_are_drawn_with_their_interval(sweep, open_page, tmp_path):
-    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_results_over_seeds_are_drawn_with_their_interval(page):
     compared = package.compare("mogi_quick_*").document()["results"]
     words = page.locator(".drawn img").first.get_attribute("alt")
     assert "over 2 seeds" in words
@@ -86,8 +83,7 @@ def test_results_over_seeds_are_drawn_with_their_interval(sweep, open_page, tmp_
 
 
 @pytest.mark.slow
-def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep, open_page, tmp_path):
-    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table_which_any_text_filters(sweep, page):
     for place in (".scatter", ".over-lines"):
         page.locator(place).focus()
         seen = set()
@@ -97,11 +93,12 @@ def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table(sweep,
             assert page.locator(".sweep-drawing .readout b").inner_text() == marked
             seen.add(marked)
         assert seen == set(names(sweep))
+    page.locator('input[type="search"]').last.fill(names(sweep)[0])
+    assert column(page, "run") == names(sweep)[:1]
 
 
 @pytest.mark.slow
-def test_the_axes_of_the_scatter_can_be_chosen(sweep, open_page, tmp_path):
-    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_the_axes_of_the_scatter_can_be_chosen(page):
     places = ".scatter circle[fill]"
     before = page.locator(places).evaluate_all("all => all.map((one) => one.getAttribute('cx'))")
     page.get_by_label("across").select_option("seed")
@@ -127,12 +124,9 @@ def test_runs_that_wait_are_no_failures(sweep, open_page, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_commands_make_the_same_runs(sweep, open_page, qexp, tmp_path):
-    page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
+def test_the_commands_make_the_same_runs(page, qexp):
     for line in section(page, "How to make them again").locator("pre").inner_text().splitlines():
-        done = qexp(*shlex.split(line)[1:], "--dry-run")
-        assert done.code == 0, done.stderr
-        assert done.stdout.strip() == ""  # they are all done
+        assert qexp(*shlex.split(line)[1:], "--dry-run").done().strip() == ""  # they are all done
 
 
 @pytest.mark.heavy

@@ -182,6 +182,5 @@ def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monke
     for seed in SEEDS:
         file = root / f"runs/noise_{NOISES[0]:g}_{seed}/run.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": text}))
-    code, _, stderr = call("report", "--to", "all.html")
-    assert code == 0, stderr
+    call("report", "--to", "all.html").done()
     assert text[:40] in (root / "all.html").read_text()
