@@ -95,11 +95,11 @@ def findings(npm_packages: Path) -> Findings:
 
     def found(page: Any) -> list[str]:
         page.evaluate(script)
-        result = page.evaluate("rules => axe.run({runOnly: rules})", RULES)
+        violations = page.evaluate("rules => axe.run({runOnly: rules})", RULES)["violations"]
         return [
-            f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary']}"
-            for one in result["violations"]
-            for node in one["nodes"][:3]
+            f"{violation['id']} ({violation['impact']}): {node['target']} {node['failureSummary']}"
+            for violation in violations
+            for node in violation["nodes"][:3]
         ]
 
     return found

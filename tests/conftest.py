@@ -143,6 +143,11 @@ class Outcome(NamedTuple):
         assert (self.code, self.stderr) == (0, ""), self
         return self.stdout
 
+    def messages(self) -> str:
+        """The messages of a command that succeeded without a result."""
+        assert (self.code, self.stdout) == (0, ""), self
+        return self.stderr
+
     def failed(self, code: int = 2) -> str:
         """The messages of a command that has failed with that code."""
         assert self.code == code, self

@@ -270,7 +270,12 @@ def study(
         if not is_all:
             message("the runs that start from these are planned when they are done")
         return
-    finished = _run_study(order, replace(options, most=None if yes else arguments.MANY))
+    options = replace(options, most=None if yes else arguments.MANY)
+    find(options.workspace)  # an error of its own, before the catalog is asked for
+    try:
+        finished = api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
+    finally:
+        api.refresh(warn=warning, workspace=options.workspace)
     if as_json:
         print_json(finished.document())
     else:
@@ -293,15 +298,6 @@ def _pretraining(
         read_overrides("--pretrain-set", overrides),
         int(seed) if seed.isdecimal() and len(seed) <= MOST_DIGITS else seed,
     )
-
-
-def _run_study(order: Order, options: StudyOptions) -> Study:
-
-    find(options.workspace)  # an error of its own, before the catalog is asked for
-    try:
-        return api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
-    finally:
-        api.refresh(warn=warning, workspace=options.workspace)
 
 
 def _print_study(finished: Study, workspace: str | Path | None) -> None:

@@ -1,75 +1,57 @@
-"""Options that are empty, or far too long, deep or large, are refused at once, and nothing is written."""
+"""Options that are empty, given twice, or far too long, deep or large, are refused at once, and nothing is written."""
 
 from pathlib import Path
 
+import click
 import pytest
+
+from tests.cli.test_help_texts import COMMANDS
+from tests.conftest import call
 
 DIGITS = "1" * 5000
 
 EMPTY = [
-    ("ls", "--where", ""),
-    ("ls", "--where="),
-    ("ls", "--tag", "good", "--tag", ""),
-    ("ls", "--workspace", ""),
-    ("run", "sound", "--name", ""),
-    ("run", "sound", "--storage-path", ""),
-    ("run", "sound", "--seeds", "0:2", "--storage-path="),
-    ("import", "x.zip", "--name", ""),
-    ("data", "ice", "--out", ""),
-]
+    "ls --where", "ls --where=", "ls --tag good --tag", "ls --workspace", "run sound --name",
+    "run sound --storage-path", "run sound --seeds 0:2 --storage-path=", "import x.zip --name", "data ice --out",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", EMPTY, ids=" ".join)
-def test_an_option_with_nothing_in_it_is_refused_and_not_taken_as_left_out(specs, qexp, command):
-    option = [word for word in command if word.startswith("-")][-1].rstrip("=")
-    assert qexp(*command).refused() == f"error: {option} is empty; give it a value, or leave it out\n"
+@pytest.mark.parametrize("line", EMPTY)
+def test_an_option_with_nothing_in_it_is_refused_and_not_taken_as_left_out(specs, qexp, line):
+    option = line.split()[-1].rstrip("=")
+    words = [*line.split(), *([] if line.endswith("=") else [""])]
+    assert qexp(*words).refused() == f"error: {option} is empty; give it a value, or leave it out\n"
     assert [path.name for path in Path().iterdir()] == ["specs"]
 
 
-def test_the_workspace_of_all_commands_cannot_be_empty_either(specs, qexp):
+def test_the_workspace_of_all_commands_cannot_be_empty_either_but_an_argument_where_that_means_something(here, qexp):
     assert "--workspace is empty" in qexp("--workspace", "", "ls").failed()
-
-
-def test_an_argument_may_be_empty_where_that_means_something(here, qexp):
     assert qexp("note", "sound_0", "").code == 0
 
 
+MILLIONS = ",".join(f"{part}000000:{part + 1}000000" for part in range(1, 301))
+
+GRID = " ".join(f"--grid {key}={','.join(map(str, range(32)))}" for key in "abcdef")
+"""Of 10^9 points."""
+
 ABSURD = {
-    "an index of thousands of digits": (
-        ("run", "sound", "--set", f"sizes.{DIGITS}=1"),
-        "sizes is a list of 3; number its items from 0",
+    "an index of thousands of digits": (f"run sound --set sizes.{DIGITS}=1", "a list of 3; number its items from 0"),
+    "a number of thousands of digits": (f"run sound --set epochs={DIGITS}", "not a number of sensible size"),
+    "a key of thousands of steps": (f"run sound --set losses{'.a' * 5000}=1", "5,001 nested keys; a spec has at most"),
+    "a seed of thousands of digits": (f"run sound --seeds {DIGITS}", "a seed must be less than 2^63"),
+    "a range to thousands of digits": (f"run sound --seeds 0:{DIGITS}", "a seed must be less than 2^63"),
+    "millions of seeds": (
+        f"run sound --dry-run --seeds {MILLIONS}",
+        "300,000,000 seeds are too many; the limit is 1,0",
     ),
-    "a number of thousands of digits": (("run", "sound", "--set", f"epochs={DIGITS}"), "not a number of sensible size"),
-    "a key of thousands of steps": (
-        ("run", "sound", "--set", f"losses{'.a' * 5000}=1"),
-        "5,001 nested keys; a spec has at most 50",
-    ),
-    "a seed of thousands of digits": (("run", "sound", "--seeds", DIGITS), "a seed must be less than 2^63"),
-    "a range to thousands of digits": (("run", "sound", "--seeds", f"0:{DIGITS}"), "a seed must be less than 2^63"),
-    "millions of seeds, part by part": (
-        ("run", "sound", "--dry-run", "--seeds", ",".join(f"{part}000000:{part + 1}000000" for part in range(1, 301))),
-        "300,000,000 seeds are too many; the limit is 1,000,000",
-    ),
-    "a grid of 10^9 points": (
-        (
-            "run", "sound", "--dry-run",
-            *(word for key in "abcdef" for word in ("--grid", f"{key}={','.join(map(str, range(32)))}")),
-        ),
-        "1,073,741,824 runs are too many; the limit is 1,000,000",
-    ),
-    "a study of 10^9 points": (
-        (
-            "study", "sound",
-            *(word for key in "abcdef" for word in ("--grid", f"{key}={','.join(map(str, range(32)))}")),
-        ),
-        "5,368,709,120 runs are too many; the limit is 1,000,000",
-    ),
-}  # fmt: skip
+    "a grid of 10^9 points": (f"run sound --dry-run {GRID}", "1,073,741,824 runs are too many; the limit is 1,000,000"),
+    "a study of 10^9 points": (f"study sound {GRID}", "5,368,709,120 runs are too many; the limit is 1,000,000"),
+}
 
 
-@pytest.mark.parametrize(("command", "complaint"), ABSURD.values(), ids=ABSURD)
-def test_what_is_far_too_long_or_large_is_refused_before_anything_is_listed(specs, qexp, command, complaint):
-    stderr = qexp(*command).refused()
+@pytest.mark.parametrize(("line", "complaint"), ABSURD.values(), ids=ABSURD)
+def test_what_is_far_too_long_or_large_is_refused_before_anything_is_listed(specs, qexp, line, complaint):
+    stderr = qexp(*line.split()).refused()
     assert complaint in stderr
     assert len(stderr) < 1000
     assert not Path("runs").exists()
@@ -90,3 +72,31 @@ def test_a_listing_by_what_is_far_too_long_or_deep_is_refused(finished, qexp, op
     stderr = qexp("ls", *options, "--workspace", finished).refused()
     assert complaint in stderr
     assert len(stderr) < 1000
+
+
+def takes_one_value(parameter):
+    return isinstance(parameter, click.Option) and not (parameter.multiple or parameter.is_flag or parameter.count)
+
+
+CASES = [
+    (words, option.opts[0])
+    for words, command in COMMANDS.items()
+    if not isinstance(command, click.Group)
+    for option in command.params
+    if takes_one_value(option)
+]
+
+
+def test_every_option_that_takes_one_value_is_refused_if_it_is_given_two():
+    assert len(CASES) > 100
+    accepted = []
+    for words, option in CASES:
+        outcome = call(*words.split(), option, "1", option, "2")
+        if outcome.code != 2 or f"{option} is given 2 times, but takes one value" not in outcome.stderr:
+            accepted.append((words, option, outcome.code, outcome.stderr))
+    assert accepted == []
+
+
+@pytest.mark.parametrize("words", [("--workspace", "a", "--workspace", "b", "ls"), ("ls", "--limit=1", "--limit", "1")])
+def test_so_are_options_of_all_commands_and_equal_values(words):
+    assert "is given 2 times" in call(*words).failed()

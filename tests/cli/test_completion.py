@@ -30,10 +30,9 @@ Completed = Callable[..., list[str]]
 
 def variables(line: str, shell: str = "bash") -> dict[str, str]:
     """What a shell tells about a line of which the last word is being typed."""
-    variables = {"_QEXP_COMPLETE": f"complete_{shell}"}
-    if shell == "bash":
-        return {**variables, "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    return {**variables, "_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    of_bash = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    of_others = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    return {"_QEXP_COMPLETE": f"complete_{shell}", **(of_bash if shell == "bash" else of_others)}
 
 
 def completed(line: str) -> list[str]:
@@ -51,11 +50,6 @@ def home(finished, tmp_path, monkeypatch) -> Path:
 
 
 # What is completed
-
-
-def test_commands_and_options_are_completed():
-    assert {"show", "schema"} <= set(completed("qexp s"))
-    assert completed("qexp verify --k") == ["--keep"]
 
 
 @pytest.mark.slow
@@ -85,6 +79,8 @@ def test_the_names_that_are_completed_are_those_of_the_code():
 
 @pytest.mark.slow
 def test_words_that_are_known_beforehand_are_completed(home):
+    assert {"show", "schema"} <= set(completed("qexp s"))
+    assert completed("qexp verify --k") == ["--keep"]
     assert completed("qexp schema ") == ["dataset", "experience", "model"]
     assert completed("qexp schema m") == ["model"]
     assert completed("qexp matrix --device ") == ["auto", "cpu", "cuda"]
@@ -195,15 +191,11 @@ def test_an_error_is_not_printed_into_the_line(home):
 @pytest.mark.slow
 def test_completing_writes_nothing(home):
     (home / "runs/catalog.json").unlink(missing_ok=True)
-
-    def stamps() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in home.rglob("*")}
-
-    before = stamps()
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
     for line in ("qexp show ", "qexp tables losses ", "qexp matrix --dataset ", "qexp validate "):
         assert completed(line)
     assert offered(completion.columns, "")
-    assert stamps() == before
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
 
 
 COMPLETE_AND_LOOK = """
@@ -240,16 +232,10 @@ def script_for(shell: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_gets_a_script_that_asks_qexp(shell):
+def test_every_shell_gets_a_script_that_asks_qexp_and_is_answered_alike(home, shell):
     assert f"_QEXP_COMPLETE=complete_{shell}" in script_for(shell)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_other_shells_are_answered_alike(home, shell):
     done = qexp_completes("qexp show soun", shell)
-    assert re.findall(r"sound_\d", done.stdout) == ["sound_0", "sound_1"]
-    assert done.stderr == ""
+    assert (re.findall(r"sound_\d", done.stdout), done.stderr) == (["sound_0", "sound_1"], "")
 
 
 IN_BASH = """

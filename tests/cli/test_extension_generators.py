@@ -2,7 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
+
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.tables import tables_with
 
 GRAVITY = '''
 import torch
@@ -52,22 +57,10 @@ def gravity(specs):
         ("distributions", {"depth": LOGARITHMIC, "mass": LOGARITHMIC}),
         ("matrix", {"axes": {"depth": [0, 4], "mass": [0, 4]}, "resolution": 4}),
     )
-    specs.spoil(
-        "model",
-        ("inputs", {"gravity": {"size": [16, 16, 1]}}),
-        ("outputs", ["depth", "mass"]),
-        ("branches.0.x_name", "gravity"),
-        ("branches.2.y_name", "mass"),
-    )
-    specs.spoil(
-        "experience",
-        ("inputs", ["gravity"]),
-        ("outputs", ["depth", "mass"]),
-        ("losses", {"depth": "mae", "mass": "mae"}),
-        ("transforms", {}),
-        ("metrics", {}),
-        ("epochs", 1),
-    )
+    names = [("branches.0.x_name", "gravity"), ("branches.2.y_name", "mass"), ("outputs", ["depth", "mass"])]
+    specs.spoil("model", ("inputs", {"gravity": {"size": [16, 16, 1]}}), *names)
+    losses = [("losses", {"depth": "mae", "mass": "mae"}), ("transforms", {}), ("metrics", {}), ("epochs", 1)]
+    specs.spoil("experience", ("inputs", ["gravity"]), ("outputs", ["depth", "mass"]), *losses)
     return specs
 
 
@@ -89,12 +82,6 @@ def test_images_of_another_name_are_trained_on_with_noise_of_either_kind(gravity
 @pytest.mark.slow
 @pytest.mark.parametrize("spacing", [0.2, "varies"])
 def test_noise_is_correlated_over_the_pixels_that_the_generator_tells(gravity, spacing):
-    import numpy as np
-    import torch
-
-    from qexp.kinds.objects import dataset_of
-    from qexp.kinds.tables import tables_with
-
     document = json.loads((gravity.root / "specs/datasets/sound.json").read_text())
     document |= {"size": [64, 64], "noise_model": NOISES[1]}
     document["fixed"] = {"spacing": 0.2, "noise": 1.0}

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from qexp.kinds.networks import of_sums_only
+from qexp.kinds.tables import tables_with
 from tests.conftest import SOUND, Specs, call, copied, prepare_with, shared_folder
 
 METRICS = """
@@ -145,9 +147,6 @@ def test_a_metric_that_does_not_say_how_it_is_read_is_an_error_that_says_what_to
 
 
 def test_an_additive_metric_of_ones_own_is_judged_piece_by_piece_and_another_is_refused_there(tmp_path):
-    from qexp.kinds.networks import of_sums_only
-    from qexp.kinds.tables import tables_with
-
     (tmp_path / "extensions.py").write_text(METRICS)
     tables = tables_with(tmp_path / "extensions.py")
     assert list(of_sums_only({"metrics": {"u": ["m4"]}}, ["u"], "frames", tables)) == []

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import prepare_with
+import qexp as package
+from qexp.base.workspace import Workspace
+from qexp.kinds.experiments import experience
+from qexp.kinds.objects import dataset_of
+from qexp.kinds.tables import tables_with
+from tests.conftest import call, prepare_with
 
 EXTENSIONS = '''
 import math
@@ -88,18 +93,9 @@ def extended(specs):
         ("distributions", {"depth": TRIANGULAR, "aperture": TRIANGULAR}),
         ("matrix", ...),
     )
-    specs.spoil(
-        "model",
-        ("outputs", ["depth", "aperture"]),
-        ("operations.look", {"module": "amplify", "parameters": {"factor": 1.5}}),
-        ("branches.2.y_name", "aperture"),
-    )
-    specs.spoil(
-        "experience",
-        ("outputs", ["depth", "aperture"]),
-        ("losses", {"depth": "log_cosh", "aperture": "mae"}),
-        ("metrics", ...),
-    )
+    outputs, amplify = ("outputs", ["depth", "aperture"]), {"module": "amplify", "parameters": {"factor": 1.5}}
+    specs.spoil("model", outputs, ("operations.look", amplify), ("branches.2.y_name", "aperture"))
+    specs.spoil("experience", outputs, ("losses", {"depth": "log_cosh", "aperture": "mae"}), ("metrics", ...))
     return specs
 
 
@@ -118,18 +114,14 @@ def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
 
 def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
     dataset = json.loads((extended.root / "specs/datasets/sound.json").read_text())
-    dataset["distributions"]["depth"] = {"type": "triangular", "parameters": {"low": 3, "high": 3}}
-    assert problems(extended.write("dataset", dataset)) == [
-        "specs/datasets/sound.json at $.distributions.depth.parameters: "
-        "'low' must be less than 'high', but 3 is not less than 3"
-    ]
-    dataset["distributions"]["depth"] = {"type": "triangular", "parameters": {"low": 0, "high": 3, "peek": 1}}
-    assert problems(extended.write("dataset", dataset)) == [
-        "specs/datasets/sound.json at $.distributions.depth.parameters.peek: unknown key 'peek'; did you mean 'peak'?"
-    ]
-    dataset["distributions"]["depth"] = {"type": "triangulr", "parameters": {"low": 0, "high": 3}}
-    (problem,) = problems(extended.write("dataset", dataset))
-    assert problem.endswith("no distribution 'triangulr'; did you mean 'triangular'?")
+    for name, parameters, complaint in (
+        ("triangular", {"low": 3, "high": 3}, ".parameters: 'low' must be less than 'high', but 3 is not less than 3"),
+        ("triangular", {"low": 0, "high": 3, "peek": 1}, ".parameters.peek: unknown key 'peek'; did you mean 'peak'?"),
+        ("triangulr", {"low": 0, "high": 3}, ".type: no distribution 'triangulr'; did you mean 'triangular'?"),
+    ):
+        dataset["distributions"]["depth"] = {"type": name, "parameters": parameters}
+        where = "specs/datasets/sound.json at $.distributions.depth"
+        assert problems(extended.write("dataset", dataset)) == [f"{where}{complaint}"]
 
 
 def test_tables_list_and_describe_the_entries_of_a_workspace(extended, qexp):
@@ -155,9 +147,6 @@ def test_another_workspace_knows_nothing_of_them(extended, qexp, tmp_path_factor
 
 
 def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
-    from qexp.base.workspace import Workspace
-    from qexp.kinds.experiments import experience
-
     home = Workspace(extended.root)
     before = experience("sound", {}, home)
     home.extensions.write_text(EXTENSIONS + "\n# another remark\n")
@@ -204,9 +193,6 @@ def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, 
 
 
 def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_path_factory):
-    from qexp.kinds.objects import dataset_of
-    from qexp.kinds.tables import tables_with
-
     text = EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,')
     (extended.root / "specs/extensions.py").write_text(text)
     ours = tables_with(extended.root / "specs/extensions.py")
@@ -240,3 +226,57 @@ def test_a_run_keeps_its_own_entries_although_qexp_has_got_some_of_their_names(e
     (extended.root / "runs/sound_0/code/extensions.py").write_text(EXTENSIONS + own_entry)
     prepare_with(extended.root / "runs/sound_0", lambda spec: None)
     assert qexp("export", "sound_0", "--format", "onnx", "--to", "network").code == 0
+
+
+# What extensions do when they are executed is done once by a command, or not at all.
+
+
+LOGGING = """
+from pathlib import Path
+
+with Path({log!r}).open("a") as log:
+    print("executed", file=log)
+# {remark}
+"""
+
+
+@pytest.mark.slow
+def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(specs):
+    log, remarks = specs.root / "log.txt", iter(range(1000))
+
+    def executions(*command):
+        """How often extensions were executed for it, the workspace's or a run's."""
+        # A new remark makes of the file what it is to a new process: one that it has not executed.
+        text = LOGGING.format(log=str(log), remark=next(remarks))
+        for file in (specs.root / "specs/extensions.py", *specs.root.glob("runs/*/code/extensions.py")):
+            file.write_text(text)
+        for run in specs.root.glob("runs/[!.]*/"):
+            prepare_with(run, lambda spec: None)
+        log.write_text("")
+        if callable(command[0]):
+            command[0]()
+        else:
+            call(*command).done()
+        return len(log.read_text().splitlines())
+
+    assert executions("validate") == 1
+    assert executions("run", "sound", "--device", "cpu", "--set", "epochs=1", "--name", "logged") == 1
+    for command in (("show", "logged"), ("ls", "--columns", "name,test.depth.mae"), ("logs", "logged")):
+        assert executions(*command) == 0
+    assert executions("matrix", "--run", "logged", "--dataset", "sound", "--device", "cpu") == 1
+    assert executions("tables", "quantities") == 1
+    assert executions("schema", "model") == 1
+    images = {"displacement": np.zeros((2, 16, 16))}
+    assert executions(lambda: package.open_run("logged").predict(**images)) == 1
+    assert executions("run", "sound", "--set", "epochs=1", "--seeds", "0:3", "--dry-run") == 1
+
+
+def test_an_extension_that_was_edited_is_executed_anew(tmp_path):
+    file = tmp_path / "extensions.py"
+    text = "from qexp.extend import Quantity\nQUANTITIES = {'heat': Quantity('J', 1.0, 'heat')}\n"
+    file.write_text(text)
+    assert tables_with(file)["quantities"]["heat"].unit == "J"
+    file.write_text(text.replace("'J'", "'kJ'"))
+    assert tables_with(file)["quantities"]["heat"].unit == "kJ"
+    file.unlink()
+    assert "heat" not in tables_with(file)["quantities"]

@@ -24,6 +24,7 @@ SEEDS = {
 
 def test_seeds_are_numbers_and_ranges_whose_end_is_left_out_perhaps_with_a_step():
     assert {text: order.read_seeds("--seeds", text) for text in SEEDS} == SEEDS
+    assert [order.read_seed("--seed", text) for text in ("7", "7.0", "7.")] == [7, 7, 7]
 
 
 @pytest.mark.parametrize(

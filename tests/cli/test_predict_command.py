@@ -147,12 +147,12 @@ def test_a_run_knows_the_range_of_its_true_values(root, here, predict):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("x", "y"), [("longitude", "latitude"), ("sample", "line")])
-def test_rows_with_positions_make_a_map(here, predict, x, y):
-    places = np.arange(COUNT)
-    write(here / "scene.parquet", PIXELS.append_column(x, [places % 10]).append_column(y, [places // 10]))
-    assert predict("scene.parquet", "made.parquet").stdout.splitlines() == ["made.parquet", "made.png"]
-    assert (here / "made.png").read_bytes().startswith(b"\x89PNG")
+def test_rows_with_positions_make_a_map(here, predict):
+    for x, y in (("longitude", "latitude"), ("sample", "line")):
+        across, down = np.arange(COUNT) % 10, np.arange(COUNT) // 10
+        write(here / f"{x}.parquet", PIXELS.append_column(x, [across]).append_column(y, [down]))
+        assert predict(f"{x}.parquet", f"made_{x}.parquet").stdout.splitlines()[1:] == [f"made_{x}.png"]
+        assert (here / f"made_{x}.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
@@ -220,18 +220,13 @@ def test_what_was_started_with_nohup_goes_on_when_the_terminal_is_closed(root, h
     assert len(column(here / "made.parquet")) == SEVERAL
 
 
-def test_what_another_process_is_writing_is_left_to_it(here, predict):
+@pytest.mark.slow
+def test_what_another_process_is_writing_is_left_to_it_and_what_another_run_has_estimated_unless_asked(here, predict):
     write(here / "pixels.csv")
     theirs = here / ".made.csv.a1b2c3d4.csv"
     theirs.touch()
     assert predict("pixels.csv", "made.csv").code == 0
     assert theirs.exists()
-
-
-@pytest.mark.slow
-def test_what_another_run_has_estimated_is_replaced_only_if_asked(here, predict):
-    write(here / "pixels.csv")
-    assert predict("pixels.csv", "made.csv").code == 0
     before = (here / "made.csv").read_bytes()
     stderr = predict("pixels.csv", "made.csv", run="published").refused()
     assert stderr == "error: made.csv exists already, and was made by another run; --overwrite replaces it\n"
@@ -273,28 +268,22 @@ def test_bad_files_of_several_stop_no_other(here, predict):
     assert names(here / "made") == {"a.csv", "a.csv.json", "e.parquet", "e.parquet.json"}
 
 
-def test_a_place_where_nothing_can_be_written_is_told(here, predict):
-    write(here / "pixels.csv")
-    (here / "occupied").touch()
-    assert predict("pixels.csv", "occupied/made.csv").failed().startswith(f"error: cannot write to {here / 'occupied'}")
+def test_a_wrong_option_is_told_before_anything_is_read(predict):
+    complaints = {
+        "--launcher slum": "--launcher slum: no such launcher; did you mean 'slurm'?",
+        "--option time=10": "--option is for the scheduler of a cluster; name it with --launcher",
+        "--chunk 0": "--chunk 0: at least 1",
+    }
+    for options, complaint in complaints.items():
+        assert predict("nowhere.csv", "made.csv", *options.split()) == (2, "", f"error: {complaint}\n")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--launcher", "slum"), "--launcher slum: no such launcher; did you mean 'slurm'?"),
-        (("--option", "time=10"), "--option is for the scheduler of a cluster; name it with --launcher"),
-        (("--chunk", "0"), "--chunk 0: at least 1"),
-    ],
-)
-def test_a_wrong_option_is_told_before_anything_is_read(here, predict, options, said):
-    assert predict("nowhere.csv", "made.csv", *options) == (2, "", f"error: {said}\n")
-
-
-def test_an_input_or_a_run_that_is_not_there_is_not_found(here, predict):
+def test_an_input_or_a_run_that_is_not_there_is_not_found_and_a_place_that_cannot_be_written_to_is_told(here, predict):
     assert predict("nowhere.csv", "made.csv").code == 3
     write(here / "pixels.csv")
     assert predict("pixels.csv", "made.csv", run="stnes_0").code == 3
+    (here / "occupied").touch()
+    assert predict("pixels.csv", "occupied/made.csv").failed().startswith(f"error: cannot write to {here / 'occupied'}")
 
 
 UNFIT = {

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import xarray
 
 from qexp.kinds.images.matrix_figures import matrix_of
 from tests.conftest import SOUND, Specs, call
@@ -92,8 +93,6 @@ def test_the_run_keeps_what_its_views_are_and_the_hashes_of_their_files(inside):
 
 
 def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp):
-    import xarray
-
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "heading=-11")
     qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed).done()
     matrix = xarray.open_dataset(inside / "runs/volcano_0/matrices/volcano/matrix.nc")

@@ -15,6 +15,7 @@ from qexp.jobs.slurm import ACCOUNTED, LISTED, TIME_IS_UP, Slurm
 from qexp.store.directory import RunDirectory
 from tests.slurm import cluster as slurm_cluster
 from tests.slurm.cluster import until
+from tests.slurm.conftest import slurm as call
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -48,10 +49,6 @@ def record_end(name: str, comment: str, jobs: Sequence[str], word: str) -> None:
     for job in jobs[:-1]:
         until(lambda job=job: f"{job}|{word}" in answer_of(ACCOUNTED, jobs), f"{word} in sacct, of {name}")
     record(name, comment, jobs, f"{jobs[-1]}|{word}", f"{jobs[-1]}|{word}")
-
-
-def call(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def submit(

@@ -8,7 +8,8 @@ from qexp.api.listing import runs
 from qexp.api.runs import open_run
 from qexp.base.workspace import Workspace
 from qexp.jobs import launchers
-from tests.runs.conftest import has_lines, until
+from tests.runs.conftest import has_lines
+from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
 
 BRIEF = ("--set", "epochs=2", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
@@ -68,3 +69,18 @@ def test_a_wrapped_run_on_the_cluster_is_stopped_in_order_and_ends_as_done(slurm
     assert qexp("wait", brief).code == 0
     assert open_run(brief).record["attempts"][0]["wrap"] == str(wrap)
     assert (workspace / "called").read_text().count(" execute ") == 2
+
+
+def test_runs_are_waited_for_and_stopped_on_the_cluster_also_while_they_are_queued(slurm_cluster, workspace, qexp):
+    endless = ("--set", "epochs=1000000", *BRIEF[2:])
+    qexp("run", "mogi_quick", "--seeds", "0:2", "-j", "1", "--launcher", "slurm", *endless).done()
+    running, queued = qexp("ls", "-q").stdout.split()  # the second waits for its turn
+    until(has_lines(workspace / "runs" / running / "metrics.jsonl", 1), "the first epoch")
+    code, _, stderr = qexp("wait", running, queued, "--timeout", "0.1")
+    assert (code, stderr) == (2, f"error: after 0.1 s not yet ended: {running} (running), {queued} (queued)\n")
+    assert "of slurm, which cannot be killed from here" in qexp("stop", running, "--now").failed()
+    for name in (queued, running):
+        assert qexp("stop", name) == (0, "", f"{name}: interrupted\n")
+    assert qexp("stop", queued) == (0, "", f"{queued} is not running: interrupted\n")
+    assert qexp("wait", running, queued) == (4, "", f"{running}: interrupted\n{queued}: interrupted\n")
+    assert qexp("logs", running).stdout.endswith("interrupted\n")

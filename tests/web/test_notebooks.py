@@ -27,7 +27,7 @@ def pretty(view) -> str:
     return texts[0]
 
 
-def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again(trained):
+def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again_and_texts_of_others_as_texts(trained):
     run = package.open_run("mogi_quick_1")
     error = f"{run.results['test']['depth']['mae']:.4g}"
     page_of_run = run._repr_html_()
@@ -38,11 +38,7 @@ def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again(trained):
     assert error in in_terminal(run)
     assert error in pretty(run)
     assert repr(run) == "<run mogi_quick_1: done>"
-
-
-def test_texts_of_others_stay_texts_in_notebooks_and_terminals(trained):
-    run = package.open_run("mogi_quick_1")
-    run.note(HOSTILE)
+    run.note(HOSTILE)  # texts of others stay texts
     page_of_run = run._repr_html_()
     assert html.escape("<script>document", quote=False) in page_of_run
     assert "<script" not in page_of_run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -14,8 +13,8 @@ import qexp as package
 from benchmarks.startup import workspace_of_runs
 from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
+from tests.web.test_report import HOSTILE, numbers
 
-HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)> javascript:alert(1) \x1b[31mred"
 PAGES = ("", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "launches", "launches/L1", "studies",
          "studies/s", "workspace", "runs/none")  # fmt: skip
 
@@ -43,10 +42,6 @@ def root(trained, qexp):
     study.mkdir(parents=True)
     (study / "study.csv").write_text(f'experience,rate,seed,run,start,state\nm,"{HOSTILE}",0,mogi_quick_1,,done\n')
     return trained
-
-
-def numbers(text: str) -> list[float]:
-    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
 
 
 @pytest.mark.heavy
@@ -79,10 +74,6 @@ def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(root, serve, vis
     assert numbers(readout[1])[0] == pytest.approx(float(table["depth_estimate"][7, 2]), rel=1e-3)
 
 
-def names(page) -> list[str]:
-    return page.locator("tbody.shown a").all_inner_texts()
-
-
 @pytest.mark.heavy
 def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, visit):
     page = visit(serve(many).address)
@@ -104,7 +95,7 @@ def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, vi
     assert field.input_value() == "seed"
     page.keyboard.type(" > 9997")
     page.locator(".counts", has_text="2 runs").wait_for()
-    assert names(page) == ["made_9998", "made_9999"]
+    assert page.locator("tbody.shown a").all_inner_texts() == ["made_9998", "made_9999"]
     assert "where=seed+%3E+9997" in page.url
     field.fill("")
     page.get_by_label("Group by").fill("state")

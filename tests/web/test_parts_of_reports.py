@@ -25,13 +25,6 @@ def section(page, title: str):
     return page.locator("section", has=page.locator(f"h2:text-is('{title}')"))
 
 
-def readout(page, place: str, *keys: str) -> str:
-    page.locator(place).first.focus()
-    for key in keys:
-        page.keyboard.press(key)
-    return page.locator("figure", has=page.locator(place)).locator(".readout").first.inner_text()
-
-
 def svg_of(image: str) -> bytes:
     return base64.b64decode(re.search(r"data:image/svg\+xml;base64,([^\"]*)", image)[1])
 
@@ -83,7 +76,9 @@ def test_rows_are_named_and_the_network_is_drawn_among_its_baselines(trained, op
         least = int(np.argmin(table["iron"].values))
         name = str(table["stone"].values[least])
         expected = float(table["iron"].values[least])
-    readout_text = readout(page, ".scatter", "ArrowRight")
+    page.locator(".scatter").first.focus()
+    page.keyboard.press("ArrowRight")
+    readout_text = page.locator("figure", has=page.locator(".scatter")).locator(".readout").first.inner_text()
     assert name in readout_text
     assert float(re.search(r"true ([\d.]+)", readout_text)[1]) == pytest.approx(expected, rel=1e-3)
     drawing = page.locator(".drawn img").first

@@ -22,16 +22,12 @@ def numbers(text: str) -> list[float]:
 
 
 @pytest.mark.slow
-def test_the_command_writes_one_file_and_names_it(trained, qexp):
-    done = qexp("report", "mogi_quick_1", "--to", "sent.html")
-    assert (done.code, done.stdout.strip()) == (0, "sent.html")
-    assert (trained / "sent.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
-def test_what_cannot_be_written_is_an_error_and_leaves_nothing(trained, qexp):
+def test_the_command_writes_one_file_and_names_it_and_what_cannot_be_written_leaves_nothing(trained, qexp):
     assert "there is no folder nowhere" in qexp("report", "mogi_quick_1", "--to", "nowhere/sent.html").failed()
     assert qexp("report", "no_such_run").code == 3
     assert list(trained.glob("*.html")) == []
+    assert qexp("report", "mogi_quick_1", "--to", "sent.html").done() == "sent.html\n"
+    assert (trained / "sent.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @pytest.mark.slow
@@ -99,17 +95,15 @@ def test_the_colour_scale_can_be_changed_and_columns_sort(page):
 
 
 @pytest.mark.heavy
-def test_texts_of_others_stay_texts(trained, open_page, tmp_path):
+def test_texts_of_others_stay_texts_and_a_run_that_failed_shows_its_error_and_its_log_as_they_are(
+    trained, open_page, qexp, tmp_path
+):
     run = package.open_run("mogi_quick_1")
     run.note(HOSTILE)
     page = open_page(run.report(tmp_path / "hostile.html"))
     assert page.title() == "mogi_quick_1 · qexp"
     assert "<script>document.title" in page.locator("header").inner_text()
     assert page.locator("header img, header script").count() == 0
-
-
-@pytest.mark.heavy
-def test_a_run_that_failed_shows_its_error_and_its_log_as_they_are(trained, open_page, qexp, tmp_path):
     command = ["sh", "-c", 'echo "$1"; exit 7', "sh", HOSTILE]
     document = {"type": "command", "command": command, "dataset": "d", "model": "m"}
     (trained / "specs/experiences/broken.json").write_text(json.dumps(document))

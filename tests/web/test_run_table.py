@@ -39,13 +39,14 @@ def test_rows_are_chosen_and_ordered_as_by_ls(root, serve, qexp):
     assert answer_to(server)["states"] == {"done": 3, "failed": 1}
 
 
-def test_cells_are_those_of_ls(root, serve, qexp):
-    server = serve(root)
-    answer = answer_to(server, columns="name,seed,test.depth.mae", sort="name", descending=0)
+def test_cells_are_those_of_ls_and_rows_come_in_slices(root, serve, qexp):
+    server, query = serve(root), {"columns": "name,seed,test.depth.mae", "sort": "name", "descending": 0}
+    answer = answer_to(server, **query)
     assert [column["title"] for column in answer["columns"]] == ["name", "seed", "test.depth.mae (km)"]
-    assert [row["cells"] for row in answer["rows"]] == [
-        line.split() for line in qexp("ls", "--columns", "name,seed,test.depth.mae").stdout.splitlines()[1:]
-    ]
+    listed = [line.split() for line in qexp("ls", "--columns", query["columns"]).stdout.splitlines()[1:]]
+    assert [row["cells"] for row in answer["rows"]] == listed
+    part = answer_to(server, **query, first=1, count=2)
+    assert (names(part), part["total"]) == (["a_1", "a_2"], 4)
 
 
 def test_groups_lead_to_their_runs(root, serve):
@@ -56,31 +57,20 @@ def test_groups_lead_to_their_runs(root, serve):
     assert sorted(names(answer_to(server, where=answer["rows"][0]["where"]))) == ["a_0", "a_1", "a_2"]
 
 
-def test_rows_come_in_slices(root, serve):
-    answer = answer_to(serve(root), sort="name", descending=0, first=1, count=2)
-    assert (names(answer), answer["total"]) == (["a_1", "a_2"], 4)
-
-
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
+def test_what_cannot_be_answered_is_said_in_words_and_numbers_that_make_no_sense_do_no_harm(root, serve):
+    server = serve(root)
+    for query, words in (
         ({"where": "seed <"}, "cannot understand"),
         ({"where": "__import__('os')"}, "only comparisons"),
         ({"where": "no_such_field == 1"}, "no field 'no_such_field'"),
         ({"sort": "sead"}, "did you mean 'seed'"),
         ({"columns": "test.depht.mae"}, "did you mean"),
         ({"status": "finished"}, "no such state"),
-    ],
-)
-def test_what_cannot_be_answered_is_said_in_words(root, serve, query, words):
-    answer = serve(root).get(f"/runs.json?{urlencode(query)}")
-    assert answer.status == 400
-    assert words in json.loads(answer.text)["error"]
-
-
-@pytest.mark.parametrize("query", ["first=-1", "count=x", "first=" + "9" * 30, "count=99999999", "descending=maybe"])
-def test_numbers_that_make_no_sense_do_no_harm(root, serve, query):
-    assert serve(root).get(f"/runs.json?{query}").status == 200
+    ):
+        answer = server.get(f"/runs.json?{urlencode(query)}")
+        assert (answer.status, words in json.loads(answer.text)["error"]) == (400, True), query
+    for text in ("first=-1", "count=x", "first=" + "9" * 30, "count=99999999", "descending=maybe"):
+        assert server.get(f"/runs.json?{text}").status == 200, text
 
 
 @pytest.mark.heavy

@@ -66,12 +66,19 @@ def faded(page: Any) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table(page):
+def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table_and_arrow_keys_skip_them(page):
     assert runs_in_table(page) == runs(*NOISES)
     drag(page, 0, 0.0, 0.3)
     assert runs_in_table(page) == runs(0.01)
     assert faded(page) == (6, 6)
     assert "3 of 9 runs are in the chosen ranges" in page.locator(".sweep-drawing").inner_text()
+    for drawing in (".scatter", ".over-lines"):
+        page.locator(drawing).focus()
+        named = set()
+        for key in [*["ArrowLeft"] * 9, *["ArrowRight"] * 9]:
+            page.keyboard.press(key)
+            named.add(page.locator(".sweep-drawing .readout b").inner_text())
+        assert sorted(named) == runs(0.01)
     drag(page, 0, 0.6)
     assert runs_in_table(page) == runs(*NOISES)
     assert faded(page) == (0, 0)
@@ -95,7 +102,7 @@ def test_ranges_combine_with_each_other_and_with_the_filter(page):
 
 
 @pytest.mark.slow
-def test_keys_alone_choose_a_range(page):
+def test_keys_alone_choose_a_range_and_so_does_a_finger(page):
     page.locator(".ranges summary").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -106,22 +113,6 @@ def test_keys_alone_choose_a_range(page):
     page.keyboard.press("Delete")
     page.keyboard.press("Tab")
     assert runs_in_table(page) == runs(*NOISES)
-
-
-@pytest.mark.slow
-def test_arrow_keys_and_mouse_skip_what_is_outside_of_a_range(page):
-    drag(page, 0, 0.0, 0.3)
-    for drawing in (".scatter", ".over-lines"):
-        page.locator(drawing).focus()
-        named = set()
-        for key in [*["ArrowLeft"] * 9, *["ArrowRight"] * 9]:
-            page.keyboard.press(key)
-            named.add(page.locator(".sweep-drawing .readout b").inner_text())
-        assert sorted(named) == runs(0.01)
-
-
-@pytest.mark.slow
-def test_a_finger_chooses_a_range_too(page):
     page.locator(".axis-handle").first.scroll_into_view_if_needed()
     box = page.locator(".axis-handle").first.bounding_box()
     fingers = page.context.new_cdp_session(page)
