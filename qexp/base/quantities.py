@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ ANGLES, DEGREES = "angles", "degrees"
 
 HALF_PI, TURN = math.pi / 2, 2 * math.pi
 
+ANGLE = partial(Quantity, RADIAN, 1.0)
+BEARING = partial(ANGLE, at_least=-TURN, at_most=TURN, period=TURN)
+TILT = partial(ANGLE, at_least=0.0, at_most=HALF_PI)
+
 NOISE = "noise"
 """The variable that scales noise for which no amplitude is declared."""
 
@@ -77,23 +82,11 @@ QUANTITIES: dict[str, Quantity] = {
     "y": Quantity("km", 1e3, "position of the source north of the image centre"),
     "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0),
     "y_res": Quantity("km", 1e3, "height of a pixel, northwards", above=0.0),
-    "azimuth": Quantity(
-        RADIAN,
-        1.0,
-        "horizontal direction of the look from satellite to ground, counter-clockwise from east",
-        period=TURN,
+    "azimuth": ANGLE(
+        "horizontal direction of the look from satellite to ground, counter-clockwise from east", period=TURN
     ),
-    "incidence": Quantity(
-        RADIAN, 1.0, "angle between the line of sight and the vertical", at_least=0.0, at_most=HALF_PI
-    ),
-    "heading": Quantity(
-        RADIAN,
-        1.0,
-        "direction in which the satellite flies, clockwise from north",
-        at_least=-TURN,
-        at_most=TURN,
-        period=TURN,
-    ),
+    "incidence": TILT("angle between the line of sight and the vertical"),
+    "heading": BEARING("direction in which the satellite flies, clockwise from north"),
     "radius": Quantity("km", 1e3, "radius of the source", above=0.0),
     "semi_major": Quantity("km", 1e3, "half the long axis of the spheroid", above=0.0),
     "semi_minor": Quantity("km", 1e3, "half of each of the two short axes of the spheroid", above=0.0),
@@ -102,25 +95,10 @@ QUANTITIES: dict[str, Quantity] = {
     "a_z": Quantity("km", 1e3, "half the axis of the source along its own z", at_least=0.0),
     "length": Quantity("km", 1e3, "length of the rectangle along its strike", above=0.0),
     "width": Quantity("km", 1e3, "width of the rectangle along its dip", above=0.0),
-    "strike": Quantity(
-        RADIAN, 1.0, "direction of the source, clockwise from north", at_least=-TURN, at_most=TURN, period=TURN
-    ),
-    "dip": Quantity(
-        RADIAN,
-        1.0,
-        "angle between the rectangle and the horizontal, downwards to the right of its strike",
-        at_least=0.0,
-        at_most=HALF_PI,
-    ),
-    "plunge": Quantity(
-        RADIAN, 1.0, "angle between the long axis of the spheroid and the horizontal", at_least=0.0, at_most=HALF_PI
-    ),
-    **{
-        f"omega_{axis}": Quantity(
-            RADIAN, 1.0, f"clockwise rotation of the source about {axis}", at_least=-TURN, at_most=TURN, period=TURN
-        )
-        for axis in "xyz"
-    },
+    "strike": BEARING("direction of the source, clockwise from north"),
+    "dip": TILT("angle between the rectangle and the horizontal, downwards to the right of its strike"),
+    "plunge": TILT("angle between the long axis of the spheroid and the horizontal"),
+    **{f"omega_{axis}": BEARING(f"clockwise rotation of the source about {axis}") for axis in "xyz"},
     "pressure_over_mu": Quantity(
         "", 1.0, "pressure change of the source over the shear modulus, inflation positive", plausible=(-0.05, 0.05)
     ),

@@ -89,11 +89,8 @@ def options_of(
     if scheduler is not None:
         return launch_options(launcher, {**scheduler.options, **AROUND}, settings, chosen, profile, common)
     if unknown := [key for key in chosen if key not in AROUND]:
-        others = ", ".join(name for name, other in LAUNCHERS.items() if other is not None)
-        raise QexpError(
-            f"`launcher={launcher}` has no option '{unknown[0]}'; known: {', '.join(sorted(AROUND))}. "
-            f"Others are for: {others}"
-        )
+        known, others = ", ".join(sorted(AROUND)), ", ".join(name for name, other in LAUNCHERS.items() if other)
+        raise QexpError(f"`launcher={launcher}` has no option '{unknown[0]}'; known: {known}. Others are for: {others}")
     return launch_options(launcher, AROUND, {}, chosen, None, common)
 
 
@@ -112,10 +109,8 @@ def launcher_with(launcher: str, profile: str | None, settings: Mapping[str, Any
         raise QexpError(f"`profile={profile}`: {' and '.join(having)} have such a profile; add `launcher`")
     names = sorted({name for profiles in profiles_by_launcher.values() for name in profiles})
     tables = " or ".join(f"[{name}.{profile}]" for name in profiles_by_launcher)
-    raise QexpError(
-        f"`profile={profile}`: qexp.toml has no table {tables}"
-        + (f"; {suggestion(profile, names)}" if names else "; write its options below that line")
-    )
+    way_out = suggestion(profile, names) if names else "write its options below that line"
+    raise QexpError(f"`profile={profile}`: qexp.toml has no table {tables}; {way_out}")
 
 
 def all_profiles(settings: Mapping[str, Any]) -> dict[str, list[str]]:

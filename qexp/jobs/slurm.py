@@ -304,24 +304,16 @@ def job_states(jobs: Iterable[str]) -> dict[str, State]:
             raise
         return accounted
     forgotten = wanted - states.keys()
-    return states | _final_states(forgotten, dict(_from_sacct(_arrays(forgotten))))
-
-
-def _final_states(forgotten: Iterable[str], accounted: Mapping[str, State]) -> dict[str, State]:
-    """Job → final state, for jobs that the controller no longer lists.
-
-    accounted  the states of these jobs and their arrays in the accounting database
-    """
+    accounted = dict(_from_sacct(_arrays(forgotten)))
     arrays = {_array(job) for job in accounted if "_" in job}
-    ends: dict[str, State] = {}
     for job in forgotten:
         state = accounted.get(job, State.QUEUED if _array(job) in arrays else None)
         # In the accounting a task that was cancelled before it began stays pending for ever, or is missing.
         if state is State.QUEUED:
-            ends[job] = State.INTERRUPTED
+            states[job] = State.INTERRUPTED
         elif state is not None and not state.at_work:
-            ends[job] = state
-    return ends
+            states[job] = state
+    return states
 
 
 def _array(job: str) -> str:
@@ -449,7 +441,15 @@ def _submit_runs(array: _Array, runs: Sequence[RunDirectory], device: str) -> st
         raise QexpError(f"{path!r}: Slurm does not accept a path with a line break; move the workspace")
     files.write_bytes(array.folder / list_file, b"".join(path + b"\n" for path in paths))
     text = script_of_runs(launch.name, list_file, command, launch.options, device)
-    _link_outputs(array, by_task, runs)
+    files.make_folder(by_task)
+    try:
+        # Slurm can put a task's number into the name of its output file, but not a run's name.
+        for task, run in enumerate(runs):
+            for link in (by_task / f"{task}.txt", array.folder / "output" / f"{run.name}.txt"):
+                link.unlink(missing_ok=True)
+                link.symlink_to(run.path.absolute() / OUTPUT)
+    except OSError as error:
+        raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
     return _submit_script(array, text, command)
 
 
@@ -490,21 +490,6 @@ def _submit_script(array: _Array, script: str, command: Sequence[str]) -> str:
     if answer.returncode or not job.isdecimal():
         raise SchedulerError(f"sbatch refused {array.folder / array.script}:\n{message_of(answer)}")
     return job
-
-
-def _link_outputs(array: _Array, by_task: Path, runs: Sequence[RunDirectory]) -> None:
-    """Link the tasks' output files in the launch folder to files in the runs.
-
-    Slurm can put a task's number into the name of its output file, but not a run's name.
-    """
-    files.make_folder(by_task)
-    try:
-        for task, run in enumerate(runs):
-            for link in (by_task / f"{task}.txt", array.folder / "output" / f"{run.name}.txt"):
-                link.unlink(missing_ok=True)
-                link.symlink_to(run.path.absolute() / OUTPUT)
-    except OSError as error:
-        raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
 
 
 def _pattern(folder: Path) -> str:

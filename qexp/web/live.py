@@ -375,8 +375,16 @@ class RunTable:
             return self._answers[key]
 
     def _answer(self, listing: Listing, question: Question) -> Answer:
-        runs = self._choose(listing.runs, question)
-        self._columns = columns = self._columns.over(runs)
+        self._columns = columns = self._columns.over(listing.runs)
+        names = None
+        if question.launch:
+            with suppress(NotFoundError):
+                names = set(launchers.find_launch(question.launch, self._workspace).record()["runs"])
+            names = names or set()
+        tags, words = [question.tag] if question.tag else [], question.search.lower().split()
+        runs = choose(columns, where=question.where or None, status=question.status or None, tags=tags, names=names)
+        runs = [run for run in runs if all(word in _text(run) for word in words)] if words else runs
+        self._columns = columns = columns.over(runs)
         states = dict(Counter(run["state"] for run in runs).most_common())
         if question.group:
             titles, rows, total = _grouped(runs, question.group, columns)
@@ -388,18 +396,6 @@ class RunTable:
             self._columns = columns = columns.over(runs)
             (titles, rows), total = _single(runs, question.columns, columns), len(runs)
         return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings])
-
-    def _choose(self, runs: Sequence[Run], question: Question) -> list[Run]:
-        self._columns = columns = self._columns.over(runs)
-        names = None
-        if question.launch:
-            with suppress(NotFoundError):
-                names = set(launchers.find_launch(question.launch, self._workspace).record()["runs"])
-            names = names or set()
-        tags = [question.tag] if question.tag else []
-        chosen = choose(columns, where=question.where or None, status=question.status or None, tags=tags, names=names)
-        words = question.search.lower().split()
-        return [run for run in chosen if all(word in _text(run) for word in words)] if words else chosen
 
 
 def _text(run: Run) -> str:
