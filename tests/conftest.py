@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -338,6 +338,38 @@ class Specs:
         for path, value in changes:
             document = put(document, path, value)
         return self.write(kind, document)
+
+
+def write_dense(
+    root: Path, name: str, dataset: dict[str, Any], outputs: Sequence[str], inputs: Sequence[str] = (), **changes: Any
+) -> None:
+    """Specs of a simulated dataset and of a network that hardly learns: a dense layer per output on all that is seen.
+
+    inputs   images and masks, and perhaps the incidence; the image alone if left out
+    changes  of the experience
+    """
+    sizes = {name: [1] if name == "incidence" else [*dataset["size"], 1] for name in inputs or ("displacement",)}
+    images = [name for name in sizes if name != "incidence"]
+    heads = {f"head_{index}": {"module": "denses", "parameters": {"filters": [1]}} for index in range(len(outputs))}
+    joined = {"join": {"module": "concatenate"}, "beside": {"module": "concatenate"}}
+    branches: list[Any] = [
+        {"x_name": images, "y_name": "seen", "operations": [*["join"] * (len(images) > 1), "flat"]},
+        {"x_name": ["seen", "incidence"], "y_name": "all", "operations": ["beside"]},
+    ][: 1 + ("incidence" in sizes)]
+    of_outputs = zip(outputs, heads, strict=True)
+    branches += [{"x_name": branches[-1]["y_name"], "y_name": name, "operations": [head]} for name, head in of_outputs]
+    model = {
+        "inputs": {name: {"size": size} for name, size in sizes.items()},
+        "outputs": list(outputs),
+        "operations": {"flat": {"module": "flatten"}, **joined, **heads},
+        "branches": branches,
+    }
+    experience = {
+        **SOUND["experience"], "model": name, "dataset": name, "inputs": list(sizes), "outputs": list(outputs),
+        "sizes": [64, 16, 16], "epochs": 1, "batch_size": 16, "losses": dict.fromkeys(outputs, "mse"), "metrics": {},
+        "transforms": {}, **changes,
+    }  # fmt: skip
+    Specs(root, {"dataset": dataset, "model": model, "experience": experience}, name)
 
 
 @pytest.fixture

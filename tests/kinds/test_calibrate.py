@@ -54,13 +54,8 @@ MODEL: dict[str, Any] = {
 
 DATASET = put(put(SOUND["dataset"], "fixed.noise", 0.01), "varyings", {"depth": [], "delta_volume": []})
 
-EXPERIENCE = {
-    **SOUND["experience"],
-    "losses": "negative_log_likelihood",
-    "transforms": {},
-    "epochs": 1,
-    "learning_rate": 1e-9,
-}
+BRIEF = {"losses": "negative_log_likelihood", "transforms": {}, "epochs": 1, "learning_rate": 1e-9}
+EXPERIENCE = {**SOUND["experience"], **BRIEF}
 """Hardly trained: the posterior of every observation is the prior, which is right, and says nothing."""
 
 NARROWER = 1.5
@@ -115,14 +110,8 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
         for probability, share in shares(of).items():
             assert abs(share - probability) < 4 * error_of(probability)
     shown = call("show", "sound_0").stdout
-    assert re.search(
-        r"the 90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 observations, as calibrated ones",
-        shown,
-    )
-    assert re.search(
-        r"power of the test: had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it",
-        shown,
-    )
+    assert re.search(r"90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 observations, as cal", shown)
+    assert re.search(r"had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it", shown)
     assert found["verdict"] == "depth: calibrated; delta volume: calibrated; 1,000 observations"
     assert next(iter(found)) == "verdict"
     width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
@@ -141,7 +130,7 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
         assert one.local.wide == 0
     shown = call("show", "narrow_0").stdout
     assert re.search(
-        r"the 90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 observations: too narrow", shown
+        r"90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 observations: too nar", shown
     )
     assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
     assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
@@ -179,11 +168,7 @@ def test_the_command_says_and_keeps_what_python_gives(workspace):
     assert other["outputs"] != found["outputs"]
     shown = call(*words).stdout
     assert "60 new observations of sound, drawn from the whole prior (seed 7), 30 draws" in shown
-    assert re.search(
-        r"had posteriors been \d\d % too narrow, .*, the ranks of 60 observations would show it in nine of", shown
-    )
-    assert shown.splitlines()[0].rstrip().endswith("; 60 observations")
-    assert shown.splitlines()[0].startswith("depth: ")
+    assert re.match(r"depth: .*; 60 observations *\n", shown)
 
 
 @pytest.mark.heavy
@@ -215,14 +200,14 @@ def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(wor
 
 @pytest.mark.slow
 def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_noise(specs):
-    specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.1}})
+    specs.write("dataset", put(DATASET, "fixed.noise", 0.1))
     specs.write("model", MODEL)
     specs.write("experience", EXPERIENCE)
     assert call("run", "sound", "--device", "cpu").code == 0
     kept = package.calibrate("sound_0", observations=100, draws=20, device="cpu").outputs["depth"].bound_ratio
     assert (0 < kept.observations < 100, kept.of) == (True, 100)
     assert f"median of the {kept.observations} of 100 observations with a signal" in call("show", "sound_0").stdout
-    specs.write("dataset", {**DATASET, "fixed": {**DATASET["fixed"], "noise": 0.0}})
+    specs.write("dataset", put(DATASET, "fixed.noise", 0.0))
     assert call("run", "sound", "--seed", 1, "--device", "cpu").code == 0
     found = package.calibrate("sound_1", observations=20, draws=20, device="cpu")
     assert [one.bound_ratio for one in found.outputs.values()] == [None, None]
@@ -230,16 +215,19 @@ def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_n
 
 
 @pytest.mark.slow
-def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested(workspace):
+def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested_if_only_with_few_draws(workspace):
     specs = Specs(workspace, {})
     specs.write("model", SOUND["model"], "plain")
     specs.write("experience", {**SOUND["experience"], "model": "plain"}, "plain")
     assert call("run", "plain", "--device", "cpu").code == 0
-    words = ("--observations", 30, "--draws", 30, "--device", "cpu")
+    words = ("--observations", 20, "--draws", 20, "--device", "cpu")
     code, stdout, stderr = call("calibrate", "plain_0", "narrow_0", *words)
     assert (code, "narrow_0" in stdout, "plain_0" in stdout) == (4, True, False)
     assert re.search("error: plain_0: .* without a posterior; train one", stderr)
-    assert package.open_run("narrow_0").calibration.draws == 30
+    assert package.open_run("narrow_0").calibration.draws == 20
+    shown = call("show", "narrow_0").stdout
+    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it", shown)
+    assert "is unknown: no cell has enough observations" in shown
     assert call("calibrate", "plain_*", *words).code == 2
     assert call("calibrate", "nothing_*", *words).code == 3
 
@@ -296,13 +284,6 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
 
 
 @pytest.mark.slow
-def test_few_draws_say_that_they_say_little(workspace):
-    shown = call("calibrate", "narrow_0", "--observations", 20, "--draws", 20, "--device", "cpu").stdout
-    assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it", shown)
-    assert "is unknown: no cell has enough observations" in shown
-
-
-@pytest.mark.slow
 def test_listings_and_comparisons_have_its_columns(workspace):
     words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
     found = package.open_run("sound_0").calibration
@@ -318,8 +299,12 @@ def test_listings_and_comparisons_have_its_columns(workspace):
     assert "do not say which values of calibration" not in compared.stdout + compared.stderr
 
 
-def test_a_run_that_was_not_calibrated_has_empty_columns(workspace):
-    Path("runs/sound_0/results/calibration.json").unlink()
+def test_a_damaged_calibration_is_named_and_a_run_that_was_not_calibrated_has_empty_columns(workspace):
+    record = Path("runs/sound_0/results/calibration.json")
+    record.write_text('{"dataset": "sound"}')
+    code, _, stderr = call("show", "sound_0")
+    assert (code, "calibration.json is damaged: $.part is missing" in stderr) == (5, True), stderr
+    record.unlink()
     code, stdout, _ = call("ls", "--json", "--where", "calibration.depth.coverage_90 == null")
     assert (code, [one["name"] for one in json.loads(stdout)]) == (0, ["sound_0"])
     assert package.open_run("sound_0").record["calibration"] is None
@@ -335,17 +320,6 @@ def test_figures_are_drawn_and_are_drawn_again_from_the_files(workspace):
     assert {name: (figures / f"{name}.png").read_bytes() for name in names} == before
 
 
-@pytest.mark.slow
-def test_a_report_has_verdicts_and_drawings(workspace, tmp_path):
-    text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
-    assert "<h2>Calibration</h2>" in text
-    assert "posteriors tend to be too narrow" in text
-    assert "ranks of the true values</figcaption>" in text
-    assert "true values in intervals, by where they lie</figcaption>" in text
-    view = package.open_run("narrow_0").view()
-    assert "how sure its posteriors may be" in view.more
-
-
 @pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
@@ -359,19 +333,26 @@ def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
 
 
 @pytest.mark.slow
-def test_numbers_of_another_calibration_are_not_drawn(workspace, tmp_path):
+def test_a_report_has_verdicts_and_drawings_but_none_of_the_numbers_of_another_calibration(workspace, tmp_path):
+    run = package.open_run("narrow_0")
+    text = run.report(tmp_path / "narrow.html").read_text()
+    assert "<h2>Calibration</h2>" in text
+    assert "posteriors tend to be too narrow" in text
+    assert "ranks of the true values</figcaption>" in text
+    assert "true values in intervals, by where they lie</figcaption>" in text
+    assert "how sure its posteriors may be" in run.view().more
     record = Path("runs/narrow_0/results/calibration.json")
     record.write_text(json.dumps({**json.loads(record.read_text()), "created": "2026-01-01T00:00:00+00:00"}))
     code, _, stderr = call("figures", "narrow_0", "--only", "calibration_ranks")
     assert (code, "is of another calibration than calibration.json" in stderr) == (2, True), stderr
     text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
     assert "posteriors tend to be too narrow" in text
-    assert "calibrated posteriors, in 95 % of cases" not in text
+    assert "ranks of the true values</figcaption>" not in text
 
 
 @pytest.mark.heavy
 def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_knows(specs):
-    specs.write("dataset", {**DATASET, "varyings": {"depth": [[0.3, 0.6]], "delta_volume": []}})
+    specs.write("dataset", put(DATASET, "varyings.depth", [[0.3, 0.6]]))
     specs.write("model", MODEL)
     specs.write("experience", EXPERIENCE)
     assert call("run", "sound", "--device", "cpu").code == 0
@@ -389,19 +370,19 @@ def test_of_a_network_with_held_out_intervals_a_caution_names_the_prior_that_it_
 
 
 WRONG = [
-    (["--observations", "5"], 2, "--observations 5: from 20"),
-    (["--draws", "5"], 2, "--draws 5: from 20"),
-    (["--seed", "-1"], 2, "a seed is a whole number"),
-    (["--exact", "-1"], 2, "--exact -1: from 0 to the number of observations"),
-    (["--part", "tset"], 2, "did you mean 'test'"),
+    ("--observations", "5", "--observations 5: from 20"),
+    ("--draws", "5", "--draws 5: from 20"),
+    ("--seed", "-1", "a seed is a whole number"),
+    ("--exact", "-1", "--exact -1: from 0 to the number of observations"),
+    ("--part", "tset", "did you mean 'test'"),
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "why"), WRONG)
-def test_wrong_options_are_refused_and_change_nothing(workspace, words, code, why):
+def test_wrong_options_are_refused_and_change_nothing(workspace):
     before = Path("runs/sound_0/results/calibration.json").read_bytes()
-    outcome = call("calibrate", "sound_0", *words)
-    assert (outcome.code, outcome.stdout, why in outcome.stderr) == (code, "", True), outcome.stderr
+    for *words, why in WRONG:
+        outcome = call("calibrate", "sound_0", *words)
+        assert (outcome.code, outcome.stdout, why in outcome.stderr) == (2, "", True), outcome.stderr
     assert Path("runs/sound_0/results/calibration.json").read_bytes() == before
 
 
@@ -426,9 +407,7 @@ def test_posteriors_are_compared_with_exact_ones_and_those_by_the_likelihood_are
     shown = call("show", "sound_0").stdout
     assert shown.count("40 new observations of sound, drawn from the whole prior (seed 0), 300 draws from the") == 2
     assert re.search(r"intervals of depth +refined( +\d+\.\d){4} +\S+ +\S+ km +[01]\.\d+", shown), shown
-    assert re.search(
-        r"a classifier distinguishes the draws of 3 posteriors from those of exact ones in [45]\d\.", shown
-    )
+    assert re.search(r"classifier distinguishes the draws of 3 posteriors from those of exact ones in [45]\d\.", shown)
     wanted = "calibration.joint.refined.c2st < 0.58 and calibration.depth.width_ratio > 2"
     assert [one["name"] for one in json.loads(call("ls", "--json", "--where", wanted).stdout)] == ["sound_0"]
 
@@ -453,14 +432,11 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
     assert bounds["head"].median > 2  # it knows no more than the prior
     assert bounds["refined"].median == pytest.approx(1, abs=0.15)
     assert bounds["head"].of == 200
-    assert re.search(
-        r"90 % intervals of depth are (0\.9|1\.[01])\d* times as wide as 3.29 standard deviations of", shown
-    )
+    assert re.search(r"intervals of depth are (0\.9|1\.[01])\d* times as wide as 3.29 standard deviations of", shown)
     widths = call("ls", "--json", "--columns", "name,calibration.depth.width,calibration.depth.refined.width").stdout
     line = next(one for one in json.loads(widths) if one["name"] == "sound_0")
-    assert (line["calibration.depth.width"], line["calibration.depth.refined.width"]) == (
-        head.outputs["depth"].width, refined.outputs["depth"].width,
-    )  # fmt: skip
+    assert line["calibration.depth.width"] == head.outputs["depth"].width
+    assert line["calibration.depth.refined.width"] == refined.outputs["depth"].width
     pictures = {one.name for one in Path("runs/sound_0/results/figures").glob("calibration_*.png")}
     names = ("ranks", "coverage", "local")
     assert pictures == {f"calibration_{kind}{one}.png" for one in names for kind in ("", "refined_", "head_test_")}
@@ -479,12 +455,6 @@ def test_posteriors_by_the_likelihood_need_no_head(here):
     for one in found.outputs.values():
         assert one.p_value > 1e-3
     assert found.density is None
-
-
-def test_a_damaged_calibration_is_named(workspace):
-    Path("runs/sound_0/results/calibration.json").write_text('{"dataset": "sound"}')
-    code, _, stderr = call("show", "sound_0")
-    assert (code, "calibration.json is damaged: $.part is missing" in stderr) == (5, True), stderr
 
 
 def test_draws_that_are_not_finite_are_refused():

@@ -76,19 +76,14 @@ def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, lea
     assert (pixels(tmp_path / "figure.png")[:, :3] == 1).all()
 
 
-def test_epochs_are_whole_numbers_on_their_axis():
-    _, (axis,) = panels(1, 4, 4)
-    axis.plot([1, 2, 3], [3, 2, 1])
-    whole_numbers(axis.xaxis)
-    assert all(float(tick).is_integer() for tick in axis.get_xticks())
-
-
-def test_a_single_epoch_is_the_only_label_of_its_axis():
-    _, (axis,) = panels(1, 4, 4)
-    axis.plot([1], [3], ".")
-    whole_numbers(axis.xaxis)
-    low, high = axis.get_xlim()
-    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+def test_epochs_are_whole_numbers_on_their_axis_and_a_single_epoch_is_its_only_label():
+    _, axes = panels(2, 4, 4)
+    for axis, epochs in zip(axes, ([1, 2, 3], [1]), strict=True):
+        axis.plot(epochs, epochs, ".")
+        whole_numbers(axis.xaxis)
+        assert all(float(tick).is_integer() for tick in axis.get_xticks())
+    low, high = axes[1].get_xlim()
+    assert [tick for tick in axes[1].get_xticks() if low <= tick <= high] == [1]
 
 
 def test_long_names_of_runs_make_a_legend_smaller_rather_than_wider_than_its_panel():

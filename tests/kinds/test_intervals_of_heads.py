@@ -82,19 +82,13 @@ def test_a_held_out_row_has_the_head_s_interval_moved_by_what_the_other_rows_dem
     assert "the intervals of iron are those of the network's posterior" in call("show", directory.path).stdout
 
 
-def quantiles_of_folds(directory):
-    """Fold → 5 and 95 % quantiles of the new stones, (row, 2): the mean over its networks."""
-    sample = {"colour": torch.from_numpy(NEW)}
-    folds = load_folds(directory, torch.device("cpu"))
-    return {
-        name: np.mean([one.posterior(sample).quantiles((0.05, 0.95))["iron"].numpy() for one in models], axis=0)
-        for name, models in folds.items()
-    }
+def save_rows(path, *rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def predicted(directory, tmp_path, *options):
-    with (tmp_path / "new.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([stones.COLUMNS, *NEW.tolist()])
+    save_rows(tmp_path / "new.csv", stones.COLUMNS, *NEW.tolist())
     target = tmp_path / "made.csv"
     words = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", target, *options)
     code, _, stderr = call(*words)
@@ -113,15 +107,9 @@ def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
     assert len(networks) == 12
     sample = {"colour": torch.from_numpy(NEW)}
     ends = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
-    below = np.mean(
-        [
-            (one.posterior(sample).draws(4000, torch.Generator().manual_seed(1))[..., 0].numpy()[:, None] < ends).mean(
-                0
-            )
-            for one in networks
-        ],
-        axis=0,
-    )
+    posteriors = [network.posterior(sample) for network in networks]
+    draws = np.concatenate([each.draws(4000, torch.Generator().manual_seed(1)).numpy() for each in posteriors])
+    below = (draws[..., 0][:, None] < ends).mean(axis=0)
     np.testing.assert_allclose(below, np.repeat([[0.1], [0.5], [0.9]], len(NEW), axis=1), atol=0.02)
     first, second = values[:4000], values[4000:]
     assert np.abs(first.mean(axis=0) - second.mean(axis=0)).max() < 0.1 * values.std()  # no network after the other
@@ -135,8 +123,7 @@ def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_re
     directory = finished(**REPEATED)
     rows = np.tile(NEW, (20, 1)).astype(object)
     rows[[3, 700], 1] = ""
-    with (tmp_path / "new.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([stones.COLUMNS, *rows.tolist()])
+    save_rows(tmp_path / "new.csv", stones.COLUMNS, *rows.tolist())
     asked = ["predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--draws", 2003]
     for name, chunk in (("one", 10_000), ("other", 1)):
         said = call(*asked, "--output", tmp_path / f"{name}.csv", "--chunk", chunk)
@@ -154,11 +141,8 @@ def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_re
     expected = package.open_run(str(directory.path)).posterior(colour=NEW, draws=40_000)["iron"].values[0]
     ends = np.quantile(expected, [0.1, 0.5, 0.9], axis=0)
     below = (values.reshape(2003, 20, 1, len(NEW)) < ends).mean(axis=0)
-    np.testing.assert_allclose(
-        np.delete(below[1:16], [3], axis=2).mean(axis=0),
-        np.repeat([[0.1], [0.5], [0.9]], len(NEW) - 1, axis=1),
-        atol=0.01,
-    )
+    right = np.repeat([[0.1], [0.5], [0.9]], len(NEW) - 1, axis=1)
+    np.testing.assert_allclose(np.delete(below[1:16], [3], axis=2).mean(axis=0), right, atol=0.01)
     assert (values[:, 0] == values[:, 400]).mean() < 0.01  # the same stone, in another block
 
 
@@ -203,7 +187,10 @@ def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held
     directory = finished(**changes)
     low, high = predicted(directory, tmp_path)
     made, scores, _, _ = held_out(directory)
-    of_fold, folds = quantiles_of_folds(directory), {}
+    sample, of_fold, folds = {"colour": torch.from_numpy(NEW)}, {}, {}
+    for name, models in load_folds(directory, torch.device("cpu")).items():
+        quantiles = [model.posterior(sample).quantiles((0.05, 0.95))["iron"].numpy() for model in models]
+        of_fold[name] = np.mean(quantiles, axis=0)
     for line in written(directory.results / "predictions.csv"):
         folds.setdefault(int(line["row"]), []).append(line["fold"])
     around = np.array([np.mean([of_fold[name] for name in folds[int(row)]], axis=0) for row in made["row"].values])
@@ -239,8 +226,7 @@ def test_rows_of_an_evaluation_have_the_intervals_that_predictions_have(finished
     directory = finished(**ONE_BY_ONE)
     low, high = predicted(directory, tmp_path)
     lines = [[f"{'ABCD'[row % 4]}{row}", *NEW[row].tolist(), IRON[row]] for row in range(len(NEW))]
-    with (tmp_path / "stones.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["stone", *stones.COLUMNS, "Fe"], *lines])
+    save_rows(tmp_path / "stones.csv", ["stone", *stones.COLUMNS, "Fe"], *lines)
     code, _, stderr = call("evaluate", directory.path, "--input", tmp_path / "stones.csv")
     assert code == 0, stderr
     found = columns(written(directory.path / "evaluations/stones/results/intervals.csv"), "iron_low", "iron_high")

@@ -10,7 +10,7 @@ import pytest
 import qexp as package
 from qexp.kinds.images.figures import FIGURES
 from qexp.spec.kinds import documents_of
-from tests.conftest import Specs, call
+from tests.conftest import SOUND, Specs, call, put, write_dense
 
 SAMPLES = 20
 
@@ -62,7 +62,7 @@ def test_more_noise_means_a_higher_limit(noisy):
 
 
 @pytest.mark.slow
-def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path, monkeypatch):
+def test_a_run_is_shown_beside_the_limit_of_its_own_samples_and_a_damaged_one_is_named(noisy, tmp_path, monkeypatch):
     assert call("run", "sound", "--seed", "3").code == 0
     record = (tmp_path / "runs/sound_3/run.json").read_bytes()
     assert "qexp limit --run sound_3" in call("show", "sound_3").stdout
@@ -85,6 +85,9 @@ def test_a_run_is_shown_beside_the_limit_of_its_own_samples(noisy, tmp_path, mon
     report = run.report(tmp_path / "sound.html").read_text()
     assert "errors beside the limit" in report
     assert f"{value / least:.2f}" in report
+    (tmp_path / "runs/sound_3/results/limit.json").write_text('{"dataset": "sound"}')
+    code, _, stderr = call("show", "sound_3")
+    assert (code, "limit.json is damaged: $.seed is missing" in stderr) == (5, True), stderr
 
 
 @pytest.mark.heavy
@@ -95,29 +98,11 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     changes = [("fixed.noise", ...), ("fixed.incidence", ...), ("fixed.delta_volume", 1.0)]
     for name, prior in (("noise", level), ("incidence", angle)):
         changes += [(f"varyings.{name}", []), (f"distributions.{name}", prior)]
-    noisy.spoil("dataset", *changes, ("varyings.delta_volume", ...))
-    outputs = [
-        {"x_name": "displacement", "y_name": "seen", "operations": ["to_volume"]},
-        {"x_name": ["seen", "incidence"], "y_name": "both", "operations": ["join"]},
-        {"x_name": "both", "y_name": "depth", "operations": ["to_depth"]},
-        {"x_name": "both", "y_name": "noise", "operations": ["to_noise"]},
-    ]
-    noisy.spoil(
-        "model",
-        ("inputs.incidence", {"size": [1]}),
-        ("outputs", ["depth", "noise"]),
-        ("operations.join", {"module": "concatenate"}),
-        ("operations.to_noise", {"module": "denses", "parameters": {"filters": [1]}}),
-        ("branches", outputs),
-    )
-    noisy.spoil(
-        "experience",
-        ("inputs", ["displacement", "incidence"]),
-        ("outputs", ["depth", "noise"]),
-        ("losses", {"depth": "mae", "noise": "mse"}),
-        ("metrics", {}),
-        ("sizes", [8, 4, SAMPLES]),
-    )
+    dataset = SOUND["dataset"]
+    for path, value in (*changes, ("varyings.delta_volume", ...)):
+        dataset = put(dataset, path, value)
+    inputs = ["displacement", "incidence"]
+    write_dense(tmp_path, "sound", dataset, ["depth", "noise"], inputs, sizes=[8, 4, SAMPLES], batch_size=4)
     assert call("run", "sound").code == 0
     code, stdout, stderr = call("limit", "--run", "sound_0")
     assert code == 0, stderr
@@ -131,14 +116,6 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     assert re.findall(r"^intervals of (\w+)", stdout, re.MULTILINE) == ["depth", "noise"]
 
 
-@pytest.mark.slow
-def test_a_damaged_limit_is_named(noisy, tmp_path):
-    assert call("run", "sound").code == 0
-    (tmp_path / "runs/sound_0/results/limit.json").write_text('{"dataset": "sound"}')
-    code, _, stderr = call("show", "sound_0")
-    assert (code, "limit.json is damaged: $.seed is missing" in stderr) == (5, True), stderr
-
-
 WRONG = [
     ([], "name a dataset, or a run"),
     (["sound", "--run", "sound_0"], "name a dataset, or a run"),
@@ -148,10 +125,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "why"), WRONG)
-def test_wrong_options_are_refused(noisy, words, why):
-    code, stdout, stderr = call("limit", *words)
-    assert (code, stdout, why in stderr) == (2, "", True), stderr
+def test_wrong_options_are_refused(noisy):
+    for words, why in WRONG:
+        code, stdout, stderr = call("limit", *words)
+        assert (code, stdout, why in stderr) == (2, "", True), stderr
 
 
 @pytest.mark.slow
@@ -166,20 +143,20 @@ SILL = {"type": "exponential", "parameters": {"range": 2.0, "sill": 1e-4}}
 WHITE = {"type": "white", "parameters": {}}
 
 
-@pytest.mark.parametrize(
-    ("declared", "expected"),
-    [
-        ({"fixed": {"noise": 0.01}, "varyings": {}, "noise_model": WHITE}, True),
-        ({"fixed": {"noise": 0.0}, "varyings": {}, "noise_model": WHITE}, False),
-        ({"fixed": {}, "varyings": {"noise": []}, "noise_model": WHITE}, True),
-        ({"fixed": {}, "varyings": {}, "noise_model": [SILL]}, True),
-        ({"fixed": {}, "varyings": {}, "noise_model": SILL}, True),
-        ({"fixed": {}, "varyings": {}, "noise_model": WHITE}, False),
-    ],
-)
-def test_whether_there_is_a_limit_follows_from_the_declared_noise(declared, expected):
-    dataset = {"type": "generated", **declared}
-    assert documents_of(dataset).has_limit(dataset) is expected
+DECLARED = [
+    ({"noise": 0.01}, {}, WHITE, True),
+    ({"noise": 0.0}, {}, WHITE, False),
+    ({}, {"noise": []}, WHITE, True),
+    ({}, {}, [SILL], True),
+    ({}, {}, SILL, True),
+    ({}, {}, WHITE, False),
+]
+
+
+def test_whether_there_is_a_limit_follows_from_the_declared_noise():
+    for fixed, varyings, noise, expected in DECLARED:
+        dataset = {"type": "generated", "fixed": fixed, "varyings": varyings, "noise_model": noise}
+        assert documents_of(dataset).has_limit(dataset) is expected, dataset
 
 
 LIMITS = {"exponential": {"depth": 0.220, "delta_volume": 0.141}, "white": {"depth": 0.052, "delta_volume": 0.017}}

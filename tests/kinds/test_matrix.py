@@ -11,16 +11,10 @@ import xarray
 
 import qexp
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.images.refinement import MatrixAxis
 from qexp.physics.geometry import line_of_sight, pixel_axis
 from qexp.physics.point import mogi_image
 
 SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
-
-
-def test_cells_are_centred_so_that_no_axis_touches_its_ends():
-    one = MatrixAxis("depth", 0, 4, 8)
-    np.testing.assert_allclose(one.centres, np.arange(8) * 0.5 + 0.25)
 
 
 def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_make(run):
@@ -34,20 +28,17 @@ def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_mak
         estimate = run.predict(displacement=image[0].numpy())
         assert float(table["depth_estimate"][i, j]) == pytest.approx(float(estimate["depth"]), rel=1e-4)
         assert float(table["delta_volume_estimate"][i, j]) == pytest.approx(float(estimate["delta_volume"]), rel=1e-4)
-
-
-def test_error_is_estimate_minus_truth_and_relative_error_is_of_the_truth(run):
-    table = qexp.matrix(run, "mogi_test", axes=SMALL)
     truth = table["depth"]
+    np.testing.assert_allclose(truth, np.arange(8) * 0.5 + 0.25)  # centres: no axis touches its ends
     xarray.testing.assert_allclose(table["depth_error"], (table["depth_estimate"] - truth).rename("depth_error"))
     np.testing.assert_allclose(table["depth_relative_error"], table["depth_error"] / truth)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
-def test_the_file_says_units_and_axes(workspace, run, qexp):
+def test_the_file_says_units_and_axes_and_vdis_arrays_have_its_order_of_axes(workspace, run, qexp):
     axes = ["--axis", "depth=0:4:8", "--axis", "delta_volume=0:2:4"]
-    assert qexp("matrix", "--run", run.name, "--dataset", "mogi_test.json", *axes).code == 0
+    assert qexp("matrix", "--run", run.name, "--dataset", "mogi_test.json", *axes, "--npy").code == 0
     folder = run.path / "matrices/mogi_test"
     table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
     assert dict(table.sizes) == {"depth": 8, "delta_volume": 4}
@@ -57,6 +48,10 @@ def test_the_file_says_units_and_axes(workspace, run, qexp):
     record = json.loads((folder / "record.json").read_text())
     assert record["axes"] == {"depth": [0.0, 4.0, 8], "delta_volume": [0.0, 2.0, 4]}
     assert record["mean_absolute_error"]["depth"] == pytest.approx(float(np.abs(table["depth_error"]).mean()))
+    for name, ours in (("matrix", "estimate"), ("dif_matrix", "error"), ("dif_n_matrix", "relative_error")):
+        array = np.load(folder / f"depth_{name}.npy")
+        assert array.shape == (4, 8)  # VDI's first varying variable, the depth, runs fastest
+        np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
 
 
 @pytest.mark.slow
@@ -65,17 +60,6 @@ def test_without_axes_the_datasets_own_grid_is_used(run):
     assert dict(table.sizes) == {"depth": 128, "delta_volume": 128}
     assert float(table["depth"][0]) == pytest.approx(4 / 256)
     assert float(table["delta_volume"][-1]) == pytest.approx(4 - 4 / 256)
-
-
-@pytest.mark.slow
-def test_vdis_arrays_have_its_order_of_axes(run):
-    table = qexp.matrix(run, "mogi_test", axes=SMALL, npy=True)
-    folder = run.path / "matrices/mogi_test"
-    for name, ours in (("matrix", "estimate"), ("dif_matrix", "error"), ("dif_n_matrix", "relative_error")):
-        array = np.load(folder / f"depth_{name}.npy")
-        # VDI's first varying variable, the depth, runs fastest.
-        assert array.shape == (4, 8)
-        np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
 
 
 @pytest.mark.slow
@@ -114,9 +98,7 @@ def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_
     asked = {"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 2)}}
     folder = qexp.matrix(run, "mogi_noisy", **asked).folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(
-        QexpError, match=rf"has a matrix 'mogi_noisy' with other settings \({named}\).*another name.*force=True"
-    ):
+    with pytest.raises(QexpError, match=rf"'mogi_noisy' with other settings \({named}\).*another name.*force=True"):
         qexp.matrix(run, "mogi_noisy", **asked | change)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -167,11 +149,6 @@ def test_a_matrix_of_changed_data_or_of_an_earlier_version_is_not_replaced(works
     assert qexp(*made, "--force").code == 0
 
 
-def test_a_matrix_is_opened_by_its_name(run):
-    with pytest.raises(NotFoundError, match="has no matrix 'mogi_test'; make it: qexp matrix"):
-        run.matrix("mogi_test")
-
-
 @pytest.fixture(scope="module")
 def seeds(finished, tmp_path_factory):
     """A workspace in which sound_0 and sound_1, of one spec, are done."""
@@ -205,10 +182,9 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
 @pytest.mark.slow
 def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_for(seeds):
     kept = qexp.matrix("sound_[01]", "sound", **ON_SOUND, name="kept", workspace=seeds)
-    for one in ("sound_0", "sound_1"):
-        qexp.matrix(one, "sound", axes={"depth": (1, 3, 2)}, fixed={"delta_volume": 1}, name="kept", force=True,
-                    workspace=seeds)  # fmt: skip
     other = {"axes": {"depth": (1, 3, 2)}, "fixed": {"delta_volume": 1}, "name": "kept", "workspace": seeds}
+    for run in ("sound_0", "sound_1"):
+        qexp.matrix(run, "sound", **other, force=True)
     with pytest.raises(QexpError, match=r"has a matrix 'sound_on_kept' with other settings \(axes, fixed values\)"):
         qexp.matrix("sound_[01]", "sound", **other)
     assert (kept.folder / "matrix.nc").is_file()
@@ -274,49 +250,45 @@ def test_any_number_of_axes(run, axes):
     assert (run.path / "matrices/mogi_test/matrix.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["--axis", "depht=0:4:8"], 2, "did you mean 'depth'"),
-        (["--axis", "depth=4:0:8"], 2, "must rise"),
-        (["--axis", "depth=0:4"], 2, "variable=low:high:cells"),
-        (["--axis", "depth=0:4:0"], 2, "at least one cell"),
-        (["--axis", "depth=0:nan:4"], 2, "must rise"),
-        (["--axis", "depth=-1:4:8", "--axis", "delta_volume=0:4:8"], 2, "greater than 0 km"),
-        (["--axis", "depth=0:4:8"], 2, "--fix delta_volume"),
-        (["--axis", "depth=0:4:8", "--fix", "delta_volume=zero"], 2, "variable=number"),
-        (["--axis", "depth=0:4:8", "--fix", "volume=1"], 2, "no such variable"),
-        (["--axis", "depth=0:4:8", "--axis", "depth=0:4:8"], 2, "twice"),
-        (["--axis", "depth=0:4:100000", "--axis", "delta_volume=0:4:100000"], 2, "too many"),
-        (["--repeats", "0"], 2, "at least one"),
-        (["--device", "abacus"], 2, "no such device"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused_with_advice(run, qexp, arguments, code, says):
-    outcome = qexp("matrix", "--run", run.name, "--dataset", "mogi_test", *arguments)
-    assert (outcome.code, outcome.stdout) == (code, "")
-    assert says in outcome.stderr
+WRONG = [
+    ("--axis", "depht=0:4:8", "did you mean 'depth'"),
+    ("--axis", "depth=4:0:8", "must rise"),
+    ("--axis", "depth=0:4", "variable=low:high:cells"),
+    ("--axis", "depth=0:4:0", "at least one cell"),
+    ("--axis", "depth=0:nan:4", "must rise"),
+    ("--axis", "depth=-1:4:8", "--axis", "delta_volume=0:4:8", "greater than 0 km"),
+    ("--axis", "depth=0:4:8", "--fix delta_volume"),
+    ("--axis", "depth=0:4:8", "--fix", "delta_volume=zero", "variable=number"),
+    ("--axis", "depth=0:4:8", "--fix", "volume=1", "no such variable"),
+    ("--axis", "depth=0:4:8", "--axis", "depth=0:4:8", "twice"),
+    ("--axis", "depth=0:4:100000", "--axis", "delta_volume=0:4:100000", "too many"),
+    ("--repeats", "0", "at least one"),
+    ("--device", "abacus", "no such device"),
+]
+
+
+def test_what_cannot_be_drawn_is_refused_with_advice(run, qexp):
+    for *arguments, says in WRONG:
+        code, stdout, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test", *arguments)
+        assert (code, stdout, says in stderr) == (2, "", True), (says, stderr)
     assert not (run.path / "matrices").exists()
 
 
-def test_unknown_runs_and_datasets_are_refused_with_near_names(run, qexp):
+def test_unknown_runs_datasets_and_matrices_are_refused_with_near_names_or_how_to_make_them(run, qexp):
+    with pytest.raises(NotFoundError, match="has no matrix 'mogi_test'; make it: qexp matrix"):
+        run.matrix("mogi_test")
     code, _, stderr = qexp("matrix", "--run", "mogi_quikc_1", "--dataset", "mogi_test")
     assert (code, "did you mean 'mogi_quick_1'" in stderr) == (3, True)
     code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_tset")
     assert (code, "did you mean 'mogi_test'" in stderr) == (2, True)
 
 
-def test_a_dataset_of_another_size_is_refused(workspace, run, qexp):
+def test_a_dataset_of_another_size_and_a_run_that_is_not_done_are_refused(workspace, run, qexp):
     path = workspace / "specs/datasets/mogi_test.json"
     path.write_text(path.read_text().replace("[64, 64]", "[32, 32]"))
     code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
-    assert code == 2
-    assert "[32, 32, 1]" in stderr
-
-
-def test_a_run_that_is_not_done_has_no_matrix(run, qexp):
+    assert (code, "[32, 32, 1]" in stderr) == (2, True)
     record = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps({**record, "state": "interrupted"}))
     code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "mogi_test")
-    assert code == 2
-    assert "interrupted, not done" in stderr
+    assert (code, "interrupted, not done" in stderr) == (2, True)

@@ -17,7 +17,7 @@ from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
-from tests.conftest import Specs, call
+from tests.conftest import call, write_dense
 from tests.kinds.test_matrix_of_sources import DATASET, FIXED, root
 
 pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder
@@ -204,20 +204,8 @@ def test_what_is_no_parameter_of_a_source_cannot_be_refined():
 def test_the_command_prints_and_keeps_both_estimates(root):
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
-    code, stdout, stderr = call(
-        "matrix",
-        "--run",
-        "dike_0",
-        "--dataset",
-        "dike",
-        *axes,
-        *fixed,
-        "--refine",
-        "--repeats",
-        "2",
-        "--workspace",
-        root,
-    )
+    words = ("matrix", "--run", "dike_0", "--dataset", "dike", *axes, *fixed, "--refine", "--repeats", "2")
+    code, stdout, stderr = call(*words, "--workspace", root)
     assert code == 0, stderr
     head, *rows = stdout.splitlines()[:3]
     assert head.split() == ["output", "mean", "|error|", "refined", "median", "|error|", "refined", "unit"]
@@ -236,23 +224,12 @@ def test_the_command_prints_and_keeps_both_estimates(root):
 @pytest.mark.heavy
 def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(tmp_path, monkeypatch):
     monkeypatch.setattr("qexp.cli.estimation.SOON", 0.0)
-    (name,) = outputs = ["dike.depth"]
+    name = "dike.depth"
     noise = [ATMOSPHERE, {"type": "decorrelation", "parameters": {"share": 0.7, "patch_size": 200}}]
     described = document(size=[78, 78], noise_model=noise, fixed={"dike.strike": 40.0})
     described["varyings"] = {name: of for name, of in described["varyings"].items() if name != "dike.strike"}
     del described["fixed"]["noise"]
-    specs = Specs(tmp_path)
-    specs.write("dataset", described, "dike")
-    specs.write("model", {
-        "inputs": {"displacement": {"size": [78, 78, 1]}}, "outputs": outputs,
-        "operations": {"flat": {"module": "flatten"}, "head": {"module": "denses", "parameters": {"filters": [1]}}},
-        "branches": [{"x_name": "displacement", "y_name": name, "operations": ["flat", "head"]}],
-    }, "dike")  # fmt: skip
-    specs.write("experience", {
-        "model": "dike", "dataset": "dike", "inputs": ["displacement"], "outputs": outputs, "split": [0.7, 0.3],
-        "sizes": [16, 8, 8], "epochs": 1, "batch_size": 8, "optimizer": "adam", "learning_rate": 1e-3,
-        "losses": {name: "mse"},
-    }, "dike")  # fmt: skip
+    write_dense(tmp_path, "dike", described, [name], sizes=[16, 8, 8], batch_size=8)
     package.run("dike", device="cpu", workspace=tmp_path)
     command = ["matrix", "--run", "dike_0", "--dataset", "dike", "--axis", f"{name}=2:4:12", "--refine"]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]

@@ -37,18 +37,32 @@ def held_out_errors(directory, scale=lambda values: values):
 
 
 @pytest.mark.slow
-def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand(run):
+def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand_and_coverage_is_counted_by_group_and_listed(run):
     directory = run(**ONE_BY_ONE)
     errors, table = held_out_errors(directory)
     lines = rows_of(directory)
     assert [line["stone"] for line in lines] == list(table["stone"].values)
-    for index, line in enumerate(lines):
-        others = np.sort(np.delete(errors, index))
-        radius = others[math.ceil(USUAL * stones.ROWS) - 1]
-        estimate = float(line["iron_estimate"])
-        assert [float(line["iron_low"]), float(line["iron_high"])] == pytest.approx(
-            [estimate - radius, estimate + radius], rel=1e-6
-        )
+    place = math.ceil(USUAL * stones.ROWS) - 1
+    radius = np.array([np.sort(np.delete(errors, row))[place] for row in range(stones.ROWS)])
+    low, estimate, high = (numbers(lines, f"iron_{end}") for end in ("low", "estimate", "high"))
+    assert low == pytest.approx(estimate - radius, rel=1e-6)
+    assert high == pytest.approx(estimate + radius, rel=1e-6)
+
+    intervals = package.open_run(str(directory.path)).held_out_intervals()
+    assert (intervals.unit, intervals.units) == ("row", stones.ROWS)
+    inside = (low <= numbers(lines, "iron")) & (numbers(lines, "iron") <= high)
+    of_usual = {coverage.name: coverage for coverage in intervals.coverages if coverage.interval == USUAL}
+    assert of_usual[""].covered == inside.sum() == math.ceil(USUAL * stones.ROWS)  # by counting
+    for quarry in "ABCD":
+        same_group = np.array([line["quarry"] == quarry for line in lines])
+        assert (of_usual[quarry].covered, of_usual[quarry].n) == (inside[same_group].sum(), same_group.sum())
+    assert of_usual[""].mean_width == pytest.approx((high - low).mean())
+    assert of_usual[""].range[0] < of_usual[""].covered / stones.ROWS < of_usual[""].range[1]
+    listed = call("ls", "--csv", "--columns", "name,calibration.iron.coverage_90,calibration.iron.width").stdout
+    (line,) = csv.DictReader(listed.splitlines())
+    assert float(line["calibration.iron.coverage_90"]) == of_usual[""].covered / of_usual[""].n
+    assert float(line["calibration.iron.width"]) == of_usual[""].mean_width
+    assert "has intervals from held-out errors, not posteriors" in call("calibrate", directory.path).failed()
 
 
 @pytest.mark.slow
@@ -65,31 +79,8 @@ def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive
 
 @pytest.mark.slow
 def test_limits_of_an_output_hold_for_its_intervals(run):
-    low, high = (
-        numbers(rows_of(run(**ONE_BY_ONE, limits={"iron": [2.5, 5]})), f"iron_{end}") for end in ("low", "high")
-    )
-    assert low.min() == 2.5
-    assert high.max() == 5
-
-
-@pytest.mark.slow
-def test_coverage_is_counted_overall_and_by_group(run):
-    directory = run(**ONE_BY_ONE)
-    intervals = package.open_run(str(directory.path)).held_out_intervals()
-    assert (intervals.unit, intervals.units) == ("row", stones.ROWS)
-    lines = rows_of(directory)
-    inside = (numbers(lines, "iron_low") <= numbers(lines, "iron")) & (
-        numbers(lines, "iron") <= numbers(lines, "iron_high")
-    )
-    of_usual = {coverage.name: coverage for coverage in intervals.coverages if coverage.interval == USUAL}
-    assert of_usual[""].covered == inside.sum() == math.ceil(USUAL * stones.ROWS)  # by counting
-    for quarry in "ABCD":
-        same_group = np.array([line["quarry"] == quarry for line in lines])
-        assert (of_usual[quarry].covered, of_usual[quarry].n) == (inside[same_group].sum(), same_group.sum())
-    widths = numbers(lines, "iron_high") - numbers(lines, "iron_low")
-    assert of_usual[""].mean_width == pytest.approx(widths.mean())
-    low, high = of_usual[""].range
-    assert low < of_usual[""].covered / stones.ROWS < high
+    lines = rows_of(run(**ONE_BY_ONE, limits={"iron": [2.5, 5]}))
+    assert (numbers(lines, "iron_low").min(), numbers(lines, "iron_high").max()) == (2.5, 5)
 
 
 @pytest.mark.slow
@@ -103,12 +94,8 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
         assert (numbers(lines, "iron_high") - numbers(lines, "iron_estimate"))[same_group] == pytest.approx(radius)
     intervals = package.open_run(str(directory.path)).held_out_intervals()
     assert (intervals.unit, intervals.units) == ("quarry", 4)
-    assert {coverage.interval: coverage.promised for coverage in intervals.coverages} == {
-        0.5: 0.5,
-        0.68: 0.68,
-        0.9: 0.75,
-        0.95: 0.75,
-    }
+    promised = {coverage.interval: coverage.promised for coverage in intervals.coverages}
+    assert promised == {0.5: 0.5, 0.68: 0.68, 0.9: 0.75, 0.95: 0.75}
     said = call("show", directory.path).stdout
     assert "intervals of held-out estimates, each from the errors of the other 3 groups (quarry)" in said
     assert "90 %, 95 %: 3 other groups (quarry) are too few to promise that" in said
@@ -173,18 +160,6 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
     directory = run(**ONE_BY_ONE)
     (directory.results / "test_predictions.nc").unlink()
     assert "some of its results are missing" in call("intervals", directory.path).failed()
-
-
-@pytest.mark.heavy
-def test_coverage_is_a_column_of_listings_as_of_runs_that_were_calibrated(run):
-    directory = run(**ONE_BY_ONE)
-    intervals = package.open_run(str(directory.path)).held_out_intervals()
-    (of_all,) = (coverage for coverage in intervals.coverages if coverage.interval == USUAL and not coverage.name)
-    listed = call("ls", "--csv", "--columns", "name,calibration.iron.coverage_90,calibration.iron.width").stdout
-    (line,) = csv.DictReader(listed.splitlines())
-    assert float(line["calibration.iron.coverage_90"]) == of_all.covered / of_all.n
-    assert float(line["calibration.iron.width"]) == of_all.mean_width
-    assert "has intervals from held-out errors, not posteriors" in call("calibrate", directory.path).failed()
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import scipy.stats
 import xarray
@@ -96,12 +97,8 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32))
     assert call("predict", "--run", "sound_0", "--input", "images.npy", "--output", f"made.{ending}").code == 0
     drawn = package.open_run("sound_0").posterior(displacement=np.load("images.npy"), draws=20_000)
-    if ending == "nc":
-        found = xarray.load_dataset("made.nc", engine="h5netcdf").to_dataframe()
-    else:
-        import pandas
-
-        found = pandas.read_csv("made.csv") if ending == "csv" else pandas.read_parquet("made.parquet")
+    read = {"csv": pandas.read_csv, "parquet": pandas.read_parquet, "nc": xarray.load_dataset}[ending]
+    found = read(f"made.{ending}")
     for name in ("depth", "delta_volume"):
         below = [(drawn[name].values[0] < found[f"{name}_{end}"].values).mean(0) for end in ("low", "high")]
         np.testing.assert_allclose(below, [[0.05] * 5, [0.95] * 5], atol=0.015)
@@ -137,14 +134,16 @@ def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are
     assert "see --draws" in call(*asked[:5], "--interval", "0.5", "--output", "one.nc").stderr
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "said"),
-    [("--interval", "90", "between 0 and 1"), ("--interval", "0", "between 0 and 1"), ("--draws", "0", "at least one")],
-)
-def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here, option, value, said):
+def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here):
     np.save("images.npy", np.zeros((2, 16, 16), np.float32))
-    made = call("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.nc", option, value)
-    assert (made.code, said in made.stderr) == (2, True)
+    words = ("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.nc")
+    for option, value, why in (
+        ("--interval", "90", "between 0"),
+        ("--interval", "0", "between 0"),
+        ("--draws", "0", "at least one"),
+    ):
+        code, _, stderr = call(*words, option, value)
+        assert (code, why in stderr) == (2, True)
     assert not list(here.glob("made*"))
 
 
@@ -189,59 +188,31 @@ def test_a_network_that_leaves_makes_the_medians(here, name):
         return
     images = np.random.default_rng(1).normal(0, 0.02, (5, 1, 16, 16)).astype(np.float32)
     session = onnxruntime.InferenceSession(here / "out" / "model.onnx", providers=["CPUExecutionProvider"])
-    made = dict(
-        zip([output.name for output in session.get_outputs()], session.run(None, {"displacement": images}), strict=True)
-    )
+    names = [output.name for output in session.get_outputs()]
+    made = dict(zip(names, session.run(None, {"displacement": images}), strict=True))
     for output, values in package.open_run("again_1").predict(displacement=images[:, 0]).items():
         np.testing.assert_allclose(made[output][:, 0], values, rtol=1e-4)
 
 
 MISTAKES = {
     "another loss": ("experience", "losses", {"depth": "mae", "delta_volume": "mse"}, "whose loss is 'negative_log"),
-    "an unbounded transform": (
-        "experience",
-        "transforms.delta_volume",
-        "log",
-        "posteriors reach from 0.00248 to 403, but",
-    ),
+    "an unbounded transform": ("experience", "transforms.delta_volume", "log", "reach from 0.00248 to 403, but"),
     "an angle": ("experience", "transforms.depth", "angle", "a posterior head makes one number of each value"),
     "a forgotten output": ("experience", "outputs", ["depth"], "makes 'delta_volume', too, which is not listed"),
-    "not the last": (
-        "model",
-        "branches.0.operations",
-        ["block", "posterior", "dense"],
-        "which ends a branch; leave out",
-    ),
+    "not the last": ("model", "branches.0.operations", ["block", "posterior", "dense"], "which ends a branch; leave"),
     "a distribution of no name": (
-        "experience",
-        "transforms.depth",
-        {"type": "normal_score", "parameters": {"distribution": {"type": "lognormal"}}},
-        "did you mean 'log_normal'?",
+        "experience", "transforms.depth",
+        {"type": "normal_score", "parameters": {"distribution": {"type": "lognormal"}}}, "did you mean 'log_normal'?",
     ),
-}
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "path", "value", "complaint"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_said_where_they_are(tmp_path, monkeypatch, problems, kind, path, value, complaint):
-    monkeypatch.chdir(tmp_path)
-    specs = Specs(tmp_path, DOCUMENTS)
-    specs.write(kind, put(DOCUMENTS[kind], path, value))
-    said = problems(tmp_path / "specs/experiences/sound.json")
-    assert any(complaint in problem for problem in said), said
-
-
-def test_the_loss_of_posteriors_is_for_outputs_of_heads_alone(tmp_path, monkeypatch, problems):
-    monkeypatch.chdir(tmp_path)
-    Specs(tmp_path).write("experience", {**SOUND["experience"], "losses": "negative_log_likelihood"})
-    said = problems(tmp_path / "specs/experiences/sound.json")
+def test_mistakes_are_said_where_they_are(specs, problems):
+    path_of_experience = specs.spoil("experience", ("losses", "negative_log_likelihood"))
+    said = problems(path_of_experience)
     assert len(said) == 2
     assert all("is for outputs of a posterior head; end the branch of" in problem for problem in said)
-
-
-@pytest.mark.slow
-def test_a_run_without_a_head_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Specs(tmp_path)
-    assert call("run", "sound", "--seed", "0").code == 0
-    with pytest.raises(QexpError, match="without a posterior; end its branch with a posterior head"):
-        package.open_run("sound_0").posterior(displacement=np.zeros((16, 16)))
+    for kind, path, value, complaint in MISTAKES.values():
+        Specs(specs.root, {**DOCUMENTS, kind: put(DOCUMENTS[kind], path, value)})
+        said = problems(path_of_experience)
+        assert any(complaint in problem for problem in said), said
