@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of
-from qexp.base.quantities import Quantities, base_name, nearest, quantity, with_periods
+from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import InvertOptions
 from qexp.errors import QexpError
@@ -297,30 +296,11 @@ RECENTRED = 2.0
 
 
 @dataclass(frozen=True)
-class NetworkEstimate:
-    """What a network says of an observation.
-
-    candidate  the sources that it was trained on, which start at its estimate, or at the edge of its training data
-    values     column → its estimate in SI units, relative to the centre of its images
-    document   the part `network` of the result
-    remarks    sentences about what lies outside of its training data, and what was filled
-    """
-
-    candidate: Candidate
-    values: Mapping[str, float]
-    document: Mapping[str, Any]
-    remarks: Sequence[str]
-
-
-@dataclass(frozen=True)
 class _Network:
     """A run that is ready to estimate, with the geometry of what it was trained on."""
 
-    name: str
     model: ImageModel
     dataset: GeneratedDataset
-    quantities: Quantities
-    """Those of the dataset, with the periods of what the network learns as angles."""
     sources: Sequence[Source]
     linear: frozenset[str]
     """Their amplitudes."""
@@ -329,50 +309,53 @@ class _Network:
     views: Sequence[SeenView]
 
 
-def network_estimate(
-    directory: RunDirectory,
-    observation: Observation,
-    centre: tuple[float, float] | None,
-    device: str = "auto",
-    others: int = 0,
-    seed: int = 0,
-) -> NetworkEstimate:
-    """The estimate of a run's network for an observation.
+STARTS_NEAR = 8
+"""Of a refinement: the network's estimate and others near it, unless another number is asked for."""
 
-    centre  position of the origin of its images [m]; None: the largest displacement, and then, if the network
-            estimates a position, that
-    others  number of further starts near the estimate, drawn with the seed; see `values_nearby`
+
+def by_network(observation: Observation, directory: RunDirectory, options: InvertOptions) -> list[Inversion]:
+    """An observation inverted by a trained network, and from its estimate by least squares if they are asked for.
+
+    Without a `centre` the network's images lie around the largest displacement, and then, if it estimates a position,
+    around that. Least squares start at its estimate, or at the edge of its training data.
     Raises QexpError for a run whose views or pixels do not fit the observation.
     """
-    network = _open_network(directory, device)
-    tracks = tracks_of(network.views, observation)
-    at = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
+    network = _open_network(directory, options.device)
+    dataset, tracks = network.dataset, tracks_of(network.views, observation)
+    at = options.centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
     inputs, estimates, remarks = _at(network, tracks, at)
-    if centre is None and (position := _position(network, estimates, at)) is not None:
+    if options.centre is None and (position := _position(network, estimates, at)) is not None:
         at = position
         inputs, estimates, remarks = _at(network, tracks, at)
-    units = Units(network.dataset.quantities, at)
+    units = Units(dataset.quantities, at)
     values, start, missing = _start(network, estimates)
     outside = _outside(network, estimates, inputs, tracks)
+    remarks += [*missing, *outside]
     document = {
-        "run": network.name,
+        "run": directory.name,
         "parameters": {display_name(name): units.from_si(name, value) for name, value in values.items()},
         "views": {image: track.name for image, track in tracks.items()},
         "centre": list(at),
         "outside": outside,
     }
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
-    constant = [name for name in start if name in network.dataset.fixed and base_name(name) not in ("x", "y")]
-    near = [_start(network, values)[1] for values in values_nearby(directory, estimates, others, seed)]
+    constant = [name for name in start if name in dataset.fixed and base_name(name) not in ("x", "y")]
     intervals: dict[str, tuple[float, float]] = {}
     if isinstance(network.model.posteriors, OfHeads):
         for name, ends in network.model.posteriors.posterior_of(inputs).quantiles(ENDS).items():
-            low, high = (_factor(network.dataset, name) * float(end) for end in ends[0])
+            low, high = (_factor(dataset, name) * float(end) for end in ends[0])
             intervals[name] = low, high
-    varying = [name for name in start if name in network.dataset.test]
-    distributions = {name: network.dataset.distributions[name] for name in varying}
+    distributions = {name: dataset.distributions[name] for name in start if name in dataset.test}
+    near = []
+    if options.least_squares:
+        others = values_nearby(directory, estimates, (options.starts or STARTS_NEAR) - 1, options.seed)
+        near = [_start(network, other)[1] for other in others]
+    else:
+        start = values
+        whose = "the estimate and its intervals are" if intervals else "the estimate is"
+        remarks.append(f"{whose} the network's; `refine=True` gives standard errors")
     candidate = Candidate(network.words, network.sources, units, start, near, constant, distributions, intervals)
-    return NetworkEstimate(candidate, values, document, [*remarks, *missing, *outside])
+    return [estimate_sources(observation, candidate, options, network=document, remarks=remarks)]
 
 
 def _open_network(directory: RunDirectory, device: str) -> _Network:
@@ -385,14 +368,13 @@ def _open_network(directory: RunDirectory, device: str) -> _Network:
     model = image_model(directory, device)
     views = views_of(dataset, list(model.layout.inputs))
     quantities = with_periods(dataset.quantities, model.periods)
-    words = generator_in_words(spec["dataset"])
-    sources = dataset.generator.sources
+    words, sources = generator_in_words(spec["dataset"]), dataset.generator.sources
     linear = frozenset(
         f"{source.name}.{name}" if source.name else name
         for source in sources
         for name in amplitudes(source, quantities)
     )
-    return _Network(directory.name, model, dataset, quantities, sources, linear, words, views)
+    return _Network(model, dataset, sources, linear, words, views)
 
 
 def _at(
@@ -507,21 +489,3 @@ def _outside(
             f"{100 * share:.2g} % of these lie as far from their mean"
         )
     return sentences
-
-
-# Inversions by a network.
-
-STARTS_NEAR = 8
-"""Of a refinement: the network's estimate and others near it, unless another number is asked for."""
-
-
-def by_network(observation: Observation, directory: RunDirectory, options: InvertOptions) -> list[Inversion]:
-    """An observation inverted by a trained network, and from its estimate by least squares if they are asked for."""
-    others = (options.starts or STARTS_NEAR) - 1 if options.least_squares else 0
-    estimate = network_estimate(directory, observation, options.centre, options.device, others, options.seed)
-    candidate, remarks = estimate.candidate, estimate.remarks
-    if not options.least_squares:
-        candidate = replace(candidate, start=estimate.values)
-        whose = "the estimate and its intervals are" if candidate.intervals else "the estimate is"
-        remarks = [*remarks, f"{whose} the network's; `refine=True` gives standard errors"]
-    return [estimate_sources(observation, candidate, options, network=estimate.document, remarks=remarks)]

@@ -232,19 +232,15 @@ TOGETHER = 64
 class PosteriorDraws:
     """Draws from the posteriors of observations.
 
-    names     of the variables
-    values    (observation, draw, variable) in the variables' units
-    pareto_k  (observation,)  k̂ of the weights
-    ess       (observation,)  effective number of draws
-    methods   (observation,)  how draws were made: "importance", or "sampler" where k̂ was too large
-    doubts    observation → sentences on why its draws are not to be trusted
+    names   of the variables
+    values  (observation, draw, variable) in the variables' units
+    ess     (observation,)  effective number of draws
+    doubts  observation → sentences on why its draws are not to be trusted
     """
 
     names: tuple[str, ...]
     values: Array
-    pareto_k: Array
     ess: Array
-    methods: tuple[str, ...]
     doubts: Mapping[int, Sequence[str]]
 
 
@@ -273,15 +269,9 @@ def posteriors(
         draws[posterior.observation] = drawn
         values[posterior.observation] = posterior.values(drawn.all[:count], names)
         on_observation(len(draws))
-    each = [draws[observation] for observation in range(len(values))]
-    return PosteriorDraws(
-        names=tuple(names),
-        values=values,
-        pareto_k=np.array([of_each.pareto_k for of_each in each]),
-        ess=np.array([of_each.ess for of_each in each]),
-        methods=tuple(of_each.method for of_each in each),
-        doubts={observation: of_each.doubts for observation, of_each in enumerate(each) if of_each.doubts},
-    )
+    ess = np.array([draws[observation].ess for observation in range(len(values))])
+    doubts = {observation: draws[observation].doubts for observation in sorted(draws) if draws[observation].doubts}
+    return PosteriorDraws(tuple(names), values, ess, doubts)
 
 
 @dataclass(frozen=True)
