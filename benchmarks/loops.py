@@ -53,7 +53,7 @@ def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 
     name, document = dataset_document("mogi_test", workspace, tables)
     source = dataset_of(document, tables)
     grid = [replace(axis, cells=cells) for axis in matrix.matrix_axes(document, name)]
-    values = matrix.constant_values(source, grid, {}, list(model.network.outputs))
+    values = matrix.constant_values(source, grid, {})
     depth, volume = (part.ravel() for part in np.meshgrid(*(axis.centres for axis in grid), indexing="ij"))
     images = source.observe({"depth": depth, "delta_volume": volume}, torch.Generator())
     only = {"displacement": images["displacement"]}

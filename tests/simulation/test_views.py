@@ -13,7 +13,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Entry
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError
-from qexp.kinds.images.experiment import require_units_of
+from qexp.kinds.images.experiment import require_variables_of
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.physics.point import mogi
@@ -334,11 +334,13 @@ def test_distributions_of_hardly_any_possible_source_are_refused_before_a_traini
 
 
 def test_angles_of_another_unit_than_the_network_was_trained_on_are_refused():
-    spec = {"dataset": document(), "inputs": ["displacement", "incidence"], "outputs": ["depth"]}
     degrees = open_dataset(document(angles="degrees"))
-    with pytest.raises(QexpError, match="trained on 'incidence' in rad, but the dataset has it in °"):
-        require_units_of(spec, degrees, BUILT_IN)
-    require_units_of({**spec, "inputs": ["displacement"]}, degrees, BUILT_IN)
+    channels, *size = degrees.shapes()["displacement"]
+    sizes = {"displacement": {"size": [*size, channels]}, "incidence": {"size": [1]}}
+    spec = {"dataset": document(), "model": {"inputs": sizes}, "inputs": [*sizes], "outputs": ["depth"]}
+    with pytest.raises(QexpError, match="run_0 was trained on 'incidence' in rad, but the dataset has it in °"):
+        require_variables_of(spec, degrees, BUILT_IN, "run_0")
+    require_variables_of({**spec, "inputs": ["displacement"]}, degrees, BUILT_IN, "run_0")
 
 
 def test_a_source_of_a_workspace_adds_to_the_others():

@@ -12,17 +12,15 @@ from torch import Tensor
 from qexp.base.outputs import NO_LIMITS, PERIOD, QUANTILES, estimate_of, quantile_of
 from qexp.base.quantities import Quantities, quantity, with_periods
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import PARTS, TEST, TRAIN, VALIDATION, EvaluationData, EvaluationRequest, Independence
-from qexp.kinds.images.experiment import generated_of, parts_of, require_units_of
+from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
-from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Trainer
-from qexp.simulation.dataset import GeneratedDataset
 from qexp.simulation.distributions import gaps
 from qexp.store.directory import RunDirectory
 
@@ -74,8 +72,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
             "with `dataset`, or use Run.predict with arrays in Python"
         )
     source = generated_of(request.document, request.tables, request.workspace)
-    _require_variables(request, source)
-    require_units_of(request.spec, source, request.tables)
+    require_variables_of(request.spec, source, request.tables, request.directory.name)
     part = request.chosen_part(TEST, PARTS, "")
     sizes = dict(zip((TRAIN, VALIDATION, TEST), request.spec["sizes"], strict=True))
     count = int(sizes.get(part, sizes[TEST]))
@@ -99,23 +96,6 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         return scores.document(attempt.directory.part)
 
     return EvaluationData(request.document, part, TEST, count, lambda run: _independence(run, samples()), evaluate)
-
-
-def _require_variables(request: EvaluationRequest, source: GeneratedDataset) -> None:
-    """Raise QexpError unless the dataset makes the images that the network takes, and has its outputs."""
-    shapes, name = source.shapes(), request.directory.name
-    for variable in request.spec["inputs"]:
-        if variable not in shapes:
-            raise QexpError(f"the dataset has no '{variable}', an input of {name}; {suggestion(variable, shapes)}")
-        shape = from_spec(request.spec["model"]["inputs"][variable]["size"])
-        if shapes[variable] != shape:
-            raise QexpError(
-                f"in the dataset '{variable}' is {written(shapes[variable])}, but {name} was trained on "
-                f"{written(shape)}"
-            )
-    for variable in request.outputs:
-        if variable not in shapes:
-            raise QexpError(f"the dataset has no '{variable}', which {name} estimates; {suggestion(variable, shapes)}")
 
 
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:

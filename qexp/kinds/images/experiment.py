@@ -42,7 +42,7 @@ from qexp.kinds.networks import (
 )
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
-from qexp.networks.shapes import features
+from qexp.networks.shapes import features, from_spec, written
 from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import RIGHT
 from qexp.rows.table import TableError
@@ -279,15 +279,24 @@ def generated_of(document: Document, tables: Tables, workspace: Workspace | None
     return GeneratedData().dataset(filled_in(document), tables, workspace)
 
 
-def require_units_of(spec: Document, dataset: GeneratedDataset, tables: Tables) -> None:
-    """Raise QexpError unless a dataset has the variables of a run's network in the units that it was trained on."""
-    trained = of_dataset(spec["dataset"], tables["quantities"])
+def require_variables_of(
+    spec: Document, dataset: GeneratedDataset, tables: Tables, run: str, called: str = "the dataset"
+) -> None:
+    """Raise QexpError unless a dataset has what a run's network takes and estimates, as it was trained on."""
+    shapes, trained = dataset.shapes(), of_dataset(spec["dataset"], tables["quantities"])
     for name in (*spec["inputs"], *spec["outputs"]):
+        if name not in shapes:
+            what = f"an input of {run}" if name in spec["inputs"] else f"which {run} estimates"
+            raise QexpError(f"{called} has no '{name}', {what}; {suggestion(name, shapes)}")
+        if name in spec["inputs"] and shapes[name] != (shape := from_spec(spec["model"]["inputs"][name]["size"])):
+            raise QexpError(
+                f"in {called} '{name}' is {written(shapes[name])}, but {run} was trained on {written(shape)}"
+            )
         trained_unit, unit = quantity(name, trained).unit, quantity(name, dataset.quantities).unit
         if trained_unit != unit:
             raise QexpError(
-                f"the run was trained on '{name}' in {trained_unit}, but the dataset has it in {unit}; "
-                'both need the same "angles"'
+                f"{run} was trained on '{name}' in {trained_unit}, but {called} has it in {unit}; both need the same "
+                '"angles"'
             )
 
 

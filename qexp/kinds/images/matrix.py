@@ -23,14 +23,13 @@ from qexp.figures.canvas import draws_at_once, save
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.bounds import Bounds, bounds_of_cells
-from qexp.kinds.images.experiment import generated_of, require_units_of
+from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, check_axis, possible_cells, values_at
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.networks.shapes import written
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
@@ -93,9 +92,8 @@ def matrix_table(
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-        if output.refined is None:
-            continue
-        for kind, (values, attributes) in _kinds(output.truth, output.refined, described).items():
+        of_refined = {} if output.refined is None else _kinds(output.truth, output.refined, described)
+        for kind, (values, attributes) in of_refined.items():
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
             variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
@@ -279,10 +277,10 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     folder = directory.matrices / name
     document, turned = azimuths.as_trained(document, directory.record())
     source = generated_of(document, tables, workspace)
-    _require_inputs(source, model, dataset_name)
-    require_units_of(directory.training_spec(), source, tables)
+    spec, called = directory.training_spec(), f"the dataset '{dataset_name}'"
+    require_variables_of(spec, source, tables, directory.name, called)
     grid, outputs = axes or matrix_axes(document, dataset_name), list(model.network.outputs)
-    constants = constant_values(source, grid, dict(options.fixed), outputs)
+    constants = constant_values(source, grid, dict(options.fixed))
     record: dict[str, Any] = {
         "run": directory.name,
         "dataset": dataset_name,
@@ -299,7 +297,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         return _complete(folder, options.npy), False
     likelihood = Refinement(source, grid, constants, outputs) if options.refine or options.bound else None
     refinement = likelihood if options.refine else None
-    with threads(threads_to_predict(directory.training_spec(), tables, torch_device)):
+    with threads(threads_to_predict(spec, tables, torch_device)):
         seeds = Seeds(options.seed)
         of_first = seeds.torch(torch_device, "matrix", 0)
         least = None
@@ -313,7 +311,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     table = matrix_table(
         estimates, grid, constants, options.repeats, directory, dataset_name, options.seed, quantities, least
     )
-    trained = generated_of(directory.training_spec()["dataset"], tables, workspace)
+    trained = generated_of(spec["dataset"], tables, workspace)
     record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
     record["remark"] = turned
     return folder, store_matrix(folder, table, record, options.force, options.npy)
@@ -391,18 +389,6 @@ def _for_figure(
     return {"held_out": held_out, "units": units, **views}
 
 
-def _require_inputs(source: GeneratedDataset, model: Estimator, name: str) -> None:
-    shapes = source.shapes()
-    for variable, shape in model.network.inputs.items():
-        if variable not in shapes:
-            raise QexpError(f"the dataset '{name}' has no '{variable}'; {suggestion(variable, shapes)}")
-        if shapes[variable] != shape:
-            raise QexpError(
-                f"in the dataset '{name}' '{variable}' is {written(shapes[variable])}, "
-                f"but the run was trained on {written(shape)}"
-            )
-
-
 def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
     """The axes of a dataset's `matrix`, or VDI's if it has none and they vary: depth and volume change from 0 to 4."""
     described = document.get("matrix")
@@ -421,7 +407,6 @@ def constant_values(
     source: GeneratedDataset,
     grid: Sequence[MatrixAxis],
     fixed: dict[str, float],
-    outputs: list[str],
     arguments: tuple[str, str] = ("axes", "fixed"),
 ) -> dict[str, float]:
     """The value of every variable that is not an axis.
@@ -451,13 +436,9 @@ def constant_values(
     if missing:
         medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
         values = " ".join(f"`{fix}={name}={median + 0.0:.4g}`" for name, median in medians.items())
-        which = ", ".join(f"'{name}'" for name in missing)
-        varies = (
-            "varies but is not an axis; give it a value"
-            if len(missing) == 1
-            else "vary but are not axes; give them values"
-        )
-        raise QexpError(f"{which} {varies}, for example the median: {values}")
+        which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
+        words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"
+        raise QexpError(f"{which} {words}, for example the median: {values}")
     cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
     if cells > LARGEST:
         raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")

@@ -284,14 +284,14 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] =
             planes[name] = 100 * values.isel({other: values.sizes[other] // 2 for other in axes[2:]}).values
         for axis, (name, plane) in zip(row, planes.items(), strict=True):
             x, y = (first[variable].values for variable in axes[:2])
-            extent = (*_ends(x), *_ends(y))
+            extent = (*outer_edges(x), *outer_edges(y))
             image = axis.imshow(
                 plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest",
                 norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
             )  # fmt: skip
             axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=sized(9))
-            axis.set_xlabel(f"true {label(axes[0], _unit(first[axes[0]]), views)}")
-            axis.set_ylabel(f"true {label(axes[1], _unit(first[axes[1]]), views)}")
+            axis.set_xlabel(f"true {label(axes[0], unit(first, axes[0]), views)}")
+            axis.set_ylabel(f"true {label(axes[1], unit(first, axes[1]), views)}")
             axis.spines[["top", "right"]].set_visible(True)
         bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
         bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
@@ -310,7 +310,7 @@ def _lines_side_by_side(
             errors = 100 * numbers[f"{output}_relative_error"].values
             axis.plot(numbers[variable].values, errors, color=colour, label=name)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        axis.set_xlabel(f"true {label(variable, _unit(first[variable]), views)}")
+        axis.set_xlabel(f"true {label(variable, unit(first, variable), views)}")
         axis.set_ylabel(f"{in_words(output)}: {_relative(first, output)}")
         axis.legend(fontsize=sized(8), frameon=False)
     figure.suptitle(f"matrices on {dataset}", fontsize=sized(11))
@@ -322,12 +322,8 @@ def _relative(table: Any, output: str) -> str:
     return "error (% of half a turn)" if PERIOD in table[f"{output}_relative_error"].attrs else "relative error (%)"
 
 
-def _unit(values: Any) -> str:
-    """The unit of a variable of a matrix, from its attributes."""
-    return str(values.attrs.get("units", ""))
-
-
-def _ends(centres: Array) -> tuple[float, float]:
+def outer_edges(centres: Array) -> tuple[float, float]:
+    """The edges of evenly spaced cells, of their centres."""
     half = (centres[1] - centres[0]) / 2 if len(centres) > 1 else 0.5
     return float(centres[0] - half), float(centres[-1] + half)
 

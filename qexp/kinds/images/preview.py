@@ -23,6 +23,7 @@ from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
 from qexp.kinds.images.matrix import constant_values
+from qexp.kinds.images.matrix_figures import outer_edges
 from qexp.kinds.images.refinement import MatrixAxis, check_axis, possible_cells, values_at
 from qexp.kinds.options import ImageOptions
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
@@ -177,7 +178,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     source = generated_of(document, cache.tables, workspace)
     grid = [check_axis(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
-    fixed = constant_values(source, grid, {**quiet, **at}, [], ("over", "at"))
+    fixed = constant_values(source, grid, {**quiet, **at}, ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}
     cells = math.prod(axis.cells for axis in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
@@ -319,11 +320,4 @@ def draw_images(
 def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | None:
     """The edges of the images [km], if the sizes of their pixels are known."""
     y, x = (str(dim) for dim in values.dims[-2:])
-    if x not in values.coords:
-        return None
-    ends = []
-    for name in (x, y):
-        centres = values[name].values
-        half = (centres[1] - centres[0]) / 2 if len(centres) > 1 else 0.5
-        ends += [float(centres[0] - half), float(centres[-1] + half)]
-    return ends[0], ends[1], ends[2], ends[3]
+    return (*outer_edges(values[x].values), *outer_edges(values[y].values)) if x in values.coords else None
