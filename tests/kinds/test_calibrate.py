@@ -6,15 +6,12 @@ import json
 import math
 import re
 import resource
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import xarray
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -62,17 +59,6 @@ NARROWER = 1.5
 """By what the posteriors of `narrow_0` are too narrow."""
 
 
-@contextmanager
-def weights_of(run: Path) -> Iterator[dict[str, torch.Tensor]]:
-    """The weights of a run, which are written back."""
-    path = run / "checkpoints/best.safetensors"
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    tensors = load_file(path)
-    yield tensors
-    save_file(tensors, path, metadata)
-
-
 @shared_folder
 def calibrated(root: Path) -> None:
     """A workspace with a run whose posteriors are right, and one whose posteriors are too narrow."""
@@ -80,9 +66,12 @@ def calibrated(root: Path) -> None:
     specs.write("experience", EXPERIENCE, "narrow")
     for name in ("sound", "narrow"):
         assert call("run", name, "--name", f"{name}_0", "--device", "cpu", "--workspace", root).code == 0
-    with weights_of(root / "runs/narrow_0") as tensors:
-        (bias,) = (name for name in tensors if name.endswith("posterior.linear.bias"))
-        tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
+    weights = root / "runs/narrow_0/checkpoints/best.safetensors"
+    with safe_open(weights, "pt") as file:
+        tensors, metadata = load_file(weights), file.metadata()
+    (bias,) = (name for name in tensors if name.endswith("posterior.linear.bias"))
+    tensors[bias][2:4] += math.log(NARROWER)  # the diagonal of the factor of the precision
+    save_file(tensors, weights, metadata)
     with drawing():
         for name in ("sound_0", "narrow_0"):
             package.calibrate(name, observations=DRAWS, draws=SAMPLES, device="cpu", workspace=root)
@@ -94,10 +83,6 @@ def workspace(calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return copied(calibrated, tmp_path, monkeypatch)
 
 
-def shares(document: Mapping[str, Any]) -> dict[float, float]:
-    return {one["probability"]: one["share"] for one in document["coverage"]}
-
-
 def error_of(share: float) -> float:
     return math.sqrt(share * (1 - share) / DRAWS)
 
@@ -107,8 +92,8 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
     found = run.record["calibration"]
     for of in (*found["outputs"].values(), found["density"], found["balls"]):
         assert of["p_value"] > 1e-3
-        for probability, share in shares(of).items():
-            assert abs(share - probability) < 4 * error_of(probability)
+        for coverage in of["coverage"]:
+            assert abs(coverage["share"] - coverage["probability"]) < 4 * error_of(coverage["probability"])
     shown = call("show", "sound_0").stdout
     assert re.search(r"90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 observations, as cal", shown)
     assert re.search(r"had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it", shown)

@@ -57,14 +57,6 @@ COVERED = [
 ]
 
 
-FIGURES = {
-    "coverage": lambda note: coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", note),
-    "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
-    "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
-    "fold curves": lambda note: fold_curves([curve(40, 30)[0]] * 3, [30] * 3, "transformed values", note),
-}
-
-
 SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
 
 
@@ -167,11 +159,11 @@ def test_a_long_title_becomes_smaller_rather_than_being_cut():
 
 
 def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes():
-    one = replace(rows(), interval=(0.5 * rows().estimated, 3 * rows().estimated))
-    figure = estimates_against_measured({"tio2": one}, "10 networks", "", interval="90 % intervals")
+    wide = replace(rows(), interval=(0.5 * rows().estimated, 3 * rows().estimated))
+    figure = estimates_against_measured({"tio2": wide}, "10 networks", "", interval="90 % intervals")
     (lines,) = figure.axes[0].collections[:1]
     ends = np.array([segment[:, 1] for segment in lines.get_segments()])
-    assert ends == pytest.approx(np.stack(one.interval, axis=1))
+    assert ends == pytest.approx(np.stack(wide.interval, axis=1))
     assert figure.axes[0].get_ylim()[1] > ends.max()
     assert [text.get_text() for text in figure.texts] == ["held-out rows; lines: 90 % intervals"]
 

@@ -147,24 +147,6 @@ def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_re
 
 
 @pytest.mark.heavy
-def test_existing_draws_are_kept_and_others_are_made_only_where_that_is_asked_for(finished, tmp_path):
-    directory = finished(**REPEATED)
-    (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
-    target, drawn = tmp_path / "made.csv", tmp_path / "made_posterior.nc"
-    asked = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", target)
-    assert call(*asked, "--draws", "7").code == 0
-    before = drawn.stat().st_mtime_ns
-    assert "exists already" in call(*asked, "--draws", "7").stderr
-    assert drawn.stat().st_mtime_ns == before
-    drawn.unlink()
-    assert call(*asked, "--draws", "7").code == 0
-    assert drawn.is_file()
-    for words in ((), ("--draws", "8")):
-        code, _, stderr = call(*asked, *words)
-        assert (code, "see --draws" in stderr) == (2, True)
-
-
-@pytest.mark.heavy
 def test_draws_of_rows_need_a_posterior_head_and_a_number_above_0(workspace, tmp_path):
     (tmp_path / "new.csv").write_text("red,green,blue\n0.1,0.2,0.3\n")
     for model, number, reason in ((stones.MODEL, 5, "ends in no posterior head"), (HEAD, 0, "0: at least one")):

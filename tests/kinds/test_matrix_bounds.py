@@ -50,12 +50,6 @@ def test_the_bound_in_white_noise_is_the_published_one():
     assert bounds.deviations["delta_volume"][0] == pytest.approx(0.00613, rel=1e-3)
 
 
-def moved(depth, volume, places):
-    """Mogi (1958) by hand: displacement [m], (pixel, 3), by a source in the middle, in double precision."""
-    strength = 0.75 / torch.pi * 1e6 * volume / (places.square().sum(-1) + (1e3 * depth) ** 2) ** 1.5
-    return torch.cat([places, 1e3 * depth * torch.ones(len(places), 1)], dim=1) * strength[:, None]
-
-
 @pytest.mark.parametrize(("depth", "volume"), [(0.6, 0.3), (2.5, 1.7)])
 def test_the_bound_in_correlated_noise_is_that_of_automatic_differentiation_and_a_dense_covariance(depth, volume):
     size, reach = (12, 16), 2.0
@@ -67,8 +61,11 @@ def test_the_bound_in_correlated_noise_is_that_of_automatic_differentiation_and_
     places = source.layout("displacement", geometry).positions()[0].double()
     assert places[:, 0].max() - places[:, 0].min() == pytest.approx(100 * (size[1] - 1))
 
-    def seen(values):
-        return (moved(*values, places) * looking).sum(-1)
+    def seen(values):  # Mogi (1958) by hand: displacement [m] by a source in the middle, in double precision
+        depth, volume = values
+        strength = 0.75 / torch.pi * 1e6 * volume / (places.square().sum(-1) + (1e3 * depth) ** 2) ** 1.5
+        displacement = torch.cat([places, 1e3 * depth * torch.ones(len(places), 1)], dim=1) * strength[:, None]
+        return (displacement * looking).sum(-1)
 
     at = torch.tensor([depth, volume], dtype=torch.float64)
     slopes = torch.autograd.functional.jacobian(seen, at).numpy()

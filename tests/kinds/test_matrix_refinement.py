@@ -255,6 +255,32 @@ def test_refined_estimates_of_a_trained_network_are_better_by_far(run):
     np.testing.assert_array_equal(bare["depth_error"], noisy["depth_error"])
 
 
+STRONG = {
+    "campi_flegrei": ({"depth": (1.5, 3.0, 2), "delta_volume": (15.0, 25.0, 2)}, {"x": 0.5, "y": -1.0}),
+    "dike": (
+        {"incidence": (30.0, 42.0, 2)},
+        {"x": 0.0, "y": 0.0, "depth": 2.0, "length": 5.0, "width": 2.0, "strike": 15.0, "dip": 80.0, "opening": 4.0},
+    ),
+}
+"""Shipped experience for observations with hidden pixels → axes, and values of the other variables: signals of half a
+metre and more."""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", STRONG)
+def test_clear_signals_are_refined_to_their_sources_from_a_network_that_is_hardly_trained(tmp_path, name):
+    workspace = tmp_path / "workspace"
+    assert call("init", workspace).code == 0
+    brief = {"epochs": 1, "sizes": [128, 16, 16], "batch_size": 32}
+    run = package.run(name, overrides=brief, device="cpu", workspace=workspace)
+    axes, fixed = STRONG[name]
+    table = package.matrix(run, name, axes=axes, fixed=fixed, refine=True, workspace=workspace)
+    for output in ("x", "y", "depth"):
+        before, after = (abs(table[f"{output}{end}_error"]) for end in ("", "_refined"))
+        assert np.isfinite(before).all()
+        assert float(after.max()) < 0.3 < float(before.max())
+
+
 @pytest.mark.slow
 def test_a_picture_has_errors_before_and_after_on_one_scale_and_no_panel_without_a_value(root):
     fixed = {**FIXED, "dike.strike": 40.0}

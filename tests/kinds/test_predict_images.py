@@ -58,12 +58,6 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def table_of(path: Path) -> pandas.DataFrame:
-    if path.suffix == ".nc":
-        return xarray.load_dataset(path, engine="h5netcdf").to_dataframe()
-    return {".csv": pandas.read_csv, ".parquet": pandas.read_parquet}[path.suffix](path)
-
-
 def column(path: Path, name: str = "depth_estimate") -> list[float]:
     return [float(row[name]) if row[name] else np.nan for row in read(path)]
 
@@ -410,6 +404,7 @@ def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path
 
     numbered = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], IMAGES.shape)
     source, target = saved(tmp_path / "a.npy", numbered), tmp_path / f"made.{ending}"
+    read_table = {"csv": pandas.read_csv, "parquet": pandas.read_parquet, "nc": xarray.load_dataset}[ending]
     for trained, expected in (
         (TrainedRange(0.3, 5.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
         (TrainedRange(0.3, 5.0, period=6.0), [1, 0, 0, 0, 1, 0, 0, 1, 1]),
@@ -422,7 +417,7 @@ def test_estimates_beyond_the_training_data_of_their_output_are_counted(tmp_path
         assert f"{count} with estimates outside 99 % of the training data (depth: {count})" in made.remarks
         again = model.predict(source, target)
         assert (again.made, again.estimates_outside, again.remarks) == (False, count, made.remarks)
-        assert table_of(target)["estimates_outside"].tolist() == expected
+        assert read_table(target)["estimates_outside"].values.tolist() == expected
 
 
 # Files and folders

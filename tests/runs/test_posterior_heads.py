@@ -125,13 +125,17 @@ def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are
     for name in ("depth", "delta_volume"):
         below = (one[name].values[0] < estimates[f"{name}_low"].values).mean(axis=0)
         assert below.mean() == pytest.approx(0.25, abs=0.01)
+    before = Path("one_posterior.nc").stat().st_mtime_ns
     assert "exists already" in call(*asked, "--output", "one.nc").stderr
+    assert Path("one_posterior.nc").stat().st_mtime_ns == before
     Path("one_posterior.nc").unlink()
     assert call(*asked, "--output", "one.nc").code == 0
     assert arviz.from_netcdf("one_posterior.nc").posterior.identical(other)
     again = call(*asked[:-2], "--output", "one.nc")
     assert (again.code, "see --interval" in again.stderr) == (2, True)
-    assert "see --draws" in call(*asked[:5], "--interval", "0.5", "--output", "one.nc").stderr
+    for words in ((), ("--draws", "8")):
+        code, _, stderr = call(*asked[:5], *words, "--interval", "0.5", "--output", "one.nc")
+        assert (code, "see --draws" in stderr) == (2, True)
 
 
 def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here):
