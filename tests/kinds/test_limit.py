@@ -47,8 +47,7 @@ def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
     assert "no method has smaller errors" in said
     noisy.spoil("dataset", ("fixed.noise", 0.01), ("varyings.depth", []), ("varyings.delta_volume", []))
     assert package.limit("sound", samples=30).whole
-    code, _, stderr = call("limit", "sound", "--part", "train")
-    assert (code, "--part train: " in stderr) == (2, True)
+    assert "--part train: " in call("limit", "sound", "--part", "train").failed()
 
 
 @pytest.mark.slow
@@ -86,8 +85,7 @@ def test_a_run_is_shown_beside_the_limit_of_its_own_samples_and_a_damaged_one_is
     assert "errors beside the limit" in report
     assert f"{value / least:.2f}" in report
     (tmp_path / "runs/sound_3/results/limit.json").write_text('{"dataset": "sound"}')
-    code, _, stderr = call("show", "sound_3")
-    assert (code, "limit.json is damaged: $.seed is missing" in stderr) == (5, True), stderr
+    assert "limit.json is damaged: $.seed is missing" in call("show", "sound_3").failed(5)
 
 
 @pytest.mark.heavy
@@ -111,8 +109,7 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     shown = call("show", "sound_0").stdout
     assert re.search(r"^noise +mae +", shown, re.MULTILINE), shown
     assert "known of each sample: incidence" in shown
-    code, stdout, stderr = call("calibrate", "sound_0", "--refined", "--observations", "20", "--draws", "20")
-    assert code == 0, stderr
+    stdout = call("calibrate", "sound_0", "--refined", "--observations", "20", "--draws", "20").done()
     assert re.findall(r"^intervals of (\w+)", stdout, re.MULTILINE) == ["depth", "noise"]
 
 
@@ -127,8 +124,7 @@ WRONG = [
 
 def test_wrong_options_are_refused(noisy):
     for words, why in WRONG:
-        code, stdout, stderr = call("limit", *words)
-        assert (code, stdout, why in stderr) == (2, "", True), stderr
+        assert why in call("limit", *words).refused()
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import csv
 import math
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tests.conftest import call, shared_folder, write_dense
 COUNT, HEIGHT, WIDTH = 9, 4, 6
 IMAGES = np.random.default_rng(2).normal(0, 0.01, (COUNT, HEIGHT, WIDTH)).astype(np.float32)
 SHAPE = (1, HEIGHT, WIDTH)
+OF_IMAGES = ("sample", "y", "x")
 PIXEL = ((90.0, 110.0), (100.0, 100.0))
 """Least and greatest width and height in the training data [m]."""
 
@@ -62,10 +63,12 @@ def column(path: Path, name: str = "depth_estimate") -> list[float]:
     return [float(row[name]) if row[name] else np.nan for row in read(path)]
 
 
-def netcdf(path: Path, images: np.ndarray = IMAGES, unit: str | None = "m", **variables: object) -> Path:
+def netcdf(
+    path: Path, images: np.ndarray = IMAGES, unit: str | None = "m", dims: Sequence[str] = OF_IMAGES, **others: object
+) -> Path:
     attributes = {} if unit is None else {"units": unit}
-    of_images = {"displacement": (("sample", "y", "x")[-images.ndim :], images, attributes)}
-    xarray.Dataset({**of_images, **variables}).to_netcdf(path, engine="h5netcdf")
+    of_images = {"displacement": (dims[-images.ndim :], images, attributes)}
+    xarray.Dataset({**of_images, **others}).to_netcdf(path, engine="h5netcdf")
     return path
 
 
@@ -89,9 +92,7 @@ def north_first(path: Path) -> Path:
     """With coordinates that descend, and the axes in another order."""
     north, east = 100.0 * np.arange(HEIGHT)[::-1], 0.1 * np.arange(WIDTH)
     places = {"y": ("y", north, {"units": "m"}), "x": ("x", east, {"units": "km"})}
-    data = {"displacement": (("pair", "x", "y"), IMAGES[:, ::-1].swapaxes(1, 2))}
-    xarray.Dataset(data, places).to_netcdf(path, engine="h5netcdf")
-    return path
+    return netcdf(path, IMAGES[:, ::-1].swapaxes(1, 2), dims=("pair", "x", "y"), **places)
 
 
 def saved(path: Path, images: np.ndarray = IMAGES) -> Path:
@@ -185,7 +186,7 @@ def test_several_inputs_are_found_by_name_and_numbers_have_their_unit(tmp_path, 
         return inputs["displacement_1"].sum(axis=(1, 2, 3))[:, None]
 
     if layout == "netcdf":
-        second = (("sample", "y", "x"), 2 * IMAGES)
+        second = (OF_IMAGES, 2 * IMAGES)
         source = netcdf(tmp_path / "a.nc", displacement_1=second, incidence=("sample", degrees, {"units": "degrees"}))
     else:
         arrays = {"displacement": IMAGES, "displacement_1": 2 * IMAGES, "incidence": np.radians(degrees)}
@@ -307,10 +308,8 @@ def broken(path: Path) -> Path:
 def lonlat(path: Path) -> Path:
     """A degree of longitude at 60° north is half as long as one of latitude, which has 111.195 km."""
     north, east = 60 + 0.001 * (np.arange(HEIGHT) - 1.5), 14 + 0.001 * np.arange(WIDTH)
-    data = {"displacement": (("sample", "lat", "lon"), IMAGES, {"units": "m"})}
     places = {"lat": ("lat", north, {"units": "degrees_north"}), "lon": ("lon", east, {"units": "degrees_east"})}
-    xarray.Dataset(data, places).to_netcdf(path, engine="h5netcdf")
-    return path
+    return netcdf(path, dims=("sample", "lat", "lon"), **places)
 
 
 def torn(path: Path) -> Path:
@@ -532,7 +531,7 @@ def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(ma
     gaps = np.where(mask == 0, np.nan, image)
     data = xarray.Dataset(
         {
-            "displacement": (("sample", "y", "x"), 100 * gaps, {"units": "cm"}),
+            "displacement": (OF_IMAGES, 100 * gaps, {"units": "cm"}),
             "incidence": ("sample", np.radians(incidence), {"units": "radians"}),
         },
         {name: (name, 0.5 * np.arange(8), {"units": "km"}) for name in ("x", "y")},

@@ -120,20 +120,17 @@ def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run,
     assert r"\caption{90 {\%} intervals by quarry}" in call("intervals", directory.path, "--latex").stdout
 
 
-@pytest.fixture
-def scratch(workspace):
-    def trained(**parts):
-        cores.write(workspace)
-        shutil.rmtree(workspace / "data" / "few")
-        cores.write_folders(workspace / "data" / "few", {**cores.CORES, **parts})
-        return RunDirectory(package.run("scratch", device="cpu").path)
-
-    return trained
-
-
 @pytest.mark.slow
-def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch):
-    directory = scratch(test=("D1", "D2", "D3"))
+def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores_and_a_single_one_gets_none(workspace):
+    cores.write(workspace)
+    directory = RunDirectory(package.run("scratch", device="cpu").path)
+    assert package.open_run(str(directory.path)).held_out_intervals().coverages == ()
+    assert not (directory.results / "intervals.csv").exists()
+    assert "all held-out data are of one core" in call("intervals", directory.path).stderr
+    assert "intervals of held-out" not in call("show", directory.path).stdout
+    shutil.rmtree(workspace / "data/few")
+    cores.write_folders(workspace / "data/few", {**cores.CORES, "test": ("D1", "D2", "D3")})
+    directory = RunDirectory(package.run("scratch", name="three", device="cpu").path)
     intervals = package.open_run(str(directory.path)).held_out_intervals()
     assert (intervals.unit, intervals.units) == ("core", 3)
     (of_d2,) = (coverage for coverage in intervals.coverages if coverage.name == "D2" and coverage.interval == USUAL)
@@ -143,15 +140,6 @@ def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores(scratch
     same_group = np.array([line["core"] == "D2" for line in lines])
     half = (numbers(lines, "toc_high") - numbers(lines, "toc_low")) / 2
     assert half[same_group] == pytest.approx(error[~same_group].max())
-
-
-@pytest.mark.slow
-def test_a_single_test_core_leaves_no_other_errors(scratch):
-    directory = scratch()
-    assert package.open_run(str(directory.path)).held_out_intervals().coverages == ()
-    assert not (directory.results / "intervals.csv").exists()
-    assert "all held-out data are of one core" in call("intervals", directory.path).stderr
-    assert "intervals of held-out" not in call("show", directory.path).stdout
 
 
 @pytest.mark.heavy
