@@ -32,16 +32,15 @@ DEGREE_OF_LATITUDE = 111_195.0
 class ImageFile(ABC):
     """Arrays by the names of variables, whose first axis may be the samples."""
 
-    paths: Sequence[Path]
-    """The files that are read."""
+    path: Path
     shapes: Mapping[str, Shape]
     """Variable → shape of its array; rows of images run northwards, columns eastwards."""
     kept: Mapping[str, Values] = {}
     """Further columns that describe the samples, one value each."""
 
-    @abstractmethod
     def label(self, name: str) -> str:
-        """The file of a variable, and its name there, for errors."""
+        """The file of a variable, and its name there if it has one, for errors."""
+        return str(self.path)
 
     def unit(self, name: str) -> str:
         """The unit that the file gives a variable; empty if it gives none."""
@@ -82,13 +81,10 @@ class NpyImages(ImageFile):
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self.paths, self._path = [path], path
+        self.path = path
         array = self._mapped()
         require_numbers(array.dtype, str(path))
         self.shapes = {name: array.shape}
-
-    def label(self, name: str) -> str:
-        return str(self._path)
 
     def read(self, name: str, samples: slice | None) -> Values:
         array = self._mapped()
@@ -97,9 +93,9 @@ class NpyImages(ImageFile):
     def _mapped(self) -> Values:
         """The array on the disk; mapped for each read, as what is mapped counts as memory of the process."""
         try:
-            return np.lib.format.open_memmap(self._path, mode="r")
+            return np.lib.format.open_memmap(self.path, mode="r")
         except DAMAGED_ARCHIVE as error:
-            raise QexpError(f"{self._path} cannot be read as npy: {error}") from None
+            raise QexpError(f"{self.path} cannot be read as npy: {error}") from None
 
 
 class NpzImages(ImageFile):
@@ -111,7 +107,7 @@ class NpzImages(ImageFile):
     """
 
     def __init__(self, path: Path, variables: Collection[str], only: str | None) -> None:
-        self.paths, self._path = [path], path
+        self.path = path
         try:
             with zipfile.ZipFile(path), np.load(path) as archive:  # numpy takes what is no archive for a pickle
                 self._members = {name: name for name in archive.files}
@@ -124,7 +120,7 @@ class NpzImages(ImageFile):
         self.shapes = {name: arrays[name].shape if name in arrays else () for name in self._members}
 
     def label(self, name: str) -> str:
-        return f"{self._path}: array '{self._members[name]}'"
+        return f"{self.path}: array '{self._members[name]}'"
 
     def read(self, name: str, samples: slice | None) -> Values:
         array = self._arrays[name]
@@ -147,18 +143,15 @@ class GeotiffImages(ImageFile):
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self.paths, self._path = [path], path
+        self.path = path
         self._data = open_raster(path)
         self._order = northwards(self._data)
         self.shapes = {name: (self._data.count, self._data.height, self._data.width)}
 
-    def label(self, name: str) -> str:
-        return str(self._path)
-
     def unit(self, name: str) -> str:
         units = sorted({unit or "" for unit in self._data.units})
         if len(units) > 1:
-            raise QexpError(f"{self._path}: its bands have several units, {some([repr(unit) for unit in units])}")
+            raise QexpError(f"{self.path}: its bands have several units, {some([repr(unit) for unit in units])}")
         return units[0]
 
     def pixel(self, name: str) -> tuple[float, float] | None:
@@ -193,7 +186,7 @@ class NetcdfImages(ImageFile):
     def __init__(self, path: Path) -> None:
         import xarray
 
-        self.paths, self._path = [path], path
+        self.path = path
         try:
             try:
                 self._data = xarray.open_dataset(path, cache=False, decode_timedelta=False)
@@ -214,7 +207,7 @@ class NetcdfImages(ImageFile):
             }
 
     def label(self, name: str) -> str:
-        return f"{self._path}: variable '{name}'"
+        return f"{self.path}: variable '{name}'"
 
     def unit(self, name: str) -> str:
         return str(self._data.variables[name].attrs.get("units", ""))
@@ -269,7 +262,7 @@ class NetcdfImages(ImageFile):
         steps = np.diff(along)
         if np.ptp(steps) > UNEVEN * abs(steps.mean()):
             raise QexpError(
-                f"{self._path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
+                f"{self.path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
                 f"{abs(steps).max():g}; resample the images to square pixels first"
             )
         return float(abs(steps.mean()))
@@ -291,30 +284,6 @@ def _as_text(value: Any) -> str:
 
 
 # Opening of images by the suffix of a file, or of a folder with a file per variable.
-
-
-class FolderOfImages(ImageFile):
-    """A npy or GeoTIFF file for each variable, named after it."""
-
-    def __init__(self, folder: Path, files: Mapping[str, Path]) -> None:
-        self._files = {name: SINGLE[path.suffix.lower()](path, name) for name, path in files.items()}
-        self.paths = list(files.values())
-        self.shapes = {name: file.shapes[name] for name, file in self._files.items()}
-
-    def label(self, name: str) -> str:
-        return self._files[name].label(name)
-
-    def unit(self, name: str) -> str:
-        return self._files[name].unit(name)
-
-    def pixel(self, name: str) -> tuple[float, float] | None:
-        return self._files[name].pixel(name)
-
-    def names(self, name: str) -> Sequence[str] | None:
-        return self._files[name].names(name)
-
-    def read(self, name: str, samples: slice | None) -> Values:
-        return self._files[name].read(name, samples)
 
 
 SINGLE: Mapping[str, type[NpyImages] | type[GeotiffImages]] = {
@@ -339,24 +308,24 @@ def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
     return paths
 
 
-def open_images(source: Path, variables: Sequence[str], inputs: Sequence[str]) -> ImageFile:
-    """The images of a file, or of a folder with a file per variable. Raises QexpError and NotFoundError.
+def open_images(source: Path, variables: Sequence[str], inputs: Sequence[str]) -> dict[str, ImageFile]:
+    """Variable → the file that holds it, in a folder one each. Raises QexpError and NotFoundError.
 
     variables  the names that are searched in a folder
     inputs     the variables that a run needs; if it is one, a file with a single array holds that
     """
     if source.is_dir():
-        return FolderOfImages(source, variables_in(source, variables))
+        paths = variables_in(source, variables)
+        return {name: SINGLE[path.suffix.lower()](path, name) for name, path in paths.items()}
     if not source.is_file():
         raise NotFoundError(f"{source}: there is no such file or folder")
     suffix, only = source.suffix.lower(), inputs[0] if len(inputs) == 1 else None
-    if suffix == ".nc":
-        return NetcdfImages(source)
-    if suffix == ".npz":
-        return NpzImages(source, variables, only)
+    if suffix not in SINGLE:
+        file = NetcdfImages(source) if suffix == ".nc" else NpzImages(source, variables, only)
+        return dict.fromkeys(file.shapes, file)
     if only is None:
         raise QexpError(
             f"{source} has one array, but the run takes {some(inputs)}; give NetCDF or npz with these names, or a "
             f"folder with a file for each, such as {inputs[0]}{suffix}"
         )
-    return SINGLE[suffix](source, only)
+    return {only: SINGLE[suffix](source, only)}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qexp.base.quantities import alike, conversion, nearest
 from qexp.errors import QexpError, some, suggestion
-from qexp.kinds.images.files import ImageFile, Shape, Values, open_images
+from qexp.kinds.images.files import Shape, Values, open_images
 from qexp.simulation.dataset import mask_of
 
 Array = NDArray[np.float32]
@@ -188,27 +188,27 @@ class ImageSource:
 
     def __init__(self, path: Path, layout: ImageLayout) -> None:
         self.path, self._layout = path, layout
-        self._file: ImageFile = open_images(path, layout.variables, layout.needed)
-        shapes = self._file.shapes
+        self._files = open_images(path, layout.variables, layout.needed)
         for name in layout.needed:
-            if name not in shapes:
-                raise QexpError(f"{path} has no variable '{name}'; {suggestion(name, shapes)}")
-        self._read = {name: self._arranged(name) for name in layout.variables if name in shapes}
+            if name not in self._files:
+                raise QexpError(f"{path} has no variable '{name}'; {suggestion(name, self._files)}")
+        self._read = {name: self._arranged(name) for name in layout.variables if name in self._files}
         self._factors = {name: self._factor(name) for name in layout.needed}
         self.count = self._common_count()
         for name in layout.images:
             self._require_pixels(name)
-        self.kept = {name: values for name, values in self._file.kept.items() if name not in layout.variables}
+        further = self._files[layout.needed[0]].kept
+        self.kept = {name: values for name, values in further.items() if name not in layout.variables}
         self.names = self._names(layout.images[0])
 
     @property
     def files(self) -> Sequence[Path]:
         """The files that are read."""
-        return self._file.paths
+        return list(dict.fromkeys(file.path for file in self._files.values()))
 
     def unit(self, column: str) -> str:
         """The unit of a further column; empty if the file gives none."""
-        return self._file.unit(column)
+        return self._files[column].unit(column)
 
     def pieces(self, size: int) -> Iterator[ImagePiece]:
         """All samples in order, `size` at a time (fewer in the last piece).
@@ -240,13 +240,13 @@ class ImageSource:
 
     def _arranged(self, name: str) -> _Arranged:
         """Raises QexpError if the array holds no samples of the input's shape."""
-        shape, wanted = tuple(self._file.shapes[name]), self._shape(name)
+        shape, wanted = tuple(self._files[name].shapes[name]), self._shape(name)
         last = (*wanted[1:], wanted[0])
         for form in (*_forms(wanted), last):
             if shape == form or (shape[1:] == form and len(shape) == len(form) + 1):
                 return _Arranged(None if shape == form else shape[0], form == last != wanted)
         raise QexpError(
-            f"{self._file.label(name)}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
+            f"{self._files[name].label(name)}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
             f"{_by(('samples', *_forms(wanted)[-1]))}"
         )
 
@@ -258,12 +258,12 @@ class ImageSource:
 
     def _factor(self, name: str) -> float:
         """By which values of the file are multiplied to be in the input's unit."""
-        unit, wanted = self._file.unit(name), self._layout.units.get(name, "")
+        unit, wanted = self._files[name].unit(name), self._layout.units.get(name, "")
         factor = conversion(unit or wanted, wanted)
         if factor is None:
             others = alike(wanted)
             raise QexpError(
-                f"{self._file.label(name)}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "
+                f"{self._files[name].label(name)}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "
                 + (f"known units of it are {', '.join(others)}" if others else "convert it, or remove the unit")
             )
         return factor
@@ -283,7 +283,7 @@ class ImageSource:
 
     def _names(self, image: str) -> Sequence[str]:
         """Names of the samples: by the file, by its column `name`, by the file itself for a single one, or numbers."""
-        names = self._file.names(image) if self._read[image].count is not None else None
+        names = self._files[image].names(image) if self._read[image].count is not None else None
         if names is None and NAME in self.kept:
             names = [str(name) for name in self.kept.pop(NAME)]
         if names is None:
@@ -292,15 +292,15 @@ class ImageSource:
 
     def _require_pixels(self, name: str) -> None:
         """Raise QexpError if the pixels are known to be of another size than those of the training data."""
-        pixel, trained_on = self._file.pixel(name), self._layout.pixels.get(name)
+        pixel, trained_on = self._files[name].pixel(name), self._layout.pixels.get(name)
         if pixel is None or trained_on is None:
             return
         for side, what, (low, high) in zip(pixel, ("wide", "high"), trained_on, strict=True):
             if not (1 - CLOSE) * low <= side <= (1 + CLOSE) * high:
                 trained = f"{low:g} m" if low == high else f"{low:g} to {high:g} m"
                 raise QexpError(
-                    f"{self._file.label(name)}: its pixels are {side:g} m {what}, but the run was trained on pixels of "
-                    f"{trained}; resample the images to that"
+                    f"{self._files[name].label(name)}: its pixels are {side:g} m {what}, but the run was trained on "
+                    f"pixels of {trained}; resample the images to that"
                 )
 
     def _piece(self, start: int, stop: int) -> ImagePiece:
@@ -326,7 +326,7 @@ class ImageSource:
             if name not in inputs:
                 numbers = self._values(name, start, stop)
                 if lacking := [names[row] for row in np.flatnonzero(~np.isfinite(numbers[:, 0])).tolist()]:
-                    raise QexpError(f"{self._file.label(name)}: '{name}' is missing for {some(lacking, 3)}")
+                    raise QexpError(f"{self._files[name].label(name)}: '{name}' is missing for {some(lacking, 3)}")
                 if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
                     numbers = nearest(numbers, *self._layout.directions[name]).astype(np.float32)
                 inputs[name] = numbers
@@ -337,7 +337,7 @@ class ImageSource:
         """Samples of a variable in its unit and shape."""
         how, shape = self._read[name], self._shape(name)
         alone = how.count is None or (how.count == 1 and self.count > 1)
-        raw = self._file.read(name, slice(start, stop) if not alone else None)
+        raw = self._files[name].read(name, slice(start, stop) if not alone else None)
         form = (*shape[1:], shape[0]) if how.channels_last else shape
         values = np.asarray(raw).reshape(-1, *form)
         if how.channels_last:
@@ -353,7 +353,7 @@ class ImageSource:
         if not (unseen | (values == 1)).all():
             other = values[~unseen & (values != 1)][0]
             raise QexpError(
-                f"{self._file.label(mask)}: a mask is 1 where pixels are seen and 0 elsewhere, not {other:g}"
+                f"{self._files[mask].label(mask)}: a mask is 1 where pixels are seen and 0 elsewhere, not {other:g}"
             )
         return unseen
 
