@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from qexp.base.workspace import Workspace
-from qexp.errors import QexpError, SpecError
+from qexp.errors import QexpError
 from qexp.kinds.experiments import experience
 from qexp.runs.order import read_overrides
 from qexp.spec import resolution
@@ -237,19 +237,19 @@ def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hi
 
 def test_every_default_is_written_out(resolved):
     spec = resolved().document
-    assert spec["optimizer"] == {
-        "type": "adam",
-        "parameters": {"betas": [0.9, 0.999], "epsilon": 1e-7, "weight_decay": 0.0},
-    }
-    assert spec["schedule"] == {"type": "constant", "parameters": {}}
-    assert spec["losses"]["depth"] == {"type": "mae", "parameters": {}}
-    assert spec["transforms"]["depth"] == {"type": "log", "parameters": {}}
-    assert spec["dataset"]["noise_model"] == {"type": "white", "parameters": {}}
+    adam = {"betas": [0.9, 0.999], "epsilon": 1e-7, "weight_decay": 0.0}
+    assert spec["optimizer"] == {"type": "adam", "parameters": adam}
+    for entry, name in (
+        (spec["schedule"], "constant"),
+        (spec["losses"]["depth"], "mae"),
+        (spec["transforms"]["depth"], "log"),
+        (spec["dataset"]["noise_model"], "white"),
+    ):
+        assert entry == {"type": name, "parameters": {}}
     convolution = spec["model"]["operations"]["block"]["parameters"]
     assert convolution.pop("filters") == [4]
     assert convolution.keys() >= {"kernel_size", "stride", "padding", "activation", "bias"}
-    for key in ("gradient_clip", "precision", "pretrain", "additional_callbacks"):
-        assert key in spec
+    assert spec.keys() >= {"gradient_clip", "precision", "pretrain", "additional_callbacks"}
 
 
 def test_what_was_given_outweighs_the_default(specs, resolved):
@@ -266,11 +266,6 @@ def test_a_whole_document_is_itself_a_valid_experience_and_stays_as_it_is(specs,
     again = resolved(reference="whole")
     assert again.document == resolved_spec.document
     assert again.digest == resolved_spec.digest
-
-
-def test_noise_false_means_none(specs, resolved):
-    specs.spoil("dataset", ("fixed.noise", False))
-    assert resolved().document["dataset"]["fixed"]["noise"] == 0.0
 
 
 LONG_FORMS = [
@@ -335,9 +330,3 @@ def test_where_the_specs_lie_makes_no_difference_to_the_digest(specs, resolved):
     inlined = resolved()
     assert inlined.digest == before.digest
     assert inlined.document == before.document
-
-
-def test_a_spec_that_is_wrong_is_never_resolved(specs, resolved):
-    specs.spoil("model", ("operations.to_depth.parameters.filters", [2]))
-    with pytest.raises(SpecError):
-        resolved()

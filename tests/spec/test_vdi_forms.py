@@ -129,12 +129,6 @@ def test_two_views_give_a_network_of_two_inputs_that_share_their_weights(vdi):
     assert model.network.operations["denses_1"][1].in_features == joined_features
 
 
-def test_a_uniform_depth_from_zero_on_is_accepted(vdi, qexp):
-    uniform = {"type": "uniform", "parameters": {"a": 0, "b": 4}}
-    vdi.write("dataset", put(ONE_VIEW_DATASET, "distributions.depth", uniform), "volcano")
-    qexp("validate", "specs/experiences/once.json").done()
-
-
 def test_a_second_view_must_be_whole(vdi, problems):
     assert problems(vdi.write("dataset", put(TWO_VIEW_DATASET, "fixed.x_res_1", ...))) == [
         "specs/datasets/sound.json at $.fixed: 'x_res_1' has no value; put it in 'fixed' or in 'varyings' "
