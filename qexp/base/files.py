@@ -29,9 +29,6 @@ from qexp.errors import DamagedError, QexpError, TakenOverError
 if TYPE_CHECKING:
     import xarray
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""Characters with which a formula begins in a spreadsheet."""
-
 TEMPORARY = re.compile(
     r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|zip)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
@@ -169,7 +166,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 def _no_formula(cell: Any) -> Any:
     """A text that a spreadsheet would evaluate as a formula, escaped with an apostrophe."""
-    if not isinstance(cell, str) or not cell.startswith(FORMULAS):
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return cell
     try:
         float(cell)
@@ -353,10 +350,6 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 # On a network file system that is the server's clock. The clock of this machine, or of another one, may be wrong.
 
 
-FOLDERS_TRIED = 4
-"""Levels above a file at which to try to write: a user may have write access to the run, but not to its attempt."""
-
-
 def age(file: Path) -> float:
     """Seconds since a file was last written; negative for a time in the future. Raises OSError."""
     status = file.stat()
@@ -370,7 +363,7 @@ def now_at(path: Path) -> float:
 
 def _now(path: Path, device: int) -> float:
     """The present time of the file system of `path`; this machine's own if nothing can be written there."""
-    for folder in path.absolute().parents[:FOLDERS_TRIED]:
+    for folder in path.absolute().parents[:4]:  # a user may have write access to the run, but not to its attempt
         try:
             with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as written:
                 status = os.fstat(written.fileno())
@@ -384,12 +377,6 @@ def _now(path: Path, device: int) -> float:
 # Locks between processes, also of several users who share a folder.
 
 
-SHARED = stat.S_IWGRP | stat.S_IWOTH
-
-PAUSE = 0.05
-"""Seconds between two attempts to get a lock."""
-
-
 @contextmanager
 def locked(file: Path, seconds: float = 10.0) -> Iterator[None]:
     """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
@@ -397,7 +384,7 @@ def locked(file: Path, seconds: float = 10.0) -> Iterator[None]:
     Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.
     """
     lock = file.with_name(f"{file.name}.lock")
-    mode = 0o644 | (lock.parent.stat().st_mode & SHARED)
+    mode = 0o644 | (lock.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     try:
         if lock.exists() and not os.access(lock, os.W_OK):
             _remove(lock, seconds)
@@ -417,7 +404,7 @@ def _remove(lock: Path, seconds: float) -> None:
         while not _is_free(file):
             if time.monotonic() > deadline:
                 raise Timeout(str(lock))
-            time.sleep(PAUSE)
+            time.sleep(0.05)
         if os.fstat(file.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
             lock.unlink()
 
@@ -446,12 +433,6 @@ LEFTOVER = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.(?P<kind>draft|former)", r
 
 STALE_SECONDS = 3600.0
 """Seconds without a change after which a file, or a folder that cannot be locked, counts as left by a dead process."""
-
-TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
-"""Errors of renaming a folder to a name that another folder has."""
-
-EXCHANGE, HERE = 2, -100
-"""RENAME_EXCHANGE and AT_FDCWD of Linux."""
 
 
 @contextmanager
@@ -624,7 +605,8 @@ def _take_turns(draft: Path, target: Path) -> None:
             draft.rename(target)
             return
         except OSError as error:
-            if error.errno not in TAKEN or target.is_file():  # a place that is missing now was just moved away
+            # Another folder has the name; one that is missing now was just moved away.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or target.is_file():
                 raise
         with suppress(FileNotFoundError):  # another process was faster
             target.rename(_beside(target, "former"))
@@ -635,7 +617,8 @@ def _exchange(draft: Path, target: Path) -> bool:
     renameat2 = _renameat2()
     if renameat2 is None or target.is_symlink() or not target.is_dir():
         return False
-    refused: int = renameat2(HERE, os.fsencode(draft), HERE, os.fsencode(target), EXCHANGE)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    refused: int = renameat2(here, os.fsencode(draft), here, os.fsencode(target), exchange)
     return not refused
 
 
