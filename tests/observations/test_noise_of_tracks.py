@@ -168,8 +168,7 @@ def observed(tmp_path, positions, fields):
 @pytest.mark.heavy
 def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(observed, tmp_path, qexp):
     target = tmp_path / "noisy.nc"
-    code, stdout, stderr = qexp("observe", observed, "--noise", "estimate", "--to", target, "--json")
-    assert code == 0, stderr
+    stdout = qexp("observe", observed, "--noise", "estimate", "--to", target, "--json").done()
     document = json.loads(stdout)
     assert document["files"] == [str(target), str(tmp_path / "noisy.png"), str(tmp_path / "noisy_noise.png")]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("noisy.png", "noisy_noise.png"))

@@ -244,8 +244,7 @@ def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, q
     options = ["--error", "0.01", "--incidence", "34", "--heading", "-10", "--crs", UTM, "--name", "descending"]
     assert qexp("observe", second, *options, "--no-figure", "--to", tmp_path / "other.nc").code == 0
     files = [tmp_path / "one.nc", tmp_path / "other.nc", "--gnss", written(GNSS, "g.csv")]
-    code, stdout, stderr = qexp("observe", *files, "--to", tmp_path / "all.nc", "--json", "--no-figure")
-    assert code == 0, stderr
+    stdout = qexp("observe", *files, "--to", tmp_path / "all.nc", "--json", "--no-figure").done()
     assert [(track["name"], track["points"], track["masked"]) for track in json.loads(stdout)["tracks"]] == [
         ("one", 4, 0), ("descending", 4, 0), ("g", 5, 1),
     ]  # fmt: skip
@@ -422,8 +421,7 @@ def test_texts_as_other_programs_write_them_are_read_or_what_is_wrong_is_said(wr
     (tmp_path / "sheet.csv").write_bytes(sheet.encode("utf-8"))
     np.testing.assert_array_equal(the_track(tmp_path / "sheet.csv").x, EAST)
     (tmp_path / "wide.csv").write_bytes(standard(separator=",").encode("utf-16"))
-    code, _, stderr = qexp("observe", tmp_path / "wide.csv")
-    assert (code, "save it as UTF-8" in stderr) == (2, True)
+    assert "save it as UTF-8" in qexp("observe", tmp_path / "wide.csv").failed()
     columns = rows(EAST, EAST, NORTH, LOS, LOS, LOS, LOS, LOS, separator=",")
     twice = written("east,east,north,los,error,e,n,u\n" + columns)
     assert "no column is known to hold east" in qexp("observe", twice).stderr
