@@ -61,7 +61,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record(studied):
+def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record_and_a_document(studied):
     root, plain, _ = studied
     assert plain.folder == root / "studies" / "sound_epochs"
     written = rows(plain.folder / "study.csv")
@@ -73,6 +73,9 @@ def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record(studie
         assert (run.spec["epochs"], run.record["seed"]) == (int(row["epochs"]), int(row["seed"]))
         assert float(row["depth.mae"]) == run.results["test"]["depth"]["mae"]
     assert (plain.folder / "study.png").read_bytes().startswith(PNG)
+    document = json.loads(json.dumps(plain.document()))
+    assert document["axes"] == ["epochs"]
+    assert [point["values"] for point in document["points"]] == [{"epochs": "1"}, {"epochs": "2"}]
 
 
 def test_means_and_paired_differences_are_those_of_the_rows(studied):
@@ -129,10 +132,8 @@ def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_th
 
 def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
     experiences(specs)
-    code, stdout, stderr = qexp(
-        "study", "tuned", "--pretrain", "sound", "--pretrain-grid", "epochs=1,2", "--pretrain-seed", "same",
-        "--seeds", "3:5", "--dry-run",
-    )  # fmt: skip
+    pretraining = ("--pretrain", "sound", "--pretrain-grid", "epochs=1,2", "--pretrain-seed", "same")
+    code, stdout, stderr = qexp("study", "tuned", *pretraining, "--seeds", "3:5", "--dry-run")
     assert code == 0
     said = [line.rpartition("_")[2] for line in stdout.splitlines()]
     assert said == ["3  epochs=1", "4  epochs=1", "3  epochs=2", "4  epochs=2"]
@@ -174,13 +175,11 @@ def test_what_cannot_be_studied_is_refused_before_anything_runs(specs, qexp, ask
 def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
     specs.spoil("experience", ("sizes", [16, 4, 4]))
     options = ("--seeds", "0", "--metric", "depth.mae", "--device", "cpu", "-j", "2")
-    code, _, stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options)
-    assert code == 4
+    stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options).failed(4)
     failed = next(run["name"] for run in qexp.runs() if run["state"] == "failed")
     assert f"{failed} is failed, and is not counted" in stderr
     assert [row["state"] for row in rows(Path("studies/sound_learning_rate/study.csv"))] == ["done", "failed"]
-    code, _, stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options)
-    assert code == 4
+    stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options).failed(4)
     assert "1 done already" in stderr
     assert f"left alone, failed: {failed}; --only-failed runs them again" in stderr
 
@@ -237,10 +236,3 @@ def test_one_failure_does_not_flatten_a_figure_and_is_counted(tmp_path):
     assert below == 0
     save(study_panels({"": {"a": line}}, "values", ["1", "2"], "r2", floor=-0.5), tmp_path / "study.png")
     assert (tmp_path / "study.png").stat().st_size > 1000
-
-
-def test_the_document_of_a_study_is_json(studied):
-    _, plain, _ = studied
-    document = json.loads(json.dumps(plain.document()))
-    assert document["axes"] == ["epochs"]
-    assert [point["values"] for point in document["points"]] == [{"epochs": "1"}, {"epochs": "2"}]

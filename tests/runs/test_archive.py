@@ -80,19 +80,37 @@ def special(name: str, kind: int, leads_to: str = "") -> Member:
     return member, leads_to.encode()
 
 
-def test_a_run_arrives_as_it_was(here, there, tmp_path, qexp):
-    archive = tmp_path / "sound.zip"
-    assert qexp("export", "sound_0", "--to", archive).code == 0
-    code, stdout, stderr = qexp("import", archive, "--workspace", there)
-    assert (code, stdout) == (0, ""), stderr
-    assert as_made(there / "runs/sound_0") == as_made(here / "runs/sound_0")
-    assert {path.name for path in (there / "runs").iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
+@pytest.fixture
+def exported(here: Path, tmp_path: Path, qexp: Callable) -> Path:
+    """An archive of sound_0."""
+    assert qexp("export", "sound_0", "--to", tmp_path / "sound.zip").code == 0
+    return tmp_path / "sound.zip"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_run_arrives_as_it_was_whatever_its_files_are_called_and_wherever_it_is_kept(
+    here, there, tmp_path, qexp, linked
+):
+    run, arrived = here / "runs/sound_0", there / "runs/sound_0"
+    (run / "my notes\n– über «x».txt").write_text("α")
+    (run / "empty folder").mkdir()
+    (run / "best").symlink_to("checkpoints/best.safetensors")
+    os.link(run / "spec.json", run / "hard link")
+    if linked:
+        run.rename(tmp_path / "elsewhere")
+        run.symlink_to(tmp_path / "elsewhere")
+    qexp("export", "sound_0", "--to", tmp_path / "sound.zip").done()
+    assert qexp("import", tmp_path / "sound.zip", "--workspace", there).done() == ""
+    assert as_made(arrived) == as_made(run)
+    assert (arrived / "empty folder").is_dir()
+    assert not arrived.is_symlink()
+    assert not (arrived / "best").is_symlink()
+    assert {path.name for path in arrived.parent.iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
 
 
 @pytest.mark.slow
-def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, tmp_path, qexp):
-    qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
-    assert qexp("import", tmp_path / "sound.zip", "--name", "guest", "--workspace", there).code == 0
+def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, exported, qexp):
+    assert qexp("import", exported, "--name", "guest", "--workspace", there).code == 0
     assert qexp("ls", "-q", "--workspace", there).stdout == "guest\n"
     assert json.loads(qexp("show", "guest", "--json", "--workspace", there).stdout)["name"] == "guest"
     original, guest = package.open_run("sound_0", workspace=here), package.open_run("guest", workspace=there)
@@ -106,9 +124,8 @@ def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_n
     assert qexp("doctor", "--workspace", there).code == 0
 
 
-def test_the_manifest_names_every_file_with_its_hash_and_no_user(here, tmp_path, qexp):
-    qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
-    with zipfile.ZipFile(tmp_path / "sound.zip") as archive:
+def test_the_manifest_names_every_file_with_its_hash_and_no_user(here, exported):
+    with zipfile.ZipFile(exported) as archive:
         members = archive.infolist()
         manifest = json.loads(archive.read(members[-1]))
     assert members[-1].filename == "manifest.json"
@@ -118,29 +135,6 @@ def test_the_manifest_names_every_file_with_its_hash_and_no_user(here, tmp_path,
         for name, data in content(here / "runs/sound_0").items()
         if not name.endswith(".lock")
     }
-
-
-def test_a_run_that_is_kept_elsewhere_is_exported_with_its_files(here, there, tmp_path, qexp):
-    (here / "runs/sound_0").rename(tmp_path / "elsewhere")
-    (here / "runs/sound_0").symlink_to(tmp_path / "elsewhere")
-    assert qexp("export", "sound_0", "--to", tmp_path / "sound.zip").code == 0
-    assert qexp("import", tmp_path / "sound.zip", "--workspace", there).code == 0
-    assert not (there / "runs/sound_0").is_symlink()
-    assert as_made(there / "runs/sound_0") == as_made(tmp_path / "elsewhere")
-
-
-def test_files_with_odd_names_and_links_to_files_arrive_as_files(here, there, tmp_path, qexp):
-    run = here / "runs/sound_0"
-    (run / "my notes\n– über «x».txt").write_text("α")
-    (run / "empty folder").mkdir()
-    (run / "best").symlink_to("checkpoints/best.safetensors")
-    os.link(run / "spec.json", run / "hard link")
-    assert qexp("export", "sound_0", "--to", tmp_path / "sound.zip").code == 0
-    assert qexp("import", tmp_path / "sound.zip", "--workspace", there).code == 0
-    arrived = there / "runs/sound_0"
-    assert as_made(arrived) == as_made(run)
-    assert (arrived / "empty folder").is_dir()
-    assert not (arrived / "best").is_symlink()
 
 
 def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
@@ -153,45 +147,40 @@ def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
         make(run / "odd")
         assert f"{run / 'odd'} is " in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
         (run / "odd").unlink()
-    (run / os.fsdecode(b"caf\xe9")).touch()
-    stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
-    assert r"its member 'sound_0/caf\udce9' has a name that is not valid text" in stderr
+    for name in (os.fsdecode(b"caf\xe9"), "a\\b", "/".join("d" * 200)):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).touch()
+        stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
+        assert "an archive of sound_0 cannot be made: its member 'sound_0/" in stderr
+        (run / name).unlink()
     assert list(tmp_path.glob("*sound.zip*")) == []
-
-
-def test_an_export_replaces_nothing(here, tmp_path, qexp):
-    target = tmp_path / "sound.zip"
-    target.write_text("mine")
-    assert "exists already" in qexp("export", "sound_0", "--to", target).failed()
-    assert target.read_text() == "mine"
 
 
 @pytest.mark.heavy
 def test_where_the_disk_refuses_midway_nothing_half_is_left(here, there, tmp_path, qexp):
-    def cramped(*arguments: str) -> subprocess.CompletedProcess[str]:
-        """A process that may write no file larger than 8 kB."""
-        return subprocess.run(
-            [sys.executable, "-m", "qexp", *arguments],
+    def refused_by_the_disk(*arguments: str | Path) -> str:
+        """What a process says that may write no file larger than 8 kB."""
+        done = subprocess.run(
+            [sys.executable, "-m", "qexp", *arguments], capture_output=True, text=True, check=False,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000)),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        )  # fmt: skip
+        assert done.returncode == 2
+        return done.stderr
 
-    done = cramped("export", "sound_0", "--to", str(tmp_path / "sound.zip"))
-    assert done.returncode == 2
-    assert f"cannot write {tmp_path / 'sound.zip'}: " in done.stderr
+    target = tmp_path / "sound.zip"
+    assert f"cannot write {target}: " in refused_by_the_disk("export", "sound_0", "--to", target)
     assert list(tmp_path.glob("*sound*")) == []
-    qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
-    done = cramped("import", str(tmp_path / "sound.zip"), "--workspace", str(there))
-    assert done.returncode == 2
-    assert f"cannot import {tmp_path / 'sound.zip'}: File too large" in done.stderr
+    qexp("export", "sound_0", "--to", target)
+    assert f"cannot import {target}: File too large" in refused_by_the_disk("import", target, "--workspace", there)
     assert list((there / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["sound.tar", "sound.tar.zst", ".zip", "", "nowhere/sound.zip", "."])
-def test_a_target_that_cannot_be_is_refused(here, qexp, name):
-    assert qexp("export", "sound_0", "--to", name).code == 2
+@pytest.mark.parametrize("name", ["sound.tar", "sound.tar.zst", ".zip", "", "nowhere/sound.zip", ".", "mine.zip"])
+def test_a_target_that_cannot_be_or_is_there_is_refused(here, qexp, name):
+    Path("mine.zip").write_text("mine")
+    stderr = qexp("export", "sound_0", "--to", name).failed()
+    assert ("exists already" in stderr) == (name == "mine.zip")
+    assert Path("mine.zip").read_text() == "mine"
 
 
 def test_a_run_at_work_is_not_exported(here, tmp_path, qexp):
@@ -205,15 +194,14 @@ def test_a_run_at_work_is_not_exported(here, tmp_path, qexp):
     assert not (tmp_path / "sound.zip").exists()
 
 
-def test_a_name_that_is_taken_is_refused_with_a_way_out(here, tmp_path, qexp):
-    qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
+def test_a_name_that_is_taken_is_refused_with_a_way_out(here, exported, qexp):
     before = content(here / "runs")
-    assert "choose another name with --name" in qexp("import", tmp_path / "sound.zip").failed()
-    assert qexp("import", tmp_path / "sound.zip", "--name", "../x").code == 2
+    assert "choose another name with --name" in qexp("import", exported).failed()
     (here / "runs/dangling").symlink_to("nowhere")
-    assert qexp("import", tmp_path / "sound.zip", "--name", "dangling").code == 2
+    for name in ("../x", "dangling"):
+        assert qexp("import", exported, "--name", name).code == 2
     assert content(here / "runs") == before
-    assert qexp("import", tmp_path / "sound.zip", "--name", "twin").code == 0
+    assert qexp("import", exported, "--name", "twin").code == 0
 
 
 # Archives that are not what they should be
@@ -296,34 +284,23 @@ def test_an_archive_whose_run_or_manifest_is_not_right_is_refused(refused, tmp_p
     assert refused(write_archive(tmp_path / "x.zip", *members, manifest=manifest))[0] == code
 
 
-def test_a_file_that_is_not_what_was_exported_is_named(refused, tmp_path):
-    code, complaint = refused(
-        write_archive(tmp_path / "x.zip", *run_of(), manifest={"sha256": dict.fromkeys(NAMES, "0")})
-    )
-    assert code == 5
-    assert "'one/run.json' differs from the exported file" in complaint
-
-
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"\0" * 10240, b"PK\x03\x04nonsense", b"PK\x05\x06" + b"\xff" * 18])
-def test_what_is_no_archive_is_refused(refused, tmp_path, data):
-    (tmp_path / "x.zip").write_bytes(data)
-    code, complaint = refused(tmp_path / "x.zip")
-    assert code == 5
-    assert "x.zip" in complaint
-
-
-def test_a_file_that_is_not_there_or_is_a_folder_is_refused(refused, tmp_path):
+def test_what_is_no_archive_is_refused_and_a_file_that_is_not_what_was_exported_is_named(refused, tmp_path):
     assert refused(tmp_path / "nosuch.zip")[0] == 3
     assert refused(tmp_path)[0] == 2
+    for data in (b"", b"nonsense", b"\0" * 10240, b"PK\x03\x04nonsense", b"PK\x05\x06" + b"\xff" * 18):
+        (tmp_path / "x.zip").write_bytes(data)
+        code, complaint = refused(tmp_path / "x.zip")
+        assert (code, "x.zip" in complaint) == (5, True), data
+    manifest = {"sha256": dict.fromkeys(NAMES, "0")}
+    code, complaint = refused(write_archive(tmp_path / "x.zip", *run_of(), manifest=manifest))
+    assert (code, "'one/run.json' differs from the exported file" in complaint) == (5, True)
 
 
 @pytest.mark.heavy
 def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the_same(
-    here, there, refused, tmp_path, qexp
+    here, there, refused, exported, qexp
 ):
-    archive, torn = tmp_path / "sound.zip", tmp_path / "torn"
-    qexp("export", "sound_0", "--to", archive)
-    intact = archive.read_bytes()
+    intact, torn = exported.read_bytes(), exported.with_name("torn")
     chance = random.Random(0)
     for _ in range(24):
         torn.write_bytes(intact[: chance.randrange(len(intact))])
@@ -338,15 +315,6 @@ def test_an_archive_that_is_cut_or_changed_anywhere_is_refused_or_still_says_the
         assert list((there / "runs").glob("[!c]*") if (there / "runs").exists() else []) == []
 
 
-def test_code_that_comes_with_a_run_is_pointed_out(there, tmp_path, qexp):
-    code = "print('hello')"
-    record = {**RECORD, "digest": digest(RESOLVED, code)}
-    archive = write_archive(tmp_path / "x.zip", *run_of(record=record), ("one/code/extensions.py", code.encode()))
-    code, _, stderr = qexp("import", archive, "--workspace", there)
-    assert code == 0
-    assert "the run contains code" in stderr
-
-
 # What is exported, and what is left of exports that were killed
 
 
@@ -354,12 +322,8 @@ def test_files_of_the_user_are_exported_whatever_their_names_and_temporary_ones_
     here, there, tmp_path, qexp
 ):
     run = here / "runs/sound_0"
-    users = [
-        "code/untracked/poetry.lock",
-        "code/untracked/x.tmp",
-        "code/untracked/a/.run.json.a1b2c3d4",
-        "mine.lock",
-    ]
+    copies = ("poetry.lock", "x.tmp", "a/.run.json.a1b2c3d4")
+    users = [*(f"code/untracked/{name}" for name in copies), "mine.lock"]
     left_out = {"checkpoints/.last.safetensors.a1b2c3d4", "attempts/01/lease-a1b2c3d4/last.safetensors"}
     for name in (*users, *left_out):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -390,15 +354,6 @@ def test_what_a_killed_export_left_goes_with_the_next_export_to_the_same_file(he
     assert draft.exists()
     assert package.open_run("sound_0").export(tmp_path / "a.zip").exists()
     assert sorted(path.name for path in tmp_path.iterdir() if "zip" in path.name) == ["a.zip", "b.zip"]
-
-
-@pytest.mark.parametrize("name", ["/".join("d" * 200), "a\\b"], ids=["deep", "backslash"])
-def test_what_could_not_be_imported_is_not_exported(here, tmp_path, qexp, name):
-    path = here / "runs/sound_0" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    assert "an archive of sound_0 cannot be made" in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
-    assert list(tmp_path.glob("*sound*")) == []
 
 
 # Archives that ask for more memory, depth or room than a run can need
@@ -469,12 +424,12 @@ def test_archives_that_ask_for_much_are_refused_in_words_and_in_little_memory(th
     assert not (there / "runs").exists()
 
 
-def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(here, refused, tmp_path, qexp, monkeypatch):
-    qexp("export", "sound_0", "--to", tmp_path / "sound.zip")
+def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(
+    refused, exported, tmp_path, qexp, monkeypatch
+):
     monkeypatch.setattr(archive, "MOST", 5)
-    code, complaint = refused(tmp_path / "sound.zip")
-    assert code == 2
-    assert "it has more than 5 files and folders" in complaint
+    code, complaint = refused(exported)
+    assert (code, "it has more than 5 files and folders" in complaint) == (2, True)
     assert "has more than 5 files and folders" in qexp("export", "sound_0", "--to", tmp_path / "again.zip").failed()
 
 

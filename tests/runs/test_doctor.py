@@ -77,10 +77,6 @@ def test_of_a_workspace_that_is_well_nothing_is_found(root, qexp):
     assert content(root) == before
 
 
-def test_an_empty_workspace_is_well(workspace, qexp):
-    assert qexp("doctor") == (0, "", "no problems found\n")
-
-
 WEIGHTS, PREDICTIONS = "checkpoints/best.safetensors", "results/test_predictions.nc"
 
 Damage = Callable[[Path], object]
@@ -120,14 +116,8 @@ def lose_disk(run: Path) -> None:
         (removing(WEIGHTS), WEIGHTS, "is recorded as done, but it is missing"),
         (cutting(WEIGHTS, 5000), WEIGHTS, "is recorded as done, but it cannot be read"),
         (changing_weights(lambda tensors: next(iter(tensors.values())).fill(math.nan)), WEIGHTS, "contains NaN"),
-        (
-            changing_weights(lambda tensors: tensors.update({(name := min(tensors)): tensors[name][:-1].copy()})),
-            WEIGHTS, "another name or shape",
-        ),
-        (
-            changing_weights(lambda tensors: tensors.update(network=tensors.pop(min(tensors)))),
-            WEIGHTS, "another name or shape",
-        ),
+        (changing_weights(lambda named: named.update({min(named): named[min(named)][:-1].copy()})), WEIGHTS, "shape"),
+        (changing_weights(lambda named: named.update(network=named.pop(min(named)))), WEIGHTS, "another name"),
         (removing(PREDICTIONS), PREDICTIONS, "is recorded as done, but it is missing"),
         (cutting(PREDICTIONS, 500), PREDICTIONS, "is recorded as done, but it cannot be read"),
         (cutting("run.json", 50), "", "run.json cannot be read"),
@@ -215,19 +205,6 @@ def test_the_name_in_a_record_follows_the_folder_and_nothing_else_changes(root, 
     assert (code, finding["repaired"]) == (0, True)
     assert json.loads((root / "runs/renamed/run.json").read_text()) == {**before, "name": "renamed"}
     assert examine() == (0, [])
-
-
-@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"runs": {"1": 5}}', '{"runs": 3}'])
-def test_a_damaged_catalog_is_built_again(root, examine, qexp, garbage):
-    catalog = root / "runs/catalog.json"
-    catalog.write_text(garbage)
-    code, (finding,) = examine()
-    assert (code, finding["where"], finding["damaged"]) == (5, str(catalog), True)
-    assert catalog.read_text() == garbage
-    code, (finding,) = examine("--fix")
-    assert (code, finding["repaired"]) == (0, True)
-    assert examine() == (0, [])
-    assert qexp("ls", "-q").stdout.split() == ["sound_0", "sound_1"]
 
 
 def test_a_catalog_that_fell_behind_is_built_again(root, examine, qexp):
@@ -349,13 +326,6 @@ def test_a_run_inside_another_one_is_reported_and_folds_and_copies_of_files_are_
     assert "is a run inside the run sound_0" in finding["what"]
 
 
-def test_a_purge_that_was_cut_short_is_reported(root, examine):
-    (root / "runs/.trash/.purging-old--20260101T000000.000000Z").mkdir(parents=True)
-    code, (finding,) = examine()
-    assert (code, finding["damaged"]) == (0, False)
-    assert "qexp purge" in finding["advice"]
-
-
 @pytest.mark.slow
 def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(root, examine):
     (root / "specs/models").mkdir(exist_ok=True)
@@ -368,14 +338,17 @@ def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(root, exami
     assert (code, finding["damaged"], finding["where"]) == (5, True, str(weights))
 
 
-def test_a_disk_that_is_nearly_full_is_reported(root, examine, monkeypatch):
+def test_a_purge_that_was_cut_short_and_a_disk_that_is_nearly_full_are_reported(root, examine, monkeypatch):
+    (root / "runs/.trash/.purging-old--20260101T000000.000000Z").mkdir(parents=True)
     monkeypatch.setattr(doctor, "LEAST_ROOM", 10**18)
-    code, (finding,) = examine()
-    assert code == 0
-    assert "MB left" in finding["what"]
+    code, (cut_short, full) = examine()
+    assert (code, cut_short["damaged"], full["damaged"]) == (0, False, False)
+    assert "qexp purge" in cut_short["advice"]
+    assert "MB left" in full["what"]
 
 
-def test_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
+def test_an_empty_workspace_is_well_and_a_file_in_the_place_of_the_runs_is_an_error_in_words(workspace, qexp):
+    assert qexp("doctor") == (0, "", "no problems found\n")
     (workspace / "runs").write_text("")
     assert "cannot read" in qexp("doctor").refused()
     assert f"{workspace / 'runs'}" in qexp("ls").refused()
@@ -399,10 +372,8 @@ def test_a_matrix_that_a_killed_process_left_half_written_is_one_leftover(examin
     (draft / "matrix.nc").touch()
     assert package.open_run("sound_0").directory.matrix_names() == []
     _, (finding,) = examine()
-    assert (finding["where"], finding["what"].partition(":")[0]) == (
-        str(draft),
-        "was left by a process that was killed while it wrote or replaced mogi_test",
-    )
+    assert finding["where"] == str(draft)
+    assert finding["what"] == "was left by a process that was killed while it wrote or replaced mogi_test"
     examine("--fix")
     assert not draft.exists()
 

@@ -274,9 +274,9 @@ def test_a_process_elsewhere_that_is_about_to_start_counts_until_it_is_silent(di
         assert own_lease.number == 2
 
 
-MANY, AT_ONCE = (
-    8,
-    """
+MANY = 8
+
+AT_ONCE = """
 import multiprocessing, sys
 from pathlib import Path
 from qexp.errors import QexpError
@@ -301,8 +301,7 @@ for process in processes: process.start()
 for process in processes: print(said.get())
 for process in processes: process.join()
 assert [process.exitcode for process in processes] == [0] * 8
-""",
-)
+"""
 
 
 @pytest.mark.slow

@@ -29,17 +29,9 @@ def nested(here: Path) -> Path:
 
 @pytest.mark.parametrize(
     "folder",
-    [
-        "runs/sound_0",
-        "runs/sound_0/checkpoints/deep/in/it",
-        "runs/sound_0/folds/001",
-        "runs/.trash",
-        "runs/.launches/x",
-        "runs/folder",
-        "link",
-        "../kept/sound_9",
-    ],
-)
+    ["runs/sound_0", "runs/sound_0/checkpoints/deep/in/it", "runs/sound_0/folds/001", "runs/.trash",
+     "runs/.launches/x", "runs/folder", "link", "../kept/sound_9"],
+)  # fmt: skip
 @pytest.mark.parametrize("command", [("run", "sound", "--seed", "7"), ("run", "sound", "--seeds", "7:9")])
 def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written(here, qexp, folder, command):
     shutil.copytree(here / "runs/sound_0", here.parent / "kept/sound_9")
@@ -51,24 +43,15 @@ def test_a_place_where_a_run_would_be_lost_is_refused_before_anything_is_written
     assert content(here.parent) == before
 
 
-def test_a_repeated_run_is_not_kept_inside_another_one(here, qexp):
-    assert "lies inside the run" in qexp("verify", "sound_0", "--keep", "runs/sound_0/again").failed()
-    assert not (here / "runs/sound_0/again").exists()
-
-
-def test_a_file_called_run_json_in_a_folder_above_makes_no_run_of_it(here, tmp_path):
-    (tmp_path / "run.json").write_text('{"name": "my own"}')
-    plan = Plan("far", "made", "made", "made", 1, {"epochs": 1}, digest="")
-    assert prepare(plan, Workspace(here), storage=tmp_path / "disk").path.is_dir()
-
-
-@pytest.mark.parametrize("folder", ["runs", "runs/../runs", "link"])
-def test_a_place_that_is_the_folder_of_runs_is_that_folder(here, folder):
+@pytest.mark.parametrize("folder", ["runs", "runs/../runs", "link", "../disk"])
+def test_a_place_that_is_the_folder_of_runs_is_that_and_one_below_a_file_called_run_json_is_none(here, folder):
+    (here.parent / "run.json").write_text('{"name": "my own"}')
     (here / "link").symlink_to("runs")
-    plan = Plan("near", "made", "made", "made", 1, {"epochs": 1}, digest="")
+    plan = Plan("new", "made", "made", "made", 1, {"epochs": 1}, digest="")
     directory = prepare(plan, Workspace(here), storage=here / folder)
-    assert directory.path == here / "runs/near"
-    assert not directory.path.is_symlink()
+    assert directory.path == here / "runs/new"
+    assert directory.path.is_dir()
+    assert directory.path.is_symlink() == (folder == "../disk")
 
 
 def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
@@ -103,23 +86,16 @@ def test_a_run_on_another_disk_that_holds_others_is_not_deleted_there(nested, tm
 
 
 def test_inner_runs_can_be_removed_and_deleted_first(nested, qexp):
-    assert qexp("rm", "sound_1", "sound_2").code == 0
-    assert qexp("rm", "sound_0").code == 2
-    assert qexp("purge", "--yes").code == 0
-    assert qexp("rm", "sound_0").code == 0
+    for command, code in (("rm sound_1 sound_2", 0), ("rm sound_0", 2), ("purge --yes", 0), ("rm sound_0", 0)):
+        assert qexp(*command.split()).code == code
     assert qexp("purge", "--yes").code == 0
     assert not list((nested / "runs").glob("sound_*"))
 
 
 TARGETS = [
-    "specs/experiences/sound.json",
-    "runs/sound_0/run.json",
-    "runs/sound_0/results/new.html",
-    "runs/new",
-    "link/new.pdf",
-    "record.html",
-    "workspaces/inner/../../runs/x.nc",
-]
+    "specs/experiences/sound.json", "runs/sound_0/run.json", "runs/sound_0/results/new.html", "runs/new",
+    "link/new.pdf", "record.html", "workspaces/inner/../../runs/x.nc",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from qexp.api.runs import open_run
 from qexp.store import provenance
 from qexp.store.record import CodeState
 
@@ -156,30 +155,17 @@ def test_variables_that_change_results_are_kept_and_no_others(monkeypatch):
     assert not {"AWS_SECRET_ACCESS_KEY", "MY_OMP_X", "HOME_OMP"} & found.keys()
 
 
-def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt(finished):
+def test_a_run_keeps_its_machine_packages_and_the_command_of_every_attempt_and_show_tells_them(finished, qexp):
     run = finished / "runs/sound_0"
     environment = json.loads((run / "environment.json").read_text())
     assert environment["packages"].keys() >= {"torch", "numpy", "qexp"}
     assert environment["python"] == sys.version
     assert environment["usable_cores"] <= environment["cores"]
-    for key in ("host", "platform", "processor", "instructions", "device", "threads", "variables", "accelerator"):
-        assert key in environment
+    others = {"host", "platform", "processor", "instructions", "device", "threads", "variables", "accelerator"}
+    assert environment.keys() >= others
     assert environment["qexp"].keys() == provenance.own_code().keys()
     assert json.loads((run / "attempts/01/command.json").read_text()).keys() == {"argv", "directory", "process"}
-
-
-@pytest.mark.slow
-def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_path, monkeypatch, qexp):
-    shutil.copytree(finished, tmp_path / "workspace")
-    monkeypatch.chdir(tmp_path / "workspace")
-    qexp("run", "sound", "--name", "child", "--pretrain", "sound_1", "--device", "cpu").done()
-    parent, child = open_run("sound_1"), open_run("child")
-    (lineage,) = child.record["lineage"]
-    assert (lineage["name"], lineage["digest"], lineage["seed"]) == ("sound_1", parent.record["digest"], 1)
-    weights = (child.path / "checkpoints/pretrained.safetensors").read_bytes()
-    assert lineage["weights"] == {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}
-    shown = qexp("show", "child").stdout
-    assert f"sound_1 (digest {parent.record['digest'][:16]})" in shown
+    shown = qexp("show", "sound_0", "--workspace", finished).done()
     assert "torch" in shown
     assert "1 thread" in shown
 
@@ -187,8 +173,6 @@ def test_a_run_keeps_what_identifies_its_parent_and_show_tells_it(finished, tmp_
 def test_show_does_without_an_environment_that_is_gone_or_damaged(finished, tmp_path, qexp):
     run = tmp_path / "sound_0"
     shutil.copytree(finished / "runs/sound_0", run)
-    for text in ("{", "[]", "{}"):
-        (run / "environment.json").write_text(text)
+    for text in ("{", "[]", "{}", None):
+        (run / "environment.json").unlink() if text is None else (run / "environment.json").write_text(text)
         assert qexp("show", run, "--workspace", finished).code == 0
-    (run / "environment.json").unlink()
-    assert qexp("show", run, "--workspace", finished).code == 0
