@@ -306,10 +306,6 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
 # removes the variation that the samples add to both.
 
 
-SHOWN_PATHS = 4
-"""Largest number of differences between two test parts in a message."""
-
-
 @dataclass(frozen=True)
 class PairRow:
     """One metric of one output in two groups: the first group's value minus the second's, paired by seed."""
@@ -520,7 +516,7 @@ def _differing_data(
     if type_name(spec_of_first) != type_name(spec_of_second):
         return "evaluated by different programs, whose test samples cannot be compared"
     paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in (spec_of_first, spec_of_second)]))
-    return f"evaluated on different test parts: {some(paths, SHOWN_PATHS)} differ" if paths else None
+    return f"evaluated on different test parts: {some(paths, 4)} differ" if paths else None
 
 
 def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:

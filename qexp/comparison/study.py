@@ -64,10 +64,6 @@ def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
 # The options of a study, their check, and the runs that the study orders.
 
 
-STUDIED = "r2"
-"""The metric that is studied by default."""
-
-
 @dataclass(frozen=True)
 class StudyOrder:
     """The runs of a study, and what is drawn of them."""
@@ -77,7 +73,7 @@ class StudyOrder:
     pretraining: Pretraining | None = None
     """Experiences with `pretrain` in their spec start from these runs."""
     metric: str | None = None
-    """`output.metric`, or a metric of the first output."""
+    """`output.metric`, or a metric of the first output; its `r2` if left out."""
 
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
@@ -124,7 +120,7 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
         for point in grids.points_of([axis.of_grid for axis in axes if not axis.of_pretraining]):
             experience = experiments.experience(reference, {**runs.overrides, **point}, workspace, cache)
             documents[reference] = experience.document
-    name = study.metric or STUDIED
+    name = study.metric or "r2"
     output, dot, metric = name.rpartition(".")
     main = runs.references[0]
     firsts = type_of(documents[main]).outputs(documents[main])
@@ -371,9 +367,6 @@ def _of_metric(comparison: SeedComparison, output: str, metric: str) -> SeedComp
 
 STUDY_FILES = RUNS, VALUES, FIGURE = "study.csv", "table.csv", "study.png"
 
-FLOORS = {"r2": -0.5}
-"""Metric → lower limit of the figure; R² has no lower bound."""
-
 
 def write_study(
     study: Study,
@@ -437,7 +430,7 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
                 line.spots[first] = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
     unit = f" ({study.unit})" if study.unit else ""
     words = f"{study.output.replace('_', ' ')}, test: {study.metric}{unit}"
-    floor = FLOORS.get(study.metric)
+    floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
     save(study_panels(panels, axes[0].label, axes[0].of_grid.texts, words, numbers, floor), study.folder / FIGURE)
 
 
@@ -465,10 +458,6 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
 # Execution of a study: from its options to its folder.
 
 
-FOLDER = "studies"
-"""Folder in the workspace for studies without an output folder."""
-
-
 def run_study(
     study: StudyOrder,
     workspace: Workspace,
@@ -491,7 +480,7 @@ def run_study(
     axes = study.axes()
     output, metric = check_study(study, axes, workspace)
     name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
-    out = out or workspace.root / FOLDER / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    out = out or workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)

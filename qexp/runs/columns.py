@@ -25,6 +25,7 @@ from qexp.store.directory import EVALUATIONS, RunDirectory
 from qexp.store.record import LISTED, Record
 
 Summary = dict[str, Any]
+"""A run, as the catalog gives it."""
 
 Look = Callable[[str], Callable[[Summary], Any]]
 """Name of a field → function from a run's summary to the value of that field; None for a run without it."""
@@ -44,30 +45,6 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Is: operator.eq,
     ast.IsNot: operator.ne,
 }
-
-
-def select(
-    summaries: Iterable[Summary],
-    *,
-    where: str | None = None,
-    status: str | None = None,
-    tags: Iterable[str] = (),
-    look: Look | None = None,
-) -> list[Summary]:
-    """The runs in a state, with all of the tags, that match an expression.
-
-    look  gives access to the fields of the expression; only those of the summaries if left out
-    Raises QexpError for an invalid expression or an unknown state.
-    """
-    if status is not None and status not in LISTED:
-        raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
-    holds = condition(where, look) if where is not None else lambda summary: True
-    wanted = set(tags)
-    return [
-        run
-        for run in summaries
-        if (status is None or run["state"] == status) and wanted <= set(run["tags"] if wanted else ()) and holds(run)
-    ]
 
 
 def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
@@ -386,10 +363,6 @@ def _paths(document: Any, before: str = "") -> Iterator[str]:
 # Listings: the runs that are chosen, and columns and groups of them with cells as texts, for the shell and for pages.
 
 
-Run = dict[str, Any]
-"""A summary, as the catalog gives it."""
-
-
 def choose(
     columns: Columns,
     *,
@@ -397,9 +370,16 @@ def choose(
     status: str | None = None,
     tags: Iterable[str] = (),
     names: Collection[str] | None = None,
-) -> list[Run]:
-    """Those of the runs of some columns that fulfil all conditions; see `select`. `names`: of runs of a launch."""
-    runs = select(columns.runs, where=where, status=status, tags=tags, look=columns.one_by_one)
+) -> list[Summary]:
+    """The runs of some columns in a state, with all of the tags and one of the names, that match an expression.
+
+    Raises QexpError for an invalid expression or an unknown state.
+    """
+    if status is not None and status not in LISTED:
+        raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
+    holds = condition(where, columns.one_by_one) if where is not None else lambda run: True
+    wanted = set(tags)
+    runs = [run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]} and holds(run)]
     columns.require_found()
     return runs if names is None else [run for run in runs if run["name"] in names]
 
@@ -411,11 +391,11 @@ class Column:
     title: str
     field: str
     """The field that it shows, by which runs can be sorted."""
-    text: Callable[[Run], str]
+    text: Callable[[Summary], str]
     numeric: bool = False
 
 
-def usual_columns(runs: Sequence[Run]) -> list[Column]:
+def usual_columns(runs: Sequence[Summary]) -> list[Column]:
     """Name, state and progress, the main test metric of each output, and labels if a run has any."""
     outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
     units = units_of(runs)
@@ -434,11 +414,11 @@ def usual_columns(runs: Sequence[Run]) -> list[Column]:
     ]
 
 
-def _test_error(output: str, run: Run) -> str:
+def _test_error(output: str, run: Summary) -> str:
     return number(run["results"].get("test", {}).get(output, {}).get(MAIN_METRIC))
 
 
-def _label(key: str, run: Run) -> str:
+def _label(key: str, run: Summary) -> str:
     return str(in_csv(run[key]))
 
 
@@ -550,16 +530,16 @@ def time(stamp: str | None) -> str:
     return (stamp or "")[:16].replace("T", " ")
 
 
-def progress(run: Run) -> str:
+def progress(run: Summary) -> str:
     """Epochs, or folds, that are done, and their total number."""
     return f"{_epochs(run['folds'])} folds" if run["folds"] else _epochs(run["epochs"])
 
 
-def _epochs(epochs: Run | None) -> str:
+def _epochs(epochs: Summary | None) -> str:
     return f"{epochs['done']}/{epochs['of']}" if epochs and epochs["of"] else NONE
 
 
-def units_of(runs: Sequence[Run]) -> dict[str, str]:
+def units_of(runs: Sequence[Summary]) -> dict[str, str]:
     """Output → unit."""
     return {output: unit for run in runs for output, unit in run["units"].items()}
 

@@ -25,9 +25,6 @@ ASK, KILL = b"T", b"K"
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
-STUBBORN_SECONDS = 10.0
-"""Seconds to wait for killed processes, which the system may hold up, on a file server for example."""
-
 OWN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a scheduler may send to all processes of a job; qexp decides when the program ends."""
 
@@ -108,7 +105,7 @@ def _serve(program: int, control: int, wake: int) -> None:
 
 def _end_others() -> None:
     """Kill and reap what is left of the program's processes; children of a killed process become children of this."""
-    deadline = time.monotonic() + STUBBORN_SECONDS
+    deadline = time.monotonic() + 10.0  # the system may hold up killed processes, on a file server for example
     while time.monotonic() < deadline:
         for child in _children():
             with suppress(ProcessLookupError, PermissionError):

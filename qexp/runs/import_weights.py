@@ -289,13 +289,6 @@ def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
 # Import of weights that another program trained: a finished run, without training and without results.
 
 
-IMPORTED = "imported"
-"""The kind of such runs."""
-
-ACCOUNT = "weights.json"
-"""File of such a run that says what became of every tensor, and by which rules."""
-
-
 def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     """Make a finished run of weights from a file. Nothing is written if anything does not fit.
 
@@ -358,7 +351,7 @@ def _fill(
         remarks=turned.remarks,
         weights=provenance.fingerprint(directory.best_weights),
     )
-    files.write_json(draft / ACCOUNT, _account_document(account, transforms))
+    files.write_json(draft / "weights.json", _account_document(account, transforms))
     files.write_json(draft / "spec.json", spec)
     files.write_json(
         draft / "environment.json", provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu"))
@@ -374,7 +367,7 @@ def _fill(
             model=experience.model_name,
             seed=order.seed,
             state=State.DONE,
-            kind=IMPORTED,
+            kind="imported",
             foreign_weights=origin,
             created=origin.time,
             ended=origin.time,
@@ -403,6 +396,7 @@ def _equal(account: Account) -> list[str]:
 
 
 def _account_document(account: Account, transforms: Mapping[str, str]) -> dict[str, Any]:
+    """What became of every tensor, and by which rules."""
     return {
         "rules": account.rules.name,
         "taken": {name: source for name, (source, _) in sorted(account.sources.items())},

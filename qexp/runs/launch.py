@@ -218,7 +218,8 @@ class Pool:
                 if self._signals:
                     return
                 try:
-                    job = self._take(directory, gpu)
+                    taken = self._launch.take(directory.name, "started")  # unless it was withdrawn
+                    job = _Job(directory, self._begin(directory, gpu)) if taken else None
                 except (QexpError, OSError) as error:  # for example a full disk; the other runs are still tried
                     self._ended.put(_End(directory.name, trouble=str(error)))
                     continue
@@ -230,12 +231,6 @@ class Pool:
             with self._lock:
                 del self._running[directory.name]
             self._ended.put(_End(directory.name, Watch().state(directory), time.monotonic() - job.started))
-
-    def _take(self, directory: RunDirectory, gpu: str | None) -> _Job | None:
-        """Start the next run; None if it was withdrawn."""
-        if not self._launch.take(directory.name, "started"):
-            return None
-        return _Job(directory, self._begin(directory, gpu))
 
     def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]

@@ -254,9 +254,6 @@ LARGEST_SWEEP = 1_000_000
 SEED, PRETRAINED = "{seed}", ("pretrain", "pretrain.run")
 """Placeholder for a run's own seed, and the keys in whose values it stands."""
 
-SHORT_DIGEST = 6
-"""Length of the digest in the name of a run with a changed spec; enough to distinguish the points of a grid."""
-
 
 def plan_run(experience: Experience, seed: int, name: str, workspace: Workspace) -> Plan:
     """The plan of an experience's run with one seed.
@@ -345,7 +342,12 @@ def sweep(
             experience = experiments.experience(reference, changes, workspace, cache)
             stem = named_after(experience, reference, changes, cache)
             plans += _plans(experience, {seed: f"{stem}_{seed}" for seed in alike}, workspace)
-    _require_different(plans)
+    names: dict[tuple[str, int], list[str]] = {}
+    for plan in plans:
+        names.setdefault((plan.digest, plan.seed), []).append(plan.name)
+    if double := next((alike for alike in names.values() if len(alike) > 1), None):
+        both = " and ".join(dict.fromkeys(double))
+        raise QexpError(f"two runs of the sweep are the same, {both}; name every experience and value once")
     return plans
 
 
@@ -357,16 +359,6 @@ def of_seed(overrides: Overrides, seed: int) -> Overrides:
     }
 
 
-def _require_different(plans: Sequence[Plan]) -> None:
-    """Raise QexpError if two runs would have the same spec and seed."""
-    names: dict[tuple[str, int], list[str]] = {}
-    for plan in plans:
-        names.setdefault((plan.digest, plan.seed), []).append(plan.name)
-    if double := next((alike for alike in names.values() if len(alike) > 1), None):
-        both = " and ".join(dict.fromkeys(double))
-        raise QexpError(f"two runs of the sweep are the same, {both}; name every experience and value once")
-
-
 def require_few(runs: int) -> None:
     """Raise QexpError for more than `LARGEST_SWEEP` runs; checked before listing them, which could take hours."""
     if runs > LARGEST_SWEEP:
@@ -375,7 +367,7 @@ def require_few(runs: int) -> None:
 
 def named_after(experience: Experience, reference: str, overrides: Overrides, cache: SpecCache) -> str:
     """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
-    changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:SHORT_DIGEST]
+    changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:6]
     return "_".join(word for word in (experience.name, changed) if word)
 
 

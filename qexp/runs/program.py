@@ -125,9 +125,6 @@ OF_RESULTS = (RESULTS, WRITTEN)
 SECONDS_BETWEEN_LOOKS = 0.2
 """Seconds between two checks whether the run was asked to end."""
 
-ENVIRONMENT_SECONDS = 60.0
-"""Longest time for the command that describes the program's environment."""
-
 TAIL = 20_000
 """Bytes at the end of the log that are searched for the program's last words."""
 
@@ -291,7 +288,7 @@ def _describe(call: Call) -> None:
     try:
         done = subprocess.run(
             words, cwd=call.folder, env=call.environment, stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=ENVIRONMENT_SECONDS, check=True,
+            timeout=60.0, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("the program's environment is not kept: %s: %s", shlex.join(words), error)

@@ -75,8 +75,6 @@ def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> Iter
 # The process that works on a run, described so that another process can check later whether it is alive.
 
 
-LARGEST_PID = 2**31 - 1
-
 UNKNOWN = "unknown"
 """The boot id of a machine that does not tell it."""
 
@@ -102,7 +100,7 @@ class Process(Part):
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("locks",)
 
     def __post_init__(self) -> None:
-        if not 0 < self.pid <= LARGEST_PID:  # a signal to a smaller number goes to a group of processes
+        if not 0 < self.pid < 2**31:  # a signal to a smaller number goes to a group of processes
             raise MisfitError(f"is {self.pid}, which cannot be the number of a process", "pid")
 
 

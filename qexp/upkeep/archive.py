@@ -182,9 +182,6 @@ LARGEST_DOCUMENT = 1 << 24
 LARGEST_RATIO, SMALL = 1000, 1 << 30
 """Largest accepted ratio of content to archive size; runs have 1 to 30. Up to `SMALL` bytes there is no limit."""
 
-ENCRYPTED = 1
-"""Flag of a member."""
-
 
 def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_code: bool = False) -> RunDirectory:
     """Import the run of an archive, under another name if one is given.
@@ -251,7 +248,8 @@ def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, 
             raise UnsafeError(f"its member {quoted(name)} occurs twice")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise UnsafeError(f"its member {quoted(name)} is neither file nor folder, but a link, a device or the like")
-        if member.flag_bits & ENCRYPTED or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        encrypted = member.flag_bits & 1
+        if encrypted or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UnsafeError(f"its member {quoted(name)} is packed in a way that `qexp export` never uses")
         if name.partition("/")[2] in DOCUMENTS and member.file_size > LARGEST_DOCUMENT:
             raise UnsafeError(

@@ -64,9 +64,6 @@ def repair_finding(finding: Finding) -> Finding:
 # Leftovers of killed processes: temporary files, locks, drafts of folders, and former folders.
 
 
-DEEP = 3
-"""Levels of folders of a workspace in which leftovers are searched."""
-
 RESULTS = (".nc", ".npy", ".png", ".pdf", ".svg", ".html")
 """Endings of files that commands write outside of runs; other hidden files there are the user's."""
 
@@ -94,12 +91,8 @@ def temporary_leftover(path: Path) -> Finding:
     match = files.TEMPORARY.fullmatch(path.name)
     assert match is not None
     remark = "; the file itself is complete" if path.with_name(match["whole"]).exists() else ""
-    return Finding(
-        path,
-        f"was left by a process that died while it wrote {match['whole']}{remark}",
-        "delete it",
-        repair=lambda: path.unlink(missing_ok=True),
-    )
+    what = f"was left by a process that died while it wrote {match['whole']}{remark}"
+    return Finding(path, what, "delete it", repair=lambda: path.unlink(missing_ok=True))
 
 
 def leftover_lock(path: Path) -> Iterator[Finding]:
@@ -138,13 +131,6 @@ def put_back_folder(path: Path) -> None:
         raise QexpError(f"cannot rename it to {target.name}")
 
 
-def leftovers_in(folder: Path) -> Iterator[Finding]:
-    """What is left in a folder that holds runs; nothing of one that may not be read, which findings of its runs say."""
-    with suppress(PermissionError):
-        for path in sorted(folder.iterdir()):
-            yield from leftover_folder(path)
-
-
 def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[Finding]:
     """What killed commands have left beside the files and folders that they write outside of runs.
 
@@ -155,7 +141,7 @@ def leftovers_of_workspace(root: Path, left_out: Collection[Path]) -> Iterator[F
         here = Path(parent)
         for path in (here / name for name in sorted(names)):
             yield from leftover_folder(path)
-        deep = len(here.relative_to(root).parts) + 1 < DEEP
+        deep = len(here.relative_to(root).parts) < 2  # three levels of folders are searched
         names[:] = [name for name in names if deep and not name.startswith(".") and here / name not in left_out]
         for path in (here / name for name in sorted(inside)):
             match = files.TEMPORARY.fullmatch(path.name)
@@ -210,9 +196,17 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
     folders = dict.fromkeys([workspace.runs, *(files.real_path(path).parent for path in paths if path.is_symlink())])
     for folder in folders:
         if folder.is_dir():
-            yield from _of_disk(folder)
-            # The drafts of runs outside `runs/` are in the folder that holds them.
-            yield from leftovers_in(folder)
+            free = shutil.disk_usage(folder).free
+            if free < LEAST_ROOM:
+                advice = "free some space: qexp purge empties the trash"
+                yield Finding(folder, f"its disk has {free / 1e6:.0f} MB left", advice)
+            if not os.access(folder, os.W_OK):
+                yield Finding(folder, "cannot be written to", "check its owner and permissions")
+            # The drafts of runs outside `runs/` are in the folder that holds them; of one that may not be read, the
+            # findings of its runs say so.
+            with suppress(PermissionError):
+                for path in sorted(folder.iterdir()):
+                    yield from leftover_folder(path)
 
 
 def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
@@ -230,12 +224,8 @@ def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Find
             yield temporary_leftover(path)
         return
     if path.is_symlink() and not path.exists():
-        yield Finding(
-            path,
-            f"is a link to {path.readlink()}, which does not exist",
-            f"mount that disk, or remove the link: qexp rm {path.name}",
-            damaged=True,
-        )
+        advice = f"mount that disk, or remove the link: qexp rm {path.name}"
+        yield Finding(path, f"is a link to {path.readlink()}, which does not exist", advice, damaged=True)
     elif path.is_dir():
         directory = RunDirectory(path)
         yield from _of_run(directory, states[directory]) if directory in states else _without_record(directory)
@@ -253,7 +243,10 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     except NotFoundError:
         return  # removed in the meantime
     except DamagedError as error:
-        yield Finding(directory.path, str(error), _advice_on(error, directory), damaged=True)
+        restore = "its other files are untouched; restore the damaged one from a copy, or remove the run: qexp rm"
+        refused = isinstance(error.__cause__, PermissionError)
+        advice = "check its owner and permissions" if refused else f"{restore} {directory.name}"
+        yield Finding(directory.path, str(error), advice, damaged=True)
         return
     advice = f"restore spec.json from a copy, or from another run whose digest begins with {record.digest[:16]}"
     yield from _unreadable(directory.path, directory.spec, advice)
@@ -264,19 +257,12 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         yield from _unreadable(fold.path, fold.record, advice)
     yield from of_evaluations(directory)
     if trouble := provenance.trouble_with_seen(directory, record):
-        yield Finding(
-            directory.path / provenance.SEEN,
-            trouble,
-            "restore it from a copy; without it the run can be neither verified nor used for pretraining",
-            damaged=True,
-        )
+        advice = "restore it from a copy; without it the run can be neither verified nor used for pretraining"
+        yield Finding(directory.path / provenance.SEEN, trouble, advice, damaged=True)
     if record.state.unfinished and not state.unfinished:
-        yield Finding(
-            directory.path,
-            f"is recorded as {record.state}, but "
-            + ("its process has ended" if state is State.LOST else f"its job has ended: {state}"),
-            f"resume it: qexp rerun {shlex.quote(directory.name)} --resume",
-        )
+        ended = "its process has ended" if state is State.LOST else f"its job has ended: {state}"
+        advice = f"resume it: qexp rerun {shlex.quote(directory.name)} --resume"
+        yield Finding(directory.path, f"is recorded as {record.state}, but {ended}", advice)
     if not state.unfinished:
         yield from _of_name(directory, record)
     if not (record.state.unfinished or state.unfinished):
@@ -287,33 +273,18 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
 
 
 def _inside(directory: RunDirectory) -> Iterator[Finding]:
-    for inner in runs_inside(directory.path):
-        yield Finding(
-            inner,
-            f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted",
-            "move it out; if a link in runs/ points to it, point the link to its new place",
-        )
+    what = f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted"
+    advice = "move it out; if a link in runs/ points to it, point the link to its new place"
+    yield from (Finding(inner, what, advice) for inner in runs_inside(directory.path))
 
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
     """The finding for a folder that has files of a run but no record; other folders belong to the user."""
     files_of_run = any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists()
     if files_of_run and not directory.holds_record:
-        yield Finding(
-            directory.path,
-            "has files of a run, but no record: run.json is missing",
-            f"restore run.json from a copy, or remove the folder: qexp rm {directory.name}",
-            damaged=True,
-        )
-
-
-def _advice_on(error: DamagedError, directory: RunDirectory) -> str:
-    if isinstance(error.__cause__, PermissionError):
-        return "check its owner and permissions"
-    return (
-        "its other files are untouched; restore the damaged one from a copy, or remove the run: "
-        f"qexp rm {directory.name}"
-    )
+        advice = f"restore run.json from a copy, or remove the folder: qexp rm {directory.name}"
+        what = "has files of a run, but no record: run.json is missing"
+        yield Finding(directory.path, what, advice, damaged=True)
 
 
 def _unreadable(path: Path, read: Callable[[], object], advice: str) -> Iterator[Finding]:
@@ -358,12 +329,8 @@ def _of_metrics(directory: RunDirectory) -> Iterator[Finding]:
         yield Finding(file, str(error), advice, damaged=True)
         return
     if len(_without_torn_line(lines)) < len(lines):
-        yield Finding(
-            file,
-            f"its last line, number {len(lines)}, is incomplete; readers leave it out",
-            "cut it off",
-            repair=cut_off,
-        )
+        what = f"its last line, number {len(lines)}, is incomplete; readers leave it out"
+        yield Finding(file, what, "cut it off", repair=cut_off)
 
 
 def _require_idle(directory: RunDirectory) -> None:
@@ -479,11 +446,3 @@ def _has_record(path: Path) -> bool:
     except (DamagedError, NotFoundError):
         return False
     return True
-
-
-def _of_disk(folder: Path) -> Iterator[Finding]:
-    free = shutil.disk_usage(folder).free
-    if free < LEAST_ROOM:
-        yield Finding(folder, f"its disk has {free / 1e6:.0f} MB left", "free some space: qexp purge empties the trash")
-    if not os.access(folder, os.W_OK):
-        yield Finding(folder, "cannot be written to", "check its owner and permissions")

@@ -1,7 +1,7 @@
 import pytest
 
 from qexp.errors import QexpError
-from qexp.runs.columns import condition, field, ordered, select
+from qexp.runs.columns import Columns, choose, condition, field, ordered
 from qexp.store.record import LISTED
 
 RUNS = [
@@ -21,8 +21,8 @@ RUNS = [
 ]  # fmt: skip
 
 
-def chosen(where=None, **others):
-    return [run["name"] for run in select(RUNS, where=where, **others)]
+def chosen(where, runs=RUNS):
+    return [run["name"] for run in filter(condition(where), runs)]
 
 
 def complaint(call, *arguments, **others):
@@ -101,16 +101,19 @@ def test_a_comparison_with_what_a_run_does_not_have_is_false_unless_it_asks_for_
 
 
 def test_a_state_and_an_expression_must_both_hold():
-    assert chosen(status="done") == ["cnn_0", "unet_7"]
-    assert chosen("seed > 0", status="done") == ["unet_7"]
-    assert chosen() == ["cnn_0", "cnn_1", "unet_7"]
+    columns = Columns(RUNS)
+    assert choose(columns, status="done") == [RUNS[0], RUNS[2]]
+    assert choose(columns, where="seed > 0", status="done") == [RUNS[2]]
+    assert choose(columns) == RUNS
 
 
 def test_a_state_that_there_is_not_is_answered_with_the_nearest():
-    assert complaint(select, RUNS, status="finished").startswith("status=finished: no such state; known: created, ")
-    assert complaint(select, RUNS, status="dome") == "status=dome: no such state; did you mean 'done'?"
+    assert complaint(choose, Columns(RUNS), status="finished").startswith(
+        "status=finished: no such state; known: created, "
+    )
+    assert complaint(choose, Columns(RUNS), status="dome") == "status=dome: no such state; did you mean 'done'?"
     for state in LISTED:
-        select(RUNS, status=state)
+        choose(Columns(RUNS), status=state)
 
 
 def test_a_field_that_there_is_not_is_answered_with_the_nearest():
@@ -174,7 +177,7 @@ def test_a_minus_before_what_is_no_number_is_reported_as_such(where):
 
 
 def test_is_means_equal_for_numbers():
-    assert [run["name"] for run in select([{"name": "a", "seed": int("1000")}], where="seed is 1000")] == ["a"]
+    assert chosen("seed is 1000", [{"name": "a", "seed": int("1000")}]) == ["a"]
 
 
 # Order
@@ -212,5 +215,5 @@ def test_an_order_by_what_cannot_be_ordered_is_refused():
 def test_names_with_other_characters_go_into_brackets():
     runs = [{"name": "a", "results": {"test": {"TOC%": {"mae": 0.1}}}}, {"name": "b", "results": {}}]
     for where in ("results.test['TOC%'].mae < 1", "results['test']['TOC%']['mae'] < 1"):
-        assert [run["name"] for run in select(runs, where=where)] == ["a"]
+        assert chosen(where, runs) == ["a"]
     assert "write, for example, \"results.test['TOC%'].mae < 1\"" in complaint(condition, "results.test.TOC%.mae < 1")
