@@ -234,18 +234,14 @@ def _merge(orders: Sequence[CheckedOrder]) -> CheckedOrder:
     if len(set(names)) < len(names):
         name = next(name for name in names if names.count(name) > 1)
         raise QexpError(f"two runs of the study are the same, {name}; name every experience and value once")
-    return CheckedOrder(
-        orders[0].order,
-        plans,
-        Workload(
-            [plan for workload in workloads for plan in workload.new],
-            [plan for workload in workloads for plan in workload.again],
-            [plan for workload in workloads for plan in workload.done],
-            {name: state for workload in workloads for name, state in workload.left.items()},
-            {name: other for workload in workloads for name, other in workload.same.items()},
-        ),
-        orders[0].settings,
+    merged = Workload(
+        [plan for workload in workloads for plan in workload.new],
+        [plan for workload in workloads for plan in workload.again],
+        [plan for workload in workloads for plan in workload.done],
+        {name: state for workload in workloads for name, state in workload.left.items()},
+        {name: other for workload in workloads for name, other in workload.same.items()},
     )
+    return replace(orders[0], plans=plans, workload=merged)
 
 
 # The results of a study: a comparison of its experiences at each point, and tables of all comparisons.

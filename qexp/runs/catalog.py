@@ -107,7 +107,9 @@ class LockedStorage(Storage):
                 try:
                     yield
                     if self._changed:
-                        files.write_bytes(self._path, _with_head(self._pending))
+                        body = orjson.dumps(self._pending)[1:]
+                        head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
+                        files.write_bytes(self._path, head + b"," * (body != b"}") + body)
                 finally:
                     self._pending = None
         except OSError as error:
@@ -138,11 +140,6 @@ class LockedStorage(Storage):
         data: dict[str, dict[str, Any]] = orjson.loads(content)
         del data["written"]
         return data
-
-
-def _with_head(tables: dict[str, dict[str, Any]]) -> bytes:
-    body = orjson.dumps(tables)[1:]
-    return b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body)) + b"," * (body != b"}") + body
 
 
 def _require_tables(path: Path, content: bytes) -> None:

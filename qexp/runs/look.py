@@ -22,9 +22,6 @@ from qexp.spec.resolution import FOLDERS
 if TYPE_CHECKING:
     import xarray
 
-TRAIN = "train"
-"""The part that is shown if none is named, if there is one of this name; else the first."""
-
 MOST_SAMPLES = 100
 
 
@@ -80,7 +77,10 @@ def samples_of(view: Preview[Any, Any], count: int) -> xarray.Dataset:
 
 
 def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview[Any, Any]]:
-    """Name of the dataset or experience, and the view of one of its parts. Raises QexpError and SpecError."""
+    """Name of the dataset or experience, and the view of a part: `train`, or else the first, if none is named.
+
+    Raises QexpError and SpecError.
+    """
     dataset, experience = chosen.dataset, chosen.experience
     if dataset is None and experience is None:
         raise QexpError("name a dataset, or an experience with `experience`")
@@ -108,14 +108,9 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
     parts = data_kind(document).parts(data, spec, tables, chosen.seed)
     pinned = data_kind(document).pinned(document, data, workspace)
     caution = caution_of_data({"dataset": pinned})
-    part = _choose_part(parts, chosen.part, name, spec is None)
-    return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)
-
-
-def _choose_part(parts: Any, part: str | None, name: str, alone: bool) -> str:
-    if part is None:
-        return TRAIN if TRAIN in parts else next(iter(parts))
+    usual = "train" if "train" in parts else next(iter(parts))
+    part = usual if chosen.part is None else chosen.part
     if part not in parts:
-        hint = "; an experience divides it further: `experience=NAME`" if alone else ""
+        hint = "; an experience divides it further: `experience=NAME`" if spec is None else ""
         raise QexpError(f"`part={part}`: '{name}' has no such part; {suggestion(part, parts)}{hint}")
-    return part
+    return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)

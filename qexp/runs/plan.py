@@ -189,10 +189,6 @@ class Exposures:
 # An existing run with the name of a planned one: whether it is the same run, done, or a conflict.
 
 
-OWN = ("trained", "program")
-"""Kinds of runs that a spec and a seed make; imported weights have another origin."""
-
-
 def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
     """The state of the planned run if it exists, else None. Raises QexpError if another run has its name.
 
@@ -232,7 +228,8 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
     others_by_plan: dict[str, list[str]] = {}
     for run in Catalog(workspace).recorded():
         usual = re.fullmatch(rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"])
-        if usual and run["kind"] in OWN and (name := wanted.get((run["digest"], run["seed"]))) is not None:
+        made_here = run["kind"] in ("trained", "program")  # by a spec and a seed; imported weights have another origin
+        if usual and made_here and (name := wanted.get((run["digest"], run["seed"]))) is not None:
             others_by_plan.setdefault(name, []).append(run["name"])
     same: dict[str, str] = {}
     for name, others in others_by_plan.items():

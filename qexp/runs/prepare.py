@@ -88,8 +88,11 @@ def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callabl
     runs, home = workspace.runs, directory.storage_place(storage, workspace)
     target = home / (name if home == runs else f"{name}--{secrets.token_hex(4)}")
     try:
-        _make_folder(runs)
-        _make_folder(home)
+        for folder in (runs, home):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise QexpError(f"cannot write to {folder}: it is a file") from None
         if os.path.lexists(runs / name):
             raise FileExistsError(name)
         with files.drafted(target) as draft:
@@ -100,13 +103,6 @@ def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callabl
     except OSError as error:
         raise QexpError(f"cannot write to {home}: {error.strerror or error}; nothing was started") from error
     return RunDirectory(runs / name)
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise QexpError(f"cannot write to {path}: it is a file") from None
 
 
 def keep_code(

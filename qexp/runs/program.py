@@ -211,31 +211,20 @@ def results_of(work: Work) -> Results | None:
             return None
         before, seconds = _stamp(call.results), work.own.record.seconds
         _describe(call)
-        of_qexp = _of_qexp(call)
+        run = work.own.directory.path.absolute()
+        ours = [*(run / name for name in INPUTS), *(run / "results" / name for name in OF_RESULTS)]
+        of_qexp = {file: _stamp(file) for file in ours if file != call.results}
         try:
             if not _run(call):
                 return None
         finally:
             work.own.keep(seconds=round(seconds + time.perf_counter() - began, 3))
-        _require_untouched(call, of_qexp)
+        if written := [file.relative_to(run).as_posix() for file, stamp in of_qexp.items() if _stamp(file) != stamp]:
+            raise ProgramError(  # else it would replace a file of a name that qexp uses
+                f"the program changed {', '.join(written)} in its run's folder, which are files of qexp; give it a "
+                "folder of its own in there, such as {run}/output"
+            )
         return _results(call, before)
-
-
-def _of_qexp(call: Call) -> dict[Path, tuple[int, int, int] | None]:
-    """Files in the run's folder that qexp writes, and a program must not, with their stamps."""
-    run = call.work.own.directory.path.absolute()
-    files_of_qexp = [*(run / name for name in INPUTS), *(run / "results" / name for name in OF_RESULTS)]
-    return {file: _stamp(file) for file in files_of_qexp if file != call.results}
-
-
-def _require_untouched(call: Call, before: Mapping[Path, tuple[int, int, int] | None]) -> None:
-    """Raise ProgramError if the program wrote a file of a name that qexp uses, which would replace it."""
-    run = call.work.own.directory.path.absolute()
-    if written := [file.relative_to(run).as_posix() for file, stamp in before.items() if _stamp(file) != stamp]:
-        raise ProgramError(
-            f"the program changed {', '.join(written)} in its run's folder, which are files of qexp; give it a folder "
-            "of its own in there, such as {run}/output"
-        )
 
 
 def _require_unchanged(call: Call) -> None:

@@ -175,13 +175,8 @@ ERRORS_BY_ENERGY = "errors_by_energy.csv"
 
 SALIENCY = "saliency.nc"
 
-MATRICES = "matrices"
-"""Folder of a run with a folder for each matrix."""
 MATRIX, MATRIX_RECORD = "matrix.nc", "record.json"
 """Of a matrix, in its folder."""
-
-SPEC_OR_PROGRESS = ("spec.json", "attempts", "checkpoints")
-"""Files and folders of which every run has, or once had, at least one beside its record."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +288,8 @@ class RunDirectory:
 
     @property
     def matrices(self) -> Path:
-        return self.path / MATRICES
+        """The folder with a folder for each matrix."""
+        return self.path / "matrices"
 
     @property
     def folds(self) -> Path:
@@ -450,9 +446,6 @@ def is_as_prepared(directory: RunDirectory, record: Record) -> bool | None:
 # Runs inside other runs: removing or deleting the outer run does the same to the inner one.
 
 
-BOOKKEEPING = frozenset({".trash", ".launches"})
-"""Folders that qexp creates beside runs and empties by its own rules."""
-
 SHOWN = 8
 """Largest number of runs named in one message."""
 
@@ -462,7 +455,7 @@ def is_run(folder: Path) -> bool:
     file = folder / "run.json"
     if not os.path.isfile(file):  # noqa: PTH113 - false, and no error, for a folder that cannot be entered
         return False
-    if any((folder / name).exists() for name in SPEC_OR_PROGRESS):
+    if any((folder / name).exists() for name in ("spec.json", "attempts", "checkpoints")):  # which every run once had
         return True
     try:
         record = files.read_json(file)
@@ -509,7 +502,7 @@ def storage_place(storage: Path | None, workspace: Workspace) -> Path:
         folder = runs
     elif real_runs in real_folder.parents:
         raise QexpError(f"{folder} lies inside {runs}, which holds nothing but runs; choose a folder outside it")
-    elif ours := BOOKKEEPING.intersection(real_folder.parts):
+    elif ours := {".trash", ".launches"}.intersection(real_folder.parts):
         raise QexpError(f"{folder} lies inside a folder {min(ours)}, which qexp empties; choose another folder")
     require_outside_of_runs(folder)
     return folder

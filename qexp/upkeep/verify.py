@@ -119,14 +119,13 @@ class Largest:
     difference: float | None
 
 
-def same_bytes(first: Path, second: Path) -> bool:
-    return first.is_file() and second.is_file() and first.read_bytes() == second.read_bytes()
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None
 
 
 def first_difference(first: Path, second: Path) -> int | None:
     """The first epoch whose lines in two metrics files differ or that is missing from one of them."""
-    contents = [path.read_bytes() if path.is_file() else b"" for path in (first, second)]
-    lines = itertools.zip_longest(*(content.splitlines() for content in contents))
+    lines = itertools.zip_longest(*((_content(path) or b"").splitlines() for path in (first, second)))
     return next((epoch for epoch, (a, b) in enumerate(lines, start=1) if a != b), None)
 
 
@@ -366,7 +365,7 @@ def _compare(directory: RunDirectory, again: RunDirectory, workspace: Workspace,
     record, record_now = directory.record(), again.record()
     then, today = directory.environment(), again.environment()
     identical = {
-        name: all(same_bytes(directory.path / file, again.path / file) for file in products)
+        name: all(_content(directory.path / file) == _content(again.path / file) is not None for file in products)
         for name, products in _products(directory).items()
     }
     if (written := directory.written_by_program()) is not None:

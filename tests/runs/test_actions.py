@@ -134,14 +134,6 @@ def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(
     assert not list(plot.parent.glob(".*.draft"))
 
 
-def test_what_a_killed_action_leaves_is_found_and_cleared(plot, qexp):
-    (plot.parent / ".plot.0123abcd.draft").mkdir(parents=True)
-    assert "was killed while it wrote or replaced plot" in qexp("doctor").stdout
-    assert os.listdir(plot.parent) == [".plot.0123abcd.draft"]  # noqa: PTH208 - nothing is changed, hidden names, too
-    assert qexp("doctor", "--fix").code == 0
-    assert os.listdir(plot.parent) == []  # noqa: PTH208
-
-
 @pytest.mark.heavy
 def test_an_action_leaves_the_draft_of_one_whose_name_begins_alike(here, start, qexp):
     write(**{"fig": "true", "fig--big": "sh -c 'touch $QEXP_ACTION_DIR/begun; sleep 3'"})
@@ -155,7 +147,12 @@ def test_an_action_leaves_the_draft_of_one_whose_name_begins_alike(here, start, 
 
 
 @pytest.mark.slow
-def test_the_output_of_an_action_that_was_moved_away_by_a_killed_one_is_put_back(plot, qexp):
+def test_what_a_killed_action_leaves_is_cleared_and_what_it_moved_away_is_put_back(plot, qexp):
+    (plot.parent / ".plot.0123abcd.draft").mkdir(parents=True)
+    assert "was killed while it wrote or replaced plot" in qexp("doctor").stdout
+    assert os.listdir(plot.parent) == [".plot.0123abcd.draft"]  # noqa: PTH208 - nothing is changed, hidden names, too
+    assert qexp("doctor", "--fix").code == 0
+    assert os.listdir(plot.parent) == []  # noqa: PTH208
     assert qexp("action", "plot", "sound_0").code == 0
     plot.rename(plot.with_name(".plot.0123abcd.former"))
     (plot.parent / ".plot.4567abcd.draft").mkdir()

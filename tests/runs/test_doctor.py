@@ -280,22 +280,18 @@ def test_a_lock_that_somebody_holds_is_left(root, examine, long_ago):
         assert (root / "runs/sound_0/labels.txt.lock").exists()
 
 
-def test_drafts_are_found_where_runs_are_kept_elsewhere_too(root, examine, tmp_path, long_ago):
-    (tmp_path / "disk/.a run.0123abcd.draft/code").mkdir(parents=True)
-    (root / "runs/sound_0").rename(tmp_path / "disk/sound_0")
-    (root / "runs/sound_0").symlink_to(tmp_path / "disk/sound_0")
-    code, (finding,) = examine("--fix")
-    assert (code, finding["repaired"]) == (0, True)
-    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["sound_0"]
-
-
-def test_drafts_are_found_beside_what_commands_write_unless_a_process_is_at_work(root, examine):
-    for name in ("runs", "data", "sub/deep", "runs/sound_0/actions"):
-        (root / name / ".one.0123abcd.draft").mkdir(parents=True)
+def test_drafts_are_found_beside_what_commands_write_and_runs_elsewhere_unless_a_process_is_at_work(
+    root, examine, tmp_path
+):
+    disk = tmp_path / "disk"
+    for folder in (root / "runs", root / "data", root / "sub/deep", root / "runs/sound_0/actions", disk):
+        (folder / ".one.0123abcd.draft").mkdir(parents=True)
+    (root / "runs/sound_0").rename(disk / "sound_0")
+    (root / "runs/sound_0").symlink_to(disk / "sound_0")
     with files.drafted(root / "sub/two"), files.drafted(root / "runs/sound_1"):
         code, findings = examine("--fix")
-    assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * 4)
-    assert not list(root.rglob("*.draft"))
+    assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * 5)
+    assert not list(tmp_path.rglob("*.draft"))
 
 
 def test_files_beside_observations_and_pictures_are_named_but_left(root, examine, long_ago):

@@ -26,9 +26,9 @@ from qexp.store.process import beat, this_process
 from tests.conftest import Specs, call, mounted, shared_folder
 from tests.runs.conftest import until
 from tests.runs.test_catalog import write_record
-from tests.runs.test_fold_workers import prepared
+from tests.runs.test_fold_workers import prepared, train
 from tests.runs.test_many_at_once import fill
-from tests.runs.test_waiting import sleeper
+from tests.runs.test_waiting import attempt_of, sleeper
 
 __all__ = ["prepared", "sleeper"]  # fixtures
 
@@ -176,8 +176,6 @@ def test_a_process_that_trains_folds_stops_when_the_lease_of_its_run_ends(prepar
 
 @pytest.mark.heavy
 def test_training_of_folds_in_processes_writes_under_the_lease_of_the_run(prepared):
-    from tests.runs.test_fold_workers import train
-
     with lease.take_lease(prepared) as own_lease:
         shutil.rmtree(own_lease.folder)
         with pytest.raises(QexpError, match="another process took over"):
@@ -243,8 +241,6 @@ def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
 
 def claim(directory: RunDirectory, pid: int, **of_process: object) -> Path:
     """What a process leaves that has made the first attempt, and not yet said so in the record."""
-    from tests.runs.test_waiting import attempt_of
-
     attempt = directory.attempt(1)
     (attempt / "lease-1").mkdir(parents=True)
     beat(attempt / "heartbeat")

@@ -151,14 +151,9 @@ def test_operations_that_do_not_fit_are_listed_tensor_by_tensor_and_none_without
 
 
 @pytest.mark.slow
-def test_other_operations_may_be_different_ones(here, qexp):
+def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations_and_others_may_differ(here, qexp):
     write(here, model=put(SOUND["model"], "operations.to_depth.parameters.filters", [7, 1]))
-    qexp("run", "other", "--device", "cpu").done()
-
-
-@pytest.mark.slow
-def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations(here, qexp):
-    qexp("run", "fine", "--pretrain", "sound_1", "--name", "another", "--device", "cpu").done()
+    qexp("run", "other", "--pretrain", "sound_1", "--name", "another", "--device", "cpu").done()
     pretrain = package.open_run("another").spec["pretrain"]
     assert (pretrain["run"], pretrain["operations"]) == ("sound_1", ["block", "look"])
     assert package.open_run("another").record["overrides"] == ["pretrain.run=sound_1"]
@@ -232,19 +227,12 @@ def names(tree: list[provenance.Branch]) -> list[str]:
     return [f"{len(branch.followed) * '.'}{branch.name}" for branch in tree]
 
 
-def test_a_tree_keeps_the_order_of_its_runs():
+@pytest.mark.slow
+def test_a_tree_keeps_the_order_of_its_runs_also_in_a_circle_of_names_and_in_a_chain_of_thousands():
     runs = summaries(b=None, d="c", c="a", a=None, e="a")
     assert names(provenance.lineage_tree(runs.values(), runs)) == ["b", "a", ".c", "..d", ".e"]
-
-
-def test_runs_that_took_the_names_of_those_they_come_from_are_shown_once():
-    runs = summaries(a="c", b="a", c="b", d="b", e="e")
-    names_shown = [branch.name for branch in provenance.lineage_tree(runs.values(), runs)]
-    assert sorted(names_shown) == ["a", "b", "c", "d", "e"]
-
-
-@pytest.mark.slow
-def test_a_chain_of_thousands_is_a_tree_too():
+    runs = summaries(a="c", b="a", c="b", d="b", e="e")  # runs that took the names of those they come from
+    assert sorted(branch.name for branch in provenance.lineage_tree(runs.values(), runs)) == ["a", "b", "c", "d", "e"]
     runs = summaries(r0=None, **{f"r{number}": f"r{number - 1}" for number in range(1, 1500)})
     assert len(provenance.lineage_tree(runs.values(), runs)) == 1500
 
@@ -262,8 +250,8 @@ def test_what_is_gone_is_looked_up_in_one_record_however_many_come_from_it(works
 
 
 def test_options_that_make_no_tree_are_refused(grown, qexp):
-    for option in (("-q",), ("--csv",), ("--columns", "name"), ("--group", "state")):
-        stderr = qexp("ls", "--lineage", *option, "--workspace", grown).failed()
+    for option in ("-q", "--csv", "--columns=name", "--group=state"):
+        stderr = qexp("ls", "--lineage", option, "--workspace", grown).failed()
         assert "--lineage shows whole rows as a tree" in stderr
 
 

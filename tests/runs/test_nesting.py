@@ -54,7 +54,7 @@ def test_a_place_that_is_the_folder_of_runs_is_that_and_one_below_a_file_called_
     assert directory.path.is_symlink() == (folder == "../disk")
 
 
-def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
+def test_a_run_that_holds_others_is_neither_removed_nor_deleted_also_on_another_disk(nested, tmp_path, qexp):
     before = content(nested)
     assert "sound_0 holds other runs, sound_1, sound_2" in qexp("rm", "sound_0").failed()
     assert content(nested) == before
@@ -66,6 +66,14 @@ def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
     assert "is not deleted: it holds other runs, sound_1, sound_2" in stderr
     assert "0 of 1 runs deleted" in stderr
     assert content(nested) == before
+    removed = nested / "runs/.trash/sound_0--20260101T000000.000000Z"
+    removed.rename(tmp_path / "sound_0")
+    removed.symlink_to(tmp_path / "sound_0")
+    before = content(tmp_path)
+    assert "holds other runs" in qexp("purge", "--yes").failed()
+    assert content(tmp_path) - before <= {nested / "runs/.trash.lock"}
+    removed.unlink()
+    (tmp_path / "sound_0").rename(removed)
     assert qexp("restore", "sound_0").code == 0
     for name in ("sound_1", "sound_2"):
         (nested / "runs" / name).unlink()
@@ -73,16 +81,6 @@ def test_a_run_that_holds_others_is_neither_removed_nor_deleted(nested, qexp):
     assert qexp("rm", "sound_0").code == 0
     assert qexp("purge", "--yes").code == 0
     assert qexp("ls", "-q").stdout.split() == ["sound_1", "sound_2"]
-
-
-def test_a_run_on_another_disk_that_holds_others_is_not_deleted_there(nested, tmp_path, qexp):
-    (tmp_path / "disk").mkdir()
-    (nested / "runs/sound_0").rename(tmp_path / "disk/sound_0")
-    (nested / "runs/.trash").mkdir()
-    (nested / "runs/.trash/sound_0--20260101T000000.000000Z").symlink_to(tmp_path / "disk/sound_0")
-    before = content(tmp_path)
-    assert "holds other runs" in qexp("purge", "--yes").failed()
-    assert content(tmp_path) - before <= {nested / "runs/.trash.lock"}
 
 
 def test_inner_runs_can_be_removed_and_deleted_first(nested, qexp):

@@ -44,31 +44,17 @@ def look_at(document: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experience", WRITE)
-def test_a_run_reads_files_of_data_as_often_as_one_dataset_reads_them(workspace, reads, experience):
-    WRITE[experience](workspace)
-    document = experiments.experience(experience, {}, Workspace(workspace)).document["dataset"]
-    assert 0 < reads(look_at, document) == reads(qexp.run, experience, device="cpu")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("experience", WRITE)
-def test_a_sweep_reads_a_dataset_once_for_all_its_points(workspace, reads, experience):
+def test_a_run_a_sweep_and_the_check_of_specs_read_files_of_data_as_often_as_one_dataset(workspace, reads, experience):
     WRITE[experience](workspace)
     home = Workspace(workspace)
-    experiments.experience(experience, {}, home)  # prepared data are kept by whoever reads them first
+    found = experiments.experience(experience, {}, home)  # prepared data are kept by whoever reads them first
+    assert 0 < reads(look_at, found.document["dataset"]) == reads(qexp.run, experience, device="cpu")
     reads_of_one = reads(plan.sweep, [experience], [0], {}, {}, home)
     assert 0 < reads_of_one == reads(plan.sweep, [experience], [0, 1], {"learning_rate": [0.1, 0.2, 0.3]}, {}, home)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("experience", WRITE)
-def test_specs_that_name_one_dataset_read_it_once_when_they_are_checked(workspace, reads, experience):
-    WRITE[experience](workspace)
     file = workspace / f"specs/experiences/{experience}.json"
-    dataset = experiments.experience(experience, {}, Workspace(workspace)).dataset_name
     other = file.with_name("other.json")
     other.write_text(file.read_text())
-    parts = spec_cache(Workspace(workspace))
+    parts = spec_cache(home)
     assert reads(examine, file, parts) > 0
     assert reads(examine, other, parts) == 0
-    assert reads(examine, workspace / f"specs/datasets/{dataset}.json", parts) == 0
+    assert reads(examine, workspace / f"specs/datasets/{found.dataset_name}.json", parts) == 0

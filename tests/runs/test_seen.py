@@ -145,21 +145,16 @@ def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_a
 
 
 @pytest.mark.slow
-def test_without_that_parent_the_same_spectra_are_tested(here, qexp):
-    qexp("run", "leaky_scratch", "--device", "cpu").done()
-    assert package.open_run("leaky_scratch_0").record["caution"] == ""
-
-
-@pytest.mark.slow
-def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results(here, qexp):
+def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results_and_without_parent_is_none(here, qexp):
     stdout = qexp("run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu").done()
     assert CAUTION in stdout
     record = package.open_run("leaky_finetune_0").record
     assert record["caution"] == CAUTION
     assert "allow_leak=true" in record["overrides"]
-    assert CAUTION in qexp("ls").stdout
-    assert CAUTION in qexp("show", "leaky_finetune_0").stdout
-    assert CAUTION in qexp("ls", "--lineage").stdout
+    for command in (["ls"], ["show", "leaky_finetune_0"], ["ls", "--lineage"]):
+        assert CAUTION in qexp(*command).stdout
+    qexp("run", "leaky_scratch", "--device", "cpu").done()  # the same spectra
+    assert package.open_run("leaky_scratch_0").record["caution"] == ""
 
 
 @pytest.mark.slow
