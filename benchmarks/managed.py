@@ -20,9 +20,8 @@ from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_mode
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog
-from qexp.runs.launch import open_launch, run_here, start
+from qexp.runs.launch import check_order, open_launch, run_here, start
 from qexp.runs.order import Order
-from qexp.runs.prepare import prepare
 
 REPEATS = 5
 
@@ -85,6 +84,6 @@ def busy_slots(jobs: int = 4, runs: int = 40) -> float:
         workspace, lives = Workspace(Path(folder)), Lives()
         brief = {"epochs": 2, "sizes": [96, 32, 32]}
         order = Order("mogi_quick", seeds=range(runs), overrides=brief, jobs=jobs, device="cpu")
-        launch, directories = open_launch(prepare(order, workspace), workspace)
+        launch, directories = open_launch(check_order(order, workspace), workspace)
         elapsed = seconds(lambda: run_here(launch, directories, lives))
         return lives.seconds / (jobs * elapsed)
