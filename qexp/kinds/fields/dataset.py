@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -84,19 +85,20 @@ class Patches:
         self, parts: Sequence[ChosenFrames], size: int, threshold: float | None = None, exchanging: bool = True
     ) -> None:
         self.parts, self.size, self.threshold = list(parts), size, threshold
-        self._exchanging = np.array([exchanging and _square(part.frames) for part in parts])
-        owners, frames, counts = [], [], []
-        for index, part in enumerate(self.parts):
+        spacings = [part.frames.spacing for part in parts]
+        self._exchanging = np.array(  # without coordinates, cells are taken to be square
+            [exchanging and (spacing is None or alike(spacing, spacing[::-1])) for spacing in spacings]
+        )
+        self._owners = np.repeat(np.arange(len(parts)), [len(part.chosen) for part in parts])
+        self._frames = np.concatenate([part.chosen for part in parts])
+        counts = []
+        for part in parts:
             height, width = part.frames.size
-            good = (
+            counts.append(
                 np.full(len(part.chosen), (height - size + 1) * (width - size + 1))
                 if threshold is None
                 else counts_above(part.frames, THICKNESS, threshold, size)[part.chosen]
             )
-            owners.append(np.full(len(good), index))
-            frames.append(part.chosen)
-            counts.append(good)
-        self._owners, self._frames = np.concatenate(owners), np.concatenate(frames)
         self._until = np.cumsum(np.concatenate(counts))
 
     @property
@@ -173,16 +175,12 @@ class Patches:
             fields = self.parts[positions.part[index]].frames.fields
             frame, row, column = positions.frame[index], positions.row[index], positions.column[index]
             patch = fields.values[frame, row : row + self.size, column : column + self.size, :variables]
-            patches[index] = _moved(patch, int(positions.symmetry[index]))
+            symmetry = int(positions.symmetry[index])
+            if symmetry & 4:
+                patch = patch.transpose(1, 0, 2)
+            patches[index] = patch[:: -1 if symmetry & 1 else 1, :: -1 if symmetry & 2 else 1]
             fields.note_read(self.size * fields.values[frame, row].nbytes + MAPPED_AROUND)
         return _with_vectors_turned(patches, positions.symmetry, vectors)
-
-
-def _moved(patch: Array, symmetry: int) -> Array:
-    """A patch, (y, x, variable), after a symmetry."""
-    if symmetry & 4:
-        patch = patch.transpose(1, 0, 2)
-    return patch[:: -1 if symmetry & 1 else 1, :: -1 if symmetry & 2 else 1]
 
 
 def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Vector]) -> Array:
@@ -193,19 +191,11 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
         if len(exchanged):
             assert x is not None
             assert y is not None
-            along_x = patches[exchanged, ..., x]
-            patches[exchanged, ..., x] = patches[exchanged, ..., y]
-            patches[exchanged, ..., y] = along_x
+            patches[exchanged[:, None], ..., [x, y]] = patches[exchanged[:, None], ..., [y, x]]
         for component, mirrored in zip(vector, (symmetry & 2, symmetry & 1), strict=True):
             if component is not None:
                 patches[..., component] *= np.where(mirrored, np.float32(-1), np.float32(1))[:, None, None]
     return patches
-
-
-def _square(frames: Frames) -> bool:
-    """Whether cells are square; assumed if there are no coordinates."""
-    spacing = frames.spacing
-    return spacing is None or alike(spacing, spacing[::-1])
 
 
 # Datasets of fields on a grid, in the folders of 2Dto2D-DLE: train/ and test/, each with folders of frames.
@@ -248,9 +238,8 @@ class GriddedDataset:
         """Properties of the data that are allowed but may be mistakes."""
         files.refuse(self._unusable_arguments(document))
         folders = self._folders()
-        files.refuse(self._unusable_folders(folders))
-        if "fingerprint" in document and document["fingerprint"] != (fingerprint := self._fingerprint(folders)):
-            why = f"{path} has changed: the SHA-256 of its fields is now {fingerprint}"
+        if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
+            why = f"{path} has changed: the SHA-256 of its fields is now {self.fingerprint}"
             raise DatasetError([(("fingerprint",), why)])
         self.parts = self._read_frames(folders, document)
         """train and test → the frames of their folders."""
@@ -262,23 +251,26 @@ class GriddedDataset:
         self.vectors: list[tuple[str, str]] = [pair for pair in vectors if set(pair) & set(self.variables)]
         self._warn()
 
-    def _read_frames(self, folders: Mapping[str, Sequence[Path]], document: Document) -> dict[str, list[Frames]]:
+    def _read_frames(self, folders: Mapping[str, Sequence[FieldFolder]], document: Document) -> dict[str, list[Frames]]:
         parts: dict[str, list[Frames]] = {}
         findings: list[Finding] = []
         hidden = SLOPES if document.get("recompute_slopes") else ()
+        keys = document["resample"], document["stepping"]
         for part, of_part in folders.items():
             parts[part] = []
-            for folder in of_part:
-                keys = document["resample"], document["stepping"]
+            for source in of_part:
+                variables: Collection[str] = [THICKNESS]
                 try:
-                    frames = cached_frames(folder, self.variables, self._file, *keys, hidden)
+                    frames = cached_frames(source.folder, self.variables, self._file, *keys, hidden)
+                    variables = frames.variables
+                    parts[part].append(frames)
                 except FieldError as error:
                     findings.append((("path",), str(error)))
-                    findings += self._without_thickness(folder)
-                    continue
-                parts[part].append(frames)
-                if self.threshold is not None and THICKNESS not in frames.variables:
-                    findings.append(_nothing_to_compare_with(folder))
+                    with contextlib.suppress(FieldError):  # reported already: the file cannot be read
+                        variables = source.variables
+                if self.threshold is not None and THICKNESS not in variables:
+                    message = f"{source.folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
+                    findings.append((("threshold",), message))
         files.refuse(findings)
         return parts
 
@@ -294,7 +286,11 @@ class GriddedDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all files together, in hexadecimal."""
-        return self._fingerprint(self._folders())
+        digest = hashlib.sha256()
+        for of_part in self._folders().values():
+            for file in (file for source in of_part for file in source.files):
+                digest.update(f"{file.relative_to(self.path)} {content_hash(file)}\n".encode())
+        return digest.hexdigest()
 
     @property
     def test(self) -> EvaluatedFrames:
@@ -354,30 +350,29 @@ class GriddedDataset:
         patches = Patches(parts, self.patch_size, self.threshold, exchanging=both_components)
         if not patches.count:
             names = ", ".join(part.frames.name for part in parts)
-            raise DatasetError(
-                [(("threshold",), f"no patch of {names} has more than {self.threshold:g} m of ice in its centre")]
-            )
+            message = f"no patch of {names} has more than {self.threshold:g} m of ice in its centre"
+            raise DatasetError([(("threshold",), message)])
         return patches
 
-    def _folders(self) -> dict[str, list[Path]]:
+    def _folders(self) -> dict[str, list[FieldFolder]]:
+        """Part → its folders. Raises DatasetError with all that cannot be opened."""
         if not self.path.is_dir():
             raise DatasetError([(("path",), f"{self.path} is not a folder")])
-        folders, troubles = {}, []
-        for part in (TRAIN, TEST):
+        sources: dict[str, list[FieldFolder]] = {TRAIN: [], TEST: []}
+        findings: list[Finding] = []
+        for part, of_part in sources.items():
             try:
-                folders[part] = field_folders(self.path / part)
+                folders = field_folders(self.path / part)
             except FieldError as error:
-                troubles.append((("path",), str(error)))
-        files.refuse(troubles)
-        return folders
-
-    def _fingerprint(self, folders: Mapping[str, Sequence[Path]]) -> str:
-        digest = hashlib.sha256()
-        for of_part in folders.values():
-            for folder in of_part:
-                for file in open_folder(folder, self._file).files:
-                    digest.update(f"{file.relative_to(self.path)} {content_hash(file)}\n".encode())
-        return digest.hexdigest()
+                folders = []
+                findings.append((("path",), str(error)))
+            for folder in folders:
+                try:
+                    of_part.append(open_folder(folder, self._file))
+                except FieldError as error:
+                    findings.append((("path",), str(error)))
+        files.refuse(findings)
+        return sources
 
     def _unusable_arguments(self, document: Document) -> Iterator[Finding]:
         resample = document["resample"]
@@ -388,48 +383,26 @@ class GriddedDataset:
                 if name not in self.scales:
                     yield ("vectors", index), f"no variable '{name}'; {suggestion(name, self.scales)}"
 
-    def _unusable_folders(self, folders: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
-        for of_part in folders.values():
-            for folder in of_part:
-                try:
-                    open_folder(folder, self._file)
-                except FieldError as error:
-                    yield ("path",), str(error)
-
-    def _without_thickness(self, folder: Path) -> Iterator[Finding]:
-        """A finding if a folder lacks the thickness that the threshold needs."""
-        if self.threshold is None:
-            return
-        with contextlib.suppress(FieldError):  # reported already: the file cannot be read
-            if THICKNESS not in open_folder(folder, self._file).variables:
-                yield _nothing_to_compare_with(folder)
-
     def _patch_size(self, wanted: int) -> int:
-        every = [frames for of_part in self.parts.values() for frames in of_part]
-        smallest = min(every, key=lambda frames: min(frames.size))
+        smallest = min(chain(*self.parts.values()), key=lambda frames: min(frames.size))
         least = min(smallest.size)
         if wanted < 0:
             return int(2 ** math.floor(math.log2(least)))
         if wanted > least:
             height, width = smallest.size
-            raise DatasetError(
-                [
-                    (
-                        ("patch_size",),
-                        f"a patch of {wanted} × {wanted} cells is larger than the frames of {smallest.folder}, "
-                        f"{height} × {width}; use at most {least}, or -1 for the largest power of two that fits",
-                    )
-                ]
+            message = (
+                f"a patch of {wanted} × {wanted} cells is larger than the frames of {smallest.folder}, "
+                f"{height} × {width}; use at most {least}, or -1 for the largest power of two that fits"
             )
+            raise DatasetError([(("patch_size",), message)])
         return wanted
 
     def _warn(self) -> None:
         spacings: dict[tuple[float, float], list[str]] = {}
-        for of_part in self.parts.values():
-            for frames in of_part:
-                if (spacing := frames.spacing) is not None:
-                    rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
-                    spacings.setdefault(rounded, []).append(frames.name)
+        for frames in chain(*self.parts.values()):
+            if (spacing := frames.spacing) is not None:
+                rounded = (float(f"{spacing[0]:.3g}"), float(f"{spacing[1]:.3g}"))
+                spacings.setdefault(rounded, []).append(frames.name)
         if len(spacings) > 1:
             sizes = "; ".join(f"{y:g} × {x:g} m in {some(names, 3)}" for (y, x), names in spacings.items())
             self.warnings.append(
@@ -437,10 +410,6 @@ class GriddedDataset:
             )
         if self.include_test_in_train:
             self.warnings.append("the test folders are also used for training: errors on them are not test errors")
-
-
-def _nothing_to_compare_with(folder: Path) -> Finding:
-    return ("threshold",), f"{folder} has no thickness '{THICKNESS}' to compare with; leave 'threshold' out"
 
 
 # Patches for training: new ones every epoch, read batch by batch; the same validation patches throughout.
@@ -516,9 +485,3 @@ class PatchSamples:
         names = self._dataset.variables
         fields = torch.from_numpy(patches.cut(positions, len(names), self._vectors)).to(self._device)
         return {name: fields[..., index].unsqueeze(1) for index, name in enumerate(names)}
-
-
-# Datasets of fields on a grid: folders of frames, read lazily, cut into patches.
-
-
-__all__ = ["EvaluatedFrames", "Frames", "GriddedDataset", "Patches", "alike"]

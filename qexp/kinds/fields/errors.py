@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
@@ -51,10 +52,8 @@ class VectorSums:
 
     def document(self) -> dict[str, float]:
         """Mean error and mean speed, and the first in percent of the second."""
-        mean_error, mean_speed = (
-            total / self.count if self.count else float("nan") for total in (self.error, self.speed)
-        )
-        share = 100 * self.error / self.speed if self.speed else float("nan")
+        mean_error, mean_speed = (total / self.count if self.count else math.nan for total in (self.error, self.speed))
+        share = 100 * self.error / self.speed if self.speed else math.nan
         return {"mean_error": mean_error, "mean_speed": mean_speed, "percent": share}
 
 
@@ -67,11 +66,7 @@ class Errors:
 
     @classmethod
     def of(
-        cls,
-        metrics: OfOutputs,
-        vectors: Sequence[Pair],
-        estimates: Mapping[str, Array],
-        truths: Mapping[str, Array],
+        cls, metrics: OfOutputs, vectors: Sequence[Pair], estimates: Mapping[str, Array], truths: Mapping[str, Array]
     ) -> Errors:
         """The sums over some cells, (cell,) each."""
         return cls(
@@ -94,13 +89,8 @@ class Errors:
         return {output: sums.values() for output, sums in self.outputs.items()}
 
     def document(self) -> dict[str, Any]:
-        vectors = {called(pair): sums.document() for pair, sums in self.vectors.items()}
+        vectors = {", ".join(pair): sums.document() for pair, sums in self.vectors.items()}
         return {"cells": self.cells, "outputs": self.metrics(), "vectors": vectors}
-
-
-def called(pair: Pair) -> str:
-    """The name of a vector: `ubar, vbar`."""
-    return ", ".join(pair)
 
 
 @dataclass
@@ -128,23 +118,21 @@ class Tally:
     @property
     def total(self) -> Errors:
         """Sums over all cells."""
-        total = Errors(
-            {name: Sums(of) for name, of in self.metrics.items()}, {pair: VectorSums() for pair in self.vectors}
-        )
-        for errors in self.classes.values():
-            total += errors
-        return total
+        outputs = {name: Sums(metrics) for name, metrics in self.metrics.items()}
+        return sum(self.classes.values(), Errors(outputs, {pair: VectorSums() for pair in self.vectors}))
 
     def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
-        """Add cells that are counted, (cell,) each."""
+        """Add the cells that are counted among some, which are arrays of any one shape."""
         if thickness is None:
             self.known = False
             thickness = np.zeros_like(next(iter(truths.values())))
-        elif thickness.size:
-            self.thickest = max(self.thickest, float(thickness.max()))
+            counted = np.ones(thickness.shape, dtype=bool)
+        else:
+            counted = thickness > self.edges[0]
+            self.thickest = float(thickness.max(initial=self.thickest, where=counted))
         number = np.digitize(thickness, self.edges[1:], right=True)
-        for index in np.unique(number):
-            those = number == index
+        for index in np.unique(number[counted]):
+            those = counted & (number == index)
             estimated, true = ({name: values[those] for name, values in of.items()} for of in (estimates, truths))
             self._add(int(index), Errors.of(self.metrics, self.vectors, estimated, true))
 
@@ -169,11 +157,9 @@ class Tally:
         for index, following in zip(used, [*used[1:], len(edges)], strict=True):
             members = [self.classes[number] for number in range(index, following) if number in self.classes]
             if members and self.known:
-                errors = members[0]
-                for further in members[1:]:
-                    errors += further
                 lower = edges[index] if index or self.lowest is not None else None
-                yield lower, edges[following] if following < len(edges) else None, errors
+                upper = edges[following] if following < len(edges) else None
+                yield lower, upper, sum(members[1:], members[0])
 
 
 def error_document(tallies: Mapping[str, Tally], total: Tally, units: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import ESTIMATE, Limits, at_limits as in_words
@@ -76,29 +76,19 @@ class Block:
     def __len__(self) -> int:
         return len(next(iter(self.truths.values())))
 
-    def above(self, threshold: float | None) -> NDArray[np.bool_]:
-        """Whether each cell has ice thicker than a threshold [m]; true for all if it or the thickness is not given."""
-        if threshold is None or self.thickness is None:
-            return np.ones(next(iter(self.truths.values())).shape, dtype=bool)
-        return self.thickness > threshold
-
 
 def train(attempt: Attempt) -> Results | None:
     """Train a run's network, and evaluate it on whole test frames; None if interrupted."""
-    return train_network(attempt, _evaluate_trained)
 
+    def evaluate(attempt: Attempt, trainer: Trainer) -> Results | None:
+        model, fields = trainer.model, attempt.dataset.test
+        tallies = tallied(attempt, fields, model, trainer.recipe.metrics)
+        if tallies is None:
+            return None
+        targets = training_ranges(attempt.dataset, model.network.outputs)
+        return replace(results_of(attempt, fields, model, tallies), targets=targets)
 
-def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
-    results = evaluate(attempt, attempt.dataset.test, trainer.model, trainer.recipe.metrics)
-    if results is None:
-        return None
-    return replace(results, targets=training_ranges(attempt.dataset, trainer.model.network.outputs))
-
-
-def evaluate(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> Results | None:
-    """Estimate whole frames by folder, and write errors and some frames; None if interrupted."""
-    tallies = tallied(attempt, fields, model, metrics)
-    return None if tallies is None else results_of(attempt, fields, model, tallies)
+    return train_network(attempt, evaluate)
 
 
 def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> dict[str, Tally] | None:
@@ -118,7 +108,7 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
                     return None
-                _add(tally, block, fields.threshold)
+                tally.add(block.estimates, block.truths, block.thickness)
                 kept.add(block)
                 for name, limits in model.limits.items():
                     at_limits[name] += limits.reached(block.estimates[name])
@@ -142,16 +132,19 @@ def training_ranges(dataset: GriddedDataset, outputs: Sequence[str]) -> tuple[Fe
 
 
 def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tallies: Mapping[str, Tally]) -> Results:
-    """Write the errors of all folders, and measure the network's speed."""
-    directory, record, device = attempt.directory, attempt.record, attempt.device
-    total = _summed(list(tallies.values()))
-    errors = error_document(tallies, total, record.units)
-    _write(directory, errors)
-    timing = seconds_per_frame(fields.folders[0], model, device)
+    """Write tables of all folders, and measure the network's speed."""
+    directory = attempt.directory
+    first, *others = tallies.values()
+    total = sum(others, first)
+    errors = error_document(tallies, total, attempt.record.units)
+    if lines := directory.metrics():  # an evaluation has none
+        files.write_bytes(directory.results / "history.csv", history(lines).encode())
+    files.write_bytes(directory.results / TABLE, error_table(errors).encode())
+    files.write_json(directory.results / FIELD_ERRORS, errors)  # last, since it marks the run as evaluated
+    timing = seconds_per_frame(fields.folders[0], model, attempt.device)
     overall = errors["overall"]
     brief = FieldErrors.from_document({"cells": overall["cells"], "vectors": overall["vectors"], **timing})
-    groups = recorded(by_folder(tallies))
-    return Results({directory.part: total.total.metrics()}, errors=brief, groups=groups)
+    return Results({directory.part: total.total.metrics()}, errors=brief, groups=recorded(by_folder(tallies)))
 
 
 def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterator[Block]:
@@ -204,22 +197,6 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _add(tally: Tally, block: Block, threshold: float | None) -> None:
-    counted = block.above(threshold)
-    tally.add(
-        {name: values[counted] for name, values in block.estimates.items()},
-        {name: values[counted] for name, values in block.truths.items()},
-        None if block.thickness is None else block.thickness[counted],
-    )
-
-
-def _summed(tallies: Sequence[Tally]) -> Tally:
-    total = tallies[0]
-    for tally in tallies[1:]:
-        total += tally
-    return total
-
-
 class _KeptFrames:
     """Frames of a folder for figures, evenly spread over time, with no more cells than a figure can show."""
 
@@ -231,13 +208,15 @@ class _KeptFrames:
 
     def add(self, block: Block) -> None:
         """Keep the wanted frames of a block; cells without ice are NaN if the thickness is known."""
-        ice = block.above(0.0 if self._threshold is None else self._threshold)
+        least = 0.0 if self._threshold is None else self._threshold
         for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
             index = number - block.first
             for ending, fields in (("", block.truths), (ESTIMATE, block.estimates)):
                 for name, values in fields.items():
-                    on_ice = np.where(ice[index], values[index], np.float32(np.nan))
-                    self._fields.setdefault(f"{name}{ending}", []).append(thinned(on_ice))
+                    field = values[index]
+                    if block.thickness is not None:
+                        field = np.where(block.thickness[index] > least, field, np.float32(np.nan))
+                    self._fields.setdefault(f"{name}{ending}", []).append(thinned(field))
 
     def write(
         self, directory: RunDirectory, units: Mapping[str, str], limits: Mapping[str, Limits], caution: str
@@ -268,14 +247,6 @@ class _KeptFrames:
         files.write_netcdf(folder / f"{frames.name}.nc", table, packed)
 
 
-def _write(directory: RunDirectory, errors: dict[str, Any]) -> None:
-    """Write tables of all folders; `errors.json` comes last, since it marks the run as evaluated."""
-    if lines := directory.metrics():  # an evaluation has none
-        files.write_bytes(directory.results / "history.csv", history(lines).encode())
-    files.write_bytes(directory.results / TABLE, error_table(errors).encode())
-    files.write_json(directory.results / FIELD_ERRORS, errors)
-
-
 def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
     rows = [dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
@@ -297,29 +268,57 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     """The fields of a dataset; of one folder or NetCDF file; or of all folders below a folder."""
     document = dict(request.document or request.spec["dataset"])
     folders, part, usual = _folders(request, document)
-    _require_different_names(folders)
-    sources = [_with_truth(request, *folder) for folder in folders]
-    threshold = document.get("threshold")
-    frames = [_frames(request, *folder, document) for folder in folders]
-    fields = EvaluatedFrames(frames, _vectors(document), threshold)
-    if threshold is not None and (lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]):
+    names = Counter(folder.name for folder, _ in folders)
+    if repeated := [name for name, count in names.items() if count > 1]:
         raise QexpError(
-            f"{some(lacking, SHOWN)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+            f"several folders are called {some(repeated, SHOWN)}; errors are listed by folder: evaluate one part at a "
+            "time"
         )
-    _require_sizes(request, frames)
-    prints = {source.name: _fingerprint(source) for source in sources}
-    content = hashlib.sha256("\n".join(f"{name} {prints[name]}" for name in sorted(prints)).encode()).hexdigest()
-    document = {**document, "fingerprint": content, "include_test_in_train": False}
+    sources = [open_folder(*folder) for folder in folders]
+    for source in sources:
+        if lacking := [name for name in request.outputs if name not in source.variables]:
+            raise request.without_truth(lacking)
+    fields = _evaluated_frames(request, folders, document)
+    hashes = {source.name: [f"{path.name}:{content_hash(path)}" for path in sorted(source.files)] for source in sources}
+    content = "\n".join(f"{name} {'/'.join(hashes[name])}" for name in sorted(hashes))  # whatever folders are called
+    document = {**document, "fingerprint": hashlib.sha256(content.encode()).hexdigest(), "include_test_in_train": False}
     if request.source is not None:
         document |= {"path": str(request.source), "found": str(request.source.absolute())}
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
-        return _evaluated(attempt, fields, models[0], metrics)
+        tallies = tallied(attempt, fields, models[0], metrics)
+        if tallies is None:
+            return None
+        # Frames of one folder resemble each other.
+        sums = [tally.total.outputs for tally in tallies.values()]
+        intervals = {output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics}
+        results = results_of(attempt, fields, models[0], tallies)
+        return replace(results, intervals={attempt.directory.part: intervals})
 
     return EvaluationData(
-        document, part, usual, sum(map(len, frames)), lambda run: _independence(run, sources), evaluate,
-        warnings=_other_cells(request, frames),
+        document, part, usual, sum(map(len, fields.folders)), lambda run: _independence(run, sources), evaluate,
+        warnings=_other_cells(request, fields.folders),
     )  # fmt: skip
+
+
+def _evaluated_frames(
+    request: EvaluationRequest, folders: Sequence[FieldsIn], document: Mapping[str, Any]
+) -> EvaluatedFrames:
+    """The frames of some folders. Raises QexpError for those that the network or the threshold does not fit."""
+    spec, threshold, vectors = request.spec, document.get("threshold"), document.get("vectors")
+    names = list(dict.fromkeys([*spec["inputs"], *request.outputs]))
+    keys = document.get("resample", 1), document.get("stepping", 1)
+    frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
+    if threshold is not None and (lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]):
+        raise QexpError(
+            f"{some(lacking, SHOWN)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+        )
+    network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
+    for folder in frames:
+        if reason := refusal(network, *folder.size):
+            raise QexpError(f"{folder.folder}: {reason}")
+    pairs = KNOWN_VECTORS if vectors is None else [(x, y) for x, y in vectors]
+    return EvaluatedFrames(frames, pairs, threshold)
 
 
 def _folders(request: EvaluationRequest, document: Mapping[str, Any]) -> tuple[list[FieldsIn], str, str]:
@@ -344,78 +343,22 @@ def _below(root: Path, file: str | None) -> list[FieldsIn]:
     """The folder itself if it holds fields, else those below it."""
     if not root.is_dir():
         return [(root.parent, root.name)]
-    names = (file or NETCDF, NETCDF)
-    if name := next((name for name in names if (root / name).is_file()), None):
-        return [(root, name)]
+    for name in (file or NETCDF, NETCDF):
+        if (root / name).is_file():
+            return [(root, name)]
     if any(root.glob("*.npy")):
         return [(root, None)]
     return [(folder, file if file is None or (folder / file).is_file() else None) for folder in field_folders(root)]
 
 
-def _require_different_names(folders: Sequence[FieldsIn]) -> None:
-    names = [folder.name for folder, _ in folders]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise QexpError(
-            f"several folders are called {some(twice, SHOWN)}; errors are listed by folder: evaluate one part at a time"
-        )
-
-
-def _with_truth(request: EvaluationRequest, folder: Path, file: str | None) -> FieldFolder:
-    """The files of a folder. Raises QexpError for one without the run's outputs."""
-    source = open_folder(folder, file)
-    if lacking := [name for name in request.outputs if name not in source.variables]:
-        raise request.without_truth(lacking)
-    return source
-
-
-def _frames(request: EvaluationRequest, folder: Path, file: str | None, document: Mapping[str, Any]) -> Frames:
-    names = list(dict.fromkeys([*request.spec["inputs"], *request.outputs]))
-    return cached_frames(folder, names, file, document.get("resample", 1), document.get("stepping", 1))
-
-
-def _vectors(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    vectors = document.get("vectors")
-    return list(KNOWN_VECTORS) if vectors is None else [(x, y) for x, y in vectors]
-
-
-def _require_sizes(request: EvaluationRequest, frames: Sequence[Frames]) -> None:
-    """Raise QexpError for frames that the network cannot take."""
-    spec = request.spec
-    network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
-    for folder in frames:
-        if reason := refusal(network, *folder.size):
-            raise QexpError(f"{folder.folder}: {reason}")
-
-
 def _other_cells(request: EvaluationRequest, frames: Sequence[Frames]) -> list[str]:
     """A warning if cells have another size than those that the network was trained on."""
     sizes = request.spec["dataset"].get("spacing", [])
-    others = [
-        folder
-        for folder in frames
-        if folder.spacing is not None and not any(alike(folder.spacing, size) for size in sizes)
-    ]
+    spacings = {folder.name: folder.spacing for folder in frames if folder.spacing is not None}
+    others = {name: own for name, own in spacings.items() if not any(alike(own, size) for size in sizes)}
     if not sizes or not others:
         return []
-    return [in_untrained_cells(some([folder.name for folder in others], SHOWN), others[0].spacing or (0.0, 0.0), sizes)]
-
-
-def _evaluated(
-    attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: Mapping[str, Metrics]
-) -> Results | None:
-    """Errors with intervals over folders, since frames of one folder resemble each other."""
-    tallies = tallied(attempt, fields, model, metrics)
-    if tallies is None:
-        return None
-    results = results_of(attempt, fields, model, tallies)
-    sums = [tally.total.outputs for tally in tallies.values()]
-    intervals = {output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics}
-    return replace(results, intervals={attempt.directory.part: intervals})
-
-
-def _fingerprint(source: FieldFolder) -> str:
-    """Hash of the files' content, whatever their folder is called."""
-    return "/".join(f"{path.name}:{content_hash(path)}" for path in sorted(source.files))
+    return [in_untrained_cells(some(list(others), SHOWN), next(iter(others.values())), sizes)]
 
 
 def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) -> Independence:

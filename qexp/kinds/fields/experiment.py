@@ -80,8 +80,10 @@ class GriddedData(KindData[GriddedDataset]):
         except DatasetError as error:
             for where, message in error.findings:
                 yield ("dataset", *where), f"in the test part: {message}"
-        if network is not None:
-            yield from _in_frames(dataset, network)
+        if network is not None:  # trained on patches, it is evaluated on whole frames
+            for height, width in sorted({frames.size for frames in dataset.parts["test"]}):
+                if trouble := refusal(network, height, width):
+                    yield ("model",), f"in the test part: {trouble}"
 
     def data(
         self, spec: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds, device: torch.device
@@ -95,8 +97,8 @@ class GriddedData(KindData[GriddedDataset]):
         if spec is None:
             return {"train": dataset.patches(dataset.rows), "test": dataset.test_patches()}
         train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
-        rows = {"train": train, "validation": validation}
-        return {**{name: dataset.patches(of_part) for name, of_part in rows.items()}, "test": dataset.test_patches()}
+        patches = {"train": dataset.patches(train), "validation": dataset.patches(validation)}
+        return {**patches, "test": dataset.test_patches()}
 
     def doubts(self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int) -> Doubts:
         """Test folders with the fields of training folders, whatever their names."""
@@ -104,8 +106,7 @@ class GriddedData(KindData[GriddedDataset]):
             return Doubts()
         trained = set[str]().union(*dataset.hashes_of(dataset.training_folders).values())
         tested = dataset.hashes_of(dataset.test.folders)
-        same = [name for name, hashes in tested.items() if hashes & trained]
-        if not same:
+        if not (same := [name for name, hashes in tested.items() if hashes & trained]):
             return Doubts()
         caution = f"{len(same)} of {len(tested)} test folders have the fields of training folders"
         return Doubts(caution, (f"{caution}: {some(same, 3)}; take them out of one of the two",))
@@ -122,29 +123,25 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
     """Inputs and outputs of a gridded dataset with their typical values, which divide them. Raises DatasetError."""
     name: str | None = document["mapping"]
     if name is not None:
-        return folders.preset(name) if name in folders.PRESETS else _mapping_of_files(name, workspace)
+        if name in folders.PRESETS:
+            return folders.preset(name)
+        folder = next((path for path in files.data_candidates(name, workspace) if path.is_dir()), None)
+        try:
+            if folder is None:
+                raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}")
+            return folders.read_mapping(folder)
+        except QexpError as error:
+            raise DatasetError([(("mapping",), str(error))]) from error
     mapping, troubles = FieldMapping({}, {}), []
     for key, scales in (("inputs", mapping.inputs), ("outputs", mapping.outputs)):
         for variable, value in document[key].items():
-            scale = folders.NATURAL_SCALES.get(variable) if value is None else float(value)
-            if scale is None:
+            if value is None and variable not in folders.NATURAL_SCALES:
                 message = f"2Dto2D-DLE has no typical value for '{variable}'; give one, in its own unit"
                 troubles.append(((key, variable), message))
             else:
-                scales[variable] = scale
-    if troubles:
-        raise DatasetError(troubles)
+                scales[variable] = folders.NATURAL_SCALES[variable] if value is None else float(value)
+    files.refuse(troubles)
     return mapping
-
-
-def _mapping_of_files(name: str, workspace: Workspace | None) -> FieldMapping:
-    folder = next((path for path in files.data_candidates(name, workspace) if path.is_dir()), None)
-    try:
-        if folder is None:
-            raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}")
-        return folders.read_mapping(folder)
-    except QexpError as error:
-        raise DatasetError([(("mapping",), str(error))]) from error
 
 
 def spacings(dataset: GriddedDataset) -> list[list[float]]:
@@ -184,13 +181,6 @@ def _in_transforms(document: Document, patches: Patches, dataset: GriddedDataset
         if name in dataset.variables:
             values = fields[..., dataset.variables.index(name)].unsqueeze(1)
             yield from try_transform(name, transform, values, values)
-
-
-def _in_frames(dataset: GriddedDataset, network: Network) -> Iterator[Finding]:
-    """Whether a network that is trained on patches can be evaluated on whole frames."""
-    for height, width in sorted({frames.size for frames in dataset.parts["test"]}):
-        if trouble := refusal(network, height, width):
-            yield ("model",), f"in the test part: {trouble}"
 
 
 DATA = GriddedData()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,10 @@ def errors_by_thickness(
             last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
         largest = max((share for shares in vectors.values() for share in shares if share < MOST), default=MOST)
         last.set_ylim(0, 1.08 * largest)
-        _name_those_beyond(last, list(vectors.values()))
+        for index, shares in enumerate(zip(*vectors.values(), strict=True)):
+            if beyond := [share for share in shares if share >= MOST]:
+                words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
+                last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=sized(7.5))
         _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
         if len(vectors) > 1:
             last.legend(fontsize=sized(8), frameon=False)
@@ -78,15 +81,6 @@ def errors_by_thickness(
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
     figure.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
     return figure
-
-
-def _name_those_beyond(axis: Axes, vectors: Sequence[Numbers]) -> None:
-    """Write, above each class, the largest percentage that is too large to be shown."""
-    for index, shares in enumerate(zip(*vectors, strict=True)):
-        beyond = [share for share in shares if share >= MOST]
-        if beyond:
-            above = axis.get_xaxis_transform()
-            axis.text(index, 0.98, f"{max(beyond):.3g} ↑", transform=above, ha="center", va="top", fontsize=sized(7.5))
 
 
 def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
@@ -126,19 +120,16 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     units  variable → unit
     """
     names = list(samples[0].fields)
-    figure, axes = panel_grid(
-        len(names) * len(samples), len(names), SIDE, SIDE, BETWEEN, BETWEEN, left=LEFT, right=0.25, top=TOP
-    )
+    panels, margins = len(names) * len(samples), {"left": LEFT, "right": 0.25, "top": TOP}
+    figure, axes = panel_grid(panels, len(names), SIDE, SIDE, BETWEEN, BETWEEN, **margins)
     for column, name in enumerate(names):
         fields = [sample.fields[name] for sample in samples]
         limits = limits_of(np.concatenate([values[np.isfinite(values)] for values in fields]))
         for row, values in enumerate(fields):
             image = _draw(axes[row * len(names) + column], values, limits, samples[row].outlines)
         _bar_above(axes[column], image, label(name, typeset(units[name])))
-    for row, sample in enumerate(samples):
-        axes[row * len(names)].set_ylabel(
-            sample.words, fontsize=sized(7.5), rotation=0, ha="right", va="center", labelpad=4
-        )
+    for axis, sample in zip(axes[:: len(names)], samples, strict=True):
+        axis.set_ylabel(sample.words, fontsize=sized(7.5), rotation=0, ha="right", va="center", labelpad=4)
     add_title(figure, title)
     return figure
 
@@ -191,7 +182,7 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 def frames(directory: RunDirectory) -> Pictures:
     """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data folder."""
     errors = files.read_json(directory.results / FIELD_ERRORS)
-    vectors = [_components(name) for name in errors["overall"]["vectors"]]
+    vectors = [(x, y) for x, y in (name.split(", ") for name in errors["overall"]["vectors"])]
     caution = directory.record().caution
     for folder in errors["folders"]:
         table_of_frames = table(directory.results / FRAMES / f"{folder}.nc")
@@ -216,11 +207,6 @@ def _frames_of(frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str
         yield FIGURES_FOLDER / folder / f"frame_{number:0{digits}d}", picture
 
 
-def _components(vector: str) -> tuple[str, str]:
-    x, y = vector.split(", ")
-    return x, y
-
-
 def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str:
     when = f"frame {frames['frame'].values[index]} of {frames.attrs['frames']} (counted from 0)"
     if "time" in frames.coords:
@@ -231,22 +217,17 @@ def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
     """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not known."""
     errors = files.read_json(directory.results / FIELD_ERRORS)
-    classes: list[dict[str, Any]] = errors["thickness"]
+    overall, classes = errors["overall"], errors["thickness"]
     if not classes:
         return
     figure = errors_by_thickness(
-        [in_words(of_class["above"], of_class["up_to"]) for of_class in classes],
-        [of_class["cells"] for of_class in classes],
+        [in_words(layer["above"], layer["up_to"]) for layer in classes],
+        [layer["cells"] for layer in classes],
         {
-            output: {
-                metric: _numbers(of_class["outputs"][output][metric] for of_class in classes) for metric in of_output
-            }
-            for output, of_output in errors["overall"]["outputs"].items()
+            output: {metric: _numbers(layer["outputs"][output][metric] for layer in classes) for metric in of_output}
+            for output, of_output in overall["outputs"].items()
         },
-        {
-            name: _numbers(of_class["vectors"][name]["percent"] for of_class in classes)
-            for name in errors["overall"]["vectors"]
-        },
+        {name: _numbers(layer["vectors"][name]["percent"] for layer in classes) for name in overall["vectors"]},
         errors["units"],
     )
     yield FIGURES_FOLDER / "errors_by_thickness", figure

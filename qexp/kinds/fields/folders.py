@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,20 +65,12 @@ class FieldMapping:
 
 def preset(name: str) -> FieldMapping:
     """One of DLE's own mappings."""
-    inputs, outputs = PRESETS[name]
-    return FieldMapping(
-        {field: NATURAL_SCALES[field] for field in inputs}, {field: NATURAL_SCALES[field] for field in outputs}
-    )
+    return FieldMapping(*({field: NATURAL_SCALES[field] for field in fields} for fields in PRESETS[name]))
 
 
 def read_mapping(folder: Path) -> FieldMapping:
     """The mapping in `fieldin.dat` and `fieldout.dat` of a folder. Raises QexpError, naming the wrong line."""
     return FieldMapping(_read(folder / FIELDS_IN), _read(folder / FIELDS_OUT))
-
-
-def written(fields: Mapping[str, float]) -> str:
-    """The text of such a file, as DLE writes it."""
-    return "".join(f"{name} {scale:.6f} \n" for name, scale in fields.items())
 
 
 def _read(path: Path) -> dict[str, float]:
@@ -90,21 +82,20 @@ def _read(path: Path) -> dict[str, float]:
         raise QexpError(f"{path} cannot be read: {error}") from error
     fields: dict[str, float] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
+        words, where = line.split(), f"{path}, line {number}"
         if not words:
             continue
         try:
             name, scale = words[0], float(words[1])
         except (IndexError, ValueError):
-            raise QexpError(
-                f"{path}, line {number}: {line.strip()!r}; write a field and its scale, for example 'thk 2000.0'"
-            ) from None
+            example = "write a field and its scale, for example 'thk 2000.0'"
+            raise QexpError(f"{where}: {line.strip()!r}; {example}") from None
         if len(words) > 2:
-            raise QexpError(f"{path}, line {number}: more than a field and its scale: {line.strip()!r}")
+            raise QexpError(f"{where}: more than a field and its scale: {line.strip()!r}")
         if scale == 0 or not math.isfinite(scale):
-            raise QexpError(f"{path}, line {number}: the scale of '{name}' is {scale:g}; it must not be zero")
+            raise QexpError(f"{where}: the scale of '{name}' is {scale:g}; it must not be zero")
         if name in fields:
-            raise QexpError(f"{path}, line {number}: '{name}' is listed twice; remove one of the lines")
+            raise QexpError(f"{where}: '{name}' is listed twice; remove one of the lines")
         fields[name] = scale
     if not fields:
         raise QexpError(f"{path} lists no field")
@@ -150,10 +141,8 @@ def resampled(fields: Array, factor: float) -> Array:
 
     height, width = fields.shape[1:]
     rows, columns = finer(height, factor), finer(width, factor)
-    degrees = {"kx": min(3, height - 1), "ky": min(3, width - 1)}
-    frames = [
-        RectBivariateSpline(np.arange(height), np.arange(width), frame, **degrees)(rows, columns) for frame in fields
-    ]
+    cells, degrees = (np.arange(height), np.arange(width)), {"kx": min(3, height - 1), "ky": min(3, width - 1)}
+    frames = [RectBivariateSpline(*cells, frame, **degrees)(rows, columns) for frame in fields]
     return np.asarray(np.stack(frames), dtype=np.float32)
 
 
@@ -231,8 +220,7 @@ def open_folder(folder: Path, file: str | None = None, hidden: Collection[str] =
         return NetcdfFolder(folder, folder / name, hidden)
     if file is None and (arrays := sorted(folder.glob("*.npy"))):
         return NpyFolder(folder, [path for path in arrays if path.stem not in hidden])
-    others = [path.name for path in folder.glob("*.nc")]
-    if others:
+    if others := [path.name for path in folder.glob("*.nc")]:
         raise FieldError(f'{folder} has no {name}; {suggestion(name, others)} name it with "file" in the dataset')
     raise FieldError(f"{folder} has neither {name} nor npy files such as usurf.npy")
 
@@ -268,29 +256,23 @@ class FieldFolder:
         frames, height, width = shapes[first] if len(shapes[first]) == 3 else (1, *shapes[first])
         for name, shape in shapes.items():
             if shape not in ((frames, height, width), (height, width)):
-                raise FieldError(
-                    f"{self.label()}: '{name}' has the shape {_written(shape)}, but '{first}' has "
-                    f"{_written(shapes[first])}"
-                )
+                sizes = [" × ".join(map(str, size)) for size in (shape, shapes[first])]
+                raise FieldError(f"{self.label()}: '{name}' has the shape {sizes[0]}, but '{first}' has {sizes[1]}")
         return frames, height, width
 
     def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
         """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN and infinity."""
-        read = zip(names, self._read(names, slice(start, stop, step)), strict=True)
-        return {name: self._in_order(name, values, range(start, stop, step)) for name, values in read}
-
-    def _in_order(self, name: str, values: Array, frames: range) -> Array:
-        if self.y is not None and self.y.descends:
-            values = values[..., ::-1, :]
-        if self.x is not None and self.x.descends:
-            values = values[..., ::-1]
-        if not (finite := np.isfinite(values)).all():
-            frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
-            raise FieldError(
-                f"{self.label(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at time "
-                f"{frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
-            )
-        return np.broadcast_to(values, (len(frames), *values.shape[-2:]))
+        fields, frames = {}, range(start, stop, step)
+        y, x = (slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (self.y, self.x))
+        for name, values in zip(names, self._read(names, slice(start, stop, step)), strict=True):
+            if not (finite := np.isfinite(values)).all():
+                frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
+                raise FieldError(
+                    f"{self.label(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at "
+                    f"time {frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
+                )
+            fields[name] = np.broadcast_to(values[..., y, x], (len(frames), *values.shape[-2:]))
+        return fields
 
     @cached_property
     def x(self) -> CoordinateAxis | None:
@@ -330,9 +312,9 @@ class FieldFolder:
         values = np.asarray(raw, dtype=np.float64)
         if values.ndim != 1:
             raise FieldError(f"{self.label(name)}: '{name}' must be a list of coordinates, one for each cell")
-        steps = np.diff(values)
         if len(values) < 2:
             return CoordinateAxis(values, False, self.attributes(name))
+        steps = np.diff(values)
         if not np.isfinite(values).all() or np.ptp(steps) > SPACING_TOLERANCE * abs(steps.mean()) or steps[0] == 0:
             raise FieldError(
                 f"{self.label(name)}: '{name}' is not evenly spaced: its steps range from {steps.min():g} to "
@@ -447,10 +429,6 @@ def _over_grid(variable: xarray.Variable) -> xarray.Variable:
     return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
 
 
-def _written(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
-
-
 # Fields of a folder as network inputs: slopes and positions computed, cells resampled, y and x ascending.
 
 
@@ -472,8 +450,8 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     Raises FieldError, naming all missing variables, or the coordinate that does not fit them.
     """
     variables = list(source.variables)
-    missing = [name for name in names if name not in variables and not _computable(name, variables)]
-    if missing:
+    computable = [*POSITIONS, *(SLOPES if SURFACE in variables else ())]
+    if missing := [name for name in names if name not in variables and name not in computable]:
         lacking = ", ".join(f"'{name}'" for name in missing)
         surface = f"; slopes can be computed from a surface '{SURFACE}'" if set(missing) & set(SLOPES) else ""
         raise FieldError(f"{source.label()} has no variable {lacking}; {suggestion(missing[0], variables)}{surface}")
@@ -486,16 +464,14 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     for name, axis, side in (("x", source.x, width), ("y", source.y, height)):
         if axis is not None and len(axis.values) != side:
             raise FieldError(f"{source.label()}: '{name}' has {len(axis.values)} values, but fields have {side}")
-    if source.time is not None and source.time.shape != (frames,):
-        raise FieldError(
-            f"{source.label()}: 'time' has the shape {list(source.time.shape)}, but there are {frames} frames"
-        )
+    time = source.time
+    if time is not None and time.shape != (frames,):
+        raise FieldError(f"{source.label()}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
     size = _resampled_side(height, resample), _resampled_side(width, resample)
     if 0 in size:
-        raise FieldError(
-            f"{source.label()}: {height} x {width} cells cannot be resampled by {resample:g}: no cell is left"
-        )
-    return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), source.time)
+        cells = f"{height} x {width} cells"
+        raise FieldError(f"{source.label()}: {cells} cannot be resampled by {resample:g}: no cell is left")
+    return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), time)
 
 
 def read_ready(
@@ -505,14 +481,13 @@ def read_ready(
     of_files = _of_files(source, names)
     read = source.read(of_files, start, stop, step)
     _, height, width = source.shape(of_files or list(source.variables))
-    for name in names:
-        if computed(source, name):
-            axis = _axis(source, name)
-            if name in SLOPES:
-                read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
-            else:
-                frames = len(range(start, stop, step))
-                read[name] = positions(axis.values, (frames, height, width), POSITIONS[name])
+    frames = len(range(start, stop, step))
+    for name in (name for name in names if computed(source, name)):
+        axis = _axis(source, name)
+        if name in SLOPES:
+            read[name] = slope(read[SURFACE], axis.spacing, SLOPES[name])
+        else:
+            read[name] = positions(axis.values, (frames, height, width), POSITIONS[name])
     return {name: resampled(read[name], resample) for name in names}
 
 
@@ -526,10 +501,6 @@ def attributes(source: FieldFolder, name: str) -> dict[str, Any]:
     if name not in POSITIONS or not computed(source, name):
         return source.attributes(name)
     return {key: value for key, value in source.attributes(name.lower()).items() if key == "units"}
-
-
-def _computable(name: str, variables: Collection[str]) -> bool:
-    return name in POSITIONS or (name in SLOPES and SURFACE in variables)
 
 
 def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
@@ -609,7 +580,8 @@ class Frames:
         """Width of the cells along y and x, if the files have coordinates."""
         if self.x is None or self.y is None or min(len(self.x), len(self.y)) < 2:
             return None
-        return _step(self.y), _step(self.x)
+        y, x = ((values[-1] - values[0]) / (len(values) - 1) for values in (self.y, self.x))
+        return y, x
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
         """Variable → a copy of frames `start` to `stop`, (time, y, x)."""
@@ -636,17 +608,10 @@ def cached_frames(
     hidden    variables that are not read although the files may have them
     """
     source = open_folder(folder, file, hidden)
-    key = [
-        VERSION,
-        [[path.name, array_cache.content_hash(path)] for path in source.files],
-        list(names),
-        resample,
-        stepping,
-        *([sorted(hidden)] if hidden else []),
-    ]
-    about = array_cache.note(key)
-    if about is None:
-        about = _described(source, names, resample, stepping)
+    content = [[path.name, array_cache.content_hash(path)] for path in source.files]
+    key = [VERSION, content, list(names), resample, stepping, *([sorted(hidden)] if hidden else [])]
+    if (about := array_cache.note(key)) is None:
+        about = _describe(source, names, resample, stepping)
         array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
@@ -655,9 +620,9 @@ def cached_frames(
     return Frames(folder, array, variables, attributes=about["attributes"], **coordinates)
 
 
-def _described(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
+def _describe(source: FieldFolder, names: Sequence[str], resample: float, stepping: int) -> dict[str, Any]:
     """Shape, coordinates and attributes of the frames, without reading them. Raises FieldError."""
-    variables = [*names, *([THICKNESS] if THICKNESS in source.variables and THICKNESS not in names else [])]
+    variables = list(dict.fromkeys([*names, *([THICKNESS] if THICKNESS in source.variables else [])]))
     grid = grid_of(source, variables, resample)
     return {
         "variables": variables,
@@ -679,27 +644,20 @@ def _blocks(source: FieldFolder, variables: Sequence[str], resample: float, step
         yield np.stack([ready[name] for name in variables], axis=-1)
 
 
-def _step(values: Sequence[float]) -> float:
-    return (values[-1] - values[0]) / (len(values) - 1)
-
-
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
     """The attributes that JSON can represent."""
     plain = {}
     for name, value in attributes.items():
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        try:
+        with suppress(TypeError, ValueError):
             json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError):
-            continue
-        plain[str(name)] = value
+            plain[str(name)] = value
     return plain
 
 
 def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
     """Whether cells are equally wide, along y and along x."""
-    pairs = zip(spacing, other, strict=True)
-    return all(abs(width - reference) <= SPACINGS_ALIKE * reference for width, reference in pairs)
+    return all(abs(own - width) <= SPACINGS_ALIKE * width for own, width in zip(spacing, other, strict=True))
 
 
 def in_untrained_cells(
@@ -719,13 +677,12 @@ def counts_above(frames: Frames, variable: str, threshold: float, patch_size: in
     cached = (array_cache.note(key) or {}).get("counts", [])
     if len(cached) == len(frames):
         return np.array(cached, dtype=np.int64)
-    height, width = frames.size
     first = patch_size // 2
-    rows, columns = (slice(first, first + side - patch_size + 1) for side in (height, width))
+    rows, columns = (slice(first, first + side - patch_size + 1) for side in frames.size)
     values = frames.fields.values[..., frames.variables.index(variable)]
-    counts = np.empty(len(frames), dtype=np.int64)
+    counts = []
     for frame in range(len(frames)):
-        counts[frame] = (values[frame, rows, columns] > threshold).sum()
+        counts.append(int((values[frame, rows, columns] > threshold).sum()))
         frames.fields.note_read(frames.fields.values[frame].nbytes)
-    array_cache.keep_note(key, {"counts": counts.tolist()})
-    return counts
+    array_cache.keep_note(key, {"counts": counts})
+    return np.array(counts, dtype=np.int64)

@@ -61,12 +61,6 @@ POSITIONS = ("lat", "lon", "latitude", "longitude")
 
 STORED = np.dtype("<f4")
 
-LAYOUT = 2**20
-"""Upper limit of the size of names, attributes and axes [bytes]."""
-
-POSITION_OF_A_CELL = 16
-"""Size of a longitude and a latitude [bytes]."""
-
 ABOUT_OTHERS = ("bounds", "climatology", "ancillary_variables")
 """Attributes that refer to variables that are not copied."""
 
@@ -123,13 +117,13 @@ class FieldFile:
 
 def _require_space_beside(path: Path, grid: FieldGrid, outputs: int) -> None:
     """Raise OSError if HDF5 would fail: no space for everything except the fields, or a limit on the size of files."""
-    beside = LAYOUT + (POSITION_OF_A_CELL * math.prod(grid.size) if grid.source is not None else 0)
+    cells = math.prod(grid.size)
+    # At most 1 MiB of names, attributes and axes, and a longitude and a latitude of each cell.
+    beside = 2**20 + (16 * cells if grid.source is not None else 0)
     if shutil.disk_usage(path.absolute().parent).free < beside:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    with path.open("wb") as file:
-        file.truncate(
-            beside + outputs * grid.frames * math.prod(grid.size) * STORED.itemsize
-        )  # a hole needs no disk space
+    with path.open("wb") as file:  # a hole needs no disk space
+        file.truncate(beside + outputs * grid.frames * cells * STORED.itemsize)
 
 
 def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]) -> None:
@@ -144,25 +138,20 @@ def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str
     with h5netcdf.legacyapi.Dataset(path, "w") as file:
         for name, size in zip(DIMENSIONS, (grid.frames, *grid.size), strict=True):
             file.createDimension(name, size)
-        for key, text in about.items():
-            file.setncattr(key, text)
-        _write_axes(file, grid)
+        _describe(file, about)
+        for name, axis in (("y", grid.y), ("x", grid.x)):
+            if axis is not None:
+                variable = file.createVariable(name, np.float64, (name,))
+                variable[:] = axis.values[::-1] if axis.descends else axis.values
+                _describe(variable, {"units": "m", "axis": name.upper(), **(axis.attributes or {})})
+        if grid.time is not None:
+            variable = file.createVariable("time", np.float64, ("time",))
+            variable[:] = grid.time
+            _describe(variable, {"axis": "T", **grid.about_time})
         references = _write_other_coordinates(file, grid)
         for name, attributes in outputs.items():
             variable = file.create_variable(name, DIMENSIONS, dtype=STORED, dcpl=in_place)
             _describe(variable, {**attributes, **references})
-
-
-def _write_axes(file: Any, grid: FieldGrid) -> None:
-    for name, axis in (("y", grid.y), ("x", grid.x)):
-        if axis is not None:
-            variable = file.createVariable(name, np.float64, (name,))
-            variable[:] = axis.values[::-1] if axis.descends else axis.values
-            _describe(variable, {"units": "m", "axis": name.upper(), **(axis.attributes or {})})
-    if grid.time is not None:
-        variable = file.createVariable("time", np.float64, ("time",))
-        variable[:] = grid.time
-        _describe(variable, {"axis": "T", **grid.about_time})
 
 
 def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
@@ -173,9 +162,13 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
 
     references: dict[str, str] = {}
     with xarray.open_dataset(grid.source, decode_times=False, cache=False) as data:
-        if (mapping := _grid_mapping(data)) is not None:
-            _describe(file.createVariable(mapping, np.int32, ()), data.variables[mapping].attrs)
-            references["grid_mapping"] = mapping
+        projections = (
+            variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
+            for variable in data.variables.values()
+        )
+        if (projection := next((name for name in projections if name in data.variables), None)) is not None:
+            _describe(file.createVariable(projection, np.int32, ()), data.variables[projection].attrs)
+            references["grid_mapping"] = projection
         coordinates = list(_coordinates_of_cells(data, grid.size)) if grid.same_cells else []
         for name, dimensions, variable in coordinates:
             copy = file.createVariable(name, variable.dtype, dimensions)
@@ -184,15 +177,6 @@ def _write_other_coordinates(file: Any, grid: FieldGrid) -> dict[str, str]:
         if coordinates:
             references["coordinates"] = " ".join(name for name, _, _ in coordinates)
     return references
-
-
-def _grid_mapping(data: xarray.Dataset) -> str | None:
-    """The variable that describes the map projection, if there is one."""
-    for variable in data.variables.values():
-        name = variable.attrs.get("grid_mapping", variable.encoding.get("grid_mapping"))
-        if name in data.variables:
-            return str(name)
-    return None
 
 
 def _coordinates_of_cells(
@@ -211,6 +195,7 @@ def _coordinates_of_cells(
 
 
 def _describe(variable: Any, attributes: Mapping[str, Any]) -> None:
+    """Set attributes of a variable, or of the file."""
     for key, value in attributes.items():
         if key not in ABOUT_OTHERS:
             variable.setncattr(key, value)
@@ -259,7 +244,14 @@ def targets(source: Path, target: Path, inputs: Sequence[str] = ()) -> list[tupl
     """
     require_there(source)
     if folders := _folders_of_fields(source):
-        return _targets_in(source, target, folders)
+        if target.suffix.lower() == ".nc" or target.is_file():
+            several = f"{source} has {len(folders)} folders of fields, each with its own file of estimates"
+            raise QexpError(f"{target}: {several}; give a folder")
+        if target.resolve().is_relative_to(source.resolve()):
+            raise QexpError(
+                f"{target} lies inside {source} and would be read as fields next time; give another `target`"
+            )
+        return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in folders]
     target = named_after(source, target, ".nc")
     if target.suffix.lower() != ".nc":
         raise QexpError(f"{target}: estimates of fields are written as NetCDF; let its name end in .nc")
@@ -277,17 +269,6 @@ def _folders_of_fields(source: Path) -> list[Path]:
     return [] if folders == [source] else sorted(folders)
 
 
-def _targets_in(source: Path, target: Path, folders: Sequence[Path]) -> list[tuple[Path, Path]]:
-    if target.suffix.lower() == ".nc" or target.is_file():
-        raise QexpError(
-            f"{target}: {source} has {len(folders)} folders of fields, each with its own file of estimates; give a "
-            "folder"
-        )
-    if target.resolve().is_relative_to(source.resolve()):
-        raise QexpError(f"{target} lies inside {source} and would be read as fields next time; give another `target`")
-    return [(folder, target / folder.relative_to(source).with_name(f"{folder.name}.nc")) for folder in folders]
-
-
 class FieldEstimation(Estimation[FieldModel]):
     """Estimates of all frames of a NetCDF file of any name, or of a folder with `ex.nc` or npy files.
 
@@ -300,7 +281,12 @@ class FieldEstimation(Estimation[FieldModel]):
         self._fields = open_fields(source, model.file, SLOPES if model.recompute_slopes else ())
         require_not_read(target, self._fields.files)
         self.identity = [identity(path) for path in self._fields.files]
-        self._grid = _lies_at(self._fields, grid_of(self._fields, model.inputs, model.resample), model.resample)
+        self._grid = FieldGrid(
+            **vars(grid_of(self._fields, model.inputs, model.resample)),
+            about_time=self._fields.attributes("time"),
+            source=self._fields.file if isinstance(self._fields, NetcdfFolder) else None,
+            same_cells=model.resample == 1,
+        )
         if reason := model.refusal(*self._grid.size):
             raise QexpError(f"{source}: {reason}")
         self._warnings: list[str] = []
@@ -309,7 +295,11 @@ class FieldEstimation(Estimation[FieldModel]):
         model, target, fields, grid = self.model, self.target, self._fields, self._grid
         tally = EstimateTally(model)
         frames, cells = grid.frames, grid.size[0] * grid.size[1]
-        _require_space(target, STORED.itemsize * frames * cells * len(model.outputs))
+        size = STORED.itemsize * frames * cells * len(model.outputs)
+        free = shutil.disk_usage(target.absolute().parent).free
+        if free < size:
+            needed = f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
+            raise QexpError(f"cannot write {target}: {needed}")
         chunk = chunk or max(1, CELLS // cells)
         try:
             with (
@@ -318,7 +308,10 @@ class FieldEstimation(Estimation[FieldModel]):
             ):
                 for start in range(0, frames, chunk):
                     stop = min(start + chunk, frames)
-                    estimates = model.estimate(_ready(fields, model, start, stop))
+                    ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
+                    estimates = model.estimate(
+                        {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
+                    )
                     file.write(start, estimates)
                     tally.add({name: estimates[name].ravel() for name in model.outputs}, cells * (stop - start))
                     progress(stop, stop / frames)
@@ -356,27 +349,6 @@ def open_fields(source: Path, file: str | None = None, hidden: Collection[str] =
         others = sorted(source.glob("*.nc"))
         advice = f"; name the file itself, `source={others[0]}`" if others else ""
         raise FieldError(f"{source} has neither {file or NETCDF} nor npy files such as thk.npy{advice}") from None
-
-
-def _require_space(target: Path, size: int) -> None:
-    """Raise QexpError if the disk has too little space, before anything is predicted."""
-    free = shutil.disk_usage(target.absolute().parent).free
-    if free < size:
-        raise QexpError(
-            f"cannot write {target}: the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
-        )
-
-
-def _lies_at(fields: FieldFolder, grid: FrameGrid, resample: float) -> FieldGrid:
-    """Times and coordinates of the estimates, with their attributes."""
-    source = fields.file if isinstance(fields, NetcdfFolder) else None
-    return FieldGrid(**vars(grid), about_time=fields.attributes("time"), source=source, same_cells=resample == 1)
-
-
-def _ready(fields: FieldFolder, model: FieldModel, start: int, stop: int) -> dict[str, Array]:
-    """Inputs of some frames in the form of the training data: (frame, y, x), y and x ascending."""
-    ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
-    return {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
 
 
 def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, dict[str, str]]:

@@ -60,30 +60,21 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
         typical = {variable.name: variable.typical() for variable in variables}
-        pairs = [pair for pair in self.dataset.vectors if set(pair) <= typical.keys()]
-        for x, y in pairs:  # a vector keeps its direction
-            typical[x] = typical[y] = max(typical[x], typical[y])
-        return {
-            key: {name: typical[name] for name in names}
-            for key, names in (("inputs", self.dataset.inputs), ("outputs", self.dataset.outputs))
-        }
+        for x, y in self.dataset.vectors:
+            if {x, y} <= typical.keys():  # a vector keeps its direction
+                typical[x] = typical[y] = max(typical[x], typical[y])
+        roles = {"inputs": self.dataset.inputs, "outputs": self.dataset.outputs}
+        return {key: {name: typical[name] for name in names} for key, names in roles.items()}
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
-        names = self.dataset.variables
+        names, units, side = self.dataset.variables, self.dataset.units, self.dataset.patch_size
         patches = [
-            FieldSample(
-                self._words(samples, index, self.dataset.patch_size, self.dataset.patch_size),
-                {name: samples[name].values[index] for name in names},
-            )
+            FieldSample(self._words(samples, index, side, side), {name: samples[name].values[index] for name in names})
             for index in range(samples.sizes["sample"])
         ]
-        yield "samples", sample_fields(patches, self.dataset.units, f"{title}, patches")
-        yield (
-            "frames",
-            sample_fields(
-                list(self._frames(samples)), self.dataset.units, f"{title}, whole frames; outlined: the samples"
-            ),
-        )
+        yield "samples", sample_fields(patches, units, f"{title}, patches")
+        outlined = f"{title}, whole frames; outlined: the samples"
+        yield "frames", sample_fields(self._frames(samples), units, outlined)
         yield self.histograms(variables, title)
         yield from self._by_folder(title)
 
@@ -96,9 +87,8 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         when = f"frame {samples['frame'].values[index]}"
         if "time" in samples.coords:
             when = f"{when}, {samples['time'].values[index]:.4g} {samples['time'].attrs['units']}".rstrip()
-        spacing = frames.spacing
         size = f"{height} × {width} cells"
-        if spacing is not None:
+        if (spacing := frames.spacing) is not None:
             size = f"{height * spacing[0] / 1000:.3g} × {width * spacing[1] / 1000:.3g} km"
         return f"{frames.name}\n{when}\n{size}"
 
@@ -121,15 +111,11 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
             drawn.append(FieldSample(self._words(samples, of_frame[0], *frames.size), variables, outlines))
         return drawn
 
-    @property
-    def _variables(self) -> list[str]:
-        """Variables to read: those of the dataset, and the thickness that the threshold is about."""
-        needed = [THICKNESS] if self.dataset.threshold is not None else []
-        return list(dict.fromkeys([*self.dataset.variables, *needed]))
-
     def _frame(self, frames: Frames, number: int) -> tuple[dict[str, Array], Any]:
         """The fields of a frame, and where there is more ice than the threshold; everywhere if there is none."""
-        fields = {name: values[0] for name, values in frames.read(self._variables, number, number + 1).items()}
+        needed = [THICKNESS] if self.dataset.threshold is not None else []
+        names = list(dict.fromkeys([*self.dataset.variables, *needed]))
+        fields = {name: values[0] for name, values in frames.read(names, number, number + 1).items()}
         if self.dataset.threshold is None:
             return fields, np.ones(next(iter(fields.values())).shape, dtype=bool)
         return fields, fields[THICKNESS] > self.dataset.threshold
@@ -145,9 +131,8 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
                 parts.append(part)
                 values.append(float(fields[name][ice].mean(dtype=np.float64)) if ice.any() else np.nan)
         heading = self.over_all(title, "means of frames of all parts")
-        figure = values_by_group(
-            groups, parts, list(self.parts), np.array(values), name, self.dataset.units[name], heading
-        )
+        unit = self.dataset.units[name]
+        figure = values_by_group(groups, parts, list(self.parts), np.array(values), name, unit, heading)
         yield f"{name}_by_folder", figure
 
     @cached_property
