@@ -34,9 +34,6 @@ class Display:
         """The attempt ends."""
 
 
-# One process's work on a run, from its directory to its results.
-
-
 @dataclass
 class OwnRecord:
     """The record of a run in the memory of the process that trains it; only this process changes it."""

@@ -113,7 +113,7 @@ class EvaluationData:
     """Data opened for an evaluation.
 
     document       the dataset as a document, with the hash of its content
-    usual          the part that is evaluated if none is request for
+    usual          the part that is evaluated if none is asked for
     independence   compares them with the data that a run was trained on: the run itself, or one that it started from
     evaluate       estimates them with the networks of the run, and writes tables to the attempt's directory
     """

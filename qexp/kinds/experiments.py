@@ -7,6 +7,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -192,22 +193,18 @@ def _in_whole(
         elif name not in model["inputs"]:
             yield where, f"the model has no input '{name}'; {suggestion(name, model['inputs'])}"
         elif (size := from_spec(model["inputs"][name]["size"])) != shapes[name]:
-            yield (
-                where,
-                f"its shape in the dataset is {written(shapes[name])}, but the model's input is {written(size)}",
-            )
+            message = f"its shape in the dataset is {written(shapes[name])}, but the model's input is {written(size)}"
+            yield where, message
     for name in model["inputs"]:
         if name not in document["inputs"]:
             yield ("inputs",), f"the model needs the input '{name}', which is not listed"
-    fitting = True
     for index, name in enumerate(document["outputs"]):
         where = ("outputs", index)
         if name not in shapes:
-            fitting = False
             yield where, f"the dataset has no '{name}'; {suggestion(name, shapes)}"
         elif name not in model["outputs"]:
-            fitting = False
             yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
+    fitting = {*document["outputs"]} <= shapes.keys() & {*model["outputs"]}
     transforms, findings = build_transforms(document, tables)
     yield from findings
     yield from of_several_numbers(document, transforms, kind.several_numbers)
@@ -222,13 +219,12 @@ def _in_whole(
             numbers = transforms[name].numbers if name in transforms else 1
             shape = (numbers * shapes[name][0], *shapes[name][1:])
             if network.shapes[name] != shape:
-                why = f"its values are {written(shape)}; end the branch with that shape"
+                why = f"its values are {written(shape)}; end the branch"
                 if numbers > 1:
-                    why = (
-                        f"its transform makes {numbers} numbers of each value, {written(shape)}; give it a branch of "
-                        "its own that ends with that shape"
-                    )
-                yield ("outputs", index), f"the model makes {written(network.shapes[name])} for '{name}', but {why}"
+                    of_each = f"its transform makes {numbers} numbers of each value, {written(shape)}"
+                    why = f"{of_each}; give it a branch of its own that ends"
+                message = f"the model makes {written(network.shapes[name])} for '{name}', but {why} with that shape"
+                yield ("outputs", index), message
     yield from kind.findings(document, dataset, tables, network, available)
     if network is not None and not any(True for _ in network.parameters()):
         yield ("model",), "no operation of the model has weights, so that nothing can be trained; add one, as 'denses'"
@@ -256,14 +252,11 @@ def _in_pretrain(document: Document, network: Network | None) -> Iterator[Findin
         for index, name in enumerate(pretrain[key] or []):
             if name not in operations:
                 yield ("pretrain", key, index), f"the model has no operation '{name}'; {suggestion(name, operations)}"
-    frozen = pretrain["freeze"]
-    if network is not None and frozen:
+    if network is not None and (frozen := pretrain["freeze"]):
         learning = {name for name, operation in network.operations.items() if any(True for _ in operation.parameters())}
         if learning <= set(frozen):
-            yield (
-                ("pretrain", "freeze"),
-                "all operations with weights are frozen, and nothing is left to train; freeze fewer",
-            )
+            message = "all operations with weights are frozen, and nothing is left to train; freeze fewer"
+            yield ("pretrain", "freeze"), message
 
 
 # The types of experience, as objects: one line each. See `qexp.spec.experiences` for their documents.
@@ -383,18 +376,12 @@ def _unlisted_files(document: Document, workspace: Workspace) -> Iterator[Findin
     """Warnings about words of the command that are files of the workspace, but not among those that are hashed."""
     hashed = {*document["files"], *document["data"]}
     for index, word in enumerate(document["command"]):
-        if word not in hashed and not word.startswith("/") and _is_file(workspace.root / word):
-            yield (
-                ("command", index),
-                f"'{word}' is a file of the workspace, but not among 'files': later changes of it would not be noticed",
-            )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # the word is too long to be a path
-        return False
+        if word in hashed or word.startswith("/"):
+            continue
+        with suppress(OSError):  # the word is too long to be a path
+            if (workspace.root / word).is_file():
+                message = "is a file of the workspace, but not among 'files': later changes of it would not be noticed"
+                yield ("command", index), f"'{word}' {message}"
 
 
 # Specs read, completed and checked as far as possible without training.
@@ -465,7 +452,10 @@ def is_unchanged(first: Experience, reference: str, overrides: resolution.Overri
         # The unchanged dataset may be large, or absent: it is opened only if this is the same one.
         if _dataset_in_meaning(reference, changes, cache) != _dataset_in_meaning(reference, [], cache):
             return False
-        cache.digests_of_files[reference] = _digest_of_file(reference, cache)
+        try:
+            cache.digests_of_files[reference] = experience(reference, {}, cache.workspace, cache).digest
+        except SpecError:  # it is wrong without the overrides
+            cache.digests_of_files[reference] = None
     return cache.digests_of_files[reference] == first.digest
 
 
@@ -480,14 +470,6 @@ def _dataset_in_meaning(reference: str, changes: list[Override], cache: SpecCach
     if isinstance(document, dict) and not validation.findings("dataset", document, cache.tables):
         document = dataset_with_defaults(document, cache.tables)
     return canonical(document)
-
-
-def _digest_of_file(reference: str, cache: SpecCache) -> str | None:
-    """The digest of an experience without overrides; None if it is not a right one without them."""
-    try:
-        return experience(reference, {}, cache.workspace, cache).digest
-    except SpecError:
-        return None
 
 
 def candidates(spec: Document, tables: Tables) -> list[tuple[Document, Document]]:
@@ -517,8 +499,7 @@ class Examination:
 def examine(path: Path, cache: SpecCache) -> Examination:
     """Check one spec file, whatever it contains."""
     try:
-        kind = spec_kind(path)
-        if kind == "experience":
+        if (kind := spec_kind(path)) == "experience":
             return _examine_experience(path, cache)
         document, label, warnings = _read_document(path, kind, cache)
     except SpecError as error:

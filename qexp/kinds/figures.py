@@ -6,7 +6,6 @@ import csv
 import shlex
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.jobs.states import Watch
-from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, intervals_of
+from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, Coverage, intervals_of
 from qexp.spec.experiences import type_name
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
@@ -36,33 +35,26 @@ MOST_GROUPS = 50
 """Largest number of groups that are drawn."""
 
 
-@dataclass(frozen=True)
-class Covered:
-    """The intervals of a group's rows."""
-
-    name: str
-    rows: int
-    covered: int
-    range: tuple[float, float]
-    """In which the share of covered rows lies."""
-    mean_width: float | None
-    """In the output's unit; None if one is infinite."""
-
-
-def coverage_by_group(
-    groups: Sequence[Covered], output: str, unit: str, interval: float, title: str, note: str
-) -> Figure:
+def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: str) -> Figure:
     """A line per group: the share of its rows that lie in their intervals, with its range, and the mean width.
 
-    groups    all rows first
-    interval  what share the intervals should cover
+    groups  of one output and interval, all rows first
     """
-    drawn = groups[:MOST_GROUPS]
-    labels = [f"{wrap(group.name, 200)[:30]}  ({group.covered} of {group.rows})" for group in drawn]
+    drawn, output, interval = groups[:MOST_GROUPS], groups[0].output, groups[0].interval
+    labels = [f"{wrap(group.name or 'all', 200)[:30]}  ({group.covered} of {group.n})" for group in drawn]
     figure, (shares, widths) = row_panels(2, 3.4, labels, 0.22)
-    _draw_shares(shares, drawn, interval)
-    _draw_widths(widths, drawn)
+    shares.axvline(interval, color="0.6", linewidth=1, zorder=1)
+    for line, group in enumerate(drawn):
+        low, high = group.range
+        # What an interval of the right coverage would hardly give stands out.
+        colour = COLOURS[0] if low <= interval <= high else COLOURS[1]
+        shares.plot(
+            [low, high], [line] * 2, color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2
+        )
+        shares.plot(group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
+    shares.set_xlim(-0.04, 1.04)
     shares.set_xlabel(f"share in {100 * interval:g} % intervals")
+    _draw_widths(widths, np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn]))
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
     for axis in (shares, widths) if len(drawn) > 1 else ():
         axis.axhline(0.5, color="0.75", linewidth=0.8)
@@ -71,20 +63,8 @@ def coverage_by_group(
     return figure
 
 
-def _draw_shares(axis: Axes, groups: Sequence[Covered], interval: float) -> None:
-    axis.axvline(interval, color="0.6", linewidth=1, zorder=1)
-    for line, group in enumerate(groups):
-        low, high = group.range
-        axis.plot([low, high], [line] * 2, color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2)
-        # What an interval of the right coverage would hardly give stands out.
-        colour = COLOURS[0] if low <= interval <= high else COLOURS[1]
-        axis.plot(group.covered / group.rows, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
-    axis.set_xlim(-0.04, 1.04)
-
-
-def _draw_widths(axis: Axes, groups: Sequence[Covered]) -> None:
-    widths = np.array([np.nan if group.mean_width is None else group.mean_width for group in groups], dtype=np.float64)
-    axis.plot(widths, np.arange(len(groups)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
+def _draw_widths(axis: Axes, widths: NDArray[np.float64]) -> None:
+    axis.plot(widths, np.arange(len(widths)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
     finite = widths[np.isfinite(widths)]
     if len(finite) and finite.max() > 10 * finite.min() > 0:
         axis.set_xscale("log")
@@ -166,27 +146,18 @@ def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.
 
 def coverage(directory: RunDirectory) -> Pictures:
     """How many test rows lie in their intervals, and how wide these are, by group; no figure if that is unknown."""
-    intervals = intervals_of(directory)
-    if intervals is None:
+    if (intervals := intervals_of(directory)) is None:
         return
-    record = directory.record()
+    record, others = directory.record(), "held-out data"
+    if directory.held_out:
+        others = "other rows" if intervals.unit == "row" else f"other groups ({intervals.unit})"
     usual = [coverage for coverage in intervals.coverages if coverage.interval == USUAL]
     names = list(dict.fromkeys(coverage.output for coverage in usual))
     for output in names:
-        groups = [
-            Covered(group.name or "all", group.n, group.covered, group.range, group.mean_width)
-            for group in usual
-            if group.output == output
-        ]
-        title = f"{output.replace('_', ' ')}: {_of_whom(directory, intervals.unit)}"
-        figure = coverage_by_group(groups, output, record.units.get(output, ""), USUAL, title, record.caution)
+        groups = [group for group in usual if group.output == output]
+        title = f"{output.replace('_', ' ')}: intervals from the errors of {others}"
+        figure = coverage_by_group(groups, record.units.get(output, ""), title, record.caution)
         yield FIGURES_FOLDER / ("coverage" if len(names) == 1 else f"coverage_{output}"), figure
-
-
-def _of_whom(directory: RunDirectory, unit: str) -> str:
-    if not directory.held_out:
-        return "intervals from the errors of held-out data"
-    return "intervals from the errors of other " + ("rows" if unit == "row" else f"groups ({unit})")
 
 
 def texts(table: xarray.Dataset, name: str) -> list[str]:
@@ -209,11 +180,12 @@ def fold_curves(directory: RunDirectory) -> Pictures:
 
 
 def fold_curves_of(directory: RunDirectory) -> Figure:
-    folds, chosen = directory.all_folds(), list[int | None]()
+    folds = directory.all_folds()
     curves = [fold.metrics() for fold in folds]
-    for fold, lines in zip(folds, curves, strict=True):
-        validated = bool(lines) and bool(lines[0]["validation"]["losses"])
-        chosen.append(fold.record().epochs.best if validated else None)
+    chosen = [
+        fold.record().epochs.best if lines and lines[0]["validation"]["losses"] else None
+        for fold, lines in zip(folds, curves, strict=True)
+    ]
     return curves_of_folds(curves, chosen, "transformed values", directory.record().caution)
 
 
@@ -246,7 +218,10 @@ def draw(
             before = len(drawn)
             try:
                 for picture, figure in pictures(directory):
-                    for path in _files(directory.path / picture, formats):
+                    # One file per format, or a single one if the name of the figure already has an ending.
+                    single = picture.suffix.removeprefix(".") in FORMATS
+                    for name_of_file in [picture] if single else [f"{picture}.{ending}" for ending in formats]:
+                        path = directory.path / name_of_file
                         files.make_folder(path.parent)
                         save(figure, path)
                         drawn.append(path)
@@ -291,13 +266,6 @@ def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[
     named = [] if record.name == f"{record.experience}_{record.seed}" else ["--name", record.name]
     finish = shlex.join([*record.command, *named, "--resume"])
     raise QexpError(f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {finish}")
-
-
-def _files(picture: Path, formats: Sequence[str]) -> list[Path]:
-    """One file per format, or a single one if the name of the figure already has an ending."""
-    if picture.suffix.removeprefix(".") in FORMATS:
-        return [picture]
-    return [picture.with_name(f"{picture.name}.{ending}") for ending in formats]
 
 
 # The figures of a run, by the kind of its dataset.

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from qexp.base.workspace import Workspace
@@ -28,9 +27,8 @@ def find_data_file(path: str, folders: Iterable[Path], recorded: str = "") -> Pa
             return Path(path)
         raise TableError(f"there is no file {path}{_nearest_neighbour([Path(path)])}")
     candidates = [folder / path for folder in folders]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    if (file := next(filter(Path.is_file, candidates), None)) is not None:
+        return file
     near = _nearest_neighbour(candidates)
     paths = ", ".join(map(str, candidates)) or "nowhere"
     raise TableError(
@@ -119,9 +117,8 @@ def data_folder(
     """
     recorded = [Path(document["found"])] if document.get("found") else []
     paths = [*recorded, *data_candidates(document["path"], workspace)]
-    for path in paths:
-        if is_there(path):
-            return path
+    if (path := next(filter(is_there, paths), None)) is not None:
+        return path
     command = document["made_by"]
     way_out = f"make it with: {command}" if command else f"put it there, or add the folder that holds it to {DATA}"
     searched = ", ".join(dict.fromkeys(map(str, paths)))
@@ -159,15 +156,9 @@ def refuse(findings: Iterable[Finding]) -> None:
         raise DatasetError(problems)
 
 
-@dataclass(frozen=True)
-class DataFile:
-    path: Path
-    stands_in: bool
-    """Whether it is the stand-in for a file that was not found."""
-
-
-def data_file(document: Document, workspace: Workspace | None) -> DataFile:
-    """The file of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA.
+def data_file(document: Document, workspace: Workspace | None) -> tuple[Path, bool]:
+    """The file of a dataset: where it was when the run was prepared, else in data/ or a folder of QEXP_DATA; and
+    whether it is the stand-in for a file that was not found.
 
     If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
     """
@@ -178,8 +169,8 @@ def data_file(document: Document, workspace: Workspace | None) -> DataFile:
         if document[key] is None:
             continue
         try:
-            path = find_data_file(document[key], data_folders(workspace), document.get("found", ""))
-            return DataFile(path, key == "stand_in")
+            found = document.get("found", "")
+            return find_data_file(document[key], data_folders(workspace), found), key == "stand_in"
         except TableError as error:
             troubles.append(((key,), str(error)))
     raise DatasetError(troubles)

@@ -6,7 +6,7 @@ import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 ROW, CORE = "row", "core"
 
 
-@dataclass(frozen=True)
-class ExchangeableUnits:
+class ExchangeableUnits(NamedTuple):
     """How held-out samples belong together.
 
     unit   kind of the units that are exchangeable: `row`, or the kind of group that is held out
@@ -136,20 +135,18 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
     if not outputs:
         raise QexpError(f"{directory.name} reconstructs spectra and estimates no number that could have an interval")
     predictions, tables = read_test_predictions(directory), tables_of(directory)
-    exchangeable = units_of(directory, predictions)
-    unit, by, folds = exchangeable.unit, exchangeable.by, exchangeable.folds
+    unit, by, folds = units_of(directory, predictions)
     groups = np.zeros(len(folds), dtype=str) if by is None else predictions[by].values.astype(str)
     units = np.arange(len(groups)) if unit == ROW else np.unique(groups, return_inverse=True)[1]
     patterns = tuple(dict.fromkeys(folds))
     numbers = {pattern: number for number, pattern in enumerate(patterns)}
     pattern = np.array([numbers[of_sample] for of_sample in folds])
+    shared = unit, units, by, groups, patterns, pattern
     held_out = []
     for output in outputs:
         truth, estimate = (predictions[name].values.astype(np.float64) for name in (output, estimate_of(output)))
         scale, quantiles = scale_of(spec, tables, output, truth), quantiles_among(predictions, output)
-        held_out.append(
-            HeldOutEstimates(output, scale, truth, estimate, quantiles, unit, units, by, groups, patterns, pattern)
-        )
+        held_out.append(HeldOutEstimates(output, scale, truth, estimate, quantiles, *shared))
     return held_out
 
 
@@ -201,9 +198,8 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
         write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL) for rows in outputs})
     for counted in coverages:
         if counted.of == OVERALL and counted.interval == USUAL:
-            log.info(
-                "intervals of 90 %% cover %d of %d held-out rows of %s", counted.covered, counted.n, counted.output
-            )
+            words = "intervals of 90 %% cover %d of %d held-out rows of %s"
+            log.info(words, counted.covered, counted.n, counted.output)
     return _write_coverages(directory, outputs, coverages)
 
 
@@ -268,7 +264,10 @@ def count_covered(
     """How many rows lie in their intervals: of all, then by group.
 
     most  the largest coverage that can be promised
+    ends  of the interval of each row
     """
+    from scipy.stats import binomtest
+
     low, high = ends
     covered = (low <= rows.truth) & (rows.truth <= high)
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
@@ -276,6 +275,7 @@ def count_covered(
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
     for kind, name, members in parts:
         width, count, number = float((high - low)[members].mean()), int(covered[members].sum()), int(members.sum())
+        share = binomtest(count, number).proportion_ci(LEVEL, method="exact")
         yield Coverage(
             output=rows.output,
             interval=coverage,
@@ -284,16 +284,9 @@ def count_covered(
             name=name,
             n=number,
             covered=count,
-            range=_range(count, number),
+            range=(float(share.low), float(share.high)),
             mean_width=width if np.isfinite(width) else None,
         )
-
-
-def _range(covered: int, number: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    ends = binomtest(covered, number).proportion_ci(LEVEL, method="exact")
-    return float(ends.low), float(ends.high)
 
 
 def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Array]]) -> None:
@@ -438,11 +431,13 @@ def rules_of_run(directory: RunDirectory, coverage: float, folds: Sequence[str])
     """The rules for a coverage. Raises QexpError if the run cannot promise it, or has no held-out errors."""
     require_coverage(coverage)
     outputs = read_held_out(directory)
-    most = conformal.promised(outputs[0].count)
+    most, unit = conformal.promised(outputs[0].count), outputs[0].unit
     if coverage > most:
+        held_out = f"{outputs[0].count} {'rows' if unit == ROW else f'groups ({unit})'}"
+        rounded_down = np.floor(1000 * most) / 1000  # so that it can be asked for
         raise QexpError(
-            f"`interval={coverage:g}`: {directory.name} held out {outputs[0].count} {_units(outputs[0])}, which "
-            f"promise no more than {_rounded_down(most):g}; ask for that"
+            f"`interval={coverage:g}`: {directory.name} held out {held_out}, which promise no more than "
+            f"{rounded_down:g}; ask for that"
         )
     return rules_of(outputs, coverage, folds)
 
@@ -453,8 +448,9 @@ def rules_of(outputs: Sequence[HeldOutEstimates], coverage: float, folds: Sequen
     outputs  the held-out rows of a run; `folds` as for `new_intervals`
     """
     attained = min(coverage, conformal.promised(outputs[0].count))
-    rules = {rows.output: _rule(rows, attained, folds) for rows in outputs}
-    return NewIntervals(attained, _kind_of_rows(outputs[0]), rules)
+    rules, unit = {rows.output: _rule(rows, attained, folds) for rows in outputs}, outputs[0].unit
+    rows_in_words = "new rows like those of the training data" if unit == ROW else f"rows of a new {unit}"
+    return NewIntervals(attained, rows_in_words, rules)
 
 
 def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule:
@@ -467,16 +463,3 @@ def _rule(rows: HeldOutEstimates, coverage: float, folds: Sequence[str]) -> Rule
         return Rule(rows.scale, probabilities, shares, radius[None], np.zeros(1, np.int64), np.ones(1), coverage)
     fewer = conformal.thinned(scores, rows.pattern, weight, MOST_SCORES, coverage)
     return Rule(rows.scale, probabilities, shares, *fewer, coverage)
-
-
-def _units(rows: HeldOutEstimates) -> str:
-    return "rows" if rows.unit == ROW else f"groups ({rows.unit})"
-
-
-def _kind_of_rows(rows: HeldOutEstimates) -> str:
-    return "new rows like those of the training data" if rows.unit == ROW else f"rows of a new {rows.unit}"
-
-
-def _rounded_down(share: float) -> float:
-    """With three decimals, so that it can be asked for."""
-    return float(np.floor(1000 * share) / 1000)

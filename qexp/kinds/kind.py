@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from qexp.base.files import in_bytes
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
+from qexp.errors import some
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network, bytes_of
@@ -60,7 +61,9 @@ def memory_of_experience(
 ) -> Iterator[tuple[str, Finding]]:
     """Problems of an experience that is valid otherwise: in the experience, or in its model."""
     copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
-    copies |= dict.fromkeys(_frozen(document), 1)
+    pretrain = document["pretrain"]
+    if pretrain is not None and pretrain["epochs_frozen"] is None:
+        copies |= dict.fromkeys(pretrain["freeze"], 1)  # these weights are never trained
     weights = {name: document.get("members", 1) * size for name, size in _of_operations(network, copies).items()}
     batch = min(document["batch_size"], samples.of_epoch)
     of_batch = NUMBER * batch * sum(features(shape) for shape in network.inputs.values())
@@ -99,22 +102,15 @@ def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, f
     }
 
 
-def _frozen(document: Document) -> list[str]:
-    """Operations whose weights are never trained."""
-    pretrain = document["pretrain"]
-    return pretrain["freeze"] if pretrain is not None and pretrain["epochs_frozen"] is None else []
-
-
 def _state(document: Document, tables: Tables) -> float:
     """Numbers that the optimizer keeps for each weight, found by a step with a small weight."""
     weight = torch.nn.Parameter(torch.zeros(2, 2))
     weight.grad = torch.zeros_like(weight)
     optimizer = built(tables["optimizers"], document["optimizer"], [weight], 0.1)
     optimizer.step()
-    tensors = [
-        value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)
-    ]
-    return sum(value.numel() for value in tensors if value.shape == weight.shape) / weight.numel()
+    values = [value for state in optimizer.state.values() for value in state.values()]
+    tensors = [value for value in values if isinstance(value, torch.Tensor) and value.shape == weight.shape]
+    return sum(tensor.numel() for tensor in tensors) / weight.numel()
 
 
 # Test spectra that were used for training, found by the hashes of their counts, whatever their names and files.
@@ -127,8 +123,6 @@ CAUTION_OF_CORES = "tested on training cores"
 """Caution of runs with spectra of one core in both the training and the test part."""
 
 WAY_OUT = "hold whole cores out, or continue with `allow_leak=True`, which marks every output"
-
-MOST_CORES_NAMED = 20
 
 
 class Spectra(Protocol):
@@ -178,42 +172,34 @@ def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overla
     leaked = Counter(core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in hashes_trained_on)
     of_test = set(hashes)
     others = {core: sum(hash_ not in of_test for hash_ in trained_on.get(core, [])) for core in tested}
-    return [
-        Overlap(core, tested[core], leaked[core], others[core])
-        for core in sorted(tested)
-        if leaked[core] or others[core]
-    ]
+    shared = sorted(core for core in tested if leaked[core] or others[core])
+    return [Overlap(core, tested[core], leaked[core], others[core]) for core in shared]
 
 
 def overlaps_within(spectra: Spectra, train: Rows, validation: Rows, test: Rows) -> list[Finding]:
     """Problems of a split: spectra, or spectra of one core, both in the test part and in another one."""
     overlaps = overlaps_with(spectra, test, seen_of(spectra, np.union1d(train, validation)))
+    of_spectra = [overlap for overlap in overlaps if overlap.leaked]
+    of_cores = [overlap for overlap in overlaps if not overlap.leaked]
+    problems = {
+        "test spectra are also trained or validated on": of_spectra,
+        "each core must be in one part only, but some are tested and trained on": of_cores,
+    }
     return [
-        (("split",), f"{what}: {overlap_in_words(leaks)}; {WAY_OUT}")
-        for what, leaks in (
-            ("test spectra are also trained or validated on", [overlap for overlap in overlaps if overlap.leaked]),
-            (
-                "each core must be in one part only, but some are tested and trained on",
-                [overlap for overlap in overlaps if not overlap.leaked],
-            ),
-        )
-        if leaks
+        (("split",), f"{problem}: {overlap_in_words(leaks)}; {WAY_OUT}") for problem, leaks in problems.items() if leaks
     ]
 
 
-def overlap_caution(overlaps: Iterable[Overlap]) -> str:
+def overlap_caution(overlaps: Sequence[Overlap]) -> str:
     """The caution of a run that was allowed despite the overlaps; empty if there are none."""
-    leaks = list(overlaps)
-    if not leaks:
+    if not overlaps:
         return ""
-    return CAUTION if any(overlap.leaked for overlap in leaks) else CAUTION_OF_CORES
+    return CAUTION if any(overlap.leaked for overlap in overlaps) else CAUTION_OF_CORES
 
 
 def overlap_in_words(overlaps: Iterable[Overlap]) -> str:
     """Overlaps as a text that names the first twenty cores."""
-    words = [str(overlap) for overlap in overlaps]
-    more = [f"and {len(words) - MOST_CORES_NAMED} more"] if len(words) > MOST_CORES_NAMED else []
-    return ", ".join([*words[:MOST_CORES_NAMED], *more])
+    return some([str(overlap) for overlap in overlaps], most=20)
 
 
 class Dataset(Protocol):
@@ -321,10 +307,8 @@ class KindData(ABC, Generic[D]):
         """Problems of a model on this dataset; paths are in the model."""
         for name, operation in network.operations.items():
             if isinstance(operation, MatchedFilters):
-                yield (
-                    ("operations", name),
-                    "matched filters need a simulated dataset, but this one is not simulated",
-                )
+                message = "matched filters need a simulated dataset, but this one is not simulated"
+                yield ("operations", name), message
 
     def data(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
         """The samples of a resolved experience, for a run that trains one network."""

@@ -67,11 +67,8 @@ def of_several_numbers(document: Document, transforms: Mapping[str, Transform], 
         if name in document["inputs"]:
             yield ("transforms", name), f"makes {transform.numbers} numbers of each value, which only outputs can have"
         elif not allowed:
-            yield (
-                ("transforms", name),
-                f"makes {transform.numbers} numbers of each value, which only networks on generated and tabular "
-                "datasets can learn",
-            )
+            which = "which only networks on generated and tabular datasets can learn"
+            yield ("transforms", name), f"makes {transform.numbers} numbers of each value, {which}"
 
 
 def try_transform(
@@ -102,21 +99,15 @@ def in_periods(name: str, transform: Transform, quantity: Quantity, support: tup
     if transform.period is None:
         return
     where, unit = ("transforms", name, "parameters"), f" {quantity.unit}".rstrip()
-    if quantity.period is not None:
-        if not any(
-            math.isclose(transform.period, period, rel_tol=1e-6) for period in (quantity.period, quantity.period / 2)
-        ):
-            yield (
-                where,
-                f"has the period {transform.period:.10g}, but '{name}' repeats after {quantity.period:.10g}{unit}; set "
-                f'"period" to {quantity.period!r}, or to {quantity.period / 2!r} for lines without a direction',
-            )
-    elif support[1] - support[0] > transform.period * (1 + 1e-6):
-        yield (
-            where,
-            f"values from {support[0]:g} to {support[1]:g}{unit} span more than one period of {transform.period:.10g}, "
-            f"and '{name}' is not known to repeat; set a longer \"period\", or use another transform",
-        )
+    own, period = transform.period, quantity.period
+    if period is not None:
+        if not any(math.isclose(own, possible, rel_tol=1e-6) for possible in (period, period / 2)):
+            remedy = f'set "period" to {period!r}, or to {period / 2!r} for lines without a direction'
+            yield where, f"has the period {own:.10g}, but '{name}' repeats after {period:.10g}{unit}; {remedy}"
+    elif support[1] - support[0] > own * (1 + 1e-6):
+        span = f"values from {support[0]:g} to {support[1]:g}{unit} span more than one period of {own:.10g}"
+        remedy = 'set a longer "period", or use another transform'
+        yield where, f"{span}, and '{name}' is not known to repeat; {remedy}"
 
 
 # Networks of checked documents: laid out, with transforms, and with the weights of a finished run.
@@ -140,11 +131,8 @@ def in_batches(document: Document, network: Network, sizes: Collection[int]) -> 
     """
     alone = sorted(size for size in sizes if size % document["batch_size"] == 1)
     if alone and _normalises_over_samples(network):
-        yield (
-            ("batch_size",),
-            f"the last of the batches of {alone[0]:,} samples has a single sample, which a 'batch_norm' cannot "
-            "normalise; choose another size",
-        )
+        single = f"the last of the batches of {alone[0]:,} samples has a single sample"
+        yield ("batch_size",), f"{single}, which a 'batch_norm' cannot normalise; choose another size"
 
 
 def _normalises_over_samples(network: Network) -> bool:
@@ -207,18 +195,13 @@ def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Te
     checkpoint.load(model, weights, file)
     for name, transform in model.transforms.items():
         shape = model.network.inputs.get(name) or model.network.shapes[name]
-        if not _makes(transform, shape):  # fitted values may have any number of channels
+        try:  # fitted values may have any number of channels
+            transformed = transform(torch.ones(1, shape[0] // transform.numbers, *shape[1:])).shape[1:]
+        except RuntimeError:
+            transformed = None
+        if transformed != shape:
             raise DamagedError(f"{file} is damaged: the transform of '{name}' was not fitted to {written(shape)}")
     return model.eval()
-
-
-def _makes(transform: Transform, shape: Shape) -> bool:
-    """Whether transformed values have a shape."""
-    before = (shape[0] // transform.numbers, *shape[1:])
-    try:
-        return tuple(transform(torch.ones(1, *before)).shape[1:]) == tuple(shape)
-    except RuntimeError:
-        return False
 
 
 def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
@@ -234,8 +217,6 @@ def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.
 
 
-NORMAL_SCORE = "normal_score"
-
 FAR = 6.0
 """Transformed value that few draws of a posterior exceed, whose inverse must be possible."""
 
@@ -250,11 +231,12 @@ def with_normal_scores(document: Document, tables: Tables) -> Document:
     distributions = document["dataset"]["distributions"]
     varying = document["dataset"]["varyings"]
     scores = {
-        name: {"type": NORMAL_SCORE, "parameters": {"distribution": distributions[name]}}
+        name: long_form(
+            {"type": "normal_score", "parameters": {"distribution": distributions[name]}}, tables["transforms"]
+        )
         for name in outputs_of_heads(document, tables["modules"])
         if name in varying
     }
-    scores = {name: long_form(score, tables["transforms"]) for name, score in scores.items()}
     return {**document, "transforms": {**scores, **document["transforms"]}}
 
 
@@ -272,18 +254,13 @@ def in_heads(
         if name in of_head and loss != OF_POSTERIORS:
             yield ("losses", name), f"'{name}' is made by a posterior head, whose loss is '{OF_POSTERIORS}'"
         if name not in of_head and loss == OF_POSTERIORS:
-            yield (
-                ("losses", name),
-                f"'{OF_POSTERIORS}' is for outputs of a posterior head; end the branch of '{name}' with one, such as "
-                "'gaussian_posterior', or choose another loss",
-            )
+            remedy = f"end the branch of '{name}' with one, such as 'gaussian_posterior', or choose another loss"
+            yield ("losses", name), f"'{OF_POSTERIORS}' is for outputs of a posterior head; {remedy}"
         if name in of_head and name in shapes and shapes[name] != (1,):
             yield ("outputs", index), f"a posterior head makes single numbers, but '{name}' has several"
         if name in of_head and name in transforms and transforms[name].numbers > 1:
-            yield (
-                ("transforms", name),
-                "a posterior head makes one number of each value; leave the transform out, which takes the prior's",
-            )
+            remedy = "leave the transform out, which takes the prior's"
+            yield ("transforms", name), f"a posterior head makes one number of each value; {remedy}"
 
 
 def beyond_prior(
@@ -297,11 +274,10 @@ def beyond_prior(
         reached = transforms[name].inverse(torch.tensor([[-FAR], [FAR]], dtype=torch.float64)).flatten().tolist()
         slack = 1e-6 * (high - low) if math.isfinite(high - low) else 1e-6
         if min(reached) < low - slack or max(reached) > high + slack:
-            yield (
-                ("transforms", name),
-                f"lets posteriors reach from {min(reached):.3g} to {max(reached):.3g}, but the prior of '{name}' is "
-                f"between {low:g} and {high:g}; leave the transform out, which takes the prior's normal scores",
-            )
+            reach = f"lets posteriors reach from {min(reached):.3g} to {max(reached):.3g}"
+            prior = f"the prior of '{name}' is between {low:g} and {high:g}"
+            remedy = "leave the transform out, which takes the prior's normal scores"
+            yield ("transforms", name), f"{reach}, but {prior}; {remedy}"
 
 
 # The scale of an output's intervals: that on which its loss is taken.
@@ -326,16 +302,12 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
         return own_unit
     transform.fit(_column(truth))
     scale = Scale(_on_arrays(transform), _on_arrays(transform.inverse), limits.low, limits.high)
-    return scale if _goes_one_way(scale, truth) else own_unit
-
-
-def _goes_one_way(scale: Scale, truth: Array) -> bool:
     values = np.unique(truth)
     scaled = scale.forward(values)
-    steps = np.diff(scaled)
-    restored = scale.inverse(scaled)
+    steps, restored = np.diff(scaled), scale.inverse(scaled)
     close = np.abs(restored - values) <= CLOSE * np.abs(values).max()
-    return bool(np.isfinite(scaled).all() and ((steps > 0).all() or (steps < 0).all()) and close.all())
+    one_way = np.isfinite(scaled).all() and ((steps > 0).all() or (steps < 0).all())
+    return scale if one_way and close.all() else own_unit
 
 
 def _column(values: Array) -> torch.Tensor:
@@ -389,10 +361,8 @@ def of_training_mean(document: Document, outputs: Sequence[str], why: str, table
         for name in names:
             metric = tables["metrics"][name].build()
             if output in outputs and isinstance(metric, Metric) and metric.against is not None:
-                yield (
-                    ("metrics", output),
-                    f"'{name}' compares with the mean of the training targets, but {why}; use 'r2'",
-                )
+                message = f"'{name}' compares with the mean of the training targets, but {why}; use 'r2'"
+                yield ("metrics", output), message
 
 
 def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables: Tables) -> Iterator[Finding]:
@@ -400,18 +370,10 @@ def of_sums_only(document: Document, outputs: Sequence[str], pieces: str, tables
 
     pieces  what errors call the pieces, in the plural
     """
-    of_sums = [
-        name
-        for name, entry in tables["metrics"].items()
-        if isinstance(metric := entry.build(), Metric) and metric.additive is not None
-    ]
+    metrics = {name: entry.build() for name, entry in tables["metrics"].items()}
+    of_sums = [name for name, metric in metrics.items() if isinstance(metric, Metric) and metric.additive is not None]
     for output, names in document["metrics"].items():
-        if output not in outputs:
-            continue
         for name in names:
-            if name not in of_sums:
-                yield (
-                    ("metrics", output),
-                    f"'{name}' needs all values at once, but {pieces} are evaluated one by one; "
-                    f"{suggestion(name, of_sums)}",
-                )
+            if output in outputs and name not in of_sums:
+                why = f"needs all values at once, but {pieces} are evaluated one by one"
+                yield ("metrics", output), f"'{name}' {why}; {suggestion(name, of_sums)}"

@@ -6,7 +6,7 @@ import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,25 +156,17 @@ class FileModel(ABC):
         estimation = self.open(source, target)
         key = {"origin": dict(self.origin), "input": estimation.identity, **estimation.settings}
         key = {name: value for name, value in key.items() if value is not None}
-        existing = None if overwrite else reusable(source, target, key)
-        if existing is None:
+        record = None if overwrite else reusable(source, target, key)
+        if made := record is None:
             files.make_folder(target.absolute().parent)
             clear(target)
             with terminable(signal.SIGUSR1):  # a scheduler sends it shortly before the time limit
                 entries = estimation.write(chunk, progress)
             record = {**key, "output": identity(target), **entries}
             files.write_json(record_of(target), record)
-        else:
-            record = existing
-        return Prediction(
-            source,
-            target,
-            existing is None,
-            [target, *estimation.further_files(record)],
-            estimation.remarks(record),
-            estimation.warnings(record),
-            estimation.counts(record),
-        )
+        remarks, warnings = estimation.remarks(record), estimation.warnings(record)
+        results = [target, *estimation.further_files(record)]
+        return Prediction(source, target, made, results, remarks, warnings, estimation.counts(record))
 
     def remarks(self, record: Mapping[str, Any], count: int, samples: str = "") -> list[str]:
         """What the record of a file of so many estimates says of those outside the training data, and at limits.
@@ -409,16 +401,15 @@ def read_ahead(pieces: Iterator[T], path: Path) -> Generator[T, None, None]:
     """
     with ThreadPoolExecutor(1, "reading") as thread:
         upcoming = thread.submit(next, pieces, None)
-        while (piece := _read(upcoming, path)) is not None:
+        while True:
+            try:
+                piece = upcoming.result()
+            except OSError as error:
+                raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
+            if piece is None:
+                return
             upcoming = thread.submit(next, pieces, None)
             yield piece
-
-
-def _read(upcoming: Future[T | None], path: Path) -> T | None:
-    try:
-        return upcoming.result()
-    except OSError as error:
-        raise QexpError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 # Columns of new files.

@@ -57,9 +57,8 @@ class Scores:
         self, output: str, metrics: Metrics, estimate: Array, truth: Array, training_mean: ArrayLike = math.nan
     ) -> None:
         """training_mean  of the output's training targets: a number, or one per sample"""
-        complete = with_training_mean(metrics, training_mean)
+        complete, finite = with_training_mean(metrics, training_mean), np.isfinite(estimate).all()
         self.results[output] = evaluate(complete, estimate, truth)
-        finite = np.isfinite(estimate).all()
         self.intervals[output] = jackknife_intervals(complete, estimate, truth, self.alike) if finite else {}
         if self.by is not None and self.groups is not None:
             self.errors += errors_by_group(self.by, self.groups, output, metrics, estimate, truth, training_mean)
@@ -105,12 +104,10 @@ def recorded(errors: Sequence[GroupErrors]) -> tuple[GroupErrors, ...]:
 def write_errors(directory: RunDirectory, errors: Sequence[GroupErrors], units: Mapping[str, str], note: str) -> None:
     """A line per group and output; cells of undefined metrics are empty, and a note is repeated in every line."""
     metrics = list(dict.fromkeys(name for group in errors for name in group.metrics))
-    endings = [note] if note else []
-    lines = (
-        [group.of, group.name, group.n, group.output, units.get(group.output, ""),
-         *map(group.metrics.get, metrics), *endings]
-        for group in errors
-    )  # fmt: skip
+    lines = []
+    for group in errors:
+        about = [group.of, group.name, group.n, group.output, units.get(group.output, "")]
+        lines.append([*about, *map(group.metrics.get, metrics), *([note] if note else [])])
     files.write_csv(directory.results / TABLE, [*HEAD, *metrics, *(["caution"] if note else [])], lines)
 
 

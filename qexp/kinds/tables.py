@@ -93,7 +93,7 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
         kind = Quantity if name == "quantities" else Entry
         added = _added(variables, name.upper(), reserved[name], kind, extensions)
         for entry_name, entry in added.items():
-            if trouble := _trouble_with(entry, name):
+            if isinstance(entry, Entry) and (trouble := _trouble_with(entry, name)):
                 raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
         tables[name] = {**table, **added}
     for name, value in variables.items():
@@ -103,17 +103,14 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
     return tables
 
 
-def _trouble_with(entry: Any, table: str) -> str | None:
+def _trouble_with(entry: Entry, table: str) -> str | None:
     """Why an extension's entry cannot be used, in words."""
-    if isinstance(entry, Entry):
-        try:
-            entry.schema()
-        except (TypeError, ValueError) as error:
-            return f"has no usable builder: {error}"
-    return _trouble_with_metric(entry) if table == "metrics" else None
-
-
-def _trouble_with_metric(entry: Entry) -> str | None:
+    try:
+        entry.schema()
+    except (TypeError, ValueError) as error:
+        return f"has no usable builder: {error}"
+    if table != "metrics":
+        return None
     try:
         metric = entry.build()
     except Exception as error:  # a user's code may raise any error
@@ -139,11 +136,6 @@ def _trouble_with_sums(additive: Additive) -> str | None:
     return None
 
 
-def _in_the_same_unit(entry: Any, built_in: Any) -> bool:
-    """Whether both are quantities that can stand for each other: a workspace's has limits and words of its own."""
-    return isinstance(entry, Quantity) and (entry.unit, entry.si_factor) == (built_in.unit, built_in.si_factor)
-
-
 def tables_here(workspace: str | Path | None = None) -> Tables:
     """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
     try:
@@ -164,6 +156,9 @@ def _added(
     for entry_name, entry in added.items():
         if not isinstance(entry_name, str) or not isinstance(entry, kind):
             raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a qexp.extend.{kind.__name__}")
-        if entry_name in reserved and not _in_the_same_unit(entry, reserved[entry_name]):
+        if (built_in := reserved.get(entry_name)) is None:
+            continue
+        # A workspace's quantity may have limits and words of its own.
+        if not isinstance(entry, Quantity) or (entry.unit, entry.si_factor) != (built_in.unit, built_in.si_factor):
             raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
     return added

@@ -15,12 +15,7 @@ from qexp.base import files
 from qexp.base.files import read_lines, write_lines
 from qexp.base.seeds import Seeds
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.objects import (
-    data_of,
-    fit_transforms,
-    initial_model,
-    recipe_of,
-)
+from qexp.kinds.objects import data_of, fit_transforms, initial_model, recipe_of
 from qexp.metrics.metric import with_training_mean
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
@@ -42,8 +37,7 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
     attempt.own.keep(stopped=trainer.progress.stopped)
-    evaluated = evaluate(attempt, trainer)
-    if evaluated is None:
+    if (evaluated := evaluate(attempt, trainer)) is None:
         return None
     validation = trainer.evaluate(trainer.data.validation)
     return replace(evaluated, results={"validation": validation, **evaluated.results})
@@ -60,9 +54,7 @@ def _prepare(attempt: Attempt) -> Trainer:
     else:
         fit_transforms(model, data.to_fit)
     recipe = recipe_of(spec, attempt.tables)
-    metrics = {
-        name: with_training_mean(of_output, data.training_mean(name)) for name, of_output in recipe.metrics.items()
-    }
+    metrics = {name: with_training_mean(own, data.training_mean(name)) for name, own in recipe.metrics.items()}
     recipe = replace(recipe, metrics=metrics)
     trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
     trainer.resume()
@@ -73,19 +65,22 @@ def _prepare(attempt: Attempt) -> Trainer:
 def _train(attempt: Attempt, trainer: Trainer) -> bool:
     """Train to the last epoch; False if interrupted."""
     directory, done = attempt.directory, trainer.progress.epoch - 1
-    _cut_metrics(directory.metrics_file, done)
+    # Drop the lines of epochs that will be trained again. It is always a new file, so that an earlier attempt that
+    # still has the old one open does not append to it.
+    lines = [line for line in read_lines(directory.metrics_file) if line["epoch"] <= done]
+    write_lines(directory.metrics_file, lines)
     if done:
         log.info("continues after epoch %d", done)
     started, seconds_before = time.perf_counter(), attempt.record.seconds
-    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as lines:
-        listener = _Listener(lines, events, attempt)
+    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as metrics:
+        listener = _Listener(metrics, events, attempt)
         attempt.display.start(attempt.name, attempt.spec["epochs"], done)
         try:
             return trainer.run(listener, attempt.interrupted)
         finally:
             attempt.display.stop()
-            lines.flush()
-            os.fsync(lines.fileno())
+            metrics.flush()
+            os.fsync(metrics.fileno())
             attempt.own.keep(seconds=round(seconds_before + time.perf_counter() - started, 3))
 
 
@@ -99,11 +94,9 @@ def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> N
         return
     transforms = attempt.record.lineage[0].transforms
     fit_transforms(model, data.to_fit, transforms)
-    from_run = {
-        **provenance.tensors_of_operations(tensors, operations),
-        **provenance.tensors_of_transforms(tensors, transforms),
-    }
-    checkpoint.load(model, {**model.state_dict(), **from_run}, file)
+    of_operations = provenance.tensors_of_operations(tensors, operations)
+    of_transforms = provenance.tensors_of_transforms(tensors, transforms)
+    checkpoint.load(model, {**model.state_dict(), **of_operations, **of_transforms}, file)
 
 
 class _Listener:
@@ -121,24 +114,10 @@ class _Listener:
         self._lines.flush()
         self._events.epoch(line)
         self._display.epoch(line, seconds)
-        log.info(
-            "epoch %d: loss %.6g, validation %.6g%s, %.3f s",
-            line["epoch"],
-            line["train"]["loss"],
-            line["validation"]["loss"],
-            " (best)" if line["best"] else "",
-            seconds,
-        )
+        losses, best = (line["train"]["loss"], line["validation"]["loss"]), " (best)" if line["best"] else ""
+        log.info("epoch %d: loss %.6g, validation %.6g%s, %.3f s", line["epoch"], *losses, best, seconds)
 
     def checkpoint_written(self, progress: Progress) -> None:
         self._events.flush()
         epochs = replace(self._own.record.epochs, done=progress.epoch - 1, best=progress.best_epoch or None)
         self._own.note(epochs=epochs)
-
-
-def _cut_metrics(path: Path, epochs: int) -> None:
-    """Drop the lines of epochs that will be trained again.
-
-    It always writes a new file, so that an earlier attempt that still has the old one open does not append to it.
-    """
-    write_lines(path, [line for line in read_lines(path) if line["epoch"] <= epochs])

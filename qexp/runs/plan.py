@@ -181,7 +181,7 @@ class Exposures:
             f"{kind.overlap_in_words(overlaps)}"
             for run, overlaps in same_names.items()
         ]
-        cautions = [kind.overlap_caution(overlap for overlaps in leaked.values() for overlap in overlaps)]
+        cautions = [kind.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])]
         cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
         return Exposure(spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings))
 

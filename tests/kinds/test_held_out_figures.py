@@ -11,8 +11,9 @@ from qexp.figures.canvas import COLOURS, DPI, add_title, legend, panels, save, w
 from qexp.figures.curves import fold_curves
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.estimates import name_points
-from qexp.kinds.figures import Covered, coverage_by_group
+from qexp.kinds.figures import coverage_by_group
 from qexp.kinds.rows.figures import HeldOut, estimates_against_measured, residuals_by_group
+from qexp.results.intervals import Coverage
 
 NOTE = "selected on the test data"
 
@@ -51,9 +52,14 @@ def pixels(path):
 
 
 COVERED = [
-    Covered("all", 55, 51, (0.82, 0.98), 4.3),
-    Covered("Apollo 17", 21, 12, (0.34, 0.78), 5.2),
-    Covered("Luna 16", 1, 1, (0.03, 1.0), None),
+    Coverage(
+        output="tio2", interval=0.9, promised=0.9, of=of, name=name, n=n, covered=covered, range=ends, mean_width=width
+    )
+    for of, name, n, covered, ends, width in (
+        ("overall", "", 55, 51, (0.82, 0.98), 4.3),
+        ("mission", "Apollo 17", 21, 12, (0.34, 0.78), 5.2),
+        ("mission", "Luna 16", 1, 1, (0.03, 1.0), None),
+    )
 ]
 
 
@@ -169,7 +175,7 @@ def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axe
 
 
 def test_shares_that_intervals_of_the_right_coverage_would_hardly_have_stand_out():
-    shares, widths = coverage_by_group(COVERED, "tio2", "wt%", 0.9, "tio2", "").axes
+    shares, widths = coverage_by_group(COVERED, "wt%", "tio2", "").axes
     dots = [line for line in shares.lines if line.get_marker() == "o"]
     assert [float(dot.get_xdata()[0]) for dot in dots] == pytest.approx([51 / 55, 12 / 21, 1.0])
     assert [dot.get_color() for dot in dots] == [COLOURS[0], COLOURS[1], COLOURS[0]]

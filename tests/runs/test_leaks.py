@@ -85,4 +85,4 @@ def test_what_must_be_said_tells_spectra_from_cores():
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
     overlaps = [kind.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
-    assert kind.overlap_in_words(overlaps).endswith("core core_19: 1 of 3 test spectra, and 30 more")
+    assert kind.overlap_in_words(overlaps).endswith("core core_19: 1 of 3 test spectra and 30 more")

@@ -49,9 +49,9 @@ class TabularData(KindData[TabularDataset]):
     several_numbers = True
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> TabularDataset:
-        file = files.data_file(document, workspace)
-        dataset = TabularDataset(file.path, document)
-        if file.stands_in:
+        path, stands_in = files.data_file(document, workspace)
+        dataset = TabularDataset(path, document)
+        if stands_in:
             dataset.warnings.append(
                 f"'{document['path']}' was not found; stand-in data are used, '{document['stand_in']}'; "
                 f"put the file into data/, or add its folder to {files.DATA}"
@@ -60,7 +60,7 @@ class TabularData(KindData[TabularDataset]):
 
     def pinned(self, document: Document, dataset: TabularDataset, workspace: Workspace) -> Document:
         pinned = {"fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
-        stands_in = files.data_file(document, workspace).stands_in
+        _, stands_in = files.data_file(document, workspace)
         return {**document, **pinned, **({"stood_in": True} if stands_in else {})}
 
     def findings(
