@@ -200,10 +200,8 @@ def lowest(surfaces: list[Map], rounding: float) -> Map:
 
 
 KINDS: dict[str, GlacierKind] = {
-    "valley": GlacierKind(
-        valley, covered=(0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)
-    ),
-    "cap": GlacierKind(cap, covered=(0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
+    "valley": GlacierKind(valley, (0.15, 0.25), gradient=(0.005, 0.009), greatest=(1.0, 2.2), duration=(200, 420)),
+    "cap": GlacierKind(cap, (0.1, 0.18), gradient=(0.004, 0.007), greatest=(0.6, 1.6), duration=(300, 600)),
 }
 
 
@@ -223,30 +221,24 @@ SLIDING = 1e3 * 1e-18 / YEAR
 LONGEST_STEP = 0.25
 """Largest time step of the integration [a], the only limit while ice is thin."""
 
-SMALLEST_FRAME = 3000.0
-"""[m]"""
-
 
 def check(options: Glaciers, glaciers: int, test: int) -> None:
     """Raises QexpError with all problems of the options."""
     (low, high), (least, most) = options.arrhenius, options.sliding
-    coupling = options.coupling
+    coupling, frame = options.coupling, options.size * options.spacing
     sound = [
         (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
         (0 <= test < max(glaciers, 1), f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}"),
         (1 <= options.frames <= 10_000, f"`frames={options.frames}`: from 1 to 10000"),
         (16 <= options.size <= 1024, f"`size={options.size}`: from 16 to 1024 cells along each side"),
         (20 <= options.spacing <= 1000, f"`spacing={options.spacing:g}`: from 20 to 1000 metres"),
-        (
-            options.size * options.spacing >= SMALLEST_FRAME,
-            f"`size={options.size}` and `spacing={options.spacing:g}`: a frame of {options.size * options.spacing:g} "
-            f"m; glaciers need {SMALLEST_FRAME:g} m or more",
-        ),
+        (frame >= 3000, f"`size={options.size}` and `spacing={options.spacing:g}`: a frame of {frame:g} m; glaciers "
+         "need 3000 m or more"),
         (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
         (0 < low <= high <= 1000, f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
         (0 <= least <= most <= 1000, f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
         (coupling is None or 0 < coupling <= 100, f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100"),
-    ]
+    ]  # fmt: skip
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
 
@@ -425,16 +417,15 @@ def _count_steps(
     glacier: Glacier, options: Glaciers, watch: Callable[[float], None]
 ) -> tuple[list[Tensor], int, float]:
     """Thickness of all frames, the number of time steps, and their computing time [s]."""
-    steps = 0
+    years: list[float] = []
 
     def count(year: float) -> None:
-        nonlocal steps
-        steps += 1
+        years.append(year)
         watch(year / glacier.duration)
 
     started = time.perf_counter()
     states = list(grow(glacier, options.spacing, options.frames, count))
-    return states, steps, time.perf_counter() - started
+    return states, len(years), time.perf_counter() - started
 
 
 def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: Glaciers) -> bytes:

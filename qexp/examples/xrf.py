@@ -67,75 +67,52 @@ PHASES: dict[str, dict[str, float]] = {
 """Phase → compound or element → mass, per mass of the phase."""
 
 SEA_SALT = {
-    "Cl": 0.01935,
-    "Na": 0.01078,
-    "Mg": 0.00128,
-    "S": 0.0009,
-    "Ca": 0.00041,
-    "K": 0.0004,
-    "Br": 67e-6,
-    "Sr": 8e-6,
-}
+    "Cl": 0.01935, "Na": 0.01078, "Mg": 0.00128, "S": 0.0009, "Ca": 0.00041, "K": 0.0004, "Br": 67e-6, "Sr": 8e-6,
+}  # fmt: skip
 """Mass per mass of standard sea water (Millero and others 2008, Deep-Sea Res. I 55, 50-72)."""
 
 
-class Variation(NamedTuple):
-    """Standard deviations of the logarithm of an element's content in a phase."""
-
-    between: float
-    """Cores."""
-    along: float
-    """A core."""
-
-
-VARIATIONS: dict[tuple[str, str], Variation] = {
-    ("carbonate", "Sr"): Variation(0.25, 0.06),
-    ("carbonate", "Mg"): Variation(0.4, 0.1),
-    ("carbonate", "Mn"): Variation(0.6, 0.3),
-    ("clay", "Fe"): Variation(0.18, 0.06),
-    ("clay", "K"): Variation(0.15, 0.05),
-    ("clay", "Al"): Variation(0.10, 0.03),
-    ("clay", "Ti"): Variation(0.20, 0.06),
-    ("clay", "Mn"): Variation(0.5, 0.35),
-    ("clay", "Rb"): Variation(0.20, 0.06),
-    ("clay", "Sr"): Variation(0.25, 0.06),
-    ("clay", "Zr"): Variation(0.25, 0.10),
-    ("clay", "Ni"): Variation(0.3, 0.12),
-    ("clay", "Cu"): Variation(0.3, 0.15),
-    ("clay", "Zn"): Variation(0.25, 0.10),
-    ("clay", "Pb"): Variation(0.3, 0.2),
-    ("silica", "Zr"): Variation(0.4, 0.15),
-    ("silica", "K"): Variation(0.3, 0.1),
-    ("silica", "Ti"): Variation(0.3, 0.1),
-    ("organic", "Br"): Variation(0.3, 0.08),
-    ("organic", "S"): Variation(0.5, 0.2),
+VARIATIONS: dict[tuple[str, str], tuple[float, float]] = {
+    ("carbonate", "Sr"): (0.25, 0.06),
+    ("carbonate", "Mg"): (0.4, 0.1),
+    ("carbonate", "Mn"): (0.6, 0.3),
+    ("clay", "Fe"): (0.18, 0.06),
+    ("clay", "K"): (0.15, 0.05),
+    ("clay", "Al"): (0.10, 0.03),
+    ("clay", "Ti"): (0.20, 0.06),
+    ("clay", "Mn"): (0.5, 0.35),
+    ("clay", "Rb"): (0.20, 0.06),
+    ("clay", "Sr"): (0.25, 0.06),
+    ("clay", "Zr"): (0.25, 0.10),
+    ("clay", "Ni"): (0.3, 0.12),
+    ("clay", "Cu"): (0.3, 0.15),
+    ("clay", "Zn"): (0.25, 0.10),
+    ("clay", "Pb"): (0.3, 0.2),
+    ("silica", "Zr"): (0.4, 0.15),
+    ("silica", "K"): (0.3, 0.1),
+    ("silica", "Ti"): (0.3, 0.1),
+    ("organic", "Br"): (0.3, 0.08),
+    ("organic", "S"): (0.5, 0.2),
 }
-"""Elements whose content in a phase varies, by provenance, productivity or diagenesis. The others are fixed."""
+"""Phase and element whose content in it varies, by provenance, productivity or diagenesis → standard deviations of its
+logarithm between cores and along a core. The other elements are fixed.
+"""
 
 RATIOS = ("carbonate", "silica", "organic")
 """Phases that are drawn by the logarithm of their ratio to clay; then dry shares are those ratios over their sum."""
-
-
-class Spread(NamedTuple):
-    """Distribution of the logarithm of a ratio to clay."""
-
-    mean: float
-    basins: float
-    cores: float
-    slow: float
-    """Along a core, over SLOW."""
-    fast: float
-    """Along a core, over FAST."""
 
 
 SPREADS = {
     # The range of surface sediments of the oceans: carbonate from nothing to 90 % (Archer 1996, Global Biogeochem.
     # Cycles 10, 159-174), organic carbon from 0.1 to some per cent (Seiter and others 2004, Deep-Sea Res. I 51,
     # 2001-2026).
-    "carbonate": Spread(-0.3, 1.1, 0.5, 0.6, 0.12),
-    "silica": Spread(-0.8, 0.6, 0.35, 0.3, 0.12),
-    "organic": Spread(-3.6, 0.7, 0.35, 0.3, 0.10),
+    "carbonate": (-0.3, 1.1, 0.5, 0.6, 0.12),
+    "silica": (-0.8, 0.6, 0.35, 0.3, 0.12),
+    "organic": (-3.6, 0.7, 0.35, 0.3, 0.10),
 }
+"""Phase → mean of the logarithm of its ratio to clay, and its standard deviations: between basins, between cores, and
+along a core over SLOW and over FAST.
+"""
 
 BASINS = 8
 
@@ -192,14 +169,11 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
     of_basin = seeds.numpy("xrf", "basin", basin)
     shares = _shares(seeds, number, of_basin, of_core, depths, step)
     dry, carbonate, carbon = _mixed(shares, _factors(seeds, number, of_basin, of_core, depths, step))
-    wet = _logistic(
-        np.log(WATER / (1 - WATER))
-        + WATER_CORES * of_core.standard_normal()
-        + WATER_ALONG * drift(seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW)
-    )
-    water = _fractions(
-        {"H2O": 1.0, **{name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()}}
-    )
+    logit = np.log(WATER / (1 - WATER)) + WATER_CORES * of_core.standard_normal()
+    logit = logit + WATER_ALONG * drift(seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW)
+    wet = 1 / (1 + np.exp(-logit))
+    salts = {name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()}
+    water = _fractions({"H2O": 1.0, **salts})
     return Core(basin, shares, (1 - wet) * dry + wet * water, carbonate, carbon)
 
 
@@ -290,18 +264,13 @@ def _fractions(compounds: dict[str, float]) -> Array:
     return fractions / sum(compounds.values())
 
 
-def _logistic(value: Array) -> Array:
-    return 1 / (1 + np.exp(-value))
-
-
 # How folders of simulated XRF spectra are named, and what their lists say.
 
 ALL, CACO3, TOC = "pretrain", "caco3", "toc"
 """Data sets: all spectra, without targets, and those with a target [wt%]."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of info.csv and val.csv."""
 
     meaning: str
@@ -437,26 +406,18 @@ AT_A_TIME = 500
 
 def check(options: Cores, cores: int, test: int, validation: int) -> None:
     """Raises QexpError with all problems of the options."""
-    rest = cores - test - 1
+    rest, spectra, labelled = cores - test - 1, options.spectra, options.labelled
+    others = "from 0 to one less than there are cores that are not for the test"
     sound = [
         (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
         (0 <= test < max(cores, 1), f"`test={test}`: from 0 to one less than there are cores, {cores - 1}"),
-        (
-            0 <= validation <= max(rest, 0),
-            f"`validation={validation}`: from 0 to one less than there are cores that are not for the test, {rest}",
-        ),
-        (1 <= options.spectra <= 10_000, f"`spectra={options.spectra}`: from 1 to 10000"),
-        (
-            0 <= options.labelled <= options.spectra,
-            f"`labelled={options.labelled}`: from 0 to the spectra of a core, {options.spectra}",
-        ),
-        (
-            len(options.voltage) > 0 and set(options.voltage) <= set(CURRENTS),
-            f"`voltage={','.join(map(str, options.voltage))}`: in kV, "
-            f"{' or '.join(map(str, CURRENTS))}, or both as {','.join(map(str, CURRENTS))}",
-        ),
+        (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
+        (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
+        (0 <= labelled <= spectra, f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}"),
+        (options.voltage and set(options.voltage) <= set(CURRENTS), f"`voltage={','.join(map(str, options.voltage))}`: "
+         f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {','.join(map(str, CURRENTS))}"),
         (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
-    ]
+    ]  # fmt: skip
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
 
@@ -645,7 +606,6 @@ class _Lists:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lines: dict[Path, list[str]] = {}
-        self._headers: dict[Path, str] = {}
         self._trained_on: dict[Path, list[str]] = {}
 
     def add(self, name: str, folder: Path, scanned: Scan, depths: Iterable[int], validated: bool) -> None:
@@ -653,25 +613,21 @@ class _Lists:
         columns = self._layout.columns[name]
         lines = [",".join(COLUMNS[column].cell(scanned, depth) for column in columns) for depth in depths]
         if not (validated and self._layout.apart):
-            self._add(folder / "info.csv", columns, lines)
+            self._lines.setdefault(folder / "info.csv", [",".join(columns)]).extend(lines)
         if validated:
-            self._add(folder / "val.csv", columns, lines)
+            self._lines.setdefault(folder / "val.csv", [",".join(columns)]).extend(lines)
         elif name in TARGETS and folder.name == "train":
             self._trained_on.setdefault(folder, []).extend(lines)
 
-    def _add(self, path: Path, columns: Iterable[str], lines: Iterable[str]) -> None:
-        self._headers[path] = ",".join(columns)
-        self._lines.setdefault(path, []).extend(lines)
-
     def with_subsets(self, seeds: Seeds) -> dict[Path, list[str]]:
         """List → its lines; a smaller subset is part of a larger one."""
-        lists = {path: [self._headers[path], *lines] for path, lines in self._lines.items()}
+        lists = dict(self._lines)
         for folder, lines in self._trained_on.items():
             order = seeds.numpy("xrf", "subsets", folder.parent.name).permutation(len(lines))
             for count in self._layout.subsets:
                 if count < len(lines):
                     some = [lines[row] for row in sorted(order[:count])]
-                    lists[folder / f"info_{count}.csv"] = [self._headers[folder / "info.csv"], *some]
+                    lists[folder / f"info_{count}.csv"] = [self._lines[folder / "info.csv"][0], *some]
         return lists
 
 

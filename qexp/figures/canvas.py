@@ -62,9 +62,7 @@ def sized(size: float) -> float:
 
 LEFT, RIGHT, BOTTOM, TOP, BETWEEN = 0.7, 0.15, 0.5, 0.45, 0.75
 """Margins of panels in a row, in inches: room for the labels of an axis with numbers of up to five characters. They
-grow with the texts, see `sized`.
-"""
-
+grow with the texts, see `sized`."""
 
 TITLE = 1.0
 """Height of panel titles; without it matplotlib would measure all labels to find it."""
@@ -92,10 +90,8 @@ def add_title(figure: Figure, text: str, note: str = "") -> None:
 
 def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
     """Write the caution on a figure's numbers in bold; `below` is its distance from the upper edge [inch]."""
-    height = figure.get_size_inches()[1]
-    figure.text(
-        0.5, 1 - below / height, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold"
-    )
+    at = 1 - below / figure.get_size_inches()[1]
+    figure.text(0.5, at, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold")
 
 
 def legend(axis: Axes) -> None:
@@ -140,8 +136,9 @@ def whole_numbers(axis: XAxis | YAxis) -> None:
 
 def extend(values: NDArray[np.floating], least: float, most: float) -> str:
     """The ends of a colour bar that are pointed, as there are values beyond them."""
-    beyond = bool((values < least).any()), bool((values > most).any())
-    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[beyond]
+    if (values < least).any():
+        return "both" if (values > most).any() else "min"
+    return "max" if (values > most).any() else "neither"
 
 
 DPI = 150
@@ -306,10 +303,6 @@ NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "weba
 """Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
 
 
-FOR_TEX = ("latex", "dvipng")
-"""Programs by which matplotlib lets LaTeX write all texts."""
-
-
 @contextmanager
 def use_style(file: Path | None) -> Iterator[None]:
     """Inside the block, figures are drawn in the style of a file; None: with the current settings."""
@@ -338,10 +331,10 @@ def read_style(file: Path) -> RcParams:
         log.propagate = before
     if mistakes.messages:
         raise QexpError("\n".join(mistakes.messages))
-    programs = [program for program in FOR_TEX if shutil.which(program) is None]
-    if settings.get("text.usetex") and programs:
-        lack = f"there is no program '{programs[0]}'"
-        raise QexpError(f"{file}: text.usetex needs LaTeX, and {lack}; leave that line out")
+    for program in ("latex", "dvipng") if settings.get("text.usetex") else ():  # by which LaTeX writes all texts
+        if shutil.which(program) is None:
+            lack = f"there is no program '{program}'"
+            raise QexpError(f"{file}: text.usetex needs LaTeX, and {lack}; leave that line out")
     for name in [name for name in settings if name.startswith(NOT_OF_FIGURES)]:
         del settings[name]
     return settings

@@ -244,12 +244,9 @@ def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opa
 
 
 def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
-    most = max(len(runs) for runs in groups.values())
-    fewest = min(len(runs) for runs in groups.values())
-    reach = {
-        (True, True): "least to greatest",
-        (False, False): "the middle half of the seeds",
-        (False, True): f"least to greatest, of more than {FEW} seeds the middle half",
-    }[most <= FEW, fewest <= FEW]
+    sizes = [len(runs) for runs in groups.values()]
+    reach = "the middle half of the seeds"
+    if min(sizes) <= FEW:
+        reach = "least to greatest" + (f", of more than {FEW} seeds the middle half" if max(sizes) > FEW else "")
     ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
     return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")

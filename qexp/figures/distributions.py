@@ -202,10 +202,13 @@ class Drawn:
 def corner(parameters: Sequence[Drawn], title: str) -> Figure:
     """Histograms with median and central 90 % interval on the diagonal; below it contours around 50 and 90 %."""
     count = len(parameters)
-    figure, axes = panel_grid(
-        count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, left=LEFT, right=RIGHT, top=TOP, bottom=BOTTOM
-    )
-    ranges = [_range(parameter.values) for parameter in parameters]
+    margins = {"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
+    figure, axes = panel_grid(count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, **margins)
+    ranges = []
+    for parameter in parameters:
+        low, high = map(float, np.quantile(parameter.values, [OUTER, 1 - OUTER]))
+        margin = 0.03 * (high - low) or 0.5
+        ranges.append((low - margin, high + margin))
     for axis, (row, column) in zip(axes, product(range(count), repeat=2), strict=True):
         across, down = parameters[column], parameters[row]
         if row < column:
@@ -218,12 +221,6 @@ def corner(parameters: Sequence[Drawn], title: str) -> Figure:
         _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
     add_title(figure, title)
     return figure
-
-
-def _range(values: Array) -> tuple[float, float]:
-    low, high = np.quantile(values, [OUTER, 1 - OUTER])
-    margin = 0.03 * (high - low) or 0.5
-    return float(low - margin), float(high + margin)
 
 
 def _draw_histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
@@ -239,22 +236,20 @@ def _draw_histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> Non
     axis.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_pair(axis: Axes, across: Array, down: Array, ends: tuple[float, float], levels: tuple[float, float]) -> None:
+def _draw_pair(axis: Axes, across: Array, down: Array, *ends: tuple[float, float]) -> None:
     from scipy.ndimage import gaussian_filter
 
-    counts, first, second = np.histogram2d(across, down, CELLS, (ends, levels))
+    counts, first, second = np.histogram2d(across, down, CELLS, ends)
     density = gaussian_filter(counts, SMOOTH, mode="nearest")
     ordered = np.sort(density.ravel())[::-1]
     inside = np.cumsum(ordered) / ordered.sum()
     heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
     middles = [(edges[1:] + edges[:-1]) / 2 for edges in (first, second)]
     axis.plot(across[::4], down[::4], ".", color="0.7", markersize=1.0, rasterized=True, zorder=0)
-    axis.contourf(
-        *middles, density.T, [*heights, max(density.max(), heights[-1] * 1.001)], colors=COLOURS[:1], alpha=0.3
-    )
+    levels = [*heights, max(density.max(), heights[-1] * 1.001)]
+    axis.contourf(*middles, density.T, levels, colors=COLOURS[:1], alpha=0.3)
     axis.contour(*middles, density.T, heights, colors=COLOURS[:1], linewidths=0.9)
-    axis.set_xlim(*ends)
-    axis.set_ylim(*levels)
+    axis.set(xlim=ends[0], ylim=ends[1])
 
 
 def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:

@@ -84,20 +84,25 @@ def name_points(
 
     Limits and aspect of the axes, and the figure's resolution, must be as they will be drawn.
     """
+    from matplotlib.transforms import Bbox
+
     axis.apply_aspect()
     pixels = axis.figure.dpi / 72
     boxes = [text.get_window_extent().padded(MARGIN * pixels) for text in texts]
     obstacles = axis.transData.transform(others)
     for name, point, (x, y) in zip(names, points, axis.transData.transform(points), strict=True):
+        words = wrap(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", LONGEST)
         text = axis.annotate(
-            _shorten(name), point, (0, 0), textcoords="offset points", va="bottom", fontsize=sized(size), zorder=4
+            words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=sized(size), zorder=4
         )
         width, height = text.get_window_extent().size
         candidates: list[tuple[int, int, float, int, Bbox, Array]] = []
         for distance, across, up in product(DISTANCES, (1, 0, -1), (0, 1, -1)):
             left = x + across * distance * pixels - width * (1 - across) / 2
             bottom = y + up * distance * pixels - height * (1 - up) / 2
-            box = _box_within(axis.bbox, left, bottom, width, height)
+            left = max(min(left, axis.bbox.x1 - width), axis.bbox.x0)
+            bottom = max(min(bottom, axis.bbox.y1 - height), axis.bbox.y0)
+            box = Bbox.from_bounds(left, bottom, width, height)
             if (across or up) and not any(map(box.overlaps, boxes)):
                 line = np.linspace((x, y), np.clip((x, y), box.min, box.max), 12)
                 crossed = sum(other.count_contains(line) for other in boxes)
@@ -113,15 +118,3 @@ def name_points(
             ends = axis.transData.inverted().transform(line[[0, -1]])
             axis.plot(*ends.T, color="0.55", linewidth=0.6, scalex=False, scaley=False, zorder=1.5)
             obstacles = np.concatenate([obstacles, line])  # lines cross only if necessary
-
-
-def _box_within(frame: Bbox, left: float, bottom: float, width: float, height: float) -> Bbox:
-    from matplotlib.transforms import Bbox
-
-    left = max(min(left, frame.x1 - width), frame.x0)
-    bottom = max(min(bottom, frame.y1 - height), frame.y0)
-    return Bbox.from_bounds(left, bottom, width, height)
-
-
-def _shorten(name: str) -> str:
-    return wrap(name if len(name) <= LONGEST else name[: LONGEST - 1] + "…", LONGEST)

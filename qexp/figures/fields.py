@@ -74,10 +74,7 @@ def thinned(field: Array) -> Array:
 
 
 def draw_moments(
-    moments: Sequence[Moment],
-    units: Mapping[str, str],
-    vectors: Sequence[tuple[str, str]],
-    where: Extent,
+    moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]], where: Extent
 ) -> Iterator[Figure]:
     """A figure per moment, with a row per output and per length of a vector: truth, estimate, estimate − truth.
 
@@ -87,7 +84,7 @@ def draw_moments(
     vectors  pairs of outputs that are x and y component
     """
     rows = list(_rows(moments, units, vectors))
-    figure, heading, grid = _laid_out(len(rows), where, *_size(where))
+    figure, heading, grid = _lay_out(len(rows), where)
     updates = [_begin(figure, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
     for index, moment in enumerate(moments):
         heading.set_text(moment.title)
@@ -95,7 +92,9 @@ def draw_moments(
             truth, estimate = row.truths[index], row.estimates[index]
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
-            title.set_text(_summary(estimate - truth, row.unit))
+            sizes = np.abs(_finite([estimate - truth]))
+            mean = f"{sizes.mean():.3g} {row.unit}".strip() if len(sizes) else "-"
+            title.set_text(f"estimate − truth, mean size {mean}")
         yield figure
 
 
@@ -123,40 +122,24 @@ class _Row:
     estimates: list[Array]
     signed: bool
 
-    def scale(self) -> tuple[float, float]:
-        return limits_of(_finite([*self.truths, *self.estimates]), self.signed)
-
-    def reach_of_differences(self) -> float:
-        pairs = zip(self.estimates, self.truths, strict=True)
-        return _reach(_finite([estimate - truth for estimate, truth in pairs]), 99)
-
 
 def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence[tuple[str, str]]) -> Iterator[_Row]:
     components = {name for pair in vectors for name in pair}
+    both = [moment.truths for moment in moments], [moment.estimates for moment in moments]
     for name in moments[0].truths:
-        truths, estimates = ([outputs[name] for outputs in fields] for fields in _both(moments))
+        truths, estimates = ([outputs[name] for outputs in fields] for fields in both)
         low, high = np.percentile(_finite(truths), (1, 99)) if len(_finite(truths)) else (0.0, 0.0)
         yield _Row(name, typeset(units.get(name, "")), truths, estimates, name in components or bool(low < 0 < high))
         for x, y in vectors:
             if name == y:
-                truths, estimates = (
-                    [np.hypot(outputs[x], outputs[y]) for outputs in fields] for fields in _both(moments)
-                )
+                truths, estimates = ([np.hypot(outputs[x], outputs[y]) for outputs in fields] for fields in both)
                 yield _Row(f"|({x}, {y})|", typeset(units.get(x, "")), truths, estimates, signed=False)
 
 
-def _both(moments: Sequence[Moment]) -> tuple[list[Mapping[str, Array]], list[Mapping[str, Array]]]:
-    return [moment.truths for moment in moments], [moment.estimates for moment in moments]
-
-
-def _size(where: Extent) -> tuple[float, float]:
-    """Width and height of a panel."""
-    ratio = (where.top - where.bottom) / (where.right - where.left)
-    return (PANEL, max(PANEL * ratio, LEAST)) if ratio <= 1 else (max(PANEL / ratio, LEAST), PANEL)
-
-
-def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Figure, Text, list[list[Axes]]]:
+def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
     """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar."""
+    ratio = (where.top - where.bottom) / (where.right - where.left)
+    width, height = (PANEL, max(PANEL * ratio, LEAST)) if ratio <= 1 else (max(PANEL / ratio, LEAST), PANEL)
     left, right, top, bottom, labels, between = map(sized, (LEFT, RIGHT, TOP, BOTTOM, BAR_LABELS, ROWS_BETWEEN))
     lefts, at = [], left
     for across, gap in ((width, BETWEEN), (width, BAR_GAP), (BAR, labels), (width, BAR_GAP), (BAR, right)):
@@ -181,8 +164,11 @@ def _laid_out(rows: int, where: Extent, width: float, height: float) -> tuple[Fi
 def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
     """The empty images of a row, and the title of the last one, which gives the size of the differences."""
     truth, estimate, scale_bar, difference, difference_bar = axes
-    low, high = row.scale()
-    reach = row.reach_of_differences()
+    values = _finite([*row.truths, *row.estimates])
+    differences = _finite([estimate - truth for estimate, truth in zip(row.estimates, row.truths, strict=True)])
+    low, high = limits_of(values, row.signed)
+    # The few largest differences may exceed the scale.
+    reach = (float(np.percentile(np.abs(differences), 99)) if len(differences) else 1.0) or 1.0
     colours = "RdBu_r" if row.signed else "viridis"
     settings: dict[str, Any] = {
         "origin": "lower", "extent": (where.left, where.right, where.bottom, where.top), "aspect": "auto",
@@ -191,12 +177,11 @@ def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tu
     empty = np.full_like(row.truths[0], np.nan)
     images = [axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings) for axis in (truth, estimate)]
     images.append(difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings))
-    differences = [estimate - truth for estimate, truth in zip(row.estimates, row.truths, strict=True)]
-    for image, bar, values, (least, most) in (
-        (images[1], scale_bar, [*row.truths, *row.estimates], (low, high)),
-        (images[2], difference_bar, differences, (-reach, reach)),
+    for image, bar, pointed in (
+        (images[1], scale_bar, extend(values, low, high)),
+        (images[2], difference_bar, extend(differences, -reach, reach)),
     ):
-        figure.colorbar(image, cax=bar, extend=extend(_finite(values), least, most), label=row.unit)
+        figure.colorbar(image, cax=bar, extend=pointed, label=row.unit)
         bar.tick_params(labelsize=sized(8))
         bar.yaxis.label.set_fontsize(sized(9))
     for axis in (truth, estimate, difference):
@@ -206,16 +191,5 @@ def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tu
     return images, difference.set_title("", fontsize=sized(9))
 
 
-def _summary(difference: Array, unit: str) -> str:
-    finite = _finite([difference])
-    mean = f"{np.abs(finite).mean():.3g} {unit}".strip() if len(finite) else "-"
-    return f"estimate − truth, mean size {mean}"
-
-
 def _finite(fields: Sequence[Array]) -> Array:
     return np.concatenate([field[np.isfinite(field)] for field in fields])
-
-
-def _reach(values: Array, percentile: float) -> float:
-    """Half-width of a scale around zero; the few largest values may exceed it. 1 where all are zero."""
-    return (float(np.percentile(np.abs(values), percentile)) if len(values) else 1.0) or 1.0

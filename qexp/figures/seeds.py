@@ -149,9 +149,8 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     for text in values:
         if text not in number_of:
             scaled = np.append(scaled, scaled[-1] + step)
-            positions[text] = float(np.exp(scaled[-1]) if logarithmic else scaled[-1])
-        else:
-            positions[text] = number_of[text]
+        after = float(np.exp(scaled[-1]) if logarithmic else scaled[-1])
+        positions[text] = number_of.get(text, after)
     return ValueAxis(positions, labels, bool(logarithmic))
 
 
@@ -175,8 +174,7 @@ def study_panels(
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(len(panels), IN_A_ROW)
-    rows = -(-len(panels) // columns)
-    figure, grid = subplots(rows, columns, 5.6 if columns == 1 else 4.2, 3.9)
+    figure, grid = subplots(-(-len(panels) // columns), columns, 5.6 if columns == 1 else 4.2, 3.9)
     axes = [panel for row in grid for panel in row]
     low, high, below = floored(panels, floor)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
@@ -261,17 +259,13 @@ def _apart(layout: ValueAxis) -> Iterator[str]:
         yield wrap(layout.labels[text], 12) if has_room[text] else ""
 
 
-def _spots(panels: Mapping[str, Mapping[str, Line]]) -> list[OfSeeds]:
-    return [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
-
-
 def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tuple[float, float, int]:
     """The limits of an axis, cut at a floor if values are below it, and the number of dots below it."""
-    values = np.array([value for spot in _spots(panels) for value in (*spot.values, spot.mean)])
-    low, high = float(values.min()), float(values.max())
-    below = 0
+    spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
+    values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
+    low, high, below = float(values.min()), float(values.max()), 0
     if floor is not None and low < floor < high:
-        low, below = floor, sum(value < floor for spot in _spots(panels) for value in spot.values)
+        low, below = floor, sum(value < floor for spot in spots for value in spot.values)
     room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
     return (low if below else low - room), high + room, below
 
