@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,14 @@ def write_folders(path: Path, train: int = 3, test: int = 1, **changes: Any) -> 
             folder.mkdir(parents=True)
             (folder / "ex.nc").write_bytes(_file(seed=first + number, **changes))
     return path
+
+
+def rewrite(path: Path, change: Callable[[xarray.Dataset], xarray.Dataset]) -> None:
+    """Write a file, or all files below a folder, with other contents."""
+    for file in path.rglob("ex.nc") if path.is_dir() else [path]:
+        with xarray.open_dataset(file, decode_times=False) as data:
+            changed = change(data.load())
+        changed.to_netcdf(file, engine="h5netcdf")
 
 
 @cache

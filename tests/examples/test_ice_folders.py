@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5netcdf.legacyapi
@@ -12,13 +13,15 @@ import xarray
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
-from qexp.examples import ice
+from qexp.examples import ice, xrf
 from qexp.examples.folders import new_folder
 from qexp.examples.ice import VARIABLES, glacier, roughness, write
-from qexp.examples.options import Glaciers
+from qexp.examples.options import Cores, Glaciers
 from qexp.kinds.fields.folders import PRESETS
 from qexp.physics.ice import DENSITY, GRAVITY
 from tests.conftest import shared_folder
+
+CORES = Cores(spectra=10, labelled=4)
 
 SMALL = Glaciers(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
 
@@ -55,11 +58,11 @@ def coupled(coupled_folder: Path) -> dict[str, xarray.Dataset]:
 
 @pytest.mark.heavy
 def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):
-    written = write(tmp_path / "ice", SMALL, 3, 1)
-    places = [str(one.folder.relative_to(tmp_path / "ice")) for one in written]
-    assert places == ["test/valley_000", "train/cap_001", "train/valley_002"]
+    glaciers = write(tmp_path / "ice", SMALL, 3, 1)
+    folders = [str(glacier.folder.relative_to(tmp_path / "ice")) for glacier in glaciers]
+    assert folders == ["test/valley_000", "train/cap_001", "train/valley_002"]
     assert sorted(path.name for path in (tmp_path / "ice").iterdir()) == ["README.md", "test", "train"]
-    assert all(one.steps > 0 and one.frames == 3 for one in written)
+    assert all(glacier.steps > 0 and glacier.frames == 3 for glacier in glaciers)
     assert "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400" in (tmp_path / "ice/README.md").read_text()
 
 
@@ -112,13 +115,10 @@ def laws(data: xarray.Dataset) -> dict[str, np.ndarray]:
     return expected
 
 
-def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_in_its_own_units(some):
+def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_and_are_zero_without_ice(some, coupled):
     for data in some.values():
         for name, expected in laws(data).items():
             np.testing.assert_allclose(data[name], expected, rtol=1e-6, atol=1e-6, err_msg=name)
-
-
-def test_velocities_are_zero_where_there_is_no_ice(some, coupled):
     for data in (*some.values(), *coupled.values()):
         bare = data.thk.values == 0
         assert bare.mean() > 0.3
@@ -133,7 +133,7 @@ def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_th
             changed = not np.array_equal(data[variable], some[name][variable])
             assert changed == (variable in laws(data)), variable
         for variable in ("ubar", "vbar", "uvelsurf", "vvelbase"):
-            flux, local = ((one.thk * one[variable].astype(float)).sum(("y", "x")) for one in (data, some[name]))
+            flux, local = ((ice.thk * ice[variable].astype(float)).sum(("y", "x")) for ice in (data, some[name]))
             scale = (some[name].thk * np.abs(some[name][variable])).sum(("y", "x"))
             np.testing.assert_allclose((flux - local) / scale, 0, atol=1e-6)
         assert "not glaciology" in data.attrs["source"]
@@ -150,10 +150,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_glacier(tmp
 
 @pytest.mark.slow
 def test_files_have_the_same_bytes_whatever_the_hour(tmp_path: Path):
-    for name in ("one", "two"):
+    for name in ("first", "second"):
         made(tmp_path / name, replace(SMALL, frames=1), count=1, test=0)
-    one, two = ((tmp_path / name / "train/valley_000/ex.nc").read_bytes() for name in ("one", "two"))
-    assert one == two
+    files = [(tmp_path / name / "train/valley_000/ex.nc").read_bytes() for name in ("first", "second")]
+    assert files[0] == files[1]
 
 
 @pytest.mark.slow
@@ -172,9 +172,10 @@ def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
 
 def test_coefficients_are_drawn_within_their_ranges_and_do_not_move_the_bed():
     drawn = [glacier(Seeds(3), number, 16, 500.0, (20.0, 40.0), (5.0, 5.0)) for number in range(20)]
-    assert 20 <= min(one.arrhenius for one in drawn) < 24
-    assert 36 < max(one.arrhenius for one in drawn) <= 40
-    assert {one.sliding for one in drawn} == {5.0}
+    factors = [glacier.arrhenius for glacier in drawn]
+    assert 20 <= min(factors) < 24
+    assert 36 < max(factors) <= 40
+    assert {glacier.sliding for glacier in drawn} == {5.0}
     other = glacier(Seeds(3), 7, 16, 500.0, (1.0, 1.0), (0.0, 9.0))
     assert np.array_equal(other.bed, drawn[7].bed)
     assert other.climate == drawn[7].climate
@@ -199,14 +200,22 @@ def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
 
 
 @pytest.mark.slow
-def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
+@pytest.mark.parametrize(
+    "write_set", [partial(write, options=SMALL, glaciers=2), partial(xrf.write, options=CORES, cores=3)]
+)
+def test_what_is_written_is_there_as_a_whole_or_not_at_all_and_replaces_nothing_of_others(tmp_path: Path, write_set):
     def fall(name: str, share: float) -> None:
         if share > 0.6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "ice", SMALL, 2, 1, watch=fall)
+        write_set(tmp_path / "new", watch=fall)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/README.md").write_text("# My thesis\n")
+    with pytest.raises(QexpError, match="something else"):
+        write_set(tmp_path / "theirs", overwrite=True)
+    assert (tmp_path / "theirs/README.md").read_text() == "# My thesis\n"
 
 
 def test_a_folder_that_is_made_anew_is_kept_until_the_new_one_is_there(tmp_path: Path):
@@ -219,17 +228,6 @@ def test_a_folder_that_is_made_anew_is_kept_until_the_new_one_is_there(tmp_path:
         (filled / "third").write_text(str(1 / 0))
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["README.md", "second"]
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
-
-
-def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path):
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "README.md").write_text("# My thesis\n")
-    with (
-        pytest.raises(QexpError, match="something else"),
-        new_folder(tmp_path / "theirs", "# Simulated glaciers", overwrite=True),
-    ):
-        raise AssertionError
-    assert (tmp_path / "theirs" / "README.md").read_text() == "# My thesis\n"
 
 
 def read_as_dle_reads(file: Path, mapping: str):

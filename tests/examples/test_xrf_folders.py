@@ -35,22 +35,26 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_each_part_has_a_spectrum_and_where_it_should_a_target_for_each_row_and_no_other(made: Path):
-    assert sorted(path.name for path in made.iterdir()) == ["README.md", "caco3", "pretrain", "toc"]
+    assert names_in(made) == ["README.md", "caco3", "pretrain", "toc"]
     for name, each in (("pretrain", 10), ("caco3", 4), ("toc", 4)):
         for part, cores in (("test", 1), ("train", 4)):
-            place = made / name / part
-            names = [row["filename"] for row in rows(place / "info.csv")]
+            folder = made / name / part
+            names = [row["filename"] for row in rows(folder / "info.csv")]
             assert len(names) == len(set(names)) == cores * each
-            assert sorted(path.name for path in (place / "spe").iterdir()) == sorted(names)
-            assert (place / "target").exists() == (name != "pretrain")
+            assert names_in(folder / "spe") == sorted(names)
+            assert (folder / "target").exists() == (name != "pretrain")
             if name != "pretrain":
-                assert sorted(path.name for path in (place / "target").iterdir()) == sorted(names)
+                assert names_in(folder / "target") == sorted(names)
 
 
 def test_a_spectrum_is_2048_whole_numbers_one_a_line_and_a_target_is_one_number(made: Path):
@@ -64,30 +68,21 @@ def test_a_spectrum_is_2048_whole_numbers_one_a_line_and_a_target_is_one_number(
 
 
 def test_the_first_column_names_the_file_and_others_its_core_depth_and_settings(made: Path):
-    told = rows(made / "pretrain/train/info.csv")
-    assert list(told[0]) == ["filename", "core", "depth", "voltage", "current", "live_time"]
-    assert [row["filename"] for row in told[:2]] == ["core_001_0000.csv", "core_001_0001.csv"]
-    assert [float(row["depth"]) for row in told[:3]] == [5, 15, 25]
-    for core in {row["core"] for row in told}:
-        assert len({(row["voltage"], row["current"], row["live_time"]) for row in told if row["core"] == core}) == 1
+    spectra = rows(made / "pretrain/train/info.csv")
+    assert list(spectra[0]) == ["filename", "core", "depth", "voltage", "current", "live_time"]
+    assert [row["filename"] for row in spectra[:2]] == ["core_001_0000.csv", "core_001_0001.csv"]
+    assert [float(row["depth"]) for row in spectra[:3]] == [5, 15, 25]
+    assert len({(row["core"], row["voltage"], row["current"], row["live_time"]) for row in spectra}) == 4
 
 
-def test_cores_are_in_one_part_only_and_the_same_in_each_data_set(made: Path):
-    cores = {
-        path.relative_to(made).parts: {row["core"] for row in rows(path)} for path in sorted(made.glob("*/*/*.csv"))
-    }
-    for name in ("pretrain", "caco3", "toc"):
-        assert cores[name, "test", "info.csv"] == {"core_000"}
-        assert cores[name, "train", "val.csv"] == {"core_001"}
-        assert cores[name, "train", "info.csv"] == {"core_001", "core_002", "core_003", "core_004"}
-    assert ("toc", "test", "val.csv") not in cores
-
-
-def test_rows_for_validation_are_rows_of_the_training_part(made: Path):
+def test_cores_are_in_one_part_the_same_in_each_data_set_and_rows_for_validation_are_rows_for_training(made: Path):
     for name, each in (("pretrain", 10), ("caco3", 4), ("toc", 4)):
-        chosen = rows(made / name / "train/val.csv")
-        assert len(chosen) == each
-        assert all(row in rows(made / name / "train/info.csv") for row in chosen)
+        lists = [rows(made / name / file) for file in ("test/info.csv", "train/val.csv", "train/info.csv")]
+        cores = [{row["core"] for row in list_} for list_ in lists]
+        assert cores == [{"core_000"}, {"core_001"}, {"core_001", "core_002", "core_003", "core_004"}]
+        assert len(lists[1]) == each
+        assert all(row in lists[2] for row in lists[1])
+        assert not (made / name / "test/val.csv").exists()
 
 
 def test_labelled_spectra_are_those_of_pretraining_with_the_same_names(made: Path):
@@ -109,7 +104,7 @@ def test_labels_are_spread_evenly_over_a_core():
 @pytest.mark.slow
 def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
     write(tmp_path / "xrf", replace(SMALL, labelled=0), cores=2)
-    assert sorted(path.name for path in (tmp_path / "xrf").iterdir()) == ["README.md", "pretrain"]
+    assert names_in(tmp_path / "xrf") == ["README.md", "pretrain"]
 
 
 @pytest.mark.heavy
@@ -201,19 +196,12 @@ def test_counts_are_poissonian_about_what_the_physics_expects(scanned: Scan):
 
 @pytest.mark.slow
 def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(scanned: Scan):
-    longer, stronger = (
-        replace(scanned.scanner, live_time=2 * scanned.scanner.live_time),
-        replace(scanned.scanner, current=2 * scanned.scanner.current),
-    )
-    rates, more = (xrf.arrivals(scanned.core.elements, scanner) for scanner in (scanned.scanner, stronger))
-    np.testing.assert_allclose(more, 2 * rates)
-    np.testing.assert_allclose(
-        xrf.count_rates(scanned.core.elements, longer), xrf.count_rates(scanned.core.elements, scanned.scanner)
-    )
-    assert (
-        xrf.count_rates(scanned.core.elements, stronger).sum()
-        < 2 * xrf.count_rates(scanned.core.elements, scanned.scanner).sum()
-    )
+    elements, scanner = scanned.core.elements, scanned.scanner
+    longer, stronger = replace(scanner, live_time=2 * scanner.live_time), replace(scanner, current=2 * scanner.current)
+    np.testing.assert_allclose(xrf.arrivals(elements, stronger), 2 * xrf.arrivals(elements, scanner))
+    counted = xrf.count_rates(elements, scanner)
+    np.testing.assert_allclose(xrf.count_rates(elements, longer), counted)
+    assert xrf.count_rates(elements, stronger).sum() < 2 * counted.sum()
 
 
 @pytest.mark.slow
@@ -240,18 +228,18 @@ def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
 @pytest.mark.heavy
 def test_laboratories_err_by_what_the_readme_says():
     cores = [xrf.scan(Seeds(5), number, Cores(spectra=40, labelled=1)) for number in range(8)]
-    errors = np.concatenate(
-        [(one.caco3 - one.core.carbonate) / np.hypot(0.5, one.core.carbonate / 100) for one in cores]
+    caco3, carbonate = (
+        np.concatenate(values) for values in zip(*((scan.caco3, scan.core.carbonate) for scan in cores), strict=True)
     )
-    assert errors.std() == pytest.approx(1, abs=0.15)
-    assert all((one.toc >= 0).all() for one in cores)
+    assert ((caco3 - carbonate) / np.hypot(0.5, carbonate / 100)).std() == pytest.approx(1, abs=0.15)
+    assert all((scan.toc >= 0).all() for scan in cores)
 
 
 @pytest.mark.slow
 def test_voltages_take_turns(tmp_path: Path):
     write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
-    told = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
-    assert told == {"core_000": "10", "core_001": "30", "core_002": "10", "core_003": "30"}
+    voltages = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
+    assert voltages == {"core_000": "10", "core_001": "30", "core_002": "10", "core_003": "30"}
     assert "--voltage 10,30" in (tmp_path / "both/README.md").read_text()
 
 
@@ -260,24 +248,6 @@ def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_va
     write(tmp_path / "xrf", Cores(spectra=1, labelled=1), cores=16)
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4
     assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
-
-
-@pytest.mark.slow
-def test_what_is_written_is_there_as_a_whole_or_not_at_all(tmp_path: Path):
-    def fall(name: str, share: float) -> None:
-        if share > 0.3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "xrf", SMALL, cores=3, watch=fall)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_glaciers_are_not_overwritten_by_spectra(tmp_path: Path):
-    (tmp_path / "ice").mkdir()
-    (tmp_path / "ice/README.md").write_text("# Simulated glaciers\n")
-    with pytest.raises(QexpError, match="something else"):
-        write(tmp_path / "ice", SMALL, cores=2, overwrite=True)
 
 
 # The layout of the data published with MAX
@@ -292,24 +262,24 @@ def published(folder: Path) -> None:
 
 def test_folders_and_lists_are_named_as_published_and_lists_of_training_and_validation_are_apart(published: Path):
     columns = {"pretrain": "composite_depth_mm", "finetune/CaCO3%": "mid_depth_mm", "finetune/TOC%": "mid_depth_mm"}
-    for place, depth in columns.items():
-        info, val, test = (
-            rows(published / place / name) for name in ("train/info.csv", "train/val.csv", "test/info.csv")
-        )
-        for listed, core in ((info, "core_002"), (val, "core_001"), (test, "core_000")):
-            assert next(iter(listed[0])) == "dirname"
-            assert [(row["core"], row[depth]) for row in listed] == [(core, str(10 * row + 5)) for row in range(11)]
-        there = {path.name for path in (published / place / "train/spe").iterdir()}
-        assert {row["dirname"] for row in info + val} == there
+    cores = {"train/info.csv": "core_002", "train/val.csv": "core_001", "test/info.csv": "core_000"}
+    for folder, depth in columns.items():
+        names = []
+        for file, core in cores.items():
+            spectra = rows(published / folder / file)
+            assert next(iter(spectra[0])) == "dirname"
+            assert [(row["core"], row[depth]) for row in spectra] == [(core, str(10 * row + 5)) for row in range(11)]
+            names += [row["dirname"] for row in spectra if file.startswith("train")]
+        assert sorted(names) == names_in(published / folder / "train/spe")
     for path in published.glob("finetune/*/*/target/*.csv"):
         assert not path.read_bytes().endswith(b"\n")
         assert float(path.read_text()) >= 0
 
 
 def test_lists_of_some_training_spectra_are_parts_of_info_csv(published: Path):
-    for place in published.glob("finetune/*/train"):
-        assert sorted(path.name for path in place.glob("*.csv")) == ["info.csv", "info_10.csv", "val.csv"]
-        whole, some = ((place / name).read_text().splitlines() for name in ("info.csv", "info_10.csv"))
+    for folder in published.glob("finetune/*/train"):
+        assert sorted(path.name for path in folder.glob("*.csv")) == ["info.csv", "info_10.csv", "val.csv"]
+        whole, some = ((folder / name).read_text().splitlines() for name in ("info.csv", "info_10.csv"))
         assert (len(some), some[0]) == (11, whole[0])
         assert [line for line in whole if line in some] == some
 
@@ -320,8 +290,8 @@ def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
     write(tmp_path / "plain", options, cores=1, test=0, validation=0)
     for plain, other in (("pretrain/train/spe", "pretrain/test/spe"), ("toc/train/spe", "finetune/TOC%/test/spe")):
         assert files_of(tmp_path / "plain" / plain) == files_of(published / other)
-    targets = files_of(published / "finetune/TOC%/test/target")
-    assert {name: content.strip() for name, content in files_of(tmp_path / "plain/toc/train/target").items()} == targets
+    targets = files_of(tmp_path / "plain/toc/train/target").items()
+    assert {name: text.strip() for name, text in targets} == files_of(published / "finetune/TOC%/test/target")
     with pytest.raises(QexpError, match="layout=mix: did you mean 'max'"):
         write(tmp_path / "no", options, layout="mix")
     assert not (tmp_path / "no").exists()

@@ -17,7 +17,7 @@ from qexp.kinds.fields.folders import PRESETS, FieldMapping, preset, read_mappin
 from qexp.physics import ice
 from qexp.rows.array_cache import cache_folder
 from qexp.spec.kinds import filled_in
-from tests.domes import ARRHENIUS, SPACING, YEAR, dome, write_folders
+from tests.domes import ARRHENIUS, SPACING, YEAR, dome, rewrite, write_folders
 
 F2 = preset("f2")
 BARE = FieldMapping({"usurf": 1000.0}, {"ubar": 1000.0})
@@ -45,14 +45,6 @@ def all_positions(patches, symmetry):
     """A patch in the corner of the first frame, turned in one way."""
     of_one = [np.array([0])] * 4
     return Positions(*of_one, np.array([symmetry]))
-
-
-def rewrite(path, change):
-    """Write a file, or all files below a folder, with other contents."""
-    for file in path.rglob("ex.nc") if path.is_dir() else [path]:
-        with xarray.open_dataset(file, decode_times=False) as data:
-            changed = change(data.load())
-        changed.to_netcdf(file, engine="h5netcdf")
 
 
 def test_fields_are_those_of_the_file_and_slopes_are_central_differences_of_the_surface(folders):

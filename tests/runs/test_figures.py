@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.kinds.figures import draw
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
-from tests.conftest import Specs, call, drawing, shared_folder
+from tests.conftest import Specs, call, copied, drawing, shared_folder
 from tests.runs.conftest import Interrupting
 
 FRAMES = {f"d0/frame_00{number}" for number in range(2)}
@@ -29,6 +28,8 @@ DRAWN = {
     "scratch_0": {"learning_curve", "estimates_by_core", "down_core", "saliency"},
 }
 """Run → its figures, without the endings of the files."""
+
+STYLE = ("--style", "my.mplstyle")
 
 LARGER = "font.size: 13\nsvg.fonttype: none\n"
 
@@ -44,19 +45,14 @@ def all_kinds(root: Path) -> None:
     with drawing():
         for name in DRAWN:
             package.run(name.removesuffix("_0"), device="cpu", workspace=root)
-        code, _, stderr = call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root)
-    assert code == 0, stderr
+        call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root).done()
 
 
 @pytest.fixture
 def here(all_kinds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that, which is the current directory and may be changed."""
-    root = tmp_path / "workspace"
-    shutil.copytree(all_kinds, root)
-    monkeypatch.chdir(root)
-    for variable in ("QEXP_WORKSPACE", "QEXP_DATA"):
-        monkeypatch.delenv(variable, raising=False)
-    return root
+    monkeypatch.delenv("QEXP_DATA", raising=False)
+    return copied(all_kinds, tmp_path, monkeypatch)
 
 
 def pictures(run: Path, ending: str = "png") -> dict[str, bytes]:
@@ -69,19 +65,15 @@ def pictures(run: Path, ending: str = "png") -> dict[str, bytes]:
 
 def numbers(run: Path) -> dict[Path, bytes]:
     """All files of a run but its pictures."""
-    return {
-        path: path.read_bytes()
-        for path in run.rglob("*")
-        if path.is_file() and path.suffix not in (".png", ".pdf", ".svg")
-    }
+    files = [path for path in run.rglob("*") if path.is_file() and path.suffix not in (".png", ".pdf", ".svg")]
+    return {path: path.read_bytes() for path in files}
 
 
 def drawn_by(*arguments: str | Path) -> set[str]:
     """The names of the pictures that `qexp figures ARGUMENTS...` says it wrote, with endings."""
-    code, stdout, stderr = call("figures", *arguments)
-    assert code == 0, stderr
-    assert all(Path(line).is_file() for line in stdout.splitlines())
-    return {Path(line).name for line in stdout.splitlines()}
+    paths = [Path(line) for line in call("figures", *arguments).done().splitlines()]
+    assert all(path.is_file() for path in paths)
+    return {path.name for path in paths}
 
 
 @pytest.mark.heavy
@@ -102,8 +94,7 @@ def test_figures_that_are_gone_come_back_with_the_bytes_that_the_run_gave_them(h
 def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs, monkeypatch):
     run = specs.root / "runs/sound_0"
     monkeypatch.setenv("QEXP_FIGURES", "later")
-    code, _, stderr = call("run", "sound", "--device", "cpu")
-    assert (code, "QEXP_FIGURES=later: 'yes' or 'no'" in stderr) == (2, True)
+    assert "QEXP_FIGURES=later: 'yes' or 'no'" in call("run", "sound", "--device", "cpu").failed()
     monkeypatch.setenv("QEXP_FIGURES", "no")
     assert call("run", "sound", "--device", "cpu", *(["--resume"] if run.exists() else [])).code == 0
     assert not pictures(run)
@@ -159,12 +150,11 @@ def test_a_figure_is_drawn_by_its_name_and_the_others_stay_as_they_are(here):
 
 
 def test_a_name_that_a_run_does_not_have_is_refused_with_those_that_it_has(here):
-    code, stdout, stderr = call("figures", "scratch_0", "--only", "frames")
-    assert (code, stdout) == (2, "")
-    assert "scratch_0 has no figure 'frames'; its figures are learning_curve, estimates_by_core" in stderr
-    code, stdout, stderr = call("figures", "scratch_0", "--only", "reconstructions")
-    assert (code, stdout) == (2, "")
-    assert "'reconstructions' is not drawn: the run has no numbers for it" in stderr
+    for name, words in (
+        ("frames", "scratch_0 has no figure 'frames'; its figures are learning_curve, estimates_by_core"),
+        ("reconstructions", "'reconstructions' is not drawn: the run has no numbers for it"),
+    ):
+        assert words in call("figures", "scratch_0", "--only", name).refused()
 
 
 @pytest.mark.heavy
@@ -172,9 +162,7 @@ def test_of_several_runs_each_is_drawn_that_can_be(here):
     (here / "runs/stones_0/results/test_predictions.nc").unlink()
     code, stdout, stderr = call("figures", "s*_0", "--only", "learning_curve")
     assert (code, len(stdout.splitlines())) == (4, 2)
-    assert (
-        "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, coverage, fold_curves" in stderr
-    )
+    assert "stones_0 has no figure 'learning_curve'; its figures are held_out, residuals, coverage, fold" in stderr
     code, stdout, stderr = call("figures", "sound_0", "stones_0", "scratch_0")
     assert code == 4
     assert {Path(line).parts[1] for line in stdout.splitlines()} == {"sound_0", "scratch_0"}
@@ -185,8 +173,7 @@ def test_of_several_runs_each_is_drawn_that_can_be(here):
 def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(here):
     with pytest.raises(InterruptedRunError):
         package.run("sound", seed=7, name="cut", device="cpu", display=Interrupting(1, 1))
-    code, stdout, stderr = call("figures", "cut")
-    assert (code, stdout) == (2, "")
+    stderr = call("figures", "cut").refused()
     assert "cut is interrupted" in stderr
     assert "qexp run sound --seed 7 --name cut --resume" in stderr
 
@@ -198,7 +185,7 @@ def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(he
         ("domes_0", "frames", lambda run: shutil.rmtree(run / "results/frames")),
         ("masked_0", "reconstructions", lambda run: (run / "results/reconstructions.nc").unlink()),
         ("scratch_0", "saliency", lambda run: (run / "results/saliency.nc").unlink()),
-        ("sound_0", "matrix", lambda run: without_held_out(run / "matrices/sound/record.json")),
+        ("sound_0", "matrix", lambda run: drop_key(run / "matrices/sound/record.json", "held_out")),
     ],
 )
 def test_of_a_run_of_an_older_version_what_can_be_drawn_is_and_the_rest_is_named(here, name, figure, older):
@@ -209,85 +196,64 @@ def test_of_a_run_of_an_older_version_what_can_be_drawn_is_and_the_rest_is_named
     assert f"warning: {name}: '{figure}' is not drawn" in stderr
     assert "older versions of qexp did not write that" in stderr
     assert "learning_curve.png" in stdout
-    code, stdout, stderr = call("figures", name, "--only", figure)
-    assert (code, stdout) == (2, "")
-    assert f"'{figure}' is not drawn" in stderr
+    assert f"'{figure}' is not drawn" in call("figures", name, "--only", figure).refused()
 
 
-def without_held_out(record: Path) -> None:
+def drop_key(record: Path, key: str) -> None:
     document = json.loads(record.read_text())
-    del document["held_out"]
+    del document[key]
     record.write_text(json.dumps(document))
-
-
-def without_variable(name: str) -> Callable[[Path], None]:
-    def remove(folder: Path) -> None:
-        table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
-        table.drop_vars(name).to_netcdf(folder / "matrix.nc", engine="h5netcdf")
-
-    return remove
-
-
-def without_axes(folder: Path) -> None:
-    change = json.loads((folder / "record.json").read_text())
-    del change["axes"]
-    (folder / "record.json").write_text(json.dumps(change))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lacking", ["depth_error", "depth_relative_error", "depth", "axes"])
 def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lacking):
     folder = here / "runs/sound_0/matrices/sound"
-    (without_axes if lacking == "axes" else without_variable(lacking))(folder)
+    if lacking == "axes":
+        drop_key(folder / "record.json", "axes")
+    else:
+        table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
+        table.drop_vars(lacking).to_netcdf(folder / "matrix.nc", engine="h5netcdf")
     for command in (("figures", "sound_0", "--only", "matrix"), ("report", "sound_0", "--to", "made.html")):
         code, _, stderr = call(*command)
         assert (code, f"is damaged: it has no '{lacking}'" in stderr) == (5, True), (command, stderr)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("options", "style", "code", "said"),
     [
         (
+            STYLE,
             "lines.linewidth: 2\nfont.sise: 9",
-            "Bad key font.sise in file bad.mplstyle, line 2 ('font.sise: 9'); did you mean",
+            2,
+            "Bad key font.sise in file my.mplstyle, line 2 ('font.sise: 9'); did",
         ),
-        ("font.size: large red", "Bad value in file 'bad.mplstyle', line 1 ('font.size: large red')"),
-        ("# fonts\n\nfont.size 9", "Missing colon in file 'bad.mplstyle', line 3 ('font.size 9')"),
+        (STYLE, "font.size: large red", 2, "Bad value in file 'my.mplstyle', line 1 ('font.size: large red')"),
+        (STYLE, "# fonts\n\nfont.size 9", 2, "Missing colon in file 'my.mplstyle', line 3 ('font.size 9')"),
+        (
+            STYLE,
+            "text.usetex: True\n",
+            2,
+            "text.usetex needs LaTeX, and there is no program 'latex'; leave that line out",
+        ),
+        (STYLE, None, 3, "--style my.mplstyle: there is no such file"),
+        (("--format", "gif"), None, 2, "no format 'gif' for figures; choose from png, pdf, svg"),
     ],
 )
-def test_a_mistake_in_a_style_file_is_said_with_its_line_and_nothing_is_drawn(here, text, said):
-    (here / "bad.mplstyle").write_text(text)
+def test_a_mistake_in_a_style_or_a_format_is_said_and_nothing_is_drawn(here, monkeypatch, options, style, code, said):
+    monkeypatch.setenv("PATH", "")  # without LaTeX
+    if style is not None:
+        (here / "my.mplstyle").write_text(style)
     before = pictures(here / "runs/sound_0")
-    code, stdout, stderr = call("figures", "sound_0", "--style", "bad.mplstyle")
-    assert (code, stdout) == (2, "")
-    assert said in stderr
+    assert said in call("figures", "sound_0", *options).refused(code)
     assert pictures(here / "runs/sound_0") == before
-
-
-def test_a_style_that_needs_latex_is_refused_where_there_is_none(here, monkeypatch):
-    (here / "tex.mplstyle").write_text("text.usetex: True\n")
-    monkeypatch.setenv("PATH", "")
-    code, stdout, stderr = call("figures", "sound_0", "--style", "tex.mplstyle")
-    assert (code, stdout) == (2, "")
-    assert "tex.mplstyle: text.usetex needs LaTeX, and there is no program 'latex'; leave that line out" in stderr
-
-
-def test_a_style_file_or_a_format_that_does_not_exist_is_refused(here):
-    code, stdout, stderr = call("figures", "sound_0", "--style", "none.mplstyle")
-    assert (code, stdout) == (3, "")
-    assert "--style none.mplstyle: there is no such file" in stderr
-    code, stdout, stderr = call("figures", "sound_0", "--format", "gif")
-    assert (code, stdout) == (2, "")
-    assert "no format 'gif' for figures; choose from png, pdf, svg" in stderr
 
 
 @pytest.mark.slow
 def test_a_file_of_numbers_that_is_damaged_is_named(here):
     for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d0.nc")):
         (here / "runs" / name / file).write_bytes(b"none")
-        code, _, stderr = call("figures", name)
-        assert code == 5
-        assert f"{file} cannot be read" in stderr
+        assert f"{file} cannot be read" in call("figures", name).failed(5)
 
 
 @pytest.mark.heavy

@@ -16,6 +16,18 @@ SIZES_OF_32 = [(f"inputs.{name}.size", [32, 32, 1]) for name in domes.FIELDS]
 DOCUMENTS = {"dataset": domes.DATASET, "model": domes.MODEL, "experience": domes.EXPERIENCE}
 
 
+UNMAPPED = ("mapping", ...)
+
+
+def listed(**inputs):
+    """Changes of the dataset: inputs and outputs in place of a mapping."""
+    return [UNMAPPED, ("inputs", inputs), ("outputs", {"ubar": 1})]
+
+
+def network(module, **parameters):
+    return ("operations.network", {"module": module, "parameters": parameters})
+
+
 @pytest.fixture
 def workspace(specs):
     domes.write(specs.root)
@@ -31,17 +43,13 @@ def resolved(workspace, *overrides):
     return experience("domes", read_overrides("--set", overrides), workspace)
 
 
-def message(qexp, workspace):
-    code, _, stderr = qexp("validate", workspace.root / "specs/experiences/domes.json")
-    assert code == 2
-    return stderr
+@pytest.fixture
+def validate(workspace, qexp):
+    return lambda *files: qexp("validate", "specs/experiences/domes.json", *files)
 
 
-def test_an_experience_on_fields_is_right(workspace, qexp):
-    code, _, stderr = qexp(
-        "validate", workspace.root / "specs/experiences/domes.json", workspace.root / "specs/datasets/domes.json"
-    )
-    assert (code, stderr) == (0, "2 specs are right\n")
+def test_an_experience_on_fields_is_right(validate):
+    assert validate("specs/datasets/domes.json") == (0, "", "2 specs are right\n")
 
 
 def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(workspace):
@@ -56,12 +64,8 @@ def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(w
 
 
 def test_inputs_and_outputs_may_be_listed_with_2dto2d_dle_s_typical_values_or_others(spoil, workspace):
-    spoil(
-        "dataset",
-        ("mapping", ...),
-        ("inputs", {"thk": None, "slopsurfx": 0.5, "slopsurfy": 0.5}),
-        ("outputs", {"ubar": None, "vbar": 100}),
-    )
+    inputs, outputs = {"thk": None, "slopsurfx": 0.5, "slopsurfy": 0.5}, {"ubar": None, "vbar": 100}
+    spoil("dataset", UNMAPPED, ("inputs", inputs), ("outputs", outputs))
     dataset = resolved(workspace).document["dataset"]
     assert dataset["inputs"] == {"thk": 2000, "slopsurfx": 0.5, "slopsurfy": 0.5}
     assert dataset["outputs"] == {"ubar": 1000, "vbar": 100}
@@ -82,15 +86,12 @@ def test_every_output_says_where_the_test_folders_were_trained_on(spoil, workspa
     assert caution(resolved(workspace).document) == "trained on the test data"
 
 
-def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, workspace, qexp):
+def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, validate, qexp):
     spoil("dataset", ("path", "valleys"), ("made_by", "qexp data ice --out data/valleys"))
-    code, _, stderr = qexp("validate", workspace.root / "specs/experiences/domes.json")
-    assert code == 0
-    assert "make it with: qexp data ice --out data/valleys" in stderr
+    code, _, stderr = validate()
+    assert (code, "make it with: qexp data ice --out data/valleys" in stderr) == (0, True)
     assert stderr.endswith("0 specs are right, 1 wait for data\n")
-    code, _, stderr = qexp("--workspace", workspace.root, "run", "domes")
-    assert code == 2
-    assert "make it with: qexp data ice --out data/valleys" in stderr
+    assert "make it with: qexp data ice --out data/valleys" in qexp("run", "domes").failed()
 
 
 def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, workspace):
@@ -110,10 +111,10 @@ def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_c
     assert anew.document["dataset"]["recompute_slopes"] is True
 
 
-def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(workspace, qexp):
+def test_of_one_training_folder_the_last_frames_can_be_kept_and_the_message_says_so(workspace, validate):
     for name in ("d1", "d2"):
         shutil.rmtree(workspace.root / "data/domes/train" / name)
-    assert '{"type": "time_block", "parameters": {"by": "folder"}}' in message(qexp, workspace)
+    assert '{"type": "time_block", "parameters": {"by": "folder"}}' in validate().failed()
     split = 'split={"type": "time_block", "parameters": {"by": "folder", "share": 0.3}}'
     assert resolved(workspace, split).document["split"]["type"] == "time_block"
 
@@ -133,22 +134,10 @@ def test_other_fields_are_another_digest_and_another_place_is_not(workspace, tmp
         ("dataset", [("path", "dome")], "$.path: there is no folder 'dome'; looked for"),
         ("dataset", [("mapping", "f3")], "$.mapping: no mapping and no folder 'f3'; did you mean 'f13'?"),
         ("dataset", [("inputs", {"thk": 1})], "$.inputs: the mapping already names inputs and outputs"),
-        ("dataset", [("mapping", ...)], "the key 'inputs' is missing; list its variables, or name a 'mapping'"),
-        (
-            "dataset",
-            [("mapping", ...), ("inputs", {"thk": 0, "slopsurfx": 1, "slopsurfy": 1}), ("outputs", {"ubar": 1})],
-            "$.inputs.thk: a field cannot be divided by 0; give a typical value",
-        ),
-        (
-            "dataset",
-            [("mapping", ...), ("inputs", {"usurf": None}), ("outputs", {"ubar": 1})],
-            "$.inputs.usurf: 2Dto2D-DLE has no typical value for 'usurf'",
-        ),
-        (
-            "dataset",
-            [("mapping", ...), ("inputs", {"thk": 1, "ubar": 1}), ("outputs", {"ubar": 1})],
-            "$.outputs.ubar: 'ubar' is also an input",
-        ),
+        ("dataset", [UNMAPPED], "the key 'inputs' is missing; list its variables, or name a 'mapping'"),
+        ("dataset", listed(thk=0, slopsurfx=1, slopsurfy=1), "$.inputs.thk: a field cannot be divided by 0; give a"),
+        ("dataset", listed(usurf=None), "$.inputs.usurf: 2Dto2D-DLE has no typical value for 'usurf'"),
+        ("dataset", listed(thk=1, ubar=1), "$.outputs.ubar: 'ubar' is also an input"),
         ("dataset", [("patch_size", 40)], "$.patch_size: a patch of 40 × 40 cells is larger than the frames of"),
         ("dataset", [("patch_size", 0)], "$.patch_size: must not be 0, but is the number 0"),
         ("dataset", [("path", "")], "$.path: must have at least 1 character, but is the text"),
@@ -156,18 +145,10 @@ def test_other_fields_are_another_digest_and_another_place_is_not(workspace, tmp
         ("dataset", [("stepping", 0)], "$.stepping: must be at least 1"),
         ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'path'?"),
         ("experience", [("split", [0.8, 0.2])], "$.split: frames of the train folders are kept for validation by"),
-        (
-            "experience",
-            [("split", {"type": "k_fold"})],
-            "$.split: makes 5 parts, but only one can be kept for validation",
-        ),
+        ("experience", [("split", {"type": "k_fold"})], "$.split: makes 5 parts, but only one can be kept for"),
         ("experience", [("split.parameters.by", "site")], "$.split.parameters.by: frames have no column 'site'"),
         ("experience", [("split.parameters.share", 0.9)], "$.split.parameters.share: 0.9 of 3 different 'folder'"),
-        (
-            "experience",
-            [("inner", "k_fold")],
-            "$.inner: 'inner' is for tabular and spectra datasets, but this one is of the type",
-        ),
+        ("experience", [("inner", "k_fold")], "$.inner: 'inner' is for tabular and spectra datasets, but this one is"),
         ("experience", [("sizes", [9, 9, 9])], "$.sizes: 'sizes' is for generated datasets"),
         ("experience", [("batch_size", 25)], "$.batch_size: a batch of 25 is larger than the 24 training patches"),
         ("experience", [("metrics", {"ubar": "median_relative_error"})], "needs all values at once"),
@@ -178,72 +159,60 @@ def test_other_fields_are_another_digest_and_another_place_is_not(workspace, tmp
         (
             "model",
             [("operations.network.parameters.outputs", 3)],
-            "makes [16, 16, 3], whose 3 channels cannot be divided among ubar, vbar; make 2",
+            "whose 3 channels cannot be divided among ubar, vbar",
         ),
         (
             "model",
-            [("operations.network", {"module": "denses", "parameters": {"filters": [4, 2]}})],
+            [network("denses", filters=[4, 2])],
             "the model makes [1] for 'ubar', but its values are [16, 16, 1]",
         ),
-        (
-            "model",
-            [("operations.network", {"module": "conv", "parameters": {"filters": [2], "stride": 2}})],
-            "the model makes [8, 8, 1] for 'ubar', but its values are [16, 16, 1]",
-        ),
+        ("model", [network("conv", filters=[2], stride=2)], "the model makes [8, 8, 1] for 'ubar', but its values are"),
     ],
 )
-def test_what_is_wrong_is_said(workspace, spoil, qexp, kind, changes, complaint):
+def test_what_is_wrong_is_said(spoil, validate, kind, changes, complaint):
     spoil(kind, *changes)
-    assert complaint in message(qexp, workspace)
+    assert complaint in validate().failed()
 
 
-def test_a_u_net_whose_patches_cannot_be_halved_so_often_is_refused(workspace, spoil, qexp):
+def test_a_u_net_whose_patches_cannot_be_halved_so_often_is_refused(spoil, validate):
     spoil("dataset", ("patch_size", 12))
     sizes = [(f"inputs.{name}.size", [12, 12, 1]) for name in domes.FIELDS]
-    unet = ("operations.network", {"module": "dle_unet", "parameters": {"outputs": 2, "filters": 4}})
-    spoil("model", *sizes, unet)
-    assert "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size" in message(qexp, workspace)
+    spoil("model", *sizes, network("dle_unet", outputs=2, filters=4))
+    assert "patches must be a multiple of 8 cells, but are 12 × 12; change patch_size" in validate().failed()
 
 
-def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(workspace, spoil, qexp, tmp_path):
-    extensions = workspace.root / "specs/extensions.py"
-    extensions.write_text(
-        "from torch import nn\n"
-        "from qexp.extend import Entry\n"
-        "def fixed(shape, /):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(768, 512), nn.Unflatten(1, (2, 16, 16)))\n"
-        "MODULES = {'fixed': Entry(fixed, {}, 'One size only.', {'module': 'fixed'})}\n"
-    )
+FIXED = """
+from torch import nn
+from qexp.extend import Entry
+def fixed(shape, /):
+    return nn.Sequential(nn.Flatten(), nn.Linear(768, 512), nn.Unflatten(1, (2, 16, 16)))
+MODULES = {'fixed': Entry(fixed, {}, 'One size only.', {'module': 'fixed'})}
+"""
+
+
+def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(workspace, spoil, validate):
+    (workspace.root / "specs/extensions.py").write_text(FIXED)
     spoil("model", ("operations.network", {"module": "fixed"}))
-    assert (
-        "$.model: in the test part: the network takes patches of 16 x 16 cells, but not frames of 20 x 24 cells"
-        in message(qexp, workspace)
-    )
+    complaint = "in the test part: the network takes patches of 16 x 16 cells, but not frames of 20 x 24 cells"
+    assert f"$.model: {complaint}" in validate().failed()
 
 
 @pytest.mark.slow
-def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(workspace, qexp):
-    import xarray
-
-    file = workspace.root / "data/domes/train/d1/ex.nc"
-    with xarray.open_dataset(file, decode_times=False) as data:
-        wider = data.load().assign_coords(x=data["x"] * 2, y=data["y"] * 2)
-    wider.to_netcdf(file, engine="h5netcdf")
-    code, _, stderr = qexp("validate", workspace.root / "specs/experiences/domes.json")
-    assert code == 0
-    assert "the cells have different sizes" in stderr
-    code, _, stderr = qexp("--workspace", workspace.root, "run", "domes", "--set", "epochs=1")
-    assert code == 0
-    assert "warning: the cells have different sizes" in stderr
+def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(workspace, validate, qexp):
+    domes.rewrite(
+        workspace.root / "data/domes/train/d1", lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2)
+    )
+    for code, _, stderr in (validate(), qexp("run", "domes", "--set", "epochs=1")):
+        assert (code, "warning: " in stderr, "the cells have different sizes" in stderr) == (0, True, True)
 
 
-def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(workspace, qexp):
+def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(workspace, validate):
     folder = next(workspace.root.rglob("train/d1"))
     shutil.copytree(folder, folder.parent.parent / "test/another_name")
-    code, _, stderr = qexp("validate", "specs/experiences/domes.json")
+    code, _, stderr = validate()
     words = "1 of 2 test folders have the fields of training folders"
     assert (code, f"$.split: {words}: another_name; take them out" in stderr) == (0, True), stderr
     (plan,) = sweep(["domes"], [0], {}, {}, workspace)
     assert plan.caution == words
     (folder / "ex.nc").write_bytes((folder.with_name("d0") / "ex.nc").read_bytes())
-    assert words not in qexp("validate", "specs/experiences/domes.json").stderr
+    assert words not in validate().stderr
