@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, Independenc
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
 from qexp.kinds.kind import KindData, Samples
 from qexp.kinds.objects import dataset_of
-from qexp.kinds.options import PredictOptions
+from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import FileKind, Prediction
 from qexp.kinds.preview import Preview, Variable
 from qexp.kinds.trained import load_model
@@ -136,12 +136,7 @@ class ImageKind(KindData[ImageDataset]):
         return {**document, "fingerprint": dataset.fingerprint, "found": str(dataset.path.absolute())}
 
     def findings(
-        self,
-        document: dict[str, Any],
-        dataset: ImageDataset,
-        tables: Tables,
-        network: Network | None,
-        available: int,
+        self, document: dict[str, Any], dataset: ImageDataset, tables: Tables, network: Network | None, available: int
     ) -> Iterator[Finding]:
         train = self._divided(document, dataset, Seeds(0))[0]
         if len(train) < document["batch_size"]:
@@ -182,22 +177,22 @@ def train(attempt: Attempt) -> Results | None:
 
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
-    test = trainer.data.test
-    estimates = trainer.model.estimate(test)
-    names = list(estimates)
-    columns = [values[:, 0].tolist() for name in names for values in (test[name], estimates[name])]
-    header = [column for name in names for column in (name, f"{name}_estimate")]
+    write_estimates(attempt, trainer.model, trainer.data.test)
+    return Results({"test": trainer.evaluate(trainer.data.test)})
+
+
+def write_estimates(attempt: Attempt, model: Estimator, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    estimates = dict(model.estimate(samples))
+    columns = [values[:, 0].tolist() for name in estimates for values in (samples[name], estimates[name])]
+    header = [column for name in estimates for column in (name, f"{name}_estimate")]
     attempt.directory.results.mkdir(exist_ok=True)
     write_table(attempt.directory.results / "estimates.csv", header, zip(*columns, strict=True))
-    return Results({"test": trainer.evaluate(test)})
+    return estimates
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
-    document = request.document or {
-        **request.spec["dataset"],
-        "path": str(request.source),
-        "found": str(request.source),
-    }
+    source = str(request.source)
+    document = request.document or {**request.spec["dataset"], "path": source, "found": source}
     document.pop("fingerprint", None)
     dataset = dataset_of(document, request.tables, request.workspace)
     assert isinstance(dataset, ImageDataset)
@@ -205,14 +200,10 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     request.chosen_part("all", ("all",), "images have no other parts here")
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Any]) -> Results:
-        samples = dataset.samples(rows)
-        made = models[0].estimate(samples)
-        attempt.directory.results.mkdir(exist_ok=True)
-        columns = [values[:, 0].tolist() for name in made for values in (samples[name], made[name])]
-        header = [column for name in made for column in (name, f"{name}_estimate")]
-        write_table(attempt.directory.results / "estimates.csv", header, zip(*columns, strict=True))
+        truths = dataset.samples(rows)
+        made = write_estimates(attempt, models[0], truths)
         return Results(
-            {"all": {name: evaluate_estimates(of, made[name], samples[name]) for name, of in metrics.items()}}
+            {"all": {name: evaluate_estimates(of, made[name], truths[name]) for name, of in metrics.items()}}
         )
 
     unknown = Independence(None, ("nobody compared the images",))
@@ -253,10 +244,9 @@ class LabelledImages(Preview[ImageDataset, np.ndarray]):
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Iterator[Any]:
         from matplotlib.figure import Figure
 
-        made = Figure(figsize=(1.5 * samples.sizes["sample"], 2.0))
-        for axis, image in zip(
-            made.subplots(1, samples.sizes["sample"], squeeze=False)[0], samples["image"], strict=True
-        ):
+        count = samples.sizes["sample"]
+        made = Figure(figsize=(1.5 * count, 2.0))
+        for axis, image in zip(made.subplots(1, count, squeeze=False)[0], samples["image"], strict=True):
             axis.imshow(image.values)
         made.suptitle(title)
         yield "samples", made
@@ -271,13 +261,7 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> partial[Pred
 
 
 def _predict(
-    source: Path,
-    target: Path,
-    *,
-    chunk: int | None,
-    overwrite: bool,
-    progress: Callable[[int, float], None],
-    model: Estimator,
+    source: Path, target: Path, *, chunk: int | None, overwrite: bool, progress: OnProgress, model: Estimator
 ) -> Prediction:
     images = sorted(source.glob("*.npy"))
     if not images:
@@ -290,16 +274,13 @@ def _predict(
     return Prediction(source, target, True, [target], [f"{len(images)} images"])
 
 
-PREDICTION = FileKind("images", _targets, _estimator)
-
-
 KINDS = {
     "images": Kind(
         documents=ImageSpecs(),
         data=ImageKind(),
         train=train,
         evaluate=open_data,
-        predict=PREDICTION,
+        predict=FileKind("images", _targets, _estimator),
         look=LabelledImages,
         figures=FIGURES,
     )

@@ -115,21 +115,17 @@ def test_it_is_evaluated_on_other_images(trained, tmp_path, qexp):
 
 
 def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
-    code, _, stderr = qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu")
-    assert code == 0, stderr
+    qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu").done()
     weights = [(Path("runs") / name / "checkpoints/best.safetensors").read_bytes() for name in ("spots_1", "again")]
     assert weights[0] == weights[1]
 
 
 @pytest.mark.slow
 def test_it_is_looked_at(known, qexp):
-    code, stdout, stderr = qexp(
-        "data", "show", "--experience", "spots", "--part", "validation", "--out", "seen", "--json"
-    )
-    assert code == 0, stderr
-    seen = json.loads(stdout)
+    command = ("data", "show", "--experience", "spots", "--part", "validation", "--out", "seen", "--json")
+    seen = json.loads(qexp(*command).done())
     assert seen["parts"] == ["train", "validation", "test"]
-    assert {one["variable"]: one["n"] for one in seen["variables"]} == {"radius": 7, "image": 7 * 64}
+    assert {row["variable"]: row["n"] for row in seen["variables"]} == {"radius": 7, "image": 7 * 64}
     assert seen["figures"] == ["seen/validation_samples.png"]
     assert Path("seen/validation_samples.png").read_bytes().startswith(b"\x89PNG")
     assert package.samples("spots", "test")["radius"].sizes == {"sample": 4}
@@ -138,24 +134,22 @@ def test_it_is_looked_at(known, qexp):
 def test_without_a_view_of_its_own_that_is_said(known, qexp):
     text = KIND.read_text(encoding="utf-8")
     (known.root / "specs/extensions.py").write_text(text.replace("        look=LabelledImages,\n", ""))
-    code, _, stderr = qexp("data", "show", "spots")
-    assert code == 2
-    assert "'spots' cannot be shown: datasets of the type 'images' have no view" in stderr
+    assert (
+        "'spots' cannot be shown: datasets of the type 'images' have no view" in qexp("data", "show", "spots").failed()
+    )
 
 
 def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):
     assert (trained.directory.results / "estimates.csv").is_file()
     (trained.directory.results / "estimates.csv").unlink()
     code, stdout, stderr = qexp("doctor")
-    assert code != 0
-    assert "estimates.csv" in stdout + stderr
+    assert (code, "estimates.csv" in stdout + stderr) == (5, True)
 
 
 def test_it_estimates_files(trained, qexp, tmp_path):
     draw(tmp_path / "new", 5)
     code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")
-    assert code == 0, stderr
-    assert "5 images" in stderr
+    assert (code, "5 images" in stderr) == (0, True), stderr
     rows = list(csv.DictReader((tmp_path / "new.csv").read_text(encoding="utf-8").splitlines()))
     image = np.load(tmp_path / "new/03.npy")
     assert float(rows[3]["radius"]) == pytest.approx(float(trained.predict(image=image)["radius"]), rel=1e-5)
@@ -232,15 +226,14 @@ def test_a_run_brings_its_kind_along(trained, qexp):
 )
 def test_what_is_no_kind_is_told(spots, qexp, line, said):
     (spots.root / "specs/extensions.py").write_text(line)
-    code, _, stderr = qexp("validate", "specs/experiences/spots.json")
-    assert (code, f"extensions.py: {said}" in stderr) == (2, True)
+    assert f"extensions.py: {said}" in qexp("validate", "specs/experiences/spots.json").failed()
 
 
 def by_another_process(*arguments: object) -> str:
     command = [sys.executable, "-m", "qexp", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (command, done.stderr)
-    return done.stdout
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, (command, outcome.stderr)
+    return outcome.stdout
 
 
 @pytest.mark.heavy

@@ -21,9 +21,12 @@ FOLDERS = ("images.", "rows.", "fields.", "spectra.")
 """The folders of the kinds, in `qexp.kinds`."""
 
 
-def test_the_table_has_the_kinds_that_the_schema_lists():
+def test_the_table_has_the_kinds_that_the_schema_lists_each_with_its_modules_and_its_schemas_beside_them():
     assert list(KINDS) == whole_schema("dataset", BUILT_IN)["properties"]["type"]["enum"]
     assert [f"qexp.kinds.{folder}" for folder in FOLDERS] == [f"{package}." for package in KINDS.values()]
+    for folder in FOLDERS:
+        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "preview")} <= MODULES.keys()
+        assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -75,7 +78,8 @@ def of_one_kind(module: str) -> bool:
 
 def names_of(node: ast.AST) -> set[str]:
     """All texts in an expression."""
-    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    constants = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 def questions(tree: ast.Module) -> Iterator[ast.expr]:
@@ -121,10 +125,3 @@ def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is():
 )
 def test_such_questions_are_found(question):
     assert len(list(questions(ast.parse(question)))) == 1
-
-
-def test_every_kind_has_a_module_and_its_schemas_beside_it():
-    assert len(FOLDERS) == len(KINDS)
-    for folder in FOLDERS:
-        assert {f"kinds.{folder}{module}" for module in ("spec", "experiment", "figures", "preview")} <= MODULES.keys()
-        assert MODULES[f"kinds.{folder}spec"].with_suffix(".json").is_file()

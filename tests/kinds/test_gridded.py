@@ -331,8 +331,10 @@ DRAWING = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from tests.kinds.test_gridded import dataset
-data = dataset(Path(sys.argv[1]), patch_size=16, threshold=1.0)
+from qexp.kinds.fields.dataset import GriddedDataset
+from qexp.spec.kinds import filled_in
+scales = {"inputs": {"thk": 1, "slopsurfx": 1, "slopsurfy": 1}, "outputs": {"ubar": 1, "vbar": 1}}
+data = GriddedDataset(Path(sys.argv[1]), filled_in({"type": "gridded", **scales, "patch_size": 16, "threshold": 1.0}))
 patches = data.patches(data.rows)
 random = np.random.default_rng(0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

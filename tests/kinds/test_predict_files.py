@@ -26,7 +26,7 @@ def rows(folder):
 
 
 def fields(folder):
-    test_predict_fields.written(folder / "source.nc")
+    test_predict_fields.write(folder / "source.nc")
     return FieldModel(**test_predict_fields.THICKNESS), folder / "source.nc", folder / "made.nc"
 
 
