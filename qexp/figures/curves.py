@@ -125,9 +125,6 @@ def _marker(count: int) -> str | None:
     return "." if count == 1 else None
 
 
-# Of the folds of a cross-validation.
-
-
 def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], loss: str, note: str) -> Figure:
     """Training and validation loss over epochs: a thin line per fold, the median thick, chosen epochs as dots.
 
@@ -168,9 +165,6 @@ def _draw_folds(axis: Axes, table: Array, colour: str) -> None:
     _, median, _ = middle_half(table)
     axis.plot(epochs, median, color=colour, linewidth=2.2, marker=_marker(len(epochs)), label="median")
     axis.autoscale_view()
-
-
-# Of groups of runs: median and spread.
 
 
 STYLES = ("-", "--", "-.", ":")

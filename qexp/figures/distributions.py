@@ -119,9 +119,6 @@ def _edges(values: Array) -> Array:
     return np.linspace(low, high, count + 1)
 
 
-# The values of a variable by group, such as the core or the mission of each sample.
-
-
 MOST_GROUPS = 50
 """Largest number of groups that are drawn."""
 
@@ -166,9 +163,6 @@ def values_by_group(
     left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
     add_title(figure, f"{title}; bars: medians, in brackets: number of points{left_out}")
     return figure
-
-
-# Draws of several parameters: a histogram of each, and the density of each pair.
 
 
 PANEL, BETWEEN = 1.35, 0.1

@@ -90,9 +90,6 @@ def _draw_rows(axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], 
         plain_numbers(axis.xaxis)
 
 
-# A metric over the values of a key, for several experiences with several seeds.
-
-
 SPAN = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
 

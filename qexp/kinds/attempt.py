@@ -114,9 +114,6 @@ class Attempt:
         return self.record.caution
 
 
-# Results: the numbers that the evaluation of a run on its test part adds to the record.
-
-
 @dataclass(frozen=True)
 class Results:
     """Numbers in the outputs' own units.

@@ -133,9 +133,6 @@ def one_of(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-# Independence of the data of all runs whose weights a run started from, and of the run itself.
-
-
 def independence_of(request: EvaluationRequest, data: EvaluationData) -> Independence:
     """Whether data are independent of those that a run, and those that it started from, were trained on."""
     record = request.directory.record()

@@ -116,38 +116,6 @@ class Check:
     """Warnings about what the documents say; those about data are the dataset's."""
 
 
-def check_training(loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
-    """Check an experience that trains a network, and open its dataset.
-
-    warnings  those of reading it
-    """
-    tables, workspace, available = cache.tables, cache.workspace, cache.available
-    dataset, problems = _follow(loaded, cache)
-    document = loaded.document
-    references = {kind: loaded.name for kind in resolution.REFERENCES if isinstance(document.get(kind), dict)}
-    dataset_type = document["dataset"].get("type") if "dataset" in references else None
-    findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
-    problems = loaded.problems("experience", findings) + problems
-    if "model" in references:
-        problems += loaded.problems("model", cache.findings_in_model(document["model"]))
-    if problems or dataset is None:
-        return Check(loaded, dataset, problems, warnings)
-    kind = data_kind(document["dataset"])
-    document = type_of(document).with_defaults(document, tables)
-    warnings += loaded.problems("experience", type_of(document).doubts(document))
-    problems = loaded.problems("dataset", kind.unread(document, workspace))
-    document = loaded.document = kind.completed(document, tables, workspace)
-    problems += loaded.problems("experience", _in_whole(document, kind, dataset, tables, available))
-    if problems:
-        return Check(loaded, dataset, problems, warnings)
-    network = network_of(document["model"], document["inputs"], document["outputs"], tables)
-    problems = loaded.problems("model", kind.findings_in_model(dataset, network, tables))
-    samples = kind.samples(document, dataset)
-    for kind_of_spec, finding in memory_of_experience(document, samples, network, tables, available):
-        problems += loaded.problems(kind_of_spec, [finding])
-    return Check(loaded, dataset, problems, warnings)
-
-
 def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
     """Open the dataset of an experience, and let its specs follow it; returns also the problems of both."""
     document = loaded.document.get("dataset")
@@ -296,7 +264,31 @@ class ExperienceObjects(ABC):
 
 class TrainingObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
-        return check_training(loaded, warnings, cache)
+        tables, workspace, available = cache.tables, cache.workspace, cache.available
+        dataset, problems = _follow(loaded, cache)
+        document = loaded.document
+        references = {kind: loaded.name for kind in resolution.REFERENCES if isinstance(document.get(kind), dict)}
+        dataset_type = document["dataset"].get("type") if "dataset" in references else None
+        findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
+        problems = loaded.problems("experience", findings) + problems
+        if "model" in references:
+            problems += loaded.problems("model", cache.findings_in_model(document["model"]))
+        if problems or dataset is None:
+            return Check(loaded, dataset, problems, warnings)
+        kind = data_kind(document["dataset"])
+        document = type_of(document).with_defaults(document, tables)
+        warnings += loaded.problems("experience", type_of(document).doubts(document))
+        problems = loaded.problems("dataset", kind.unread(document, workspace))
+        document = loaded.document = kind.completed(document, tables, workspace)
+        problems += loaded.problems("experience", _in_whole(document, kind, dataset, tables, available))
+        if problems:
+            return Check(loaded, dataset, problems, warnings)
+        network = network_of(document["model"], document["inputs"], document["outputs"], tables)
+        problems = loaded.problems("model", kind.findings_in_model(dataset, network, tables))
+        samples = kind.samples(document, dataset)
+        for kind_of_spec, finding in memory_of_experience(document, samples, network, tables, available):
+            problems += loaded.problems(kind_of_spec, [finding])
+        return Check(loaded, dataset, problems, warnings)
 
     def pinned(self, document: Document, dataset: Dataset | None, workspace: Workspace) -> Document:
         pinned = data_kind(document["dataset"]).pinned(document["dataset"], dataset, workspace)
@@ -382,9 +374,6 @@ def _unlisted_files(document: Document, workspace: Workspace) -> Iterator[Findin
             if (workspace.root / word).is_file():
                 message = "is a file of the workspace, but not among 'files': later changes of it would not be noticed"
                 yield ("command", index), f"'{word}' {message}"
-
-
-# Specs read, completed and checked as far as possible without training.
 
 
 @dataclass(frozen=True)

@@ -306,9 +306,6 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
     files.write_csv(directory.results / INTERVALS_OF_ROWS, table, zip(*table.values(), strict=True))
 
 
-# The estimates of each fold of a run among those of all its networks.
-
-
 Values = NDArray[np.floating]
 
 

@@ -351,9 +351,6 @@ class KindData(ABC, Generic[D]):
         return ()
 
 
-# Splits of rows into two parts.
-
-
 def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str) -> tuple[Rows, Rows]:
     """The rows that a split keeps and those that it holds out. Raises SplitError if it does so more than once.
 

@@ -52,9 +52,6 @@ MOST, ALL = "99 % of the training data", "the range of the training data"
 """What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
-# How a kind of data is predicted from file to file.
-
-
 @dataclass(frozen=True)
 class FileKind:
     """How runs on one type of dataset predict files."""
@@ -387,9 +384,6 @@ def require_different_targets(pairs: Iterable[tuple[Path, Path]]) -> None:
             raise QexpError(f"{first} and {source} would both be written to {stem}; rename one of them")
 
 
-# Reading of a file in a thread, ahead of the code that uses the pieces.
-
-
 T = TypeVar("T")
 
 
@@ -644,9 +638,6 @@ def require_heads(network: Network, record: Record, option: str) -> None:
             f"{option} needs posteriors, but the network of {record.name} ends in no posterior head, such as "
             "'gaussian_posterior'; leave it out, or, for images of a simulated dataset, add `refined=True`"
         )
-
-
-# Reuse of predicted files: a file that the same run made from the same data is left as it is.
 
 
 STALE_SECONDS = 3600.0

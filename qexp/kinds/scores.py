@@ -68,9 +68,6 @@ class Scores:
         return Results({part: self.results}, {part: self.intervals}, groups=recorded(self.errors), **further)
 
 
-# Errors by group of test samples, such as cores of sediment, missions or folders.
-
-
 def errors_by_group(
     kind: str,
     groups: NDArray[Any],

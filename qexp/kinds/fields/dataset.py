@@ -198,9 +198,6 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
     return patches
 
 
-# Datasets of fields on a grid, in the folders of 2Dto2D-DLE: train/ and test/, each with folders of frames.
-
-
 TRAIN, TEST = "train", "test"
 
 
@@ -410,9 +407,6 @@ class GriddedDataset:
             )
         if self.include_test_in_train:
             self.warnings.append("the test folders are also used for training: errors on them are not test errors")
-
-
-# Patches for training: new ones every epoch, read batch by batch; the same validation patches throughout.
 
 
 Samples = Mapping[str, Tensor]

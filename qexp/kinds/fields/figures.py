@@ -94,9 +94,6 @@ def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells:
     axis.grid(alpha=0.25, axis="y", linewidth=0.5)
 
 
-# Samples of fields: a row per sample, a column per variable.
-
-
 Array = NDArray[np.floating]
 
 SIDE, BETWEEN, LEFT, TOP = 1.3, 0.16, 1.55, 0.95

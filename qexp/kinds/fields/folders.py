@@ -172,9 +172,6 @@ SPACING_TOLERANCE = 1e-3
 """Largest relative difference between steps of evenly spaced coordinates; single precision causes about 1e-5."""
 
 
-COORDINATES = ("x", "y", "time")
-
-
 class FieldError(QexpError):
     """Fields cannot be read."""
 
@@ -229,16 +226,13 @@ class FieldFolder:
     """Fields of one folder: variables over (time, y, x), read on demand, with y and x ascending."""
 
     folder: Path
+    files: list[Path]
+    """The files that the fields are read from."""
 
     @property
     def name(self) -> str:
         """Name of the folder."""
         return self.folder.name
-
-    @property
-    def files(self) -> list[Path]:
-        """The files that the fields are read from."""
-        raise NotImplementedError
 
     @cached_property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
@@ -338,10 +332,7 @@ class NetcdfFolder(FieldFolder):
 
     def __init__(self, folder: Path, file: Path, hidden: Collection[str] = ()) -> None:
         self.folder, self.file, self._hidden = folder, file, frozenset(hidden)
-
-    @property
-    def files(self) -> list[Path]:
-        return [self.file]
+        self.files = [file]
 
     @property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
@@ -371,7 +362,7 @@ class NetcdfFolder(FieldFolder):
             return _Header(
                 {name: shape for name, shape in grids.items() if len(shape) in (2, 3)},
                 {name: dict(variable.attrs) for name, variable in variables.items()},
-                {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
+                {name: np.asarray(data[name].values) for name in ("x", "y", "time") if name in data.variables},
             )
 
     @contextmanager
@@ -389,12 +380,8 @@ class NpyFolder(FieldFolder):
     """A npy file for each variable; x.npy, y.npy and time.npy are coordinates."""
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
-        self.folder = folder
+        self.folder, self.files = folder, files
         self._files = {path.stem: path for path in files}
-
-    @property
-    def files(self) -> list[Path]:
-        return list(self._files.values())
 
     @cached_property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
@@ -427,9 +414,6 @@ def _over_grid(variable: xarray.Variable) -> xarray.Variable:
         single = [dimension for dimension in variable.dims[1:] if variable.sizes[dimension] == 1]
         variable = variable.isel(dict.fromkeys(single, 0))
     return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
-
-
-# Fields of a folder as network inputs: slopes and positions computed, cells resampled, y and x ascending.
 
 
 @dataclass(frozen=True)

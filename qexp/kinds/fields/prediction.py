@@ -7,11 +7,11 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -77,53 +77,39 @@ class FieldGrid(FrameGrid):
     """Whether the cells are those of the source file, not resampled."""
 
 
-class FieldFile:
-    """A new file, whose bytes do not depend on how many frames are written at a time.
+@contextmanager
+def new_field_file(
+    path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]
+) -> Iterator[Callable[[int, Mapping[str, Array]], None]]:
+    """A function that writes frames from an index on into a new file; output → (frame, y, x), y and x ascending.
 
     outputs  name → attributes
     about    attributes of the file
-    Raises OSError if the disk is full; so do `write` and closing the file.
+    The bytes do not depend on how many frames are written at a time. Raises OSError if the disk is full, also inside.
     """
+    import h5py
 
-    def __init__(
-        self, path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]
-    ) -> None:
-        import h5py
-
-        self._grid = grid
-        _require_space_beside(path, grid, len(outputs))
-        _lay_out(path, grid, outputs, about)
-        with h5py.File(path) as layout:
-            self._offsets: dict[str, int] = {name: layout[name].id.get_offset() for name in outputs}
-        # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
-        self._file = path.open("r+b")
-
-    def write(self, start: int, fields: Mapping[str, Array]) -> None:
-        """Write frames from an index on; output → (frame, y, x), y and x ascending."""
-        y, x = (
-            slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (self._grid.y, self._grid.x)
-        )
-        height, width = self._grid.size
-        for name, offset in self._offsets.items():
-            self._file.seek(offset + start * height * width * STORED.itemsize)
-            self._file.write(np.ascontiguousarray(fields[name][:, y, x], dtype=STORED).data)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._file.close()
-
-
-def _require_space_beside(path: Path, grid: FieldGrid, outputs: int) -> None:
-    """Raise OSError if HDF5 would fail: no space for everything except the fields, or a limit on the size of files."""
-    cells = math.prod(grid.size)
-    # At most 1 MiB of names, attributes and axes, and a longitude and a latitude of each cell.
-    beside = 2**20 + (16 * cells if grid.source is not None else 0)
+    size_of_frame = math.prod(grid.size) * STORED.itemsize
+    # HDF5 would fail without space for everything except the fields: at most 1 MiB of names, attributes and axes, and a
+    # longitude and a latitude of each cell; or with a limit on the size of files.
+    beside = 2**20 + (16 * math.prod(grid.size) if grid.source is not None else 0)
     if shutil.disk_usage(path.absolute().parent).free < beside:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    with path.open("wb") as file:  # a hole needs no disk space
-        file.truncate(beside + outputs * grid.frames * cells * STORED.itemsize)
+    with path.open("wb") as hole:  # which needs no disk space
+        hole.truncate(beside + len(outputs) * grid.frames * size_of_frame)
+    _lay_out(path, grid, outputs, about)
+    with h5py.File(path) as layout:
+        offsets: dict[str, int] = {name: layout[name].id.get_offset() for name in outputs}
+    y, x = (slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (grid.y, grid.x))
+    # If the disk fills up, HDF5 crashes the process; writing to a plain file raises an error.
+    with path.open("r+b") as file:
+
+        def write(start: int, fields: Mapping[str, Array]) -> None:
+            for name, offset in offsets.items():
+                file.seek(offset + start * size_of_frame)
+                file.write(np.ascontiguousarray(fields[name][:, y, x], dtype=STORED).data)
+
+        yield write
 
 
 def _lay_out(path: Path, grid: FieldGrid, outputs: Mapping[str, Mapping[str, str]], about: Mapping[str, str]) -> None:
@@ -304,7 +290,7 @@ class FieldEstimation(Estimation[FieldModel]):
         try:
             with (
                 files.beside(target) as temporary,
-                FieldFile(temporary, grid, _attributes_of_outputs(fields, model), model.attributes) as file,
+                new_field_file(temporary, grid, _attributes_of_outputs(fields, model), model.attributes) as write,
             ):
                 for start in range(0, frames, chunk):
                     stop = min(start + chunk, frames)
@@ -312,7 +298,7 @@ class FieldEstimation(Estimation[FieldModel]):
                     estimates = model.estimate(
                         {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
                     )
-                    file.write(start, estimates)
+                    write(start, estimates)
                     tally.add({name: estimates[name].ravel() for name in model.outputs}, cells * (stop - start))
                     progress(stop, stop / frames)
         except OSError as error:
@@ -375,9 +361,6 @@ def _other_widths(source: Path, grid: FieldGrid, model: FieldModel) -> list[str]
         return []
     changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
     return [in_untrained_cells(str(source), here, model.spacings, changed)]
-
-
-# The model for predicting fields from a finished run: its network, inputs and cell sizes.
 
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
