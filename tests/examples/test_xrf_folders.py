@@ -108,20 +108,16 @@ def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
 
 
 @pytest.mark.heavy
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path, made: Path):
+def test_a_seed_gives_the_same_bytes_and_a_core_the_same_whatever_others_there_are_and_it_is_for(tmp_path, made: Path):
     write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
     assert files_of(tmp_path / "again") == files_of(made)
+    spectra = {Path(name).name: content for name, content in files_of(made).items() if name.startswith("pretrain")}
+    write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
+    for name, content in files_of(tmp_path / "few/pretrain/train/spe").items():
+        assert content == spectra[name]
     write(tmp_path / "other", replace(SMALL, seed=1), cores=5, test=1, validation=1)
     other = files_of(tmp_path / "other")
     assert not any(other[name] == content for name, content in files_of(made).items() if "/spe/" in name)
-
-
-@pytest.mark.slow
-def test_a_core_is_the_same_however_many_others_there_are_and_whatever_it_is_for(tmp_path: Path, made: Path):
-    write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
-    spectra = {Path(name).name: content for name, content in files_of(made).items() if name.startswith("pretrain")}
-    for path in (tmp_path / "few/pretrain/train/spe").iterdir():
-        assert path.read_bytes() == spectra[path.name]
 
 
 @pytest.mark.slow

@@ -55,6 +55,18 @@ def predict(root, here):
     )
 
 
+@pytest.fixture
+def estimated(predict):
+    """The same, read; the file is named after the source."""
+
+    def predict_and_read(source, *options, **run):
+        target = f"made_{source.removesuffix('.nc')}.nc"
+        predict(source, target, *options, **run).done()
+        return read(target)
+
+    return predict_and_read
+
+
 def read(path):
     with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as data:
         return data.load()
@@ -95,10 +107,9 @@ def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames(root, here, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(17, 23), (37, 16), (6, 5)])
-def test_frames_of_odd_sizes_go_through_a_network_that_halves_them(root, here, predict, size):
+def test_frames_of_odd_sizes_go_through_a_network_that_halves_them(root, here, estimated, size):
     data = write("fields.nc", height=size[0], width=size[1])
-    assert predict("fields.nc", "made.nc", run="unet").code == 0
-    made = read("made.nc")
+    made = estimated("fields.nc", run="unet")
     for name, values in expected(root, data, "unet").items():
         assert made[name].shape == (3, *size)
         np.testing.assert_allclose(made[name], values, rtol=1e-4, atol=1e-6 * np.abs(values).max())
@@ -114,14 +125,12 @@ def test_the_bytes_do_not_depend_on_how_many_frames_are_in_memory(here, predict)
 
 
 @pytest.mark.slow
-def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, predict):
+def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, estimated):
     for folder in ("folder", "arrays"):
         (here / folder).mkdir()
     for name, variable in write("folder/ex.nc").variables.items():
         np.save(here / f"arrays/{name}.npy", variable.values)
-    for folder in ("folder", "arrays"):
-        assert predict(folder, f"{folder}.nc").code == 0
-    made, of_arrays = read("folder.nc"), read("arrays.nc")
+    made, of_arrays = estimated("folder"), estimated("arrays")
     for name in (*OUTPUTS, "x", "y", "time"):
         np.testing.assert_array_equal(made[name], of_arrays[name])
     assert of_arrays["x"].attrs["units"] == "m"
@@ -129,12 +138,10 @@ def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, predict):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turned", [["x"], ["y"], ["x", "y"]])
-def test_fields_in_descending_order_are_given_back_in_that_order(here, predict, turned):
+def test_fields_in_descending_order_are_given_back_in_that_order(here, estimated, turned):
     data = write("up.nc")
     write("down.nc", data.isel({name: slice(None, None, -1) for name in turned}))
-    for name in ("up", "down"):
-        assert predict(f"{name}.nc", f"made_{name}.nc").code == 0
-    up, down = read("made_up.nc"), read("made_down.nc")
+    up, down = estimated("up.nc"), estimated("down.nc")
     for name in turned:
         np.testing.assert_array_equal(down[name], data[name][::-1])
     for name in OUTPUTS:
@@ -143,16 +150,15 @@ def test_fields_in_descending_order_are_given_back_in_that_order(here, predict, 
 
 
 @pytest.mark.slow
-def test_slopes_that_a_file_has_are_taken_as_they_are(here, predict):
+def test_slopes_that_a_file_has_are_taken_as_they_are(here, estimated):
     data = write("surface.nc")
     for name, slopes in slopes_of(data).items():
         data[name] = (("time", "y", "x"), slopes)
     write("slopes.nc", data.drop_vars("usurf"))
     write("doubled.nc", data.assign(slopsurfx=2 * data["slopsurfx"]))
-    for name in ("surface", "slopes", "doubled"):
-        assert predict(f"{name}.nc", f"made_{name}.nc").code == 0
-    np.testing.assert_array_equal(read("made_slopes.nc")["ubar"], read("made_surface.nc")["ubar"])
-    assert not np.array_equal(read("made_doubled.nc")["ubar"], read("made_surface.nc")["ubar"])
+    surface, slopes, doubled = (estimated(f"{name}.nc")["ubar"] for name in ("surface", "slopes", "doubled"))
+    np.testing.assert_array_equal(slopes, surface)
+    assert not np.array_equal(doubled, surface)
 
 
 @pytest.mark.slow
@@ -180,7 +186,7 @@ def test_cells_are_resampled_as_for_training_and_no_time_is_left_out(root, here,
 
 
 @pytest.mark.slow
-def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, predict):
+def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, estimated):
     data = write("fields.nc")
     latitude, longitude = np.meshgrid(np.linspace(46, 47, 24), np.linspace(8, 9, 20))
     data = data.assign_coords(
@@ -193,8 +199,7 @@ def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, pre
         data[name].attrs |= {"grid_mapping": "projection", "long_name": f"long {name}"}
     data["time"].attrs |= {"units": "days since 1990-01-01", "calendar": "365_day"}
     write("placed.nc", data)
-    assert predict("placed.nc", "made.nc").code == 0
-    made = read("made.nc")
+    made = estimated("placed.nc")
     run = package.open_run("domes_0", workspace=root)
     assert made.attrs == {"Conventions": "CF-1.11", "run": "domes_0", "digest": run.record["digest"]}
     assert made["ubar"].dims == ("time", "y", "x")
