@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import qexp as package
 from qexp.errors import DamagedError, SpecError
 from qexp.spec.kinds import KINDS, kind_named
 from qexp.store.directory import RunDirectory
-from tests.conftest import Outcome, Specs, call
+from tests.conftest import Specs, call
 
 SPOTS: dict[str, dict[str, Any]] = {
     "dataset": {"type": "images", "path": "spots", "labels": ["radius"], "units": {"radius": "mm"}},
@@ -82,7 +82,7 @@ def trained(known: Specs) -> package.Run:
     return package.run("spots", seed=1, device="cpu")
 
 
-def test_it_trains_and_is_listed_and_shown(trained, qexp: Callable[..., Outcome]):
+def test_it_trains_and_is_listed_and_shown_and_without_its_results_it_is_not_evaluated(trained, qexp):
     assert trained.state == "done"
     assert trained.record["units"] == {"radius": "mm"}
     assert {"mae", "rmse", "r2"} <= trained.results["test"]["radius"].keys()
@@ -92,6 +92,9 @@ def test_it_trains_and_is_listed_and_shown(trained, qexp: Callable[..., Outcome]
     assert f"images         spots, SHA-256 {trained.spec['dataset']['fingerprint'][:16]}…" in shown
     assert trained.spec["turn"] is False
     assert not {"sizes", "patches", "select"} & trained.spec.keys()
+    (trained.directory.results / "estimates.csv").unlink()
+    code, stdout, stderr = qexp("doctor")
+    assert (code, "estimates.csv" in stdout + stderr) == (5, True)
 
 
 @pytest.mark.slow
@@ -104,14 +107,6 @@ def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp
         (figures / name).unlink()
     assert qexp("figures", "spots_1").code == 0
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == drawn
-
-
-def test_it_is_evaluated_on_other_images(trained, tmp_path, qexp):
-    draw(tmp_path / "other", 9)
-    assert qexp("evaluate", "spots_1", "--input", tmp_path / "other").code == 0
-    made = trained.evaluations["other"]
-    assert (made.samples, made.independent) == (9, None)
-    assert made.results["all"]["radius"].keys() == trained.results["test"]["radius"].keys()
 
 
 def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
@@ -139,15 +134,12 @@ def test_without_a_view_of_its_own_that_is_said(known, qexp):
     )
 
 
-def test_the_file_of_its_own_says_that_a_run_was_evaluated(trained, qexp):
-    assert (trained.directory.results / "estimates.csv").is_file()
-    (trained.directory.results / "estimates.csv").unlink()
-    code, stdout, stderr = qexp("doctor")
-    assert (code, "estimates.csv" in stdout + stderr) == (5, True)
-
-
-def test_it_estimates_files(trained, qexp, tmp_path):
+def test_it_estimates_other_images_and_is_evaluated_on_them(trained, qexp, tmp_path):
     draw(tmp_path / "new", 5)
+    qexp("evaluate", "spots_1", "--input", tmp_path / "new").done()
+    evaluation = trained.evaluations["new"]
+    assert (evaluation.samples, evaluation.independent) == (5, None)
+    assert evaluation.results["all"]["radius"].keys() == trained.results["test"]["radius"].keys()
     code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")
     assert (code, "5 images" in stderr) == (0, True), stderr
     rows = list(csv.DictReader((tmp_path / "new.csv").read_text(encoding="utf-8").splitlines()))
@@ -198,21 +190,18 @@ def test_without_the_extension_the_type_is_unknown_and_not_taken_for_another(spo
         package.run("spots")
 
 
-def test_a_run_of_a_kind_that_is_not_known_any_more_is_listed_and_damaged_where_its_data_matter(trained, qexp):
+def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_its_data_matter(trained, qexp):
+    """The workspace may have another extension by now, or none."""
+    Path("specs/extensions.py").unlink()
+    del KINDS["images"]
+    assert "images         spots" in qexp("show", "spots_1").stdout
+    assert KINDS.keys() > {"images"}
     trained.directory.extensions.unlink()
     del KINDS["images"]
     assert qexp("ls", "-q").stdout.split() == ["spots_1"]
     with pytest.raises(DamagedError, match=r"code/extensions.py removed, after the run was prepared"):
         RunDirectory(Path("runs/spots_1")).spec()
     assert call("show", "spots_1").code == 5
-
-
-def test_a_run_brings_its_kind_along(trained, qexp):
-    """The workspace may have another extension by now, or none."""
-    Path("specs/extensions.py").unlink()
-    del KINDS["images"]
-    assert "images         spots" in qexp("show", "spots_1").stdout
-    assert KINDS.keys() > {"images"}
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def new_stones(count=12):
 
 
 @pytest.mark.slow
-def test_the_runs_own_dataset_and_seed_give_the_runs_own_results(here):
+def test_the_runs_own_dataset_and_seed_give_the_runs_own_results_by_its_name_or_without(here, qexp):
     run = package.open_run("sound_0")
     made = run.evaluate("sound", seed=0)
     assert made.record.results == {"test": run.results["test"]}
@@ -68,12 +68,8 @@ def test_the_runs_own_dataset_and_seed_give_the_runs_own_results(here):
     assert made.record.independent is True
     low, high = made.record.intervals["test"]["depth"]["mae"]
     assert low < run.results["test"]["depth"]["mae"] < high
-
-
-def test_without_a_name_the_runs_own_dataset_is_evaluated(here, qexp):
     Path("specs/datasets/sound.json").unlink()  # the run knows it
-    assert qexp("evaluate", "sound_0", "--part", "validation").code == 0
-    run = package.open_run("sound_0")
+    qexp("evaluate", "sound_0", "--part", "validation").done()
     assert run.evaluations["sound_validation"].results == {"validation": run.results["validation"]}
 
 

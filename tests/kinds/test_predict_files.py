@@ -13,7 +13,6 @@ import pytest
 import xarray
 
 from qexp.errors import QexpError
-from qexp.kinds.fields.prediction import FieldModel
 from qexp.kinds.prediction import TrainedRange
 from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
 
@@ -27,7 +26,7 @@ def rows(folder):
 
 def fields(folder):
     test_predict_fields.write(folder / "source.nc")
-    return FieldModel(**test_predict_fields.THICKNESS), folder / "source.nc", folder / "made.nc"
+    return test_predict_fields.thickness_model(), folder / "source.nc", folder / "made.nc"
 
 
 def spectra(folder):

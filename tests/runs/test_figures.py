@@ -76,20 +76,6 @@ def drawn_by(*arguments: str | Path) -> set[str]:
     return {path.name for path in paths}
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("name", DRAWN)
-def test_figures_that_are_gone_come_back_with_the_bytes_that_the_run_gave_them(here, name):
-    run = here / "runs" / name
-    before, of_numbers = pictures(run), numbers(run)
-    assert before.keys() == DRAWN[name]
-    shutil.rmtree(run / "results/figures")
-    for path in run.glob("matrices/*/*.png"):
-        path.unlink()
-    drawn_by(name)
-    assert pictures(run) == before
-    assert numbers(run) == of_numbers
-
-
 @pytest.mark.slow
 def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs, monkeypatch):
     run = specs.root / "runs/sound_0"
@@ -127,17 +113,23 @@ def test_figures_are_valid_pdf_and_svg_and_the_same_bytes_each_time(here, name):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_style_changes_every_picture_and_no_number(here, name):
+def test_a_style_changes_every_picture_and_no_number_and_figures_that_are_gone_come_back_as_the_run_drew_them(
+    here, name
+):
     run = here / "runs" / name
     before, of_numbers = pictures(run), numbers(run)
+    assert before.keys() == DRAWN[name]
     (here / "larger.mplstyle").write_text(LARGER)
     drawn_by(name, "--style", "larger.mplstyle")
     after = pictures(run)
     assert after.keys() == before.keys()
     assert [figure for figure in before if after[figure] == before[figure]] == []
-    assert numbers(run) == of_numbers
+    shutil.rmtree(run / "results/figures")
+    for path in run.glob("matrices/*/*.png"):
+        path.unlink()
     drawn_by(name)
-    assert pictures(run) == before, "a style holds for one call"
+    assert pictures(run) == before
+    assert numbers(run) == of_numbers
 
 
 @pytest.mark.slow
