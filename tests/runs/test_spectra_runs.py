@@ -168,9 +168,7 @@ def test_masks_are_others_with_another_seed_and_in_another_epoch(here):
 def test_a_run_is_repeated_bit_for_bit(here, qexp, experience):
     if experience == "finetune":
         train("finetune", layer_decay=0.5, **FROZEN)
-    code, stdout, stderr = qexp("verify", f"{experience}_0")
-    assert code == 0, stdout + stderr
-    assert "identical, bit for bit" in stdout
+    assert "identical, bit for bit" in qexp("verify", f"{experience}_0").done()
 
 
 # Weights from another run
@@ -231,8 +229,7 @@ def test_a_run_and_show_and_a_tree_tell_what_it_was_pretrained_from(here, qexp):
     ],
 )
 def test_an_encoder_of_another_architecture_is_refused_tensor_by_tensor(here, qexp, change, told):
-    code, stdout, stderr = qexp("run", "finetune", "--set", f"model.operations.encoder.parameters.{change}")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("run", "finetune", "--set", f"model.operations.encoder.parameters.{change}").refused()
     assert "the weights of masked_0 do not fit this model:" in stderr
     assert f"  {told}\n" in stderr
     assert "decoder" not in stderr
@@ -243,9 +240,7 @@ def test_an_encoder_of_another_architecture_is_refused_tensor_by_tensor(here, qe
 def test_a_run_to_start_from_that_came_to_no_end_is_refused(here, qexp):
     with pytest.raises(InterruptedRunError):
         train("masked", seed=1, display=Interrupting(1, 1))
-    code, stdout, stderr = qexp("run", "finetune", "--pretrain", "masked_1")
-    assert (code, stdout) == (2, "")
-    assert "masked_1 is interrupted, not done" in stderr
+    assert "masked_1 is interrupted, not done" in qexp("run", "finetune", "--pretrain", "masked_1").refused()
     assert not (here / "runs/finetune_0").exists()
 
 
@@ -262,14 +257,12 @@ def words_in(figure: Path) -> str:
 def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allowed(here, qexp, experience):
     tested = here / ("data/many/test/spe/M5_3.csv" if experience == "masked" else "data/few/test/spe/D1_3.csv")
     shutil.copy(here / "data/many/train/spe/M2_4.csv", tested)
-    code, stdout, stderr = qexp("run", experience, "--name", "new")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("run", experience, "--name", "new").refused()
     assert f"core {'M5' if experience == 'masked' else 'D1'}: 1 of 6 test spectra" in stderr
     assert ("masked_0: core" in stderr) == (experience == "finetune")
     assert not (here / "runs/new").exists()
 
-    code, stdout, stderr = qexp("run", experience, "--name", "new", "--allow-leak", "--device", "cpu")
-    assert code == 0, stderr
+    stdout = qexp("run", experience, "--name", "new", "--allow-leak", "--device", "cpu").done()
     assert LEAKED in stdout
     run = package.open_run("new")
     assert run.record["caution"] == LEAKED
@@ -326,9 +319,7 @@ def test_a_spectrum_of_a_table_is_a_copy_of_another_also_if_its_zeros_have_a_sig
     parquet.write_table(pyarrow.table(columns), here / "data/few.parquet")
     parts = {"split": held_out("D1"), "inner": held_out("C1"), "dataset.path": "few.parquet"}
     changes = [word for key, value in parts.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    code, stdout, stderr = qexp("run", "scratch", "--name", "new", *changes)
-    assert (code, stdout) == (2, "")
-    assert "core D1: 1 of 6 test spectra" in stderr
+    assert "core D1: 1 of 6 test spectra" in qexp("run", "scratch", "--name", "new", *changes).refused()
 
 
 # Few labels
@@ -374,17 +365,13 @@ def test_a_run_goes_on_with_the_spectra_that_it_was_prepared_with_wherever_they_
     file = here / "data/many/train/spe/M1_0.csv"
     before = file.read_text()
     file.write_text(before.replace("\n", "\n1", 1))
-    code, _, stderr = qexp("run", "masked", "--name", "parted", "--resume")
-    assert code == 2
+    stderr = qexp("run", "masked", "--name", "parted", "--resume").failed()
     assert "a run parted with another spec exists already" in stderr
-    code, _, stderr = qexp("execute", here / "runs/parted")
-    assert code == 1
-    assert "has changed: the SHA-256 of its spectra is now" in stderr
+    assert "has changed: the SHA-256 of its spectra is now" in qexp("execute", here / "runs/parted").failed(1)
 
     file.write_text(before)
     shutil.move(here / "data/many", tmp_path / "many")
-    code, _, stderr = qexp("execute", here / "runs/parted")
-    assert code == 1
+    stderr = qexp("execute", here / "runs/parted").failed(1)
     assert f"there is no folder or table 'many'; looked for {here / 'data/many'}; put it there" in stderr
     monkeypatch.setenv("QEXP_DATA", str(tmp_path))
     parted = train("masked", name="parted", resume=True)
@@ -396,8 +383,7 @@ def test_a_run_goes_on_with_the_spectra_that_it_was_prepared_with_wherever_they_
 
 def test_a_run_in_which_nothing_would_be_trained_is_refused(here, qexp):
     frozen = 'pretrain.freeze=["encoder", "head"]'
-    code, stdout, stderr = qexp("run", "finetune", "--set", frozen, "--set", "pretrain.epochs_frozen=1")
-    assert (code, stdout) == (2, "")
+    stderr = qexp("run", "finetune", "--set", frozen, "--set", "pretrain.epochs_frozen=1").refused()
     assert "at $.pretrain.freeze: all operations with weights are frozen, and nothing is left to train" in stderr
     assert not (here / "runs/finetune_0").exists()
 
@@ -405,9 +391,7 @@ def test_a_run_in_which_nothing_would_be_trained_is_refused(here, qexp):
 def test_where_spectra_cannot_be_kept_no_run_begins(here, tmp_path, qexp, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "file"))
-    code, stdout, stderr = qexp("run", "scratch", "--name", "new")
-    assert (code, stdout) == (2, "")
-    assert "name another folder with QEXP_CACHE" in stderr
+    assert "name another folder with QEXP_CACHE" in qexp("run", "scratch", "--name", "new").refused()
     assert not (here / "runs/new").exists()
 
 

@@ -73,8 +73,6 @@ REGRESSOR = {
     },
 }
 
-TRAINED = cores.CORES["train"]
-
 SIMPLE = [{"type": "mean", "parameters": {}}, {"type": "ridge", "parameters": {"penalties": [1.0, 0.1]}}]
 
 
@@ -129,8 +127,7 @@ def evaluated(directory, of, *asked, **more):
 
 
 def lines_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(path.open(newline="")))
 
 
 # Numbers
@@ -154,12 +151,8 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
         assert (table.attrs["run"], table.attrs["part"]) == ("run_0", "test")
     lines = lines_of(directory.results / "predictions.csv")
     assert [float(line["toc_estimate"]) for line in lines] == estimates.tolist()
-    assert {path.name for path in directory.results.iterdir()} == {
-        "errors.csv",
-        "predictions.csv",
-        "saliency.nc",
-        "test_predictions.nc",
-    }
+    files = {path.name for path in directory.results.iterdir()}
+    assert files == {"errors.csv", "predictions.csv", "saliency.nc", "test_predictions.nc"}
 
 
 def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r2(dataset, directory):
@@ -168,9 +161,8 @@ def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r
     of = replace(of, metrics={"toc": {name: METRICS[name].build() for name in (*ALWAYS, "r2_training_mean")}})
     found = evaluated(directory, of, caution=LEAKED)
     written = lines_of(directory.results / "errors.csv")
-    assert [(one["of"], one["name"], one["n"]) for one in written] == [
-        ("overall", "", "13"), ("core", "D1", "6"), ("core", "D2", "6"), ("core", "E1", "1"),
-    ]  # fmt: skip
+    of_cores = [("core", "D1", "6"), ("core", "D2", "6"), ("core", "E1", "1")]
+    assert [(line["of"], line["name"], line["n"]) for line in written] == [("overall", "", "13"), *of_cores]
     lines = lines_of(directory.results / "predictions.csv")
     training_mean = dataset.targets[of.train].mean()
     for one in written:
@@ -183,24 +175,18 @@ def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r
             assert float(one["r2"]) == pytest.approx(1 - error / np.sum((truth - truth.mean()) ** 2))
         assert (one["output"], one["unit"], one["caution"]) == ("toc", "wt%", LEAKED)
     assert written[-1]["r2"] == ""
-    assert [(one.of, one.name, one.n) for one in found.groups] == [
-        ("core", "D1", 6),
-        ("core", "D2", 6),
-        ("core", "E1", 1),
-    ]
+    assert [(group.of, group.name, str(group.n)) for group in found.groups] == of_cores
     assert found.groups[-1].metrics["r2"] is None
     assert found.groups[0].metrics["mae"] == float(written[1]["mae"])
 
 
 LINEAR = {
-    "inputs": ["spectrum"],
-    "outputs": ["toc"],
+    **REGRESSOR,
     "transforms": {"spectrum": {"type": "log1p", "parameters": {}}, "toc": {"type": "standardize", "parameters": {}}},
     "limits": {"toc": [0.9, 1.0]},
     "model": {
-        "inputs": {"spectrum": INPUTS["spectrum"]},
+        **REGRESSOR["model"],
         "operations": {"head": {"module": "denses", "parameters": {"filters": [1], "activation": "linear"}}},
-        "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["head"]}],
     },
 }
 
@@ -244,18 +230,16 @@ def test_saliency_is_the_slope_of_the_estimate_itself_and_leaves_the_model_as_it
 
 def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, directory, monkeypatch):
     of = network(LINEAR, dataset)
-    whole = {}
-    for most in (len(of.test), 3):
+    saliency = {}
+    for most in (18, 3):
         monkeypatch.setattr(evaluation, "MOST", most)
         evaluated(directory, of)
-        with xarray.open_dataset(directory.results / "saliency.nc") as found:
-            whole[most] = found.load()
-    few = input_times_gradient(
-        of.model, {name: values[[0, 8, 17]] for name, values in of.data.test.items()}, "toc", "spectrum"
-    )
-    np.testing.assert_allclose(whole[3]["toc_saliency"], few.numpy().mean(axis=0), rtol=1e-4, atol=1e-7)
-    assert (whole[3].attrs["spectra"], whole[3].attrs["of"]) == (3, 18)
-    assert not np.allclose(whole[3]["toc_saliency"], whole[18]["toc_saliency"])
+        saliency[most] = xarray.load_dataset(directory.results / "saliency.nc")
+    samples = {name: values[[0, 8, 17]] for name, values in of.data.test.items()}
+    few = input_times_gradient(of.model, samples, "toc", "spectrum").numpy().mean(axis=0)
+    np.testing.assert_allclose(saliency[3]["toc_saliency"], few, rtol=1e-4, atol=1e-7)
+    assert (saliency[3].attrs["spectra"], saliency[3].attrs["of"]) == (3, 18)
+    assert not np.allclose(saliency[3]["toc_saliency"], saliency[18]["toc_saliency"])
 
 
 def test_a_record_holds_the_errors_of_a_hundred_groups_and_the_table_those_of_all():
@@ -280,36 +264,23 @@ def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset
     assert rows["ridge"].rmse < rows["mean"].rmse
 
 
-def test_baselines_see_the_spectra_as_the_network_does_and_learn_from_the_same(dataset, directory):
+def test_baselines_see_the_spectra_of_the_network_as_it_does_and_choose_by_whole_cores_of_them(dataset, directory):
     seen = []
 
     def look(inputs, target, others, choices, seed):
         seen.append((inputs, others))
         return np.zeros((len(choices), len(others)))
 
-    table = {"looks": Entry(lambda: Baseline([{}], look), {}, "Looks.", {"type": "looks"})}
-    few = np.flatnonzero(dataset.part == "train")[::2]
-    of = network(REGRESSOR, dataset, few)
+    table = {"looks": Entry(lambda: Baseline([{"step": 1.0}, {"step": 2.0}], look), {}, "Looks.", {"type": "looks"})}
+    parts = [np.flatnonzero(dataset.cores == core)[-count:] for count, core in enumerate(cores.CORES["train"], start=1)]
+    of = network(REGRESSOR, dataset, few := np.concatenate(parts))
     evaluated(directory, of, [{"type": "looks", "parameters": {}}], table)
-    ((inputs, others),) = seen
+    *choosing, (inputs, others) = seen
+    assert sorted((len(train), len(test)) for train, test in choosing) == [(3, 3), (4, 2), (5, 1)]
     known, other = (np.log1p(dataset.spectra[rows].astype(np.float64)) for rows in (few, of.test))
     spread = np.where(known.std(axis=0) > 0, known.std(axis=0), 1.0)
     np.testing.assert_allclose(inputs, (known - known.mean(axis=0)) / spread, atol=1e-3)
     np.testing.assert_allclose(others, (other - known.mean(axis=0)) / spread, atol=1e-3)
-
-
-def test_what_baselines_choose_by_are_whole_cores_of_the_spectra_that_the_network_learnt_from(dataset, directory):
-    seen = []
-
-    def look(inputs, target, others, choices, seed):
-        seen.append((len(inputs), len(others)))
-        return np.zeros((len(choices), len(others)))
-
-    table = {"looks": Entry(lambda: Baseline([{"step": 1.0}, {"step": 2.0}], look), {}, "Looks.", {"type": "looks"})}
-    few = [np.flatnonzero(dataset.cores == core)[-count:] for count, core in enumerate(TRAINED, start=1)]
-    evaluated(directory, network(REGRESSOR, dataset, np.concatenate(few)), [{"type": "looks", "parameters": {}}], table)
-    assert sorted(seen[:-1]) == [(3, 3), (4, 2), (5, 1)]
-    assert seen[-1] == (6, 18)
 
 
 def test_baselines_choose_by_whole_cores_as_many_as_there_are_and_five_at_most():
@@ -321,12 +292,10 @@ def test_baselines_choose_by_whole_cores_as_many_as_there_are_and_five_at_most()
             assert not set(owners[train]) & set(owners[test])
         np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in made])), rows)
 
-
-@pytest.mark.parametrize(("rows", "parts"), [(1, 0), (2, 2), (4, 4), (9, 5)])
-def test_of_one_core_baselines_choose_by_its_spectra(rows, parts):
-    made = inner_folds(np.arange(rows), np.full(rows, "core_0"), Seeds(0))
-    assert len(made) == parts
-    assert all(len(train) and len(test) for train, test in made)
+    for count, parts in ((1, 0), (2, 2), (4, 4), (9, 5)):  # of one core, its spectra
+        made = inner_folds(np.arange(count), np.full(count, "core_0"), Seeds(0))
+        assert len(made) == parts
+        assert all(len(train) and len(test) for train, test in made)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])

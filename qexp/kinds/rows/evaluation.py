@@ -249,7 +249,7 @@ class Tables:
     """The rows that are evaluated, of one file or of several.
 
     parts  the data of each file, and which of its rows
-    by     column or group by which errors are listed; None if there is none
+    by     column or group by which errors are listed: the run's if all files have it, else the file; None: neither
     """
 
     parts: Sequence[tuple[TabularDataset, Rows]]
@@ -280,7 +280,10 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         _require_variables(request, dataset)
     why = "rows have no fixed validation part, as it differs from fold to fold"
     part = request.chosen_part(ALL, (TRAIN, TEST, ALL), why)
-    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], _by(request, datasets))
+    by = grouped_by(request.spec)
+    if by is None or not all(_has(dataset, by) for dataset in datasets):
+        by = FILE if len(datasets) > 1 else None
+    tables = Tables([(dataset, _rows(request, dataset, part)) for dataset in datasets], by)
     left_out = sum(dataset.left_out for dataset in datasets)
     prints = [dataset.fingerprint for dataset in datasets]
     document = {**documents[0], "fingerprint": prints[0] if len(prints) == 1 else prints}
@@ -342,14 +345,6 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
     if len(folds) != 1:
         raise QexpError(f"`part={part}`: the run holds every row out in one of {len(folds)} folds; use `part={ALL}`")
     return folds[0].train if part == TRAIN else folds[0].test
-
-
-def _by(request: EvaluationRequest, datasets: Sequence[TabularDataset]) -> str | None:
-    """The group by which errors are listed: that of the run if all tables have it, else the file if there are some."""
-    by = grouped_by(request.spec)
-    if by is not None and all(_has(dataset, by) for dataset in datasets):
-        return by
-    return FILE if len(datasets) > 1 else None
 
 
 def _has(dataset: TabularDataset, column: str) -> bool:

@@ -207,12 +207,17 @@ class RowEstimation(TableEstimation[RowModel]):
 
         Each chunk is predicted on one core, because several cores on small matrix products mostly wait for each other.
         """
-        threads = torch.get_num_threads()
+        threads, draws = torch.get_num_threads(), self.model.draws
         workers, given_up = self.model.workers or threads, Event()
+        if draws is None:
+            all_chunks = self._rows.chunks(size)
+        else:  # whole blocks of rows that are drawn for together
+            size = max(min(size, HELD // (draws.count * len(draws.units))) // DRAWN, 1) * DRAWN
+            all_chunks = in_equal_chunks(self._rows.chunks(size), size)
         waiting: deque[Future[EstimatedChunk]] = deque()
         pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
         try:
-            with closing(read_ahead(self._chunks(size), self._rows.path)) as chunks:
+            with closing(read_ahead(all_chunks, self._rows.path)) as chunks:
                 first = 0
                 for chunk in (chunk for chunk in chunks if len(chunk.features)):
                     waiting.append(pool.submit(_estimate_chunk, self.model, chunk, first, given_up))
@@ -225,15 +230,6 @@ class RowEstimation(TableEstimation[RowModel]):
             given_up.set()
             pool.shutdown()
             torch.set_num_threads(threads)  # the workers' setting also applies to later threads
-
-    def _chunks(self, size: int) -> Iterator[Chunk]:
-        """The rows in chunks; with draws, in whole blocks of rows that are drawn for together."""
-        draws = self.model.draws
-        if draws is None:
-            return self._rows.chunks(size)
-        blocks = min(size, HELD // (draws.count * len(draws.units))) // DRAWN
-        rows = max(blocks, 1) * DRAWN
-        return in_equal_chunks(self._rows.chunks(rows), rows)
 
     def finish(self) -> dict[str, Any]:
         """Draw a map, if the rows have positions in two dimensions."""

@@ -73,21 +73,15 @@ class TabularSpecs(KindDocuments):
                 yield ("inner",), "the protocol 'as_published' chooses on the held-out rows; leave out one of the two"
         elif keep == "last":
             for index, name in validated:
-                yield (
-                    ("additional_callbacks", index),
-                    f'\'{name}\' needs validation rows, and with "keep": "last" all rows outside a fold are trained '
-                    'on; leave it out, or use "keep": "best" with $.inner',
-                )
+                lack = f'\'{name}\' needs validation rows, and with "keep": "last" all outside a fold are trained on'
+                yield ("additional_callbacks", index), f'{lack}; leave it out, or use "keep": "best" with $.inner'
             if experience["select"] and inner is None:
                 yield ("select",), f"there are no validation rows to choose on; {INNER}"
             if inner is not None and not experience["select"] and not experience["baselines"]:
                 yield ("inner",), 'nothing is chosen, since "keep" is "last" and there is no $.select; leave it out'
         elif inner is None:
-            yield (
-                ("keep",),
-                f"there are no rows on which to choose the best epoch without looking at those held out; {INNER}, or "
-                'use "keep": "last" with a number of epochs that is known to work',
-            )
+            lack = "there are no rows on which to choose the best epoch without looking at those held out"
+            yield ("keep",), f'{lack}; {INNER}, or use "keep": "last" with a number of epochs that is known to work'
         combinations = math.prod(len(values) for values in experience["select"].values())
         if combinations > MOST_COMBINATIONS:
             yield ("select",), f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}"

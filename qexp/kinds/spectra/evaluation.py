@@ -467,14 +467,25 @@ NOTHING: Rows = np.array([], dtype=np.int64)
 def open_data(request: EvaluationRequest) -> EvaluationData:
     """The spectra of a dataset, of a folder with train/ and test/ or one such as these, or of a table."""
     document = _document(request)
-    dataset = _opened(request, document)
+    try:
+        dataset: Any = dataset_of(document, request.tables, request.workspace)
+    except DatasetError as error:  # without targets another command is named
+        if request.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
+            raise QexpError(f"{request.without_truth([document['target']])}\n{error}") from None
+        raise
     _require_variables(request, dataset)
     usual = TEST if (dataset.part == TEST).any() else ALL
     part = request.chosen_part(usual, PARTS, "")
-    rows = _rows(request, dataset, part)
+    if part == ALL:
+        rows = dataset.rows
+    elif dataset.fingerprint == request.spec["dataset"]["fingerprint"]:  # the run's own, as it divides them
+        parts = divided(request.spec, dataset, request.tables, Seeds(request.run_seed))
+        rows = dict(zip(PARTS, parts, strict=False))[part]
+    else:
+        rows = np.flatnonzero(dataset.part == part)
     if not len(rows):
-        parts = [*np.unique(dataset.part).tolist(), ALL]
-        raise QexpError(f"`part={part}`: {request.name} has no such spectra; use {one_of(parts)}")
+        known = [*np.unique(dataset.part).tolist(), ALL]
+        raise QexpError(f"`part={part}`: {request.name} has no such spectra; use {one_of(known)}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
     independence, evaluate = partial(_independence, dataset, rows), partial(_evaluate_other, request, dataset, rows)
     return EvaluationData(document, part, usual, len(rows), independence, evaluate, dataset.left_out, dataset.warnings)
@@ -492,16 +503,6 @@ def _document(request: EvaluationRequest) -> dict[str, Any]:
     return {**own, "path": str(source.absolute()), **({"alone": True} if alone else {})}
 
 
-def _opened(request: EvaluationRequest, document: dict[str, Any]) -> Any:
-    """The dataset. Raises QexpError, which names another command, if the spectra have no targets."""
-    try:
-        return dataset_of(document, request.tables, request.workspace)
-    except DatasetError as error:
-        if request.source is not None and all(where[:1] == ("target",) for where, _ in error.findings):
-            raise QexpError(f"{request.without_truth([document['target']])}\n{error}") from None
-        raise
-
-
 def _require_variables(request: EvaluationRequest, dataset: SpectraDataset) -> None:
     own, shapes = request.spec["dataset"], dataset.shapes()
     for name in request.outputs:
@@ -512,16 +513,6 @@ def _require_variables(request: EvaluationRequest, dataset: SpectraDataset) -> N
             f"{request.name} has {dataset.channels} channels in patches of {dataset.patch_size}, but "
             f"{request.directory.name} was trained on {own['channels']} in patches of {own['patch_size']}"
         )
-
-
-def _rows(request: EvaluationRequest, dataset: SpectraDataset, part: str) -> Rows:
-    """The spectra of a part: as the run divides them if they are its own, else as the data themselves do."""
-    if part == ALL:
-        return dataset.rows
-    if dataset.fingerprint == request.spec["dataset"]["fingerprint"]:
-        parts = divided(request.spec, dataset, request.tables, Seeds(request.run_seed))
-        return dict(zip(PARTS, parts, strict=False))[part]
-    return np.flatnonzero(dataset.part == part)
 
 
 def _evaluate_other(

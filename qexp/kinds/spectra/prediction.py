@@ -19,13 +19,11 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import means_of_folds, new_intervals
 from qexp.kinds.objects import device_of
-from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
     AddDraws,
     EstimatedPiece,
     FileKind,
     FileModel,
-    FilePredictor,
     TableEstimation,
     WithoutEstimate,
     closing_columns,
@@ -584,8 +582,7 @@ def spectrum_model(
     )
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
-    return spectrum_model(directory, options.device, options.interval, options.draws).predict
-
-
-PREDICTION = FileKind("spectra", targets, _estimator, frozenset(("interval", "draws")))
+PREDICTION = FileKind(
+    "spectra", targets, lambda run, of: spectrum_model(run, of.device, of.interval, of.draws).predict,
+    frozenset(("interval", "draws")),
+)  # fmt: skip
