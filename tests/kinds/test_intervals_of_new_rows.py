@@ -64,6 +64,7 @@ def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_
     directory = finished(**changes)
     columns, stderr = predicted(directory, tmp_path)
     of_fold, (folds, errors) = estimates_of_folds(directory), held_out(directory)
+    assert (len(of_fold), len(folds)) == (6 if changes is REPEATED else stones.ROWS, stones.ROWS)
     centres = np.array([np.mean([of_fold[name] for name in names], axis=0) for names in folds])
     rank = math.ceil(0.9 * (stones.ROWS + 1))
     assert columns["iron_high"] == pytest.approx(np.sort(centres + errors[:, None], axis=0)[rank - 1], rel=1e-4)

@@ -17,7 +17,7 @@ import xarray
 from pyarrow import csv, parquet
 
 from qexp.base.seeds import Seeds
-from qexp.errors import DatasetError, QexpError
+from qexp.errors import DatasetError
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.files import Findings, counts_in, counts_of
 from qexp.metrics.splits import SPLITS, SplitError
@@ -202,6 +202,8 @@ def test_targets_that_change_are_read_again_and_the_spectra_are_kept_once(folder
     [
         lambda path: rewrite(path / "train" / "spe" / "A1_3.csv", "\n1", "\n2"),
         lambda path: rewrite(path / "test" / "info.csv", "D1_0.csv,D1", "D1_0.csv,D2"),
+        lambda path: rewrite(path / "test" / "info.csv", "D1,5,", "D1,6,"),
+        lambda path: (path / "train" / "target" / "B1_3.csv").write_text("0.123"),
         lambda path: rewrite(path / "train" / "val.csv", "C1_0.csv,C1,5,30\n", ""),
         lambda path: shutil.rmtree(path / "test"),
     ],
@@ -262,13 +264,6 @@ def test_what_is_left_by_a_process_that_was_killed_in_reading_does_no_harm(tmp_p
     assert np.array_equal(open_cores(path, target=None).spectra, spectra("A1", 2000)[0])
 
 
-def test_where_nothing_can_be_kept_another_folder_is_asked_for(folders, tmp_path, monkeypatch):
-    (tmp_path / "no_folder").write_text("")
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "no_folder"))
-    with pytest.raises(QexpError, match=VARIABLE):
-        open_cores(folders)
-
-
 # Tables
 
 
@@ -308,18 +303,14 @@ def test_a_table_with_a_spectrum_per_row_is_the_same_dataset(folders, tmp_path, 
     assert open_cores(tmp_path / name).fingerprint == of_table.fingerprint
 
 
-def test_spectra_of_a_table_without_names_and_parts_are_numbered_and_all_for_training(folders, tmp_path):
-    csv.write_csv(as_table(folders).drop_columns(["filename", "part"]), tmp_path / "all.csv")
-    dataset = open_cores(tmp_path / "all.csv")
+def test_spectra_of_a_table_without_names_and_parts_are_numbered_and_cores_stay_as_they_are_written(folders, tmp_path):
+    cores = ["1.10", "1.1", "007"] * 10
+    table = replaced(as_table(folders).drop_columns(["filename", "part"]), "core", cores, "hole")
+    csv.write_csv(table, tmp_path / "all.csv")
+    dataset = open_cores(tmp_path / "all.csv", core="hole")
     assert dataset.names.tolist() == [str(number) for number in range(1, 31)]
     assert set(dataset.part) == {"train"}
-
-
-def test_core_names_that_look_like_numbers_stay_as_they_are_written(folders, tmp_path):
-    table = as_table(folders).drop_columns(["core"])
-    cores = ["1.10", "1.1", "007"] * 10
-    csv.write_csv(table.append_column("hole", pyarrow.array(cores)), tmp_path / "all.csv")
-    assert open_cores(tmp_path / "all.csv", core="hole").cores.tolist() == cores
+    assert dataset.cores.tolist() == cores
 
 
 @pytest.mark.parametrize("name", ["all.csv", "all.parquet", "all.nc"])
@@ -682,9 +673,6 @@ def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
     assert open_cores(folders, missing="drop").warnings == [remark]  # from the cache
     (folders / "train/target/A1_2.csv").write_text("much")
     assert "A1_2.csv ('much')" in refused(folders, missing="drop")
-
-
-def test_without_any_target_nothing_can_be_left_out(folders):
     for path in folders.glob("*/target/*.csv"):
         path.write_text("")
     assert "no spectrum has a number for 'toc'" in refused(folders, missing="drop")

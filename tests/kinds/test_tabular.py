@@ -1,16 +1,11 @@
-import os
-from pathlib import Path
-
 import numpy as np
-import pyarrow
 import pytest
 import torch
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from qexp.errors import DatasetError
 from qexp.kinds.files import find_data_file
 from qexp.kinds.rows.dataset import TabularDataset
-from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
 from qexp.spec.kinds import filled_in
 
@@ -89,7 +84,7 @@ def test_a_group_is_a_column_or_what_a_pattern_finds_in_it(open_rows, pattern, g
 
 def test_parquet_says_the_same_as_csv(open_rows, tmp_path):
     expected, path = open_rows(), tmp_path / "rows.parquet"
-    parquet.write_table(pyarrow.csv.read_csv(expected.path), path)
+    parquet.write_table(csv.read_csv(expected.path), path)
     result = TabularDataset(path, filled_in(DOCUMENT))
     assert all((result.values[name] == expected.values[name]).all() for name in expected.values)
     assert result.identifiers["Site"].tolist() == expected.identifiers["Site"].tolist()
@@ -185,25 +180,3 @@ def test_the_nearest_name_of_all_places_is_the_one_that_was_meant(tmp_path):
         (tmp_path / name).write_text("a\n1\n")
     with pytest.raises(TableError, match="did you mean 'data_Kaguya_TiO2\\.csv'"):
         find_data_file("data_Kaguya_TiO.csv", [tmp_path / "own", tmp_path / "shared", tmp_path / "nowhere"])
-
-
-REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "lunar" / "data_Kaguya_TiO2.csv"
-
-
-@pytest.mark.skipif(not REAL.is_file(), reason="QEXP_DATA names no folder with lunar/data_Kaguya_TiO2.csv")
-def test_the_returned_samples_of_the_moon_are_read_and_grouped_by_mission():
-    bands = [f"{wavelength}nm" for wavelength in (414, 749, 901, 950, 1001, 1049, 1248, 1548)]
-    document = {
-        "type": "tabular",
-        "inputs": {"reflectance": bands, "angles": ["ThetaFe", "ThetaTi"]},
-        "outputs": {"tio2": ["TiO2"]},
-        "identifiers": ["Site"],
-        "groups": {"mission": {"column": "Site", "pattern": r"^\D+\d+"}},
-    }
-    dataset = TabularDataset(REAL, filled_in(document))
-    assert len(dataset) == 55
-    assert dataset.warnings == []
-    assert set(open_table(REAL).names) == {"Site", "TiO2", "ThetaFe", "ThetaTi", *bands}
-    names, counts = np.unique(dataset.column("mission"), return_counts=True)
-    assert dict(zip(names.tolist(), counts.tolist(), strict=True))["Apollo17"] == 21
-    assert len(names) == 9

@@ -102,5 +102,7 @@ def test_the_measured_table_has_the_same_columns_and_other_rows_and_is_preferred
     assert measured[0] == made_up[0]
     assert not {line.split(",", 1)[1] for line in measured[1:]} & {line.split(",", 1)[1] for line in made_up[1:]}
     monkeypatch.setenv("QEXP_DATA", str(REAL.parents[1]))
-    assert dataset("lunar_tio2").path == REAL
-    assert dataset("lunar_tio2").warnings == []
+    lunar = dataset("lunar_tio2")
+    assert (lunar.path, len(lunar), lunar.warnings) == (REAL, 55, [])
+    missions = Counter(lunar.column("mission").tolist())
+    assert (missions["Apollo17"], len(missions)) == (21, 9)

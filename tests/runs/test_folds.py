@@ -195,13 +195,6 @@ def test_what_is_selected_is_what_does_better_on_the_inner_folds(run):
 
 
 @pytest.mark.slow
-def test_several_repeats_judge_each_row_several_times(run):
-    made = run(split={"type": "k_fold", "parameters": {"folds": 3, "repeats": 2}}, epochs=2)
-    assert len(made.all_folds()) == 6
-    assert len(xarray.load_dataset(made.results / "test_predictions.nc", engine="h5netcdf")["row"]) == ROWS
-
-
-@pytest.mark.slow
 def test_groups_are_held_out_whole_and_drawn_whole(run):
     made = run(split={"type": "group_k_fold", "parameters": {"by": "quarry"}}, epochs=2)
     assert [fold.name for fold in made.all_folds()] == ["A", "B", "C", "D"]

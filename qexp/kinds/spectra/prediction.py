@@ -583,6 +583,8 @@ def spectrum_model(
 
 
 PREDICTION = FileKind(
-    "spectra", targets, lambda run, of: spectrum_model(run, of.device, of.interval, of.draws).predict,
+    "spectra",
+    targets,
+    lambda run, options: spectrum_model(run, options.device, options.interval, options.draws).predict,
     frozenset(("interval", "draws")),
-)  # fmt: skip
+)
