@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,9 +96,11 @@ class Table(ABC):
     names: list[str]
 
     def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
         self.path = path
         self.units: Mapping[str, str] = {}
-        with _as_table_errors(path):
+        with explained(path, pa.ArrowException):
             if path.stat().st_size == 0:
                 raise TableError(f"{path} is empty")
             self._open()
@@ -163,8 +165,10 @@ class Table(ABC):
 
     def pieces(self, types: Types, size: int) -> Iterator[Piece]:
         """Columns of all rows in order, about `size` rows at a time; NaN or null where a number is missing."""
+        import pyarrow as pa
+
         rows = 0
-        with _as_table_errors(self.path):
+        with explained(self.path, pa.ArrowException):
             for piece, done in self._pieces(types, size):
                 if piece.num_rows:
                     rows += piece.num_rows
@@ -194,12 +198,6 @@ class Table(ABC):
             {name: np.concatenate(columns) for name, columns in numbers_of.items()},
             {name: np.array(column, dtype=np.str_) for name, column in texts_of.items()},
         )
-
-
-def _as_table_errors(path: Path) -> AbstractContextManager[None]:
-    import pyarrow as pa
-
-    return explained(path, pa.ArrowException)
 
 
 @contextmanager

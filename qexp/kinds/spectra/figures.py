@@ -407,7 +407,7 @@ def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
 
 
 def _drawable(values: Array) -> NDArray[np.bool_]:
-    """Counts for a logarithmic axis, with zero replaced."""
+    """Whether values can be drawn on a logarithmic axis."""
     return np.asarray(np.isfinite(values) & (values > 0))
 
 
