@@ -36,13 +36,10 @@ def test_a_view_is_an_underscore_and_a_number_from_one_on():
     assert {variable: base_name(variable) for variable in expected} == expected
 
 
-def test_a_variable_that_nobody_declared_has_no_unit_and_no_limits():
+def test_a_name_that_nobody_declared_has_no_unit_and_an_extensions_own_comes_before_the_view_of_another():
     unknown = quantity("titanium", QUANTITIES)
     assert (unknown.unit, unknown.si_factor) == ("", 1)
     assert unknown.violation(-math.inf) is None
-
-
-def test_an_extensions_own_name_with_a_number_comes_before_the_view_of_another():
     own = Quantity("kg", 1.0, "a second depth of its own kind")
     quantities = {**QUANTITIES, "depth_1": own}
     assert quantity("depth_1", quantities) is own
@@ -68,13 +65,10 @@ def test_limits_allow_their_ends_only_where_they_say_so_and_name_the_unit(variab
         assert words in quantity(variable, QUANTITIES).violation(value)
 
 
-def test_an_axis_label_has_the_unit_in_brackets_if_there_is_one():
+def test_an_axis_label_has_the_unit_in_brackets_and_a_unit_of_a_file_is_printed_with_raised_exponents():
     assert label("delta_volume", "10⁶ m³") == "delta volume (10⁶ m³)"
     assert label("incidence_1", "rad") == "incidence 1 (rad)"
     assert label("titanium", "") == "titanium"
-
-
-def test_a_unit_of_a_file_is_printed_with_raised_exponents():
     assert typeset("m year-1") == "m year⁻¹"
     assert typeset("MPa-3 m2 s-1") == "MPa⁻³ m² s⁻¹"
     assert [typeset(unit) for unit in ("", "1", "wt%", "10⁶ m³")] == ["", "1", "wt%", "10⁶ m³"]

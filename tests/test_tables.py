@@ -65,12 +65,9 @@ def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_d
             Draft202012Validator(schema).validate(plain)
 
 
-def test_a_misspelt_field_of_an_entry_fails_at_once():
+def test_parameters_reach_the_builder_after_the_context_and_a_misspelt_field_of_an_entry_fails_at_once():
     with pytest.raises(TypeError):
         Entry(build=dict, parameter={}, help="", example={})
-
-
-def test_parameters_reach_the_builder_after_the_context():
     table = {"pair": Entry(lambda first, /, a, b=2: (first, a, b), {"properties": {"a": {}, "b": {}}}, "A pair.", {})}
     assert built(table, {"type": "pair", "parameters": {"a": 1}}, "context") == ("context", 1, 2)
     assert table["pair"].defaults == {"b": 2}

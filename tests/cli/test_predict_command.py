@@ -126,20 +126,16 @@ def test_columns_in_another_order_without_names_and_of_other_names_give_the_same
 
 def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_counted_and_told(here, predict):
     (here / "pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.5,0.5,5\n0.5,,0.5\n")
-    code, _, stderr = predict("pixels.csv", "made.csv")
-    assert code == 0
-    assert stderr == (
-        "made.csv: 3 rows, 2 with features outside the range of the training data, where intervals promise nothing, "
-        "1 without an estimate, because a feature is missing, "
-        "90 % intervals for new rows like those of the training data\n"
-    )
+    outside = "2 with features outside the range of the training data, where intervals promise nothing"
+    missing = "1 without an estimate, because a feature is missing"
+    likely = "90 % intervals for new rows like those of the training data"
+    assert predict("pixels.csv", "made.csv").stderr == f"made.csv: 3 rows, {outside}, {missing}, {likely}\n"
 
 
 def test_a_run_knows_the_range_of_its_true_values(root, here, predict):
     run, iron = package.open_run("stones_0", workspace=root), [row[4] for row in stones.table()]
-    assert run.record["targets"] == [
-        {"column": "iron", "least": pytest.approx(min(iron)), "greatest": pytest.approx(max(iron))}
-    ]
+    ends = {"least": pytest.approx(min(iron)), "greatest": pytest.approx(max(iron))}
+    assert run.record["targets"] == [{"column": "iron", **ends}]
     write(here / "pixels.csv")
     assert predict("pixels.csv", "made.csv").code == 0
     beyond = [not min(iron) <= estimate <= max(iron) for estimate in column(here / "made.csv")]

@@ -76,14 +76,11 @@ def inside(trained, monkeypatch):
     return trained
 
 
-def test_the_results_of_a_variable_with_a_dot_are_listed_filtered_and_sorted(inside, qexp):
+def test_the_run_keeps_what_its_views_are_and_results_of_a_variable_with_a_dot_are_listed_and_filtered(inside, qexp):
     column = "test.chamber.depth.mae"
     rows = json.loads(qexp("ls", "--json", "--columns", f"name,{column}", "--where", f"{column} < 9").stdout)
     assert rows[0]["name"] == "volcano_0"
     assert 0 < rows[0][column] < 9
-
-
-def test_the_run_keeps_what_its_views_are_and_the_hashes_of_their_files(inside):
     dataset = json.loads((inside / "runs/volcano_0/spec.json").read_text())["dataset"]
     assert dataset["fixed"]["incidence"] == 34
     assert dataset["angles"] == "degrees"

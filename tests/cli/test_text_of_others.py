@@ -55,13 +55,10 @@ def test_what_a_run_says_does_not_act_on_the_terminal(foreign, qexp, command):
     assert acts_on_a_terminal(stdout + stderr) == []
 
 
-def test_control_characters_are_written_out_and_all_others_stay(foreign, qexp):
+def test_control_characters_are_written_out_and_all_others_stay_and_json_is_exact(foreign, qexp):
     stdout = qexp("logs", "sound_0").stdout
     assert r"\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b" + HARMLESS in stdout
     assert r"\x1b[31mred" in qexp("show", "sound_0").stdout
-
-
-def test_json_is_exact(foreign, qexp):
     (listed,) = json.loads(qexp("ls", "--json").stdout)
     assert listed["experience"] == ESCAPES + HARMLESS
     assert json.loads(qexp("show", "sound_0", "--json").stdout)["error"] == ESCAPES + HARMLESS

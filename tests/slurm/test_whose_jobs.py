@@ -115,12 +115,6 @@ def test_a_run_that_was_copied_here_has_no_job_here(workspace, called, qexp, sta
     assert called() == []
 
 
-def test_a_job_that_noted_this_workspace_in_its_run_is_believed_without_a_launch(workspace, called, qexp):
-    job = {"launcher": "slurm", "id": "777_0", "cluster": "alpha", "workspace": str(workspace)}
-    make(workspace / "runs/own", state="queued", job=job)
-    assert state_of(qexp, "own") == "running"
-
-
 def test_a_copy_of_a_workspace_leaves_the_jobs_of_the_original_alone(workspace, called, qexp, tmp_path, monkeypatch):
     assert qexp(*RUN).code == 0
     shutil.copytree(workspace, tmp_path / "copy", symlinks=True)
@@ -135,6 +129,10 @@ def test_a_copy_of_a_workspace_leaves_the_jobs_of_the_original_alone(workspace, 
 
 def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled(workspace, called, qexp, tmp_path):
     assert qexp(*RUN).code == 0
+    # A job that noted this workspace in its run is believed without a launch.
+    job = {"launcher": "slurm", "id": "777_0", "cluster": "alpha", "workspace": str(workspace)}
+    make(workspace / "runs/own", state="queued", job=job)
+    assert state_of(qexp, "own") == "running"
     scontrol = tmp_path / "bin/scontrol"
     scontrol.write_text(scontrol.read_text().replace("alpha", "beta"))
     called()

@@ -33,15 +33,14 @@ def secret_of(server) -> str:
     return re.search(r'data-secret="([^"]+)"', page)[1]
 
 
-def test_a_server_that_only_reads_changes_nothing(root, serve):
+def test_a_server_that_only_reads_changes_nothing_and_another_needs_a_token_even_on_this_machine(
+    root, serve, monkeypatch
+):
     server = serve(root)
     assert "data-secret" not in server.get("/", authorization=f"Bearer {TOKEN}").text
     refused = sent(server, "tag", '{"runs": ["a_0"], "add": ["x"]}', "guess")
     assert (refused.status, "--allow-changes" in refused.text) == (403, True)
     assert directory.read_annotations(root / "runs/a_0") == {}
-
-
-def test_changes_need_a_token_even_on_this_machine(root, serve, monkeypatch):
     monkeypatch.delenv("QEXP_TOKEN")
     server = serve(root, allow_changes=True)
     assert "?token=" in server.address
