@@ -204,30 +204,28 @@ def mounted(*what: str) -> Iterator[None]:
         subprocess.run(["umount", what[-1]], check=True)
 
 
-class _Opened:
-    """Notes the files that Python opens while anybody asks for it; a hook, once there, cannot be taken away."""
-
-    def __init__(self) -> None:
-        self.noted: list[Path] | None = None
-        sys.addaudithook(self)
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and self.noted is not None and isinstance(arguments[0], str | os.PathLike):
-            self.noted.append(Path(arguments[0]))
+_watched: list[list[Path]] = []
+"""The list that notes the files that Python opens, while a test asks for it."""
 
 
 @cache
-def _opened() -> _Opened:
-    return _Opened()
+def _watch_files() -> None:
+    """Note the files that Python opens; a hook, once there, cannot be taken away."""
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and _watched and isinstance(arguments[0], str | os.PathLike):
+            _watched[0].append(Path(arguments[0]))
+
+    sys.addaudithook(note)
 
 
 @pytest.fixture
 def opened() -> Iterator[list[Path]]:
     """The files that this process has opened since the test began, in order; clear it to begin anew."""
-    hook = _opened()
-    hook.noted = []
-    yield hook.noted
-    hook.noted = None
+    _watch_files()
+    _watched.append([])
+    yield _watched[0]
+    _watched.clear()
 
 
 @pytest.fixture(scope="session")

@@ -98,35 +98,21 @@ def open_workspace() -> Iterator[Path]:
             os.umask(before)
 
 
-class Process:
+class Process(subprocess.Popen[str]):
     """`qexp ...` in a process of its own."""
+
+    send = subprocess.Popen.send_signal
 
     def __init__(self, *arguments: str) -> None:
         # A terminal's Ctrl-C reaches a session of its own only from here.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "qexp", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        command, pipe = [sys.executable, "-m", "qexp", *arguments], subprocess.PIPE
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        super().__init__(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""
-        stdout, stderr = self._process.communicate(timeout=PATIENCE)
-        return self._process.returncode, stdout, stderr
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        stdout, stderr = self.communicate(timeout=PATIENCE)
+        return self.returncode, stdout, stderr
 
 
 @pytest.fixture
@@ -141,6 +127,7 @@ def start() -> Iterator[Callable[..., Process]]:
     yield begin
     for process in started:
         process.kill()
+        process.communicate()
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
