@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from qexp.spec.resolution import FOLDERS
 from tests.conftest import SOUND, located, put
 
-OUTPUTS = ("depth", "delta_volume")
+UNMADE = ["depth", "incidence", "strike"]
 
 NORMAL = {"type": "normal", "parameters": {"mu": 2.0, "sigma": 0.5}}
 
@@ -270,72 +269,39 @@ def test_a_last_batch_of_one_sample_is_refused_where_a_channel_is_normalised_ove
 TOGETHER = {
     "an input must be of the size that the dataset makes": (
         {"dataset": [("size", [16, 24])]},
-        ["experiences $.inputs[0]: its shape in the dataset is [16, 24, 1], but the model's input is [16, 16, 1]"],
-    ),
+        ["experiences $.inputs[0]: its shape in the dataset is [16, 24, 1], but the model's input is [16, 16, 1]"]),
     "an output must be of the size of its variable": (
         {"model": [("operations.to_depth.parameters.filters", [3, 2])]},
-        [
-            "experiences $.outputs[0]: the model makes [2] for 'depth', but its values are [1]; "
-            "end the branch with that shape"
-        ],
-    ),
+        ["experiences $.outputs[0]: the model makes [2] for 'depth', but its values are [1]; end the branch with that "
+         "shape"]),
     "an output must be made by dataset and model": (
-        {
-            "experience": [
-                ("outputs", NAMES := ["depth", "incidence", "strike"]),
-                ("losses", dict.fromkeys(NAMES, "mae")),
-            ]
-        },
-        [
-            "experiences $.outputs[1]: the model has no output 'incidence'; known: delta_volume, depth",
-            "experiences $.outputs[2]: the dataset has no 'strike'; known: azimuth, delta_volume, "
-            "depth, displacement, incidence, noise, x, x_res, y, y_res",
-        ],
-    ),
+        {"experience": [("outputs", UNMADE), ("losses", dict.fromkeys(UNMADE, "mae"))]},
+        ["experiences $.outputs[1]: the model has no output 'incidence'; known: delta_volume, depth",
+         "experiences $.outputs[2]: the dataset has no 'strike'; known: azimuth, delta_volume, depth, displacement, "
+         "incidence, noise, x, x_res, y, y_res"]),
     "an input must be known to the model, and each of the model must be listed": (
         {"model": [("inputs", {"image": {"size": [16, 16, 1]}}), ("branches.0.x_name", "image")]},
-        [
-            "experiences $.inputs[0]: the model has no input 'displacement'; known: image",
-            "experiences $.inputs: the model needs the input 'image', which is not listed",
-        ],
-    ),
+        ["experiences $.inputs[0]: the model has no input 'displacement'; known: image",
+         "experiences $.inputs: the model needs the input 'image', which is not listed"]),
     "a logarithm is of a variable that cannot be negative": (
         {"dataset": [("distributions.delta_volume", NORMAL)], "experience": [("transforms.delta_volume", "log")]},
-        [
-            "experiences $.transforms.delta_volume: a logarithm needs positive values, but they reach "
-            "down to -inf; use asinh or scale for 'delta_volume'"
-        ],
-    ),
+        ["experiences $.transforms.delta_volume: a logarithm needs positive values, but they reach down to -inf; use "
+         "asinh or scale for 'delta_volume'"]),
     "a model without any weights has nothing to train": (
-        {
-            "model": [
-                ("operations", {"mean": {"module": "global_average"}}),
-                ("branches", [{"x_name": "displacement", "y_name": name, "operations": ["mean"]} for name in OUTPUTS]),
-            ]
-        },
-        [
-            "experiences $.model: no operation of the model has weights, so that nothing can be trained; "
-            "add one, as 'denses'"
-        ],
-    ),
+        {"model": [("operations.block", {"module": "global_average"}),
+                   ("branches", [{"x_name": "displacement", "y_name": output, "operations": ["block"]}
+                                 for output in SOUND["model"]["outputs"]])]},
+        ["experiences $.model: no operation of the model has weights, so that nothing can be trained; add one, as "
+         "'denses'"]),
     "branches that are joined must be of one size": (
-        {
-            "model": [
-                ("operations.join", {"module": "concatenate"}),
-                ("branches.1", {"x_name": ["displacement", "seen"], "y_name": "depth", "operations": ["join"]}),
-            ]
-        },
-        ["models $.branches[1].operations[0]: operation 'join': cannot join inputs of sizes [16, 16, 1], [4, 4, 4]"],
-    ),
+        {"model": [("operations.join", {"module": "concatenate"}),
+                   ("branches.1", {"x_name": ["displacement", "seen"], "y_name": "depth", "operations": ["join"]})]},
+        ["models $.branches[1].operations[0]: operation 'join': cannot join inputs of sizes [16, 16, 1], [4, 4, 4]"]),
     "each is told in its own file": (
-        {
-            "dataset": [("fixed.x_res", -1.0)],
-            "model": [("operations.look.parameters.filters", [2, 5])],
-            "experience": [("batch_size", 9)],
-        },
-        ["experiences $.batch_size", "datasets $.fixed.x_res", "models $.branches[0].operations[1]"],
-    ),
-}
+        {"dataset": [("fixed.x_res", -1.0)], "model": [("operations.look.parameters.filters", [2, 5])],
+         "experience": [("batch_size", 9)]},
+        ["experiences $.batch_size", "datasets $.fixed.x_res", "models $.branches[0].operations[1]"]),
+}  # fmt: skip
 
 
 def brief(messages):
@@ -352,40 +318,22 @@ def test_problems_between_the_specs_are_told_where_they_are(specs, problems, spo
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes", "places"),
+    ("changes", "places"),
     [
-        (
-            "dataset",
-            [
-                ("varings", {}),
-                ("size", [0, 16]),
-                ("fixed.x", "nought"),
-                ("distributions.depth.type", "log_norml"),
-                ("distributions.delta_volume.parameters.b", ...),
-                ("matrix.resolution", "fine"),
-            ],
-            "distributions.delta_volume.parameters distributions.depth.type fixed.x matrix.resolution size[0] varings",
-        ),
-        (  # all that a schema cannot say
-            "dataset",
-            [
-                ("fixed.x_res", -1),
-                ("varyings.depth", [[0.5, 0.4], [0.9, 1.2]]),
-                ("varyings.delta_volume", [[0.5, 0.6], [0.5, 0.7]]),
-                ("distributions.delta_volume", ...),
-            ],
-            "fixed.x_res varyings.depth[0] varyings.depth[1] varyings.delta_volume[1] varyings.delta_volume",
-        ),
-        (  # an interval is held against all before it, not only the last
-            "dataset",
-            [("varyings.depth", [[0.1, 0.5], [0.2, 0.3], [0.4, 0.6]])],
-            "varyings.depth[1] varyings.depth[2]",
-        ),
+        ([("varings", {}), ("size", [0, 16]), ("fixed.x", "nought"), ("distributions.depth.type", "log_norml"),
+          ("distributions.delta_volume.parameters.b", ...), ("matrix.resolution", "fine")],
+         "distributions.delta_volume.parameters distributions.depth.type fixed.x matrix.resolution size[0] varings"),
+        # All that a schema cannot say.
+        ([("fixed.x_res", -1), ("varyings.depth", [[0.5, 0.4], [0.9, 1.2]]), ("distributions.delta_volume", ...),
+          ("varyings.delta_volume", [[0.5, 0.6], [0.5, 0.7]])],
+         "fixed.x_res varyings.depth[0] varyings.depth[1] varyings.delta_volume[1] varyings.delta_volume"),
+        # An interval is held against all before it, not only the last.
+        ([("varyings.depth", [[0.1, 0.5], [0.2, 0.3], [0.4, 0.6]])], "varyings.depth[1] varyings.depth[2]"),
     ],
-)
-def test_all_problems_of_a_spec_are_told_together(specs, problems, kind, changes, places):
-    told = [line.partition(": ")[0] for line in brief(problems(specs.spoil(kind, *changes)))]
-    assert told == [f"{FOLDERS[kind]} $.{place}" for place in places.split()]
+)  # fmt: skip
+def test_all_problems_of_a_dataset_are_told_together(specs, problems, changes, places):
+    messages = brief(problems(specs.spoil("dataset", *changes)))
+    assert [line.partition(": ")[0] for line in messages] == [f"datasets $.{place}" for place in places.split()]
 
 
 def matched_filters(specs, operations, **parameters):
