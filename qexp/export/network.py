@@ -336,28 +336,21 @@ def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, ph
 def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: bool) -> Iterator[nn.Module]:
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
-    groups = _by_layout(directory, models)
     for model in models:
         portable(model)
     if len(models) == 1:
         yield Positional(WithinLimits(models[0]) if physical else network, network.inputs, network.outputs)
     else:
+        groups: dict[str, list[Estimator]] = {}  # those of one layout, by the hyper-parameters that a fold has chosen
+        rest = iter(models)
+        for fold in directory.all_folds():
+            of_fold = fold.record().fold
+            for _ in (of_fold.networks if of_fold else None) or ():
+                layout = json.dumps(of_fold.chosen if of_fold else None, sort_keys=True)
+                groups.setdefault(layout, []).append(next(rest))
         outputs = [tensor.name for tensor in graph_outputs(models)]
-        yield Positional(
-            MeanAndSpread([StackedEnsemble(group) for group in groups], models[0]), network.inputs, outputs
-        )
-        yield Positional(MeanAndSpread([EnsembleLoop(models)], models[0]), network.inputs, outputs)
-
-
-def _by_layout(directory: RunDirectory, models: Sequence[Estimator]) -> list[list[Estimator]]:
-    """The networks of a run's folds, grouped by their chosen hyper-parameters."""
-    groups: dict[str, list[Estimator]] = {}
-    rest = iter(models)
-    for fold in directory.all_folds():
-        of_fold = fold.record().fold
-        for _ in (of_fold.networks if of_fold else None) or ():
-            groups.setdefault(json.dumps(of_fold.chosen if of_fold else None, sort_keys=True), []).append(next(rest))
-    return list(groups.values())
+        for parts in (map(StackedEnsemble, groups.values()), [EnsembleLoop(models)]):
+            yield Positional(MeanAndSpread(list(parts), models[0]), network.inputs, outputs)
 
 
 # The folder

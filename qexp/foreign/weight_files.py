@@ -354,19 +354,14 @@ def _read_safetensors(content: Any, name: str, file: Path) -> Tensor:
 # The formats in which other programs keep weights, by the suffix of the file.
 
 
-@dataclass(frozen=True)
-class Format:
-    suffixes: tuple[str, ...]
-    open: Callable[[Path], AbstractContextManager[Contents]]
-
-
-FORMATS: Mapping[str, Format] = {
-    "pytorch": Format((".pth", ".pt", ".ckpt", ".bin"), open_pytorch),
-    "safetensors": Format((".safetensors",), open_safetensors),
-    "keras_h5": Format((".h5", ".hdf5"), open_h5),
-    "keras": Format((".keras",), open_keras),
-    "numpy": Format((".npy",), open_numpy),
+FORMATS: Mapping[str, tuple[tuple[str, ...], Callable[[Path], AbstractContextManager[Contents]]]] = {
+    "pytorch": ((".pth", ".pt", ".ckpt", ".bin"), open_pytorch),
+    "safetensors": ((".safetensors",), open_safetensors),
+    "keras_h5": ((".h5", ".hdf5"), open_h5),
+    "keras": ((".keras",), open_keras),
+    "numpy": ((".npy",), open_numpy),
 }
+"""Name → suffixes of files, and what opens one."""
 
 
 def format_of(file: Path) -> str:
@@ -375,17 +370,16 @@ def format_of(file: Path) -> str:
         raise NotFoundError(f"{file}: there is no such file")
     if not file.is_file():
         raise QexpError(f"{file}: is not a file")
-    for name, format in FORMATS.items():
-        if file.suffix.lower() in format.suffixes:
-            return name
-    suffixes = ", ".join(suffix for format in FORMATS.values() for suffix in format.suffixes)
-    raise QexpError(f"{file}: the format is known by the suffix, which must be one of {suffixes}")
+    names = {suffix: name for name, (suffixes, _) in FORMATS.items() for suffix in suffixes}
+    if file.suffix.lower() not in names:
+        raise QexpError(f"{file}: the format is known by the suffix, which must be one of {', '.join(names)}")
+    return names[file.suffix.lower()]
 
 
 @contextmanager
 def open_weights(file: Path) -> Iterator[Contents]:
     """The tensors of a file of any format. Raises QexpError if it cannot be read, or holds none."""
-    with FORMATS[format_of(file)].open(file) as contents:
+    with FORMATS[format_of(file)][1](file) as contents:
         if not contents.tensors:
             raise WeightsFileError(file, "holds no tensors")
         yield contents

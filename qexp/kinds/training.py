@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -72,7 +73,8 @@ def _train(attempt: Attempt, trainer: Trainer) -> bool:
     if done:
         log.info("continues after epoch %d", done)
     started, seconds_before = time.perf_counter(), attempt.record.seconds
-    with EventWriter(directory.path / "tensorboard", done) as events, directory.metrics_file.open("a") as metrics:
+    events = EventWriter(directory.path / "tensorboard", done)
+    with closing(events), directory.metrics_file.open("a") as metrics:
         listener = _Listener(metrics, events, attempt)
         attempt.display.start(attempt.name, attempt.spec["epochs"], done)
         try:

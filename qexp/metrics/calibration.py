@@ -450,8 +450,6 @@ def power(count: int) -> Power:
 
 CLASSIFIER = "scikit-learn's MLPClassifier, two hidden layers of ten units per variable"
 
-FOLDS = 5
-
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -478,7 +476,7 @@ def distinguished(first: Array, second: Array, seed: int) -> Accuracy:
     origin = np.repeat([0, 1], [len(first), len(second)])
     units = 10 * first.shape[1]
     classifier = MLPClassifier((units, units), activation="relu", solver="adam", max_iter=10_000, random_state=seed)
-    folds = KFold(n_splits=FOLDS, shuffle=True, random_state=seed)
+    folds = KFold(n_splits=5, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         accuracy = float(cross_val_score(classifier, both, origin, cv=folds, scoring="accuracy").mean())

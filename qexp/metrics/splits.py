@@ -89,30 +89,24 @@ class GroupKFold:
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         values = column(self._by)[rows]
-        groups = list(np.unique(values))
+        groups, number, counts = np.unique(values, return_inverse=True, return_counts=True)
         if len(groups) < 2:
             raise SplitError(
                 "by", f"all {len(rows)} rows have the same '{self._by}', so that holding it out leaves no training rows"
             )
         if self._folds is None:
-            return _holding_out(rows, [rows[values == group] for group in groups], _folder_names(groups))
+            return _holding_out(rows, [rows[values == group] for group in groups], _folder_names(list(groups)))
         if self._folds > len(groups):
             raise SplitError(
                 "folds", f"{self._folds} folds of {len(groups)} groups; use at most {len(groups)}, or leave it out"
             )
-        return _holding_out(rows, self._dealt_out(rows, values, random))
-
-    def _dealt_out(self, rows: Rows, values: NDArray[np.str_], random: np.random.Generator) -> list[Rows]:
-        """Parts of about the same size: the largest group first, each to the part with the fewest rows so far."""
-        groups, counts = np.unique(values, return_counts=True)
+        # Parts of about the same size: the largest group first, each to the part with the fewest rows so far.
         shuffled = random.permutation(len(groups))  # so that the seed decides between groups of equal size
-        owners: list[list[str]] = [[] for _ in range(self._folds or 0)]
-        sizes = np.zeros(len(owners), dtype=np.int64)
+        owner, sizes = np.empty(len(groups), dtype=np.int64), np.zeros(self._folds, dtype=np.int64)
         for index in shuffled[np.argsort(-counts[shuffled], kind="stable")]:
-            least = int(np.argmin(sizes))
-            owners[least].append(groups[index])
-            sizes[least] += counts[index]
-        return [rows[np.isin(values, owned)] for owned in owners]
+            owner[index] = np.argmin(sizes)
+            sizes[owner[index]] += counts[index]
+        return _holding_out(rows, [rows[owner[number] == part] for part in range(self._folds)])
 
 
 class HeldOut:
@@ -390,7 +384,11 @@ def _joined(rows: Array) -> Numbers:
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    count, scale = len(rows), _scale(rows)
+    count = len(rows)
+    # The standard deviation of each column; where a few values are far off, as of the half of the values between.
+    quarter, three_quarters = np.quantile(rows, [0.25, 0.75], axis=0)
+    deviation, of_half = rows.std(axis=0), (three_quarters - quarter) / 1.349
+    scale = np.where(of_half > 0, np.minimum(deviation, of_half), deviation)
     if not (scale > 0).any():
         return np.arange(count)
     tree = cKDTree(rows[:, scale > 0] / scale[scale > 0])
@@ -409,11 +407,3 @@ def _joined(rows: Array) -> Numbers:
             pairs = coo_array((np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count))
             return np.asarray(connected_components(pairs, directed=False)[1], dtype=np.int64)
     return np.arange(count)
-
-
-def _scale(rows: Array) -> Array:
-    """The standard deviation of each column; where a few values are far off, as of the half of the values between."""
-    quarter, three_quarters = np.quantile(rows, [0.25, 0.75], axis=0)
-    of_half = (three_quarters - quarter) / 1.349
-    deviation = rows.std(axis=0)
-    return np.asarray(np.where(of_half > 0, np.minimum(deviation, of_half), deviation), dtype=np.float64)

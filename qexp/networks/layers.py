@@ -102,16 +102,6 @@ def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
     return nn.LayerNorm(shape[-1], epsilon)
 
 
-def dropout(shape: Shape, /, rate: float) -> nn.Module:
-    """Dropout of a fraction `rate` of the values."""
-    return nn.Dropout(rate)
-
-
-def flatten(shape: Shape, /) -> nn.Module:
-    """(batch, ...) → (batch, value)."""
-    return nn.Flatten()
-
-
 class Concatenate(nn.Module):
     """Concatenates tensors along their channels."""
 
@@ -206,24 +196,19 @@ class ResnetBlock(nn.Module):
         return deep + short if self.adds else torch.cat([deep, short], dim=1)
 
 
-def channel_attention(shape: Shape, /, filters: Sequence[int], l2: float = 0.0) -> nn.Module:
-    """Weigh each channel by dense layers on the channels' means: leaky ReLU after the first, then sigmoid."""
-    channels = require_image(shape)[0]
-    if filters[-1] != channels:
-        raise ShapeError(
-            f"{filters[-1]} channels from filters {list(filters)}, but its input has {channels}; "
-            f"set the last to {channels}"
-        )
-    return ChannelAttention(channels, filters)
-
-
 class ChannelAttention(nn.Module):
-    """Multiplies each channel by a weight from 0 to 1 that depends on the means of all channels."""
+    """Multiplies each channel by a weight from 0 to 1, made by dense layers of the means of all channels.
 
-    def __init__(self, channels: int, filters: Sequence[int]) -> None:
+    Leaky ReLU after the first layer, then sigmoid.
+    """
+
+    def __init__(self, shape: Shape, /, filters: Sequence[int], l2: float = 0.0) -> None:
         super().__init__()
+        width = require_image(shape)[0]
+        if filters[-1] != width:
+            channels = f"{filters[-1]} channels from filters {list(filters)}"
+            raise ShapeError(f"{channels}, but its input has {width}; set the last to {width}")
         layers: list[nn.Module] = []
-        width = channels
         for position, count in enumerate(filters):
             layers += [nn.Linear(width, count), ACTIVATIONS["leaky_relu" if position == 0 else "sigmoid"]()]
             width = count

@@ -19,18 +19,16 @@ from qexp.networks.layers import (
     ACTIVATION_NAME,
     ACTIVATIONS,
     UPSAMPLINGS,
+    ChannelAttention,
     ResnetBlock,
     SameAvgPool2d,
     SameMaxPool2d,
     UNet,
     batch_norm,
-    channel_attention,
     concatenate,
     convolutions,
     denses,
     dle_cnn,
-    dropout,
-    flatten,
     global_average,
     layer_norm,
     pooling,
@@ -80,9 +78,6 @@ OF_POOLING = properties(
         "valid: whole windows only; same: side / stride results, rounded up, as in Keras",
         left_out="default",
     ),
-)
-OF_JOINING = properties(
-    axis=integer("the axis of the channels or features in Keras's order: the last, -1", left_out="default")
 )
 OF_TRANSFORMER = {
     "patch_size": integer("channels of a patch; must divide the length of a spectrum", 1, 65536),
@@ -193,7 +188,9 @@ class JoiningEntry(Entry):
 
 _CONCATENATE = JoiningEntry(
     build=concatenate,
-    parameters=OF_JOINING,
+    parameters=properties(
+        axis=integer("the axis of the channels or features in Keras's order: the last, -1", left_out="default")
+    ),
     help="Join several inputs along their channels; the only operation that takes a list as `x_name`.",
     example={"module": "concatenate"},
 )
@@ -226,7 +223,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
     ),
     "attention": Entry(
-        build=channel_attention,
+        build=ChannelAttention,
         parameters=properties(filters=COUNTS, l2=L2),
         help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
         example={"module": "attention", "parameters": {"filters": [4, 8]}},
@@ -278,7 +275,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "layer_norm"},
     ),
     "dropout": Entry(
-        build=dropout,
+        build=lambda shape, /, rate: nn.Dropout(rate),
         parameters=properties(rate=number(least=0, below=1)),
         help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
@@ -395,7 +392,7 @@ MODULES: dict[str, Entry] = {
         help="An encoder's tokens pooled to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},
     ),
-    "flatten": Entry(flatten, {}, "Flatten all values into one row.", {"module": "flatten"}),
+    "flatten": Entry(lambda shape, /: nn.Flatten(), {}, "Flatten all values into one row.", {"module": "flatten"}),
     **HEADS,
 }
 

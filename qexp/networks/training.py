@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -112,12 +111,7 @@ class EventWriter:
         """Write all events to the file."""
         self._writer.flush()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._writer.close()
 
 
@@ -375,15 +369,6 @@ class Trainer:
             )
         return to_freeze
 
-    def _freeze(self) -> None:
-        """Put all operations into training mode except those that are frozen in the current epoch."""
-        self.model.train()
-        frozen = self.recipe.frozen_in(self.progress.epoch)
-        for name, weights in self._freezable.items():
-            self.model.network.operations[name].train(name not in frozen)
-            for weight in weights:
-                weight.requires_grad_(name not in frozen)
-
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
         progress, recipe = self.progress, self.recipe
@@ -394,8 +379,11 @@ class Trainer:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
             set_random_state(self._dropout_state)
-        self._freeze()
-        network = self.model.network
+        network, frozen = self.model.train().network, recipe.frozen_in(progress.epoch)
+        for name, weights in self._freezable.items():
+            network.operations[name].train(name not in frozen)
+            for weight in weights:
+                weight.requires_grad_(name not in frozen)
         while progress.batch < self.batches:
             if interrupted():
                 self._dropout_state = random_state(self.device)
