@@ -187,13 +187,9 @@ def killed(number: signal.Signals, *words: str) -> int:
 
 
 @pytest.mark.heavy
-def test_a_process_that_is_told_to_stop_leaves_nothing(here, tmp_path):
+def test_a_process_that_is_told_to_stop_leaves_nothing_and_what_a_killed_one_left_goes_with_the_next(export, tmp_path):
     assert killed(signal.SIGTERM, "export", "sound_0", *SOONER, "--to", str(tmp_path / "out" / "here")) == 130
     assert names(tmp_path / "out") == set()
-
-
-@pytest.mark.heavy
-def test_what_a_killed_process_left_goes_with_the_next_export(export, tmp_path):
     target, mine = tmp_path / "out" / "v1.2", tmp_path / "out" / ".v1.2.mine_too"
     assert killed(signal.SIGKILL, "export", "sound_0", *SOONER, "--to", str(target)) == -signal.SIGKILL
     (mine / "new").mkdir(parents=True)

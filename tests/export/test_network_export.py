@@ -384,9 +384,7 @@ def test_a_run_leaves_in_units_and_estimates_what_it_estimates(finished, format,
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_a_run_leaves_as_its_bare_network_with_transforms_that_can_be_applied_by_hand(
-    finished, format, evaluate, exported
-):
+def test_a_run_leaves_bare_with_transforms_that_can_be_applied_by_hand(finished, format, evaluate, exported):
     run = qexp.open_run("sound_0", workspace=finished)
     folder = exported(finished, "sound_0", format, physical=False)
     about = json.loads((folder / "network.json").read_text())
@@ -450,9 +448,7 @@ def spectra(root: Path) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("name", "format", "physical"), OF_SPECTRA)
-def test_networks_of_spectra_leave_also_where_what_goes_in_comes_out(
-    spectra, name, format, physical, evaluate, tmp_path
-):
+def test_networks_of_spectra_leave_with_what_goes_in_and_out(spectra, name, format, physical, evaluate, tmp_path):
     run = qexp.open_run(name, workspace=spectra)
     folder = qexp.export_network(run, tmp_path / "out", format, physical=physical).folder
     about = json.loads((folder / "network.json").read_text())
@@ -557,9 +553,7 @@ def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finishe
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("format", GRAPH_FORMATS)
-def test_the_readme_tells_how_to_load_and_call_it_and_no_file_of_the_place_where_it_was_written(
-    finished, several, format, exported
-):
+def test_the_readme_tells_how_to_load_and_call_it_and_no_file_where_it_was_written(finished, several, format, exported):
     for workspace, name in ((finished, "sound_0"), (several, "cautious_0")):
         folder = exported(workspace, name, format, physical=name == "cautious_0")
         text = (folder / "README.md").read_text()

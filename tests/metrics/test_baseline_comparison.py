@@ -57,7 +57,7 @@ def test_whole_groups_are_drawn_where_rows_have_one():
     assert "groups of held-out rows" in remarks([row])[0]
 
 
-def test_the_table_has_the_best_first_and_digits_that_the_intervals_leave():
+def test_each_output_has_a_table_with_the_best_first_and_digits_that_the_intervals_leave():
     rows = table()
     (printed,) = estimator_tables(rows)
     assert printed.columns == ["estimator", "RMSE (wt%)", "MAE (wt%)", "R²", "bias (wt%)", "against the network (wt%)"]
@@ -66,6 +66,14 @@ def test_the_table_has_the_best_first_and_digits_that_the_intervals_leave():
     low, high = rows[0]["rmse_interval"]
     assert printed.rows[1][1] == f"{rows[0]['rmse']:.2f} [{low:.2f}, {high:.2f}]"
     assert printed.rows[1][5] == "-"
+    truth = np.hstack([TRUTH, 10 * TRUTH])
+    estimators = {"network": truth + 0.1, "mean": np.broadcast_to(truth.mean(axis=0), truth.shape)}
+    rows = compared_estimators(estimators, truth, {"tio2": "wt%", "age": ""})
+    tables = estimator_tables(rows)
+    assert [each.title for each in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
+    assert tables[1].columns[1] == "RMSE"
+    # It is off by the same everywhere, which no resample changes: no digits are made up for an interval.
+    assert tables[0].rows[0][1] == "0.1"
 
 
 def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
@@ -77,17 +85,6 @@ def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
     again = json.loads(json.dumps(rows))
     assert again == rows
     assert estimator_tables(again) == estimator_tables(rows)
-
-
-def test_each_output_has_a_table_of_its_own():
-    truth = np.hstack([TRUTH, 10 * TRUTH])
-    estimators = {"network": truth + 0.1, "mean": np.broadcast_to(truth.mean(axis=0), truth.shape)}
-    rows = compared_estimators(estimators, truth, {"tio2": "wt%", "age": ""})
-    tables = estimator_tables(rows)
-    assert [each.title for each in tables] == ["tio2, 30 held-out rows", "age, 30 held-out rows"]
-    assert tables[1].columns[1] == "RMSE"
-    # It is off by the same everywhere, which no resample changes: no digits are made up for an interval.
-    assert tables[0].rows[0][1] == "0.1"
 
 
 def test_without_a_network_and_with_other_shapes_there_is_no_comparison():

@@ -55,9 +55,7 @@ def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
 
 @pytest.mark.slow
 @EVERY
-def test_nothing_of_a_held_out_row_reaches_what_estimates_another_and_one_that_is_not_to_be_used_may_hold_anything(
-    name,
-):
+def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_used_may_hold_anything(name):
     inputs, targets = linear(24)
     folds = in_parts(24, 4)
     result = estimates(name, inputs, targets, folds, 3, 0)

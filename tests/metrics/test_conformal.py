@@ -26,7 +26,7 @@ def test_too_few_rows_for_a_coverage_have_an_infinite_quantile_and_promise_no_mo
     assert conformal.quantile(scores, conformal.weights(rows(3)), 0.76) == np.inf
 
 
-def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new():
+def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new_and_covers_a_share_by_counting():
     expected = np.array([1 / 12] * 3 + [1 / 8] * 2 + [1 / 4])  # groups have equal weights whatever their sizes
     assert conformal.weights(np.array([0, 0, 0, 2, 2, 5])) == pytest.approx(expected)
     random = np.random.default_rng(1)
@@ -37,9 +37,6 @@ def test_a_held_out_score_gets_the_quantile_of_the_others_as_if_it_were_new():
             others = units != unit
             alone = conformal.quantile(scores[others], conformal.weights(units[others]), 0.7)
             assert (quantiles[units == unit] == alone).all()
-
-
-def test_of_rows_one_by_one_the_share_that_is_covered_follows_by_counting():
     scores = np.random.default_rng(2).exponential(size=55)
     assert (scores <= conformal.of_others(scores, rows(55), 0.9)).sum() == 50  # ⌈0.9 · 55⌉
     assert np.isinf(conformal.of_others(scores, rows(55), 0.99)).all()

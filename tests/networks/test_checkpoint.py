@@ -52,9 +52,7 @@ def test_a_checkpoint_is_replaced_whole_and_leaves_no_other_file_and_without_a_f
     [("adam", {}), ("adamw", {}), ("muon", {}), ("sgd", {"momentum": 0.9}), ("sgd", {})],
     ids=str,
 )
-def test_an_optimizer_restored_from_a_checkpoint_takes_the_steps_it_would_have_taken(
-    tmp_path, name, parameters, grouped
-):
+def test_a_restored_optimizer_takes_the_steps_it_would_have_taken(tmp_path, name, parameters, grouped):
     """Also with groups of weights some of which have not moved yet."""
 
     def start():

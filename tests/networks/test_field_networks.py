@@ -24,9 +24,18 @@ def convolution(channels, filters, kernel=3):
     return channels * filters * kernel**2 + filters
 
 
-def test_the_convolutional_network_has_sixteen_layers_of_32_filters_and_a_linear_head():
+def test_the_networks_have_the_weights_of_sixteen_layers_of_32_filters_and_of_the_u_net_of_earlier_runs():
     by_hand = convolution(3, 32) + 15 * convolution(32, 32) + convolution(32, 2, kernel=1)
     assert parameters(dle_cnn(PATCH, 2)) == by_hand == 139_682
+    widths = [32, 64, 128, 256]
+    by_hand, channels = 0, 3
+    for width in widths:
+        by_hand += convolution(channels, width) + convolution(width, width)
+        channels = width
+    for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True):
+        by_hand += convolution(coarse, fine, kernel=2) + convolution(2 * fine, fine) + convolution(fine, fine)
+    by_hand += convolution(32, 2, kernel=1)
+    assert parameters(UNet(PATCH, 2)) == by_hand
 
 
 def of_spec(name):
@@ -112,18 +121,6 @@ def test_a_slope_that_the_activation_would_not_use_and_an_even_kernel_are_refuse
         build(PATCH, 2, activation="silu", slope=0.3)
     with pytest.raises(ShapeError, match="kernel_size 4: must be odd"):
         build(PATCH, 2, kernel_size=4)
-
-
-def test_without_the_new_parameters_the_u_net_is_the_one_of_earlier_runs():
-    widths = [32, 64, 128, 256]
-    by_hand, channels = 0, 3
-    for width in widths:
-        by_hand += convolution(channels, width) + convolution(width, width)
-        channels = width
-    for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True):
-        by_hand += convolution(coarse, fine, kernel=2) + convolution(2 * fine, fine) + convolution(fine, fine)
-    by_hand += convolution(32, 2, kernel=1)
-    assert parameters(UNet(PATCH, 2)) == by_hand
 
 
 NETWORKS = [

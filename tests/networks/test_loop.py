@@ -179,9 +179,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("batches", range(BATCHES, EPOCHS * BATCHES))
-def test_killed_after_any_batch_and_resumed_from_the_last_epochs_checkpoint_is_never_killed(
-    tmp_path, monkeypatch, batches
-):
+def test_killed_after_any_batch_and_resumed_from_the_last_checkpoint_is_never_killed(tmp_path, monkeypatch, batches):
     _, uninterrupted = trained(tmp_path / "whole")
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
@@ -217,13 +215,10 @@ def test_killed_between_writing_the_best_and_the_last_weights_is_never_killed(tm
     assert bytes_of(tmp_path / "after_1") == bytes_of(tmp_path / "whole")
 
 
-def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path):
+def test_in_an_empty_folder_is_nothing_to_resume_and_a_finished_run_is_ready_and_stays_byte_for_byte(tmp_path):
     session = trainer(tmp_path / "new")
     assert session.resume() == 0
     assert session.progress == training.Progress()
-
-
-def test_a_finished_run_has_its_best_weights_ready_and_going_on_leaves_its_files_byte_for_byte(tmp_path):
     finished, _ = trained(tmp_path / "run")
     before = bytes_of(tmp_path / "run")
     again, journal = trainer(tmp_path / "run"), Journal()
@@ -339,20 +334,15 @@ def test_a_truth_that_its_transform_cannot_take_or_a_validation_loss_that_overfl
         ("cosine", {}, [1, 1, 0.5]),
     ],
 )
-def test_the_learning_rate_follows_the_schedule_and_a_plateau_scales_it_from_the_next_epoch_on(
-    tmp_path, name, changes, factors
-):
+def test_the_rate_follows_the_schedule_and_a_plateau_scales_it_from_the_next_epoch_on(tmp_path, name, changes, factors):
     schedule = SCHEDULES[name].build()
     _, journal = trained(tmp_path / "run", schedule=schedule, learning_rate=0.03, **changes)
     steps = EPOCHS * BATCHES
     expected = [0.03 * factors[step // BATCHES] * schedule(step / (steps - 1)) for step in range(steps)]
     assert journal.rates == pytest.approx(expected)
     assert [line["learning_rate"] for line in journal.documents] == pytest.approx(expected[BATCHES - 1 :: BATCHES])
-
-
-def test_a_run_of_a_single_batch_uses_the_schedules_start(tmp_path):
-    _, journal = trained(tmp_path / "run", schedule=SCHEDULES["cosine"].build(), epochs=1, batch_size=TRAIN_SIZE)
-    assert journal.rates == [0.02]
+    _, journal = trained(tmp_path / "a single batch", schedule=schedule, epochs=1, batch_size=TRAIN_SIZE)
+    assert journal.rates == [0.02 * schedule(0)]
 
 
 def first_batch(train_size=TRAIN_SIZE):
@@ -417,6 +407,7 @@ def test_the_training_loss_is_the_mean_over_samples_though_the_last_batch_is_sma
         loss = (drawn["seen"] @ weight.T - drawn["depth"]).abs().mean().item()
         assert line["train"]["losses"]["depth"] == pytest.approx(loss, rel=1e-5)
         assert line["train"]["loss"] == line["train"]["losses"]["depth"]
+        assert line["best"] == (line["epoch"] == 1), "of epochs equally good the first is the best"
 
 
 def test_losses_are_on_transformed_values_and_metrics_in_the_outputs_unit(tmp_path):
@@ -490,12 +481,6 @@ def test_the_weights_that_are_kept_are_those_of_the_epoch_with_the_least_validat
     assert session.evaluate(data().validation) == {"depth": journal.documents[kept]["validation"]["depth"]}
     so_far = [keep == "last" or losses[epoch] == min(losses[: epoch + 1]) for epoch in range(5)]
     assert [line["best"] for line in journal.documents] == so_far
-
-
-def test_of_two_epochs_equally_good_the_earlier_is_the_best(tmp_path):
-    session, journal = trained(tmp_path / "run", network=linear(), **STANDING_STILL)
-    assert [line["best"] for line in journal.documents] == [True, False, False]
-    assert session.progress.best_epoch == 1
 
 
 def test_a_run_that_stopped_early_says_why_and_stays_stopped_when_resumed(tmp_path):
@@ -574,9 +559,11 @@ def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_pa
         "head": 1.0,
     }
     for start, factor in expected.items():
-        of_layer = {rate for name, rate in rates.items() if name.startswith(start)}
-        assert of_layer == {factor}, start
+        assert {rate for name, rate in rates.items() if name.startswith(start)} == {factor}, start
     assert sum(name.startswith(tuple(expected)) for name in rates) == len(rates)
+    plain = trainer(tmp_path / "without decay", encoding())
+    (group,) = plain.optimizer.param_groups
+    assert all(weight is other for weight, other in zip(group["params"], plain.model.parameters(), strict=True))
 
 
 def test_a_plain_step_of_a_lower_layer_is_shorter_by_its_factor(tmp_path):
@@ -592,12 +579,6 @@ def test_a_plain_step_of_a_lower_layer_is_shorter_by_its_factor(tmp_path):
     for name, factor in factors.items():
         assert full[name].abs().max() > 0
         torch.testing.assert_close(shortened[name], factor * full[name], rtol=1e-3, atol=1e-7)
-
-
-def test_without_decay_all_weights_are_one_group_in_their_order(tmp_path):
-    session = trainer(tmp_path / "run", encoding())
-    (group,) = session.optimizer.param_groups
-    assert all(weight is other for weight, other in zip(group["params"], session.model.parameters(), strict=True))
 
 
 # Frozen operations
@@ -634,8 +615,12 @@ def same(state, other, *operations):
 
 
 @pytest.mark.parametrize("optimizer", [ADAM, MOMENTUM, WITH_DECAY, MUON], ids=["adam", "momentum", "adamw", "muon"])
-def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path, optimizer):
-    states = state_after_epochs(trainer(tmp_path / "run", frozen=FROZEN, optimizer=optimizer, callbacks=[]))
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_what_is_frozen_does_not_change_by_a_bit_while_the_rest_learns(tmp_path, optimizer, clip):
+    """Nor by its penalty."""
+    session = trainer(tmp_path, frozen=FROZEN, optimizer=optimizer, callbacks=[], gradient_clip=clip)
+    assert session.model.network.penalty() is not None
+    states = state_after_epochs(session)
     assert len(states) == 1 + EPOCHS
     for state in states[1:]:
         assert all(same(states[0], state, *FROZEN))
@@ -689,14 +674,6 @@ def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_b
     assert before.batches + rest.batches == uninterrupted.batches
     assert before.lines + rest.lines == uninterrupted.lines
     assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
-
-
-def test_the_penalty_of_frozen_weights_does_not_move_them(tmp_path):
-    session = trainer(tmp_path / "run", frozen=["first"], callbacks=[], gradient_clip=1e-3)
-    before = state_of(session, "first")
-    assert session.model.network.penalty() is not None
-    session.run(Journal(), never)
-    assert all(same(before, state_of(session, "first"), "first"))
 
 
 @pytest.mark.parametrize("epochs_frozen", [None, 1])

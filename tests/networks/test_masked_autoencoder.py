@@ -268,7 +268,7 @@ def test_a_spectrum_is_encoded_as_if_it_were_alone():
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 
-def test_where_a_patch_is_matters():
+def test_positions_matter_are_pairs_of_a_sine_and_a_cosine_and_are_neither_trained_nor_kept():
     """Without positions the class token would be the same for patches in another order."""
     spectra = random(1, CHANNELS)
     turned = spectra.view(PATCHES, PATCH).flip(0).reshape(1, -1)
@@ -277,9 +277,6 @@ def test_where_a_patch_is_matters():
         assert not torch.allclose(result(spectra)[:, 0], result(turned)[:, 0], atol=1e-4)
         result.positions.zero_()
         torch.testing.assert_close(result(spectra)[:, 0], result(turned)[:, 0])
-
-
-def test_positions_are_pairs_of_a_sine_and_a_cosine_and_are_neither_trained_nor_kept():
     table = positions(128, 32)
     assert table.shape == (128, 32)
     torch.testing.assert_close(table[:, :16].square() + table[:, 16:].square(), torch.ones(128, 16))
@@ -353,16 +350,13 @@ def test_an_encoder_and_a_decoder_of_different_ratios_are_an_error_at_the_decode
     assert (error.value.branch, error.value.position) == (1, 0)
 
 
-def test_with_patches_of_their_own_each_has_weights_that_no_other_touches():
+def test_patches_of_their_own_have_weights_that_no_other_touches_and_are_alike_where_those_are_the_same():
     encoder = masked_encoder((64,), size="tiny", patches="own")
     spectra = torch.randn(3, 64)
     encoder.embedding(spectra.unflatten(1, (4, 16)))[:, 2].square().sum().backward()
     touched = encoder.embedding.weight.grad.unflatten(1, (4, 16)).abs().sum(dim=(0, 2)) > 0
     assert touched.tolist() == [False, False, True, False]
     assert encoder.layer_of("embedding.weight") == 0
-
-
-def test_patches_of_their_own_that_have_the_same_weights_are_alike():
     alike, own = (masked_encoder((64,), size="tiny", patches=patches) for patches in ("alike", "own"))
     state = alike.state_dict()
     state["embedding.weight"] = state["embedding.weight"].repeat(1, 4)

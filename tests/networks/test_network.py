@@ -42,15 +42,12 @@ CONV = operation("conv", filters=[1])
 HEAD = operation("denses", filters=[1], bias=True)
 
 
-def test_an_operation_used_twice_shares_its_weights_and_two_alike_do_not():
+def test_an_operation_used_twice_or_by_two_branches_shares_its_weights_and_two_alike_do_not():
     once = network([(("x",), "y", ("conv",))], {"conv": CONV})
     twice = network([(("x",), "y", ("conv", "conv"))], {"conv": CONV})
     apart = network([(("x",), "y", ("conv", "other"))], {"conv": CONV, "other": CONV})
     assert count(once) == count(twice) == 10
     assert count(apart) == 20
-
-
-def test_an_operation_shared_by_two_branches_sees_both_with_the_same_eyes():
     branches = [(("left",), "y", ("conv",)), (("right",), "z", ("conv",))]
     shared = ready(branches, {"conv": CONV}, {"left": IMAGE, "right": IMAGE}, ("y", "z"))
     x = values(2, *IMAGE)
@@ -58,13 +55,16 @@ def test_an_operation_shared_by_two_branches_sees_both_with_the_same_eyes():
     assert torch.equal(y["y"], y["z"])
 
 
-def test_operations_run_in_the_order_in_which_a_branch_lists_them():
+def test_operations_run_in_the_order_of_a_branch_and_one_without_any_hands_its_value_on():
     pool, flatten = operation("max_pooling"), operation("flatten")
     relu = operation("activation", activation="relu")
     net = ready([(("x",), "y", ("pool", "relu", "flatten"))], {"relu": relu, "flatten": flatten, "pool": pool})
     x = values(3, *IMAGE)
     expected = torch.relu(nn.functional.max_pool2d(x, 2)).flatten(1)
     torch.testing.assert_close(net({"x": x})["y"], expected)
+    net = ready([(("x",), "copy", ()), (("copy",), "y", ("conv",))], {"conv": CONV}, outputs=("copy", "y"))
+    x = values(2, *IMAGE)
+    assert torch.equal(net({"x": x})["copy"], x)
 
 
 def test_a_branch_can_go_on_from_what_an_earlier_one_made_and_heads_do_not_disturb_each_other():
@@ -77,12 +77,6 @@ def test_a_branch_can_go_on_from_what_an_earlier_one_made_and_heads_do_not_distu
     torch.testing.assert_close(y["y"], net.operations["first"](middle))
     torch.testing.assert_close(y["z"], net.operations["second"](middle))
     assert not torch.allclose(y["y"], y["z"])
-
-
-def test_a_branch_without_operations_hands_its_value_on():
-    net = ready([(("x",), "copy", ()), (("copy",), "y", ("conv",))], {"conv": CONV}, outputs=("copy", "y"))
-    x = values(2, *IMAGE)
-    assert torch.equal(net({"x": x})["copy"], x)
 
 
 def test_two_inputs_are_joined_along_channels_in_the_order_of_the_list_and_go_on_through_the_branch():
@@ -207,7 +201,7 @@ def test_a_weight_that_an_extension_sets_itself_has_the_value_it_was_given():
     assert torch.equal(net({"x": torch.ones(1, 1000)})["y"][0], 3 + torch.arange(1000.0))
 
 
-def test_the_penalty_is_the_sum_of_squared_weights_times_l2_without_biases():
+def test_the_penalty_is_the_sum_of_squared_weights_times_l2_without_biases_and_its_gradient_twice_l2_times_the_weight():
     operations = {
         "conv": operation("conv", l2=0.5, filters=[2, 3]),
         "free": operation("resnet_block", filters=[2]),
@@ -219,6 +213,10 @@ def test_the_penalty_is_the_sum_of_squared_weights_times_l2_without_biases():
             weight.fill_(100.0 if name.endswith("bias") else 2.0)
     conv, head = 9 * (1 * 2 + 2 * 3), 4 * 8 * 8 * 4 + 4
     assert net.penalty().item() == pytest.approx(0.5 * 4 * conv + 0.01 * 4 * head, rel=1e-6)
+    net = ready([(("x",), "y", ("head",))], {"head": operation("denses", l2=0.3, filters=[2])})
+    net.penalty().backward()
+    (weight,) = net.parameters()
+    torch.testing.assert_close(weight.grad, 2 * 0.3 * weight.detach())
 
 
 def test_an_operation_used_twice_is_penalised_once_as_in_keras_and_without_l2_there_is_no_penalty():
@@ -227,10 +225,3 @@ def test_an_operation_used_twice_is_penalised_once_as_in_keras_and_without_l2_th
     twice = ready([(("x",), "y", ("conv", "conv"))], {"conv": conv})
     assert torch.equal(once.penalty(), twice.penalty())
     assert ready([(("x",), "y", ("conv",))], {"conv": CONV}).penalty() is None
-
-
-def test_the_gradient_of_the_penalty_is_twice_l2_times_the_weight():
-    net = ready([(("x",), "y", ("head",))], {"head": operation("denses", l2=0.3, filters=[2])})
-    net.penalty().backward()
-    (weight,) = net.parameters()
-    torch.testing.assert_close(weight.grad, 2 * 0.3 * weight.detach())

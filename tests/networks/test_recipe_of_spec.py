@@ -11,16 +11,13 @@ def recipe(**changes):
     return recipe_of({key: value for key, value in spec.items() if value is not ...}, BUILT_IN)
 
 
-def test_rates_by_layer_and_frozen_operations_are_those_of_the_spec():
+def test_rates_by_layer_and_frozen_operations_are_those_of_the_spec_or_one_rate_and_none():
     pretrain = {"run": "first_0", "operations": ["look"], "freeze": ["look"], "epochs_frozen": 3}
     made = recipe(layer_decay=0.75, pretrain=pretrain)
     assert made.layer_decay == 0.75
     assert [list(made.frozen_in(epoch)) for epoch in (1, 3, 4)] == [["look"], ["look"], []]
     always = recipe(pretrain={**pretrain, "epochs_frozen": None})
     assert [list(always.frozen_in(epoch)) for epoch in (1, 1000)] == [["look"], ["look"]]
-
-
-def test_a_spec_without_layer_decay_and_pretraining_has_one_learning_rate_and_no_frozen_operations():
     made = recipe(layer_decay=..., pretrain=None)
     assert made.layer_decay == 1.0
     assert list(made.frozen_in(1)) == []

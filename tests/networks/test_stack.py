@@ -150,9 +150,7 @@ def test_a_network_is_trained_to_the_same_bits_whoever_is_beside_it(tmp_path, ne
 
 
 @pytest.mark.slow
-def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_by_less_than_a_hundred_thousandth(
-    tmp_path,
-):
+def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_by_less_than_1e_5(tmp_path):
     tasks = [task(number, "gelu") for number in range(5)]
     trained(tmp_path / "together", tasks)
     for number in range(5):

@@ -115,11 +115,3 @@ def test_a_transform_that_is_fitted_sees_training_patches(place, tmp_path):
     thickness = trained.model.transformed("thk", trained.data.to_fit()["thk"])
     assert thickness.mean().item() == pytest.approx(0, abs=1e-4)
     assert thickness.std().item() == pytest.approx(1, rel=1e-2)
-
-
-def test_training_may_end_by_the_training_loss(place, tmp_path):
-    callback = '["early_stopping", {"patience": 1, "min_delta": 100, "monitor": "train"}]'
-    trained, listener = trainer(place, tmp_path / "run", f"additional_callbacks=[{callback}]"), Counting()
-    trained.run(listener, lambda: False)
-    assert trained.progress.stopped == "the training loss has not improved for 1 epoch"
-    assert len(listener.lines) == 2

@@ -454,7 +454,7 @@ def changed(changes: Mapping[str, np.ndarray | None]) -> None:
         ("block_1_shortcut/bias", np.full(3, np.nan, np.float32), "values that are not finite"),
     ],
 )
-def test_tensors_that_do_not_fit_are_listed_and_nothing_is_written(
+def test_what_does_not_fit_is_listed_and_nothing_is_written(
     volcano: Path, name: str, array: np.ndarray | None, said: str
 ):
     changed({name: array})
@@ -468,16 +468,12 @@ def test_all_misfits_are_listed_together(volcano: Path):
 
 
 @pytest.mark.slow
-def test_positions_other_than_ours_are_an_error(sediment: Path):
+def test_positions_other_than_ours_and_a_network_of_another_program_are_errors_that_say_what_differs(sediment: Path):
     network = Max(head=True)
     with torch.no_grad():
         network.pos_embed[0, 3] += 0.1
     torch.save(network.state_dict(), "model.ckpt")
     assert "pos_embed differs from 'positions'" in refused("model.ckpt", "--experience", "scratch")
-
-
-@pytest.mark.slow
-def test_a_network_of_another_program_names_what_the_model_lacks(sediment: Path):
     torch.save(OneDCNN().state_dict(), "model.pth")
     said = refused("model.pth", "--experience", "scratch")
     assert "by the rules 'dl_im'" in said
