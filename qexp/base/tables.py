@@ -82,6 +82,13 @@ def number(
     return _schema("number", description, **bounds, **more)
 
 
+def array(
+    items: Mapping[str, Any], description: str = "", least: int = 1, most: int | None = None, **more: Any
+) -> dict[str, Any]:
+    """The JSON Schema of a list with a number of items between two bounds."""
+    return _schema("array", description, items=dict(items), minItems=least, maxItems=most, **more)
+
+
 def choice(values: Iterable[Any], description: str = "", **more: Any) -> dict[str, Any]:
     """The JSON Schema of one of several values."""
     return _schema(None, description, enum=list(values), **more)

@@ -47,15 +47,12 @@ ACTIVATIONS: Mapping[type[nn.Module], str] = {
 class Layer:
     """A layer of a Keras model, applied once."""
 
+    name: str
     class_name: str
     config: dict[str, Any]
     sources: tuple[str, ...]
     """Names of the layers that it takes its input from."""
     weights: Mapping[str, NDArray[np.float32]]
-
-    @property
-    def name(self) -> str:
-        return str(self.config["name"])
 
 
 @dataclass
@@ -71,7 +68,7 @@ class Layers:
         """Add a layer; returns its name."""
         name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self.order)}"
         config = {"name": name, "dtype": "float32", **config}
-        self.order.append(Layer(class_name, config, tuple(sources), weights or {}))
+        self.order.append(Layer(name, class_name, config, tuple(sources), weights or {}))
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:

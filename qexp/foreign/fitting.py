@@ -57,14 +57,6 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """Tensors that a network does not need, and why."""
-
-    pattern: re.Pattern[str]
-    because: str
-
-
-@dataclass(frozen=True)
 class Rules:
     """The rules for the files of one program."""
 
@@ -74,7 +66,8 @@ class Rules:
     within: tuple[str, ...]
     """Keys under which the tensors may stand, such as `state_dict`."""
     tensors: tuple[Rule, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[tuple[re.Pattern[str], str], ...]
+    """Names of tensors that a network does not need, and why."""
     population: bool
     """Whether standard deviations of its scalers are those of the population (divided by n, as scikit-learn does)."""
     azimuth: float
@@ -139,7 +132,7 @@ def parse_rules(document: Any, name: str, file: str) -> Rules:
         document,
         tuple(document.get("within", ())),
         tuple(_rule(rule) for rule in document["tensors"]),
-        tuple(LeftOut(re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())),
+        tuple((re.compile(rule["from"]), rule["because"]) for rule in document.get("left_out", ())),
         document.get("deviation") == "population",
         float(document.get("azimuth", 0.0)),
         document.get("azimuth_holds_at", {}),
@@ -244,9 +237,9 @@ def _match(name: str, account: Account, tensors: Mapping[str, StoredTensor], tar
     account.matched += has_rule or bool(lacking)
     if has_rule:
         return
-    for left_out in rules.left_out:
-        if left_out.pattern.fullmatch(inner_name):
-            account.left_out[name] = left_out.because
+    for pattern, because in rules.left_out:
+        if pattern.fullmatch(inner_name):
+            account.left_out[name] = because
             return
     why = f"; the model has no {lacking[0]}" if lacking else ", which no weight of the model takes"
     account.problems.append(f"left over: {name} {list(tensors[name].shape)}{why}")

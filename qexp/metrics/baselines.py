@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, Table, integer, number, properties
+from qexp.base.tables import Entry, Table, array, integer, number, properties
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
@@ -188,10 +188,6 @@ def extra_trees(trees: int = 100) -> Baseline:
     return Baseline([{}], estimate)
 
 
-def _several(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": dict(item), "minItems": 1}
-
-
 POSITIVE = number(above=0)
 
 BASELINES: dict[str, Entry] = {
@@ -203,19 +199,19 @@ BASELINES: dict[str, Entry] = {
     ),
     "ridge": Entry(
         build=ridge,
-        parameters=properties(penalties=_several(POSITIVE)),
+        parameters=properties(penalties=array(POSITIVE)),
         help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
         example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
     ),
     "pls": Entry(
         build=pls,
-        parameters=properties(components=_several(integer(least=1))),
+        parameters=properties(components=array(integer(least=1))),
         help="Partial least squares: linear in the few components of the inputs that covary most with the target.",
         example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
     ),
     "svr": Entry(
         build=svr,
-        parameters=properties(costs=_several(POSITIVE), gammas=_several(POSITIVE), epsilons=_several(POSITIVE)),
+        parameters=properties(costs=array(POSITIVE), gammas=array(POSITIVE), epsilons=array(POSITIVE)),
         help="Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized values.",
         example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
     ),

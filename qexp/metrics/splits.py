@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.base.tables import Entry, integer, number, properties
+from qexp.base.tables import Entry, array, integer, number, properties
 from qexp.errors import QexpError, suggestion
 
 Rows = NDArray[np.int64]
@@ -260,13 +260,7 @@ SPLITS: dict[str, Entry] = {
         build=HeldOut,
         parameters=properties(
             by=BY,
-            values={
-                "type": "array",
-                "items": {"type": "string"},
-                "minItems": 1,
-                "uniqueItems": True,
-                "description": "rows with one of these values are held out",
-            },
+            values=array({"type": "string"}, "rows with one of these values are held out", uniqueItems=True),
         ),
         help="One fold: the rows with certain values in a column.",
         example={"type": "held_out", "parameters": {"by": "core", "values": ["PS97/085", "PS97/093"]}},

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.quasirandom import SobolEngine
 from torch.special import ndtri
 
-from qexp.base.tables import Entry, integer, properties
+from qexp.base.tables import Entry, array, integer, properties
 from qexp.errors import extra
 from qexp.networks.shapes import Shape, features
 
@@ -342,13 +342,7 @@ HEADS: dict[str, Entry] = {
         build=FlowHead,
         parameters=properties(
             transforms=integer("number of splines, one after the other", 1, 20),
-            units={
-                "type": "array",
-                "items": integer("", 1),
-                "minItems": 1,
-                "maxItems": 20,
-                "description": "width of each hidden layer of the networks that make their knots",
-            },
+            units=array(integer("", 1), "width of each hidden layer of the networks that make their knots", 1, 20),
             bins=integer("pieces of a spline", 2, 64),
         ),
         help="Posterior of all outputs of a branch: a normalizing flow of splines, for densities of any form.",

@@ -90,8 +90,9 @@ class TransformerBlock(nn.Module):
         self.attended = Linear(width, width)
         self.before_layers = nn.LayerNorm(width, EPSILON)
         self.layers = nn.Sequential(Linear(width, EXPANSION * width), nn.GELU(), Linear(EXPANSION * width, width))
-        self.scale_of_attention = _scale(width, layer_scale)
-        self.scale_of_layers = _scale(width, layer_scale)
+        self.scale_of_attention, self.scale_of_layers = (
+            nn.Identity() if layer_scale is None else LayerScale(width, layer_scale) for _ in range(2)
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → the same."""
@@ -113,10 +114,6 @@ class LayerScale(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., width) → the same."""
         return self.weight * tokens
-
-
-def _scale(width: int, first: float | None) -> nn.Module:
-    return nn.Identity() if first is None else LayerScale(width, first)
 
 
 def positions(count: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qexp.base.tables import Entry, choice, integer, number, properties
+from qexp.base.tables import Entry, array, choice, integer, number, properties
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import (
     ACTIVATION_NAME,
@@ -39,7 +39,7 @@ from qexp.networks.shapes import Shape, ShapeError, features, written
 
 COUNT = integer("", 1)
 DEPTH = integer("", 1, 1000)
-COUNTS = {"type": "array", "items": COUNT, "minItems": 1, "maxItems": DEPTH["maximum"]}
+COUNTS = array(COUNT, most=DEPTH["maximum"])
 LENGTH = integer("length of the kernel, in positions", 1, 10_000)
 L2 = number("weight penalty: this times the sum of the squared weights is added to the loss", least=0)
 KERNEL = integer("side of the square kernel, in pixels", 1)

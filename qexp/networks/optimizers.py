@@ -17,7 +17,7 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from qexp.base.tables import Entry, integer, number, properties
+from qexp.base.tables import Entry, array, integer, number, properties
 
 Kind = TypeVar("Kind", bound=type[Optimizer])
 
@@ -116,13 +116,7 @@ class Muon(torch.optim.Optimizer):
             inner.step()
 
 
-BETAS = {
-    "type": "array",
-    "items": number(least=0, below=1),
-    "minItems": 2,
-    "maxItems": 2,
-    "description": "decay of the running means of the gradient and of its square",
-}
+BETAS = array(number(least=0, below=1), "decay of the running means of the gradient and of its square", 2, 2)
 EPSILON = number(above=0)
 DECAY = number(least=0)
 

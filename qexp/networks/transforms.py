@@ -11,7 +11,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
-from qexp.base.tables import Entry, built_within, choice, integer, number, properties
+from qexp.base.tables import Entry, array, built_within, choice, integer, number, properties
 from qexp.simulation.distributions import DISTRIBUTIONS, Distribution
 
 
@@ -494,12 +494,7 @@ TRANSFORMS: dict[str, Entry] = {
     "chain": Entry(
         build=Chain,
         parameters=properties(
-            of={
-                "type": "array",
-                "items": {"type": ["string", "object"], "x-entry-of": "transforms"},
-                "minItems": 1,
-                "description": "names or descriptions",
-            }
+            of=array({"type": ["string", "object"], "x-entry-of": "transforms"}, "names or descriptions")
         ),
         help="Several transforms, one after the other.",
         example={"type": "chain", "parameters": {"of": ["log", "standardize"]}},

@@ -8,17 +8,13 @@ from qexp.networks.estimator import CACHED, Ensemble, Estimator, batch_for
 from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.transforms import Angle, Log, Standardize
+from tests.networks.parts import initialised, operation
 
 
 def network(seed, width=16):
-    operations = {
-        "norm": Operation(lambda shape: MODULES["batch_norm"].build(shape)),
-        "drop": Operation(lambda shape: MODULES["dropout"].build(shape, rate=0.5)),
-        "dense": Operation(lambda shape: MODULES["denses"].build(shape, filters=[width, 1])),
-    }
-    made = Network({"seen": (4,)}, ["tio2"], operations, [Branch(("seen",), ("tio2",), tuple(operations))])
-    initialise(made, Seeds(seed))
-    return made
+    dense = operation("denses", filters=[width, 1])
+    operations = {"norm": operation("batch_norm"), "drop": operation("dropout", rate=0.5), "dense": dense}
+    return initialised({"seen": (4,)}, ["tio2"], operations, seed=seed)
 
 
 def ensemble(count):

@@ -1,22 +1,16 @@
 import pytest
 import torch
 
-from qexp.base.seeds import Seeds
 from qexp.networks.estimator import Estimator
-from qexp.networks.modules import MODULES
-from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.network import Operation
 from qexp.networks.transforms import Asinh, Chain, Log, PerSample, Scale, Standardize
-
-
-def operation(name, **parameters):
-    return Operation(lambda shape: MODULES[name].build(shape, **parameters))
+from tests.networks.parts import initialised, operation
 
 
 def passing_through(transforms):
     """A model whose network changes nothing: `seen` comes out as `depth`."""
-    branch = Branch(("seen",), ("depth",), ("same",))
-    network = Network({"seen": (1,)}, ["depth"], {"same": operation("activation", activation="linear")}, [branch])
-    return Estimator(network, transforms)
+    same = operation("activation", activation="linear")
+    return Estimator(initialised({"seen": (1,)}, ["depth"], {"same": same}), transforms)
 
 
 def learning(transforms=None, rate=0.5):
@@ -26,9 +20,7 @@ def learning(transforms=None, rate=0.5):
         "drop": operation("dropout", rate=rate),
         "head": operation("denses", filters=[1]),
     }
-    network = Network({"seen": (4,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
-    initialise(network, Seeds(1))
-    return Estimator(network, transforms or {})
+    return Estimator(initialised({"seen": (4,)}, ["depth"], operations), transforms or {})
 
 
 def values(*shape, seed=2):
@@ -105,10 +97,7 @@ def cleaning(transform):
         def forward(self, x):
             return x / 2
 
-    network = Network({"seen": (4,)}, ["seen"], {"halved": Operation(lambda shape: Half())}, [
-        Branch(("seen",), ("seen",), ("halved",)),
-    ])  # fmt: skip
-    initialise(network, Seeds(1))
+    network = initialised({"seen": (4,)}, ["seen"], {"halved": Operation(lambda shape: Half())})
     return Estimator(network, {"seen": transform})
 
 

@@ -5,20 +5,15 @@ import pytest
 import scipy.stats
 import torch
 
-from qexp.base.seeds import Seeds
 from qexp.networks.estimator import Estimator, Posterior
 from qexp.networks.heads import HEADS, Gaussian, Mixture
 from qexp.networks.losses import negative_log_likelihood
-from qexp.networks.modules import MODULES
-from qexp.networks.network import Branch, BranchError, Network, Operation, initialise
+from qexp.networks.network import Branch, BranchError, Network, Operation
 from qexp.networks.transforms import Log, NormalScore, Scale
+from tests.networks.parts import initialised, operation, values
 
 ALL_HEADS = pytest.mark.parametrize("name", HEADS)
-DENSE = Operation(lambda shape: MODULES["denses"].build(shape, filters=[16], bias=True))
-
-
-def values(*shape, seed=2):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+DENSE = operation("denses", filters=[16], bias=True)
 
 
 def head(name, **parameters):
@@ -26,10 +21,7 @@ def head(name, **parameters):
 
 
 def network(name, outputs=("a", "b"), inputs=5, **parameters):
-    branch = Branch(("seen",), tuple(outputs), ("dense", "posterior"))
-    net = Network({"seen": (inputs,)}, outputs, {"dense": DENSE, "posterior": head(name, **parameters)}, [branch])
-    initialise(net, Seeds(1))
-    return net
+    return initialised({"seen": (inputs,)}, outputs, {"dense": DENSE, "posterior": head(name, **parameters)})
 
 
 def gaussian(samples=4, outputs=3, seed=3):

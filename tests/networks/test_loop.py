@@ -1,5 +1,4 @@
 import itertools
-import json
 import math
 import shutil
 from functools import partial
@@ -15,11 +14,10 @@ from qexp.networks.callbacks import CALLBACKS
 from qexp.networks.estimator import Estimator
 from qexp.networks.losses import LOSSES
 from qexp.networks.masked_autoencoder import hidden_channels
-from qexp.networks.modules import MODULES
-from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
 from qexp.networks.training import DivergedError, DrawnData, Recipe, Trainer
 from qexp.networks.transforms import Log, PerSample, Standardize
+from tests.networks.parts import Journal, after, initialised, never, operation
 
 CPU = torch.device("cpu")
 EPOCHS, BATCHES, BATCH_SIZE, TRAIN_SIZE = 3, 3, 8, 20
@@ -29,41 +27,6 @@ ADAM = partial(OPTIMIZERS["adam"].build)
 MUON = partial(OPTIMIZERS["muon"].build, weight_decay=0.1)
 MOMENTUM = partial(OPTIMIZERS["sgd"].build, momentum=0.9, nesterov=True)
 PLAIN = partial(OPTIMIZERS["sgd"].build)
-
-
-class Journal:
-    """Notes what a run tells, and the learning rate of every batch."""
-
-    def __init__(self, trainer=None, after_batch=None):
-        self.trainer, self.after_batch = trainer, after_batch
-        self.lines, self.batches, self.rates, self.checkpoints = [], [], [], 0
-
-    def batch_done(self, epoch, batch, batches):
-        self.batches.append((epoch, batch, batches))
-        if self.trainer:
-            self.rates += [group["lr"] for group in self.trainer.optimizer.param_groups]
-        if self.after_batch:
-            self.after_batch(epoch, batch)
-
-    def epoch_done(self, line, seconds):
-        self.lines.append(json.dumps(line))
-
-    def checkpoint_written(self, progress):
-        self.checkpoints += 1
-
-    @property
-    def documents(self):
-        return [json.loads(line) for line in self.lines]
-
-
-def never():
-    return False
-
-
-def after(batches):
-    """Interrupts before the batch that follows so many others."""
-    asked = itertools.count()
-    return lambda: next(asked) >= batches
 
 
 def samples(count, *purpose):
@@ -82,10 +45,6 @@ def data(train=None, train_size=TRAIN_SIZE):
     )
 
 
-def operation(name, l2=0.0, **parameters):
-    return Operation(lambda shape: MODULES[name].build(shape, **parameters), l2=l2)
-
-
 def model(operations=None, transforms=None, seed=1):
     operations = operations or {
         "first": operation("denses", filters=[8], bias=True, l2=1e-3),
@@ -94,8 +53,7 @@ def model(operations=None, transforms=None, seed=1):
         "drop": operation("dropout", rate=0.4),
         "head": operation("denses", filters=[1], bias=True),
     }
-    network = Network({"seen": (6,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
-    initialise(network, Seeds(seed))
+    network = initialised({"seen": (6,)}, ["depth"], operations, seed=seed)
     return Estimator(network, {"seen": Standardize(), "depth": Log()} if transforms is None else transforms)
 
 
@@ -436,9 +394,8 @@ def test_every_sample_of_an_epoch_is_seen_once_and_training_samples_are_asked_fo
 
 def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp_path):
     operations = {"depth": operation("denses", filters=[1]), "delta_volume": operation("denses", filters=[1])}
-    branches = [Branch(("seen",), (name,), (name,)) for name in operations]
-    network = Network({"seen": (6,)}, list(operations), operations, branches)
-    initialise(network, Seeds(1))
+    branches = [(("seen",), (name,), (name,)) for name in operations]
+    network = initialised({"seen": (6,)}, list(operations), operations, branches)
 
     def both(count, *purpose):
         drawn = samples(count, *purpose)
@@ -703,15 +660,12 @@ class Masked(DrawnData):
 
 def autoencoding(tmp_path, **changes):
     size = {"patch_size": 4, "mask_ratio": 0.5, "width": 8, "depth": 1, "heads": 2}
-    operations = {
-        name: Operation(partial(MODULES[f"masked_{name}"].build, **size), joins=True) for name in ("encoder", "decoder")
-    }
+    operations = {name: operation(f"masked_{name}", **size) for name in ("encoder", "decoder")}
     branches = [
-        Branch(("spectrum", "mask"), ("tokens",), ("encoder",)),
-        Branch(("tokens", "spectrum", "mask"), ("spectrum",), ("decoder",)),
+        (("spectrum", "mask"), ("tokens",), ("encoder",)),
+        (("tokens", "spectrum", "mask"), ("spectrum",), ("decoder",)),
     ]
-    network = Network({"spectrum": (16,), "mask": (4,)}, ["spectrum"], operations, branches)
-    initialise(network, Seeds(1))
+    network = initialised({"spectrum": (16,), "mask": (4,)}, ["spectrum"], operations, branches)
     source = Masked(
         lambda epoch: spectra(TRAIN_SIZE, "train", epoch), spectra(300, "validation"), spectra(9, "test"), TRAIN_SIZE
     )

@@ -5,25 +5,17 @@ import pytest
 import torch
 from torch import nn
 
-from qexp.base.seeds import Seeds
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import ACTIVATIONS, same_padding
-from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
-from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES
 from qexp.networks.shapes import ShapeError
+from tests.networks.parts import initialised, operation, values
 
 
 def module(name, shape=EXAMPLE_SHAPE, **parameters):
     """One operation with Glorot weights, set to predict."""
-    entry = MODULES[name]
-    operations = {"one": Operation(lambda shape: entry.build(shape, **parameters))}
-    network = Network({"x": shape}, ["y"], operations, [Branch(("x",), ("y",), ("one",))])
-    initialise(network, Seeds(1))
+    network = initialised({"x": shape}, ["y"], {"one": operation(name, **parameters)})
     return network.operations["one"].eval()
-
-
-def values(*shape, seed=2):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def output_of(name, x, **parameters):
@@ -37,12 +29,8 @@ OF_MASKS = {"masked_encoder": "b", "masked_decoder": "c"}
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in HEADS])
 def test_the_example_of_every_module_maps_the_example_input_to_finite_values_and_passes_gradients(name):
-    entry = MODULES[name]
-    joins = isinstance(entry, JoiningEntry)
     inputs = dict(zip("abc", EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]), strict=False))
-    operation = Operation(lambda shape: entry.build(shape, **entry.example.get("parameters", {})), joins)
-    network = Network(inputs, ["y"], {"one": operation}, [Branch(tuple(inputs), ("y",), ("one",))])
-    initialise(network, Seeds(1))
+    network = initialised(inputs, ["y"], {"one": operation(name, **MODULES[name].example.get("parameters", {}))})
     x = {variable: values(3, *shape).requires_grad_() for variable, shape in inputs.items()}
     y = network(x)["y"]
     assert y.shape == (3, *network.shapes["y"])

@@ -5,14 +5,10 @@ import torch
 from torch import nn
 
 from qexp.base.seeds import Seeds
-from qexp.networks.modules import MODULES
 from qexp.networks.network import Branch, BranchError, Network, Operation, initialise
+from tests.networks.parts import operation, values
 
 IMAGE = (1, 8, 8)
-
-
-def operation(name, l2=0.0, **parameters):
-    return Operation(lambda shape: MODULES[name].build(shape, **parameters), name == "concatenate", l2)
 
 
 def network(branches, operations, inputs=None, outputs=("y",)):
@@ -21,13 +17,9 @@ def network(branches, operations, inputs=None, outputs=("y",)):
 
 
 def ready(*arguments, seed=1, **keywords):
-    initialised = network(*arguments, **keywords)
-    initialise(initialised, Seeds(seed))
-    return initialised.eval()
-
-
-def values(*shape, seed=2):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    net = network(*arguments, **keywords)
+    initialise(net, Seeds(seed))
+    return net.eval()
 
 
 def count(network):

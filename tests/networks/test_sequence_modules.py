@@ -7,10 +7,7 @@ from torch.nn import functional
 from qexp.networks.modules import MODULES
 from qexp.networks.sequence import SequenceConvolution, SequenceNorm
 from qexp.networks.shapes import ShapeError
-
-
-def values(*shape, seed=2):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.networks.parts import values
 
 
 def built(name, shape, seed=3, **parameters):

@@ -1,4 +1,3 @@
-import itertools
 import json
 import math
 from functools import cache, partial
@@ -14,11 +13,12 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HEADS
 from qexp.networks.losses import LOSSES, OF_POSTERIORS
 from qexp.networks.modules import MODULES
-from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.network import Operation
 from qexp.networks.optimizers import OPTIMIZERS, SCHEDULES
 from qexp.networks.stacked_training import Stack, Task, line_of, stack_size, stackable
 from qexp.networks.training import DrawnData, Recipe, Trainer
 from qexp.networks.transforms import Log, Standardize
+from tests.networks.parts import after, initialised, never
 
 CPU = torch.device("cpu")
 TRAIN, VALIDATION, BATCH = 22, 7, 8
@@ -44,15 +44,6 @@ class Journal:
         self.checkpoints.append(epoch)
 
 
-def never():
-    return False
-
-
-def after(epochs):
-    asked = itertools.count()
-    return lambda: next(asked) >= epochs
-
-
 def samples(count, *purpose):
     random = Seeds(3).torch("cpu", *purpose)
     seen = torch.randn(count, 10, generator=random)
@@ -76,9 +67,8 @@ def model(network, seed):
         "body": Operation(partial(MODULES[module].build, **parameters), l2=parameters.get("l2", 0.0)),
         "head": Operation(partial(MODULES["denses"].build, filters=[1], bias=True)),
     }
-    built = Network({"seen": (10,)}, ["depth"], operations, [Branch(("seen",), ("depth",), tuple(operations))])
-    initialise(built, Seeds(seed))
-    return Estimator(built, {"seen": Standardize(), "depth": Log()})
+    network = initialised({"seen": (10,)}, ["depth"], operations, seed=seed)
+    return Estimator(network, {"seen": Standardize(), "depth": Log()})
 
 
 def order(number):
@@ -166,9 +156,7 @@ def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, he
     def with_head(number):
         operations = {"body": Operation(partial(MODULES["mlp"].build, units=[12], outputs=8, activation="tanh"))}
         operations["posterior"] = Operation(HEADS[head].build, ends=True)
-        branch = Branch(("seen",), ("depth",), tuple(operations))
-        made = Estimator(Network({"seen": (10,)}, ["depth"], operations, [branch]), {"depth": Log()})
-        initialise(made.network, Seeds(number))
+        made = Estimator(initialised({"seen": (10,)}, ["depth"], operations, seed=number), {"depth": Log()})
         return Task(f"task {number}", made, samples(TRAIN, "train", number), None, order(number), ())
 
     losses = {"posterior": LOSSES[OF_POSTERIORS].build()}

@@ -13,26 +13,9 @@ from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.order import read_overrides
 from tests import domes
+from tests.networks.parts import Journal, after, never
 
 CPU = torch.device("cpu")
-
-
-class Counting:
-    """A listener that asks for an end after so many batches."""
-
-    def __init__(self, batches=10**9):
-        self.left, self.lines = batches, []
-
-    def batch_done(self, epoch, batch, batches):
-        self.left -= 1
-
-    def epoch_done(self, line, seconds):
-        self.lines.append(line)
-
-    def checkpoint_written(self, progress): ...
-
-    def interrupted(self):
-        return self.left <= 0
 
 
 @pytest.fixture
@@ -59,14 +42,14 @@ def weights(trained):
 @pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, 3, 4, 7])
 def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bit(place, tmp_path, batches):
-    whole, listener = trainer(place, tmp_path / "whole"), Counting()
-    assert whole.run(listener, lambda: False)
-    first, told = trainer(place, tmp_path / "parts"), Counting(batches)
-    assert not first.run(told, told.interrupted)
+    whole, listener = trainer(place, tmp_path / "whole"), Journal()
+    assert whole.run(listener, never)
+    first, told = trainer(place, tmp_path / "parts"), Journal()
+    assert not first.run(told, after(batches))
     second = trainer(place, tmp_path / "parts")
     second.resume()
-    rest = Counting()
-    assert second.run(rest, lambda: False)
+    rest = Journal()
+    assert second.run(rest, never)
     assert told.lines + rest.lines == listener.lines
     assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(whole).items())
 
@@ -74,7 +57,7 @@ def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bi
 @pytest.mark.slow
 def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(place, tmp_path):
     first = trainer(place, tmp_path / "first", "keep=last")
-    first.run(Counting(), lambda: False)
+    first.run(Journal(), never)
     kept = {frames.name for frames in (part.frames for part in first.data._patches.parts)}
     for part, names in (("train", {"d0", "d1", "d2"} - kept), ("test", {"d0"})):
         assert names
@@ -84,7 +67,7 @@ def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(pla
                 poisoned = data.load() * 3 + 1
             poisoned.assign_coords(x=poisoned["x"], y=poisoned["y"]).to_netcdf(file, engine="h5netcdf")
     again = trainer(place, tmp_path / "again", "keep=last")
-    again.run(Counting(), lambda: False)
+    again.run(Journal(), never)
     assert all(torch.equal(weights(again)[name], tensor) for name, tensor in weights(first).items())
 
 
@@ -99,9 +82,9 @@ def test_every_epoch_sees_other_patches_and_validation_always_the_same(place, tm
 
 @pytest.mark.slow
 def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
-    trained, listener = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3"), Counting()
-    trained.run(listener, lambda: False)
-    assert listener.lines[-1]["train"]["loss"] < 0.8 * listener.lines[0]["train"]["loss"]
+    trained, listener = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3"), Journal()
+    trained.run(listener, never)
+    assert listener.documents[-1]["train"]["loss"] < 0.8 * listener.documents[0]["train"]["loss"]
     samples = trained.data.validation
     ice = samples["thk"].numpy() > 1
     error = trained.model.estimate(samples)["ubar"].numpy() - samples["ubar"].numpy()
