@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -35,20 +35,12 @@ def mean_relative_error(estimate: Tensor, truth: Tensor) -> Tensor:
 
 def huber(delta: float = 1.0) -> Loss:
     """Huber's loss: squared error up to `delta`, absolute error beyond."""
-
-    def loss(estimate: Tensor, truth: Tensor) -> Tensor:
-        return functional.huber_loss(estimate, truth, delta=delta)
-
-    return loss
+    return partial(functional.huber_loss, delta=delta)
 
 
 def power(exponent: float) -> Loss:
     """Mean of |estimate − truth| to the power `exponent`, ()."""
-
-    def loss(estimate: Tensor, truth: Tensor) -> Tensor:
-        return (estimate - truth).abs().pow(exponent).mean()
-
-    return loss
+    return lambda estimate, truth: (estimate - truth).abs().pow(exponent).mean()
 
 
 def negative_log_likelihood(density: Density, truth: Tensor) -> Tensor:
