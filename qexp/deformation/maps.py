@@ -160,28 +160,28 @@ def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappabl
     size = float(np.clip(width / max(np.sqrt(points), 1), 0.8, 6)) ** 2
     if 0 < len(hidden.x) <= MOST_DOTS:
         axis.scatter(hidden.x / 1000, hidden.y / 1000, size / 2, color="0.8", linewidths=0)
-    if observed.spread is not None and observed.count is not None:
-        _draw_means(axis, observed, sides_of(observed.spread, observed.count), factor, colours)
-    elif observed.size > MOST_DOTS:
-        _draw_cells(axis, observed, factor, colours)
+    x, y, values = observed.x / 1000, observed.y / 1000, factor * observed.displacement
+    if observed.spread is not None and observed.count is not None:  # as rectangles, about as large as the cells
+        from matplotlib.collections import PolyCollection
+
+        corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+        sides = sides_of(observed.spread, observed.count) / 1000
+        cells = list(np.stack([x, y], axis=1)[:, None] + corners * sides[:, None])
+        drawn = PolyCollection(cells, linewidths=0, **_coloured(colours))
+        drawn.set_array(values)
+        axis.add_collection(drawn)
+    elif observed.size > MOST_DOTS:  # as the means of cells, which a panel can show
+        spans = np.array([np.ptp(x), np.ptp(y)])
+        # At least three points to a cell on average: cells narrower than a grid's pixels would leave gaps.
+        cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / observed.size)))
+        bins = np.maximum((spans / cell).astype(int), 1)
+        sums, columns, rows = np.histogram2d(x, y, bins, weights=values)
+        counts, _, _ = np.histogram2d(x, y, [columns, rows])
+        means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        axis.pcolormesh(columns, rows, means.T, rasterized=True, **_coloured(colours))
     else:
-        axis.scatter(
-            observed.x / 1000, observed.y / 1000, size, factor * observed.displacement, linewidths=0,
-            **_coloured(colours),
-        )  # fmt: skip
+        axis.scatter(x, y, size, values, linewidths=0, **_coloured(colours))
     _mark_flight(axis, observed)
-
-
-def _draw_means(axis: Axes, observed: Track, sides: Array, factor: float, colours: ScalarMappable) -> None:
-    """Means of cells as rectangles, about as large as the cells."""
-    from matplotlib.collections import PolyCollection
-
-    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-    middles = np.stack([observed.x, observed.y], axis=1)
-    cells = list((middles[:, None] + corners * sides[:, None]) / 1000)
-    drawn = PolyCollection(cells, linewidths=0, **_coloured(colours))
-    drawn.set_array(factor * observed.displacement)
-    axis.add_collection(drawn)
 
 
 def sides_of(spread: Array, count: Array) -> Array:
@@ -197,18 +197,6 @@ def sides_of(spread: Array, count: Array) -> Array:
 
 def _coloured(colours: ScalarMappable) -> dict[str, Any]:
     return {"cmap": colours.cmap, "norm": colours.norm}
-
-
-def _draw_cells(axis: Axes, observed: Track, factor: float, colours: ScalarMappable) -> None:
-    """The means of cells, which a panel can show."""
-    spans = np.array([np.ptp(observed.x), np.ptp(observed.y)])
-    # At least three points to a cell on average: cells narrower than a grid's pixels would leave gaps.
-    cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / observed.size)))
-    bins = np.maximum((spans / cell).astype(int), 1)
-    sums, x, y = np.histogram2d(observed.x / 1000, observed.y / 1000, bins, weights=factor * observed.displacement)
-    counts, _, _ = np.histogram2d(observed.x / 1000, observed.y / 1000, [x, y])
-    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-    axis.pcolormesh(x, y, means.T, rasterized=True, **_coloured(colours))
 
 
 def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:

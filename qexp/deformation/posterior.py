@@ -163,16 +163,11 @@ def source_posterior(
         for name, posterior in parameters.items()
         if posterior.is_cut and name not in bounded
     ]
+    predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
-        parameters=parameters,
-        draws=draws.reshape(*chains, -1),
-        log_density=observed.log.reshape(chains),
-        noise_factor=levels,
-        predicted=_predicted(problem, observed, levels, options.seed),
-        found=observed.draws,
-        seconds=seconds,
-        remarks=[*observed.draws.doubts, *cut],
-    )
+        parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels, predicted, observed.draws,
+        seconds, [*observed.draws.doubts, *cut],
+    )  # fmt: skip
 
 
 def _prior(

@@ -430,11 +430,11 @@ class Units:
     origin: tuple[float, float]
 
     def unit_of(self, column: str) -> str:
-        return "m" if base_name(column) in POSITIONS else self._quantity(column).unit
+        return "m" if base_name(column) in POSITIONS else quantity(column, self.quantities).unit
 
     def factor(self, column: str) -> float:
         """One unit in SI units."""
-        return 1.0 if base_name(column) in POSITIONS else self._quantity(column).si_factor
+        return 1.0 if base_name(column) in POSITIONS else quantity(column, self.quantities).si_factor
 
     def from_si(self, column: str, value: float) -> float:
         return value / self.factor(column) + self._zero(column)
@@ -443,7 +443,7 @@ class Units:
         return (value - self._zero(column)) * self.factor(column)
 
     def violation(self, column: str, value: float) -> str | None:
-        return None if base_name(column) in POSITIONS else self._quantity(column).violation(value)
+        return None if base_name(column) in POSITIONS else quantity(column, self.quantities).violation(value)
 
     def hint(self, column: str) -> str:
         """The end of an error on a value beyond the limits of an angle in radians."""
@@ -452,9 +452,6 @@ class Units:
     def _zero(self, column: str) -> float:
         name = base_name(column)
         return self.origin[list(POSITIONS).index(name)] if name in POSITIONS else 0.0
-
-    def _quantity(self, column: str) -> Quantity:
-        return quantity(column, self.quantities)
 
 
 def sources_named(text: str, generators: Table) -> list[Source]:

@@ -484,9 +484,17 @@ class Draws:
         return self.scores.reshape(-1, self.scores.shape[-1])
 
 
-def by_sampler(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
-    """Draws by chains that start where importance sampling found the posterior."""
-    return _walked_from(sample_weighted(density, proposal, random, count), density, count, random)
+def by_sampler(
+    density: Density, proposal: Mixture, count: int, random: np.random.Generator, weights: Weighted | None = None
+) -> Draws:
+    """Draws by chains that start where importance sampling found the posterior: from weights, if there are any yet."""
+    weights = weights or sample_weighted(density, proposal, random, count)
+    starts = weights.scores[resample(weights.weights, STARTS, random)]
+    chains = walk(density, weights.proposal, starts, random)
+    walkers, steps = chains.scores.shape[:2]
+    each = min(steps, math.ceil(count / walkers))
+    spread = np.linspace(0, steps - 1, each).round().astype(int)
+    return replace(chains, scores=chains.scores[:, spread], pareto_k=weights.pareto_k)
 
 
 def by_either(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
@@ -496,7 +504,7 @@ def by_either(density: Density, proposal: Mixture, count: int, random: np.random
     weights = sample_weighted(density, proposal, random, count)
     chosen = weights.scores[resample(weights.weights, count, random)]
     if doubts_of(weights.pareto_k, weights.ess, len(weights.weights)):
-        return _walked_from(weights, density, count, random)
+        return by_sampler(density, proposal, count, random, weights)
     return Draws(chosen[None], "importance", weights.pareto_k, weights.ess)
 
 
@@ -504,15 +512,6 @@ METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]
     "auto": by_either,
     "sampler": by_sampler,
 }
-
-
-def _walked_from(weights: Weighted, density: Density, count: int, random: np.random.Generator) -> Draws:
-    starts = weights.scores[resample(weights.weights, STARTS, random)]
-    chains = walk(density, weights.proposal, starts, random)
-    walkers, steps = chains.scores.shape[:2]
-    each = min(steps, math.ceil(count / walkers))
-    spread = np.linspace(0, steps - 1, each).round().astype(int)
-    return replace(chains, scores=chains.scores[:, spread], pareto_k=weights.pareto_k)
 
 
 def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:

@@ -80,7 +80,12 @@ class Pixels:
     """
 
     def __init__(self, source: GeneratedDataset, images: Sequence[str]) -> None:
-        self.available = {image: _available(source, image) for image in images}
+        size, self.available = (source.height, source.width), {}
+        for image in images:
+            view = source.view(image)
+            mask, (channels, height, width) = view.mask(size), view.shape(size)
+            available = torch.ones(1, height, width) if mask is None else mask
+            self.available[image] = available.expand(channels, -1, -1).flatten() > 0
         self.numbers = torch.cat(list(self.available.values()))
 
     def numbers_of(self, images: Mapping[str, Tensor]) -> Tensor:
@@ -95,14 +100,6 @@ class Pixels:
             everywhere = torch.ones(image.shape, dtype=torch.bool)
             parts.append((everywhere if mask_image is None else (mask_image.cpu() > 0).expand(image.shape)).flatten(1))
         return torch.cat(parts, dim=1)[:, self.numbers].numpy()
-
-
-def _available(source: GeneratedDataset, image: str) -> Tensor:
-    size, view = (source.height, source.width), source.view(image)
-    channels, height, width = view.shape(size)
-    mask = view.mask(size)
-    available = torch.ones(1, height, width) if mask is None else mask
-    return available.expand(channels, -1, -1).flatten() > 0
 
 
 def alike(masks: Mask, given: Mapping[str, Array]) -> Iterator[tuple[NDArray[np.intp], dict[str, float], Mask]]:

@@ -30,9 +30,6 @@ from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
 GEOGRAPHIC = "EPSG:4326"
 VECTOR = ("los_east", "los_north", "los_up")
 
-NARROW = 100.0
-"""Extent of points [m] below which their coordinates are likely in km."""
-
 
 def read_points(path: Path, options: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
@@ -55,21 +52,14 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     elevation = table.numbers(columns["elevation"]) if "elevation" in columns else None
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
-    largest = np.abs(masked.where_observed().displacement).max(initial=0)
-    doubts = suspicions(float(largest), options) + (() if geographic else _suspicious_extent(masked))
-    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
-
-
-def _suspicious_extent(track: Track) -> tuple[str, ...]:
-    """What makes coordinates look like kilometres; degrees are refused elsewhere, once the system is known."""
-    points = track.where_observed()
-    if len(points.x) < 2:
-        return ()
-    extent = float(max(np.ptp(points.x), np.ptp(points.y)))
+    points = masked.where_observed()
+    doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), options)
+    extent = float(max(np.ptp(points.x), np.ptp(points.y))) if points.size else 0.0
     degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
-    if degrees or not 0 < extent < NARROW:
-        return ()
-    return (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
+    # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
+    if not geographic and not degrees and 0 < extent < 100:
+        doubts += (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:

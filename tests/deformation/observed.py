@@ -7,6 +7,7 @@ from tests.inference.tracks import ASCENDING, DESCENDING, track
 
 ORIGIN = (426_000.0, 4_519_000.0)
 SOURCE = (ORIGIN[0] + 300.0, ORIGIN[1] - 200.0, 1500.0, 3e6)
+TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
 CRS = "EPSG:32633"
 
 

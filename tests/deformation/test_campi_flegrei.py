@@ -7,6 +7,7 @@ the 5,530 points every sixth counts for it, so that chains with a full covarianc
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,25 @@ FILES = [FOLDER / f"obs_sar{number}.txt" for number in (1, 2)]
 pytestmark = pytest.mark.skipif(
     not all(path.is_file() for path in FILES), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt"
 )
+
+
+def test_the_tracks_of_campi_flegrei_are_read_as_published():
+    result = qexp.observe(FILES, crs="EPSG:32633")
+    assert [(track.name, track.points) for track in result.tracks] == [("obs_sar1", 2713), ("obs_sar2", 2817)]
+    assert result.tracks[0].heading == pytest.approx(-8.5, abs=0.1)  # ascending
+    assert abs(result.tracks[1].heading) > 160  # descending
+
+
+def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
+    result = qexp.observe(FILES, crs="EPSG:32633", noise="estimate")
+    for track in result.observation.tracks:
+        estimate = result.estimates[track.name]
+        east, north = map(float, re.findall(r"(\d+) (?:east|north)", estimate.how))
+        assert np.hypot(east - 426.5e3, north - 4519e3) < 1.5e3  # the harbour of Pozzuoli
+        # Millimetres over kilometres, as the atmosphere has; the uplift itself is a decimetre.
+        assert 3e-3 < np.sqrt(track.noise.sill) < 2e-2
+        assert 500 < track.noise.range < 10e3
+        np.testing.assert_allclose(track.error, np.sqrt(track.noise.nugget))
 
 
 @pytest.mark.parametrize("offsets", ["per-track", "none"])

@@ -24,10 +24,8 @@ from qexp.inference.parameters import Units, sources_named
 from qexp.observations.observation import Observation, Track, write_observation
 from qexp.simulation.generators import GENERATORS
 from tests.conftest import call, started
-from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
+from tests.deformation.observed import CRS, ORIGIN, SOURCE, TRUTH, observed
 from tests.inference.tracks import EXPONENTIAL, point_source
-
-TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
 
 
 @pytest.fixture(scope="module")

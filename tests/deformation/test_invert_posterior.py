@@ -17,10 +17,9 @@ from qexp.errors import QexpError
 from qexp.inference.density import power
 from qexp.observations.observation import Observation, Track, write_observation
 from tests.conftest import call
-from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
+from tests.deformation.observed import CRS, ORIGIN, SOURCE, TRUTH, observed
 from tests.inference.tracks import ASCENDING, DESCENDING, EXPONENTIAL, point_source, track
 
-TRUTH = {"east": SOURCE[0], "north": SOURCE[1], "depth": 1.5, "delta_volume": 3.0}
 NORMAL = 2 * 1.6448536
 """Width of the central 90 % of a normal distribution of standard deviation 1."""
 

@@ -1,9 +1,6 @@
 """Files of observatories become one observation: points, stations, units, geometry, coordinates."""
 
 import json
-import os
-import re
-from pathlib import Path
 
 import numpy as np
 import pyproj
@@ -366,30 +363,6 @@ def test_an_observation_file_is_replaced_only_if_asked(written, tmp_path, qexp):
         assert qexp("observe", path, "--no-figure", "--to", tmp_path / target).code == code
     assert qexp("observe", path, "--no-figure", "--to", tmp_path / "obs.nc", "--overwrite").code == 0
     assert "--columns has no effect on" in qexp("observe", tmp_path / "obs.nc", "--columns", "los=1").stderr
-
-
-REAL = Path(os.environ.get("QEXP_DATA", "").split(os.pathsep)[0]) / "campi_flegrei"
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt")
-def test_the_tracks_of_campi_flegrei_are_read_as_published():
-    result = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM)
-    assert [(track.name, track.points) for track in result.tracks] == [("obs_sar1", 2713), ("obs_sar2", 2817)]
-    assert result.tracks[0].heading == pytest.approx(-8.5, abs=0.1)  # ascending
-    assert abs(result.tracks[1].heading) > 160  # descending
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="QEXP_DATA names no folder with campi_flegrei/obs_sar1.txt")
-def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
-    result = package.observe([REAL / "obs_sar1.txt", REAL / "obs_sar2.txt"], crs=UTM, noise="estimate")
-    for track in result.observation.tracks:
-        estimate = result.estimates[track.name]
-        east, north = map(float, re.findall(r"(\d+) (?:east|north)", estimate.how))
-        assert np.hypot(east - 426.5e3, north - 4519e3) < 1.5e3  # the harbour of Pozzuoli
-        # Millimetres over kilometres, as the atmosphere has; the uplift itself is a decimetre.
-        assert 3e-3 < np.sqrt(track.noise.sill) < 2e-2
-        assert 500 < track.noise.range < 10e3
-        np.testing.assert_allclose(track.error, np.sqrt(track.noise.nugget))
 
 
 def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, monkeypatch):
