@@ -368,11 +368,18 @@ def test_wrong_options_are_refused_and_change_nothing(workspace):
     assert Path("runs/sound_0/results/calibration.json").read_bytes() == before
 
 
-def test_a_run_without_posteriors_says_how_to_get_some(here):
+@pytest.mark.heavy
+def test_a_run_without_posteriors_says_how_to_get_some_and_those_by_the_likelihood_need_no_head(here):
     code, stdout, stderr = call("calibrate", "sound_0", "--observations", 20)
     assert (code, stdout) == (2, "")
     assert "without a posterior; train one whose branch ends with a posterior head, such as 'gauss" in stderr
     assert "--refined" in stderr
+    Specs(here).spoil("dataset", ("fixed.noise", 0.01))
+    call("run", "sound", "--seed", 5, "--device", "cpu").done()
+    found = package.calibrate("sound_5", observations=100, draws=100, refined=True, device="cpu")
+    assert (found.refined, found.density) == (True, None)
+    for output in found.outputs.values():
+        assert output.p_value > 1e-3
 
 
 @pytest.mark.heavy
@@ -425,18 +432,6 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
     text = run.report(tmp_path / "sound.html").read_text()
     assert "ranks of the true values (refined)" in text
     assert "ranks of the true values (head, test part)" in text
-
-
-@pytest.mark.heavy
-def test_posteriors_by_the_likelihood_need_no_head(here):
-    specs = Specs(here)
-    specs.spoil("dataset", ("fixed.noise", 0.01))
-    assert call("run", "sound", "--seed", 5, "--device", "cpu").code == 0
-    found = package.calibrate("sound_5", observations=100, draws=100, refined=True, device="cpu")
-    assert found.refined
-    for one in found.outputs.values():
-        assert one.p_value > 1e-3
-    assert found.density is None
 
 
 def test_draws_that_are_not_finite_are_refused():

@@ -181,15 +181,6 @@ def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held
     assert (low, high) == (pytest.approx(by_python[0]), pytest.approx(by_python[1]))
 
 
-@pytest.mark.heavy
-def test_new_rows_lie_in_intervals_of_any_coverage_as_often_as_they_should(finished, tmp_path):
-    directory = finished(**ONE_BY_ONE)
-    for share in (0.4, 0.8):
-        low, high = predicted(directory, tmp_path, "--interval", str(share), "--overwrite")
-        covered = ((low <= IRON) & (high >= IRON)).mean()
-        assert abs(covered - share) < 3 * math.sqrt(share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS))
-
-
 @pytest.mark.slow
 def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(finished):
     directory = finished(**BY_QUARRY)
@@ -202,9 +193,13 @@ def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(fi
 
 
 @pytest.mark.heavy
-def test_rows_of_an_evaluation_have_the_intervals_that_predictions_have(finished, tmp_path):
+def test_new_rows_lie_in_intervals_as_often_as_they_should_and_those_of_an_evaluation_have_the_same(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
-    low, high = predicted(directory, tmp_path)
+    for share in (0.4, 0.8):
+        low, high = predicted(directory, tmp_path, "--interval", str(share), "--overwrite")
+        covered = ((low <= IRON) & (high >= IRON)).mean()
+        assert abs(covered - share) < 3 * math.sqrt(share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS))
+    low, high = predicted(directory, tmp_path, "--overwrite")
     lines = [[f"{'ABCD'[row % 4]}{row}", *NEW[row].tolist(), IRON[row]] for row in range(len(NEW))]
     save_rows(tmp_path / "stones.csv", ["stone", *stones.COLUMNS, "Fe"], *lines)
     call("evaluate", directory.path, "--input", tmp_path / "stones.csv").done()

@@ -63,7 +63,7 @@ def run(dikes: Path) -> Any:
     return qexp.open_run("dike_0", workspace=dikes)
 
 
-def test_strikes_on_both_sides_of_north_are_estimated_as_well_as_those_around_south(run):
+def test_strikes_on_both_sides_of_north_are_estimated_and_predicted_as_well_as_those_around_south(run, dikes):
     with xarray.open_dataset(run.path / "results/test_predictions.nc") as table:
         truth, estimate = table["strike"].values, table["strike_estimate"].values
         assert table["strike_estimate"].attrs[PERIOD] == 360
@@ -73,9 +73,6 @@ def test_strikes_on_both_sides_of_north_are_estimated_as_well_as_those_around_so
         assert part.sum() > 20
         assert error[part].mean() < 5  # by chance it is 90
     assert run.record["results"]["test"]["strike"]["mae"] == pytest.approx(error.mean(), rel=1e-4)
-
-
-def test_predictions_of_the_stored_run_are_as_good_as_its_evaluation_and_lie_within_a_turn(run, dikes):
     samples = qexp.samples("dike", "test", count=40, workspace=dikes)
     estimates = run.predict(displacement=samples["displacement"].values)["strike"]
     assert ((estimates >= 0) & (estimates < 360)).all()
