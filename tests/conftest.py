@@ -343,17 +343,19 @@ def write_dense(
 ) -> None:
     """Specs of a simulated dataset and of a network that hardly learns: a dense layer per output on all that is seen.
 
-    inputs   images and masks, and perhaps the incidence; the image alone if left out
+    inputs   images, masks and perhaps numbers; the image alone if left out
     changes  of the experience
     """
-    sizes = {name: [1] if name == "incidence" else [*dataset["size"], 1] for name in inputs or ("displacement",)}
-    images = [name for name in sizes if name != "incidence"]
+    inputs = list(inputs or ["displacement"])
+    images = [name for name in inputs if name.startswith(("displacement", "mask"))]
+    numbers = [name for name in inputs if name not in images]
+    sizes = {name: [*dataset["size"], 1] if name in images else [1] for name in inputs}
     heads = {f"head_{index}": {"module": "denses", "parameters": {"filters": [1]}} for index in range(len(outputs))}
     joined = {"join": {"module": "concatenate"}, "beside": {"module": "concatenate"}}
     branches: list[Any] = [
         {"x_name": images, "y_name": "seen", "operations": [*["join"] * (len(images) > 1), "flat"]},
-        {"x_name": ["seen", "incidence"], "y_name": "all", "operations": ["beside"]},
-    ][: 1 + ("incidence" in sizes)]
+        {"x_name": ["seen", *numbers], "y_name": "all", "operations": ["beside"]},
+    ][: 1 + bool(numbers)]
     of_outputs = zip(outputs, heads, strict=True)
     branches += [{"x_name": branches[-1]["y_name"], "y_name": name, "operations": [head]} for name, head in of_outputs]
     model = {
@@ -363,7 +365,7 @@ def write_dense(
         "branches": branches,
     }
     experience = {
-        **SOUND["experience"], "model": name, "dataset": name, "inputs": list(sizes), "outputs": list(outputs),
+        **SOUND["experience"], "model": name, "dataset": name, "inputs": inputs, "outputs": list(outputs),
         "sizes": [64, 16, 16], "epochs": 1, "batch_size": 16, "losses": dict.fromkeys(outputs, "mse"), "metrics": {},
         "transforms": {}, **changes,
     }  # fmt: skip

@@ -16,14 +16,8 @@ def trained(root: Path) -> None:
     """A workspace with two finished runs of `mogi_quick`, of different learning rates."""
     assert call("init", root).code == 0
     for seed, rate in ((1, 3e-3), (2, 1e-3)):
-        qexp.run(
-            "mogi_quick",
-            name=f"mogi_quick_{seed}",
-            seed=seed,
-            overrides={"epochs": 4, "sizes": [500, 64, 64], "learning_rate": rate},
-            device="cpu",
-            workspace=root,
-        )
+        brief = {"epochs": 4, "sizes": [500, 64, 64], "learning_rate": rate}
+        qexp.run("mogi_quick", name=f"mogi_quick_{seed}", seed=seed, overrides=brief, device="cpu", workspace=root)
 
 
 @pytest.fixture
