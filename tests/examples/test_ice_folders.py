@@ -26,12 +26,6 @@ CORES = Cores(spectra=10, labelled=4)
 SMALL = Glaciers(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
 
 
-def made(folder: Path, options: Glaciers = SMALL, count: int = 2, test: int = 1) -> dict[str, xarray.Dataset]:
-    """Glaciers by their names."""
-    write(folder, options, count, test)
-    return read(folder)
-
-
 def read(folder: Path) -> dict[str, xarray.Dataset]:
     return {path.parent.name: xarray.load_dataset(path, engine="h5netcdf") for path in sorted(folder.glob("*/*/ex.nc"))}
 
@@ -150,13 +144,15 @@ def test_a_seed_gives_a_glacier_the_same_bytes_whatever_others_there_are_and_wha
     )
     assert few.keys() == {"valley_000", "cap_001"}
     assert few.items() <= some.items()
-    other = made(tmp_path / "other", replace(SMALL, seed=1), count=1, test=0)["valley_000"]
-    assert not np.array_equal(other.topg, read(tmp_path / "few")["valley_000"].topg)
+    write(tmp_path / "other", replace(SMALL, seed=1), 1, 0)
+    few, other = (read(tmp_path / name)["valley_000"] for name in ("few", "other"))
+    assert not np.array_equal(other.topg, few.topg)
 
 
 @pytest.mark.slow
 def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
-    finer = made(tmp_path / "finer", replace(SMALL, frames=6), count=1, test=0)["valley_000"]
+    write(tmp_path, replace(SMALL, frames=6), 1, 0)
+    finer = read(tmp_path)["valley_000"]
     np.testing.assert_allclose(finer.time[1::2], some["valley_000"].time)
     # A frame cuts a time step short, and what it leads to is as good but not the same.
     np.testing.assert_allclose(finer.thk[1::2], some["valley_000"].thk, atol=1.0)

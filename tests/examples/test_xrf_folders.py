@@ -226,19 +226,16 @@ def test_laboratories_err_by_what_the_readme_says():
     assert all((scan.toc >= 0).all() for scan in cores)
 
 
-@pytest.mark.slow
-def test_voltages_take_turns(tmp_path: Path):
-    write(tmp_path / "both", replace(SMALL, voltage=(10, 30)), cores=4, test=0, validation=0)
-    voltages = {row["core"]: row["voltage"] for row in rows(tmp_path / "both/pretrain/train/info.csv")}
-    assert voltages == {"core_000": "10", "core_001": "30", "core_002": "10", "core_003": "30"}
-    assert "--voltage 10,30" in (tmp_path / "both/README.md").read_text()
-
-
 @pytest.mark.heavy
-def test_a_quarter_of_the_cores_is_for_the_test_and_a_sixth_of_the_others_for_validation(tmp_path: Path):
-    write(tmp_path / "xrf", Cores(spectra=1, labelled=1), cores=16)
+def test_a_quarter_of_the_cores_is_for_the_test_a_sixth_of_the_others_for_validation_and_voltages_take_turns(tmp_path):
+    write(tmp_path / "xrf", Cores(spectra=1, labelled=1, voltage=(10, 30)), cores=16)
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4
     assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
+    spectra = [row for part in ("test", "train") for row in rows(tmp_path / f"xrf/pretrain/{part}/info.csv")]
+    assert [(row["core"], row["voltage"]) for row in spectra] == [
+        (f"core_{number:03d}", ("10", "30")[number % 2]) for number in range(16)
+    ]
+    assert "--voltage 10,30" in (tmp_path / "xrf/README.md").read_text()
 
 
 # The layout of the data published with MAX

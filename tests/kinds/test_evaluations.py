@@ -119,19 +119,18 @@ def test_a_dataset_must_make_what_the_network_takes_and_a_fixed_value_is_a_value
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "said"),
     [
-        (("--dataset", "sound", "--input", "."), 2, "either --dataset or --input"),
-        (("--input", "."), 2, "simulated images"),
-        (("--dataset", "sond"), 2, "did you mean 'sound'?"),
-        (("--dataset", "sound", "--part", "tset"), 2, "did you mean 'test'?"),
-        (("--dataset", "sound", "--name", "../up"), 2, "not a valid name"),
-        (("--dataset", "sound", "--seed", "-1"), 2, "from 0 on"),
+        (("--dataset", "sound", "--input", "."), "either --dataset or --input"),
+        (("--input", "."), "simulated images"),
+        (("--dataset", "sond"), "did you mean 'sound'?"),
+        (("--dataset", "sound", "--part", "tset"), "did you mean 'test'?"),
+        (("--dataset", "sound", "--name", "../up"), "not a valid name"),
+        (("--dataset", "sound", "--seed", "-1"), "from 0 on"),
     ],
 )
-def test_wrong_questions_get_an_answer_and_leave_nothing_behind(here, arguments, code, said, qexp):
-    outcome = qexp("evaluate", "sound_0", *arguments)
-    assert (outcome.code, said in outcome.stderr) == (code, True), outcome.stderr
+def test_wrong_questions_get_an_answer_and_leave_nothing_behind(here, arguments, said, qexp):
+    assert said in qexp("evaluate", "sound_0", *arguments).failed()
     assert not Path("runs/sound_0/evaluations").exists()
 
 
@@ -383,11 +382,15 @@ def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qex
     assert qexp("ls", "--columns", "evaluations.first.train.depth.mae").code == 2
 
 
-def test_a_damaged_evaluation_is_reported_and_stops_no_listing(here, qexp):
+def test_an_archive_holds_the_evaluations_of_its_run_and_a_damaged_one_is_reported_and_stops_no_listing(here, qexp):
     assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
+    before = package.open_run("sound_0").evaluations["sound"]
+    assert qexp("export", "sound_0", "--to", "sound.zip").code == 0
+    assert qexp("import", "sound.zip", "--name", "again").code == 0
+    assert package.open_run("again").evaluations["sound"] == before
     assert qexp("doctor").code == 0
     Path("runs/sound_0/evaluations/sound/record.json").write_text("{}")
-    assert qexp("ls", "-q").stdout.split() == ["sound_0"]
+    assert sorted(qexp("ls", "-q").stdout.split()) == ["again", "sound_0"]
     code, stdout, stderr = qexp("doctor")
     assert (code, "evaluations/sound" in stdout + stderr) == (5, True)
 
@@ -407,14 +410,6 @@ def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(fi
     assert "different samples" not in qexp("compare", "sound_0", "sound_1", "--evaluation", "same").stdout
     assert "different samples" in qexp("compare", "sound_0", "sound_1", "--evaluation", "other").stdout
     assert qexp("compare", "sound_0", "sound_1", "--evaluation", "none").code == 3
-
-
-def test_an_archive_holds_the_evaluations_of_its_run(here, tmp_path, qexp):
-    assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
-    before = package.open_run("sound_0").evaluations["sound"]
-    assert qexp("export", "sound_0", "--to", str(tmp_path / "sound.zip")).code == 0
-    assert qexp("import", str(tmp_path / "sound.zip"), "--name", "again").code == 0
-    assert package.open_run("again").evaluations["sound"] == before
 
 
 # Several processes, and those that do not live to the end

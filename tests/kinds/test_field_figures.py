@@ -14,14 +14,20 @@ def pixels(path):
     return matplotlib.image.imread(path)
 
 
-def test_the_edges_of_a_field_lie_half_a_cell_beyond_its_outer_centres():
-    x, y = np.arange(5) * 100.0 + 50, np.arange(3) * 200.0 + 1100
-    assert extent(x, y, (3, 5)) == Extent(0, 0.5, 1.0, 1.6, "km")
+CELLS = Extent(0, 5, 0, 3, "cells")
 
 
-@pytest.mark.parametrize(("x", "y"), [(None, None), ([1.0], [1.0, 2.0]), (None, [0.0, 1.0])])
-def test_without_coordinates_a_field_is_as_wide_as_it_has_cells(x, y):
-    assert extent(x, y, (3, 5)) == Extent(0, 5, 0, 3, "cells")
+@pytest.mark.parametrize(
+    ("x", "y", "edges"),
+    [
+        (np.arange(5) * 100.0 + 50, np.arange(3) * 200.0 + 1100, Extent(0, 0.5, 1.0, 1.6, "km")),
+        (None, None, CELLS),
+        ([1.0], [1.0, 2.0], CELLS),
+        (None, [0.0, 1.0], CELLS),
+    ],
+)
+def test_the_edges_of_a_field_lie_half_a_cell_beyond_its_outer_centres_or_are_counted_in_cells(x, y, edges):
+    assert extent(x, y, (3, 5)) == edges
 
 
 def test_no_panel_gets_more_cells_than_it_can_show_and_small_fields_stay_as_they_are():

@@ -403,6 +403,7 @@ def uneven(data):
         (uneven, {}, r"d1/ex\.nc: 'x' is not evenly spaced: its steps range from 160 to 240"),
         (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
         (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),
+        (lambda data: data, {"threshold": 1e4}, r"no patch of d0, d1, d2 has more than 10000 m of ice in its centre"),
         (lambda data: data, {"resample": 1.5}, r"must be a whole number \(wider cells\), or less than 1"),
         (lambda data: data, {"resample": 30}, "20 x 24 cells cannot be resampled by 30: no cell is left"),
         (lambda data: data, {"vectors": [["ubar", "vba"]]}, "no variable 'vba'; did you mean 'vbar'"),
@@ -411,37 +412,21 @@ def uneven(data):
 def test_what_is_wrong_with_fields_is_said(folders, change, keys, complaint):
     rewrite(folders / "train/d1/ex.nc", change)
     with pytest.raises(DatasetError, match=complaint):
-        dataset(folders, **keys)
+        dataset(folders, **keys).patches(np.arange(9))
 
 
 def test_what_is_wrong_with_folders_is_said(folders, tmp_path):
-    (folders / "test").rename(tmp_path / "elsewhere")
-    with pytest.raises(DatasetError, match=r"there is no folder .*test; a gridded dataset has train/ and test/"):
-        dataset(folders)
-    (folders / "test").mkdir()
-    with pytest.raises(DatasetError, match="holds no folder of fields"):
-        dataset(folders)
-    (folders / "test/empty").mkdir()
-    with pytest.raises(DatasetError, match=r"empty has neither ex\.nc nor npy files"):
-        dataset(folders)
-    (folders / "test/empty/ex.nc").write_bytes(b"no NetCDF")
-    with pytest.raises(DatasetError, match="cannot be read as NetCDF"):
-        dataset(folders)
-    with pytest.raises(DatasetError, match="is not a folder"):
-        dataset(tmp_path / "nowhere")
-
-
-def test_a_patch_that_nowhere_has_enough_ice_is_told(folders):
-    data = dataset(folders, threshold=1e4)
-    with pytest.raises(DatasetError, match=r"no patch of d0, d1, d2 has more than 10000 m of ice in its centre"):
-        data.patches(data.rows)
-
-
-@pytest.mark.slow
-def test_cells_of_several_sizes_are_warned_of(folders):
-    rewrite(folders / "train/d1/ex.nc", lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2))
-    (warning,) = dataset(folders).warnings
-    assert "200 × 200 m in d0, d2, d0; 400 × 400 m in d1" in warning
+    test = folders / "test"
+    for change, complaint in (
+        (lambda: test.rename(tmp_path / "old"), r"there is no folder .*test; a gridded dataset has train/ and test/"),
+        (lambda: test.mkdir(), "holds no folder of fields"),
+        (lambda: (test / "empty").mkdir(), r"empty has neither ex\.nc nor npy files"),
+        (lambda: (test / "empty/ex.nc").write_bytes(b"no NetCDF"), "cannot be read as NetCDF"),
+        (lambda: folders.rename(tmp_path / "elsewhere"), "is not a folder"),
+    ):
+        change()
+        with pytest.raises(DatasetError, match=complaint):
+            dataset(folders)
 
 
 def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):

@@ -63,15 +63,12 @@ def test_a_mapping_is_written_out_and_every_field_divided_by_its_typical_value(w
     assert transforms["ubar"] == {"type": "scale", "parameters": {"typical": 1000}}
 
 
-def test_inputs_and_outputs_may_be_listed_with_2dto2d_dle_s_typical_values_or_others(spoil, workspace):
+def test_inputs_and_outputs_may_be_listed_with_typical_values_or_named_by_a_folder_of_2dto2d_dle(spoil, workspace):
     inputs, outputs = {"thk": None, "slopsurfx": 0.5, "slopsurfy": 0.5}, {"ubar": None, "vbar": 100}
     spoil("dataset", UNMAPPED, ("inputs", inputs), ("outputs", outputs))
     dataset = resolved(workspace).document["dataset"]
     assert dataset["inputs"] == {"thk": 2000, "slopsurfx": 0.5, "slopsurfy": 0.5}
     assert dataset["outputs"] == {"ubar": 1000, "vbar": 100}
-
-
-def test_a_mapping_may_be_a_folder_with_the_files_of_2dto2d_dle(spoil, workspace):
     folder = workspace.root / "data/mapping"
     folder.mkdir()
     (folder / "fieldin.dat").write_text("thk 300.000000 \nslopsurfx 0.5 \nslopsurfy 0.5 \n")
@@ -204,6 +201,7 @@ def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(workspace, va
     )
     for code, _, stderr in (validate(), qexp("run", "domes", "--set", "epochs=1")):
         assert (code, "warning: " in stderr, "the cells have different sizes" in stderr) == (0, True, True)
+        assert "200 × 200 m in d0, d2, d0; 400 × 400 m in d1" in " ".join(stderr.split())
 
 
 def test_test_folders_with_the_fields_of_training_folders_are_said_and_are_a_caution(workspace, validate):
