@@ -313,27 +313,6 @@ def test_a_run_is_trained_and_its_matrix_made_without_torch_s_compiler(specs):
     assert loaded == {" ".join(command): [] for command in commands}
 
 
-COMPLETE_AND_LOOK = """
-import contextlib, io, json, sys
-from qexp.cli import app
-with contextlib.redirect_stdout(io.StringIO()) as said:
-    try:
-        app(prog_name="qexp")
-    except SystemExit:
-        pass
-heavy = [module for module in json.loads(sys.argv[1]) if module in sys.modules]
-print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
-"""
-
-
-@pytest.mark.slow
-def test_the_shell_completes_commands_without_torch():
-    variables = {"_QEXP_COMPLETE": "complete_bash", "COMP_WORDS": "qexp s", "COMP_CWORD": "1"}
-    answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(HEAVY), **variables)
-    assert {"show", "schema"} <= set(answer["said"])
-    assert answer["loaded"] == []
-
-
 @pytest.mark.heavy
 def test_benchmarks_and_validations_can_be_imported():
     folders = (PACKAGE.parent / "benchmarks", PACKAGE.parent / "validation")
