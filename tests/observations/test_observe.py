@@ -92,14 +92,6 @@ def test_displacements_and_errors_are_in_the_unit_of_the_option_or_of_the_header
         np.testing.assert_allclose(track.error, 0.005, rtol=1e-15)
 
 
-def test_displacements_of_many_metres_are_warned_of(written):
-    result = package.observe(written(standard(los=1e3 * LOS)))
-    assert result.warnings == [
-        f"{written('')}: displacements of up to 40 m; if they are not in metres, give their unit: `unit=mm`"
-    ]
-    assert package.observe(written(standard(los=1e3 * LOS)), unit="mm").warnings == []
-
-
 def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_path):
     metres, millimetres = written(standard()), tmp_path / "mm.txt"
     millimetres.write_text(standard(los=1e3 * LOS, error=np.full(4, 5.0)))
@@ -124,7 +116,7 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     millimetres.write_text(standard(los=1e3 * LOS))
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
     warnings = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
-    assert warnings[0].endswith("give their unit: `unit=m` `unit=mm`")
+    assert warnings[0].endswith("of up to 40 m; if they are not in metres, give their unit: `unit=m` `unit=mm`")
     assert warnings[1].endswith("give their unit: `gnss_unit=mm`")
     assert "if their units differ, give each file its unit, in order" in warnings[2]
     small = package.observe(written(standard(los=LOS)), unit="mm").warnings

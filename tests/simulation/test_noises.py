@@ -209,25 +209,17 @@ def test_neighbouring_pixels_differ_as_declared_however_long_the_range(kind, tol
 @pytest.mark.slow
 @pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
 def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the_outer_scale(outer_scale):
+    """Also in each sample, where pixels differ in width and height."""
     component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)
-    grid = Grid(40, 50, metres(100.0), metres(200.0))
-    drawn = component.draw(1000, grid, seeded()).double()
-    assert (drawn[:, :, 10:] - drawn[:, :, :-10]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
-    assert (drawn[:, 5:] - drawn[:, :-5]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
+    alike = component.draw(1000, Grid(40, 50, metres(100.0), metres(200.0)), seeded()).double()
+    widths, heights = metres(100.0, 250.0).repeat_interleave(1000), metres(200.0, 500.0).repeat_interleave(1000)
+    drawn = component.draw(2000, Grid(24, 30, widths, heights), seeded()).double()
+    for few, east, north in ((alike, 10, 5), (drawn[:1000], 10, 5), (drawn[1000:], 4, 2)):
+        assert (few[:, :, east:] - few[:, :, :-east]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
+        assert (few[:, north:] - few[:, :-north]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
     scattered = Points(torch.tensor([[0.0, 0.0], [600.0, 800.0]]))
     apart = component.draw(20_000, scattered, seeded()).double().diff().square().mean().sqrt().item()
     assert apart == pytest.approx(0.005, rel=0.02)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
-def test_they_do_so_in_each_sample_where_pixels_differ_in_width_and_height(outer_scale):
-    component = noise("power_law", difference_at_1_km=0.005, outer_scale=outer_scale)
-    widths, heights = metres(100.0, 250.0).repeat_interleave(1000), metres(200.0, 500.0).repeat_interleave(1000)
-    drawn = component.draw(2000, Grid(24, 30, widths, heights), seeded()).double()
-    for few, east, north in ((drawn[:1000], 10, 5), (drawn[1000:], 4, 2)):
-        assert (few[:, :, east:] - few[:, :, :-east]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
-        assert (few[:, north:] - few[:, :-north]).square().mean().sqrt().item() == pytest.approx(0.005, rel=0.02)
 
 
 @pytest.mark.slow

@@ -22,7 +22,6 @@ from qexp.simulation.distributions import uniform
 from qexp.simulation.generators import GENERATORS, DeformationImages, Requirement, Source
 from qexp.simulation.noise import WhiteNoise
 from qexp.simulation.noise_models import Component, NoiseModel
-from qexp.simulation.views import View
 from qexp.spec.kinds import filled_in
 from qexp.spec.resolution import replaced
 
@@ -298,13 +297,7 @@ def test_a_part_without_a_possible_sample_is_an_error_that_says_why():
         source.values(source.test, 5, Seeds(0), ("test",))
 
 
-def test_a_source_below_the_sea_must_be_below_the_deepest_ground():
-    source = wide(views=[View(elevation=torch.full((4, 4), -400.0))])
-    values = {"depth": np.array([1.0, 1.5]), "radius": np.array([0.8, 0.8])}
-    assert source.possible(values, 2).tolist() == [False, True]
-
-
-def test_a_point_source_must_be_below_the_deepest_ground_too(root):
+def test_a_point_source_must_be_below_the_deepest_ground(root):
     np.save(root / "data/abyss.npy", np.full((8, 12), -1500.0))
     dataset = document(views=[{"elevation": "abyss.npy"}])
     deep = open_dataset(dataset, root)
