@@ -121,10 +121,13 @@ def test_descending_coordinates_and_axes_in_another_order_tell_the_same_fields(f
 
 
 @pytest.mark.slow
-def test_a_field_without_time_is_the_same_in_every_frame(folders):
+def test_a_field_without_time_is_the_same_in_every_frame_and_only_such_fields_are_one_frame(folders):
     rewrite(folders, lambda data: data.assign(topg=data["usurf"].isel(time=0, drop=True)))
     bed = first_fields(folders, ["topg"], FieldMapping({"topg": 1000.0}, {"thk": 100.0}))["topg"]
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
+    rewrite(folders, lambda data: data.isel(time=1, drop=True))
+    thickness = first_fields(folders, ["thk"])["thk"]
+    np.testing.assert_array_equal(thickness, dome(seed=0)["thk"][1:2])
 
 
 @pytest.mark.slow
@@ -434,14 +437,6 @@ def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
     patches = Patches([ChosenFrames(frames, np.array([1]))], 8)
     assert set(patches.draw(50, np.random.default_rng(0), turned=False).frame) == {1}
     assert patches.tiles == 3 * 4
-
-
-@pytest.mark.slow
-def test_fields_without_time_are_one_frame(folders):
-    rewrite(folders, lambda data: data.isel(time=1, drop=True))
-    frames = dataset(folders).parts["train"][0]
-    assert len(frames) == 1
-    np.testing.assert_array_equal(fields(frames, ["thk"])["thk"][0], dome(seed=0)["thk"][1])
 
 
 @pytest.mark.slow
