@@ -17,16 +17,14 @@ import torch
 from torch.nn import functional
 
 import qexp as package
-from qexp.base.seeds import Seeds
 from qexp.export.graphs import GraphError, NamedTensor
 from qexp.export.keras import h5_bytes, keras_model
 from qexp.kinds.fields.prediction import field_model
 from qexp.networks.layers import ACTIVATIONS
-from qexp.networks.modules import MODULES
-from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.portable import Positional, portable
 from tests import domes
 from tests.conftest import call, shared_folder
+from tests.networks.parts import initialised, operation
 
 KERAS = "QEXP_KERAS_PYTHON"
 
@@ -40,13 +38,9 @@ for file, fields, made in (names.split("|") for names in sys.argv[1:]):
 
 def network_of(*modules, names=("a", "b"), outputs=("u", "v"), frame=(16, 16)):
     """A network of two fields that are joined, then of some modules, each with its parameters."""
-    operations = {"join": Operation(MODULES["concatenate"].build, joins=True)}
-    for index, (name, parameters) in enumerate(modules):
-        build = MODULES[name].build
-        operations[f"m{index}"] = Operation(lambda shape, build=build, given=parameters: build(shape, **given))
-    shapes = dict.fromkeys(names, (1, *frame))
-    network = Network(shapes, outputs, operations, [Branch(tuple(names), tuple(outputs), tuple(operations))])
-    initialise(network, Seeds(3))
+    operations = {f"m{index}": operation(name, **parameters) for index, (name, parameters) in enumerate(modules)}
+    operations = {"join": operation("concatenate"), **operations}
+    network = initialised(dict.fromkeys(names, (1, *frame)), outputs, operations, seed=3)
     for weight in network.parameters():
         with torch.no_grad():
             weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))

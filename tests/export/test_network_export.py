@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 import qexp
-from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import QexpError
 from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, capture, takes_any_frame
@@ -29,12 +28,13 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import ACTIVATIONS
 from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, JoiningEntry
-from qexp.networks.network import Branch, Network, Operation, initialise
+from qexp.networks.network import Network, Operation
 from qexp.networks.portable import Positional, portable
 from qexp.networks.transforms import TRANSFORMS, Scale, Standardize
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, MadeOnce, Specs, call, put, shared_folder
+from tests.networks.parts import initialised, operation
 
 RELATIVE = 1e-5
 """Of a field's largest magnitude."""
@@ -153,9 +153,8 @@ def network_of(inputs: Mapping[str, tuple[int, ...]], builders: Mapping[str, Cal
     sources = {name: [each for each in inputs if each.startswith(f"{name}_")] or [*inputs] for name in builders}
     joining = [name for name in builders if isinstance(MODULES.get(name), JoiningEntry)]
     operations = {name: Operation(build, joins=name in joining) for name, build in builders.items()}
-    branches = [Branch(tuple(sources[name]), (f"y_{name}",), (name,)) for name in builders]
-    network = Network(inputs, [f"y_{name}" for name in builders], operations, branches)
-    initialise(network, Seeds(1))
+    branches = [(tuple(sources[name]), (f"y_{name}",), (name,)) for name in builders]
+    network = initialised(inputs, [f"y_{name}" for name in builders], operations, branches)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):  # as if it had been trained
             module.running_mean.uniform_(-1, 1)
@@ -269,9 +268,8 @@ def test_every_transform_is_inside_a_physical_network(evaluate, tmp_path):
         name: Operation(lambda shape, numbers=transforms[f"y_{name}"].numbers: nn.Linear(shape[0], 3 * numbers))
         for name in TRANSFORMS
     }
-    branches = [Branch((f"x_{name}",), (f"y_{name}",), (name,)) for name in TRANSFORMS]
-    network = Network(inputs, outputs, operations, branches)
-    initialise(network, Seeds(1))
+    branches = [((f"x_{name}",), (f"y_{name}",), (name,)) for name in TRANSFORMS]
+    network = initialised(inputs, outputs, operations, branches)
     positive = np.exp(numbers(40, 3) / 3)
     for variable, transform in list(transforms.items()):
         of_inputs_alone, of_outputs_alone = transform.needs_own, transform.numbers > 1
@@ -576,12 +574,8 @@ def as_dle_reads(text: str) -> dict[str, float]:
 
 def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
     inputs = {"thk": (1, 8, 8), "slopsurfx": (1, 8, 8)}
-    operations = {
-        "join": Operation(lambda shape: MODULES["concatenate"].build(shape), joins=True),
-        "one": Operation(lambda shape: MODULES["dle_cnn"].build(shape, outputs=2, layers=1, filters=2)),
-    }
-    branch = Branch(tuple(inputs), ("ubar", "vbar"), ("join", "one"))
-    network = Network(inputs, ["ubar", "vbar"], operations, [branch])
+    cnn = operation("dle_cnn", outputs=2, layers=1, filters=2)
+    network = initialised(inputs, ["ubar", "vbar"], {"join": operation("concatenate"), "cnn": cnn})
     model = Estimator(network, {"thk": Scale(500.0), "slopsurfx": Scale(0.2), "ubar": Scale(3000.0)})
     document = dle_fields(model, physical=False)
     assert document["fieldin.dat"] == "thk 500.000000 \nslopsurfx 0.200000 \n"

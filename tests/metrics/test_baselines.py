@@ -3,9 +3,9 @@ import warnings
 import numpy as np
 import pytest
 
-from qexp.base.tables import built
+from qexp.base.tables import built, long_form
 from qexp.metrics import baselines
-from qexp.metrics.baselines import BASELINES, MOST_ROWS, gaussian_process, pls, ridge
+from qexp.metrics.baselines import BASELINES, MOST_ROWS, gaussian_process, names, pls, repeated, ridge
 
 EVERY = pytest.mark.parametrize("name", BASELINES)
 
@@ -196,3 +196,34 @@ def test_the_choices_of_a_baseline_can_be_set():
     description = {"type": "pls", "parameters": {"components": [2]}}
     assert built(BASELINES, description).choices == [{"components": 2}]
     assert estimates(description, inputs, targets, in_parts(20, 2), 3, 0).chosen[0][0] == {"components": 2}
+
+
+# Names of baselines: short where they are clear, and never two alike for two that differ
+
+
+def long_forms(*baselines):
+    return [long_form(baseline, BASELINES) for baseline in baselines]
+
+
+RIDGES = ("ridge", ["ridge", {"penalties": [1.0, 0.1]}], ["ridge", {"penalties": [0.1, 1.0]}])
+
+
+def test_a_baseline_that_is_alone_of_its_type_is_called_by_it_whatever_its_parameters():
+    assert names(long_forms("mean", RIDGES[1], "svr"), BASELINES) == ["mean", "ridge", "svr"]
+
+
+def test_several_of_one_type_are_told_apart_by_what_is_not_as_it_is_by_default():
+    assert names(long_forms(*RIDGES, "mean"), BASELINES) == [
+        "ridge", "ridge (penalties 1, 0.1)", "ridge (penalties 0.1, 1)", "mean",
+    ]  # fmt: skip
+    assert names(long_forms(["svr", {"costs": [1.0], "gammas": [0.1]}], ["svr", {"costs": [1.0]}]), BASELINES) == [
+        "svr (costs 1; gammas 0.1)", "svr (costs 1)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("twin", ["ridge", {"type": "ridge"}, ["ridge", {"penalties": [10**3, *[300, 100]]}]])
+def test_only_what_is_the_same_in_all_parameters_is_there_twice(twin):
+    baselines = long_forms(["ridge", {"penalties": [1000.0, 300.0, 100.0]}], "mean", "ridge", twin)
+    ((position, first),) = repeated(baselines)
+    assert (position, baselines[first]) == (3, baselines[3])
+    assert not list(repeated(baselines[:3]))

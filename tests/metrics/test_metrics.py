@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from qexp.base.quantities import nearest
 from qexp.errors import QexpError
 from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
 from qexp.metrics.meaning import UNKNOWN, Meaning
-from qexp.metrics.metric import Additive, Metric, Sums, evaluate, with_training_mean
+from qexp.metrics.metric import Additive, Metric, Sums, evaluate, with_period, with_training_mean
 from qexp.metrics.recorded import meaning_of
 
 RANDOM = np.random.default_rng(1)
@@ -196,3 +197,33 @@ def test_braces_of_a_foreign_record_are_plain_text():
     assert Meaning("lowest", "{unit.__class__} {unit:>999999999}").in_unit("km") == "{unit.__class__} {unit:>999999999}"
     assert Meaning("lowest", "1/{unit}").in_unit("km") == "1/km"
     assert Meaning("lowest", "1/{unit}").in_unit("") == ""
+
+
+# Errors of quantities with a period
+
+
+TURNS = np.random.default_rng(4)
+DIRECTIONS = TURNS.uniform(0, 360, (50, 1))
+DEVIATIONS = TURNS.normal(0, 20, (50, 1))
+
+
+def test_an_estimate_is_moved_by_whole_turns_to_within_half_a_turn_of_the_truth():
+    assert nearest([359.0, -179.0, 10.0, 725.0], [1.0, 179.0, 15.0, 3.0], 360.0).tolist() == [-1.0, 181.0, 10.0, 5.0]
+    assert nearest([359.0], [1.0], None).tolist() == [359.0]
+    assert np.isnan(nearest([np.nan], [1.0], 360.0)).all()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_do_not_depend_on_the_turn_of_an_estimate(name):
+    metrics = with_training_mean({name: METRICS[name].build()}, 170.0)
+    turns = 360.0 * TURNS.integers(-2, 3, DIRECTIONS.shape)
+    periodic = with_training_mean(with_period({name: METRICS[name].build()}, 360.0), 170.0)
+    expected = evaluate(metrics, DIRECTIONS + DEVIATIONS, DIRECTIONS)[name]
+    assert evaluate(periodic, DIRECTIONS + DEVIATIONS + turns, DIRECTIONS)[name] == pytest.approx(expected, rel=1e-9)
+    assert evaluate(with_period(metrics, None), DIRECTIONS + DEVIATIONS, DIRECTIONS)[name] == expected
+    if METRICS[name].build().additive is not None:
+        pieces = Sums(periodic)
+        for start in (0, 20):
+            part = slice(start, start + 20 if start == 0 else None)
+            pieces = pieces.with_piece((DIRECTIONS + DEVIATIONS + turns)[part], DIRECTIONS[part])
+        assert pieces.values()[name] == pytest.approx(expected, rel=1e-9)

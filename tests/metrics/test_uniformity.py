@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from qexp.metrics.calibration import CONFIDENCE, NOTICED, band, inside, points_for, power, uniformity
+from qexp.metrics.calibration import CONFIDENCE, NOTICED, band, distinguished, inside, points_for, power, uniformity
 
 
 def test_the_probability_of_staying_inside_is_that_of_all_cases_together():
@@ -62,3 +62,16 @@ def test_few_observations_show_little_and_more_show_more_and_a_single_number_is_
     assert power(20).narrow < power(200).narrow < power(2000).narrow < 1
     assert power(20).shift > power(200).shift > power(2000).shift > 0
     assert uniformity(np.array([1e-6])).p_value == 1.0
+
+
+# The classifier two-sample test
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("distance", [0.0, 1.0, 3.0])
+def test_draws_are_distinguished_as_well_as_the_best_classifier_of_normal_distributions_does(distance):
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(2, 1000, 2)) * [1.0, 50.0]
+    second[:, 0] += distance
+    result = distinguished(first, second, seed=0)
+    assert abs(result.accuracy - norm.cdf(distance / 2)) < 4 * result.standard_error + 0.01

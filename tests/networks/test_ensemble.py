@@ -3,10 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qexp.base.seeds import Seeds
 from qexp.networks.estimator import CACHED, Ensemble, Estimator, batch_for
-from qexp.networks.modules import MODULES
-from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
 
@@ -64,9 +61,7 @@ def test_the_wider_the_network_the_smaller_its_batches(width, batch):
 
 def pointing(strike):
     """A network whose estimate is always one direction [degrees]."""
-    head = Operation(lambda shape: MODULES["denses"].build(shape, filters=[2], bias=True))
-    made = Network({"seen": (4,)}, ["strike"], {"head": head}, [Branch(("seen",), ("strike",), ("head",))])
-    initialise(made, Seeds(0))
+    made = initialised({"seen": (4,)}, ["strike"], {"head": operation("denses", filters=[2], bias=True)})
     weight, bias = made.parameters()
     with torch.no_grad():
         weight.zero_()
