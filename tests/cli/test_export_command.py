@@ -117,7 +117,7 @@ def test_a_run_that_is_not_done_does_not_leave(here, refused, qexp, tmp_path):
 
 
 @pytest.mark.heavy
-def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_one_says_so(export, refused, tmp_path):
+def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_a_link_stays_one(export, refused, tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     assert export("--to", target, *SOONER).code == 0, "an empty folder is in nobody's way"
@@ -137,10 +137,6 @@ def test_what_is_there_is_replaced_only_when_it_is_an_earlier_export_and_one_say
         assert "there is a file of that name" in refused("--to", tmp_path / "file", *option)
     assert "cannot write" in refused("--to", tmp_path / "file" / "out")
     assert "is not empty" in refused("--to", ".")
-
-
-@pytest.mark.heavy
-def test_a_link_to_a_folder_stays_a_link(export, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there")
     for option in ([], ["--overwrite"]):

@@ -112,13 +112,10 @@ def test_a_threshold_that_is_not_given_is_not_written_into_the_resolved_spec():
     assert given["parameters"] == {**short["parameters"], "min_relative_delta": 1e-4}
 
 
-def test_small_improvements_add_up_until_they_count():
+def test_small_improvements_add_up_until_they_count_and_a_rate_below_min_lr_is_not_raised_to_it():
     callback = reduce(patience=2, min_delta=0.1)
     assert Run().rates(callback, [1.0, 0.93, 0.86, 0.86]) == [1, 1, 1, 1]
     assert callback.state()["best"] == 0.86
-
-
-def test_a_rate_below_min_lr_is_not_raised_to_it():
     assert Run(0.001).rates(reduce(patience=1, min_lr=0.01), [1] * 4) == [0.001] * 4
 
 

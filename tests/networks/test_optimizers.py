@@ -111,7 +111,7 @@ def test_muon_moves_matrices_as_torch_does_and_all_else_by_adamw_at_a_share_of_t
     assert all(torch.equal(weight, other) for weight, other in zip(weights, same, strict=True))
 
 
-def test_muon_steps_about_as_far_in_every_direction_however_steep():
+def test_muon_steps_about_as_far_in_every_direction_and_factors_of_the_rate_stay_with_the_groups_that_it_takes_apart():
     """Newton and Schulz's five steps bring singular values of the step near 1, not to it."""
     left, _ = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)))
     weight = torch.nn.Parameter(torch.zeros(8, 8))
@@ -119,9 +119,6 @@ def test_muon_steps_about_as_far_in_every_direction_however_steep():
     weight.grad = left @ torch.diag(torch.logspace(0, -2, 8))
     optimizer.step()
     assert torch.linalg.svdvals(weight.detach()).numpy() == pytest.approx(0.1, rel=0.4)
-
-
-def test_factors_of_the_rate_stay_with_the_groups_that_muon_takes_apart():
     weights, _ = matrices()
     groups = [{"params": weights[:2], "factor": 1.0}, {"params": weights[2:], "factor": 0.5}]
     made = OPTIMIZERS["muon"].build(groups, 0.1, rate_of_others=0.2)

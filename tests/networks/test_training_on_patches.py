@@ -71,13 +71,17 @@ def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(pla
     assert all(torch.equal(weights(again)[name], tensor) for name, tensor in weights(first).items())
 
 
-def test_every_epoch_sees_other_patches_and_validation_always_the_same(place, tmp_path):
+def test_every_epoch_sees_other_patches_to_which_a_transform_is_fitted_and_validation_always_the_same(place, tmp_path):
     data = trainer(place, tmp_path / "one").data
     first, second, again = (data.epoch(number, 8, lambda samples: samples)(0)["thk"] for number in (1, 2, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     other = trainer(place, tmp_path / "other").data
     assert torch.equal(data.validation["ubar"], other.validation["ubar"])
+    trained = trainer(place, tmp_path / "run", 'transforms.thk="standardize"')
+    thickness = trained.model.transformed("thk", trained.data.to_fit()["thk"])
+    assert thickness.mean().item() == pytest.approx(0, abs=1e-4)
+    assert thickness.std().item() == pytest.approx(1, rel=1e-2)
 
 
 @pytest.mark.slow
@@ -91,10 +95,3 @@ def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
     measured = trained.evaluate(samples)["ubar"]["mae"]
     assert measured == pytest.approx(np.abs(error[ice]).mean(), rel=1e-5)
     assert ice.mean() < 1
-
-
-def test_a_transform_that_is_fitted_sees_training_patches(place, tmp_path):
-    trained = trainer(place, tmp_path / "run", 'transforms.thk="standardize"')
-    thickness = trained.model.transformed("thk", trained.data.to_fit()["thk"])
-    assert thickness.mean().item() == pytest.approx(0, abs=1e-4)
-    assert thickness.std().item() == pytest.approx(1, rel=1e-2)
