@@ -170,8 +170,6 @@ BLOCKS = 8
 FEWEST = 4
 """Points of a block whose residuals are tested by themselves."""
 
-ALMOST_ONE = 1 - 1e-16
-
 
 @dataclass(frozen=True)
 class Misfit:
@@ -214,7 +212,7 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
     return Misfit(
         total=total,
         smooth=chdtrc(len(used), np.square(means).sum(axis=1)),
-        local=-np.expm1(len(used) * np.log1p(-np.minimum(beyond, ALMOST_ONE))),
+        local=-np.expm1(len(used) * np.log1p(-np.minimum(beyond, 1 - 1e-16))),
     )
 
 

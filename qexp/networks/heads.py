@@ -18,8 +18,6 @@ from qexp.base.tables import Entry, array, integer, properties
 from qexp.errors import extra
 from qexp.networks.shapes import Shape, features
 
-MEDIAN = 0.5
-
 
 class Density(ABC):
     """The density of the transformed outputs of each sample of a batch."""
@@ -43,7 +41,7 @@ class Density(ABC):
 
     def medians(self) -> Tensor:
         """The median of each output by itself, (sample, output)."""
-        return self.quantiles(torch.tensor([MEDIAN]))[..., 0]
+        return self.quantiles(torch.tensor([0.5]))[..., 0]
 
 
 class Head(nn.Module, ABC):

@@ -152,32 +152,6 @@ class NeighbourDifferences(nn.Module):
         return torch.cat([row, self.factor * row.diff(dim=1)], dim=1)
 
 
-MATCHED_FILTERS: dict[str, Entry] = {
-    "matched_filters": Entry(
-        build=MatchedFilters,
-        parameters=properties(
-            variable={"type": "string", "description": "varying variable of the dataset, such as depth"},
-            low=number("its smallest value, in its own unit", above=0),
-            high=number("its largest value", above=0),
-            count=integer("number of filters, evenly spaced in the logarithm of the variable", 1, 100_000),
-        ),
-        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
-        example={
-            "module": "matched_filters",
-            "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
-        },
-    ),
-    "neighbour_differences": Entry(
-        build=NeighbourDifferences,
-        parameters=properties(
-            factor=number("what differences are multiplied by, to be of the size of the features", above=0)
-        ),
-        help="A row of features and the differences of neighbours: log-ratios, after matched filters and asinh.",
-        example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
-    ),
-}
-
-
 @dataclass(frozen=True)
 class JoiningEntry(Entry):
     """An operation that takes several inputs: its builder gets a list of shapes, its module a list of tensors.
@@ -280,7 +254,28 @@ MODULES: dict[str, Entry] = {
         help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
     ),
-    **MATCHED_FILTERS,
+    "matched_filters": Entry(
+        build=MatchedFilters,
+        parameters=properties(
+            variable={"type": "string", "description": "varying variable of the dataset, such as depth"},
+            low=number("its smallest value, in its own unit", above=0),
+            high=number("its largest value", above=0),
+            count=integer("number of filters, evenly spaced in the logarithm of the variable", 1, 100_000),
+        ),
+        help="Matched filters: images of the dataset's source at several values of a variable, whitened by the noise.",
+        example={
+            "module": "matched_filters",
+            "parameters": {"variable": "depth", "low": 0.1, "high": 10.0, "count": 8},
+        },
+    ),
+    "neighbour_differences": Entry(
+        build=NeighbourDifferences,
+        parameters=properties(
+            factor=number("what differences are multiplied by, to be of the size of the features", above=0)
+        ),
+        help="A row of features and the differences of neighbours: log-ratios, after matched filters and asinh.",
+        example={"module": "neighbour_differences", "parameters": {"factor": 10.0}},
+    ),
     "conv1d": Entry(
         build=sequence_convolutions,
         parameters=properties(
