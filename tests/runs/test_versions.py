@@ -37,8 +37,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], R
 
 
 def test_runs_of_all_versions_are_listed_with_their_results(stored, qexp):
-    code, stdout, stderr = qexp("ls", "--json")
-    assert (code, stderr) == (0, "")
+    stdout = qexp("ls", "--json").quiet()
     listed = json.loads(stdout)
     assert [run["name"] for run in listed] == NAMES
     assert all(run["state"] == "done" and run["results"]["test"] for run in listed)
@@ -47,9 +46,7 @@ def test_runs_of_all_versions_are_listed_with_their_results(stored, qexp):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
-    code, stdout, stderr = qexp("show", name)
-    assert (code, stderr) == (0, "")
-    assert f"run          {name}\n" in stdout
+    assert f"run          {name}\n" in qexp("show", name).quiet()
     document = json.loads(qexp("show", name, "--json").stdout)
     today = {field.name for field in fields(Record)} - {"others", "fold"}
     assert today <= document.keys()
