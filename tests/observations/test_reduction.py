@@ -97,12 +97,11 @@ def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track)
 
         def misfit(source):
             positions = [(points.x + i * sides[:, 0], points.y + j * sides[:, 1]) for i in (-1, 1) for j in (-1, 1)]
-            return (
-                np.mean([along(source, *position) for position in positions], axis=0) - points.displacement
-            ) / points.error
+            model = np.mean([along(source, *position) for position in positions], axis=0)
+            return (model - points.displacement) / points.error
 
-        owner_of = least_squares(misfit, SOURCE * [1, 1, 0.7, 1.5], x_scale=SOURCE)
-        return owner_of.x, np.sqrt(np.diag(np.linalg.inv(owner_of.jac.T @ owner_of.jac)))
+        found = least_squares(misfit, SOURCE * [1, 1, 0.7, 1.5], x_scale=SOURCE)
+        return found.x, np.sqrt(np.diag(np.linalg.inv(found.jac.T @ found.jac)))
 
     everything, _ = fitted(track.where_observed())
     for text in CRITERIA[:2]:
