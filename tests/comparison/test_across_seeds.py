@@ -20,9 +20,9 @@ from qexp.figures.canvas import save
 from qexp.figures.curves import FEW, learning_bands, middle_and_band
 from qexp.runs.catalog import Catalog
 from qexp.spec.reading import digest
-from qexp.store.process import this_process
 from qexp.store.record import Record, State
 from tests.conftest import RESOLVED, put
+from tests.runs.conftest import running
 
 PNG = b"\x89PNG"
 
@@ -104,25 +104,24 @@ def test_a_pattern_gives_a_group_for_each_spec_that_it_matches_and_each_is_named
     ]
 
 
-def test_runs_of_one_spec_under_two_patterns_are_two_groups(write, compared):
+def test_runs_of_one_spec_under_two_patterns_are_two_groups_and_records_without_a_digest_are_no_seeds(write, compared):
     for seed in (0, 1):
         write(f"old_{seed}", seed, mae=0.1, experience="one")
         write(f"new_{seed}", seed, mae=0.2, experience="one")
+        write(f"bare_{seed}", seed, mae=0.1, digest="")
     assert [group["name"] for group in compared("old_*", "new_*")["groups"]] == ["one (old_*)", "one (new_*)"]
+    assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
 
 
-def test_names_that_hold_several_seeds_of_each_of_several_specs_are_grouped_like_patterns(write, compared):
+def test_names_of_several_seeds_of_each_of_several_specs_are_grouped_like_patterns_and_others_not(
+    write, compared, specs
+):
     two_groups(write, 2)
     named = compared("slow_0", "slow_1", "fast_0", "fast_1")
     by_pattern = compared("slow_*", "fast_*")
-    assert named["results"] == by_pattern["results"]
-    assert named["pairs"] == by_pattern["pairs"]
-
-
-@pytest.mark.parametrize("names", [("slow_0", "fast_0"), ("slow_0", "slow_1"), ("slow_0", "slow_1", "fast_0")])
-def test_other_names_are_compared_run_by_run(write, specs, names):
-    two_groups(write, 2)
-    assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
+    assert (named["results"], named["pairs"]) == (by_pattern["results"], by_pattern["pairs"])
+    for names in (("slow_0", "fast_0"), ("slow_0", "slow_1"), ("slow_0", "slow_1", "fast_0")):
+        assert not differ_by_seed(runs_to_compare(names, Catalog(find(specs.root))))
 
 
 def test_patterns_and_names_can_be_mixed_and_a_run_belongs_to_the_first_that_names_it(write, qexp, compared):
@@ -144,12 +143,6 @@ def test_a_comparison_needs_patterns_that_match_two_runs_and_one_that_is_done(wr
     assert "one_0 is failed, one_1 is failed" in qexp("compare", "one_*").failed()
 
 
-def test_records_without_a_digest_are_no_seeds_of_each_other(write, compared):
-    for seed in (0, 1):
-        write(f"bare_{seed}", seed, mae=0.1, digest="")
-    assert [group["seeds"] for group in compared("bare_*")["groups"]] == [[0], [1]]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("results", [{"test": [1]}, {"test": {"depth": None}}, {"test": {"depth": {"mae": "small"}}}])
 def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qexp, results):
@@ -168,12 +161,11 @@ def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qe
 
 @pytest.mark.slow
 def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qexp):
-    gone = {**this_process().document(), "start": "0"}
-    attempt = {"number": 1, "process": gone, "started": "", "ended": None, "state": "running"}
+
     two_groups(write, 6)
     write("other_0", 0, mae=0.3, spec=NOISIER)
     write("other_1", 1, state="failed", spec=NOISIER)
-    write("other_2", 2, state="running", attempts=[attempt], spec=NOISIER)
+    write("other_2", 2, **running(start="0"), spec=NOISIER)
     write("other_3", 3, state="out_of_memory", spec=NOISIER)
     write("other_4", 4, spec=NOISIER)
     write("other_again_0", 0, mae=0.3, experience="other", spec=NOISIER)

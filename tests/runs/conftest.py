@@ -19,6 +19,7 @@ import qexp
 from qexp.api.runs import Run
 from qexp.kinds.attempt import Display
 from qexp.store.directory import RunDirectory
+from qexp.store.process import this_process
 from tests import stones
 
 BRIEF = {"epochs": 3, "sizes": [96, 32, 32], "batch_size": 16}
@@ -40,9 +41,8 @@ def train(workspace: Path) -> Train:
     """`train(seed=1, epochs=5, name="one")`: a brief run of `mogi_quick` in this process."""
 
     def brief(experience: str = "mogi_quick", **changes: object) -> Run:
-        options = {
-            key: changes.pop(key) for key in ("seed", "name", "pretrain", "resume", "storage_path") if key in changes
-        }
+        named = ("seed", "name", "pretrain", "resume", "storage_path")
+        options = {key: changes.pop(key) for key in named if key in changes}
         options.setdefault("name", f"{experience}_{options.get('seed', 0)}")
         return qexp.run(experience, overrides={**BRIEF, **changes}, device="cpu", **options)
 
@@ -70,6 +70,19 @@ def files_of_folds(run: RunDirectory) -> dict[str, bytes]:
     """What must be the same, byte for byte."""
     names = ("best.safetensors", "predictions.csv", "metrics.jsonl")
     return {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.name in names}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What the files below a folder hold, but for the catalog."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("catalog.json")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def running(**of_process: object) -> dict[str, Any]:
+    """The part of a record that says that this very process, but for some changes, works on the run."""
+    process = {**this_process().document(), **of_process}
+    attempt = {"number": 1, "process": process, "started": None, "ended": None, "state": "running"}
+    return {"state": "running", "ended": None, "attempts": [attempt]}
 
 
 class Interrupting(Display):

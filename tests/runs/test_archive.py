@@ -23,10 +23,9 @@ import pytest
 
 import qexp as package
 from qexp.spec.reading import digest
-from qexp.store.process import this_process
 from qexp.upkeep import archive
 from tests.conftest import RESOLVED
-from tests.runs.conftest import until
+from tests.runs.conftest import contents, running, until
 
 RECORD = {"name": "one", "state": "done", "seed": 0, "digest": digest(RESOLVED)}
 
@@ -41,13 +40,9 @@ def there(here: Path, tmp_path: Path) -> Path:
     return root
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def as_made(folder: Path) -> dict[str, object]:
     """The files of a run without what its record says of an import."""
-    members: dict[str, object] = {**content(folder)}
+    members: dict[str, object] = {**contents(folder)}
     members["run.json"] = {**json.loads((folder / "run.json").read_text()), "imported": None}
     return members
 
@@ -132,7 +127,7 @@ def test_the_manifest_names_every_file_with_its_hash_and_no_user(here, exported)
     assert manifest["qexp"] == package.__version__
     assert manifest["sha256"] == {
         f"sound_0/{name}": hashlib.sha256(data).hexdigest()
-        for name, data in content(here / "runs/sound_0").items()
+        for name, data in contents(here / "runs/sound_0").items()
         if not name.endswith(".lock")
     }
 
@@ -185,8 +180,7 @@ def test_a_target_that_cannot_be_or_is_there_is_refused(here, qexp, name):
 
 def test_a_run_at_work_is_not_exported(here, tmp_path, qexp):
     file = here / "runs/sound_0/run.json"
-    attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
-    file.write_text(json.dumps({**json.loads(file.read_text()), "state": "running", "attempts": [attempt]}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), **running()}))
     assert "sound_0 is running" in qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
     assert qexp("export", "nosuch", "--to", tmp_path / "sound.zip").code == 3
     file.write_text("{")
@@ -195,12 +189,12 @@ def test_a_run_at_work_is_not_exported(here, tmp_path, qexp):
 
 
 def test_a_name_that_is_taken_is_refused_with_a_way_out(here, exported, qexp):
-    before = content(here / "runs")
+    before = contents(here / "runs")
     assert "choose another name with --name" in qexp("import", exported).failed()
     (here / "runs/dangling").symlink_to("nowhere")
     for name in ("../x", "dangling"):
         assert qexp("import", exported, "--name", name).code == 2
-    assert content(here / "runs") == before
+    assert contents(here / "runs") == before
     assert qexp("import", exported, "--name", "twin").code == 0
 
 

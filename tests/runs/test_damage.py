@@ -26,9 +26,9 @@ from safetensors.torch import load_file, save_file
 import qexp as package
 from qexp.errors import DamagedError
 from qexp.store.directory import RunDirectory
-from qexp.store.process import this_process
 from tests import stones
 from tests.conftest import call
+from tests.runs.conftest import running
 from tests.runs.elsewhere import NOBODY
 from tests.runs.test_archive import run_of, write_archive
 from tests.runs.test_catalog import write_record
@@ -74,15 +74,11 @@ def lines_of(document: Any) -> str:
 # One bad document among sound ones
 
 
-ATTEMPT = {"number": 1, "process": this_process().document(), "started": None, "ended": None, "state": "running"}
-
-RUNNING = {"state": "running", "ended": None, "attempts": [ATTEMPT]}
-
 QUEUED = {"state": "queued", "attempts": [], "launch": "20260101-000000", "job": {"launcher": "slurm", "id": "12_3"}}
 
 DOCUMENTS = {
     "finished": ("today", "run.json", {}),
-    "running": ("today", "run.json", RUNNING),
+    "running": ("today", "run.json", running()),
     "queued": ("today", "run.json", QUEUED),
     "with folds": ("rows", "run.json", {}),
     "fold": ("rows", "folds/001/run.json", {}),

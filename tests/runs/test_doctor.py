@@ -19,10 +19,10 @@ from safetensors.numpy import save_file
 import qexp as package
 from qexp.base import files
 from qexp.base.workspace import find
-from qexp.store.process import this_process
 from qexp.upkeep import doctor
 from tests import stones
 from tests.conftest import mounted
+from tests.runs.conftest import contents, running
 
 Examine = Callable[..., tuple[int, list[dict[str, Any]]]]
 
@@ -60,21 +60,13 @@ def change(run: Path, **fields: object) -> None:
     (run / "run.json").write_text(json.dumps({**record, **fields}))
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith("catalog.json")
-    }
-
-
 def test_of_a_workspace_that_is_well_nothing_is_found(root, qexp):
-    before = content(root)
+    before = contents(root)
     for _ in range(2):
         assert qexp("doctor") == (0, "", "no problems found\n")
         assert qexp("doctor", "--json").stdout == "[]\n"
         qexp("ls")  # now with a catalog
-    assert content(root) == before
+    assert contents(root) == before
 
 
 WEIGHTS, PREDICTIONS = "checkpoints/best.safetensors", "results/test_predictions.nc"
@@ -132,7 +124,7 @@ def lose_disk(run: Path) -> None:
 def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, damage, where, what):
     run = root / "runs/sound_0"
     damage(run)
-    before = content(root)
+    before = contents(root)
     for options in ((), ("--fix",)):
         code, (finding,) = examine(*options)
         assert code == 5
@@ -140,7 +132,7 @@ def test_damage_is_named_with_advice_and_left_as_it_is(root, examine, qexp, dama
         assert what in finding["what"]
         assert finding["advice"]
         assert (finding["damaged"], finding["repairable"], finding["repaired"]) == (True, False, False)
-    assert content(root) == before
+    assert contents(root) == before
     code, stdout, stderr = qexp("doctor")
     assert code == 5
     assert stdout.startswith("runs/sound_0")
@@ -159,27 +151,24 @@ def test_the_advice_for_wrecks_works(root, examine, qexp):
 
 
 def test_a_lost_run_is_reported_with_the_command_that_goes_on_with_it(root, examine):
-    process = {**this_process().document(), "start": "another"}
-    attempt = {"number": 1, "process": process, "ended": None, "state": "running"}
-    change(root / "runs/sound_0", state="running", attempts=[attempt], overrides=["epochs=3", 'callbacks=["a b"]'])
+    change(root / "runs/sound_0", **running(start="another"), overrides=["epochs=3", 'callbacks=["a b"]'])
     (root / "runs/sound_0").rename(root / "runs/other")
-    before = content(root)
+    before = contents(root)
     code, findings = examine("--fix")
     assert code == 0
     (finding,) = (finding for finding in findings if "its process has ended" in finding["what"])
     assert finding["advice"].endswith("qexp rerun other --resume")
-    assert content(root) == before
+    assert contents(root) == before
 
 
 def test_a_run_at_work_is_left_alone_whatever_it_looks_like(root, examine, long_ago):
     run = root / "runs/sound_0"
-    attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
-    change(run, state="running", attempts=[attempt], name="other")
+    change(run, **running(), name="other")
     removing(WEIGHTS)(run)
     (run / "metrics.jsonl").write_bytes(b'{"epoch": 1}\n{"epo')
-    before = content(root)
+    before = contents(root)
     assert examine("--fix") == (0, [])
-    assert content(root) == before
+    assert contents(root) == before
 
 
 @pytest.mark.slow
@@ -253,13 +242,13 @@ def test_what_the_dead_left_is_deleted_and_what_looks_like_it_is_kept(root, exam
     for name in (*LEFTOVERS, *NOBODYS_BUSINESS):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("" if name.endswith(".txt.lock") else "x")
-    before = content(root)
+    before = contents(root)
     code, findings = examine()
     assert (code, len(findings), {finding["damaged"] for finding in findings}) == (0, len(LEFTOVERS), {False})
-    assert content(root) == before
+    assert contents(root) == before
     code, findings = examine("--fix")
     assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * len(LEFTOVERS))
-    assert set(before) - set(content(root)) == set(LEFTOVERS)
+    assert set(before) - set(contents(root)) == set(LEFTOVERS)
     assert examine() == (0, [])
 
 

@@ -13,8 +13,7 @@ import pytest
 
 import qexp as package
 from tests.conftest import Specs, call, copied, shared_folder
-
-CHANNELS = 32
+from tests.cores import CHANNELS, MODELS, PATCH_SIZE
 
 CAUTION = "tested on training spectra"
 
@@ -44,32 +43,6 @@ def write_cores(folder: Path, target: bool, validation: tuple[str, ...], **parts
             (part_folder / "val.csv").write_text(head + "".join(line for line in lines if line.startswith(validation)))
 
 
-PARAMETERS = {"size": "tiny", "patch_size": 8, "mask_ratio": 0.5, "width": 8, "depth": 1, "heads": 2}
-
-MASKED = {
-    "inputs": {"spectrum": {"size": [CHANNELS]}, "mask": {"size": [CHANNELS // 8]}},
-    "outputs": ["spectrum"],
-    "operations": {
-        "encoder": {"module": "masked_encoder", "parameters": PARAMETERS},
-        "decoder": {"module": "masked_decoder", "parameters": PARAMETERS},
-    },
-    "branches": [
-        {"x_name": ["spectrum", "mask"], "y_name": "tokens", "operations": ["encoder"]},
-        {"x_name": ["tokens", "spectrum", "mask"], "y_name": "spectrum", "operations": ["decoder"]},
-    ],
-}
-
-REGRESSOR = {
-    "inputs": {"spectrum": {"size": [CHANNELS]}},
-    "outputs": ["toc"],
-    "operations": {
-        "encoder": {"module": "masked_encoder", "parameters": PARAMETERS},
-        "pool": {"module": "token_pooling"},
-        "head": {"module": "denses", "parameters": {"filters": [1]}},
-    },
-    "branches": [{"x_name": "spectrum", "y_name": "toc", "operations": ["encoder", "pool", "head"]}],
-}
-
 BRIEF = {
     "split": "parts", "epochs": 1, "batch_size": 4, "optimizer": "adam", "learning_rate": 1e-3,
     "transforms": {"spectrum": "standardize"},
@@ -86,12 +59,12 @@ def prepare_specs(root: Path) -> None:
     write_cores(root / "data/leaky", True, ("E",), train=others, test={"B": range(3, 6), "D": range(4)})
     write_cores(root / "data/alike", True, ("E",), train=others, test={"A": range(10, 13)})
     specs = Specs(root)
-    spectra = {"type": "spectra", "channels": CHANNELS, "patch_size": 8}
+    spectra = {"type": "spectra", "channels": CHANNELS, "patch_size": PATCH_SIZE}
     specs.write("dataset", {**spectra, "path": "many"}, "many")
     for name in ("few", "leaky", "alike"):
         specs.write("dataset", {**spectra, "path": name, "target": "toc"}, name)
-    specs.write("model", MASKED, "masked")
-    specs.write("model", REGRESSOR, "regressor")
+    for name, model in MODELS.items():
+        specs.write("model", model, name)
     pretraining = {"inputs": ["spectrum", "mask"], "outputs": ["spectrum"], "losses": {"spectrum": "mse"}}
     specs.write("experience", {**BRIEF, **pretraining, "model": "masked", "dataset": "many"}, "msm")
     fine = {"inputs": ["spectrum"], "outputs": ["toc"], "losses": {"toc": "mse"}, "model": "regressor"}

@@ -18,9 +18,9 @@ from qexp.base import files
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.runs.prepare import Plan, prepare
-from qexp.store.process import this_process
 from qexp.store.record import Record, State
 from qexp.upkeep import trash
+from tests.runs.conftest import contents, has_lines, running, until
 
 Make = Callable[..., Path]
 
@@ -45,23 +45,13 @@ def make(workspace: Path) -> Make:
     return make_run
 
 
-def running() -> dict[str, object]:
-    """The part of a record that says that this very process works on the run."""
-    attempt = {"number": 1, "process": this_process().document(), "ended": None, "state": "running"}
-    return {"state": "running", "attempts": [attempt]}
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def in_trash(workspace: Path) -> list[str]:
     return [entry.name for entry in trash.entries(Workspace(workspace))]
 
 
 def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
     run = make("mogi_1")
-    before = content(run)
+    before = contents(run)
     code, stdout, stderr = qexp("rm", "mogi_1")
     assert (code, stdout) == (0, "")
     assert "qexp restore mogi_1" in stderr
@@ -71,7 +61,7 @@ def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
     for name in ("nosuch", "../mogi_1", "", ".purging-mogi_1--20260101T000000.000000Z"):
         assert "mogi_1" in qexp("restore", name).failed(3)
     assert qexp("restore", "mogi_1").code == 0
-    assert content(run) == before
+    assert contents(run) == before
     assert qexp("ls", "-q").stdout == "mogi_1\n"
     assert qexp("restore").stderr == "the trash is empty\n"
 
@@ -120,9 +110,7 @@ def test_if_one_of_several_cannot_be_removed_none_is(make, workspace, qexp, name
 def test_a_run_that_lost_its_process_or_whose_record_is_damaged_can_be_removed_unless_its_heart_beats(
     make, workspace, qexp
 ):
-    gone = running()
-    gone["attempts"][0]["process"]["start"] = "another"
-    make("lost", **gone)
+    make("lost", **running(start="another"))
     assert qexp("rm", "lost").code == 0
     assert in_trash(workspace) == ["lost"]
     run = make("torn")
@@ -139,7 +127,6 @@ def test_a_run_that_lost_its_process_or_whose_record_is_damaged_can_be_removed_u
 
 @pytest.mark.heavy
 def test_a_running_run_is_stopped_first_if_asked(workspace, start, qexp):
-    from tests.runs.conftest import has_lines, until
 
     process = start("run", "mogi_quick", "--name", "long", "--set", "epochs=100000", "--set", "sizes=[96,32,32]")
     until(has_lines(workspace / "runs/long/metrics.jsonl", 2), "the second epoch")
@@ -173,15 +160,15 @@ def test_of_a_run_on_another_disk_the_link_is_removed_and_restored_and_both_dele
     link = Path("../../disk/far") if relative else disk / "far"
     run.unlink()
     run.symlink_to(link)
-    before = content(disk / "far")
+    before = contents(disk / "far")
     assert qexp("rm", "far").code == 0
     assert not os.path.lexists(run)
     (entry,) = trash.entries(Workspace(workspace))
-    assert content(entry.data) == before
+    assert contents(entry.data) == before
     assert files.size_of(entry.data) > 1000
     assert qexp("restore", "far").code == 0
     assert run.readlink() == link
-    assert content(run) == before
+    assert contents(run) == before
     assert qexp("rm", "far").code == 0
     code, _, stderr = qexp("purge", "--yes")
     assert (code, "1 of 1 runs deleted" in stderr) == (0, True)
@@ -227,9 +214,9 @@ def test_a_purge_keeps_what_a_run_in_use_or_somebody_else_has_where_a_link_point
     far, mine = trash.entries(Workspace(workspace))
     (workspace / "runs/far").symlink_to(far.data)
     (mine.data / "run.json").unlink()
-    before = content(tmp_path / "disk")
+    before = contents(tmp_path / "disk")
     assert qexp("purge", "--yes").failed().count(" is not deleted: ") == 2
-    assert content(tmp_path / "disk") == before
+    assert contents(tmp_path / "disk") == before
 
 
 def test_a_link_whose_disk_is_not_there_is_neither_restored_nor_forgotten(make, workspace, qexp, tmp_path):

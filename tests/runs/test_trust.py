@@ -13,6 +13,8 @@ import pytest
 import qexp as package
 from qexp.errors import UntrustedCodeError
 from qexp.spec.extensions import code_in_words
+from tests.conftest import Specs, call
+from tests.runs.conftest import contents
 
 MARKING = """
 import os
@@ -38,7 +40,6 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a workspace whose code leaves a mark when it is executed, and archives of two of its runs: one that
     is done, and one that was interrupted.
     """
-    from tests.conftest import Specs, call
 
     folder = tmp_path_factory.mktemp("elsewhere")
     specs = Specs(folder / "workspace")
@@ -157,14 +158,11 @@ def test_an_imported_run_is_continued_with_its_own_code_only_where_that_is_trust
 
 
 def test_a_process_that_executes_an_imported_run_refuses_before_it_writes(archives, mark, qexp):
-    def contents() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in Path("runs/sound_1").rglob("*") if path.is_file()}
-
     assert qexp("import", archives / "sound_1.zip").code == 0
-    before = contents()
+    before = contents(Path("runs/sound_1"))
     for command in ("execute", "train-folds"):
         assert (qexp(command, "runs/sound_1").code, used(mark)) == (2, False)
-    assert contents() == before
+    assert contents(Path("runs/sound_1")) == before
 
 
 @pytest.mark.slow

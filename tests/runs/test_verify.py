@@ -18,7 +18,7 @@ from qexp.errors import InterruptedRunError
 from qexp.spec.reading import digest
 from qexp.upkeep.verify import Largest, environment_changes, first_difference, largest_difference
 from tests.conftest import prepare_with
-from tests.runs.conftest import Interrupting, has_lines, until
+from tests.runs.conftest import Interrupting, contents, has_lines, until
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -35,10 +35,6 @@ def run(finished, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr("tempfile.tempdir", None)
     return tmp_path / "copy" / "runs" / "sound_0"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def edit(file: Path, **changes: object) -> None:
