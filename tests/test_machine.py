@@ -58,3 +58,7 @@ def test_memory_that_is_refused_is_told_from_other_errors():
     with pytest.raises(RuntimeError) as other:
         torch.zeros(2) @ torch.zeros(3)
     assert not machine.ran_out_of_memory(other.value)
+
+
+def test_signals_of_real_time_have_no_name():
+    assert [machine.signal_name(number) for number in (9, 40)] == ["SIGKILL", "signal 40"]

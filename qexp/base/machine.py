@@ -160,6 +160,14 @@ def wait_without_spinning() -> None:
 # Signal handlers for the duration of a block of code.
 
 
+def signal_name(number: int) -> str:
+    """`SIGKILL`, or `signal 40` for one without a name, as those of real time."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 @contextmanager
 def handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handle these signals inside the block, then restore the former handlers; no effect outside the main thread."""

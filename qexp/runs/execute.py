@@ -333,4 +333,4 @@ def _never_began(directory: RunDirectory, why: str, stopped: bool) -> RunFailedE
 def _words(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
-    return f"signal {signal.Signals(-code).name}"
+    return f"signal {machine.signal_name(-code).removeprefix('signal ')}"

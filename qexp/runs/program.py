@@ -303,7 +303,7 @@ def _run(call: Call) -> bool:
         return False
     if code != 0:
         last_words = _last_words(log_file, log_size)
-        how = f"exit code {code}" if code > 0 else f"killed by {_signal(-code)}"
+        how = f"exit code {code}" if code > 0 else f"killed by {machine.signal_name(-code)}"
         no_memory = machine.memory_kills() > killed if code == -signal.SIGKILL else machine.says_no_memory(last_words)
         last_line = last_words.strip().rpartition("\n")[2].strip()
         raise (ProgramMemoryError if no_memory else ProgramError)(how + (f": {last_line[:300]}" if last_line else ""))
@@ -330,13 +330,6 @@ def _last_words(log_file: Path, start: int) -> str:
         log.seek(max(start, log_file.stat().st_size - TAIL))
         return log.read().decode(errors="replace")
     return ""
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:

@@ -237,7 +237,9 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
     if not NAME.fullmatch(directory.name):
         yield Finding(directory.path, "is not a valid run name; commands do not find this run", "rename the directory")
     yield from leftovers_of_run(directory.path)
-    yield from _inside(directory)
+    what = f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted"
+    advice = "move it out; if a link in runs/ points to it, point the link to its new place"
+    yield from (Finding(inner, what, advice) for inner in runs_inside(directory.path))
     try:
         record = directory.record()
     except NotFoundError:
@@ -270,12 +272,6 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         yield from _of_metrics(directory)
     if state is State.DONE:
         yield from _of_results(directory, record)
-
-
-def _inside(directory: RunDirectory) -> Iterator[Finding]:
-    what = f"is a run inside the run {directory.name}, which therefore can be neither removed nor deleted"
-    advice = "move it out; if a link in runs/ points to it, point the link to its new place"
-    yield from (Finding(inner, what, advice) for inner in runs_inside(directory.path))
 
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:

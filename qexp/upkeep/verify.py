@@ -9,7 +9,6 @@ import math
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files
-from qexp.base.machine import terminable
+from qexp.base.machine import signal_name, terminable
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
@@ -350,7 +349,7 @@ def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], opt
     if code == 130:
         raise InterruptedRunError("the repeated run was interrupted; nothing was verified")
     if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}"
+        return f"its process was ended by {signal_name(-code)}"
     return again.record().error or f"it ended with exit code {code}"
 
 

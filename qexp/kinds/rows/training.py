@@ -525,7 +525,7 @@ def _next_batch(worker: _Worker, waiting: list[int]) -> None:
 
 def _explain(worker: _Worker) -> None:
     code = worker.process.returncode
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = f"was ended by {machine.signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     if code == -signal.SIGKILL:
         raise MemoryError(f"a process that trained folds {how}; perhaps it ran out of memory")
     kind = MemoryError if machine.says_no_memory("".join(worker.output[-1:])) else QexpError
