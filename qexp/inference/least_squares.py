@@ -483,7 +483,8 @@ def covariances(information: Tensor) -> Tensor:
     of_units = unit[..., :, None] * unit[..., None, :]
     inverse, failed = torch.linalg.inv_ex(information / of_units)
     positive = (inverse.diagonal(dim1=-2, dim2=-1) > 0).all(dim=-1)
-    return (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
+    covariance: Tensor = (inverse / of_units).masked_fill(((failed != 0) | ~positive)[..., None, None], torch.inf)
+    return covariance
 
 
 def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -307,4 +307,5 @@ class Averages:
 
     def groups(self, used: Mask) -> Tensor:
         """The number of the mean of each of the numbers used, of the means that are used alone."""
-        return torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]
+        groups: Tensor = torch.unique(self._group[torch.from_numpy(used)], return_inverse=True)[1]
+        return groups

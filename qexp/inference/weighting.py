@@ -195,7 +195,8 @@ def _whitened(values: Tensor, factor: Tensor) -> Tensor:
     if factor.dim() == 1:
         return torch.div(values, factor)
     rows = values.reshape(-1, values.shape[-1])
-    return torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    whitened: Tensor = torch.linalg.solve_triangular(factor, rows.mT, upper=False).mT.reshape(values.shape)
+    return whitened
 
 
 def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:

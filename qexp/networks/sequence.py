@@ -134,7 +134,8 @@ class SequenceNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == 2:
-            return self(x[..., None]).squeeze(-1)
+            single: Tensor = self(x[..., None]).squeeze(-1)
+            return single
         if self.training and x.shape[0] * x.shape[2] < 2:
             raise ValueError(f"cannot normalise one value per channel; its input is {list(x.shape)}")
         if self.training and self.num_batches_tracked is not None:

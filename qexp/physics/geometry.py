@@ -91,7 +91,8 @@ def clockwise_rotation(omega_x: Tensor, omega_y: Tensor, omega_z: Tensor) -> Ten
     about_x = torch.stack([unit, zero, zero, zero, cx, sx, zero, -sx, cx], -1).unflatten(-1, (3, 3))
     about_y = torch.stack([cy, zero, -sy, zero, unit, zero, sy, zero, cy], -1).unflatten(-1, (3, 3))
     about_z = torch.stack([cz, sz, zero, -sz, cz, zero, zero, zero, unit], -1).unflatten(-1, (3, 3))
-    return about_z @ about_y @ about_x
+    rotation: Tensor = about_z @ about_y @ about_x
+    return rotation
 
 
 # Sources below topography, by kernels for a half-space with a flat surface.

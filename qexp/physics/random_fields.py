@@ -134,7 +134,8 @@ def torus_eigenvalues(
     """
     north = _torus_distance(rows, pixel_height.double())
     east = _torus_distance(columns, pixel_width.double())
-    return torch.fft.fft2(covariance(torch.hypot(north[:, :, None], east[:, None, :]))).real
+    eigenvalues: Tensor = torch.fft.fft2(covariance(torch.hypot(north[:, :, None], east[:, None, :]))).real
+    return eigenvalues
 
 
 def row_factors(height: int, width: int, pixel_width: float, pixel_height: float, correlation: Correlation) -> Tensor:
@@ -173,7 +174,8 @@ def circle_factors(
     between_rows = of_waves[:, (lags[:, None] - lags).abs().long()]
     eigenvalues, vectors = torch.linalg.eigh(between_rows)
     half = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
-    return torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
+    factors: Tensor = torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
+    return factors
 
 
 def field_of_rows(count: int, width: int, factors: Tensor, generator: torch.Generator) -> Tensor:
@@ -259,7 +261,8 @@ def axis_factors(count: int, spacing: Tensor, correlation: Correlation) -> Tenso
     distance = spacing.double()[:, None, None] * (steps[:, None] - steps).abs()
     eigenvalues, vectors = torch.linalg.eigh(correlation(distance))
     count_of_waves = int((eigenvalues.amax(0) > 1e-12 * count).sum())
-    return (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -count_of_waves:].float()
+    factors: Tensor = (vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :])[:, :, -count_of_waves:].float()
+    return factors
 
 
 def separable_field(count: int, rows: Tensor, columns: Tensor, generator: torch.Generator) -> Tensor:
@@ -281,6 +284,7 @@ def lower_factor(correlation: Tensor) -> Tensor:
     for jitter in JITTERS:
         raised = correlation.double().clone()
         raised.diagonal().add_(jitter)
+        factor: Tensor
         factor, trouble = torch.linalg.cholesky_ex(raised)
         if not trouble:
             return factor
@@ -502,4 +506,5 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
     between = of_lags[:, (steps[:, None] - steps).abs().long()]
     between.diagonal(dim1=1, dim2=2).add_(1e-11)  # they are nearly singular where the range is long
     lower = torch.linalg.cholesky(between).float()
-    return lower.where(lower.abs() > NOTHING, 0.0)
+    factors: Tensor = lower.where(lower.abs() > NOTHING, 0.0)
+    return factors

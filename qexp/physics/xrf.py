@@ -195,7 +195,8 @@ def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_of
     depth = deepest * 10 * slowed * (0.49269 - 1.0987 * returned + 0.78557 * returned**2)
     depth /= 0.70256 - 1.09865 * returned + 1.0046 * returned**2 + slowed
     thickness = 2 * attenuation([anode], energies)[0] * depth / np.sin(take_off)
-    return -np.expm1(-thickness) / thickness
+    share: Array = -np.expm1(-thickness) / thickness
+    return share
 
 
 # A silicon drift detector: transmission of its window, absorption in the silicon, and its energy response.
@@ -248,17 +249,20 @@ def transmission(layers: Sequence[Layer], energies: Array) -> Array:
 
 def efficiency(energies: Array, thickness: float) -> Array:
     """Fraction of the photons that the silicon absorbs."""
-    return -np.expm1(-thickness * attenuation(["Si"], energies)[0])
+    stopped: Array = -np.expm1(-thickness * attenuation(["Si"], energies)[0])
+    return stopped
 
 
 def full_width(energies: Array, noise: float) -> Array:
     """Full width of a line at half maximum, from electronic noise and that of the number of pairs, Fano (1947) [eV]."""
-    return np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies)
+    width: Array = np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies)
+    return width
 
 
 def escape_line() -> float:
     """Mean energy of silicon's K alpha lines, which is lost if such a photon escapes [eV]."""
-    return xraydb.xray_line("Si", "Ka").energy
+    energy: float = xraydb.xray_line("Si", "Ka").energy
+    return energy
 
 
 def escaping(energies: Array) -> Array:
@@ -271,7 +275,8 @@ def escaping(energies: Array) -> Array:
     absorbed_again = attenuation(["Si"], np.array([escape_line()]))[0, 0]
     produced = xraydb.xray_edge("Si", "K").fyield * vacancies("Si", energies)["K"] / absorbing
     ratio = absorbed_again / absorbing
-    return produced / 2 * (1 - ratio * np.log1p(1 / ratio))
+    outwards: Array = produced / 2 * (1 - ratio * np.log1p(1 / ratio))
+    return outwards
 
 
 def response(energies: Array, widths: Array, detector: Detector) -> Array:
@@ -334,7 +339,8 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     shifted = (1 - part) * _shifted(sums, channels) + part * _shifted(sums, channels + 1)
     counts = total / (1 + double)
     # Rounding in the transform makes some zeros slightly negative.
-    return np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
+    counted: Array = np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
+    return counted
 
 
 def _shifted(values: Array, by: int) -> Array:
@@ -395,7 +401,8 @@ def lines(element: str, lowest: float, highest: float = np.inf) -> list[Line]:
 
 def edge(element: str, shell: str) -> float:
     """Binding energy [eV]."""
-    return xraydb.xray_edge(element, shell).energy
+    energy: float = xraydb.xray_edge(element, shell).energy
+    return energy
 
 
 def attenuation(elements: Sequence[str], energies: Array) -> Array:
@@ -447,12 +454,14 @@ def compton(elements: Sequence[str], energies: Array, angle: float) -> Array:
 def klein_nishina(energy: Array, angle: Array | float) -> Array:
     """Scattering by a free electron, unpolarised, per solid angle [m2 sr-1]."""
     ratio = compton_energy(energy, angle) / energy
-    return ELECTRON_RADIUS**2 / 2 * ratio**2 * (ratio + 1 / ratio - np.sin(angle) ** 2)
+    scattered: Array = ELECTRON_RADIUS**2 / 2 * ratio**2 * (ratio + 1 / ratio - np.sin(angle) ** 2)
+    return scattered
 
 
 def compton_energy(energy: Array, angle: Array | float) -> Array:
     """Energy of a photon after a free electron at rest has scattered it through an angle [eV]."""
-    return energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
+    scattered: Array = energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
+    return scattered
 
 
 def molar_mass(element: str) -> float:

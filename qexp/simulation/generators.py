@@ -119,7 +119,8 @@ class Source:
             project(self.kernel(sources, grid(columns, rows)), directions)
             for sources, columns, rows, directions in zip(*parts, strict=True)
         ]
-        return torch.cat(blocks).unflatten(-1, (height, width))
+        image: Tensor = torch.cat(blocks).unflatten(-1, (height, width))
+        return image
 
     def displacements(self, source: Tensor, stations: Tensor, elevation: Tensor | None) -> Tensor:
         """Displacement of stations, (batch, station, 3), its depth counted from their elevation if they have one."""
@@ -211,7 +212,8 @@ class DeformationImages:
         if view.elevation is not None:
             pixels = max(len(east), len(north))
             moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
-            return project(moved, direction).unflatten(-1, size)
+            displacement: Tensor = project(moved, direction).unflatten(-1, size)
+            return displacement
         return _sum(source.images(source.argument(values, batch), east, north, direction) for source in self.sources)
 
     def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
@@ -271,7 +273,8 @@ def _highest_corner(values: Values) -> Array:
     upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
     reach = np.stack(np.broadcast_arrays(*(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))))
-    return reach.sum(0) - reach.min(0)
+    highest: Array = reach.sum(0) - reach.min(0)
+    return highest
 
 
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])

@@ -114,7 +114,8 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path, str], Array]], name:
 
 
 def _from_numpy(path: Path, name: str) -> Array:
-    return np.load(path, allow_pickle=False)
+    values: Array = np.load(path, allow_pickle=False)
+    return values
 
 
 def _from_netcdf(path: Path, name: str) -> Array:
