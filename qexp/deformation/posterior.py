@@ -165,9 +165,15 @@ def source_posterior(
     ]
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
-        parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels, predicted, observed.draws,
-        seconds, [*observed.draws.doubts, *cut],
-    )  # fmt: skip
+        parameters,
+        draws.reshape(*chains, -1),
+        observed.log.reshape(chains),
+        levels,
+        predicted,
+        observed.draws,
+        seconds,
+        [*observed.draws.doubts, *cut],
+    )
 
 
 def _prior(

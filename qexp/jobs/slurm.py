@@ -169,9 +169,14 @@ def call(*command: str) -> str:
     require(command[0])
     try:
         answer = subprocess.run(
-            command, env=environment(), timeout=ANSWER_SECONDS,
-            capture_output=True, text=True, errors="replace", check=False,
-        )  # fmt: skip
+            command,
+            env=environment(),
+            timeout=ANSWER_SECONDS,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
     if answer.returncode:
@@ -269,10 +274,16 @@ def script_of_runs(launch: str, runs: str, command: Sequence[str], options: Mapp
     command  the command that submits it
     """
     return RUNS.format(
-        launch=launch, runs=runs, command=shlex.join(command), setup="\n".join(options["setup"]),
-        python=shlex.quote(sys.executable), device=shlex.quote(device), requeue=options["requeue"],
-        wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()), time_is_up=TIME_IS_UP,
-    )  # fmt: skip
+        launch=launch,
+        runs=runs,
+        command=shlex.join(command),
+        setup="\n".join(options["setup"]),
+        python=shlex.quote(sys.executable),
+        device=shlex.quote(device),
+        requeue=options["requeue"],
+        wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
+        time_is_up=TIME_IS_UP,
+    )
 
 
 def script_of_commands(name: str, commands: str, command: Sequence[str], options: Mapping[str, Any]) -> str:

@@ -489,9 +489,13 @@ def detach(launch: Launch, workspace: Workspace) -> int:
     """Run the launch in a background process; returns its process id."""
     with (launch.folder / "pool.txt").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "qexp", "supervise", launch.id], stdin=subprocess.DEVNULL, stdout=output,
-            stderr=output, env={**os.environ, VARIABLE: str(workspace.root)}, start_new_session=True,
-        ).pid  # fmt: skip
+            [sys.executable, "-m", "qexp", "supervise", launch.id],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, VARIABLE: str(workspace.root)},
+            start_new_session=True,
+        ).pid
 
 
 def supervise_launch(launch: Launch, workspace: Workspace, watcher: Watcher) -> dict[str, State]:

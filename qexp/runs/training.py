@@ -35,8 +35,15 @@ def results_of(work: Work) -> Results | None:
         for text in dataset.warnings:
             log.warning("%s", text)
         attempt = Attempt(
-            directory, work.own, spec, dataset, tables, device, work.display, work.interrupted,
+            directory,
+            work.own,
+            spec,
+            dataset,
+            tables,
+            device,
+            work.display,
+            work.interrupted,
             min(cores, work.threads or cores),
-        )  # fmt: skip
+        )
         results: Results | None = load_stage(spec["dataset"], "train")(attempt)
         return results

@@ -41,9 +41,11 @@ def _number(description: str, **limits: Any) -> dict[str, Any]:
 def _amplitude(description: str) -> dict[str, Any]:
     """Of an amplitude that may be left out."""
     return {
-        "type": ["number", "null"], **POSITIVE, "x-left-out": "default",
+        "type": ["number", "null"],
+        **POSITIVE,
+        "x-left-out": "default",
         "description": f"{description}; without it, unit variance is scaled by the variable `noise`",
-    }  # fmt: skip
+    }
 
 
 _RANGE = _number("distance at which the covariance has fallen to 1/e [km]", exclusiveMinimum=0)

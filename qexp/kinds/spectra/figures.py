@@ -431,9 +431,15 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     marked = []
     for element, energy in of_elements.items():
         text = axis.text(
-            energy, 1, element, transform=axis.get_xaxis_transform(), ha="center", va="bottom", fontsize=sized(8),
+            energy,
+            1,
+            element,
+            transform=axis.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=sized(8),
             color="0.25",
-        )  # fmt: skip
+        )
         box = text.get_window_extent(renderer)
         level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)
         if level is None:
