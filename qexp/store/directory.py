@@ -335,7 +335,7 @@ class RunDirectory:
             record = read_record(self.record_file)
         except NotFoundError:
             raise DamagedError(f"{self.record_file} is missing") from None
-        if is_as_prepared(self, record) is False:
+        if is_as_prepared(self, record, spec) is False:
             raise DamagedError(f"{self.spec_file} is damaged: {self.changed}")
         kind = spec["dataset"].get("type") if isinstance(spec.get("dataset"), dict) else None
         if isinstance(kind, str) and kind not in KINDS and self.extensions.is_file():
@@ -428,11 +428,11 @@ def is_complete(directory: RunDirectory) -> bool:
     return evaluated and all(file.is_file() for file in directory.weight_files())
 
 
-def is_as_prepared(directory: RunDirectory, record: Record) -> bool | None:
+def is_as_prepared(directory: RunDirectory, record: Record, spec: dict[str, Any]) -> bool | None:
     """Whether spec and extensions still have the digest in the run's record, which was taken when it was prepared.
 
     None if it cannot be checked: the digest of a pretrained run depends on the digest of the run that it started from,
-    which old records lack; a fold has the digest of its run. Raises DamagedError if the spec cannot be read.
+    which old records lack; a fold has the digest of its run.
     """
     parent = record.lineage[0] if record.lineage else None
     if not record.digest or (parent is not None and parent.digest is None):
@@ -440,7 +440,7 @@ def is_as_prepared(directory: RunDirectory, record: Record) -> bool | None:
     extensions = directory.extensions.read_bytes().decode(errors="replace") if directory.extensions.is_file() else ""
     foreign = record.foreign_weights
     texts = [extensions, parent.digest if parent else None, foreign.weights.sha256 if foreign else None]
-    return digest(directory.spec_as_written(), *[text for text in texts if text]) == record.digest
+    return digest(spec, *[text for text in texts if text]) == record.digest
 
 
 # Runs inside other runs: removing or deleting the outer run does the same to the inner one.
