@@ -27,7 +27,10 @@ from qexp.store.record import WRITTEN, JobRecord, State
 
 LOCAL = "local"
 
-LAUNCHERS: dict[str, Scheduler | None] = {LOCAL: None, "slurm": Slurm()}
+LAUNCHERS: dict[str, Scheduler | None] = {
+    LOCAL: None,
+    "slurm": Slurm(),
+}
 """Name → scheduler; None for the local pool, which starts the processes of runs itself."""
 
 

@@ -63,6 +63,15 @@ COVERED = [
 ]
 
 
+FIGURES = {
+    "coverage": lambda note: coverage_by_group(COVERED, "wt%", "tio2", note),
+    "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
+    "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
+    "fold curves": lambda note: fold_curves([curve(40, 30)[0]] * 3, [30] * 3, "transformed values", note),
+}
+"""Of rows; test_spectrum_figures draws them with a note, as it does its own."""
+
+
 SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
 
 
