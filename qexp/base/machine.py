@@ -1,4 +1,4 @@
-"""The machine that a process works on: its memory, threads and signals."""
+"""The machine that a process works on: its memory, threads, programs and signals."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import ctypes
+    import subprocess
 
 LARGEST = 64 * 10**12
 """More bytes than any machine has: the value if the memory is unknown."""
@@ -157,7 +158,38 @@ def wait_without_spinning() -> None:
         os.environ["GOMP_SPINCOUNT"] = TURNS
 
 
-# Signal handlers for the duration of a block of code.
+# Programs that this process starts, and handlers of signals for the duration of a block of code.
+
+
+def start_child(
+    words: Sequence[str],
+    output: BinaryIO | None = None,
+    variables: Mapping[str, str] | None = None,
+    *,
+    folder: Path | None = None,
+    apart: bool = True,
+    pass_on: Collection[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program without input. Raises OSError.
+
+    output     takes what it prints; this process's own output if it is None
+    variables  its environment variables besides those of this process
+    folder     its working directory
+    apart      whether it leads a session of its own, where Ctrl-C on a terminal reaches it from this process only
+    pass_on    numbers of open files that it inherits
+    """
+    import subprocess
+
+    return subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **(variables or {})},
+        cwd=folder,
+        start_new_session=apart,
+        pass_fds=pass_on,
+    )
 
 
 def signal_name(number: int) -> str:

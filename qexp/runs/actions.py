@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files
-from qexp.base.machine import terminable
+from qexp.base.machine import start_child, terminable
 from qexp.base.text import filled, names_in, words_of
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import NotFoundError, QexpError, suggestion
@@ -186,11 +186,7 @@ def _carry_out(
     interrupted, exit_code, error = False, None, None
     with (draft / "log.txt").open("wb") as output, terminable():
         try:
-            # In a session of its own, Ctrl-C on a terminal reaches the program and all that it started from here only.
-            process = subprocess.Popen(
-                words, cwd=workspace.root, env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, start_new_session=True,
-            )  # fmt: skip
+            process = start_child(words, output, variables, folder=workspace.root)
         except (OSError, ValueError) as refused:
             error = f"cannot start {shlex.quote(words[0])}: {getattr(refused, 'strerror', None) or refused}"
         else:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from qexp.base import machine
-from qexp.base.machine import handled
+from qexp.base.machine import handled, start_child
 from qexp.errors import InterruptedRunError, ProgramError, QexpError, RunFailedError, TakenOverError
 from qexp.figures import canvas
 from qexp.jobs.launchers import this_job
@@ -239,7 +239,7 @@ def execute_wrapped(
     numbers = [number for number in watched if signal.getsignal(number) != signal.SIG_IGN]
     with handled(numbers, lambda number, frame: received.append(number)):
         try:
-            process = subprocess.Popen([*words, "--inside", around], stdin=subprocess.DEVNULL, start_new_session=apart)
+            process = start_child([*words, "--inside", around], apart=apart)
         except OSError as error:
             raise _never_began(directory, f"the wrap cannot be started: {error.strerror}: {words[0]}", False) from None
         wrapped, passed = _Wrapped(directory, before, process), 0

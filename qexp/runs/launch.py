@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from qexp.base import files, machine
-from qexp.base.machine import handled
+from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError
 from qexp.jobs import launchers
@@ -235,13 +235,9 @@ class Pool:
     def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
         options = ["--device", self._device, "--threads", str(self._threads), *self._wrap.arguments()]
-        environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu is not None else {})}
+        visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         with self._launch.output(directory.name).open("ab") as output:
-            # In a new session, Ctrl-C on the terminal reaches only the pool, which passes it on once.
-            return subprocess.Popen(
-                [*command, *options], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
-                start_new_session=True,
-            )  # fmt: skip
+            return start_child([*command, *options], output, visible)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
@@ -488,14 +484,8 @@ def submit(
 def detach(launch: Launch, workspace: Workspace) -> int:
     """Run the launch in a background process; returns its process id."""
     with (launch.folder / "pool.txt").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "qexp", "supervise", launch.id],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, VARIABLE: str(workspace.root)},
-            start_new_session=True,
-        ).pid
+        command = [sys.executable, "-m", "qexp", "supervise", launch.id]
+        return start_child(command, output, {VARIABLE: str(workspace.root)}).pid
 
 
 def supervise_launch(launch: Launch, workspace: Workspace, watcher: Watcher) -> dict[str, State]:

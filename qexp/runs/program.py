@@ -90,10 +90,7 @@ def start_program(
     command = [sys.executable, "-I", "-S", guard.__file__, str(to_read), str(to_write), *words]
     with output.open("ab") as log:
         try:
-            watching = subprocess.Popen(
-                command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                pass_fds=(to_read, to_write), start_new_session=True,
-            )  # fmt: skip
+            watching = machine.start_child(command, log, environment, folder=folder, pass_on=(to_read, to_write))
         except BaseException:
             os.close(control)
             os.close(status)

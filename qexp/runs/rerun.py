@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base.machine import terminable
+from qexp.base.machine import start_child, terminable
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError
 from qexp.jobs.scheduler import Wrap
@@ -160,10 +160,10 @@ def _execute_in(checkout: Path, commit: str, directory: RunDirectory, device: st
     folder = checkout / PACKAGE.parent.relative_to(repository)
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Safe: else Python would look for qexp in the current folder first.
-    variables = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    variables = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     command = wrap.around(directory, "execute", str(directory.path.absolute()), "--device", device)
     with terminable():
-        process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = start_child(command, variables=variables)
         while process.poll() is None:
             try:
                 process.wait()
