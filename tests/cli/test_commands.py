@@ -225,8 +225,7 @@ def test_types_of_specs_are_described_like_a_table_by_the_keys_of_their_specs(qe
 
 
 def test_an_entry_is_described_with_its_parameters_limits_and_defaults(qexp):
-    lines = qexp("tables", "modules", "conv").stdout.splitlines()
-    rows = {line.split()[0]: line for line in lines if line}
+    rows = {line.split()[0]: line for line in qexp("tables", "modules", "conv").stdout.splitlines() if line}
     assert rows["filters"].split()[1:] == ["list", "of", "integer", "≥", "1", "required"]
     assert "same | valid" in rows["padding"]
     assert '"same"' in rows["padding"]

@@ -177,8 +177,7 @@ def test_where_there_is_nothing_to_complete_nothing_is_said(tmp_path, monkeypatc
 
 def qexp_completes(line: str, shell: str = "bash", **more: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **variables(line, shell), **more}
-    command = [sys.executable, "-m", "qexp"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run([sys.executable, "-m", "qexp"], capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.slow

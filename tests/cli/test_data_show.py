@@ -64,8 +64,7 @@ def numbers(
 def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(home):
     mogi = experience("mogi_quick", {}, Workspace(home))
     data = data_of(mogi.document, mogi.dataset, mogi.tables, Seeds(5), torch.device("cpu"))
-    parts = {"train": data.train(1), "validation": data.validation, "test": data.test}
-    for part, of_run in parts.items():
+    for part, of_run in {"train": data.train(1), "validation": data.validation, "test": data.test}.items():
         samples = package.samples(part=part, count=4, seed=5, experience="mogi_quick")
         for name in ("depth", "delta_volume"):
             np.testing.assert_array_equal(samples[name].values, of_run[name][:4, 0].numpy())
@@ -150,8 +149,7 @@ def test_values_that_are_missing_are_counted_by_column(workspace):
     rows = stones.table()
     rows[3][2] = rows[5][2] = rows[5][4] = ""
     stones.write(workspace, rows)
-    spec = workspace / "specs/datasets/stones.json"
-    spec.write_text(json.dumps({**stones.DATASET, "missing": "drop"}))
+    (workspace / "specs/datasets/stones.json").write_text(json.dumps({**stones.DATASET, "missing": "drop"}))
     summary = numbers(workspace, "stones").summary
     assert [row["variable"] for row in summary] == ["colour red", "colour green", "colour blue", "iron"]
     assert [row["missing"] for row in summary] == [0, 2, 0, 1]
@@ -172,8 +170,7 @@ def test_the_typical_values_of_fields_are_a_piece_of_a_valid_dataset_and_keep_th
 
 def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(workspace, qexp):
     spec = json.loads(Path("specs/experiences/mogi_quick.json").read_text())
-    proposal = numbers(workspace, "mogi").proposal
-    Path("specs/experiences/scaled.json").write_text(json.dumps({**spec, **proposal}))
+    Path("specs/experiences/scaled.json").write_text(json.dumps({**spec, **numbers(workspace, "mogi").proposal}))
     assert qexp("validate", "specs/experiences/scaled.json").code == 0
 
 
@@ -182,8 +179,7 @@ def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(work
 
 @pytest.mark.slow
 def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
-    held_out = {"type": "held_out", "parameters": {"by": "quarry", "values": ["B"]}}
-    stones.write(workspace, split=held_out)
+    stones.write(workspace, split={"type": "held_out", "parameters": {"by": "quarry", "values": ["B"]}})
     titles = {}
     for part in ("train", "test"):
         look = package.show_data(part=part, count=1, experience="stones", out=tmp_path, formats=("svg",))
@@ -206,8 +202,7 @@ def test_every_shipped_kind_has_figures(home, tmp_path, name):
 
 @pytest.mark.heavy
 def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(home, tmp_path):
-    formats = ("png", "pdf", "svg")
-    looks = [package.show_data("stones", count=2, out=tmp_path / name, formats=formats) for name in "ab"]
+    looks = [package.show_data("stones", count=2, out=tmp_path / name, formats=("png", "pdf", "svg")) for name in "ab"]
     assert len(looks[0].figures) == 9
     for first, second in zip(*(shown_data.figures for shown_data in looks), strict=True):
         assert first.read_bytes() == second.read_bytes()
@@ -297,8 +292,7 @@ def test_an_image_at_chosen_values_is_that_of_its_source_without_noise(workspace
 
 @pytest.mark.slow
 def test_images_over_two_variables_are_those_of_each_cell(workspace):
-    over = {"depth": (1.0, 3.0, 2), "delta_volume": (0.0, 4.0, 4)}
-    images = package.images("mogi", over=over)
+    images = package.images("mogi", over={"depth": (1.0, 3.0, 2), "delta_volume": (0.0, 4.0, 4)})
     assert images["displacement"].dims == ("depth", "delta_volume", "y", "x")
     assert images["depth"].values.tolist() == [1.5, 2.5]
     single = package.images("mogi", {"depth": 2.5, "delta_volume": 1.5})["displacement"]

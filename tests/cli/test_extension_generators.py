@@ -97,8 +97,7 @@ def test_noise_is_correlated_over_the_pixels_that_the_generator_tells(gravity, s
 
 
 def test_a_generator_that_lacks_a_method_is_a_problem_that_says_what_it_must_give(gravity, problems):
-    text = GRAVITY.replace("def pixel_sizes", "def sizes_of_pixels")
-    (gravity.root / "specs/extensions.py").write_text(text)
+    (gravity.root / "specs/extensions.py").write_text(GRAVITY.replace("def pixel_sizes", "def sizes_of_pixels"))
     (problem,) = problems("specs/datasets/sound.json")
     assert problem == (
         "specs/datasets/sound.json at $.generation_type: the generator lacks a method, "

@@ -37,8 +37,7 @@ def trained(root):
     """A workspace with metrics of its own, and runs whose records say r = 0.95 and r = 0.10; for reading only."""
     specs = Specs(root)
     (root / "specs/extensions.py").write_text(METRICS)
-    changes = {"metrics": {"depth": ["r", "m4"]}, "epochs": 1}
-    specs.write("experience", {**SOUND["experience"], **changes})
+    specs.write("experience", {**SOUND["experience"], "metrics": {"depth": ["r", "m4"]}, "epochs": 1})
     for seed, r in ((0, 0.95), (1, 0.10)):
         call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root).done()
         changed(root, f"sound_{seed}", lambda record, r=r: record["results"]["test"]["depth"].update(r=r))
@@ -114,8 +113,7 @@ def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(meas
         for seed, value in enumerate(values):
             run = f"{name}_{seed}"
             shutil.copytree(runs / "sound_0", runs / run)
-            results = {"test": {"depth": {"r": value}}}
-            fields = {"name": run, "experience": name, "seed": seed, "results": results}
+            fields = {"name": run, "experience": name, "seed": seed, "results": {"test": {"depth": {"r": value}}}}
             changed(measured, run, lambda record, fields=fields: record.update(fields))
             prepare_with(runs / run, lambda spec, name=name: spec.update(group=name))
     document = json.loads(qexp("compare", "good_*", "bad_*", "--json").stdout)

@@ -193,8 +193,7 @@ def test_extensions_that_cannot_be_used_are_an_error_that_names_the_file(specs, 
 
 
 def test_reading_another_workspace_changes_no_units_of_the_first(extended, tmp_path_factory):
-    text = EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,')
-    (extended.root / "specs/extensions.py").write_text(text)
+    (extended.root / "specs/extensions.py").write_text(EXTENSIONS.replace('Quantity("m", 1.0,', 'Quantity("cm", 0.01,'))
     ours = tables_with(extended.root / "specs/extensions.py")
     dataset = dataset_of(json.loads((extended.root / "specs/datasets/sound.json").read_text()), ours)
     values = {"depth": np.array([1.0]), "aperture": np.array([50.0])}
@@ -266,8 +265,7 @@ def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(specs
     assert executions("matrix", "--run", "logged", "--dataset", "sound", "--device", "cpu") == 1
     assert executions("tables", "quantities") == 1
     assert executions("schema", "model") == 1
-    images = {"displacement": np.zeros((2, 16, 16))}
-    assert executions(lambda: package.open_run("logged").predict(**images)) == 1
+    assert executions(lambda: package.open_run("logged").predict(displacement=np.zeros((2, 16, 16)))) == 1
     assert executions("run", "sound", "--set", "epochs=1", "--seeds", "0:3", "--dry-run") == 1
 
 

@@ -37,8 +37,7 @@ def test_columns_are_fields_metrics_and_keys_of_the_spec(listed, finished):
         "name", "seed", "epochs.best", "code.commit", "test.depth.mae", "results.validation.depth.r2",
         "learning_rate", "spec.epochs", "dataset.fixed.noise", "dataset", "sizes", "sizes.0", "optimizer.type",
     ]  # fmt: skip
-    documents = json.loads(listed("--json", "--columns", ",".join(columns)))
-    for document in documents:
+    for document in json.loads(listed("--json", "--columns", ",".join(columns))):
         directory = RunDirectory(finished / "runs" / document["name"])
         record, spec = directory.record(), directory.spec()
         values = [

@@ -161,10 +161,8 @@ def test_what_is_no_axis_value_or_age_is_refused_with_what_would_work(read, text
 def test_what_records_keep_of_an_override_is_read_as_the_same_value():
     from qexp.spec.resolution import override
 
-    values = [1, 0.001, 1e-7, "word", "1", "null", "", "a,b", [1, [2]], {"type": "x"}, True, None, "ä"]
-    for value in values:
-        text = override("key", value).text
-        assert order.read_overrides("--set", [text]) == {"key": value}, json.dumps(value)
+    for value in [1, 0.001, 1e-7, "word", "1", "null", "", "a,b", [1, [2]], {"type": "x"}, True, None, "ä"]:
+        assert order.read_overrides("--set", [override("key", value).text]) == {"key": value}, json.dumps(value)
 
 
 def test_columns_are_names_or_positions():

@@ -23,8 +23,6 @@ from tests.conftest import Outcome, call, shared_folder
 from tests.runs.conftest import BRIEF, Process, until
 from tests.stones import AS_PUBLISHED, CAUTION, COLUMNS
 
-Predict = Callable[..., Outcome]
-
 COUNT = 60
 COLOURS = np.random.default_rng(3).uniform(0.2, 0.8, (COUNT, 3)).astype(np.float32)
 PIXELS = pa.table({"pixel": np.arange(COUNT), **dict(zip(COLUMNS, COLOURS.T, strict=True))})
@@ -59,7 +57,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def predict(root: Path, here: Path) -> Predict:
+def predict(root: Path, here: Path) -> Callable[..., Outcome]:
     """`predict("pixels.csv", "made.csv", "--overwrite", run="published")`."""
 
     def called(source: str, target: str, *options: str, run: str = "stones_0") -> Outcome:
@@ -179,8 +177,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
 
     command = ("predict", "--run", "stones_0", "--input", "tiles", "--output", "made", "--workspace", str(root))
     finished = None
-    ends = {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGUSR1: 130, signal.SIGKILL: -9}
-    for number, expected in ends.items():
+    for number, expected in {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGUSR1: 130, signal.SIGKILL: -9}.items():
         process = Process(*command)
         request.addfinalizer(process.kill)
         until(lambda: bool(half_written()), "that the second file is begun")
@@ -302,8 +299,7 @@ def test_a_run_whose_folds_are_not_all_done_and_one_of_images_refuse_and_say_why
 def test_from_python_as_from_the_shell(root, here, predict):
     write(here / "pixels.csv", PIXELS.append_column("line", [np.arange(COUNT) // 10]))
     assert predict("pixels.csv", "shell.csv", "--chunk", "7").code == 0
-    run = package.open_run("stones_0", workspace=root)
-    (made,) = package.predict(run, "pixels.csv", here / "python.csv", chunk=7)
+    (made,) = package.predict(package.open_run("stones_0", workspace=root), "pixels.csv", here / "python.csv", chunk=7)
     assert (made.target, made.rows, made.outside, made.missing, made.map) == (here / "python.csv", COUNT, 0, 0, None)
     assert (here / "python.csv").read_bytes() == (here / "shell.csv").read_bytes()
     (again,) = package.predict("stones_0", "pixels.csv", "python.csv", chunk=7, workspace=root)

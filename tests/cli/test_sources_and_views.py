@@ -105,8 +105,7 @@ def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "lens.depth=2")
     qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, *fixed, "--name", "headings").done()
-    figure = matrix_of(inside / "runs/volcano_0/matrices/headings")
-    assert figure.axes[0].get_ylabel() == "true up heading (°)"
+    assert matrix_of(inside / "runs/volcano_0/matrices/headings").axes[0].get_ylabel() == "true up heading (°)"
 
 
 @pytest.mark.slow

@@ -23,8 +23,7 @@ def acts_on_a_terminal(text):
 
 
 def change(path, **values):
-    document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, **values}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
 @pytest.fixture
@@ -56,8 +55,7 @@ def test_what_a_run_says_does_not_act_on_the_terminal(foreign, qexp, command):
 
 
 def test_control_characters_are_written_out_and_all_others_stay_and_json_is_exact(foreign, qexp):
-    stdout = qexp("logs", "sound_0").stdout
-    assert r"\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b" + HARMLESS in stdout
+    assert r"\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b" + HARMLESS in qexp("logs", "sound_0").stdout
     assert r"\x1b[31mred" in qexp("show", "sound_0").stdout
     (listed,) = json.loads(qexp("ls", "--json").stdout)
     assert listed["experience"] == ESCAPES + HARMLESS
@@ -96,8 +94,7 @@ def test_an_archive_does_not_act_on_the_terminal(specs, qexp):
 def test_a_cell_of_a_csv_file_is_no_formula_and_a_number_stays_one(here, qexp):
     change(here / "runs/sound_0/run.json", note=FORMULA, overrides=["-2+3", "@x"], error="+1.5e3", caution="\tx")
     columns = ["name", "note", "overrides", "error", "caution", "learning_rate", "seed"]
-    stdout = qexp("ls", "--csv", "--columns", ",".join(columns)).done()
-    (row,) = csv.DictReader(io.StringIO(stdout))
+    (row,) = csv.DictReader(io.StringIO(qexp("ls", "--csv", "--columns", ",".join(columns)).done()))
     cells = ["sound_0", f"'{FORMULA}", "'-2+3 @x", "+1.5e3", "'\tx", "0.001", "0"]
     assert row == dict(zip(columns, cells, strict=True))
     assert json.loads(qexp("ls", "--json", "--columns", "note").stdout)[0]["note"] == FORMULA

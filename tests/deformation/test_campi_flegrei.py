@@ -43,8 +43,7 @@ def test_the_tracks_of_campi_flegrei_are_read_as_published():
 def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
     result = qexp.observe(FILES, crs="EPSG:32633", noise="estimate")
     for track in result.observation.tracks:
-        estimate = result.estimates[track.name]
-        east, north = map(float, re.findall(r"(\d+) (?:east|north)", estimate.how))
+        east, north = map(float, re.findall(r"(\d+) (?:east|north)", result.estimates[track.name].how))
         assert np.hypot(east - 426.5e3, north - 4519e3) < 1.5e3  # the harbour of Pozzuoli
         # Millimetres over kilometres, as the atmosphere has; the uplift itself is a decimetre.
         assert 3e-3 < np.sqrt(track.noise.sill) < 2e-2
@@ -56,9 +55,8 @@ def test_the_noise_of_campi_flegrei_is_that_around_the_uplift_of_pozzuoli():
 def test_a_refinement_ends_where_the_search_from_32_starts_does(offsets):
     seen = qexp.observe(FILES, crs="EPSG:32633").observation
     searched = qexp.invert(seen, offsets=offsets)
-    units = Units(QUANTITIES, centre_of(seen))
     start = {"x": 1000.0, "y": -2000.0, "depth": 2000.0, "delta_volume": 2e6}
-    candidate = Candidate("mogi", sources_named("mogi", GENERATORS), units, start)
+    candidate = Candidate("mogi", sources_named("mogi", GENERATORS), Units(QUANTITIES, centre_of(seen)), start)
     refined = estimate_sources(seen, candidate, InvertOptions(offsets=offsets))
     for name, of in searched.parameters.items():
         assert refined.parameters[name].value == pytest.approx(of.value, rel=1e-4)
@@ -78,8 +76,7 @@ CHAINS, BURN_IN, STEPS = 100, 900, 2000
 def seen():
     """Every sixth point of each track, with the noise that all of them show."""
     whole = qexp.observe(FILES, crs="EPSG:32633", noise="estimate").observation
-    some = [track.select(np.arange(len(track.x)) % 6 == 0) for track in whole.tracks]
-    return replace(whole, tracks=tuple(some))
+    return replace(whole, tracks=tuple(track.select(np.arange(len(track.x)) % 6 == 0) for track in whole.tracks))
 
 
 def density_of(seen: Observation):

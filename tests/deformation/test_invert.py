@@ -301,8 +301,7 @@ def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_firs
     assert first["delta_aicc"] == first["delta_bic"] == 0
     assert second["delta_aicc"] > second["delta_bic"] > 10
     assert first["unknowns"] == second["unknowns"] + 4
-    alone = json.loads((tmp_path / "both/mogi/result.json").read_text())
-    assert list(alone["parameters"]) == list(TRUTH)
+    assert list(json.loads((tmp_path / "both/mogi/result.json").read_text())["parameters"]) == list(TRUTH)
     assert (tmp_path / "both/comparison.csv").read_text().startswith("source,unknowns")
 
 
@@ -378,12 +377,10 @@ def test_an_estimate_at_a_bound_is_remarked_on(folder):
 @pytest.mark.heavy
 def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
     free = qexp.invert(folder / "obs.nc").parameters["depth"]
-    bound = free.value - 0.3 * free.standard_error
-    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, bound)})
+    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, free.value - 0.3 * free.standard_error)})
     assert made.parameters["depth"].at_bound
     assert not [remark for remark in made.remarks if "bound" in remark]
-    beyond = free.value - 4 * free.standard_error
-    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, beyond)})
+    made = qexp.invert(folder / "obs.nc", bounds={"depth": (1, free.value - 4 * free.standard_error)})
     (remark,) = [remark for remark in made.remarks if "bound" in remark]
     fall = float(re.search(r"some ([\d.]+)\)", remark).group(1))
     assert fall == pytest.approx(made.chi2 - qexp.invert(folder / "obs.nc").chi2, rel=0.3)

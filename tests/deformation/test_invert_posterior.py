@@ -117,8 +117,7 @@ def test_chains_find_the_same_posterior():
 
 @pytest.mark.heavy
 def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
-    seen = observed()
-    small = Observation(tuple(replace(track, error=track.error / 3) for track in seen.tracks), CRS)
+    small = Observation(tuple(replace(track, error=track.error / 3) for track in observed().tracks), CRS)
     asked = {"posterior": True, "starts": 6}
     scaled, declared = (qexp.invert(small, **asked, declared_noise=flag).posterior for flag in (False, True))
     assert scaled.typical_noise_factor == pytest.approx(3, rel=0.1)
@@ -147,8 +146,7 @@ def test_stations_ramps_and_two_sources_have_posteriors_too():
 
 @pytest.mark.slow
 def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said():
-    seen = observed()
-    weak = Observation(tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in seen.tracks), CRS)
+    weak = Observation(tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in observed().tracks), CRS)
     asked = {"depth": (1.0, 2.0), "delta_volume": (1.0, 2.0)}
     fixed = {"east": SOURCE[0], "north": SOURCE[1]}
     made = qexp.invert(weak, posterior=True, starts=6, bounds=asked, declared_noise=True, fixed=fixed).posterior
@@ -161,9 +159,8 @@ def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said()
 
 @pytest.mark.heavy
 def test_a_prior_that_cuts_the_posterior_off_is_told_and_one_that_nobody_gave_is_a_remark(folder):
-    looks = {"ascending": ASCENDING, "descending": DESCENDING}
     settings = {"source": (*SOURCE[:2], 20e3, 1e9), "origin": ORIGIN, "size": 14, "spacing": 500.0}
-    deep = [track(name, look, **settings) for name, look in looks.items()]
+    deep = [track(name, look, **settings) for name, look in {"ascending": ASCENDING, "descending": DESCENDING}.items()]
     made = qexp.invert(Observation(tuple(deep), CRS), posterior=True, starts=6, draws=500)
     assert [name for name, of in made.posterior.parameters.items() if of.is_cut] == ["depth"]
     assert any(re.match(r"\d+% of the posterior of depth lies at an edge of its prior", one) for one in made.remarks)
@@ -236,10 +233,9 @@ def test_amplitudes_may_be_bounded_far_below_one_of_their_units():
 
 @pytest.mark.heavy
 def test_the_strike_of_a_dike_that_runs_north_is_not_cut_in_two():
-    seen = observed(EXPONENTIAL)
     fixed = {"strike_slip": 0.0, "dip_slip": 0.0, "east": SOURCE[0], "north": SOURCE[1], "length": 2.0}
     asked = {"source": "okada", "degrees": True, "fixed": fixed, "bounds": {"depth": (0.5, 4.0), "width": (0.2, 1.0)}}
-    made = qexp.invert(seen, posterior=True, starts=16, draws=500, **asked).posterior
+    made = qexp.invert(observed(EXPONENTIAL), posterior=True, starts=16, draws=500, **asked).posterior
     strike, dip = (made.all[:, list(made.parameters).index(name)] for name in ("strike", "dip"))
     assert np.ptp(strike) <= 360
     assert 0 <= dip.min() <= dip.max() <= 90

@@ -209,8 +209,7 @@ def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
         dataset["fixed"][f"incidence{view}"] = 33.97 if view in ("_1", "_2") else 37.7
     write_dense(tmp_path, "chamber", dataset, ["depth"], [*names, *angles], transforms={"depth": "log"})
     qexp.run("chamber", seed=0, device="cpu", workspace=tmp_path)
-    both = observed(offsets=(0.0, 0.0))
-    flown = dict(zip(("ascending", "descending"), both.tracks, strict=True))
+    flown = dict(zip(("ascending", "descending"), observed(offsets=(0.0, 0.0)).tracks, strict=True))
     tracks = [flown[name] for name in ("ascending", "descending", "descending", "ascending")]
     seen = Observation(tuple(dataclasses.replace(one, name=f"{n}") for n, one in enumerate(tracks)), CRS)
     made = qexp.invert(seen, run="chamber_0", workspace=tmp_path)
@@ -225,12 +224,11 @@ def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
 
 def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
     seen = observed()
-    one = Observation(seen.tracks[:1], CRS)
     steep = dataclasses.replace(seen.tracks[1], direction=np.tile([0.1, 0.0, 0.995], (196, 1)))
     looks = zip("ab", LOOKS, strict=True)
     sparse = [track(name, look, SOURCE, origin=ORIGIN, size=5, spacing=2000.0) for name, look in looks]
     cases = {
-        "takes 2 views": one,
+        "takes 2 views": Observation(seen.tracks[:1], CRS),
         "no track is seen from the direction of the run's 'displacement_1'": Observation((seen.tracks[0], steep), CRS),
         "points of track 'a' are 2000 m apart": Observation(tuple(sparse), CRS),
     }

@@ -31,10 +31,8 @@ def test_all_tracks_share_one_scale_in_a_unit_that_can_be_read():
 
 def test_masked_points_are_grey_and_do_not_widen_the_frame():
     observed = np.arange(60) % 3 > 0
-    values = np.where(observed, 0.01, np.nan)
-    masked = track("masked", values, observed)
-    far = np.where(observed, masked.x, 900e3)
-    assert frame_of([dataclasses.replace(masked, x=far)])[1] < 425
+    masked = track("masked", np.where(observed, 0.01, np.nan), observed)
+    assert frame_of([dataclasses.replace(masked, x=np.where(observed, masked.x, 900e3))])[1] < 425
     made = draw_tracks(Observation((masked,)), "masked")
     grey, coloured = (one for one in made.axes[0].collections if isinstance(one, PathCollection))
     assert (len(grey.get_offsets()), len(coloured.get_offsets())) == (20, 40)

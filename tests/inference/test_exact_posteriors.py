@@ -251,6 +251,5 @@ def test_noise_without_an_independent_part_is_refused():
 
 def test_impossible_priors_are_refused_in_words():
     of = sphere(NOISE, radius={"type": "uniform", "parameters": {"a": 3.0, "b": 4.0}})
-    samples = {"displacement": torch.zeros(1, 1, of.height, of.width)}
     with pytest.raises(QexpError, match="none of 102,400 draws from the distributions is a possible source"):
-        posteriors(Likelihoods(of, IMAGES), samples)
+        posteriors(Likelihoods(of, IMAGES), {"displacement": torch.zeros(1, 1, of.height, of.width)})

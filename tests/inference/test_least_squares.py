@@ -106,11 +106,9 @@ def test_a_fixed_parameter_keeps_its_value_and_has_no_error():
 @pytest.mark.parametrize("free", [("depth", "delta_volume"), ("x", "y", "depth", "delta_volume")])
 def test_the_bound_of_the_default_geometry_is_the_same_with_the_place_known_and_not(free):
     """64 x 64 pixels of 0.1 km, incidence 0.33, white noise of 0.01 m, a source of 10⁶ m³ at 1 km."""
-    look = np.array([-np.sin(0.33), 0.0, np.cos(0.33)])
-    perfect = track(look=look, size=64, spacing=100.0, error=0.01)
+    perfect = track(look=np.array([-np.sin(0.33), 0.0, np.cos(0.33)]), size=64, spacing=100.0, error=0.01)
     fixed = {name: 0.0 for name in ("x", "y") if name not in free}
-    fit = best(problem([perfect], fixed)[0], torch.tensor([TRUTH]))
-    depth, volume = standard_errors(fit)[-2:]
+    depth, volume = standard_errors(best(problem([perfect], fixed)[0], torch.tensor([TRUTH])))[-2:]
     assert depth == pytest.approx(4.98, rel=0.02)  # at the estimate, not at the truth
     assert volume == pytest.approx(0.00613e6, rel=0.02)
 
@@ -240,8 +238,7 @@ def test_fewer_points_than_unknowns_are_refused():
 
 
 def test_stations_have_no_nuisances_and_a_large_track_is_weighted_by_its_errors_but_not_by_a_full_covariance():
-    station = dataclasses.replace(track(), kind="gnss")
-    assert track_block(station, offset=True, ramp=True).nuisances.shape == (256, 0)
+    assert track_block(dataclasses.replace(track(), kind="gnss"), offset=True, ramp=True).nuisances.shape == (256, 0)
     large = track(size=80)
     assert len(track_block(large, offset=True, ramp=False).error) == 6400
     with pytest.raises(QexpError, match="reduce them first"):

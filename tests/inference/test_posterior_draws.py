@@ -24,8 +24,7 @@ SOURCE = (100.0, -200.0, 1200.0, 2e6)
 
 def around(centre, spread=1.0):
     """A proposal of one component."""
-    size = len(centre)
-    return mixture([0.0], np.array([centre], dtype=float), spread * np.eye(size)[None], 0.05)
+    return mixture([0.0], np.array([centre], dtype=float), spread * np.eye(len(centre))[None], 0.05)
 
 
 def normal(scores):
@@ -108,8 +107,7 @@ def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_
     noise = covariance(seen.x, seen.y, EXPONENTIAL) + np.diag(seen.error**2)
     planes = np.stack([np.ones_like(seen.x), seen.x / 1e3, seen.y / 1e3], axis=1)
     of_amounts = np.linalg.inv(planes.T @ np.linalg.solve(noise, planes))
-    left = seen.displacement - model.numpy()[0]
-    best = of_amounts @ planes.T @ np.linalg.solve(noise, left)
+    best = of_amounts @ planes.T @ np.linalg.solve(noise, seen.displacement - model.numpy()[0])
     expected = factor**2 * (noise + planes @ of_amounts @ planes.T)
     errors = np.sqrt(expected.diagonal())
     np.testing.assert_allclose((made.mean(axis=0) - model.numpy()[0] - planes @ best) / errors, 0, atol=0.015)
@@ -134,9 +132,8 @@ def test_the_likelihood_is_that_after_integrating_over_offset_and_ramp():
 def test_an_unknown_size_of_the_noise_is_integrated_over():
     """Against a sum over many sizes, with the prior 1 / size."""
     problem = problem_of([track(source=SOURCE, size=6)], x=100.0, y=-200.0)
-    prior = prior_of(problem)
     degrees = problem.model.points - problem.weighting.nuisances
-    posterior = PosteriorDensity(whole_signals(problem), prior, degrees=degrees)
+    posterior = PosteriorDensity(whole_signals(problem), prior_of(problem), degrees=degrees)
     scores = np.random.default_rng(0).normal(scale=0.5, size=(10, 2))
     chi2 = posterior.chi2(scores)
     logarithms = np.linspace(-3, 8, 20001)
@@ -192,8 +189,7 @@ class Valleys:
 
 @pytest.mark.parametrize(("rise", "expected"), [(3.0, [2.0, -2.0]), (7.0, [2.0])])
 def test_starts_that_end_together_leave_room_for_another_mode_that_is_likely(rise, expected):
-    starts = np.array([[1.5], [1.8], [2.2], [2.5], [3.0], [-2.5], [-1.9]])
-    minima = modes(Valleys(rise), starts)
+    minima = modes(Valleys(rise), np.array([[1.5], [1.8], [2.2], [2.5], [3.0], [-2.5], [-1.9]]))
     assert (minima.coordinates[minima.cost.argsort()[:3]] > 0).all()
     np.testing.assert_allclose(likely(minima, 3)[:, 0], expected, atol=0.1)
     assert len(likely(minima, 1)) == 1

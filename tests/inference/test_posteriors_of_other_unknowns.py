@@ -60,8 +60,7 @@ def told(samples: dict[str, torch.Tensor], index: int) -> dict[str, float]:
 def moments(mass: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
     """(3, axis): means, medians and standard deviations of a density on a grid of values."""
     for index, axis in enumerate(axes):
-        steps = np.gradient(axis)
-        mass = mass * steps.reshape([-1 if other == index else 1 for other in range(len(axes))])
+        mass = mass * np.gradient(axis).reshape([-1 if other == index else 1 for other in range(len(axes))])
     found = []
     for index, axis in enumerate(axes):
         own = mass.sum(axis=tuple(other for other in range(len(axes)) if other != index)) / mass.sum()
@@ -74,10 +73,9 @@ def summed(log_posterior: Callable[..., np.ndarray], *axes: np.ndarray) -> np.nd
     """Moments by a sum over a grid, made three times, each time of as many values around what matters."""
     log = log_posterior(*axes)
     for _ in range(2):
-        where = np.nonzero(log > log.max() - 18.0)
         axes = tuple(
             np.geomspace(axis[max(of.min() - 1, 0)], axis[min(of.max() + 1, len(axis) - 1)], len(axis))
-            for axis, of in zip(axes, where, strict=True)
+            for axis, of in zip(axes, np.nonzero(log > log.max() - 18.0), strict=True)
         )
         log = log_posterior(*axes)
     return moments(np.exp(log - log.max()), list(axes))
@@ -244,16 +242,14 @@ def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
     assert not drawn.doubts
     assert ((drawn.values[..., 0] >= 0) & (drawn.values[..., 0] <= 2 * np.pi)).all()
     strikes, slips = np.linspace(0, 2 * np.pi, 2000, endpoint=False), np.linspace(0, 2, 1000)
-    one = {"strike": strikes, "strike_slip": np.ones(2000)}
-    made = of.signals(one)["displacement"].flatten(1).double().numpy()
+    made = of.signals({"strike": strikes, "strike_slip": np.ones(2000)})["displacement"].flatten(1).double().numpy()
     for index in range(2):
         data = samples["displacement"][index].flatten().double().numpy()
         chi2 = np.outer(np.square(made).sum(axis=1), slips**2) - 2 * np.outer(made @ data, slips)
         mass = np.exp(-0.5 * (chi2 - chi2.min()) / 1e-4)
         expected = circular(strikes, mass.sum(axis=1) / mass.sum())
         found = np.array(circular_moments(drawn.values[index, :, 0], np.ones(4000), 2 * np.pi))
-        spread = found[2]
-        np.testing.assert_allclose((found[:2] - expected + np.pi) % (2 * np.pi), np.pi, atol=0.1 * spread)
+        np.testing.assert_allclose((found[:2] - expected + np.pi) % (2 * np.pi), np.pi, atol=0.1 * found[2])
         of_slip = moments(mass, [strikes, slips])[:, 1]
         assert drawn.values[index, :, 1].mean() == pytest.approx(of_slip[0], abs=0.1 * of_slip[2])
 
@@ -332,8 +328,7 @@ def test_true_values_are_drawn_as_often_as_they_should(unknown):
     drawn = posteriors(Likelihoods(of, IMAGES), samples, count=500)
     assert len(drawn.doubts) <= 2
     for column, name in enumerate(drawn.names):
-        truth = samples[name].double().numpy()
-        share = ((drawn.values[..., column] < truth).sum(axis=1) + 0.5) / 501
+        share = ((drawn.values[..., column] < samples[name].double().numpy()).sum(axis=1) + 0.5) / 501
         assert scipy.stats.kstest(share, "uniform").pvalue > 1e-3, name
 
 

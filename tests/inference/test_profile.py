@@ -96,8 +96,7 @@ def test_bounds_end_an_interval_and_leave_it_open():
 @pytest.mark.slow
 def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_opening_does_not():
     okada = GENERATORS["okada"].build().sources[0].kernel
-    held = {"dip_slip": 0.0}
-    problem, fit = fitted("okada", seen(DIKE, okada), fixed=held, start=DIKE)
+    problem, fit = fitted("okada", seen(DIKE, okada), fixed={"dip_slip": 0.0}, start=DIKE)
     fit, found = with_intervals(problem, fit)
     names = [fit.names[index] for index in fit.free]
     slip, opening = names.index("strike_slip"), names.index("opening")
@@ -116,8 +115,7 @@ def test_a_lower_minimum_on_the_way_becomes_the_estimate():
 
 @pytest.mark.heavy
 def test_signals_in_a_basis_give_the_intervals_of_all_points(monkeypatch):
-    tracks = seen(SPHERE, mctigue, size=24)
-    problem, fit = fitted("mctigue", tracks)
+    problem, fit = fitted("mctigue", seen(SPHERE, mctigue, size=24))
     assert problem.model.points > profile.MANY_POINTS
     few = profile_likelihood(problem, fit, threshold(fit))
     monkeypatch.setattr(profile, "MANY_POINTS", 10**9)

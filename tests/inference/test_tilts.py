@@ -20,8 +20,7 @@ SOURCES = {
     "yang": (300.0, -200.0, 3000.0, 1000.0, 500.0, 0.7, 1.2, 0.01),
 }
 TILT = {"okada": "dip", "yang": "plunge"}
-RANDOM = torch.Generator().manual_seed(3)
-STATIONS = 3000 * torch.randn(30, 2, dtype=torch.float64, generator=RANDOM)
+STATIONS = 3000 * torch.randn(30, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
 
 def coordinates_of(name, fixed=None, bounds=None):
@@ -78,8 +77,7 @@ def test_a_level_dislocation_along_its_other_side_is_the_same(fixed, slips):
 )
 def test_what_was_asked_for_of_a_tilt_and_what_changes_with_it_holds(fixed, bounds, free):
     _, coordinates = coordinates_of("okada", fixed, bounds)
-    at = coordinates.names.index("dip")
-    assert bool(torch.isinf(coordinates.high[at])) == free
+    assert bool(torch.isinf(coordinates.high[coordinates.names.index("dip")])) == free
     assert bool(coordinates.tilts) == free
 
 
@@ -95,5 +93,4 @@ def test_a_dike_is_found_from_a_start_that_dips_to_the_other_side():
     assert fit.at_bounds == ()
     assert fit.chi2_reduced == pytest.approx(1, abs=0.2)
     np.testing.assert_allclose(fit.values[5:7], truth[0, 5:7], atol=0.02)
-    beside = best(problem, truth)
-    np.testing.assert_allclose(fit.covariance, beside.covariance, rtol=1e-3, atol=1e-11)
+    np.testing.assert_allclose(fit.covariance, best(problem, truth).covariance, rtol=1e-3, atol=1e-11)

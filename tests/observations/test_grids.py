@@ -255,10 +255,8 @@ def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
 def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path):
     phase = np.angle(np.exp(1j * -4 * np.pi / LAMBDA * LOS))
     options = {**angles(tmp_path), "error": 0.01}
-    wrapped = package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **options)
-    assert "wrapped" in wrapped.warnings[0]
-    large = package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **options)
-    assert "`unit=mm`" in large.warnings[0]
+    assert "wrapped" in package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **options).warnings[0]
+    assert "`unit=mm`" in package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **options).warnings[0]
     assert package.observe(tif(tmp_path / "c.tif", LOS), **options).warnings == []
 
 
@@ -340,8 +338,7 @@ def test_a_folder_of_several_interferograms_asks_for_one(tmp_path):
     tif(pair / "20200101_20200125.geo.unw.tif", masked(LOS), nodata=0)
     with pytest.raises(QexpError, match="2 interferograms: 20200101_20200113"):
         package.observe(pair, error=0.01)
-    result = package.observe(pair / "20200101_20200113.geo.unw.tif", error=0.01)
-    assert result.tracks[0].name == "20200101_20200113"
+    assert package.observe(pair / "20200101_20200113.geo.unw.tif", error=0.01).tracks[0].name == "20200101_20200113"
     (pair / "20200101_20200125.geo.unw.tif").unlink()
     assert package.observe(tmp_path, error=0.01).tracks[0].points == SEEN.sum()  # a whole frame with one
 
@@ -388,14 +385,12 @@ def test_noise_is_that_of_pixels_and_errors_those_of_their_means(tmp_path):
 
 
 def test_means_of_a_geographic_grid_are_projected(tmp_path):
-    transform = rasterio.transform.from_origin(14.0, 41.0, 0.001, 0.001)
-    path = tif(tmp_path / "los.tif", LOS, "EPSG:4326", transform)
+    path = tif(tmp_path / "los.tif", LOS, "EPSG:4326", rasterio.transform.from_origin(14.0, 41.0, 0.001, 0.001))
     means = package.observe(path, error=0.01, incidence=35, heading=-10, reduce="uniform:2").observation.tracks[0]
     corner = pyproj.Transformer.from_crs(4326, 32633, always_xy=True).transform(14.001, 40.999)
     assert (means.x[0], means.y[0]) == pytest.approx(corner, abs=1e-3)
     # Half a pixel of 0.001 degrees on a sphere of 6,371 km.
-    degree = 6.371e6 * np.pi / 180
-    half = 0.0005 * degree * np.array([np.cos(np.radians(40.988)), 1.0])
+    half = 0.0005 * (6.371e6 * np.pi / 180) * np.array([np.cos(np.radians(40.988)), 1.0])
     np.testing.assert_allclose(means.spread, np.tile(half, (180, 1)), rtol=1e-4)
     options = {"error": 0.01, "incidence": 35, "heading": -10}
     (nearest,) = package.observe(path, **options, reduce="resolution:0.2,500,14.01,40.99").observation.tracks
@@ -407,8 +402,7 @@ def test_means_of_a_geographic_grid_are_projected(tmp_path):
 
 @pytest.mark.parametrize("first", [179.98, -180.02])
 def test_grids_on_both_sides_of_180_degrees_stay_together(tmp_path, first):
-    longitude = (first + 0.001 * np.arange(WIDTH * 2) + 180) % 360 - 180
-    axes = {"lat": -15 - 0.001 * np.arange(HEIGHT), "lon": longitude}
+    axes = {"lat": -15 - 0.001 * np.arange(HEIGHT), "lon": (first + 0.001 * np.arange(WIDTH * 2) + 180) % 360 - 180}
     xarray.Dataset({"z": (("lat", "lon"), np.full((HEIGHT, WIDTH * 2), 0.01))}, axes).to_netcdf(tmp_path / "los.nc")
     observation = package.observe(tmp_path / "los.nc", error=0.01, incidence=35, heading=-10).observation
     assert np.ptp(observation.tracks[0].x) == pytest.approx(0.059 * 107.55e3, rel=0.01)
@@ -432,7 +426,6 @@ def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path)
     for frame in ("022D_04826_121209", "044A_04913_131313"):
         (tmp_path / frame).mkdir()
         folders.append(licsar(tmp_path / frame)[0])
-    tracks = package.observe(folders, error=0.01).observation.tracks
-    assert [track.name for track in tracks] == [
+    assert [track.name for track in package.observe(folders, error=0.01).observation.tracks] == [
         "022D_04826_121209_20200101_20200113", "044A_04913_131313_20200101_20200113",
     ]  # fmt: skip

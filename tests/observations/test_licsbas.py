@@ -51,16 +51,14 @@ def require(track, observed, millimetres):
 
 
 def test_a_time_series_gives_differences_of_days_and_velocities_inside_of_its_mask(series):
-    step = the_track(series, epochs=("20200113", "20200125"), error=0.002)
-    require(step, SEEN & (MASK > 0), STEPS[2] - STEPS[1])
+    require(the_track(series, epochs=("20200113", "20200125"), error=0.002), SEEN & (MASK > 0), STEPS[2] - STEPS[1])
     observed = package.observe(series, variable="vel", dem=series)
     assert observed.warnings == [f"{series}: velocities are read as the displacements of one year"]
     (velocity,) = observed.observation.tracks
     require(velocity, MASK > 0, MILLIMETRES)
     np.testing.assert_allclose(velocity.error, 0.0025)
     np.testing.assert_allclose(velocity.elevation, (100 + 1e4 * (LATITUDE - 40.8)).ravel())
-    coherent = the_track(series, variable="vel", least_coherence=0.5)
-    require(coherent, (MASK > 0) & (LATITUDE > 40.84), MILLIMETRES)
+    require(the_track(series, variable="vel", least_coherence=0.5), (MASK > 0) & (LATITUDE > 40.84), MILLIMETRES)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,7 @@ def fields(positions):
     """Samples of the declared noise, (sample, point) [m], by the factor of its covariance matrix."""
     x, y = positions
     covariance = SILL * np.exp(-np.hypot(x[:, None] - x, y[:, None] - y) / RANGE) + NUGGET * np.eye(POINTS)
-    normal = np.random.default_rng(5).standard_normal((SAMPLES, POINTS))
-    return normal @ np.linalg.cholesky(covariance).T
+    return np.random.default_rng(5).standard_normal((SAMPLES, POINTS)) @ np.linalg.cholesky(covariance).T
 
 
 def track_of(positions, displacement, name="track"):
@@ -109,11 +108,9 @@ def test_only_what_lies_where_no_signal_is_counts(positions, fields):
     x, y = positions
     quiet = estimate_noise([track_of(positions, fields[0])], Outside(450e3, 4550e3, 30e3))[0]
     circle = np.hypot(x - 450e3, y - 4550e3) <= 30e3
-    loud = estimate_noise([track_of(positions, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0]
-    assert loud.best == quiet.best
+    assert estimate_noise([track_of(positions, fields[0] + circle)], Outside(450e3, 4550e3, 30e3))[0].best == quiet.best
     area = Area((400e3, 440e3), (4500e3, 4600e3))
-    inside = (x <= 440e3).astype(float)
-    assert estimate_noise([track_of(positions, fields[0])], area)[0].points == inside.sum()
+    assert estimate_noise([track_of(positions, fields[0])], area)[0].points == (x <= 440e3).sum()
 
 
 def test_a_plane_is_taken_out_if_asked(positions, fields):
@@ -149,8 +146,7 @@ def test_a_declared_noise_gives_the_errors_of_its_nugget_unless_they_are_kept(po
     assert noise == CorrelatedNoise("exponential", SILL, RANGE, NUGGET)
     np.testing.assert_array_equal(with_noise(track, noise, keep_errors=False).error, np.sqrt(NUGGET))
     np.testing.assert_array_equal(with_noise(track, noise, keep_errors=True).error, 0.005)
-    without = declared("gaussian:1e-5,2000")
-    np.testing.assert_array_equal(with_noise(track, without, keep_errors=False).error, 0.005)
+    np.testing.assert_array_equal(with_noise(track, declared("gaussian:1e-5,2000"), keep_errors=False).error, 0.005)
 
 
 @pytest.fixture
@@ -168,8 +164,7 @@ def observed(tmp_path, positions, fields):
 @pytest.mark.heavy
 def test_the_command_writes_the_noise_of_each_track_and_draws_both_figures(observed, tmp_path, qexp):
     target = tmp_path / "noisy.nc"
-    stdout = qexp("observe", observed, "--noise", "estimate", "--to", target, "--json").done()
-    document = json.loads(stdout)
+    document = json.loads(qexp("observe", observed, "--noise", "estimate", "--to", target, "--json").done())
     assert document["files"] == [str(target), str(tmp_path / "noisy.png"), str(tmp_path / "noisy_noise.png")]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("noisy.png", "noisy_noise.png"))
     written = read_observation(target)
@@ -246,9 +241,8 @@ def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(positio
 @pytest.mark.slow
 def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_path):
     x, y = positions
-    white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     for values, warning in (
-        (white, "the noise of 'track' is correlated over less than"),
+        (0.01 * np.random.default_rng(7).standard_normal(POINTS), "the noise of 'track' is correlated over less than"),
         (fields[0] + 1e-6 * (x - y), "the semivariogram of 'track' does not level off"),
     ):
         write_observation(Observation((track_of(positions, values),)), tmp_path / "obs.nc")

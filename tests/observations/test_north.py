@@ -27,8 +27,7 @@ def along_grid(vector, crs=ZONE, longitude=LONGITUDE, latitude=LATITUDE):
     transformer, step = pyproj.Transformer.from_crs(4326, crs, always_xy=True), 1e-5
     components = [np.zeros_like(longitude), np.zeros_like(longitude), np.full_like(longitude, vector[2])]
     for size, (across, up) in zip(vector, ((step, 0), (0, step)), strict=False):
-        ends = (transformer.transform(longitude + s * across, latitude + s * up) for s in (1, -1))
-        dx, dy = np.subtract(*ends)
+        dx, dy = np.subtract(*(transformer.transform(longitude + s * across, latitude + s * up) for s in (1, -1)))
         components[0] += size * dx / np.hypot(dx, dy)
         components[1] += size * dy / np.hypot(dx, dy)
     return np.stack(components, axis=1)
@@ -59,14 +58,12 @@ def test_lines_of_sight_are_turned_to_the_axes_of_the_coordinates_from_whose_nor
 
 def test_vectors_beside_projected_coordinates_are_turned_if_they_refer_to_true_north(tmp_path):
     x, y = pyproj.Transformer.from_crs(4326, ZONE, always_xy=True).transform(LONGITUDE, LATITUDE)
-    rows = np.column_stack([x, y, np.full((3, 2), 0.01), np.tile(seen_from(), (3, 1))])
-    np.savetxt(tmp_path / "points.txt", rows)
+    np.savetxt(tmp_path / "points.txt", np.column_stack([x, y, np.full((3, 2), 0.01), np.tile(seen_from(), (3, 1))]))
     for options in ({"crs": ZONE, "north": "true"}, {"crs": ZONE, "north": "grid"}, {"crs": ZONE}, {}):
         expected = along_grid(seen_from()) if options.get("north") == "true" else np.tile(seen_from(), (3, 1))
         observed = package.observe(tmp_path / "points.txt", **options)
         np.testing.assert_allclose(observed.observation.tracks[0].direction, expected, atol=1e-8)
-        doubted = any("which differs from true north" in text for text in observed.warnings)
-        assert doubted == (options == {"crs": ZONE})
+        assert any("which differs from true north" in text for text in observed.warnings) == (options == {"crs": ZONE})
     with pytest.raises(QexpError, match="north=up: directions refer to true or grid north"):
         package.observe(tmp_path / "points.txt", crs=ZONE, north="up")
 

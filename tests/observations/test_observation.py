@@ -15,17 +15,15 @@ def track(name="ascending", kind="radar", points=6, **changes):
     random = np.random.default_rng(0)
     x, y = random.uniform(420e3, 430e3, points), random.uniform(4510e3, 4520e3, points)
     moved, error, toward = random.normal(size=points), np.full(points, 0.005), np.tile([-0.6, 0.0, 0.8], (points, 1))
-    usual = Track(name, kind, x, y, moved, error, toward, np.ones(points, bool))
-    return dataclasses.replace(usual, **changes)
+    return dataclasses.replace(Track(name, kind, x, y, moved, error, toward, np.ones(points, bool)), **changes)
 
 
 def observation():
     masked = np.arange(6) != 2
-    noise = CorrelatedNoise("exponential", 2.3e-5, 10.2e3, 3e-6)
     gaps = np.where(masked, 0.1, np.nan)
     return Observation(
         (
-            track(noise=noise, elevation=np.arange(6.0)),
+            track(noise=CorrelatedNoise("exponential", 2.3e-5, 10.2e3, 3e-6), elevation=np.arange(6.0)),
             track("descending", observed=masked, displacement=gaps, count=np.arange(6.0), spread=np.ones((6, 2))),
             track("stations", "gnss", direction=np.tile(np.eye(3), (2, 1))),
         ),

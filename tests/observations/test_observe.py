@@ -40,8 +40,7 @@ def written(tmp_path):
 
 
 def the_track(path, **options):
-    result = package.observe(path, **options)
-    (track,) = result.observation.tracks
+    (track,) = package.observe(path, **options).observation.tracks
     return track
 
 
@@ -138,8 +137,7 @@ def test_the_line_of_sight_follows_from_incidence_heading_and_look(written):
         np.testing.assert_allclose(track.direction @ flight, 0, atol=1e-15)
         np.testing.assert_allclose(track.direction[:, 2], np.cos(incidence))
         # Up × flight points to the left; a right-looking satellite is to the left of what it looks at.
-        left_of_flight = np.cross([0, 0, 1], flight)
-        np.testing.assert_allclose(track.direction @ left_of_flight, side * np.sin(incidence))
+        np.testing.assert_allclose(track.direction @ np.cross([0, 0, 1], flight), side * np.sin(incidence))
     assert right.direction[0, 0] > 0
 
 
@@ -167,24 +165,21 @@ def test_stations_give_a_component_each_along_the_axes(written):
 
 def test_stations_without_a_header_are_known_by_their_names(written):
     errors = (np.full(4, error) for error in (1, 2, 3))
-    text = rows(["ACAE", "RITE", "STRZ", "IPPO"], EAST, NORTH, LOS, LOS, LOS, *errors)
-    track = the_track(written(text), unit="mm")
+    track = the_track(written(rows(["ACAE", "RITE", "STRZ", "IPPO"], EAST, NORTH, LOS, LOS, LOS, *errors)), unit="mm")
     assert (track.kind, track.size) == ("gnss", 12)
     np.testing.assert_allclose(track.displacement, np.repeat(LOS, 3) / 1000)
     np.testing.assert_allclose(track.error[:3], [0.001, 0.002, 0.003])
 
 
 def test_stations_may_have_horizontal_components_only(written):
-    path = written("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
-    track = the_track([], gnss=[path], error=0.003)
+    track = the_track([], gnss=[written("name east north dE dN\nA 426000 4519000 0.01 0.02\n")], error=0.003)
     np.testing.assert_array_equal(track.direction, np.eye(3)[:2])
     np.testing.assert_array_equal(track.error, [0.003, 0.003])
 
 
 def test_beside_longitude_and_latitude_the_columns_east_north_and_up_of_stations_are_displacements(written):
-    moved = GNSS.replace("de,dn,du", "east,north,up")
     for name, option in (("stations.csv", "files"), ("others.csv", "gnss")):
-        path = written(moved, name)
+        path = written(GNSS.replace("de,dn,du", "east,north,up"), name)
         track = the_track(path) if option == "files" else the_track([], gnss=[path])
         np.testing.assert_array_equal(track.displacement, [0.01, 0.02, 0.03, -0.01, 0.0, np.nan])
         assert track.x[0] > 100_000
@@ -214,8 +209,7 @@ def test_geographic_coordinates_south_of_the_equator_and_across_the_date_line_ha
 
 
 def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(written):
-    observation = package.observe(written(standard()), crs=UTM).observation
-    np.testing.assert_array_equal(observation.tracks[0].x, EAST)
+    np.testing.assert_array_equal(package.observe(written(standard()), crs=UTM).observation.tracks[0].x, EAST)
     longitude, latitude = geographic()
     columns = {"longitude": "1", "latitude": "2"}
     other = package.observe(written(standard(longitude, latitude)), crs="EPSG:32632", columns=columns)
@@ -314,9 +308,8 @@ WRONG = {
 
 @pytest.mark.parametrize(("text", "options", "complaint"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_with_a_file_is_said_and_nothing_is_written(written, tmp_path, text, options, complaint):
-    path = written(text)
     with pytest.raises(QexpError) as refused:
-        package.observe(path, tmp_path / "obs.nc", **options)
+        package.observe(written(text), tmp_path / "obs.nc", **options)
     assert complaint in str(refused.value)
     assert not (tmp_path / "obs.nc").exists()
 
@@ -381,8 +374,7 @@ def test_coordinates_in_a_system_that_stretches_lengths_go_to_the_utm_zone(writt
 
 
 def test_texts_as_other_programs_write_them_are_read_or_what_is_wrong_is_said(written, tmp_path, qexp):
-    header = "east;north;los;error;e;n;u\r\n"
-    sheet = "\ufeff" + header + standard(separator=";").replace("\n", "\r\n")
+    sheet = "\ufeff" + "east;north;los;error;e;n;u\r\n" + standard(separator=";").replace("\n", "\r\n")
     (tmp_path / "sheet.csv").write_bytes(sheet.encode("utf-8"))
     np.testing.assert_array_equal(the_track(tmp_path / "sheet.csv").x, EAST)
     (tmp_path / "wide.csv").write_bytes(standard(separator=",").encode("utf-16"))

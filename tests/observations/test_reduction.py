@@ -64,8 +64,7 @@ def members(track, cells, side):
 
 
 def test_a_quadtree_s_cells_vary_less_than_the_threshold_or_are_the_smallest(track):
-    plan = reduction("quadtree:0.006", smallest=2, largest=16)
-    points, cells = track.where_observed(), reduced_points(track, plan)
+    points, cells = track.where_observed(), reduced_points(track, reduction("quadtree:0.006", smallest=2, largest=16))
     side = 2 ** np.ceil(np.log2(np.sqrt(cells.count)))  # without gaps
     full = np.isin(cells.count, [4, 16, 64, 256])
     owner = members(track, cells, np.where(full, side, 1))
@@ -105,15 +104,13 @@ def test_least_squares_over_cells_finds_the_same_source_within_its_errors(track)
 
     everything, _ = fitted(track.where_observed())
     for text in CRITERIA[:2]:
-        cells = reduced_points(track, reduction(text))
-        values, errors = fitted(cells)
+        values, errors = fitted(reduced_points(track, reduction(text)))
         assert (np.abs(values - everything) < errors).all(), text
         assert (np.abs(values - SOURCE) < 3 * errors).all(), text
 
 
 def test_the_data_resolution_adds_up_to_the_number_of_parameters(track):
-    stations = np.stack([track.x, track.y], axis=1) - SOURCE[:2]
-    diagonal = data_resolution(stations, track.direction, SOURCE[2])
+    diagonal = data_resolution(np.stack([track.x, track.y], axis=1) - SOURCE[:2], track.direction, SOURCE[2])
     assert diagonal.sum() == pytest.approx(5)
     # By the definition, with derivatives by differences.
     steps = np.array([1.0, 1.0, 1.0, 1e-3])

@@ -13,7 +13,6 @@ from qexp.deformation.maps import draw_tracks, stations_of
 from qexp.observations.observation import Observation, Track, read_observation, write_observation
 from qexp.physics.point import mogi
 
-SOURCE = torch.tensor([[426e3, 4519e3, 2500.0, 4e6]], dtype=torch.float64)
 NAMES = ["ACAE", "RITE", "STRZ", "IPPO", "0042"]
 PLACES = np.array([[425e3, 4519.5e3], [427e3, 4520e3], [428e3, 4517e3], [424e3, 4517.5e3], [426.3e3, 4521.5e3]])
 
@@ -21,7 +20,7 @@ PLACES = np.array([[425e3, 4519.5e3], [427e3, 4520e3], [428e3, 4517e3], [424e3, 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """Stations above a point source, in a system of metres; the last one has no vertical component."""
-    moved = mogi(SOURCE, torch.from_numpy(PLACES))[0].numpy()
+    moved = mogi(torch.tensor([[426e3, 4519e3, 2500.0, 4e6]], dtype=torch.float64), torch.from_numpy(PLACES))[0].numpy()
     lines = ["station,east,north,dE,dN,dU,error"]
     for name, position, vector in zip(NAMES, PLACES, moved, strict=True):
         up = "" if name == "0042" else f"{vector[2]:.9f}"

@@ -88,8 +88,7 @@ def test_far_below_the_surface_a_crack_is_a_point_that_opens_by_the_volume_of_a_
     volume = 8 * (1 - nu) / 3 * radius**3
     lame = 2 * nu / (1 - 2 * nu)
     moment = volume * torch.diag(torch.tensor([lame, lame, lame + 2], dtype=DOUBLE))
-    centre = torch.tensor([[0.0, 0.0, 2000.0]], dtype=DOUBLE)
-    expected = by_moments(moment[None], centre, STATIONS, nu)
+    expected = by_moments(moment[None], torch.tensor([[0.0, 0.0, 2000.0]], dtype=DOUBLE), STATIONS, nu)
     displacement = penny(sources([0.0, 0.0, 2000.0, radius, 1.0]), STATIONS, nu)[0]
     torch.testing.assert_close(displacement, expected, rtol=3e-6, atol=0)
 

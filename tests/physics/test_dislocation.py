@@ -11,8 +11,7 @@ from tests.half_space import DOUBLE, by_moments, sources, stress, uplifted_volum
 from tests.physics.test_kernels import ROTATIONS
 from validation.plain_okada import plain_okada
 
-RANDOM = torch.Generator().manual_seed(1)
-STATIONS = 4e3 * torch.randn(8, 2, dtype=DOUBLE, generator=RANDOM)
+STATIONS = 4e3 * torch.randn(8, 2, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
 SLIPS = {"strike_slip": (1.0, 0.0, 0.0), "dip_slip": (0.0, 1.0, 0.0), "opening": (0.0, 0.0, 1.0)}
 STEEP = [math.pi / 2 + step for step in (0.0, -1e-12, -1e-7, 1e-4, -0.04, -0.06)]
 
@@ -30,8 +29,7 @@ def spread_over(centre, first, second, normal, slip, stations, poisson_ratio, no
     node, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(nodes))
     at = centre + node[:, None, None] * first + node[None, :, None] * second
     area = 4 * torch.linalg.cross(first, second).norm() * torch.outer(weight, weight).flatten() / 4
-    strain = (torch.outer(slip, normal) + torch.outer(normal, slip)) / 2
-    moments = area[:, None, None] * stress(strain, poisson_ratio)
+    moments = area[:, None, None] * stress((torch.outer(slip, normal) + torch.outer(normal, slip)) / 2, poisson_ratio)
     return by_moments(moments, at.flatten(0, 1), stations, poisson_ratio)
 
 
@@ -54,8 +52,7 @@ def test_the_check_list_of_okada_1985_comes_out_to_its_last_digit(lower_edge, di
     length, width, angle = 3.0, 2.0, math.radians(dip)
     centre = [length / 2, width / 2 * math.cos(angle), lower_edge - width / 2 * math.sin(angle)]
     source = sources([*centre, length, width, math.pi / 2, angle, *SLIPS[slip]])
-    displacement = okada(source, sources(station))[0, 0].tolist()
-    assert displacement == pytest.approx(expected, rel=5e-4, abs=1e-15)
+    assert okada(source, sources(station))[0, 0].tolist() == pytest.approx(expected, rel=5e-4, abs=1e-15)
 
 
 @pytest.mark.parametrize("dip", [0.0, 0.3, 1.5, math.pi / 2])
@@ -133,8 +130,7 @@ def test_a_plane_that_touches_the_surface_moves_both_sides_apart_and_its_trace_b
     centre = [width / 2 * math.cos(dip), 0.0, width / 2 * math.sin(dip)]
     source = sources([*centre, 4000.0, width, 0.0, dip, 1.0, 0.0, 0.0]).requires_grad_()
     near = 1e-3
-    stations = sources((near, 100.0), (0.0, 100.0), (-near, 100.0), (0.0, 2000.0), (0.0, 5000.0))
-    displacement = okada(source, stations)[0]
+    displacement = okada(source, sources((near, 100.0), (0.0, 100.0), (-near, 100.0), (0.0, 2000.0), (0.0, 5000.0)))[0]
     torch.testing.assert_close(
         displacement[0, 1] - displacement[2, 1], torch.tensor(1.0, dtype=DOUBLE), rtol=1e-5, atol=0
     )
@@ -159,8 +155,7 @@ def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then
     torch.testing.assert_close(turned(0, 0, quarter), torch.stack([-north, east, up], 1))
     torch.testing.assert_close(turned(quarter, 0, 0), torch.stack([east, -up, north], 1))
     torch.testing.assert_close(turned(0, quarter, 0), torch.stack([up, north, -east], 1))
-    angles = (0.3, -0.5, 0.8)
-    torch.testing.assert_close(turned(*angles), turned(0, 0, 0.8) @ turned(0, -0.5, 0) @ turned(0.3, 0, 0))
+    torch.testing.assert_close(turned(0.3, -0.5, 0.8), turned(0, 0, 0.8) @ turned(0, -0.5, 0) @ turned(0.3, 0, 0))
 
 
 @pytest.mark.slow
@@ -202,6 +197,5 @@ def test_rectangles_may_touch_the_surface_but_not_pierce_it():
     assert cdm(touching, sources((0.0, 0.0), (600.0, 0.0), (50.0, 20.0))).isfinite().all()
     with pytest.raises(ValueError, match="source 0 breaks the surface: its centre is 799 m deep and its top 800 m"):
         cdm(touching - sources([0.0, 0.0, 1.0, *[0.0] * 7]), STATIONS)
-    corner = sources([0.0, 0.0, 799.0, math.pi / 4, 0.0, 0.0, 0.0, 600.0, 600.0, 1.0])
     with pytest.raises(ValueError, match=r"its top 848\.528 m"):
-        cdm(corner, STATIONS)
+        cdm(sources([0.0, 0.0, 799.0, math.pi / 4, 0.0, 0.0, 0.0, 600.0, 600.0, 1.0]), STATIONS)

@@ -171,8 +171,7 @@ def test_a_level_lake_of_ice_stays_as_it_is():
 
 @pytest.mark.heavy
 def test_a_glacier_comes_to_the_same_bits_alone_and_among_others():
-    of_one = [landscape(seed=seed) for seed in range(5)]
-    thickness, bed, rate = (torch.cat(maps) for maps in zip(*of_one, strict=True))
+    thickness, bed, rate = (torch.cat(maps) for maps in zip(*[landscape(seed=seed) for seed in range(5)], strict=True))
     arrhenius, sliding = ARRHENIUS * torch.arange(1, 6).double(), SLIDING * torch.arange(5).double()
     start, end = torch.zeros(5).double(), 3 * YEAR * torch.arange(1, 6).double()
 

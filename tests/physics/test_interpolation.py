@@ -131,8 +131,7 @@ def largest_error(name, random, largest):
     columns = torch.tensor(
         [*random.integers(width, size=400), *random.integers(width, size=200), *[peak % width] * 200]
     )
-    stations = torch.stack([east[0, columns], north[0, rows]], dim=-1)[None]
-    exact = project(kernel(source, stations, 0.3), direction)[0]
+    exact = project(kernel(source, torch.stack([east[0, columns], north[0, rows]], dim=-1)[None], 0.3), direction)[0]
     return float((pixels[rows, columns] - exact).abs().max() / torch.maximum(exact.abs().max(), pixels.abs().max()))
 
 

@@ -14,9 +14,8 @@ from tests.half_space import DOUBLE, STATIONS, sources
 
 
 def uniform(low, high, count, seed):
-    random = torch.Generator().manual_seed(seed)
     low, high = torch.tensor(low, dtype=DOUBLE), torch.tensor(high, dtype=DOUBLE)
-    return low + (high - low) * torch.rand(count, len(low), dtype=DOUBLE, generator=random)
+    return low + (high - low) * torch.rand(count, len(low), dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
 
 
 POINTS = uniform([-2e3, -2e3, 500, -3e6], [2e3, 2e3, 5e3, 3e6], 10, seed=5)
@@ -84,8 +83,7 @@ def test_sources_move_with_their_stations_and_deflation_is_the_opposite_of_infla
 
 @pytest.mark.parametrize("kernel", [penny, yang])
 def test_stations_in_double_precision_are_enough_for_it(kernel):
-    batch = CRACKS if kernel is penny else SPHEROIDS
-    assert kernel(batch.float(), STATIONS).dtype == DOUBLE
+    assert kernel((CRACKS if kernel is penny else SPHEROIDS).float(), STATIONS).dtype == DOUBLE
 
 
 SMALL = {

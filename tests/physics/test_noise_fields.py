@@ -125,8 +125,7 @@ def test_what_has_lost_its_correlation_gets_it_back_from_the_exact_covariance():
     position = np.stack([rows.ravel(), columns.ravel()], -1)
     covariance = torch.from_numpy(np.exp(-np.linalg.norm(position[:, None] - position[None], axis=-1) / 500))
     images = torch.randn(3, 16, 24, generator=seeded(), dtype=torch.float64)
-    amplitude = torus_amplitude(16, 24, metres(100.0), metres(40.0), correlated_over(500.0))
-    solved = without_correlation(images, amplitude)
+    solved = without_correlation(images, torus_amplitude(16, 24, metres(100.0), metres(40.0), correlated_over(500.0)))
     torch.testing.assert_close((solved.flatten(1) @ covariance).view_as(images), images, rtol=0, atol=0.02)
 
 
@@ -173,8 +172,7 @@ def test_the_two_fields_of_one_complex_draw_are_uncorrelated(fields):
 def test_single_images_are_not_normalised_so_their_means_vary_as_the_covariance_says(fields):
     rows, columns = np.meshgrid(np.arange(HEIGHT) * PIXEL_HEIGHT, np.arange(WIDTH) * PIXEL_WIDTH, indexing="ij")
     position = np.stack([rows.ravel(), columns.ravel()], -1)
-    distance = np.linalg.norm(position[:, None] - position[None], axis=-1)
-    expected = np.exp(-distance / RANGE).mean()
+    expected = np.exp(-np.linalg.norm(position[:, None] - position[None], axis=-1) / RANGE).mean()
     assert fields().mean((1, 2)).var().item() == pytest.approx(expected, rel=0.1)
 
 

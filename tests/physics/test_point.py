@@ -44,10 +44,8 @@ def test_an_inflating_source_pushes_away_from_itself_at_every_azimuth_and_equall
 
 
 def test_the_image_kernel_equals_projecting_the_station_kernel():
-    random = torch.Generator().manual_seed(3)
-
     def uniform(low, high, count=16):
-        return low + (high - low) * torch.rand(count, dtype=DOUBLE, generator=random)
+        return low + (high - low) * torch.rand(count, dtype=DOUBLE, generator=torch.Generator().manual_seed(3))
 
     batch = torch.stack([uniform(-2e3, 2e3), uniform(-2e3, 2e3), uniform(500, 5e3), uniform(-3e6, 3e6)], -1)
     direction = line_of_sight(uniform(-math.pi, math.pi), uniform(0, math.pi / 2))

@@ -140,8 +140,7 @@ def test_coster_kronig_transitions_move_vacancies_to_outer_shells_only():
 
 def test_light_scattered_forwards_without_loss_sees_all_electrons_of_an_atom():
     electrons = {"C": 6, "Si": 14, "Ca": 20}
-    forwards = rayleigh(list(electrons), np.array([10e3]), 1e-6)[:, 0]
-    for element, counts in zip(electrons, forwards, strict=True):
+    for element, counts in zip(electrons, rayleigh(list(electrons), np.array([10e3]), 1e-6)[:, 0], strict=True):
         per_mass = AVOGADRO / molar_mass(element)
         assert counts == pytest.approx(electrons[element] ** 2 * ELECTRON_RADIUS**2 * per_mass, rel=2e-3)
 
@@ -247,10 +246,9 @@ def test_a_sum_peak_lies_at_twice_the_energy_of_its_parent():
 
 
 def test_pile_up_keeps_photons_and_energy():
-    random = np.random.default_rng(0)
     detector = Detector(512, 20.0, 13.0, 75.0, 1.0, 0.0)
     rates = np.zeros((4, 512))
-    rates[:, 40:250] = random.uniform(0, 400, (4, 210)) * np.array([[0.1], [1], [3], [0]])
+    rates[:, 40:250] = np.random.default_rng(0).uniform(0, 400, (4, 210)) * np.array([[0.1], [1], [3], [0]])
     counts = piled_up(rates, 1e-6, detector)
     middles = channel_edges(detector)[:-1] + 10
     double = 1 - np.exp(-rates.sum(axis=1) * 1e-6)

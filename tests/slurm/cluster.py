@@ -27,8 +27,6 @@ PACKAGES = {
 
 PACKAGES_OF_ACCOUNTING = {"mariadbd": "mariadb-server-core", "slurmdbd": "slurmdbd", "sacctmgr": "slurm-client"}
 
-PLUGINS = "slurm-wlm-basic-plugins"
-
 LONGEST_ARRAY = 20
 
 Daemons = Callable[..., None]
@@ -101,7 +99,6 @@ StorageUser={user}
 """
 
 
-PAUSE = 0.1
 """Seconds between two looks, each of which is a process that takes its time from the jobs."""
 
 
@@ -138,7 +135,7 @@ def until(holds: Callable[[], bool], what: str) -> None:
     limit = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < limit, f"{what} did not happen"
-        time.sleep(PAUSE)
+        time.sleep(0.1)
 
 
 def _start_munge(daemon: Daemons, folder: Path) -> None:
@@ -151,8 +148,7 @@ def _start_munge(daemon: Daemons, folder: Path) -> None:
 
 def _start_accounting(daemon: Daemons, configuration: Path) -> None:
     """A database in a folder of its own, and the daemon that keeps the accounts there."""
-    folder = configuration.parent
-    database = folder / "database"
+    database = configuration.parent / "database"
     database.mkdir(0o700)  # whoever can get at the socket may do anything
     socket_file = database / "socket"
     options = [
@@ -191,7 +187,7 @@ def _install(packages: Mapping[str, str]) -> None:
     missing = [program for program in packages if _program(program) is None]
     if not missing:
         return
-    wanted = sorted({*packages.values(), PLUGINS})
+    wanted = sorted({*packages.values(), "slurm-wlm-basic-plugins"})
     root = os.geteuid() == 0
     if shutil.which("apt-get") is None or not (root or "CI" in os.environ):
         raise NoClusterError(f"no {missing[0]} here; as root: apt-get install {' '.join(wanted)}")

@@ -128,8 +128,7 @@ def record_what_others_do(folder: Path, cluster: Path) -> None:
     record_end("node_fail", "The node was said to be down.", urgent, "NODE_FAIL")
     until(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
     (cluster.parent / "broken").touch()
-    refused = submit(folder, "refused", "exit 0")
-    record_end("prolog_failed", "The prolog of the node failed.", refused, "CANCELLED")
+    record_end("prolog_failed", "The prolog of the node failed.", submit(folder, "refused", "exit 0"), "CANCELLED")
 
 
 def main() -> None:

@@ -18,8 +18,6 @@ from tests.slurm.test_arrays import folders
 
 SMALL = ("--set", "sizes=[96,32,32]", "--set", "batch_size=16")
 
-BRIEF = (*SMALL, "--set", "epochs=2")
-
 ENDLESS = (*SMALL, "--set", "epochs=1000000")
 
 
@@ -42,8 +40,7 @@ class Sweeps:
 
     def listed(self) -> dict[str, str]:
         """Run → state, as `qexp ls` says."""
-        stdout = self._qexp("ls", "--json").done()
-        return {run["name"]: run["state"] for run in json.loads(stdout)}
+        return {run["name"]: run["state"] for run in json.loads(self._qexp("ls", "--json").done())}
 
     def trains(self, name: str) -> bool:
         return has_lines(self.runs / name / "metrics.jsonl", 1)()
@@ -64,13 +61,12 @@ def accounted(*jobs: str) -> list[str]:
 
 def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> list[str]:
     """An array of jobs that do nothing but their setup line; gives their names."""
-    runs = folders(folder, count)
     options = options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, {"setup": [setup]})
-    return [*Slurm().submit(Submission(folder / "launch", "jobs", options, at_most), runs).values()]
+    return [*Slurm().submit(Submission(folder / "launch", "jobs", options, at_most), folders(folder, count)).values()]
 
 
 def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps):
-    (done,) = sweeps.start("--seed", "9", *BRIEF)
+    (done,) = sweeps.start("--seed", "9", *SMALL, "--set", "epochs=2")
     warned, cancelled, preempted, waiting = sweeps.start("--seeds", "0:4", "-j", "3", *ENDLESS)
     jobs = sweeps.jobs()
     for name in (warned, cancelled, preempted):

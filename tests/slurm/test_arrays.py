@@ -47,14 +47,12 @@ def test_a_launch_longer_than_the_longest_array_is_cut_and_its_limit_holds_for_a
     assert wait_for([*jobs.values()]) == dict.fromkeys(jobs.values(), "done")
 
     began, ended = ([float((run.path / name).read_text()) for run in runs] for name in ("began", "ended"))
-    at_work = [sum(b <= moment < e for b, e in zip(began, ended, strict=True)) for moment in began]
-    assert max(at_work) <= 8
+    assert max(sum(b <= moment < e for b, e in zip(began, ended, strict=True)) for moment in began) <= 8
 
 
 def test_the_script_that_is_kept_can_be_submitted_again_by_hand(slurm_cluster, tmp_path):
     runs, folder = folders(tmp_path, 2), tmp_path / "launch 100%a"
-    jobs = Slurm().submit(Submission(folder, "again", options(['echo "$run"', "exit 0"])), runs)
-    wait_for([*jobs.values()])
+    wait_for([*Slurm().submit(Submission(folder, "again", options(['echo "$run"', "exit 0"])), runs).values()])
     line = next(line for line in (folder / "array_1.sh").read_text().splitlines() if "sbatch" in line)
     again = subprocess.run(shlex.split(line.lstrip("# ")), cwd=folder, capture_output=True, text=True, check=True)
     wait_for([f"{again.stdout.strip()}_{task}" for task in range(2)])
@@ -81,8 +79,7 @@ def test_what_was_submitted_before_a_refusal_is_cancelled(slurm_cluster, tmp_pat
     runs[-1] = RunDirectory(tmp_path / "a path\nof two lines")
     with pytest.raises(QexpError, match="line break"):
         Slurm().submit(Submission(tmp_path / "launch", "halved", options(["sleep 600"])), runs)
-    listed = administrator("squeue", "--noheader", "--name=halved", "--format=%T")
-    assert {*listed.splitlines()} <= {"COMPLETING"}
+    assert {*administrator("squeue", "--noheader", "--name=halved", "--format=%T").splitlines()} <= {"COMPLETING"}
 
 
 def test_waiting_jobs_are_cancelled_and_known_to_be_and_ended_ones_are_left_alone(slurm_cluster, tmp_path):

@@ -149,8 +149,7 @@ def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_s
     administrator("scontrol", "update", f"JobId={submitted.jobs['parted']}", "StartTime=now+3")
     until(submitted.has_ended("parted"), "the end")
     until(submitted.has_ended("whole"), "the end")
-    record = submitted.run("parted").record()
-    assert [attempt.state for attempt in record.attempts] == ["interrupted", "done"]
+    assert [attempt.state for attempt in submitted.run("parted").record().attempts] == ["interrupted", "done"]
     assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
 
 
@@ -193,9 +192,8 @@ def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoin
 def test_what_a_run_and_slurm_print_lies_in_the_run_and_can_be_found_from_the_launch(submitted):
     # Not the run whose time is up: where Slurm warns and ends it in one look, a run that heeds the warning may be
     # gone before Slurm has a word to print.
-    printed = {"run_3": "Exceeded job memory limit", "run_7": "epoch 3/3"}
     folder = submitted.workspace.runs / ".launches/dozen"
-    for name, text in printed.items():
+    for name, text in {"run_3": "Exceeded job memory limit", "run_7": "epoch 3/3"}.items():
         until(submitted.has_ended(name), "the end")
         output = folder / "output" / f"{name}.txt"
         assert text in output.read_text()

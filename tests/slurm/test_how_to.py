@@ -43,8 +43,7 @@ def settings(slurm_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_commands_of_the_page_run_on_a_cluster(settings):
     (line,) = only_shown(PAGE)
-    words = shlex.split(line.replace("--seeds 0:10", "--seeds 0:1"))
-    stdout = call(*words[1:]).done()
+    stdout = call(*shlex.split(line.replace("--seeds 0:10", "--seeds 0:1"))[1:]).done()
     submitted = dict(line.split() for line in stdout.splitlines())
     assert submitted.keys() == {"mogi_cnn_0", "mogi_noisy_0"}
     assert "TimeLimit=00:30:00" in administrator("scontrol", "show", "job", submitted["mogi_cnn_0"])
@@ -53,8 +52,7 @@ def test_the_commands_of_the_page_run_on_a_cluster(settings):
 
 
 def test_the_profile_of_the_page_reaches_the_job(settings):
-    stdout = call("run", "mogi_cnn", "--profile", "big", "--option", "options.hold=true").done()
-    name, job = stdout.split()
+    name, job = call("run", "mogi_cnn", "--profile", "big", "--option", "options.hold=true").done().split()
     said = administrator("scontrol", "show", "job", job)
     assert "TimeLimit=00:40:00" in said
     assert "Partition=main" in said

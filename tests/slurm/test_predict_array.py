@@ -57,8 +57,7 @@ def ended(lines: str) -> dict[str, str]:
 
 def outputs(stderr: str) -> Sequence[str]:
     """What the tasks say, in the folder that the command named."""
-    folder = Path(stderr.removeprefix("output of the jobs: ").strip())
-    return [path.read_text() for path in sorted(folder.iterdir())]
+    return [path.read_text() for path in sorted(Path(stderr.removeprefix("output of the jobs: ").strip()).iterdir())]
 
 
 def test_the_files_of_a_folder_are_estimated_by_an_array_as_they_are_here(slurm_cluster, tiles, workspace, qexp):
@@ -79,8 +78,7 @@ def test_a_bad_file_fails_alone_and_its_task_says_why(slurm_cluster, tiles, work
     assert code == 0, stderr
     assert ended(stdout) == {"made/a.csv": "done", "made/b.csv": "failed", "made/c.csv": "done"}
     assert "tiles/b.csv: row 2, column 'green': 'dark' is not a number" in outputs(stderr)[1]
-    made = {path.name for path in (workspace / "made").iterdir()}
-    assert made == {"a.csv", "a.csv.json", "c.csv", "c.csv.json"}
+    assert {path.name for path in (workspace / "made").iterdir()} == {"a.csv", "a.csv.json", "c.csv", "c.csv.json"}
 
 
 def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster, tiles, workspace, qexp):
@@ -88,8 +86,7 @@ def test_a_prediction_is_no_launch_of_runs_and_confuses_no_command(slurm_cluster
     assert qexp("run", "stones", "--seeds", "0:1", "--set", "epochs=2").code == 0
     stdout = qexp(*ARRAY).done()
     (record,) = (workspace / "runs/.launches").glob("*/prediction.json")
-    jobs = json.loads(record.read_text())["jobs"]
-    assert jobs == dict(line.split() for line in stdout.splitlines())
+    assert json.loads(record.read_text())["jobs"] == dict(line.split() for line in stdout.splitlines())
     assert launchers.find_launch("last", place) == launchers.all_launches(place)[-1]
     (last,) = json.loads(qexp("ls", "--launch", "last", "--json").stdout)
     assert last["overrides"] == ["epochs=2"]
@@ -113,6 +110,5 @@ def test_what_slurm_refuses_is_told_in_its_words_and_nothing_is_made(slurm_clust
 def test_what_would_fail_in_every_task_is_told_before_anything_is_submitted(tiles, workspace, qexp, monkeypatch):
     monkeypatch.setenv("PATH", str(workspace))
     assert "there is no sbatch on the PATH" in qexp(*ARRAY).failed()
-    fold = package.open_run("stones_0").directory.fold("002")
-    fold.best_weights.unlink()
+    package.open_run("stones_0").directory.fold("002").best_weights.unlink()
     assert "stones_0: 1 of 4 folds are not done: 002" in qexp(*ARRAY).failed()

@@ -33,8 +33,7 @@ def jobs(slurm_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "specs" / "experiences"
     folder.mkdir(parents=True)
-    document = {"type": "command", "command": ["sh", "-c", PROGRAM], "grace": 2}
-    (folder / "own.json").write_text(json.dumps(document))
+    (folder / "own.json").write_text(json.dumps({"type": "command", "command": ["sh", "-c", PROGRAM], "grace": 2}))
     stdout = call("run", "own", "--seeds", "0:4", "--launcher", "slurm", "--option", "time=10").done()
     return dict(line.split() for line in stdout.splitlines())
 

@@ -22,8 +22,7 @@ def attempts() -> dict[str, int]:
 
 def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluster: Path, workspace: Path, qexp):
     stdout = qexp(*SWEEP).done()
-    names = [line.split()[0] for line in stdout.splitlines()]
-    assert qexp("wait", *names).code == 4
+    assert qexp("wait", *[line.split()[0] for line in stdout.splitlines()]).code == 4
     assert attempts() == {"done": 1, "failed": 1}
 
     stderr = qexp(*SWEEP).refused(4)
@@ -47,8 +46,7 @@ def test_options_of_a_profile_reach_the_job(slurm_cluster: Path, workspace: Path
     (workspace / "qexp.toml").write_text(
         '[slurm]\noptions = {comment = "all of them"}\n[slurm.held]\ntime = 7\noptions = {nice = 5, hold = true}\n'
     )
-    stdout = qexp("run", "mogi_quick", *BRIEF, "--name", "held_back", "--profile", "held").done()
-    name, job = stdout.split()
+    name, job = qexp("run", "mogi_quick", *BRIEF, "--name", "held_back", "--profile", "held").done().split()
     said = administrator("scontrol", "show", "job", job)
     for words in ("Comment=all of them", "Nice=5", "TimeLimit=00:07:00", "Reason=JobHeldUser"):
         assert words in said

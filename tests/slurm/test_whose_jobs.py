@@ -97,8 +97,7 @@ def repack(archive: Path, state: str) -> None:
     with zipfile.ZipFile(archive) as file:
         contents = {member.filename: file.read(member) for member in file.infolist() if not member.is_dir()}
     manifest = json.loads(contents.pop("manifest.json"))
-    record = json.loads(contents["guest/run.json"])
-    contents["guest/run.json"] = json.dumps({**record, "state": state}).encode()
+    contents["guest/run.json"] = json.dumps({**json.loads(contents["guest/run.json"]), "state": state}).encode()
     manifest["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     with zipfile.ZipFile(archive, "w") as file:
         for name, data in {**contents, "manifest.json": json.dumps(manifest).encode()}.items():

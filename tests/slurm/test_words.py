@@ -64,8 +64,7 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def install(program: str, answer: str, error: str = "", code: int = 0) -> None:
-        script = f"#!/bin/sh\ncat <<'END'\n{answer}END\nprintf '%s' '{error}' >&2\nexit {code}\n"
-        (folder / program).write_text(script)
+        (folder / program).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\nprintf '%s' '{error}' >&2\nexit {code}\n")
         (folder / program).chmod(0o755)
 
     return install
