@@ -74,16 +74,12 @@ def test_a_listing_by_what_is_far_too_long_or_deep_is_refused(finished, qexp, op
     assert len(stderr) < 1000
 
 
-def takes_one_value(parameter):
-    return isinstance(parameter, click.Option) and not (parameter.multiple or parameter.is_flag or parameter.count)
-
-
 CASES = [
     (words, option.opts[0])
     for words, command in COMMANDS.items()
     if not isinstance(command, click.Group)
     for option in command.params
-    if takes_one_value(option)
+    if isinstance(option, click.Option) and not (option.multiple or option.is_flag or option.count)
 ]
 
 

@@ -111,7 +111,7 @@ def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside
 @pytest.mark.slow
 def test_the_look_shows_images_points_and_stations_in_their_units(inside, qexp, drawn):
     output = qexp("data", "show", "volcano", "--out", "figures", "--count", "2")
-    output.done()
+    assert output.code == 0, output.stderr
     assert "up heading -12 °" in output.stdout + output.stderr
     assert re.search(r"displacement +up .*\ndisplacement_1 +stations ", output.stdout)
     rows = json.loads(qexp("data", "show", "volcano", "--count", "2", "--json").stdout)["variables"]
@@ -141,7 +141,7 @@ def test_a_dataset_whose_angles_are_in_another_unit_will_do_if_the_network_reads
 
 def test_the_value_of_one_variable_with_a_dot_is_changed_on_the_command_line(inside, qexp):
     qexp("validate", "specs/datasets/volcano.json").done()
-    refused = qexp("run", "volcano", "--name", "x_0", "--set", "dataset.fixed.lens.depth=2")
-    assert "'lens.depth' is fixed and varies" in refused.stderr
-    wrong = qexp("run", "volcano", "--name", "x_0", "--set", "dataset.fixed.lens.x=a")
-    assert "$.fixed['lens.x']" in wrong.stderr or "lens.x: must be a number" in wrong.stderr
+    short = ("run", "volcano", "--name", "x_0", "--set")
+    assert "'lens.depth' is fixed and varies" in qexp(*short, "dataset.fixed.lens.depth=2").stderr
+    stderr = qexp(*short, "dataset.fixed.lens.x=a").stderr
+    assert "$.fixed['lens.x']" in stderr or "lens.x: must be a number" in stderr

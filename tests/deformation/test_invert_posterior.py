@@ -36,9 +36,9 @@ def drawn(folder):
     """`qexp invert --posterior` with all its files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("QEXP_FIGURES", raising=False)
-        said = call("invert", folder / "obs.nc", "--posterior", "--to", folder / "result", "--starts", "6", "--json")
-    assert said.code == 0, said.stderr
-    return folder / "result", json.loads(said.stdout)
+        options = ("--posterior", "--to", folder / "result", "--starts", "6", "--json")
+        document = json.loads(call("invert", folder / "obs.nc", *options).done())
+    return folder / "result", document
 
 
 def test_the_document_has_intervals_around_the_true_source_and_how_they_were_found(drawn):

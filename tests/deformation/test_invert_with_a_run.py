@@ -107,9 +107,7 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
 
 @pytest.mark.slow
 def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
-    said = invert(place, "--refine", "--json")
-    assert said.code == 0, said.stderr
-    refined = json.loads(said.stdout)
+    refined = json.loads(invert(place, "--refine", "--json").done())
     searched = qexp.invert(place / "obs.nc", starts=8).document()
     for name, of in searched["parameters"].items():
         assert refined["parameters"][name]["value"] == pytest.approx(of["value"], rel=1e-6)
@@ -236,27 +234,24 @@ def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
         with pytest.raises(QexpError) as refused:
             qexp.invert(observation, run="chamber_0", workspace=place)
         assert words in str(refused.value)
-    said = invert(place, "--centre", "0,0")
-    assert (said.code, "give the centre of the deformation with --centre" in said.stderr) == (2, True), said.stderr
+    assert "give the centre of the deformation with --centre" in invert(place, "--centre", "0,0").failed()
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "words"),
+    ("options", "words"),
     [
-        (["--source", "mogi"], 2, "a network knows its sources"),
-        (["--fix", "depth=2"], 2, "add --refine"),
-        (["--centre", "1"], 2, "write EAST,NORTH in metres"),
+        (["--source", "mogi"], "a network knows its sources"),
+        (["--fix", "depth=2"], "add --refine"),
+        (["--centre", "1"], "write EAST,NORTH in metres"),
     ],
 )
-def test_options_that_a_network_does_not_go_with_are_refused(place, options, code, words):
-    said = invert(place, *options)
-    assert (said.code, words in said.stderr) == (code, True), said.stderr
+def test_options_that_a_network_does_not_go_with_are_refused(place, options, words):
+    assert words in invert(place, *options).failed()
 
 
 def test_a_run_that_is_not_there_and_options_without_a_run_are_refused(place):
     assert call("invert", place / "obs.nc", "--run", "nobody_7", "--workspace", place).code == 3
-    said = call("invert", place / "obs.nc", "--refine")
-    assert (said.code, "--run" in said.stderr) == (2, True)
+    assert "--run" in call("invert", place / "obs.nc", "--refine").failed()
 
 
 LOOKS = tuple(one.direction[0] for one in observed().tracks)

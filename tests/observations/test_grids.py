@@ -31,14 +31,10 @@ def vectors():
     )
 
 
-def los():
-    """A point source at 2 km with 10⁶ m³ (Mogi 1958), (row, column) [m]."""
-    offset = np.stack([X - 423e3, Y - 4527e3, np.full_like(X, 2000.0)], axis=-1)
-    displacement = 0.75 / np.pi * 1e6 * offset / np.linalg.norm(offset, axis=-1, keepdims=True) ** 3
-    return (displacement * vectors()).sum(axis=-1)
-
-
-LOS = los()
+OFFSET = np.stack([X - 423e3, Y - 4527e3, np.full_like(X, 2000.0)], axis=-1)
+DISPLACEMENT = 0.75 / np.pi * 1e6 * OFFSET / np.linalg.norm(OFFSET, axis=-1, keepdims=True) ** 3
+LOS = (DISPLACEMENT * vectors()).sum(axis=-1)
+"""Of a point source at 2 km with 10⁶ m³ (Mogi 1958), (row, column) [m]."""
 
 
 def tif(path, values, crs=UTM, transform=None, nodata=None, **more):
