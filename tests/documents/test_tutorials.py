@@ -12,8 +12,6 @@ import pytest
 
 from tests.documents.reader import CONTINUED, ROOT, Reader, smaller
 
-NOTEBOOKS = sorted((ROOT / "docs/tutorials").glob("*.ipynb"))
-
 MAKE_SMALLER = f"""
 import sys
 from pathlib import Path
@@ -31,7 +29,7 @@ def beside_python(monkeypatch):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_cell_of_a_tutorial_runs(path, tmp_path, beside_python):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)

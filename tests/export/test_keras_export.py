@@ -70,8 +70,7 @@ def padding(side, kernel, stride, kind):
 def convolved(x, kernel, config):
     sides = zip(x.shape[2:], config["kernel_size"], config["strides"], strict=True)
     rows, columns = (padding(*side, config["padding"]) for side in sides)
-    padded = functional.pad(x, [*columns, *rows])
-    return functional.conv2d(padded, kernel.permute(3, 2, 0, 1), stride=config["strides"])
+    return functional.conv2d(functional.pad(x, [*columns, *rows]), kernel.permute(3, 2, 0, 1), stride=config["strides"])
 
 
 def transposed(x, kernel, config):

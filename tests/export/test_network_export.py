@@ -206,8 +206,7 @@ OF_FRAMES = {name: build for name, build in EXAMPLES.items() if name not in OF_R
 def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(evaluate, tmp_path):
     activations = {"activations": lambda shape: nn.Sequential(*(build() for build in ACTIVATIONS.values()))}
     network = network_of({"x": EXAMPLE_SHAPE}, OF_FRAMES | activations)
-    graph = write(tmp_path / "out", network, network)
-    assert graph.inputs == [("batch", EXAMPLE_SHAPE[0], "height", "width")]
+    assert write(tmp_path / "out", network, network).inputs == [("batch", EXAMPLE_SHAPE[0], "height", "width")]
     frames = [EXAMPLE_SHAPE[1:], (21, 18), (9, 40)]
     questions = [{"x": numbers(batch, EXAMPLE_SHAPE[0], *frame)} for batch in (1, 5) for frame in frames]
     require_same(evaluate, tmp_path / "out", network, *questions)
@@ -219,8 +218,7 @@ def test_every_other_module_leaves_as_it_is_for_any_batch(evaluate, tmp_path):
     shapes = {name: EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]) for name in builders}
     inputs = {f"{name}_{index}": shape for name, of_name in shapes.items() for index, shape in enumerate(of_name)}
     network = network_of(inputs, builders)
-    graph = write(tmp_path / "out", network, network)
-    assert graph.inputs == [("batch", *shape) for shape in inputs.values()]
+    assert write(tmp_path / "out", network, network).inputs == [("batch", *shape) for shape in inputs.values()]
     questions = [
         {name: numbers(batch, *shape, seed=seed) for seed, (name, shape) in enumerate(inputs.items())}
         for batch in (1, 5)
@@ -253,8 +251,7 @@ FILLED = {
 @pytest.mark.heavy
 def test_frames_are_filled_up_by_what_their_own_size_asks_for(evaluate, tmp_path):
     network = network_of({"x": (2, 8, 16)}, FILLED)
-    graph = write(tmp_path / "out", network, network)
-    assert graph.inputs == [("batch", 2, "height", "width")]
+    assert write(tmp_path / "out", network, network).inputs == [("batch", 2, "height", "width")]
     frames = [(8, 16), (9, 9), (10, 31), (64, 5), (23, 22)]
     require_same(evaluate, tmp_path / "out", network, *({"x": numbers(2, 2, *frame)} for frame in frames))
 
@@ -279,8 +276,7 @@ def test_every_transform_is_inside_a_physical_network(evaluate, tmp_path):
             transform.fit(torch.from_numpy(positive))
     model = Estimator(network, transforms).eval()
     write(tmp_path / "out", model, network)
-    questions = [dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)]
-    require_same(evaluate, tmp_path / "out", model, *questions)
+    require_same(evaluate, tmp_path / "out", model, *[dict.fromkeys(inputs, positive[:batch]) for batch in (1, 5)])
 
 
 def by_hand(transform: Mapping, value: np.ndarray, key: str, own: np.ndarray | None = None) -> np.ndarray:
@@ -332,10 +328,9 @@ def several(root: Path) -> None:
         "iron": {"type": "chain", "parameters": {"of": ["log", "standardize"]}},
     }
     convolutions = {"module": "one_d_cnn", "parameters": {"filters": [3, 4]}}
-    chosen = {"select": {"model.operations.network.parameters.units": [[2], [7]]}, "keep": "last"}
     for name, changes in {
         "alike": {"transforms": logarithms},
-        "chosen": chosen,
+        "chosen": {"select": {"model.operations.network.parameters.units": [[2], [7]]}, "keep": "last"},
         "convolved": {"model": put(stones.MODEL, "operations.network", convolutions)},
         "unstacked": {"model": put(stones.MODEL, "operations.network", {"module": "convolved"})},
         "cautious": stones.AS_PUBLISHED,
@@ -388,8 +383,7 @@ def test_a_run_leaves_bare_with_transforms_that_can_be_applied_by_hand(finished,
     about = json.loads((folder / "network.json").read_text())
     question = images(5)
     [seen] = about["inputs"]
-    transformed = by_hand(seen["transform"], question, "formula").astype(np.float32)
-    [made] = evaluate(folder, {"displacement": transformed})
+    [made] = evaluate(folder, {"displacement": by_hand(seen["transform"], question, "formula").astype(np.float32)})
     for port in about["outputs"]:
         if port["transform"]:
             made[port["name"]] = by_hand(port["transform"], made[port["name"]], "inverse")
@@ -469,8 +463,7 @@ def test_a_network_that_was_trained_in_bfloat16_leaves_in_single_precision_as_it
     specs = Specs(tmp_path / "place")
     specs.spoil("experience", ("precision", "bfloat16"))
     run = qexp.run("sound", device="cpu", workspace=specs.root)
-    folder = qexp.export_network(run, tmp_path / "out", physical=True).folder
-    [theirs] = evaluate(folder, {"displacement": images(3)})
+    [theirs] = evaluate(qexp.export_network(run, tmp_path / "out", physical=True).folder, {"displacement": images(3)})
     require_close({name: one[:, 0] for name, one in theirs.items()}, run.predict(displacement=images(3)[:, 0]))
 
 

@@ -53,5 +53,4 @@ def observed(
     deviations = np.sqrt(np.diag(COVARIANCE))
     means = data @ DESIGN @ COVARIANCE + shift * deviations
     factor = width * (np.linalg.cholesky(COVARIANCE) if correlated else np.diag(deviations))
-    values = means[:, None] + random.normal(size=(count, draws, 2)) @ factor.T
-    return Observed(truth, means, values, factor)
+    return Observed(truth, means, means[:, None] + random.normal(size=(count, draws, 2)) @ factor.T, factor)

@@ -28,8 +28,7 @@ def linear(rows=40, columns=5, noise=0.1, seed=0):
     random = np.random.default_rng(seed)
     inputs = random.normal(3, 2, (rows, columns))
     signal = inputs @ np.linspace(-1, 1, columns) / columns
-    targets = np.stack([20 + signal, np.exp(signal)], axis=1) + noise * random.uniform(0, 1, (rows, 2))
-    return inputs, targets
+    return inputs, np.stack([20 + signal, np.exp(signal)], axis=1) + noise * random.uniform(0, 1, (rows, 2))
 
 
 def in_parts(rows, parts):
@@ -45,8 +44,7 @@ def rmse(estimate, truth):
 @EVERY
 def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     inputs, targets = linear()
-    folds = in_parts(40, 4)[1:]
-    result = estimates(name, inputs, targets, folds, 3, 0)
+    result = estimates(name, inputs, targets, in_parts(40, 4)[1:], 3, 0)
     assert result.values.shape == targets.shape
     assert np.isnan(result.values[:10]).all()
     assert np.isfinite(result.values[10:]).all()
@@ -71,8 +69,7 @@ def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_use
     folds = [(np.arange(15), np.arange(15, 20))]
     result = estimates(name, inputs, targets, folds, 3, 0)
     inputs[20], targets[20] = np.nan, np.nan
-    again = estimates(name, inputs, targets, folds, 3, 0)
-    assert np.array_equal(again.values, result.values, equal_nan=True)
+    assert np.array_equal(estimates(name, inputs, targets, folds, 3, 0).values, result.values, equal_nan=True)
 
 
 @pytest.mark.slow
@@ -85,8 +82,7 @@ def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whateve
     inputs, targets = linear(30)
     result = estimates(name, inputs, targets, in_parts(30, 3), 3, 0)
     # Powers of two change no digit: even trees, which may split elsewhere after a rounding, split in the same places.
-    scaled = estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0)
-    assert np.array_equal(scaled.values, 4 * result.values)
+    assert np.array_equal(estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0).values, 4 * result.values)
 
 
 @pytest.mark.slow
@@ -124,8 +120,7 @@ def test_over_repeats_a_row_has_the_mean_of_its_estimates():
 def test_hyper_parameters_are_chosen_by_the_inner_splits_that_are_handed_in():
     # Between the first and the last rows the relation turns round: what is learnt there fails here, the more the less
     # it is held back by a penalty.
-    random = np.random.default_rng(0)
-    inputs = random.normal(size=(40, 3))
+    inputs = np.random.default_rng(0).normal(size=(40, 3))
     sign = np.where(np.arange(40) < 20, 1, -1)
     targets = (sign * inputs.sum(axis=1))[:, None]
 
@@ -154,8 +149,7 @@ def test_inner_splits_that_leave_the_training_rows_and_training_rows_without_a_v
 def test_a_constant_target_is_estimated_by_that_constant():
     inputs, _ = linear(12)
     for name in BASELINES:
-        result = estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0)
-        assert (result.values == 0.1).all()
+        assert (estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0).values == 0.1).all()
 
 
 @pytest.mark.slow

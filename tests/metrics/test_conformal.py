@@ -60,18 +60,14 @@ def test_intervals_around_one_common_estimate_are_its_quantile_and_wider_where_t
     assert high == pytest.approx([1.1, 4.1])
 
 
-def leave_one_out(x, y):
-    """Slope and intercept of the straight line without each point in turn, (point,) each."""
-    return np.array([np.polyfit(np.delete(x, index), np.delete(y, index), 1) for index in range(len(x))]).T
-
-
 @pytest.mark.slow
 def test_jackknife_plus_covers_as_many_new_points_as_it_says():
     random, covered = np.random.default_rng(4), []
     for _ in range(300):
         x = random.normal(size=31)
         y = x + random.standard_t(3, size=31)
-        slope, intercept = leave_one_out(x[:30], y[:30])
+        lines_without = [np.polyfit(np.delete(x[:30], index), np.delete(y[:30], index), 1) for index in range(30)]
+        slope, intercept = np.array(lines_without).T
         scores = np.abs(y[:30] - slope * x[:30] - intercept)
         centres = (slope * x[30] + intercept)[:, None]
         low, high = conformal.cross_interval(centres, centres, scores, rows(30), conformal.weights(rows(30)), 0.8)
@@ -153,8 +149,7 @@ def scale_by(transform, **spec):
 
 
 def test_angles_are_compared_by_the_shorter_way_round_and_a_decreasing_scale_turns_the_ends_round():
-    around = Scale(period=360.0)
-    assert around.scores(*[[359.0, 10.0, 180.0]] * 2, [1.0, 350.0, 0.0]) == pytest.approx([2, 20, 180])
+    assert Scale(period=360.0).scores(*[[359.0, 10.0, 180.0]] * 2, [1.0, 350.0, 0.0]) == pytest.approx([2, 20, 180])
     low, high = Scale(lambda values: -values, lambda values: -values).around([2.0], [2.0], np.array([0.5]))
     assert (low[0], high[0]) == (1.5, 2.5)
 
@@ -182,5 +177,4 @@ def test_errors_of_logarithms_are_factors_and_limits_hold():
 
 def test_what_does_not_go_one_way_and_back_is_no_scale():
     for transform in ("per_sample", {"type": "angle", "parameters": {"period": 360}}):
-        scale = scale_by(transform)
-        assert scale.scores(TRUTH + 1, TRUTH + 1, TRUTH) == pytest.approx(1)
+        assert scale_by(transform).scores(TRUTH + 1, TRUTH + 1, TRUTH) == pytest.approx(1)

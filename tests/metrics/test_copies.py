@@ -12,11 +12,6 @@ def measured(columns, rows=ROWS):
     return np.random.default_rng(columns).normal(3, 2, (rows, columns))
 
 
-def with_again(table, change):
-    """A table followed by a fifth of its rows, changed."""
-    return np.concatenate([table, change(table[: len(table) // 5])])
-
-
 def rounded(rows):
     return rows.round(4)
 
@@ -34,7 +29,8 @@ def parts(rows):
 @pytest.mark.parametrize("rows", [30, ROWS])
 @pytest.mark.parametrize("change", [np.copy, rounded, disturbed])
 def test_held_out_rows_that_are_copies_of_training_rows_are_found(columns, rows, change):
-    table = with_again(measured(columns, rows), change)
+    once = measured(columns, rows)
+    table = np.concatenate([once, change(once[: rows // 5])])
     test, train = parts(len(table))
     original = np.arange(len(table)) % rows
     expected = test[np.isin(original[test], original[train])]

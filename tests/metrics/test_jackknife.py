@@ -48,8 +48,7 @@ def test_the_interval_is_that_of_the_metric_computed_anew_without_each_group(met
     expected = by_definition(metric, estimate, truth, list(groups), forward, inverse)
     assert interval(metric, estimate, truth, list(groups)) == pytest.approx(expected, rel=1e-9)
     assert expected[0] < metric.compute(estimate, truth) < expected[1]
-    of_one_row = list(map(str, range(10, 22)))
-    assert interval(metric, estimate, truth, of_one_row) == interval(metric, estimate, truth)
+    assert interval(metric, estimate, truth, list(map(str, range(10, 22)))) == interval(metric, estimate, truth)
 
 
 @pytest.mark.slow
@@ -144,16 +143,15 @@ def test_the_error_says_what_has_no_interval(arguments, message):
         interval(*arguments)
 
 
-def correlation(sums, rows):
-    first, second, squares, others, products = sums
-    covariance = products - first * second / rows
-    return covariance / np.sqrt((squares - first**2 / rows) * (others - second**2 / rows))
-
-
 def test_an_additive_metric_of_ones_own_has_an_interval_like_those_of_qexp():
     def terms(estimate, truth, centre):
         first, second = estimate - centre, truth - centre
         return [first, second, first**2, second**2, first * second]
+
+    def correlation(sums, rows):
+        first, second, squares, others, products = sums
+        covariance = products - first * second / rows
+        return covariance / np.sqrt((squares - first**2 / rows) * (others - second**2 / rows))
 
     metric = Metric(Additive(terms, correlation), best="highest", unit="")
     estimate, truth = sample(40)

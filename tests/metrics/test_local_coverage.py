@@ -10,14 +10,10 @@ from qexp.metrics.calibration import cells, cells_along, central_levels, positio
 from tests.metrics.gaussian import observed
 
 
-def right_intervals():
-    sample = observed(6000, 200, seed=1)
-    values = positions(sample.truth[:, 0], sample.draws[:, :, 0], np.random.default_rng(2))
-    return central_levels(values) <= 0.9, sample.estimates, norm.cdf(sample.truth)
-
-
 def test_right_intervals_are_right_wherever_the_estimates_lie_but_not_wherever_the_truth_does():
-    inside, by_estimate, by_truth = right_intervals()
+    sample = observed(6000, 200, seed=1)
+    inside = central_levels(positions(sample.truth[:, 0], sample.draws[:, :, 0], np.random.default_rng(2))) <= 0.9
+    by_estimate, by_truth = sample.estimates, norm.cdf(sample.truth)
     assert not cells(inside, by_estimate, 6, 0.9).wrong.any()
     assert trend(inside, by_estimate) > 1e-3
     of_truth = cells(inside, by_truth, 6, 0.9)

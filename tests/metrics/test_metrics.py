@@ -37,8 +37,7 @@ def metric(name, estimate=ESTIMATE, truth=TRUTH, mean=MEAN):
     ],
 )
 def test_metrics_of_four_samples_worked_out_by_hand(name, expected):
-    truth = np.array([2.0, 4.0, 10.0, 20.0])
-    assert metric(name, np.array([3.0, 2.0, 10.0, 24.0]), truth) == pytest.approx(expected)
+    assert metric(name, np.array([3.0, 2.0, 10.0, 24.0]), np.array([2.0, 4.0, 10.0, 20.0])) == pytest.approx(expected)
 
 
 def test_the_mean_of_the_training_targets_explains_nothing_against_itself_and_may_be_that_of_each_samples_network():
@@ -65,8 +64,7 @@ def test_metrics_scale_with_the_unit_as_their_own_units_say():
     for name in METRICS:
         in_metres = metric(name, 1000 * ESTIMATE, 1000 * TRUTH, 1000 * MEAN)
         assert in_metres == pytest.approx(scaling.get(name, 1) * metric(name))
-    units = {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()}
-    assert units == {
+    assert {name: entry.build().meaning.in_unit("km") for name, entry in METRICS.items()} == {
         **dict.fromkeys(("mae", "rmse", "bias"), "km"), "mse": "(km)²", "r2": "", "r2_training_mean": "",
         **dict.fromkeys(("mre", "median_relative_error"), "%"),
     }  # fmt: skip

@@ -74,8 +74,7 @@ def test_the_expected_range_is_that_of_the_binomial_distribution():
 def levels_of(sample):
     random = np.random.default_rng(7)
     by_density = density_levels(sample.log_density(sample.truth), sample.log_density(sample.draws), random)
-    references = random.normal(size=sample.truth.shape)
-    return by_density, reference_levels(sample.truth, sample.draws, references, random)
+    return by_density, reference_levels(sample.truth, sample.draws, random.normal(size=sample.truth.shape), random)
 
 
 def test_regions_of_highest_density_and_balls_are_right_for_right_posteriors():

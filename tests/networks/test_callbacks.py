@@ -88,8 +88,7 @@ def test_the_rate_falls_after_patience_epochs_without_improvement(parameters, lo
 @pytest.mark.parametrize("patience", [0, 2, 5])
 @pytest.mark.parametrize("threshold", [1e-4, 0.05, 0.5])
 def test_a_relative_threshold_gives_the_rates_of_torchs_own_scheduler(threshold, patience):
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=patience, threshold=threshold, eps=0
     )
@@ -100,8 +99,7 @@ def test_a_relative_threshold_gives_the_rates_of_torchs_own_scheduler(threshold,
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step(loss)
-    ours = reduce(factor=0.5, patience=patience + 1, min_relative_delta=threshold)
-    assert Run().rates(ours, losses) == expected
+    assert Run().rates(reduce(factor=0.5, patience=patience + 1, min_relative_delta=threshold), losses) == expected
     assert expected[-1] < 1
 
 

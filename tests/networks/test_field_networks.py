@@ -13,7 +13,6 @@ from qexp.networks.modules import MODULES
 from qexp.networks.shapes import ShapeError
 
 PATCH = (3, 32, 32)
-REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def parameters(network):
@@ -36,12 +35,6 @@ def test_the_networks_have_the_weights_of_sixteen_layers_of_32_filters_and_of_th
         by_hand += convolution(coarse, fine, kernel=2) + convolution(2 * fine, fine) + convolution(fine, fine)
     by_hand += convolution(32, 2, kernel=1)
     assert parameters(UNet(PATCH, 2)) == by_hand
-
-
-def of_spec(name):
-    """The module `network` of a model of the repository, laid out by its own parameters."""
-    description = json.loads(Path(REPOSITORY, "specs/models", f"{name}.json").read_text())["operations"]["network"]
-    return MODULES[description["module"]].build(PATCH, **{**description["parameters"], "outputs": 2})
 
 
 class DleUNet(nn.Module):
@@ -80,7 +73,10 @@ class DleUNet(nn.Module):
 
 
 def test_the_model_dle_unet_makes_what_2dto2d_dle_s_u_net_makes_of_the_same_weights():
-    network, other = of_spec("dle_unet"), DleUNet()
+    model = json.loads((Path(__file__).parents[2] / "specs/models/dle_unet.json").read_text())
+    description = model["operations"]["network"]
+    network = MODULES[description["module"]].build(PATCH, **{**description["parameters"], "outputs": 2})
+    other = DleUNet()
     assert parameters(network) == parameters(other) == 2_334_434
     parts = (network.down, *zip(network.widen, network.up, strict=True), [network.head])
     in_order = [module for part in parts for module in part]

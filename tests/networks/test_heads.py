@@ -30,16 +30,8 @@ def gaussian(samples=4, outputs=3, seed=3):
     return Gaussian(values(samples, outputs, seed=seed + 2).double(), (below + diagonal).double())
 
 
-def mixture():
-    log_weights = torch.log_softmax(values(4, 3).double(), dim=-1)
-    parts = [gaussian(3, 2, seed) for seed in (5, 15, 25, 35)]
-    components = Gaussian(torch.stack([one.mean for one in parts]), torch.stack([one.factor for one in parts]))
-    return Mixture(log_weights, components)
-
-
 def by_torch(density):
-    covariance = torch.linalg.inv(density.factor @ density.factor.mT)
-    return torch.distributions.MultivariateNormal(density.mean, covariance)
+    return torch.distributions.MultivariateNormal(density.mean, torch.linalg.inv(density.factor @ density.factor.mT))
 
 
 def test_a_gaussian_density_is_that_of_torch_with_the_inverse_of_its_precision():
@@ -60,13 +52,15 @@ def test_draws_of_a_gaussian_density_have_its_mean_and_covariance():
     for sample in range(2):
         covariance = expected.covariance_matrix[sample]
         scale = covariance.diagonal().sqrt()
-        difference = (torch.cov(drawn[:, sample].T) - covariance) / (scale[:, None] * scale)
-        assert difference.abs().max() < 0.02
+        assert ((torch.cov(drawn[:, sample].T) - covariance) / (scale[:, None] * scale)).abs().max() < 0.02
 
 
 @pytest.mark.slow
 def test_a_mixture_is_that_of_torch_and_its_quantiles_have_their_probability():
-    density, at = mixture(), values(4, 2, seed=9).double()
+    parts = [gaussian(3, 2, seed) for seed in (5, 15, 25, 35)]
+    components = Gaussian(torch.stack([part.mean for part in parts]), torch.stack([part.factor for part in parts]))
+    density = Mixture(torch.log_softmax(values(4, 3).double(), dim=-1), components)
+    at = values(4, 2, seed=9).double()
     families = torch.distributions
     by_torch_alone = families.MixtureSameFamily(
         families.Categorical(logits=density.log_weights), by_torch(density.components)
@@ -186,8 +180,7 @@ def test_a_posterior_in_units_stays_within_its_prior_integrates_to_one_and_has_q
     assert 2 <= drawn[..., 0].min() < drawn[..., 0].max() <= 5
     assert drawn[..., 1].min() > 0
     depth, radius = torch.linspace(2, 5, 1201)[1:-1], torch.logspace(-3, 3, 801)
-    grid = torch.cartesian_prod(depth, radius)
-    mass = posterior.log_prob(grid).exp().view(len(depth), len(radius))
+    mass = posterior.log_prob(torch.cartesian_prod(depth, radius)).exp().view(len(depth), len(radius))
     assert float(torch.trapezoid(torch.trapezoid(mass, radius), depth)) == pytest.approx(1, abs=0.01)
     density = Gaussian(torch.tensor([[1.0]]), torch.tensor([[[2.0]]]))
     quantiles = Posterior({("a",): density}, {"a": Scale(-10.0)}).quantiles([0.05, 0.5, 0.95])["a"]
@@ -219,7 +212,6 @@ def test_normal_scores_are_the_normal_quantiles_of_probabilities_and_come_back(d
 
 
 def test_a_model_without_a_head_says_how_to_get_a_posterior():
-    branch = Branch(("seen",), ("a",), ("dense",))
-    plain = Network({"seen": (5,)}, ["a"], {"dense": DENSE}, [branch])
+    plain = Network({"seen": (5,)}, ["a"], {"dense": DENSE}, [Branch(("seen",), ("a",), ("dense",))])
     with pytest.raises(Exception, match="estimates a without a posterior; end its branch with a posterior head"):
         Estimator(plain, {}).posterior({"seen": values(3, 5)})

@@ -21,7 +21,6 @@ from tests.networks.parts import Journal, after, initialised, never, operation
 
 CPU = torch.device("cpu")
 EPOCHS, BATCHES, BATCH_SIZE, TRAIN_SIZE = 3, 3, 8, 20
-FILES = ("best.safetensors", "last.safetensors")
 
 ADAM = partial(OPTIMIZERS["adam"].build)
 MUON = partial(OPTIMIZERS["muon"].build, weight_decay=0.1)
@@ -104,7 +103,7 @@ def trained(folder, **changes):
 
 
 def bytes_of(folder):
-    return [(folder / name).read_bytes() for name in FILES]
+    return [(folder / name).read_bytes() for name in ("best.safetensors", "last.safetensors")]
 
 
 def weight_of(trainer):
@@ -347,8 +346,7 @@ def test_gradient_clip_shortens_a_step_to_learning_rate_times_clip_and_keeps_its
 
 def test_l2_pulls_weights_toward_zero_and_is_no_part_of_the_reported_loss(tmp_path):
     before, after, journal = run_of(tmp_path, linear(l2=0.5), **ONE_STEP)
-    step = after - before
-    torch.testing.assert_close(step, -0.1 * (gradient_of_mse(before) + 2 * 0.5 * before))
+    torch.testing.assert_close(after - before, -0.1 * (gradient_of_mse(before) + 2 * 0.5 * before))
     drawn = first_batch()
     loss = (drawn["seen"] @ before.T - drawn["depth"]).square().mean().item()
     assert journal.documents[0]["train"]["loss"] == pytest.approx(loss, rel=1e-5)
@@ -401,11 +399,10 @@ def test_two_outputs_add_their_losses_and_are_judged_each_by_its_own_metrics(tmp
         drawn = samples(count, *purpose)
         return {**drawn, "delta_volume": drawn["depth"] * 100}
 
-    source = DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE)
     _, journal = trained(
         tmp_path,
         network=Estimator(network, {}),
-        source=source,
+        source=DrawnData(lambda epoch: both(TRAIN_SIZE, epoch), both(13, "validation"), both(9, "test"), TRAIN_SIZE),
         losses={"depth": LOSSES["mae"].build(), "delta_volume": LOSSES["mse"].build()},
         metrics={"depth": {"mae": METRICS["mae"].build()}, "delta_volume": {"mse": METRICS["mse"].build()}},
         **STANDING_STILL,
@@ -455,8 +452,7 @@ def test_a_run_that_stopped_early_says_why_and_stays_stopped_when_resumed(tmp_pa
 
 def test_a_run_asks_whether_it_is_interrupted_before_every_batch_and_not_after_the_last(tmp_path):
     asked = itertools.count()
-    session = trainer(tmp_path / "run")
-    assert session.run(Journal(), lambda: next(asked) < 0)
+    assert trainer(tmp_path / "run").run(Journal(), lambda: next(asked) < 0)
     assert next(asked) == EPOCHS * BATCHES
 
 
@@ -490,22 +486,15 @@ def encoding(decay=1.0, seed=1):
     return model(operations, {}, seed)
 
 
-def rates_by_weight(session):
-    """Weight → its learning rate of the last step, in the recipe's."""
+def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_path):
+    constant = {"schedule": SCHEDULES["constant"].build(), "callbacks": []}
+    session, _ = trained(tmp_path / "run", network=encoding(), layer_decay=0.5, **constant)
     names = {id(weight): name for name, weight in session.model.network.operations.named_parameters()}
-    return {
+    rates = {
         names[id(weight)]: group["lr"] / session.recipe.learning_rate
         for group in session.optimizer.param_groups
         for weight in group["params"]
     }
-
-
-CONSTANT = {"schedule": SCHEDULES["constant"].build(), "callbacks": []}
-
-
-def test_the_rate_of_a_weight_falls_by_the_decay_with_each_layer_above_it(tmp_path):
-    session, _ = trained(tmp_path / "run", network=encoding(), layer_decay=0.5, **CONSTANT)
-    rates = rates_by_weight(session)
     assert len(rates) == len(list(session.model.parameters()))
     expected = {
         "encoder.class_token": 0.125,

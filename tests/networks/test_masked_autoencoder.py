@@ -63,8 +63,7 @@ def small(ratio=RATIO, loss_on="masked"):
 
 def encoder(ratio=RATIO, masked=True):
     torch.manual_seed(0)
-    shape = [(CHANNELS,), (PATCHES,)] if masked else (CHANNELS,)
-    return masked_encoder(shape, **SMALL, mask_ratio=ratio).eval()
+    return masked_encoder([(CHANNELS,), (PATCHES,)] if masked else (CHANNELS,), **SMALL, mask_ratio=ratio).eval()
 
 
 def block(width):
@@ -112,20 +111,16 @@ def test_sizes_are_those_of_the_table():
         assert len(result.blocks) == ENCODERS[size].depth
 
 
-def operations_of_encoder(tokens, width, depth, patch):
-    """Multiplications and additions, by hand, of a class token and the patches that are seen."""
-    projections = 2 * tokens * (3 * width**2 + width**2 + 2 * 4 * width**2)
-    attention = 2 * 2 * tokens**2 * width
-    return 2 * (tokens - 1) * patch * width + depth * (projections + attention)
-
-
 @pytest.mark.parametrize(("ratio", "seen"), [(0.0, 16), (0.5, 8), (0.75, 4)])
 def test_the_encoder_computes_on_the_class_token_and_the_patches_that_are_seen_alone(ratio, seen):
     build = partial(masked_encoder, **SMALL, mask_ratio=ratio)
     inputs = {"spectrum": (CHANNELS,), "mask": (PATCHES,)}
     network = Network(inputs, ["y"], {"one": Operation(build, joins=True)}, [Branch(tuple(inputs), ("y",), ("one",))])
     assert network.shapes["y"] == (1 + seen, 8)
-    assert operations_per_sample(network) == operations_of_encoder(1 + seen, 8, 2, PATCH)
+    # Multiplications and additions of two blocks, 8 wide.
+    projections = 2 * (1 + seen) * (3 * 8**2 + 8**2 + 2 * 4 * 8**2)
+    attention = 2 * 2 * (1 + seen) ** 2 * 8
+    assert operations_per_sample(network) == 2 * seen * PATCH * 8 + 2 * (projections + attention)
 
 
 class Calls(torch.overrides.TorchFunctionMode):
@@ -147,8 +142,7 @@ def test_attention_is_torchs_own():
 
 @pytest.mark.parametrize("loss_on", ["masked", "all"])
 def test_hidden_counts_influence_neither_tokens_nor_what_is_made_by_a_bit(loss_on):
-    network, mask = small(loss_on=loss_on), random(5, PATCHES, seed=2)
-    spectra = random(5, CHANNELS)
+    network, spectra, mask = small(loss_on=loss_on), random(5, CHANNELS), random(5, PATCHES, seed=2)
     others = torch.where(hidden_channels(mask, RATIO, PATCH), 1e6 * random(5, CHANNELS, seed=3), spectra)
     assert (others != spectra).float().mean() == RATIO
     with torch.no_grad():
@@ -162,8 +156,7 @@ def test_each_seen_patch_influences_what_is_made_of_every_hidden_one():
     network, mask = small(0.5), random(1, PATCHES, seed=2)
     spectra = random(1, CHANNELS).requires_grad_()
     hidden = hidden_channels(mask, 0.5, PATCH)
-    result = network({"spectrum": spectra, "mask": mask})["spectrum"]
-    result[hidden].square().sum().backward()
+    network({"spectrum": spectra, "mask": mask})["spectrum"][hidden].square().sum().backward()
     assert ((spectra.grad != 0) == ~hidden).all()
 
 
@@ -181,15 +174,13 @@ def test_only_which_numbers_are_smallest_matters():
 
 def test_patches_that_trade_places_with_their_numbers_are_hidden_in_their_new_places():
     mask, order = random(1, PATCHES), torch.randperm(PATCHES, generator=torch.Generator().manual_seed(5))
-    hidden = hidden_channels(mask, RATIO, 1)
-    assert torch.equal(hidden_channels(mask[:, order], RATIO, 1), hidden[:, order])
+    assert torch.equal(hidden_channels(mask[:, order], RATIO, 1), hidden_channels(mask, RATIO, 1)[:, order])
 
 
 def test_every_patch_is_hidden_equally_often_in_its_place_and_each_time_as_many_also_by_equal_numbers():
     hidden = hidden_channels(random(20_000, PATCHES), RATIO, 1)
     assert (hidden.sum(1) == RATIO * PATCHES).all()
-    spread = (RATIO * (1 - RATIO) / 20_000) ** 0.5
-    assert (hidden.float().mean(0) - RATIO).abs().max() < 4 * spread
+    assert (hidden.float().mean(0) - RATIO).abs().max() < 4 * (RATIO * (1 - RATIO) / 20_000) ** 0.5
     # Nor do pairs of neighbours go together: both are hidden as often as two of 12 hidden of 16 would be.
     both = (hidden[:, 1:] & hidden[:, :-1]).float().mean(0)
     assert (both - 12 * 11 / (16 * 15)).abs().max() < 4 * (0.25 / 20_000) ** 0.5
@@ -371,8 +362,7 @@ def test_patches_of_their_own_have_weights_that_no_other_touches_and_are_alike_w
 
 
 def decoder_of(reads, **parameters):
-    shapes = [(3, 24), (64,), (4,)]
-    return masked_decoder(shapes, size="tiny", mask_ratio=0.5, reads=reads, loss_on="all", **parameters)
+    return masked_decoder([(3, 24), (64,), (4,)], size="tiny", mask_ratio=0.5, reads=reads, loss_on="all", **parameters)
 
 
 @pytest.mark.parametrize("reads", ["class", "mean"])

@@ -16,14 +16,10 @@ LAYOUT = Grid(12, 16, torch.tensor([200.0]), torch.tensor([200.0]))
 NOISE = ExponentialNoise(1.0)
 
 
-def bump(width):
-    """A smooth hill of a width in pixels, (1, 12, 16)."""
-    rows, columns = torch.meshgrid(torch.arange(12) - 6.0, torch.arange(16) - 8.0, indexing="ij")
-    return torch.exp(-(rows.square() + columns.square()) / (2 * width**2))[None]
-
-
 def templates():
-    return torch.stack([bump(width) for width in (1.0, 2.0, 4.0)])
+    """Smooth hills of several widths in pixels, (3, 1, 12, 16)."""
+    rows, columns = torch.meshgrid(torch.arange(12) - 6.0, torch.arange(16) - 8.0, indexing="ij")
+    return torch.stack([torch.exp(-(rows.square() + columns.square()) / (2 * width**2))[None] for width in (1, 2, 4)])
 
 
 def matched():
@@ -72,8 +68,7 @@ def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset_kept_with_
     dataset = dataset_of(quiet, BUILT_IN)
     volumes = np.full(len(filters.values), 2.0)
     images = dataset.observe({"depth": filters.values, "delta_volume": volumes}, torch.Generator())["displacement"]
-    signal = model.network.operations["sources"](images)
-    assert signal.argmax(1).tolist() == list(range(len(filters.values)))
+    assert model.network.operations["sources"](images).argmax(1).tolist() == list(range(len(filters.values)))
     name = "network.operations.sources.filters"
     assert name not in dict(model.named_parameters())
     assert model_of(spec, BUILT_IN).state_dict()[name].shape == model.state_dict()[name].shape

@@ -14,8 +14,7 @@ from tests.networks.parts import initialised, operation, values
 
 def module(name, shape=EXAMPLE_SHAPE, **parameters):
     """One operation with Glorot weights, set to predict."""
-    network = initialised({"x": shape}, ["y"], {"one": operation(name, **parameters)})
-    return network.operations["one"].eval()
+    return initialised({"x": shape}, ["y"], {"one": operation(name, **parameters)}).operations["one"].eval()
 
 
 def output_of(name, x, **parameters):

@@ -52,8 +52,7 @@ def test_operations_run_in_the_order_of_a_branch_and_one_without_any_hands_its_v
     relu = operation("activation", activation="relu")
     net = ready([(("x",), "y", ("pool", "relu", "flatten"))], {"relu": relu, "flatten": flatten, "pool": pool})
     x = values(3, *IMAGE)
-    expected = torch.relu(nn.functional.max_pool2d(x, 2)).flatten(1)
-    torch.testing.assert_close(net({"x": x})["y"], expected)
+    torch.testing.assert_close(net({"x": x})["y"], torch.relu(nn.functional.max_pool2d(x, 2)).flatten(1))
     net = ready([(("x",), "copy", ()), (("copy",), "y", ("conv",))], {"conv": CONV}, outputs=("copy", "y"))
     x = values(2, *IMAGE)
     assert torch.equal(net({"x": x})["copy"], x)
@@ -81,8 +80,7 @@ def test_two_inputs_are_joined_along_channels_in_the_order_of_the_list_and_go_on
         assert net.shapes == {"y": (5, 4, 4)}
     inputs = {"a": (2, 4, 4), "b": (3,)}
     branches = [(("a",), "flat", ("flatten",)), (("flat", "b"), "y", ("join", "head"))]
-    operations = {"flatten": operation("flatten"), "join": operation("concatenate"), "head": HEAD}
-    net = ready(branches, operations, inputs)
+    net = ready(branches, {"flatten": operation("flatten"), "join": operation("concatenate"), "head": HEAD}, inputs)
     a, b = values(4, 2, 4, 4), values(4, 3)
     weight = net.operations["head"][-1].weight
     assert weight.shape == (1, 35)
@@ -124,15 +122,9 @@ def test_a_same_convolution_used_twice_pads_each_of_its_inputs_as_keras_does():
 
 
 def test_laying_a_network_out_takes_no_memory_and_knows_the_output_shapes():
-    huge = operation("denses", filters=[1_000_000, 1_000_000, 3])
-    net = network([(("x",), "y", ("huge",))], {"huge": huge})
+    net = network([(("x",), "y", ("huge",))], {"huge": operation("denses", filters=[1_000_000, 1_000_000, 3])})
     assert net.shapes == {"y": (3,)}
     assert all(weight.is_meta for weight in net.parameters())
-
-
-def glorot_bound(weight):
-    receptive = math.prod(weight.shape[2:])
-    return math.sqrt(6 / (receptive * (weight.shape[0] + weight.shape[1])))
 
 
 def test_first_weights_are_uniform_within_glorots_bounds_and_biases_zero():
@@ -147,7 +139,7 @@ def test_first_weights_are_uniform_within_glorots_bounds_and_biases_zero():
     biases = {name: bias for name, bias in net.named_parameters() if name.endswith("bias")}
     assert len(weights) == len(biases) == 8
     for weight in weights.values():
-        bound = glorot_bound(weight)
+        bound = math.sqrt(6 / (math.prod(weight.shape[2:]) * (weight.shape[0] + weight.shape[1])))
         assert weight.abs().max() <= bound
         assert weight.abs().max() > 0.97 * bound
         # The standard deviation of a uniform variable; a fraction of weights of a few hundredths blurs it.
@@ -214,6 +206,5 @@ def test_the_penalty_is_the_sum_of_squared_weights_times_l2_without_biases_and_i
 def test_an_operation_used_twice_is_penalised_once_as_in_keras_and_without_l2_there_is_no_penalty():
     conv = operation("conv", l2=1.0, filters=[1])
     once = ready([(("x",), "y", ("conv",))], {"conv": conv})
-    twice = ready([(("x",), "y", ("conv", "conv"))], {"conv": conv})
-    assert torch.equal(once.penalty(), twice.penalty())
+    assert torch.equal(once.penalty(), ready([(("x",), "y", ("conv", "conv"))], {"conv": conv}).penalty())
     assert ready([(("x",), "y", ("conv",))], {"conv": CONV}).penalty() is None

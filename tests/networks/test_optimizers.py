@@ -4,11 +4,10 @@ import torch
 from qexp.networks.optimizers import OPTIMIZERS
 
 STEEPNESS = torch.tensor([1.0, 10.0, 0.1])
-START = [3.0, -2.0, 5.0]
 
 
 def weight():
-    return torch.nn.Parameter(torch.tensor(START))
+    return torch.nn.Parameter(torch.tensor([3.0, -2.0, 5.0]))
 
 
 def steps(name, count, learning_rate, gradient, **parameters):
@@ -23,10 +22,6 @@ def steps(name, count, learning_rate, gradient, **parameters):
     return path
 
 
-def bowl(place):
-    return STEEPNESS * place
-
-
 def flat(place):
     return torch.zeros_like(place)
 
@@ -37,7 +32,7 @@ def slope(place):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_example_of_every_optimizer_finds_the_bottom_of_a_bowl(name):
-    path = steps(name, 1000, 0.05, bowl, **OPTIMIZERS[name].example.get("parameters", {}))
+    path = steps(name, 1000, 0.05, lambda place: STEEPNESS * place, **OPTIMIZERS[name].example.get("parameters", {}))
     depth = [0.5 * (STEEPNESS * place.square()).sum().item() for place in path]
     assert depth[-1] < 1e-2 * depth[0]
 
@@ -92,8 +87,7 @@ def test_adamw_and_sgd_shrink_weights_by_learning_rate_times_decay_and_adam_leav
 def matrices():
     random = torch.Generator().manual_seed(3)
     weights = [torch.nn.Parameter(torch.randn(*shape, generator=random)) for shape in ((6, 4), (4,), (3, 5), (2, 2, 2))]
-    slopes = [torch.randn(weight.shape, generator=random) for weight in weights]
-    return weights, slopes
+    return weights, [torch.randn(weight.shape, generator=random) for weight in weights]
 
 
 def test_muon_moves_matrices_as_torch_does_and_all_else_by_adamw_at_a_share_of_the_rate():

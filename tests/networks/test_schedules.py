@@ -10,11 +10,8 @@ from qexp.networks.training import Recipe, scheduled_rate
 PROGRESS = np.linspace(0, 1, 2001)
 
 
-EPOCHS = 100
-
-
 def factors(name, **parameters):
-    schedule = over_run(SCHEDULES[name].build(**parameters), EPOCHS)
+    schedule = over_run(SCHEDULES[name].build(**parameters), 100)
     return np.array([schedule(float(progress)) for progress in PROGRESS])
 
 

@@ -28,11 +28,6 @@ def dl_im():
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(256, 1))
 
 
-def with_weights_of(other, module):
-    module.load_state_dict(dict(zip(module.state_dict(), other.state_dict().values(), strict=True)))
-    return module
-
-
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 10])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
@@ -81,7 +76,8 @@ def test_normalisation_gradients_and_running_values_are_those_of_torch_in_traini
 
 def test_one_d_cnn_is_dl_ims_network_and_has_as_many_weights_as_counted_by_hand():
     ours = built("one_d_cnn", (10,))
-    theirs = with_weights_of(ours, dl_im())
+    theirs = dl_im()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x, truth = values(54, 10), values(54, 1, seed=6)
     for training in (True, False):
         made = [module.train(training)(x_) for module, x_ in ((ours, x), (theirs, x[:, None]))]

@@ -256,8 +256,7 @@ def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(
     assert [len(journal.lines[position]) for position in range(4)] == [9, 3, 6, 9]
     assert [outcome.stopped is not None for outcome in stack.outcomes] == [False, True, True, False]
     assert "has not improved for 2 epochs" in stack.outcomes[1].stopped
-    alone = [task(0), task(1, callbacks=eager(2)), task(2, callbacks=eager(5))]
-    for number, one in enumerate(alone):
+    for number, one in enumerate([task(0), task(1, callbacks=eager(2)), task(2, callbacks=eager(5))]):
         trained(tmp_path / str(number), [one], epochs=9)
         assert_same(one, tasks[number])
 
@@ -267,8 +266,7 @@ def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(
 def test_a_network_that_diverges_is_named_and_disturbs_no_other(tmp_path, number):
     tasks = [task(position) for position in range(3)]
     tasks[number].train["seen"][5, 0] = math.nan
-    stack = trained(tmp_path / "ill", tasks, epochs=5)
-    failed = [outcome.failed for outcome in stack.outcomes]
+    failed = [outcome.failed for outcome in trained(tmp_path / "ill", tasks, epochs=5).outcomes]
     assert f"task {number}: the loss is NaN or infinite in epoch 1, batch" in failed[number]
     sound = [position for position in range(3) if position != number]
     assert [failed[position] for position in sound] == [None, None]
@@ -316,8 +314,7 @@ def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(uninterrup
     whole, expected, place = uninterrupted(keep, optimizer)
     folder = tmp_path / "parts"
     folder.mkdir()
-    first = Stack(with_callbacks(), recipe(**changes), CPU, folder)
-    assert first.run(Journal(), after(epochs)) == (epochs == 8)
+    assert Stack(with_callbacks(), recipe(**changes), CPU, folder).run(Journal(), after(epochs)) == (epochs == 8)
     tasks = with_callbacks()
     second = Stack(tasks, recipe(**changes), CPU, folder)
     assert second.resume() == epochs
@@ -437,9 +434,8 @@ def test_a_network_with_dropout_trains_alone_repeats_itself_and_leaves_the_calle
     assert stack_size(model("dropout", 0).network, BATCH) == 1
     with pytest.raises(ValueError, match="has dropout"):
         Stack([task(0, "dropout"), task(1, "dropout")], recipe(), CPU, tmp_path)
-    first, second, other = (
-        task(0, "dropout", dropout_seed=lambda epoch, s=seed: 100 * s + epoch) for seed in (1, 1, 2)
-    )
+    seeds = [lambda epoch, s=seed: 100 * s + epoch for seed in (1, 1, 2)]
+    first, second, other = (task(0, "dropout", dropout_seed=seed) for seed in seeds)
     for name, one in (("first", first), ("second", second), ("other", other)):
         before = torch.get_rng_state()
         trained(tmp_path / name, [one], epochs=3)

@@ -27,8 +27,7 @@ def place(specs):
 def trainer(place, folder, *overrides):
     spec = experience("domes", read_overrides("--set", overrides), place).document
     seeds = Seeds(4)
-    dataset = dataset_of(spec["dataset"], BUILT_IN)
-    data = data_of(spec, dataset, BUILT_IN, seeds, CPU)
+    data = data_of(spec, dataset_of(spec["dataset"], BUILT_IN), BUILT_IN, seeds, CPU)
     model = initial_model(spec, BUILT_IN, seeds)
     fit_transforms(model, data.to_fit)
     folder.mkdir(exist_ok=True)
@@ -76,8 +75,7 @@ def test_every_epoch_sees_other_patches_to_which_a_transform_is_fitted_and_valid
     first, second, again = (data.epoch(number, 8, lambda samples: samples)(0)["thk"] for number in (1, 2, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
-    other = trainer(place, tmp_path / "other").data
-    assert torch.equal(data.validation["ubar"], other.validation["ubar"])
+    assert torch.equal(data.validation["ubar"], trainer(place, tmp_path / "other").data.validation["ubar"])
     trained = trainer(place, tmp_path / "run", 'transforms.thk="standardize"')
     thickness = trained.model.transformed("thk", trained.data.to_fit()["thk"])
     assert thickness.mean().item() == pytest.approx(0, abs=1e-4)
@@ -92,6 +90,5 @@ def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
     samples = trained.data.validation
     ice = samples["thk"].numpy() > 1
     error = trained.model.estimate(samples)["ubar"].numpy() - samples["ubar"].numpy()
-    measured = trained.evaluate(samples)["ubar"]["mae"]
-    assert measured == pytest.approx(np.abs(error[ice]).mean(), rel=1e-5)
+    assert trained.evaluate(samples)["ubar"]["mae"] == pytest.approx(np.abs(error[ice]).mean(), rel=1e-5)
     assert ice.mean() < 1

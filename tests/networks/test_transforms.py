@@ -176,8 +176,7 @@ def test_anscombe_makes_the_noise_of_counts_equally_large_whatever_their_number(
 
 
 def test_one_deviation_for_all_channels_leaves_them_as_different_as_they_were():
-    spread = torch.tensor([1.0, 3.0, 0.0])
-    numbers = values(500, 3) * spread
+    numbers = values(500, 3) * torch.tensor([1.0, 3.0, 0.0])
     transform = Standardize(deviation="all")
     transform.fit(numbers)
     made = transform(numbers)

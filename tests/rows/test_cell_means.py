@@ -58,8 +58,7 @@ def test_the_order_of_the_rows_does_not_matter_once_the_step_is_known():
 
 def test_rows_that_come_from_above_and_from_the_left_find_their_place():
     x, y = grid(1700, 4)
-    values = x + 1000 * y
-    upside_down = filled(x[::-1].copy(), y[::-1].copy(), values[::-1].copy(), 8)
+    upside_down = filled(x[::-1].copy(), y[::-1].copy(), (x + 1000 * y)[::-1].copy(), 8)
     means = upside_down.means()[0]
     assert means.shape[0] == 4
     assert (np.diff(means, axis=1) > 0).all()

@@ -97,13 +97,11 @@ def test_every_spelling_of_a_missing_number_is_known_to_both(tmp_path, spelling)
     path.write_text(
         f'site,red,"green, dark",iron,blue\na,1,2,3,4\nb,1,{spelling},3,4\nc,1,"{spelling}",3,4\nd,5,6,7,8\n'
     )
-    features = predicted(path)
-    np.testing.assert_array_equal(np.isnan(features[:, 1]), [False, True, True, False])
+    np.testing.assert_array_equal(np.isnan(predicted(path)[:, 1]), [False, True, True, False])
     np.testing.assert_array_equal(trained(path), [[1, 2, 4], [5, 6, 8]])
 
 
 GOOD = 'site,red,"green, dark",iron,blue\na,1,2,3,4\nb,1,2,3,4\n'
-LONG = "x" * 140_000
 
 WRONG = {
     "empty": ("", "is empty"),
@@ -125,7 +123,7 @@ WRONG = {
     "quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 5, "row 4: a quotation mark is opened here and never closed"),
     "inner quote": (GOOD + 'c,1,"2"x,3,4\n"', "row 4: text follows a closing quotation mark"),
     "far quote": (GOOD + 'c,1,"2,3,4\n' + "d,1,2,3,4\n" * 40_000, "row 4: a cell has more than 131,072 characters"),
-    "field": (GOOD + f"c,{LONG},2,3,4\n", "row 4: a cell has more than 131,072 characters"),
+    "field": (GOOD + f"c,{'x' * 140_000},2,3,4\n", "row 4: a cell has more than 131,072 characters"),
     "line": ("x" * 9_000_000, "row 1: more than 8,388,608 characters in a line"),
 }
 
@@ -202,9 +200,6 @@ def test_netcdf_of_the_classic_format_is_read_like_that_of_today(tmp_path):
 # Spectra, a row for each
 
 
-COUNTS = ["3", "0", " 7 ", "+2", "1e2", "0.1", "1.00000005960464480001", '"5"']
-
-
 def spectra_trained(path: Path) -> SpectraDataset:
     return SpectraDataset(path, filled_in({"type": "spectra", "target": "toc", "channels": 4, "patch_size": 2}))
 
@@ -223,7 +218,7 @@ def spectra_predicted(path: Path) -> tuple[np.ndarray, pyarrow.Table]:
 
 
 def spectra_csv(name: str = "channel_{}") -> str:
-    numbers = cycle(COUNTS)
+    numbers = cycle(["3", "0", " 7 ", "+2", "1e2", "0.1", "1.00000005960464480001", '"5"'])
     rows = [f"f{row}, c{row % 3},{row},{['1.5', 'NA', ' 2 ', 'None', ''][row % 5]}" for row in range(40)]
     lines = [f"{row},{','.join(next(numbers) for _ in range(4))},{index}" for index, row in enumerate(rows)]
     return "\n".join([f"filename,core,toc,depth,{','.join(map(name.format, range(4)))},note", *lines])
@@ -260,8 +255,7 @@ WRONG_SPECTRA = {
 @pytest.mark.parametrize("wrong", WRONG_SPECTRA)
 def test_what_is_wrong_with_a_table_of_spectra_is_said_in_the_same_words(spectra, wrong):
     old, new, words = WRONG_SPECTRA[wrong]
-    content = spectra_csv()
-    spectra.write_text(content.replace(old, new, -1 if wrong == "semicolons" else 1))
+    spectra.write_text(spectra_csv().replace(old, new, -1 if wrong == "semicolons" else 1))
     in_training, in_prediction = refusals(spectra, spectra_trained, spectra_predicted)
     assert words in in_training
     assert words in in_prediction

@@ -147,11 +147,9 @@ def test_a_covariance_is_symmetric_and_has_no_negative_eigenvalue_but_for_roundi
 
 @pytest.mark.parametrize("description", DECLARED, ids=described)
 def test_the_mean_of_an_image_varies_as_its_covariance_says_because_no_image_is_normalised(description):
-    component = built(NOISES, description)
-    means = component.draw(DRAWS, GRID, seeded(7)).double().mean((1, 2))
-    expected = expected_covariance(description, GRID).mean()
+    means = built(NOISES, description).draw(DRAWS, GRID, seeded(7)).double().mean((1, 2))
     # The variance of a variance of 6000 numbers: five standard errors are 9 %.
-    assert means.var().item() == pytest.approx(expected, rel=0.1, abs=1e-14)
+    assert means.var().item() == pytest.approx(expected_covariance(description, GRID).mean(), rel=0.1, abs=1e-14)
 
 
 def test_the_semivariogram_of_exponential_noise_is_nugget_plus_partial_sill():
@@ -280,8 +278,7 @@ def model_of(*descriptions, images=None):
 
 def added(model, count=BLOCK + 3, level=0.0, views=VIEWS, seed=3):
     images = {name: torch.zeros(count, 1, 6, 8) for name in views}
-    masks = model.add(images, lambda name: GRID, torch.as_tensor(level).view(-1), seeded(seed))
-    return images, masks
+    return images, model.add(images, lambda name: GRID, torch.as_tensor(level).view(-1), seeded(seed))
 
 
 def test_the_components_of_a_list_add_up():
@@ -308,8 +305,7 @@ def test_every_component_view_and_call_has_realisations_of_its_own():
         again["displacement"].zero_()
         model_of(CORRELATED).add(again, lambda name: GRID, metres(0.0), random)
     draws = torch.stack([*images.values(), again["displacement"]]).flatten(1)
-    correlation = np.corrcoef(draws) - np.eye(3)
-    assert np.abs(correlation).max() < 0.1
+    assert np.abs(np.corrcoef(draws) - np.eye(3)).max() < 0.1
     assert torch.cdist(draws[0].view(-1, 48), draws[0].view(-1, 48)).fill_diagonal_(1).min() > 1e-3
 
 
@@ -374,8 +370,7 @@ def test_noise_without_an_independent_part_has_no_inverse_and_says_what_to_add()
 
 
 def test_points_at_the_same_place_have_the_same_smooth_noise():
-    twice = Points(POINTS.stations[[0, 1, 0]])
-    drawn = noise("gaussian", range=2.0, sill=4.0).draw(1000, twice, seeded())
+    drawn = noise("gaussian", range=2.0, sill=4.0).draw(1000, Points(POINTS.stations[[0, 1, 0]]), seeded())
     assert (drawn[:, 0] - drawn[:, 2]).abs().max() < 0.02
     assert drawn.var(0).tolist() == pytest.approx([4.0] * 3, rel=0.2)
 

@@ -174,8 +174,7 @@ def test_the_displacements_of_several_sources_add_up_and_their_variables_carry_t
 
 
 def test_one_source_without_a_name_is_its_generation_type_and_may_have_parameters():
-    alone = without(document(sources=[{"type": "mogi"}]), "generation_type")
-    assert torch.equal(image(alone), image(document()))
+    assert torch.equal(image(without(document(sources=[{"type": "mogi"}]), "generation_type")), image(document()))
     stiff = without(document(sources=[{"type": "mogi", "parameters": {"poisson_ratio": 0.4}}]), "generation_type")
     torch.testing.assert_close(image(stiff), image(document()) * 0.6 / 0.75, rtol=1e-5, atol=1e-9)
 
@@ -194,25 +193,18 @@ def test_every_view_has_its_size_and_points_see_what_pixels_at_their_places_see(
     torch.testing.assert_close(sample["displacement_2"][0, 0, :, 0], expected, rtol=1e-4, atol=1e-8)
 
 
-def test_stations_measure_three_components_with_errors_of_their_own():
-    points = [[0.0, 0.0], [1.0, -0.5]]
+def test_stations_measure_three_components_with_their_errors_by_which_templates_without_any_are_weighted():
+    points, errors = [[0.0, 0.0], [1.0, -0.5]], [0.001, 0.002, 0.005]
     dataset = document(views=[{}, {"type": "gnss", "points": points}])
-    source = torch.tensor([[100.0, -200.0, 2000.0, 1e6]])
-    expected = mogi(source, 1000 * torch.tensor(points))[0].T
+    expected = mogi(torch.tensor([[100.0, -200.0, 2000.0, 1e6]]), 1000 * torch.tensor(points))[0].T
     torch.testing.assert_close(observe(dataset)["displacement_1"][0, :, :, 0], expected, rtol=1e-5, atol=1e-9)
-    noisy = open_dataset(document(views=[{}, {"type": "gnss", "points": points, "errors": [0.001, 0.002, 0.005]}]))
+    noisy = open_dataset(document(views=[{}, {"type": "gnss", "points": points, "errors": errors}]))
     many = noisy.observe({"depth": np.full(4000, 2.0)}, torch.Generator().manual_seed(1))["displacement_1"]
-    errors = (many[..., 0] - expected).std(0)
-    torch.testing.assert_close(errors, torch.tensor([[0.001], [0.002], [0.005]]).expand(3, 2), rtol=0.05, atol=0)
-
-
-def test_templates_of_stations_have_no_errors_and_are_weighted_by_these():
-    points, errors = [[0.0, 0.0], [1.0, 2.0]], [0.001, 0.002, 0.005]
-    dataset = open_dataset(document(views=[{}, {"type": "gnss", "points": points, "errors": errors}]))
-    templates, weighted = dataset.templates("displacement_1", "depth", np.array([1.0, 2.0]))
-    moved = mogi(torch.tensor([[100.0, -200.0, 2000.0, 1e6]]), 1000 * torch.tensor(points))[0].T
-    torch.testing.assert_close(templates[1, :, :, 0], moved, rtol=1e-5, atol=1e-9)
-    torch.testing.assert_close(weighted[1, :, :, 0], moved / torch.tensor(errors)[:, None] ** 2, rtol=1e-5, atol=1e-3)
+    deviations = torch.tensor(errors)[:, None]
+    torch.testing.assert_close((many[..., 0] - expected).std(0), deviations.expand(3, 2), rtol=0.05, atol=0)
+    templates, weighted = noisy.templates("displacement_1", "depth", np.array([1.0, 2.0]))
+    torch.testing.assert_close(templates[1, :, :, 0], expected, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(weighted[1, :, :, 0], expected / deviations**2, rtol=1e-5, atol=1e-3)
 
 
 def test_a_mask_hides_pixels_and_is_an_input_besides_the_image(root):
@@ -246,8 +238,7 @@ def test_masks_of_files_with_coordinates_are_turned_to_rows_from_south_to_north(
 
 
 def test_each_pixel_has_the_depth_below_its_own_elevation(root):
-    rng = np.random.default_rng(0)
-    elevation = rng.uniform(-300, 1500, (8, 12))
+    elevation = np.random.default_rng(0).uniform(-300, 1500, (8, 12))
     np.save(root / "data/hills.npy", elevation)
     over_hills = image(document(views=[{"elevation": "hills.npy"}]), root)
     for row, column in ((0, 0), (3, 7), (7, 11)):
@@ -255,14 +246,10 @@ def test_each_pixel_has_the_depth_below_its_own_elevation(root):
         torch.testing.assert_close(over_hills[row, column], flat, rtol=1e-4, atol=1e-8)
 
 
-WIDE = Requirement("lie below the surface", lambda values: values["radius"] < values["depth"])
-
-
 def wide(**kwargs):
     """Spheres whose radius may be larger than their depth, which they must not."""
-    source = Source(
-        ("x", "y", "depth", "radius"), lambda source, stations: mogi(source, stations), requirements=(WIDE,)
-    )
+    below = Requirement("lie below the surface", lambda values: values["radius"] < values["depth"])
+    source = Source(("x", "y", "depth", "radius"), mogi, requirements=(below,))
     fixed = {"azimuth": 0.0, "incidence": 0.3, "x_res": 0.1, "y_res": 0.1, "x": 0.0, "y": 0.0}
     test = {"depth": [(0.0, 0.3)], "radius": [(0.5, 0.7)]}
     distributions = {"depth": uniform(0.5, 2), "radius": uniform(0.1, 1.1)}
@@ -300,8 +287,7 @@ def test_a_part_without_a_possible_sample_is_an_error_that_says_why():
 def test_a_point_source_must_be_below_the_deepest_ground(root):
     np.save(root / "data/abyss.npy", np.full((8, 12), -1500.0))
     dataset = document(views=[{"elevation": "abyss.npy"}])
-    deep = open_dataset(dataset, root)
-    assert deep.possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
+    assert open_dataset(dataset, root).possible({"depth": np.array([1.4, 1.6])}, 2).tolist() == [False, True]
     with pytest.raises(DatasetError, match="must lie below the lowest ground, -1500 m"):
         image(dataset, root, depth=1.4)
     doubts = data_kind({"type": "generated"}).checked_dataset(filled_in(dataset), BUILT_IN, Workspace(root)).warnings

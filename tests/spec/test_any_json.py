@@ -48,8 +48,7 @@ def documents(workspace):
 
 
 def paths_in(document, path=()):
-    inner = document.items() if isinstance(document, dict) else enumerate(document)
-    for step, value in inner:
+    for step, value in document.items() if isinstance(document, dict) else enumerate(document):
         yield (*path, step)
         if isinstance(value, dict | list):
             yield from paths_in(value, (*path, step))
@@ -132,8 +131,7 @@ WRONG = [
 def test_what_is_wrong_is_told_by_validate_and_by_run_and_nothing_is_written(
     specs, qexp, problems, kind, path, value, expected
 ):
-    file = specs.write(kind, value) if path == "" else specs.spoil(kind, (path, value))
-    told = problems(file)
+    told = problems(specs.write(kind, value) if path == "" else specs.spoil(kind, (path, value)))
     assert any(expected in line for line in told), told
     assert expected in qexp("run", "sound").refused()
     assert not Path("runs").exists()

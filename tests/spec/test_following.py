@@ -57,8 +57,7 @@ def test_another_mapping_and_patch_size_are_two_values(workspace):
 
 
 def test_the_sizes_alone_may_follow(workspace, specs):
-    model = put(domes.MODEL, "inputs", {name: {"size": FROM_DATASET} for name in domes.FIELDS})
-    specs.write("model", model, "domes")
+    specs.write("model", put(domes.MODEL, "inputs", {name: {"size": FROM_DATASET} for name in domes.FIELDS}), "domes")
     assert resolved(workspace, "domes", "dataset.patch_size=8").document["model"]["inputs"]["thk"] == {
         "size": [8, 8, 1]
     }
@@ -106,8 +105,7 @@ def test_what_the_dataset_cannot_decide_is_said_and_nothing_else(workspace, qexp
 
 
 def test_a_model_that_follows_is_right_by_itself(workspace, qexp):
-    code, _, stderr = qexp("validate", workspace.root / "specs/models/following.json")
-    assert (code, stderr) == (0, "1 specs are right\n")
+    assert qexp("validate", workspace.root / "specs/models/following.json").messages() == "1 specs are right\n"
 
 
 @pytest.mark.parametrize("junk", [None, 3, "from dataset", ["from dataset"], {"x": "from dataset"}, [[1], {}]])

@@ -66,8 +66,7 @@ def resolved(specs, noise_model, *changes):
 
 
 def test_a_list_is_resolved_to_its_long_form_and_amplitudes_only_where_they_are_declared(specs):
-    written = ["white", {**ATMOSPHERE, "views": [0]}]
-    dataset = resolved(specs, written, ("fixed.noise", 0.1)).document["dataset"]
+    dataset = resolved(specs, ["white", {**ATMOSPHERE, "views": [0]}], ("fixed.noise", 0.1)).document["dataset"]
     assert dataset["noise_model"] == [{"type": "white", "parameters": {}}, {**ATMOSPHERE, "views": [0]}]
 
 
@@ -95,8 +94,7 @@ def test_a_component_that_is_added_to_a_list_leaves_the_noise_of_the_others():
     many = samples_of(declared([OFFSET, WHITE]))["displacement"]
     torch.testing.assert_close(many - quiet, (few - quiet) + (alone - quiet), rtol=1e-4, atol=1e-6)
     # A second one of the same type has random numbers of its own.
-    both = samples_of(declared([WHITE, other]))["displacement"]
-    second = (both - few).flatten().double()
+    second = (samples_of(declared([WHITE, other]))["displacement"] - few).flatten().double()
     assert second.std().item() == pytest.approx(0.5, rel=0.05)
     assert abs(torch.corrcoef(torch.stack([second, (few - quiet).flatten().double()]))[0, 1]) < 0.05
 
@@ -108,8 +106,7 @@ def test_views_have_masks_where_something_hides_their_pixels():
     assert samples["mask_1"].shape == samples["displacement_1"].shape
     assert torch.equal(samples["mask_1"] == 0, samples["displacement_1"] == 0)
     assert 0 < (samples["mask_1"] == 0).double().mean() < 0.6
-    document = declared([WHITE, {**HIDING, "views": [1]}], **second)
-    shapes = dataset_of(document, BUILT_IN).shapes()
+    shapes = dataset_of(declared([WHITE, {**HIDING, "views": [1]}], **second), BUILT_IN).shapes()
     assert {name: tuple(value.shape[1:]) for name, value in samples.items()} == shapes
 
 
@@ -118,10 +115,7 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     (specs.root / "data").mkdir(exist_ok=True)
     np.save(specs.root / "data/elevation.npy", elevation)
     points = [[float(x), float(y)] for x, y in np.random.default_rng(3).uniform(-3, 3, (12, 2))]
-    views = [
-        {"elevation": "elevation.npy"},
-        {"name": "descending", "points": points, "azimuth": 1.0, "incidence": 0.4},
-    ]
+    views = [{"elevation": "elevation.npy"}, {"name": "descending", "points": points, "azimuth": 1.0, "incidence": 0.4}]
     stratified = {"type": "stratified", "parameters": {"slope": 0.01}, "views": [0]}
     one_range = {"type": "gaussian", "parameters": {"range": 2.0, "sill": 1e-4}, "views": ["descending"]}
     document = {**SOUND["dataset"], "views": views, "noise_model": [stratified, one_range]}
@@ -155,11 +149,8 @@ def test_a_network_that_sees_the_mask_is_trained_and_looked_at(specs, qexp):
     ):
         qexp(*command).done()
     spec = json.loads((specs.root / "runs/sound_0/spec.json").read_text())
-    assert [component["type"] for component in spec["dataset"]["noise_model"]] == [
-        "exponential",
-        "offset",
-        "decorrelation",
-    ]
+    types = [component["type"] for component in spec["dataset"]["noise_model"]]
+    assert types == ["exponential", "offset", "decorrelation"]
 
 
 def test_matched_filters_say_what_they_need_of_the_noise(specs, problems):

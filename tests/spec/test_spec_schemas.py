@@ -33,8 +33,7 @@ ENTRIES = [
 
 def definition_of(kind, definition, tables=BUILT_IN):
     """A validator of one definition of a schema."""
-    schema = whole_schema(kind, tables)
-    return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]})
+    return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": whole_schema(kind, tables)["$defs"]})
 
 
 @pytest.mark.slow

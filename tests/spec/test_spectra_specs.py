@@ -54,8 +54,7 @@ def resolved(workspace, name, *overrides):
 @pytest.mark.slow
 def test_experiences_on_spectra_are_right(workspace, qexp):
     names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
-    code, _, stderr = qexp("validate", *names)
-    assert (code, stderr) == (0, f"{len(names)} specs are right\n")
+    assert qexp("validate", *names).messages() == f"{len(names)} specs are right\n"
 
 
 def test_every_default_of_spectra_is_written_out_and_none_of_other_data(workspace):
@@ -144,8 +143,7 @@ def test_a_fault_in_the_files_is_told_by_validate_and_no_run_begins(
     (message,) = problems("specs/experiences/scratch.json")
     assert message.startswith(f"specs/{where}: ")
     assert words in message
-    code, stdout, stderr = qexp("run", "scratch")
-    assert (code, stdout, stderr) == (2, "", f"error: {message}\n")
+    assert qexp("run", "scratch").refused() == f"error: {message}\n"
     assert not (workspace.root / "runs").exists()
 
 
@@ -356,9 +354,8 @@ def test_a_rule_for_missing_targets_that_is_not_given_is_not_in_the_digest_and_n
 
 @pytest.mark.parametrize("name", ["TOC%", "CaCO3%", "Si-Al"])
 def test_a_target_may_be_called_as_laboratories_call_it(workspace, spoil, name):
-    file = spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
-    problems = examine(workspace.root / "specs/datasets/scratch.json", spec_cache(workspace)).problems
-    assert problems == [], file
+    spoil("scratch", "dataset", ("target", name), ("units", {name: "wt%"}))
+    assert examine(workspace.root / "specs/datasets/scratch.json", spec_cache(workspace)).problems == []
 
 
 @pytest.mark.slow

@@ -104,8 +104,8 @@ GROUPS_APART = (
 
 
 def test_an_experience_on_rows_is_right_and_its_dataset_is_made(workspace, qexp):
-    code, _, stderr = qexp("validate", "specs/experiences/rows.json", "specs/datasets/rows.json")
-    assert (code, stderr) == (0, f"{GROUPS_APART}\n2 specs are right\n")
+    messages = qexp("validate", "specs/experiences/rows.json", "specs/datasets/rows.json").messages()
+    assert messages == f"{GROUPS_APART}\n2 specs are right\n"
     dataset = dataset_of(resolved(workspace).document["dataset"], BUILT_IN)
     assert len(dataset) == 12
     assert set(dataset.column("mission")) == set(MISSIONS)
@@ -188,8 +188,7 @@ def stood_in(workspace, spoil):
 
 
 def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(workspace, stood_in, qexp):
-    stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json").messages()
-    assert stderr.splitlines() == [
+    assert qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json").messages().splitlines() == [
         "warning: specs/datasets/rows.json at $: 'moon/rows.csv' was not found; stand-in data are used, "
         "'moon/made_up.csv'; put the file into data/, or add its folder to QEXP_DATA",
         GROUPS_APART,
@@ -234,8 +233,7 @@ def test_where_neither_the_file_nor_its_stand_in_is_found_both_are_named(stood_i
 
 def test_what_a_dataset_that_is_right_may_not_have_meant_is_a_warning(workspace, data, qexp):
     data(inc=[30] * 12)
-    stderr = qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json").messages()
-    assert stderr.splitlines() == [
+    assert qexp("validate", "specs/datasets/rows.json", "specs/experiences/rows.json").messages().splitlines() == [
         "warning: specs/datasets/rows.json at $: column 'inc' of 'angles' is 30 in all 12 rows: "
         "it has no information for a network",
         GROUPS_APART,

@@ -371,8 +371,7 @@ def test_filters_are_matched_to_images_of_rising_values_of_a_variable_that_varie
 
 
 def test_a_key_that_is_missing_is_connected_with_one_that_is_misspelt(specs, problems):
-    file = specs.spoil("dataset", ("varings", SOUND["dataset"]["varyings"]), ("varyings", ...))
-    missing, unknown = problems(file)
+    missing, unknown = problems(specs.spoil("dataset", ("varings", SOUND["dataset"]["varyings"]), ("varyings", ...)))
     assert missing.startswith("specs/datasets/sound.json at $: the key 'varyings' is missing (")
     assert missing.endswith("; is 'varings' meant to be it?")
     assert unknown == "specs/datasets/sound.json at $.varings: unknown key 'varings'; did you mean 'varyings'?"

@@ -150,8 +150,7 @@ def test_pools_and_joins_that_are_told_kerass_defaults_are_those_that_are_told_n
     told = {f"model.operations.{key}": value for key, value in defaults.items()}
     assert experience("twice", told, Workspace(vdi.root)).digest == plain.digest
     assert plain.document["model"]["operations"]["down_sample"]["parameters"] == {"pool_size": 2, "strides": None}
-    same = {"model.operations.down_sample.parameters.padding": "same"}
-    changed = experience("twice", same, Workspace(vdi.root))
+    changed = experience("twice", {"model.operations.down_sample.parameters.padding": "same"}, Workspace(vdi.root))
     assert changed.document["model"]["operations"]["down_sample"]["parameters"]["padding"] == "same"
 
 
