@@ -125,8 +125,7 @@ def test_patches_are_cut_from_the_frames_that_they_name_and_have_ice_in_their_ce
 def test_spectra_come_with_their_target_core_and_energies(home, made_up_data):
     samples = package.samples("xrf_toc", "test", 2)
     for index in range(2):
-        name = str(samples["name"].values[index])
-        spectrum = next((made_up_data / "xrf/toc/test/spe").glob(f"{name}*"))
+        spectrum = next((made_up_data / "xrf/toc/test/spe").glob(f"{samples['name'].values[index]}*"))
         counts = [float(number) for number in spectrum.read_text().split()]
         np.testing.assert_allclose(samples["spectrum"].values[index], counts)
     assert samples["toc"].attrs["units"] == "wt%"
@@ -140,8 +139,7 @@ def test_the_table_holds_the_numbers_of_all_rows(home):
     (line,) = [row for row in numbers(home, "stones").summary if row["variable"] == "iron"]
     iron = np.array([row[4] for row in stones.table()])
     expected = [iron.min(), *np.percentile(iron, (5, 50, 95)), iron.max()]
-    numbers_found = [line[key] for key in ("minimum", "5 %", "median", "95 %", "maximum")]
-    assert numbers_found == pytest.approx(expected)
+    assert [line[key] for key in ("minimum", "5 %", "median", "95 %", "maximum")] == pytest.approx(expected)
     assert (line["unit"], line["n"], line["missing"]) == ("wt%", stones.ROWS, 0)
 
 

@@ -197,7 +197,7 @@ def grouped(workspace):
     return errors
 
 
-def test_groups_count_runs_and_states_and_average_the_errors_of_those_that_have_one(grouped, qexp):
+def test_groups_count_runs_and_states_and_average_the_errors_that_there_are_in_every_form(grouped, qexp):
     documents = json.loads(qexp("ls", "--group", "experience", "--json").stdout)
     assert [document["experience"] for document in documents] == ["a", "b", "c"]
     for document, values in zip(documents, grouped.values(), strict=True):
@@ -208,9 +208,6 @@ def test_groups_count_runs_and_states_and_average_the_errors_of_those_that_have_
     assert error == {"n": 3, "mean": pytest.approx(mean), "std": pytest.approx(deviation)}
     assert documents[1]["test"]["depth"]["mae"] == {"n": 1, "mean": 0.5, "std": None}
     assert documents[2]["test"] == {}
-
-
-def test_groups_are_shown_as_table_and_csv(grouped, qexp):
     lines = qexp("ls", "--group", "experience").stdout.splitlines()
     assert lines[0].split() == ["experience", "n", "states", "depth", "mae", "(km)"]
     assert lines[1].split() == ["a", "4", "3", "done,", "1", "failed", "0.30", "±", "0.26"]

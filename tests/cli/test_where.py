@@ -68,15 +68,7 @@ def complaint(call, *arguments, **others):
         ("True", ["cnn_0", "cnn_1", "unet_7"]),
         ("false", []),
         ("  seed < 5 ", ["cnn_0", "cnn_1"]),
-    ],
-)
-def test_an_expression_chooses_the_runs_for_which_it_holds(where, names):
-    assert chosen(where) == names
-
-
-@pytest.mark.parametrize(
-    ("where", "names"),
-    [
+        # What a run does not have.
         ("error == None", ["cnn_0", "unet_7"]),
         ("error is None", ["cnn_0", "unet_7"]),
         ("error == null", ["cnn_0", "unet_7"]),
@@ -96,7 +88,7 @@ def test_an_expression_chooses_the_runs_for_which_it_holds(where, names):
         ("None < 3", []),
     ],
 )
-def test_a_comparison_with_what_a_run_does_not_have_is_false_unless_it_asks_for_that(where, names):
+def test_an_expression_chooses_the_runs_for_which_it_holds_and_compares_what_a_run_does_not_have_as_false(where, names):
     assert chosen(where) == names
 
 

@@ -418,10 +418,9 @@ def test_attributes_of_mintpy_that_are_no_numbers_are_named(tmp_path):
 
 
 def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path):
-    folders = []
-    for frame in ("022D_04826_121209", "044A_04913_131313"):
+    frames, folders = ("022D_04826_121209", "044A_04913_131313"), []
+    for frame in frames:
         (tmp_path / frame).mkdir()
         folders.append(licsar(tmp_path / frame)[0])
-    assert [track.name for track in package.observe(folders, error=0.01).observation.tracks] == [
-        "022D_04826_121209_20200101_20200113", "044A_04913_131313_20200101_20200113",
-    ]  # fmt: skip
+    tracks = package.observe(folders, error=0.01).observation.tracks
+    assert [track.name for track in tracks] == [f"{frame}_20200101_20200113" for frame in frames]

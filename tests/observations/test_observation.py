@@ -75,12 +75,9 @@ def test_what_is_wrong_with_a_track_is_said_and_nothing_is_written(tmp_path, cha
     assert not (tmp_path / "obs.nc").exists()
 
 
-def test_tracks_of_one_name_are_refused(tmp_path):
+def test_tracks_of_one_name_and_other_files_are_refused(tmp_path):
     with pytest.raises(QexpError, match="2 tracks are named 'ascending'"):
         write_observation(Observation((track(), track())), tmp_path / "obs.nc")
-
-
-def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.nc").write_text("east north\n")
     xarray.Dataset({"x": ("point", np.zeros(3))}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
     for name, message in (
