@@ -29,8 +29,7 @@ def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qe
         ["learning_rate", "0.003", "0.001"],
     ]
     row = next(line for line in lines if line.startswith("depth") and " mae " in line)
-    marked = row.split("*")[0].split()[-1]
-    assert float(marked) == float(f"{errors_of_depth()[0]:.4g}")
+    assert float(row.split("*")[0].split()[-1]) == float(f"{errors_of_depth()[0]:.4g}")
     assert row.endswith("km")
 
 

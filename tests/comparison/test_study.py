@@ -52,8 +52,7 @@ def studied(trained_for_studies, tmp_path_factory):
     root = tmp_path_factory.mktemp("studied") / "workspace"
     shutil.copytree(trained_for_studies, root)
     plain = qexp.study(ORDER, metric="depth.mae", workspace=root)
-    pretrained = qexp.study(TUNED, pretraining=PRETRAINING, metric="depth.mae", workspace=root)
-    return root, plain, pretrained
+    return root, plain, qexp.study(TUNED, pretraining=PRETRAINING, metric="depth.mae", workspace=root)
 
 
 def rows(path):

@@ -33,8 +33,7 @@ def test_latex_has_powers_minus_signs_and_nothing_that_latex_would_read():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_whatever_stands_in_the_table(tmp_path):
-    wide = Table("wide", ["a column"] * 30, [["a cell"] * 30])
-    body = latex([TABLE, wide], [ODD])
+    body = latex([TABLE, Table("wide", ["a column"] * 30, [["a cell"] * 30])], [ODD])
     packages = body.splitlines()[0].removeprefix("% needs ")
     lines = [r"\documentclass{article}", packages, r"\begin{document}", body, r"\end{document}"]
     (tmp_path / "document.tex").write_text("\n".join(lines))

@@ -244,8 +244,7 @@ def test_a_quarter_of_the_cores_is_for_the_test_a_sixth_of_the_others_for_valida
 @shared_folder
 def published(folder: Path) -> None:
     folder.rmdir()
-    options = Cores(spectra=11, labelled=11)
-    write(folder, options, cores=3, test=1, validation=1, layout="max")
+    write(folder, Cores(spectra=11, labelled=11), cores=3, test=1, validation=1, layout="max")
 
 
 def test_folders_and_lists_are_named_as_published_and_lists_of_training_and_validation_are_apart(published: Path):

@@ -88,8 +88,7 @@ def error_of(share: float) -> float:
 
 
 def test_posteriors_that_are_the_prior_are_right(workspace):
-    run = package.open_run("sound_0")
-    found = run.record["calibration"]
+    found = package.open_run("sound_0").record["calibration"]
     for of in (*found["outputs"].values(), found["density"], found["balls"]):
         assert of["p_value"] > 1e-3
         for coverage in of["coverage"]:
@@ -143,8 +142,7 @@ def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
 @pytest.mark.slow
 def test_the_command_says_and_keeps_what_python_gives(workspace):
     words = ("calibrate", "sound_0", "--observations", 60, "--draws", 30, "--seed", 7, "--device", "cpu")
-    stdout = call(*words, "--json").done()
-    found = json.loads(stdout)
+    found = json.loads(call(*words, "--json").done())
     assert json.loads(Path("runs/sound_0/results/calibration.json").read_text()) == found
     again = package.calibrate("sound_0", observations=60, draws=30, seed=7, device="cpu").document()
     other = package.calibrate("sound_0", observations=60, draws=30, seed=8, device="cpu").document()
@@ -370,8 +368,7 @@ def test_wrong_options_are_refused_and_change_nothing(workspace):
 
 @pytest.mark.heavy
 def test_a_run_without_posteriors_says_how_to_get_some_and_those_by_the_likelihood_need_no_head(here):
-    code, stdout, stderr = call("calibrate", "sound_0", "--observations", 20)
-    assert (code, stdout) == (2, "")
+    stderr = call("calibrate", "sound_0", "--observations", 20).refused()
     assert "without a posterior; train one whose branch ends with a posterior head, such as 'gauss" in stderr
     assert "--refined" in stderr
     Specs(here).spoil("dataset", ("fixed.noise", 0.01))

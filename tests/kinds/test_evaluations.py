@@ -229,8 +229,7 @@ def test_copies_across_folds_are_said_before_training_and_with_every_number(root
     rows = stones.table()
     numbered = [[number, *row[1:]] for number, row in enumerate(rows + rows[::3])]
     stones.write(root, rows=numbered, epochs=2)
-    dataset = {**stones.DATASET, "groups": {}}
-    Path("specs/datasets/stones.json").write_text(json.dumps(dataset))
+    Path("specs/datasets/stones.json").write_text(json.dumps({**stones.DATASET, "groups": {}}))
     said = "of 32 held-out rows have the same inputs as training rows"
     validated = qexp("validate", "specs/experiences/stones.json")
     assert (validated.code, said in validated.stderr) == (0, True)

@@ -126,15 +126,13 @@ def test_a_field_without_time_is_the_same_in_every_frame_and_only_such_fields_ar
     bed = first_fields(folders, ["topg"], FieldMapping({"topg": 1000.0}, {"thk": 100.0}))["topg"]
     np.testing.assert_array_equal(bed, np.broadcast_to(dome(seed=0)["usurf"][0], bed.shape))
     rewrite(folders, lambda data: data.isel(time=1, drop=True))
-    thickness = first_fields(folders, ["thk"])["thk"]
-    np.testing.assert_array_equal(thickness, dome(seed=0)["thk"][1:2])
+    np.testing.assert_array_equal(first_fields(folders, ["thk"])["thk"], dome(seed=0)["thk"][1:2])
 
 
 @pytest.mark.slow
 def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
     frames = dataset(folders, resample=2, stepping=2).parts["train"][0]
-    thickness = dome(seed=0)["thk"].values[::2]
-    means = thickness.reshape(2, 10, 2, 12, 2).mean(axis=(2, 4))
+    means = dome(seed=0)["thk"].values[::2].reshape(2, 10, 2, 12, 2).mean(axis=(2, 4))
     np.testing.assert_allclose(fields(frames, ["thk"])["thk"], means, rtol=1e-6)
     assert frames.spacing == pytest.approx((2 * SPACING, 2 * SPACING))
     assert frames.time == (0.0, 20.0)
@@ -275,8 +273,7 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
         status = file.stat()
         file.write_bytes(b"\0" * status.st_size)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # so that it seems to be as it was
-    again = dataset(folders, threshold=1.0)
-    assert again.test_patches().count == first.test_patches().count
+    assert dataset(folders, threshold=1.0).test_patches().count == first.test_patches().count
 
 
 @pytest.mark.slow
@@ -433,8 +430,7 @@ def test_what_is_wrong_with_folders_is_said(folders, tmp_path):
 
 
 def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
-    frames = dataset(folders).parts["train"][0]
-    patches = Patches([ChosenFrames(frames, np.array([1]))], 8)
+    patches = Patches([ChosenFrames(dataset(folders).parts["train"][0], np.array([1]))], 8)
     assert set(patches.draw(50, np.random.default_rng(0), turned=False).frame) == {1}
     assert patches.tiles == 3 * 4
 

@@ -80,8 +80,7 @@ def test_each_held_out_error_is_laid_around_the_estimate_of_the_folds_that_held_
 @pytest.mark.heavy
 def test_new_stones_lie_in_their_intervals_as_often_as_these_say(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
-    noise = np.random.default_rng(9).normal(0, 0.1, len(NEW))
-    iron = 2 + 6 * NEW[:, 0] * NEW[:, 1] + noise
+    iron = 2 + 6 * NEW[:, 0] * NEW[:, 1] + np.random.default_rng(9).normal(0, 0.1, len(NEW))
     for share in (0.5, 0.9):
         columns, _ = predicted(directory, tmp_path, "--interval", str(share), "--overwrite")
         covered = ((columns["iron_low"] <= iron) & (iron <= columns["iron_high"])).mean()

@@ -181,8 +181,7 @@ def test_more_than_three_variables_are_sampled_and_agree_with_integration(specs)
     for name in ("x", "y"):
         changes += [(f"fixed.{name}", ...), (f"varyings.{name}", [[0.2, 0.8]]), (f"distributions.{name}", near)]
     specs.spoil("dataset", *changes)
-    stdout = call("limit", "sound", "--samples", "60", "--json").done()
-    four = json.loads(stdout)
+    four = json.loads(call("limit", "sound", "--samples", "60", "--json").done())
     assert four["sampled"]
     assert four["doubted"] <= 1
     assert not two.sampled

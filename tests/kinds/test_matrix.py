@@ -19,8 +19,7 @@ SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
 
 def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_make(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL)
-    size = torch.tensor([100.0])
-    pixels = pixel_axis(64, size)
+    pixels = pixel_axis(64, torch.tensor([100.0]))
     look = line_of_sight(torch.zeros(1), torch.full((1,), 0.33))
     for i, j in ((0, 0), (3, 1), (7, 3)):
         depth, volume = float(table["depth"][i]), float(table["delta_volume"][j])

@@ -197,8 +197,7 @@ def test_the_command_prints_and_keeps_both_estimates(root):
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
     words = ("matrix", "--run", "dike_0", "--dataset", "dike", *axes, *fixed, "--refine", "--repeats", "2")
-    stdout = call(*words, "--workspace", root).done()
-    head, *rows = stdout.splitlines()[:3]
+    head, *rows = call(*words, "--workspace", root).done().splitlines()[:3]
     assert head.split() == ["output", "mean", "|error|", "refined", "median", "|error|", "refined", "unit"]
     folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
     table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")

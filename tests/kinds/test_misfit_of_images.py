@@ -67,8 +67,7 @@ def here(simulator, tmp_path, monkeypatch):
 
 def images(count=FEW, **changes):
     """Images of new sources, as the dataset or a changed one makes them, (sample, height, width)."""
-    document = {**DATASET, "noise_model": {"type": "white"}, **changes}
-    source = generated_of(document, BUILT_IN)
+    source = generated_of({**DATASET, "noise_model": {"type": "white"}, **changes}, BUILT_IN)
     made = source.sample(source.test, count, Seeds(5), ("another",), torch.device("cpu"))
     return made["displacement"][:, 0].numpy()
 
@@ -137,8 +136,7 @@ def test_features_tell_images_that_have_nothing_of_the_training_data(here):
 def test_an_image_that_is_absurd_to_the_network_alone_is_counted(here):
     """A source stronger than any in training: to least squares it is a perfect one."""
     strong = {**DATASET["distributions"], "delta_volume": {"type": "uniform", "parameters": {"a": 200.0, "b": 400.0}}}
-    loud = images(distributions=strong)
-    misfit, features, said = p_values(loud)
+    misfit, features, said = p_values(images(distributions=strong))
     assert (misfit > 0.001).mean() > 0.9
     assert json.loads(Path("made.nc.json").read_text())["unlike"] == (features < 0.005).sum() + (misfit < 0.001).sum()
     assert f"{FEW} that the simulator could hardly have made" in said, said
@@ -177,8 +175,7 @@ def test_a_file_without_p_values_is_not_taken_for_one_with_them(here):
     words = ("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.csv")
     assert call(*words).code == 0
     assert "misfit_p" not in Path("made.csv").read_text()
-    again = call(*words, "--misfit")
-    assert again.code == 2
+    assert call(*words, "--misfit").code == 2
     assert call(*words, "--misfit", "--overwrite").code == 0
     assert "misfit_p" in Path("made.csv").read_text()
     assert json.loads(Path("made.csv.json").read_text())["unlike"] == 0

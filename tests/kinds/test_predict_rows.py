@@ -311,7 +311,6 @@ def test_columns_that_do_not_fit_the_run_or_the_file_are_named(tmp_path, columns
 
 def test_estimates_from_other_columns_are_not_taken_for_the_same(tmp_path):
     first, _ = rows_of(OTHER_NAMES, tmp_path, model=replace(MODEL, columns={"red": "R1", "blue": "B1"}))
-    repeated = replace(MODEL, columns=[4, 2]).predict(first.source, first.target)
-    assert not repeated.made
+    assert not replace(MODEL, columns=[4, 2]).predict(first.source, first.target).made
     with pytest.raises(QexpError, match="exists already, and was made from other columns"):
         replace(MODEL, columns={"red": "R1", "blue": "haze"}).predict(first.source, first.target)

@@ -124,8 +124,7 @@ ELSEWHERE = SpectrumLayout(CHANNELS, "channel_", "site", "mid_depth_mm")
 
 @pytest.mark.parametrize("source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")])
 def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(tmp_path, source):
-    found = source(tmp_path)
-    model_of(layout=ELSEWHERE).predict(found, tmp_path / "made.csv")
+    model_of(layout=ELSEWHERE).predict(source(tmp_path), tmp_path / "made.csv")
     assert [list(row.items()) for row in read(tmp_path / "made.csv")] == [
         [
             ("name", f"s_00{row}.csv"), ("core", site), ("depth", depth), ("site", site), ("depth_given", given),
@@ -234,8 +233,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as data:
         assert (data.attrs["caution"], data.attrs["run"]) == ("test spectra were trained on", "toc_0")
         assert (data["toc_estimate"].attrs["units"], data["core"].values[0]) == ("wt%", "core_0")
-    record = json.loads((tmp_path / "made.csv.json").read_text())
-    assert record["origin"]["digest"] == "ab"
+    assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["digest"] == "ab"
 
 
 @pytest.mark.slow
@@ -320,8 +318,7 @@ def test_a_table_that_is_wrong_is_told(tmp_path):
         assert not (tmp_path / "made.csv").exists()
         return str(caught.value)
 
-    negative = np.where(np.arange(COUNT) % 10 == 4, -2, 5)
-    said = complaint_of(table(channel_3=negative), model_of())
+    said = complaint_of(table(channel_3=np.where(np.arange(COUNT) % 10 == 4, -2, 5)), model_of())
     assert said.startswith(f"{tmp_path / 'rows.parquet'} has spectra with invalid counts: spectrum 5 (-2 in channel 3")
     assert said.endswith(" and 10 more")
     other = model_of(layout=SpectrumLayout(2048, "counts_", "core", "depth"))

@@ -186,8 +186,7 @@ def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(
     alone = run.posterior(displacement=images[0], draws=2000, refined=True, seed=3)
     assert dict(alone.sizes) == {"chain": 1, "draw": 2000}
     assert kstest(alone["depth"].values[0], drawn["depth"].values[0, :, 0]).statistic < 0.08
-    again = run.posterior(displacement=images[0], draws=2000, refined=True, seed=3)
-    assert again.identical(alone)
+    assert run.posterior(displacement=images[0], draws=2000, refined=True, seed=3).identical(alone)
     for number in (0, 10**13):
         with pytest.raises(QexpError, match="at least one"):
             run.posterior(displacement=images, draws=number, refined=True)
@@ -219,8 +218,7 @@ def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(
 
 @pytest.mark.heavy
 def test_a_file_of_refined_posteriors_does_not_depend_on_chunks_and_is_not_taken_for_another(users, tmp_path):
-    of = dataset(16, "white")
-    np.save(tmp_path / "images.npy", observed(of, 140)["displacement"][:, 0].numpy())
+    np.save(tmp_path / "images.npy", observed(dataset(16, "white"), 140)["displacement"][:, 0].numpy())
     run, source = qexp.open_run("white_0", workspace=users), tmp_path / "images.npy"
     for name, chunk in (("one", None), ("other", 7)):
         (made,) = qexp.predict(run, source, tmp_path / f"{name}.csv", draws=20, refined=True, chunk=chunk)

@@ -162,8 +162,7 @@ def test_a_second_start_opens_no_spectrum_and_finds_the_same(folders):
     read = {path: path.stat().st_mtime_ns for path in folders.rglob("*.csv")}
     for path in read:  # other counts behind an unchanged size and time: who reads them, sees them
         if path.parent.name == "spe":
-            content = path.read_bytes()
-            path.write_bytes(content[::-1].replace(b"\n", b"", 1) + b"\n")
+            path.write_bytes(path.read_bytes()[::-1].replace(b"\n", b"", 1) + b"\n")
             os.utime(path, ns=(path.stat().st_atime_ns, read[path]))
     second = open_cores(folders)
     assert np.array_equal(second.spectra, first.spectra)

@@ -72,8 +72,7 @@ def test_a_note_is_written_above_all_panels_and_the_same_call_draws_the_same(nam
     for file, note in (("plain", ""), ("noted", NOTE), ("again", NOTE)):
         save(FIGURES[name](note), tmp_path / f"{file}.png")
         images[file] = pixels(tmp_path / f"{file}.png")
-    differs = np.flatnonzero((images["plain"] != images["noted"]).any(axis=(1, 2)))
-    assert 0 < differs.max() < 0.45 * DPI
+    assert 0 < np.flatnonzero((images["plain"] != images["noted"]).any(axis=(1, 2))).max() < 0.45 * DPI
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "noted.png").read_bytes()
 
 
@@ -169,8 +168,7 @@ def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_i
 def test_one_estimate_beyond_all_bounds_does_not_squeeze_a_spectrum():
     one = spectrum()
     one.reconstructed[np.flatnonzero(one.hidden)[0]] = 1e30
-    figure = reconstructions([one], WHERE, "")
-    assert figure.axes[0].get_ylim()[1] < 1e5
+    assert reconstructions([one], WHERE, "").axes[0].get_ylim()[1] < 1e5
 
 
 # Cores
@@ -214,8 +212,7 @@ def test_rows_whose_depth_is_not_known_are_left_out_unless_that_is_so_of_all():
 
 @pytest.mark.parametrize(("count", "named"), [(1, 0), (2, 2), (42, 42), (43, 0)])
 def test_cores_are_named_as_long_as_they_can_be_told_apart(count, named):
-    figure = estimates_by_core(of_cores(count, 2), "")
-    (axis,) = figure.axes
+    (axis,) = estimates_by_core(of_cores(count, 2), "").axes
     legend = axis.get_legend()
     assert (0 if legend is None else len(legend.get_texts())) == named
     styles = {(line.get_color(), line.get_marker()) for line in axis.lines[1:]}

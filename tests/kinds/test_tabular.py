@@ -96,8 +96,7 @@ def test_what_stands_in_columns_that_are_not_asked_for_does_not_matter(open_rows
 
 
 def test_a_missing_value_is_an_error_that_names_row_and_column(refused):
-    content = ROWS.replace("0.070", "").replace("3.3\n", "NaN\n")
-    ((where, message),) = refused(content)
+    ((where, message),) = refused(ROWS.replace("0.070", "").replace("3.3\n", "NaN\n"))
     assert where == ("missing",)
     assert "column 'M750' in row 3" in message
     assert "column 'TiO2' in row 4" in message

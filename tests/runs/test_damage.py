@@ -218,8 +218,7 @@ def test_a_line_of_metrics_that_no_run_writes_is_named_by_its_number(beside, qex
 
 @pytest.mark.parametrize("file", ["run.json", "spec.json", "labels.json", "metrics.jsonl"])
 def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(beside, qexp, file):
-    run = beside("today")
-    piped(run / file)
+    piped(beside("today") / file)
     assert qexp("ls", "-q").stdout == "bad\ngood\n"
     assert qexp("show", "bad").code == (0 if file == "metrics.jsonl" else 5)
     assert qexp("doctor").code == 5
@@ -372,8 +371,7 @@ def test_weights_that_are_not_the_runs_own_are_damage_wherever_they_are_used(her
 def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
     stones.write(specs.root)
     package.run("stones", device="cpu")
-    fold = RunDirectory(specs.root / "runs/stones_0").fold("002")
-    without_numbers(fold.best_weights)
+    without_numbers(RunDirectory(specs.root / "runs/stones_0").fold("002").best_weights)
     table = next((specs.root / "data").glob("*.csv"))
     stderr = qexp("predict", "--run", "stones_0", "--input", table, "--output", specs.root / "out.csv").failed(5)
     assert "folds/002/checkpoints/best.safetensors is damaged" in stderr

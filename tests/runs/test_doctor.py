@@ -56,8 +56,7 @@ def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def change(run: Path, **fields: object) -> None:
-    record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**record, **fields}))
+    (run / "run.json").write_text(json.dumps({**json.loads((run / "run.json").read_text()), **fields}))
 
 
 def test_of_a_workspace_that_is_well_nothing_is_found(root, qexp):
@@ -145,8 +144,7 @@ def test_the_advice_for_wrecks_works(root, examine, qexp):
     lose_disk(root / "runs/sound_1")
     _, findings = examine()
     for finding in findings:
-        command = finding["advice"].rpartition("qexp ")[2].split()
-        assert qexp(*command).code == 0
+        assert qexp(*finding["advice"].rpartition("qexp ")[2].split()).code == 0
     assert examine() == (0, [])
 
 
@@ -341,8 +339,7 @@ def test_an_empty_workspace_is_well_and_a_file_in_the_place_of_the_runs_is_an_er
 
 def test_a_name_that_is_none_and_a_run_that_is_kept_elsewhere_are_said_and_counted_as_they_are(root, qexp, tmp_path):
     shutil.copytree(root / "runs/sound_0", root / "runs/bad name")
-    warnings = qexp("ls").stderr
-    assert f"'{root}/runs/bad name' is not a valid run name" in warnings
+    assert f"'{root}/runs/bad name' is not a valid run name" in qexp("ls").stderr
     shutil.rmtree(root / "runs/bad name")
     before = package.api.status(sizes=True).sizes["runs"]
     (root / "runs/sound_0").rename(tmp_path / "sound_0")

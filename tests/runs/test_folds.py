@@ -231,8 +231,7 @@ def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
     made = run()
     before = files_of_folds(made)
     (made.fold("003").best_weights).unlink()
-    record = made.record()
-    made.write(replace(record, state=State.FAILED))
+    made.write(replace(made.record(), state=State.FAILED))
     package.run("stones", device="cpu", resume=True)
     assert files_of_folds(made) == before
 

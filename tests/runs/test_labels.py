@@ -107,8 +107,7 @@ def test_a_note_is_written_printed_replaced_and_taken_away(workspace, qexp):
 
 
 def test_what_is_shown_of_a_run_holds_its_tags_and_its_note(finished, tmp_path, qexp):
-    copy = shutil.copytree(finished, tmp_path / "copy")
-    here = ("--workspace", copy)
+    here = ("--workspace", shutil.copytree(finished, tmp_path / "copy"))
     qexp("tag", "sound_0", "--add", "good", "--add", "paper", *here)
     qexp("note", "sound_0", "looks well", *here)
     lines = [line.split(maxsplit=1) for line in qexp("show", "sound_0", *here).stdout.splitlines()]

@@ -107,13 +107,11 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
     outcome = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
     count = limits.reached(mean.numpy())
     assert f"{count} of 50 estimates of iron are at its limits, 3.5 to 4 wt%" in outcome.stderr
-    record = json.loads(Path("made.csv.json").read_text())
-    assert record["at_limits"] == {"iron": count}
+    assert json.loads(Path("made.csv.json").read_text())["at_limits"] == {"iron": count}
     again = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
     assert (again.code, "exists already" in again.stderr) == (0, True)
     exported = qexp.export_network("stones_0", "exported", format="torchscript", physical=True)
-    network = torch.jit.load(exported.folder / exported.about["file"])
-    of_graph, spread_of_graph = network(colours)
+    of_graph, spread_of_graph = torch.jit.load(exported.folder / exported.about["file"])(colours)
     torch.testing.assert_close(of_graph, mean)
     torch.testing.assert_close(spread_of_graph, spread)
     assert exported.about["outputs"][0]["limits"] == [3.5, 4.0]

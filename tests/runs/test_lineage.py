@@ -261,6 +261,5 @@ def test_a_name_of_two_runs_is_one_in_what_was_seen():
 @pytest.mark.slow
 def test_a_tree_is_shown_without_torch(grown, monkeypatch):
     monkeypatch.chdir(grown)
-    command = ["ls", "--lineage"]
-    loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([command]))
+    loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([["ls", "--lineage"]]))
     assert loaded == {"ls --lineage": []}

@@ -82,8 +82,7 @@ def test_draws_are_what_arviz_takes_and_have_the_quantiles_and_estimates_of_the_
     for name, estimates in run.predict(displacement=images).items():
         below = (drawn[name] < xarray.DataArray(estimates, dims="sample")).mean(("chain", "draw"))
         np.testing.assert_allclose(below, 0.5, atol=0.015)
-    one = run.posterior(displacement=images[0], draws=7)
-    assert one["depth"].shape == (1, 7)
+    assert run.posterior(displacement=images[0], draws=7)["depth"].shape == (1, 7)
     with pytest.raises(QexpError, match="0 draws: at least one"):
         run.posterior(displacement=images, draws=0)
 
@@ -107,8 +106,7 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
 def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are_read(here):
     import arviz
 
-    images = np.random.default_rng(1).normal(0, 0.02, (300, 16, 16)).astype(np.float32)
-    np.save("images.npy", images)
+    np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (300, 16, 16)).astype(np.float32))
     asked = ["predict", "--run", "sound_0", "--input", "images.npy", "--draws", "500", "--interval", "0.5"]
     for name, chunk in (("one", "300"), ("other", "1")):
         said = call(*asked, "--output", f"{name}.nc", "--chunk", chunk)

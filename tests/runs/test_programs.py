@@ -80,8 +80,7 @@ def numbers_in(file: Path, count: int) -> list[int]:
 
 def working(count: int = 1) -> tuple[subprocess.Popen[str], list[int]]:
     """A process that executes the experience, and the numbers of that many processes of its program."""
-    process = started(Path.cwd(), "execute", str(prepared().path))
-    return process, numbers_in(Path("ready"), count)
+    return started(Path.cwd(), "execute", str(prepared().path)), numbers_in(Path("ready"), count)
 
 
 def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(program):
@@ -388,8 +387,7 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
 @pytest.mark.parametrize(("number", "holds"), [("0.5", True), ("0.$(date +%N)", False)])
 def test_a_program_is_verified_by_its_results(program, number, holds):
     program(f'echo "{{{{\\"mae\\": {number}}}}}" > {{results}}')
-    run = package.run("own")
-    verification = run.verify()
+    verification = package.run("own").verify()
     assert (verification.error, verification.identical) == (None, {"results": holds})
 
 
@@ -443,8 +441,7 @@ def test_a_command_that_cannot_run_is_pointed_at(program, change, value, message
 @pytest.mark.slow
 def test_a_program_is_run_without_torch(program):
     program(WRITES)
-    run = prepared()
-    commands = [["execute", str(run.path)], ["ls"], ["show", "own_0"]]
+    commands = [["execute", str(prepared().path)], ["ls"], ["show", "own_0"]]
     look = CALL_AND_LOOK.replace("assert said.getvalue(), arguments", "")  # to execute a program prints nothing
     loaded = said_by_a_new_process(look, json.dumps(HEAVY), json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}

@@ -110,8 +110,7 @@ def test_a_run_is_repeated_by_the_code_of_its_commit(repository, here, qexp):
     qexp("rerun", "sound_0", "--at-commit", "--device", "cpu").done()
     assert (here / "around.sh.called").exists()
     again = package.open_run("sound_0_rerun")
-    environment = json.loads((again.path / "environment.json").read_text())
-    assert environment["qexp"]["commit"] == commit
+    assert json.loads((again.path / "environment.json").read_text())["qexp"]["commit"] == commit
     assert weights("sound_0_rerun") == weights("sound_0")
     assert again.record["digest"] == package.open_run("sound_0").record["digest"]
 

@@ -262,8 +262,7 @@ def test_a_leak_is_refused_with_the_core_and_marks_every_output_where_it_is_allo
     assert ("masked_0: core" in stderr) == (experience == "finetune")
     assert not (here / "runs/new").exists()
 
-    stdout = qexp("run", experience, "--name", "new", "--allow-leak", "--device", "cpu").done()
-    assert LEAKED in stdout
+    assert LEAKED in qexp("run", experience, "--name", "new", "--allow-leak", "--device", "cpu").done()
     run = package.open_run("new")
     assert run.record["caution"] == LEAKED
     assert {row["note"] for row in run.record["comparison"]} <= {LEAKED}

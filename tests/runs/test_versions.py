@@ -37,8 +37,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], R
 
 
 def test_runs_of_all_versions_are_listed_with_their_results(stored, qexp):
-    stdout = qexp("ls", "--json").quiet()
-    listed = json.loads(stdout)
+    listed = json.loads(qexp("ls", "--json").quiet())
     assert [run["name"] for run in listed] == NAMES
     assert all(run["state"] == "done" and run["results"]["test"] for run in listed)
     assert qexp("ls", "--columns", "name,layer_decay,keep,code.commit,attempts.0.process.host").code == 0
@@ -51,8 +50,7 @@ def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
     today = {field.name for field in fields(Record)} - {"others", "fold"}
     assert today <= document.keys()
     assert document["schema"] == SCHEMA_VERSION
-    recipe = recipe_of(stored(name).spec(), BUILT_IN)
-    assert recipe.keep in ("best", "last")
+    assert recipe_of(stored(name).spec(), BUILT_IN).keep in ("best", "last")
 
 
 @pytest.mark.slow
@@ -63,8 +61,7 @@ def test_runs_of_different_versions_are_compared(stored, qexp):
 
 
 def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothing_else_is_known(stored, qexp):
-    record = stored("parent_by_name").record()
-    assert record.lineage == (Ancestor(name="mogi_quick_3"),)
+    assert stored("parent_by_name").record().lineage == (Ancestor(name="mogi_quick_3"),)
     assert stored("parent_by_name").spec()["pretrain"] == {
         "run": "mogi_quick_3", "operations": None, "freeze": [], "epochs_frozen": None,
     }  # fmt: skip

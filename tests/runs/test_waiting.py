@@ -179,8 +179,7 @@ def test_following_an_attempt_ends_when_the_next_one_has_begun(workspace, sleepe
 def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleeper):
     write_record(workspace, "young", state="created")
     following = start("logs", "young", "-f")
-    run = write_running(workspace, "young", sleeper.pid)
-    write_log(run, 1, b"here it goes\n")
+    write_log(write_running(workspace, "young", sleeper.pid), 1, b"here it goes\n")
     sleeper.kill()
     assert following.end() == (0, "here it goes\n", "young: lost\n")
 

@@ -29,8 +29,7 @@ def sent(server, kind: str, body: str, secret: str = "", **headers: str):
 
 
 def secret_of(server) -> str:
-    page = server.get("/", authorization=f"Bearer {TOKEN}").text
-    return re.search(r'data-secret="([^"]+)"', page)[1]
+    return re.search(r'data-secret="([^"]+)"', server.get("/", authorization=f"Bearer {TOKEN}").text)[1]
 
 
 def test_a_server_that_only_reads_changes_nothing_and_another_needs_a_token_even_on_this_machine(

@@ -80,8 +80,7 @@ def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_fo
     legend = page.locator(".curves .u-legend").first.inner_text()
     assert "stones_0 training, median of 4 folds" in legend
     assert "mean of 2 seeds" in legend
-    shown = json.loads(page.locator('[data-draw="curves"] script').text_content())[0]
-    first = shown["series"][0]
+    first = json.loads(page.locator('[data-draw="curves"] script').text_content())[0]["series"][0]
     all_folds = RunDirectory(trained / "runs/stones_0").all_folds()
     losses = [[line["train"]["loss"] for line in fold.metrics()] for fold in all_folds]
     np.testing.assert_allclose(first["values"], np.median(losses, axis=0))

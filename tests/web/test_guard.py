@@ -68,8 +68,7 @@ def test_others_than_this_machine_need_the_token(root, serve):
     assert server.get("/runs.json", authorization=f"Bearer {token}").status == 200
     assert server.get("/runs.json", cookie=f"{cookie.partition('=')[0]}=x").status == 401
     assert (server.get("/page.css").status, server.get("/page.js").status) == (200, 200)
-    elsewhere = server.get(f"//evil.example/?token={token}")
-    assert elsewhere.headers["location"] == "/evil.example/"
+    assert server.get(f"//evil.example/?token={token}").headers["location"] == "/evil.example/"
 
 
 def test_a_token_of_ones_own_is_taken_if_it_is_long_enough(root, serve, qexp, monkeypatch):

@@ -106,8 +106,7 @@ def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, vi
 
 @pytest.mark.heavy
 def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root, serve, visit):
-    server = serve(root, allow_changes=True)
-    page = visit(server.address)
+    page = visit(serve(root, allow_changes=True).address)
     page.locator("tbody.shown a", has_text="mogi_quick_1").wait_for()
     options = ["--seed", "2", "--set", "epochs=5000", "--set", "sizes=[64,32,32]"]
     training = started(root, "run", "mogi_quick", *options)
@@ -115,8 +114,7 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root,
         page.locator("tbody.shown a", has_text="mogi_quick_").nth(1).wait_for(timeout=120_000)
         page.locator("tbody.shown a", has_text="mogi_quick_").first.click()  # the newest
         page.locator(".growing canvas").first.wait_for(timeout=120_000)
-        progress = page.locator(".growing .progress")
-        first = numbers(progress.inner_text())[0]
+        first = numbers(page.locator(".growing .progress").inner_text())[0]
         later = "least => parseInt(document.querySelector('.progress').textContent.slice(6)) > least"
         page.wait_for_function(later, arg=first + 2)
         drawn = page.locator(".growing canvas").first.evaluate("one => one.toDataURL()")
