@@ -1,7 +1,5 @@
 """What tests of more than one folder start from: workspaces, small sound specs, the command line without a process."""
 
-from __future__ import annotations
-
 import copy
 import gc
 import json

@@ -1,7 +1,5 @@
 """Small experiences on spectra of cores: two lines on a falling background, one of which tells the target."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A small experience on gridded fields: domes of ice, and how fast they flow by the shallow-ice law."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import cache

@@ -1,7 +1,5 @@
 """A fifth kind of dataset, in an extension of a workspace: images in a folder, with numbers in labels.csv."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Networks of the layouts of other programs, of torch and numpy alone, and files as those programs write them."""
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """A small experience on rows of a file: stones, the colours measured on them, and the iron in them."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

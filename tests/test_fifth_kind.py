@@ -1,7 +1,5 @@
 """A kind of dataset is added from outside: an extension of a workspace, and nothing else."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

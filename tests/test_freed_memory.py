@@ -1,7 +1,5 @@
 """Memory that training frees stays with the process until training ends, and no longer."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Kinds of dataset stand in one table, a line each, and nothing else asks of which kind a dataset is."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
@@ -55,8 +53,7 @@ OF_TYPES = {
 
 @pytest.mark.parametrize("module", OF_TYPES)
 def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
-    enumerated = whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
-    assert list(OF_TYPES[module]) == enumerated
+    assert list(OF_TYPES[module]) == whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
 
 
 @pytest.mark.slow

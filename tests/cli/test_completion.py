@@ -1,7 +1,5 @@
 """The shell completes commands, options and names, without waiting, without writing and without a word of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`qexp data ice` and `xrf`: what they print, what they refuse, and what they leave behind when they are stopped."""
 
-from __future__ import annotations
-
 import signal
 import time
 from functools import partial

@@ -1,7 +1,5 @@
 """A look at data: samples, numbers and figures of a part of a dataset, before anything is trained on it."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -278,8 +276,7 @@ def test_an_image_at_chosen_values_is_that_of_its_source_without_noise(workspace
     np.testing.assert_array_equal(images["displacement"], package.images("mogi", AT)["displacement"])
     source = torch.tensor([[0.0, 0.0, 1000.0, 2e6]], dtype=torch.float64)
     x, y = np.meshgrid(images["x"], images["y"])
-    stations = torch.tensor(1000 * np.stack([x.ravel(), y.ravel()], -1))
-    east, _, up = mogi(source, stations)[0].T
+    east, _, up = mogi(source, torch.tensor(1000 * np.stack([x.ravel(), y.ravel()], -1)))[0].T
     expected = -math.sin(0.33) * east + math.cos(0.33) * up
     np.testing.assert_allclose(images["displacement"].values.ravel(), expected, atol=1e-5 * float(expected.max()))
     noisy = [package.images("mogi_noisy", AT, noise=True, seed=seed)["displacement"].values for seed in (1, 1, 2)]

@@ -1,7 +1,5 @@
 """`qexp export` to a folder: what is said, what is refused, and that nothing half-written stays."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -1,7 +1,5 @@
 """Collections of garbage take no time in a process of qexp's own, and are as they were in others."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Every command, argument and option has a line of help, and all that users read is in plain words."""
 
-from __future__ import annotations
-
 import ast
 import itertools
 import re

@@ -1,7 +1,5 @@
 """Columns, sizes, groups and limits of `qexp ls`."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Texts of options become the values that they stand for, once."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from functools import partial

@@ -1,7 +1,5 @@
 """`qexp predict`: files of rows through a finished run, here and now; interrupted, given again, and what is wrong."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Comparisons of groups of runs. The runs are directories as training leaves them, written here with chosen results."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

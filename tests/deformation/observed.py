@@ -1,7 +1,5 @@
 """A simulated observation of two tracks."""
 
-from __future__ import annotations
-
 from qexp.observations.observation import Observation
 from tests.inference.tracks import ASCENDING, DESCENDING, track
 

@@ -4,8 +4,6 @@ The same minimum is found from any start; the posterior is compared with chains 
 the 5,530 points every sixth counts for it, so that chains with a full covariance end within seconds.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import replace

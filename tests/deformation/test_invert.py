@@ -1,7 +1,5 @@
 """Inversions of observations by least squares: results, files, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

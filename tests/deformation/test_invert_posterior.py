@@ -1,7 +1,5 @@
 """Posteriors of observations: draws, what is printed and written, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

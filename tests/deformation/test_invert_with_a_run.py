@@ -1,7 +1,5 @@
 """Inversions that start at a network's estimate: its grid, its views, and what lies outside of its training data."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re
@@ -291,8 +289,7 @@ def test_a_network_with_a_posterior_head_gives_intervals(tmp_path):
     operations |= {"dense": dense, "head": {"module": "gaussian_posterior"}}
     branches = [MODEL["branches"][0], {"x_name": "seen", "y_name": OUTPUTS, "operations": ["dense", "head"]}]
     experience = {**EXPERIENCE, "losses": "negative_log_likelihood"}
-    model = {**MODEL, "operations": operations, "branches": branches}
-    train(tmp_path, DATASET, model, experience)
+    train(tmp_path, DATASET, {**MODEL, "operations": operations, "branches": branches}, experience)
     made = qexp.invert(observed(), run="chamber_0", workspace=tmp_path)
     for name, (low, high) in UNIFORM.items():
         of = made.parameters[{"x": "east", "y": "north"}.get(name, name)]

@@ -1,7 +1,5 @@
 """A reader who tries every command and every script of a page, in its order."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

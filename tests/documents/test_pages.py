@@ -1,7 +1,5 @@
 """Every command and script of the README and of docs/ works, in the order of its page."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Pictures of the documents: small files that look like the figures."""
 
-from __future__ import annotations
-
 import importlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is made from the code or from other pages is what these give, and links to it work in the repository."""
 
-from __future__ import annotations
-
 import importlib
 import os
 

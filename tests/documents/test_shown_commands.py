@@ -1,7 +1,5 @@
 """Commands that a page only shows, as they need something that its reader has and tests make up."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.conftest import call

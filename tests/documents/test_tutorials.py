@@ -1,7 +1,5 @@
 """Tutorials run as notebooks, too, in a real kernel; what they train is made smaller."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders of simulated glaciers: what is in a file holds together, and a seed says all that is in it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Simulated cores and their spectra: what is in the folders holds together, and a seed says all that is in it."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 from pathlib import Path

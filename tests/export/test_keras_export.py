@@ -4,8 +4,6 @@ Keras is not installed with qexp. `QEXP_KERAS_PYTHON=/path/to/python` names a Py
 TensorFlow, or Keras 3 with any backend), and then it loads the files, too.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

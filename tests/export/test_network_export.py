@@ -1,7 +1,5 @@
 """A network that leaves qexp estimates what it estimated inside, where neither qexp nor, for ONNX, torch is."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re
@@ -111,7 +109,6 @@ def processes() -> Iterator[dict[str, subprocess.Popen[str]]]:
 
 
 Evaluate = Callable[..., list[dict[str, np.ndarray]]]
-Exported = Callable[..., Path]
 
 
 @pytest.fixture
@@ -350,7 +347,7 @@ def images(count: int) -> np.ndarray:
 
 
 @pytest.fixture
-def exported(made_once: MadeOnce, tmp_path: Path) -> Exported:
+def exported(made_once: MadeOnce, tmp_path: Path) -> Callable[..., Path]:
     """`exported(workspace, name, format, physical)`: a copy of a run's exported folder, which is made once."""
 
     def copied(workspace: Path, name: str, format: str = "onnx", physical: bool = True) -> Path:

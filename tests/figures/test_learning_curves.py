@@ -21,8 +21,7 @@ def lines(shift):
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, "log"), (-4.0, "linear"), (-10.0, "linear")])
 @pytest.mark.parametrize("names", [["one"], ["one", "other"]])
 def test_losses_of_any_sign_are_drawn_and_positive_ones_on_a_logarithmic_scale(shift, scale, names):
-    figure = learning_curves({name: lines(shift) for name in names}, {"depth": "km"})
-    loss, error = figure.axes
+    loss, error = learning_curves({name: lines(shift) for name in names}, {"depth": "km"}).axes
     assert (loss.get_yscale(), error.get_yscale()) == (scale, "log")
     low, high = loss.get_ylim()
     curves = [line.get_ydata() for line in loss.get_lines() if len(line.get_ydata()) == 20]

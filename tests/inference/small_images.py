@@ -1,7 +1,5 @@
 """Small images of a point source, whose exact posteriors can be had by sums over dense grids."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Exact posteriors against a plain sum over a dense grid of values, and against closed forms."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

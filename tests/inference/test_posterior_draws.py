@@ -1,7 +1,5 @@
 """Draws from posteriors by importance sampling and chains, against densities that are known otherwise."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

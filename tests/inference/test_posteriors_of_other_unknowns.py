@@ -1,7 +1,5 @@
 """Posteriors beside given variables, of noise levels and of angles, against sums over dense grids of values."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Intervals by profile likelihood: at their ends χ² has risen by the threshold, however the likelihood is bent."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

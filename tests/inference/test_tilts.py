@@ -1,7 +1,5 @@
 """Dips and plunges that go past 0 and 90°."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tracks of simulated deformation, those of point sources without qexp's kernels, and the problem of their sources."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One brief run, trained once for all tests that only look at it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`qexp calibrate`: the posteriors of runs beside the values that made simulated observations."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

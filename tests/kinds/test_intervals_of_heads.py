@@ -1,7 +1,5 @@
 """Intervals of rows and spectra whose networks end in a posterior head: its quantiles, moved by held-out scores."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

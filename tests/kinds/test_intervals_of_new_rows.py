@@ -1,7 +1,5 @@
 """Intervals of new rows and spectra: what `qexp predict` writes, against the definition, and how often they hold."""
 
-from __future__ import annotations
-
 import csv
 import math
 

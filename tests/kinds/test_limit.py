@@ -1,7 +1,5 @@
 """`qexp limit`: the errors of exact posteriors, alone and beside those of a run."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """Cramér–Rao bounds of the cells of a matrix."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Matrices of named sources: variables with a dot, angles in degrees, impossible cells."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

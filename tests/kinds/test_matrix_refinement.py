@@ -1,7 +1,5 @@
 """Least squares in the cells of a matrix: they find the values that made an observation, whatever it is made of."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`qexp predict --misfit`: images that the simulator of a run could not have made are told from those that it could."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`qexp predict` on fields: what is estimated, where it lies, and what is wrong with a file."""
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

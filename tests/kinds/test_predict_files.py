@@ -1,7 +1,5 @@
 """`qexp predict`: what holds for files of every kind of data."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """`qexp predict` on images: what is read, what is estimated, and what is wrong with a file."""
 
-from __future__ import annotations
-
 import csv
 import math
 import tracemalloc

@@ -1,7 +1,5 @@
 """`qexp predict` on spectra: what is read, what is written, and what is wrong with a folder or table."""
 
-from __future__ import annotations
-
 import csv
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Posteriors of simulated observations by importance sampling, against exact ones."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,6 @@ from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND, call, shared_folder, write_dense
 from tests.inference.small_images import EXPONENTIAL, HIDING, IMAGES, LOG_NORMAL, UNIFORM, document as small_images
 
-WHOLE = [(0.0, 1.0)]
-
-
 SOURCE = {"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL}
 
 
@@ -43,7 +38,7 @@ def document_of(size: int, noise_model: Any, priors: dict[str, Any] | None = Non
 
 
 def observed(of: GeneratedDataset, count: int) -> dict[str, torch.Tensor]:
-    return of.sample(dict.fromkeys(of.test, WHOLE), count, Seeds(3), ("test",), torch.device("cpu"))
+    return of.sample({name: [(0.0, 1.0)] for name in of.test}, count, Seeds(3), ("test",), torch.device("cpu"))
 
 
 def exact(of: GeneratedDataset, samples: dict[str, torch.Tensor], count: int) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A linear model with normal noise, whose posteriors are known: what right and wrong posteriors are tested with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

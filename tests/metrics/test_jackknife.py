@@ -27,8 +27,7 @@ def by_definition(metric, estimate, truth, groups, forward, inverse):
     without = [forward(metric.compute(estimate[groups != name], truth[groups != name])) for name in names]
     pseudo = [count * of_all - (count - 1) * value for value in without]
     error = np.std(pseudo, ddof=1) / math.sqrt(count)
-    freedom = max(1, sizes.sum() ** 2 / (sizes**2).sum() - 1)
-    half_width = t.ppf(0.975, freedom) * error
+    half_width = t.ppf(0.975, max(1, sizes.sum() ** 2 / (sizes**2).sum() - 1)) * error
     return tuple(sorted(inverse(np.mean(pseudo) + sign * half_width) for sign in (-1, 1)))
 
 

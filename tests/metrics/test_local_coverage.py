@@ -1,7 +1,5 @@
 """Coverage in cells, and how it depends on coordinates."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -25,8 +23,7 @@ def test_right_intervals_are_right_wherever_the_estimates_lie_but_not_wherever_t
 def test_a_corner_with_narrow_intervals_is_found():
     random = np.random.default_rng(3)
     coordinates = random.random((4000, 2))
-    corner = (coordinates > 0.75).all(axis=1)
-    inside = random.random(4000) < np.where(corner, 0.5, 0.9)
+    inside = random.random(4000) < np.where((coordinates > 0.75).all(axis=1), 0.5, 0.9)
     counts = cells(inside, coordinates, 4, 0.9)
     assert np.argwhere(counts.wrong).tolist() == [[3, 3]]
     assert counts.wrong[3, 3] == -1

@@ -1,7 +1,5 @@
 """Positions of true values among draws: uniform for right posteriors, whatever the number of draws and ties."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import norm

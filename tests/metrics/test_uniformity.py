@@ -1,7 +1,5 @@
 """Simultaneous bands of distribution functions, and what they can show."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tests of this folder draw the same random numbers whichever ran before them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

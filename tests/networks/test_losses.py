@@ -58,8 +58,7 @@ def test_relative_errors_do_not_depend_on_the_unit_or_the_sign_and_are_finite_fo
 
 @pytest.mark.parametrize("name", OF_ESTIMATES)
 def test_the_gradient_of_a_loss_is_that_of_finite_differences(name):
-    estimate = (TRUTH + ERROR + 0.01).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss(name, x), (estimate,))
+    assert torch.autograd.gradcheck(lambda x: loss(name, x), ((TRUTH + ERROR + 0.01).requires_grad_(),))
 
 
 def test_the_losses_minimum_is_the_mean_for_squares_and_the_median_for_absolute_errors():

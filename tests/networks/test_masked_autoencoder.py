@@ -417,9 +417,6 @@ def test_layer_scales_are_weights_of_their_block_two_for_each_number_of_a_token(
 # A linear layer by another product is a linear layer
 
 
-SHAPES = [(1, 7), (5, 7), (3, 4, 7), (2, 3, 4, 7)]
-
-
 def layers():
     """Ours, and torch's with the same weights."""
     ours, torchs = Linear(7, 6), torch.nn.Linear(7, 6)
@@ -428,7 +425,7 @@ def layers():
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["in rows", "turned"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [(1, 7), (5, 7), (3, 4, 7), (2, 3, 4, 7)])
 def test_values_and_slopes_are_those_of_torchs_layer_whatever_their_order_in_memory(shape, turned):
     ours, torchs = layers()
 

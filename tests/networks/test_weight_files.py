@@ -1,7 +1,5 @@
 """Files of weights from anywhere: what they hold is read as tensors or not at all; nothing in them is executed."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

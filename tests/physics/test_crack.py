@@ -58,8 +58,7 @@ def by_galerkin(depth, poisson_ratio, stations, terms=12, panels=40):
     system = system.reshape(2 * terms, 2 * terms)
     pressure = np.zeros(2 * terms)
     pressure[0] = 1 / 3
-    solution = np.linalg.solve(system, pressure)
-    spectra = np.einsum("im,imk->ik", solution.reshape(2, terms), kinds)
+    spectra = np.einsum("im,imk->ik", np.linalg.solve(system, pressure).reshape(2, terms), kinds)
     outward, up = np.einsum("kij,jk->ik", surface, spectra)
     return np.array([[scipy.special.j1(k * r) @ (outward * dk), scipy.special.j0(k * r) @ (up * dk)] for r in stations])
 

@@ -1,7 +1,5 @@
 """Means over cells are those of the rows in them, in whatever order and pieces the rows come."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

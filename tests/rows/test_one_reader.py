@@ -1,7 +1,5 @@
 """Training and `predict` read the same file alike: the same values, or the same error."""
 
-from __future__ import annotations
-
 import re
 from itertools import cycle
 from pathlib import Path

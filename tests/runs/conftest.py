@@ -1,7 +1,5 @@
 """Short runs, in this process and in processes of their own that can be interrupted and killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Commands as if from another machine with a clock of its own, or by another user of this one."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -3,8 +3,6 @@
 `python -m tests.runs.spool COMMAND...` is `qexp COMMAND...` where the table of launchers has a line for it.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

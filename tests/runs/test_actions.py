@@ -1,7 +1,5 @@
 """Actions: commands of one's own on runs, whose output is kept in the runs, complete or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

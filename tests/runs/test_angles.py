@@ -1,7 +1,5 @@
 """Networks that learn an angle across its period: small images of a dike that opens, its strike in all directions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """An archive holds a run, whole and checked; one that is not is refused before anything is written."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -28,8 +26,6 @@ from tests.conftest import RESOLVED
 from tests.runs.conftest import contents, running, until
 
 RECORD = {"name": "one", "state": "done", "seed": 0, "digest": digest(RESOLVED)}
-
-NAMES = ("one/run.json", "one/spec.json")
 
 
 @pytest.fixture
@@ -285,7 +281,7 @@ def test_what_is_no_archive_is_refused_and_a_file_that_is_not_what_was_exported_
         (tmp_path / "x.zip").write_bytes(data)
         code, complaint = refused(tmp_path / "x.zip")
         assert (code, "x.zip" in complaint) == (5, True), data
-    manifest = {"sha256": dict.fromkeys(NAMES, "0")}
+    manifest = {"sha256": dict.fromkeys(("one/run.json", "one/spec.json"), "0")}
     code, complaint = refused(write_archive(tmp_path / "x.zip", *run_of(), manifest=manifest))
     assert (code, "'one/run.json' differs from the exported file" in complaint) == (5, True)
 

@@ -1,7 +1,5 @@
 """Whatever a capability hands over is shown everywhere; nobody asks for a capability by its name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The catalog is an index: it can be wrong, missing or damaged, and listings are right all the same."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

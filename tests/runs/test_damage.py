@@ -3,8 +3,6 @@
 A small part of all changes is tried here, another for each seed; `changes` gives all of them.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import os

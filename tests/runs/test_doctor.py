@@ -1,7 +1,5 @@
 """The doctor finds each problem that a workspace can have, gives advice, and repairs only what loses no data."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -24,8 +22,6 @@ from tests import stones
 from tests.conftest import mounted
 from tests.runs.conftest import contents, running
 
-Examine = Callable[..., tuple[int, list[dict[str, Any]]]]
-
 
 @pytest.fixture
 def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -39,7 +35,7 @@ def root(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def examine(root: Path, qexp: Callable) -> Examine:
+def examine(root: Path, qexp: Callable) -> Callable[..., tuple[int, list[dict[str, Any]]]]:
     """`code, findings = examine("--fix")`"""
 
     def call(*options: str) -> tuple[int, list[dict[str, Any]]]:

@@ -1,7 +1,5 @@
 """What a run on gridded fields leaves: errors of whole test frames, pictures, tables; and how it is judged again."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

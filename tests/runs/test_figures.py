@@ -1,7 +1,5 @@
 """Figures of finished runs of each kind of dataset, drawn again from the files in their directories."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree

@@ -1,7 +1,5 @@
 """Batches of folds in processes of their own: the same bits as in one, and nobody trains for a run that is dead."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Runs of experiences on rows of files: nothing of a held-out row reaches what it judges, and no fold is lost."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """Weights that other programs trained: networks of their layouts, built independently, estimate the same here."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

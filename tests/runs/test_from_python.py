@@ -1,7 +1,5 @@
 """From Python as from the shell: purging the trash, examining the workspace, building the catalog again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from datetime import timedelta

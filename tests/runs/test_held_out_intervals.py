@@ -1,7 +1,5 @@
 """Intervals of held-out rows and spectra: made at the end of training, from the errors of the others alone."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """Tags and notes can be changed at any time, by anybody, and are never lost to the process that writes the record."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

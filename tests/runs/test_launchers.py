@@ -1,7 +1,5 @@
 """A launcher is one file and one line of a table: nothing else knows its name, and all commands work with it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

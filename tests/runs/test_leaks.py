@@ -1,7 +1,5 @@
 """Cores that are tested were not trained on: not here, and not by any run that this one comes from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Of several processes that think a run is theirs, the newest attempt has it; the others stop without harm."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -270,8 +268,6 @@ def test_a_process_elsewhere_that_is_about_to_start_counts_until_it_is_silent(di
         assert own_lease.number == 2
 
 
-MANY = 8
-
 AT_ONCE = """
 import multiprocessing, sys
 from pathlib import Path
@@ -304,7 +300,7 @@ assert [process.exitcode for process in processes] == [0] * 8
 def test_of_many_that_try_at_once_one_has_the_run(directory):
     script = [sys.executable, "-c", AT_ONCE, directory.path]
     lines = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert sorted(lines) == ["one is being started by another process"] * (MANY - 1) + ["taken"]
+    assert sorted(lines) == ["one is being started by another process"] * (8 - 1) + ["taken"]
     assert not [*directory.path.glob("attempts/.*")]
 
 

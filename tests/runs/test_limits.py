@@ -1,7 +1,5 @@
 """Estimates within the limits of their output: wherever runs of each kind estimate, and nowhere else."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Runs that start from weights of others: which weights, what is written down of where they come from, and shown."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -221,7 +219,7 @@ def summaries(**parents: str | None) -> dict[str, dict[str, object]]:
     return {name: {"name": name, "parents": [parent] if parent else []} for name, parent in parents.items()}
 
 
-def names(tree: list[provenance.Branch]) -> list[str]:
+def names(tree: list[provenance.TreeRun]) -> list[str]:
     return [f"{len(branch.followed) * '.'}{branch.name}" for branch in tree]
 
 

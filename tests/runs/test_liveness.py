@@ -1,7 +1,5 @@
 """Whether a process lives is judged rightly, whatever clocks say and whoever asks."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -3,8 +3,6 @@
 Also where the disk is full or the catalog cannot be written.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """No run is put inside another one, and nothing is removed or deleted that holds one."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A dataset is opened once by a command, however many of its steps look at it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A run whose model ends in a posterior head: from its spec to predictions with intervals."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from pathlib import Path

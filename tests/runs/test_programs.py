@@ -1,7 +1,5 @@
 """Programs that are not qexp's, as runs: how they end, whatever ends them, and what is left of them: nothing."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -43,11 +41,9 @@ echo "seed $1"
 echo "{\\"test\\": {\\"depth\\": {\\"mae\\": $2$1, \\"score\\": null}, \\"other\\": {\\"mae\\": 2}}}" > $3
 """
 
-Program = Callable[..., str]
-
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """`program("echo hello", grace=1)`: an experience that runs a shell script, in the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QEXP_DATA", raising=False)

@@ -1,7 +1,5 @@
 """What is kept of the code, the parents and the machine that made a run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """MAX's recipe on data in the form in which MAX publishes them: pretrained, fine-tuned, and used."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil
@@ -13,8 +11,6 @@ import xarray
 import qexp
 from tests.conftest import call, shared_folder
 from tests.cores import CHANNELS, PATCH_SIZE, SPECTRA, spectra
-
-SPECS = Path(__file__).resolve().parents[2] / "specs"
 
 TRAINED, TESTED = ("PS75-054-1", "PS97-078-1", "SO178-12-3"), ("PS75-056-1", "LV28-44-3")
 """Cores; of each of the first, one spectrum is for validation."""
@@ -77,7 +73,7 @@ def place(root: Path) -> None:
     """A workspace with the shipped recipe, small data as published, and its runs of a small network."""
     for kind in ("datasets", "models", "experiences"):
         (root / "specs" / kind).mkdir(parents=True)
-        for path in (SPECS / kind).glob("max_*.json"):
+        for path in (Path(__file__).resolve().parents[2] / "specs" / kind).glob("max_*.json"):
             shutil.copy(path, root / "specs" / kind)
     for part, cores in (("train", TRAINED), ("test", TESTED)):
         write_part(root / "data/max/pretrain" / part, cores, "dirname,core,composite_depth_mm")

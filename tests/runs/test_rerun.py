@@ -1,7 +1,5 @@
 """A new run from the spec that a run holds: by the present code, or by that of the commit that trained it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +8,6 @@ import pytest
 
 import qexp as package
 from qexp.store import provenance
-
-WEIGHTS = "checkpoints/best.safetensors"
 
 EXTENSIONS = """
 from qexp.extend import Entry, Metric
@@ -26,7 +22,7 @@ def change(path: Path, **values: object) -> None:
 
 
 def weights(name: str) -> bytes:
-    return (package.open_run(name).path / WEIGHTS).read_bytes()
+    return (package.open_run(name).path / "checkpoints/best.safetensors").read_bytes()
 
 
 @pytest.mark.slow

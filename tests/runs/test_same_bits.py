@@ -1,7 +1,5 @@
 """Same spec, same seed, same machine: the same bits, also when interrupted and resumed."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 

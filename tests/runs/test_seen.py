@@ -1,7 +1,5 @@
 """Runs on spectra keep what they and their ancestors saw, and are refused where they would be tested on it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Several users share a folder of runs: what another one's run allows works, and what it does not is refused whole."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import shutil

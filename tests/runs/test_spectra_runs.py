@@ -1,7 +1,5 @@
 """Whole runs on spectra: the same bits however they are interrupted, initial weights from others, marks of leaks."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 import json

@@ -1,7 +1,5 @@
 """What a run on spectra leaves: numbers of test spectra beside baselines, and spectra that were filled in."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A record says what happened, and is believed only where that can be true."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Removed runs can be brought back until they are purged, and nothing that is at work is moved."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -22,13 +20,11 @@ from qexp.store.record import Record, State
 from qexp.upkeep import trash
 from tests.runs.conftest import contents, has_lines, running, until
 
-Make = Callable[..., Path]
-
 SPEC = {"outputs": ["depth"], "epochs": 1, "dataset": {}, "model": {}}
 
 
 @pytest.fixture
-def make(workspace: Path) -> Make:
+def make(workspace: Path) -> Callable[..., Path]:
     """`make("one", state="failed")`: a run of a record and one file; `place` puts it elsewhere and links to it."""
 
     def make_run(name: str, place: Path | None = None, **fields: object) -> Path:

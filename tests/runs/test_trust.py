@@ -1,7 +1,5 @@
 """Code that an archive brings is executed only where the user says so; code of runs that were made here always is."""
 
-from __future__ import annotations
-
 import ast
 import json
 import shutil

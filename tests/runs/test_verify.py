@@ -1,7 +1,5 @@
 """`qexp verify` runs a finished run again, from its own directory and elsewhere, and compares bit by bit."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

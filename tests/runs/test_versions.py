@@ -3,8 +3,6 @@
 `stored` has one of each kind; the record of `parent_by_name` has only the name of the run that it started from.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

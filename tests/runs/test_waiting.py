@@ -1,7 +1,5 @@
 """`wait`, `logs` and `stop`: what is said of a run is what its process does, and no other process is ever touched."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

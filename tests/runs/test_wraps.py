@@ -1,7 +1,5 @@
 """A command around every run: it is recorded, signals reach the run inside it, and the run's own end counts."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -40,11 +38,9 @@ PROGRAMS = {
 
 ENDLESS = ("sound", "--device", "cpu")
 
-Wrapped = Callable[[str], Path]
-
 
 @pytest.fixture
-def wrapped(specs) -> Wrapped:
+def wrapped(specs) -> Callable[[str], Path]:
     """`wrapped("waiting")`: a workspace with that wrap; returns the file in which the wrap notes its arguments."""
 
     def write(name: str, key: str = "wrap") -> Path:

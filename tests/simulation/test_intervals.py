@@ -7,10 +7,9 @@ import scipy.stats
 from qexp.simulation.distributions import divide, gaps, sample
 
 TEST = [(0.2, 0.4), (0.85, 0.95)]
-SHARES = [0.7, 0.3]
 
 
-def divided(seed=1, test=TEST, shares=SHARES):
+def divided(seed=1, test=TEST, shares=(0.7, 0.3)):
     return divide(test, shares, np.random.default_rng(seed))
 
 

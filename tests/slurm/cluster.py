@@ -3,8 +3,6 @@
 It says that it has more CPUs than there are, so that several tiny jobs run at once.
 """
 
-from __future__ import annotations
-
 import getpass
 import os
 import secrets

@@ -1,7 +1,5 @@
 """A cluster for all tests of this folder, and what they submit to it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Iterator

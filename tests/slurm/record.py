@@ -1,7 +1,5 @@
 """Record what a real Slurm says of jobs, in the files of `recorded/`: as root, `python -m tests.slurm.record`."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """Runs on a real cluster with accounting, whose controller forgets them seconds after their end."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

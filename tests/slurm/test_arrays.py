@@ -1,7 +1,5 @@
 """Arrays of jobs on a real cluster: how they are cut, limited, submitted and refused."""
 
-from __future__ import annotations
-
 import itertools
 import shlex
 import subprocess

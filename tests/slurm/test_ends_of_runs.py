@@ -1,7 +1,5 @@
 """Runs on a real cluster: how each ends, whatever ends it, is known afterwards."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field

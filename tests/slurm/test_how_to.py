@@ -1,7 +1,5 @@
 """The settings and commands of the page on Slurm, on a real cluster."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path

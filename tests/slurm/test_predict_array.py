@@ -1,7 +1,5 @@
 """Files of rows estimated as the tasks of an array, on a real cluster, and what is said of them afterwards."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Programs that are not qexp's, on a real cluster: how each ends, and that nothing is left of it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A sweep handed to a real cluster from the command line, and what is done with what did not end well."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from qexp.api.listing import runs

@@ -1,7 +1,5 @@
 """A job belongs to a cluster and to the workspace that submitted it; nobody else asks for it or cancels it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

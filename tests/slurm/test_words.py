@@ -1,7 +1,5 @@
 """What Slurm says, as `record.py` has recorded it: every end has its state, with accounting and without."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import time

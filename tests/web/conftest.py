@@ -1,7 +1,5 @@
 """Pages in a real browser, and servers."""
 
-from __future__ import annotations
-
 import http.client
 import json
 import signal

@@ -1,7 +1,5 @@
 """Changes are made for pages of a server that allows them, and for nobody else."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

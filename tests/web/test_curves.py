@@ -1,7 +1,5 @@
 """Learning curves of runs with folds: the median over folds, and the middle half of them as a band."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Reports are for everybody: by axe-core's rules, on a phone, in the dark, on paper; and hold the library they name."""
 
-from __future__ import annotations
-
 import hashlib
 from importlib.resources import files
 

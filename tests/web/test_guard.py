@@ -1,7 +1,5 @@
 """Who may ask, and what nobody gets."""
 
-from __future__ import annotations
-
 import json
 import socket
 

@@ -1,7 +1,5 @@
 """What notebooks and terminals show of a run, a comparison, a study, a matrix and estimates."""
 
-from __future__ import annotations
-
 import html
 import io
 

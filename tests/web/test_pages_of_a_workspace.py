@@ -1,7 +1,5 @@
 """Pages of the server in a real browser."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """What a report of one run shows besides its matrices: lineage, group, baselines, rows, cores, frames."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math

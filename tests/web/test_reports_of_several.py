@@ -1,7 +1,5 @@
 """Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong together."""
 
-from __future__ import annotations
-
 import json
 import shlex
 

@@ -1,7 +1,5 @@
 """The table of runs answers what `qexp ls` answers."""
 
-from __future__ import annotations
-
 import json
 from urllib.parse import urlencode
 

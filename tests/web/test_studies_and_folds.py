@@ -1,7 +1,5 @@
 """Pages of studies, with the comparison of their runs, and of folds."""
 
-from __future__ import annotations
-
 import csv
 
 import pytest

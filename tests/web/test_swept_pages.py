@@ -1,7 +1,5 @@
 """The drawings of a sweep: ranges on its axes, and differences from a group that the reader chooses."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
