@@ -1,5 +1,7 @@
 """An option is declared once: the shell, Python, the documentation and jobs on clusters take it from there."""
 
+from __future__ import annotations
+
 import ast
 import inspect
 import re
