@@ -18,6 +18,11 @@ BLOCK = 32_768
 LEAST_DEPTH = 0.01
 """Of a crack, in radii; NODES of the quadrature have enough nodes for this."""
 
+MOST_TOGETHER = 128
+"""Equations of cracks that are solved together. With several threads, torch and MKL give wrong solutions of batches of
+systems with more than 150, or fail (https://github.com/pytorch/pytorch/issues/142815); a system alone is solved right.
+"""
+
 
 class _Crack(NamedTuple):
     """Cracks of radius 1, for pressures over shear modulus of 1; tensors (batch, node)."""
@@ -152,7 +157,11 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
     system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - 2 / torch.pi * kernel * weights.repeat(2)
     full_space = torch.cat([2 / torch.pi * points, torch.zeros_like(points)]).expand(len(depth), -1)
-    opening, slip = torch.linalg.solve(system, full_space).unflatten(1, (2, count)).unbind(1)
+    if len(depth) > 1 and 2 * count > MOST_TOGETHER:
+        solution = torch.stack([torch.linalg.solve(*crack) for crack in zip(system, full_space, strict=True)])
+    else:
+        solution = torch.linalg.solve(system, full_space)
+    opening, slip = solution.unflatten(1, (2, count)).unbind(1)
     return _Crack(depth, points.expand(len(depth), -1), opening * weights, slip * weights)
 
 

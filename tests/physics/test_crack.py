@@ -117,6 +117,17 @@ def test_above_the_centre_the_ground_only_rises_and_tilts_nowhere():
     assert gradient[0, 0] == gradient[1, 1] > 0
 
 
+def test_shallow_cracks_are_solved_right_whatever_the_number_of_threads():
+    shallow = sources(*([0.0, 0.0, depth, 1000.0, 0.001] for depth in (10.0, 11.0, 12.0)))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        together = penny(shallow, STATIONS)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(together, torch.cat([penny(source[None], STATIONS) for source in shallow]))
+
+
 @pytest.mark.slow
 def test_the_displacement_converges_and_is_continuous_where_the_number_of_nodes_changes(monkeypatch):
     depths = torch.linspace(0.1, 3, 60, dtype=DOUBLE)
