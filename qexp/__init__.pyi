@@ -1,36 +1,42 @@
-"""The names of `import qexp`, and where each is loaded from when it is used."""
+"""The names of `import qexp`, of which `qexp.api` says where each is loaded from when it is used."""
 
 from . import api as api, errors as errors, extend as extend
-from .api.deformation import invert as invert, observe as observe
-from .api.estimation import export_network as export_network, matrix as matrix, predict as predict
-from .api.keeping import (
+from .api import (
+    Order as Order,
+    Pretraining as Pretraining,
+    Run as Run,
     act as act,
+    calibrate as calibrate,
+    compare as compare,
     doctor as doctor,
+    evaluate as evaluate,
+    export_network as export_network,
+    images as images,
     import_run as import_run,
     import_weights as import_weights,
-    purge as purge,
-    reindex as reindex,
-    restore as restore,
-)
-from .api.listing import compare as compare, report as report, runs as runs, serve as serve, status as status
-from .api.runs import (
-    Run as Run,
-    calibrate as calibrate,
-    evaluate as evaluate,
     intervals as intervals,
+    invert as invert,
     limit as limit,
-    open_run as open_run,
-)
-from .api.specs import (
-    images as images,
     make_ice as make_ice,
     make_xrf as make_xrf,
+    matrix as matrix,
+    observe as observe,
+    open_run as open_run,
+    predict as predict,
+    purge as purge,
+    reindex as reindex,
+    report as report,
+    restore as restore,
+    run as run,
+    runs as runs,
     samples as samples,
+    serve as serve,
     show_data as show_data,
     show_images as show_images,
     specs as specs,
+    status as status,
+    study as study,
+    sweep as sweep,
 )
-from .api.training import run as run, study as study, sweep as sweep
-from .runs.order import Order as Order, Pretraining as Pretraining
 
 __version__: str

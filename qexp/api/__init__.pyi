@@ -7,6 +7,15 @@ from .estimation import (
     predict as predict,
     submit_predictions as submit_predictions,
 )
+from .handles import (
+    Run as Run,
+    calibrate as calibrate,
+    evaluate as evaluate,
+    intervals as intervals,
+    limit as limit,
+    open_run as open_run,
+    open_runs as open_runs,
+)
 from .keeping import (
     PurgedCache as PurgedCache,
     act as act,
@@ -39,15 +48,6 @@ from .listing import (
     serve as serve,
     status as status,
     tree as tree,
-)
-from .runs import (
-    Run as Run,
-    calibrate as calibrate,
-    evaluate as evaluate,
-    intervals as intervals,
-    limit as limit,
-    open_run as open_run,
-    open_runs as open_runs,
 )
 from .specs import (
     Validation as Validation,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.api.runs import directory_of
+from qexp.api.handles import directory_of
 from qexp.base.options import takes
 from qexp.deformation.options import InvertOptions, ObserveOptions
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.api.runs import Run, Runs, directory_of, open_runs
+from qexp.api.handles import Run, Runs, directory_of, open_runs
 from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.api.runs import Run, Runs, open_runs, references_of
+from qexp.api.handles import Run, Runs, open_runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
 from qexp.errors import QexpError

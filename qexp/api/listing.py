@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qexp.api.runs import Runs, references_of
+from qexp.api.handles import Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
 from qexp.errors import QexpError, extra

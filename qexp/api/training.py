@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.api.runs import Run, Runs, open_run, open_runs
+from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError

@@ -157,7 +157,7 @@ def _crack(depth: Tensor, count: int) -> _Crack:
     kernel = torch.cat([torch.cat([openings, crossed], 2), torch.cat([crossed.mT, slips], 2)], 1)
     system = torch.eye(2 * count, dtype=depth.dtype, device=depth.device) - 2 / torch.pi * kernel * weights.repeat(2)
     full_space = torch.cat([2 / torch.pi * points, torch.zeros_like(points)]).expand(len(depth), -1)
-    if len(depth) > 1 and 2 * count > MOST_TOGETHER:
+    if 2 * count > MOST_TOGETHER:
         solution = torch.stack([torch.linalg.solve(*crack) for crack in zip(system, full_space, strict=True)])
     else:
         solution = torch.linalg.solve(system, full_space)

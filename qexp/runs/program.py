@@ -78,10 +78,10 @@ class Program:
 
 
 @contextmanager
-def start_program(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path
-) -> Iterator[Program]:
+def start_program(words: Sequence[str], folder: Path, variables: Mapping[str, str], output: Path) -> Iterator[Program]:
     """A program, without a shell, which is killed at the end of the block. Its output is appended to a file.
+
+    variables  its environment variables besides those of this process
 
     Raises OSError if it cannot be started.
     """
@@ -90,7 +90,7 @@ def start_program(
     command = [sys.executable, "-I", "-S", guard.__file__, str(to_read), str(to_write), *words]
     with output.open("ab") as log:
         try:
-            watching = machine.start_child(command, log, environment, folder=folder, pass_on=(to_read, to_write))
+            watching = machine.start_child(command, log, variables, folder=folder, pass_on=(to_read, to_write))
         except BaseException:
             os.close(control)
             os.close(status)
@@ -189,10 +189,6 @@ class Call:
             **{variable: self.values[name] for name, variable in from_qexp.items()},
         }
 
-    @cached_property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.added}
-
 
 def results_of(work: Work) -> Results | None:
     """Run the program to its end, and read its results; None if interrupted."""
@@ -273,7 +269,7 @@ def _describe(call: Call) -> None:
     words = call.words("environment")
     try:
         done = subprocess.run(
-            words, cwd=call.folder, env=call.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            words, cwd=call.folder, env={**os.environ, **call.added}, stdin=subprocess.DEVNULL, capture_output=True,
             timeout=60.0, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
@@ -292,7 +288,7 @@ def _run(call: Call) -> bool:
     log.info("%s", shlex.join(words))
     log_size = log_file.stat().st_size
     try:
-        with start_program(words, call.folder, call.environment, log_file) as program:
+        with start_program(words, call.folder, call.added, log_file) as program:
             code = _watch(program, call)
     except OSError as error:
         raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None

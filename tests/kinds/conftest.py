@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import qexp
-from qexp.api.runs import Run
+from qexp.api.handles import Run
 from tests.conftest import call, copied, shared_folder
 
 

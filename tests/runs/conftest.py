@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import qexp
-from qexp.api.runs import Run
+from qexp.api.handles import Run
 from qexp.kinds.attempt import Display
 from qexp.store.directory import RunDirectory
 from qexp.store.process import this_process

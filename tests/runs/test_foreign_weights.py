@@ -19,7 +19,7 @@ import xarray
 from safetensors.torch import load_file, save_file
 
 import qexp
-from qexp.api.runs import Run
+from qexp.api.handles import Run
 from qexp.foreign.fitting import parse_rules, shipped
 from qexp.kinds import networks
 from qexp.kinds.tables import BUILT_IN

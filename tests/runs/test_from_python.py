@@ -1,4 +1,4 @@
-"""From Python as from the shell: purging the trash, examining the workspace, building the catalog again."""
+"""From Python as from the shell: what is offered, purging the trash, examining the workspace, building the catalog."""
 
 import json
 from collections.abc import Callable
@@ -11,6 +11,21 @@ import qexp as package
 from qexp.errors import QexpError
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record, State
+from tests.test_imports import said_by_a_new_process
+
+ALL_LOADED = """
+import importlib, inspect, json, pkgutil, qexp
+from qexp import api
+for module in pkgutil.iter_modules(api.__path__):
+    importlib.import_module(f"qexp.api.{module.name}")
+names = [(owner, name) for owner in (qexp, api) for name in dir(owner)]
+print(json.dumps([f"{owner.__name__}.{name}" for owner, name in names if inspect.ismodule(getattr(owner, name))]))
+"""
+
+
+@pytest.mark.slow
+def test_no_name_of_a_function_is_taken_by_a_module_that_is_loaded_later():
+    assert said_by_a_new_process(ALL_LOADED) == ["qexp.api", "qexp.errors", "qexp.extend"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 import xarray
 
 import qexp
-from qexp.api.runs import Run
+from qexp.api.handles import Run
 from qexp.base.outputs import Limits
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble

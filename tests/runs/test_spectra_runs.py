@@ -21,7 +21,7 @@ from pyarrow.csv import write_csv
 from safetensors.numpy import load_file
 
 import qexp as package
-from qexp.api.runs import Run
+from qexp.api.handles import Run
 from qexp.base.seeds import Seeds
 from qexp.errors import InterruptedRunError
 from qexp.figures.canvas import save

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray
 
-from qexp.api.runs import open_run
+from qexp.api.handles import open_run
 from qexp.base.workspace import find
 from qexp.errors import QexpError, RunFailedError
 from qexp.kinds.experiments import experience

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import qexp as package
-from qexp.api.runs import open_run
+from qexp.api.handles import open_run
 from qexp.errors import InterruptedRunError
 from qexp.spec.reading import digest
 from qexp.upkeep.verify import Largest, environment_changes, first_difference, largest_difference

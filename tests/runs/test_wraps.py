@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp.api.runs import open_run
+from qexp.api.handles import open_run
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.jobs import launchers

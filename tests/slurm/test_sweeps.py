@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from qexp.api.handles import open_run
 from qexp.api.listing import runs
-from qexp.api.runs import open_run
 from qexp.base.workspace import Workspace
 from qexp.jobs import launchers
 from tests.runs.conftest import has_lines
