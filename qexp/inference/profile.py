@@ -392,9 +392,10 @@ def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
     amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
     others = [column for column in range(len(coordinates.free)) if column not in amplitudes]
     searches = [_Search(problem, fit, others, threshold)] if others else []
+    errors = standard_errors(fit).tolist()
     for column, root in zip(amplitudes, _without(problem, fit, amplitudes), strict=True):
         parameter, value = coordinates.parameters[coordinates.free[column]], float(fit.values[coordinates.free[column]])
-        nonzero, error = root > threshold, float(standard_errors(fit)[column])
+        nonzero, error = root > threshold, errors[column]
         alone = replace(
             parameter, powers={}, logarithmic=nonzero, negative=nonzero and value < 0,
             scale=error if not nonzero and 0 < error < math.inf else parameter.scale,

@@ -88,10 +88,8 @@ class Mixture:
             scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
             # Those with few effective draws are moved towards the mean of all: alone they would be too small for what
             # lies between the draws.
-            mean, effective_draws = (
-                np.einsum("k,kij->ij", shares / shares.sum(), scales),
-                (shares * count)[:, None, None],
-            )
+            mean = np.einsum("k,kij->ij", shares / shares.sum(), scales)
+            effective_draws = (shares * count)[:, None, None]
             scales = (effective_draws * scales + (size + 2) * mean) / (effective_draws + size + 2)
             now = Mixture(shares / shares.sum() * (1 - of_prior), centres, _roots(scales), of_prior)
         return now
