@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import json, os
-import numpy as np, torch  # as where memory is kept; in a process with less, the last small object may lie above it all
+import numpy as np
 from qexp.base.machine import freed_memory_kept
 
 def resident():
@@ -26,6 +26,7 @@ with freed_memory_kept():
     used = use()
     freed = resident()
 after = resident()
+free = [np.empty(5_000_000) for _ in range(5)]  # takes, untouched, what lies free below something that is in use
 use()
 print(json.dumps([one - before for one in (used, freed, after, resident())]))
 """
