@@ -2,7 +2,17 @@ import math
 
 import pytest
 
-from qexp.base.quantities import DIMENSIONLESS, QUANTITIES, Quantity, base_name, in_words, label, quantity, typeset
+from qexp.base.quantities import (
+    DIMENSIONLESS,
+    QUANTITIES,
+    Quantity,
+    base_name,
+    in_symbols,
+    in_words,
+    label,
+    quantity,
+    typeset,
+)
 from qexp.simulation.generators import GENERATORS
 
 UNITS = {
@@ -66,7 +76,7 @@ def test_limits_allow_their_ends_only_where_they_say_so_and_name_the_unit(variab
 
 
 def test_an_axis_label_has_the_unit_in_brackets_and_a_unit_of_a_file_is_printed_with_raised_exponents():
-    assert label("delta_volume", "10⁶ m³") == "delta volume (10⁶ m³)"
+    assert label("delta_volume", "10⁶ m³") == "volume change (10⁶ m³)"
     assert label("incidence_1", "rad") == "incidence 1 (rad)"
     assert label("titanium", "") == "titanium"
     assert typeset("m year-1") == "m year⁻¹"
@@ -83,7 +93,9 @@ def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():
 
 def test_a_variable_of_a_view_with_a_name_is_called_by_it():
     words = {
-        "displacement_1": "track_44 displacement", "x_res_1": "track_44 x res", "incidence": "incidence",
-        "displacement_2": "displacement 2", "chamber.delta_volume": "chamber delta volume", "depth_1": "depth 1",
+        "displacement_1": "track_44 displacement", "x_res_1": "track_44 pixel width", "incidence": "incidence",
+        "displacement_2": "displacement 2", "chamber.delta_volume": "chamber volume change", "depth_1": "depth 1",
     }  # fmt: skip
     assert {variable: in_words(variable, ["", "track_44"]) for variable in words} == words
+    symbols = {"delta_volume": "ΔV", "chamber.delta_volume": "chamber ΔV", "depth": "depth"}
+    assert {variable: in_symbols(variable) for variable in symbols} == symbols

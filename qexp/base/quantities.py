@@ -37,6 +37,13 @@ class Quantity:
     """Values that differ by it mean the same, in `unit`."""
     plausible: tuple[float, float] | None = None
     """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given no other."""
+    name: str = ""
+    """What readers call it, if that is not the variable's name in words."""
+    symbol: str = ""
+    """How formulas and axes of figures write it."""
+    natural_zero: bool = True
+    """Whether zero is the absence of the quantity, so that errors relative to its value mean something. They mean nothing
+    for positions and directions, whose zero is a convention."""
 
     @property
     def least(self) -> float | None:
@@ -68,7 +75,7 @@ ANGLES, DEGREES = "angles", "degrees"
 
 HALF_PI, TURN = math.pi / 2, 2 * math.pi
 
-ANGLE = partial(Quantity, RADIAN, 1.0)
+ANGLE = partial(Quantity, RADIAN, 1.0, natural_zero=False)
 BEARING = partial(ANGLE, at_least=-TURN, at_most=TURN, period=TURN)
 TILT = partial(ANGLE, at_least=0.0, at_most=HALF_PI)
 
@@ -77,32 +84,51 @@ NOISE = "noise"
 
 QUANTITIES: dict[str, Quantity] = {
     "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
-    "delta_volume": Quantity("10⁶ m³", 1e6, "volume change of the source, inflation positive", plausible=(-1e3, 1e3)),
-    "x": Quantity("km", 1e3, "position of the source east of the image centre"),
-    "y": Quantity("km", 1e3, "position of the source north of the image centre"),
-    "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0),
-    "y_res": Quantity("km", 1e3, "height of a pixel, northwards", above=0.0),
+    "delta_volume": Quantity(
+        "10⁶ m³",
+        1e6,
+        "volume change of the source, inflation positive",
+        plausible=(-1e3, 1e3),
+        name="volume change",
+        symbol="ΔV",
+    ),
+    "x": Quantity("km", 1e3, "position of the source east of the image centre", natural_zero=False),
+    "y": Quantity("km", 1e3, "position of the source north of the image centre", natural_zero=False),
+    "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0, name="pixel width"),
+    "y_res": Quantity("km", 1e3, "height of a pixel, northwards", above=0.0, name="pixel height"),
     "azimuth": ANGLE(
         "horizontal direction of the look from satellite to ground, counter-clockwise from east", period=TURN
     ),
     "incidence": TILT("angle between the line of sight and the vertical"),
     "heading": BEARING("direction in which the satellite flies, clockwise from north"),
     "radius": Quantity("km", 1e3, "radius of the source", above=0.0),
-    "semi_major": Quantity("km", 1e3, "half the long axis of the spheroid", above=0.0),
-    "semi_minor": Quantity("km", 1e3, "half of each of the two short axes of the spheroid", above=0.0),
-    "a_x": Quantity("km", 1e3, "half the axis of the source along its own x", at_least=0.0),
-    "a_y": Quantity("km", 1e3, "half the axis of the source along its own y", at_least=0.0),
-    "a_z": Quantity("km", 1e3, "half the axis of the source along its own z", at_least=0.0),
+    "semi_major": Quantity("km", 1e3, "half the long axis of the spheroid", above=0.0, name="semi-major axis"),
+    "semi_minor": Quantity(
+        "km", 1e3, "half of each of the two short axes of the spheroid", above=0.0, name="semi-minor axis"
+    ),
+    "a_x": Quantity("km", 1e3, "half the axis of the source along its own x", at_least=0.0, name="semi-axis x"),
+    "a_y": Quantity("km", 1e3, "half the axis of the source along its own y", at_least=0.0, name="semi-axis y"),
+    "a_z": Quantity("km", 1e3, "half the axis of the source along its own z", at_least=0.0, name="semi-axis z"),
     "length": Quantity("km", 1e3, "length of the rectangle along its strike", above=0.0),
     "width": Quantity("km", 1e3, "width of the rectangle along its dip", above=0.0),
     "strike": BEARING("direction of the source, clockwise from north"),
     "dip": TILT("angle between the rectangle and the horizontal, downwards to the right of its strike"),
     "plunge": TILT("angle between the long axis of the spheroid and the horizontal"),
-    **{f"omega_{axis}": BEARING(f"clockwise rotation of the source about {axis}") for axis in "xyz"},
+    **{
+        f"omega_{axis}": BEARING(f"clockwise rotation of the source about {axis}", name=f"rotation about {axis}")
+        for axis in "xyz"
+    },
     "pressure_over_mu": Quantity(
-        "", 1.0, "pressure change of the source over the shear modulus, inflation positive", plausible=(-0.05, 0.05)
+        "",
+        1.0,
+        "pressure change of the source over the shear modulus, inflation positive",
+        plausible=(-0.05, 0.05),
+        name="pressure change over shear modulus",
+        symbol="ΔP/μ",
     ),
-    "strike_slip": Quantity("m", 1.0, "slip along the strike, left-lateral positive", plausible=(-50.0, 50.0)),
+    "strike_slip": Quantity(
+        "m", 1.0, "slip along the strike, left-lateral positive", plausible=(-50.0, 50.0), name="strike slip"
+    ),
     "dip_slip": Quantity(
         "m", 1.0, "slip along the dip, positive where the upper side moves up", plausible=(-50.0, 50.0)
     ),
@@ -169,14 +195,25 @@ OF_VIEWS = frozenset(("azimuth", "heading", "incidence", "x_res", "y_res", "disp
 
 
 def in_words(variable: str, views: Sequence[str] = ()) -> str:
-    """A variable for readers: `delta volume`, and `chamber delta volume` for `chamber.delta_volume`.
+    """A variable for readers: `volume change`, and `chamber volume change` for `chamber.delta_volume`.
 
     views  names of the views in their order, empty for one without a name: `descending displacement` for
            `displacement_1`
     """
+    base = base_name(variable)
+    words = QUANTITIES[base].name if base in QUANTITIES else ""
     if view := name_of_view(variable, views):
-        return f"{view} {base_name(variable).replace('_', ' ')}"
-    return _OF_A_SOURCE.sub(r"\1 \2", variable).replace("_", " ")
+        return f"{view} {words or base.replace('_', ' ')}"
+    before, _, after = _OF_A_SOURCE.sub(r"\1 \2", variable).rpartition(base)
+    return f"{before}{words or base}{after}".replace("_", " ")
+
+
+def in_symbols(variable: str, views: Sequence[str] = ()) -> str:
+    """A variable as formulas write it: `ΔV`, and `chamber ΔV` for `chamber.delta_volume`; in words without a symbol."""
+    base = base_name(variable)
+    symbol = QUANTITIES[base].symbol if base in QUANTITIES else ""
+    words = in_words(variable, views)
+    return words.replace(in_words(base), symbol) if symbol else words
 
 
 def name_of_view(variable: str, views: Sequence[str]) -> str:

@@ -117,7 +117,7 @@ class Preview(ABC, Generic[D, P]):
 
 
 def value_in_words(words: str, value: float, unit: str) -> str:
-    """`depth 1.23 km`, `delta volume 1.23 × 10⁶ m³`.
+    """`depth 1.23 km`, `volume change 1.23 × 10⁶ m³`.
 
     words  of the variable, by `quantities.in_words`
     """

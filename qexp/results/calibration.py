@@ -612,7 +612,7 @@ def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> str:
 
 
 def _cell(cell: CellShare, calibration: Calibration) -> str:
-    """`84 % (of 51 with depth 1.2 to 1.4 km, delta volume 0.3 to 0.5 10⁶ m³)`."""
+    """`84 % (of 51 with depth 1.2 to 1.4 km, volume change 0.3 to 0.5 10⁶ m³)`."""
     ends = ", ".join(
         f"{in_words(name)} {low:.3g} to {high:.3g} {calibration.outputs[name].unit}".rstrip()
         for name, (low, high) in cell.between.items()

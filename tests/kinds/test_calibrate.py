@@ -94,7 +94,7 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
     shown = call("show", "sound_0").stdout
     assert re.search(r"90 % intervals of depth hold the truth in 9?[89]\d?\.\d % of 1,000 observations, as cal", shown)
     assert re.search(r"had posteriors been 1\d % too narrow, .*, the ranks of 1,000 observations would show it", shown)
-    assert found["verdict"] == "depth: calibrated; delta volume: calibrated; 1,000 observations"
+    assert found["verdict"] == "depth: calibrated; volume change: calibrated; 1,000 observations"
     assert next(iter(found)) == "verdict"
     width = math.exp(0.5 * norm.ppf(0.95)) - math.exp(0.5 * norm.ppf(0.05))
     assert found["outputs"]["depth"]["width"] == pytest.approx(width, rel=0.1)
@@ -112,7 +112,7 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
         assert one.local.wide == 0
     shown = call("show", "narrow_0").stdout
     assert re.search(
-        r"90 % intervals of delta volume hold the truth in 7\d\.\d % of 1,000 observations: too nar", shown
+        r"90 % intervals of volume change hold the truth in 7\d\.\d % of 1,000 observations: too nar", shown
     )
     assert "not uniform (p < 0.001): posteriors tend to be too narrow" in shown
     assert "regions of highest density hold the truth less often than they should (p < 0.001)" in shown
@@ -233,16 +233,16 @@ def test_verdicts_are_words_for_what_the_tests_find():
         assert Calibration.from_document(with_verdict(found).document()) == with_verdict(found)
         return with_verdict(found).verdict
 
-    assert verdict() == "depth: calibrated; delta volume: calibrated; 2,000 observations"
-    rest = "; delta volume: calibrated; 2,000 observations"
+    assert verdict() == "depth: calibrated; volume change: calibrated; 2,000 observations"
+    rest = "; volume change: calibrated; 2,000 observations"
     assert verdict(ranks=1e-4, share=0.92, spread=0.9) == f"depth: slightly too wide{rest}"
     assert verdict(ranks=1e-4, share=0.8, spread=1.2) == f"depth: too narrow{rest}"
     assert verdict(ranks=1e-4, mean=0.55) == f"depth: medians too low{rest}"
     assert verdict(ranks=1e-4) == f"depth: posteriors of a wrong shape{rest}"
     assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
     more = "regions of highest density hold the truth more often than they should"
-    assert verdict(region=1e-4) == f"depth: calibrated; delta volume: calibrated; {more}; 2,000 observations"
-    assert verdict(draws=20) == "depth: no fault seen; delta volume: no fault seen; 20 observations"
+    assert verdict(region=1e-4) == f"depth: calibrated; volume change: calibrated; {more}; 2,000 observations"
+    assert verdict(draws=20) == "depth: no fault seen; volume change: no fault seen; 20 observations"
     assert verdict(part="train", caution="it").endswith("; 2,000 observations of the part 'train'; see the caution")
 
 
