@@ -42,8 +42,8 @@ class Quantity:
     symbol: str = ""
     """How formulas and axes of figures write it."""
     natural_zero: bool = True
-    """Whether zero is the absence of the quantity, so that errors relative to its value mean something. They mean nothing
-    for positions and directions, whose zero is a convention."""
+    """Whether zero is the absence of the quantity, so that errors relative to its value mean something: not so for
+    positions and directions."""
 
     @property
     def least(self) -> float | None:
