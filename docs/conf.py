@@ -15,7 +15,8 @@ html_title = "qexp"
 extensions = ["myst_parser", "sphinx_copybutton"]
 
 myst_heading_anchors = 4  # links to headings are checked, too
-copybutton_prompt_text = "$ "
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
 
 html_theme = "furo"

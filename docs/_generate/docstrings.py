@@ -1,4 +1,8 @@
-"""Docstrings of this project as Markdown."""
+"""Docstrings of this project as Markdown.
+
+An example is the last paragraph, lines as Python shows them after `>>> `, with what they print. It may use `qexp`,
+which is imported, in a workspace as `qexp init` makes it; tests/documents/test_examples.py runs all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,11 @@ ARGUMENT = re.compile(r"(?P<names>[a-z]\w*(?:, \w+)*)  +(?P<meaning>\S.*)")
 
 
 def as_markdown(docstring: str) -> str:
-    """Paragraphs, and a list of the arguments."""
+    """Paragraphs, a list of the arguments, and the example as a block of code."""
+    text, prompt, example = docstring.partition("\n\n>>> ")
     lines: list[str] = []
     in_list = False
-    for line in docstring.splitlines():
+    for line in text.splitlines():
         match = ARGUMENT.fullmatch(line)
         if match:
             name = match["names"] if match["names"] in ("returns", "yields") else f"`{match['names']}`"
@@ -25,4 +30,5 @@ def as_markdown(docstring: str) -> str:
         else:
             lines += [*([""] if in_list and line else []), prose(line)]
             in_list = False
+    lines += ["", "```pycon", f">>> {example}", "```"] if prompt else []
     return "\n".join(lines)

@@ -303,6 +303,9 @@ def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path 
     """A run by its name, a unique prefix of it, or a path. Raises NotFoundError.
 
     trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is verified
+
+    >>> qexp.open_run("mogi_quick_0").results["test"]["depth"].keys()
+    dict_keys(['mae', ...])
     """
     return Run(directory_of(reference, workspace, trust_code))
 

@@ -25,7 +25,11 @@ Summary = dict[str, Any]
 
 @takes(ListOptions)
 def runs(options: ListOptions) -> list[Summary]:
-    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5"."""
+    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
+
+    >>> [run["name"] for run in qexp.runs("seed < 5", sort="created")]
+    ['mogi_quick_0'...]
+    """
     return _listed(every_run(warn=options.warn, workspace=options.workspace), options)
 
 

@@ -27,6 +27,10 @@ def run(experience: str | Path, options: RunOptions) -> Run:
     """Train an experience with one seed in this process; a run that is done already is returned as it is.
 
     Raises QexpError: SpecError for a wrong spec, RunFailedError, InterruptedRunError.
+
+    >>> run = qexp.run("mogi_quick", seed=0)
+    >>> run.state
+    'done'
     """
     training = {field.name: getattr(options, field.name) for field in fields(Training)}
     order = Order(experience, [options.seed], **training)

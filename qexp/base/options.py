@@ -211,7 +211,7 @@ Keywords = ParamSpec("Keywords")
 class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     """Lets a function of options, and of what they are for, take the fields of the options as keywords.
 
-    Its docstring gets a line for each of them, before that of what it returns.
+    Its docstring gets a line for each of them, before that of what it returns and its example.
     """
 
     def __init__(self, options: Callable[Keywords, Options]) -> None:
@@ -255,10 +255,11 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
 
 def documented(docstring: str, options: type[Any]) -> str:
-    """A docstring with a line for each field, before those of what is returned and raised."""
+    """A docstring with a line for each field, before those of what is returned and raised, and before the example."""
     meanings = {field.name: help_of(field) for field in own_first(options)}
     lines = docstring.splitlines()
-    end = next((at for at, line in enumerate(lines) if line.startswith(("returns ", "Raises "))), len(lines))
+    ends = ("returns ", "Raises ", ">>> ")
+    end = next((at for at, line in enumerate(lines) if line.startswith(ends)), len(lines))
     width = max(map(len, meanings)) + 2
     table = [
         line
@@ -267,7 +268,8 @@ def documented(docstring: str, options: type[Any]) -> str:
             f"{name:{width}}{meaning}", WIDTH - 4, subsequent_indent=" " * width, break_on_hyphens=False
         )
     ]
-    return "\n".join([*lines[:end], *table, *lines[end:]])
+    rest = [*([""] if lines[end:] and lines[end].startswith(">>> ") else []), *lines[end:]]
+    return "\n".join([*lines[:end], *table, *rest])
 
 
 # Texts of options as the values that they stand for. Each function takes the name of the option, for errors.
