@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import unicodedata
@@ -51,6 +52,15 @@ def output_and_metric(path: str) -> tuple[str, str]:
     """`("chamber.depth", "mae")` of `chamber.depth.mae`: a metric has no dots."""
     output, _, metric = path.rpartition(".")
     return output, metric
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A key by which numbers sort as numbers, also inside of words: 0.001 before 0.003, `run_9` before `run_10`."""
+    pieces = _NUMBER.split(text)  # words and numbers by turns
+    return [(float(piece), "") if index % 2 else (math.inf, piece) for index, piece in enumerate(pieces) if piece]
+
+
+_NUMBER = re.compile(r"((?:(?<![\w.])-)?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)", re.ASCII)
 
 
 # Placeholders in commands: `python plot.py {run.path}`; `{{` and `}}` stand for braces.

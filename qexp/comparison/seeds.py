@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.files import make_folder, real_path
-from qexp.base.text import leaves
+from qexp.base.text import leaves, natural
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
@@ -191,18 +191,42 @@ def differ_by_seed(chosen: Sequence[ComparedRun]) -> bool:
 
 
 def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
-    """The runs of each pattern, and those given by name, grouped by digest."""
+    """The runs of each pattern, and those given by name, grouped by digest, in natural order; see `_in_order`."""
     members: dict[tuple[str | None, str], list[ComparedRun]] = {}
     for run in chosen:
         members.setdefault((run.pattern, run.digest), []).append(run)
-    changes = [set(runs[0].summary["overrides"]) for runs in members.values()]
+    in_order = _in_order(list(members.values()))
+    changes = [set(runs[0].summary["overrides"]) for runs in in_order]
     shared = set.intersection(*changes) if len(members) > 1 else set[str]()
-    choices = [_possible_names(runs[0], shared) for runs in members.values()]
+    choices = [_possible_names(runs[0], shared) for runs in in_order]
     uses = [Counter(names) for names in zip(*choices, strict=True)]
     return [
         SeedGroup(next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1]), runs)
-        for names, runs in zip(choices, members.values(), strict=True)
+        for names, runs in zip(choices, in_order, strict=True)
     ]
+
+
+def _in_order(members: Sequence[list[ComparedRun]]) -> list[list[ComparedRun]]:
+    """Groups in the one order of terminals, pages and figures, where the k-th group has the k-th colour: patterns and
+    experiences as they were named, and among them by the values of what was changed, numbers as numbers.
+    """
+    named = list(dict.fromkeys((runs[0].pattern, runs[0].summary["experience"]) for runs in members))
+    changed: list[dict[str, str]] = [
+        dict(change.partition("=")[::2] for change in runs[0].summary["overrides"]) for runs in members
+    ]
+    keys = list(dict.fromkeys(key for of_group in changed for key in of_group))
+
+    def value(index: int, key: str) -> str:
+        if key in changed[index]:
+            return changed[index][key]
+        written = dict(leaves(members[index][0].directory.spec()))
+        return json.dumps(written[key]) if key in written else ABSENT
+
+    def place(index: int) -> tuple[Any, ...]:
+        first = members[index][0]
+        return named.index((first.pattern, first.summary["experience"])), [natural(value(index, key)) for key in keys]
+
+    return [members[index] for index in sorted(range(len(members)), key=place)]
 
 
 def _possible_names(first: ComparedRun, shared: Collection[str]) -> list[str]:

@@ -102,6 +102,17 @@ def test_a_pattern_gives_a_group_for_each_spec_that_it_matches_and_each_is_named
     ]
 
 
+def test_groups_stand_in_the_order_of_the_values_that_were_changed_and_a_default_has_its_place_among_them(
+    write, compared
+):
+    for rate in ("0.01", "3e-3", "0.1", None):
+        changes = [f"learning_rate={rate}"] if rate else []
+        spec = experience_with(("learning_rate", float(rate))) if rate else experience_with()
+        write(f"a_{rate}_0", 0, mae=0.1, spec=spec, overrides=changes, experience="a")
+    rates = [group["overrides"] for group in compared("a_*")["groups"]]
+    assert rates == [[], ["learning_rate=3e-3"], ["learning_rate=0.01"], ["learning_rate=0.1"]]
+
+
 def test_runs_of_one_spec_under_two_patterns_are_two_groups_and_records_without_a_digest_are_no_seeds(write, compared):
     for seed in (0, 1):
         write(f"old_{seed}", seed, mae=0.1, experience="one")

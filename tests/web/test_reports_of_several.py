@@ -92,6 +92,24 @@ def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table_which_
 
 
 @pytest.mark.slow
+def test_a_number_in_the_filter_is_a_whole_value_and_a_column_can_be_named(sweep, page):
+    rates = {name: package.open_run(name).spec["learning_rate"] for name in names(sweep)}
+    errors = {name: package.open_run(name).results["test"]["depth"]["mae"] for name in names(sweep)}
+    least = min(errors.values())
+    asked = {
+        "0.001": {name for name, rate in rates.items() if rate == 0.001},
+        "0.00": {name for name in rates if name.endswith("_0")},
+        "learning_rate = 0.004": {name for name, rate in rates.items() if rate == 0.004},
+        "seed=1": {name for name in rates if name.endswith("_1")},
+        f"depth mae < {1.001 * least}": {name for name, error in errors.items() if error == least},
+        "QUICK": set(rates),
+    }
+    for text, expected in asked.items():
+        page.locator('input[type="search"]').last.fill(text)
+        assert (text, set(column(page, "run"))) == (text, expected)
+
+
+@pytest.mark.slow
 def test_the_axes_of_the_scatter_can_be_chosen(page):
     places = ".scatter circle[fill]"
     before = page.locator(places).evaluate_all("all => all.map((one) => one.getAttribute('cx'))")

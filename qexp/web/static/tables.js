@@ -1,5 +1,26 @@
 "use strict";
 // Tables that sort by a click on a column's title, and filter by a text.
+const COMPARED = { "=": (one, other) => one === other, "<": (one, other) => one < other, ">": (one, other) => one > other };
+
+/**
+ * Whether the texts of a row hold what is wanted: a number as a whole number, not as digits of others, anything else
+ * anywhere; `depth mae<0.1` is for the columns whose titles hold what stands before the sign.
+ */
+function filterOf(wanted, titles) {
+  const [, name, sign, right] = /^([^=<>]*[^=<>\s])\s*([=<>])\s*(.*?)\s*$/.exec(wanted) ?? [null, "", "=", wanted.trim()];
+  const of = titles.flatMap((title, column) => (name && !title.toLowerCase().includes(name.trim().toLowerCase()) ? [] : [column]));
+  const text = right.toLowerCase();
+  const value = text === "" ? NaN : Number(text.replace("−", "-"));
+  const whole = new RegExp(`(?<![\\d.])${text.replaceAll(/[^\w\s]/g, "\\$&")}(?![\\d.])`);
+  const holds = (cell) => {
+    if (Number.isNaN(value)) return sign === "=" && cell.toLowerCase().includes(text);
+    const number = Number(cell.replaceAll("−", "-"));
+    if (cell !== "" && !Number.isNaN(number)) return COMPARED[sign](number, value);
+    return sign === "=" && whole.test(cell.toLowerCase());
+  };
+  return (cells) => text === "" || of.some((column) => holds(cells[column]));
+}
+
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const body = table.tBodies[0];
   const titles = [...table.tHead.rows[0].cells];
@@ -24,8 +45,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   if (!table.dataset.filter) continue;
   const field = element("input", { type: "search", placeholder: table.dataset.filter, "aria-label": table.dataset.filter });
   field.addEventListener("input", () => {
-    const wanted = field.value.toLowerCase();
-    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    const holds = filterOf(field.value, titles.map((title) => title.textContent));
+    for (const row of body.rows) row.hidden = !holds([...row.cells].map((cell) => cell.textContent));
   });
   (table.closest(".scrolled") ?? table).before(field);
 }
