@@ -67,27 +67,55 @@ def _entry(name: str, help: str, metric: Metric) -> Entry:
 
 
 METRICS: dict[str, Entry] = {
-    "mae": _entry("mae", "Mean absolute error.", Metric(mean_absolute_error, best="lowest", unit="{unit}")),
+    "mae": _entry("mae", "Mean absolute error.", Metric(mean_absolute_error, name="MAE", best="lowest", unit="{unit}")),
     "rmse": _entry(
-        "rmse", "Root of the mean squared error.", Metric(root_mean_squared_error, best="lowest", unit="{unit}")
+        "rmse",
+        "Root of the mean squared error.",
+        Metric(root_mean_squared_error, name="RMSE", best="lowest", unit="{unit}"),
     ),
-    "mse": _entry("mse", "Mean squared error.", Metric(mean_squared_error, best="lowest", unit="({unit})²")),
-    "bias": _entry("bias", "Mean of estimate − truth.", Metric(bias, best="zero", unit="{unit}")),
+    "mse": _entry(
+        "mse", "Mean squared error.", Metric(mean_squared_error, name="MSE", best="lowest", unit="({unit})²")
+    ),
+    "bias": _entry("bias", "Mean of estimate − truth.", Metric(bias, name="bias", best="zero", unit="{unit}")),
     "r2": _entry(
-        "r2", "Coefficient of determination R².", Metric(coefficient_of_determination, best="highest", unit="")
+        "r2",
+        "Coefficient of determination R².",
+        Metric(coefficient_of_determination, name="R²", best="highest", unit=""),
     ),
     "r2_training_mean": _entry(
         "r2_training_mean",
         "R² against the mean of the training targets instead of that of the test data.",
-        Metric(determination_against(np.nan), against=determination_against, best="highest", unit=""),
+        Metric(
+            determination_against(np.nan),
+            against=determination_against,
+            name="R² against the training mean",
+            best="highest",
+            unit="",
+        ),
     ),
-    "mre": _entry("mre", "Mean relative error, in percent.", Metric(mean_relative_error, best="lowest", unit="%")),
+    "mre": _entry(
+        "mre",
+        "Mean relative error, in percent.",
+        Metric(mean_relative_error, name="mean relative error", best="lowest", unit="%"),
+    ),
     "median_relative_error": _entry(
         "median_relative_error",
         "Median relative error, in percent.",
-        Metric(lambda estimate, truth: float(np.median(_relative_errors(estimate, truth))), best="lowest", unit="%"),
+        Metric(
+            lambda estimate, truth: float(np.median(_relative_errors(estimate, truth))),
+            name="median relative error",
+            best="lowest",
+            unit="%",
+        ),
     ),
 }
+
+
+def metric_in_words(key: str) -> str:
+    """A metric for readers: `R²` for `r2`; of an extension, and of other columns, the key in words."""
+    name = METRICS[key].build().name if key in METRICS else ""
+    return name or key.replace("_", " ").replace(".", ", ")
+
 
 ALWAYS = ("mae", "rmse", "bias", "r2", "mre")
 """Metrics that are always reported for every output."""

@@ -6,7 +6,8 @@ Records contain it, so that results of metrics from extensions are read correctl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,18 +74,32 @@ NONE = "-"
 """Shown in place of a missing number."""
 
 
-def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
-    """A number with four significant digits; more if a metric approaches 1 from below.
+class Numbers(str):
+    """A text for readers with the numbers it was made of: one, or a mean and its deviation, or two ends."""
 
-    of  meaning of the number
+    values: tuple[float, ...]
+
+    def __new__(cls, text: str, *values: float) -> Numbers:
+        """`values` are in full digits."""
+        numbers = super().__new__(cls, text)
+        numbers.values = values
+        return numbers
+
+
+def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
+    """A number with four significant digits; of a share such as R² three decimals, or two digits of its distance to 1.
+
+    meaning  that of the number
 
     Relative errors above `MOST_PERCENT` are not shown: they come from true values near zero.
     """
     if value is None:
         return NONE
     if meaning.unit == "%" and value > MOST_PERCENT:
-        return f"> {MOST_PERCENT}"
-    return f"{value:.6g}" if meaning.best == HIGHEST and 0.9 < value < 1 else f"{value:.4g}"
+        return Numbers(f"> {MOST_PERCENT}", value)
+    if meaning.best == HIGHEST and not meaning.unit and -10 < value < 1:
+        return Numbers(f"{value:.{min(max(1 - _order(1 - value), 3), 6)}f}", value)
+    return Numbers(f"{value:.4g}", value)
 
 
 @dataclass(frozen=True)
@@ -100,14 +115,14 @@ class Rounding:
         return f"{rounded + 0.0:.{max(self.decimals, 0)}f}"  # + 0.0 makes 0 of −0
 
     def number(self, value: float) -> str:
-        return self.bare(value) + self._power
+        return Numbers(self.bare(value) + self._power, value)
 
     def with_deviation(self, mean: float, deviation: float) -> str:
         pair = f"{self.bare(mean)} ± {self.bare(deviation)}"
-        return f"({pair}){self._power}" if self.exponent else pair
+        return Numbers(f"({pair}){self._power}" if self.exponent else pair, mean, deviation)
 
     def interval(self, low: float, high: float) -> str:
-        return f"[{self.number(low)}, {self.number(high)}]"
+        return Numbers(f"[{self.number(low)}, {self.number(high)}]", low, high)
 
     @property
     def _power(self) -> str:
@@ -129,7 +144,59 @@ def _order(value: float) -> int:
 def measured(mean: float, deviation: float | None) -> str:
     """A value with its deviation, such as `0.00972 ± 0.00040`; four significant digits if that is missing or zero."""
     if deviation is None:
-        return f"{mean:.4g}"
+        return number(mean)
     if deviation == 0 or not math.isfinite(deviation):
-        return f"{mean:.4g} ± {deviation:g}"
+        return Numbers(f"{mean:.4g} ± {deviation:g}", mean, deviation)
     return rounding(mean, deviation).with_deviation(mean, deviation)
+
+
+# Numbers as they are printed, and as columns of them.
+
+
+_DECIMALS = re.compile(r"\d(?:\.(\d+))?$")
+_MINUS = re.compile(r"(?<![\w.)])-(?=[\d.])")
+_POWER = re.compile(r"(?<=[\d)])e([+-])0*(\d+)\b")
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
+"""As wide as a digit, and as a decimal point."""
+
+ALIKE = 1000
+"""Ratio of the largest to the smallest number of a column up to which all have the same number of decimals."""
+
+
+def printed(text: str) -> str:
+    """Numbers of a text with a true minus, and with powers of ten: `−2.1 × 10⁻⁵`."""
+    if text == NONE:
+        return "–"
+    signed = _MINUS.sub("−", text)
+    return _POWER.sub(lambda found: f" × 10{(found[1].strip('+') + found[2]).translate(_SUPERSCRIPTS)}", signed)
+
+
+def aligned(cells: Sequence[str]) -> list[str]:
+    """The cells of a column as they are printed: decimal points are below each other if the column is set to the right.
+
+    Numbers of similar size get the same decimals, so that no digit is missing below another; all else is filled up with
+    spaces. Cells whose numbers are unknown, because they are no `Numbers`, keep their digits.
+    """
+    texts = _with_equal_decimals(cells)
+    ends = [None if _POWER.search(text) else _DECIMALS.search(text) for text in texts]
+    decimals = [end and len(end[1] or "") for end in ends]
+    most = max((count for count in decimals if count is not None), default=0)
+    return [
+        printed(text)
+        + (FIGURE_SPACE * (most - count) + POINT_SPACE * (not count and most > 0) if count is not None else "")
+        for text, count in zip(texts, decimals, strict=True)
+    ]
+
+
+def _with_equal_decimals(cells: Sequence[str]) -> list[str]:
+    single: dict[str, float] = {
+        cell: cell.values[0] for cell in cells if isinstance(cell, Numbers) and len(cell.values) == 1
+    }
+    sizes = [abs(value) for value in single.values() if value]
+    decimals = max((len(cell.partition(".")[2]) for cell in single), default=0)
+    plain = all(_DECIMALS.search(cell) and "e" not in cell and ">" not in cell for cell in single)
+    if not sizes or not decimals or not plain or max(sizes) > ALIKE * min(sizes):
+        return list(cells)
+    return [f"{single[cell]:.{decimals}f}" if cell in single else cell for cell in cells]

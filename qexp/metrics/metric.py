@@ -68,6 +68,7 @@ class Metric:
              additive, such as a median
     best     which values are better: "lowest", "highest", or "zero" (those closest to zero)
     unit     unit of the values, with `{unit}` for the output's: "{unit}", "({unit})²", "%", "" for none
+    name     what readers call it, such as "R²"; its key in words if left out
     against  for a metric that depends on the mean of the training targets: that mean, a number or one per sample → what
              computes the metric; `compute` is then that of an unknown mean, NaN
     Raises ValueError if `best` or `unit` is missing or unknown.
@@ -77,6 +78,7 @@ class Metric:
     _: KW_ONLY
     best: str = _UNSAID
     unit: str = _UNSAID
+    name: str = ""
     against: Callable[[ArrayLike], Additive] | None = None
 
     def __post_init__(self) -> None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from qexp.metrics.built_in import METRICS
+from qexp.metrics.built_in import METRICS, metric_in_words
 from qexp.metrics.intervals import estimate, simultaneous
-from qexp.metrics.meaning import Meaning, measured, rounding
+from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -79,3 +79,33 @@ def test_a_deviation_is_written_with_two_significant_digits_and_its_mean_to_the_
 def test_the_ends_of_an_interval_are_written_to_the_same_place():
     assert rounding(1.5, 0.12).interval(1.4, 1.625) == "[1.40, 1.62]"
     assert rounding(-2e-7, 3e-8).interval(-2.31e-7, 1e-9) == "[-2.31e-07, 0.01e-07]"
+
+
+def test_numbers_of_a_column_are_aligned_at_their_decimal_points_with_a_true_minus():
+    assert aligned([number(0.0161), number(-0.01446), number(None)]) == ["0.01610", "−0.01446", "–"]
+    assert aligned([number(12.345), number(0.001), number(3.0)]) == [
+        "12.35\u2007",
+        "0.001",
+        "3\u2007\u2007\u2007\u2008",
+    ]
+    assert aligned([number(-1.5e-5), "1e-05x", measured(-0.02599, 0.01434)]) == [
+        "−1.5 × 10⁻⁵",
+        "1e-05x",
+        "−0.026 ± 0.014",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.9962, "0.9962"), (0.99996, "0.999960"), (0.0141, "0.014"), (-5.12345, "-5.123"), (1, "1")]
+)
+def test_a_share_has_three_decimals_or_two_digits_of_its_distance_to_one(value, written):
+    assert number(value, METRICS["r2"].build().meaning) == written
+
+
+def test_numbers_for_readers_keep_all_their_digits():
+    assert number(1 / 3).values == (1 / 3,)
+    assert measured(1 / 3, 1 / 7).values == (1 / 3, 1 / 7)
+
+
+def test_a_metric_has_a_name_for_readers_and_one_of_an_extension_its_key_in_words():
+    assert [metric_in_words(key) for key in ("r2", "mae", "own_error")] == ["R²", "MAE", "own error"]
