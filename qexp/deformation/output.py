@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.files import names_in, write_folder
+from qexp.base.quantities import in_words
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
@@ -156,7 +157,7 @@ def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Obse
     draws_group = xarray.Dataset(
         {
             name: (both, posterior.draws[..., column], {
-                "units": parameter.unit, "long_name": name.replace("_", " "), "prior": parameter.prior,
+                "units": parameter.unit, "long_name": in_words(name), "prior": parameter.prior,
                 "prior_least": parameter.least, "prior_largest": parameter.largest,
             })
             for column, (name, parameter) in enumerate(posterior.parameters.items())
@@ -202,7 +203,7 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
         width = (parameter.high - parameter.low) / 4 or abs(parameter.median) or 1.0
         decimals = max(0, 1 - math.floor(math.log10(width)))
         median, low, high = (f"{value:.{decimals}f}" for value in (parameter.median, parameter.low, parameter.high))
-        rows.append([name.replace("_", " "), parameter.unit, median, f"{low} to {high}"])
+        rows.append([in_words(name), parameter.unit, median, f"{low} to {high}"])
     table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
     return latex([table], list(posterior.remarks))
 
@@ -353,7 +354,7 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
         if inversion.observation.crs is not None:
             table[name].attrs["grid_mapping"] = "crs"
     for name, estimate in inversion.parameters.items():
-        attributes = {"units": estimate.unit, "long_name": f"estimated {name.replace('_', ' ')}"}
+        attributes = {"units": estimate.unit, "long_name": f"estimated {in_words(name)}"}
         errors = {"standard_error": estimate.standard_error, "scaled_error": estimate.scaled_error}
         stated = {key: error for key, error in errors.items() if error is not None}
         table[name] = ((), estimate.value, attributes | stated)
@@ -387,7 +388,7 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
 def _title(inversion: Inversion) -> str:
     """The source with its depth, and how well it explains the data."""
     depths = [
-        f"{name.replace('_', ' ')} {measured(estimate.value, estimate.scaled_error)} {estimate.unit}"
+        f"{in_words(name)} {measured(estimate.value, estimate.scaled_error)} {estimate.unit}"
         for name, estimate in inversion.parameters.items()
         if name.rpartition(".")[2] in ("depth", "delta_volume")
     ]

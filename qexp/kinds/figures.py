@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
-from qexp.base.quantities import label, nearest, typeset
+from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
@@ -155,7 +155,7 @@ def coverage(directory: RunDirectory) -> Pictures:
     names = list(dict.fromkeys(coverage.output for coverage in usual))
     for output in names:
         groups = [group for group in usual if group.output == output]
-        title = f"{output.replace('_', ' ')}: intervals from the errors of {others}"
+        title = f"{in_words(output)}: intervals from the errors of {others}"
         figure = coverage_by_group(groups, record.units.get(output, ""), title, record.caution)
         yield FIGURES_FOLDER / ("coverage" if len(names) == 1 else f"coverage_{output}"), figure
 
