@@ -37,6 +37,7 @@ pytest:
 # The documentation, in build/docs; a broken link or a public name without a docstring is an error.
 docs: $(VENV)/.installed-docs
 	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto -b html docs build/docs
+	@echo "open build/docs/index.html, or serve it: $(BIN)/python -m http.server -d build/docs"
 
 # The pages of docs/ that are made from the code; a test says when it is time.
 reference: $(VENV)/.installed-all

@@ -18,6 +18,9 @@ CONTENTS: dict[str, list[str]] = {
         "gallery",
         "glossary",
         "troubleshooting",
+        "design/index",
+        "project/changes",
+        "project/contributing",
     ],
     "tutorials/index": notebooks.TUTORIALS,
     "how-to/index": [
@@ -52,7 +55,6 @@ CONTENTS: dict[str, list[str]] = {
         "data-leakage",
         "same-bits",
         "vdi-differences",
-        "../design/index",
     ],
     "coming-from/index": ["vdi", "dl-im", "dle", "max", "qanat"],
 }

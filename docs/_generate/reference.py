@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from _generate import commands, design, environment, errors, experiences, files, notebooks, python, tables
+from _generate import commands, design, environment, errors, experiences, files, notebooks, project, python, tables
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands": commands.page,
@@ -21,10 +21,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/shipped": experiences.page,
     "design/index": design.page,
 }
-"""Name of a page → what writes it."""
+"""Name of a page → what writes it. They are committed, so that links to them work in the repository, too."""
+
+BUILT: dict[str, Callable[[], str]] = {name: project.page_of(name) for name in project.PAGES}
+"""The same of pages that are written where the site is built, and not committed."""
 
 FILES: dict[str, Callable[[], str]] = {
-    **{f"{name}.md": page for name, page in PAGES.items()},
+    **{f"{name}.md": page for name, page in (PAGES | BUILT).items()},
     **{f"tutorials/{name}.ipynb": notebooks.notebook_of(name) for name in notebooks.TUTORIALS},
 }
 """Path below docs/ → what writes it."""

@@ -23,9 +23,9 @@ WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = {
     page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
     for page in WRITTEN
-    if page.parent.name not in ("design", "reference")
+    if {"design", "reference", "project"}.isdisjoint(page.relative_to(ROOT).parts)
 }
-"""Path → text of the pages for readers; design notes tell of the past, and the reference is made from the code."""
+"""Path → text of the pages for readers; design notes and `project` tell of the past, the reference comes from code."""
 
 SMALLER: dict[str, dict[str, object]] = {
     "mogi_quick": {"epochs": 2, "sizes": [64, 32, 32]},

@@ -18,10 +18,11 @@ def reference(monkeypatch):
 
 @pytest.mark.slow
 def test_what_is_made_is_up_to_date(reference):
-    assert len(reference.FILES) > 20
-    old = [
-        name for name, write in reference.FILES.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != write()
-    ]
+    committed = {
+        name: write for name, write in reference.FILES.items() if name.removesuffix(".md") not in reference.BUILT
+    }
+    assert len(committed) > 20
+    old = [name for name, write in committed.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != write()]
     assert old == [], "write them again: make reference"
 
 
@@ -40,7 +41,7 @@ def test_every_page_has_its_place_in_the_contents(reference):
     written = {
         str(file.relative_to(docs).with_suffix("")) for kind in ("md", "ipynb") for file in docs.rglob(f"*.{kind}")
     }
-    assert placed == written
+    assert placed == written | reference.BUILT.keys()
 
 
 def test_an_attribute_without_a_docstring_is_named(reference):
