@@ -169,6 +169,7 @@ PRINTING = {
     "base.workspace": "paths as messages show them",
     "comparison.compare": "comparisons as tables, by their type",
     "deformation.options": "options of observe and invert",
+    "deformation.tables": "observations and inversions, as texts",
     "errors": "what is raised, the exit codes, and near names",
     "jobs.launchers": "the names of launchers, for help texts",
     "kinds.attempt": "the display of a run in training, which the console's is one of",

@@ -11,13 +11,12 @@ from qexp.base.options import takes
 from qexp.deformation.options import InvertOptions, ObserveOptions
 
 if TYPE_CHECKING:
-    from qexp.deformation.estimate import Inversion
-    from qexp.deformation.observe import Observed
     from qexp.observations.observation import Observation
+    from qexp.web.deformation import ShownInversion, ShownObserved
 
 
 @takes(ObserveOptions)
-def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions) -> Observed:
+def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions) -> ShownObserved:
     """Read files of satellite tracks and GNSS stations as one observation; see `qexp observe`.
 
     sources      a file, or several: each is a track of its own, or a table of GNSS stations
@@ -27,15 +26,16 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     """
     from qexp.deformation.observe import observe as read
     from qexp.store.directory import target_outside_of_runs
+    from qexp.web.deformation import shown_observed
 
     several = [sources] if isinstance(sources, str | Path) else sources
     paths = (options.to, options.figure)
     target, picture = (None if path is None else target_outside_of_runs(path) for path in paths)
-    return read([Path(file) for file in several], options, target, picture)
+    return shown_observed(read([Path(file) for file in several], options, target, picture))
 
 
 @takes(InvertOptions)
-def invert(observation: Observation | str | Path, options: InvertOptions) -> Inversion:
+def invert(observation: Observation | str | Path, options: InvertOptions) -> ShownInversion:
     """Estimate the sources of an observation; see `qexp invert`.
 
     observation     that of `qexp.observe`, or the path of its file
@@ -48,6 +48,7 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Inv
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
     from qexp.store.directory import target_outside_of_runs
+    from qexp.web.deformation import shown_inversion
 
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
@@ -63,4 +64,4 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Inv
         estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), options)
     if folder is not None:
         write(folder, estimates[0], estimates[1:], options.spacing, options.overwrite, options.history)
-    return estimates[0]
+    return shown_inversion(estimates[0])

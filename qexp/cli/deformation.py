@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qexp import api
 from qexp.cli.arguments import with_options
-from qexp.cli.console import JsonOption, message, print_json, print_table, result, warning
+from qexp.cli.console import JsonOption, message, print_json, print_parts, result, warning
 from qexp.deformation.options import InvertOptions, ObserveOptions
-from qexp.errors import QexpError, some
-from qexp.metrics.meaning import number
-
-if TYPE_CHECKING:
-    from qexp.deformation.estimate import Estimate, Inversion
-    from qexp.deformation.observe import TrackSummary
-    from qexp.deformation.posterior import ParameterPosterior, SourcePosterior
+from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
+from qexp.errors import QexpError
 
 # qexp observe
 
@@ -58,7 +52,7 @@ def observe(
         print_json({"tracks": [track.document() for track in observed.tracks], "files": [*map(str, observed.files)]})
         return
     for track in observed.tracks:
-        message(f"{track.name}: {_words(track)}")
+        message(f"{track.name}: {track_words(track)}")
         if track.noise is not None:
             how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
@@ -72,33 +66,10 @@ def _history() -> str:
     return shlex.join(["qexp", *sys.argv[1:]])
 
 
-SAID = 0.05
-"""Difference of two headings [°] from which on both are printed."""
-
-
-def _words(track: TrackSummary) -> str:
-    names = "" if track.stations is None else f" {some(track.stations, 8)}"
-    counted = f"point{'s' * (track.points != 1)}" if track.kind == "radar" else f"components of GNSS stations{names}"
-    if track.averaged is not None:
-        counted = f"means of {track.averaged:,} points"
-    masked = f", {track.masked:,} masked" if track.masked else ""
-    (west, east), (south, north) = track.east, track.north
-    extent = f"{(east - west) / 1000:.4g} × {(north - south) / 1000:.4g} km"
-    view = ""
-    if track.incidence is not None and track.heading is not None and track.true_heading is not None:
-        view = f", incidence {track.incidence:.1f}°, heading {track.heading:.1f}°"
-        if abs(track.heading - track.true_heading) >= SAID:
-            view += f" from grid north ({track.true_heading:.1f}° from true north)"
-    return f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error {track.error:.3g} m"
-
-
 # qexp invert
 
 
 ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
-
-UNDETERMINED = 1e9
-"""Values and errors from here on are of what the data hardly determine; all of their digits would fill the table."""
 
 
 @with_options(InvertOptions)
@@ -125,94 +96,11 @@ def invert(observation: ObservationArgument, options: InvertOptions, as_json: Js
     if as_json:
         print_json(inversion.document())
     else:
-        _print_inversion(inversion)
+        print_parts(tables(inversion))
+        if inversion.posterior is not None:
+            message(sampling_words(inversion.posterior))
+        message(fit_words(inversion))
     if options.to is not None:
         message(f"result, tables and maps:{f' {options.to}' * as_json}")
         if not as_json:
             result(str(options.to))
-
-
-def _print_inversion(inversion: Inversion) -> None:
-    columns, rows = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"], []
-    for name, estimate in inversion.parameters.items():
-        errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
-        if estimate.fixed or (estimate.at_bound and estimate.standard_error is None):
-            errors = ["fixed" if estimate.fixed else "at bound", ""]
-        rows.append([name, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate), estimate.unit])
-    print_table(columns, rows, right=columns[1:4])
-    print()
-    columns, rows = ["track", "points", "RMS (m)", "offset (m)"], []
-    for name, track in inversion.tracks.items():
-        offset = "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}"
-        rows.append([name, f"{track.n:,}", f"{track.rms:.4g}", offset])
-    print_table(columns, rows, right=columns[1:])
-    if inversion.posterior is not None:
-        print()
-        _print_posterior(inversion.posterior)
-    if inversion.rivals:
-        print()
-        columns, rows = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"], []
-        for rival in inversion.rivals:
-            differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
-            rows.append([rival["source"], str(rival["unknowns"]), number(rival["chi2_reduced"]), *differences])
-        print_table(columns, rows, right=columns[1:])
-    searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, " if inversion.starts > 1 else ""
-    message(
-        f"{inversion.source}: reduced χ² {inversion.chi2_reduced:.3g}, {searched}{inversion.iterations} iterations, "
-        f"{_in_seconds(inversion.seconds)}"
-    )
-
-
-def _interval(estimate: Estimate) -> str:
-    """The 95 % interval; of one that the data do not limit on a side, the other end."""
-    if estimate.interval95 is None:
-        return ""
-    low, high = estimate.interval95
-    width, spans = (high - low) / 4, estimate.spans_magnitudes
-    ends = [digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)]
-    if all(estimate.open_ends):
-        return "not determined"
-    if any(estimate.open_ends):
-        return f"at most {ends[1]}" if estimate.open_ends[0] else f"at least {ends[0]}"
-    return f"{ends[0]} to {ends[1]}"
-
-
-def _print_posterior(posterior: SourcePosterior) -> None:
-    columns, rows = ["posterior", "median", "90 % interval", "prior", "unit"], []
-    for name, parameter in posterior.parameters.items():
-        width = (parameter.high - parameter.low) / 4
-        ends = f"{digits(parameter.low, width)} to {digits(parameter.high, width)}"
-        prior = f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
-        prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
-        rows.append([name, digits(parameter.median, width), ends, prior, parameter.unit])
-    print_table(columns, rows, right=columns[1:2])
-    sampling, noise = posterior.found, posterior.typical_noise_factor
-    numbers = [
-        "" if sampling.pareto_k is None else f"Pareto k̂ {sampling.pareto_k:.2f}",
-        "" if sampling.r_hat is None else f"R̂ {sampling.r_hat:.3f}",
-        f"{sampling.ess:,.0f} effective draws",
-        "" if noise is None else f"noise {noise:.3g} times the declared",
-        _in_seconds(posterior.seconds),
-    ]
-    message(f"posterior by {sampling.method}: {', '.join(filter(None, numbers))}")
-
-
-def _in_seconds(value: float) -> str:
-    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
-
-
-def _end(value: float, parameter: ParameterPosterior) -> str:
-    """An end of a prior, as roughly as its width allows."""
-    if math.isfinite(value):
-        return digits(value, (parameter.largest - parameter.least) / 10)
-    return f"{value:g}".replace("inf", "∞")
-
-
-def digits(value: float | None, error: float | None) -> str:
-    """A number with as many decimal places as show two digits of its error."""
-    if value is None:
-        return ""
-    if error is None or not math.isfinite(error) or error <= 0 or max(abs(value), error) >= UNDETERMINED:
-        return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:,.{decimals}f}" if decimals < 12 else f"{value:.6g}"

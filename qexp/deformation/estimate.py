@@ -90,7 +90,7 @@ class Estimate:
         return {**document, "open_ends": ends} if ends else document
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrackResult:
     """What the inversion says of a track.
 
@@ -113,6 +113,9 @@ class TrackResult:
     surface: Array
     residual: Array
 
+    def __repr__(self) -> str:
+        return f"<{self.n:,} points of a track: RMS {self.rms:.4g} m, offset {self.offset:.4g} m>"
+
     def document(self) -> dict[str, Any]:
         return {"rms": self.rms, "offset": self.offset, "n": self.n}
 
@@ -121,7 +124,7 @@ P_VALUES = ("p_value", "total", "smooth", "local")
 """Of a misfit: of all tests together, and of each."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inversion:
     """The estimated sources of an observation.
 
@@ -159,6 +162,9 @@ class Inversion:
     posterior: SourcePosterior | None = None
     rivals: Sequence[Mapping[str, Any]] = field(default=())
     """Several sources that were compared, by their information criteria; empty for one."""
+
+    def __repr__(self) -> str:
+        return f"<inversion by {self.source}: reduced χ² {self.chi2_reduced:.3g}>"
 
     @property
     def chi2_reduced(self) -> float:

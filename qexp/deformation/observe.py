@@ -214,7 +214,7 @@ which all of a track's are.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Observed:
     """An observation, and what a user should know of it."""
 
@@ -225,6 +225,9 @@ class Observed:
     """What was written."""
     estimates: Mapping[str, NoiseEstimate] = field(default_factory=dict)
     """Name of a track → how its noise was estimated."""
+
+    def __repr__(self) -> str:
+        return repr(self.observation)
 
 
 def observe(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured
 from qexp.observations.observation import Observation, Track, as_table, encoded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_CELLS = 100_000_000
 FILLED = 0.05
@@ -138,13 +141,17 @@ def posterior_files(
         POSTERIOR_TABLE: _latex(posterior, source).encode(),
     }
     if draws_at_once():
-        drawn = [
-            Drawn(name, parameter.unit, values)
-            for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
-        ]
-        title = f"Posterior of {source}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals"
-        contents[PICTURE] = encode(corner(drawn, title), "png")
+        contents[PICTURE] = encode(corner_of(posterior, f"Posterior of {source}"), "png")
     return contents
+
+
+def corner_of(posterior: SourcePosterior, title: str) -> Figure:
+    """The draws of each parameter, and of each two of them."""
+    drawn = [
+        Drawn(name, parameter.unit, values)
+        for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
+    ]
+    return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals")
 
 
 def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
@@ -283,7 +290,7 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
         TABLE: _netcdf(inversion, history),
     }
     if draws_at_once():
-        contents[MAPS] = encode(inversion_maps(_maps(inversion), _centres(inversion), _title(inversion)), "png")
+        contents[MAPS] = encode(maps_of(inversion), "png")
     if inversion.posterior is not None:
         contents |= posterior_files(inversion.posterior, inversion.source, inversion.observation, history)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
@@ -363,6 +370,11 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
         "chi2_reduced": inversion.chi2_reduced, **({"history": history} if history else {}), "qexp_format": FORMAT,
     }  # fmt: skip
     return encoded(table)
+
+
+def maps_of(inversion: Inversion) -> Figure:
+    """Maps of the data, the model and the residuals of each track."""
+    return inversion_maps(_maps(inversion), _centres(inversion), _title(inversion))
 
 
 def _maps(inversion: Inversion) -> list[Maps]:

@@ -72,7 +72,7 @@ class ParameterPosterior:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SourcePosterior:
     """Draws from the posterior of the estimated parameters of the sources.
 
@@ -94,6 +94,9 @@ class SourcePosterior:
     found: Draws
     seconds: float
     remarks: Sequence[str]
+
+    def __repr__(self) -> str:
+        return f"<posterior of {', '.join(self.parameters)}: {len(self.all):,} draws by {self.found.method}>"
 
     @property
     def all(self) -> Array:

@@ -45,7 +45,7 @@ class Outside:
 SignalFree = Area | Outside
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NoiseEstimate:
     """The noise of a track as its semivariogram gives it.
 
@@ -58,6 +58,9 @@ class NoiseEstimate:
     fits: Mapping[str, CorrelatedNoise]
     how: str
     points: int
+
+    def __repr__(self) -> str:
+        return f"<noise of {self.points:,} points: {self.best.words}>"
 
     @property
     def best(self) -> CorrelatedNoise:

@@ -54,7 +54,7 @@ class CorrelatedNoise:
         return f"{self.type}, sill {self.sill:.3g} m², range {self.range / 1000:.3g} km, nugget {self.nugget:.3g} m²"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Track:
     """The points of one satellite track, or the components of GNSS stations.
 
@@ -86,6 +86,9 @@ class Track:
     count: Array | None = None
     spread: Array | None = None
 
+    def __repr__(self) -> str:
+        return f"<{self.kind} track {self.name}: {self.size:,} points>"
+
     @property
     def size(self) -> int:
         """Number of points that count."""
@@ -109,7 +112,7 @@ class Track:
 ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "station", "count", "spread")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Observation:
     """One or several tracks in one coordinate reference system.
 
@@ -118,6 +121,9 @@ class Observation:
 
     tracks: tuple[Track, ...]
     crs: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<observation of {', '.join(f'{track.name}: {track.size:,} points' for track in self.tracks)}>"
 
     @property
     def size(self) -> int:

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, shared_matrices
-from qexp.web.html import Drawn, Shown, View, drawn, picture
+from qexp.web.html import Drawn, Shown, View, drawn, fields_of, picture
 
 NAMED = 8
 """Runs that a sentence names."""
@@ -406,8 +406,3 @@ def compared(comparison: Comparison | SeedComparison) -> ShownComparison | Shown
     if isinstance(comparison, Comparison):
         return ShownComparison(**fields_of(comparison))
     return ShownSeedComparison(**fields_of(comparison))
-
-
-def fields_of(instance: Any) -> dict[str, Any]:
-    """The fields of a dataclass, to make another of a type below it."""
-    return {field.name: getattr(instance, field.name) for field in fields(instance)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -133,13 +133,17 @@ class Shown:
     def _repr_html_(self) -> str:
         return html(self.view())
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+    def text(self) -> str:
+        """The view as plain text."""
         from rich.console import Console
 
         console = Console(width=200, no_color=True, force_terminal=False, force_jupyter=False)
         with console.capture() as printed:
             console.print(self.__rich__())
-        printer.text(printed.get().rstrip())
+        return "\n".join(line.rstrip() for line in printed.get().rstrip().splitlines())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.text())
 
     def __rich__(self) -> Group:
         from rich.console import Group
@@ -153,8 +157,13 @@ class Shown:
             if isinstance(part, str):
                 lines.append(Text(cleaned(part)))
             elif not isinstance(part, Drawn):
-                lines.append(_on_terminal(part))
+                lines += [*([Text("")] if lines[1:] else []), _on_terminal(part)]
         return Group(*lines)
+
+
+def fields_of(instance: Any) -> dict[str, Any]:
+    """The fields of a dataclass, to make another of a type below it that shows itself."""
+    return {field.name: getattr(instance, field.name) for field in fields(instance)}
 
 
 def _on_terminal(table: Table) -> RenderableType:

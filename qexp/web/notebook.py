@@ -19,8 +19,7 @@ from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
 from qexp.store.directory import MATRIX, MATRIX_RECORD
-from qexp.web.comparison_page import fields_of
-from qexp.web.html import Shown, View, drawn, html, picture
+from qexp.web.html import Shown, View, drawn, fields_of, html, picture
 
 
 class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]

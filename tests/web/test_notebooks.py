@@ -8,6 +8,9 @@ import pytest
 import rich.console
 
 import qexp as package
+from qexp.observations.observation import write_observation
+from tests.deformation.observed import observed
+from tests.inference.tracks import EXPONENTIAL
 from tests.web.conftest import SMALL
 from tests.web.test_report import HOSTILE
 from tests.web.test_reports_of_several import names
@@ -98,3 +101,23 @@ def test_a_study_shows_its_figure_and_its_table(sweep):
     assert 'src="data:image/png;base64,' in result._repr_html_()
     assert "learning_rate" in in_terminal(result)
     assert repr(result) == "<study of depth mae over learning_rate>"
+
+
+@pytest.mark.heavy
+def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on_a_page(tmp_path):
+    write_observation(observed(EXPONENTIAL), tmp_path / "seen.nc")
+    seen = package.observe(tmp_path / "seen.nc")
+    inversion = package.invert(seen.observation, starts=4, posterior=True, draws=100)
+    posterior = inversion.posterior
+    for shown in (seen, seen.observation, seen.observation.tracks, inversion, inversion.tracks, posterior):
+        assert len(repr(shown)) < 200
+        assert len(str(shown).splitlines()) < 40
+        assert max(map(len, str(shown).splitlines())) <= 200
+    assert "depth" in repr(inversion)
+    for shown, words in ((seen, "incidence"), (inversion, "standard error"), (posterior, "90 % interval")):
+        assert words in shown._repr_html_()
+        assert words in str(shown) == pretty(shown)
+        assert 'src="data:image/svg+xml;base64,' in shown._repr_html_()
+    assert all(f"<td>{name}</td>" in inversion._repr_html_() for name in inversion.parameters)
+    assert all(track.name in str(seen) for track in seen.observation.tracks)
+    assert isinstance(inversion.document()["parameters"]["depth"]["value"], float)

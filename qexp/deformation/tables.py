@@ -1,0 +1,164 @@
+"""An observation and its estimated sources in tables and sentences, for terminals and notebooks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qexp.base.text import Table
+from qexp.errors import some
+from qexp.metrics.meaning import number
+
+if TYPE_CHECKING:
+    from qexp.deformation.estimate import Estimate, Inversion
+    from qexp.deformation.observe import TrackSummary
+    from qexp.deformation.posterior import ParameterPosterior, SourcePosterior
+
+SAID = 0.05
+"""Difference of two headings [°] from which on both are printed."""
+
+
+def track_words(track: TrackSummary) -> str:
+    """A track in a line."""
+    names = "" if track.stations is None else f" {some(track.stations, 8)}"
+    counted = f"point{'s' * (track.points != 1)}" if track.kind == "radar" else f"components of GNSS stations{names}"
+    if track.averaged is not None:
+        counted = f"means of {track.averaged:,} points"
+    masked = f", {track.masked:,} masked" if track.masked else ""
+    (west, east), (south, north) = track.east, track.north
+    extent = f"{(east - west) / 1000:.4g} × {(north - south) / 1000:.4g} km"
+    view = ""
+    if track.incidence is not None and track.heading is not None and track.true_heading is not None:
+        view = f", incidence {track.incidence:.1f}°, heading {track.heading:.1f}°"
+        if abs(track.heading - track.true_heading) >= SAID:
+            view += f" from grid north ({track.true_heading:.1f}° from true north)"
+    return f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error {track.error:.3g} m"
+
+
+def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
+    """The tracks of an observation, and the correlated noise of those that have some."""
+    columns = ["track", "points", "east (km)", "north (km)", "incidence (°)", "heading (°)", "RMS (m)", "error (m)"]
+    rows, noises = [], []
+    for track in tracks:
+        sides = [f"{low / 1000:,.1f} to {high / 1000:,.1f}" for low, high in (track.east, track.north)]
+        angles = ["" if angle is None else f"{angle:.1f}" for angle in (track.incidence, track.true_heading)]
+        rows.append([track.name, f"{track.points:,}", *sides, *angles, f"{track.rms:.3g}", f"{track.error:.3g}"])
+        if (noise := track.noise) is not None:
+            numbers = [noise.sill, noise.range / 1000, noise.nugget]
+            noises.append([track.name, noise.type, *(f"{part:.3g}" for part in numbers)])
+    yield Table("", columns, rows, frozenset(columns[1:]))
+    if noises:
+        columns = ["noise", "type", "sill (m²)", "range (km)", "nugget (m²)"]
+        yield Table("", columns, noises, frozenset(columns[2:]))
+
+
+# An inversion.
+
+
+UNDETERMINED = 1e9
+"""Values and errors from here on are of what the data hardly determine; all of their digits would fill the table."""
+
+
+def tables(inversion: Inversion) -> Iterator[Table]:
+    """The parameters, the tracks, the posterior and the rivals, as far as there are any."""
+    yield table_of_parameters(inversion)
+    columns, rows = ["track", "points", "RMS (m)", "offset (m)"], []
+    for name, track in inversion.tracks.items():
+        offset = "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}"
+        rows.append([name, f"{track.n:,}", f"{track.rms:.4g}", offset])
+    yield Table("", columns, rows, frozenset(columns[1:]))
+    if inversion.posterior is not None:
+        yield table_of_posterior(inversion.posterior)
+    if inversion.rivals:
+        columns, rows = ["source", "unknowns", "reduced χ²", "ΔAICc", "ΔBIC"], []
+        for rival in inversion.rivals:
+            differences = [f"{rival[key]:.1f}" for key in ("delta_aicc", "delta_bic")]
+            rows.append([rival["source"], str(rival["unknowns"]), number(rival["chi2_reduced"]), *differences])
+        yield Table("", columns, rows, frozenset(columns[1:]))
+
+
+def table_of_parameters(inversion: Inversion) -> Table:
+    columns, rows = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"], []
+    for name, estimate in inversion.parameters.items():
+        errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
+        if estimate.fixed or (estimate.at_bound and estimate.standard_error is None):
+            errors = ["fixed" if estimate.fixed else "at bound", ""]
+        rows.append([name, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate), estimate.unit])
+    return Table("", columns, rows, frozenset(columns[1:4]))
+
+
+def values_in_words(inversion: Inversion) -> Iterator[str]:
+    """Each parameter with its error and unit."""
+    for name, estimate in inversion.parameters.items():
+        error = digits(estimate.scaled_error, estimate.scaled_error)
+        words = [name, digits(estimate.value, estimate.scaled_error), f"± {error}" if error else "", estimate.unit]
+        yield " ".join(filter(None, words))
+
+
+def fit_words(inversion: Inversion) -> str:
+    """How well the sources explain the data, and how they were found."""
+    searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, " if inversion.starts > 1 else ""
+    return (
+        f"{inversion.source}: reduced χ² {inversion.chi2_reduced:.3g}, {searched}{inversion.iterations} iterations, "
+        f"{_in_seconds(inversion.seconds)}"
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    """The 95 % interval; of one that the data do not limit on a side, the other end."""
+    if estimate.interval95 is None:
+        return ""
+    low, high = estimate.interval95
+    width, spans = (high - low) / 4, estimate.spans_magnitudes
+    ends = [digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)]
+    if all(estimate.open_ends):
+        return "not determined"
+    if any(estimate.open_ends):
+        return f"at most {ends[1]}" if estimate.open_ends[0] else f"at least {ends[0]}"
+    return f"{ends[0]} to {ends[1]}"
+
+
+def table_of_posterior(posterior: SourcePosterior) -> Table:
+    columns, rows = ["posterior", "median", "90 % interval", "prior", "unit"], []
+    for name, parameter in posterior.parameters.items():
+        width = (parameter.high - parameter.low) / 4
+        ends = f"{digits(parameter.low, width)} to {digits(parameter.high, width)}"
+        prior = f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
+        prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
+        rows.append([name, digits(parameter.median, width), ends, prior, parameter.unit])
+    return Table("", columns, rows, frozenset(columns[1:2]))
+
+
+def sampling_words(posterior: SourcePosterior) -> str:
+    """How the draws were found, and whether they can be trusted."""
+    sampling, noise = posterior.found, posterior.typical_noise_factor
+    numbers = [
+        "" if sampling.pareto_k is None else f"Pareto k̂ {sampling.pareto_k:.2f}",
+        "" if sampling.r_hat is None else f"R̂ {sampling.r_hat:.3f}",
+        f"{sampling.ess:,.0f} effective draws",
+        "" if noise is None else f"noise {noise:.3g} times the declared",
+        _in_seconds(posterior.seconds),
+    ]
+    return f"posterior by {sampling.method}: {', '.join(filter(None, numbers))}"
+
+
+def _in_seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def _end(value: float, parameter: ParameterPosterior) -> str:
+    """An end of a prior, as roughly as its width allows."""
+    if math.isfinite(value):
+        return digits(value, (parameter.largest - parameter.least) / 10)
+    return f"{value:g}".replace("inf", "∞")
+
+
+def digits(value: float | None, error: float | None) -> str:
+    """A number with as many decimal places as show two digits of its error."""
+    if value is None:
+        return ""
+    if error is None or not math.isfinite(error) or error <= 0 or max(abs(value), error) >= UNDETERMINED:
+        return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{decimals}f}" if decimals < 12 else f"{value:.6g}"

@@ -1,0 +1,77 @@
+"""Observations, inversions and posteriors that show themselves in notebooks and terminals: their tables and maps."""
+
+from __future__ import annotations
+
+from qexp.base.text import Table
+from qexp.deformation.estimate import Inversion
+from qexp.deformation.maps import draw_semivariograms, draw_tracks
+from qexp.deformation.observe import Observed
+from qexp.deformation.output import corner_of, maps_of
+from qexp.deformation.posterior import SourcePosterior
+from qexp.deformation.tables import (
+    fit_words,
+    sampling_words,
+    table_of_posterior,
+    tables,
+    tables_of_tracks,
+    values_in_words,
+)
+from qexp.web.html import Drawn, Shown, View, drawn, fields_of
+
+
+class ShownObserved(Shown, Observed):
+    """An observation, with its tracks in numbers and its map."""
+
+    __str__ = Shown.text
+
+    def view(self) -> View:
+        count, observation = len(self.tracks), self.observation
+        title = f"Observation of {count} track{'s' * (count != 1)}"
+        image = drawn(
+            "map", lambda: draw_tracks(observation, title), f"map of {', '.join(track.name for track in self.tracks)}"
+        )
+        written = [f"written: {path}" for path in self.files]
+        estimates = self.estimates
+        noise = [drawn("semivariograms", lambda: draw_semivariograms(estimates, "Semivariograms without the signal"))]
+        return View(
+            title, cautions=self.warnings, parts=[*tables_of_tracks(self.tracks), *written, image],
+            more={"estimated noise": noise} if estimates else {},
+        )  # fmt: skip
+
+
+class ShownPosterior(Shown, SourcePosterior):
+    """The posterior of the sources of an observation, with its intervals and draws."""
+
+    __str__ = Shown.text
+
+    def view(self) -> View:
+        image = drawn("draws", lambda: corner_of(self, "Posterior"), f"draws of {', '.join(self.parameters)}")
+        title = f"Posterior: {len(self.all):,} draws"
+        return View(title, cautions=self.remarks, parts=[table_of_posterior(self), sampling_words(self), image])
+
+
+class ShownInversion(Shown, Inversion):
+    """The estimated sources of an observation, with the tables that `qexp invert` prints, and its maps."""
+
+    posterior: ShownPosterior | None
+    __str__ = Shown.text
+
+    def __repr__(self) -> str:
+        return f"<inversion by {self.source}: {', '.join(values_in_words(self))}>"
+
+    def view(self) -> View:
+        words = f"maps of data, model and residuals of {', '.join(self.tracks)}"
+        maps = drawn("data, model and residuals", lambda: maps_of(self), words)
+        more = {"draws of the posterior": self.posterior.view().parts[1:]} if self.posterior else {}
+        parts: list[Table | Drawn | str] = [*tables(self), fit_words(self), maps]
+        return View(f"Inversion by {self.source}", cautions=self.remarks, parts=parts, more=more)
+
+
+def shown_observed(observed: Observed) -> ShownObserved:
+    return ShownObserved(**fields_of(observed))
+
+
+def shown_inversion(inversion: Inversion) -> ShownInversion:
+    content, posterior = fields_of(inversion), inversion.posterior
+    shown = None if posterior is None else ShownPosterior(**fields_of(posterior))
+    return ShownInversion(**{**content, "posterior": shown})
