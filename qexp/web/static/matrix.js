@@ -1,7 +1,9 @@
 "use strict";
 // Maps of a matrix: the same cell under the mouse in all of them, its numbers in words, colour scales to change.
-const SIDE = 240;
+const SIDE = 320;
 const MARGIN = { left: 56, right: 8, top: 6, bottom: 42 };
+const BESIDE_MAP = { ...MARGIN, right: 72 };
+const BAR = { x: SIDE + 10, width: 12, steps: 64 };
 
 function drawMatrix(place, matrix) {
   const axes = matrix.axes.slice(0, 2).map((axis) => ({ ...axis, label: label(axis.words, axis.unit) }));
@@ -13,11 +15,14 @@ function drawMatrix(place, matrix) {
   const readout = readoutOf("div", "Point at a cell to read its values.");
   const grid = element("div", { class: "maps" });
   const maps = [];
+  let pointed = false;
   const show = () => {
+    if (!pointed) return;
     for (const map of maps) map.mark();
     readout.replaceChildren(...wordsOfCell(matrix, layers, counts, at));
   };
   const move = (cell) => {
+    pointed = true;
     cell.forEach((index, axis) => { at[axis] = Math.min(Math.max(index, 0), counts[axis] - 1); });
     show();
   };
@@ -31,7 +36,6 @@ function drawMatrix(place, matrix) {
     grid.append(row);
   }
   place.append(...slidersOf(matrix, counts, at, () => { for (const map of maps) map.paint(); show(); }), grid, readout);
-  show();
 }
 
 /** The numbers of a layer, in the order of the axes, the last one fastest. */
@@ -62,12 +66,14 @@ function slidersOf(matrix, counts, at, changed) {
 function mapOf(layer, axes, counts, at, move) {
   const [columns, rows] = counts;
   const canvas = element("canvas", { width: columns, height: rows });
-  const { whole, box, across, up } = frame(axes, SIDE, SIDE, MARGIN);
+  const { whole, box, across, up } = frame(axes, SIDE, SIDE, BESIDE_MAP);
   for (const rectangle of heldOut(axes, across, up)) box.append(rectangle);
   const cross = drawn("path", { class: "cross" });
-  box.append(cross);
+  const bar = drawn("g", { transform: `translate(${BAR.x} 0)` });
+  box.append(cross, bar);
   const scale = scaleOf(layer, () => paint());
   const paint = () => {
+    bar.replaceChildren(...barOf(scale, layer.logarithmic));
     const context = canvas.getContext("2d");
     const image = context.createImageData(columns, rows);
     const [low, high] = scale.limits();
@@ -139,7 +145,30 @@ function heldOut(axes, across, up) {
   return made;
 }
 
-/** A bar of colours with its ends, which a reader can change. */
+/** Colours and their values, beside a map. */
+function barOf(scale, logarithmic) {
+  const [low, high] = scale.limits();
+  const map = scale.map();
+  const { width, steps } = BAR;
+  const step = SIDE / steps;
+  const colour = (index) => `rgb(${colourOf(map, (index + 0.5) / steps)})`;
+  const boxes = Array.from({ length: steps }, (_, index) => drawn("rect", {
+    y: SIDE - (index + 1) * step, width, height: index ? step + 0.5 : step, fill: colour(index),
+  }));
+  const values = logarithmic
+    ? [0, 0.25, 0.5, 0.75, 1].map((share) => Number((low * (high / low) ** share).toPrecision(2)))
+    : ticks(low, high, SIDE / 55);
+  const marks = values.flatMap((value) => {
+    const y = SIDE * (1 - shareOf(value, low, high, logarithmic));
+    return y < -1 || y > SIDE + 1 ? [] : [
+      drawn("path", { d: `M${width} ${y}h4`, class: "tick" }),
+      drawn("text", { x: width + 7, y: y + 4, class: "tick-words" }, digits(value)),
+    ];
+  });
+  return [...boxes, drawn("rect", { width, height: SIDE, class: "box" }), ...marks];
+}
+
+/** The ends of a scale of colours, which a reader can change, and the colours themselves. */
 function scaleOf(layer, changed) {
   const maps = COLOUR_MAPS[layer.colours];
   const choice = element("select", { "aria-label": `colours of ${layer.words}` },
@@ -147,23 +176,14 @@ function scaleOf(layer, changed) {
   const ends = layer.limits.map((end, index) => element("input", {
     type: "number", step: "any", value: Number(end.toPrecision(3)), "aria-label": index ? "highest" : "lowest",
   }));
-  const bar = element("canvas", { width: 128, height: 1, class: "bar", "aria-hidden": "true" });
   const limits = () => {
     const [low, high] = ends.map((end) => Number(end.value));
     return high > low && (low > 0 || !layer.logarithmic) ? [low, high] : layer.limits;
   };
-  const chosen = () => colours(maps[choice.value]);
-  const paint = () => {
-    const context = bar.getContext("2d");
-    const image = context.createImageData(128, 1);
-    const map = chosen();
-    for (let index = 0; index < 128; index += 1) image.data.set([...colourOf(map, index / 127), 255], 4 * index);
-    context.putImageData(image, 0, 0);
-  };
-  for (const input of [choice, ...ends]) input.addEventListener("change", () => { paint(); changed(); });
-  paint();
-  const controls = element("div", { class: "scale" }, ends[0], bar, ends[1], choice);
-  return { controls, limits, map: chosen };
+  for (const input of [choice, ...ends]) input.addEventListener("change", changed);
+  const controls = element("details", { class: "scale" }, element("summary", { text: "colour scale" }),
+    element("div", {}, ends[0], " to ", ends[1], choice));
+  return { controls, limits, map: () => colours(maps[choice.value]) };
 }
 
 function wordsOfCell(matrix, layers, counts, at) {
