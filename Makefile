@@ -10,7 +10,7 @@ SETUP := pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
-	$(BIN)/qexp matrix --run mogi_cnn_3 --dataset mogi_test.json
+	$(BIN)/qexp matrix mogi_cnn_3 --dataset mogi_test.json
 
 # What takes a second or less of each capability. Types are checked beside it: mypy uses one core, and tests wait now and
 # then.

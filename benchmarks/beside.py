@@ -80,7 +80,7 @@ def _matrix(repeats: int) -> Beside:
     import qexp
 
     run = qexp.run("mogi_cnn", name="mogi_cnn_beside", overrides={"epochs": 1, "sizes": [64, 32, 32]})
-    command = [sys.executable, "-m", "qexp", "matrix", "--run", run.name, "--dataset", "mogi_test"]
+    command = [sys.executable, "-m", "qexp", "matrix", run.name, "--dataset", "mogi_test"]
 
     def once() -> float:
         return seconds(lambda: subprocess.run(command, check=True, capture_output=True, cwd=find().root))

@@ -27,7 +27,7 @@ COMMANDS = """
 run mogi_quick --name quick --set epochs=2 --set sizes=[200,64,64] --device cpu
 ls
 show quick
-matrix --run quick --dataset mogi_test --axis depth=0.5:4:4 --axis delta_volume=0.5:2:4
+matrix quick --dataset mogi_test --axis depth=0.5:4:4 --axis delta_volume=0.5:2:4
 run mogi_posterior --name head --set epochs=1 --set sizes=[200,64,64] --device cpu
 calibrate head --observations 64 --draws 64
 invert observation.nc --to inverted --posterior

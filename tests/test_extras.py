@@ -35,7 +35,7 @@ POINTS = "east north displacement los_east los_north los_up\n" + "".join(
 
 OF_THE_CORE = [
     ["run", "sound", "--seed", "4"],
-    ["matrix", "--run", "sound_0", "--dataset", "sound", "--refine"],
+    ["matrix", "sound_0", "--dataset", "sound", "--refine"],
     ["evaluate", "sound_0", "--dataset", "sound"],
     ["compare", "sound_0", "sound_4"],
     ["figures", "sound_0"],

@@ -138,7 +138,7 @@ def test_it_estimates_other_images_and_is_evaluated_on_them(trained, qexp, tmp_p
     evaluation = trained.evaluations["new"]
     assert (evaluation.samples, evaluation.independent) == (5, None)
     assert evaluation.results["all"]["radius"].keys() == trained.results["test"]["radius"].keys()
-    code, _, stderr = qexp("predict", "--run", "spots_1", "--input", "new", "--output", "new.csv")
+    code, _, stderr = qexp("predict", "spots_1", "new", "--output", "new.csv")
     assert (code, "5 images" in stderr) == (0, True), stderr
     rows = list(csv.DictReader((tmp_path / "new.csv").read_text(encoding="utf-8").splitlines()))
     image = np.load(tmp_path / "new/03.npy")

@@ -309,7 +309,7 @@ def test_figures_are_drawn_without_torch_and_scipy(here):
 @pytest.mark.heavy
 def test_a_run_is_trained_and_its_matrix_made_without_torch_s_compiler(specs):
     """It takes two thirds of a second to load, and torch's optimizers and deterministic algorithms load it."""
-    commands = [["run", "sound"], ["matrix", "--run", "sound_0", "--dataset", "sound"]]
+    commands = [["run", "sound"], ["matrix", "sound_0", "--dataset", "sound"]]
     loaded = said_by_a_new_process(CALL_AND_LOOK, '["torch._dynamo", "sympy"]', json.dumps(commands))
     assert loaded == {" ".join(command): [] for command in commands}
 

@@ -159,7 +159,7 @@ class Run(Shown):
 
         names = self.directory.matrix_names()
         if name not in names:
-            advice = suggestion(name, names) if names else f"make it: qexp matrix --run {self.name} --dataset {name}"
+            advice = suggestion(name, names) if names else f"make it: qexp matrix {self.name} --dataset {name}"
             raise NotFoundError(f"{self.name} has no matrix '{name}'; {advice}")
         return matrix_at(self.directory.matrices / name)
 

@@ -51,6 +51,7 @@ class Option:
     complete  the function of `cli.completion` that completes its values
     shown     whether the help shows the default
     argument  whether it is given by its position
+    optional  whether the shell has another way to give it, so that None stands for what is left out
     """
 
     help: str
@@ -64,6 +65,7 @@ class Option:
     complete: str | None = None
     shown: bool = True
     argument: bool = False
+    optional: bool = False
 
 
 def option(default: Any, help: str, *flags: str, **form: Any) -> Any:

@@ -22,7 +22,7 @@ from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
 from qexp.cli.arguments import CheckedGroup, PlainCommand
 from qexp.cli.console import error, result
-from qexp.errors import QexpError
+from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000
 """New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
@@ -39,30 +39,32 @@ GROUPS = {
         "figures": "pages",
         "logs": "listing",
         "where": "listing",
+    },
+    "Trust": {
         "matrix": "estimation",
-        "predict": "estimation",
-        "invert": "deformation",
         "evaluate": "estimation",
         "limit": "estimation",
         "intervals": "estimation",
         "calibrate": "estimation",
+        "verify": "keeping",
+    },
+    "Use": {
+        "predict": "estimation",
+        "observe": "deformation",
+        "invert": "deformation",
+        "export": "keeping",
         "action": "keeping",
     },
     "Keep": {
         "tag": "keeping",
         "note": "keeping",
-        "verify": "keeping",
-        "export": "keeping",
-        "import": "keeping",
-        "import-weights": "keeping",
         "rm": "keeping",
         "restore": "keeping",
         "purge": "keeping",
-        "doctor": "keeping",
-        "reindex": "keeping",
+        "import": "keeping",
+        "import-weights": "keeping",
     },
     "Specs and data": {
-        "observe": "deformation",
         "init": "specs",
         "specs": "specs",
         "validate": "specs",
@@ -70,10 +72,36 @@ GROUPS = {
         "schema": "specs",
         "data": "specs",
     },
+    "Repair": {"doctor": "keeping", "reindex": "keeping"},
 }
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
 
 HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
+
+GUESSES = {
+    "ls": ("list", "dir", "runs", "ps", "history"),
+    "run": ("train", "fit", "start", "launch", "sweep"),
+    "rerun": ("repeat", "retrain"),
+    "stop": ("kill", "cancel", "abort"),
+    "rm": ("delete", "remove", "del", "trash"),
+    "restore": ("undelete", "recover"),
+    "purge": ("clean", "gc"),
+    "figures": ("plot", "draw", "figure", "plots"),
+    "serve": ("ui", "web", "browser", "dashboard", "open"),
+    "logs": ("log", "tail"),
+    "show": ("info", "describe", "inspect", "cat", "view", "results"),
+    "compare": ("diff", "cmp"),
+    "init": ("new", "create", "setup"),
+    "predict": ("infer", "estimate", "inference", "apply"),
+    "evaluate": ("test", "eval", "score"),
+    "invert": ("inversion", "solve"),
+    "validate": ("check", "lint"),
+    "doctor": ("repair", "fix"),
+    "where": ("path", "pwd"),
+    "--version": ("version",),
+    "--help": ("help", "usage", "commands"),
+}
+"""What is right → what people type."""
 
 
 class _Loaded(Mapping[str, click.Command]):
@@ -107,6 +135,13 @@ class _Commands(CheckedGroup):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            guesses = [right for right, typed in GUESSES.items() if args[0] in typed]
+            question = f"; did you mean '{guesses[0]}'?" if guesses else hint(args[0], _Loaded.panels)
+            ctx.fail(f"No such command '{args[0]}'{question or '; see them with: qexp --help'}")
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What each command is for, by what `qexp.cli.names` has written down."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -69,7 +69,8 @@ RUNS = typer.Argument(
 )
 RunsArgument = Annotated[list[str], RUNS]
 RunOption = Annotated[
-    str, typer.Option("--run", help="A finished run: name, unique prefix or path.", autocompletion=completion.runs)
+    str | None,
+    typer.Option("--run", metavar="RUN", help="The run, instead of the first word.", autocompletion=completion.runs),
 ]
 TrustCodeOption = Annotated[
     bool,
@@ -114,6 +115,19 @@ TrashedArgument = Annotated[
 ]
 
 
+def named_once(words: Sequence[str] | None, by_option: Sequence[str] | None, example: str) -> list[str]:
+    """The runs that a command line names, with words or with --run. Raises QexpError for none, and for two choices.
+
+    example  a command line, for the error
+    """
+    first, second = list(words or ()), list(by_option or ())
+    if not (first or second):
+        raise QexpError(f"name the run: {example}")
+    if first and second and first != second:
+        raise QexpError(f"both {' '.join(first)} and --run {' '.join(second)} name a run; keep one of them: {example}")
+    return first or second
+
+
 class CheckedGroup(PlainGroup):
     """Commands that refuse options with an empty value, and two values of an option that takes one.
 
@@ -155,12 +169,15 @@ def _require_values(command: click.Command, context: click.Context, words: list[
 
 
 def with_options(
-    *declared: type[Any], leave_out: Collection[str] = ()
+    *declared: type[Any],
+    leave_out: Collection[str] = (),
+    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command that is given the fields of dataclasses as options of the shell.
 
-    declared   the classes of some of its parameters; fields of the same name are one option, that of the first
-    leave_out  fields that are not given, or in another way
+    declared    the classes of some of its parameters; fields of the same name are one option, that of the first
+    leave_out   fields that are not given, or in another way
+    with_words  from what is given to the same with fields that stand among its words, such as a run
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -176,6 +193,7 @@ def with_options(
             for name, now in renamed.items():
                 if values.pop(name) is not None:
                     raise QexpError(f"`{name}` is now {now}")
+            values = with_words(values)
             options = {
                 name: kinds[name](
                     **{field.name: _value_of(field, about, flags, values[field.name]) for field, about in several}
@@ -193,7 +211,13 @@ def with_options(
             else:
                 in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
         in_signature |= {name: _hidden(name) for name in renamed}
-        call.__signature__ = inspect.Signature([*in_signature.values()])  # type: ignore[attr-defined]
+        panels = {
+            name: title for kind in declared for title, names in getattr(kind, "panels", {}).items() for name in names
+        }
+        order = {name: position for position, name in enumerate(panels)}
+        in_panels = [_in_panel(parameter, panels.get(name)) for name, parameter in in_signature.items()]
+        in_panels.sort(key=lambda parameter: order.get(parameter.name, -1))
+        call.__signature__ = inspect.Signature(in_panels)  # type: ignore[attr-defined]
         call.__doc__, call.__name__, call.__module__ = command.__doc__, command.__name__, command.__module__
         call.__annotations__ = {}
         return call
@@ -203,7 +227,7 @@ def with_options(
 
 def _value_of(field: Any, about: Option, flags: Mapping[str, str], value: Any) -> Any:
     if value is None or value == []:
-        return default_of(field)
+        return None if about.optional else default_of(field)
     return value if about.read is None else about.read(flags[field.name], value)
 
 
@@ -218,11 +242,20 @@ def _parameter(field: Any, about: Option, flags: Mapping[str, str]) -> inspect.P
             *flags_of(field), help=text, metavar=about.metavar, autocompletion=complete, show_default=about.shown
         )
     usual = inspect.Parameter.empty if default is ... else default
-    if about.read is not None or default is None or isinstance(default, tuple | dict):
+    if about.optional or about.read is not None or default is None or isinstance(default, tuple | dict):
         kind, usual = kind | None, None
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=Annotated[kind, declared]
     )
+
+
+def _in_panel(parameter: inspect.Parameter, title: str | None) -> inspect.Parameter:
+    """A parameter that the help shows in the box with this title."""
+    if title is None:
+        return parameter
+    about = copy.copy(parameter.annotation.__metadata__[0])
+    about.rich_help_panel = title
+    return parameter.replace(annotation=Annotated[parameter.annotation.__origin__, about])
 
 
 def _hidden(name: str) -> inspect.Parameter:

@@ -55,11 +55,30 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterator[str]:
                 yield entry.name
 
 
+@_offer
+def run_and_files(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    """A run as the first word, then files and folders: a shell that is given words offers no others."""
+    if not (ctx.params.get("run_and_files") or ctx.params.get("run")):
+        return runs(ctx, incomplete)
+    folder, name = os.path.split(incomplete)
+    with os.scandir(folder or ".") as entries:
+        return [
+            f"{Path(folder, entry.name)}{os.sep * entry.is_dir()}"
+            for entry in entries
+            if entry.name.startswith(name) and (name.startswith(".") or not entry.name.startswith("."))
+        ]
+
+
 def _specs(folder: str) -> Completion:
     return _offer(lambda ctx, incomplete: [path.stem for path in (_workspace(ctx).specs / folder).glob("*.json")])
 
 
 experiences, datasets, models = map(_specs, ("experiences", "datasets", "models"))
+
+
+@_offer
+def runs_and_datasets(ctx: typer.Context, incomplete: str) -> list[str]:
+    return [*runs(ctx, incomplete), *datasets(ctx, incomplete)]
 
 
 @_offer

@@ -5,16 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from qexp import api
-from qexp.cli.arguments import with_options
+from qexp.cli import completion
+from qexp.cli.arguments import named_once, with_options
 from qexp.cli.console import JsonOption, message, print_json, print_parts, result, warning
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 
 # qexp observe
 
@@ -69,16 +70,32 @@ def _history() -> str:
 # qexp invert
 
 
-ObservationArgument = Annotated[Path, typer.Argument(metavar="OBS.nc", help="An observation file of qexp observe.")]
+OBSERVATION = typer.Argument(
+    metavar="[RUN] OBS.nc",
+    help="An observation file of qexp observe; before it, if a network is to estimate the source, its run, in place of "
+    "--run.",
+    autocompletion=completion.run_and_files,
+)
 
 
-@with_options(InvertOptions)
-def invert(observation: ObservationArgument, options: InvertOptions, as_json: JsonOption = False) -> None:
+def _run_and_observation(values: dict[str, Any]) -> dict[str, Any]:
+    *first, observation = words = values["run_and_observation"]
+    if len(first) > 1:
+        raise QexpError(f"{some(words)}: give one observation file, or a run and then the file")
+    by_option = None if values["run"] is None else [values["run"]]
+    run = named_once(first, by_option, f"qexp invert RUN {observation}") if first or by_option else [None]
+    return {**values, "run_and_observation": [observation], "run": run[0]}
+
+
+@with_options(InvertOptions, with_words=_run_and_observation)
+def invert(
+    run_and_observation: Annotated[list[str], OBSERVATION], options: InvertOptions, as_json: JsonOption = False
+) -> None:
     """Estimate the source of an observed deformation, with standard errors.
 
-    With --run, a trained network estimates the source within a second, from the data resampled to its own pixels, and
+    With a run, its network estimates the source within a second, from the data resampled to its own pixels, and
     --refine follows the estimate to the minimum of least squares, also from starts around it, as far away as the
-    network's errors on similar test samples. Without --run, the minimum is searched from many starts. Least squares are
+    network's errors on similar test samples. Without a run, the minimum is searched from many starts. Least squares are
     weighted by the full covariance of each track's noise; offsets and ramps are estimated along with the source.
 
     Positions are in metres of the observation's reference system, all else in the units of specs. Scaled errors are the
@@ -90,7 +107,7 @@ def invert(observation: ObservationArgument, options: InvertOptions, as_json: Js
     the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.
     Offsets, ramps and the size of the noise are integrated over.
     """
-    inversion = api.invert(observation, **{**vars(options), "history": _history()})
+    inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history()})
     for text in inversion.remarks:
         warning(text)
     if as_json:

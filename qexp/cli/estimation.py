@@ -16,7 +16,7 @@ from qexp import api
 from qexp.base import files
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, with_options
+from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, named_once, with_options
 from qexp.cli.console import (
     JsonOption,
     bar,
@@ -30,7 +30,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.errors import PartlyFailedError, QexpError
+from qexp.errors import NotFoundError, PartlyFailedError, QexpError, SpecError
 from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (
     CalibrateOptions,
@@ -50,22 +50,24 @@ if TYPE_CHECKING:
 SOON = 10.0
 """Seconds after which a command says how long it will take."""
 
+OF_SEVERAL_SEEDS = typer.Argument(
+    metavar="RUN...",
+    help="A finished run: name, unique prefix or path. Several that differ by their seed alone, or a quoted pattern "
+    "such as 'mogi_[0-9]*', get a matrix each, and mean, bias and standard deviation over the seeds.",
+    autocompletion=completion.runs,
+)
 RunsOption = Annotated[
-    list[str],
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        help="A finished run: name, unique prefix or path. Several that differ by their seed alone, by a quoted "
-        "pattern such as 'mogi_[0-9]*' or by repeating the option, get a matrix each, and mean, bias and standard "
-        "deviation over the seeds.",
-        autocompletion=completion.runs,
-    ),
+    list[str] | None,
+    typer.Option("--run", metavar="RUN", help="A run, instead of a word; repeat.", autocompletion=completion.runs),
 ]
 
 
 @with_options(MatrixOptions)
-def matrix(run: RunsOption, options: MatrixOptions) -> None:
+def matrix(
+    options: MatrixOptions, runs: Annotated[list[str] | None, OF_SEVERAL_SEEDS] = None, run: RunsOption = None
+) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
+    run = named_once(runs, run, f"qexp matrix RUN --dataset {options.dataset}")
     with _progress() as on_refined:
         table = api.matrix(run, **{**vars(options), "on_refined": on_refined, "tell": message})
     folder = Path(table.encoding["source"]).parent
@@ -128,8 +130,31 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 # qexp predict
 
 
-@with_options(SubmitOptions)
-def predict(run: RunOption, options: SubmitOptions) -> None:
+RUN_AND_FILES = typer.Argument(
+    metavar="RUN [FILE|FOLDER]...",
+    help="A finished run: name, unique prefix or path; then what to estimate, in place of --input. Several files need "
+    "a folder as --output.",
+    autocompletion=completion.run_and_files,
+)
+
+
+def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with the run and the files to estimate, whether they are given as words or by options."""
+    first, files = (values["run_and_files"] or [])[:1], (values["run_and_files"] or [])[1:]
+    run, source = values["run"], values["source"]
+    example = f"qexp predict RUN FILE --output {values['target']}"
+    (run,) = named_once(first, None if run is None else [run], example)
+    if not files and source is None:
+        raise QexpError(f"name what to estimate: {example}")
+    if files and source is not None and files != [source]:
+        raise QexpError(f"both {files[0]} and --input {source} are to be estimated; keep one of them: {example}")
+    return {**values, "run": run, "source": source if not files else files[0] if len(files) == 1 else files}
+
+
+@with_options(SubmitOptions, with_words=_run_and_files)
+def predict(
+    options: SubmitOptions, run_and_files: Annotated[list[str] | None, RUN_AND_FILES] = None, run: RunOption = None
+) -> None:
     """Estimate the images, rows, fields or spectra in files, in chunks that need little memory.
 
     Images are found by the names of the run's inputs, with rows that run northwards, and converted to their units;
@@ -139,6 +164,7 @@ def predict(run: RunOption, options: SubmitOptions) -> None:
     that the same run has estimated already are skipped, so that an interrupted command can be repeated. A cluster gets
     a job for each file of a folder.
     """
+    assert run is not None
     if options.launcher != LOCAL or options.profile is not None:
         submitted = api.submit_predictions(run, **vars(options))
         for written, job in submitted.jobs.items():
@@ -299,7 +325,26 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
 # qexp limit
 
 
-@with_options(LimitOptions)
+def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
+    """Values with a run where the word names one, and no dataset."""
+    from qexp.spec.resolution import locate
+
+    word, run, workspace = values["dataset"], values["run"], values["workspace"]
+    if word is None:
+        return values
+    try:
+        locate("dataset", word, find(workspace))
+    except SpecError as no_dataset:
+        try:
+            named = api.open_run(word, workspace=workspace)
+        except NotFoundError:
+            raise no_dataset from None
+        (chosen,) = named_once([word], None if run is None else [run], f"qexp limit {named.name}")
+        return {**values, "dataset": None, "run": chosen}
+    return values
+
+
+@with_options(LimitOptions, with_words=_run_or_dataset)
 def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     """Compute the errors of the exact posteriors of simulated images with noise.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qexp.base import options
 from qexp.base.options import Computing, option, python_only
@@ -35,6 +35,17 @@ Files = str | Path | Sequence[str | Path] | None
 @dataclass(frozen=True)
 class ObserveOptions:
     """Options of `qexp observe`."""
+
+    panels: ClassVar = {
+        "Files": (
+            "gnss", "name", "columns", "band", "variable", "epochs", "bounds", "coherence", "least_coherence", "dem",
+        ),
+        "Geometry": ("crs", "incidence", "heading", "look", "north", "direction", "geometry"),
+        "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
+        "Noise": ("noise", "noise_area", "noise_mask", "noise_ramp", "keep_errors"),
+        "Reduction": ("reduce", "smallest_cell", "largest_cell", "least_share"),
+        "Output": ("to", "figure", "no_figure", "style", "overwrite", "as_json"),
+    }  # fmt: skip
 
     to: str | Path | None = option(
         None, "The observation file to write; without it the observation is only described.", metavar="OBS.nc"
@@ -177,6 +188,13 @@ class ObserveOptions:
 @dataclass(frozen=True)
 class InvertOptions(Computing):
     """Options of `qexp invert`. Raises QexpError for values that cannot be, and for options that exclude each other."""
+
+    panels: ClassVar = {
+        "Sources": ("source", "fixed", "bounds", "offsets", "ramps", "starts", "seed"),
+        "A network": ("run", "refine", "centre", "device", "trust_code"),
+        "The posterior": ("posterior", "draws", "method", "declared_noise"),
+        "Output": ("to", "spacing", "degrees", "overwrite", "as_json"),
+    }
 
     _: KW_ONLY
     run: Any = option(

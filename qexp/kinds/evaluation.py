@@ -104,7 +104,7 @@ class EvaluationRequest:
         files = self.source if self.source is not None else "FILES"
         return QexpError(
             f"{self.name} has no {lacking}, so that estimates cannot be compared with the truth; estimates alone are "
-            f"made by: qexp predict --run {self.directory.name} --input {files} --output FILE"
+            f"made by: qexp predict {self.directory.name} {files} --output FILE"
         )
 
 

@@ -79,11 +79,18 @@ class MatrixOptions(Computing):
 class PredictOptions(Computing):
     """Options of `qexp predict`; those that a kind of data does not take are None or False."""
 
-    source: str | Path = option(
+    panels: ClassVar = {
+        "Files": ("run", "source", "columns", "target", "overwrite"),
+        "Uncertainty": ("interval", "draws", "refined", "misfit"),
+        "Where": ("device", "chunk", "launcher", "options", "profile"),
+    }
+
+    source: str | Path | Sequence[str | Path] = option(
         ..., "Images: a NetCDF, npz, npy or GeoTIFF file with samples first, a folder with a npy or GeoTIFF file per "
         "input, or a folder of such files and folders. Rows: a CSV, Parquet or NetCDF file, or a folder of them. "
         "Fields: a NetCDF file, a folder with ex.nc or npy files, or a folder of such folders. Spectra: a folder with "
-        "spe/, a folder of files, or a table with one per row.", "--input", metavar="FILE|FOLDER",
+        "spe/, a folder of files, or a table with one per row.", "--input", metavar="FILE|FOLDER", shell=str,
+        optional=True,
     )  # fmt: skip
     target: str | Path = option(
         ..., "Output: a folder for a folder of files or of folders, a NetCDF file for fields, a table (NetCDF, CSV or "
@@ -120,6 +127,11 @@ class PredictOptions(Computing):
         None, "Receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued for "
         "cells whose width differs from that of the training data",
     )  # fmt: skip
+
+    @property
+    def sources(self) -> list[Path]:
+        """The files and folders of `source`."""
+        return [Path(self.source)] if isinstance(self.source, str | Path) else [*map(Path, self.source)]
 
     def __post_init__(self) -> None:
         if self.chunk is not None and self.chunk < 1:
@@ -224,7 +236,10 @@ USUAL_SAMPLES, MOST_SAMPLES = 1000, 1_000_000
 class LimitOptions(Opening):
     """Options of `qexp limit`."""
 
-    dataset: str | None = option(None, "Name or path of a dataset spec.", argument=True, complete="datasets")
+    dataset: str | None = option(
+        None, "Name or path of a dataset spec.", also="Or a run, as with --run, unless a dataset has that name.",
+        metavar="RUN|DATASET", argument=True, complete="runs_and_datasets",
+    )  # fmt: skip
     _: KW_ONLY
     run: Any = option(
         None, "In place of a dataset: a run, for its own test samples and the images that it takes. The limit is kept "

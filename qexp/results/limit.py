@@ -108,7 +108,7 @@ class LimitBeside(Results):
         elif self.directory.held_out and "test" in self.record.results:
             spec = self.directory.spec()
             if type_of(spec).has_limit(spec):
-                command = f"qexp limit --run {self.record.name}"
+                command = f"qexp limit {self.record.name}"
                 yield f"errors of the exact posteriors of the same samples are not known yet: {command}"
 
     def tables_of_page(self) -> Parts:

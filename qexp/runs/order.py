@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qexp.base.options import InWorkspace, OnDevice, Report, Trusting, ignore, option, pairs, python_only, text_of
 from qexp.errors import QexpError, shortened
@@ -263,6 +263,13 @@ class RunOptions(Training, InWorkspace):
 @dataclass(frozen=True)
 class Order(Training, LaunchOptions):
     """Runs to be trained: each experience with each combination of grid values, and each seed."""
+
+    panels: ClassVar = {
+        "What is trained": ("seed", "seeds", "overrides", "grid", "points", "pretrain", "allow_leak"),
+        "Names and notes": ("name", "tags", "note", "storage_path"),
+        "Where": ("device", "jobs", "launcher", "options", "profile", "detach"),
+        "Which of the runs": ("resume", "only_failed", "dry_run", "yes"),
+    }
 
     experiences: str | Path | Sequence[str | Path] = option(
         ..., "Names or paths of experience specs.", metavar="EXPERIENCE...", shell=list[str], argument=True,

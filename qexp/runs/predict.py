@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,20 @@ from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
-from qexp.kinds.prediction import FileKind, Prediction, no_progress, require_draws
+from qexp.kinds.prediction import (
+    FileKind,
+    Prediction,
+    no_progress,
+    require_different_targets,
+    require_draws,
+    require_not_read,
+)
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape, written
+from qexp.rows.formats import FORMATS
 from qexp.simulation.dataset import mask_of
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
@@ -230,9 +239,24 @@ def file_kind(directory: RunDirectory) -> FileKind:
     return kind
 
 
-def targets(source: Path, target: Path, directory: RunDirectory) -> list[tuple[Path, Path]]:
-    """Pairs of what a run reads, a file or a folder, and the file that it writes. Raises QexpError."""
-    return file_kind(directory).targets(source, target, directory.training_spec()["inputs"])
+def targets(sources: Sequence[Path], target: Path, directory: RunDirectory) -> list[tuple[Path, Path]]:
+    """Pairs of what a run reads, a file or a folder, and the file that it writes.
+
+    target  of a single source see `FileKind.targets`; of several a folder, with files that are named after them
+    Raises QexpError.
+    """
+    kind, inputs = file_kind(directory), directory.training_spec()["inputs"]
+    if len(sources) == 1:
+        return kind.targets(sources[0], target, inputs)
+    if target.is_file() or target.suffix.lower() in FORMATS:
+        raise QexpError(f"{target}: each of {len(sources)} files has its own file of estimates; give a folder")
+    with TemporaryDirectory() as folder:  # in a folder that exists, files are named after their sources
+        named = [pair for source in sources for pair in kind.targets(source, Path(folder), inputs)]
+        pairs = [(source, target / new.relative_to(folder)) for source, new in named]
+    for _, new in pairs:
+        require_not_read(new, [source for source, _ in pairs])
+    require_different_targets(pairs)
+    return pairs
 
 
 def predict_files(

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 import qexp as package
 from qexp.base.workspace import Workspace
-from qexp.cli import app
+from qexp.cli import GROUPS, GUESSES, app
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs.prepare import Plan, prepare
 from qexp.spec.experiences import TYPES
@@ -44,7 +44,41 @@ def test_every_command_explains_itself_and_the_help_lists_them_in_groups_but_tho
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("│ ") and line.split()[1] in COMMANDS]
     assert sorted(names) == sorted(command for command in COMMANDS if command not in FOR_MACHINES)
     groups = [line.split()[1] for line in stdout.splitlines() if line.startswith("╭─")]
-    assert groups == ["Options", "Train", "Look", "Keep", "Specs"]
+    assert groups == ["Options", "Train", "Look", "Trust", "Use", "Keep", "Specs", "Repair"]
+
+
+def test_what_people_type_leads_to_the_command_and_no_suggestion_is_a_command_for_machines(qexp):
+    right = {"list": "ls", "train": "run", "delete": "rm", "plot": "figures", "new": "init", "version": "--version"}
+    right |= {"diff": "compare", "infer": "predict", "test": "evaluate", "lss": "ls", "comapre": "compare"}
+    for typed, command in right.items():
+        assert f"did you mean '{command}'?" in qexp(typed).refused()
+    for typed in ("train-fold", "executes", "zzz"):
+        assert not any(command in qexp(typed).refused().replace(typed, "") for command in FOR_MACHINES)
+
+
+def test_guesses_are_no_commands_and_lead_to_some():
+    commands = {name for group in GROUPS.values() for name in group}
+    typed = [word for words in GUESSES.values() for word in words]
+    assert len(typed) == len(set(typed)) > 30
+    assert not commands & set(typed)
+    assert {*GUESSES} <= commands | {"--version", "--help"}
+
+
+def test_a_run_is_the_first_word_or_an_option_and_not_two_things(qexp, here):
+    matrix = ("--dataset", "sound", "--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
+    assert "name the run: qexp matrix RUN" in qexp("matrix", *matrix).refused()
+    assert "both sound_1 and --run sound_0" in qexp("matrix", "sound_1", "--run", "sound_0", *matrix).refused()
+    as_word, as_option, both = (
+        qexp("matrix", *words, "--name", f"by{len(words)}", *matrix).done()
+        for words in (("sound_0",), ("--run", "sound_0"), ("sound_0", "--run", "sound_0"))
+    )
+    assert len(as_word.splitlines()) == len(as_option.splitlines()) == len(both.splitlines()) == 4
+    predict = ("predict", "sound_0", "--output", "made")
+    assert "name what to estimate: qexp predict RUN FILE --output made" in qexp(*predict).refused()
+    assert "both a.nc and --input b.nc" in qexp(*predict, "a.nc", "--input", "b.nc").refused()
+    assert "a run and then the file" in qexp("invert", "a", "b", "c.nc").refused()
+    assert "both a and --run b" in qexp("invert", "a", "c.nc", "--run", "b").refused()
+    assert "no dataset 'sond'; did you mean 'sound'?" in qexp("limit", "sond").refused()
 
 
 def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(qexp):

@@ -56,6 +56,9 @@ def test_runs_are_completed_by_the_names_of_their_directories(home):
     assert completed("qexp verify sound_1") == ["sound_1"]
     assert completed("qexp matrix --run ") == ["sound_0", "sound_1"]
     assert completed("qexp matrix --run=sou") == ["sound_0", "sound_1"]
+    assert completed("qexp matrix sou") == completed("qexp predict sou") == ["sound_0", "sound_1"]
+    assert completed("qexp predict sound_0 specs/da") == ["specs/datasets/"]
+    assert "sound" in completed("qexp limit sou")
     (home / "runs/.preparing-x").mkdir()
     (home / "runs/catalog.json.lock").touch()
     (home / "elsewhere").mkdir()

@@ -74,7 +74,7 @@ def test_images_of_another_name_are_trained_on_with_noise_of_either_kind(gravity
     gravity.write("dataset", {**dataset, "noise_model": noise})
     qexp("run", "sound", "--device", "cpu").done()
     assert json.loads(qexp("show", "sound_0", "--json").stdout)["units"] == {"depth": "km", "mass": "10⁹ kg"}
-    assert qexp("matrix", "--run", "sound_0", "--dataset", "sound").code == 0
+    assert qexp("matrix", "sound_0", "--dataset", "sound").code == 0
     record = json.loads((gravity.root / "runs/sound_0/matrices/sound/record.json").read_text())
     assert record["units"] == {"depth": "km", "mass": "10⁹ kg"}
 

@@ -262,7 +262,7 @@ def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(specs
     assert executions("run", "sound", "--device", "cpu", "--set", "epochs=1", "--name", "logged") == 1
     for command in (("show", "logged"), ("ls", "--columns", "name,test.depth.mae"), ("logs", "logged")):
         assert executions(*command) == 0
-    assert executions("matrix", "--run", "logged", "--dataset", "sound", "--device", "cpu") == 1
+    assert executions("matrix", "logged", "--dataset", "sound", "--device", "cpu") == 1
     assert executions("tables", "quantities") == 1
     assert executions("schema", "model") == 1
     assert executions(lambda: package.open_run("logged").predict(displacement=np.zeros((2, 16, 16)))) == 1

@@ -59,9 +59,20 @@ def predict(root: Path, here: Path) -> Callable[..., Outcome]:
     """`predict("pixels.csv", "made.csv", "--overwrite", run="published")`."""
 
     def called(source: str, target: str, *options: str, run: str = "stones_0") -> Outcome:
-        return call("predict", "--run", run, "--input", source, "--output", target, *options, "--workspace", root)
+        return call("predict", run, source, "--output", target, *options, "--workspace", root)
 
     return called
+
+
+def test_several_files_are_estimated_into_a_folder(predict, here):
+    for name in ("first.csv", "other/second.parquet"):
+        write(here / name)
+    assert "each of 2 files has its own" in predict("first.csv", "made.csv", "first.csv").refused()
+    predict("first.csv", "made", "other/second.parquet").done()
+    assert {path.stem for path in (here / "made").glob("*.json")} == {"first.csv", "second.parquet"}
+    write(here / "other/first.csv")
+    assert "would both be written to" in predict("first.csv", "more", "other/first.csv").refused()
+    assert "written over what is read" in predict("first.csv", ".", "other/second.parquet").refused()
 
 
 def write(path: Path, table: pa.Table = PIXELS, **options: object) -> None:
@@ -173,7 +184,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
     def half_written() -> list[Path]:
         return list(made.glob(".b.parquet.*"))
 
-    command = ("predict", "--run", "stones_0", "--input", "tiles", "--output", "made", "--workspace", str(root))
+    command = ("predict", "stones_0", "tiles", "--output", "made", "--workspace", str(root))
     finished = None
     for number, expected in {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGUSR1: 130, signal.SIGKILL: -9}.items():
         process = Process(*command)

@@ -91,12 +91,12 @@ def test_the_run_keeps_what_its_views_are_and_results_of_a_variable_with_a_dot_a
 
 def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp):
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "heading=-11")
-    qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed).done()
+    qexp("matrix", "volcano_0", "--dataset", "volcano", *fixed).done()
     matrix = xarray.open_dataset(inside / "runs/volcano_0/matrices/volcano/matrix.nc")
     assert matrix["chamber.depth_estimate"].dims == ("chamber.depth", "lens.depth")
     assert matrix["chamber.depth_estimate"].attrs["units"] == matrix["lens.depth"].attrs["units"] == "km"
     assert matrix.attrs["fixed_heading"] == -11
-    refused = qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *fixed, "--fix", "incidence=91")
+    refused = qexp("matrix", "volcano_0", "--dataset", "volcano", *fixed, "--fix", "incidence=91")
     assert "--fix incidence: must be at most 90 °" in refused.stderr
 
 
@@ -104,7 +104,7 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
 def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside, qexp):
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "lens.depth=2")
-    qexp("matrix", "--run", "volcano_0", "--dataset", "volcano", *axes, *fixed, "--name", "headings").done()
+    qexp("matrix", "volcano_0", "--dataset", "volcano", *axes, *fixed, "--name", "headings").done()
     assert matrix_of(inside / "runs/volcano_0/matrices/headings").axes[0].get_ylabel() == "true up heading (°)"
 
 

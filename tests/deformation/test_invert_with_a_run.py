@@ -83,7 +83,7 @@ def place(tmp_path_factory):
 
 
 def invert(place, *options, observation="obs.nc"):
-    return call("invert", place / observation, "--run", "chamber_0", "--workspace", place, *options)
+    return call("invert", "chamber_0", place / observation, "--workspace", place, *options)
 
 
 @pytest.mark.slow

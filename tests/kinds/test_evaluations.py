@@ -177,7 +177,7 @@ def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are
     write_stones(root / "new.csv", rows)
     made = json.loads(qexp("evaluate", "stones_0", "--input", "new.csv", "--json").done())
     assert (made["samples"], made["left_out"], made["networks"], made["independent"]) == (10, 2, 24, True)
-    assert qexp("predict", "--run", "stones_0", "--input", "new.csv", "--output", "estimates.csv").code == 0
+    assert qexp("predict", "stones_0", "new.csv", "--output", "estimates.csv").code == 0
     with Path("estimates.csv").open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["Fe"]]
     errors = np.array([float(line["iron"]) - float(line["Fe"]) for line in lines])
@@ -250,7 +250,7 @@ def test_copies_across_folds_are_said_before_training_and_with_every_number(root
 def test_rows_without_truth_are_referred_to_predict(root, qexp):
     write_stones(root / "new.csv", [row[:-1] for row in new_stones()], ("stone", *stones.COLUMNS))
     evaluate = ("evaluate", "stones_0")
-    assert "qexp predict --run stones_0 --input new.csv" in qexp(*evaluate, "--input", "new.csv").failed()
+    assert "qexp predict stones_0 new.csv" in qexp(*evaluate, "--input", "new.csv").failed()
     assert qexp(*evaluate, "--input", "nowhere.csv").code == 3
     assert "use --part all" in qexp(*evaluate, "--dataset", "stones", "--part", "test").failed()
 
@@ -278,7 +278,7 @@ def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
     frames = domes.dome(seed=9)
     (root / "new").mkdir()
     frames.to_netcdf(root / "new/frames.nc")
-    assert qexp("predict", "--run", "domes_0", "--input", "new/frames.nc", "--output", "new.nc").code == 0
+    assert qexp("predict", "domes_0", "new/frames.nc", "--output", "new.nc").code == 0
     written = xarray.load_dataset("new.nc", engine="h5netcdf")
     run = package.open_run("domes_0")
     slopes = np.gradient(frames["usurf"].values.astype(float), domes.SPACING, axis=(1, 2))
@@ -351,7 +351,7 @@ def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_ar
     fewer = package.evaluate("finetune_0", input="cruise", name="fewer").record
     assert (fewer.samples, fewer.left_out) == (10, 2)
     shutil.rmtree(root / "cruise/target")
-    assert "qexp predict --run finetune_0" in qexp("evaluate", "finetune_0", "--input", "cruise").failed()
+    assert "qexp predict finetune_0" in qexp("evaluate", "finetune_0", "--input", "cruise").failed()
 
 
 # Where evaluations are seen

@@ -88,7 +88,7 @@ def save_rows(path, *rows):
 def predicted(directory, tmp_path, *options):
     save_rows(tmp_path / "new.csv", stones.COLUMNS, *NEW.tolist())
     target = tmp_path / "made.csv"
-    words = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", target, *options)
+    words = ("predict", directory.path, tmp_path / "new.csv", "--output", target, *options)
     call(*words).done()
     return columns(written(target), "iron_low", "iron_high")
 
@@ -121,7 +121,7 @@ def test_files_of_draws_hold_those_of_the_mixture_in_whatever_chunks_rows_are_re
     rows = np.tile(NEW, (20, 1)).astype(object)
     rows[[3, 700], 1] = ""
     save_rows(tmp_path / "new.csv", stones.COLUMNS, *rows.tolist())
-    asked = ["predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--draws", 2003]
+    asked = ["predict", directory.path, tmp_path / "new.csv", "--draws", 2003]
     for name, chunk in (("one", 10_000), ("other", 1)):
         said = call(*asked, "--output", tmp_path / f"{name}.csv", "--chunk", chunk)
         assert said.code == 0, said.stderr
@@ -217,13 +217,13 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
     low, high = (made["toc_quantile"].sel(quantile=one).values for one in (0.25, 0.75))
     largest = np.maximum(low - made["toc"].values, made["toc"].values - high).max()
     target = tmp_path / "made.csv"
-    code, _, stderr = call("predict", "--run", directory.path, "--input", workspace / "data/few", "--output", target)
+    code, _, stderr = call("predict", directory.path, workspace / "data/few", "--output", target)
     assert (code, "50 % intervals for rows of a new core" in stderr) == (0, True), stderr
     found = {line["name"]: line for line in written(target)}
     for place, name in enumerate(made["name"].values):
         ends = [float(found[name][f"toc_{end}"]) for end in ("low", "high")]
         assert ends == pytest.approx([low[place] - largest, high[place] + largest], rel=1e-3)
-    asked = ("predict", "--run", directory.path, "--input", workspace / "data/few", "--overwrite", "--draws", "4000")
+    asked = ("predict", directory.path, workspace / "data/few", "--overwrite", "--draws", "4000")
     said = call(*asked, "--output", target)
     assert (said.code, str(tmp_path / "made_posterior.nc") in said.stdout.splitlines()) == (0, True), said.stderr
     drawn = xarray.load_dataset(tmp_path / "made_posterior.nc", engine="h5netcdf", group="posterior")

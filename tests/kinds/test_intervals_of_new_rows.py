@@ -36,7 +36,7 @@ def predicted(directory, tmp_path, *options, name="new.csv"):
     with (tmp_path / name).open("w", newline="") as file:
         csv.writer(file).writerows([stones.COLUMNS, *NEW.tolist()])
     made = tmp_path / f"made_of_{name}"
-    code, _, stderr = call("predict", "--run", directory.path, "--input", tmp_path / name, "--output", made, *options)
+    code, _, stderr = call("predict", directory.path, tmp_path / name, "--output", made, *options)
     assert code == 0, stderr
     return {column: values.to_numpy() for column, values in pandas.read_csv(made).items()}, stderr
 
@@ -93,7 +93,7 @@ def test_the_largest_error_of_all_groups_is_what_four_groups_can_promise(finishe
     of_fold, (folds, errors) = estimates_of_folds(directory), held_out(directory)
     ends = np.array([of_fold[names[0]] + error for names, error in zip(folds, errors, strict=True)])
     assert columns["iron_high"] == pytest.approx(ends.max(axis=0), rel=1e-4)
-    words = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", tmp_path / "x.csv")
+    words = ("predict", directory.path, tmp_path / "new.csv", "--output", tmp_path / "x.csv")
     refused = "held out 4 groups (quarry), which promise no more than 0.8; ask for that"
     assert refused in call(*words, "--interval", "0.9").failed()
     assert not (tmp_path / "x.csv").exists()
@@ -103,7 +103,7 @@ def test_the_largest_error_of_all_groups_is_what_four_groups_can_promise(finishe
 def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_others(finished, tmp_path):
     directory = finished(**ONE_BY_ONE)
     predicted(directory, tmp_path)
-    words = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output")
+    words = ("predict", directory.path, tmp_path / "new.csv", "--output")
     assert call(*words, tmp_path / "made.nc", "--interval", "0.68").code == 0
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
         assert made.attrs["interval"] == "68 % intervals for new rows like those of the training data"
@@ -119,7 +119,7 @@ def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_ot
 def test_a_share_that_is_none_is_refused(finished, tmp_path, share):
     directory = finished(epochs=1)
     (tmp_path / "new.csv").write_text("red,green,blue\n0.5,0.5,0.5\n")
-    words = ("predict", "--run", directory.path, "--input", tmp_path / "new.csv", "--output", tmp_path / "made.csv")
+    words = ("predict", directory.path, tmp_path / "new.csv", "--output", tmp_path / "made.csv")
     assert "such as 0.9" in call(*words, "--interval", share).failed()
 
 
@@ -128,7 +128,7 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
     cores.write(workspace)
     directory = RunDirectory(package.run("scratch", device="cpu").path)
     target = tmp_path / "made.csv"
-    given = ("predict", "--run", directory.path, "--input", workspace / "data/few", "--output", target)
+    given = ("predict", directory.path, workspace / "data/few", "--output", target)
     code, _, stderr = call(*given)
     assert code == 0
     assert "50 % intervals for rows of a new core" in stderr  # of the one core that was held out
@@ -144,7 +144,7 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
 def test_images_without_a_posterior_head_have_no_intervals(specs, tmp_path):
     assert call("run", "sound").code == 0
     np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), dtype=np.float32))
-    words = ("predict", "--run", "sound_0", "--input", tmp_path / "x.npy", "--output", tmp_path / "made.csv")
+    words = ("predict", "sound_0", tmp_path / "x.npy", "--output", tmp_path / "made.csv")
     assert "the network of sound_0 ends in no posterior head" in call(*words, "--interval", "0.9").failed()
 
 

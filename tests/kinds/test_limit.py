@@ -61,9 +61,9 @@ def test_more_noise_means_a_higher_limit(noisy):
 def test_a_run_is_shown_beside_the_limit_of_its_own_samples_and_a_damaged_one_is_named(noisy, tmp_path, monkeypatch):
     assert call("run", "sound", "--seed", "3").code == 0
     record = (tmp_path / "runs/sound_3/run.json").read_bytes()
-    assert "qexp limit --run sound_3" in call("show", "sound_3").stdout
+    assert "qexp limit sound_3" in call("show", "sound_3").stdout
     monkeypatch.setenv("QEXP_FIGURES", "yes")
-    found = json.loads(call("limit", "--run", "sound_3", "--json").stdout)
+    found = json.loads(call("limit", "sound_3", "--json").stdout)
     assert [one.name for one in (tmp_path / "runs/sound_3/results/figures").iterdir()] == ["test_estimates.png"]
     assert (tmp_path / "runs/sound_3/run.json").read_bytes() == record
     assert json.loads((tmp_path / "runs/sound_3/results/limit.json").read_text()) == found
@@ -99,7 +99,7 @@ def test_inputs_of_the_network_are_known_and_its_outputs_are_not(noisy, tmp_path
     inputs = ["displacement", "incidence"]
     write_dense(tmp_path, "sound", dataset, ["depth", "noise"], inputs, sizes=[8, 4, SAMPLES], batch_size=4)
     assert call("run", "sound").code == 0
-    code, stdout, stderr = call("limit", "--run", "sound_0")
+    code, stdout, stderr = call("limit", "sound_0")
     assert code == 0, stderr
     assert [line.split()[0] for line in stdout.splitlines()[1:]] == ["depth", "noise"]
     assert "known of each sample: incidence" in stderr

@@ -35,7 +35,7 @@ def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_mak
 @pytest.mark.usefixtures("drawn")
 def test_the_file_says_units_and_axes_and_vdis_arrays_have_its_order_of_axes(workspace, run, qexp):
     axes = ["--axis", "depth=0:4:8", "--axis", "delta_volume=0:2:4"]
-    assert qexp("matrix", "--run", run.name, "--dataset", "mogi_test.json", *axes, "--npy").code == 0
+    assert qexp("matrix", run.name, "--dataset", "mogi_test.json", *axes, "--npy").code == 0
     folder = run.path / "matrices/mogi_test"
     table = xarray.load_dataset(folder / "matrix.nc", engine="h5netcdf")
     assert dict(table.sizes) == {"depth": 8, "delta_volume": 4}
@@ -99,7 +99,7 @@ def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_wher
 
 @pytest.mark.slow
 def test_the_same_matrix_again_or_of_changed_data_or_of_an_earlier_version_is_left_as_it_is(workspace, run, qexp):
-    made = ["matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
+    made = ["matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
     assert qexp(*made, "--name", "near").code == 0
     file = run.path / "matrices/near/matrix.nc"
     before = file.stat().st_mtime_ns
@@ -185,23 +185,23 @@ def test_runs_that_differ_by_more_than_their_seeds_have_no_common_statistics(see
 def test_without_axes_the_dataset_s_own_grid_is_used_or_vdi_s(workspace, run, qexp):
     document = json.loads((workspace / "specs/datasets/mogi_test.json").read_text())
     assert document["matrix"]["resolution"] == 128
-    qexp("matrix", "--run", run.name, "--dataset", "mogi_test").done()
+    qexp("matrix", run.name, "--dataset", "mogi_test").done()
     assert dict(run.matrix("mogi_test").sizes) == {"depth": 128, "delta_volume": 128}
     del document["matrix"]
     (workspace / "specs/datasets/as_in_vdi.json").write_text(json.dumps(document))
-    qexp("matrix", "--run", run.name, "--dataset", "as_in_vdi").done()
+    qexp("matrix", run.name, "--dataset", "as_in_vdi").done()
     record = json.loads((run.path / "matrices/as_in_vdi/record.json").read_text())
     assert record["axes"] == {"depth": [0.0, 4.0, 128], "delta_volume": [0.0, 4.0, 128]}
     document["fixed"]["delta_volume"] = 1.0
     del document["varyings"]["delta_volume"], document["distributions"]["delta_volume"]
     (workspace / "specs/datasets/as_in_vdi.json").write_text(json.dumps(document))
-    code, _, stderr = qexp("matrix", "--run", run.name, "--dataset", "as_in_vdi")
+    code, _, stderr = qexp("matrix", run.name, "--dataset", "as_in_vdi")
     assert (code, "give axes, for example --axis depth=0:4:128" in stderr) == (2, True)
 
 
 @pytest.mark.slow
 def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
-    made = ("matrix", "--run", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")
+    made = ("matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")
     folder = run.path / "matrices/mogi_test"
     folder.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "pdf", "svg"):
@@ -247,21 +247,21 @@ WRONG = [
 
 def test_what_cannot_be_drawn_is_refused_with_advice(run, qexp):
     for *arguments, says in WRONG:
-        assert says in qexp("matrix", "--run", run.name, "--dataset", "mogi_test", *arguments).refused()
+        assert says in qexp("matrix", run.name, "--dataset", "mogi_test", *arguments).refused()
     assert not (run.path / "matrices").exists()
 
 
 def test_unknown_runs_datasets_and_matrices_are_refused_with_near_names_or_how_to_make_them(run, qexp):
     with pytest.raises(NotFoundError, match="has no matrix 'mogi_test'; make it: qexp matrix"):
         run.matrix("mogi_test")
-    assert "did you mean 'mogi_quick_1'" in qexp("matrix", "--run", "mogi_quikc_1", "--dataset", "mogi_test").failed(3)
-    assert "did you mean 'mogi_test'" in qexp("matrix", "--run", run.name, "--dataset", "mogi_tset").failed()
+    assert "did you mean 'mogi_quick_1'" in qexp("matrix", "mogi_quikc_1", "--dataset", "mogi_test").failed(3)
+    assert "did you mean 'mogi_test'" in qexp("matrix", run.name, "--dataset", "mogi_tset").failed()
 
 
 def test_a_dataset_of_another_size_and_a_run_that_is_not_done_are_refused(workspace, run, qexp):
     path = workspace / "specs/datasets/mogi_test.json"
     path.write_text(path.read_text().replace("[64, 64]", "[32, 32]"))
-    assert "[32, 32, 1]" in qexp("matrix", "--run", run.name, "--dataset", "mogi_test").failed()
+    assert "[32, 32, 1]" in qexp("matrix", run.name, "--dataset", "mogi_test").failed()
     record = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps({**record, "state": "interrupted"}))
-    assert "interrupted, not done" in qexp("matrix", "--run", run.name, "--dataset", "mogi_test").failed()
+    assert "interrupted, not done" in qexp("matrix", run.name, "--dataset", "mogi_test").failed()

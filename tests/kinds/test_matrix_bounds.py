@@ -142,7 +142,7 @@ def test_least_squares_reach_the_bound_and_the_table_says_by_how_much_they_miss_
     for layer in ratios:
         assert (layer["colours"], layer["logarithmic"]) == ("diverging", True)
         assert np.prod(layer["limits"]) == pytest.approx(1)
-    command = ("matrix", "--run", "mogi_quick_3", "--bound", "--workspace", root)
+    command = ("matrix", "mogi_quick_3", "--bound", "--workspace", root)
     axes = ("--axis", "depth=0.5:4:4", "--axis", "delta_volume=0:1:4")
     code, stdout, _ = call(*command, "--dataset", "noisy", *axes, "--repeats", "4", "--name", "weak")
     assert (code, "median sd / bound" in stdout) == (0, True)
@@ -152,8 +152,6 @@ def test_a_dataset_without_noise_is_refused_and_nothing_is_written(root):
     quiet = document({"type": "white"}, (24, 24), fixed={**FIXED, "noise": 0.0})
     (root / "specs/datasets/quiet.json").write_text(json.dumps(quiet))
     axes = ("--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
-    code, _, stderr = call(
-        "matrix", "--run", "mogi_quick_3", "--dataset", "quiet", *axes, "--bound", "--workspace", root
-    )
+    code, _, stderr = call("matrix", "mogi_quick_3", "--dataset", "quiet", *axes, "--bound", "--workspace", root)
     assert (code, "which alone makes a bound; give it a level, such as --fix noise=0.01" in stderr) == (2, True), stderr
     assert not (root / "runs/mogi_quick_3/matrices/quiet").exists()

@@ -64,7 +64,7 @@ def test_errors_of_a_strike_are_taken_by_the_shorter_way_round(root):
 
 @pytest.mark.slow
 def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counted(root, tmp_path):
-    arguments = ["matrix", "--run", "dike_0", "--dataset", "dike", "--workspace", str(root)]
+    arguments = ["matrix", "dike_0", "--dataset", "dike", "--workspace", str(root)]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     with drawing():
         axes = ["--axis", "dike.strike=0:360:4", "--axis", "dike.depth=0:4:8"]

@@ -194,7 +194,7 @@ def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
 def test_the_command_prints_and_keeps_both_estimates(root):
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
-    words = ("matrix", "--run", "dike_0", "--dataset", "dike", *axes, *fixed, "--refine", "--repeats", "2")
+    words = ("matrix", "dike_0", "--dataset", "dike", *axes, *fixed, "--refine", "--repeats", "2")
     head, *rows = call(*words, "--workspace", root).done().splitlines()[:3]
     assert head.split() == ["output", "mean", "|error|", "refined", "median", "|error|", "refined", "unit"]
     folder = package.open_run("dike_0", workspace=root).path / "matrices/dike"
@@ -219,7 +219,7 @@ def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too
     del described["fixed"]["noise"]
     write_dense(tmp_path, "dike", described, [name], sizes=[16, 8, 8], batch_size=8)
     package.run("dike", device="cpu", workspace=tmp_path)
-    command = ["matrix", "--run", "dike_0", "--dataset", "dike", "--axis", f"{name}=2:4:12", "--refine"]
+    command = ["matrix", "dike_0", "--dataset", "dike", "--axis", f"{name}=2:4:12", "--refine"]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     code, _, stderr = call(*command, *fixed, "--workspace", tmp_path)
     assert code == 0, stderr

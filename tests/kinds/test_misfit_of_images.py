@@ -72,7 +72,7 @@ def images(count=FEW, **changes):
 
 def p_values(made, *options):
     np.save("images.npy", made)
-    done = call("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.nc", "--misfit", *options)
+    done = call("predict", "sound_0", "images.npy", "--output", "made.nc", "--misfit", *options)
     assert done.code == 0, done.stderr
     found = xarray.load_dataset("made.nc", engine="h5netcdf")
     return found["misfit_p"].values, found["features_p"].values, done.stderr
@@ -161,7 +161,7 @@ def test_features_are_those_of_the_last_layers_also_where_branches_without_opera
     np.save("images.npy", images(FEW))
     made = {}
     for name in ("plain", "detour"):
-        done = call("predict", "--run", f"{name}_0", "--input", "images.npy", "--output", f"{name}.csv", "--misfit")
+        done = call("predict", f"{name}_0", "images.npy", "--output", f"{name}.csv", "--misfit")
         assert done.code == 0, done.stderr
         made[name] = Path(f"{name}.csv").read_text()
     assert made["detour"] == made["plain"]
@@ -170,7 +170,7 @@ def test_features_are_those_of_the_last_layers_also_where_branches_without_opera
 @pytest.mark.slow
 def test_a_file_without_p_values_is_not_taken_for_one_with_them(here):
     np.save("images.npy", images()[:3])
-    words = ("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.csv")
+    words = ("predict", "sound_0", "images.npy", "--output", "made.csv")
     assert call(*words).code == 0
     assert "misfit_p" not in Path("made.csv").read_text()
     assert call(*words, "--misfit").code == 2
@@ -186,7 +186,7 @@ def test_where_there_is_no_likelihood_the_error_says_why(here):
     specs.write("experience", {**EXPERIENCE, "model": "quiet", "dataset": "quiet", "epochs": 1})
     assert call("run", "quiet", "--seed", "0").code == 0
     np.save("images.npy", images()[:3])
-    said = call("predict", "--run", "quiet_0", "--input", "images.npy", "--output", "made.csv", "--misfit")
+    said = call("predict", "quiet_0", "images.npy", "--output", "made.csv", "--misfit")
     assert said.code == 2
     assert "--misfit: 'displacement' has no noise in the training data, so" in said.stderr
     assert not Path("made.csv").exists()

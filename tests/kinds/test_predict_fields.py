@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch):
 def predict(root, here):
     """`predict("fields.nc", "made.nc", "--chunk", "2", run="unet")`."""
     return lambda source, target, *options, run="domes_0": call(
-        "predict", "--run", run, "--input", source, "--output", target, *options, "--workspace", root
+        "predict", run, source, "--output", target, *options, "--workspace", root
     )
 
 

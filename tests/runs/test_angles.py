@@ -79,7 +79,7 @@ def test_strikes_on_both_sides_of_north_are_estimated_and_predicted_as_well_as_t
 
 
 def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_cell(dikes):
-    call("matrix", "--run", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes).done()
+    call("matrix", "dike_0", "--dataset", "dike", "--axis", "strike=0:360:24", "--workspace", dikes).done()
     with xarray.open_dataset(dikes / "runs/dike_0/matrices/dike/matrix.nc") as table:
         assert np.abs(table["strike_error"].values).max() < 15
         np.testing.assert_allclose(table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6)

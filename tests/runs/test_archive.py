@@ -111,7 +111,7 @@ def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_n
     for output in ("depth", "delta_volume"):
         np.testing.assert_array_equal(ours[output], theirs[output])
     axes = ["--axis", "depth=0.5:3:3", "--axis", "delta_volume=0.5:3:3"]
-    qexp("matrix", "--run", "guest", "--dataset", "sound", *axes, "--workspace", there).done()
+    qexp("matrix", "guest", "--dataset", "sound", *axes, "--workspace", there).done()
     assert qexp("doctor", "--workspace", there).code == 0
 
 

@@ -349,7 +349,7 @@ def test_weights_that_are_not_the_runs_own_are_damage_wherever_they_are_used(her
     best = here / "runs/sound_0/checkpoints/best.safetensors"
     SPOILED[spoil](best)
     commands = [
-        ["matrix", "--run", "sound_0", "--dataset", "sound"],
+        ["matrix", "sound_0", "--dataset", "sound"],
         ["export", "sound_0", "--to", here / "out"],
         ["run", "sound", "--seed", "5", "--pretrain", "sound_0", "--device", "cpu"],
     ]
@@ -371,7 +371,7 @@ def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
     package.run("stones", device="cpu")
     without_numbers(RunDirectory(specs.root / "runs/stones_0").fold("002").best_weights)
     table = next((specs.root / "data").glob("*.csv"))
-    stderr = qexp("predict", "--run", "stones_0", "--input", table, "--output", specs.root / "out.csv").failed(5)
+    stderr = qexp("predict", "stones_0", table, "--output", specs.root / "out.csv").failed(5)
     assert "folds/002/checkpoints/best.safetensors is damaged" in stderr
     assert not (specs.root / "out.csv").exists()
 

@@ -43,7 +43,7 @@ def all_kinds(root: Path) -> None:
     with drawing():
         for name in DRAWN:
             package.run(name.removesuffix("_0"), device="cpu", workspace=root)
-        call("matrix", "--run", "sound_0", "--dataset", "sound", "--workspace", root).done()
+        call("matrix", "sound_0", "--dataset", "sound", "--workspace", root).done()
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
         assert CAUTION in qexp(*command).done(), command
     assert CAUTION not in qexp("show", "honest").stdout
     (workspace / "pixels.csv").write_text("\n".join(["red,green,blue", "0.5,0.5,0.5", "0.2,0.3,0.4"]))
-    assert qexp("predict", "--run", "sound", "--input", "pixels.csv", "--output", "estimates.csv").code == 0
+    assert qexp("predict", "sound", "pixels.csv", "--output", "estimates.csv").code == 0
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
 
 
@@ -265,8 +265,8 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     made = run()
     (workspace / "pixels.csv").write_text("pixel,blue,green,red\n0,0.3,0.5,0.7\n1,0.3,0.5,9.0\n")
     (workspace / "bare.csv").write_text("0,0.7,0.5,0.3\n")
-    assert qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "named.csv").code == 0
-    assert qexp("predict", "--run", "stones_0", "--input", "bare.csv", "--output", "numbered.csv").code == 0
+    assert qexp("predict", "stones_0", "pixels.csv", "--output", "named.csv").code == 0
+    assert qexp("predict", "stones_0", "bare.csv", "--output", "numbered.csv").code == 0
     named, numbered = (
         list(csv.DictReader(Path(name).read_text().splitlines())) for name in ("named.csv", "numbered.csv")
     )
@@ -275,7 +275,7 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     estimate = package.open_run("stones_0").predict(colour=[[0.7, 0.5, 0.3]])["iron"]
     assert float(named[0]["iron"]) == pytest.approx(estimate[0], rel=1e-6)
     assert len(made.all_folds()) == 4
-    again = qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "named.csv")
+    again = qexp("predict", "stones_0", "pixels.csv", "--output", "named.csv")
     assert (again.code, again.stderr) == (0, "named.csv exists already\n")
 
 

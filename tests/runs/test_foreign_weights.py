@@ -136,7 +136,7 @@ def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
     assert code == 0
     assert "trained on images at azimuths +90°, as the run's dataset makes: dataset.fixed.azimuth=1.5707963" in stderr
     axes = ("--axis", "depth=0.5:4.5:6", "--axis", "delta_volume=0.5:4.5:6")
-    code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", *axes)
+    code, _, stderr = call("matrix", "old", "--dataset", "sound", *axes)
     assert code == 0
     assert "old has weights that were trained on images at azimuths +90°: fixed.azimuth = 1.57" in stderr
     table = xarray.load_dataset("runs/old/matrices/sound/matrix.nc", engine="h5netcdf")
@@ -171,7 +171,7 @@ def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other
         del record["foreign_weights"][key]
     file.write_text(json.dumps(record))
     axes = ("--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
-    code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", *axes)
+    code, _, stderr = call("matrix", "old", "--dataset", "sound", *axes)
     assert code == 0
     assert "old was imported by an earlier qexp" in stderr
     assert "import best.h5 again" in stderr
@@ -240,7 +240,7 @@ def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     with torch.no_grad():
         expected = 3 * network.regressed(torch.from_numpy(np.log1p(spectra))) + 2
     np.testing.assert_allclose(run.predict(spectrum=spectra)["toc"], expected[:, 0], rtol=1e-4, atol=1e-4)
-    call("predict", "--run", "old", "--input", "data/few/test", "--output", "estimates.csv").done()
+    call("predict", "old", "data/few/test", "--output", "estimates.csv").done()
     assert len(Path("estimates.csv").read_text().splitlines()) == 1 + cores.SPECTRA
 
 
@@ -289,7 +289,7 @@ def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monke
     with torch.no_grad():
         expected = network.eval()(scaled)[:, 0].numpy() * deviation[-1] + mean[-1]
     np.testing.assert_allclose(run.predict(colour=rows[:, :-1])["iron"], expected, rtol=1e-4)
-    call("predict", "--run", "old", "--input", "data/stones.csv", "--output", "estimates.csv").done()
+    call("predict", "old", "data/stones.csv", "--output", "estimates.csv").done()
     lines = Path("estimates.csv").read_text().splitlines()
     column = lines[0].split(",").index("iron")
     np.testing.assert_allclose([float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4)
@@ -320,7 +320,7 @@ def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, mod
     for index, name in enumerate(("ubar", "vbar")):
         found = np.squeeze(made[name]) / scales[1][name]
         np.testing.assert_allclose(found, expected[..., index], rtol=1e-3, atol=1e-3)
-    call("predict", "--run", "old", "--input", "data/domes/test/d0", "--output", "speeds.nc").done()
+    call("predict", "old", "data/domes/test/d0", "--output", "speeds.nc").done()
 
 
 # The run
@@ -347,7 +347,7 @@ def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
 def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_changed_weights(volcano: Path):
     run = imported("best.h5", "--model", "sound")
     assert run.path.is_dir()
-    code, _, stderr = call("matrix", "--run", "old", "--dataset", "sound", "--axis", "depth=0.5:2:4",
+    code, _, stderr = call("matrix", "old", "--dataset", "sound", "--axis", "depth=0.5:2:4",
                            "--axis", "delta_volume=0.5:2:4")  # fmt: skip
     assert code == 0, stderr
     assert call("export", "old", "--to", "old.zip").code == 0
@@ -652,7 +652,7 @@ def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transfo
     assert (run.record["dataset"], run.spec["transforms"]) == ("sound", {})
     expected = vdi_estimates(IMAGES[0], vdi_weights(np.random.default_rng(1)))
     assert run.predict(displacement=IMAGES[0])["depth"] == pytest.approx(expected["depth"], rel=1e-4)
-    assert call("matrix", "--run", "first", "--dataset", "sound", "--axis", "depth=1:2:2", "--axis",
+    assert call("matrix", "first", "--dataset", "sound", "--axis", "depth=1:2:2", "--axis",
                 "delta_volume=1:2:2").code == 0  # fmt: skip
     specs.write("dataset", put(SOUND["dataset"], "size", [8, 8]), "another")
     stderr = call("import-weights", "best.h5", "--model", "alone", "--to", "second").failed()

@@ -84,7 +84,7 @@ def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_tho
 def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
     run = qexp.open_run("scratch_0")
     folder = here / "data/few/test"
-    assert call("predict", "--run", "scratch_0", "--input", folder, "--output", "limited.nc").code == 0
+    assert call("predict", "scratch_0", folder, "--output", "limited.nc").code == 0
     within = xarray.load_dataset("limited.nc", engine="h5netcdf")["toc_estimate"]
     counts = np.stack([np.loadtxt(folder / "spe" / f"D1_{number}.csv") for number in range(cores.SPECTRA)])
     assert run.predict(spectrum=counts)["toc"] == pytest.approx(within.values)
@@ -102,11 +102,11 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
     mean, spread = together(run).mean_and_spread({"colour": colours})["iron"]
     rows = "\n".join(["red,green,blue", *(",".join(map(repr, row)) for row in colours.tolist())])
     Path("pixels.csv").write_text(rows + "\n")
-    outcome = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
+    outcome = call("predict", "stones_0", "pixels.csv", "--output", "made.csv")
     count = limits.reached(mean.numpy())
     assert f"{count} of 50 estimates of iron are at its limits, 3.5 to 4 wt%" in outcome.stderr
     assert json.loads(Path("made.csv.json").read_text())["at_limits"] == {"iron": count}
-    again = call("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "made.csv")
+    again = call("predict", "stones_0", "pixels.csv", "--output", "made.csv")
     assert (again.code, "exists already" in again.stderr) == (0, True)
     exported = qexp.export_network("stones_0", "exported", format="torchscript", physical=True)
     of_graph, spread_of_graph = torch.jit.load(exported.folder / exported.about["file"])(colours)
@@ -133,7 +133,7 @@ def test_whole_fields_and_matrices_are_limited_too(here):
     assert frames["ubar_estimate"].attrs["limits"] == "-0.5 to 0.25"
     assert "limits" not in frames["vbar_estimate"].attrs
     source = here / "data/domes/test/d0"
-    outcome = call("predict", "--run", "domes_0", "--input", source, "--output", "ice.nc")
+    outcome = call("predict", "domes_0", source, "--output", "ice.nc")
     estimates = xarray.load_dataset("ice.nc", engine="h5netcdf", decode_times=False)["ubar"]
     count = int(np.sum((estimates <= -0.5) | (estimates >= 0.25)))
     assert f"{count:,} of {estimates.size:,} estimates of ubar are at its limits" in outcome.stderr

@@ -103,7 +103,7 @@ TARGETS = [
         ("observe", "of.nc", "--overwrite", "--to"),
         ("observe", "of.nc", "--overwrite", "--figure"),
         ("invert", "of.nc", "--source", "mogi", "--overwrite", "--to"),
-        ("predict", "--run", "sound_0", "--input", "of.csv", "--overwrite", "--output"),
+        ("predict", "sound_0", "of.csv", "--overwrite", "--output"),
         ("data", "show", "sound", "--out"),
         ("data", "ice", "--overwrite", "--out"),
         ("data", "xrf", "--overwrite", "--out"),

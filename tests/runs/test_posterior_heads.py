@@ -89,7 +89,7 @@ def test_draws_are_what_arviz_takes_and_have_the_quantiles_and_estimates_of_the_
 @pytest.mark.parametrize("ending", ["nc", "csv", "parquet"])
 def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32))
-    assert call("predict", "--run", "sound_0", "--input", "images.npy", "--output", f"made.{ending}").code == 0
+    assert call("predict", "sound_0", "images.npy", "--output", f"made.{ending}").code == 0
     drawn = package.open_run("sound_0").posterior(displacement=np.load("images.npy"), draws=20_000)
     read = {"csv": pandas.read_csv, "parquet": pandas.read_parquet, "nc": xarray.load_dataset}[ending]
     found = read(f"made.{ending}")
@@ -105,7 +105,7 @@ def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are
     import arviz
 
     np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (300, 16, 16)).astype(np.float32))
-    asked = ["predict", "--run", "sound_0", "--input", "images.npy", "--draws", "500", "--interval", "0.5"]
+    asked = ["predict", "sound_0", "images.npy", "--draws", "500", "--interval", "0.5"]
     for name, chunk in (("one", "300"), ("other", "1")):
         said = call(*asked, "--output", f"{name}.nc", "--chunk", chunk)
         assert said.code == 0
@@ -132,7 +132,7 @@ def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are
 
 def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here):
     np.save("images.npy", np.zeros((2, 16, 16), np.float32))
-    words = ("predict", "--run", "sound_0", "--input", "images.npy", "--output", "made.nc")
+    words = ("predict", "sound_0", "images.npy", "--output", "made.nc")
     for option, value, why in (
         ("--interval", "90", "between 0"),
         ("--interval", "0", "between 0"),
@@ -148,12 +148,12 @@ def test_figures_matrices_verification_and_export_go_on_working(here):
     assert call("figures", "sound_0").code == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        assert call("matrix", "--run", "sound_0", "--dataset", "sound").code == 0
+        assert call("matrix", "sound_0", "--dataset", "sound").code == 0
     record = json.loads((here / "runs/sound_0/matrices/sound/record.json").read_text())
     assert record["held_out"] == {"depth": [], "delta_volume": []}
     assert call("verify", "sound_0").code == 0
     assert call("export", "sound_0", "--format", "onnx", "--to", "out").code == 0
-    assert call("limit", "--run", "sound_0").code == 0
+    assert call("limit", "sound_0").code == 0
 
 
 @pytest.mark.slow

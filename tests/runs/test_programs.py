@@ -368,8 +368,8 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     assert row["values"][0] > 0
     assert comparison["differences"] == {"type": ['"training"', '"command"']}
     for command in (
-        ["predict", "--run", "own_1", "--input", "own.sh", "--output", "out.csv"],
-        ["matrix", "--run", "own_1", "--dataset", "sound"],
+        ["predict", "own_1", "own.sh", "--output", "out.csv"],
+        ["matrix", "own_1", "--dataset", "sound"],
         ["export", "own_1", "--to", "network", "--format", "onnx"],
         ["run", "sound", "--pretrain", "own_1"],
         ["evaluate", "own_1", "--dataset", "sound"],

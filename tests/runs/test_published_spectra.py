@@ -111,7 +111,7 @@ def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_dep
     place: Path, tmp_path: Path
 ):
     out, source = tmp_path / "zeroshot.csv", place / "data/max/pretrain/test"
-    code, _, stderr = call("--workspace", place, "predict", "--run", "max_toc_0", "--input", source, "--output", out)
+    code, _, stderr = call("--workspace", place, "predict", "max_toc_0", source, "--output", out)
     assert code == 0
     assert "no column 'mid_depth_mm'" in stderr
     assert "rename 'composite_depth_mm'" in stderr

@@ -61,7 +61,7 @@ def test_another_user_makes_a_matrix_of_a_run_whose_record_he_may_not_touch(fini
     run = RunDirectory(open_workspace / "runs/sound_0")
     run.path.chmod(0o777)
     place = ("--device", "cpu", "--workspace", open_workspace)
-    as_nobody("matrix", "--run", "sound_0", "--dataset", "sound", *place).done()
+    as_nobody("matrix", "sound_0", "--dataset", "sound", *place).done()
     assert run.matrix_names() == ["sound"]
 
 

@@ -35,7 +35,7 @@ def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qe
     ):  # fmt: skip
         assert WORDS in qexp(*command).done(), command
     Path("pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.2,0.3,0.4\n")
-    assert qexp("predict", "--run", "stones_0", "--input", "pixels.csv", "--output", "estimates.csv").code == 0
+    assert qexp("predict", "stones_0", "pixels.csv", "--output", "estimates.csv").code == 0
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == WORDS
 
 

@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train)
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
-    assert "some of its results are missing" in qexp("matrix", "--run", run.name, "--dataset", "mogi_test").failed()
+    assert "some of its results are missing" in qexp("matrix", run.name, "--dataset", "mogi_test").failed()
 
 
 @pytest.mark.heavy

@@ -74,7 +74,7 @@ def used(mark: Path) -> bool:
 
 
 COMMANDS = {
-    "matrix": ["matrix", "--run", "sound_0", "--dataset", "sound", *AXES],
+    "matrix": ["matrix", "sound_0", "--dataset", "sound", *AXES],
     "export": ["export", "sound_0", "--to", "network"],
     "verify": ["verify", "sound_0"],
 }

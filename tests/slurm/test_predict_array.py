@@ -18,7 +18,7 @@ from tests.conftest import call, shared_folder
 from tests.slurm.cluster import until
 
 TILES = ("a.csv", "b.csv", "c.csv")
-PREDICT = ("predict", "--run", "stones_0", "--input", "tiles", "--device", "cpu")
+PREDICT = ("predict", "stones_0", "tiles", "--device", "cpu")
 ARRAY = (*PREDICT, "--output", "made", "--launcher", "slurm", "--option", "memory=2G", "--option", "cpus=1")
 
 

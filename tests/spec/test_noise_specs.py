@@ -144,7 +144,7 @@ def test_a_network_that_sees_the_mask_is_trained_and_looked_at(specs, qexp):
     specs.spoil("experience", ("inputs", ["displacement", "mask"]), ("epochs", 1))
     for command in (
         ("run", "sound", "--device", "cpu"),
-        ("matrix", "--run", "sound_0", "--dataset", "sound"),
+        ("matrix", "sound_0", "--dataset", "sound"),
         ("data", "show", "sound", "--count", "2"),
     ):
         qexp(*command).done()
