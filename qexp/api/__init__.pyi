@@ -13,6 +13,7 @@ from .handles import (
     evaluate as evaluate,
     intervals as intervals,
     limit as limit,
+    named_run_or_dataset as named_run_or_dataset,
     open_run as open_run,
     open_runs as open_runs,
 )

@@ -387,6 +387,21 @@ def calibrate(run: Run | str, options: CalibrateOptions) -> Calibration:
     return calibrate(directory, workspaces.find(options.workspace), options)
 
 
+def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None) -> Run | str:
+    """The name of a dataset, or the run that a name means where no dataset has it. Raises SpecError for neither."""
+    from qexp.errors import NotFoundError, SpecError
+    from qexp.spec.resolution import locate
+
+    try:
+        locate("dataset", reference, workspaces.find(workspace))
+    except SpecError as no_dataset:
+        try:
+            return open_run(reference, workspace=workspace)
+        except NotFoundError:
+            raise no_dataset from None
+    return reference
+
+
 @takes(LimitOptions)
 def limit(options: LimitOptions) -> Limit:
     """Errors of the exact posteriors of simulated samples, with the dataset's whole distributions as prior; see

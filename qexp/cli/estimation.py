@@ -30,7 +30,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.errors import NotFoundError, PartlyFailedError, QexpError, SpecError
+from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.kinds.options import (
     CalibrateOptions,
@@ -327,21 +327,14 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
 
 def _run_or_dataset(values: dict[str, Any]) -> dict[str, Any]:
     """Values with a run where the word names one, and no dataset."""
-    from qexp.spec.resolution import locate
-
-    word, run, workspace = values["dataset"], values["run"], values["workspace"]
+    word, run = values["dataset"], values["run"]
     if word is None:
         return values
-    try:
-        locate("dataset", word, find(workspace))
-    except SpecError as no_dataset:
-        try:
-            named = api.open_run(word, workspace=workspace)
-        except NotFoundError:
-            raise no_dataset from None
-        (chosen,) = named_once([word], None if run is None else [run], f"qexp limit {named.name}")
-        return {**values, "dataset": None, "run": chosen}
-    return values
+    named = api.named_run_or_dataset(word, workspace=values["workspace"])
+    if isinstance(named, str):
+        return values
+    (chosen,) = named_once([word], None if run is None else [run], f"qexp limit {named.name}")
+    return {**values, "dataset": None, "run": chosen}
 
 
 @with_options(LimitOptions, with_words=_run_or_dataset)
