@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import make_folder, read_json, read_netcdf
+from qexp.base.files import make_folder
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import (
@@ -21,6 +21,7 @@ from qexp.comparison.seeds import (
     compare_across_seeds,
     differ_by_seed,
     differences,
+    draw_matrices,
     outputs_and_metrics,
     runs_to_compare,
     seed_groups,
@@ -33,7 +34,7 @@ from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import PASSED, SIGNIFICANT
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
-from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
+from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation
 from qexp.store.record import Record
 
@@ -143,7 +144,6 @@ def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[st
 def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     from qexp.figures.canvas import save
     from qexp.figures.curves import learning_curves
-    from qexp.kinds.images.matrix_figures import side_by_side
 
     make_folder(folder)
     drawn = []
@@ -154,16 +154,7 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
         drawn.append(folder / "learning_curves.png")
         units = {output: unit for record in records for output, unit in record.units.items()}
         save(learning_curves(curves, units), drawn[-1])
-    shared = set.intersection(*(set(directory.matrix_names()) for directory in directories))
-    for matrix in sorted(shared):
-        first, *others = [read_json(directory.matrices / matrix / MATRIX_RECORD) for directory in directories]
-        if all((other["axes"], other["fixed"]) == (first["axes"], first["fixed"]) for other in others):
-            tables = {
-                name: read_netcdf(directory.matrices / matrix / MATRIX)
-                for name, directory in zip(names, directories, strict=True)
-            }
-            drawn.append(folder / f"matrix_{matrix}.png")
-            save(side_by_side(tables, matrix, first.get("views", ())), drawn[-1])
+    drawn += draw_matrices(dict(zip(names, directories, strict=True)), folder)
     return drawn
 
 

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import make_folder, real_path
+from qexp.base.files import make_folder, read_json, read_netcdf, real_path
 from qexp.base.text import leaves, natural
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
@@ -25,7 +25,7 @@ from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import COMMENTARY
-from qexp.store.directory import RunDirectory, with_caution
+from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation, summaries as summaries_of
 from qexp.store.record import State
 
@@ -589,3 +589,42 @@ def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     if errors:
         save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"
+    with_matrix = {
+        group.name: next((run.directory for run in group.runs if run.directory.matrix_names()), None)
+        for group in comparison.groups
+    }
+    yield from draw_matrices({name: directory for name, directory in with_matrix.items() if directory}, folder)
+
+
+MOST_PANELS = 12
+"""Matrices in one figure."""
+
+
+def draw_matrices(runs: Mapping[str, RunDirectory], folder: Path) -> Iterator[Path]:
+    """Figures of matrices of the same data set side by side, one for those over the same cells; of a single none.
+
+    runs  title → run
+    """
+    from qexp.figures.canvas import save
+    from qexp.kinds.images.matrix_figures import side_by_side
+
+    of_data: dict[str, dict[str, dict[str, tuple[Path, dict[str, Any]]]]] = {}
+    for title, directory in runs.items():
+        for name in directory.matrix_names():
+            record = read_json(directory.matrices / name / MATRIX_RECORD)
+            cells = json.dumps([record["axes"], record["fixed"], list(record["mean_absolute_error"])])
+            alike = of_data.setdefault(record["dataset"], {}).setdefault(cells, {})
+            alike[title if title not in alike else f"{title}: {name}"] = directory.matrices / name / MATRIX, record
+    for data, figures in of_data.items():
+        parts = [
+            dict(list(alike.items())[first : first + MOST_PANELS])
+            for alike in figures.values()
+            for first in range(0, len(alike), MOST_PANELS)
+        ]
+        for number, part in enumerate(parts if sum(map(len, parts)) > 1 else [], 1):
+            of_several = f" ({number} of {len(parts)}: over other cells, or of further runs)" if len(parts) > 1 else ""
+            tables = {title: read_netcdf(path) for title, (path, _) in part.items()}
+            _, record = next(iter(part.values()))
+            path = folder / (f"matrix_{data}_{number}.png" if number > 1 else f"matrix_{data}.png")
+            save(side_by_side(tables, f"{data}{of_several}", record.get("views", ())), path)
+            yield path

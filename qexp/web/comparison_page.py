@@ -37,7 +37,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
 from qexp.store.record import State
-from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, shared_matrices
+from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs
 from qexp.web.html import Drawn, Shown, View, drawn, fields_of, picture
 
 NAMED = 8
@@ -276,10 +276,6 @@ def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequ
 # The page of several runs: their results over seeds, what was swept, their curves, and a table of all of them.
 
 
-MOST_MAPS = 4
-"""Runs whose matrices are shown side by side."""
-
-
 def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[str]) -> dict[str, Any]:
     """What the template `comparison.html` needs.
 
@@ -307,7 +303,8 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "sweep": sweep(runs, comparison, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
-        "matrices": shared_matrices([run.directory for run in runs[:MOST_MAPS]]) if len(runs) <= MOST_MAPS else [],
+        "names": list(short_names(comparison).values()),
+        "matrices": matrices_of_runs([(run.directory, at) for at, group in enumerate(groups) for run in group.runs]),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }

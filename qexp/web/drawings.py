@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
+from qexp.base.files import read_json
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
 from qexp.figures.curves import Lines, middle_half, outputs_of, over_epochs
@@ -31,7 +33,7 @@ from qexp.kinds.preview import value_in_words
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
-from qexp.store.directory import FRAMES, RunDirectory
+from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
 from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:
@@ -274,58 +276,74 @@ LAYERS = {
 """Kind of value → words for it, and the colours that suit it."""
 
 
-def matrices(
-    directory: RunDirectory, spec: Mapping[str, Any], only: Sequence[str] | None = None
-) -> list[dict[str, Any]]:
-    """What the page needs to draw each matrix of a run, in the order of their names.
-
-    spec  the resolved spec of the run
-    only  names of matrices; all if left out
-    """
-    names = directory.matrix_names() if only is None else only
-    if not names:
+def matrices(directory: RunDirectory, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the page needs to draw each matrix of a run, by its resolved spec, in the order of their names."""
+    if not (names := directory.matrix_names()):
         return []
     quantities = of_dataset(spec["dataset"], QUANTITIES)
     return [_matrix(directory.matrices / name, name, quantities) for name in names]
 
 
-def shared_matrices(directories: Sequence[RunDirectory]) -> list[dict[str, Any]]:
-    """Matrices that all runs have over the same cells: the errors of each run beside those of the others."""
-    names = set.intersection(*(set(directory.matrix_names()) for directory in directories))
-    matrices_shared = []
-    for name in sorted(names):
-        of_runs = [matrices(directory, directory.spec(), [name])[0] for directory in directories]
-        first = of_runs[0]
-        if any(other["axes"] != first["axes"] or other["fixed"] != first["fixed"] for other in of_runs):
-            continue
-        outputs = []
-        for output in first["outputs"]:
-            layers = [
-                {**layer, "words": f"error of {directory.name}"}
-                for directory, of_run in zip(directories, of_runs, strict=True)
-                for other in of_run["outputs"]
-                for layer in other["layers"]
-                if (other["words"], layer["words"]) == (output["words"], "error")
-            ]
-            widest: list[float] = max((layer["limits"] for layer in layers), key=lambda ends: ends[1], default=[])
-            outputs.append({"words": output["words"], "layers": [{**layer, "limits": widest} for layer in layers]})
-        matrices_shared.append({**first, "outputs": outputs})
-    return matrices_shared
+MOST_MAPS = 12
+"""Matrices of a data set whose numbers are in a page of several runs; a server gives further ones on demand."""
 
 
-def _matrix(folder: Path, name: str, quantities: Quantities) -> dict[str, Any]:
+def matrices_of_runs(runs: Sequence[tuple[RunDirectory, int]]) -> list[dict[str, Any]]:
+    """For each data set the matrices of all runs, each with its own axes, for maps side by side.
+
+    runs  each with the number of its group, in the order of the groups
+    Of more than `MOST_MAPS` the numbers of those are in it that come first if one of each group is taken by turns.
+    """
+    of_data: dict[str, list[dict[str, Any]]] = {}
+    for directory, group in runs:
+        names = directory.matrix_names()
+        for name in names:
+            data = read_json(directory.matrices / name / MATRIX_RECORD).get("dataset", name)
+            title = directory.name if len(names) == 1 else f"{directory.name}: {name}"
+            matrix: dict[str, Any] = {
+                "run": directory.name,
+                "name": name,
+                "title": title,
+                "group": group,
+                "plane": None,
+            }
+            of_data.setdefault(data, []).append(matrix)
+    directories = {directory.name: directory for directory, _ in runs}
+    for matrices_of_data in of_data.values():
+        turns: Counter[int] = Counter()
+        order: list[tuple[int, int]] = []
+        for matrix in matrices_of_data:
+            turns[matrix["group"]] += 1
+            order.append((turns[matrix["group"]], len(order)))
+        for _, index in sorted(order)[:MOST_MAPS]:
+            matrix = matrices_of_data[index]
+            matrix["plane"] = matrix_plane(directories[matrix["run"]], matrix["name"])
+    return [{"data": data, "matrices": of_data[data]} for data in sorted(of_data)]
+
+
+def matrix_plane(directory: RunDirectory, name: str) -> dict[str, Any]:
+    """A matrix over its first two axes, at the middle of the others, in single precision."""
+    quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
+    return _matrix(directory.matrices / name, name, quantities, plane=True)
+
+
+def _matrix(folder: Path, name: str, quantities: Quantities, plane: bool = False) -> dict[str, Any]:
     record, cells = matrix_numbers(folder)
     views = record.get("views", ())
     axes = list(record["axes"])
-    if len(axes) > 2 and cells[estimate_of(outputs_among(cells.data_vars)[0])].size > MOST_MATRIX_CELLS:
+    size = cells[estimate_of(outputs_among(cells.data_vars)[0])].size
+    if len(axes) > 2 and (plane or size > MOST_MATRIX_CELLS):
         cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
+    fixed = dict(record["fixed"])
+    if plane:
+        fixed |= {other: float(cells[other].values[0]) for other in axes[2:]}
+        axes = axes[:2]
     return {
         "name": name,
         "axes": [_axis(cells, axis, record, views) for axis in axes],
-        "outputs": [_output(cells, output) for output in outputs_among(cells.data_vars)],
+        "outputs": [_output(cells, output, quantities, plane) for output in outputs_among(cells.data_vars)],
         "fixed": [
-            value_in_words(in_words(key, views), value, quantity(key, quantities).unit)
-            for key, value in record["fixed"].items()
+            value_in_words(in_words(key, views), value, quantity(key, quantities).unit) for key, value in fixed.items()
         ],
         "blank": record.get("why_left_out", ""),
     }
@@ -343,24 +361,39 @@ def _axis(cells: xarray.Dataset, name: str, record: dict[str, Any], views: tuple
     }
 
 
-def _output(cells: xarray.Dataset, output: str) -> dict[str, Any]:
+def _output(cells: xarray.Dataset, output: str, quantities: Quantities, single: bool) -> dict[str, Any]:
+    """The layers of an output.
+
+    single  with single precision, and without values that follow from the errors and the true values on an axis
+    """
     layers: list[dict[str, Any]] = []
+    errors = cells[f"{output}_error"]
+    on_axis = errors.dims.index(output) if single and output in errors.dims else None
+    truth = None if on_axis is None else (cells[output] + 0.0 * errors).transpose(*errors.dims).values
     for kind, (words, colours) in LAYERS.items():
         variable = f"{output}_{kind}"
         if variable not in cells:
             continue
         values = cells[variable].values.astype("<f8")
+        follows = None if truth is None else {"estimate": truth + errors.values}.get(kind)
         if kind == "relative_error":
-            if PERIOD in cells[variable].attrs or not np.isfinite(values).any():
+            periodic = PERIOD in cells[variable].attrs
+            if periodic or not quantity(output, quantities).natural_zero or not np.isfinite(values).any():
                 continue
             values = 100 * values
+            with np.errstate(divide="ignore", invalid="ignore"):
+                follows = None if truth is None else 100 * errors.values / np.abs(truth)
         unit_of_layer = "%" if kind == "relative_error" else unit(cells, variable)
         unit_of_layer = "" if unit_of_layer == "1" else unit_of_layer
         # Values before and after refinement are compared on one scale.
         ends = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
         drawn = {"colours": "diverging", "logarithmic": True} if colours == RATIO else {"colours": colours}
-        layers.append({"words": words, **drawn, "unit": unit_of_layer, "limits": ends})
-        layers[-1]["values"] = base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+        layers.append({"words": words, **drawn, "unit": unit_of_layer, "limits": ends, "single": single})
+        if follows is not None and np.allclose(follows, values, rtol=1e-6, atol=1e-9, equal_nan=True):
+            layers[-1] |= {"follows": kind, "axis": on_axis}
+        else:
+            packed = np.ascontiguousarray(values, dtype="<f4" if single else "<f8")
+            layers[-1]["values"] = base64.b64encode(packed.tobytes()).decode()
     return {"words": in_words(output), "layers": layers}
 
 

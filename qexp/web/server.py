@@ -146,6 +146,7 @@ ROUTES = [
     Route("/runs/{run}", workspace_pages.show_run),
     Route("/runs/{run}/events", workspace_pages.run_events),
     Route("/runs/{run}/report", workspace_pages.run_report),
+    Route("/runs/{run}/matrices/{matrix}", workspace_pages.run_matrix),
     Route("/runs/{run}/figures/{path:path}", workspace_pages.run_figure),
     Route("/runs/{run}/folds/{fold}", workspace_pages.show_run),
     Route("/runs/{run}/folds/{fold}/events", workspace_pages.run_events),

@@ -34,6 +34,7 @@ from qexp.upkeep import trash
 from qexp.web import live as of_runs
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
+from qexp.web.drawings import matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST, SCRIPTS, STYLES, ReportedRuns, document, readable, static
@@ -396,6 +397,14 @@ def run_figure(request: Request) -> Response:
     if path.suffix != PICTURE:
         raise NotFoundError("no such file")
     return FileResponse(path, media_type="image/png")
+
+
+def run_matrix(request: Request) -> Response:
+    """The numbers of a matrix, for a page of several runs."""
+    directory, name = _directory(request), request.path_params["matrix"]
+    if name not in directory.matrix_names():
+        raise NotFoundError(f"{directory.name} has no matrix '{name}'")
+    return JSONResponse(matrix_plane(directory, name))
 
 
 # Pages of studies: their figure and tables, as `qexp study` wrote them.

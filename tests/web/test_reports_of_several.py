@@ -153,16 +153,82 @@ def test_texts_of_others_stay_texts_in_reports_of_several(sweep, open_page, tmp_
     assert page.locator("main img:not(.drawn img), main b:not(.readout b)").count() == 0
 
 
+CELLS = {"depth": (0.5, 4.0, 5), "delta_volume": (0.5, 2.0, 4)}
+
+
+@pytest.fixture
+def mapped(sweep) -> list[str]:
+    """Three runs with a matrix, the last over other cells."""
+    three = names(sweep)[:3]
+    for name in three:
+        axes = CELLS if name != three[-1] else {"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 6)}
+        package.matrix(name, "mogi_test", axes=axes)
+    return three
+
+
+def places(page, selector: str) -> list[list[float]]:
+    """Where elements are on the page, however far it is scrolled."""
+    script = (
+        "all => all.map((one) => { const at = one.getBoundingClientRect(); return [at.x, at.y + scrollY, at.width]; })"
+    )
+    return page.locator(selector).evaluate_all(script)
+
+
+def values_in_maps(page) -> list[float]:
+    return [numbers(text)[0] for text in page.locator(".matrices-drawing .value").all_inner_texts()]
+
+
 @pytest.mark.slow
-def test_matrices_of_two_runs_stand_side_by_side(sweep, open_page, tmp_path):
-    two = names(sweep)[:2]
-    for name in two:
-        package.matrix(name, "mogi_test", axes={"depth": (0.5, 4.0, 5), "delta_volume": (0.5, 2.0, 4)})
-    page = open_page(package.report(*two, to=tmp_path / "two.html"))
-    page.locator(".map").first.focus()
+@pytest.mark.parametrize("value", ["depth: error", "volume change: estimate", "volume change: relative error"])
+def test_matrices_stand_side_by_side_with_all_values_at_the_place_under_the_mouse(mapped, open_page, tmp_path, value):
+    page = open_page(package.report(*mapped, to=tmp_path / "three.html"))
+    chosen = page.get_by_label("values")
+    chosen.select_option(
+        value=str([text.startswith(value) for text in chosen.locator("option").all_inner_texts()].index(True))
+    )
+    before = places(page, ".map, .readout")
+    page.locator(".map").nth(mapped.index(mapped[0])).focus()
     page.keyboard.press("ArrowLeft")
-    said = page.locator(".matrix-drawing .readout p").nth(1).inner_text()
-    column_of, row = 1, 2
-    errors = [float(package.open_run(name).matrix("mogi_test")["depth_error"][column_of, row]) for name in two]
-    shown = [numbers(part.partition(name)[2])[0] for name, part in zip(two, said.split(", "), strict=True)]
-    assert shown == pytest.approx(errors, rel=1e-3)
+    output, _, kind = value.replace("volume change", "delta_volume").partition(": ")
+    expected = []
+    for name in mapped:
+        layer = package.open_run(name).matrix("mogi_test")[f"{output}_{kind.replace(' ', '_')}"]
+        at = layer.sel(depth=1.55, delta_volume=1.4375, method="nearest")
+        expected.append(float(at) * (100 if kind == "relative error" else 1))
+    titles = page.locator(".matrices-drawing figcaption").all_inner_texts()
+    assert values_in_maps(page) == pytest.approx([expected[mapped.index(title)] for title in titles], rel=1e-3)
+    assert places(page, ".map, .readout") == before
+    assert f"each on its own axes: {mapped[2]}" in page.locator(".matrices-drawing .quiet").first.inner_text()
+
+
+@pytest.mark.slow
+def test_the_difference_of_two_matrices_is_drawn_and_of_other_cells_it_is_said_why_not(mapped, open_page, tmp_path):
+    page = open_page(package.report(*mapped, to=tmp_path / "three.html"))
+    maps = page.locator(".matrices-drawing .map")
+    page.get_by_label("difference of").select_option(mapped[0])
+    page.get_by_label("minus").select_option(mapped[1])
+    assert maps.count() == 4
+    maps.first.focus()
+    page.keyboard.press("ArrowRight")
+    titles = page.locator(".matrices-drawing figcaption").all_inner_texts()
+    of = dict(zip(titles, values_in_maps(page), strict=True))
+    assert of[f"{mapped[0]} − {mapped[1]}"] == pytest.approx(of[mapped[0]] - of[mapped[1]], rel=2e-2)
+    page.get_by_label("minus").select_option(mapped[2])
+    assert maps.count() == 3
+    assert "no difference" in page.locator(".matrices-drawing").inner_text()
+
+
+@pytest.mark.slow
+def test_a_server_gives_the_numbers_of_further_matrices_on_demand(mapped, sweep, serve, visit, monkeypatch):
+    monkeypatch.setattr("qexp.web.drawings.MOST_MAPS", 2)
+    page = visit(f"{serve(sweep).address}compare?{'&'.join(f'run={name}' for name in mapped)}")
+    assert page.locator(".matrices-drawing .map").count() == 2
+    page.locator(".of-runs input:not(:checked)").check()
+    page.locator(".matrices-drawing .map").nth(2).wait_for()
+    assert sorted(page.locator(".matrices-drawing figcaption").all_inner_texts()) == sorted(mapped)
+
+
+@pytest.mark.slow
+def test_compare_draws_matrices_over_other_cells_in_a_figure_of_their_own(mapped, sweep):
+    figures = [path.name for path in package.compare(*mapped).figures]
+    assert [name for name in figures if name.startswith("matrix")] == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"]

@@ -12,6 +12,10 @@ const COLOUR_MAPS = {
     "purple–orange": "2d004b4518715f3a917b6aa89990bfb7b1d5cfcfe5e4e5f0f7f7f6fce8cdfed59ffdbc6bee9b39d97b12bd61099e4c077f3b08",
   },
 };
+/** The colours of groups and of lines, in their order: those of figures (Okabe and Ito 2008), and a grey for what stays behind. */
+const INK = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim() || "#000000";
+const LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, "#7f7f7f"];
+const GROUP_COLOURS = LINE_COLOURS.slice(0, 7);
 const BLANK = [0x9a, 0x9a, 0x9a];
 
 /** The colours of a map, [red, green, blue] from 0 to 255 each. */
@@ -27,4 +31,8 @@ function colourOf(map, share) {
   const below = Math.min(Math.floor(place), last - 1);
   const part = place - below;
   return [0, 1, 2].map((index) => Math.round(map[below][index] + part * (map[below + 1][index] - map[below][index])));
+}
+
+function colourOfGroup(group) {
+  return GROUP_COLOURS[group % GROUP_COLOURS.length];
 }

@@ -1,6 +1,5 @@
 "use strict";
 // Curves over epochs, or over any other axis, by uPlot.
-const LINE_COLOURS = ["#2a86c9", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c6d31", "#7f7f7f"];
 const CURVE_HEIGHT = 260;
 const MOST_NAMED = 6;
 const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((one) => one * power));
@@ -99,8 +98,6 @@ everyOne("curves", (place, panels) => {
 /** The colours of groups. */
 function keyOf(groups) {
   return element("ul", { class: "key" }, ...groups.map((name, index) => {
-    const swatch = element("span", { class: "swatch" });
-    swatch.style.background = LINE_COLOURS[index % LINE_COLOURS.length];
-    return element("li", {}, swatch, name);
+    return element("li", {}, swatchOf(index), name);
   }));
 }

@@ -87,3 +87,10 @@ function everyOne(kind, draw) {
     draw(place, JSON.parse(place.querySelector('script[type="application/json"]').textContent));
   }
 }
+
+/** The colour of a group, before its name. */
+function swatchOf(group) {
+  const swatch = element("span", { class: "swatch" });
+  swatch.style.background = colourOfGroup(group);
+  return swatch;
+}

@@ -18,7 +18,7 @@ function drawMatrix(place, matrix) {
   let pointed = false;
   const show = () => {
     if (!pointed) return;
-    for (const map of maps) map.mark();
+    for (const map of maps) map.mark(at);
     readout.replaceChildren(...wordsOfCell(matrix, layers, counts, at));
   };
   const move = (cell) => {
@@ -29,17 +29,25 @@ function drawMatrix(place, matrix) {
   for (const output of matrix.outputs) {
     const row = element("div", { class: "maps-row" });
     for (const layer of layers.filter((one) => one.output === output.words)) {
-      const map = mapOf(layer, axes, counts, at, move);
+      const scale = scaleOf(layer, () => map.paint());
+      const title = element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` });
+      const map = mapOf({ layer, axes, counts, at, move, scale, words: `${layer.output}, ${layer.words}` });
       maps.push(map);
-      row.append(map.figure);
+      row.append(element("figure", {}, title, map.over, scale.controls));
     }
     grid.append(row);
   }
   place.append(...slidersOf(matrix, counts, at, () => { for (const map of maps) map.paint(); show(); }), grid, readout);
 }
 
-/** The numbers of a layer, in the order of the axes, the last one fastest. */
-function numbersOf(layer) {
+/** The numbers of a layer, in the order of the axes, the last one fastest; some follow from its errors, see `drawings.py`. */
+function numbersOf(layer, errors = null, axes = []) {
+  if (layer.follows) {
+    const [count, after] = [axes[layer.axis].centres.length, axes.slice(layer.axis + 1).reduce((size, axis) => size * axis.centres.length, 1)];
+    const truth = (index) => axes[layer.axis].centres[Math.floor(index / after) % count];
+    const from = layer.follows === "estimate" ? (error, value) => value + error : (error, value) => (100 * error) / Math.abs(value);
+    return Float64Array.from(errors, (error, index) => from(error, truth(index)));
+  }
   const { buffer } = Uint8Array.from(atob(layer.values), (letter) => letter.charCodeAt(0));
   return layer.single ? new Float32Array(buffer) : new Float64Array(buffer);
 }
@@ -63,7 +71,8 @@ function slidersOf(matrix, counts, at, changed) {
   });
 }
 
-function mapOf(layer, axes, counts, at, move) {
+/** A map of a layer in the colours of a scale; `move` is told which cell of the first two axes is pointed at. */
+function mapOf({ layer, axes, counts, at, move, scale, words }) {
   const [columns, rows] = counts;
   const canvas = element("canvas", { width: columns, height: rows });
   const { whole, box, across, up } = frame(axes, SIDE, SIDE, BESIDE_MAP);
@@ -71,7 +80,6 @@ function mapOf(layer, axes, counts, at, move) {
   const cross = drawn("path", { class: "cross" });
   const bar = drawn("g", { transform: `translate(${BAR.x} 0)` });
   box.append(cross, bar);
-  const scale = scaleOf(layer, () => paint());
   const paint = () => {
     bar.replaceChildren(...barOf(scale, layer.logarithmic));
     const context = canvas.getContext("2d");
@@ -89,7 +97,8 @@ function mapOf(layer, axes, counts, at, move) {
   };
   const over = element("div", {
     class: "map", tabindex: 0, role: "group",
-    "aria-label": `${layer.output}, ${layer.words}: arrow keys move over the cells`,
+    "aria-label": `${words}: arrow keys move over the cells`,
+    onfocus: () => move([...at]),
     onpointermove: (event) => move(cellAt(event, canvas, counts)),
     onpointerdown: (event) => move(cellAt(event, canvas, counts)),
     onkeydown: (event) => {
@@ -100,14 +109,13 @@ function mapOf(layer, axes, counts, at, move) {
       move([at[0] + far * step[0], at[1] + far * step[1]]);
     },
   }, canvas, whole);
-  const title = element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` });
   paint();
   return {
-    figure: element("figure", {}, title, over, scale.controls),
+    over,
     paint,
-    mark: () => {
-      const [x, y] = [across(edge(axes[0], columns, at[0])), up(edge(axes[1], rows, at[1]))];
-      cross.setAttribute("d", `M${x} 0V${SIDE}M0 ${y}H${SIDE}`);
+    mark: (cell) => {
+      const [x, y] = cell ? [across(edge(axes[0], columns, cell[0])), up(edge(axes[1], rows, cell[1]))] : [0, 0];
+      cross.setAttribute("d", cell ? `M${x} 0V${SIDE}M0 ${y}H${SIDE}` : "");
     },
   };
 }
