@@ -1,13 +1,16 @@
-"""Reference of the commands, from the same objects that `qexp --help` prints."""
+"""Reference of the commands, from the same objects that `qexp --help` prints: an index, and a page for each."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import click
 import typer
 
+from _generate import used
 from _generate.markdown import code, prose, table
 from qexp.cli import GROUPS, app
 
@@ -15,53 +18,105 @@ HEAD = """# Commands
 
 Every command explains itself with `--help`. Results go to stdout, messages and progress to stderr. A run is given by
 its name, a unique prefix of it, or a path; where several are possible, also by a quoted pattern such as `'mogi_*'`.
-[Exit codes](exit-codes.md) are the same for all commands.
+[Exit codes](exit-codes.md) are the same for all commands. The pages of the commands are made with the site, by
+`make docs`.
 """
 
 
-def page() -> str:
+def index() -> str:
+    titled = {name: title for title, names in GROUPS.items() for name in names}
+    rows: dict[str, list[list[str]]] = {title: [] for title in GROUPS}
+    for name, command in commands().items():
+        old_address = f'<a id="qexp-{page_name(name)}"></a>'
+        link = f"{old_address}[`qexp {name}`](commands/{page_name(name)}.md)"
+        rows[titled[name.split()[0]]].append([link, prose(summary(command))])
+    parts = [f"## {title}\n\n{table(['command', 'what it does'], of_group)}\n" for title, of_group in rows.items()]
+    options = "\n".join(_options(_root()))
+    return "\n".join([HEAD, *parts, f"## Options of qexp itself\n\nThey stand before the command.\n\n{options}"])
+
+
+def pages() -> dict[str, Callable[[], str]]:
+    return {f"reference/commands/{page_name(name)}": _writer(name, command) for name, command in commands().items()}
+
+
+def page_name(command: str) -> str:
+    return command.replace(" ", "-")
+
+
+def summary(command: click.Command) -> str:
+    """The first sentence of its help."""
+    return " ".join(re.split(r"(?<=[.;])\s|\n\n", command.help or "")[0].split()).rstrip(".;") + "."
+
+
+@cache
+def commands() -> dict[str, click.Command]:
+    """Name, such as `data show` → command, without those that are hidden, in the order of `qexp --help`."""
+    return dict(_below(_root()))
+
+
+@cache
+def _root() -> click.Group:
     tree = typer.main.get_command(app)
     assert isinstance(tree, click.Group)
-    titled = {name: title for title, names in GROUPS.items() for name in names}
-    sections: dict[str, list[str]] = {title: [] for title in GROUPS}
-    for name, command in _commands(tree):
-        sections[titled.get(name.split()[0], "Specs and data")].append(_section(name, command))
-    parts = [f"## {title}\n\n{''.join(commands)}" for title, commands in sections.items()]
-    return "\n".join([HEAD, f"Options of qexp itself stand before the command:\n\n{_options('option', tree)}", *parts])
+    return tree
 
 
-def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+def _below(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
     for name, command in group.commands.items():
         if command.hidden:
             continue
         if isinstance(command, click.Group):
-            yield from _commands(command, f"{before}{name} ")
+            yield from _below(command, f"{before}{name} ")
         else:
             yield before + name, command
 
 
-def _section(name: str, command: click.Command) -> str:
+def _writer(name: str, command: click.Command) -> Callable[[], str]:
+    return lambda: "\n".join(_page(name, command))
+
+
+def _page(name: str, command: click.Command) -> Iterator[str]:
     usage = " ".join(["qexp", name, *command.collect_usage_pieces(click.Context(command))])
+    yield f"# qexp {name}\n\n{_paragraphs(command.help or '')}\n\n```text\n{usage}\n```\n"
+    if examples := used.examples_of(name):
+        yield "## Examples\n"
+        for page, lines in itertools.groupby(examples, key=lambda example: example[1]):
+            yield "\n".join(["```console", *(f"$ {line}" for line, _ in lines), f"```\n\nFrom {page.link()}.\n"])
     arguments = [
         [code(_metavar(parameter)), prose(parameter.help or "")]
         for parameter in command.params
         if isinstance(parameter, click.Argument) and not getattr(parameter, "hidden", False)
     ]
-    pieces = [f"### qexp {name}\n", f"```text\n{usage}\n```\n", f"{_paragraphs(command.help or '')}\n"]
     if arguments:
-        pieces.append(table(["argument", "meaning"], arguments) + "\n")
-    pieces.append(_options("option", command))
-    return "\n".join(pieces) + "\n"
+        yield f"## Arguments\n\n{table(['argument', 'meaning'], arguments)}\n"
+    if options := list(_options(command)):
+        yield "## Options\n"
+        yield from options
+    yield from _see_also(name)
 
 
-def _options(heading: str, command: click.Command) -> str:
-    rows = []
+def _see_also(name: str) -> Iterator[str]:
+    from _generate import python  # which leads here in the same way
+
+    functions = [f"[qexp.{function}](../{path}.md)" for function, path in python.functions_of(name).items()]
+    where = [page.link() for page in used.pages_with_command(name)]
+    lines = [("In Python", functions), ("Used in", where)]
+    if any(links for _, links in lines):
+        yield "## See also\n"
+        yield "".join(f"- {title}: {', '.join(links)}\n" for title, links in lines if links)
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    """A table for each group of options, with its title above it, those without a title first."""
+    groups: dict[str, list[list[str]]] = {}
     for option in command.params:
         if isinstance(option, click.Option) and not getattr(option, "hidden", False) and option.name != "help":
             names = ", ".join(code(name) for name in [*option.opts, *option.secondary_opts])
             value = "" if option.is_flag else f" {code(_metavar(option))}"
-            rows.append([names + value, prose(option.help or "") + _default(option)])
-    return table([heading, "meaning"], rows) + "\n" if rows else ""
+            title = getattr(option, "rich_help_panel", None) or ""
+            groups.setdefault(title, []).append([names + value, prose(option.help or "") + _default(option)])
+    for title in sorted(groups, key=bool):
+        yield (f"### {title}\n\n" if title else "") + table(["option", "meaning"], groups[title]) + "\n"
 
 
 def _metavar(parameter: click.Parameter) -> str:

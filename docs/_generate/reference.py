@@ -8,13 +8,13 @@ from pathlib import Path
 from _generate import commands, design, environment, errors, experiences, files, notebooks, project, python, tables
 
 PAGES: dict[str, Callable[[], str]] = {
-    "reference/commands": commands.page,
+    "reference/commands": commands.index,
     "reference/datasets": tables.datasets,
     "reference/models": tables.models,
     "reference/experiences": tables.experiences,
     **{f"reference/{name}": tables.page_of(name) for name in tables.ENTRIES},
     "reference/quantities": tables.quantities,
-    "reference/python": python.page,
+    "reference/python": python.index,
     "reference/files": files.page,
     "reference/environment": environment.page,
     "reference/exit-codes": errors.page,
@@ -23,7 +23,11 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 """Name of a page → what writes it. They are committed, so that links to them work in the repository, too."""
 
-BUILT: dict[str, Callable[[], str]] = {name: project.page_of(name) for name in project.PAGES}
+BUILT: dict[str, Callable[[], str]] = {
+    **commands.pages(),
+    **python.pages(),
+    **{name: project.page_of(name) for name in project.PAGES},
+}
 """The same of pages that are written where the site is built, and not committed."""
 
 FILES: dict[str, Callable[[], str]] = {
@@ -38,5 +42,8 @@ def write(folder: Path) -> None:
     for name, content in FILES.items():
         file, text = folder / name, content()
         if not file.exists() or file.read_text(encoding="utf-8") != text:
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
+    for left_over in [*(folder / "reference/commands").glob("*.md"), *(folder / "reference/python").glob("*.md")]:
+        if left_over.relative_to(folder).as_posix() not in FILES:
+            left_over.unlink()

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.documents.reader import ROOT
+from tests.documents.reader import ROOT, only_shown, tried
 
 
 @pytest.fixture
@@ -48,3 +48,40 @@ def test_an_attribute_without_a_docstring_is_named(reference):
     attributes = importlib.import_module("_generate.attributes")
     with pytest.raises(LookupError, match=r"Recipe\.oven has no docstring"):
         attributes.text_of(type("Recipe", (), {"__module__": "qexp.errors"}), "oven")
+
+
+@pytest.mark.slow
+def test_every_command_has_examples_that_its_how_to_runs(reference):
+    commands, used = importlib.import_module("_generate.commands"), importlib.import_module("_generate.used")
+    assert len(commands.commands()) > 40
+    for name in commands.commands():
+        assert used.examples_of(name), f"no page has a command that begins with: qexp {name}"
+        for line, page in used.examples_of(name):
+            path = f"docs/{page.path}"
+            assert line in {" ".join(text.split()) for text in [*(text for _, text in tried(path)), *only_shown(path)]}
+
+
+def test_a_function_s_page_has_all_parts_of_its_docstring(reference):
+    docstrings = importlib.import_module("_generate.docstrings")
+    arguments = "flour    in g\nmilk, water  in ml,\n             at 20 °C\nreturns  the cake"
+    head = "Bake a cake; see `bake`. Raises OvenError if it is cold."
+    parts = docstrings.taken_apart(f"{head}\n\n{arguments}\n\nCakes keep.\n\n>>> bake(200)\n'cake'")
+    assert parts.summary == "Bake a cake; see `bake`."
+    assert " ".join(parts.text.split()) == "Bake a cake; see `bake`. Cakes keep."
+    assert parts.meanings["milk"] == parts.meanings["water"] == "in ml, at 20 °C"
+    assert (parts.meanings["flour"], parts.meanings["returns"]) == ("in g", "the cake")
+    assert parts.errors == "Raises OvenError if it is cold."
+    assert parts.example == "```pycon\n>>> bake(200)\n'cake'\n```"
+
+
+def test_pages_differ_by_more_than_capitals(reference):
+    names = [name.lower() for name in reference.FILES]
+    assert len(set(names)) == len(names)
+
+
+def test_pages_that_are_no_longer_made_are_removed(reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "FILES", {"reference/commands/new.md": lambda: "new"})
+    (tmp_path / "reference/commands").mkdir(parents=True)
+    (tmp_path / "reference/commands/old.md").touch()
+    reference.write(tmp_path)
+    assert [file.name for file in (tmp_path / "reference/commands").iterdir()] == ["new.md"]

@@ -1,0 +1,91 @@
+"""Where the pages for readers use a command or a function, so that the reference can lead there.
+
+What stands in a block on these pages is run by tests/documents, so that an example from there works.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1]
+
+FOLDERS = ("how-to", "tutorials", "explanation", "coming-from")
+"""In the order in which their pages are named."""
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+LONGEST = 160
+"""Characters of a command that is an example."""
+
+
+@dataclass(frozen=True)
+class Page:
+    path: str
+    title: str
+    commands: tuple[str, ...]
+    scripts: str
+
+    def link(self) -> str:
+        """From a page two folders down."""
+        return f"[{self.title}](../../{self.path})"
+
+
+@cache
+def pages() -> list[Page]:
+    """In the order of their folder's index."""
+    files = [
+        DOCS / folder / name
+        for folder in FOLDERS
+        for name in re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / folder / "index.md").read_text(encoding="utf-8"))
+    ]
+    return [_page(file) for file in dict.fromkeys(files)]
+
+
+def _page(file: Path) -> Page:
+    text = file.read_text(encoding="utf-8")
+    blocks = BLOCK.findall(text)
+    return Page(
+        path=file.relative_to(DOCS).as_posix(),
+        title=text.splitlines()[0].removeprefix("# "),
+        commands=tuple(line for kind, block in blocks if kind != "python" for line in _commands(block)),
+        scripts="\n".join(block for kind, block in blocks if kind == "python"),
+    )
+
+
+def _commands(block: str) -> Iterator[str]:
+    for line in block.replace("\\\n", "").splitlines():
+        if re.match(r"(\$ )?qexp ", line) and "<<" not in line:
+            yield " ".join(line.removeprefix("$ ").split())
+
+
+def lines_of(command: str) -> Iterator[tuple[str, Page]]:
+    """The lines that use a command, such as `data show`, and their pages."""
+    called = re.compile(rf"qexp (--workspace \S+ )?{command}(\s|$)")
+    return ((line, page) for page in pages() for line in page.commands if called.match(line))
+
+
+def examples_of(command: str) -> list[tuple[str, Page]]:
+    """The first line that uses a command, and that with the most other options."""
+    lines = [(line, page) for line, page in lines_of(command) if len(line) <= LONGEST]
+    if not lines:
+        return []
+    known = _options(lines[0][0])
+    richest = max(lines, key=lambda line_and_page: len(_options(line_and_page[0]) - known))
+    return lines[:1] if _options(richest[0]) <= known else [lines[0], richest]
+
+
+def _options(line: str) -> set[str]:
+    return set(re.findall(r"(?<=\s)--?[a-z][\w-]*", line))
+
+
+def pages_with_command(command: str) -> list[Page]:
+    return list(dict.fromkeys(page for _, page in lines_of(command)))
+
+
+def pages_with_function(name: str) -> list[Page]:
+    called = re.compile(rf"\bqexp\.(api\.)?{name}\b")
+    return [page for page in pages() if called.search(page.scripts)]
