@@ -2,11 +2,12 @@
 
 import lazy_loader
 
+import qexp.figures
 import qexp.runs
 from qexp.base.machine import wait_without_spinning
 
-# Loading a subpackage binds its name here, once; loaded first, it leaves the name `runs` to the function.
-del qexp.runs
+# Loading a subpackage binds its name here, once; loaded first, it leaves the name to the function.
+del qexp.figures, qexp.runs
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 wait_without_spinning()  # no import above loads torch

@@ -11,6 +11,7 @@ from .api import (
     doctor as doctor,
     evaluate as evaluate,
     export_network as export_network,
+    figures as figures,
     images as images,
     import_run as import_run,
     import_weights as import_weights,

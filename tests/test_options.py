@@ -17,7 +17,7 @@ from qexp.cli import app
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.errors import QexpError
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, LimitOptions, MatrixOptions, SubmitOptions
-from qexp.runs.order import RerunOptions, StudyOptions
+from qexp.runs.order import NewRuns, RerunOptions, StudyOptions
 
 DECLARED = {
     "observe": (package.observe, ObserveOptions),
@@ -60,6 +60,11 @@ def test_a_function_takes_the_fields_of_its_options_as_keywords_and_documents_th
     assert [line.split()[0] for line in lines[2:]] == [
         "run", "dataset", "count", "tell", "device", "trust_code", "workspace", "returns",
     ]  # fmt: skip
+
+
+def test_a_text_alone_is_a_list_of_one():
+    tags_of = takes(NewRuns)(lambda options: options.tags)
+    assert tags_of(tags="sound") == tags_of(tags=["sound"]) == ["sound"]
 
 
 def test_a_keyword_that_is_nearly_one_is_named():

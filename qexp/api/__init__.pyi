@@ -11,6 +11,7 @@ from .handles import (
     Run as Run,
     calibrate as calibrate,
     evaluate as evaluate,
+    figures as figures,
     intervals as intervals,
     limit as limit,
     named_run_or_dataset as named_run_or_dataset,
@@ -33,6 +34,7 @@ from .keeping import (
     trash as trash,
 )
 from .listing import (
+    Listing as Listing,
     Status as Status,
     Summary as Summary,
     ancestors as ancestors,

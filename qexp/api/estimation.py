@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qexp.api.handles import Run, Runs, directory_of, open_runs
+from qexp.api.handles import Runs, directory_of, open_runs
 from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError
@@ -56,7 +56,7 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
 
 
 @takes(PredictOptions)
-def predict(run: Run | str, options: PredictOptions) -> Predictions:
+def predict(run: Runs, options: PredictOptions) -> Predictions:
     """Estimate the images, rows, fields or spectra of a file or folder into new files; see `qexp predict`.
 
     returns     per file: its `target` and whether it was `made` now; for rows their number, how many are `outside` the
@@ -103,7 +103,7 @@ def _warn_of(outcome: Prediction | QexpError) -> None:
 
 
 @takes(SubmitOptions)
-def submit_predictions(run: Run | str, options: SubmitOptions) -> Submitted:
+def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
     """Estimate the files of a folder on a cluster, a job for each; see `predict`.
 
     returns  `jobs`: file → job, and the `folder` of the launch
@@ -120,7 +120,7 @@ def submit_predictions(run: Run | str, options: SubmitOptions) -> Submitted:
 
 
 @takes(ExportOptions)
-def export_network(run: Run | str, options: ExportOptions) -> Exported:
+def export_network(run: Runs, options: ExportOptions) -> Exported:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`.
 
     returns     the `folder`, the sizes of its `files`, and `about`: what its network.json says

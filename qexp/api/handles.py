@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
 from qexp.base.options import as_warning, takes
+from qexp.errors import QexpError, shortened, some
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, FiguresOptions, IntervalsOptions, LimitOptions
 from qexp.runs.options import VerifyOptions
 from qexp.runs.order import RerunOptions
@@ -69,6 +70,11 @@ class Run(Shown):
 
         self.directory.record()  # raises NotFoundError or DamagedError
         return Watch().state(self.directory).value
+
+    @property
+    def seed(self) -> int | None:
+        """Its random seed; None for a run of weights from elsewhere."""
+        return self.directory.record().seed
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -299,8 +305,8 @@ class Run(Shown):
         return Predictor(self.directory)
 
 
-def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
-    """A run by its name, a unique prefix of it, or a path. Raises NotFoundError.
+def open_run(reference: Runs, *, trust_code: bool = False, workspace: str | Path | None = None) -> Run:
+    """A run by its name, a unique prefix of it, a path, or its summary in `qexp.runs()`. Raises NotFoundError.
 
     trust_code  execute the code in `code/extensions.py` of an imported run when it predicts or is verified
 
@@ -310,17 +316,20 @@ def open_run(reference: str, *, trust_code: bool = False, workspace: str | Path 
     return Run(directory_of(reference, workspace, trust_code))
 
 
-Runs = Run | str | Path | Iterable["Runs"]
-"""A run; a name, unique prefix, path or pattern such as "mogi_*"; or several of these."""
+Runs = Run | str | Path | Mapping[str, Any] | Iterable["Runs"]
+"""A run; a name, unique prefix, path or pattern such as "mogi_*"; a summary of `qexp.runs()`; or several of these."""
 
 
 def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
-    """Runs as the command line names them."""
-    if isinstance(runs, Run):
-        home = workspaces.find(workspace).runs
-        return [runs.name if runs.path.absolute().parent == home.absolute() else str(runs.path)]
+    """Runs as the command line names them. Raises QexpError for what is neither a run nor several."""
     if isinstance(runs, str | Path):
         return [str(runs)]
+    if isinstance(runs, Run) or (isinstance(runs, Mapping) and "path" in runs):
+        path = Path(runs.path if isinstance(runs, Run) else runs["path"])
+        here = path.absolute().parent == workspaces.find(workspace).runs.absolute()
+        return [path.name if here else str(path)]
+    if isinstance(runs, Mapping) or not isinstance(runs, Iterable):
+        raise QexpError(f"{shortened(repr(runs))} is no run: give a Run, a name, a pattern such as 'mogi_*', or a list")
     return [reference for run in runs for reference in references_of(run, workspace)]
 
 
@@ -332,15 +341,17 @@ def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[
     return [Run(directory) for directory in named_runs(names, Catalog(workspaces.find(workspace)))]
 
 
-def directory_of(run: Run | str, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
-    from qexp.runs.catalog import Catalog, find_run
-
-    directory = run.directory if isinstance(run, Run) else find_run(run, Catalog(workspaces.find(workspace)))
-    return directory.trusting(trust_code)
+def directory_of(run: Runs, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
+    """That of a single run. Raises NotFoundError, and QexpError for several."""
+    runs = [run] if isinstance(run, Run) else open_runs(run, workspace=workspace)
+    if len(runs) != 1:
+        named = f"{len(runs)} are named: {some([run.name for run in runs])}" if runs else "none is named"
+        raise QexpError(f"this takes one run, and {named}; call it for each of them")
+    return runs[0].directory.trusting(trust_code)
 
 
 @takes(EvaluateOptions)
-def evaluate(run: Run | str, options: EvaluateOptions) -> Evaluation:
+def evaluate(run: Runs, options: EvaluateOptions) -> Evaluation:
     """Evaluate a finished run on data other than its own test part, and keep the results in the run; see
     `qexp evaluate`.
 
@@ -353,8 +364,22 @@ def evaluate(run: Run | str, options: EvaluateOptions) -> Evaluation:
     return handle.evaluate(**vars(replace(options, workspace=home.root)))
 
 
+@takes(FiguresOptions)
+def figures(runs: Runs, options: FiguresOptions) -> list[Path]:
+    """Draw the figures of runs again from their files; see `qexp figures`.
+
+    runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
+    returns  the paths of the pictures
+
+    >>> paths = qexp.figures("mogi_quick_0", formats=["pdf"], only="learning_curve")
+    >>> paths[0].name
+    'learning_curve.pdf'
+    """
+    return [path for run in open_runs(runs) for path in run.figures(**vars(options))]
+
+
 @takes(IntervalsOptions)
-def intervals(run: Run | str, options: IntervalsOptions) -> HeldOutIntervals:
+def intervals(run: Runs, options: IntervalsOptions) -> HeldOutIntervals:
     """Intervals of the held-out rows or spectra of a finished run, and how many they cover; see `qexp intervals`.
 
     They are kept in the run, as training does; no other file changes.
@@ -372,7 +397,7 @@ def intervals(run: Run | str, options: IntervalsOptions) -> HeldOutIntervals:
 
 
 @takes(CalibrateOptions)
-def calibrate(run: Run | str, options: CalibrateOptions) -> Calibration:
+def calibrate(run: Runs, options: CalibrateOptions) -> Calibration:
     """Test whether the posteriors of a run are as sure as they may be, and keep the result in the run; see
     `qexp calibrate`.
 

@@ -3,34 +3,88 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from qexp.api.handles import Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
-from qexp.errors import QexpError, extra
+from qexp.base.text import Table
+from qexp.errors import QexpError, extra, some
 from qexp.runs.options import ListOptions, ServeOptions
+from qexp.web.html import Shown, View
 
 if TYPE_CHECKING:
-    from qexp.runs.columns import Columns
+    import pandas
+
+    from qexp.runs.columns import Column, Columns
     from qexp.store.provenance import TreeRun
     from qexp.web.comparison_page import ShownComparison, ShownSeedComparison
 
 Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
 
+MOST_SHOWN = 40
+"""Rows of a listing that are shown."""
+
+
+class Listing(Shown, list[Summary]):
+    """A list of runs or specs, a dictionary each, that shows itself as a table."""
+
+    def __init__(self, rows: Iterable[Summary], what: str, columns: Callable[[Sequence[Summary]], list[Column]]):
+        super().__init__(rows)
+        self._what, self._columns = what, columns
+
+    __str__ = Shown.text
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} {self._what}: {some([row['name'] for row in self])}>" if self else f"<no {self._what}>"
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Summary: ...
+    @overload
+    def __getitem__(self, index: slice) -> Listing: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Summary | Listing:
+        rows = super().__getitem__(index)
+        return Listing(rows, self._what, self._columns) if isinstance(rows, list) else rows
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame with a column for each value; dots lead into results: `frame["results.test.depth.mae"]`.
+
+        Raises QexpError if pandas is not installed, which qexp itself does not need.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise QexpError("this needs pandas, which is not installed: pip install pandas") from None
+        return pandas.json_normalize(list(self))
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of it: the first rows."""
+        shown = list(self)[:MOST_SHOWN]
+        columns = self._columns(self)
+        rows = [[column.text(row) for column in columns] for row in shown]
+        titles = [column.title for column in columns]
+        right = frozenset(column.title for column in columns if column.numeric)
+        more = [f"and {len(self) - len(shown):,} more"] if len(self) > len(shown) else []
+        return View(f"{len(self):,} {self._what}", parts=[Table("", titles, rows, right), *more] if self else [])
+
 
 @takes(ListOptions)
-def runs(options: ListOptions) -> list[Summary]:
+def runs(options: ListOptions) -> Listing:
     """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
+
+    returns  a list of dictionaries with the keys of `qexp ls --json`, which notebooks show as a table; `to_pandas()`
+             makes a data frame of it, and `compare` and others take it as runs
 
     >>> [run["name"] for run in qexp.runs("seed < 5", sort="created")]
     ['mogi_quick_0'...]
     """
-    return _listed(every_run(warn=options.warn, workspace=options.workspace), options)
+    from qexp.runs.columns import usual_columns
+
+    return Listing(_listed(every_run(warn=options.warn, workspace=options.workspace), options), "runs", usual_columns)
 
 
 @takes(ListOptions)

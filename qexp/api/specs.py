@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, Show
 if TYPE_CHECKING:
     import xarray
 
+    from qexp.api.listing import Listing
     from qexp.base.tables import Tables
     from qexp.examples import ice, xrf
+    from qexp.runs.columns import Column
     from qexp.runs.look import Look
 
 IGNORED = "/runs/\n/comparisons/\n/figures/\n/data/\n__pycache__/\n"
@@ -78,15 +81,19 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
     return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
 
 
-def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> list[dict[str, Any]]:
+def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Listing:
     """The specs of a workspace: `kind`, `name`, `path`, `runs` (how many there are), `description`, `problem`.
 
     kind  dataset, model or experience; all kinds if left out
-    `problem` is None, or why the file cannot be read.
+    returns  a list of dictionaries, which notebooks show as a table; `to_pandas()` makes a data frame of it. `problem`
+             is None, or why the file cannot be read
+
+    >>> "mogi_quick" in [spec["name"] for spec in qexp.specs("experience")]
+    True
     """
     from collections import Counter
 
-    from qexp.api.listing import every_run
+    from qexp.api.listing import Listing, every_run
     from qexp.base.options import ignore
     from qexp.spec.reading import read
     from qexp.spec.resolution import FOLDERS
@@ -108,7 +115,18 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> li
                 {"kind": kind, "name": path.stem, "path": str(path), "runs": number, "description": description,
                  "problem": problem}
             )  # fmt: skip
-    return rows
+    return Listing(rows, "specs", _columns)
+
+
+def _columns(specs: Sequence[dict[str, Any]]) -> list[Column]:
+    from qexp.runs.columns import Column
+
+    names = ["kind", "name", "runs", "description", *(["problem"] if any(spec["problem"] for spec in specs) else [])]
+    return [Column(name, name, partial(_text, name), name == "runs") for name in names]
+
+
+def _text(name: str, spec: dict[str, Any]) -> str:
+    return "" if spec[name] is None else str(spec[name])
 
 
 def tables(*, workspace: str | Path | None = None) -> Tables:

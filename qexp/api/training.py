@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,14 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError
 from qexp.jobs.launchers import Watcher
-from qexp.runs.order import Order as Order, Pretraining as Pretraining, RunOptions, StudyOptions, Training
+from qexp.runs.order import (
+    Order as Order,
+    Pretraining as Pretraining,
+    RunOptions,
+    StudiedOptions,
+    SweepOptions,
+    Training,
+)
 
 if TYPE_CHECKING:
     from qexp.kinds.attempt import Display
@@ -32,6 +39,8 @@ def run(experience: str | Path, options: RunOptions) -> Run:
     >>> run.state
     'done'
     """
+    if isinstance(options.seed, Iterable):
+        raise QexpError(f"`seed={options.seed}`: a run has one seed; qexp.sweep trains a run for each of its seeds")
     training = {field.name: getattr(options, field.name) for field in fields(Training)}
     order = Order(experience, [options.seed], **training)
     return train(order, name=options.name, workspace=options.workspace, display=options.display)[0]
@@ -82,41 +91,53 @@ def launch(
     return launch_runs(prepared, workspaces.find(workspace), watched=watched, tell=tell, most=most, detached=detached)
 
 
-def sweep(order: Order, *, watched: Callable[[], Watcher] = Watcher, workspace: str | Path | None = None) -> list[Run]:
-    """Train all combinations of experiences, grid and seeds of an order: `sweep(Order("mogi", seeds=range(5)))`.
+@takes(SweepOptions)
+def sweep(options: SweepOptions) -> list[Run]:
+    """Train all combinations of experiences, seeds and a grid; runs that are done already are not trained again.
 
     returns  all runs of the sweep, including those done before; with a cluster as soon as they are submitted
+
+    >>> runs = qexp.sweep("mogi_quick", seeds=range(2), grid={"learning_rate": [1e-3, 3e-3]})
+    >>> [run.seed for run in runs]
+    [0, 1, 0, 1]
     """
-    home = workspaces.find(workspace)
-    prepared = prepare(order, workspace=home.root)
-    launch(prepared, watched=watched, workspace=home.root)
+    home = workspaces.find(options.workspace)
+    prepared = prepare(options.order, workspace=home.root)
+    launch(prepared, watched=options.watched or Watcher, workspace=home.root)
     return [open_run(plan.name, workspace=home.root) for plan in prepared.plans if (home.runs / plan.name).exists()]
 
 
-@takes(StudyOptions)
-def study(order: Order, options: StudyOptions) -> ShownStudy:
-    """Train the missing runs of an order, and draw a metric over its grid; see `qexp study`.
+@takes(StudiedOptions)
+def study(options: StudiedOptions) -> ShownStudy:
+    """Train the missing runs of experiences, seeds and a grid, and draw a metric over the grid; see `qexp study`.
 
-    order        its `pretrain` is left out; the first key of its grid is the horizontal axis of the figure
+    `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
+
     returns      its `results()` and `differences()` are tables, its `document()` all numbers
+
+    >>> study = qexp.study("mogi_quick", seeds=range(2), grid={"learning_rate": [1e-3, 3e-3]}, metric="depth.mae")
+    >>> study
+    <study of depth mae over learning_rate>
     """
     from qexp.comparison.study import StudyOrder, run_study
     from qexp.store.directory import target_outside_of_runs
     from qexp.web.notebook import studied
 
-    studying = StudyOrder(order, options.pretraining, options.metric)
+    studying = StudyOrder(options.order, options.pretraining, options.metric)
     folder = target_outside_of_runs(options.out) if options.out is not None else None
     home = workspaces.find(options.workspace)
     watched = options.watched or Watcher
     return studied(run_study(studying, home, folder, most=options.most, watched=watched, tell=options.tell))
 
 
-@takes(StudyOptions)
-def planned_study(order: Order, options: StudyOptions) -> tuple[list[Plan], bool]:
+@takes(StudiedOptions)
+def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining."""
     from qexp.comparison.study import StudyOrder, plan_study
 
-    return plan_study(StudyOrder(order, options.pretraining, options.metric), workspaces.find(options.workspace))
+    return plan_study(
+        StudyOrder(options.order, options.pretraining, options.metric), workspaces.find(options.workspace)
+    )
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

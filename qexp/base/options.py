@@ -210,6 +210,9 @@ Returned = TypeVar("Returned")
 Keywords = ParamSpec("Keywords")
 
 
+LIST_OF_TEXTS = re.compile(r"(Collection|Iterable|Sequence)\[str")
+
+
 class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     """Lets a function of options, and of what they are for, take the fields of the options as keywords.
 
@@ -236,6 +239,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
             for field in own_first(make)
         ]
         signature = declared.replace(parameters=[*first, *keywords_of])
+        lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             try:
@@ -246,6 +250,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                     raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
                 raise TypeError(f"{function.__name__}: {error}{hint(unknown, signature.parameters)}") from None
             subject = [bound.pop(parameter.name) for parameter in first]
+            # A text alone is a list of one, and not its letters.
+            bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
             # None stands for what is left out.
             return function(*subject, make(**{name: value for name, value in bound.items() if value is not None}))
 

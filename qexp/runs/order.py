@@ -8,11 +8,22 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base.options import InWorkspace, OnDevice, Report, Trusting, ignore, option, pairs, python_only, text_of
+from qexp.base.options import (
+    InWorkspace,
+    OnDevice,
+    Report,
+    Trusting,
+    default_of,
+    ignore,
+    option,
+    pairs,
+    python_only,
+    text_of,
+)
 from qexp.errors import QexpError, shortened
 from qexp.jobs.launchers import LaunchOptions
 
@@ -294,11 +305,45 @@ class Order(Training, LaunchOptions):
         "--jobs", metavar="N",
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        if isinstance(self.seeds, str):
+            raise QexpError(f"`seeds={self.seeds}`: give whole numbers, such as seeds=range(5) or seeds=[0, 2]")
+        if isinstance(self.seeds, int):
+            object.__setattr__(self, "seeds", [self.seeds])
+
     @property
     def references(self) -> list[str]:
         """The experiences as a list of strings."""
         experiences = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
         return [str(experience) for experience in experiences]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(InWorkspace):
+    """How the progress of a pool is shown."""
+
+    watched: Callable[[], Any] | None = python_only(None, "Makes the object that is shown the progress of a local pool")
+
+
+@dataclass(frozen=True)
+class SweepOptions(Order, Watched):
+    """Options of `qexp.sweep`: those of an order, or an order instead of the experiences."""
+
+    experiences: str | Path | Sequence[str | Path] | Order = option(  # type: ignore[assignment]  # wider
+        ..., "Names or paths of experience specs, or an `Order`.", argument=True
+    )
+
+    @property
+    def order(self) -> Order:
+        """What is ordered. Raises QexpError for an order with options besides."""
+        whole = self.experiences
+        if not isinstance(whole, Order):
+            return Order(**{field.name: getattr(self, field.name) for field in fields(Order)})
+        others = [field for field in fields(Order) if field.name != "experiences"]
+        besides = [field.name for field in others if getattr(self, field.name) != default_of(field)]
+        if besides:
+            raise QexpError(f"`{besides[0]}`: the Order has its own; name experiences instead of it, or leave this out")
+        return whole
 
 
 # Pretraining that runs of an order start from.
@@ -355,7 +400,7 @@ class RerunOptions(NewRuns, OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(InWorkspace):
+class StudyOptions(Watched):
     """Options of `qexp study` besides its order."""
 
     pretraining: Pretraining | None = python_only(
@@ -369,9 +414,13 @@ class StudyOptions(InWorkspace):
         None, "Folder for study.csv, table.csv and study.png; studies/<experience>_<key> if left out.",
         metavar="FOLDER",
     )  # fmt: skip
-    watched: Callable[[], Any] | None = python_only(None, "Makes the object that is shown the progress of a local pool")
     tell: Report = python_only(ignore, "Receives what is trained now and what is done already")
     most: int | None = python_only(None, "The largest number of runs that may be started; more are an error")
+
+
+@dataclass(frozen=True)
+class StudiedOptions(SweepOptions, StudyOptions):
+    """Options of `qexp.study`."""
 
 
 # A run of weights that another program trained.

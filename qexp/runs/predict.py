@@ -38,7 +38,7 @@ from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
-from qexp.networks.shapes import Shape, written
+from qexp.networks.shapes import Shape
 from qexp.rows.formats import FORMATS
 from qexp.simulation.dataset import mask_of
 from qexp.spec.kinds import load_stage
@@ -217,7 +217,12 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
         if single or array.shape[1:] == sample_shape:
             batch = torch.from_numpy(np.ascontiguousarray(array)).reshape(-1, *channels_last)
             return (batch.permute(0, 3, 1, 2) if len(shape) == 3 else batch), single
-    raise QexpError(f"'{name}' must have samples of shape {written(shape)}, but the array is {list(array.shape)}")
+    one = " or ".join(str(list(form)) for form in accepted)
+    several = ", ".join(map(str, accepted[-1]))
+    raise QexpError(
+        f"'{name}' must have samples of shape {one}, several of them as [sample, {several}], but the array is "
+        f"{list(array.shape)}"
+    )
 
 
 # Prediction of files with a finished run, with a table of functions by type of dataset.

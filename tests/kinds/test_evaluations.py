@@ -291,7 +291,9 @@ def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
         np.testing.assert_array_equal(alone[0], made[name][1, 0])
         channels = run.predict(**{field: values[..., None] for field, values in arrays.items()})[name]
         np.testing.assert_array_equal(channels, made[name])
-    with pytest.raises(QexpError, match=r"'slopsurfx' must have samples of shape \[20, 24, 1\], but .* \[3, 20, 23\]"):
+    with pytest.raises(
+        QexpError, match=r"'slopsurfx' must .*, several of them as \[sample, 20, 24\], but .* \[3, 20, 23\]"
+    ):
         run.predict(**{**arrays, "slopsurfx": arrays["slopsurfx"][..., :-1]})
 
 

@@ -1,6 +1,10 @@
 """From Python as from the shell: what is offered, purging the trash, examining the workspace, building the catalog."""
 
 import json
+import os
+import subprocess
+import sys
+import venv
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +13,7 @@ import pytest
 
 import qexp as package
 from qexp.errors import QexpError
+from qexp.runs.order import SweepOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record, State
 from tests.test_imports import said_by_a_new_process
@@ -87,3 +92,81 @@ def test_the_catalog_is_built_again_and_a_warning_names_what_cannot_be_read(work
     assert [(run["name"], run["state"]) for run in package.runs()] == [("one", "failed"), ("two", "damaged")]
     torn.unlink()
     assert package.reindex(workspace=workspace) == 1
+
+
+def test_a_listing_is_a_list_of_dictionaries_and_a_table(make, workspace, monkeypatch):
+    for name in ("one", "two"):
+        make(name)
+    runs, specs = package.runs(), package.specs("model")
+    assert json.loads(json.dumps(runs)) == list(runs) == [*runs[:1], runs[1]]
+    assert [run["name"] for run in sorted(runs, key=lambda run: run["name"], reverse=True)] == ["two", "one"]
+    assert repr(runs) == "<2 runs: one, two>"
+    assert [line.split()[:2] for line in str(runs[1:]).splitlines()] == [
+        ["1", "runs"],
+        ["name", "state"],
+        ["two", "failed"],
+    ]
+    assert "<td>one</td>" in runs._repr_html_()
+    assert "mogi_cnn" in specs._repr_html_()
+    assert repr(package.runs("seed > 5")) == "<no runs>"
+    assert list(runs.to_pandas()["name"]) == ["one", "two"]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(QexpError, match="pip install pandas"):
+        specs.to_pandas()
+
+
+def test_a_listing_of_many_shows_the_first(make):
+    for number in range(50):
+        make(f"run_{number:02}")
+    runs = package.runs()
+    assert "run_39" in str(runs)
+    assert "run_40" not in str(runs)
+    assert str(runs).endswith("and 10 more")
+
+
+def test_runs_may_be_named_in_any_way_and_several_where_one_is_wanted_are_refused(make, workspace, tmp_path):
+    for name in ("one", "two", "three"):
+        make(name)
+    one, *others = map(package.open_run, ("one", "two", "three"))
+    by_name = package.runs()
+    ways = [one, "one", one.path, by_name[0], ["one"], (one,), iter([one]), "o*", package.runs("name == 'one'")]
+    assert [package.open_run(way).name for way in ways] == ["one"] * len(ways)
+    several = [others, {"two": 0, "three": 0}.keys(), "t*", ["two", iter(["three"])], iter(others), by_name[1:]]
+    for way in several:
+        assert sorted(run.name for run in package.api.open_runs(way)) == ["three", "two"]
+    for take in (package.evaluate, package.calibrate):
+        with pytest.raises(QexpError, match="takes one run, and 2 are named: two, three; call it for each"):
+            take(others, **({"dataset": "mogi"} if take is package.evaluate else {}))
+    for wrong in (3, None, {"a": 1}):
+        with pytest.raises(QexpError, match="is no run: give a Run, a name, a pattern"):
+            package.compare(wrong)
+
+
+def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
+    whole = package.Order("mogi", seeds=range(2), grid={"epochs": [1, 2]}, device="cpu")
+    assert SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order == SweepOptions(whole).order == whole
+    assert package.Order("mogi", seeds=3).seeds == [3]
+    with pytest.raises(QexpError, match=r"seeds=0:3: give whole numbers, such as seeds=range\(5\)"):
+        package.sweep("mogi", seeds="0:3")
+    with pytest.raises(QexpError, match="jobs: the Order has its own"):
+        package.sweep(whole, jobs=3)
+    with pytest.raises(QexpError, match="a run has one seed"):
+        package.run("mogi", seed=range(3))
+
+
+@pytest.mark.heavy
+def test_a_type_checker_sees_what_functions_take_and_return(tmp_path):
+    venv.create(tmp_path / "venv")
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "qexp").symlink_to(Path(package.__file__).parent)
+    script = ["import qexp", "reveal_type(qexp.runs()[0])", "qexp.sweep('a', seeds=[1])[0].nam", "qexp.run('a', sed=1)"]
+    (tmp_path / "script.py").write_text("\n".join(script))
+    command = [sys.executable, "-m", "mypy", "--python-executable", tmp_path / "venv/bin/python", "script.py"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False).stdout
+    for words in (
+        '"dict[str, Any]"',
+        '"Run" has no attribute "nam"; maybe "name"?',
+        'Unexpected keyword argument "sed"',
+    ):
+        assert words in found
