@@ -1,6 +1,7 @@
 """What tests of more than one folder start from: workspaces, small sound specs, the command line without a process."""
 
 import copy
+import csv
 import gc
 import json
 import os
@@ -83,6 +84,17 @@ def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(made, root)
     monkeypatch.chdir(root)
     return root
+
+
+def read_estimates(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file of estimates, by column without its unit."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{without_unit(title): cell for title, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def without_unit(title: str) -> str:
+    """`depth_estimate` for `depth_estimate (km)`."""
+    return title.partition(" (")[0]
 
 
 OF_ALL_TESTS = ("_own_settings", "made_once")

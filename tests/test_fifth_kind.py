@@ -1,6 +1,5 @@
 """A kind of dataset is added from outside: an extension of a workspace, and nothing else."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import qexp as package
 from qexp.errors import DamagedError, SpecError
 from qexp.spec.kinds import KINDS, kind_named
 from qexp.store.directory import RunDirectory
-from tests.conftest import Specs, call
+from tests.conftest import Specs, call, read_estimates
 
 SPOTS: dict[str, dict[str, Any]] = {
     "dataset": {"type": "images", "path": "spots", "labels": ["radius"], "units": {"radius": "mm"}},
@@ -140,7 +139,7 @@ def test_it_estimates_other_images_and_is_evaluated_on_them(trained, qexp, tmp_p
     assert evaluation.results["all"]["radius"].keys() == trained.results["test"]["radius"].keys()
     code, _, stderr = qexp("predict", "spots_1", "new", "--output", "new.csv")
     assert (code, "5 images" in stderr) == (0, True), stderr
-    rows = list(csv.DictReader((tmp_path / "new.csv").read_text(encoding="utf-8").splitlines()))
+    rows = read_estimates(tmp_path / "new.csv")
     image = np.load(tmp_path / "new/03.npy")
     assert float(rows[3]["radius"]) == pytest.approx(float(trained.predict(image=image)["radius"]), rel=1e-5)
 

@@ -70,7 +70,7 @@ def predict(run: Runs, options: PredictOptions) -> Predictions:
     from qexp.web.notebook import Predictions
 
     directory = directory_of(run, options.workspace, options.trust_code)
-    pairs = targets(options.sources, target_outside_of_runs(options.target), directory)
+    pairs = targets(directory, options)
     return Predictions(_collect(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of))
 
 
@@ -115,7 +115,7 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
     launcher = launcher_with(options.launcher, options.profile, home.settings())
     settings = options_of(launcher, home.settings(), options.options, options.profile)
     directory = directory_of(run, options.workspace, options.trust_code)
-    pairs = targets(options.sources, target_outside_of_runs(options.target), directory)
+    pairs = targets(directory, options)
     return submit(directory, pairs, home, launcher, settings, options)
 
 

@@ -368,6 +368,21 @@ def column_words(columns: Mapping[str, str] | Sequence[int]) -> list[str]:
     return [",".join(f"{name}={other}" for name, other in columns.items())]
 
 
+def units(option: str, texts: Sequence[str]) -> str | dict[str, str]:
+    """`["mm"]` → "mm"; `["a=mm,b=m"]` → {a: mm, b: m}."""
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    if len(parts) == 1 and parts[0] and "=" not in parts[0]:
+        return parts[0]
+    return pairs(
+        option, parts, "write one unit, such as mm, or NAME=UNIT for each input", lambda unit: text_of(unit.strip())
+    )
+
+
+def unit_words(unit: str | Mapping[str, str]) -> list[str]:
+    """Units as the shell takes them."""
+    return [unit] if isinstance(unit, str) else [f"{name}={other}" for name, other in unit.items()]
+
+
 def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
     """`["34", "incidence.tif"]` → 34.0 and a path."""
     read: list[float | Path] = []

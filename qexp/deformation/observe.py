@@ -246,13 +246,17 @@ def observe(
             names = ", ".join(str(path) for path, _, _ in chosen)
             raise QexpError(f"`{name}` has no effect on {names}; leave it out")
     readings: dict[str, Reading] = {}
+    several = {path for path, count in Counter(path for path, *_ in chosen).items() if count > 1}
     for path, reader, read_options in chosen:
-        if str(path) in readings:
-            raise QexpError(f"{path} is given twice")
+        variable, key = read_options.variable, str(path)
+        if path in several and variable is not None:
+            read_options, key = replace(read_options, name=read_options.name or variable), f"{path}, '{variable}'"
+        if key in readings:
+            raise QexpError(f"{key} is given twice")
         reading = reader.read(path, read_options)
         if "north" in reader.takes:
             reading = _by_north(reading, read_options.north, options.crs)
-        readings[str(path)] = reading
+        readings[key] = reading
     if options.name is None:
         readings = _distinct_names(readings)
     observation = in_one_system(readings, options.crs)

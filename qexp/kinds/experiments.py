@@ -497,7 +497,7 @@ def examine(path: Path, cache: SpecCache) -> Examination:
         findings = cache.findings_in_model(document)
     else:
         dataset, findings = cache.dataset(document)
-        warnings += _data_warnings(dataset)
+        warnings += _data_warnings(document, dataset)
     return Examination(*([Problem(label, *finding) for finding in some] for some in (findings, warnings)))
 
 
@@ -506,15 +506,20 @@ def _examine_experience(path: Path, cache: SpecCache) -> Examination:
     loaded = checked.loaded
     if loaded is None:
         return Examination(checked.problems, checked.warnings)
-    warnings = [*checked.warnings, *loaded.problems("dataset", _data_warnings(checked.dataset))]
+    warnings = [
+        *checked.warnings,
+        *loaded.problems("dataset", _data_warnings(loaded.document.get("dataset"), checked.dataset)),
+    ]
     if not checked.problems:
         doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
     return Examination(checked.problems, warnings)
 
 
-def _data_warnings(dataset: Dataset | None) -> list[Finding]:
-    return [] if dataset is None else [((), text) for text in dataset.warnings]
+def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:
+    if dataset is None:
+        return []
+    return [*(((), text) for text in dataset.warnings), *data_kind(document).remarks(document, dataset)]
 
 
 def _read_document(path: Path, kind: str, cache: SpecCache) -> tuple[Document, str, list[Finding]]:

@@ -265,6 +265,10 @@ class KindData(ABC, Generic[D]):
         """Like `dataset`, for a document that was not checked beyond its schema. Raises DatasetError."""
         return self.dataset(document, tables, workspace)
 
+    def remarks(self, document: Document, dataset: D) -> Iterator[Finding]:
+        """What is told of a sound dataset where specs are checked, but not where they are run."""
+        return iter(())
+
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
         """Problems that the command that makes the dataset's files would solve."""
         return []

@@ -100,9 +100,15 @@ class PredictOptions(Computing):
     _: KW_ONLY
     chunk: int | None = option(None, "Images, rows, frames or spectra in memory at a time.", metavar="N")
     columns: Columns | None = option(
-        None, "Columns of rows with other names than in the training data: the run's name and the file's, or the "
-        "positions of the run's columns in the file, in order, counted from 1.", also="Repeat for more.",
+        None, "Columns of rows, or variables of images, with other names than in the training data: the run's name and "
+        "the file's; of rows also the positions of the run's columns in the file, in order, counted from 1.",
+        also="Repeat for more.",
         metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=options.columns, write=options.column_words,
+    )  # fmt: skip
+    unit: str | Mapping[str, str] | None = option(
+        None, "Unit of images whose file gives none or another: of all, or of one input.", also="Repeat for more.",
+        example='{"displacement": "mm"}', metavar="UNIT|NAME=UNIT", shell=list[str], read=options.units,
+        write=options.unit_words,
     )  # fmt: skip
     interval: float | None = option(
         None, "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or what the "

@@ -647,6 +647,7 @@ DIFFERENCES = {
     "origin": "was made by another run",
     "input": "was made before {source} was changed",
     "columns": "was made from other columns; see `columns`",
+    "unit": "was made with another unit; see `unit`",
     "refined": "was made with posteriors of another kind, or without any; see `refined`",
     "interval": "was made with other intervals, or without any; see `interval`",
     "draws": "was made with another number of draws, or without any; see `draws`",

@@ -102,7 +102,8 @@ if TYPE_CHECKING:
 EVEN = 1e-3
 """Largest deviation of the steps of an axis from their mean, as a share of it, times the number of steps."""
 EAST = ("x", "lon", "longitude", "easting", "east")
-"""Names of axes along which x grows."""
+NORTH = ("y", "lat", "latitude", "northing", "north")
+"""Names of axes along which x and y grow."""
 
 
 def open_netcdf(path: Path, variable: str | None = None) -> Raster:
@@ -137,6 +138,14 @@ def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
     fields = [str(name) for name, field in table.data_vars.items() if sum(size > 1 for size in field.shape) == 2]
     if variable is None and len(fields) == 1:
         return fields[0]
+    deeper = [field for field in table.data_vars.values() if sum(size > 1 for size in field.shape) == 3]
+    if not fields and deeper:
+        dimension = next(name for name, size in deeper[0].sizes.items() if size > 1)
+        raise QexpError(
+            f"{path}: '{deeper[0].name}' has {deeper[0].sizes[dimension]} values along '{dimension}', but a track is "
+            f"one map; take one, or a difference: xarray.open_dataset('{path.name}').isel({dimension}=-1)"
+            ".to_netcdf('one.nc')"
+        )
     if not fields:
         raise QexpError(
             f"{path}: no variable lies over a grid of two dimensions; it has {', '.join(map(str, table))}; write "
@@ -144,7 +153,8 @@ def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
         )
     if variable is None:
         raise QexpError(
-            f"{path} has {len(fields)} variables over a grid: {', '.join(fields)}; name one with `variable`"
+            f"{path} has {len(fields)} variables over a grid: {', '.join(fields)}; name one: `variable={fields[0]}`; "
+            "for a track of each, give the file once for each"
         )
     if variable not in fields:
         raise QexpError(f"{path} has no variable '{variable}' over a grid; {suggestion(variable, fields)}")

@@ -260,7 +260,9 @@ READERS: dict[str, Reader] = {
     "mintpy": Reader(
         is_mintpy, read_mintpy, (*OF_GRIDS, "variable", "epochs", "geometry"), "velocities and time series of MintPy"
     ),
-    "grid": Reader(is_grid, read_grid, (*OF_GRIDS, "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids"),
+    "grid": Reader(
+        is_grid, read_grid, (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids"
+    ),
 }
 """Name → reader; the first that recognises a file reads it."""
 

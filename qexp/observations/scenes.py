@@ -43,8 +43,21 @@ def is_grid(path: Path) -> bool:
 
 def read_grid(path: Path, options: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
-    field = in_crs(open_raster(path, options.band, options.variable), options)
+    field = in_crs(open_raster(path, options.band, _variable(path, options)), options)
     return reading_of(scene_of(options.name or path.stem, field, direction_of(field, options), options), options)
+
+
+def _variable(path: Path, options: ReadOptions) -> str | None:
+    """The variable of a grid that the command line names, as such or as the column `los`."""
+    if options.columns is None:
+        return options.variable
+    if path.suffix.lower() in GEOTIFF or not isinstance(options.columns, Mapping) or {*options.columns} != {"los"}:
+        raise QexpError(
+            f"{path} is a grid, of which `columns=los=VARIABLE` names the displacement in NetCDF; leave the rest out"
+        )
+    if options.variable is not None:
+        raise QexpError("`variable` and `columns` both name the displacement; leave one out")
+    return options.columns["los"]
 
 
 def in_crs(field: Raster, options: ReadOptions) -> Raster:

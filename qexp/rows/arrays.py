@@ -31,6 +31,7 @@ DAMAGED = files.BROKEN_NETCDF
 
 def open_dataset(path: Path) -> xarray.Dataset:
     """Open a file of the classic format or of NetCDF 4. Raises NotFoundError, and TableError for any other."""
+    import h5py
     import xarray
 
     if not path.is_file():
@@ -38,7 +39,10 @@ def open_dataset(path: Path) -> xarray.Dataset:
     with path.open("rb") as file:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:
-        return xarray.open_dataset(path, engine=engine, decode_times=False, cache=False)
+        if engine == "h5netcdf":
+            with h5py.File(path):  # of a file that was cut off, h5netcdf prints a traceback beside its error
+                pass
+        return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False)
     except DAMAGED as error:
         raise TableError(f"{path} cannot be read as NetCDF: {error}") from None
 

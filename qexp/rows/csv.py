@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
 
 from qexp.rows.table import MISSING, Grid, Piece, Table, TableError, Types, as_number, explained, is_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.csv
 
 SMALLEST, LARGEST = 1 << 18, 1 << 23
 """Bytes that Arrow reads at a time."""
@@ -219,10 +219,28 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
     return pa.string()
 
 
-def csv_sink(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> pyarrow.csv.CSVWriter:
-    """Writes rows as CSV with a header; numbers with the fewest digits that restore the same value."""
-    import pyarrow.csv
+class CsvSink:
+    """Writes rows as CSV with a header, which has the units: `depth_estimate (km)`.
 
-    plain = not any(mark in name for name in schema.names for mark in ',"\r\n')
-    options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
-    return pyarrow.csv.CSVWriter(str(path), schema, write_options=options)
+    Numbers have the fewest digits that restore the same value.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> None:
+        import pyarrow as pa
+        import pyarrow.csv
+
+        units = [(field.metadata or {}).get(b"unit", b"").decode() for field in schema]
+        self._titles = [f"{name} ({unit})" if unit else name for name, unit in zip(schema.names, units, strict=True)]
+        titled = pa.schema([field.with_name(title) for field, title in zip(schema, self._titles, strict=True)])
+        plain = not any(mark in title for title in self._titles for mark in ',"\r\n')
+        options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
+        self._writer = pyarrow.csv.CSVWriter(str(path), titled, write_options=options)
+
+    def write(self, rows: pa.Table) -> None:
+        self._writer.write(rows.rename_columns(self._titles))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._writer.close()

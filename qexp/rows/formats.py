@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetTable, parquet_sink
-from qexp.rows.csv import CsvTable, csv_sink
+from qexp.rows.csv import CsvSink, CsvTable
 from qexp.rows.table import Grid, Table, TableError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    ".csv": Format(CsvTable, csv_sink),
+    ".csv": Format(CsvTable, CsvSink),
     ".parquet": Format(ParquetTable, parquet_sink),
     ".nc": Format(NetcdfTable, NetcdfSink),
 }

@@ -42,7 +42,7 @@ from qexp.networks.shapes import Shape
 from qexp.rows.formats import FORMATS
 from qexp.simulation.dataset import mask_of
 from qexp.spec.kinds import load_stage
-from qexp.store.directory import RunDirectory
+from qexp.store.directory import RunDirectory, target_outside_of_runs
 
 if TYPE_CHECKING:
     import xarray
@@ -229,7 +229,8 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
 
 
 MEANT = {
-    "columns": "`columns` is for rows",
+    "columns": "`columns` is for rows and images",
+    "unit": "`unit` is for images",
     "interval": "`interval` is for rows and spectra, whose held-out errors make intervals, and for posterior heads",
     "draws": "`draws` is for networks with a posterior head",
     "misfit": "`misfit` is for images, which a simulator makes",
@@ -244,24 +245,32 @@ def file_kind(directory: RunDirectory) -> FileKind:
     return kind
 
 
-def targets(sources: Sequence[Path], target: Path, directory: RunDirectory) -> list[tuple[Path, Path]]:
+def targets(directory: RunDirectory, options: PredictOptions) -> list[tuple[Path, Path]]:
     """Pairs of what a run reads, a file or a folder, and the file that it writes.
 
-    target  of a single source see `FileKind.targets`; of several a folder, with files that are named after them
+    The target of a single source: see `FileKind.targets`; of several a folder, with files that are named after them.
     Raises QexpError.
     """
-    kind, inputs = file_kind(directory), directory.training_spec()["inputs"]
+    kind, sources, target = file_kind(directory), options.sources, target_outside_of_runs(options.target)
+    spec = directory.training_spec()
+    named = {**_names(spec["dataset"].get("columns")), **_names(options.columns)}
+    inputs = [*spec["inputs"], *(named[name] for name in spec["inputs"] if name in named)]
     if len(sources) == 1:
         return kind.targets(sources[0], target, inputs)
     if target.is_file() or target.suffix.lower() in FORMATS:
         raise QexpError(f"{target}: each of {len(sources)} files has its own file of estimates; give a folder")
     with TemporaryDirectory() as folder:  # in a folder that exists, files are named after their sources
-        named = [pair for source in sources for pair in kind.targets(source, Path(folder), inputs)]
-        pairs = [(source, target / new.relative_to(folder)) for source, new in named]
+        found = [pair for source in sources for pair in kind.targets(source, Path(folder), inputs)]
+        pairs = [(source, target / new.relative_to(folder)) for source, new in found]
     for _, new in pairs:
         require_not_read(new, [source for source, _ in pairs])
     require_different_targets(pairs)
     return pairs
+
+
+def _names(columns: Any) -> Mapping[str, str]:
+    """Names of variables in files, if columns are such."""
+    return columns if isinstance(columns, Mapping) else {}
 
 
 def predict_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -264,6 +264,11 @@ class GeneratedDataset:
     def trouble_with_templates(self, variable: str, values: np.ndarray) -> str:
         """Why there are no such `templates`: the requirements that their sources do not meet; empty if they do."""
         return self.with_only_fixed(self._medians(variable)).why_not({variable: values})
+
+    def medians(self, names: Iterable[str]) -> dict[str, float]:
+        """The medians of variables that vary; 0 is never negative."""
+        medians = self._quantiles(0.5)
+        return {name: float(medians[name][0]) + 0.0 for name in names}
 
     def _medians(self, variable: str) -> dict[str, float]:
         """The fixed values, and the medians of those that vary, without those of one variable."""

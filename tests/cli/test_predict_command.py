@@ -17,7 +17,7 @@ import xarray
 import qexp as package
 from qexp.errors import NotFoundError, QexpError, RunFailedError
 from tests import stones
-from tests.conftest import Outcome, call, shared_folder
+from tests.conftest import Outcome, call, shared_folder, without_unit
 from tests.runs.conftest import BRIEF, Process, until
 from tests.stones import AS_PUBLISHED, CAUTION, COLUMNS
 
@@ -91,7 +91,7 @@ def column(path: Path, name: str = "iron") -> np.ndarray:
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return data[name].values
     table = pa.csv.read_csv(path) if path.suffix == ".csv" else pa.parquet.read_table(path)
-    return table[name].to_numpy()
+    return table.rename_columns(list(map(without_unit, table.column_names)))[name].to_numpy()
 
 
 def names(folder: Path) -> set[str]:

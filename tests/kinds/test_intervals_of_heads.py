@@ -14,7 +14,7 @@ from qexp.errors import QexpError
 from qexp.kinds.trained import load_folds
 from qexp.store.directory import RunDirectory
 from tests import cores, stones
-from tests.conftest import call
+from tests.conftest import call, read_estimates
 
 HEAD = {
     "inputs": {"colour": {"size": [3]}},
@@ -51,11 +51,6 @@ def held_out(directory, ends=(0.05, 0.95)):
     return made, np.maximum(low - made["iron"].values, made["iron"].values - high), low, high
 
 
-def written(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def columns(lines, *names):
     return [np.array([float(line[name]) for line in lines]) for name in names]
 
@@ -66,7 +61,7 @@ def test_a_held_out_row_has_the_head_s_interval_moved_by_what_the_other_rows_dem
     made, scores, low, high = held_out(directory)
     rank = math.ceil(0.9 * stones.ROWS)
     radius = [np.sort(np.delete(scores, row))[rank - 1] for row in range(stones.ROWS)]
-    found = columns(written(directory.results / "intervals.csv"), "iron_low", "iron_high")
+    found = columns(read_estimates(directory.results / "intervals.csv"), "iron_low", "iron_high")
     assert found[0] == pytest.approx(low - radius, rel=1e-5)
     assert found[1] == pytest.approx(high + radius, rel=1e-5)
     assert np.ptp(found[1] - found[0]) > 0.05
@@ -90,7 +85,7 @@ def predicted(directory, tmp_path, *options):
     target = tmp_path / "made.csv"
     words = ("predict", directory.path, tmp_path / "new.csv", "--output", target, *options)
     call(*words).done()
-    return columns(written(target), "iron_low", "iron_high")
+    return columns(read_estimates(target), "iron_low", "iron_high")
 
 
 @pytest.mark.slow
@@ -169,7 +164,7 @@ def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held
     for name, models in load_folds(directory, torch.device("cpu")).items():
         quantiles = [model.posterior(sample).quantiles((0.05, 0.95))["iron"].numpy() for model in models]
         of_fold[name] = np.mean(quantiles, axis=0)
-    for line in written(directory.results / "predictions.csv"):
+    for line in read_estimates(directory.results / "predictions.csv"):
         folds.setdefault(int(line["row"]), []).append(line["fold"])
     around = np.array([np.mean([of_fold[name] for name in folds[int(row)]], axis=0) for row in made["row"].values])
     rank = math.ceil(0.9 * (stones.ROWS + 1))
@@ -185,7 +180,7 @@ def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(fi
     made, scores, low, high = held_out(directory, (0.16, 0.84))  # 68 % is nearest to the 75 % that three can promise
     quarry = np.array([name[0] for name in made["stone"].values])
     radius = np.array([scores[quarry != own].max() for own in quarry])
-    found = columns(written(directory.results / "intervals.csv"), "iron_low", "iron_high")
+    found = columns(read_estimates(directory.results / "intervals.csv"), "iron_low", "iron_high")
     assert found[0] == pytest.approx(low - radius, rel=1e-5)
     assert found[1] == pytest.approx(high + radius, rel=1e-5)
 
@@ -201,7 +196,9 @@ def test_new_rows_lie_in_intervals_as_often_as_they_should_and_those_of_an_evalu
     lines = [[f"{'ABCD'[row % 4]}{row}", *NEW[row].tolist(), IRON[row]] for row in range(len(NEW))]
     save_rows(tmp_path / "stones.csv", ["stone", *stones.COLUMNS, "Fe"], *lines)
     call("evaluate", directory.path, "--input", tmp_path / "stones.csv").done()
-    found = columns(written(directory.path / "evaluations/stones/results/intervals.csv"), "iron_low", "iron_high")
+    found = columns(
+        read_estimates(directory.path / "evaluations/stones/results/intervals.csv"), "iron_low", "iron_high"
+    )
     assert found == [pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4)]
 
 
@@ -219,7 +216,7 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
     target = tmp_path / "made.csv"
     code, _, stderr = call("predict", directory.path, workspace / "data/few", "--output", target)
     assert (code, "50 % intervals for rows of a new core" in stderr) == (0, True), stderr
-    found = {line["name"]: line for line in written(target)}
+    found = {line["name"]: line for line in read_estimates(target)}
     for place, name in enumerate(made["name"].values):
         ends = [float(found[name][f"toc_{end}"]) for end in ("low", "high")]
         assert ends == pytest.approx([low[place] - largest, high[place] + largest], rel=1e-3)
@@ -227,7 +224,7 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
     said = call(*asked, "--output", target)
     assert (said.code, str(tmp_path / "made_posterior.nc") in said.stdout.splitlines()) == (0, True), said.stderr
     drawn = xarray.load_dataset(tmp_path / "made_posterior.nc", engine="h5netcdf", group="posterior")
-    assert drawn["sample"].values.tolist() == [line["name"] for line in written(target)]
+    assert drawn["sample"].values.tolist() == [line["name"] for line in read_estimates(target)]
     for place, name in enumerate(made["name"].values):
         below = (drawn["toc"].sel(sample=name).values[0, :, None] < (low[place], high[place])).mean(axis=0)
         assert below == pytest.approx([0.25, 0.75], abs=0.03)

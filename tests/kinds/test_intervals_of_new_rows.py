@@ -14,7 +14,7 @@ from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble
 from qexp.store.directory import RunDirectory
 from tests import cores, stones
-from tests.conftest import call
+from tests.conftest import call, without_unit
 
 ONE_BY_ONE = {"split": "leave_one_out", "inner": None, "keep": "last", "epochs": 60}
 REPEATED = {**ONE_BY_ONE, "split": {"type": "k_fold", "parameters": {"folds": 3, "repeats": 2}}}
@@ -38,7 +38,7 @@ def predicted(directory, tmp_path, *options, name="new.csv"):
     made = tmp_path / f"made_of_{name}"
     code, _, stderr = call("predict", directory.path, tmp_path / name, "--output", made, *options)
     assert code == 0, stderr
-    return {column: values.to_numpy() for column, values in pandas.read_csv(made).items()}, stderr
+    return {without_unit(column): values.to_numpy() for column, values in pandas.read_csv(made).items()}, stderr
 
 
 def estimates_of_folds(directory):
@@ -134,7 +134,9 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
     assert "50 % intervals for rows of a new core" in stderr  # of the one core that was held out
     made = xarray.load_dataset(directory.results / "test_predictions.nc", engine="h5netcdf")
     largest = np.abs(made["toc"].values - made["toc_estimate"].values).max()
-    estimate, low, high = pandas.read_csv(target)[["toc_estimate", "toc_low", "toc_high"]].to_numpy().T
+    estimate, low, high = (
+        pandas.read_csv(target).rename(columns=without_unit)[["toc_estimate", "toc_low", "toc_high"]].to_numpy().T
+    )
     assert high - estimate == pytest.approx(largest, rel=1e-4)
     assert estimate - low == pytest.approx(largest, rel=1e-4)
     assert "promise no more than 0.5" in call(*given, "--interval", "0.9", "--overwrite").stderr

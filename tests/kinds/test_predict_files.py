@@ -12,6 +12,7 @@ import xarray
 
 from qexp.errors import QexpError
 from qexp.kinds.prediction import TrainedRange
+from tests.conftest import without_unit
 from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ KINDS = pytest.mark.parametrize("kind", [rows, fields, spectra, images], ids=lam
 
 
 def columns_of(path):
-    return xarray.load_dataset(path) if path.suffix == ".nc" else pandas.read_csv(path)
+    return xarray.load_dataset(path) if path.suffix == ".nc" else pandas.read_csv(path).rename(columns=without_unit)
 
 
 def never(*_):

@@ -12,14 +12,17 @@ import numpy as np
 import pandas
 import pytest
 import rasterio
+import torch
 import xarray
 from rasterio.transform import from_origin
 
 import qexp as package
+from qexp.base.options import columns
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.images.prediction import ImageModel, targets
-from qexp.kinds.images.source import SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
+from qexp.kinds.images.prediction import ImageModel, in_files, targets
+from qexp.kinds.images.source import EXTREMES, SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
 from qexp.kinds.prediction import TrainedRange
+from qexp.physics.geometry import pixel_axis
 from tests.conftest import call, shared_folder, write_dense
 
 COUNT, HEIGHT, WIDTH = 9, 4, 6
@@ -57,7 +60,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def column(path: Path, name: str = "depth_estimate") -> list[float]:
+def column(path: Path, name: str = "depth_estimate (km)") -> list[float]:
     return [float(row[name]) if row[name] else np.nan for row in read(path)]
 
 
@@ -139,14 +142,20 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
 def test_every_format_gives_the_estimates_of_the_same_images(tmp_path, name):
     made = model_of().predict(SOURCES[name](tmp_path), tmp_path / "made.csv", chunk=2)
     np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-5)
-    assert (made.images, made.outside, made.missing_count, made.remarks) == (COUNT, 0, 0, ["9 samples"])
+    assert (made.images, made.outside, made.missing_count, made.remarks[0]) == (COUNT, 0, 0, "9 samples")
+    told = {
+        "netcdf in mm": ["displacement converted from mm to m"],
+        "netcdf in centimetres": ["displacement converted from centimeters to m"],
+        "npz with one array": ["displacement is 'arr_0' of the file"],
+    }
+    assert made.remarks[1:] == told.get(name, [])
 
 
 def test_a_single_image_is_named_after_its_file(tmp_path):
     for source in (netcdf(tmp_path / "event.nc", IMAGES[0]), saved(tmp_path / "event.npy", IMAGES[0])):
         model_of().predict(source, tmp_path / "made.csv", overwrite=True)
         (row,) = read(tmp_path / "made.csv")
-        assert (row["name"], float(row["depth_estimate"])) == ("event", pytest.approx(weighted(IMAGES[:1])[0]))
+        assert (row["name"], float(row["depth_estimate (km)"])) == ("event", pytest.approx(weighted(IMAGES[:1])[0]))
 
 
 @pytest.mark.slow
@@ -164,8 +173,8 @@ def test_samples_have_the_names_and_columns_that_the_file_gives_them(tmp_path):
     data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     model_of().predict(tmp_path / "a.nc", tmp_path / "made.csv")
     row = read(tmp_path / "made.csv")[1]
-    assert list(row) == ["name", "depth", "place", "outside_given", "depth_estimate", "outside"]
-    assert (row["name"], row["depth"], row["place"], row["outside_given"]) == ("2024-03-18", "0.5", "Etna 1", "1")
+    assert list(row) == ["name", "depth (km)", "place", "outside_given", "depth_estimate (km)", "outside"]
+    assert (row["name"], row["depth (km)"], row["place"], row["outside_given"]) == ("2024-03-18", "0.5", "Etna 1", "1")
     model_of().predict(tmp_path / "a.nc", tmp_path / "made.nc")
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
         assert (made["depth_estimate"].attrs["units"], made["depth"].attrs["units"]) == ("km", "km")
@@ -295,6 +304,157 @@ def test_what_a_mask_hides_does_not_count():
     assert np.isnan(nothing[Statistic("displacement", "standard deviation")]).all()
 
 
+# Images of other names, units and axes
+
+
+OWN_AXES = ("time", "northing", "easting")
+NORTH, EAST = 4_520_000 + 100.0 * np.arange(HEIGHT), 430_000 + 100.0 * np.arange(WIDTH)
+
+
+def own(path: Path, **others: object) -> Path:
+    """In mm, with north up, as maps are stored, and a name and axes of one's own."""
+    places = {"northing": ("northing", NORTH[::-1], {"units": "m"}), "easting": ("easting", EAST, {"units": "m"})}
+    images = {"los_asc": (OWN_AXES, 1000 * IMAGES[:, ::-1], {"units": "mm"})}
+    xarray.Dataset({**images, **others}, places).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def by_longitude(path: Path) -> Path:
+    """Axes in another order, that only their coordinates tell apart, of which one falls."""
+    lat, lon = 60 + 1e-3 * np.arange(HEIGHT), 14 + 2e-3 * np.arange(WIDTH)
+    places = {"b": ("b", lat[::-1], {"units": "degrees_north"}), "a": ("a", lon, {"units": "degrees_east"})}
+    xarray.Dataset({"los": (("a", "b", "n"), IMAGES[:, ::-1].transpose(2, 1, 0), {"units": "m"})}, places).to_netcdf(
+        path
+    )
+    return path
+
+
+def in_pixels(path: Path, **coordinates: object) -> Path:
+    """Rows from the north on, with coordinates that have names of their own."""
+    xarray.Dataset({"los": (("n", "row", "col"), IMAGES[:, ::-1])}, coordinates).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def of_pixels(north: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(north[::-1, None], (HEIGHT, WIDTH))
+
+
+OWN: dict[str, Callable[[Path], Path]] = {
+    "north up, in mm": own,
+    "in longitude and latitude": by_longitude,
+    "coordinates of another name": lambda path: in_pixels(path, northing=("row", NORTH[::-1])),
+    "a latitude of each pixel": lambda path: in_pixels(path, lat=(("row", "col"), of_pixels(NORTH / 1e5))),
+    "kilometres without a unit": lambda path: in_pixels(path, y=("row", NORTH[::-1] / 1e3), x=("col", EAST / 1e3)),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_only_image_of_a_file_is_the_input_whatever_its_name_and_axes(tmp_path, name):
+    layout = replace(model_of().layout, pixels={"displacement": ((90.0, 120.0), (100.0, 112.0))})
+    made = replace(model_of(), layout=layout).predict(OWN[name](tmp_path / "a.nc"), tmp_path / "made.csv", chunk=2)
+    np.testing.assert_allclose(column(tmp_path / "made.csv"), weighted(IMAGES), rtol=1e-5)
+    assert made.remarks[1].startswith("displacement is 'los")
+    assert made.warnings == []
+
+
+def test_where_several_variables_could_be_the_input_the_error_has_the_words_that_name_it(tmp_path):
+    coherence, dip = (OWN_AXES, IMAGES[:, ::-1]), (OWN_AXES, IMAGES, {"units": "degrees"})
+    source, target = own(tmp_path / "a.nc", coherence=coherence, dip=dip), tmp_path / "made.csv"
+    for model, said in (
+        (model_of(), "columns=displacement=los_asc"),
+        (model_of("displacement", "displacement_1"), "columns=displacement=los_asc,displacement_1=coherence"),
+    ):
+        with pytest.raises(QexpError, match=r"'los_asc' \(9 x 4 x 6, mm\), 'coherence' \(9 x 4 x 6\)") as refused:
+            model.predict(source, target)
+        option, _, words = str(refused.value).rpartition("example ")[2].partition("=")
+        assert f"{option}={words}" == said
+        made = in_files(model, columns(option, [words]), None).predict(source, target, overwrite=True)
+        np.testing.assert_allclose(column(target), weighted(IMAGES), rtol=1e-5)
+        assert made.remarks[1] == "displacement is 'los_asc' of the file, converted from mm to m"
+    other = in_files(model_of(), {"displacement": "coherence"}, None)
+    assert "was made from other columns" in refusal_of(lambda: other.predict(source, target))
+    both = folder(tmp_path / "views", asc=IMAGES, dsc=2 * IMAGES)
+    words = refusal_of(lambda: model_of("displacement", "displacement_1").predict(both, target))
+    assert words.endswith("columns=displacement=asc,displacement_1=dsc")
+    named = in_files(model_of("displacement", "displacement_1"), {"displacement": "asc", "displacement_1": "dsc"}, None)
+    assert named.predict(both, tmp_path / "views.csv").images == COUNT
+    assert targets(both, target, ["displacement", "asc"]) == [(both, target)]
+
+
+def refusal_of(call: Callable[[], object]) -> str:
+    with pytest.raises(QexpError) as refused:
+        call()
+    return str(refused.value)
+
+
+def test_names_that_the_run_or_the_file_does_not_have_are_told(tmp_path):
+    source, target = own(tmp_path / "a.nc"), tmp_path / "made.csv"
+    for given, said in (
+        ({"columns": {"dsplacement": "los_asc"}}, "the run has no column 'dsplacement'; did you mean 'displacement'?"),
+        (
+            {"columns": {"displacement": "los_acs"}},
+            "no variable 'los_acs' to be 'displacement'; did you mean 'los_asc'?",
+        ),
+        ({"columns": [2]}, "variables of images have names, such as columns=displacement=NAME"),
+        ({"unit": {"mask_2": "mm"}}, "the run has no input 'mask_2'"),
+        ({"unit": "rad"}, "unit=rad: 'displacement' is in m; choose from m, cm, mm, km"),
+        ({"unit": "cm"}, "gives its unit as mm, but unit says cm"),
+    ):
+        assert said in refusal_of(lambda given=given: estimated(source, target, **given))
+    estimated(source, target, unit="mm")
+    np.testing.assert_allclose(column(target), weighted(IMAGES), rtol=1e-5)
+    said = refusal_of(lambda: estimated(saved(tmp_path / "a.npy"), target, columns={"displacement": "a"}))
+    assert said.endswith("a.npy has one array, without a name; leave columns out")
+
+
+def estimated(source: Path, target: Path, columns=None, unit=None, **model):
+    return in_files(model_of(**model), columns, unit).predict(source, target, overwrite=True)
+
+
+def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_names_the_option(tmp_path):
+    ranges = InputRanges({Statistic("displacement", kind): (-0.05, 0.05) for kind in EXTREMES})
+    target = tmp_path / "made.csv"
+    for scale, known in ((3000, {}), (100, {"ranges": ranges})):
+        source = saved(tmp_path / "a.npy", scale * IMAGES)
+        (said,) = estimated(source, target, **known).warnings
+        assert said.endswith("if they are in another unit, give it: `unit=mm`")
+        assert estimated(source, target, unit="mm", **known).warnings == []
+        assert estimated(netcdf(tmp_path / "a.nc", scale * IMAGES, "m"), target, **known).warnings == []
+    assert estimated(saved(tmp_path / "a.npy"), target, ranges=ranges).warnings == []
+
+
+@pytest.mark.parametrize("source", ["metres", "kilometres", "geotiff", "degrees"])
+def test_positions_are_also_given_in_the_coordinates_of_the_file(tmp_path, source):
+    """Where the simulator puts a source is where the file has the pixel in which it is largest."""
+    size = torch.full((1,), 100.0, dtype=torch.float64)
+    across, up = pixel_axis(WIDTH, size), pixel_axis(HEIGHT, size)
+    row, col = 2, 4
+    position = float(across[0, col]) / 1000, float(up[0, row]) / 1000
+    peaks = np.zeros((COUNT, HEIGHT, WIDTH), np.float32)
+    peaks[:, row, col] = 1
+    lat, lon = 60 + 100 / 111_195 * np.arange(HEIGHT), 14 + 200 / 111_195 * np.arange(WIDTH)
+    north, east, unit = {"degrees": (lat, lon, "degrees"), "kilometres": (NORTH / 1e3, EAST / 1e3, "km")}.get(
+        source, (NORTH, EAST, "m")
+    )
+    units = ("degrees_north", "degrees_east") if source == "degrees" else (unit, unit)
+    places = {"y": ("y", north[::-1], {"units": units[0]}), "x": ("x", east, {"units": units[1]})}
+    path = netcdf(tmp_path / "a.nc", peaks[:, ::-1], **places)
+    if source == "geotiff":
+        path = geotiff(tmp_path / "a.tif", peaks, origin=(EAST[0] - 50, NORTH[-1] + 50))
+    model = model_of(estimate=lambda inputs: np.tile(np.float32(position), (len(inputs["displacement"]), 1)))
+    model = replace(model, outputs={"chamber.x": "km", "chamber.y": "km"})
+    model.predict(path, tmp_path / "made.csv")
+    model.predict(path, tmp_path / "made.nc")
+    titles = [title for title in read(tmp_path / "made.csv")[0] if "_map" in title]
+    assert titles == [f"chamber.x_map ({units[1]})", f"chamber.y_map ({units[0]})"]
+    np.testing.assert_allclose([column(tmp_path / "made.csv", title)[0] for title in titles], [east[col], north[row]])
+    with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
+        assert (made["chamber.y_map"].attrs["units"], float(made["chamber.y_map"][0])) == (
+            units[0],
+            pytest.approx(north[row], abs=1e-6),
+        )
+
+
 # What is wrong
 
 
@@ -310,8 +470,7 @@ def lonlat(path: Path) -> Path:
     return netcdf(path, dims=("sample", "lat", "lon"), **places)
 
 
-def torn(path: Path) -> Path:
-    saved(path)
+def cut_off(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[:-100])
     return path
 
@@ -340,12 +499,14 @@ WRONG: list[tuple[Callable[[Path], Path], str]] = [
     (lambda tmp: saved(tmp / "a.npy", IMAGES[:0]), r"a\.npy holds no samples"),
     (lambda tmp: saved(tmp / "a.npy", IMAGES * np.nan), "216 of 216 pixels are missing"),
     (lambda tmp: broken(tmp / "a.npy"), r"a\.npy cannot be read as npy"),
-    (lambda tmp: torn(tmp / "a.npy"), r"a\.npy cannot be read as npy: mmap length is greater than file size"),
+    (lambda tmp: cut_off(saved(tmp / "a.npy")), r"a\.npy cannot be read as npy: mmap length is greater than file size"),
     (lambda tmp: broken(tmp / "a.npz"), r"a\.npz cannot be read as npz"),
     (lambda tmp: broken(tmp / "a.nc"), r"a\.nc cannot be read as NetCDF"),
     (lambda tmp: broken(tmp / "a.tif"), r"a\.tif cannot be read as a raster"),
     (lambda tmp: cut(tmp / "a.npz"), r"a\.npz cannot be read as npz: Bad CRC"),
-    (lambda tmp: archive(tmp / "a.npz", dispalcement=IMAGES, mask=IMAGES), "has no variable 'displacement'; did"),
+    (lambda tmp: archive(tmp / "a.npz", a=IMAGES, b=IMAGES, mask=IMAGES), "for example columns=displacement=a"),
+    (lambda tmp: saved(tmp / "a.npy", np.moveaxis(IMAGES, 0, -1)), r"numpy\.moveaxis\(array, -1, 0\)"),
+    (lambda tmp: cut_off(netcdf(tmp / "a.nc")), r"a\.nc cannot be read as NetCDF"),
     (lambda tmp: netcdf(tmp / "a.nc", unit="rad"), "its unit is 'rad', but 'displacement' is in m;"),
     (lambda tmp: netcdf(tmp / "a.nc", unit="furlong"), "known units of it are m, cm, mm, km"),
     (lambda tmp: netcdf(tmp / "a.nc", mask=(("y", "x"), np.full((HEIGHT, WIDTH), 2))), "1 where pixels are seen and 0"),
@@ -509,6 +670,7 @@ MASKED = {
         "incidence": {"type": "uniform", "parameters": {"a": 20, "b": 45}},
     },
     "noise_model": [{"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}}],
+    "columns": {"displacement": "los", "incidence": "inc"},
 }  # fmt: skip
 
 
@@ -533,8 +695,9 @@ def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(ma
         },
         {name: (name, 0.5 * np.arange(8), {"units": "km"}) for name in ("x", "y")},
     )
-    for name, way in (("up", 1), ("down", -1)):
-        data.isel(y=slice(None, None, way)).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
+    own = data.rename(displacement="los", incidence="inc").assign(coherence=data["displacement"])
+    for name, way, images in (("up", 1, data), ("down", -1, data), ("own", 1, own)):
+        images.isel(y=slice(None, None, way)).to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
         (made,) = package.predict(run, tmp_path / f"{name}.nc", tmp_path / f"{name}.csv", workspace=masked)
         np.testing.assert_allclose(column(tmp_path / f"{name}.csv"), expected, rtol=1e-4)
         assert (made.missing_pixels, made.outside) == (int((mask == 0).sum()), 0)
@@ -547,3 +710,16 @@ def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(ma
     steep.to_netcdf(tmp_path / "steep.nc", engine="h5netcdf")
     (made,) = package.predict(run, tmp_path / "steep.nc", tmp_path / "steep.csv", workspace=masked)
     assert made.outside_in["incidence"] == 12
+
+
+def test_names_in_the_spec_that_the_dataset_does_not_have_or_that_are_one_are_told(tmp_path):
+    for names, said in (
+        (
+            {"dsplacement": "los"},
+            "$.columns.dsplacement: this dataset has no 'dsplacement'; did you mean 'displacement'?",
+        ),
+        ({"displacement": "los", "mask": "los"}, "$.columns.mask: 'los' of the file is another variable, too"),
+        ({"displacement": 3}, "$.columns.displacement"),
+    ):
+        write_dense(tmp_path, "own", {**MASKED, "columns": names}, ["depth"], ["displacement", "mask", "incidence"])
+        assert said in call("validate", tmp_path / "specs/datasets/own.json").stderr

@@ -13,6 +13,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.prediction import TrainedRange
 from qexp.kinds.rows.prediction import RowModel, map_title, targets
 from qexp.rows.formats import require_columns
+from tests.conftest import without_unit
 
 LINES, SAMPLES = 12, 20
 COUNT = LINES * SAMPLES
@@ -68,7 +69,7 @@ def read(path):
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return {str(name): data[name].values for name in data.variables}
     table = pa.csv.read_csv(path) if path.suffix == ".csv" else pa.parquet.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
+    return {without_unit(name): table[name].to_numpy() for name in table.column_names}
 
 
 def rows_of(text, folder, ending="csv", model=MODEL, **options):

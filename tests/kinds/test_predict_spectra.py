@@ -1,6 +1,5 @@
 """`qexp predict` on spectra: what is read, what is written, and what is wrong with a folder or table."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import xarray
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, targets
+from tests.conftest import read_estimates
 
 CHANNELS = 16
 COUNT = 150
@@ -54,11 +54,6 @@ def columns() -> dict[str, object]:
     return {"filename": NAMES, "core": CORES, "depth": DEPTHS, "voltage": [10] * COUNT, **counts}
 
 
-def read(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture
 def folder(tmp_path):
     return write_spectra(tmp_path / "new")
@@ -70,7 +65,7 @@ def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, 
     head, *lines = info.read_text().splitlines()
     info.write_text("\n".join([head, *reversed(lines)]))
     made = model_of().predict(folder, tmp_path / "made.csv")
-    rows = read(tmp_path / "made.csv")
+    rows = read_estimates(tmp_path / "made.csv")
     assert list(rows[0]) == ["name", "core", "depth", "voltage", "toc_estimate"]
     assert {row["voltage"] for row in rows} == {"10"}
     assert [(row["name"], row["core"], float(row["depth"])) for row in rows] == list(
@@ -87,7 +82,7 @@ def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(
     plain = inside / "spe"
     for source, target in ((inside, "a.csv"), (plain, "b.csv")):
         model_of().predict(source, tmp_path / target)
-        rows = read(tmp_path / target)
+        rows = read_estimates(tmp_path / target)
         assert [row["name"] for row in rows] == NAMES
         assert {(row["core"], row["depth"]) for row in rows} == {("", "")}
         assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
@@ -123,12 +118,12 @@ ELSEWHERE = SpectrumLayout(CHANNELS, "channel_", "site", "mid_depth_mm")
 @pytest.mark.parametrize("source", [described, lambda tmp_path: described_table(tmp_path / "table.csv")])
 def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_renamed(tmp_path, source):
     model_of(layout=ELSEWHERE).predict(source(tmp_path), tmp_path / "made.csv")
-    assert [list(row.items()) for row in read(tmp_path / "made.csv")] == [
+    assert [list(row.items()) for row in read_estimates(tmp_path / "made.csv")] == [
         [
             ("name", f"s_00{row}.csv"), ("core", site), ("depth", depth), ("site", site), ("depth_given", given),
             ("mid_depth_mm", depth), ("core_given", letter), ("core_given_given", old), ("part", part),
             ("toc_estimate_given", other), ("voltage", voltage), ("remark", remark),
-            ("toc_estimate", read(tmp_path / "made.csv")[row]["toc_estimate"]),
+            ("toc_estimate", read_estimates(tmp_path / "made.csv")[row]["toc_estimate"]),
         ]
         for row, (site, depth, given, letter, old, part, other, voltage, remark) in enumerate([
             ("S1", "5.5", "", "x", "old 1", "007", "1.5", "10", ""),
@@ -136,7 +131,7 @@ def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_
             ("S2", "25.5", "4", "z", "old 3", "009", "2.25", "30", "grey, soft"),
         ])
     ]  # fmt: skip
-    made = [np.float32(row["toc_estimate"]) for row in read(tmp_path / "made.csv")]
+    made = [np.float32(row["toc_estimate"]) for row in read_estimates(tmp_path / "made.csv")]
     assert made == EXPECTED[:3].tolist()
 
 
@@ -169,7 +164,7 @@ def test_parts_of_a_folder_are_told_apart_and_have_the_columns_of_both_empty_whe
     info = write_spectra(tmp_path / "all" / "test", range(100, COUNT)) / "info.csv"
     info.write_text("filename,core,depth,year\n" + "".join(f"{name},C,1,2003\n" for name in NAMES[100:]))
     model_of().predict(tmp_path / "all", tmp_path / "made.csv")
-    rows = read(tmp_path / "made.csv")
+    rows = read_estimates(tmp_path / "made.csv")
     assert [row["name"] for row in rows] == NAMES
     told = [(row["part"], row["voltage"], row["year"]) for row in rows]
     assert told == [("train", "10", "")] * 100 + [("test", "", "2003")] * 50
@@ -201,7 +196,7 @@ def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
     write_netcdf({"counts": counts, "core": ("sample", CORES), "depth": ("sample", DEPTHS)}, tmp_path / "image.nc")
     model = model_of(layout=SpectrumLayout(CHANNELS, "counts", "core", "depth"))
     model.predict(tmp_path / "image.nc", tmp_path / "made.csv")
-    rows = read(tmp_path / "made.csv")
+    rows = read_estimates(tmp_path / "made.csv")
     assert [row["core"] for row in rows] == CORES
     assert [np.float32(row["toc_estimate"]) for row in rows] == EXPECTED.tolist()
     with pytest.raises(QexpError, match="'counts' has 16 counts in a row, not 32"):
@@ -222,7 +217,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
     for ending in ("csv", "parquet", "nc"):
         model.predict(folder, tmp_path / f"made.{ending}")
-    assert {row["caution"] for row in read(tmp_path / "made.csv")} == {"test spectra were trained on"}
+    assert {row["caution"] for row in read_estimates(tmp_path / "made.csv")} == {"test spectra were trained on"}
     table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
     assert table.schema.field("toc_estimate").metadata == {b"unit": b"wt%"}
     assert table.schema.field("depth").metadata == {b"unit": b"mm"}
@@ -238,7 +233,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
 def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
     (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
     made = model_of().predict(folder, tmp_path / "made.csv")
-    assert read(tmp_path / "made.csv")[3]["toc_estimate"] == ""
+    assert read_estimates(tmp_path / "made.csv")[3]["toc_estimate"] == ""
     assert made.remarks == ["150 spectra", f"1 without an estimate, because their counts are all the same ({NAMES[3]})"]
 
 
@@ -269,7 +264,7 @@ def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, 
     (folder / "info.csv").write_text("\n".join([head, *lines[::2]]))
     (folder / "val.csv").write_text("\n".join([head, *lines[1::2], lines[0]]))
     assert model_of().predict(folder, tmp_path / "made.csv").spectra == COUNT
-    rows = read(tmp_path / "made.csv")
+    rows = read_estimates(tmp_path / "made.csv")
     assert [row["name"] for row in rows] == NAMES[::2] + NAMES[1::2]
     assert [float(row["depth"]) for row in rows] == DEPTHS[::2] + DEPTHS[1::2]
 
@@ -281,7 +276,7 @@ def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path
         f"{folder / 'info.csv'} has no column 'deep', which holds the depth in the run's dataset: depths are left "
         "empty; rename 'depth' if it is that depth"
     ]
-    assert {row["depth"] for row in read(tmp_path / "a.csv")} == {""}
+    assert {row["depth"] for row in read_estimates(tmp_path / "a.csv")} == {""}
     table = tmp_path / "rows.csv"
     TABLES["rows.csv"](table)
     for depth, count in (("deep", 1), ("depth", 0), (None, 0)):

@@ -424,3 +424,30 @@ def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path)
         folders.append(licsar(tmp_path / frame)[0])
     tracks = package.observe(folders, error=0.01).observation.tracks
     assert [track.name for track in tracks] == [f"{frame}_20200101_20200113" for frame in frames]
+
+
+def test_a_variable_is_named_as_the_column_los_and_two_of_a_file_are_two_tracks(tmp_path):
+    grid = as_dataset(masked(LOS), "los_asc")
+    path = tmp_path / "views.nc"
+    grid.assign(los_dsc=2 * grid["los_asc"]).to_netcdf(path, engine="h5netcdf")
+    about = {"error": 0.005, "crs": UTM, "incidence": 33, "heading": HEADING}
+    with pytest.raises(
+        QexpError, match=r"name one: variable=los_asc; for a track of each, give the file once for each"
+    ):
+        package.observe(path, **about)
+    (track,) = package.observe(path, columns={"los": "los_asc"}, **about).observation.tracks
+    tracks = package.observe([path, path], variable=["los_asc", "los_dsc"], **about).observation.tracks
+    assert [view.name for view in tracks] == ["los_asc", "los_dsc"]
+    for view, times in zip(tracks, (1, 2), strict=True):
+        np.testing.assert_allclose(view.displacement[view.observed], times * track.displacement[track.observed])
+    for wrong, said in (
+        ({"columns": {"los": "los_asc"}, "variable": "los_asc"}, "variable and columns both name the displacement"),
+        ({"columns": {"error": "los_asc"}}, "of which columns=los=VARIABLE names the displacement"),
+        ({"variable": ["los_asc", "los_asc"]}, "'los_asc' is given twice"),
+    ):
+        sources = [path, path] if isinstance(wrong.get("variable"), list) else path
+        with pytest.raises(QexpError, match=said):
+            package.observe(sources, **about, **wrong)
+    grid.expand_dims(time=3).to_netcdf(tmp_path / "times.nc", engine="h5netcdf")
+    with pytest.raises(QexpError, match=r"has 3 values along 'time', but a track is one map; take one"):
+        package.observe(tmp_path / "times.nc", **about)

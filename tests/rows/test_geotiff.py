@@ -45,7 +45,7 @@ def written(tmp_path):
 def test_masks_images_and_observations_have_the_same_pixels_in_the_north(written, transform, stored):
     path = written(np.ascontiguousarray(stored), transform)
     np.testing.assert_array_equal(read_grid(path, (3, 4), "mask"), NORTHWARDS)
-    np.testing.assert_array_equal(GeotiffImages(path, "displacement").read("displacement", None)[0], NORTHWARDS)
+    np.testing.assert_array_equal(GeotiffImages(path).read("", None)[0], NORTHWARDS)
     if transform is not None:
         (track,) = qexp.observe(path, error=0.01, incidence=30, heading=10).observation.tracks
         column, row = ((values - first - 50) / 100 for values, first in ((track.x, 430e3), (track.y, 4520e3)))
@@ -56,7 +56,7 @@ def test_masks_images_and_observations_have_the_same_pixels_in_the_north(written
 
 def test_rows_that_run_obliquely_are_refused_where_they_cannot_be_kept(written):
     path = written(NORTHWARDS, Affine(100, 20, 430e3, 20, -100, 4520e3))
-    for read in (lambda: read_grid(path, (3, 4), "mask"), lambda: GeotiffImages(path, "displacement")):
+    for read in (lambda: read_grid(path, (3, 4), "mask"), lambda: GeotiffImages(path)):
         with pytest.raises(TableError, match="warp it to a north-up grid"):
             read()
     (track,) = qexp.observe(path, error=0.01, incidence=30, heading=10).observation.tracks
@@ -69,7 +69,7 @@ def test_whole_numbers_are_scaled_and_gaps_are_missing(written):
         file.scales, file.offsets = (0.5,), (1.0,)
     expected = np.array([[16.0, 21.0], [6.0, np.nan]])
     np.testing.assert_array_equal(read_grid(path, (2, 2), "elevation"), expected)
-    np.testing.assert_array_equal(GeotiffImages(path, "displacement").read("displacement", slice(0, 1))[0], expected)
+    np.testing.assert_array_equal(GeotiffImages(path).read("", slice(0, 1))[0], expected)
 
 
 def test_what_is_no_raster_of_numbers_is_said(written, tmp_path):

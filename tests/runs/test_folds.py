@@ -20,6 +20,7 @@ from qexp.networks import checkpoint
 from qexp.store.directory import RunDirectory
 from qexp.store.record import FoldCount, State
 from qexp.upkeep.verify import verify
+from tests.conftest import read_estimates
 from tests.runs.conftest import Process, files_of_folds, until
 from tests.stones import AS_PUBLISHED, CAUTION, MANY, ROWS, table
 
@@ -267,9 +268,7 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     (workspace / "bare.csv").write_text("0,0.7,0.5,0.3\n")
     assert qexp("predict", "stones_0", "pixels.csv", "--output", "named.csv").code == 0
     assert qexp("predict", "stones_0", "bare.csv", "--output", "numbered.csv").code == 0
-    named, numbered = (
-        list(csv.DictReader(Path(name).read_text().splitlines())) for name in ("named.csv", "numbered.csv")
-    )
+    named, numbered = (read_estimates(Path(name)) for name in ("named.csv", "numbered.csv"))
     assert named[0]["iron"] == numbered[0]["iron"]
     assert [line["outside"] for line in named] == ["0", "1"]
     estimate = package.open_run("stones_0").predict(colour=[[0.7, 0.5, 0.3]])["iron"]

@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 import qexp
-from tests.conftest import call, shared_folder
+from tests.conftest import call, read_estimates, shared_folder
 from tests.cores import CHANNELS, PATCH_SIZE, SPECTRA, spectra
 
 TRAINED, TESTED = ("PS75-054-1", "PS97-078-1", "SO178-12-3"), ("PS75-056-1", "LV28-44-3")
@@ -115,8 +115,7 @@ def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_dep
     assert code == 0
     assert "no column 'mid_depth_mm'" in stderr
     assert "rename 'composite_depth_mm'" in stderr
-    with out.open(newline="") as file:
-        found = {row["name"]: float(row["TOC%_estimate"]) for row in csv.DictReader(file)}
+    found = {row["name"]: float(row["TOC%_estimate"]) for row in read_estimates(out)}
     with (place / "runs/max_toc_0/results/predictions.csv").open(newline="") as file:
         tested = {row["name"]: float(row["TOC%_estimate"]) for row in csv.DictReader(file)}
     assert found == pytest.approx(tested, rel=1e-4)

@@ -33,7 +33,7 @@ from qexp.kinds.spectra.experiment import divided, labelled
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks import checkpoint
 from tests import cores
-from tests.conftest import shared_folder
+from tests.conftest import read_estimates, shared_folder
 from tests.runs.conftest import Interrupting
 
 LEAKED = "tested on training spectra"
@@ -112,7 +112,7 @@ import json, signal, sys
 from tests.runs.conftest import Interrupting
 from tests.runs.test_spectra_runs import train
 from qexp.networks import training
-from tests.conftest import shared_folder
+from tests.conftest import read_estimates, shared_folder
 training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 train(sys.argv[1], name="parted", resume=True, display=Interrupting(3, 2, signal.SIGKILL), **json.loads(sys.argv[2]))
 """
@@ -405,7 +405,7 @@ def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part_if_it_esti
     assert known == {"column": "toc", "least": pytest.approx(trained.min()), "greatest": pytest.approx(trained.max())}
     data = xarray.load_dataset(run.path / "results/test_predictions.nc")
     expected = dict(zip(data["name"].values, data["toc_estimate"].values, strict=True))
-    for row in csv.DictReader((here / "made.csv").open(newline="")):
+    for row in read_estimates(here / "made.csv"):
         assert float(row["toc_estimate"]) == pytest.approx(float(expected.pop(row["name"])), rel=1e-5)
     assert not expected
     assert "made.csv exists already" in qexp("predict", "--run", "scratch_0", *options).stderr

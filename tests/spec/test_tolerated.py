@@ -101,7 +101,8 @@ def test_noise_that_is_true_is_a_metre_as_in_vdi_and_varies_where_it_varies(spec
     assert (true.document["dataset"]["fixed"]["noise"], true.dataset.fixed["noise"]) == (1.0, 1.0)
     document = put(put(SOUND["dataset"], "fixed.noise", True), "varyings.noise", [[0.1, 0.2]])
     uniform = {"type": "uniform", "parameters": {"a": 0.0, "b": 0.1}}
-    (said,) = warnings(specs.write("dataset", put(document, "distributions.noise", uniform)))
+    said, of_matrix = warnings(specs.write("dataset", put(document, "distributions.noise", uniform)))
+    assert "--fix noise=0.05" in of_matrix
     assert "$.fixed.noise: 'noise' is fixed and varies" in said
 
 
@@ -140,3 +141,11 @@ def test_an_output_without_a_loss_is_left_out_with_all_that_is_said_of_it(specs,
 def test_an_output_whose_loss_is_misspelt_or_where_none_has_one_is_an_error(specs, qexp, losses):
     file = specs.write("experience", {**SOUND["experience"], **TWO_OUTPUTS, "losses": losses})
     assert "has no loss; add $.losses." in qexp("validate", file).failed()
+
+
+def test_a_matrix_that_leaves_out_a_variable_is_told_with_the_option_that_gives_it_a_value(specs, warnings):
+    (said,) = warnings(specs.spoil("dataset", ("matrix", {"axes": {"depth": [1, 2]}})))
+    assert said == (
+        "warning: specs/datasets/sound.json at $.matrix.axes: 'delta_volume' varies but is not among the axes: qexp "
+        "matrix needs values, for example the medians: --fix delta_volume=1.75"
+    )

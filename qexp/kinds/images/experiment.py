@@ -311,9 +311,19 @@ class GeneratedData(KindData[GeneratedDataset]):
         views = views_of(document, workspace)
         refuse(_in_variables(document, _generator(document, tables, views), tables))
         dataset = _dataset(document, tables, views)
-        refuse(in_layouts(document, dataset))
+        refuse([*in_layouts(document, dataset), *_in_columns(document, dataset)])
         dataset.warnings += _warnings_about_draws(dataset)
         return dataset
+
+    def remarks(self, document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
+        if "matrix" in document:
+            axes = document["matrix"]["axes"]
+            values = dataset.medians(name for name in dataset.test if name not in axes)
+            if values:
+                words = " ".join(f"--fix {name}={median:.4g}" for name, median in values.items())
+                names = " and ".join(map(repr, values))
+                they = f"{names} {'varies but is' if len(values) == 1 else 'vary but are'} not among the axes"
+                yield ("matrix", "axes"), f"{they}: qexp matrix needs values, for example the medians: {words}"
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
@@ -491,6 +501,16 @@ def _in_variables(document: Document, generator: Generator, tables: Tables) -> I
             limits = quantity(name, quantities)
             yield from _outside_limits(name, limits, distribution, where, description["type"])
     yield from in_noise(document, generator.images(mentioned), tables)
+
+
+def _in_columns(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
+    """Names of variables in files, of variables that the dataset does not have or that would be the same."""
+    columns = document.get("columns", {})
+    for index, (name, other) in enumerate(columns.items()):
+        if name not in dataset.shapes():
+            yield ("columns", name), f"this dataset has no '{name}'; {suggestion(name, dataset.shapes())}"
+        elif other in list(columns.values())[:index]:
+            yield ("columns", name), f"'{other}' of the file is another variable, too; keep one of them"
 
 
 def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:

@@ -7,15 +7,18 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import conversion
 from qexp.errors import NotFoundError, QexpError, some
-from qexp.rows.arrays import DAMAGED
+from qexp.observations.raster_files import EAST, NORTH
+from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import northwards, open_raster, read_bands
 
 if TYPE_CHECKING:
@@ -24,9 +27,30 @@ if TYPE_CHECKING:
 Values = NDArray[Any]
 Shape = tuple[int, ...]
 
+UNNAMED = ""
+"""The array of a file that has but one, without a name."""
+
 
 DEGREE_OF_LATITUDE = 111_195.0
 """Length of a degree along a meridian of a sphere of the Earth's mean radius of 6371 km [m]."""
+
+
+@dataclass(frozen=True)
+class ImageAxis:
+    """Where the pixels of an image lie along one of its axes.
+
+    name    the coordinate that says so; empty if it has no name
+    unit    its unit; empty if the file gives none
+    step    from one pixel to the next, in `unit`
+    origin  position that simulated images call 0, in `unit`: that of pixel count / 2, counted eastwards or northwards
+    metres  length of its unit [m]; None if that is not known
+    """
+
+    name: str
+    unit: str
+    step: float
+    origin: float
+    metres: float | None
 
 
 class ImageFile(ABC):
@@ -46,8 +70,8 @@ class ImageFile(ABC):
         """The unit that the file gives a variable; empty if it gives none."""
         return ""
 
-    def pixel(self, name: str) -> tuple[float, float] | None:
-        """Width and height of the pixels of a variable [m]; None if the file does not say."""
+    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+        """Where the pixels of a variable lie eastwards and northwards; None if the file does not say."""
         return None
 
     def names(self, name: str) -> Sequence[str] | None:
@@ -57,6 +81,32 @@ class ImageFile(ABC):
     @abstractmethod
     def read(self, name: str, samples: slice | None) -> Values:
         """Some samples of a variable, along its first axis; all of the array for None. Missing values are NaN."""
+
+
+@dataclass(frozen=True)
+class ImageVariable:
+    """A variable of a file of images.
+
+    name  its name there; empty for the array of a file that has but one, without a name
+    """
+
+    file: ImageFile
+    name: str
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.file.shapes[self.name])
+
+    @property
+    def label(self) -> str:
+        return self.file.label(self.name)
+
+    @property
+    def unit(self) -> str:
+        return self.file.unit(self.name)
+
+    def read(self, samples: slice | None) -> Values:
+        return self.file.read(self.name, samples)
 
 
 def degrees_in_metres(east: float, north: float, latitude: float) -> tuple[float, float]:
@@ -74,17 +124,13 @@ def require_numbers(dtype: np.dtype[Any], label: str) -> None:
 
 
 class NpyImages(ImageFile):
-    """One array without a name.
+    """One array without a name. Raises QexpError if it cannot be read."""
 
-    name  the variable that it stands for
-    Raises QexpError if it cannot be read.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         array = self._mapped()
         require_numbers(array.dtype, str(path))
-        self.shapes = {name: array.shape}
+        self.shapes = {UNNAMED: array.shape}
 
     def read(self, name: str, samples: slice | None) -> Values:
         array = self._mapped()
@@ -99,33 +145,49 @@ class NpyImages(ImageFile):
 
 
 class NpzImages(ImageFile):
-    """Named arrays, which are read whole.
+    """Named arrays, read some samples at a time as they lie in the archive. Raises QexpError if it cannot be read."""
 
-    variables  those that are read
-    only       the variable that a single array of any name stands for; None if arrays are found by name alone
-    Raises QexpError if it cannot be read.
-    """
-
-    def __init__(self, path: Path, variables: Collection[str], only: str | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
+        self._types: dict[str, np.dtype[Any]] = {}
+        self._streams: dict[str, tuple[IO[bytes], int]] = {}
+        """Name → the opened array, and where its values begin."""
+        self._by_column: set[str] = set()
+        shapes = {}
         try:
-            with zipfile.ZipFile(path), np.load(path) as archive:  # numpy takes what is no archive for a pickle
-                self._members = {name: name for name in archive.files}
-                if only is not None and len(archive.files) == 1:
-                    self._members = {only: archive.files[0]}
-                self._arrays = {name: archive[member] for name, member in self._members.items() if name in variables}
+            with zipfile.ZipFile(path) as archive:
+                members = [name for name in archive.namelist() if name.endswith(".npy")]
+            for name in (member.removesuffix(".npy") for member in members):
+                stream = zipfile.ZipFile(path).open(f"{name}.npy")  # noqa: SIM115 - open while it may be read
+                is_first, of = np.lib.format.read_magic(stream) == (1, 0), np.lib.format
+                header = of.read_array_header_1_0 if is_first else of.read_array_header_2_0
+                shapes[name], by_column, self._types[name] = header(stream)
+                if by_column and len(shapes[name]) > 1:
+                    self._by_column.add(name)
+                self._streams[name] = stream, stream.tell()
         except DAMAGED_ARCHIVE as error:
             raise QexpError(f"{path} cannot be read as npz: {error}") from None
-        arrays = self._arrays
-        self.shapes = {name: arrays[name].shape if name in arrays else () for name in self._members}
+        self.shapes = shapes
 
     def label(self, name: str) -> str:
-        return f"{self.path}: array '{self._members[name]}'"
+        return f"{self.path}: array '{name}'"
 
     def read(self, name: str, samples: slice | None) -> Values:
-        array = self._arrays[name]
-        require_numbers(array.dtype, self.label(name))
-        return np.array(array if samples is None else array[samples])
+        shape, kind = self.shapes[name], self._types[name]
+        require_numbers(kind, self.label(name))
+        stream, begin = self._streams[name]
+        start, stop = (0, shape[0] if shape else 1) if samples is None else (samples.start, samples.stop)
+        of_sample = math.prod(shape[1:]) * kind.itemsize
+        try:
+            if name in self._by_column:
+                stream.seek(begin)
+                values = np.frombuffer(stream.read(), kind).reshape(shape, order="F")
+                return np.array(values if samples is None else values[samples])
+            stream.seek(begin + start * of_sample)
+            content = stream.read((stop - start) * of_sample)
+            return np.frombuffer(content, kind).reshape(shape if samples is None else (stop - start, *shape[1:]))
+        except DAMAGED_ARCHIVE as error:
+            raise QexpError(f"{self.path} cannot be read as npz: {error}") from None
 
 
 DAMAGED_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
@@ -136,17 +198,13 @@ DAMAGED_ARCHIVE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error
 
 
 class GeotiffImages(ImageFile):
-    """Bands of a GeoTIFF, a sample each.
+    """Bands of a GeoTIFF, a sample each. Raises QexpError if it cannot be read."""
 
-    name  the variable that they stand for
-    Raises QexpError if it cannot be read.
-    """
-
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._data = open_raster(path)
         self._order = northwards(self._data)
-        self.shapes = {name: (self._data.count, self._data.height, self._data.width)}
+        self.shapes = {UNNAMED: (self._data.count, self._data.height, self._data.width)}
 
     def unit(self, name: str) -> str:
         units = sorted({unit or "" for unit in self._data.units})
@@ -154,14 +212,16 @@ class GeotiffImages(ImageFile):
             raise QexpError(f"{self.path}: its bands have several units, {some([repr(unit) for unit in units])}")
         return units[0]
 
-    def pixel(self, name: str) -> tuple[float, float] | None:
-        width, height = self._data.res
-        if self._data.crs is None:
+    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+        crs, bounds, (width, height) = self._data.crs, self._data.bounds, self._data.res
+        if crs is None:
             return None
-        if self._data.crs.is_geographic:
-            return degrees_in_metres(width, height, (self._data.bounds.top + self._data.bounds.bottom) / 2)
-        _, factor = self._data.crs.linear_units_factor
-        return width * factor, height * factor
+        unit, factor = ("degrees", None) if crs.is_geographic else crs.linear_units_factor
+        unit = "m" if factor == 1 else unit
+        metres = (factor, factor) if factor else degrees_in_metres(1, 1, (bounds.top + bounds.bottom) / 2)
+        middles = (bounds.left + bounds.right + width) / 2, (bounds.bottom + bounds.top + height) / 2
+        east, north = zip(("", ""), (unit, unit), (width, height), middles, metres, strict=True)
+        return ImageAxis(*east), ImageAxis(*north)
 
     def names(self, name: str) -> Sequence[str] | None:
         return [words or str(band) for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)]
@@ -172,6 +232,21 @@ class GeotiffImages(ImageFile):
 
 # Images in NetCDF: variables over (sample, y, x), with what the file says of samples and pixels.
 
+
+@dataclass(frozen=True)
+class Way:
+    """Northwards or eastwards: how files say that a dimension runs along it."""
+
+    letter: str
+    angle: str
+    unit: str
+    names: Collection[str]
+
+
+Y, X = Way("Y", "latitude", "degrees_north", NORTH), Way("X", "longitude", "degrees_east", EAST)
+
+DEGREES = ("latitude", "lat", "longitude", "lon")
+"""Coordinates that are in degrees if the file gives no unit."""
 
 UNEVEN = 1e-3
 """Largest relative difference between the steps of evenly spaced coordinates; single precision causes about 1e-5."""
@@ -187,13 +262,9 @@ class NetcdfImages(ImageFile):
         import xarray
 
         self.path = path
-        try:
-            try:
-                self._data = xarray.open_dataset(path, cache=False, decode_timedelta=False)
-            except ValueError:  # times in a calendar or unit that xarray cannot decode
-                self._data = xarray.open_dataset(path, cache=False, decode_times=False)
-        except DAMAGED as error:
-            raise QexpError(f"{path} cannot be read as NetCDF: {error}") from None
+        self._data = open_dataset(path)
+        with suppress(ValueError):  # times in a calendar or unit that xarray cannot decode
+            self._data = xarray.decode_cf(self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
         along = {self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3}
         if (
@@ -212,21 +283,19 @@ class NetcdfImages(ImageFile):
     def unit(self, name: str) -> str:
         return str(self._data.variables[name].attrs.get("units", ""))
 
-    def pixel(self, name: str) -> tuple[float, float] | None:
+    def axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
         if len(self.shapes[name]) < 2:
             return None
-        y, x = self._variable(name).dims[-2:]
-        units = [self.unit(str(axis)) if axis in self._data.variables else "" for axis in (x, y)]
-        width, height = self._step(x), self._step(y)
-        if width is None or height is None:
+        x, y = (self._axis(dimension) for dimension in reversed(self._variable(name).dims[-2:]))
+        if x is None or y is None:
             return None
-        if all(unit.startswith("degree") for unit in units):
-            middle = self._along(y)
-            return degrees_in_metres(width, height, 0.0 if middle is None else float(middle.mean()))
-        factors = [conversion(unit, "m") for unit in units]
-        if factors[0] is None or factors[1] is None:
-            return None
-        return width * factors[0], height * factors[1]
+        if x.unit.startswith("degree") and y.unit.startswith("degree"):
+            metres = degrees_in_metres(1, 1, y.origin - y.step / 2)
+        elif (factors := (conversion(x.unit, "m"), conversion(y.unit, "m"))) != (None, None):
+            return replace(x, metres=factors[0]), replace(y, metres=factors[1])
+        else:
+            return x, y
+        return replace(x, metres=metres[0]), replace(y, metres=metres[1])
 
     def names(self, name: str) -> Sequence[str] | None:
         along = self._variable(name).dims[0] if self.shapes[name] else None
@@ -243,36 +312,73 @@ class NetcdfImages(ImageFile):
         except DAMAGED as error:
             where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
             raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
-        if variable.ndim >= 2:
-            for axis in (-2, -1):
-                along = self._along(variable.dims[axis])
-                if along is not None and len(along) > 1 and along[0] > along[-1]:
-                    values = np.flip(values, axis)
+        for axis, dimension, way in zip((-2, -1), variable.dims[-2:], (Y, X), strict=False):
+            if variable.ndim >= 2 and self._descends(dimension, way):
+                values = np.flip(values, axis)
         return values
 
     def _variable(self, name: str) -> xarray.Variable:
+        """A variable whose last dimensions run along y and x, if the file says which do."""
         variable = self._data.variables[name]
-        return variable.transpose(..., "y", "x") if {"y", "x"} <= set(variable.dims) else variable
+        along = [[dimension for dimension in variable.dims if self._is_along(dimension, way)] for way in (Y, X)]
+        if [len(dimensions) for dimensions in along] != [1, 1]:
+            return variable
+        return variable.transpose(..., along[0][0], along[1][0])
 
-    def _step(self, dimension: Any) -> float | None:
-        """Distance between neighbouring coordinates, or None if there are none. Raises QexpError unless it is even."""
+    def _is_along(self, dimension: Any, way: Way) -> bool:
+        """Whether a dimension runs along y or x, by its name or what its coordinate says of itself."""
+        name = self._coordinate(dimension)
+        about = {} if name is None else self._data.variables[name].attrs
+        return (
+            str(dimension).lower() in way.names
+            or str(about.get("axis", "")).upper() == way.letter
+            or about.get("standard_name") in (way.angle, f"projection_{way.letter.lower()}_coordinate")
+            or about.get("units") == way.unit
+        )
+
+    def _coordinate(self, dimension: Any) -> str | None:
+        """The variable that says where a dimension goes: that of its name, or the only one with a known name."""
+        if str(dimension) in self._data.variables:
+            return str(dimension) if self._data.variables[dimension].dims == (dimension,) else None
+        names = [
+            str(name)
+            for name, variable in self._data.variables.items()
+            if variable.dims == (dimension,) and str(name).lower() in (*NORTH, *EAST)
+        ]
+        return names[0] if len(names) == 1 else None
+
+    def _along(self, dimension: Any) -> NDArray[np.float64] | None:
+        """The coordinates along a dimension, or None if there are none."""
+        name = self._coordinate(dimension)
+        if name is None or self._data.variables[name].dtype.kind not in "iuf":
+            return None
+        return np.asarray(self._data.variables[name].values, dtype=np.float64)
+
+    def _axis(self, dimension: Any) -> ImageAxis | None:
+        """None if there are no coordinates. Raises QexpError unless they are evenly spaced."""
         along = self._along(dimension)
         if along is None or len(along) < 2:
             return None
         steps = np.diff(along)
-        if np.ptp(steps) > UNEVEN * abs(steps.mean()):
+        if not np.ptp(steps) <= UNEVEN * abs(steps.mean()):
             raise QexpError(
                 f"{self.path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
                 f"{abs(steps).max():g}; resample the images to square pixels first"
             )
-        return float(abs(steps.mean()))
+        name, step = str(self._coordinate(dimension)), float(abs(steps.mean()))
+        unit = self.unit(name).strip()
+        if not unit and name.lower() in DEGREES:
+            unit = "degrees"
+        return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
 
-    def _along(self, dimension: Any) -> NDArray[np.float64] | None:
-        """The coordinates along a dimension, or None if there are none."""
-        coordinate = self._data.variables.get(dimension)
-        if coordinate is None or coordinate.dims != (dimension,) or coordinate.dtype.kind not in "iuf":
-            return None
-        return np.asarray(coordinate.values, dtype=np.float64)
+    def _descends(self, dimension: Any, way: Way) -> bool:
+        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, fall along it."""
+        along = self._along(dimension)
+        for name in (way.angle, way.angle[:3]):
+            of_pixels = self._data.variables.get(name)
+            if along is None and of_pixels is not None and of_pixels.ndim == 2 and dimension in of_pixels.dims:
+                along = np.nanmean(of_pixels.transpose(dimension, ...).values, axis=1)
+        return along is not None and len(along) > 1 and bool(along[0] > along[-1])
 
 
 def _as_text(value: Any) -> str:
@@ -298,7 +404,7 @@ SUFFIXES = (".nc", ".npz", *SINGLE)
 
 
 def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
-    """Variable → its npy or GeoTIFF file in a folder, for those of these names that have one."""
+    """Name → the npy or GeoTIFF file of that name in a folder, for those of these names that have one."""
     paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SINGLE and path.stem in names and path.is_file():
@@ -308,24 +414,16 @@ def variables_in(folder: Path, names: Collection[str]) -> dict[str, Path]:
     return paths
 
 
-def open_images(source: Path, variables: Sequence[str], inputs: Sequence[str]) -> dict[str, ImageFile]:
-    """Variable → the file that holds it, in a folder one each. Raises QexpError and NotFoundError.
+def open_images(source: Path, names: Collection[str]) -> dict[str, ImageVariable]:
+    """Name → variable of a file, or the file of that name in a folder. Raises QexpError and NotFoundError.
 
-    variables  the names that are searched in a folder
-    inputs     the variables that a run needs; if it is one, a file with a single array holds that
+    names  those that are opened in a folder
     """
     if source.is_dir():
-        paths = variables_in(source, variables)
-        return {name: SINGLE[path.suffix.lower()](path, name) for name, path in paths.items()}
+        paths = variables_in(source, names)
+        return {name: ImageVariable(SINGLE[path.suffix.lower()](path), UNNAMED) for name, path in paths.items()}
     if not source.is_file():
         raise NotFoundError(f"{source}: there is no such file or folder")
-    suffix, only = source.suffix.lower(), inputs[0] if len(inputs) == 1 else None
-    if suffix not in SINGLE:
-        file = NetcdfImages(source) if suffix == ".nc" else NpzImages(source, variables, only)
-        return dict.fromkeys(file.shapes, file)
-    if only is None:
-        raise QexpError(
-            f"{source} has one array, but the run takes {some(inputs)}; give NetCDF or npz with these names, or a "
-            f"folder with a file for each, such as {inputs[0]}{suffix}"
-        )
-    return {only: SINGLE[suffix](source, only)}
+    suffix = source.suffix.lower()
+    file: ImageFile = SINGLE.get(suffix, NetcdfImages if suffix == ".nc" else NpzImages)(source)
+    return {name: ImageVariable(file, name) for name in file.shapes}

@@ -434,8 +434,7 @@ def constant_values(
     constants = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in constants and name not in on_axes]
     if missing:
-        medians = {name: float(source.distributions[name].quantile(np.array([0.5]))[0]) for name in missing}
-        values = " ".join(f"`{fix}={name}={median + 0.0:.4g}`" for name, median in medians.items())
+        values = " ".join(f"`{fix}={name}={median:.4g}`" for name, median in source.medians(missing).items())
         which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
         words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"
         raise QexpError(f"{which} {words}, for example the median: {values}")

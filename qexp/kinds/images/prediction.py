@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from qexp.base.files import stem_of
 from qexp.base.outputs import estimate_of, limits_of
-from qexp.base.quantities import quantity, with_periods
+from qexp.base.quantities import alike, base_name, conversion, quantity, with_periods
 from qexp.base.seeds import Seeds
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.files import SUFFIXES, variables_in
+from qexp.kinds.images.files import SUFFIXES, ImageAxis, variables_in
 from qexp.kinds.images.misfit import UNUSUAL, FeatureDistance, ImageMisfit
 from qexp.kinds.images.posteriors import (
     BY_LIKELIHOOD,
@@ -33,12 +34,14 @@ from qexp.kinds.images.posteriors import (
     further_fields,
 )
 from qexp.kinds.images.source import (
+    EXTREMES,
     NAME,
     ImageLayout,
     ImagePiece,
     ImageSource,
     InputRanges,
     Range,
+    Statistic,
     ranges_over,
     statistics,
 )
@@ -73,7 +76,8 @@ from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior
 from qexp.networks.network import Network
-from qexp.rows.formats import FORMATS, format_of
+from qexp.observations.reading import LARGE
+from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Record
@@ -97,6 +101,8 @@ LARGEST_BATCH = 128
 BATCHES = 4
 """Batches that are read and written at a time."""
 PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
+FAR = 10.0
+"""Times the largest value of the training data from which on images without a unit are suspected to have another."""
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
 
@@ -106,8 +112,9 @@ class ImageModel(FileModel):
     """The parts of a run that are needed to predict from images.
 
     A new file has the name of each sample, the other columns of a NetCDF file that describe samples, then
-    `<output>_estimate` for every output, and for those with a posterior the ends of an interval, `<output>_low` and
-    `<output>_high`, and their rank correlations; `posterior_doubted` if posteriors are those of the known likelihood;
+    `<output>_estimate` for every output, for positions x and y also `<output>_map`, the same in the coordinates of the
+    file if it has some, and for those with a posterior the ends of an interval, `<output>_low` and `<output>_high`, and
+    their rank correlations; `posterior_doubted` if posteriors are those of the known likelihood;
     `missing_pixels` if the network takes masks, `outside` (the number of the inputs' statistics that are outside the
     range of the training data, see `statistics`), `estimates_outside` (the number of estimates outside of 99 % of their
     training data), and `caution` if the run has one. Beside it lie draws from posteriors, if any were asked for, as
@@ -214,13 +221,18 @@ class ImageEstimation(TableEstimation[ImageModel]):
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
         self._missing = WithoutEstimate()
+        self._places = places_of(model.outputs, self._images.axes)
+        self._large = Counter[str]()
+        """Image without a unit → the number of samples whose values are suspiciously large."""
+        self._largest = dict.fromkeys(self._images.without_unit, 0.0)
         self._outside = self._missing_pixels = self._unlike = self._doubted = 0
         self._outside_in: dict[str, int] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
         refined, misfit = self.model.refined is not None, self.model.misfit is not None
-        return {**super().settings, "misfit": misfit or None, "refined": refined or None}
+        given = {"columns": self._images.renamed or None, "unit": dict(self.model.layout.given_units) or None}
+        return {**super().settings, "misfit": misfit or None, "refined": refined or None, **given}
 
     def schema(self, netcdf: bool) -> pa.Schema:
         import pyarrow as pa
@@ -230,6 +242,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
             what = "estimate" if model.refined is None or name not in model.refined.units else "median of the posterior"
             limits = str(model.limits.get(name, ""))
             columns.append(new_column(estimate_of(name), number, unit, f"{what} of: {name}", limits))
+            if (axis := self._places.get(name)) is not None:
+                words = f"{estimate_of(name)} in the coordinates {axis.name or 'of the file'}"
+                columns.append(new_column(map_of(name), pa.float64(), axis.unit, words))
             columns += [] if model.posteriors is None else fields_of(model.posteriors, name)
         columns += [] if model.posteriors is None else further_fields(model.posteriors)
         if model.misfit is not None:
@@ -257,6 +272,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
                 values, kind = piece.kept[name], _type(piece.kept[name])
                 columns[new] = pa.array([str(value) for value in values] if pa.types.is_string(kind) else values, kind)
             by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
+            for name, axis in self._places.items():
+                metres = by_output[name].astype(np.float64) * (conversion(model.outputs[name], "m") or 1.0)
+                columns[map_of(name)] = axis.origin + metres / (axis.metres or 1.0)
             yield EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
 
     def _estimated(self, piece: ImagePiece, add_draws: AddDraws) -> dict[str, Array]:
@@ -286,6 +304,10 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     def _add(self, piece: ImagePiece, estimates: Mapping[str, Array]) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
+        for name in self._largest:
+            largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
+            self._large[name] += int((largest > self._suspicious(name)).sum())
+            self._largest[name] = max(self._largest[name], float(largest.max()))
         outside = self.model.ranges().outside(piece.inputs)
         self._missing.add(piece.names, piece.empty)
         self._missing_pixels += int(piece.missing.sum())
@@ -309,7 +331,19 @@ class ImageEstimation(TableEstimation[ImageModel]):
             **self._missing.document(),
             **({DOUBTED: self._doubted} if self._doubted else {}),
             **({"unlike": self._unlike} if self.model.misfit is not None else {}),
+            **({"converted": self._images.converted} if self._images.converted else {}),
+            "implausible": {name: self._largest[name] for name, count in self._large.items() if 2 * count > self.count},
         }
+
+    def _suspicious(self, image: str) -> float:
+        """What the values of an image do not exceed unless they are in another unit, in the unit of the training data.
+
+        That is beyond nature, or far beyond the training data.
+        """
+        natural = LARGE * (conversion("m", self.model.layout.units[image]) or np.inf)
+        ranges = self.model.ranges().ranges
+        ends = [abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))]
+        return float(min(natural, FAR * max(ends)))
 
     def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
         names = ("images", "outside", "outside_in", "missing_pixels", "missing", "missing_count")
@@ -319,6 +353,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
         model, count = self.model, record["images"]
         phrases = [f"{count:,} samples" if count != 1 else "1 sample"]
+        renamed, converted = record.get("columns") or {}, record.get("converted", {})
+        for name in {**renamed, **converted}:
+            what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
+            unit = f" converted from {converted[name]} to {model.layout.units[name]}" if name in converted else ""
+            phrases.append(what + ("," if unit and name in renamed else "") + unit)
         if outside := record["outside"]:
             what = "; ".join(f"{name}: {number:,}" for name, number in record["outside_in"].items() if number)
             phrases.append(f"{outside:,} with inputs outside the range of the training data ({what})")
@@ -331,10 +370,33 @@ class ImageEstimation(TableEstimation[ImageModel]):
         return [*phrases, *model.remarks(record, count), *presumed]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
-        if not (doubted := record.get(DOUBTED)):
-            return []
-        which = f"{doubted:,} of {record['images']:,} posteriors"
-        return [f"{self.target}: {which} are not to be trusted: {DOUBTED} = 1"]
+        warnings = [
+            f"{self.source}: {name} has no unit, and values of up to {largest:,.4g} "
+            f"{self.model.layout.units[name]}; if they are in another unit, give it: `unit=mm`"
+            for name, largest in record.get("implausible", {}).items()
+        ]
+        if doubted := record.get(DOUBTED):
+            which = f"{doubted:,} of {record['images']:,} posteriors"
+            warnings.append(f"{self.target}: {which} are not to be trusted: {DOUBTED} = 1")
+        return warnings
+
+
+def map_of(output: str) -> str:
+    """The column with the estimates of a position in the coordinates of the file."""
+    return f"{output}_map"
+
+
+def places_of(outputs: Mapping[str, str], axes: tuple[ImageAxis, ImageAxis] | None) -> dict[str, ImageAxis]:
+    """Output that is a position east or north of the image's centre → the axis of the file along which it lies.
+
+    outputs  name → unit
+    """
+    along = dict(zip(("x", "y"), axes or (), strict=False))
+    return {
+        name: along[base_name(name)]
+        for name, unit in outputs.items()
+        if base_name(name) in along and conversion(unit, "m") is not None
+    }
 
 
 def _type(values: NDArray[Any]) -> pa.DataType:
@@ -399,7 +461,7 @@ def image_model(
     else:
         posteriors = _posteriors(posterior, network, record, interval)
     return ImageModel(
-        layout=replace(_layout(source, network), exact=refined),
+        layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         posteriors=posteriors,
@@ -486,7 +548,23 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredicto
         draws=options.draws,
         refined=options.refined,
     )
-    return model.predict
+    return in_files(model, options.columns, options.unit).predict
 
 
-PREDICTION = FileKind("images", targets, _estimator, frozenset(("misfit", "interval", "draws", "refined")))
+def in_files(model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None) -> ImageModel:
+    """The model for files that call variables otherwise, or whose units are given. Raises QexpError."""
+    layout = model.layout
+    if columns is not None and not isinstance(columns, Mapping):
+        raise QexpError(f"`columns`: variables of images have names, such as `columns={layout.images[0]}=NAME`")
+    require_columns(columns or {}, layout.variables)
+    units = dict.fromkeys(layout.images, unit) if isinstance(unit, str) else dict(unit or {})
+    for name, given in units.items():
+        if name not in layout.needed:
+            raise QexpError(f"`unit`: the run has no input '{name}'; {suggestion(name, layout.needed)}")
+        if conversion(given, wanted := layout.units.get(name, "")) is None:
+            raise QexpError(f"`unit={given}`: '{name}' is in {wanted or 'no unit'}; choose from {some(alike(wanted))}")
+    return replace(model, layout=replace(layout, columns=columns or {}, given_units=units))
+
+
+TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined")
+PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN))

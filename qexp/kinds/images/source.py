@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from qexp.base.quantities import alike, conversion, nearest
 from qexp.errors import QexpError, some, suggestion
-from qexp.kinds.images.files import Shape, Values, open_images
+from qexp.kinds.images.files import SINGLE, UNNAMED, ImageAxis, ImageVariable, Shape, Values, open_images
+from qexp.observations.raster_files import EAST, NORTH
 from qexp.simulation.dataset import mask_of
 
 Array = NDArray[np.float32]
@@ -35,6 +37,7 @@ class Statistic:
         return f"{self.kind} of {self.input}" if self.kind else self.input
 
 
+EXTREMES = ("least value", "greatest value")
 SEEN = "share of seen pixels"
 """The statistic of an image's mask, which has no unit."""
 
@@ -73,8 +76,8 @@ def _of_image(
         mean = np.where(visible, values, 0).sum(axis=1) / count
         spread = np.sqrt((np.where(visible, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
     return {
-        Statistic(name, "least value"): np.where(any_seen, least, np.nan),
-        Statistic(name, "greatest value"): np.where(any_seen, greatest, np.nan),
+        Statistic(name, EXTREMES[0]): np.where(any_seen, least, np.nan),
+        Statistic(name, EXTREMES[1]): np.where(any_seen, greatest, np.nan),
         Statistic(name, "standard deviation"): spread,
     }
 
@@ -132,6 +135,12 @@ class ImageLayout:
     """Whether every pixel counts as what was measured, so that none may be filled."""
     directions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Number whose values repeat, such as a heading → its median in the training data and its period, in its unit."""
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """Variable → what files may call it, by the spec of the dataset."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Variable → its name in the files at hand."""
+    given_units: Mapping[str, str] = field(default_factory=dict)
+    """Variable → its unit in the files at hand, in place of the one that they give."""
 
     @property
     def masks(self) -> list[str]:
@@ -188,27 +197,45 @@ class ImageSource:
 
     def __init__(self, path: Path, layout: ImageLayout) -> None:
         self.path, self._layout = path, layout
-        self._files = open_images(path, layout.variables, layout.needed)
-        for name in layout.needed:
-            if name not in self._files:
-                raise QexpError(f"{path} has no variable '{name}'; {suggestion(name, self._files)}")
-        self._read = {name: self._arranged(name) for name in layout.variables if name in self._files}
+        self._files = self._found()
+        self._read = {name: self._arranged(name, variable) for name, variable in self._files.items()}
         self._factors = {name: self._factor(name) for name in layout.needed}
         self.count = self._common_count()
         for name in layout.images:
             self._require_pixels(name)
-        further = self._files[layout.needed[0]].kept
-        self.kept = {name: values for name, values in further.items() if name not in layout.variables}
+        first, used = self._files[layout.needed[0]].file, {variable.name for variable in self._files.values()}
+        self.kept = {name: values for name, values in first.kept.items() if name not in {*layout.variables, *used}}
         self.names = self._names(layout.images[0])
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Variable → its name in the file, where that is another one."""
+        return {name: file.name for name, file in self._files.items() if file.name not in (UNNAMED, name)}
+
+    @property
+    def converted(self) -> dict[str, str]:
+        """Input → its unit in the file, where that is another one."""
+        return {name: self._unit(name) for name, factor in self._factors.items() if factor != 1}
+
+    @property
+    def without_unit(self) -> list[str]:
+        """Images of which neither the file nor the user says the unit."""
+        return [name for name in self._layout.images if self._layout.units.get(name) and not self._unit(name)]
+
+    @property
+    def axes(self) -> tuple[ImageAxis, ImageAxis] | None:
+        """Where the pixels of the first image lie whose file says so in a known unit."""
+        of_images = (self._axes(name) for name in self._layout.images)
+        return next((axes for axes in of_images if axes and axes[0].metres and axes[1].metres), None)
 
     @property
     def files(self) -> Sequence[Path]:
         """The files that are read."""
-        return list(dict.fromkeys(file.path for file in self._files.values()))
+        return list(dict.fromkeys(variable.file.path for variable in self._files.values()))
 
     def unit(self, column: str) -> str:
         """The unit of a further column; empty if the file gives none."""
-        return self._files[column].unit(column)
+        return self._files[self._layout.needed[0]].file.unit(column)
 
     def pieces(self, size: int) -> Iterator[ImagePiece]:
         """All samples in order, `size` at a time (fewer in the last piece).
@@ -238,17 +265,90 @@ class ImageSource:
             + f"leave these samples out, or train a network with the input '{mask_of(without[0])}'"
         )
 
-    def _arranged(self, name: str) -> _Arranged:
+    # Which variable of the file is which of the run.
+
+    def _found(self) -> dict[str, ImageVariable]:
+        """Variable of the run → that of the file."""
+        layout, path = self._layout, self.path
+        there = open_images(path, {*layout.variables, *layout.columns.values(), *layout.declared.values()})
+        if UNNAMED in there:
+            return {self._only_input(): there[UNNAMED]}
+        names = {name: layout.columns.get(name, name) for name in layout.variables}
+        for name in names.keys() & layout.declared.keys() - layout.columns.keys():
+            names[name] = layout.declared[name] if layout.declared[name] in there else name
+        for name, other in layout.columns.items():
+            if other not in there:
+                raise QexpError(f"{path} has no variable '{other}' to be '{name}'; {suggestion(other, there)}")
+        lacking = [name for name in layout.needed if names[name] not in there]
+        others = {name: there[name] for name in there if name not in names.values()}
+        if len(layout.images) == 1 and lacking == layout.images and len(alone := self._candidates(others)) == 1:
+            names[lacking[0]], lacking = alone[0], []
+        if lacking:
+            raise QexpError(self._without(lacking, others))
+        return {name: there[other] for name, other in names.items() if other in there}
+
+    def _only_input(self) -> str:
+        """The input that an array without a name holds."""
+        needed = self._layout.needed
+        if self._layout.columns:
+            raise QexpError(f"{self.path} has one array, without a name; leave `columns` out")
+        if len(needed) > 1:
+            raise QexpError(
+                f"{self.path} has one array, but the run takes {some(needed)}; give NetCDF or npz with these names, or "
+                f"a folder with a file for each, such as {needed[0]}{self.path.suffix.lower()}, or with other names, "
+                f"given by `columns`"
+            )
+        return needed[0]
+
+    def _candidates(self, there: Mapping[str, ImageVariable]) -> list[str]:
+        """Variables that may be an image of the run, by shape and unit; if none is, those that are like images."""
+        images = self._layout.images
+        fitting = [
+            name
+            for name, variable in there.items()
+            if name.lower() not in (*NORTH, *EAST)
+            and any(_arrangement(variable.shape, self._shape(image)) for image in images)
+            and any(conversion(variable.unit or unit, unit) for unit in map(self._wanted, images))
+        ]
+        return fitting or [name for name, variable in there.items() if len(variable.shape) > 1]
+
+    def _without(self, lacking: Sequence[str], there: Mapping[str, ImageVariable]) -> str:
+        """That inputs are lacking, what the file has, and what to write if that is what the run takes."""
+        words = f"{self.path} has no variable {' and '.join(map(repr, lacking))}"
+        if set(lacking) - set(self._layout.images):
+            (name, *_) = (name for name in lacking if name not in self._layout.images)
+            return f"{words}; {suggestion(name, there)}; if it has another name there: `columns={name}=NAME`"
+        candidates = self._candidates(there)
+        about = [f"'{name}' ({', '.join(_about(there[name]))})" for name in candidates]
+        if self.path.is_dir():
+            stems = sorted(path.stem for path in self.path.iterdir() if path.suffix.lower() in SINGLE)
+            candidates = [stem for stem in stems if stem not in self._layout.variables]
+            about = [f"'{stem}'" for stem in candidates]
+        if not candidates:
+            return f"{words}; {suggestion(lacking[0], there)}"
+        pairs = zip(lacking, [*candidates, *["NAME"] * len(lacking)], strict=False)
+        columns = shlex.quote(",".join(f"{name}={other}" for name, other in pairs))
+        which = "it is" if len(lacking) == 1 else "is which"
+        return f"{words}, but {some(about)}; say which {which}, for example `columns={columns}`"
+
+    def _arranged(self, name: str, variable: ImageVariable) -> _Arranged:
         """Raises QexpError if the array holds no samples of the input's shape."""
-        shape, wanted = tuple(self._files[name].shapes[name]), self._shape(name)
-        last = (*wanted[1:], wanted[0])
-        for form in (*_forms(wanted), last):
-            if shape == form or (shape[1:] == form and len(shape) == len(form) + 1):
-                return _Arranged(None if shape == form else shape[0], form == last != wanted)
-        raise QexpError(
-            f"{self._files[name].label(name)}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
-            f"{_by(('samples', *_forms(wanted)[-1]))}"
+        shape, wanted = variable.shape, self._shape(name)
+        if arrangement := _arrangement(shape, wanted):
+            return arrangement
+        forms = _forms(wanted)
+        words = (
+            f"{variable.label}: its shape is {_by(shape)}, but the run takes {_words(wanted)}, that is "
+            f"{_by(('samples', *forms[-1]))}"
         )
+        if any(shape[:-1] == form for form in forms):
+            raise QexpError(f"{words}; move the samples to the front: numpy.moveaxis(array, -1, 0)")
+        if len(wanted) == 3 and len(shape) > 1:
+            words += "; cut the images to that, with pixels of the same size" + (
+                ", or fill them up with missing values" if mask_of(name) in self._layout.inputs else ""
+            )
+            words += f', or train a network on such images: "size": [{shape[-2]}, {shape[-1]}] in the dataset'
+        raise QexpError(words)
 
     def _shape(self, name: str) -> Shape:
         """Shape of an input; a mask that is none has that of its image."""
@@ -256,15 +356,30 @@ class ImageSource:
             return self._layout.inputs[name]
         return next((1, *self._layout.inputs[image][1:]) for image in self._layout.images if mask_of(image) == name)
 
+    def _wanted(self, name: str) -> str:
+        return self._layout.units.get(name, "")
+
+    def _unit(self, name: str) -> str:
+        """The unit of a variable in the file; empty if it is not known. Raises QexpError if two are given."""
+        given, unit = self._layout.given_units.get(name), self._files[name].unit
+        here, said = (conversion(text or "", self._wanted(name)) for text in (unit, given))
+        if given and here not in (None, said):
+            raise QexpError(f"{self._files[name].label} gives its unit as {unit}, but `unit` says {given}")
+        return given or unit
+
     def _factor(self, name: str) -> float:
         """By which values of the file are multiplied to be in the input's unit."""
-        unit, wanted = self._files[name].unit(name), self._layout.units.get(name, "")
+        unit, wanted = self._unit(name), self._wanted(name)
         factor = conversion(unit or wanted, wanted)
         if factor is None:
             others = alike(wanted)
             raise QexpError(
-                f"{self._files[name].label(name)}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "
-                + (f"known units of it are {', '.join(others)}" if others else "convert it, or remove the unit")
+                f"{self._files[name].label}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "
+                + (
+                    f"known units of it are {', '.join(others)}; if it is in one of these: `unit={name}={others[0]}`"
+                    if others
+                    else "convert it, or remove the unit"
+                )
             )
         return factor
 
@@ -283,24 +398,36 @@ class ImageSource:
 
     def _names(self, image: str) -> Sequence[str]:
         """Names of the samples: by the file, by its column `name`, by the file itself for a single one, or numbers."""
-        names = self._files[image].names(image) if self._read[image].count is not None else None
+        variable = self._files[image]
+        names = variable.file.names(variable.name) if self._read[image].count is not None else None
         if names is None and NAME in self.kept:
             names = [str(name) for name in self.kept.pop(NAME)]
         if names is None:
             return [self.path.stem] if self.count == 1 else [str(index) for index in range(self.count)]
         return names
 
+    def _axes(self, name: str) -> tuple[ImageAxis, ImageAxis] | None:
+        """Where the pixels of an image lie; coordinates without a unit are in m or km if the pixels then fit."""
+        axes = self._files[name].file.axes(self._files[name].name)
+        if axes is None or axes[0].unit or axes[1].unit or name not in self._layout.pixels:
+            return axes
+        for unit, metres in (("m", 1.0), ("km", 1000.0)):
+            x, y = (replace(axis, unit=unit, metres=metres) for axis in axes)
+            if not any(_unlike(axis, sizes) for axis, sizes in zip((x, y), self._layout.pixels[name], strict=True)):
+                return x, y
+        return axes
+
     def _require_pixels(self, name: str) -> None:
         """Raise QexpError if the pixels are known to be of another size than those of the training data."""
-        pixel, trained_on = self._files[name].pixel(name), self._layout.pixels.get(name)
-        if pixel is None or trained_on is None:
+        axes, trained_on = self._axes(name), self._layout.pixels.get(name)
+        if axes is None or trained_on is None:
             return
-        for side, what, (low, high) in zip(pixel, ("wide", "high"), trained_on, strict=True):
-            if not (1 - CLOSE) * low <= side <= (1 + CLOSE) * high:
+        for axis, what, (low, high) in zip(axes, ("wide", "high"), trained_on, strict=True):
+            if axis.metres and _unlike(axis, (low, high)):
                 trained = f"{low:g} m" if low == high else f"{low:g} to {high:g} m"
                 raise QexpError(
-                    f"{self._files[name].label(name)}: its pixels are {side:g} m {what}, but the run was trained on "
-                    f"pixels of {trained}; resample the images to that"
+                    f"{self._files[name].label}: its pixels are {axis.step * axis.metres:g} m {what}, but the run was "
+                    f"trained on pixels of {trained}; resample the images to that"
                 )
 
     def _piece(self, start: int, stop: int) -> ImagePiece:
@@ -326,7 +453,7 @@ class ImageSource:
             if name not in inputs:
                 numbers = self._values(name, start, stop)
                 if lacking := [names[row] for row in np.flatnonzero(~np.isfinite(numbers[:, 0])).tolist()]:
-                    raise QexpError(f"{self._files[name].label(name)}: '{name}' is missing for {some(lacking, 3)}")
+                    raise QexpError(f"{self._files[name].label}: '{name}' is missing for {some(lacking, 3)}")
                 if name in self._layout.directions:  # 192° and −168° are the same, but not to a network
                     numbers = nearest(numbers, *self._layout.directions[name]).astype(np.float32)
                 inputs[name] = numbers
@@ -337,7 +464,7 @@ class ImageSource:
         """Samples of a variable in its unit and shape."""
         how, shape = self._read[name], self._shape(name)
         alone = how.count is None or (how.count == 1 and self.count > 1)
-        raw = self._files[name].read(name, slice(start, stop) if not alone else None)
+        raw = self._files[name].read(slice(start, stop) if not alone else None)
         form = (*shape[1:], shape[0]) if how.channels_last else shape
         values = np.asarray(raw).reshape(-1, *form)
         if how.channels_last:
@@ -353,9 +480,31 @@ class ImageSource:
         if not (unseen | (values == 1)).all():
             other = values[~unseen & (values != 1)][0]
             raise QexpError(
-                f"{self._files[mask].label(mask)}: a mask is 1 where pixels are seen and 0 elsewhere, not {other:g}"
+                f"{self._files[mask].label}: a mask is 1 where pixels are seen and 0 elsewhere, not {other:g}"
             )
         return unseen
+
+
+def _arrangement(shape: Shape, wanted: Shape) -> _Arranged | None:
+    """How an array holds samples of a shape; None if it does not."""
+    last = (*wanted[1:], wanted[0])
+    for form in (*_forms(wanted), last):
+        if shape == form or (shape[1:] == form and len(shape) == len(form) + 1):
+            return _Arranged(None if shape == form else shape[0], form == last != wanted)
+    return None
+
+
+def _unlike(axis: ImageAxis, sizes: Range) -> bool:
+    """Whether pixels are of another size than between two [m]."""
+    side = axis.step * (axis.metres or 1.0)
+    return not (1 - CLOSE) * sizes[0] <= side <= (1 + CLOSE) * sizes[1]
+
+
+def _about(variable: ImageVariable) -> Iterable[str]:
+    """Shape and unit of a variable, in words."""
+    yield _by(variable.shape)
+    if variable.unit:
+        yield variable.unit
 
 
 def _forms(shape: Shape) -> list[Shape]:
