@@ -34,6 +34,7 @@ from qexp.comparison.seeds import (
 )
 from qexp.errors import some
 from qexp.figures.seeds import OfSeeds, values_in_rows
+from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
 from qexp.store.record import State
@@ -206,6 +207,8 @@ class Column:
     meaning: Meaning = UNKNOWN
     main: bool = False
     """Whether it is the one result by which an output is judged at a glance."""
+    raw: str = ""
+    """Its name as it is typed, if that is not in `words`."""
 
     @property
     def title(self) -> str:
@@ -238,7 +241,8 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         numbers = [test.get(output, {}).get(metric) for test in done]
         values = [None if value is None else float(value) for value in numbers]
         main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
-        columns_of_runs.append(Column(f"{in_words(output)} {metric}", values, False, row.unit, row.meaning, main))
+        words = f"{in_words(output)} {metric_in_words(metric)}"
+        columns_of_runs.append(Column(words, values, False, row.unit, row.meaning, main, f"{output}.{metric}"))
     return columns_of_runs
 
 
@@ -331,7 +335,11 @@ def _specs(comparison: SeedComparison) -> Table | None:
 
 
 def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
-    titles = ["run", "state", *(column.title for column in of_runs), "caution", "tags", "note"]
+    names = [
+        f"{column.raw} ({column.unit})" if column.raw and column.unit else column.raw or column.title
+        for column in of_runs
+    ]
+    titles = ["run", "state", *names, "caution", "tags", "note"]
     cells = [column.cells() for column in of_runs]
     rows = [
         [
@@ -342,7 +350,7 @@ def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     ]  # fmt: skip
     empty = {index for index in range(len(titles)) if index > 1 and not any(row[index] for row in rows)}
     indices = [index for index in range(len(titles)) if index not in empty]
-    numeric = frozenset(column.title for column in of_runs if column.numeric)
+    numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
     return Table("", [titles[index] for index in indices], [[row[index] for index in indices] for row in rows], numeric)
 
 

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from qexp.base.quantities import in_words
 from qexp.base.text import Table, cleaned, in_one_line
+from qexp.metrics.built_in import METRICS, metric_in_words
+from qexp.metrics.meaning import NONE, Numbers, aligned, printed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,6 +48,7 @@ def environment(*folders: str) -> Environment:
     )  # fmt: skip
     templates.filters["data"] = data
     templates.filters["breakable"] = breakable
+    templates.filters["for_readers"] = for_readers
     return templates
 
 
@@ -54,6 +58,72 @@ def breakable(text: str) -> Markup:
 
     words = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
     return Markup(str(escape(words)).replace("_", "_<wbr>").replace(".", "<wbr>."))
+
+
+# Tables for readers: names in words, numbers below each other, with what a file of the table has instead.
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    raw: str = ""
+    """The key, or the numbers in full digits with a space between; empty if it is the text."""
+
+
+@dataclass(frozen=True)
+class ColumnForReaders:
+    title: Cell
+    numeric: bool
+    cells: Sequence[Cell]
+
+
+_OF_METRIC = re.compile(r"(?:results\.)?(?:(test|validation|train)[. ])?(?:(\S+)[. ])?(\w+)( \(.*\))?")
+
+
+def heading(title: str) -> str:
+    """The title of a column for readers: `test volume change MAE (10⁶ m³)` for `test.delta_volume.mae (10⁶ m³)`."""
+    match = _OF_METRIC.fullmatch(title)
+    if match is None or match[3] not in METRICS:
+        return title
+    part, output, metric, unit = match.groups()
+    words = [part or "", in_words(output) if output else "", metric_in_words(metric)]
+    return f"{' '.join(filter(None, words))}{unit or ''}"
+
+
+OUTPUT = "output"
+"""Title of the column of outputs; that of metrics has the word metric in it."""
+
+UNIT = "unit"
+"""Title of a column that is not shown: the unit stands behind the metric of its row, or behind the output."""
+
+
+def for_readers(table: Table) -> list[ColumnForReaders]:
+    """The columns of a table. The names of outputs and metrics are in words; those of files, runs and keys stay."""
+    columns, titles = [], list(table.columns)
+    units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
+    of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
+    with_unit = (of_metrics or (OUTPUT if OUTPUT in titles else None)) if units else None
+    for index, title in enumerate(titles):
+        if title == UNIT and with_unit:
+            continue
+        cells, numeric = [row[index] for row in table.rows], title in table.right
+        write = {OUTPUT: in_words, of_metrics: metric_in_words}.get(title, _as_it_is)
+        texts = aligned(cells) if numeric else [write(cell) for cell in cells]
+        if title == with_unit:
+            texts = [f"{text} ({unit})" if unit else text for text, unit in zip(texts, units, strict=True)]
+        raw = [" ".join(map(_in_full, cell.values)) if isinstance(cell, Numbers) else cell for cell in cells]
+        pairs = [Cell(text, "" if other == text else other) for text, other in zip(texts, raw, strict=True)]
+        words = heading(title)
+        columns.append(ColumnForReaders(Cell(words, title if words != title else ""), numeric, pairs))
+    return columns
+
+
+def _as_it_is(cell: str) -> str:
+    return printed(cell) if cell == NONE else cell
+
+
+def _in_full(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
 
 
 def data(value: Any) -> Markup:

@@ -32,7 +32,7 @@ from qexp.web.run_page import run_page
 
 SCRIPTS = (
     "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "matrix.js", "matrices.js", "curves.js", "points.js",
-    "differences.js", "ranges.js", "parallel.js", "sweep.js", "tables.js",
+    "differences.js", "ranges.js", "parallel.js", "sweep.js", "tables.js", "downloads.js",
 )  # fmt: skip
 STYLES = ("uplot/uPlot.min.css", "page.css")
 

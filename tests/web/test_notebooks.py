@@ -77,7 +77,7 @@ def test_a_whole_matrix_is_a_picture_and_a_part_of_it_a_dataset(trained):
 
 def test_estimates_of_arrays_show_their_range_and_unit(trained):
     result = package.open_run("mogi_quick_1").predict(displacement=np.full((3, 64, 64), 0.01))
-    assert f"{float(np.median(result['depth'])):.4g}" in result._repr_html_()
+    assert f'data-value="{float(np.median(result["depth"]))!r}"' in result._repr_html_()
     assert "km" in in_terminal(result)
     assert result == {name: result[name] for name in ("depth", "delta_volume")}
 

@@ -84,6 +84,7 @@ def test_the_colour_scale_can_be_changed_and_columns_sort(page):
     picture = "canvas => canvas.toDataURL()"
     canvas = page.locator(".map canvas").first
     before = canvas.evaluate(picture)
+    page.locator(".scale summary").first.click()
     page.locator(".scale input").nth(1).fill("100")
     page.locator(".scale input").nth(1).blur()
     assert canvas.evaluate(picture) != before

@@ -1,7 +1,10 @@
 """Reports of several runs: the numbers are those of the runs, and drawings, table and keys belong together."""
 
+import csv
+import io
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -60,10 +63,38 @@ def page(sweep, open_page, tmp_path):
 def test_cells_are_the_results_of_the_runs_and_columns_sort_as_numbers(page):
     runs = [package.open_run(name) for name in column(page, "run")]
     errors = [run.results["test"]["depth"]["mae"] for run in runs]
-    assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(errors, rel=1e-3)
+    assert [numbers(text)[0] for text in column(page, "depth MAE")] == pytest.approx(errors, rel=1e-3)
     assert [float(text) for text in column(page, "learning_rate")] == [run.spec["learning_rate"] for run in runs]
-    table(page).locator("th button", has_text="depth mae").click()
-    assert [numbers(text)[0] for text in column(page, "depth mae")] == pytest.approx(sorted(errors), rel=1e-3)
+    table(page).locator("th button", has_text="depth MAE").click()
+    assert [numbers(text)[0] for text in column(page, "depth MAE")] == pytest.approx(sorted(errors), rel=1e-3)
+
+
+def saved(page, button) -> bytes:
+    with page.expect_download() as download:
+        button.click()
+    return Path(download.value.path()).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_table_is_saved_with_names_as_they_are_typed_and_all_digits(page):
+    box = page.locator("div.scrolled:has(table[data-runs])")
+    text = saved(page, box.locator("xpath=following-sibling::p[1]/button")).decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["run"] for row in rows] == column(page, "run")
+    for row in rows:
+        results = package.open_run(row["run"]).results["test"]["delta_volume"]
+        assert float(row["delta_volume.mae (10⁶ m³)"]) == results["mae"]
+        assert float(row["delta_volume.r2"]) == results["r2"]
+    assert "volume change MAE" in table(page).locator('th[title^="delta_volume.mae"]').inner_text()
+
+
+@pytest.mark.slow
+def test_every_drawing_is_saved_as_a_picture(page):
+    beginnings = {"SVG": (b"<svg", b"<?xml"), "PNG": (b"\x89PNG",)}
+    buttons = page.locator("figure .save").all()
+    assert {button.inner_text() for button in buttons} == {*beginnings}
+    for button in buttons:
+        assert saved(page, button).startswith(beginnings[button.inner_text()])
 
 
 @pytest.mark.heavy

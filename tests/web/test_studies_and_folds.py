@@ -19,8 +19,8 @@ def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, v
     assert len(shown) == len(written)
     for text, row in zip(shown, written, strict=True):
         cells = text.split("\t")
-        assert float(cells[5]) == int(row["n"])
-        assert float(cells[6]) == pytest.approx(float(row["mean"]), rel=1e-3)
+        assert float(cells[4]) == int(row["n"])
+        assert float(cells[5]) == pytest.approx(float(row["mean"]), rel=1e-3)
     assert studied.locator("img").evaluate("image => image.naturalWidth") > 300
     assert page.locator(".scatter circle[fill]").count() == 4
     page.get_by_text("all runs of the study").click()

@@ -87,7 +87,7 @@ def test_ranges_combine_with_each_other_and_with_the_filter(page):
     drag(page, 0, 0.9, 0.3)
     page.locator(".ranges summary").click()
     middle = sorted(error(noise, seed) for noise in NOISES[1:] for seed in SEEDS)[2]
-    page.get_by_label("depth mae (km) to").fill(repr(middle))
+    page.get_by_label("depth MAE (km) to").fill(repr(middle))
     page.keyboard.press("Tab")
     expected = sorted(f"noise_{n:g}_{seed}" for n in NOISES[1:] for seed in SEEDS if error(n, seed) <= middle)
     assert len(expected) == 3

@@ -34,7 +34,8 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
       const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
       const compare = (one, other) => {
         const [first, second] = [value(one), value(other)];
-        const [number, next] = [Number(first), Number(second)];
+        const numeric = title.classList.contains("number");
+        const [number, next] = [first, second].map((text) => (numeric ? Number(text.split(" ")[0].replace("−", "-")) : Number(text)));
         if (first !== "" && second !== "" && !Number.isNaN(number) && !Number.isNaN(next)) return number - next;
         return first.localeCompare(second, undefined, { numeric: true });
       };
@@ -45,7 +46,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   if (!table.dataset.filter) continue;
   const field = element("input", { type: "search", placeholder: table.dataset.filter, "aria-label": table.dataset.filter });
   field.addEventListener("input", () => {
-    const holds = filterOf(field.value, titles.map((title) => title.textContent));
+    const holds = filterOf(field.value, titles.map((title) => `${title.textContent} ${title.title}`));
     for (const row of body.rows) row.hidden = !holds([...row.cells].map((cell) => cell.textContent));
   });
   (table.closest(".scrolled") ?? table).before(field);
