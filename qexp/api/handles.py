@@ -271,16 +271,28 @@ class Run(Shown):
         directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
         return draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn)
 
-    def report(self, to: str | Path | None = None, *, overwrite: bool = False) -> Path:
+    def report(
+        self,
+        to: str | Path | None = None,
+        *,
+        title: str = "",
+        text: str | Path = "",
+        full: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
         """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.
 
         A file whose name ends in .pdf is printed by Chromium.
+        title      of the report; the name of the run if left out
+        text       the author's words at the top, plain or in simple Markdown: a file, or the text itself
+        full       show paths, the machine and its settings, too
         overwrite  replace a file that is not an HTML report of qexp
         Returns its path. Raises QexpError if it cannot be written there.
         """
-        from qexp.web.report import report
+        from qexp.web.report import Head, report, text_of
 
-        return report(self.directory, Path(f"{self.name}.html") if to is None else Path(to), overwrite)
+        target = Path(f"{self.name}.html") if to is None else Path(to)
+        return report(self.directory, target, overwrite, Head(title, text_of(text), full))
 
     def export(self, target: str | Path) -> Path:
         """Write the run to an archive, whose name ends in .zip."""

@@ -249,6 +249,9 @@ def report(
     *runs: Runs,
     launch: str | None = None,
     to: str | Path | None = None,
+    title: str = "",
+    text: str | Path = "",
+    full: bool = False,
     pdf: bool = False,
     overwrite: bool = False,
     workspace: str | Path | None = None,
@@ -259,27 +262,30 @@ def report(
                of them; all runs if left out
     launch     the id of a launch, or "last", whose runs are reported
     to         the file; `<run>.html` in the current folder if left out, or named after what is asked for
+    title      of the report; the name of the run, or the experiences of several, if left out
+    text       the author's words at the top, plain or in simple Markdown: a file, or the text itself
+    full       show paths, the machine and its settings, too
     pdf        print it to a PDF; implied by a name that ends in .pdf
     overwrite  replace a file that is not an HTML report of qexp
     returns    the path of the file
     Raises QexpError before anything is written.
     """
     from qexp.runs.catalog import Catalog
-    from qexp.web.report import report as report_of_run, report_of_several, runs_of_report
+    from qexp.web.report import Head, report as report_of_run, report_of_several, runs_of_report, text_of
 
     names = references_of(list(runs), workspace)
     if runs and not names:
         raise QexpError("no run is named: the list of runs is empty")
     reported = runs_of_report(names, launch, Catalog(workspaces.find(workspace)))
     words = [*(Path(name).name or name for name in names), *([f"launch {launch}"] if launch else [])]
-    title = ", ".join(words) or "all runs"
+    called, head = ", ".join(words) or "all runs", Head(title, text_of(text), full)
     single = next(iter(reported)) if len(reported) == 1 else None
-    target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(title)}.html")
+    target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(called)}.html")
     if pdf:
         target = target.with_suffix(".pdf")
     if single is not None:
-        return report_of_run(single, target, overwrite)
-    return report_of_several(title, reported, target, overwrite)
+        return report_of_run(single, target, overwrite, head)
+    return report_of_several(called, reported, target, overwrite, head)
 
 
 def _file_name(title: str) -> str:

@@ -138,6 +138,16 @@ def report(
             help="The file to write; if left out, named after the run or the comparison, in the current folder.",
         ),
     ] = None,
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="Title; the name of the run, or the experiences, if left out.")
+    ] = "",
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|TEXT", help="Your words at the top, plain or in simple Markdown: a file, or the text itself."
+        ),
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", help="Show paths, the machine and its settings, too.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Print it to a PDF, which needs Chromium.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file that is not an HTML report of qexp.")
@@ -150,7 +160,17 @@ def report(
     curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
     over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
     """
-    path = api.report(*(runs or []), launch=launch, to=to, pdf=pdf, overwrite=overwrite, workspace=workspace)
+    path = api.report(
+        *(runs or []),
+        launch=launch,
+        to=to,
+        title=title,
+        text=text,
+        full=full,
+        pdf=pdf,
+        overwrite=overwrite,
+        workspace=workspace,
+    )
     result(str(path))
     message(f"{in_bytes(path.stat().st_size)}; open it in a browser")
 

@@ -49,6 +49,7 @@ def environment(*folders: str) -> Environment:
     templates.filters["data"] = data
     templates.filters["breakable"] = breakable
     templates.filters["for_readers"] = for_readers
+    templates.filters["prose"] = prose
     return templates
 
 
@@ -107,7 +108,9 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
         if title == UNIT and with_unit:
             continue
         cells, numeric = [row[index] for row in table.rows], title in table.right
-        write = {OUTPUT: in_words, of_metrics: metric_in_words}.get(title, _as_it_is)
+        write: Callable[[str], str] = _as_it_is
+        if title in (OUTPUT, of_metrics):
+            write = in_words if title == OUTPUT else metric_in_words
         texts = aligned(cells) if numeric else [write(cell) for cell in cells]
         if title == with_unit:
             texts = [f"{text} ({unit})" if unit else text for text, unit in zip(texts, units, strict=True)]
@@ -124,6 +127,41 @@ def _as_it_is(cell: str) -> str:
 
 def _in_full(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
+
+
+# Texts of authors.
+
+
+_MARKS = (
+    (re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"),
+    (re.compile(r"\*\*([^*\n]+)\*\*"), r"<strong>\1</strong>"),
+    (re.compile(r"(?<![\w*])\*([^*\s][^*\n]*)\*(?![\w*])"), r"<em>\1</em>"),
+    (re.compile(r"\[([^\]\n]+)\]\((https?://[^\s()]+)\)"), r'<a href="\2">\1</a>'),
+)
+_LISTED = re.compile(r"\s*[-*] ")
+
+
+def prose(text: str) -> Markup:
+    """Plain text or simple Markdown, escaped: paragraphs, headings, lists, emphasis, code and links."""
+    from markupsafe import Markup, escape
+
+    blocks = []
+    for block in re.split(r"\n\s*\n", cleaned(text.replace("\r\n", "\n")).strip()):
+        lines = [_marked(str(escape(line))) for line in block.splitlines()]
+        if all(map(_LISTED.match, lines)) and lines:
+            items = [f"<li>{_LISTED.sub('', line, count=1)}</li>" for line in lines]
+            blocks.append(f"<ul>{''.join(items)}</ul>")
+        elif len(lines) == 1 and (title := re.fullmatch(r"#{1,6} (.+)", lines[0])):
+            blocks.append(f"<h3>{title[1]}</h3>")
+        elif lines:
+            blocks.append(f"<p>{'<br>'.join(lines)}</p>")
+    return Markup("\n".join(blocks))
+
+
+def _marked(line: str) -> str:
+    for pattern, replacement in _MARKS:
+        line = pattern.sub(replacement, line)
+    return line
 
 
 def data(value: Any) -> Markup:

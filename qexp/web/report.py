@@ -6,10 +6,13 @@ import base64
 import csv
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.resources import files as resources
 from pathlib import Path
@@ -166,7 +169,54 @@ OURS, BEGINNING = b'<meta name="generator" content="qexp">', 400
 """What each HTML report has in its first 400 bytes."""
 
 
-def report(directory: RunDirectory, target: Path, overwrite: bool = False) -> Path:
+@dataclass(frozen=True)
+class Head:
+    """What an author puts above a report."""
+
+    title: str = ""
+    """The name of the run, or the experiences of several, if left out."""
+    text: str = ""
+    """Plain text, or simple Markdown."""
+    full: bool = False
+    """Whether it shows paths, the machine and its settings, too."""
+
+
+NO_HEAD = Head()
+
+
+def text_of(given: str | Path) -> str:
+    """The text of a file, or the text itself. Raises QexpError for what looks like a file that is not there."""
+    try:
+        if Path(given).is_file():
+            return Path(given).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # a long text is no name of a file, and a picture is no text
+        if isinstance(error, UnicodeDecodeError):
+            raise QexpError(f"{given} is no text in UTF-8") from None
+    if isinstance(given, Path) or re.fullmatch(r"\S+\.(md|txt|markdown)", given):
+        raise QexpError(f"there is no file {given}; `text` is a file, or the text itself")
+    return given
+
+
+def _headed(head: Head, title: str, descriptions: Iterable[str]) -> dict[str, Any]:
+    """What the templates show at the top."""
+    return {
+        "heading": head.title or title,
+        "descriptions": list(dict.fromkeys(filter(None, descriptions))),
+        "date": f"{datetime.now():%Y-%m-%d}",
+        "text": head.text,
+    }
+
+
+def _shareable(page: str, head: Head, workspace: Workspace) -> str:
+    """A page without the folders of this machine, unless all is to be shown."""
+    if head.full:
+        return page
+    for folder, words in ((real_path(workspace.root), "."), (workspace.root, "."), (Path.home(), "~")):
+        page = page.replace(str(folder), words) if len(folder.parts) > 1 else page
+    return page
+
+
+def report(directory: RunDirectory, target: Path, overwrite: bool = False, head: Head = NO_HEAD) -> Path:
     """Write the report of a run.
 
     overwrite  replace a file that is not an HTML report of qexp
@@ -177,19 +227,32 @@ def report(directory: RunDirectory, target: Path, overwrite: bool = False) -> Pa
         workspace = Workspace(directory.path.parent.parent)
         # A run elsewhere, such as a fold, has no others beside it.
         in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
-        return document("run.html", run_page(directory, Catalog(workspace).runs() if in_workspace else []))
+        return page_of_run(directory, Catalog(workspace).runs() if in_workspace else [], head)
 
     return _written(page, target, overwrite)
 
 
-def report_of_several(title: str, reported: ReportedRuns, target: Path, overwrite: bool = False) -> Path:
+def page_of_run(directory: RunDirectory, others: Sequence[Mapping[str, Any]], head: Head = NO_HEAD) -> str:
+    """The report of a run; `others` as in `run_page`."""
+    values = run_page(directory, others, private=head.full)
+    headed = _headed(head, directory.record().name, [directory.spec_as_written().get("description", "")])
+    return _shareable(document("run.html", values | headed), head, Workspace(directory.whole.path.parent.parent))
+
+
+def report_of_several(
+    title: str, reported: ReportedRuns, target: Path, overwrite: bool = False, head: Head = NO_HEAD
+) -> Path:
     """Write the report of several runs, which compares them. Raises QexpError, as `report` does."""
 
     def page() -> str:
         runs, missing = readable(reported)
         if not runs:
             raise QexpError(f"{title}: none of its runs can be read: {some(missing)}")
-        return document("comparison.html", comparison_page(title, runs, missing))
+        experiences = {run.summary["experience"]: run.directory for run in runs}
+        texts = [directory.spec_as_written().get("description", "") for directory in experiences.values()]
+        words = some(list(experiences), most=4)
+        page = document("comparison.html", comparison_page(words, runs, missing) | _headed(head, words, texts))
+        return _shareable(page, head, Workspace(runs[0].directory.path.parent.parent))
 
     return _written(page, target, overwrite)
 

@@ -19,7 +19,9 @@ from qexp.errors import DamagedError, NotFoundError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
-from qexp.metrics.recorded import NETWORK
+from qexp.metrics.built_in import metric_in_words
+from qexp.metrics.meaning import main_metric, number, printed, rounding, with_unit
+from qexp.metrics.recorded import NETWORK, meaning_of
 from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
 from qexp.spec.experiences import type_of
@@ -150,19 +152,65 @@ LOG_LINES = 60
 IN_HEAD = ("run", "state", "error", "caution", "note", "tags")
 """Facts that the page shows elsewhere than in its list."""
 
+PRIVATE = ("path", "machine", "settings", "attempts")
+"""Facts about the machine, which are not for those to whom a report is sent."""
+
+MOST_KEY_NUMBERS = 3
+"""Outputs whose error stands on top."""
+
+
+def key_numbers(record: Record) -> list[dict[str, str]]:
+    """What one asks first: the main error of each output on the test part with its interval, and the time it took."""
+    part = next(iter([part for part in ("test", *record.results) if part in record.results]), "")
+    numbers = []
+    for output, metrics in list(record.results.get(part, {}).items())[:MOST_KEY_NUMBERS]:
+        metric = main_metric(metrics)
+        if metric is None:
+            continue
+        meaning, unit = meaning_of(metric, [record.metrics]), record.units.get(output, "")
+        ends = record.intervals.get(part, {}).get(output, {}).get(metric)
+        value = metrics[metric]
+        rounded = rounding(value, (ends[1] - ends[0]) / 2) if ends and value is not None and ends[1] > ends[0] else None
+        text = number(value, meaning) if rounded is None or value is None else rounded.number(value)
+        notes = [f"95 % interval {printed(rounded.interval(*ends))}"] if rounded and ends else []
+        share = metrics.get("r2")
+        notes += [f"R² {printed(number(share, meaning_of('r2', [])))}"] if share is not None else []
+        words = f"{in_words(output)} {metric_in_words(metric)}, {part}"
+        with_its_unit = with_unit(printed(text), meaning.in_unit(unit))
+        numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
+    if record.epochs.done:
+        best = f", best {record.epochs.best}" if record.epochs.best else ""
+        epochs = f"{record.epochs.done} of {record.epochs.of} epochs{best}"
+        numbers.append({"words": "training", "value": in_time(record.seconds), "notes": epochs})
+    return numbers
+
+
+def in_time(seconds: float) -> str:
+    """A time for readers: `8 s`, `3 min`, `2 h 10 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
 
 def run_page(
-    directory: RunDirectory, others: Sequence[Mapping[str, Any]] = (), *, pictures_elsewhere: bool = False
+    directory: RunDirectory,
+    others: Sequence[Mapping[str, Any]] = (),
+    *,
+    pictures_elsewhere: bool = False,
+    private: bool = True,
 ) -> dict[str, Any]:
     """What the template `run.html` needs. Raises DamagedError for a run that cannot be read.
 
     others              summaries of the other runs of its workspace, among which those of its experience and its
                         descendants are
     pictures_elsewhere  whether the page has the pictures that are kept in the run in another place
+    private             whether it shows the machine and its settings, and where the run is
     """
     record, spec, state = directory.record(), directory.spec(), Watch().state(directory)
     warnings: list[str] = []
     about = facts(directory, record, str(state), warnings.append)
+    hidden = IN_HEAD if private else (*IN_HEAD, *PRIVATE)
     log = ""
     with suppress(NotFoundError):  # it has no attempt yet
         log = "".join(states.read_log(directory))
@@ -175,7 +223,8 @@ def run_page(
         "note": record.note,
         "tags": record.tags,
         "warnings": warnings,
-        "facts": [(key, text) for key, text in about if key not in IN_HEAD],
+        "key_numbers": key_numbers(record),
+        "facts": [(key, text) for key, text in about if key not in hidden],
         "asked": list(type_of(spec).lines(spec).items()),
         "overrides": record.overrides,
         "siblings": [] if directory.is_fold else siblings(directory, record, others),

@@ -37,7 +37,7 @@ from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
-from qexp.web.report import MOST, SCRIPTS, STYLES, ReportedRuns, document, readable, static
+from qexp.web.report import MOST, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
 from qexp.web.run_page import run_page
 
 if TYPE_CHECKING:
@@ -371,6 +371,7 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
         request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
         fold=directory.is_fold, of=request.path_params["run"],
         folds=[fold.name for fold in directory.all_folds()],
+        heading=values["name"], descriptions=[directory.spec_as_written().get("description", "")], date="", text="",
         **values | growing, seen=values["log"],
     )  # fmt: skip
 
@@ -385,7 +386,7 @@ async def run_events(request: Request) -> Response:
 async def run_report(request: Request) -> Response:
     """The same as a file to keep or to send."""
     listing = await site_of(request).live.now()
-    content = await asyncio.to_thread(lambda: document("run.html", run_page(_directory(request), listing.runs)))
+    content = await asyncio.to_thread(lambda: page_of_run(_directory(request), listing.runs))
     name = f"{request.path_params['run']}.html"
     # It has a policy of its own for what is in it.
     headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}

@@ -123,3 +123,34 @@ def test_every_matrix_value_is_in_the_file(trained, page):
         payload["outputs"][0]["layers"][0]["values"],
     )
     np.testing.assert_array_equal(np.reshape(decoded, (12, 10)), table["depth_estimate"].values)
+
+
+@pytest.mark.heavy
+def test_a_report_begins_with_its_title_its_author_s_text_and_what_the_experience_is(trained, open_page, qexp):
+    text = (
+        "# Remarks\n\nThe **first** of `mogi`:\n\n- <b>one</b>\n- two\n\n[docs](https://example.org) [no](javascript:1)"
+    )
+    (trained / "words.md").write_text(text)
+    assert qexp("report", "mogi_quick_1", "--title", 'A "<title>"', "--text", "words.md", "--to", "r.html").code == 0
+    page = open_page(trained / "r.html")
+    header = page.locator("header")
+    assert page.locator("h1").inner_text() == 'A "<title>"'
+    assert page.title() == 'A "<title>" · qexp'
+    assert package.open_run("mogi_quick_1").spec["description"] in header.inner_text()
+    assert header.locator(".prose li").all_inner_texts() == ["<b>one</b>", "two"]
+    assert header.locator("a").evaluate_all("all => all.map((one) => one.href)") == ["https://example.org/"]
+    assert "[no](javascript:1)" in header.inner_text()
+    assert qexp("report", "mogi_quick_1", "--text", "nothing.md").code == 2
+    assert "The *words* themselves" not in package.report("mogi_quick_1", text="The *words* themselves").read_text()
+
+
+@pytest.mark.heavy
+def test_a_report_says_nothing_of_the_machine_unless_it_is_asked_to(trained, tmp_path):
+    run = package.open_run("mogi_quick_1")
+    host = run.directory.record().attempts[-1].process.host
+    for full in (False, True):
+        pages = [run.report(tmp_path / "one.html", full=full, overwrite=True).read_text()]
+        pages.append(package.report("mogi_quick_1", "mogi_quick_1", to=tmp_path / "o.html", full=full).read_text())
+        assert [str(trained) in page for page in pages] == [full, full]
+        assert (f"the last on {host}" in pages[0]) is full
+    assert run.report(tmp_path / "t.html", title="T").read_text().count("<h1>T") == 1

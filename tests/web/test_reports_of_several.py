@@ -179,7 +179,7 @@ def test_texts_of_others_stay_texts_in_reports_of_several(sweep, open_page, tmp_
         run.note(HOSTILE)
         run.tag("seen")
     page = open_page(package.report("mogi_quick_*", to=tmp_path / "several.html"))
-    assert page.title() == "mogi_quick_* · qexp"
+    assert page.title() == "mogi_quick · qexp"
     assert column(page, "note")[0] == HOSTILE
     assert page.locator("main img:not(.drawn img), main b:not(.readout b)").count() == 0
 
