@@ -107,7 +107,7 @@ def _see_also(name: str) -> Iterator[str]:
 
 
 def _options(command: click.Command) -> Iterator[str]:
-    """A table for each group of options, with its title above it, those without a title first."""
+    """A table for each group of options, with its title above it, those without a title last."""
     groups: dict[str, list[list[str]]] = {}
     for option in command.params:
         if isinstance(option, click.Option) and not getattr(option, "hidden", False) and option.name != "help":
@@ -115,8 +115,9 @@ def _options(command: click.Command) -> Iterator[str]:
             value = "" if option.is_flag else f" {code(_metavar(option))}"
             title = getattr(option, "rich_help_panel", None) or ""
             groups.setdefault(title, []).append([names + value, prose(option.help or "") + _default(option)])
-    for title in sorted(groups, key=bool):
-        yield (f"### {title}\n\n" if title else "") + table(["option", "meaning"], groups[title]) + "\n"
+    for title in sorted(groups, key=bool, reverse=True):
+        heading = f"### {title or 'Others'}\n\n" if len(groups) > 1 else ""
+        yield heading + table(["option", "meaning"], groups[title]) + "\n"
 
 
 def _metavar(parameter: click.Parameter) -> str:

@@ -14,7 +14,7 @@ from _generate.markdown import prose
 ARGUMENT = re.compile(r"(?P<names>[a-z]\w*(?:, \w+)*)  +(?P<meaning>\S.*)")
 """A line `name  meaning`, with two spaces or more."""
 
-RAISES = re.compile(r"(?:^|(?<=\.\s))Raises\s.*?\.(?=\s|$)", re.DOTALL)
+RAISES = re.compile(r"(?:^|(?<=\.\s)|(?<=\n))Raises\s.*?\.(?=\s|$)", re.DOTALL)
 """The sentence on the errors of a function."""
 
 

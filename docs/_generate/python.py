@@ -62,7 +62,10 @@ def public(module: ModuleType) -> list[str]:
 @cache
 def names() -> dict[str, str]:
     """Name → the module that offers it, `qexp` or `qexp.api`."""
-    return dict.fromkeys(public(api), "qexp.api") | dict.fromkeys(public(qexp), "qexp")
+    return {
+        **dict.fromkeys(public(qexp), "qexp"),
+        **dict.fromkeys(sorted(set(public(api)) - set(public(qexp))), "qexp.api"),
+    }
 
 
 def index() -> str:
@@ -223,18 +226,22 @@ def _fields(kind: type) -> Iterator[str]:
 
 
 def _methods(kind: type) -> Iterator[str]:
-    """Each public method and property of a class."""
+    """Each public property and method of a class."""
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
     members = {name: member for name, member in vars(kind).items() if name[0] != "_" and name not in fields}
-    for is_method, title in ((False, "Properties"), (True, "Methods")):
-        some = {name: member for name, member in members.items() if inspect.isfunction(member) is is_method}
-        if some:
-            yield f"## {title}"
-        for name, member in some.items():
-            yield f"### {kind.__name__}.{name}"
-            if is_method:
-                yield signature(f"{kind.__name__}.{name}", member, method=True)
-            yield as_markdown(_doc(f"{kind.__name__}.{name}", member))
+    methods = {name: member for name, member in members.items() if inspect.isfunction(member)}
+    if rows := [
+        [code(name), prose(" ".join(_doc(f"{kind.__name__}.{name}", member).split()))]
+        for name, member in members.items()
+        if name not in methods
+    ]:
+        yield f"## Properties\n\n{table(['property', 'meaning'], rows)}"
+    if methods:
+        yield "## Methods"
+    for name, member in methods.items():
+        yield f"### {kind.__name__}.{name}"
+        yield signature(f"{kind.__name__}.{name}", member, method=True)
+        yield as_markdown(_doc(f"{kind.__name__}.{name}", member))
 
 
 def _doc(name: str, thing: Any) -> str:

@@ -13,6 +13,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/models": tables.models,
     "reference/experiences": tables.experiences,
     **{f"reference/{name}": tables.page_of(name) for name in tables.ENTRIES},
+    "reference/metrics": tables.metrics,  # where it stands among the tables
     "reference/quantities": tables.quantities,
     "reference/python": python.index,
     "reference/files": files.page,

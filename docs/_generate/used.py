@@ -6,6 +6,7 @@ What stands in a block on these pages is run by tests/documents, so that an exam
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -69,8 +70,10 @@ def lines_of(command: str) -> Iterator[tuple[str, Page]]:
 
 
 def examples_of(command: str) -> list[tuple[str, Page]]:
-    """The first line that uses a command, and that with the most other options."""
+    """The first line of the page that uses a command most, and of all lines that with the most other options."""
     lines = [(line, page) for line, page in lines_of(command) if len(line) <= LONGEST]
+    times = Counter(page for _, page in lines)
+    lines.sort(key=lambda line_and_page: -times[line_and_page[1]])
     if not lines:
         return []
     known = _options(lines[0][0])

@@ -79,7 +79,7 @@ METRICS: dict[str, Entry] = {
     "bias": _entry("bias", "Mean of estimate − truth.", Metric(bias, name="bias", best="zero", unit="{unit}")),
     "r2": _entry(
         "r2",
-        "Coefficient of determination R².",
+        "Coefficient of determination R²: 1 is perfect, 0 as good as the mean of the true values, below 0 worse.",
         Metric(coefficient_of_determination, name="R²", best="highest", unit=""),
     ),
     "r2_training_mean": _entry(

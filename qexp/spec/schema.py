@@ -92,16 +92,24 @@ def tables_of_types(tables: Tables) -> dict[str, Table]:
 
 
 def _types_in(schema: Mapping[str, Any]) -> Table:
+    needed = schema.get("required", [])
     return {
         name: Entry(
             lambda **keys: keys,
             {
                 "properties": {
-                    key: value
-                    for key, value in of_type["properties"].items()
-                    if key not in ("$schema", "description", "type")
+                    "type": {
+                        "enum": [name],
+                        "description": "says which keys the spec has",
+                        **_default_type(name, needed),
+                    },
+                    **{
+                        key: value
+                        for key, value in of_type["properties"].items()
+                        if key not in ("$schema", "description", "type")
+                    },
                 },
-                "required": [key for key in of_type["required"] if key != "type"],
+                "required": list(dict.fromkeys([*needed, *of_type["required"]])),
             },
             f"{of_type['description'][0].upper()}{of_type['description'][1:]}.",
             of_type["examples"][0],
@@ -109,6 +117,10 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
         for name in schema["properties"]["type"]["enum"]
         if (of_type := schema["$defs"][name])
     }
+
+
+def _default_type(name: str, needed: Iterable[str]) -> Document:
+    return {"default": TRAINING} if name == TRAINING and "type" not in needed else {}
 
 
 def _bare(definition: Document, table: Table) -> Document:
@@ -186,10 +198,38 @@ def _range(schema: Mapping[str, Any]) -> str:
     """A parameter's schema in a few words."""
     if "enum" in schema:
         return " | ".join(str(choice) for choice in schema["enum"])
+    if "x-entry-of" in schema:
+        return str(schema["x-entry-of"]).removesuffix("s")
+    if "if" in schema and "type" not in schema:
+        return _one_of([_range({**schema["if"], **schema.get("then", {})}), _range(schema["else"])])
     kind = schema.get("type") or schema.get("$ref", "any").rpartition("/")[2]
-    words = " or ".join(kind) if isinstance(kind, list) else kind
-    if words == "array":
-        words = f"list of {_range(schema.get('items', {}))}"
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema]
-    return " ".join([words, *limits])
+    return _one_of([_word(name, schema) for name in (kind if isinstance(kind, list) else [kind])])
+
+
+REFERENCES = {
+    "followed": '"from dataset"',
+    "variables": "object",
+    "scales": "object of number or null",
+    "name": "string",
+}
+"""Definition that is no entry of a table → its words."""
+
+
+def _word(kind: str, schema: Mapping[str, Any]) -> str:
+    """A JSON type with its limits and what a list or an object holds, or the name of a definition."""
+    if kind in ("integer", "number"):
+        signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+        return " ".join([kind, *(f"{sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)])
+    if kind == "array":
+        return f"list of {_range(schema['items'])}" if "items" in schema else "list"
+    values = schema.get("additionalProperties")
+    if kind == "object" and isinstance(values, dict) and (of_values := _range(values)) not in ("any", "object"):
+        return f"object of {of_values}"
+    if kind == "string" and "$ref" in schema.get("then", {}):
+        return _range(schema["then"])
+    return REFERENCES.get(kind, kind)
+
+
+def _one_of(words: Iterable[str]) -> str:
+    """The shorter first, and null last."""
+    return " or ".join(sorted(words, key=lambda word: (word == "null", " of " in word)))

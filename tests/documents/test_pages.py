@@ -5,8 +5,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from qexp.metrics.built_in import METRICS
 from tests.documents.reader import BLOCK, CONTINUED, FEWER, NEWCOMER, PAGES, ROOT, SHORT, SMALLER, Reader, tried
 
 BEGUN = [
@@ -75,3 +77,12 @@ def test_a_page_on_another_code_has_commands_and_a_table_and_the_readme_names_it
     assert tried(page)
     assert re.search(r"^\| --- \|", PAGES[page], re.MULTILINE)
     assert page in PAGES[NEWCOMER]
+
+
+def test_the_example_of_an_r2_below_zero_is_what_the_metric_gives():
+    truth = np.linspace(2.45, 2.5, 10_001)
+    estimate = truth + 0.035 * np.where(np.arange(truth.size) % 2, 1, -1)
+    r2 = METRICS["r2"].build().compute(estimate, truth)
+    page = PAGES["docs/explanation/held-out-intervals.md"]
+    assert f"standard deviation of {truth.std():.4f} km" in page
+    assert f"= −{-r2:.1f}." in page
