@@ -33,6 +33,7 @@ from qexp.comparison.seeds import (
     seed_groups,
 )
 from qexp.errors import some
+from qexp.figures.curves import Lines
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
@@ -96,7 +97,7 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
 
 
-# The learning curves of a comparison: each run in the colour of its group, and the mean of each group's seeds.
+# The learning curves of a comparison; the page draws each run in the colour of its group, and means of groups.
 
 
 MOST_CURVES = 120
@@ -107,21 +108,24 @@ MOST_FILES = 1200
 
 
 def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
-    groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
-    names = list(short_names(comparison).values())
     folds = {run.name: list(lines_of(run.directory).values()) for run in runs}
-    panels = curves_of_runs(folds, comparison.units)
+    panels = curves_of_runs(folds, comparison.units, all_metrics=True)
+    paces = {run.name: _pace(run, folds[run.name]) for run in runs}
     for panel in panels:
         several = len({series["run"] for series in panel["series"]}) > FEW
         validated = [series for series in panel["series"] if not series["dashed"]]
         panel["series"] = validated if several and validated else panel["series"]
         for series in panel["series"]:
-            series["colour"] = groups[series["run"]]
+            series["pace"] = paces[series["run"]]
             series["words"] += f", median of {len(folds[series['run']])} folds" if series["band"] else ""
             series["band"] = None if several else series["band"]
-        panel["series"] += _means(panel, names)
-        panel["groups"] = names if len(names) <= FEW else []
     return panels
+
+
+def _pace(run: ComparedRun, folds: Sequence[Lines]) -> float | None:
+    """Seconds of an epoch on average; None for a run that has not ended."""
+    epochs = sum(len(lines) for lines in folds)
+    return run.summary["seconds"] / epochs if run.summary["seconds"] and epochs else None
 
 
 def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
@@ -130,55 +134,45 @@ def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
     return runs[:: max(-(-len(runs) // MOST_CURVES), -(-files // MOST_FILES), 1)]
 
 
-def _means(panel: Panel, names: Sequence[str]) -> list[Panel]:
-    """The mean of each group with several seeds, at each epoch that all of them have; its runs become faint."""
-    members: dict[int, list[Sequence[Any]]] = {}
-    for series in panel["series"]:
-        if not series["dashed"]:
-            members.setdefault(series["colour"], []).append(series["values"])
-    means = {group: values for group, values in members.items() if len(values) > 1}
-    for series in panel["series"]:
-        series["faint"] = series["faint"] or series["colour"] in means
-    return [
-        {
-            "words": f"{names[group]}, mean of {len(values)} seeds", "colour": group,
-            "values": [None if None in epoch else sum(epoch) / len(epoch) for epoch in zip(*values, strict=True)],
-            "dashed": False, "faint": False, "band": None,
-        }
-        for group, values in means.items()
-    ]  # fmt: skip
-
-
 # Differences of the groups of a comparison from one of them that a reader chooses, seed by seed.
 
 
 def paired(comparison: SeedComparison) -> dict[str, Any] | None:
-    """The values of each seed, and the quantiles that intervals need; None without a metric.
+    """The values of each seed, their mean with its interval, and the quantiles that intervals of differences need; None
+    without a metric.
 
     Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each (Bonferroni; Dunn 1961, J.
     Am. Stat. Assoc. 56, 52-64).
     """
     names = comparison.names
     metrics_of_outputs = dict.fromkeys((row.output, row.metric) for row in comparison.results)
-    if not metrics_of_outputs or len(names) < 2:
+    if not metrics_of_outputs:
         return None
     metrics = []
     for output, metric in metrics_of_outputs:
         rows = [row for row in comparison.results if (row.output, row.metric) == (output, metric)]
         values = {row.group: {str(seed): value for seed, value in row.values.items()} for row in rows}
+        ends = {row.group: {"ends": row.estimate.interval} for row in rows if row.estimate}
+        lowest = min((value for row in rows for value in row.values.values()), default=0.0)
         metrics.append(
             {
-                "words": f"{in_words(output)} {metric}",
+                "words": f"{in_words(output)} {metric_in_words(metric)}",
                 "unit": rows[0].unit,
                 "best": rows[0].meaning.best,
                 "main": metric == main_metric(name for other, name in metrics_of_outputs if other == output),
+                "metric": metric_in_words(metric),
                 "values": [values.get(name, {}) for name in names],
+                "estimates": [ends.get(name) for name in names],
+                "limits": [end if math.isfinite(end) else None for end in rows[0].meaning.limits([lowest])],
             }
         )
     most = max(len(group.counted) for group in comparison.groups)
     risks = [(1 - LEVEL) / comparisons for comparisons in range(1, len(names))]
+    changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]
     return {
         "groups": list(short_names(comparison).values()),
+        # The group that is as the experience has it, if there is one, is what others are compared with.
+        "base": changes.index(min(changes)) if changes.count(min(changes)) == 1 else None,
         "samples": same_samples(comparison.groups),
         "metrics": metrics,
         "quantiles": {str(n): [quantile(1 - risk / 2, n - 1) for risk in risks] for n in range(2, most + 1)},
@@ -256,17 +250,26 @@ def _value(text: str) -> Value:
     return value if math.isfinite(value) else text
 
 
-def sweep(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> dict[str, Any]:
+def grouping(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> dict[str, Any]:
+    """The groups of a page: their names, that of each run, and the keys by which they can be joined."""
+    at = {run.name: index for index, run in enumerate(runs)}
+    first = [at[group.runs[0].name] for group in comparison.groups]
+    keys = [column for column in of_runs if column.key and column.words != "seed"]
+    return {
+        "names": list(short_names(comparison).values()),
+        "runs": {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs},
+        "keys": [{"words": column.words, "values": [column.values[index] for index in first]} for column in keys],
+    }
+
+
+def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> dict[str, Any]:
     """What the drawing of a sweep needs: two values of each run against each other, and all of them as parallel lines.
 
     of_runs  its columns; those that have one value for all runs are not drawn
     """
-    groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
     varying = [column for column in of_runs if len({value for value in column.values if value is not None}) > 1]
     return {
         "runs": [run.name for run in runs],
-        "groups": [groups[run.name] for run in runs],
-        "names": list(short_names(comparison).values()),
         "columns": [
             {
                 "words": column.title, "unit": column.unit, "numeric": column.numeric, "key": column.key,
@@ -298,16 +301,15 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "notices": [*_not_done(runs, unfinished=False), *notices],
         "groups": groups_of_seeds(comparison),
         "specs": _specs(comparison),
-        "drawings": list(results_drawn(comparison)),
+        "grouping": grouping(runs, comparison, of_runs),
         "results": results_of_groups(comparison) if comparison.results else None,
         "calibrations": calibrations_of_groups(comparison),
         "pairs": [differences_of(pair) for pair in comparison.pairs if pair.rows],
         "remarks": remarks(comparison) if done else [],
-        "paired": paired(comparison) if several else None,
-        "sweep": sweep(runs, comparison, of_runs),
+        "paired": paired(comparison),
+        "sweep": sweep(runs, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
-        "names": list(short_names(comparison).values()),
         "matrices": matrices_of_runs([(run.directory, at) for at, group in enumerate(groups) for run in group.runs]),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],

@@ -30,7 +30,9 @@ from qexp.kinds.figures import (
 from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.preview import value_in_words
+from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC
+from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
@@ -84,15 +86,16 @@ def lines_of(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
     return {fold.name: fold.metrics() for fold in directory.all_folds()} or {"": directory.metrics()}
 
 
-def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str]) -> list[Panel]:
+def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str], all_metrics: bool = False) -> list[Panel]:
     """A panel for the loss and one for each output of one run; of many folds, their median before all of them.
 
-    of_folds  fold → its lines; with an empty name those of a run without folds
-    units     output → its unit
+    of_folds     fold → its lines; with an empty name those of a run without folds
+    units        output → its unit
+    all_metrics  as in `curves_of_runs`
     """
     folds = {name: [lines] for name, lines in of_folds.items() if lines}
     if len(folds) <= FEW:
-        return curves_of_runs(folds, units)
+        return curves_of_runs(folds, units, all_metrics)
     median = f"median of {len(folds)} folds"
     panels = curves_of_runs({**folds, median: [lines for (lines,) in folds.values()]}, units)
     for panel in panels:
@@ -103,10 +106,17 @@ def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str]) -> list[Pane
     return panels
 
 
-def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, str]) -> list[Panel]:
+MOST_NUMBERS = 60_000
+"""Numbers of curves up to which a page has all metrics that were followed, and not the main one alone."""
+
+
+def curves_of_runs(
+    of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, str], all_metrics: bool = False
+) -> list[Panel]:
     """The same for several runs. Those without an epoch are left out.
 
-    of_runs  name in the legend → the lines of a run, or those of each of its folds, whose median is drawn
+    of_runs      name in the legend → the lines of a run, or those of each of its folds, whose median is drawn
+    all_metrics  a panel for each metric of each output, as long as they are few numbers; `metric` says which
     """
     runs = {name: trained for name, folds in of_runs.items() if (trained := [lines for lines in folds if lines])}
     if not runs:
@@ -120,14 +130,23 @@ def curves_of_runs(of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, s
         for part, words in (("train", "training"), ("validation", "validation"))
     ]
     panels: list[Panel] = [{"title": "loss", "unit": "", "series": losses, **shared}]
-    for output in dict.fromkeys(output for folds in runs.values() for output in outputs_of(folds[0][0])):
+    followed: dict[tuple[str, str], None] = {}
+    for folds in runs.values():
+        first = folds[0][0]
+        followed |= {(output, name): None for output in outputs_of(first) for name in first["validation"][output]}
+    if not all_metrics or len(followed) * len(runs) * last > MOST_NUMBERS:
+        followed = {(output, name): None for output, name in followed if name == MAIN_METRIC}
+    for output, metric in sorted(followed, key=lambda pair: pair[1] != MAIN_METRIC):
         series = [
             {"words": name or "validation", "run": name, "dashed": False, "colour": number}
-            | _over(last, folds, ("validation", output, MAIN_METRIC))
+            | _over(last, folds, ("validation", output, metric))
             for number, (name, folds) in enumerate(runs.items())
         ]
-        title = f"{in_words(output)}: mean absolute error, validation"
-        panels.append({"title": title, "unit": units.get(output, ""), "series": series, **shared})
+        title = f"{in_words(output)}: {metric_in_words(metric)}, validation"
+        unit_of_panel = meaning_of(metric, ()).in_unit(units.get(output, ""))
+        panels.append(
+            {"title": title, "unit": unit_of_panel, "metric": metric_in_words(metric), "series": series, **shared}
+        )
     for panel in panels:
         panel["series"] = [series for series in panel["series"] if any(value is not None for value in series["values"])]
         only_training = all(series["dashed"] for series in panel["series"])
@@ -151,7 +170,7 @@ def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, A
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else value for value in values.tolist()]
+    return [None if np.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
 
 
 # Estimates against true values: rows, spectra and samples as points, fields as maps of whole frames.

@@ -34,8 +34,9 @@ from qexp.web.html import environment
 from qexp.web.run_page import run_page
 
 SCRIPTS = (
-    "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "matrix.js", "matrices.js", "curves.js", "points.js",
-    "differences.js", "ranges.js", "parallel.js", "sweep.js", "tables.js", "downloads.js",
+    "uplot/uPlot.iife.min.js", "colours.js", "frame.js", "groups.js", "matrix.js", "matrices.js", "curves.js",
+    "points.js", "forest.js", "differences.js", "ranges.js", "parallel.js", "sweep.js", "tables.js",
+    "downloads.js",
 )  # fmt: skip
 STYLES = ("uplot/uPlot.min.css", "page.css")
 

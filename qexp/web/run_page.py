@@ -232,7 +232,7 @@ def run_page(
         "spec": orjson.dumps(directory.spec_as_written(), option=orjson.OPT_INDENT_2).decode(),
         "results": [_on_page(section, pictures_elsewhere) for section in sections_of(directory, record)],
         "evaluations": [_on_page(section) for section in sections_of_evaluations(directory)],
-        "curves": curves(lines_of(directory), record.units),
+        "curves": curves(lines_of(directory), record.units, all_metrics=True),
         "estimates": points(directory),
         "fields": list(fields(directory)),
         "matrices": matrices(directory, spec),

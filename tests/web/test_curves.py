@@ -37,7 +37,7 @@ def test_a_run_of_a_comparison_is_the_median_of_its_folds_in_a_band_of_the_middl
         low, middle, high = np.percentile(of(lines, epoch), (25, 50, 75))
         assert first["values"][epoch] == pytest.approx(middle)
         assert [edge[epoch] for edge in first["band"]] == pytest.approx([low, high])
-    assert second["values"] == of({"": lines["001"]}, 0) + [lines["001"][at]["train"]["loss"] for at in range(1, 5)]
+    assert second["values"] == pytest.approx([lines["001"][at]["train"]["loss"] for at in range(5)])
     assert second["band"] is None
     assert iron["series"][0]["values"][0] == pytest.approx(3 * np.median(of(lines, 0)))
 
@@ -75,11 +75,11 @@ def test_a_comparison_of_cross_validated_runs_draws_each_as_the_median_of_its_fo
     for seed in range(2):
         package.run("stones", seed=seed, device="cpu")
     page = open_page(package.report("stones_*", to=tmp_path / "stones.html"))
-    legend = page.locator(".curves .u-legend").first.inner_text()
+    legend = page.locator(".curves .of-curves").first.inner_text()
     assert "stones_0 training, median of 4 folds" in legend
     assert "mean of 2 seeds" in legend
     first = json.loads(page.locator('[data-draw="curves"] script').text_content())[0]["series"][0]
     all_folds = RunDirectory(trained / "runs/stones_0").all_folds()
     losses = [[line["train"]["loss"] for line in fold.metrics()] for fold in all_folds]
-    np.testing.assert_allclose(first["values"], np.median(losses, axis=0))
-    np.testing.assert_allclose(first["band"], np.percentile(losses, (25, 75), axis=0))
+    np.testing.assert_allclose(first["values"], np.median(losses, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(first["band"], np.percentile(losses, (25, 75), axis=0), rtol=1e-6)

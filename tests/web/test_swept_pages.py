@@ -151,7 +151,7 @@ def test_the_number_of_comparisons_is_said(page):
     text = page.locator(".differences-drawing .quiet").inner_text()
     assert "is compared with 2 groups" in text
     assert "Bonferroni" in text
-    page.locator(".differences-drawing select").nth(1).select_option(label="depth rmse")
+    page.locator(".differences-drawing select").nth(1).select_option(label="depth RMSE")
     assert "(km)" in page.locator(".differences-drawing thead").inner_text()
 
 

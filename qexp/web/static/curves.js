@@ -6,52 +6,93 @@ const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((
 
 /**
  * Curves in a figure: `curves.series` share `curves.x`; each has words, values, and may be dashed or faint, or lie in a
- * band. Of a few curves a legend shows the values under the mouse, of many a line names the nearest one.
+ * band. Of a few curves a key below shows the values under the mouse, at rest the last ones; of many a line names the
+ * nearest. `how.linear`: no logarithmic axis.
  */
-function lines(figure, curves) {
+function lines(figure, curves, how = {}) {
   const style = getComputedStyle(figure);
   const ink = style.getPropertyValue("--ink").trim() || "#222";
   const faint = style.getPropertyValue("--line").trim() || "#ddd";
   const values = (_, splits) => splits.map((value) => (value === null ? "" : digits(value)));
-  const axis = { stroke: ink, grid: { stroke: faint, width: 1 }, ticks: { stroke: faint }, values, font: "12px system-ui" };
+  const font = "12px system-ui";
+  const axis = { stroke: ink, grid: { stroke: faint, width: 1 }, ticks: { stroke: faint }, values, font, labelFont: font };
   const positive = curves.series.every((one) => one.values.every((value) => value === null || value > 0));
-  const logarithmic = Boolean(curves.logarithmic) && positive;
-  const many = curves.series.length > MOST_NAMED;
-  const readout = readoutOf("p", "Point at a curve to read its values.");
-  const say = (plot) => { if (many) readout.textContent = wordsOfNearest(plot, curves); };
+  const logarithmic = Boolean(curves.logarithmic) && positive && !how.linear;
+  const many = (curves.count ?? curves.series.length) > MOST_NAMED;
+  const key = many ? readoutOf("p", "Point at a curve to read its values.") : keyOfCurves(curves);
+  const say = (plot) => (many ? sayNearest(key, plot, curves) : key.say(plot.cursor.idx, plot));
   const count = curves.series.length;
   const edges = edgesOf(curves);
+  // Fitted to the data, not to whole powers of ten.
+  const fitted = { distr: 3, range: (_, low, high) => (low === null ? [0.1, 1] : [low / 1.08, high * 1.08]) };
+  const colour = (one, index) => LINE_COLOURS[(one.colour ?? index) % LINE_COLOURS.length];
   const options = {
     width: figure.clientWidth || 480,
     height: CURVE_HEIGHT,
-    scales: { x: { time: false }, y: logarithmic ? { distr: 3 } : {} },
+    scales: { x: { time: false }, y: logarithmic ? fitted : {} },
     axes: [
-      { ...axis, label: curves.words, labelFont: "12px system-ui", ...(curves.whole ? { incrs: WHOLE_STEPS } : {}) },
-      { ...axis, label: curves.unit, labelFont: "12px system-ui", size: 64 },
+      { ...axis, label: curves.words, ...(curves.whole ? { incrs: WHOLE_STEPS } : {}) },
+      {
+        ...axis, label: curves.unit || " ", size: 64,
+        ...(logarithmic ? { splits: (_, __, low, high) => ticksOfLogarithm(low, high), filter: (_, splits) => splits } : {}),
+      },
     ],
-    series: [{ label: curves.words, value: (_, value) => (value === null ? "" : digits(value)) }, ...curves.series.map((one, index) => ({
-      label: one.words,
-      stroke: LINE_COLOURS[(one.colour ?? index) % LINE_COLOURS.length] + (one.faint ? "88" : ""),
+    series: [{}, ...curves.series.map((one, index) => ({
+      stroke: colour(one, index) + (one.faint ? "88" : ""),
       dash: one.dashed ? [5, 4] : undefined,
-      width: one.faint ? 1 : 1.6,
+      width: one.faint ? 1 : one.thick ? 2.4 : 1.6,
+      spanGaps: Boolean(one.sparse),
       points: { show: curves.x.length < 3 },
-      value: (_, value, __, at) => (at === null ? "" : measured(value, curves.unit)),
-    })), ...edges.map(() => ({ class: "edge", width: 0, points: { show: false } }))],
+    })), ...edges.map(() => ({ width: 0, points: { show: false } }))],
     bands: edges.filter((_, index) => index % 2 === 0).map(({ of }, index) => ({
       series: [1 + count + 2 * index, 2 + count + 2 * index],
-      fill: `${LINE_COLOURS[(curves.series[of].colour ?? of) % LINE_COLOURS.length]}2e`,
+      fill: `${colour(curves.series[of], of)}2e`,
     })),
-    legend: { show: !many, live: true, markers: { dash: (_, series) => (curves.series[series - 1]?.dashed ? "dashed" : "solid") } },
+    legend: { show: false },
     cursor: { focus: { prox: 80, dist: (_, series, __, at, mouse) => (series > count ? Infinity : at - mouse) } },
     focus: { alpha: 0.25 },
-    hooks: { setCursor: [say], setSeries: [say] },
+    hooks: { setCursor: [say], setSeries: [say], setData: [say] },
   };
   const data = [curves.x, ...curves.series.map((one) => one.values), ...edges.map((one) => one.values)];
   const plot = new uPlot(options, data, figure);
-  if (many) figure.append(readout);
+  figure.append(many ? key : key.whole);
+  if (!many) key.of(plot);
   byKeys(figure, plot, curves);
-  new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: CURVE_HEIGHT })).observe(figure);
+  const resized = new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: CURVE_HEIGHT }));
+  resized.observe(figure);
   return plot;
+}
+
+/** The few curves of a panel with their colours; a click hides one. Every value has its room, so that nothing moves. */
+function keyOfCurves(curves) {
+  const where = element("span", { class: "where" });
+  const entries = curves.series.map((one, index) => {
+    const value = element("span", { class: "at" });
+    const mark = swatchOf(0);
+    const colour = LINE_COLOURS[(one.colour ?? index) % LINE_COLOURS.length];
+    mark.style.background = one.dashed ? `repeating-linear-gradient(90deg, ${colour} 0 5px, transparent 5px 9px)` : colour;
+    return { value, button: element("button", { type: "button", "aria-pressed": "true", title: "show or hide" }, mark, one.words, " ", value) };
+  });
+  const whole = element("div", { class: "key of-curves" }, where, ...entries.map(({ button }) => button));
+  const say = (at, plot) => {
+    const x = plot.data[0];
+    const index = at ?? x.length - 1;
+    where.textContent = index < 0 ? "" : `${curves.words} ${digits(x[index])}:`;
+    entries.forEach(({ value }, series) => {
+      const own = plot.data[series + 1];
+      const last = at === null || at === undefined ? own.findLastIndex((one) => one !== null && one !== undefined) : index;
+      value.textContent = last < 0 || own[last] === null || own[last] === undefined ? "–" : digits(own[last]);
+    });
+  };
+  const of = (plot) => {
+    say(null, plot);
+    entries.forEach(({ button }, series) => button.addEventListener("click", () => {
+      const show = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(show));
+      plot.setSeries(series + 1, { show });
+    }));
+  };
+  return { whole, say, of };
 }
 
 /** The upper and the lower edges of bands, with the number of the series that lies in each. */
@@ -59,11 +100,11 @@ function edgesOf(curves) {
   return curves.series.flatMap(({ band }, of) => (band ? [{ of, values: band[1] }, { of, values: band[0] }] : []));
 }
 
-function wordsOfNearest(plot, curves) {
+function sayNearest(readout, plot, curves) {
   const [series, at] = [plot.series.findIndex((one, index) => index > 0 && one._focus), plot.cursor.idx];
-  if (series < 1 || at === null || at === undefined) return "";
-  const { words, values } = curves.series[series - 1];
-  return `${words}: ${curves.words} ${digits(curves.x[at])}, ${measured(values[at], curves.unit)}`;
+  const one = curves.series[series - 1];
+  const known = one && at !== null && at !== undefined;
+  readout.textContent = known ? `${one.words}: ${curves.words} ${digits(plot.data[0][at])}, ${measured(plot.data[series][at], curves.unit)}` : "";
 }
 
 /** Left and right arrow keys move along the axis, up and down to another curve. */
@@ -85,19 +126,63 @@ function byKeys(figure, plot, curves) {
   });
 }
 
-everyOne("curves", (place, panels) => {
-  for (const panel of panels) {
-    const figure = element("figure", { class: "curves" }, element("figcaption", { text: panel.title }));
-    place.append(figure);
-    lines(figure, panel);
-  }
-  const groups = panels[0]?.groups ?? [];
-  if (groups.length > 1) place.append(keyOf(groups));
+everyOne("curves", (place, all) => {
+  const metrics = [...new Set(all.flatMap((panel) => (panel.metric ? [panel.metric] : [])))];
+  const timed = all.every((panel) => panel.series.every((one) => one.pace));
+  const select = (words, options) => {
+    const menu = element("select", { onchange: () => draw() }, ...options.map((text, value) => element("option", { text, value })));
+    return { menu, whole: element("label", {}, `${words} `, menu) };
+  };
+  const metric = select("metric", metrics);
+  const along = select("along", ["epochs", "time of training"]);
+  const axis = select("axis", ["logarithmic", "linear"]);
+  const controls = element("div", { class: "choices" }, ...(metrics.length > 1 ? [metric.whole] : []), ...(timed ? [along.whole] : []), axis.whole);
+  const grid = element("div", { class: "panels-of-curves" });
+  let plots = [];
+  const draw = () => {
+    for (const plot of plots) plot.destroy();
+    const panels = all.filter((panel) => !panel.metric || panel.metric === metrics[metric.menu.value]);
+    const figures = panels.map((panel) => element("figure", { class: "curves" }, element("figcaption", { text: panel.title })));
+    grid.replaceChildren(...figures);
+    plots = panels.map((panel, index) => {
+      const grouped = ofGroups(panel);
+      return lines(figures[index], along.menu.value === "1" ? overTime(grouped) : grouped, { linear: axis.menu.value === "1" });
+    });
+  };
+  place.append(controls, grid);
+  GROUPS.follow(draw);
+  draw();
 });
 
-/** The colours of groups. */
-function keyOf(groups) {
-  return element("ul", { class: "key" }, ...groups.map((name, index) => {
-    return element("li", {}, swatchOf(index), name);
-  }));
+/** The curves of the shown groups in their colours, and behind the mean of each group with several runs its runs. */
+function ofGroups(panel) {
+  if (panel.series.every((one) => GROUPS.of(one.run) === undefined)) return panel;
+  const own = panel.series.filter((one) => GROUPS.shows(one.run)).map((one) => ({ ...one, colour: GROUPS.of(one.run) % GROUP_COLOURS.length }));
+  // The seeds of a single group have a colour each, and their mean that of texts.
+  const kinds = GROUPS.alone ? [["", GROUP_COLOURS.length - 1]] : [...GROUPS.names.entries()].map(([group, name]) => [`${name}, `, group]);
+  const means = kinds.flatMap(([name, group]) => {
+    const members = own.filter((one) => !one.dashed && (GROUPS.alone || GROUPS.of(one.run) === group));
+    if (members.length < 2) return [];
+    const values = panel.x.map((_, at) => {
+      const all = members.map((one) => one.values[at]);
+      return all.includes(null) || all.includes(undefined) ? null : all.reduce((sum, value) => sum + value, 0) / all.length;
+    });
+    const pace = members.reduce((sum, one) => sum + (one.pace ?? 0), 0) / members.length;
+    const words = `${name}mean of ${members.length} ${GROUPS.mixed ? "runs" : "seeds"}`;
+    return [{ words, values, colour: group % GROUP_COLOURS.length, group, pace, thick: true }];
+  });
+  const behind = new Set(means.map((one) => one.group));
+  const series = [...own.map((one) => ({ ...one, faint: one.faint || (!GROUPS.alone && behind.has(GROUPS.of(one.run))) })), ...means];
+  return { ...panel, series, count: panel.series.length + means.length };
+}
+
+/** The same curves over the seconds of training, with epochs of equal length within a run. */
+function overTime(panel) {
+  const times = panel.series.map((one) => panel.x.map((epoch) => epoch * one.pace));
+  const x = [...new Set(times.flat())].sort((one, other) => one - other);
+  const series = panel.series.map((one, index) => {
+    const at = new Map(times[index].map((time, epoch) => [time, one.values[epoch]]));
+    return { ...one, band: null, sparse: true, values: x.map((time) => at.get(time)) };
+  });
+  return { ...panel, x, series, words: "time of training (s)", whole: false };
 }

@@ -3,7 +3,7 @@
 const BARS = { width: 170, height: 22 };
 const OF_ONE = ["better", "worse"];
 
-function drawDifferences(place, { groups, samples, metrics, quantiles, level }) {
+function drawDifferences(place, { groups, base: usual, samples, metrics, quantiles, level }) {
   const chooser = (words, names, chosen) => {
     const options = names.map((text, value) => element("option", { text, value, ...(value === chosen ? { selected: "" } : {}) }));
     const select = element("select", { onchange: () => paint() }, ...options);
@@ -11,14 +11,14 @@ function drawDifferences(place, { groups, samples, metrics, quantiles, level }) 
   };
   const several = (of) => groups.map((_, group) => group).filter((group) => Object.keys(of.values[group]).length > 1);
   const first = metrics.reduce((best, one) => (one.main && several(one).length > several(best).length ? one : best));
-  const base = chooser("differences from", groups, several(first)[0] ?? 0);
+  const base = chooser("differences from", groups, several(first).includes(usual) ? usual : several(first)[0] ?? 0);
   const metric = chooser("in", metrics.map((one) => one.words), metrics.indexOf(first));
   const table = element("div", { class: "scrolled tall" });
   const note = element("p", { class: "quiet" });
   reachable(table);
   const paint = () => {
     const [of, from] = [metrics[metric.select.value], Number(base.select.value)];
-    const rows = groups.map((name, group) => ({ name, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
+    const rows = groups.map((name, group) => ({ name, group, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
     const compared = rows.filter((row) => row.each);
     for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], compared.length));
     compared.sort((one, other) => (of.best === "highest" ? other.mean - one.mean : one.mean - other.mean));
@@ -63,7 +63,7 @@ function tableOfDifferences(rows, { unit, best }, level) {
   const most = Math.max(...rows.flatMap((row) => (row.why ? [] : row.alone.map(Math.abs))), 0) || 1;
   const interval = ([low, high]) => `[${digits(low)}, ${digits(high)}]`;
   const columns = [
-    ["group", "", (row) => row.name],
+    ["group", "steady", (row) => element("span", {}, swatchOf(row.group), row.name)],
     ["", "steady", (row) => row.why ?? row.words],
     ["", "", (row) => (row.why ? "" : barsOf(row, most))],
     [label(best === "zero" ? "difference of sizes" : "difference", unit), "number", (row) => (row.why ? "" : `${digits(row.mean)} ± ${digits(row.deviation)}`)],
@@ -79,10 +79,11 @@ function tableOfDifferences(rows, { unit, best }, level) {
 }
 
 /** Both intervals around zero; the wide one may leave the drawing. */
-function barsOf({ mean, alone, together }, most) {
+function barsOf({ group, mean, alone, together }, most) {
   const { width, height } = BARS;
   const at = (value) => Math.min(Math.max((width * (1 + value / (1.05 * most))) / 2, 0), width);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "frame differences", "aria-hidden": "true" });
+  svg.style.setProperty("--point", colourOfGroup(group));
   const bar = ([low, high], name) => drawn("path", { d: `M${at(low)} ${height / 2}H${at(high)}`, class: name });
   svg.append(drawn("path", { d: `M${width / 2} 0v${height}`, class: "tick" }), bar(together, "together"), bar(alone, "alone"));
   svg.append(drawn("circle", { cx: at(mean), cy: height / 2, r: 4, class: "of-mean" }));

@@ -47,6 +47,36 @@ function ticks(low, high, count, turn = false) {
   return found;
 }
 
+/** Ticks of a logarithmic axis at 1, 2, 5 times powers of ten, or at powers alone; round numbers where hardly one of them lies. */
+function ticksOfLogarithm(low, high) {
+  const decades = Math.log10(high / low);
+  const factors = decades > 3 ? [1] : [1, 2, 5];
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
+    for (const factor of factors) found.push(Number(`${factor}e${power}`));
+  }
+  const inside = found.filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
+  const each = Math.ceil(inside.length / 8);
+  return inside.length < 3 ? ticks(low, high, 4).filter((value) => value > 0) : inside.filter((_, index) => index % each === 0);
+}
+
+/** A scale fitted to values: places from 0 to 1, and marks; it does not reach beyond what is possible. */
+function scaleBetween(values, logarithmic, limits = [null, null]) {
+  const of = logarithmic ? Math.log10 : Number;
+  const known = values.filter((value) => Number.isFinite(value) && (!logarithmic || value > 0)).map(of);
+  let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
+  const room = 0.05 * (high - low) || 0.05 * Math.abs(high) || 0.5;
+  [low, high] = [low - room, high + room];
+  if (!logarithmic && limits?.[0] !== null && limits?.[0] !== undefined) low = Math.max(low, limits[0] - 0.2 * room);
+  const back = logarithmic ? (value) => 10 ** value : Number;
+  const at = (value) => {
+    if (value === null || value === undefined) return NaN;
+    return logarithmic && value <= 0 ? 0 : (of(value) - low) / (high - low);
+  };
+  const marks = (count) => (logarithmic ? ticksOfLogarithm(back(low), back(high)) : ticks(low, high, count));
+  return { at, marks, back: (share) => back(low + share * (high - low)) };
+}
+
 /** Axes around a box of `width` × `height`, with functions from values to places in the box. */
 function frame(axes, width, height, margin) {
   const whole = drawn("svg", {

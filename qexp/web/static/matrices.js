@@ -3,7 +3,7 @@
 // all of them, and the difference of two.
 const SHOWN_AT_FIRST = 12;
 
-function drawMatrices(place, { matrices, names }) {
+function drawMatrices(place, { matrices }) {
   const all = matrices.map((matrix) => ({ ...matrix, on: false }));
   const known = () => all.filter((matrix) => matrix.plane);
   known().slice(0, SHOWN_AT_FIRST).forEach((matrix) => { matrix.on = true; });
@@ -60,8 +60,8 @@ function drawMatrices(place, { matrices, names }) {
       const drawn_ = { ...matrix, counts, at, value: element("span", { class: "value", "aria-hidden": "true" }) };
       const move = (cell) => point(drawn_, cell);
       drawn_.map = mapOf({ layer: { ...layer, numbers: matrix.numbers }, axes, counts, at, move, scale: own, words: `${matrix.title}, ${output}, ${words}` });
-      const title = element("figcaption", {}, ...(matrix === difference ? [] : [swatchOf(matrix.group)]), matrix.title);
-      const group = element("span", { class: "quiet group", text: matrix === difference || names.length < 2 ? "" : names[matrix.group] });
+      const title = element("figcaption", {}, ...(matrix === difference ? [] : [swatchOf(GROUPS.of(matrix.run))]), matrix.title);
+      const group = element("span", { class: "quiet group", text: matrix === difference || GROUPS.base.length < 2 ? "" : GROUPS.base[matrix.group] });
       const fixed = plane.fixed.length && !sameAxes(matrix, shown[0]) ? [element("p", { class: "quiet", text: `at ${plane.fixed.join(", ")}` })] : [];
       drawn_.figure = element("figure", {}, title, group, drawn_.map.over, drawn_.value, ...(matrix === difference ? [own.controls] : fixed));
       return drawn_;
@@ -90,7 +90,7 @@ function boxOf(matrix, changed) {
     }
     changed();
   });
-  return element("label", {}, box, " ", swatchOf(matrix.group), matrix.title);
+  return element("label", {}, box, " ", swatchOf(GROUPS.of(matrix.run)), matrix.title);
 }
 
 function kindsOf(matrices) {

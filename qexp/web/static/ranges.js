@@ -3,8 +3,8 @@
 
 class Ranges {
   /** `changed` is called whenever a range has changed. */
-  constructor(columns, scales, changed) {
-    Object.assign(this, { columns, scales, changed, of: new Map() });
+  constructor(columns, scaleOf, changed) {
+    Object.assign(this, { columns, scaleOf, changed, of: new Map() });
   }
 
   /** From and to are shares of an axis, in any order. */
@@ -21,34 +21,49 @@ class Ranges {
   /** Whether a run is inside of all ranges; one without a value on an axis with a range is not. */
   holds(run) {
     return [...this.of].every(([column, [low, high]]) => {
-      const share = this.scales[column].at(this.columns[column].values[run]);
+      const share = this.scaleOf(column).at(this.columns[column].values[run]);
       return share >= low && share <= high;
     });
   }
 }
 
 /** Ranges as texts to fill in, for those without a mouse: from and to by axis. They follow what the mouse does. */
-function fieldsOf(ranges) {
+function fieldsOf(ranges, rescaled) {
   const rows = ranges.columns.map((column, index) => {
     const ends = ["from", "to"].map((words) => endOf(column, words));
     const read = () => {
-      const [from, to] = ends.map((end) => (end.value === "" ? NaN : ranges.scales[index].at(column.numeric ? Number(end.value) : end.value)));
+      const [from, to] = ends.map((end) => (end.value === "" ? NaN : ranges.scaleOf(index).at(column.numeric ? Number(end.value) : end.value)));
       if (ends.every((end) => end.value === "")) ranges.clear(index);
-      else ranges.set(index, Number.isNaN(from) ? -Infinity : from, Number.isNaN(to) ? Infinity : to);
+      else ranges.set(index, ...shareOfEnds(from, to, column.flipped));
     };
     for (const end of ends) end.addEventListener("change", read);
     const show = () => {
       if (ends.includes(document.activeElement)) return;
       const range = ranges.of.get(index);
-      ends.forEach((end, side) => { end.value = range ? ranges.scales[index].text(range[side], side) : ""; });
+      ends.forEach((end, side) => { end.value = range ? ranges.scaleOf(index).text(range, side) : ""; });
     };
-    return { show, line: element("div", { class: "range" }, element("span", { text: column.words }), ...ends) };
+    const switches = ["log", "flipped"].map((kind) => {
+      const box = element("input", { type: "checkbox", "aria-label": `${column.words} ${kind}` });
+      [box.checked, box.disabled] = [column[kind], kind === "log" && !canBeLogarithmic(column)];
+      // A range is of values, not of places on the axis.
+      box.addEventListener("change", () => { column[kind] = box.checked; ranges.of.delete(index); rescaled(); });
+      return { kind, box };
+    });
+    const follow = () => { for (const { kind, box } of switches) box.checked = column[kind]; show(); };
+    const labels = switches.map(({ kind, box }) => element("label", {}, box, ` ${kind}`));
+    return { show: follow, line: element("div", { class: "range" }, element("span", { text: column.words }), ...ends, ...labels) };
   });
   const clear = element("button", { type: "button", text: "Clear all ranges", onclick: () => ranges.clear() });
   return {
     fade: () => { for (const row of rows) row.show(); },
-    figure: element("details", { class: "ranges" }, element("summary", { text: "Ranges as numbers" }), ...rows.map((row) => row.line), clear),
+    figure: element("details", { class: "ranges" }, element("summary", { text: "Axes and ranges" }), ...rows.map((row) => row.line), clear),
   };
+}
+
+/** Shares of an axis between two ends, of which one may be missing; on a flipped axis the larger value is lower. */
+function shareOfEnds(from, to, flipped) {
+  const [first, last] = flipped ? [Infinity, -Infinity] : [-Infinity, Infinity];
+  return [Number.isNaN(from) ? first : from, Number.isNaN(to) ? last : to];
 }
 
 function endOf(column, words) {

@@ -4,9 +4,12 @@
 const SWEEP = { width: 430, height: 300, left: 76, right: 16, top: 10, bottom: 46 };
 const DECADES = 30;
 
-function drawSweep(place, { runs, groups, names, columns }) {
+function drawSweep(place, { runs, columns }) {
   if (columns.length < 2) return;
-  const scales = columns.map(scaleOfColumn);
+  for (const column of columns) Object.assign(column, { log: startsLogarithmic(column), flipped: false });
+  const scales = columns.map(() => null);
+  const rescale = () => columns.forEach((column, index) => { scales[index] = scaleOfColumn(column); });
+  rescale();
   const readout = readoutOf("p", "Point at a run to read its values.");
   const parts = [];
   const show = (index) => {
@@ -15,27 +18,36 @@ function drawSweep(place, { runs, groups, names, columns }) {
     readout.replaceChildren(element("b", { text: runs[index] }), `: ${values.join(", ")}`);
     for (const [name, row] of rowsOfRuns()) row.classList.toggle("shown", name === runs[index]);
   };
-  const colour = (index) => (names.length <= LINE_COLOURS.length ? LINE_COLOURS[groups[index]] : LINE_COLOURS[0]);
+  const colour = (index) => colourOfGroup(GROUPS.of(runs[index]) ?? 0);
+  const shows = (index) => GROUPS.shows(runs[index]);
+  SWEEP.width = Math.max(Math.min(430, place.clientWidth - SWEEP.left - SWEEP.right), 200);
   const result = columns.findIndex((column) => column.main && column.numeric);
   const key = Math.max(columns.findIndex((column) => column.key && column.words !== "seed"), 0);
   const beside = columns.flatMap((column, index) => (column.main || (column.key && column.words !== "seed") ? [index] : []));
-  const of = (all) => beside.map((index) => all[index]);
   const counted = element("p", { class: "quiet", role: "status", "aria-live": "polite" });
-  const ranges = new Ranges(of(columns), of(scales), () => {
+  const own = beside.map((index) => columns[index]);
+  const ownScale = (index) => scales[beside[index]];
+  const ranges = new Ranges(own, ownScale, () => {
     for (const part of [...parts, fields]) part.fade();
     counted.textContent = wordsOfRanges(ranges, runs);
   });
-  const fields = fieldsOf(ranges);
+  const changed = () => {
+    rescale();
+    for (const part of parts) part.paint();
+    ranges.changed();
+  };
+  const fields = fieldsOf(ranges, changed);
   const second = result >= 0 ? result : columns.findIndex((_, index) => index !== key);
-  parts.push(scatterOf({ runs, columns, scales, ranges, colour, first: key, second, show }));
-  if (names.length > 1 && names.length <= LINE_COLOURS.length) parts[0].figure.append(keyOf(names));
+  const given = { runs, ranges, colour, shows, show };
+  parts.push(scatterOf({ ...given, columns, scales, first: key, second, changed }));
   place.append(parts[0].figure);
   if (beside.length > 1) {
-    const width = place.clientWidth;
-    parts.push(parallelOf({ runs, columns: of(columns), scales: of(scales), ranges, result: beside.indexOf(result), width, show }));
+    const width = Math.max(place.clientWidth, 1);
+    parts.push(parallelOf({ ...given, columns: own, scaleOf: ownScale, result: Math.max(beside.indexOf(result), 0), width }));
     place.append(parts[1].figure, counted, fields.figure);
     counted.textContent = wordsOfRanges(ranges, runs);
   }
+  GROUPS.follow(changed);
   place.append(readout);
 }
 
@@ -52,28 +64,40 @@ function wordsOfRanges(ranges, runs) {
   return ranges.of.size ? `${held.size} of ${runs.length} runs are in the chosen ranges. ${drag}` : drag;
 }
 
-/** A column's ends, places of its values from 0 to 1, and its marks; logarithmic where its values span decades. */
+/** Whether a column is better seen on a logarithmic axis: results over decades, and keys whose values grow by factors. */
+function startsLogarithmic(column) {
+  const known = [...new Set(column.values.filter((value) => value !== null))].sort((one, other) => one - other);
+  if (!column.numeric || known.length < 2 || known[0] <= 0) return false;
+  const ratio = known[known.length - 1] / known[0];
+  if (ratio >= DECADES) return true;
+  if (!column.key || column.words === "seed" || ratio < 3) return false;
+  const uneven = (values) => {
+    const gaps = values.slice(1).map((value, index) => value - values[index]);
+    return Math.max(...gaps) / Math.min(...gaps);
+  };
+  return uneven(known.map(Math.log)) <= uneven(known);
+}
+
+/** A column's places of its values from 0 to 1, and its marks, on the axis that was chosen for it. */
 function scaleOfColumn(column) {
-  const known = column.values.filter((value) => value !== null);
+  const turned = (share) => (column.flipped ? 1 - share : share);
   if (!column.numeric) {
     const texts = sortedTexts(column);
-    const at = (value) => (value === null ? NaN : (texts.indexOf(value) + 0.5) / texts.length);
-    const text = (share, side) => (side ? texts.findLast((one) => at(one) <= share) : texts.find((one) => at(one) >= share)) ?? "";
+    const at = (value) => (value === null ? NaN : turned((texts.indexOf(value) + 0.5) / texts.length));
+    const inside = (low, high) => texts.filter((one) => at(one) >= low && at(one) <= high);
+    const text = (range, side) => inside(...range).at((side === 1) !== column.flipped ? -1 : 0) ?? "";
     return { at, text, marks: texts.map((one) => [at(one), one]) };
   }
-  let [low, high] = [Math.min(...known), Math.max(...known)];
-  const logarithmic = low > 0 && high / low >= DECADES;
-  const of = logarithmic ? Math.log10 : (value) => value;
-  const room = 0.05 * (of(high) - of(low)) || 0.5;
-  [low, high] = [of(low) - room, of(high) + room];
-  const at = (value) => (value === null ? NaN : (of(value) - low) / (high - low));
-  const text = (share) => {
-    const value = low + share * (high - low);
-    return Number.isFinite(value) ? String(Number((logarithmic ? 10 ** value : value).toPrecision(4))) : "";
+  const known = column.values.filter((value) => value !== null);
+  const scale = scaleBetween(known, column.log);
+  const at = (value) => turned(scale.at(value));
+  const text = (range, side) => {
+    const value = scale.back(turned(range[column.flipped ? 1 - side : side]));
+    return Number.isFinite(value) ? String(Number(value.toPrecision(4))) : "";
   };
   const few = [...new Set(known)];
   const apart = few.every((one) => few.every((other) => one === other || Math.abs(at(one) - at(other)) > 0.06));
-  const values = few.length <= 5 && apart ? few : logarithmic ? decades(low, high) : ticks(low, high, 5);
+  const values = column.key && few.length <= 6 && apart ? few : scale.marks(5);
   return { at, text, marks: values.map((value) => [at(value), digits(value)]) };
 }
 
@@ -82,19 +106,11 @@ function sortedTexts(column) {
   return [...new Set(known)].sort((one, other) => one.localeCompare(other, undefined, { numeric: true }));
 }
 
-function decades(low, high) {
-  const found = [];
-  for (let power = Math.floor(low); power <= high; power += 1) {
-    for (const factor of high - low < 2 ? [1, 2, 5] : [1]) found.push(factor * 10 ** power);
-  }
-  return found.filter((value) => Math.log10(value) >= low && Math.log10(value) <= high);
-}
-
 function written(column, value) {
   return column.numeric ? digits(value) : String(value ?? "none");
 }
 
-function scatterOf({ runs, columns, scales, ranges, colour, first, second, show }) {
+function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second, show, changed }) {
   const chosen = [first, second];
   const { width, height, left, top } = SWEEP;
   const svg = drawn("svg", {
@@ -107,30 +123,41 @@ function scatterOf({ runs, columns, scales, ranges, colour, first, second, show 
   const mark = drawn("circle", { r: 7, class: "mark", visibility: "hidden" });
   const paint = () => {
     const marks = chosen.flatMap((column, axis) => marksOf(scales[column].marks, axis));
+    const [x, y] = chosen.map((column) => columns[column].words);
+    const titles = [
+      drawn("text", { x: left + width / 2, y: top + height + 40, class: "axis-words middle" }, x),
+      drawn("text", { transform: `translate(14 ${top + height / 2}) rotate(-90)`, class: "axis-words middle" }, y),
+    ];
     const points = runs.map((_, index) => {
       const [cx, cy] = place(index);
-      return Number.isNaN(cx + cy) ? null : drawn("circle", { cx, cy, r: 4, fill: colour(index), "fill-opacity": 0.75 });
+      return Number.isNaN(cx + cy) || !shows(index) ? null : drawn("circle", { cx, cy, r: 4.5, fill: colour(index), "fill-opacity": 0.8 });
     });
     points.forEach((point, index) => point?.classList.toggle("out", !ranges.holds(index)));
     const box = drawn("rect", { x: left, y: top, width, height, class: "box" });
     mark.setAttribute("visibility", "hidden");
-    svg.replaceChildren(box, ...marks, ...points.filter(Boolean), mark);
+    svg.replaceChildren(box, ...marks, ...titles, ...points.filter(Boolean), mark);
   };
   const choices = chosen.map((column, axis) => {
     const options = columns.map((one, index) => element("option", {
       value: index, text: one.words, ...(index === column ? { selected: "" } : {}),
     }));
-    const select = element("select", { "aria-label": axis ? "upwards" : "across" }, ...options);
-    select.addEventListener("change", () => { chosen[axis] = Number(select.value); paint(); });
-    return element("label", {}, axis ? "upwards " : "across ", select);
+    const name = axis ? "y axis" : "x axis";
+    const select = element("select", { "aria-label": name }, ...options);
+    const log = element("input", { type: "checkbox", "aria-label": `logarithmic ${name}` });
+    const follow = () => { [log.checked, log.disabled] = [columns[chosen[axis]].log, !canBeLogarithmic(columns[chosen[axis]])]; };
+    select.addEventListener("change", () => { chosen[axis] = Number(select.value); follow(); paint(); });
+    log.addEventListener("change", () => { columns[chosen[axis]].log = log.checked; changed(); });
+    follow();
+    return { follow, whole: element("span", {}, element("label", {}, `${name} `, select), " ", element("label", {}, log, " log")) };
   });
   paint();
-  const order = () => [...runs.keys()].filter((index) => ranges.holds(index) && !Number.isNaN(place(index)[0] + place(index)[1]))
+  const order = () => [...runs.keys()].filter((index) => ranges.holds(index) && shows(index) && !Number.isNaN(place(index)[0] + place(index)[1]))
     .sort((one, other) => place(one)[0] - place(other)[0] || place(other)[1] - place(one)[1]);
   const over = overRuns(svg, "scatter wide", order, (x, y) => nearestOf(order(), place, x, y), show);
   return {
-    figure: element("figure", {}, element("div", { class: "choices" }, choices[1], choices[0]), over),
+    figure: element("figure", {}, element("div", { class: "choices" }, choices[0].whole, choices[1].whole), over),
     fade: paint,
+    paint: () => { for (const choice of choices) choice.follow(); paint(); },
     mark: (index) => {
       const [x, y] = place(index);
       mark.setAttribute("cx", x);
@@ -138,6 +165,10 @@ function scatterOf({ runs, columns, scales, ranges, colour, first, second, show 
       mark.setAttribute("visibility", Number.isNaN(x + y) ? "hidden" : "visible");
     },
   };
+}
+
+function canBeLogarithmic(column) {
+  return column.numeric && column.values.every((value) => value === null || value > 0);
 }
 
 function marksOf(marks, axis) {
