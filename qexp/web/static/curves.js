@@ -71,7 +71,7 @@ function keyOfCurves(curves) {
     const mark = swatchOf(0);
     const colour = LINE_COLOURS[(one.colour ?? index) % LINE_COLOURS.length];
     mark.style.background = one.dashed ? `repeating-linear-gradient(90deg, ${colour} 0 5px, transparent 5px 9px)` : colour;
-    return { value, button: element("button", { type: "button", "aria-pressed": "true", title: "show or hide" }, mark, one.words, " ", value) };
+    return { value, button: element("button", { type: "button", "aria-pressed": "true", title: "show or hide", "data-words": one.words, "data-colour": colour }, mark, one.words, " ", value) };
   });
   const whole = element("div", { class: "key of-curves" }, where, ...entries.map(({ button }) => button));
   const say = (at, plot) => {
@@ -148,6 +148,7 @@ everyOne("curves", (place, all) => {
       const grouped = ofGroups(panel);
       return lines(figures[index], along.menu.value === "1" ? overTime(grouped) : grouped, { linear: axis.menu.value === "1" });
     });
+    figures.forEach(offerDrawing);
   };
   place.append(controls, grid);
   GROUPS.follow(draw);

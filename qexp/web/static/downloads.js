@@ -92,9 +92,10 @@ function pngOf(figure, title) {
   const plot = figure.querySelector(".uplot canvas");
   const style = getComputedStyle(figure);
   const [width, plotHeight] = [plot.clientWidth, plot.clientHeight];
-  const entries = [...figure.querySelectorAll(".u-legend .u-series:not(.edge)")].slice(1).map((row) => ({
-    words: row.querySelector(".u-label").textContent, colour: row.querySelector(".u-marker")?.style.borderColor,
-  }));
+  const own = [...figure.querySelectorAll('.of-curves button[aria-pressed="true"]')];
+  const entries = own.length
+    ? own.map((button) => ({ words: button.dataset.words, colour: button.dataset.colour }))
+    : GROUPS.names.flatMap((words, group) => (GROUPS.hidden.has(group) ? [] : [{ words, colour: colourOfGroup(group) }]));
   const whole = element("canvas", { width: PIXELS * width, height: PIXELS * (30 + plotHeight + 20 * entries.length) });
   const context = whole.getContext("2d");
   context.scale(PIXELS, PIXELS);

@@ -22,6 +22,7 @@ function drawForest(place, { metrics, level }) {
       svg.setAttribute("aria-label", `${metric.words}: ${words}`);
       return element("figure", {}, element("figcaption", { text: `${metric.words}, test part` }), svg);
     }));
+    panels.querySelectorAll("figure").forEach(offerDrawing);
     const counts = shown.flatMap((metric) => groups.map((group) => rowOfForest(metric, group).values.length)).filter(Boolean);
     const [least, most] = [Math.min(...counts), Math.max(...counts)];
     const seeds = `${least === most ? least : `${least} to ${most}`} ${GROUPS.mixed ? "run" : "seed"}${most === 1 ? "" : "s"}`;

@@ -67,6 +67,7 @@ function drawMatrices(place, { matrices }) {
       return drawn_;
     });
     grid.replaceChildren(...maps.map((map) => map.figure));
+    maps.forEach((map) => offerDrawing(map.figure));
     readout.replaceChildren();
     note.textContent = remarksOn(all, shown, difference, one && other && one !== other, output, label(words, unit));
   };
