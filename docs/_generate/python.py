@@ -44,7 +44,14 @@ SUBJECTS = {
 """Module in which something is defined → the table of the index in which it stands."""
 
 COMMON = {field.name: text_of(Computing, field.name) for field in dataclasses.fields(Computing)} | {
-    "warn": "Receives each warning, a line of text; Python's own warnings if left out."
+    "warn": "Receives each warning, a line of text; Python's own warnings if left out.",
+    "run": "A run: its name, a unique prefix of it, a path, or a `Run`.",
+    "reference": "A run: its name, a unique prefix of it, a path, or a `Run`.",
+    "references": "Runs: names, unique prefixes, paths, patterns such as 'mogi_*', or a list of them.",
+    "experience": "Name or path of an experience spec.",
+    "order": "What is trained, an `Order`.",
+    "summaries": "Runs as `qexp.runs()` lists them.",
+    "among": "All runs, in which ancestors are looked for.",
 }
 """Parameter that many functions have → what it means where a docstring does not say it."""
 
@@ -145,6 +152,9 @@ def _page(name: str) -> Iterator[str]:
         yield f"## Errors\n\n{_errors_linked(about.errors)}"
     if about.example:
         yield f"## Example\n\n{about.example}"
+    elif found := used.script_with(name):
+        script, page = found
+        yield f"## Example\n\n```python\n{script}\n```\n\nFrom {page.link()}."
     if inspect.isclass(thing):
         yield from _methods(thing)
     yield from _see_also(name)

@@ -203,7 +203,7 @@ def _entry(name: str, entry: Entry) -> str:
 def _row(row: list[str], schemas: Mapping[str, Any]) -> list[str]:
     name, values, default, meaning = row
     datasets = schemas.get(name, {}).get("x-dataset", [])
-    only = f"For {', '.join([datasets] if isinstance(datasets, str) else datasets)} datasets: " if datasets else ""
+    only = f"({', '.join([datasets] if isinstance(datasets, str) else datasets)}) " if datasets else ""
     more = "; [more](#how-split-and-sizes-divide-a-dataset)" if name in {"split", "sizes"} <= schemas.keys() else ""
     default = default if default == "required" else code(default)
     return [code(name), _with_tables(prose(values)), default, only + _with_pages(prose(meaning)) + more]

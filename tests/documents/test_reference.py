@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 
 import pytest
 
@@ -24,6 +25,15 @@ def test_what_is_made_is_up_to_date(reference):
     assert len(committed) > 20
     old = [name for name, write in committed.items() if (ROOT / "docs" / name).read_text(encoding="utf-8") != write()]
     assert old == [], "write them again: make reference"
+
+
+@pytest.mark.slow
+def test_every_link_of_a_page_that_is_made_leads_to_a_page(reference):
+    for name, write in reference.FILES.items():
+        if name.endswith(".md"):
+            for link in re.findall(r"\]\((?!https?:)([^)#]+\.md)", write()):
+                target = os.path.normpath(f"{name}/../{link}")
+                assert target in reference.FILES or (ROOT / "docs" / target).exists(), f"{name}: {link}"
 
 
 def test_no_page_of_the_reference_is_left_over(reference):
