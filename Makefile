@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all docs reference quick lint types pytest bench format names clean
+.PHONY: demo test test-all docs reference pictures quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
@@ -42,6 +42,9 @@ docs: $(VENV)/.installed-docs
 # The pages of docs/ that are made from the code; a test says when it is time.
 reference: $(VENV)/.installed-all
 	cd docs && QEXP_WORKSPACE= $(abspath $(BIN))/python -m _generate
+
+pictures: $(VENV)/.installed-test
+	QEXP_PICTURES=write $(BIN)/python -m pytest -q tests/figures/test_pictures.py
 
 bench: $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks

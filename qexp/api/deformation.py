@@ -45,11 +45,13 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Sho
     """
     from qexp.deformation.estimate import by_least_squares
     from qexp.deformation.output import require_raster_library, require_room, write
+    from qexp.figures.canvas import require_width, use_style
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
     from qexp.store.directory import target_outside_of_runs
     from qexp.web.deformation import shown_inversion
 
+    require_width(options.width)
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
         require_room(folder, options.overwrite)
@@ -63,5 +65,6 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Sho
 
         estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), options)
     if folder is not None:
-        write(folder, estimates[0], estimates[1:], options.spacing, options.overwrite, options.history)
+        with use_style(None, options.width):
+            write(folder, estimates[0], estimates[1:], options.spacing, options.overwrite, options.history)
     return shown_inversion(estimates[0])

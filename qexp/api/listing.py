@@ -224,19 +224,26 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
 
 
 def compare(
-    *runs: Runs, evaluation: str | None = None, warn: Report = as_warning, workspace: str | Path | None = None
+    *runs: Runs,
+    evaluation: str | None = None,
+    width: str | None = None,
+    warn: Report = as_warning,
+    workspace: str | Path | None = None,
 ) -> ShownComparison | ShownSeedComparison:
     """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`.
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
+    width       of the figures in print, "single" or "double", a column of a page or two
     """
     from qexp.comparison.compare import compare_named
+    from qexp.figures.canvas import use_style
     from qexp.runs.catalog import Catalog
     from qexp.web.comparison_page import compared
 
     catalog = Catalog(workspaces.find(workspace))
-    comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation)
+    with use_style(None, width):
+        comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation)
     for text in catalog.warnings:
         warn(text)
     return compared(comparison)

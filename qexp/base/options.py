@@ -78,6 +78,14 @@ def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
     return dataclasses.field(default=default, metadata=about)
 
 
+def print_width() -> Any:
+    """A field for the width of figures in print."""
+    return option(
+        None, "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points, laid out for "
+        "that; PNG with 300 dots per inch.", metavar="single|double",
+    )  # fmt: skip
+
+
 def python_only(default: Any, help: str) -> Any:
     """A field that the shell does not have, such as a function that is told the progress."""
     return dataclasses.field(default=default, metadata={"help": help})

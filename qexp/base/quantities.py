@@ -228,7 +228,11 @@ def name_of_view(variable: str, views: Sequence[str]) -> str:
 
 def label(variable: str, unit: str, views: Sequence[str] = ()) -> str:
     """Name and unit for an axis: `depth (km)`; `views` as in `in_words`."""
-    words = in_words(variable, views)
+    return with_unit(in_words(variable, views), unit)
+
+
+def with_unit(words: str, unit: str) -> str:
+    """Words and a unit for an axis: `error of ΔV (10⁶ m³)`."""
     return f"{words} ({unit})" if unit else words
 
 
@@ -239,6 +243,12 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def typeset(unit: str) -> str:
     """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it."""
     return _EXPONENT.sub(lambda match: match[0].translate(_SUPERSCRIPTS), unit)
+
+
+def quantity_in_words(value: float, unit: str) -> str:
+    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`."""
+    number = f"{value:#.3g}".rstrip(".").replace("-", "−")
+    return f"{number} {'× ' * unit.startswith('10')}{typeset(unit)}".rstrip()
 
 
 UNITS: Mapping[str, tuple[str, float]] = {

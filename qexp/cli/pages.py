@@ -60,6 +60,9 @@ def compare(
             autocompletion=completion.evaluations,
         ),
     ] = None,
+    width: Annotated[
+        str | None, typer.Option(metavar="single|double", help="Width of the figures for print, see qexp figures.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Compare runs: differences of their specs, results side by side, curves and matrices in one picture.
@@ -74,7 +77,7 @@ def compare(
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
     home = find(workspace)
-    comparison = api.compare(*runs, evaluation=evaluation, warn=warning, workspace=workspace)
+    comparison = api.compare(*runs, evaluation=evaluation, width=width, warn=warning, workspace=workspace)
     if as_json:
         print_json(comparison.document())
     elif as_csv:

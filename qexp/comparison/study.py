@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.files import make_folder, write_csv
+from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.compare import differences_of, plain_rows, remarks, results_of_groups
 from qexp.comparison.seeds import ComparedRun, SeedComparison, SeedGroup, compare_across_seeds
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, suggestion
-from qexp.figures.canvas import save
+from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.jobs.launchers import Watcher
 from qexp.jobs.states import Watch, endings
@@ -24,7 +25,7 @@ from qexp.kinds import experiments
 from qexp.kinds.experiments import objects_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
-from qexp.metrics.built_in import asked_for
+from qexp.metrics.built_in import asked_for, metric_in_words
 from qexp.metrics.meaning import NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
@@ -425,7 +426,7 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
                 line = lines.setdefault(row.group, Line({}, constant=compared.point_of_group[row.group][0] is None))
                 line.spots[first] = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
     unit = f" ({study.unit})" if study.unit else ""
-    words = f"{study.output.replace('_', ' ')}, test: {study.metric}{unit}"
+    words = f"test {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
     floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
     save(study_panels(panels, axes[0].label, axes[0].of_grid.texts, words, numbers, floor), study.folder / FIGURE)
 
@@ -462,6 +463,7 @@ def run_study(
     most: int | None = None,
     watched: Callable[[], Watcher] = Watcher,
     tell: Callable[[str], None] = lambda text: None,
+    width: str | None = None,
 ) -> Study:
     """Train the missing runs of a study, then write its tables and its figure.
 
@@ -470,9 +472,11 @@ def run_study(
     most     largest number of runs that may be started at once
     watched  returns the watcher of a launch
     tell     receives messages on runs that start and runs that exist already
+    width    of the figure, see `use_style`
     Raises QexpError, before any run starts, for unknown specs, values or metrics; RunFailedError if a pretraining run
     is not done; InterruptedRunError after a signal: the same call continues the study.
     """
+    require_width(width)
     axes = study.axes()
     output, metric = check_study(study, axes, workspace)
     name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
@@ -486,7 +490,7 @@ def run_study(
         parents = parents_of(study, axes, pretraining.plans)
     members, checked = members_of(study, axes, parents, workspace)
     _run(checked, workspace, most, watched, tell)
-    return _collect(members, axes, (output, metric), workspace, out)
+    return _collect(members, axes, (output, metric), workspace, out, width)
 
 
 def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
@@ -535,7 +539,12 @@ def _run(
 
 
 def _collect(
-    members: Sequence[Member], axes: Sequence[StudyAxis], measured: tuple[str, str], workspace: Workspace, out: Path
+    members: Sequence[Member],
+    axes: Sequence[StudyAxis],
+    measured: tuple[str, str],
+    workspace: Workspace,
+    out: Path,
+    width: str | None,
 ) -> Study:
     """The results of the runs, written to the study's folder. Raises RunFailedError if no run is done."""
     directories = [RunDirectory(workspace.runs / member.plan.name) for member in members]
@@ -552,7 +561,8 @@ def _collect(
     units = [row.unit for compared in points for row in compared.comparison.results]
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
     study = Study(names, *measured, units[0] if units else "", points, unfinished, out, paths)
-    write_study(study, members, axes, runs, workspace)
+    with use_style(None, width):
+        write_study(study, members, axes, runs, workspace)
     return study
 
 

@@ -5,13 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.figures.canvas import COLOURS, add_title, panel_grid, panels, sized, subplots
+from qexp.figures.canvas import (
+    BOTTOM,
+    COLOURS,
+    add_title,
+    extend,
+    folded,
+    legend_below,
+    narrow,
+    panel_grid,
+    place_of,
+    sized,
+    small,
+)
 from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
 from qexp.observations.observation import Observation, Track, spacing
@@ -20,11 +33,14 @@ from qexp.observations.reading import angles_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
-    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 MOST_NAMED = 30
 """Stations of a map that are named; the names of more would hide the arrows."""
+
+
+NAMED_FROM = 1.3
+"""Width of a map from which on its stations are named [inch]."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +74,39 @@ def stations_of(x: Array, y: Array, direction: Array, values: Array, names: NDAr
     return Stations(positions, vectors, [""] * len(first) if names is None else [str(names[index]) for index in first])
 
 
-def _name_stations(axis: Axes, stations: Stations, tips: Array, marks: Sequence[tuple[float, float]] = ()) -> None:
+def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[float, float]] = ()) -> None:
     """Write the names beside the dots, where there is room between dots, arrows, marks and other names.
 
-    tips   (station, 2)  ends of the arrows; NaN where there is none
     marks  other points to keep free
     The limits of the axis must be set. Nothing is written if the stations are too many.
     """
+    stations = stations_of(map.x, map.y, map.direction, map.data, map.names)
     rows = [row for row, name in enumerate(stations.names) if name]
-    if len(stations.positions) > MOST_NAMED:
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    if len(stations.positions) > MOST_NAMED or inches < sized(NAMED_FROM):
         return
+    arrow = ARROW * float(np.ptp(axis.get_xlim())) / max(scale.longest, 1e-9)
+    tips = stations.positions + arrow * stations.vectors[:, :2]
     steps = np.linspace(0, 1, 6)[:, None, None]
     arrows = (stations.positions + steps * (tips - stations.positions)).reshape(-1, 2)
     others = np.concatenate([arrows, stations.positions, np.reshape(marks, (-1, 2))])
-    name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others, size=6.5)
+    name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others)
 
 
 # Maps of the displacements that tracks observe: one panel each, all on one colour scale.
 
 
-PANEL = 3.6
-"""Width of a panel [inch]."""
+PANEL = 2.9
+"""Length of the longer side of a panel [inch]."""
+
+ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
+"""Distances between panels, and margin on their left [inch]."""
+
+BARS = 0.62
+"""Height for colour bars below the panels, with their labels [inch]."""
+
+GROUND = "0.85"
+"""The grey behind points, on which those that hardly moved, which are white, are seen."""
 
 MOST_DOTS = 20_000
 """More points are drawn as the means of cells."""
@@ -89,43 +117,116 @@ CELLS = 400
 UNITS = (("m", 1.0, 1.0), ("cm", 100.0, 0.01), ("mm", 1000.0, 0.0))
 """Unit of a colour scale, its number in a metre, and the least reach of a scale in it [m]."""
 
+ROUND = (1.0, 2.0, 5.0)
+"""First digits of the length of a scale bar, and of an arrow that explains the others."""
+
+ARROW = 0.2
+"""Length of the longest arrow, as a share of the panel's width."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours of displacements, and the length of arrows."""
+
+    unit: str
+    factor: float
+    """Number of the unit in a metre."""
+    colours: ScalarMappable
+    longest: float
+    """Horizontal displacement of stations whose arrow has the length ARROW [m]; 0 without any."""
+    pointed: str
+    """The ends of the colour bar that are pointed."""
+
+
+def scale_for(displacements: Sequence[Array], vectors: Sequence[Array]) -> Scale:
+    """The scale of maps of displacements [m] and of stations' vectors (station, 3) [m]."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    reach, unit, factor = scale_of(displacements)
+    longest = max((float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0)
+    values = factor * np.concatenate(displacements)
+    return Scale(
+        unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, extend(values, -reach, reach)
+    )
+
 
 def draw_tracks(observation: Observation, title: str) -> Figure:
     """A map per track of the displacement along the line of sight; of stations, arrows and coloured vertical ones.
 
-    Easting and northing are in km; points that are masked are grey. An arrow shows the flight of the satellite, a short
-    line its look.
+    East and north are in km; points that are masked are dark. An arrow shows the flight of the satellite, a short line
+    its look.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    tracks = observation.tracks
-    reach, unit, factor = scale_of([track.where_observed().displacement for track in tracks])
-    west, east, south, north = frame_of(tracks)
-    ratio = float(np.clip((north - south) / (east - west), 0.4, 2.0))
-    columns = min(len(tracks), 3)
-    rows = -(-len(tracks) // columns)
-    figure, grid = subplots(rows, columns, PANEL + 0.9 / columns, PANEL * ratio + 0.75)
-    axes = [axis for row in grid for axis in row]
-    colours = ScalarMappable(Normalize(-reach, reach), "RdBu_r")
-    for index, (axis, track) in enumerate(zip(axes, tracks, strict=False)):
-        draw = _draw_points if track.kind == "radar" else _draw_stations
-        axis.set_xlim(west, east)
-        axis.set_ylim(south, north)
-        draw(axis, track, factor, colours)
-        axis.set_aspect("equal")
-        _label(axis, track.name, ("easting", "northing"), index, columns, len(tracks))
-        _draw_scale_bar(axis)
-    for axis in axes[len(tracks) :]:
-        axis.set_visible(False)
-    kinds = {"radar": "toward the satellite", "gnss": "up"}
-    words = " or ".join(kinds[kind] for kind in kinds if kind in {track.kind for track in tracks})
-    largest = max(float(np.abs(track.where_observed().displacement).max()) for track in tracks) * factor
-    bar = figure.colorbar(colours, ax=axes, extend="both" if largest > reach else "neither", shrink=0.8, pad=0.02)
-    bar.set_label(f"displacement {words} ({unit})", fontsize=sized(9))
-    bar.ax.tick_params(labelsize=sized(8))
-    figure.suptitle(title, fontsize=sized(10))
+    tracks, frame = observation.tracks, frame_of(observation.tracks)
+    seen = [track.where_observed() for track in tracks]
+    maps = [
+        Maps(track.name, track.x / 1e3, track.y / 1e3, track.displacement, track.displacement, track.direction,
+             track.kind == "gnss", track.station, track.spread, track.count)
+        for track in seen
+    ]  # fmt: skip
+    scale = scale_for([map.data for map in maps], [_vectors(map, map.data)[1] for map in maps if map.stations])
+    figure, axes = _grid(len(maps), min(len(maps), 3), frame, fold=True)
+    for axis, map, track in zip(axes, maps, tracks, strict=True):
+        hidden = track.select(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
+        if 0 < len(hidden.x) <= MOST_DOTS:
+            axis.scatter(hidden.x / 1000, hidden.y / 1000, 1.5, color="0.6", linewidths=0)
+        _draw_map(axis, map, map.data, scale)
+        if not map.stations:
+            _mark_flight(axis, map.direction)
+        _label(axis, map.name, *place_of(axis, len(maps)))
+        if map.stations:
+            _name_stations(axis, map, scale)
+    _draw_scale_bar(axes[0])
+    _colour_bar(figure, axes, scale, f"displacement {_towards(maps)} ({scale.unit})")
+    add_title(figure, title)
     return figure
+
+
+def _grid(count: int, columns: int, frame: Frame, *, fold: bool) -> tuple[Figure, list[Axes]]:
+    """Maps of one frame, with room for colour bars below them."""
+    west, east, south, north = frame
+    wide, tall = east - west, north - south
+    width, height = (max(PANEL * side / max(wide, tall), 1.0) for side in (wide, tall))
+    figure, axes = panel_grid(
+        count,
+        columns,
+        width,
+        height,
+        ACROSS / (2 if narrow() else 1),
+        DOWN,
+        left=LEFT,
+        bottom=BOTTOM + BARS,
+        top=0.6,
+        fold=fold,
+        square=True,
+    )
+    for axis in axes:
+        axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
+    return figure, axes
+
+
+def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str) -> None:
+    """A colour bar below all panels that have its colours."""
+    from matplotlib.ticker import MaxNLocator
+
+    height = float(figure.get_figheight())
+    boxes = [axis.get_position() for axis in axes]
+    left, right = min(box.x0 for box in boxes), max(box.x1 for box in boxes)
+    room = right - left
+    if room * float(figure.get_figwidth()) > sized(4):  # no longer than is needed to read it
+        left, right = left + room / 5, right - room / 5
+    bar_axis = figure.add_axes((left, sized(BARS - 0.15) / height, right - left, sized(0.11) / height))
+    bar = figure.colorbar(
+        scale.colours, cax=bar_axis, orientation="horizontal", extend=scale.pointed,
+        ticks=MaxNLocator(5 if room > 0.3 else 3, steps=[1, 2, 5, 10]),
+    )  # fmt: skip
+    bar.set_label(words, fontsize=small(), labelpad=2)
+    bar.ax.tick_params(labelsize=small(), pad=2)
+
+
+def _towards(maps: Sequence[Maps]) -> str:
+    words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
+    return words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
 
 
 def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
@@ -152,36 +253,34 @@ def _frame(x: Array, y: Array, margin: float) -> Frame:
     return float(x.min()) - room, float(x.max()) + room, float(y.min()) - room, float(y.max()) + room
 
 
-def _draw_points(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
-    observed = track.where_observed()
-    hidden = track.select(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
-    points = min(observed.size, MOST_DOTS)
-    width = 72 * PANEL * 0.8
-    size = float(np.clip(width / max(np.sqrt(points), 1), 0.8, 6)) ** 2
-    if 0 < len(hidden.x) <= MOST_DOTS:
-        axis.scatter(hidden.x / 1000, hidden.y / 1000, size / 2, color="0.8", linewidths=0)
-    x, y, values = observed.x / 1000, observed.y / 1000, factor * observed.displacement
-    if observed.spread is not None and observed.count is not None:  # as rectangles, about as large as the cells
+def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
+    """Points as squares of about their cells' size; of averaged points as large as these, of very many as means."""
+    x, y, values = map.x, map.y, scale.factor * values
+    if map.spread is not None and map.count is not None:  # as rectangles, about as large as the cells
         from matplotlib.collections import PolyCollection
 
         corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-        sides = sides_of(observed.spread, observed.count) / 1000
+        sides = sides_of(map.spread, map.count) / 1000
         cells = list(np.stack([x, y], axis=1)[:, None] + corners * sides[:, None])
-        drawn = PolyCollection(cells, linewidths=0, **_coloured(colours))
+        drawn = PolyCollection(cells, linewidths=0, rasterized=True, **_coloured(scale.colours))
         drawn.set_array(values)
         axis.add_collection(drawn)
-    elif observed.size > MOST_DOTS:  # as the means of cells, which a panel can show
+    elif len(x) > MOST_DOTS:  # as the means of cells, which a panel can show
         spans = np.array([np.ptp(x), np.ptp(y)])
         # At least three points to a cell on average: cells narrower than a grid's pixels would leave gaps.
-        cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / observed.size)))
+        cell = max(spans.max() / CELLS, float(np.sqrt(3 * spans.prod() / len(x))))
         bins = np.maximum((spans / cell).astype(int), 1)
         sums, columns, rows = np.histogram2d(x, y, bins, weights=values)
         counts, _, _ = np.histogram2d(x, y, [columns, rows])
         means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-        axis.pcolormesh(columns, rows, means.T, rasterized=True, **_coloured(colours))
+        axis.pcolormesh(columns, rows, means.T, rasterized=True, **_coloured(scale.colours))
     else:
-        axis.scatter(x, y, size, values, linewidths=0, **_coloured(colours))
-    _mark_flight(axis, observed)
+        inches = axis.get_window_extent().width / axis.figure.dpi
+        side = 72 * inches * spacing(x, y) / float(np.ptp(axis.get_xlim()))
+        axis.scatter(
+            x, y, c=values, s=float(np.clip(1.15 * side, 1.2, 14.0)) ** 2, marker="s", linewidths=0, rasterized=True,
+            **_coloured(scale.colours),
+        )  # fmt: skip
 
 
 def sides_of(spread: Array, count: Array) -> Array:
@@ -199,34 +298,35 @@ def _coloured(colours: ScalarMappable) -> dict[str, Any]:
     return {"cmap": colours.cmap, "norm": colours.norm}
 
 
-def _draw_stations(axis: Axes, track: Track, factor: float, colours: ScalarMappable) -> None:
-    """Arrows of the horizontal displacements, and dots coloured by the vertical ones."""
-    observed = track.where_observed()
-    stations = stations_of(
-        observed.x / 1000, observed.y / 1000, observed.direction, factor * observed.displacement, observed.station
-    )
-    vectors = stations.vectors
-    moved = np.isfinite(vectors[:, :2]).all(axis=1)
-    longest = max(float(np.hypot(*vectors[moved, :2].T).max(initial=0)), 1e-9)
-    east, north = stations.positions.T
-    outlined: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.6, "zorder": 3}
-    axis.scatter(east, north, 16, "white", **outlined)
+def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
+    """Points in colours; of stations the horizontal components as arrows, the vertical one as the dot's colour."""
+    if not map.stations:
+        _draw_points(axis, map, values, scale)
+        return
+    positions, vectors = _vectors(map, values)
+    outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
+    axis.scatter(positions[:, 0], positions[:, 1], sized(18), "white", **outlined)
     up = np.isfinite(vectors[:, 2])
-    axis.scatter(east[up], north[up], 16, vectors[up, 2], **_coloured(colours), **outlined)
-    step = _round_below(longest)
+    colours = {**_coloured(scale.colours), **outlined}
+    axis.scatter(positions[up, 0], positions[up, 1], sized(18), scale.factor * vectors[up, 2], **colours)
+    moved = np.isfinite(vectors[:, :2]).all(axis=1)
+    if scale.longest <= 0 or not moved.any():
+        return
+    arrow = ARROW * float(np.ptp(axis.get_xlim())) / scale.longest
     arrows = axis.quiver(
-        east[moved], north[moved], vectors[moved, 0], vectors[moved, 1], angles="xy", scale_units="width",
-        scale=5 * longest, width=0.006, color="0.15", zorder=2,
+        *positions[moved].T, *vectors[moved, :2].T, angles="xy", scale_units="xy", scale=1 / arrow,
+        width=sized(0.02), units="inches", color="0.1", zorder=2,
     )  # fmt: skip
-    unit = next(unit for unit, of_unit, _ in UNITS if of_unit == factor)
-    axis.quiverkey(arrows, 0.86, 0.93, step, f"{step:g} {unit}", labelpos="S", fontproperties={"size": sized(7.5)})
-    tips = stations.positions + vectors[:, :2] / (5 * longest) * float(np.ptp(axis.get_xlim()))
-    _name_stations(axis, stations, tips)
+    step = _round_below(scale.factor * scale.longest)
+    axis.quiverkey(
+        arrows, 0.96 - ARROW * step / (scale.factor * scale.longest), 0.08, step / scale.factor,
+        f"{step:g} {scale.unit}", labelpos="W", labelsep=0.05, fontproperties={"size": small()},
+    )  # fmt: skip
 
 
-def _mark_flight(axis: Axes, observed: Track) -> None:
+def _mark_flight(axis: Axes, direction: Array) -> None:
     """An arrow along the flight and a line along the look, in a corner."""
-    mean = observed.direction.mean(axis=0, keepdims=True)
+    mean = direction.mean(axis=0, keepdims=True)
     if np.hypot(*mean[0, :2]) < 1e-3:
         return
     heading = float(angles_of(mean)[1][0])
@@ -247,11 +347,11 @@ def _draw_scale_bar(axis: Axes) -> None:
     (west, east), (south, north) = axis.get_xlim(), axis.get_ylim()
     length = _round_below((east - west) / 4)
     start, level = west + 0.06 * (east - west), south + 0.06 * (north - south)
-    halo = [withStroke(linewidth=sized(3), foreground="white")]
+    halo = [withStroke(linewidth=sized(3), foreground=GROUND)]
     axis.plot([start, start + length], [level] * 2, color="black", linewidth=sized(2), path_effects=halo, zorder=5)
     axis.text(
-        start + length / 2, level + 0.02 * (north - south), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
-        ha="center", va="bottom", fontsize=sized(7), path_effects=halo, zorder=5,
+        start, level + 0.02 * (north - south), f"{length:g} km" if length >= 1 else f"{1000 * length:g} m",
+        ha="left", va="bottom", fontsize=small(), path_effects=halo, zorder=5,
     )  # fmt: skip
 
 
@@ -261,37 +361,26 @@ def _round_below(length: float) -> float:
     return max(power * digit for digit in ROUND if power * digit <= length * 1.0001)
 
 
-def _label(axis: Axes, heading: str, words: tuple[str, str], index: int, columns: int, count: int) -> None:
-    """Title, labels and ticks of one of `count` maps, row by row; those between others have no numbers."""
-    left, lowest = index % columns == 0, index + columns >= count
-    axis.set_title(heading, fontsize=sized(8.5))
+def _label(axis: Axes, heading: str, left: bool, lowest: bool, row: str = "") -> None:
+    """Title, labels and ticks of a map; those between others have no numbers.
+
+    row  what the maps of a row show, on the left of its first
+    """
+    axis.set_title(heading, fontsize=sized(9))
     axis.spines[["top", "right"]].set_visible(True)
-    axis.tick_params(labelsize=sized(7.5), labelleft=left, labelbottom=lowest)
+    axis.tick_params(labelsize=small(), labelleft=left, labelbottom=lowest)
     axis.ticklabel_format(useOffset=False, style="plain")
-    axis.locator_params(axis="x", nbins=4)
-    axis.locator_params(axis="y", nbins=5)
-    across, up = words
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    axis.locator_params(axis="x", nbins=max(int(inches / sized(0.55)), 1), min_n_ticks=1, steps=[1, 2, 5, 10])
+    axis.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
     if left:
-        axis.set_ylabel(f"{up} (km)", fontsize=sized(8.5))
+        axis.set_ylabel(f"{row}\nnorth (km)" if row else "north (km)", fontsize=sized(9))
     if lowest:
-        axis.set_xlabel(f"{across} (km)", fontsize=sized(8.5))
+        axis.set_xlabel("east (km)", fontsize=sized(9))
 
 
 # Maps of an observation, of the model that explains it, and of what is left, track by track.
 
-
-INVERSION_PANEL = 2.6
-"""Length of the longer side of a panel [inch]."""
-ACROSS, DOWN = 0.28, 0.62
-"""Distances between panels [inch]."""
-BAR = 0.95
-"""Margin for the colour bar and its labels [inch]."""
-
-ROUND = (1.0, 2.0, 5.0)
-"""First digits of the length of a scale bar."""
-
-ARROW = 0.18
-"""Length of the longest arrow, as a share of the panel's width."""
 
 SYMBOLS = {"data": "observed", "model": "model", "residual": "residual"}
 
@@ -306,6 +395,8 @@ class Maps:
     direction  (point, 3)  east, north, up
     stations   whether they are components of GNSS stations, which are drawn as arrows
     names      (point,)    of the stations, or None
+    spread     (point, 2)  as of a `Track` [m], or None
+    count      (point,)    likewise
     """
 
     name: str
@@ -316,6 +407,8 @@ class Maps:
     direction: Array
     stations: bool
     names: NDArray[np.str_] | None = None
+    spread: Array | None = None
+    count: Array | None = None
 
     @property
     def residual(self) -> Array:
@@ -323,88 +416,60 @@ class Maps:
 
 
 def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]], title: str) -> Figure:
-    """A row per track with the observed displacement, the model and the residual, all on one colour scale.
+    """A row per track with the observed displacement and the model on one scale, and the residual on its own.
 
     sources  positions east, north [km], which are marked
     """
-    panels = [[(f"{track.name}: {SYMBOLS[what]}", track, getattr(track, what)) for what in SYMBOLS] for track in tracks]
-    return _drawn(panels, sources, title)
-
-
-def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) -> Figure:
-    """A row per candidate with the residuals of all tracks, on one colour scale."""
-    panels = [[(f"{name}: {track.name}", track, track.residual) for track in tracks] for name, tracks in candidates]
-    return _drawn(panels, [], title)
-
-
-def _drawn(
-    panels: Sequence[Sequence[tuple[str, Maps, Array]]], sources: Sequence[tuple[float, float]], title: str
-) -> Figure:
-    maps = [map for row in panels for map in row]
-    x, y = (np.concatenate([getattr(track, axis) for _, track, _ in maps]) for axis in "xy")
-    left, right, bottom, top = _frame(x, y, 0.04)
-    wide, tall = right - left, top - bottom
-    width, height = (INVERSION_PANEL * side / max(wide, tall) for side in (wide, tall))
-    figure, axes = panel_grid(
-        len(maps), len(panels[0]), max(width, 1.0), max(height, 1.0), ACROSS, DOWN, right=BAR, top=0.72, left=0.8
-    )
-    reach = max(float(np.percentile(np.abs(values), 99.5)) for _, _, values in maps) or 1e-3
-    factor, unit = (100.0, "cm") if reach < 1 else (1.0, "m")
-    arrows = [_vectors(track, values)[1][:, :2] for _, track, values in maps if track.stations]
-    longest = max((float(np.hypot(*moved.T).max()) for moved in arrows), default=0.0)
-    for index, (axis, (heading, track, values)) in enumerate(zip(axes, maps, strict=True)):
-        axis.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-        points = _points(axis, track, factor * values, factor * reach, longest * factor, width / wide, unit)
-        if track.stations and index % len(panels[0]) == 0:
-            stations = stations_of(track.x, track.y, track.direction, values, track.names)
-            arrow = ARROW * wide / max(longest, 1e-9)
-            _name_stations(axis, stations, stations.positions + arrow * stations.vectors[:, :2], sources)
-        _label(axis, heading, ("east", "north"), index, len(panels[0]), len(maps))
+    figure, axes = _grid(len(SYMBOLS) * len(tracks), len(SYMBOLS), _around(tracks), fold=False)
+    shown = _scale_over(tracks, ("data", "model"))
+    left = _scale_over(tracks, ("residual",))
+    for index, (axis, (track, what)) in enumerate(zip(axes, product(tracks, SYMBOLS), strict=True)):
+        scale = left if what == "residual" else shown
+        _draw_map(axis, track, getattr(track, what), scale)
+        _label(axis, SYMBOLS[what] if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), track.name)
         for east, north in sources:
-            axis.plot(east, north, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
+            for colour, width in (("white", 2.6), ("black", 1.2)):
+                axis.plot(east, north, "+", color=colour, markersize=sized(7 + width), mew=sized(width), zorder=4)
+        if track.stations and what == "data":
+            _name_stations(axis, track, scale, sources)
     _draw_scale_bar(axes[0])
-    bar_axis = axes[len(panels[0]) - 1]
-    bar = figure.colorbar(points, cax=bar_axis.inset_axes((1.05, 0, 0.05, 1)), extend="both")
-    words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
-    kinds = words.get(frozenset(track.stations for _, track, _ in maps), "toward the satellite, or up")
-    bar.set_label(f"{kinds} ({unit})", fontsize=sized(8))
-    bar.ax.tick_params(labelsize=sized(7))
+    columns = [[axis for number, axis in enumerate(axes) if (number % 3 == 2) == last] for last in (False, True)]
+    _colour_bar(figure, columns[0], shown, f"{_towards(tracks)} ({shown.unit})")
+    _colour_bar(figure, columns[1], left, f"residual ({left.unit})")
     add_title(figure, title)
     return figure
 
 
-def _points(
-    axis: Axes, track: Maps, values: Array, reach: float, longest: float, inches: float, unit: str
-) -> PathCollection:
-    """Points in colours; of stations the horizontal components as arrows, the vertical one as the point's colour."""
-    if not track.stations:
-        side = 72 * inches * spacing(track.x, track.y)
-        return axis.scatter(
-            track.x, track.y, c=values, s=float(np.clip(1.1 * side, 1.2, 14.0)) ** 2, marker="s", linewidths=0,
-            rasterized=True, cmap="RdBu_r", vmin=-reach, vmax=reach,
-        )  # fmt: skip
-    positions, vectors = _vectors(track, values)
-    points = axis.scatter(
-        positions[:, 0], positions[:, 1], c=vectors[:, 2], s=sized(16), marker="o", linewidths=0.6, edgecolors="black",
-        zorder=3, cmap="RdBu_r", vmin=-reach, vmax=reach,
-    )  # fmt: skip
-    if longest > 0:
-        arrow = ARROW * np.ptp(axis.get_xlim()) / longest
-        arrows = axis.quiver(
-            *positions.T, vectors[:, 0], vectors[:, 1], angles="xy", scale_units="xy", scale=1 / arrow, width=0.008,
-            color=COLOURS[2], zorder=2,
-        )  # fmt: skip
-        length = _round_below(longest)
-        axis.quiverkey(
-            arrows, 0.24, 0.94, length, f"{length:g} {unit}", labelpos="E", fontproperties={"size": sized(7)}
-        )
-    return points
+def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) -> Figure:
+    """A row per candidate with the residuals of all tracks, on one scale."""
+    tracks = [track for _, of_candidate in candidates for track in of_candidate]
+    columns, scale = len(candidates[0][1]), _scale_over(tracks, ("residual",))
+    figure, axes = _grid(len(tracks), columns, _around(tracks), fold=False)
+    for index, (axis, track) in enumerate(zip(axes, tracks, strict=True)):
+        _draw_map(axis, track, track.residual, scale)
+        heading = track.name if index < columns else ""
+        _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
+    _draw_scale_bar(axes[0])
+    _colour_bar(figure, axes, scale, f"residual {_towards(tracks)} ({scale.unit})")
+    add_title(figure, title)
+    return figure
+
+
+def _around(tracks: Sequence[Maps]) -> Frame:
+    x, y = (np.concatenate([getattr(track, axis) for track in tracks]) for axis in "xy")
+    return _frame(x, y, 0.12 if any(track.stations for track in tracks) else 0.04)
+
+
+def _scale_over(tracks: Sequence[Maps], kinds: Sequence[str]) -> Scale:
+    shown = [(track, getattr(track, what)) for track in tracks for what in kinds]
+    vectors = [_vectors(track, values)[1] for track, values in shown if track.stations]
+    return scale_for([values for _, values in shown], vectors)
 
 
 def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:
-    """Positions of stations, (station, 2), and their components, (station, 3); 0 where one is not observed."""
+    """Positions of stations, (station, 2), and their components, (station, 3); NaN where one is not observed."""
     stations = stations_of(track.x, track.y, track.direction, values, None)
-    return stations.positions, np.nan_to_num(stations.vectors)
+    return stations.positions, stations.vectors
 
 
 # Semivariograms of tracks with the models that fit them.
@@ -419,18 +484,20 @@ def draw_semivariograms(estimates: Mapping[str, NoiseEstimate], title: str) -> F
 
     estimates  name of the track → its estimate
     """
-    figure, axes = panels(len(estimates), WIDE, HIGH)
+    figure, axes = folded(len(estimates), WIDE, HIGH)
     for axis, (name, estimate) in zip(axes, estimates.items(), strict=True):
-        _draw(axis, estimate)
-        axis.set_title(name, fontsize=sized(9))
+        _draw(axis, name, estimate)
         axis.set_xlabel("distance (km)", fontsize=sized(9))
-        axis.tick_params(labelsize=sized(8))
-    axes[0].set_ylabel("semivariance (mm²)", fontsize=sized(9))
+        axis.tick_params(labelsize=small())
+    for axis in axes:
+        if place_of(axis, len(axes))[0]:
+            axis.set_ylabel("semivariance (mm²)", fontsize=sized(9))
+    legend_below(figure, axes[0])
     add_title(figure, title)
     return figure
 
 
-def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
+def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
     measured, best = estimate.measured, estimate.best
     far = measured.longest
     top = 1e6 * max(float(measured.value.max()), best.nugget + best.sill if estimate.levels_off else 0.0)
@@ -440,23 +507,14 @@ def _draw(axis: Axes, estimate: NoiseEstimate) -> None:
         axis.plot(distance / 1000, 1e6 * model(distance, noise), line, color=colour, linewidth=sized(1.5), label=type)
     axis.plot(measured.distance / 1000, 1e6 * measured.value, "o", color=COLOURS[0], markersize=sized(4), label="data")
     settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
-    levels = [(0.995, 1e6 * best.nugget, "nugget")]
+    sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"
+    levels = {f"nugget {1e6 * best.nugget:.2g} mm²": best.nugget}
     if estimate.levels_off and best.range < far:
-        levels.append((0.01, 1e6 * (best.nugget + best.sill), "nugget + sill"))
+        levels["nugget + sill"] = best.nugget + best.sill
         axis.axvline(best.range / 1000, **settings)
-        axis.text(
-            best.range / 1000, 0.02, " range", transform=axis.get_xaxis_transform(), fontsize=sized(7), color="0.3"
-        )
-    for at, level, word in levels:
-        axis.axhline(level, **settings)
-        side = "right" if at > 0.5 else "left"
-        axis.text(at * far / 1000, level, word, va="bottom", ha=side, fontsize=sized(7), color="0.3")
+    for number, level in enumerate(levels.values()):
+        axis.axhline(1e6 * level, **settings, label="nugget, sill, range" if number == 0 and len(levels) > 1 else None)
     axis.set_xlim(0, far / 1000)
     axis.set_ylim(0, 1.12 * top)
-    sill = f"sill {1e6 * best.sill:.3g} mm²\nrange {best.range / 1000:.3g} km"
-    words = f"{best.type}:\n{sill if estimate.levels_off else 'does not level off'}\nnugget {1e6 * best.nugget:.2g} mm²"
-    small = sized(7.5)
-    legend: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, min(0.06 + 0.9e6 * best.nugget / top, 0.4))}
-    if not estimate.levels_off:
-        legend = {"loc": "upper left"}
-    axis.legend(fontsize=small, frameon=False, title=words, title_fontsize=small, **legend)
+    words = [f"{best.type}: {sill if estimate.levels_off else 'does not level off'},", next(iter(levels))]
+    axis.set_title("\n".join([name, *words]), fontsize=small())

@@ -14,7 +14,7 @@ import numpy as np
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.errors import NotFoundError, QexpError
-from qexp.figures.canvas import require_formats, save, use_style
+from qexp.figures.canvas import require_formats, require_width, save, use_style
 from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
 from qexp.observations.observation import (
     NORTHS,
@@ -188,11 +188,16 @@ def pictures_of(figure: Path | None) -> Sequence[Path]:
 
 
 def draw(
-    observation: Observation, estimates: Mapping[str, NoiseEstimate], figure: Path, title: str, style: str | Path | None
+    observation: Observation,
+    estimates: Mapping[str, NoiseEstimate],
+    figure: Path,
+    title: str,
+    style: str | Path | None,
+    width: str | None = None,
 ) -> list[Path]:
     """Draw the map, and the semivariograms if there are any; returns the paths of the figures."""
     map_path, noise_path = pictures_of(figure)
-    with use_style(None if style is None else Path(style)):
+    with use_style(None if style is None else Path(style), width):
         save(draw_tracks(observation, title), map_path)
         if not estimates:
             return [map_path]
@@ -239,6 +244,7 @@ def observe(
     figure  the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
     Raises QexpError before anything is written.
     """
+    require_width(options.width)
     require_targets(to, pictures_of(figure), options.overwrite)
     chosen = list(_choose_readers(sources, options))
     for name in _reading_values(options):
@@ -277,7 +283,8 @@ def observe(
         write_observation(observation, to, options.history)
         files.append(to)
     if figure is not None:
-        files += draw(observation, estimates, figure, to.name if to is not None else _sources(readings), options.style)
+        title = to.name if to is not None else _sources(readings)
+        files += draw(observation, estimates, figure, title, options.style, options.width)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]

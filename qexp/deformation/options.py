@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base import options
-from qexp.base.options import Computing, option, python_only
+from qexp.base.options import Computing, option, print_width, python_only
 from qexp.base.seeds import require_seed
 from qexp.errors import QexpError
 
@@ -44,7 +44,7 @@ class ObserveOptions:
         "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
         "Noise": ("noise", "noise_area", "noise_mask", "noise_ramp", "keep_errors"),
         "Reduction": ("reduce", "smallest_cell", "largest_cell", "least_share"),
-        "Output": ("to", "figure", "no_figure", "style", "overwrite", "as_json"),
+        "Output": ("to", "figure", "no_figure", "style", "width", "overwrite", "as_json"),
     }  # fmt: skip
 
     to: str | Path | None = option(
@@ -172,6 +172,7 @@ class ObserveOptions:
         metavar="FILE.png|pdf|svg",
     )  # fmt: skip
     style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
+    width: str | None = print_width()
     overwrite: bool = option(False, "Replace existing files.")
     history: str = python_only("qexp.observe", "How it was made, for the file's attribute of that name")
 
@@ -193,7 +194,7 @@ class InvertOptions(Computing):
         "Sources": ("source", "fixed", "bounds", "offsets", "ramps", "starts", "seed"),
         "A network": ("run", "refine", "centre", "device", "trust_code"),
         "The posterior": ("posterior", "draws", "method", "declared_noise"),
-        "Output": ("to", "spacing", "degrees", "overwrite", "as_json"),
+        "Output": ("to", "spacing", "degrees", "width", "overwrite", "as_json"),
     }
 
     _: KW_ONLY
@@ -246,6 +247,7 @@ class InvertOptions(Computing):
         None, "Size of the cells of GeoTIFF files of scattered points, which get none without it.", metavar="METRES"
     )
     overwrite: bool = option(False, "Replace the folder of an earlier inversion.")
+    width: str | None = print_width()
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
 
     def __post_init__(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.files import names_in, write_folder
-from qexp.base.quantities import in_words
+from qexp.base.quantities import conversion, in_words
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
@@ -133,25 +134,37 @@ POSTERIOR_FORMAT = "qexp posterior 1"
 
 
 def posterior_files(
-    posterior: SourcePosterior, source: str, observation: Observation, history: str
+    posterior: SourcePosterior,
+    source: str,
+    observation: Observation,
+    history: str,
+    fitted: Mapping[str, tuple[float, str]],
 ) -> dict[str, bytes]:
-    """Name → content."""
+    """Name → content; `fitted` has the value of the best fit of each parameter, and its unit."""
     contents = {
         DRAWS: _posterior_netcdf(posterior, source, observation, history),
         POSTERIOR_TABLE: _latex(posterior, source).encode(),
     }
     if draws_at_once():
-        contents[PICTURE] = encode(corner_of(posterior, f"Posterior of {source}"), "png")
+        contents[PICTURE] = encode(corner_of(posterior, f"Posterior of {source}", fitted), "png")
     return contents
 
 
-def corner_of(posterior: SourcePosterior, title: str) -> Figure:
-    """The draws of each parameter, and of each two of them."""
+def corner_of(
+    posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]] = MappingProxyType({})
+) -> Figure:
+    """The draws of each parameter, and of each two of them; `fitted` as in `posterior_files`."""
     drawn = [
-        Drawn(name, parameter.unit, values)
+        Drawn(name, parameter.unit, values, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
         for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
     ]
     return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals")
+
+
+def _mark(value: float, unit: str, target: str) -> float | None:
+    """A value in another unit, for a figure; None if it is not finite, or if units are unlike."""
+    factor = 1.0 if unit == target else conversion(unit, target)
+    return None if factor is None or not math.isfinite(value) else factor * value
 
 
 def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
@@ -292,7 +305,8 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
     if draws_at_once():
         contents[MAPS] = encode(maps_of(inversion), "png")
     if inversion.posterior is not None:
-        contents |= posterior_files(inversion.posterior, inversion.source, inversion.observation, history)
+        fitted = {name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()}
+        contents |= posterior_files(inversion.posterior, inversion.source, inversion.observation, history, fitted)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
         contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:

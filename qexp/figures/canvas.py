@@ -1,4 +1,4 @@
-"""Shared by all figures: colours, margins, titles, panels, styles, and writing to files."""
+"""Shared by all figures: width, colours, margins, titles, panels, styles, and writing to files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,24 +31,29 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def subplots(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with a grid of axes that matplotlib lays out by their labels; sizes of one panel in inches."""
-    figure = blank(columns * width, rows * height)
-    figure.set_layout_engine("constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axis in grid.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, [list(row) for row in grid]
+# Sizes. Figures are laid out for texts of ten points, whatever the size of the style's font: all that is not a panel
+# grows with it, see `sized`.
 
 
-def blank(width: float, height: float) -> Figure:
-    """A figure without axes; sizes in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+WIDTHS = {"single": 3.35, "double": 6.7}
+"""Name → exact width of a figure for print: one column of a page or two [inch]."""
 
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
+SCREEN = 8.375
+"""Largest width of other figures [inch]: reduced to two columns they have the texts of figures for print."""
+
+PRINT = {"font.size": 8.0, "savefig.dpi": 300.0, "pdf.fonttype": 42}
+"""Settings for print: texts of eight points, pixels for paper, and fonts that editors of PDF files can read."""
+
+LEAST_TEXT = 8.75
+"""Size of the smallest texts [point]: 7 points in print."""
+
+_width: ContextVar[float | None] = ContextVar("width", default=None)
+
+
+def page_width() -> float:
+    """The width that figures have in print, and at most on a screen [inch]."""
+    width = _width.get()
+    return sized(SCREEN) if width is None else width
 
 
 def sized(size: float) -> float:
@@ -60,32 +66,152 @@ def sized(size: float) -> float:
     return float(size * matplotlib.rcParams["font.size"] / 10)
 
 
-LEFT, RIGHT, BOTTOM, TOP, BETWEEN = 0.7, 0.15, 0.5, 0.45, 0.75
-"""Margins of panels in a row, in inches: room for the labels of an axis with numbers of up to five characters. They
+def small() -> float:
+    """Size of the smallest texts, of ticks and legends [point]."""
+    return sized(LEAST_TEXT)
+
+
+def exact() -> bool:
+    """Whether figures have exactly the width of the page, as in print."""
+    return _width.get() is not None
+
+
+def narrow() -> bool:
+    """Whether figures are as narrow as a column of a page, so that panels stand below each other."""
+    return page_width() < sized(6.0)
+
+
+def characters(size: float = LEAST_TEXT, inches: float | None = None) -> int:
+    """How many characters of a font's size fit into a width, of the page if left out."""
+    width = page_width() if inches is None else inches
+    return max(int(72 * width / (0.56 * sized(size))), 8)
+
+
+def columns_of(count: int, width: float, most: int = 99) -> int:
+    """How many of `count` panels lie side by side: as many as the page has room for, evenly over the rows.
+
+    width  of a panel with its margins; it may become narrower by some [inch]
+    """
+    scale, room = _scale(), page_width()
+    columns = max(min(count, most, int(room / (SHRUNK * scale * width))), 1)
+    return -(-count // -(-count // columns))
+
+
+SHRUNK, FLATTENED, GROWN = 0.66, 0.85, 1.25
+"""How much narrower panels become before they get another row, how much less high with that, and how much higher as
+they become wider."""
+
+
+def _scale() -> float:
+    """What panels are multiplied with: those in print are smaller with their texts."""
+    return sized(1.0) if exact() else 1.0
+
+
+def subplots(
+    rows: int, columns: int, width: float, height: float, count: int | None = None
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a grid of axes that matplotlib lays out by their labels; sizes of one panel in inches.
+
+    count  how many are there, row by row, if not all
+    """
+    scale, room = _scale(), page_width()
+    wide = columns * width * scale
+    factor = room / wide if exact() or wide > room else 1.0
+    figure = blank(wide * factor, rows * height * scale * min(max(factor, FLATTENED), GROWN))
+    figure.set_layout_engine("constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for number, axis in enumerate(grid.flat):
+        axis.spines[["top", "right"]].set_visible(False)
+        if count is not None and number >= count:
+            axis.set_axis_off()
+    return figure, [list(row) for row in grid]
+
+
+def folded(count: int, width: float, height: float, most: int = 99) -> tuple[Figure, list[Axes]]:
+    """`count` panels in as many rows as the page needs, laid out by their labels; sizes of one panel in inches."""
+    columns = columns_of(count, width, most)
+    figure, grid = subplots(-(-count // columns), columns, width, height, count)
+    return figure, [axis for row in grid for axis in row][:count]
+
+
+def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
+    """Whether a panel is the first one of its row, and whether none of `count` panels is below it."""
+    spec = axis.get_subplotspec()
+    assert spec is not None
+    columns = spec.get_gridspec().ncols
+    return spec.num1 % columns == 0, spec.num1 + columns >= count
+
+
+def blank(width: float, height: float) -> Figure:
+    """A figure without axes; sizes in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+LEFT, RIGHT, BOTTOM, TOP, BETWEEN, DOWN = 0.7, 0.15, 0.52, 0.45, 0.75, 0.85
+"""Margins of panels in rows, in inches: room for the labels of an axis with numbers of up to five characters. They
 grow with the texts, see `sized`."""
 
 TITLE = 1.0
 """Height of panel titles; without it matplotlib would measure all labels to find it."""
 
 
-def panels(count: int, width: float, height: float, left: float = LEFT, top: float = TOP) -> tuple[Figure, list[Axes]]:
-    """A row of panels with fixed margins: a layout by the labels' sizes takes longer than drawing.
+def panels(
+    count: int,
+    width: float,
+    height: float,
+    left: float = LEFT,
+    top: float = TOP,
+    *,
+    square: bool = False,
+    stretch: tuple[float, float] = (FLATTENED, GROWN),
+) -> tuple[Figure, list[Axes]]:
+    """Panels in as many rows as the page needs, with fixed margins: a layout by the labels' sizes takes longer than
+    drawing.
 
     width, height  of one panel with its margins [inch]
     left, top      margins [inch]; the first panel is widened by that on its left if it is larger than LEFT
+    square         whether panels keep their shape
+    stretch        least and greatest factor of their height, as they become narrower or wider
     """
-    inner = width - sized(LEFT + RIGHT + (count - 1) * BETWEEN) / count
-    return panel_grid(count, count, inner, height - sized(BOTTOM + top), BETWEEN, 0, left=left, top=top)
+    columns = columns_of(count, width + sized(max(left - LEFT, 0)) / _scale())
+    inner = width - (LEFT + RIGHT + (columns - 1) * BETWEEN) / columns
+    high = height - BOTTOM - top
+    return panel_grid(
+        count, columns, inner, high, BETWEEN, DOWN, left=left, top=top, square=square, stretch=stretch, fold=False
+    )
+
+
+LINE = 0.19
+"""Height of a line of the title [inch]."""
 
 
 def add_title(figure: Figure, text: str, note: str = "") -> None:
-    """A title over panels without titles; below it, in bold, the caution on the numbers."""
-    width, height = figure.get_size_inches()
-    # A character is half as wide as high, a little more with a margin.
-    size = min(sized(9), 72 * width / (0.58 * max(len(text), 1)))
-    figure.text(0.5, 1 - 0.07 / height, text, ha="center", va="top", fontsize=size)
+    """A title over panels, for which it makes room; below it, in bold, the caution on the numbers."""
+    width = float(figure.get_figwidth())
+    lines = wrap(text, characters(9, width - 0.1)).split("\n") if text else [""]
+    if figure.get_layout_engine() is not None:
+        figure.suptitle("\n".join(lines), fontsize=sized(9))
+        return
+    make_room(figure, sized(LINE) * (len(lines) - 1))
+    at = 1 - 0.07 / float(figure.get_figheight())
+    figure.text(0.5, at, "\n".join(lines), ha="center", va="top", fontsize=sized(9))
     if note:
-        add_note(figure, note, sized(0.24))
+        add_note(figure, note, sized(0.05 + LINE * len(lines)))
+
+
+def make_room(figure: Figure, above: float) -> None:
+    """Make a figure higher, with its panels where they are [inch]."""
+    if above <= 0:
+        return
+    height = float(figure.get_figheight())
+    figure.set_figheight(height + above)
+    share, parameters = height / (height + above), figure.subplotpars
+    figure.subplots_adjust(bottom=parameters.bottom * share, top=parameters.top * share)
 
 
 def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
@@ -95,36 +221,66 @@ def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
 
 
 def legend(axis: Axes) -> None:
-    """A translucent legend that is at most as wide as the panel; names of runs can be long."""
-    longest = max(map(len, axis.get_legend_handles_labels()[1]))
-    room = 72 * axis.get_window_extent().width / axis.figure.dpi - 40  # without the samples of lines
-    size = min(sized(8), room / (0.58 * longest))
-    axis.legend(fontsize=size, frameon=True, framealpha=0.6, edgecolor="none")
+    """A translucent legend that is at most as wide as the panel; names of runs can be long, and get several lines."""
+    room = axis.get_window_extent().width / axis.figure.dpi - sized(0.7)  # without the samples of lines
+    handles, labels = axis.get_legend_handles_labels()
+    lines = [wrap(label, characters(inches=room)) for label in labels]
+    axis.legend(handles, lines, fontsize=small(), frameon=True, framealpha=0.6, edgecolor="none")
+
+
+def legend_below(figure: Figure, axis: Axes, shown: int = 2) -> None:
+    """The legend of one panel for all, below them: as many columns as the figure has room for.
+
+    shown  fewest entries of a legend that tells something
+    """
+    handles, labels = axis.get_legend_handles_labels()
+    if len(labels) < shown:
+        return
+    room = characters(inches=float(figure.get_figwidth())) - 4
+    lines = [wrap(label, room) for label in labels]
+    longest = max(len(line) for label in lines for line in label.split("\n")) + 8  # with the sample of its line
+    figure.legend(
+        handles, lines, loc="outside lower center", ncols=max(min(len(lines), (room + 4) // longest), 1),
+        fontsize=small(), frameon=False,
+    )  # fmt: skip
 
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def plain_numbers(axis: XAxis | YAxis) -> None:
-    """Label a logarithmic axis with 0.02, 0.05, 0.1 instead of powers of ten, if the margin has room for them. To be
-    called after everything is drawn.
+def plain_numbers(*axes: XAxis | YAxis) -> None:
+    """Label logarithmic axes with 0.02, 0.05, 0.1 instead of powers of ten, if the margin has room for them. Several
+    get the same ticks: as many as there is room for on each. To be called after everything is drawn.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.axes.autoscale_view()
-    low, high = axis.get_view_interval()
-    decades = high >= 1000 * low
-    axis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0)))
+    axes[0].axes.autoscale_view()
+    low, high = axes[0].get_view_interval()
+    subs = (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
 
     def label(value: float, _: int | None = None) -> str:
         if low >= 1e-3 and high < 1e4:
             return f"{value:g}"
-        if decades:
+        if len(subs) == 1:
             return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
-    axis.set_major_formatter(FuncFormatter(label))
-    axis.set_minor_locator(NullLocator())
+    for axis in axes:
+        axis.set_major_locator(LogLocator(subs=subs))
+        axis.set_major_formatter(FuncFormatter(label))
+        axis.set_minor_locator(NullLocator())
+
+
+def _ticks_in_a_decade(axis: XAxis | YAxis) -> tuple[float, ...]:
+    """As many as there is room for: numbers of four characters side by side, or else lines."""
+    box, across = axis.axes.get_window_extent(), axis.axis_name == "x"
+    low, high = axis.get_view_interval()
+    decades = max(math.log10(high / low), 0.1)
+    inches = (box.width if across else box.height) / axis.axes.figure.dpi
+    room = inches / decades / sized(0.38 if across else 0.2)
+    if room >= 3.3:
+        return (1.0, 2.0, 5.0)
+    return (1.0, 3.0) if room >= 2 or decades < 2 else (1.0,)
 
 
 def whole_numbers(axis: XAxis | YAxis) -> None:
@@ -249,16 +405,34 @@ def panel_grid(
     right: float = RIGHT,
     top: float = GRID_TOP,
     bottom: float = BOTTOM,
+    fold: bool = True,
+    square: bool = False,
+    stretch: tuple[float, float] = (FLATTENED, GROWN),
 ) -> tuple[Figure, list[Axes]]:
     """`count` panels, row by row, at most `columns` in a row; for a title above all see `add_title`.
 
     width, height             of a panel within its axes [inch]
     across, down              distances between neighbouring axes, for their labels [inch]
     left, right, top, bottom  margins [inch]
+    fold                      whether there are fewer in a row where the page has no room for as many
+    square                    whether panels keep their shape
+    stretch                   least and greatest factor of their height, as they become narrower or wider
     """
-    columns = min(count, columns)
-    rows = -(-count // columns)
+    columns, scale, room = min(count, columns), _scale(), page_width()
     left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
+    width, height = width * scale, height * scale
+    if fold:
+        fitting = int((room - left - right + across) / (SHRUNK * width + across))
+        columns = max(min(columns, fitting), 1)
+        columns = -(-count // -(-count // columns))
+    rows = -(-count // columns)
+    spare = room - (left + columns * width + (columns - 1) * across + right)
+    if spare < 0 or exact():
+        factor = 1 + spare / (columns * width)
+        if square and factor > GROWN:  # what is left stands beside the panels
+            left, right = (margin + (factor - GROWN) * columns * width / 2 for margin in (left, right))
+            factor = GROWN
+        width, height = width * factor, height * (factor if square else min(max(factor, stretch[0]), stretch[1]))
     wide = left + columns * width + (columns - 1) * across + right
     tall = top + rows * height + (rows - 1) * down + bottom
     figure = blank(wide, tall)
@@ -271,14 +445,14 @@ def panel_grid(
     return figure, axes
 
 
-WIDTH_OF_CHARACTER = 0.066
-"""Of a label of 8 points [inch]."""
+WIDTH_OF_CHARACTER = 0.068
+"""Of the smallest texts [inch]."""
 
 
 def row_panels(
     count: int, width: float, labels: Sequence[str], height: float, top: float = TOP
 ) -> tuple[Figure, list[Axes]]:
-    """Panels side by side, in which a row belongs to each label; these stand beside the first panel.
+    """Panels side by side or below each other, in which a row belongs to each label; these stand beside the first.
 
     width   of a panel [inch]
     height  of a row with a label of one line [inch]
@@ -286,14 +460,21 @@ def row_panels(
     lines = [label.split("\n") for label in labels]
     longest = max((len(line) for rows in lines for line in rows), default=0)
     tall = height * sum(0.5 + 0.5 * len(rows) for rows in lines)
-    left = 0.15 + WIDTH_OF_CHARACTER * longest
-    figure, axes = panels(count, width, sized(0.7 + top + tall), left, top)
+    left = 0.2 + WIDTH_OF_CHARACTER * longest
+    # Rows are as high as their labels, whatever the width of a panel.
+    figure, axes = panels(count, width, BOTTOM + top + tall, left, top, stretch=(1.0, 1.0))
     for axis in axes:
         axis.set_ylim(len(labels) - 0.4, -0.6)
-        axis.set_yticks(range(len(labels)), labels if axis is axes[0] else [""] * len(labels), fontsize=sized(8))
+        named = place_of(axis, count)[0]
+        axis.set_yticks(range(len(labels)), labels if named else [""] * len(labels), fontsize=small())
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="x", alpha=0.25, linewidth=0.5)
     return figure, axes
+
+
+def wrap_label(text: str, most: int = 36) -> str:
+    """The label of a row in lines that leave room for the panel beside it."""
+    return wrap(text, min(most, characters() // 3))
 
 
 # Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.
@@ -303,13 +484,33 @@ NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "weba
 """Settings of matplotlib that do not change the look of a figure; a style cannot change them."""
 
 
+def require_width(width: str | None) -> None:
+    """Raise QexpError for a width of figures that there is not."""
+    if width is not None and width not in WIDTHS:
+        raise QexpError(f"`width={width}`: no such width of figures; choose from {', '.join(WIDTHS)}")
+
+
 @contextmanager
-def use_style(file: Path | None) -> Iterator[None]:
-    """Inside the block, figures are drawn in the style of a file; None: with the current settings."""
+def use_style(file: Path | None, width: str | None = None) -> Iterator[None]:
+    """Inside the block, figures are drawn in the style of a file; None: with the current settings.
+
+    width  of `WIDTHS`, for print; None: for a screen. The style goes before its settings.
+    Raises QexpError for a width that there is not.
+    """
+    require_width(width)
+    if file is None and width is None:
+        yield
+        return
     import matplotlib
 
-    with matplotlib.rc_context({} if file is None else read_style(file)):
-        yield
+    style: Any = {} if file is None else read_style(file)
+    settings: Any = PRINT if width else {}
+    with matplotlib.rc_context(settings), matplotlib.rc_context(style):
+        before = _width.set(WIDTHS[width] if width else None)
+        try:
+            yield
+        finally:
+            _width.reset(before)
 
 
 def read_style(file: Path) -> RcParams:

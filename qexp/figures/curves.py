@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import in_words, label, typeset
+from qexp.base.quantities import in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     TITLE,
     add_note,
     add_title,
+    folded,
     legend,
+    legend_below,
     panels,
     plain_numbers,
     sized,
-    subplots,
+    small,
     whole_numbers,
-    wrap,
 )
+from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
-    figure, (losses, *errors) = panels(1 + len(outputs), 4.2, 3.4)
+    figure, (losses, *errors) = panels(1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35)
     for number, (name, lines) in enumerate(runs.items()):
         colour, prefix = COLOURS[number % len(COLOURS)], f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
@@ -81,7 +83,7 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
                 _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{name}, test")
     for axis in (losses, *errors):
         _finish(axis, np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]))
-    losses.set_ylabel("loss (transformed values)")
+    _describe_loss(losses, "transformed values")
     for axis, output in zip(errors, outputs, strict=True):
         _describe_error(axis, output, units)
     best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
@@ -115,8 +117,13 @@ def _finish(axis: Axes, values: Array) -> None:
     axis.grid(alpha=0.25, which="both", linewidth=0.5)
 
 
+def _describe_loss(axis: Axes, unit: str) -> None:
+    axis.set_ylabel(f"loss ({unit})")
+    axis.set_title("loss", fontsize=sized(10), y=TITLE)
+
+
 def _describe_error(axis: Axes, output: str, units: Mapping[str, str]) -> None:
-    axis.set_ylabel(label("mean absolute error", typeset(units.get(output, ""))))
+    axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
     axis.set_title(f"{in_words(output)}, validation", fontsize=sized(10), y=TITLE)
 
 
@@ -148,7 +155,7 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], loss: str,
             axis.set_ylim(values.min() / 1.15, values.max() * 1.15)
         _finish(axis, values)
         axis.set_ylabel(f"{part} loss ({loss})")
-        for handle in axis.legend(fontsize=sized(8), frameon=False).legend_handles:
+        for handle in axis.legend(fontsize=small(), frameon=False).legend_handles:
             if handle is not None:
                 handle.set_alpha(1)
     add_title(figure, f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", note)
@@ -173,11 +180,6 @@ STYLES = ("-", "--", "-.", ":")
 FEW = 10
 """Largest number of runs whose band shows the whole range; for more runs it shows the middle half."""
 
-WRAPPED = 48
-"""Largest number of characters in a line of the legend."""
-
-LEGEND_COLUMNS = 3
-
 
 def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapping[str, str]) -> Figure:
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
@@ -188,24 +190,19 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
     outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
-    lines_of_legend = sum(wrap(name, WRAPPED).count("\n") + 1 for name in groups) / LEGEND_COLUMNS
-    figure, (axes,) = subplots(1, 1 + len(outputs), 4.2, 3.4 + 0.2 * lines_of_legend)
+    figure, axes = folded(1 + len(outputs), 4.2, 3.2)
     for axis, keys in zip(axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True):
         tables = {name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()}
         for index, (name, table) in enumerate(tables.items()):
             style = STYLES[index // len(COLOURS) % len(STYLES)]
             _draw_band(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
         _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
-    axes[0].set_ylabel(f"loss ({loss})")
-    axes[0].set_title("loss, validation", fontsize=sized(10))
+    _describe_loss(axes[0], loss)
     for axis, output in zip(axes[1:], outputs, strict=True):
         _describe_error(axis, output, units)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, [wrap(label, WRAPPED) for label in labels],
-        loc="outside lower center", ncols=min(len(labels), LEGEND_COLUMNS), fontsize=sized(8), frameon=False,
-    )  # fmt: skip
-    figure.suptitle(_explanation(groups), fontsize=sized(9))
+        axis.set_title(in_words(output), fontsize=sized(10), y=TITLE)
+    legend_below(figure, axes[0])
+    add_title(figure, f"validation; {_explanation(groups)}")
     return figure
 
 
@@ -241,6 +238,6 @@ def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
     sizes = [len(runs) for runs in groups.values()]
     reach = "the middle half of the seeds"
     if min(sizes) <= FEW:
-        reach = "least to greatest" + (f", of more than {FEW} seeds the middle half" if max(sizes) > FEW else "")
+        reach = "range over seeds" + (f", of more than {FEW} seeds the middle half" if max(sizes) > FEW else "")
     ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
     return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")

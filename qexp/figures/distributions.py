@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import COLOURS, add_title, panel_grid, plain_numbers, row_panels, sized, wrap
+from qexp.base.quantities import in_symbols, label, typeset, with_unit
+from qexp.figures.canvas import (
+    COLOURS,
+    add_title,
+    narrow,
+    panel_grid,
+    place_of,
+    plain_numbers,
+    row_panels,
+    sized,
+    small,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,16 +64,17 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
     counted  what the values are of, such as "rows"
     """
-    figure, axes = panel_grid(len(variables), IN_A_ROW, WIDE, HIGH, across=0.5, down=0.62, top=0.42)
+    figure, axes = panel_grid(len(variables), IN_A_ROW, WIDE, HIGH, across=0.5, down=0.7, top=0.42)
     parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
     for axis, variable in zip(axes, variables, strict=True):
         _draw(axis, variable, parts)
     cut = any(len(values) >= MANY for variable in variables for values in variable.values.values())
-    for axis in axes[::IN_A_ROW]:
-        axis.set_ylabel(f"share of {counted} (%)", fontsize=sized(8))
+    for axis in axes:
+        if place_of(axis, len(axes))[0]:
+            axis.set_ylabel(f"share of {counted} (%)", fontsize=small())
     shaded = any(variable.held_out for variable in variables)
     if len(parts) > 1:
-        axes[0].legend(fontsize=sized(7), frameon=True, framealpha=0.7, edgecolor="none")
+        axes[0].legend(fontsize=small(), frameon=True, framealpha=0.7, edgecolor="none")
     notes = ["without the outermost 0.1 %"] * cut + ["grey: values held out for test"] * shaded
     add_title(figure, "; ".join([title, *notes]))
     return figure
@@ -86,9 +98,9 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         axis.stairs(shares, edges, color=colour, fill=len(parts) == 1, label=part, linewidth=1.2)
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(bottom=0)
-    axis.set_xlabel(label(variable.name, typeset(variable.unit)), fontsize=sized(8))
-    axis.tick_params(labelsize=sized(7))
-    axis.xaxis.get_offset_text().set_fontsize(sized(7))
+    axis.set_xlabel(label(variable.name, typeset(variable.unit)), fontsize=small())
+    axis.tick_params(labelsize=small())
+    axis.xaxis.get_offset_text().set_fontsize(small())
     if logarithmic:
         plain_numbers(axis.xaxis)
 
@@ -154,19 +166,22 @@ def values_by_group(
             if len(points):
                 axis.plot([np.median(points)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6)
     axis.set_xlabel(label(name, typeset(unit)), fontsize=sized(9))
-    axis.tick_params(axis="x", labelsize=sized(8))
-    axis.xaxis.get_offset_text().set_fontsize(sized(8))
+    axis.tick_params(axis="x", labelsize=small())
+    axis.xaxis.get_offset_text().set_fontsize(small())
     if len(order_of_parts) > 1:
         for part, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
-        axis.legend(fontsize=sized(7), loc="best", frameon=True, framealpha=0.7, edgecolor="none")
+        axis.legend(fontsize=small(), loc="best", frameon=True, framealpha=0.7, edgecolor="none")
     left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
     add_title(figure, f"{title}; bars: medians, in brackets: number of points{left_out}")
     return figure
 
 
-PANEL, BETWEEN = 1.35, 0.1
+PANEL, BETWEEN = 1.35, 0.14
 """Sizes of a panel and of what is between panels [inch]."""
+
+LONGEST = 20
+"""Largest number of characters of a label in a line."""
 
 LEFT, BOTTOM, TOP, RIGHT = 0.95, 0.85, 0.4, 0.15
 """Margins [inch]."""
@@ -191,13 +206,36 @@ class Drawn:
     name: str
     unit: str
     values: Array
+    mark: float | None = None
+    """A value to compare with, such as that of the best fit; None: none."""
+    origin: float = 0.0
+    """What values and mark are relative to."""
 
 
-def corner(parameters: Sequence[Drawn], title: str) -> Figure:
-    """Histograms with median and central 90 % interval on the diagonal; below it contours around 50 and 90 %."""
-    count = len(parameters)
-    margins = {"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
-    figure, axes = panel_grid(count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, **margins)
+FAR = 20.0
+"""Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
+
+
+def corner(parameters: Sequence[Drawn], title: str, mark: str = "the best fit") -> Figure:
+    """Histograms with median and central 90 % interval on the diagonal; below it contours around 50 and 90 %.
+
+    Parameters that are far from zero, such as coordinates, are drawn as their offset from the median.
+    """
+    count, parameters = len(parameters), [_offset(parameter) for parameter in parameters]
+    figure, axes = panel_grid(
+        count**2,
+        count,
+        PANEL,
+        PANEL,
+        BETWEEN,
+        BETWEEN,
+        left=LEFT + 0.2 * narrow(),
+        right=RIGHT,
+        top=TOP,
+        bottom=BOTTOM,
+        fold=False,
+        square=True,
+    )
     ranges = []
     for parameter in parameters:
         low, high = map(float, np.quantile(parameter.values, [OUTER, 1 - OUTER]))
@@ -210,11 +248,35 @@ def corner(parameters: Sequence[Drawn], title: str) -> Figure:
             continue
         if row == column:
             _draw_histogram(axis, across.values, ranges[column])
+            if across.mark is not None:
+                axis.axvline(across.mark, color="black", linewidth=1.0)
         else:
             _draw_pair(axis, across.values, down.values, ranges[column], ranges[row])
+            if across.mark is not None and down.mark is not None:
+                axis.plot(across.mark, down.mark, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
         _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
-    add_title(figure, title)
+    origins = [
+        f"{parameter.name} {parameter.origin:,.12g} {parameter.unit}" for parameter in parameters if parameter.origin
+    ]
+    if origins:
+        title = f"{title}; offsets are from {', '.join(origins)}"
+    if narrow():  # the lines are too small for labels
+        title = f"{title}; lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
+    marked = f"; black: {mark}" if any(parameter.mark is not None for parameter in parameters) else ""
+    add_title(figure, f"{title}{marked}")
     return figure
+
+
+def _offset(parameter: Drawn) -> Drawn:
+    """A parameter less about its median, where its first digits are the same in all draws."""
+    low, median, high = (float(value) for value in np.quantile(parameter.values, [OUTER, 0.5, 1 - OUTER]))
+    width = high - low
+    if width <= 0 or abs(median) < FAR * width:
+        return parameter
+    step = 10.0 ** np.floor(np.log10(width))
+    origin = float(step * np.round(median / step))
+    mark = None if parameter.mark is None else parameter.mark - origin
+    return replace(parameter, values=parameter.values - origin, mark=mark, origin=origin)
 
 
 def _draw_histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
@@ -242,24 +304,40 @@ def _draw_pair(axis: Axes, across: Array, down: Array, *ends: tuple[float, float
     axis.plot(across[::4], down[::4], ".", color="0.7", markersize=1.0, rasterized=True, zorder=0)
     levels = [*heights, max(density.max(), heights[-1] * 1.001)]
     axis.contourf(*middles, density.T, levels, colors=COLOURS[:1], alpha=0.3)
-    axis.contour(*middles, density.T, heights, colors=COLOURS[:1], linewidths=0.9)
+    lines = axis.contour(*middles, density.T, heights, colors=COLOURS[:1], linewidths=0.9)
+    # The lowest density is that of the largest share. A single height is a density without any spread.
+    if len(heights) == len(SHARES) and not narrow():
+        shares = dict(
+            zip(lines.levels, [f"{100 * share:.0f} %" for share in sorted(SHARES, reverse=True)], strict=True)
+        )
+        axis.clabel(lines, fmt=shares, fontsize=small(), colors="black")
     axis.set(xlim=ends[0], ylim=ends[1])
 
 
 def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:
     """Labels at the lower and the left edge only."""
+    size = small()
+    axis.set_xticks(_inner_ticks(*axis.get_xlim()))
+    axis.tick_params(labelsize=size, labelbottom=last, labelleft=first)
+    if last:
+        axis.set_xlabel(_words(across), fontsize=size)
+    if across is not down:
+        axis.set_yticks(_inner_ticks(*axis.get_ylim()))
+    if first:
+        axis.set_ylabel(_words(down), fontsize=size)
+    axis.ticklabel_format(style="plain", useOffset=False)
+
+
+def _inner_ticks(low: float, high: float) -> list[float]:
+    """Ticks whose labels do not touch those of the next panel."""
     from matplotlib.ticker import MaxNLocator
 
-    small = sized(7)
-    axis.xaxis.set_major_locator(MaxNLocator(3))
-    axis.tick_params(labelsize=small, labelbottom=last, labelleft=first)
-    if last:
-        axis.set_xlabel(label(across.name, typeset(across.unit)), fontsize=sized(8))
-        axis.xaxis.set_label_coords(0.5, -sized(0.62) / PANEL)
-        axis.tick_params(axis="x", labelrotation=45)
-    if across is not down:
-        axis.yaxis.set_major_locator(MaxNLocator(3))
-    if first:
-        axis.set_ylabel(label(down.name, typeset(down.unit)), fontsize=sized(8))
-        axis.yaxis.set_label_coords(-sized(0.68) / PANEL, 0.5)
-    axis.ticklabel_format(style="plain", useOffset=False)
+    edge = (0.18 if narrow() else 0.06) * (high - low)
+    ticks = map(float, MaxNLocator(2 if narrow() else 4, min_n_ticks=1).tick_values(low, high))
+    return [tick for tick in ticks if low + edge <= tick <= high - edge]
+
+
+def _words(parameter: Drawn) -> str:
+    """Name and unit, in lines as long as a panel."""
+    words = with_unit(f"{in_symbols(parameter.name)}{' offset' if parameter.origin else ''}", typeset(parameter.unit))
+    return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), LONGEST if not narrow() else 8)

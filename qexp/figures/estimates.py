@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import typeset
-from qexp.figures.canvas import plain_numbers, sized, wrap
+from qexp.base.quantities import quantity_in_words
+from qexp.figures.canvas import LEAST_TEXT, plain_numbers, sized, small, wrap
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def make_equal(axis: Axes, values: Sequence[Array], logarithmic: bool = False) -
 
     logarithmic  whether positive values of different sizes have logarithmic axes
     """
+    from matplotlib.ticker import MaxNLocator
+
     finite = np.concatenate([np.ravel(each) for each in values] or [np.zeros(0)])
     finite = finite[np.isfinite(finite)].astype(np.float64)
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
@@ -36,13 +38,14 @@ def make_equal(axis: Axes, values: Sequence[Array], logarithmic: bool = False) -
         factor = (high / low) ** 0.05
         limits = low / factor, high * factor
         axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
-        plain_numbers(axis.xaxis)
-        plain_numbers(axis.yaxis)
+        plain_numbers(axis.xaxis, axis.yaxis)
     else:
         margin = 0.05 * (high - low) or 0.5
         limits = low - margin, high + margin
         axis.set(xlim=limits, ylim=limits)
-        axis.set_yticks([tick for tick in axis.get_xticks() if limits[0] <= tick <= limits[1]])
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(*limits)
+        inside = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
+        axis.set(xticks=inside, yticks=inside)
     axis.plot(limits, limits, color="0.6", linewidth=1, zorder=1)
     axis.set_aspect("equal", adjustable="box")
     return limits
@@ -52,13 +55,13 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
     """Write number, RMSE and R² in the corner away from the identity line that has fewer points."""
     words = f"n = {len(measured)}"
     if len(measured):
-        words += f"\nRMSE = {root_mean_squared_error(estimated, measured):.3g} {typeset(unit)}".rstrip()
+        words += f"\nRMSE = {quantity_in_words(root_mean_squared_error(estimated, measured), unit)}"
         words += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
     x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
     above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
     corner, horizontal, vertical = ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
     return axis.text(
-        *corner, words, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=sized(8.5), zorder=4,
+        *corner, words, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=small(), zorder=4,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
     )  # fmt: skip
 
@@ -74,7 +77,7 @@ MARGIN = 2.0
 
 
 def name_points(
-    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), size: float = 7.5
+    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), size: float = LEAST_TEXT
 ) -> None:
     """Write names beside points, each where it covers least.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import typeset
-from qexp.figures.canvas import blank, extend, sized
+from qexp.figures.canvas import blank, characters, exact, extend, narrow, page_width, sized, small, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +23,9 @@ Array = NDArray[np.float32]
 NO_DATA = "0.88"
 """The grey of cells without values."""
 
-LEFT, RIGHT, TOP, BOTTOM = 0.62, 0.7, 0.62, 0.48
+LEFT, TOP, BOTTOM = 0.65, 0.72, 0.5
 """Margins of the figure; then those between panels and around the colour bars, and the sizes of both [inch]."""
-BETWEEN, ROWS_BETWEEN = 0.22, 0.36
+BETWEEN, ROWS_BETWEEN = 0.2, 0.52
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
 LEAST = 1.3
@@ -87,14 +87,14 @@ def draw_moments(
     figure, heading, grid = _lay_out(len(rows), where)
     updates = [_begin(figure, axes, row, where) for axes, row in zip(grid, rows, strict=True)]
     for index, moment in enumerate(moments):
-        heading.set_text(moment.title)
+        heading.set_text(wrap(moment.title, characters(10)))
         for (images, title), row in zip(updates, rows, strict=True):
             truth, estimate = row.truths[index], row.estimates[index]
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
             sizes = np.abs(_finite([estimate - truth]))
-            mean = f"{sizes.mean():.3g} {row.unit}".strip() if len(sizes) else "-"
-            title.set_text(f"estimate − truth, mean size {mean}")
+            mean = f"\nmean size {sizes.mean():.3g} {row.unit}".rstrip() if len(sizes) else ""
+            title.set_text(f"estimate − truth{mean}")
         yield figure
 
 
@@ -137,28 +137,41 @@ def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence
 
 
 def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
-    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar."""
+    """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar.
+
+    These are side by side, or below each other in a narrow figure.
+    """
+    left, top, bottom, between, down = map(sized, (LEFT, TOP, BOTTOM, BETWEEN, ROWS_BETWEEN))
+    bar, gap, labels = map(sized, (BAR, BAR_GAP, BAR_LABELS))
+    columns, beside = (1, gap + bar + labels) if narrow() else (3, between + 2 * (gap + bar + labels))
     ratio = (where.top - where.bottom) / (where.right - where.left)
-    width, height = (PANEL, max(PANEL * ratio, LEAST)) if ratio <= 1 else (max(PANEL / ratio, LEAST), PANEL)
-    left, right, top, bottom, labels, between = map(sized, (LEFT, RIGHT, TOP, BOTTOM, BAR_LABELS, ROWS_BETWEEN))
-    lefts, at = [], left
-    for across, gap in ((width, BETWEEN), (width, BAR_GAP), (BAR, labels), (width, BAR_GAP), (BAR, right)):
-        lefts.append((at, across))
-        at += across + gap
-    tall = top + bottom + rows * height + (rows - 1) * between
-    figure = blank(at, tall)
+    room = (page_width() - left - beside) / columns
+    width = min(room, sized(PANEL) / max(ratio, 1.0))
+    height = max(width * ratio, sized(LEAST))
+    spare, lines = room - width, rows * 3 // columns
+    tall = top + bottom + lines * height + (lines - 1) * down
+    wide = page_width() - (0 if exact() else columns * spare)
+    figure = blank(wide, tall)
+
+    def at(line: int, start: float, across: float) -> Axes:
+        low = bottom + (lines - 1 - line) * (height + down)
+        return figure.add_axes((start / wide, low / tall, across / wide, height / tall))
+
     grid = []
     for row in range(rows):
-        low = bottom + (rows - 1 - row) * (height + between)
-        grid.append([figure.add_axes((start / at, low / tall, across / at, height / tall)) for start, across in lefts])
-    for row, axes in enumerate(grid):
-        for column, axis in enumerate((axes[0], axes[1], axes[3])):
-            axis.tick_params(labelsize=sized(8), labelbottom=row == rows - 1, labelleft=column == 0)
-            axis.locator_params(nbins=5)
-            if row == rows - 1:
+        starts = [left, left + width + between, left + 2 * width + between + gap + bar + labels]
+        places = [(3 * row + number, left) if narrow() else (row, start) for number, start in enumerate(starts)]
+        truth, estimate, difference = (at(*place, width) for place in places)
+        bars = [at(line, start + width + gap, bar) for line, start in places[1:]]
+        grid.append([truth, estimate, bars[0], difference, bars[1]])
+        for (line, start), axis in zip(places, (truth, estimate, difference), strict=True):
+            axis.tick_params(labelsize=small(), labelbottom=line == lines - 1, labelleft=start == left)
+            axis.locator_params(nbins=4 if width > sized(1.5) else 3)
+            if line == lines - 1:
                 axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
-        axes[0].set_ylabel(f"y ({where.unit})", fontsize=sized(9))
-    return figure, figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(11)), grid
+            if start == left:
+                axis.set_ylabel(f"y ({where.unit})", fontsize=sized(9))
+    return figure, figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10)), grid
 
 
 def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tuple[list[AxesImage], Text]:
@@ -182,7 +195,7 @@ def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tu
         (images[2], difference_bar, extend(differences, -reach, reach)),
     ):
         figure.colorbar(image, cax=bar, extend=pointed, label=row.unit)
-        bar.tick_params(labelsize=sized(8))
+        bar.tick_params(labelsize=small())
         bar.yaxis.label.set_fontsize(sized(9))
     for axis in (truth, estimate, difference):
         axis.set_facecolor(NO_DATA)

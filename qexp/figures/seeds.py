@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.quantities import in_words, label, typeset
-from qexp.figures.canvas import COLOURS, TITLE, add_title, plain_numbers, row_panels, sized, subplots, wrap
+from qexp.figures.canvas import (
+    COLOURS,
+    TITLE,
+    add_title,
+    folded,
+    legend_below,
+    plain_numbers,
+    row_panels,
+    sized,
+    wrap,
+    wrap_label,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,8 +50,8 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
     units    output → its unit
     """
     names = list(dict.fromkeys(name for groups in outputs.values() for name in groups))
-    labels = [wrap(name, 36) for name in names]
-    figure, axes = row_panels(len(outputs), 4.4, labels, HEIGHT_OF_ROW)
+    labels = [wrap_label(name) for name in names]
+    figure, axes = row_panels(len(outputs), 4.4, labels, HEIGHT_OF_ROW, top=0.62)
     colours = {name: COLOURS[row % len(COLOURS)] for row, name in enumerate(names)}
     for axis, (output, groups) in zip(axes, outputs.items(), strict=True):
         _draw_rows(axis, names, groups, colours)
@@ -56,7 +67,7 @@ def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") 
     words   what is measured, with its unit
     strong  the name of the row that stands out
     """
-    labels = [wrap(name, 36) for name in values]
+    labels = [wrap_label(name) for name in values]
     several = any(row.values for row in values.values())
     figure, (axis,) = row_panels(1, 4.4, labels, HEIGHT_OF_ROW if several else 0.25, top=0.1)
     _draw_rows(axis, list(values), values, {name: COLOURS[name == strong] for name in values})
@@ -96,14 +107,18 @@ SPAN = 20.0
 IN_A_ROW = 3
 """Largest number of panels in a row."""
 
+SPACE = 0.1
+"""Beside the outermost values, as a share of the distance between these."""
+
 NEAR = 0.06
 """Smallest distance between labels, as a share of the axis; nearer ones would touch."""
 
-DODGE = 2.5
-"""Offset between the dots of neighbouring experiences [point]."""
+DODGE, ASIDE = 9.0, 3.5
+"""Offsets between neighbouring experiences, and between a mean and the dots of its seeds [point]."""
 
-MARGIN = 0.12
-"""Space above and below the dots and means, as a share of their range. Intervals of few seeds may be cut there."""
+MARGIN, CUT = 0.08, 1.0
+"""Space above and below what is drawn, as a share of the range of dots and means; and how far an interval is drawn
+beyond these, as a share of it: those of two seeds are very wide."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +185,7 @@ def study_panels(
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    columns = min(len(panels), IN_A_ROW)
-    figure, grid = subplots(-(-len(panels) // columns), columns, 5.6 if columns == 1 else 4.2, 3.9)
-    axes = [panel for row in grid for panel in row]
+    figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW)
     low, high, below = floored(panels, floor)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
@@ -184,16 +197,12 @@ def study_panels(
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
         panel.set_title(wrap(title, 48), fontsize=sized(10))
-    for panel in axes[len(panels) :]:
-        panel.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, [wrap(label, 60) for label in labels], loc="outside lower center", frameon=False,
-        fontsize=sized(8), ncols=1 if max(map(len, labels)) > 30 else min(len(labels), 3),
-    )  # fmt: skip
-    words = "dots: seeds; line and band: mean and its 95 % interval (Student)"
-    hidden = f"\n{below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
-    figure.suptitle(words + hidden, fontsize=sized(9))
+    legend_below(figure, axes[0])
+    alone = f"{names[0]}; " if len(names) == 1 else ""
+    bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
+    words = f"{alone}dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
+    hidden = f"; {below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
+    add_title(figure, words + hidden)
     return figure
 
 
@@ -210,13 +219,15 @@ def _draw(axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, bes
     where = sorted(line.spots, key=lambda text: layout.positions[text])
     x = [layout.positions[text] for text in where]
     spots = [line.spots[text] for text in where]
-    axis.plot(x, [spot.mean for spot in spots], "-", color=colour, linewidth=1.6, marker="D", markersize=4, label=name)
+    # Means are joined by a thin line for the eye, and have a bar each: a band would suggest data between them.
+    beside_means = axis.transData + ScaledTranslation(DODGE * beside / 72, 0, axis.figure.dpi_scale_trans)
+    drawn: dict[str, Any] = {"color": colour, "transform": beside_means}
+    axis.plot(x, [spot.mean for spot in spots], "-", linewidth=0.8, alpha=0.6, **drawn)
+    axis.plot(x, [spot.mean for spot in spots], "D", markersize=4.5, label=name, **drawn)
     ends = np.array([spot.interval or (np.nan, np.nan) for spot in spots])
-    if len(x) > 1:
-        axis.fill_between(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.16, linewidth=0)
-    else:
-        axis.vlines(x, ends[:, 0], ends[:, 1], color=colour, alpha=0.5)
-    moved = axis.transData + ScaledTranslation(DODGE * beside / 72, 0, axis.figure.dpi_scale_trans)
+    for at, (low, high) in zip(x, ends, strict=True):
+        axis.plot([at, at], [low, high], "-", linewidth=1.6, solid_capstyle="butt", **drawn)
+    moved = axis.transData + ScaledTranslation((DODGE * beside + ASIDE) / 72, 0, axis.figure.dpi_scale_trans)
     for at, spot in zip(x, spots, strict=True):
         axis.plot(
             [at] * len(spot.values), spot.values, "o",
@@ -228,9 +239,10 @@ def _label(axis: Axes, layout: ValueAxis, name: str) -> None:
     from matplotlib.ticker import NullFormatter, NullLocator
 
     positions = np.array(list(layout.positions.values()))
-    if len(positions) == 1:
-        (at,) = positions
-        axis.set_xlim(*((at / 2, at * 2) if layout.logarithmic else (at - 1, at + 1)))
+    scaled = np.log(positions) if layout.logarithmic else positions
+    margin = SPACE * float(np.ptp(scaled)) or 1.0
+    ends = scaled.min() - margin, scaled.max() + margin
+    axis.set_xlim(*(np.exp(ends) if layout.logarithmic else ends))
     axis.set_xticks(positions, list(_apart(layout)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -260,9 +272,13 @@ def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tu
     """The limits of an axis, cut at a floor if values are below it, and the number of dots below it."""
     spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
     values = np.array([value for spot in spots for value in (*spot.values, spot.mean)])
+    ends = np.array([end for spot in spots for end in spot.interval or ()])
     low, high, below = float(values.min()), float(values.max()), 0
     if floor is not None and low < floor < high:
         low, below = floor, sum(value < floor for spot in spots for value in spot.values)
+    elif len(ends):
+        reach = CUT * (high - low)
+        low, high = max(min(low, ends.min()), low - reach), min(max(high, ends.max()), high + reach)
     room = MARGIN * (high - low) or 0.05 * abs(high) or 1.0
     return (low if below else low - room), high + room, below
 

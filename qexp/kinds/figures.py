@@ -52,7 +52,8 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
             [low, high], [line] * 2, color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2
         )
         shares.plot(group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
-    shares.set_xlim(-0.04, 1.04)
+    lowest = min(min(group.range[0], group.covered / group.n) for group in drawn)
+    shares.set_xlim(max(np.floor(10 * lowest - 0.5) / 10, 0.0) - 0.02, 1.02)
     shares.set_xlabel(f"share in {100 * interval:g} % intervals")
     _draw_widths(widths, np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn]))
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
@@ -192,14 +193,14 @@ def fold_curves_of(directory: RunDirectory) -> Figure:
 def draw(
     directory: RunDirectory,
     formats: Sequence[str] = ("png",),
-    style: Path | None = None,
+    style: tuple[Path | None, str | None] = (None, None),
     only: Collection[str] = (),
     left_out: Callable[[str], None] = warnings.warn,
 ) -> list[Path]:
     """Draw the figures of an evaluated run from its files. Returns the paths of the pictures.
 
     formats   of `FORMATS`: each figure is written in all of them
-    style     a matplotlib style file
+    style     a matplotlib style file, and the width for print, see `use_style`
     only      names of figures; all figures of the run if empty
     left_out  called with the reason for each figure whose numbers an older version of qexp did not write
     Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
@@ -211,7 +212,7 @@ def draw(
     _check(directory, figures, formats, only)
     drawn: list[Path] = []
     missing: list[str] = []
-    with use_style(style):
+    with use_style(*style):
         for name, pictures in figures.items():
             if only and name not in only:
                 continue

@@ -18,6 +18,7 @@ from qexp.base.options import (
     as_warning,
     ignore,
     option,
+    print_width,
     python_only,
     uncounted,
 )
@@ -294,11 +295,12 @@ class DrawingOptions:
         shell=list[str], complete="figure_formats", example='("png", "pdf")',
     )  # fmt: skip
     style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
+    width: str | None = print_width()
 
     @property
-    def drawn_with(self) -> Path | None:
-        """`style` as a path."""
-        return None if self.style is None else Path(self.style)
+    def drawn_with(self) -> tuple[Path | None, str | None]:
+        """`style` as a path, and the width, as `use_style` takes them."""
+        return None if self.style is None else Path(self.style), self.width
 
 
 @dataclass(frozen=True)

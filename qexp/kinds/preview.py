@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import Quantities
+from qexp.base.quantities import Quantities, quantity_in_words
 from qexp.base.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -121,5 +121,4 @@ def value_in_words(words: str, value: float, unit: str) -> str:
 
     words  of the variable, by `quantities.in_words`
     """
-    times = "× " if unit[:1].isdigit() else ""
-    return f"{words} {value:.3g} {times}{unit}".rstrip()
+    return f"{words} {quantity_in_words(value, unit)}"

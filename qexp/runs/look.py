@@ -56,7 +56,7 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     variables = view.variables(samples)
     paths: list[Path] = []
     if folder is not None:
-        with use_style(options.drawn_with):
+        with use_style(*options.drawn_with):
             caution = f" ({view.caution})" if view.caution else ""
             for figure, picture in view.pictures(samples, variables, f"{name}, {view.part}{caution}"):
                 files.make_folder(folder)

@@ -21,6 +21,7 @@ from qexp.base.options import (
     ignore,
     option,
     pairs,
+    print_width,
     python_only,
     text_of,
 )
@@ -268,9 +269,7 @@ class RunOptions(Training, InWorkspace):
         None, "Name of a single run; if left out <experience>_<seed>, with a digest between them if `overrides` or "
         "`grid` change the spec, and a run that has the same spec and seed already is not trained again.",
     )  # fmt: skip
-    display: Any = python_only(
-        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
-    )
+    display: Any = python_only(None, "Is shown the progress of training")
 
 
 @dataclass(frozen=True)
@@ -324,11 +323,7 @@ class Order(Training, LaunchOptions):
 class Watched(InWorkspace):
     """How the progress of a pool is shown."""
 
-    watched: Callable[[], Any] | bool | None = python_only(
-        None,
-        "Makes the object that is shown the progress of a local pool; if left out, a table on a terminal and in a "
-        "notebook; False: nothing",
-    )
+    watched: Callable[[], Any] | None = python_only(None, "Makes the object that is shown the progress of a local pool")
 
 
 @dataclass(frozen=True)
@@ -397,9 +392,7 @@ class RerunOptions(NewRuns, OnDevice):
         False, "Use qexp's code at the commit that trained the run, from its git repository, unchanged."
     )
     resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
-    display: Any = python_only(
-        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
-    )
+    display: Any = python_only(None, "Is shown the progress of training")
 
     @property
     def changes(self) -> bool:
@@ -422,6 +415,7 @@ class StudyOptions(Watched):
         None, "Folder for study.csv, table.csv and study.png; studies/<experience>_<key> if left out.",
         metavar="FOLDER",
     )  # fmt: skip
+    width: str | None = print_width()
     tell: Report = python_only(ignore, "Receives what is trained now and what is done already")
     most: int | None = python_only(None, "The largest number of runs that may be started; more are an error")
 

@@ -27,7 +27,7 @@ from qexp.kinds.figures import (
     truth_and_estimate,
     unit,
 )
-from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers
+from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
@@ -53,7 +53,10 @@ def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
         with suppress(MissingNumbersError):
             numbers = calibration_numbers(directory, calibration)
             drawings += [
-                drawn(f"{words}{kind}", partial(draw, directory, calibration, numbers))
+                drawn(
+                    f"{words}{kind}",
+                    partial(draw, title_of(directory, calibration), list(calibration.outputs), numbers),
+                )
                 for words, draw in CALIBRATION_DRAWINGS.items()
             ]
     return drawings

@@ -24,7 +24,7 @@ def test_all_tracks_share_one_scale_in_a_unit_that_can_be_read():
     dots = [one for axis in made.axes[:2] for one in axis.collections if isinstance(one, PathCollection)]
     assert [(one.norm.vmin, one.norm.vmax) for one in dots] == [(-12, 12)] * 2
     np.testing.assert_allclose([one.get_array()[0] for one in dots], [0.3, -12])
-    assert made.axes[-1].get_ylabel() == "displacement toward the satellite (cm)"
+    assert made.axes[-1].get_xlabel() == "displacement toward the satellite (cm)"
     assert scale_of([np.array([0.004])]) == (4.0, "mm", 1000.0)
     assert scale_of([np.array([2.0, -3.0])])[1:] == ("m", 1.0)
 
@@ -36,7 +36,7 @@ def test_masked_points_are_grey_and_do_not_widen_the_frame():
     made = draw_tracks(Observation((masked,)), "masked")
     grey, coloured = (one for one in made.axes[0].collections if isinstance(one, PathCollection))
     assert (len(grey.get_offsets()), len(coloured.get_offsets())) == (20, 40)
-    np.testing.assert_allclose(grey.get_facecolor()[0, :3], 0.8)
+    np.testing.assert_allclose(grey.get_facecolor()[0, :3], 0.6)
 
 
 def test_many_points_are_drawn_as_means_of_cells(monkeypatch):
@@ -56,5 +56,5 @@ def test_stations_have_an_arrow_each_and_the_colour_of_their_vertical_part():
     )  # fmt: skip
     made = draw_tracks(Observation((stations,)), "stations")
     arrows = next(one for one in made.axes[0].collections if hasattr(one, "U"))
-    np.testing.assert_allclose(np.column_stack([arrows.U, arrows.V]), [[1, 0], [0, -2]])
-    assert made.axes[-1].get_ylabel() == "displacement up (cm)"
+    np.testing.assert_allclose(np.column_stack([arrows.U, arrows.V]), [[0.01, 0], [0, -0.02]])
+    assert made.axes[-1].get_xlabel() == "displacement up (cm)"

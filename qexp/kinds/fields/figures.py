@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import COLOURS, add_title, panel_grid, sized, subplots
+from qexp.figures.canvas import COLOURS, add_title, characters, columns_of, folded, panel_grid, sized, small, wrap
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, limits_of, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
@@ -29,8 +30,6 @@ Numbers = Sequence[float]
 
 SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
 """Metric → style of its line."""
-
-COLUMNS = 3
 
 MOST = 200.0
 """Largest error that is shown [%]: where ice hardly moves, every error is many times the velocity."""
@@ -50,12 +49,8 @@ def errors_by_thickness(
     outputs  output → metric → a value per class, in the output's unit
     vectors  vector → percent per class
     """
-    count = len(outputs) + bool(vectors)
-    columns = min(count, COLUMNS)
-    figure, grid = subplots(-(-count // columns), columns, max(3.0, sized(0.9 + 0.62 * len(classes))), 3.3)
-    axes = [axis for row in grid for axis in row]
-    for unused in axes[count:]:
-        unused.set_visible(False)
+    figure, axes = folded(len(outputs) + bool(vectors), max(4.0, 0.9 + 0.8 * len(classes)), 3.0)
+    classes = [wrap(name, 12) for name in classes]
     for axis, (output, metrics) in zip(axes, outputs.items(), strict=False):
         for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
             if metric in metrics:
@@ -72,10 +67,10 @@ def errors_by_thickness(
         for index, shares in enumerate(zip(*vectors.values(), strict=True)):
             if beyond := [share for share in shares if share >= MOST]:
                 words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
-                last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=sized(7.5))
+                last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=small())
         _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
         if len(vectors) > 1:
-            last.legend(fontsize=sized(8), frameon=False)
+            last.legend(fontsize=small(), frameon=False)
             last.set_title("vectors", fontsize=sized(10))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
@@ -86,11 +81,11 @@ def errors_by_thickness(
 def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells: Sequence[int]) -> None:
     shares = [100 * count / max(sum(cells), 1) for count in cells]
     names = [f"{name}\n{share:.2g} %" for name, share in zip(classes, shares, strict=True)]
-    axis.set_xticks(range(len(classes)), names, fontsize=sized(7.5))
+    axis.set_xticks(range(len(classes)), names, fontsize=small())
     axis.set_xlim(-0.4, len(classes) - 0.6)
     axis.set_title(title, fontsize=sized(10))
     axis.set_ylabel(label, fontsize=sized(9))
-    axis.tick_params(axis="y", labelsize=sized(8))
+    axis.tick_params(axis="y", labelsize=small())
     axis.grid(alpha=0.25, axis="y", linewidth=0.5)
 
 
@@ -117,18 +112,33 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     units  variable → unit
     """
     names = list(samples[0].fields)
-    panels, margins = len(names) * len(samples), {"left": LEFT, "right": 0.25, "top": TOP}
-    figure, axes = panel_grid(panels, len(names), SIDE, SIDE, BETWEEN, BETWEEN, **margins)
-    for column, name in enumerate(names):
-        fields = [sample.fields[name] for sample in samples]
-        limits = limits_of(np.concatenate([values[np.isfinite(values)] for values in fields]))
-        for row, values in enumerate(fields):
-            image = _draw(axes[row * len(names) + column], values, limits, samples[row].outlines)
-        _bar_above(axes[column], image, label(name, typeset(units[name])))
-    for axis, sample in zip(axes[:: len(names)], samples, strict=True):
-        axis.set_ylabel(sample.words, fontsize=sized(7.5), rotation=0, ha="right", va="center", labelpad=4)
+    # A narrow figure has several blocks of rows, each with some of the variables.
+    columns = columns_of(len(names), SIDE + BETWEEN + LEFT / len(names))
+    blocks = -(-len(names) // columns)
+    grid = list(product(range(blocks), range(len(samples)), range(columns)))
+    down = BETWEEN if blocks == 1 else TOP - 0.3
+    figure, axes = panel_grid(
+        len(grid), columns, SIDE, SIDE, BETWEEN, down, left=LEFT, right=0.25, top=TOP, bottom=0.2, fold=False,
+        square=True,
+    )  # fmt: skip
+    limits = {name: limits_of(_finite(samples, name)) for name in names}
+    for axis, (block, row, column) in zip(axes, grid, strict=True):
+        if column == 0:
+            words = samples[row].words
+            axis.set_ylabel(words, fontsize=small(), rotation=0, ha="right", va="center", labelpad=4)
+        if block * columns + column >= len(names):
+            axis.remove()
+            continue
+        name = names[block * columns + column]
+        image = _draw(axis, samples[row].fields[name], limits[name], samples[row].outlines)
+        if row == 0:
+            _bar_above(axis, image, label(name, typeset(units[name])))
     add_title(figure, title)
     return figure
+
+
+def _finite(samples: Sequence[FieldSample], name: str) -> Array:
+    return np.concatenate([sample.fields[name][np.isfinite(sample.fields[name])] for sample in samples])
 
 
 def _draw(
@@ -156,10 +166,21 @@ def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
 
     bar = axis.figure.colorbar(image, cax=axis.inset_axes((0.03, 1.09, 0.94, 0.06)), orientation="horizontal")
     bar.ax.xaxis.set_ticks_position("top")
-    bar.ax.tick_params(labelsize=sized(6.5), pad=1)
-    bar.locator = MaxNLocator(3, steps=[1, 2, 5, 10])
-    bar.update_ticks()
-    bar.ax.set_title(words, fontsize=sized(8), pad=4)
+    bar.ax.tick_params(labelsize=small(), pad=1)
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    if inches > sized(1.2):
+        bar.locator = MaxNLocator(3, steps=[1, 2, 5, 10])
+        bar.update_ticks()
+    else:  # the ends alone, inside
+        ends = [float(end) for end in image.get_clim()]
+        texts = [f"{end:.0f}" if abs(end) >= 100 else f"{end:.2g}" for end in ends]
+        if len("".join(texts)) + 2 > characters(inches=inches):
+            texts[0] = ""
+        bar.set_ticks(ends, labels=[text.replace("-", "−") for text in texts])
+        first, last = bar.ax.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
+    bar.ax.set_title(wrap(words, characters(inches=inches + sized(BETWEEN))), fontsize=small(), pad=4)
 
 
 # Figures of runs on gridded fields: test frames, and errors by the thickness of the ice.

@@ -11,8 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.outputs import quantile_of
-from qexp.base.quantities import base_name, in_words, label
-from qexp.figures.canvas import COLOURS, TITLE, add_title, panel_grid, panels, sized, subplots, wrap
+from qexp.base.quantities import base_name, in_words, label, quantity_in_words
+from qexp.figures.canvas import (
+    COLOURS,
+    SHRUNK,
+    TITLE,
+    add_title,
+    characters,
+    columns_of,
+    exact,
+    folded,
+    legend_below,
+    page_width,
+    panel_grid,
+    panels,
+    place_of,
+    sized,
+    small,
+    subplots,
+    wrap,
+)
 from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent
 from qexp.kinds.figures import (
@@ -47,8 +65,9 @@ Array = NDArray[np.floating]
 Scale = tuple[float, float]
 """The values at the lower and upper end of the colours."""
 
-SIDE, ACROSS, DOWN = 1.8, 1.15, 0.3
-"""Side of a panel, and distances between panels [inch]."""
+SIDE, GAP, ACROSS, DOWN = 1.8, 0.3, 1.15, 0.35
+"""Side of a panel, and distances between panels: with one colour scale, with a colour bar beside each, and down
+[inch]."""
 
 IN_A_ROW = 3
 """Panels in a row."""
@@ -61,9 +80,6 @@ ALIKE = 4.0
 
 SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
 """Area of the mark of one of very many scattered points, and what is shared by all of them [point²]."""
-
-CHARACTERS = 36
-"""Largest number of characters of a line above a panel."""
 
 
 @dataclass(frozen=True)
@@ -93,37 +109,49 @@ def sample_images(
     """
     names = list(samples[0].images)
     each = len(names) > 1 or any(views)
-    columns = len(names) * max(1, round(IN_A_ROW / len(names)))
-    lines = max(len(_lines(sample.values)) for sample in samples) + each
-    above = 0.14 * lines
-    figure, axes = panel_grid(
-        len(names) * len(samples), columns, SIDE, SIDE, ACROSS, DOWN + above, right=1.0, top=0.42 + above
-    )
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
+    alike = len(set(scales)) == 1
+    across = GAP if alike else ACROSS
+    fitting = int((page_width() - sized(1.7)) / (sized(across) + SHRUNK * (sized(SIDE) if exact() else SIDE)))
+    # Images of a sample stay side by side.
+    columns = len(names) * max(1, min(fitting, max(IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
+    room = characters(inches=(page_width() - sized(1.7)) / columns)
+    headings = [_lines(sample.values, room) for sample in samples]
+    longest = max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
+    above = 0.16 * (max(map(len, headings)) + longest)
+    figure, axes = panel_grid(
+        len(names) * len(samples), columns, SIDE, SIDE, across, DOWN + above, right=1.0, top=0.42 + above, fold=False,
+        square=True,
+    )  # fmt: skip
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, axis in zip(names, of_sample, strict=True):
             image = _draw(
                 axis, sample.images[name], sample.extents[name], scale, sample.positions.get(name), units[name]
             )
-            heading = _lines(sample.values) if axis is of_sample[0] else [""] * len(_lines(sample.values))
-            axis.set_title("\n".join([*heading, *([in_words(name, views)] * each)]), fontsize=sized(8))
-            if axes.index(axis) % columns == 0:
-                axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=sized(8))
-        _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
-    for axis in axes[-columns:]:
-        axis.set_xlabel(f"x ({samples[0].extents[names[0]].unit})", fontsize=sized(8))
-    colours = "one colour scale" if len(set(scales)) == 1 else "each sample has its own colour scale"
+            heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
+            below = [wrap(in_words(name, views), room)] * each
+            axis.set_title("\n".join([*heading, *below]), fontsize=small(), pad=sized(8))
+            first, lowest = place_of(axis, len(axes))
+            if first:
+                axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=small())
+            if lowest:
+                axis.set_xlabel(f"x ({sample.extents[name].unit})", fontsize=small())
+            if alike:  # the same ticks all around
+                axis.tick_params(labelleft=first or len(set(sample.extents.values())) > 1)
+        if not alike or row == min(len(samples), columns // len(names)) - 1:
+            _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
+    colours = "one colour scale" if alike else "each sample has its own colour scale"
     grids = [image for sample in samples for name, image in sample.images.items() if name not in sample.positions]
     hidden = any(np.isnan(image).any() for image in grids)
     add_title(figure, f"{title}; {colours}{'; grey: not seen' if hidden else ''}")
     return figure
 
 
-def _lines(values: Sequence[str]) -> list[str]:
-    """The values in lines that fit above a panel; none is broken."""
+def _lines(values: Sequence[str], room: int) -> list[str]:
+    """The values in lines of so many characters, that fit above a panel; none is broken."""
     text = ", ".join(value.replace(" ", "\u00a0") for value in values)
-    return textwrap.wrap(text, CHARACTERS, break_long_words=False) or [""]
+    return textwrap.wrap(text, room, break_long_words=False) or [""]
 
 
 def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
@@ -148,7 +176,7 @@ def _scales(ends: Sequence[Scale]) -> list[Scale]:
 def _draw(
     axis: Axes, values: Array, where: Extent, limits: Scale, positions: Array | None, unit: str
 ) -> ScalarMappable:
-    axis.tick_params(labelsize=sized(7))
+    axis.tick_params(labelsize=small())
     axis.locator_params(nbins=4)
     axis.spines[["top", "right"]].set_visible(True)
     edges, colours = (where.left, where.right, where.bottom, where.top), _colours(limits)
@@ -162,7 +190,7 @@ def _draw(
         scale = longest / (0.25 * (where.right - where.left))
         axis.quiver(x, y, values[0], values[1], angles="xy", scale_units="xy", scale=scale, width=0.012, zorder=2)
         words = f"longest arrow {longest:.2g} {unit}"
-        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=sized(7))
+        axis.text(0.03, 0.03, words, transform=axis.transAxes, fontsize=small())
     marks: dict[str, Any] = {"edgecolors": "0.3", "linewidths": 0.4, "zorder": 3}
     size = SMALLEST_MARK + LARGEST_MARK / len(positions)
     return axis.scatter(x, y, s=size, c=values[-1] if values.ndim == 2 else values, **marks, **colours)
@@ -178,10 +206,10 @@ def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
     plain = ScalarFormatter(useOffset=False)
     plain.set_scientific(False)
     bar = axis.figure.colorbar(
-        image, cax=axis.inset_axes((1.04, 0, 0.05, 1)), ticks=MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), format=plain
+        image, cax=axis.inset_axes((1.05, 0, 0.06, 1)), ticks=MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]), format=plain
     )
-    bar.set_label(words, fontsize=sized(8))
-    bar.ax.tick_params(labelsize=sized(7))
+    bar.set_label(words, fontsize=small())
+    bar.ax.tick_params(labelsize=small())
 
 
 # Images over one variable or two, side by side: how an image depends on what made it.
@@ -244,11 +272,11 @@ def image_grid(
             axis.set(xticks=[], yticks=[])
             largest = max(ends[0], key=abs)
             words = f"{largest:.2g}".replace("-", "−") if np.isfinite(values).any() else "impossible"
-            axis.set_title(words, fontsize=sized(7), pad=2)
+            axis.set_title(words, fontsize=small(), pad=2)
             if row == 0 and sides:
-                axis.set_xlabel(f"{sides[0].values[column]:.3g}", fontsize=sized(8))
+                axis.set_xlabel(f"{sides[0].values[column]:.3g}", fontsize=small())
             if column == 0 and len(sides) > 1:
-                axis.set_ylabel(f"{sides[1].values[row]:.3g}", fontsize=sized(8))
+                axis.set_ylabel(f"{sides[1].values[row]:.3g}", fontsize=small())
     if size != ALONE:
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:
@@ -265,9 +293,6 @@ BAND, LINE = "0.85", "0.55"
 
 WIDTH, HEIGHT = 3.6, 3.3
 """Of a panel with its margins [inch]."""
-
-LINE_CHARACTERS = 46
-"""Of the title above each column of panels."""
 
 HATCHES = "0.7"
 
@@ -290,56 +315,57 @@ GREY = "grey: where 95 % of calibrated posteriors stay"
 REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
 
 
-def ranks(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
+def ranks(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Distribution functions of the ranks of true values, minus that of uniform ones: a panel per output."""
-    lines = {in_words(name): {"": numbers[f"{name}_position_share"].values} for name in calibration.outputs}
-    figure, axes = _differences(lines, numbers, _title(directory, calibration))
-    for axis in axes:
-        axis.set_xlabel("rank: share of samples below the truth")
-    axes[0].set_ylabel("share, minus that of uniform ranks")
-    return figure
+    lines = {in_words(name): {"": numbers[f"{name}_position_share"].values} for name in names}
+    words = "rank: share of samples\nbelow the truth", "share of ranks − uniform"
+    return _differences(lines, numbers, title, words)
 
 
-def coverage(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
+def coverage(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside intervals of each output, and inside regions of all, minus their probability."""
-    levels = {
-        f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in calibration.outputs
-    }
-    if len(calibration.outputs) > 1:
+    levels = {f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in names}
+    if len(names) > 1:
         levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
-    figure, axes = _differences(levels, numbers, _title(directory, calibration))
-    for axis in axes:
-        axis.set_xlabel("probability of the interval or region")
-        for words, height, side in (("too wide", 0.98, "top"), ("too narrow", 0.02, "bottom")):
-            axis.text(0.98, height, words, transform=axis.transAxes, ha="right", va=side, fontsize=sized(8), color=LINE)
-    axes[0].set_ylabel("share with the truth inside, minus probability")
-    return figure
+    words = "probability", "share inside − probability"
+    return _differences(levels, numbers, title, words, (("too wide", 0.97, "top"), ("too narrow", 0.03, "bottom")))
 
 
 def _differences(
-    panels: Mapping[str, Mapping[str, Array]], numbers: xarray.Dataset, title: str
-) -> tuple[Figure, list[Axes]]:
+    panels: Mapping[str, Mapping[str, Array]],
+    numbers: xarray.Dataset,
+    title: str,
+    words: tuple[str, str],
+    corners: Sequence[tuple[str, float, str]] = (),
+) -> Figure:
     """Distribution functions minus the uniform one, each panel with their simultaneous band and on the same scale.
 
-    panels  title of a panel → name of a line → share at each point of the band
+    panels   title of a panel → name of a line → share at each point of the band
+    words    beside the axes
+    corners  what lines far above and below zero mean: words, height, and side of these that is there
     """
-    figure, (axes,) = subplots(1, len(panels), WIDTH, HEIGHT)
+    figure, axes = folded(len(panels), WIDTH, HEIGHT)
     points, *band = (numbers[name].values for name in ("point", "lower", "upper"))
     drawn = [*band, *(share for lines in panels.values() for share in lines.values())]
     most = 1.5 * max(np.abs(share - points).max() for share in drawn)
     ends = np.concatenate([[0.0], points, [1.0]])
     low, high = (np.concatenate([[0.0], share - points, [0.0]]) for share in band)
-    for axis, (words, lines) in zip(axes, panels.items(), strict=True):
+    for axis, (heading, lines) in zip(axes, panels.items(), strict=True):
         axis.fill_between(ends, low, high, color=BAND, linewidth=0, zorder=0)
         axis.axhline(0, color=LINE, linewidth=1, zorder=1)
         for colour, (name, share) in zip(COLOURS, lines.items(), strict=False):
             axis.plot(points, share - points, color=colour, linewidth=1.6, zorder=2, label=name or None)
         axis.set(xlim=(0, 1), ylim=(-most, most))
-        axis.set_title(words, fontsize=sized(10))
+        axis.set_title(heading, fontsize=sized(10))
+        axis.set_xlabel(words[0])
+        if place_of(axis, len(panels))[0]:
+            axis.set_ylabel(words[1])
+        for text, height, side in corners:
+            axis.text(0.97, height, text, transform=axis.transAxes, ha="right", va=side, fontsize=small(), color=LINE)
         if len(lines) > 1:
-            axis.legend(fontsize=sized(8), frameon=False, loc="lower left")
-    figure.suptitle(wrap(f"{title}; {GREY}", LINE_CHARACTERS * len(panels)), fontsize=sized(10))
-    return figure, axes
+            legend_below(figure, axis)
+    add_title(figure, f"{title}; {GREY}")
+    return figure
 
 
 @dataclass(frozen=True)
@@ -355,13 +381,14 @@ class LocalPanel:
     """-1 where intervals are too narrow, 1 where they are too wide beyond chance."""
 
 
-def local(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dataset) -> Figure:
+def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
-    names, probability = list(calibration.outputs), float(numbers.attrs["interval"])
-    units = {name: unit(numbers, name) for name in names}
-    figure, grid = subplots(len(names), len(CELLS), 4.2, 3.6)
-    for row, name in zip(grid, names, strict=True):
-        for axis, (kind, words) in zip(row, CELLS.items(), strict=True):
+    probability, units = float(numbers.attrs["interval"]), {name: unit(numbers, name) for name in names}
+    columns, explained = columns_of(len(CELLS), 4.2), dict[str, bool]()
+    figure, grid = subplots(len(names) * len(CELLS) // columns, columns, 4.2, 3.4)
+    panels = iter([axis for row in grid for axis in row])
+    for name in names:
+        for (kind, words), axis in zip(CELLS.items(), panels, strict=False):
             count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
             share = np.where(count.values < FEW, np.nan, inside.values / np.maximum(count.values, 1))
             edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
@@ -369,11 +396,11 @@ def local(directory: RunDirectory, calibration: Calibration, numbers: xarray.Dat
             draw = _plane if len(axes) == 2 else _line
             draw(axis, LocalPanel(axes, edges, share, wrong.values), words, units, probability)
             axis.set_title(f"{in_words(name)}: by {words} values", fontsize=sized(10))
-    title = (
-        f"{_title(directory, calibration)}; calibrated posteriors hold the truth equally often wherever estimates lie, "
-        "but not for every true value; ▼ too narrow, ▲ too wide beyond chance; hatched: too few observations"
-    )
-    figure.suptitle(wrap(title, LINE_CHARACTERS * len(CELLS)), fontsize=sized(10))
+            marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
+            for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
+                explained[text] = explained.get(text, False) or bool(np.asarray(cells).any())
+    rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
+    add_title(figure, "; ".join([title, rule, *(text for text, occurs in explained.items() if occurs)]))
     return figure
 
 
@@ -388,16 +415,16 @@ def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], 
     for column, row in np.argwhere((panel.wrong != 0) & ~few):
         colour = "white" if panel.share[column, row] < probability - DARK else "black"
         mark = NARROW if panel.wrong[column, row] < 0 else WIDE
-        axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=sized(8))
+        axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
     bar = axis.figure.colorbar(image, ax=axis, extend="min")
     bar.ax.set_ylim(probability - SHOWN, 1.0)
-    bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=sized(8))
-    bar.ax.tick_params(labelsize=sized(8))
+    bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
+    bar.ax.tick_params(labelsize=small())
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
     for ticked, name, edges in zip(both, panel.axes, panel.edges, strict=True):
         _tick(ticked, edges)
         ticked.set_label_text(f"{words} {label(name, units[name])}")
-        ticked.set_tick_params(labelsize=sized(8))
+        ticked.set_tick_params(labelsize=small())
     axis.spines[["top", "right"]].set_visible(True)
 
 
@@ -406,7 +433,7 @@ def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], p
     axis.bar(np.arange(number) + 0.5, np.nan_to_num(panel.share), width=0.92, color=COLOURS[0])
     for cell in np.flatnonzero(panel.wrong):
         mark = NARROW if panel.wrong[cell] < 0 else WIDE
-        axis.text(cell + 0.5, panel.share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=sized(8))
+        axis.text(cell + 0.5, panel.share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=small())
     axis.axhline(probability, color=LINE, linewidth=1)
     for left in np.flatnonzero(np.isnan(panel.share)).tolist():
         axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
@@ -431,7 +458,7 @@ def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Data
     return numbers
 
 
-def _title(directory: RunDirectory, calibration: Calibration) -> str:
+def title_of(directory: RunDirectory, calibration: Calibration) -> str:
     kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
     return f"{directory.name}{kind}: {calibration.draws:,} observations"
 
@@ -443,13 +470,15 @@ CALIBRATION_DRAWINGS = {
 }
 
 
-def _of_calibrations(draw: Callable[[RunDirectory, Calibration, xarray.Dataset], Figure]) -> FigureOfRun:
+def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure]) -> FigureOfRun:
     """A picture per calibration: `calibration_ranks`, of another kind than the head `calibration_refined_ranks`."""
 
     def pictures(directory: RunDirectory) -> Pictures:
         for calibration in calibrations_of(directory).values():
             kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
-            figure = draw(directory, calibration, numbers_of(directory, calibration))
+            figure = draw(
+                title_of(directory, calibration), list(calibration.outputs), numbers_of(directory, calibration)
+            )
             yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", figure
 
     return pictures
@@ -472,28 +501,33 @@ def estimates(directory: RunDirectory) -> Pictures:
     With the widest intervals of posteriors that are kept, and the mean absolute error of exact posterior medians, where
     they are known.
     """
-    predictions = table(directory.results / TEST_PREDICTIONS)
-    names, limit = outputs(predictions), limit_of(directory)
+    predictions, limit = table(directory.results / TEST_PREDICTIONS), limit_of(directory)
     limits = {} if limit is None else {name: variable.mae for name, variable in limit.variables.items()}
-    figure, axes = panels(len(names), 3.9, 4.0)
+    title = f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part"
+    yield FIGURES_FOLDER / TEST_ESTIMATES, of_estimates(predictions, limits, title)
+
+
+def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title: str) -> Figure:
+    """A panel per output; `limits` has the least mean absolute errors, where they are known."""
+    names = outputs(predictions)
+    figure, axes = panels(len(names), 3.9, 4.0, top=0.8, square=True)
     for axis, name in zip(axes, names, strict=True):
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
-        bound, inside, drawn = f" (limit {limits[name]:.3g})" if name in limits else "", "", [truth, estimate]
+        inside, drawn = "", [truth, estimate]
         if quantile_of(name) in predictions:
             low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
             axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
-            inside = f"; {100 * np.mean((low <= truth) & (truth <= high)):.0f} % inside"
+            inside = f"\n{100 * np.mean((low <= truth) & (truth <= high)):.0f} % of truths inside the lines"
             drawn += [low, high]
         axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
         make_equal(axis, drawn, logarithmic=True)
         axis.set(xlabel=f"true {label(name, in_unit)}", ylabel=f"estimated {label(name, in_unit)}")
-        error = np.mean(np.abs(estimate.astype(np.float64) - truth))
-        words = "mean |error|" if bound or inside else "mean absolute error"
-        axis.set_title(f"{words} {error:.3g} {in_unit}".rstrip() + bound + inside, fontsize=sized(9), y=TITLE)
-    title = f"{with_caution(directory.name, directory.record().caution)}: {directory.part} part"
+        error = quantity_in_words(float(np.mean(np.abs(estimate.astype(np.float64) - truth))), in_unit)
+        bound = f" (limit {limits[name]:.3g})" if name in limits else ""
+        axis.set_title(f"mean |error| {error}{bound}{inside}", fontsize=sized(9), y=TITLE)
     lines = "; lines: 90 % intervals" if any(quantile_of(name) in predictions for name in names) else ""
-    figure.suptitle(f"{title}{lines}", fontsize=sized(10), y=0.99)
-    yield FIGURES_FOLDER / TEST_ESTIMATES, figure
+    add_title(figure, f"{title}{lines}")
+    return figure
 
 
 FIGURES: Mapping[str, FigureOfRun] = {

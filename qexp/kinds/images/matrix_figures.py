@@ -15,9 +15,23 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
-from qexp.base.quantities import DEGREE, in_words, label
+from qexp.base.quantities import DEGREE, QUANTITIES, in_symbols, in_words, quantity, with_unit
 from qexp.errors import DamagedError
-from qexp.figures.canvas import COLOURS, extend, sized, subplots, wrap
+from qexp.figures.canvas import (
+    COLOURS,
+    add_title,
+    characters,
+    columns_of,
+    extend,
+    folded,
+    legend_below,
+    narrow,
+    page_width,
+    sized,
+    small,
+    subplots,
+    wrap,
+)
 from qexp.kinds.figures import MissingNumbersError, Pictures, missing, table, unit
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 
@@ -25,10 +39,11 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-CHARACTERS = 42
-"""Characters of the title above each column of panels."""
+WIDTH, LABEL = 3.8, 24
+"""Of a panel with its margins [inch], and characters of a line of a label beside it."""
 
 AxisCells = tuple[str, Array, tuple[float, float]]
 """Variable, centres of the cells, lower and upper end."""
@@ -119,13 +134,15 @@ def matrix_panels(
     views     names of the views, as in `quantities.in_words`
     unseen    where the data do not show the source, over the axes; hatched in panels of bounds
     """
+    outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     kinds = [kind for kind in KINDS if any(kind in panels for panels in outputs.values())]
-    figure, grid = subplots(len(outputs), len(kinds), 4.0, 3.6 if len(axes) == 2 else 3.0)
+    figure, grid = _grid(len(outputs), len(kinds), 3.1 if len(axes) == 2 else 2.7)
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, (name, panels) in zip(grid, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
             if kind not in panels:
-                axis.set_axis_off()
+                # Narrow figures have no rows in which a panel that is missing would leave a gap.
+                axis.remove() if narrow() else axis.set_axis_off()
                 continue
             values = panels[kind]
             if hatched is not None and kind in HATCHED:
@@ -142,9 +159,31 @@ def matrix_panels(
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
-    words = title + (f" ({'; '.join(notes)})" if notes else "")
-    figure.suptitle(wrap(words, CHARACTERS * len(kinds)), fontsize=sized(11))
+    add_title(figure, title + (f" ({'; '.join(notes)})" if notes else ""))
     return figure
+
+
+def _that_tell(output: str, panels: Panels, planes: bool) -> Panels:
+    """Without estimates over a plane, which look alike for all networks that have learned anything: their errors tell
+    more; and without errors relative to values whose zero is a convention.
+    """
+    left_out = {"estimate"} if planes else set()
+    if not quantity(output, QUANTITIES).natural_zero:
+        left_out.add("relative_error")
+    return {kind: values for kind, values in panels.items() if kind not in left_out}
+
+
+def _grid(outputs: int, kinds: int, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """The panels of each output: in a row, or in several as the page has room."""
+    columns = columns_of(kinds, WIDTH)
+    lines = -(-kinds // columns)
+    figure, grid = subplots(outputs * lines, columns, WIDTH, height)
+    of_outputs = [
+        [axis for row in grid[lines * output : lines * (output + 1)] for axis in row] for output in range(outputs)
+    ]
+    for spare in [axis for axes in of_outputs for axis in axes[kinds:]]:
+        spare.set_axis_off()
+    return figure, [axes[:kinds] for axes in of_outputs]
 
 
 def _draw_plane(
@@ -170,10 +209,12 @@ def _draw_plane(
         ticks = [tick for tick in RATIOS if least <= tick <= most]
         bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         bar.minorticks_off()
-    bar.ax.tick_params(labelsize=sized(8))
-    axis.set_title(f"{in_words(name)}: {style.words}" + (f" ({unit})" if unit else ""), fontsize=sized(10))
-    axis.set_xlabel(f"true {label(x_name, units[x_name], views)}")
-    axis.set_ylabel(f"true {label(y_name, units[y_name], views)}")
+    bar.ax.tick_params(labelsize=small())
+    bar.set_label(unit)
+    wide = page_width() / (2 if narrow() else 3)
+    axis.set_title(wrap(style.axis.format(in_symbols(name)), characters(9, wide)), fontsize=sized(9))
+    axis.set_xlabel(with_unit(f"true {in_symbols(x_name, views)}", units[x_name]))
+    axis.set_ylabel(with_unit(f"true {in_symbols(y_name, views)}", units[y_name]))
     axis.spines[["top", "right"]].set_visible(True)
     _tick_turns(axis.xaxis, units[x_name])
     _tick_turns(axis.yaxis, units[y_name])
@@ -227,9 +268,9 @@ def _draw_line(
     for left, right in held_out.get(variable, ()):
         axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
     axis.set_xlim(*ends)
-    axis.set_xlabel(f"true {label(variable, units[variable], views)}")
+    axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
     unit = units[name] if style.unit is None else style.unit
-    axis.set_ylabel(style.axis.format(in_words(name)) + (f" ({unit})" if unit else ""))
+    axis.set_ylabel(wrap(with_unit(style.axis.format(in_symbols(name)), unit), LABEL))
     _tick_turns(axis.xaxis, units[variable])
 
 
@@ -274,52 +315,71 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] =
     axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
     if len(axes) < 2:
         return _lines_side_by_side(tables, outputs, axes[0], dataset, views)
-    from matplotlib.colors import SymLogNorm
-
-    figure, grid = subplots(len(outputs), len(tables), 4.0, 3.6)
+    planes = {
+        name: numbers.isel({other: numbers.sizes[other] // 2 for other in axes[2:]}) for name, numbers in tables.items()
+    }
+    (left, right), (bottom, top) = (outer_edges(first[variable].values) for variable in axes[:2])
+    extent = (left, right, bottom, top)
+    labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
+    figure, grid = _grid(len(outputs), len(tables), 3.1)
     for row, output in zip(grid, outputs, strict=True):
-        planes = {}
-        for name, numbers in tables.items():
-            values = numbers[f"{output}_relative_error"]
-            planes[name] = 100 * values.isel({other: values.sizes[other] // 2 for other in axes[2:]}).values
-        for axis, (name, plane) in zip(row, planes.items(), strict=True):
-            x, y = (first[variable].values for variable in axes[:2])
-            extent = (*outer_edges(x), *outer_edges(y))
+        errors, words, in_unit = _compared(planes, output)
+        norm, ticks = _scale_of(list(errors.values()), in_unit)
+        for axis, (name, plane) in zip(row, errors.items(), strict=True):
             image = axis.imshow(
-                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest",
-                norm=SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100),
-            )  # fmt: skip
-            axis.set_title(f"{name}\nmean |relative error| {np.nanmean(np.abs(plane)):.3g} %", fontsize=sized(9))
-            axis.set_xlabel(f"true {label(axes[0], unit(first, axes[0]), views)}")
-            axis.set_ylabel(f"true {label(axes[1], unit(first, axes[1]), views)}")
+                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest", norm=norm
+            )
+            mean = f"{np.nanmean(np.abs(plane)):.3g} {in_unit}".rstrip()
+            heading = wrap(name, characters(inches=0.6 * page_width() if narrow() else sized(2.2)))
+            axis.set_title(f"{heading}\nmean |error| {mean}", fontsize=sized(9))
+            axis.set(xlabel=labels[0], ylabel=labels[1])
             axis.spines[["top", "right"]].set_visible(True)
-        bar = axis.figure.colorbar(image, ax=row, extend="both", ticks=[-100, -10, -1, 0, 1, 10, 100])
-        bar.ax.set_yticklabels(["−100", "−10", "−1", "0", "1", "10", "100"])
-        bar.set_label(f"{in_words(output)}: {_relative(first, output)}")
-    figure.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+        bar = figure.colorbar(image, ax=row, extend="both", ticks=ticks)
+        if ticks:
+            bar.ax.set_yticklabels([f"{tick:g}".replace("-", "−") for tick in ticks])
+        bar.ax.tick_params(labelsize=small())
+        bar.set_label(with_unit(words, in_unit))
+    add_title(figure, f"matrices on {dataset}")
     return figure
+
+
+def _compared(tables: Mapping[str, Any], output: str) -> tuple[dict[str, Array], str, str]:
+    """Errors of the runs, what they are, and their unit: relative ones, but of values whose zero is a convention."""
+    first, called = next(iter(tables.values())), in_symbols(output)
+    if not quantity(output, QUANTITIES).natural_zero and PERIOD not in first[f"{output}_relative_error"].attrs:
+        planes = {name: numbers[f"{output}_error"].values for name, numbers in tables.items()}
+        return planes, f"error of {called}", unit(first, estimate_of(output))
+    planes = {name: 100 * numbers[f"{output}_relative_error"].values for name, numbers in tables.items()}
+    if PERIOD in first[f"{output}_relative_error"].attrs:
+        return planes, f"error of {called}", "% of half a turn"
+    return planes, f"relative error of {called}", "%"
+
+
+def _scale_of(planes: Sequence[Array], in_unit: str) -> tuple[Normalize, list[float] | None]:
+    """Colours of all runs, logarithmic above 1 % of relative errors; and their ticks."""
+    from matplotlib.colors import Normalize, SymLogNorm
+
+    if in_unit.startswith("%"):
+        return SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100), [-100, -10, -1, 0, 1, 10, 100]
+    reach = half_width(np.stack(planes))
+    return Normalize(-reach, reach), None
 
 
 def _lines_side_by_side(
     tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, views: Sequence[str]
 ) -> Figure:
-    figure, grid = subplots(1, len(outputs), 4.2, 3.4)
+    figure, axes = folded(len(outputs), 4.2, 3.4)
     first = next(iter(tables.values()))
-    for axis, output in zip(grid[0], outputs, strict=True):
+    for axis, output in zip(axes, outputs, strict=True):
+        errors, words, in_unit = _compared(tables, output)
         for (name, numbers), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
-            errors = 100 * numbers[f"{output}_relative_error"].values
-            axis.plot(numbers[variable].values, errors, color=colour, label=name)
+            axis.plot(numbers[variable].values, errors[name], color=colour, label=name)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        axis.set_xlabel(f"true {label(variable, unit(first, variable), views)}")
-        axis.set_ylabel(f"{in_words(output)}: {_relative(first, output)}")
-        axis.legend(fontsize=sized(8), frameon=False)
-    figure.suptitle(f"matrices on {dataset}", fontsize=sized(11))
+        axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
+        axis.set_ylabel(with_unit(words, in_unit))
+    legend_below(figure, axes[0], 1)
+    add_title(figure, f"matrices on {dataset}")
     return figure
-
-
-def _relative(table: Any, output: str) -> str:
-    """What the relative errors of an output are, for a label."""
-    return "error (% of half a turn)" if PERIOD in table[f"{output}_relative_error"].attrs else "relative error (%)"
 
 
 def outer_edges(centres: Array) -> tuple[float, float]:

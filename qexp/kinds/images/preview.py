@@ -276,7 +276,10 @@ def _coordinates(
 
 
 def draw_images(
-    table: xarray.Dataset, folder: Path, formats: Sequence[str] = ("png",), style: Path | None = None
+    table: xarray.Dataset,
+    folder: Path,
+    formats: Sequence[str] = ("png",),
+    style: tuple[Path | None, str | None] = (None, None),
 ) -> list[Path]:
     """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of the others.
 
@@ -300,7 +303,7 @@ def draw_images(
     others = [
         value_in_words(in_words(name), float(middle[name]), str(middle[name].attrs["units"])) for name in sides[2:]
     ]
-    with use_style(style):
+    with use_style(*style):
         for name in drawn:
             values = middle[name].transpose(*sides[:2], ...)
             figure = image_grid(

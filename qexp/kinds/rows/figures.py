@@ -15,12 +15,15 @@ from qexp.base.quantities import label, typeset
 from qexp.figures.canvas import (
     COLOURS,
     add_title,
+    columns_of,
     extend,
     panel_grid,
     panels,
+    place_of,
     resolution,
     row_panels,
     sized,
+    small,
     subplots,
     wrap,
 )
@@ -90,7 +93,7 @@ def estimates_against_measured(
     rows_of   what the rows are, for the title
     interval  what the intervals are, for the title; where rows have some, they are drawn instead of the spread
     """
-    figure, axes = panels(len(outputs), 4.6, 4.6)
+    figure, axes = panels(len(outputs), 4.6, 4.8, top=0.62, square=True)
     figure.set_dpi(resolution())
     for axis, (output, rows) in zip(axes, outputs.items(), strict=True):
         _draw_estimates(axis, rows)
@@ -201,14 +204,14 @@ def sample_rows(
     lines = max(wrap(row.words, WORDS).count("\n") for row in rows)
     upright = words is None and sum(len(column[:LONGEST_TITLE]) for column in columns) > LEVEL
     figure, axes = panel_grid(
-        len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.35 + 0.15 * lines, top=0.6 + 0.15 * lines,
+        len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.42 + 0.15 * lines, top=0.6 + 0.15 * lines,
         bottom=0.95 if upright else 0.5,
     )  # fmt: skip
     low, high = np.nanpercentile(others, (5, 95), axis=0)
     values = np.concatenate([low, high, *(row.values for row in rows)])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.06 * (most - least) or 0.5
-    for number, (axis, row) in enumerate(zip(axes, rows, strict=True)):
+    for axis, row in zip(axes, rows, strict=True):
         if words is None:  # a line between columns without an order would say nothing
             axis.vlines(numbers, low, high, color="0.86", linewidth=sized(6))
         else:
@@ -216,12 +219,12 @@ def sample_rows(
         line = "o" if words is None else "o-"
         axis.plot(numbers, row.values, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
-        axis.set_title(wrap(row.words, WORDS), fontsize=sized(8))
-        lowest = number + IN_A_ROW >= len(rows)
-        axis.tick_params(labelsize=sized(7), labelleft=number % IN_A_ROW == 0, labelbottom=lowest)
+        axis.set_title(wrap(row.words, WORDS), fontsize=small())
+        first, lowest = place_of(axis, len(rows))
+        axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
         _name_columns(axis, columns, words, lowest, 90 if upright else 0)
-        if number % IN_A_ROW == 0:
-            axis.set_ylabel(label(name, typeset(unit)), fontsize=sized(8))
+        if first:
+            axis.set_ylabel(label(name, typeset(unit)), fontsize=small())
     add_title(figure, f"{title}; grey: 90 % of all rows")
     return figure
 
@@ -246,13 +249,13 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
 def _name_columns(axis: Axes, columns: Sequence[str], words: str | None, lowest: bool, rotation: float) -> None:
     if words is not None:
         if lowest:
-            axis.set_xlabel(words, fontsize=sized(8))
+            axis.set_xlabel(words, fontsize=small())
     elif len(columns) <= MOST_NAMES:
         names = [wrap(column, 200)[:LONGEST_TITLE] for column in columns]
         axis.set_xticks(range(len(columns)), names, rotation=rotation)
         axis.set_xlim(-0.5, len(columns) - 0.5)
     elif lowest:
-        axis.set_xlabel("column", fontsize=sized(8))
+        axis.set_xlabel("column", fontsize=small())
 
 
 # Maps of estimates: longitude and latitude, or line and sample.
@@ -293,9 +296,10 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
     stretch = 1 / max(np.cos(np.radians((low + high) / 2)), 0.1) if geographic and abs(low + high) < 180 else 1.0
     tall = stretch * (high - low) / (right - left)
     spread_is_known = bool((means[1:-1:2] > 0).any())  # a single network has no spread
-    figure, grid = subplots(
-        len(outputs), 1 + spread_is_known, 5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5))
-    )
+    planes, size = 1 + spread_is_known, (5.2 if tall < 1.5 else 4.0, float(np.clip(4.2 * tall + 1.2, 2.4, 6.5)))
+    columns = columns_of(planes, size[0])
+    figure, axes_of_rows = subplots(len(outputs) * planes // columns, columns, *size)
+    grid = np.reshape(np.array(axes_of_rows, dtype=object), (len(outputs), planes)).tolist()
     outside = np.where(np.isfinite(means[-1]), means[-1] > 0.5, False)
     for row, (index, (name, measure)) in zip(grid, enumerate(outputs.items()), strict=True):
         words = name.replace("_", " ")
@@ -319,8 +323,8 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
             _label_axes(axis, axes, geographic, stretch)
     if outside.any():
         share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
-        title = f"{title}\ngrey: outside the range of the training data ({share:.0f} % of the map)"
-    figure.suptitle(title, fontsize=sized(10))
+        title = f"{title}; grey: outside the range of the training data ({share:.0f} % of the map)"
+    add_title(figure, title)
     return figure
 
 

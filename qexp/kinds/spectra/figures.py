@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,14 +14,17 @@ from qexp.base.quantities import label, typeset
 from qexp.figures.canvas import (
     COLOURS,
     LEFT,
-    RIGHT,
     TITLE,
     add_title,
+    exact,
+    make_room,
+    narrow,
     panel_grid,
-    panels,
+    place_of,
     plain_numbers,
     resolution,
     sized,
+    small,
 )
 from qexp.figures.estimates import make_equal, write_errors
 from qexp.kinds.figures import (
@@ -51,8 +54,8 @@ if TYPE_CHECKING:
 MARKERS = ("o", "^", "s", "D", "v", "P")
 """Together with the colours they distinguish about forty cores; of more cores none is named."""
 
-SIDE, WIDTH_OF_LIST = 4.6, 1.9
-"""Width of the figure without its legend, and of a column of the legend [inch]."""
+PANEL, WIDTH_OF_LIST = 3.6, 2.0
+"""Side of the panel, and width of a column of the legend beside it [inch]."""
 
 LISTED = 21
 """Number of cores in a column of the legend."""
@@ -98,12 +101,9 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     estimated, measured, cores = estimated[finite], measured[finite], np.asarray(estimates.cores, dtype=str)[finite]
     names = list(dict.fromkeys(cores))
     told_apart = 1 < len(names) <= len(COLOURS) * len(MARKERS)
-    figure, (axis,) = panels(1, SIDE, SIDE)
+    figure, (axis,) = panel_grid(1, 1, PANEL, PANEL, 0, 0, square=True)
     if told_apart:
-        # The legend widens the figure, not the panel.
-        width = SIDE + -(-len(names) // LISTED) * sized(WIDTH_OF_LIST)
-        figure.set_size_inches(width, SIDE)
-        figure.subplots_adjust(sized(LEFT) / width, right=(SIDE - sized(RIGHT)) / width)
+        _make_room_for_list(figure, len(names))
     make_equal(axis, [measured, estimated])
     for index, name in enumerate(names):
         those = cores == name
@@ -120,13 +120,36 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     write_errors(axis, measured, estimated, estimates.unit)
     if told_apart:
         heading = f"core, and its RMSE ({typeset(estimates.unit)})" if estimates.unit else "core, and its RMSE"
+        where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "ncols": -(-len(names) // LISTED)}
+        if narrow():
+            where = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.17), "ncols": 2}
         axis.legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, title=heading,
-            fontsize=sized(8), title_fontsize=sized(8), ncols=-(-len(names) // LISTED), alignment="left",
+            **where, frameon=False, title=heading, fontsize=small(), title_fontsize=small(), alignment="left",
             handlelength=1.0, columnspacing=1.0,
         )  # fmt: skip
     add_title(figure, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
     return figure
+
+
+def _make_room_for_list(figure: Figure, cores: int) -> None:
+    """Room for the legend of a panel: beside it, or below it in a narrow figure."""
+    wide, tall = map(float, figure.get_size_inches())
+    axes, beside = figure.axes[0].get_position(), -(-cores // LISTED) * sized(WIDTH_OF_LIST)
+    if narrow():
+        below = sized(0.19) * (-(-cores // 2) + 2)
+        make_room(figure, below)
+        figure.subplots_adjust(
+            bottom=(axes.y0 * tall + below) / (tall + below), top=(axes.y1 * tall + below) / (tall + below)
+        )
+        return
+    left, side = sized(LEFT), axes.width * wide
+    if exact():  # the panel gives way
+        side = min(side, wide - left - beside)
+        left += max(wide - left - beside - side, 0) / 2
+    else:
+        wide = left + side + beside
+        figure.set_figwidth(wide)
+    figure.subplots_adjust(left / wide, right=(left + side) / wide)
 
 
 def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
@@ -142,13 +165,16 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     drawn = [profiles[index] for index in spread_evenly(len(profiles), MOST_PROFILES)]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
-    figure, axes = panel_grid(count, PROFILES_IN_A_ROW, width, 3.0, across=0.5, down=0.8)
-    for index, (axis, profile) in enumerate(zip(axes, drawn, strict=False)):
+    figure, axes = panel_grid(
+        count, PROFILES_IN_A_ROW, width, 1.8 if narrow() else 2.7, across=0.5, down=0.8, stretch=(1.0, 1.0)
+    )
+    for axis, profile in zip(axes, drawn, strict=False):
         _draw_profile(axis, profile)
         axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
-        if index % PROFILES_IN_A_ROW == 0:
+        first, lowest = place_of(axis, len(drawn))
+        if first:
             axis.set_ylabel(f"depth ({typeset(estimates.depth_unit)})" if profile.depths_known else "spectrum")
-        if index + PROFILES_IN_A_ROW >= len(drawn):
+        if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
     dots = "; dots: measured" if estimates.measured is not None else ""
@@ -200,7 +226,7 @@ def _draw_profile(axis: Axes, profile: _Profile) -> None:
     )  # fmt: skip
     axis.plot(profile.measured, profile.depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
     axis.invert_yaxis()
-    axis.tick_params(labelsize=sized(8))
+    axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
     axis.grid(alpha=0.25, linewidth=0.5)
 
@@ -285,7 +311,9 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
     note   caution on the numbers, may be empty
     """
-    figure, axes = panel_grid(3 * len(spectra), 3, WIDE, HIGH, across=0.2, down=0.35)
+    figure, axes = panel_grid(
+        3 * len(spectra), 1 if narrow() else 3, WIDE, HIGH, across=0.2, down=0.42, fold=False, stretch=(0.75, 0.9)
+    )
     for row, spectrum in enumerate(spectra):
         original, visible, reconstructed = axes[3 * row : 3 * row + 3]
         x = _positions(where, len(spectrum.counts))
@@ -304,17 +332,19 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         for first, end in zip(changes[::2], changes[1::2], strict=True):  # neighbouring hidden channels
             visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
         _share_counts((original, visible, reconstructed), counts, estimate[spectrum.hidden])
-        original.set_ylabel("counts", fontsize=sized(9))
         original.set_title(spectrum.title.replace("$", r"\$"), fontsize=sized(9), y=TITLE)
         visible.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=sized(9), y=TITLE)
         reconstructed.set_title("reconstructed", fontsize=sized(9), y=TITLE)
         for axis in (original, visible, reconstructed):
             _span(axis, x)
-            axis.tick_params(labelsize=sized(8), labelleft=axis is original, labelbottom=row == len(spectra) - 1)
-            if row == len(spectra) - 1:
+            first, lowest = place_of(axis, 3 * len(spectra))
+            axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
+            if lowest:
                 axis.set_xlabel(_label(where), fontsize=sized(9))
+            if first:
+                axis.set_ylabel("counts", fontsize=sized(9))
     if spectra:
-        axes[2].legend(fontsize=sized(7), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
+        axes[2].legend(fontsize=small(), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
     add_title(figure, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
     return figure
 
@@ -328,16 +358,16 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     figure, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
     figure.set_dpi(resolution())
     marked = {} if where is None else _lines(float(where[0]), float(where[-1]))
-    for number, (axis, (words, counts)) in enumerate(zip(axes, spectra, strict=True)):
+    for axis, (words, counts) in zip(axes, spectra, strict=True):
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
         _span(axis, _positions(where, len(counts)))
-        lowest = number + IN_A_ROW >= len(spectra)
-        axis.set_title(words.replace("$", r"\$"), fontsize=sized(8), y=1.0 if not marked else 1.16)
-        axis.tick_params(labelsize=sized(7), labelleft=number % IN_A_ROW == 0, labelbottom=lowest)
+        first, lowest = place_of(axis, len(spectra))
+        axis.set_title(words.replace("$", r"\$"), fontsize=small(), y=1.0 if not marked else 1.16)
+        axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
         if lowest:
-            axis.set_xlabel(_label(where), fontsize=sized(8))
-        if number % IN_A_ROW == 0:
-            axis.set_ylabel("counts", fontsize=sized(8))
+            axis.set_xlabel(_label(where), fontsize=small())
+        if first:
+            axis.set_ylabel("counts", fontsize=small())
     _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
     for axis in axes if marked else ():
         _mark_elements(axis, marked)
@@ -367,7 +397,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     axis.grid(alpha=0.25, linewidth=0.5, axis="y")
     if where is not None:
         _mark_elements(axis, _lines(float(where[0]), float(where[-1])))
-    axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    axis.legend(fontsize=small(), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     add_title(figure, "", note)
     return figure
 
@@ -400,7 +430,7 @@ def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
     if where is not None:
         for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
             axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
-    axis.legend(fontsize=sized(8), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    axis.legend(fontsize=small(), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
     title = f"{contributions.output}: mean contribution of channels to the estimates"
     add_title(figure, f"{title} of {contributions.spectra:,} test spectra", note)
     return figure
@@ -437,7 +467,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
             transform=axis.get_xaxis_transform(),
             ha="center",
             va="bottom",
-            fontsize=sized(8),
+            fontsize=small(),
             color="0.25",
         )
         box = text.get_window_extent(renderer)

@@ -1,0 +1,184 @@
+"""Every kind of figure looks as it did: beside a stored picture, and by its texts, on a screen and in print.
+
+`make pictures` stores them anew; look at each before you commit it.
+"""
+
+import io
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from qexp.errors import QexpError
+from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, panels, save, use_style
+from tests.figures.drawings import DRAWINGS
+
+PICTURES = Path(__file__).parent / "pictures"
+
+RESOLUTION, REDUCED, COLOURS_STORED = 150, 3, 255
+"""Dots per inch, by what pictures are reduced to be stored, and colours of these."""
+
+BLUR, MOVED = 0.7, 2
+"""Standard deviation, and distance that letters may move: they do with another hinting [pixel]."""
+
+DIFFERENT, MOST = 0.08, 1.2e-3
+"""Difference of a blurred pixel that is seen, and the largest share of such pixels."""
+
+
+def drawn(name, width):
+    with use_style(None, width):
+        figure = DRAWINGS[name]()
+        figure.canvas.draw()
+        if figure.get_layout_engine() is not None:
+            figure.set_layout_engine("none")
+        return figure
+
+
+def pixels(figure):
+    content = io.BytesIO()
+    figure.savefig(content, dpi=RESOLUTION, format="png")
+    return Image.open(content).convert("RGB").reduce(REDUCED)
+
+
+def share_that_differs(one, other):
+    """Of the pixels of two pictures, from all pixels nearby; all if their sizes differ by more than rounding."""
+    if max(abs(a - b) for a, b in zip(one.size, other.size, strict=True)) > 2:
+        return 1.0
+    first, second = (
+        gaussian_filter(np.asarray(picture.resize(one.size), dtype=float) / 255, (BLUR, BLUR, 0))
+        for picture in (one, other)
+    )
+    shifts = itertools.product(range(-MOVED, MOVED + 1), repeat=2)
+    least = np.min([np.abs(first - np.roll(second, shift, (0, 1))).max(axis=2) for shift in shifts], axis=0)
+    return float((least > DIFFERENT).mean())
+
+
+def written(figure):
+    """All texts of a figure but for labels beyond the ends of an axis, and of axes that are off."""
+    hidden = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            beyond = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+            hidden |= {label for tick in beyond for label in (tick.label1, tick.label2)}
+            hidden |= set() if axes.axison else set(axis.findobj(Text))
+    return [
+        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in hidden
+    ]
+
+
+def faults(figure, name):
+    """Texts that are cut off, that cover another, or that are smaller than seven points on a page."""
+    reduced = min(WIDTHS["double"] / figure.get_figwidth(), 1.0)
+    texts = written(figure)
+    boxes = [(text.get_text(), text.get_window_extent(), text.get_rotation() % 90) for text in texts]
+    assert len(boxes) > 5
+    for text in texts:
+        if text.get_fontsize() * reduced < 6.99:
+            yield f"{text.get_text()} is small"
+    for text, box, _ in boxes:
+        if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 or box.y1 > figure.bbox.y1:
+            yield f"{text} is cut off"
+    for (text, box, turned), (other, another, turned_too) in itertools.combinations(boxes, 2):
+        across = min(box.x1, another.x1) - max(box.x0, another.x0)
+        if across > 0.5 and min(box.y1, another.y1) - max(box.y0, another.y0) > 0.5 and not (turned or turned_too):
+            yield f"{text} covers {other}"
+
+
+def check(name, width):
+    figure = drawn(name, width)
+    assert list(faults(figure, name)) == []
+    assert width is None or figure.get_figwidth() == pytest.approx(WIDTHS[width])
+    path, picture = PICTURES / f"{name}{'_' + width if width else ''}.png", pixels(figure)
+    if os.environ.get("QEXP_PICTURES") == "write":
+        picture.quantize(COLOURS_STORED, Image.Quantize.MAXCOVERAGE, 2, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
+    differs = share_that_differs(Image.open(path).convert("RGB"), picture)
+    if differs > MOST:
+        picture.save(path.with_suffix(".new.png"))
+    assert differs <= MOST, f"{path.with_suffix('.new.png')} shows how it looks now"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_looks_as_it_is_stored_and_all_its_texts_can_be_read(name):
+    check(name, None)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_for_one_column_is_laid_out_for_it(name):
+    check(name, "single")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_for_two_columns_has_that_width_and_texts_that_can_be_read(name):
+    figure = drawn(name, "double")
+    assert figure.get_figwidth() == pytest.approx(WIDTHS["double"])
+    assert list(faults(figure, name)) == []
+
+
+def test_no_picture_is_left_over_and_all_are_small():
+    files = sorted(file for file in PICTURES.glob("*.png") if not file.name.endswith(".new.png"))
+    assert [file.stem for file in files] == sorted(f"{name}{end}" for name in DRAWINGS for end in ("", "_single"))
+    assert max(file.stat().st_size for file in files) <= 30_000
+    assert sum(file.stat().st_size for file in files) <= 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disturb", ["panel", "legend", "colour", "band"])
+def test_a_panel_or_band_that_is_gone_a_legend_elsewhere_and_another_colour_are_noticed(disturb):
+    figure = drawn("learning_bands", None)
+    before = pixels(figure)
+    assert share_that_differs(before, pixels(figure)) == 0
+    first = figure.axes[0]
+    if disturb == "panel":
+        figure.axes[-1].remove()
+    elif disturb == "legend":
+        figure.legends[0].set_loc("lower left")
+    elif disturb == "band":
+        first.collections[0].remove()
+    else:
+        for line in first.lines:
+            line.set_color(COLOURS[2] if line.get_color() == COLOURS[0] else line.get_color())
+    assert share_that_differs(before, pixels(figure)) > MOST
+
+
+@pytest.mark.slow
+def test_another_hinting_of_letters_is_not_noticed():
+    import matplotlib
+
+    figure = drawn("residuals", None)
+    before = pixels(figure)
+    with matplotlib.rc_context({"text.hinting": "no_hinting"}):
+        after = pixels(figure)
+    assert np.any(np.asarray(before) != np.asarray(after))
+    assert share_that_differs(before, after) <= MOST
+
+
+def test_a_figure_for_print_has_texts_of_eight_points_and_pixels_for_paper(tmp_path):
+    with use_style(None, "single"):
+        figure, (axis,) = panels(1, 4, 3)
+        add_title(figure, "a title")
+        save(figure, tmp_path / "figure.png")
+    assert axis.xaxis.label.get_fontsize() == PRINT["font.size"] == 8
+    assert Image.open(tmp_path / "figure.png").width == round(300 * WIDTHS["single"])
+
+
+def test_a_style_goes_before_the_settings_for_print_and_the_width_stays(tmp_path):
+    (tmp_path / "own.mplstyle").write_text("font.size: 6\n")
+    with use_style(tmp_path / "own.mplstyle", "double"):
+        figure, (axis, *_) = panels(4, 4, 3)
+    assert (axis.xaxis.label.get_fontsize(), figure.get_figwidth()) == (6, pytest.approx(WIDTHS["double"]))
+
+
+def test_a_width_that_there_is_not_is_an_error_that_names_those_that_there_are():
+    with pytest.raises(QexpError, match="choose from single, double"), use_style(None, "triple"):
+        pass
