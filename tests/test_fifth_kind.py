@@ -192,6 +192,12 @@ def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_
     Path("specs/extensions.py").unlink()
     del KINDS["images"]
     assert "images         spots" in qexp("show", "spots_1").stdout
+    qexp("export", "spots_1", "--to", "spots.zip").done()
+    qexp("import", "spots.zip", "--name", "theirs").done()
+    del KINDS["images"]
+    assert "repeat the command with --trust-code" in qexp("show", "theirs").stderr
+    assert "images         spots" in qexp("show", "theirs", "--trust-code").done()
+    qexp("rm", "theirs").done()
     assert KINDS.keys() > {"images"}
     trained.directory.extensions.unlink()
     del KINDS["images"]

@@ -13,7 +13,7 @@ from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.text import in_one_line, leaves
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument, with_options
+from qexp.cli.arguments import RunArgument, TrustCodeOption, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -249,13 +249,18 @@ def _names(option: str, text: str) -> list[str]:
 # qexp show
 
 
-def show(run: RunArgument, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+def show(
+    run: RunArgument,
+    as_json: JsonOption = False,
+    trust_code: TrustCodeOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
     """Show a run: its state, spec, results, files and lineage."""
     from qexp.results.capabilities import sections_of, sections_of_evaluations
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
-    handle = api.open_run(run, workspace=workspace)
+    handle = api.open_run(run, trust_code=trust_code, workspace=workspace)
     if as_json:
         print_json(handle.record)
         return

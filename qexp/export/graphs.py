@@ -175,11 +175,13 @@ def onnx_bytes(
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it
 
+    # torch calls values inside after operations: an output may have such a name, too.
+    names = {f"qexp.value.{number}": tensor.name for number, tensor in enumerate((*inputs, *outputs))}
     with _exporting(RuntimeError):
         exported = torch.onnx.export(
             graph.program,
-            input_names=[tensor.name for tensor in inputs],
-            output_names=[tensor.name for tensor in outputs],
+            input_names=list(names)[: len(inputs)],
+            output_names=list(names)[len(inputs) :],
             custom_translation_table=_translations(),
             external_data=False,
             verbose=False,
@@ -187,6 +189,7 @@ def onnx_bytes(
         )
     assert exported is not None
     model = exported.model_proto
+    _rename(model.graph, names)
     del model.graph.value_info[:]  # its sides have torch's names
     for node in model.graph.node:
         del node.metadata_props[:]  # lines of source code with paths of this machine
@@ -200,6 +203,21 @@ def onnx_bytes(
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    """Give values of an ONNX graph new names; others that have one of these already get another."""
+    taken = set(names.values())
+
+    def new(name: str) -> str:
+        return names.get(name, f"{name}.inside" if name in taken else name)
+
+    for node in graph.node:
+        node.input[:], node.output[:] = list(map(new, node.input)), list(map(new, node.output))
+        for attribute in node.attribute:
+            _rename(attribute.g, names)
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = new(value.name)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:

@@ -81,7 +81,7 @@ class PredictOptions(Computing):
     """Options of `qexp predict`; those that a kind of data does not take are None or False."""
 
     panels: ClassVar = {
-        "Files": ("run", "source", "columns", "target", "overwrite"),
+        "Files": ("run", "source", "columns", "unit", "target", "overwrite"),
         "Uncertainty": ("interval", "draws", "refined", "misfit"),
         "Where": ("device", "chunk", "launcher", "options", "profile"),
     }

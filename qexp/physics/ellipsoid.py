@@ -122,7 +122,7 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
     def evaluate(members: Tensor, east: Tensor, north: Tensor) -> Tensor:
         image = east.new_empty(len(members), north.shape[1] * east.shape[1])
         some = _Spheroids(*(values[members] for values in spheroids))
-        for block, line in _blocks(some, east.dtype, image.shape[1]):
+        for block, line in _blocks(some, east.dtype, image.shape[1], members):
             rows = members[block]
             column = (east[block] - source[rows, :1])[:, None, :]
             row = (north[block] - source[rows, 1:2])[:, :, None]
@@ -213,16 +213,21 @@ def _require_spheroids(source: Tensor) -> None:
     require_below_ground(depth, torch.hypot(semi_major * torch.sin(plunge), semi_minor * torch.cos(plunge)))
 
 
-def _blocks(spheroids: _Spheroids, dtype: torch.dtype, stations: int) -> Iterator[tuple[Tensor, _Line]]:
-    """Numbers in the batch of the sources that are computed together, and their lines, for stations (batch, n)."""
+def _blocks(
+    spheroids: _Spheroids, dtype: torch.dtype, stations: int, numbers: Tensor | None = None
+) -> Iterator[tuple[Tensor, _Line]]:
+    """Numbers in the batch of the sources that are computed together, and their lines, for stations (batch, n).
+
+    numbers  (batch,), those of the sources in errors, if they are part of a larger batch
+    """
     short, most = _short(dtype), BLOCK // max(1, stations)
-    for count, members in alike(_node_counts(spheroids, dtype), lambda count: most):
+    for count, members in alike(_node_counts(spheroids, dtype, numbers), lambda count: most):
         line = _line(_Spheroids(*(values[members] for values in spheroids)), count, short)
         yield members, _Line(*(values.to(dtype) for values in line))
 
 
 @torch.no_grad()
-def _node_counts(spheroids: _Spheroids, dtype: torch.dtype) -> Tensor:
+def _node_counts(spheroids: _Spheroids, dtype: torch.dtype, numbers: Tensor | None) -> Tensor:
     """(batch,) numbers of nodes, SHORT for `_short_line`."""
     # Of the confocal spheroid that touches the surface: complex points of the line at distance 0 lie as far away.
     depth, fall = spheroids.depth, spheroids.focus * spheroids.downward
@@ -230,8 +235,9 @@ def _node_counts(spheroids: _Spheroids, dtype: torch.dtype) -> Tensor:
     counts = enough_nodes(2 * torch.log((wide + narrow) / spheroids.focus), dtype)
     if not (counts > 0).all():
         worst = int(counts.argmin())
+        number = worst if numbers is None else int(numbers[worst])
         raise ValueError(
-            f"source {worst} is too slender for how close it comes to the surface: the depth of its centre is "
+            f"source {number} is too slender for how close it comes to the surface: the depth of its centre is "
             f"{depth[worst, 0]:g} m, and that of its upper focus only {depth[worst, 0] - fall[worst, 0]:g} m; make it "
             "wider or deeper"
         )

@@ -210,6 +210,16 @@ def test_every_module_of_images_leaves_as_it_is_for_any_batch_and_frame(evaluate
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(("given", "estimated"), [("x", "layer_norm"), ("layer_norm", "linear")])
+def test_inputs_and_outputs_may_be_called_as_operations_of_torch(evaluate, tmp_path, given, estimated):
+    layers = Operation(lambda shape: nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 1)))
+    branches = [((given,), (estimated,), ("layers",))]
+    network = initialised({given: (4,)}, [estimated], {"layers": layers}, branches).eval()
+    write(tmp_path / "out", network, network)
+    require_same(evaluate, tmp_path / "out", network, {given: numbers(3, 4)})
+
+
+@pytest.mark.heavy
 def test_every_other_module_leaves_as_it_is_for_any_batch(evaluate, tmp_path):
     builders = {name: build for name, build in EXAMPLES.items() if name in OF_ROWS}
     shapes = {name: EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE]) for name in builders}

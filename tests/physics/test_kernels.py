@@ -143,7 +143,7 @@ REFUSED = [
     (yang, SPHEROID, {6: math.nan}, "source 1 breaks the surface"),
     (yang, SPHEROID, {4: 1600.0}, "semi_major must be at least semi_minor; source 1 has 1500 m and 1600 m"),
     (yang, SPHEROID, {4: 0.0}, "semi_minor must be positive"),
-    (yang, SPHEROID, {2: 1175.0, 4: 0.5}, "source [01] is too slender for how close it comes to the surface"),
+    (yang, SPHEROID, {2: 1175.0, 4: 0.5}, "source 1 is too slender for how close it comes to the surface"),
 ]
 
 
