@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from qexp.comparison.compare import (
     tables,
 )
 from qexp.comparison.seeds import (
+    ABSENT,
     ComparedRun,
     SeedComparison,
     compare_across_seeds,
@@ -38,6 +40,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
+from qexp.store.directory import RunDirectory
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs
 from qexp.web.html import Drawn, Shown, View, drawn, fields_of, picture
@@ -327,9 +330,15 @@ def _not_done(runs: Sequence[ComparedRun], *, unfinished: bool) -> list[str]:
 
 
 def _specs(comparison: SeedComparison) -> Table | None:
-    """The differing keys; a row for each group where that makes the smaller table."""
+    """The differing keys, and what is inside of models that differ; a row for each group where that makes the smaller
+    table.
+    """
     table = differing_specs(comparison)
-    if table is None or len(table.rows) >= len(comparison.groups):
+    if table is None:
+        return None
+    keys = [[path, *map(_in_words, values)] for path, *values in table.rows]
+    table = Table(table.title, table.columns, [*keys, *_inside_of_models(comparison)])
+    if len(table.rows) >= len(comparison.groups):
         return table
     across = list(zip(*table.rows, strict=True))
     rows = [[name, *values] for name, values in zip(comparison.names, across[1:], strict=True)]
@@ -354,6 +363,45 @@ def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     indices = [index for index in range(len(titles)) if index not in empty]
     numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
     return Table("", [titles[index] for index in indices], [[row[index] for index in indices] for row in rows], numeric)
+
+
+def _in_words(value: str) -> str:
+    """A value of a spec, as JSON, for readers."""
+    return {ABSENT: "not set", "true": "yes", "false": "no", "null": "none"}.get(value, value.strip('"'))
+
+
+def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
+    """The layers of the models and the number of their weights, if they differ between groups."""
+    firsts = [group.runs[0].directory for group in comparison.groups]
+    models = [directory.spec().get("model") for directory in firsts]
+    layers = [layers_in_words(model) if isinstance(model, dict) else "" for model in models]
+    if len(set(layers)) < 2:
+        return []
+    weights = [number_of_weights(directory) for directory in firsts]
+    counts = ["unknown" if count is None else f"{count:,}" for count in weights]
+    return [["layers", *layers], ["weights", *counts]]
+
+
+def layers_in_words(model: Mapping[str, Any]) -> str:
+    """The operations of a model with their sizes: `convolution (conv 8), dense (denses 128, 128, 64)`."""
+    words = []
+    for name, operation in model.get("operations", {}).items():
+        parameters = operation.get("parameters", {})
+        sizes = next((parameters[key] for key in ("filters", "units", "pool_size") if parameters.get(key)), "")
+        written = ", ".join(map(str, sizes)) if isinstance(sizes, list) else str(sizes)
+        words.append(f"{name} ({operation.get('module', '')} {written}".rstrip() + ")")
+    return ", ".join(words)
+
+
+def number_of_weights(directory: RunDirectory) -> int | None:
+    """Of the network of a run, by the checkpoint that is kept; None without a readable one."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(directory.checkpoints.glob("*.safetensors")):
+        with suppress(SafetensorError, OSError), safe_open(file, framework="numpy") as weights:
+            names = [name for name in weights.keys() if name.startswith("network.")]  # noqa: SIM118
+            return int(sum(math.prod(weights.get_slice(name).get_shape()) for name in names))
+    return None
 
 
 def _command(runs: Sequence[ComparedRun]) -> str:

@@ -83,6 +83,8 @@ _OF_METRIC = re.compile(r"(?:results\.)?(?:(test|validation|train)[. ])?(?:(\S+)
 
 def heading(title: str) -> str:
     """The title of a column for readers: `test volume change MAE (10⁶ m³)` for `test.delta_volume.mae (10⁶ m³)`."""
+    if ".parameters." in title or ".operations." in title:
+        return key_in_words(title)
     match = _OF_METRIC.fullmatch(title)
     if match is None or match[3] not in METRICS:
         return title
@@ -90,6 +92,15 @@ def heading(title: str) -> str:
     words = [part or "", in_words(output) if output else "", metric_in_words(metric)]
     return f"{' '.join(filter(None, words))}{unit or ''}"
 
+
+def key_in_words(path: str) -> str:
+    """A key of a spec for readers: `model, dense: filters` for `model.operations.dense.parameters.filters`."""
+    steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
+    return path if len(steps) < 2 else f"{', '.join(steps[:-1])}: {steps[-1]}"
+
+
+KEYS = ("spec", "key")
+"""Titles of columns of keys of specs."""
 
 OUTPUT = "output"
 """Title of the column of outputs; that of metrics has the word metric in it."""
@@ -111,6 +122,8 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
         write: Callable[[str], str] = _as_it_is
         if title in (OUTPUT, of_metrics):
             write = in_words if title == OUTPUT else metric_in_words
+        elif title in KEYS:
+            write = key_in_words
         texts = aligned(cells) if numeric else [write(cell) for cell in cells]
         if title == with_unit:
             texts = [f"{text} ({unit})" if unit else text for text, unit in zip(texts, units, strict=True)]

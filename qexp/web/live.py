@@ -25,6 +25,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.jobs import launchers
 from qexp.jobs.states import Watch
+from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
@@ -34,6 +35,7 @@ from qexp.store.lease import attempts
 from qexp.store.record import LISTED, State
 from qexp.upkeep import doctor, trash
 from qexp.web.drawings import curves, lines_of
+from qexp.web.html import heading
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -409,12 +411,20 @@ def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[l
     columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
+        chosen_runs = runs[first : first + count]
+        texts = [[column.text(run) for run in chosen_runs] for column in columns_of_table]
+        of_columns = [
+            aligned(cells) if column.numeric else cells for column, cells in zip(columns_of_table, texts, strict=True)
+        ]
         return [
-            {"name": run["name"], "state": run["state"], "cells": [column.text(run) for column in columns_of_table]}
-            for run in runs[first : first + count]
+            {"name": run["name"], "state": run["state"], "cells": [cells[index] for cells in of_columns]}
+            for index, run in enumerate(chosen_runs)
         ]
 
-    heads = [{"title": column.title, "field": column.field, "numeric": column.numeric} for column in columns_of_table]
+    heads = [
+        {"title": column.title, "words": heading(column.title), "field": column.field, "numeric": column.numeric}
+        for column in columns_of_table
+    ]
     return heads, rows
 
 
@@ -426,7 +436,10 @@ def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[
         {"where": _condition(fields, group["values"]), "cells": cells}
         for group, cells in zip(members, table.rows, strict=True)
     ]
-    titles = [{"title": title, "field": None, "numeric": title in table.right} for title in table.columns]
+    titles = [
+        {"title": title, "words": heading(title), "field": None, "numeric": title in table.right}
+        for title in table.columns
+    ]
     return titles, lambda first, count: rows[first : first + count], len(rows)
 
 

@@ -85,7 +85,7 @@ def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
 
 
 def _short(value: str) -> str:
-    text = "not set" if value == ABSENT else value
+    text = "not set" if value == ABSENT else value.strip('"')
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 

@@ -129,7 +129,9 @@ def _from_elsewhere(method: str, headers: Mapping[str, str], access: Access) -> 
 
 
 ROUTES = [
-    Route("/", workspace_pages.show_runs),
+    Route("/", workspace_pages.show_start),
+    Route("/runs", workspace_pages.show_runs),
+    Route("/losses.json", workspace_pages.losses_of_runs),
     Route("/runs.json", workspace_pages.rows_of_runs),
     Route("/words.json", workspace_pages.words_of_runs),
     Route("/events", workspace_pages.events_of_runs),
@@ -147,6 +149,7 @@ ROUTES = [
     Route("/runs/{run}/events", workspace_pages.run_events),
     Route("/runs/{run}/report", workspace_pages.run_report),
     Route("/runs/{run}/matrices/{matrix}", workspace_pages.run_matrix),
+    Route("/runs/{run}/pictures/{matrix}", workspace_pages.matrix_picture),
     Route("/runs/{run}/figures/{path:path}", workspace_pages.run_figure),
     Route("/runs/{run}/folds/{fold}", workspace_pages.show_run),
     Route("/runs/{run}/folds/{fold}/events", workspace_pages.run_events),

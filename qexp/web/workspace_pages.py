@@ -9,6 +9,7 @@ import secrets
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
@@ -27,7 +28,7 @@ from qexp.jobs.launchers import Launch
 from qexp.jobs.states import ask_to_stop
 from qexp.metrics.meaning import number
 from qexp.runs.columns import time
-from qexp.store.directory import RunDirectory, annotate, retag
+from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
 from qexp.upkeep import trash
@@ -39,6 +40,7 @@ from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
 from qexp.web.run_page import run_page
+from qexp.web.start_page import small_curve, start_page
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -80,7 +82,7 @@ def study_at(workspace: Workspace, name: str) -> Path:
 # Pages of the server: its own templates, between which those of reports stand.
 
 
-OWN_SCRIPTS = ("server.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js")
+OWN_SCRIPTS = ("server.js", "start.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js")
 OWN_STYLES = ("server.css",)
 
 STATIC = {"/page.js": "text/javascript", "/page.css": "text/css"}
@@ -89,7 +91,7 @@ STATIC = {"/page.js": "text/javascript", "/page.css": "text/css"}
 PREFIX, NONCE = "qexp.prefix", "qexp.nonce"
 """Keys of a request's scope: the path before all links, and what a script needs to run."""
 
-SECTIONS = {"": "Runs", "launches": "Launches", "studies": "Studies", "workspace": "Workspace"}
+SECTIONS = {"": "Start", "runs": "Runs", "launches": "Launches", "studies": "Studies", "workspace": "Workspace"}
 """Path → words for it in the head of every page."""
 
 
@@ -126,8 +128,32 @@ TEXTS_OF_QUESTION = ("search", "where", "status", "tag", "launch", "sort")
 """Words of a query that are texts of a `Question`."""
 
 
+async def show_start(request: Request) -> Response:
+    """The start page; questions to the table of runs, which stood here before, lead to it."""
+    if request.url.query:
+        return RedirectResponse(f"{request.scope[PREFIX]}/runs?{request.url.query}", 307)
+    site = site_of(request)
+    listing = await site.live.now()
+    values = await asyncio.to_thread(start_page, site.workspace, listing.runs)
+    return page(request, "start.html", section="", **values)
+
+
 async def show_runs(request: Request) -> Response:
-    return page(request, "runs.html", section="")
+    listing = await site_of(request).live.now()
+    return page(request, "runs.html", section="runs", empty=not listing.runs)
+
+
+MOST_CURVES = 150
+"""Runs whose losses are asked for at once."""
+
+
+def losses_of_runs(request: Request) -> Response:
+    """Small curves of the losses of the runs that a page shows."""
+    workspace, curves = site_of(request).workspace, {}
+    for name in request.query_params.getlist("run")[:MOST_CURVES]:
+        with suppress(NotFoundError):
+            curves[name] = small_curve(run_at(workspace, name))
+    return JSONResponse(curves)
 
 
 async def rows_of_runs(request: Request) -> Response:
@@ -259,7 +285,7 @@ def show_comparison(request: Request) -> Response:
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
     title = f"Launch {launch}" if launch else some(names, most=4)
-    return page(request, "comparison.html", section="", **compared(workspace, title, names))
+    return page(request, "comparison.html", section="runs", **compared(workspace, title, names))
 
 
 def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str, Any]:
@@ -368,7 +394,7 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     growing = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
     address = request.scope["path"]
     return page(
-        request, "live_run.html", section="", address=address, figures=figures, unfinished=unfinished, place=place,
+        request, "live_run.html", section="runs", address=address, figures=figures, unfinished=unfinished, place=place,
         fold=directory.is_fold, of=request.path_params["run"],
         folds=[fold.name for fold in directory.all_folds()],
         heading=values["name"], descriptions=[directory.spec_as_written().get("description", "")], date="", text="",
@@ -391,6 +417,12 @@ async def run_report(request: Request) -> Response:
     # It has a policy of its own for what is in it.
     headers = {"content-disposition": f'attachment; filename="{name}"', "content-security-policy": "sandbox"}
     return Response(content, media_type="text/html", headers=headers)
+
+
+def matrix_picture(request: Request) -> Response:
+    folder = _directory(request).matrices
+    path = require_inside(folder, f"{request.path_params['matrix']}/{Path(MATRIX).with_suffix(PICTURE)}")
+    return FileResponse(path, media_type="image/png")
 
 
 def run_figure(request: Request) -> Response:

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import qexp as package
 from benchmarks.startup import workspace_of_runs
@@ -13,7 +14,7 @@ from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
 from tests.web.test_report import HOSTILE, numbers
 
-PAGES = ("", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "launches", "launches/L1", "studies",
+PAGES = ("", "runs", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "launches", "launches/L1", "studies",
          "studies/s", "workspace", "runs/none")  # fmt: skip
 
 
@@ -51,7 +52,9 @@ def test_every_page_is_accessible_fits_a_phone_and_shows_texts_as_texts(root, se
         page.goto(server.address + path)
         page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
         assert page.title().endswith("qexp"), path
-        foreign = "main img:not([src*='figure'], .drawn img), main script:not([type='application/json'])"
+        foreign = (
+            "main img:not([src*='figure'], [src*='/pictures/'], .drawn img), main script:not([type='application/json'])"
+        )
         assert page.locator(foreign).count() == 0, path
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
         assert findings(page) == [], path
@@ -74,7 +77,7 @@ def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(root, serve, vis
 
 @pytest.mark.heavy
 def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, visit):
-    page = visit(serve(many).address)
+    page = visit(serve(many).address + "runs")
     page.locator("tbody.shown a", has_text="made_").first.wait_for()
     assert page.locator("tbody.shown tr").count() < 100
     assert "10,000 runs" in page.locator(".counts").inner_text()
@@ -104,7 +107,7 @@ def test_ten_thousand_runs_scroll_sort_and_are_found_by_keyboard(many, serve, vi
 
 @pytest.mark.heavy
 def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root, serve, visit):
-    page = visit(serve(root, allow_changes=True).address)
+    page = visit(serve(root, allow_changes=True).address.replace("?", "runs?"))
     page.locator("tbody.shown a", has_text="mogi_quick_1").wait_for()
     options = ["--seed", "2", "--set", "epochs=5000", "--set", "sizes=[64,32,32]"]
     training = started(root, "run", "mogi_quick", *options)
@@ -129,7 +132,7 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root,
 @pytest.mark.heavy
 def test_runs_are_tagged_removed_and_restored_where_that_is_allowed(root, serve, visit):
     server = serve(root, allow_changes=True)
-    page = visit(server.address)
+    page = visit(server.address.replace("?", "runs?"))
     page.get_by_label("select mogi_quick_1").check()
     page.get_by_role("button", name="Tag…").click()
     page.get_by_role("dialog").get_by_role("textbox").fill("good draft")
@@ -154,3 +157,37 @@ def test_a_damaged_run_is_no_fault_of_the_server_and_a_removed_one_is_not_there(
     assert server.get("/runs/a_0").status == 422
     shutil.rmtree(workspace / "runs/a_0")
     assert server.get("/runs/a_0").status == 404
+
+
+@pytest.mark.heavy
+def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_what_failed(root, serve, visit):
+    Image.new("RGB", (400, 250)).save(root / "runs/mogi_quick_1/matrices/mogi_test/matrix.png")
+    server = serve(root)
+    page = visit(server.address)
+    errors = package.open_run("mogi_quick_1").results["test"]
+    card = page.locator(".card", has_text="mogi_quick")
+    shown = [numbers(text)[0] for text in card.locator("b").all_inner_texts()]
+    assert shown == pytest.approx([errors[output]["mae"] for output in errors], rel=1e-3)
+    assert "one seed" in card.inner_text()
+    page.wait_for_function("() => document.querySelector('.thumbnails img').naturalWidth > 300")
+    page.locator("li a", has_text="broken_0").click()
+    assert page.locator("h1").inner_text().startswith("broken_0")
+    assert "runs?where=seed+%3C+2" in visit(server.address + "?where=seed+%3C+2").url  # an address of earlier versions
+
+
+@pytest.mark.heavy
+def test_pages_of_an_empty_workspace_say_what_to_do(workspace, serve, visit):
+    server = serve(workspace)
+    for path, command in (("", "run"), ("runs", "run"), ("launches", "run"), ("studies", "study")):
+        page = visit(server.address + path)
+        assert page.locator(".empty pre").inner_text().startswith(f"qexp {command} ")
+
+
+@pytest.mark.heavy
+def test_columns_are_chosen_by_check_boxes_and_stand_in_the_address(root, serve, visit):
+    page = visit(serve(root).address + "runs?columns=name")
+    page.get_by_text("Choose columns").click()
+    page.get_by_placeholder("find a column").fill("test.depth.r2")
+    page.get_by_role("checkbox", name="test.depth.r2", exact=True).check()
+    page.locator(".scroller th", has_text="test depth R²").wait_for()
+    assert page.url.endswith("columns=name%2C+test.depth.r2")

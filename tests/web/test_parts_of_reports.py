@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import xarray
+from safetensors import safe_open
 
 import qexp as package
 from qexp.figures.canvas import compact_svg
@@ -101,3 +102,19 @@ def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, open_page,
     assert [layer["words"] for layer in drawn["outputs"][0]["layers"]] == ["true", "estimate", "error"]
     readout_text = re.search(r"ubar: true (−?[\d.e−+]+|none)", text)[1].replace("−", "-")
     assert np.isnan(truth) if readout_text == "none" else float(readout_text) == pytest.approx(truth, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_difference_of_two_models_says_their_layers_and_how_many_weights_they_have(trained, open_page, tmp_path):
+    small = {"epochs": 1, "sizes": [64, 16, 16]}
+    model = json.loads((trained / "specs/models/mogi_cnn.json").read_text())
+    model["operations"]["dense"]["parameters"]["filters"] = [16]
+    (trained / "specs/models/narrow.json").write_text(json.dumps(model))
+    run = package.run("mogi_quick", seed=1, overrides={**small, "model": "narrow"}, name="narrow_1", device="cpu")
+    page = open_page(package.report("mogi_quick_1", "narrow_1", to=tmp_path / "two.html"))
+    asked = section(page, "What was asked").inner_text()
+    assert "dense (denses 16)" in asked
+    assert "dense (denses 128, 128, 64)" in asked
+    with safe_open(run.path / "checkpoints/best.safetensors", framework="numpy") as file:
+        names = [name for name in file.keys() if name.startswith("network.")]  # noqa: SIM118
+        assert f"{sum(file.get_tensor(name).size for name in names):,}" in asked

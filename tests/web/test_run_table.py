@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+import qexp as package
 from tests.runs.test_catalog import write_record
 
 
@@ -41,7 +42,9 @@ def test_cells_are_those_of_ls_and_rows_come_in_slices(root, serve, qexp):
     server, query = serve(root), {"columns": "name,seed,test.depth.mae", "sort": "name", "descending": 0}
     answer = answer_to(server, **query)
     assert [column["title"] for column in answer["columns"]] == ["name", "seed", "test.depth.mae (km)"]
-    listed = [line.split() for line in qexp("ls", "--columns", query["columns"]).stdout.splitlines()[1:]]
+    listed = [
+        line.replace("-", "–").split() for line in qexp("ls", "--columns", query["columns"]).stdout.splitlines()[1:]
+    ]
     assert [row["cells"] for row in answer["rows"]] == listed
     part = answer_to(server, **query, first=1, count=2)
     assert (names(part), part["total"]) == (["a_1", "a_2"], 4)
@@ -94,3 +97,10 @@ def test_a_run_that_cannot_be_read_is_listed_with_the_reason(root, serve):
     answer = answer_to(serve(root), status="damaged")
     assert names(answer) == ["a_0"]
     assert any("a_0" in text for text in answer["warnings"])
+
+
+def test_losses_of_rows_in_sight_are_small_curves_of_their_epochs(trained, serve):
+    answer = json.loads(serve(trained).get("/losses.json?run=mogi_quick_1&run=nothing&run=..%2F..").text)
+    losses = [line["validation"]["loss"] for line in package.open_run("mogi_quick_1").metrics]
+    assert list(answer) == ["mogi_quick_1"]
+    assert answer["mogi_quick_1"] == pytest.approx(losses, rel=1e-3)

@@ -80,7 +80,7 @@ function offerChanges() {
   const own = document.querySelector("[data-changes]");
   if (own) {
     const run = own.dataset.changes;
-    const after = { remove: () => { location.href = `${PREFIX}/`; } };
+    const after = { remove: () => { location.href = `${PREFIX}/runs`; } };
     for (const kind of own.dataset.kinds.split(" ")) {
       const text = kind === "note" ? own.dataset.note : "";
       const act = () => confirmChange(kind, [run], text, after[kind] ?? (() => location.reload()));

@@ -16,6 +16,8 @@ class RunTable {
     );
     this.launch = place.dataset.runTable;
     this.selected = new Set();
+    this.losses = new Map();
+    this.fetchLosses = later(() => this.drawLosses(), 120);
     this.answer = null;
     this.blocks = new Map();
     this.asked = 0;
@@ -70,6 +72,7 @@ class RunTable {
       if (turn !== this.asked) return;
       this.say("");
       [this.answer] = answers;
+      if (again) this.losses.clear();
       this.blocks = new Map(wanted.map((block, index) => [block, answers[index].rows]));
       this.drawHead();
       this.drawCounts();
@@ -106,6 +109,7 @@ class RunTable {
     const rows = [];
     for (let number = first; number < end; number += 1) rows.push(this.rowAt(number));
     this.keepFocus(() => this.parts.shown.replaceChildren(...rows));
+    this.fetchLosses();
     this.spread(this.parts.before, first);
     this.spread(this.parts.after, this.answer.total - end);
     if (rows.length) this.rowHeight = this.parts.shown.getBoundingClientRect().height / rows.length || this.rowHeight;
@@ -114,6 +118,21 @@ class RunTable {
       const width = Math.max(cell.offsetWidth, Number(cell.dataset.width ?? 0));
       cell.dataset.width = width;
       cell.style.minWidth = `${width}px`;
+    }
+  }
+
+  /** Losses of the rows in sight alone, so that many runs are as quick as few. */
+  async drawLosses() {
+    const rows = [...this.parts.shown.rows].filter((row) => row.querySelector(".loss"));
+    const missing = rows.map((row) => row.dataset.name).filter((name) => !this.losses.has(name)).slice(0, 150);
+    if (missing.length) {
+      const query = new URLSearchParams(missing.map((name) => ["run", name]));
+      const found = await fetched(`${address("/losses.json")}?${query}`).catch(() => ({}));
+      for (const name of missing) this.losses.set(name, found[name] ?? []);
+    }
+    for (const row of rows) {
+      const values = this.losses.get(row.dataset.name) ?? [];
+      row.querySelector(".loss").replaceChildren(...(values.length > 1 ? [sparkline(values)] : []));
     }
   }
 
@@ -127,7 +146,7 @@ class RunTable {
   }
 
   spread(part, count) {
-    const cell = element("td", { colspan: this.answer.columns.length + 1 });
+    const cell = element("td", { colspan: this.answer.columns.length + 2 });
     cell.style.height = `${count * this.rowHeight}px`;
     part.replaceChildren(...(count > 0 ? [element("tr", {}, cell)] : []));
   }
@@ -139,11 +158,12 @@ class RunTable {
     const row = rows?.[number % BLOCK];
     const made = element("tr", { "aria-rowindex": number + 2 });
     if (!row) {
-      made.append(element("td", { colspan: this.answer.columns.length + 1, text: "…" }));
+      made.append(element("td", { colspan: this.answer.columns.length + 2, text: "…" }));
       return made;
     }
     made.dataset.name = row.name ?? row.where ?? "";
     made.append(this.boxOf(row), ...row.cells.map((text, column) => this.cellOf(row, text, column)));
+    made.append(element("td", row.name === undefined ? {} : { class: "loss" }));
     return made;
   }
 
@@ -168,7 +188,9 @@ class RunTable {
       cell.append(element("a", { href: this.addressOfGroup(row.where), text }));
     } else {
       cell.textContent = text;
-      if (title === "state") cell.classList.add(`of-${text}`);
+      if (title === "state" && text) {
+        cell.replaceChildren(element("span", { class: `state of-${text}`, text: text.replaceAll("_", " ") }));
+      }
     }
     return cell;
   }
@@ -193,18 +215,19 @@ class RunTable {
   }
 
   drawHead() {
-    const titles = this.answer.columns.map(({ title, field, numeric }) => {
+    const titles = this.answer.columns.map(({ title, words = title, field, numeric }) => {
       const cell = element("th", { scope: "col", ...(numeric ? { class: "number" } : {}) });
       if (!field) {
-        cell.textContent = title;
+        cell.textContent = words;
         return cell;
       }
       if (field === this.sort) cell.setAttribute("aria-sort", this.descending ? "descending" : "ascending");
-      cell.append(element("button", { type: "button", text: title, onclick: () => this.sortBy(field) }));
+      if (words !== title) cell.title = title;
+      cell.append(element("button", { type: "button", text: words, onclick: () => this.sortBy(field) }));
       return cell;
     });
-    const words = JSON.stringify(this.answer.columns);
-    if (words === this.headWords && titles.length + 1 === this.table.tHead.rows[0]?.cells.length) {
+    const head = JSON.stringify(this.answer.columns);
+    if (head === this.headWords && titles.length + 2 === this.table.tHead.rows[0]?.cells.length) {
       const cells = [...this.table.tHead.rows[0].cells].slice(1);
       titles.forEach((title, index) => {
         const sorted = title.getAttribute("aria-sort");
@@ -213,9 +236,9 @@ class RunTable {
       });
       return;
     }
-    this.headWords = words;
+    this.headWords = head;
     const corner = element("th", { scope: "col" }, element("span", { class: "unseen", text: "selected" }));
-    this.table.tHead.replaceChildren(element("tr", {}, corner, ...titles));
+    this.table.tHead.replaceChildren(element("tr", {}, corner, ...titles, element("th", { scope: "col", class: "loss", text: "loss" })));
   }
 
   sortBy(field) {
@@ -247,6 +270,32 @@ class RunTable {
     location.href = `${PREFIX}/compare?${new URLSearchParams([...this.selected].map((name) => ["run", name]))}`;
   }
 
+  /** Check boxes for the columns, which fill the text of the form, and with it the address. */
+  offerColumns(fields) {
+    const picker = this.place.querySelector(".picker");
+    const text = this.form.elements.columns;
+    const chosen = () => text.value.split(",").map((one) => one.trim()).filter(Boolean);
+    const list = picker.querySelector(".fields");
+    const search = picker.querySelector("input");
+    const take = (name, wanted) => {
+      const now = chosen().length ? chosen() : this.answer.columns.map(({ field }) => field).filter(Boolean);
+      text.value = (wanted ? [...now, name] : now.filter((one) => one !== name)).join(", ");
+      this.changed();
+    };
+    const draw_ = () => {
+      const shown = chosen().length ? chosen() : (this.answer?.columns ?? []).map(({ field }) => field);
+      const names = [...new Set([...shown, ...fields])].filter((name) => name && name.toLowerCase().includes(search.value.toLowerCase()));
+      list.replaceChildren(...names.slice(0, 300).map((name) => {
+        const box = element("input", { type: "checkbox", onchange: (event) => { event.stopPropagation(); take(name, box.checked); } });
+        box.checked = shown.includes(name);
+        return element("label", {}, box, ` ${name}`);
+      }));
+    };
+    picker.addEventListener("toggle", draw_);
+    search.addEventListener("input", draw_);
+    picker.querySelector("button").addEventListener("click", () => { text.value = ""; this.changed(); setTimeout(draw_, 400); });
+  }
+
   async fillWords() {
     const words = await fetched(address("/words.json")).catch(() => null);
     if (!words) return;
@@ -256,6 +305,7 @@ class RunTable {
       field.append(...values.filter((one) => !known.has(one)).map((value) => element("option", { value, text: value })));
     }
     for (const field of this.form.querySelectorAll("[data-complete]")) offerWords(field, words);
+    this.offerColumns(words.fields);
   }
 }
 
