@@ -23,6 +23,10 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     returns      the `observation` (m), its `tracks` in numbers, `warnings`, the `files` that were written, and
                  `estimates` of the noise by track
     Raises QexpError before anything is written.
+
+    >>> observed = qexp.observe("unrest.nc")
+    >>> [track.name for track in observed.tracks]
+    ['ascending', 'descending']
     """
     from qexp.deformation.observe import observe as read
     from qexp.store.directory import target_outside_of_runs
@@ -42,6 +46,10 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Sho
     returns         `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints; of several sources
                     the one with the lowest AICc; `rivals` has the criteria of all
     Raises QexpError before anything is written.
+
+    >>> inversion = qexp.invert("unrest.nc", source="mogi", bounds={"depth": (0.5, 5)})
+    >>> inversion.parameters["depth"].unit
+    'km'
     """
     from qexp.deformation.estimate import by_least_squares
     from qexp.deformation.output import require_raster_library, require_room, write

@@ -32,6 +32,10 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
                 `comparisons/matrices` in the workspace and returned
     returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`: `depth_estimate`,
                 with `refine` `depth_refined`, with `bound` `depth_bound` and, if there are repeats, `depth_over_bound`
+
+    >>> matrix = qexp.matrix("mogi_quick_0", "mogi_test", axes={"depth": (0.5, 4, 3), "delta_volume": (0.5, 4, 3)})
+    >>> matrix["depth_error"].shape
+    (3, 3)
     """
     from qexp.kinds.images.matrices_over_seeds import matrices
     from qexp.kinds.images.matrix import matrix as make
@@ -65,6 +69,10 @@ def predict(run: Runs, options: PredictOptions) -> Predictions:
                 range, and in which inputs (`outside_in`), how many have `estimates_outside` of 99 % of the training
                 data, and the number of `missing_pixels`
     Raises QexpError; where some of several files fail, PartlyFailedError after all others are estimated.
+
+    >>> qexp.samples("mogi", "test", count=3)[["displacement"]].to_netcdf("events.nc")
+    >>> [prediction.images for prediction in qexp.predict("mogi_quick_0", "events.nc", "events.csv")]
+    [3]
     """
     from qexp.runs.predict import predict_files, targets
     from qexp.web.notebook import Predictions
@@ -124,6 +132,10 @@ def export_network(run: Runs, options: ExportOptions) -> Exported:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`.
 
     returns     the `folder`, the sizes of its `files`, and `about`: what its network.json says
+
+    >>> exported = qexp.export_network("mogi_quick_0", to="network")
+    >>> sorted(exported.files)
+    ['README.md', 'model.onnx', 'network.json']
     """
     from qexp.export import network as networks
 

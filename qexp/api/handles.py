@@ -370,6 +370,10 @@ def evaluate(run: Runs, options: EvaluateOptions) -> Evaluation:
     returns     the evaluation: its `directory`, whether it was `made` now, and `record` with `results` (part → output →
                 metric → value), `intervals`, `independent` (None if unknown) and `reasons`
     Raises QexpError.
+
+    >>> evaluation = qexp.evaluate("mogi_quick_0", "mogi_noisy", part="test")
+    >>> evaluation.record.results["test"]["depth"]["mae"] > 0
+    True
     """
     home = workspaces.find(options.workspace)
     handle = Run(directory_of(run, options.workspace, options.trust_code))
@@ -399,6 +403,10 @@ def intervals(run: Runs, options: IntervalsOptions) -> HeldOutIntervals:
     returns     `unit` (what is exchangeable: "row", or the kind of group that is held out), `units`, and `coverages`:
                 for each output, interval and group `covered` of `n` rows, its `range`, and `mean_width`
     Raises QexpError for a run without held-out estimates of numbers.
+
+    >>> run = qexp.run("lunar_tio2")
+    >>> qexp.intervals(run).unit
+    'row'
     """
     from qexp.jobs.states import require_done
     from qexp.kinds.held_out import keep_intervals
@@ -417,6 +425,10 @@ def calibrate(run: Runs, options: CalibrateOptions) -> Calibration:
                     `balls`: coverage and `p_value` of regions of all outputs; `exact`; `notices_narrow`,
                     `notices_shift`
     Raises QexpError for a run without posteriors.
+
+    >>> run = qexp.run("mogi_posterior")
+    >>> list(qexp.calibrate(run, draws=50, observations=100).outputs)
+    ['depth', 'delta_volume']
     """
     from qexp.kinds.images.calibration import calibrate
 
@@ -454,6 +466,10 @@ def limit(options: LimitOptions) -> Limit:
                 are the varying inputs of the network, which are known; `whole`, whether the samples are of the whole
                 prior
     Raises QexpError if the dataset's posteriors cannot be computed.
+
+    >>> limit = qexp.limit("mogi_noisy", samples=4)
+    >>> list(limit.variables)
+    ['depth', 'delta_volume']
     """
     from qexp.kinds.images.limit import of_dataset, of_run
 

@@ -38,6 +38,9 @@ def act(
     yields      `folder` with the program's output, and `record`: command, times, exit code, code; or the error that
                 prevented its start
     Raises NotFoundError for an unknown action.
+
+    >>> [(name, acted.record["exit_code"]) for name, acted in qexp.act("size", "mogi_quick_0")]
+    [('mogi_quick_0', 0)]
     """
     from qexp.runs.actions import find_action, run_action
     from qexp.runs.catalog import Catalog
@@ -95,7 +98,12 @@ def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
 
 
 def restore(name: str, *, workspace: str | Path | None = None) -> Run:
-    """Bring back the newest run of that name in the trash."""
+    """Bring back the newest run of that name in the trash.
+
+    >>> qexp.open_run("mogi_quick_0").remove()
+    >>> qexp.restore("mogi_quick_0")
+    <run mogi_quick_0: done>
+    """
     from qexp.upkeep import trash as trashes
 
     return Run(trashes.restore(name, workspaces.find(workspace)))
@@ -107,6 +115,10 @@ def purge(options: PurgeOptions) -> Purged:
 
     returns     the `names` of deleted runs, the bytes `freed`, the `problems` of runs that could not be deleted, and
                 `gone`: runs that another process restored or deleted in the meantime
+
+    >>> from datetime import timedelta
+    >>> qexp.purge(timedelta(days=30)).names
+    []
     """
     from qexp.upkeep.trash import doomed, purge_runs
 
@@ -149,6 +161,9 @@ def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Fi
     """The problems of the workspace, each with advice; an empty list if there are none. See `qexp doctor`.
 
     fix  repair what can be repaired without loss; such findings are `repaired`
+
+    >>> [finding.advice for finding in qexp.doctor() if finding.damaged]
+    []
     """
     from qexp.upkeep.doctor import examine
 
@@ -159,6 +174,9 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
     """Build the catalog again from the run directories; returns the number of runs.
 
     warn  receives a line for each run that cannot be read, and if the catalog cannot be written
+
+    >>> qexp.reindex() > 0
+    True
     """
     from qexp.runs.catalog import Catalog
 
@@ -175,6 +193,9 @@ def import_weights(options: WeightsOrder) -> Run:
 
     Raises QexpError, before anything is written: for files that hold more than tensors, for tensors that are left over,
     missing or of another shape.
+
+    >>> qexp.import_weights("best.h5", to="vdi_best", experience="mogi_standard")
+    <run vdi_best: done>
     """
     from qexp.runs.import_weights import import_weights as import_foreign
 
@@ -193,6 +214,10 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
     """Import the run of an archive; the whole archive is checked before anything is written.
 
     file  an archive that `qexp export` wrote
+
+    >>> archive = qexp.open_run("mogi_quick_0").export("run.zip")
+    >>> qexp.import_run(archive, name="from_elsewhere")
+    <run from_elsewhere: done>
     """
     from qexp.upkeep.archive import unpack
 

@@ -79,8 +79,8 @@ def runs(options: ListOptions) -> Listing:
     returns  a list of dictionaries with the keys of `qexp ls --json`, which notebooks show as a table; `to_pandas()`
              makes a data frame of it, and `compare` and others take it as runs
 
-    >>> [run["name"] for run in qexp.runs("seed < 5", sort="created")]
-    ['mogi_quick_0'...]
+    >>> "mogi_quick_0" in [run["name"] for run in qexp.runs("seed < 5", sort="created")]
+    True
     """
     from qexp.runs.columns import usual_columns
 
@@ -128,6 +128,9 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
     """Numbers of runs by state, running and waiting runs, and disk use.
 
     sizes  look at the size of every file, which takes a second for ten thousand runs; else `sizes` is empty
+
+    >>> qexp.status(sizes=False).counts["done"] > 0
+    True
     """
     from collections import Counter
     from shutil import disk_usage
@@ -235,6 +238,9 @@ def compare(
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
     width       of the figures in print, "single" or "double", a column of a page or two
+
+    >>> qexp.compare(*qexp.sweep("mogi_quick", seeds=range(2)))
+    <comparison of mogi_quick_0, mogi_quick_1>
     """
     from qexp.comparison.compare import compare_named
     from qexp.figures.canvas import use_style
@@ -276,6 +282,9 @@ def report(
     overwrite  replace a file that is not an HTML report of qexp
     returns    the path of the file
     Raises QexpError before anything is written.
+
+    >>> qexp.report("mogi_quick_0", to="run.html").name
+    'run.html'
     """
     from qexp.runs.catalog import Catalog
     from qexp.web.report import Head, report as report_of_run, report_of_several, runs_of_report, text_of
@@ -308,6 +317,8 @@ def serve(options: ServeOptions) -> None:
     """Show a workspace in a browser, until Ctrl-C or SIGTERM; see `qexp serve`.
 
     Raises QexpError if it cannot listen there.
+
+    >>> qexp.serve(port=8700)  # doctest: +SKIP
     """
     with extra("page"):
         from qexp.web.server import Serving

@@ -206,6 +206,10 @@ def samples(options: SampleOptions) -> xarray.Dataset:
     """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
 
     Raises QexpError and SpecError.
+
+    >>> samples = qexp.samples("mogi", "test", count=3)
+    >>> samples["displacement"].dims
+    ('sample', 'y', 'x')
     """
     from qexp.runs.look import open_view, samples_of
 
@@ -221,6 +225,10 @@ def images(options: ImageOptions) -> xarray.Dataset:
     returns  image → (variables of `over`, y, x), with coordinates in the units of the spec; NaN for impossible sources,
              and for pixels that noise hides
     Raises QexpError for a variable that varies and has no value, and for values that no source can have.
+
+    >>> images = qexp.images("mogi", at={"delta_volume": 2.0}, over={"depth": (1, 3, 4)})
+    >>> images["displacement"].sizes["depth"]
+    4
     """
     from qexp.kinds.images.preview import images_at
 
@@ -232,6 +240,9 @@ def show_images(options: ShowImagesOptions) -> list[Path]:
     """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
 
     returns  the paths of the pictures, one per image and format
+
+    >>> qexp.show_images("mogi", at={"delta_volume": 2.0}, over={"depth": (1, 3, 4)}, out="look")
+    [PosixPath('look/...png')]
     """
     from qexp.kinds.images.preview import draw_images, images_at
 
@@ -246,6 +257,10 @@ def show_data(options: ShowOptions) -> Look:
 
     returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
     Raises QexpError and SpecError.
+
+    >>> look = qexp.show_data("mogi", "test", count=3, out="look")
+    >>> look.samples.sizes["sample"]
+    3
     """
     from qexp.runs.look import look
 
@@ -265,6 +280,10 @@ def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
     """Simulate glaciers, in the format of 2Dto2D-DLE; see `qexp data ice`.
 
     returns    per glacier its `folder`, `frames`, time `steps` and `seconds`
+
+    >>> written = qexp.make_ice("made/ice", glaciers=3, size=40, frames=2, test=1)
+    >>> len(written)
+    3
     """
     from qexp.examples.ice import write
     from qexp.store.directory import target_outside_of_runs
@@ -278,6 +297,9 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
     """Simulate XRF spectra of sediment cores; see `qexp data xrf`.
 
     returns     the `folders` with spectra, and the numbers of `spectra` and of `labelled` ones
+
+    >>> qexp.make_xrf("made/xrf", cores=3, spectra=3, labelled=2, test=1, validation=1).spectra
+    9
     """
     from qexp.store.directory import target_outside_of_runs
 
