@@ -172,7 +172,6 @@ PRINTING = {
     "deformation.tables": "observations and inversions, as texts",
     "errors": "what is raised, the exit codes, and near names",
     "jobs.launchers": "the names of launchers, for help texts",
-    "kinds.attempt": "the display of a run in training, which the console's is one of",
     "kinds.options": "options of commands that use trained networks",
     "metrics.meaning": "numbers as texts",
     "results.calibration": "calibrations, as texts",

@@ -248,8 +248,10 @@ class Run(Shown):
     @takes(RerunOptions)
     def rerun(self, options: RerunOptions) -> Run:
         """Train its spec once more, as a new run; see `qexp rerun`. Returns that."""
+        from qexp.api.progress import display_of
         from qexp.runs.rerun import continue_run, rerun
 
+        options = replace(options, display=display_of(options.display))
         home = workspaces.Workspace(self.path.parent.parent)
         return Run((continue_run if options.resume else rerun)(self.directory, home, options))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
+from qexp.api.progress import display_of, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError
@@ -43,7 +44,7 @@ def run(experience: str | Path, options: RunOptions) -> Run:
         raise QexpError(f"`seed={options.seed}`: a run has one seed; qexp.sweep trains a run for each of its seeds")
     training = {field.name: getattr(options, field.name) for field in fields(Training)}
     order = Order(experience, [options.seed], **training)
-    return train(order, name=options.name, workspace=options.workspace, display=options.display)[0]
+    return train(order, name=options.name, workspace=options.workspace, display=display_of(options.display))[0]
 
 
 def train(
@@ -103,7 +104,7 @@ def sweep(options: SweepOptions) -> list[Run]:
     """
     home = workspaces.find(options.workspace)
     prepared = prepare(options.order, workspace=home.root)
-    launch(prepared, watched=options.watched or Watcher, workspace=home.root)
+    launch(prepared, watched=watcher_of(options.watched), workspace=home.root)
     return [open_run(plan.name, workspace=home.root) for plan in prepared.plans if (home.runs / plan.name).exists()]
 
 
@@ -126,7 +127,7 @@ def study(options: StudiedOptions) -> ShownStudy:
     studying = StudyOrder(options.order, options.pretraining, options.metric)
     folder = target_outside_of_runs(options.out) if options.out is not None else None
     home = workspaces.find(options.workspace)
-    shown: dict[str, Any] = {"watched": options.watched or Watcher, "tell": options.tell, "width": options.width}
+    shown: dict[str, Any] = {"watched": watcher_of(options.watched), "tell": options.tell, "width": options.width}
     return studied(run_study(studying, home, folder, most=options.most, **shown))
 
 

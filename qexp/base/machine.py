@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import ctypes
     import subprocess
 
+    from rich.progress import Progress
+
 LARGEST = 64 * 10**12
 """More bytes than any machine has: the value if the memory is unknown."""
 
@@ -225,3 +227,31 @@ def terminable(*more: signal.Signals) -> Iterator[None]:
     # A signal that the parent process ignores (as nohup does with a closed terminal) stays ignored.
     with handled([number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN], interrupt):
         yield
+
+
+# Where the progress of this process is shown.
+
+
+def on_a_terminal() -> bool:
+    """Whether messages go to a terminal on which a bar can be drawn."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def progress_bar(*fields: str) -> Progress:
+    """A bar with a description, some fields, and the time left, which disappears when it is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=24),
+        *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+
+
+def in_a_kernel() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    loaded = sys.modules.get("IPython")
+    shell = None if loaded is None else loaded.get_ipython()
+    return hasattr(shell, "kernel")

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from qexp.base.machine import on_a_terminal, progress_bar
 from qexp.base.text import cleaned, in_one_line
 from qexp.errors import QexpError, spelled
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from qexp.base.text import Table
 
 WorkspaceOption = Annotated[
@@ -107,24 +106,6 @@ def print_parts(parts: Iterable[Table | str]) -> None:
         if part.title:
             result(part.title)
         print_table(part.columns, part.rows, right=list(part.right))
-
-
-def on_a_terminal() -> bool:
-    """Whether messages go to a terminal on which a bar can be drawn."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def progress_bar(*fields: str) -> Progress:
-    """A bar with a description, some fields, and the time left, which disappears when it is done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=24),
-        *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
 
 
 class Show(Protocol):

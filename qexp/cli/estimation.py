@@ -14,6 +14,7 @@ import typer
 
 from qexp import api
 from qexp.base import files
+from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, named_once, with_options
@@ -22,7 +23,6 @@ from qexp.cli.console import (
     bar,
     error,
     message,
-    on_a_terminal,
     piece,
     print_json,
     print_parts,

@@ -38,7 +38,7 @@ def execute(
         # The pool kills the process group that this process leads.
         execute_wrapped(run, Wrap(wrap, python), device, threads, apart=os.getpgrp() != os.getpid())
         return
-    from qexp.cli.progress import TrainingDisplay
+    from qexp.api.progress import TrainingDisplay
     from qexp.runs.execute import execute as execute_run
 
     execute_run(run, device, TrainingDisplay(), threads, wrap=inside)
@@ -51,8 +51,8 @@ def supervise(
     launch: Annotated[str, typer.Argument(help="A launch: its id, or last.")], workspace: WorkspaceOption = None
 ) -> None:
     """Run the prepared runs of a launch."""
+    from qexp.api.progress import PoolDisplay
     from qexp.base.workspace import find
-    from qexp.cli.progress import PoolDisplay
     from qexp.jobs import launchers
     from qexp.runs.launch import supervise_launch
     from qexp.store.record import State

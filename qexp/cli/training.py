@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp import api
+from qexp.api.progress import PoolDisplay, TrainingDisplay
 from qexp.base.files import in_bytes
 from qexp.base.workspace import find
 from qexp.cli import arguments, completion
@@ -29,7 +30,6 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.cli.listing import columns_of, print_runs
-from qexp.cli.progress import PoolDisplay, TrainingDisplay
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (

@@ -269,7 +269,9 @@ class RunOptions(Training, InWorkspace):
         None, "Name of a single run; if left out <experience>_<seed>, with a digest between them if `overrides` or "
         "`grid` change the spec, and a run that has the same spec and seed already is not trained again.",
     )  # fmt: skip
-    display: Any = python_only(None, "Is shown the progress of training")
+    display: Any = python_only(
+        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
+    )
 
 
 @dataclass(frozen=True)
@@ -323,7 +325,11 @@ class Order(Training, LaunchOptions):
 class Watched(InWorkspace):
     """How the progress of a pool is shown."""
 
-    watched: Callable[[], Any] | None = python_only(None, "Makes the object that is shown the progress of a local pool")
+    watched: Callable[[], Any] | bool | None = python_only(
+        None,
+        "Makes the object that is shown the progress of a local pool; if left out, a table on a terminal and in a "
+        "notebook; False: nothing",
+    )
 
 
 @dataclass(frozen=True)
@@ -392,7 +398,9 @@ class RerunOptions(NewRuns, OnDevice):
         False, "Use qexp's code at the commit that trained the run, from its git repository, unchanged."
     )
     resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
-    display: Any = python_only(None, "Is shown the progress of training")
+    display: Any = python_only(
+        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
+    )
 
     @property
     def changes(self) -> bool:

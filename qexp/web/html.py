@@ -248,6 +248,10 @@ def html(view: View) -> str:
 class Shown:
     """An object with a view. Notebooks and terminals that know rich or IPython ask it to show itself."""
 
+    def __init_subclass__(cls) -> None:
+        # IPython asks the first class that has this or a `__repr__` of its own.
+        cls._repr_pretty_ = Shown._repr_pretty_  # type: ignore[method-assign]
+
     def view(self) -> View:
         raise NotImplementedError
 

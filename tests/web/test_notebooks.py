@@ -2,7 +2,11 @@
 
 import html
 import io
+import subprocess
+import sys
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 import rich.console
@@ -121,3 +125,29 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
     assert all(f"<td>{name}</td>" in inversion._repr_html_() for name in inversion.parameters)
     assert all(track.name in str(seen) for track in seen.observation.tracks)
     assert isinstance(inversion.document()["parameters"]["depth"]["value"], float)
+
+
+IN_CELLS = [
+    "import qexp",
+    f"run = qexp.run('mogi_quick', overrides={SMALL})",
+    f"runs = qexp.sweep('mogi_quick', seeds=[1, 2], overrides={SMALL})",
+    f"qexp.run('mogi_quick', seed=3, overrides={SMALL}, display=False);",
+    "qexp.runs('seed > 1')",
+]
+
+
+@pytest.mark.heavy
+def test_a_notebook_shows_progress_in_its_cells_and_a_script_whose_messages_go_to_a_file_nothing(workspace):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in IN_CELLS])
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": workspace}}).execute()
+    nothing, run, sweep, quiet, listed = (cell.outputs for cell in notebook.cells)
+    assert nothing == quiet == []
+    assert [output.output_type for output in (*run, *sweep)] == ["display_data"] * 2
+    assert ": epoch 2/2  loss " in run[0].data["text/plain"]
+    assert sweep[0].data["text/plain"] == "2 runs: 2 done"
+    assert "\x1b" not in str(notebook)
+    assert listed[0].data["text/plain"].startswith("2 runs\n")
+    assert "</table>" in listed[0].data["text/html"]
+    script = "\n".join(IN_CELLS).replace("[1, 2]", "[4, 5]")
+    ended = subprocess.run([sys.executable, "-c", script], cwd=workspace, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("", "")

@@ -1,28 +1,69 @@
-"""Progress of trainings and of pools on stderr: a bar and a live table on a terminal, elsewhere a few lines."""
+"""Progress of trainings and of pools: a bar and a live table on a terminal or in a notebook, elsewhere a few lines."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qexp.cli.console import message, on_a_terminal, progress_bar
+from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
+from qexp.base.text import cleaned
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.live import Live
     from rich.progress import Progress, TaskID
 
     from qexp.store.record import State
 
 
+def message(text: str) -> None:
+    print(cleaned(text), file=sys.stderr)
+
+
+class Cell:
+    """What a notebook shows below a cell, and shows anew when it is updated."""
+
+    def __init__(self, content: Callable[[], RenderableType]) -> None:
+        from IPython.display import DisplayHandle
+
+        self._content, self._updated_at = content, time.monotonic()
+        self._handle: Any = DisplayHandle()
+        self._handle.display(_mime(content()), raw=True)
+
+    def update(self) -> None:
+        """Show it anew, five times per second at most."""
+        if time.monotonic() - self._updated_at >= 0.2:
+            self._updated_at = time.monotonic()
+            self._handle.update(_mime(self._content()), raw=True)
+
+    def end(self, text: str) -> None:
+        """Show a text, which stays."""
+        self._handle.update(_mime(text), raw=True)
+
+
+def _mime(content: RenderableType) -> dict[str, str]:
+    from html import escape
+
+    from rich.console import Console
+
+    console = Console(width=110, no_color=True, force_terminal=False, force_jupyter=False)
+    with console.capture() as printed:
+        console.print(content, markup=False, highlight=False)
+    text = cleaned("\n".join(line.rstrip() for line in printed.get().splitlines()))
+    return {"text/plain": text, "text/html": f'<pre style="margin: 0">{escape(text)}</pre>'}
+
+
 class TrainingDisplay(Display):
-    """A bar with loss, validation and time left on a terminal; otherwise about ten lines per run."""
+    """A bar with loss, validation and time left on a terminal or in a notebook; otherwise about ten lines per run."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
+        self._cell: Cell | None = None
         self._task: TaskID | None = None
         self._epochs = 1
         self._losses = ""
@@ -32,10 +73,13 @@ class TrainingDisplay(Display):
         self._epochs = epochs
         if done:
             message(f"{name}: continues after epoch {done} of {epochs}")
-        if on_a_terminal():
+        if on_a_terminal() or in_a_kernel():
             self._bar = progress_bar("epoch", "losses")
             self._task = self._bar.add_task(name, total=epochs, completed=done, epoch=f"{done}/{epochs}", losses="")
-            self._bar.start()
+            if in_a_kernel():
+                self._cell = Cell(self._bar.get_renderable)
+            else:
+                self._bar.start()
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         if self._bar is None or self._task is None or time.monotonic() - self._shown_at < 0.1:
@@ -44,6 +88,8 @@ class TrainingDisplay(Display):
         self._bar.update(
             self._task, completed=epoch - 1 + batch / batches, epoch=f"{epoch}/{self._epochs}", losses=self._losses
         )
+        if self._cell is not None:
+            self._cell.update()
 
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
         epoch = line["epoch"]
@@ -54,9 +100,12 @@ class TrainingDisplay(Display):
             message(f"epoch {epoch}/{self._epochs}  {self._losses}  {seconds:.2f} s/epoch")
 
     def stop(self) -> None:
-        if self._bar is not None:
+        if self._cell is not None and self._bar is not None:
+            (task,) = self._bar.tasks
+            self._cell.end(f"{task.description}: epoch {task.fields['epoch']}  {self._losses}".rstrip())
+        elif self._bar is not None:
             self._bar.stop()
-            self._bar = None
+        self._bar = self._cell = None
 
 
 # The progress of a pool of runs: a live table on a terminal, otherwise a line per run.
@@ -65,6 +114,7 @@ class TrainingDisplay(Display):
 class PoolDisplay(Watcher):
     def __init__(self) -> None:
         self._live: Live | None = None
+        self._cell: Cell | None = None
         self._total = 0
         self._states: dict[str, State] = {}
         self._running: dict[str, float] = {}
@@ -74,7 +124,9 @@ class PoolDisplay(Watcher):
 
     def start(self, runs: Sequence[str]) -> None:
         self._total = len(runs)
-        if not on_a_terminal():
+        if in_a_kernel():
+            self._cell = Cell(self._table)
+        if self._cell is not None or not on_a_terminal():
             return
         from rich.console import Console
         from rich.live import Live
@@ -89,6 +141,8 @@ class PoolDisplay(Watcher):
 
     def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
         self._lines = lines
+        if self._cell is not None:
+            self._cell.update()
 
     def run_ended(self, run: str, state: State, seconds: float) -> None:
         self._running.pop(run, None)
@@ -106,12 +160,16 @@ class PoolDisplay(Watcher):
     def stop(self) -> None:
         if self._live is not None:
             self._live.stop()
-            self._live = None
+        if self._cell is not None:
+            ended = Counter(state.words for state in self._states.values())
+            counts = ", ".join(f"{number} {words}" for words, number in ended.items())
+            self._cell.end(f"{self._total} runs: {counts or 'none ended'}")
+        self._live = self._cell = None
 
     def _say(self, text: str) -> None:
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False)
-        else:
+        elif self._cell is None:
             message(text)
 
     def _table(self) -> Group:
@@ -129,3 +187,20 @@ class PoolDisplay(Watcher):
             loss = "-" if validation is None else f"{validation:.4g}"
             table.add_row(run, epoch, loss, f"{time.monotonic() - started:.0f} s")
         return Group(counts, table)
+
+
+# What Python shows if nothing else is said.
+
+
+def display_of(display: Any) -> Display | None:
+    """A display that was given; else a bar on a terminal and in a notebook, and nothing elsewhere, or for False."""
+    if display is None or display is True:
+        return TrainingDisplay() if on_a_terminal() or in_a_kernel() else None
+    return None if display is False else display
+
+
+def watcher_of(watched: Any) -> Callable[[], Watcher]:
+    """Likewise what makes the watcher of a pool."""
+    if watched is None or watched is True:
+        return PoolDisplay if on_a_terminal() or in_a_kernel() else Watcher
+    return watched or Watcher
