@@ -423,6 +423,13 @@ def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_
     assert estimated(saved(tmp_path / "a.npy"), target, ranges=ranges).warnings == []
 
 
+def test_coordinates_in_no_known_unit_that_do_not_fit_get_a_warning(tmp_path):
+    for step, said in ((100.0, 0), (0.1, 0), (50.0, 1), (1.0, 0)):
+        places = {name: (name, step * np.arange(size)) for name, size in (("y", HEIGHT), ("x", WIDTH))}
+        warnings = estimated(netcdf(tmp_path / "a.nc", **places), tmp_path / "made.csv").warnings
+        assert len([text for text in warnings if f"have steps of {step:g} in no known unit" in text]) == said
+
+
 @pytest.mark.parametrize("source", ["metres", "kilometres", "geotiff", "degrees"])
 def test_positions_are_also_given_in_the_coordinates_of_the_file(tmp_path, source):
     """Where the simulator puts a source is where the file has the pixel in which it is largest."""

@@ -331,6 +331,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             **self._missing.document(),
             **({DOUBTED: self._doubted} if self._doubted else {}),
             **({"unlike": self._unlike} if self.model.misfit is not None else {}),
+            **({"unscaled": steps} if (steps := self._images.steps_without_unit) else {}),
             **({"converted": self._images.converted} if self._images.converted else {}),
             "implausible": {name: self._largest[name] for name, count in self._large.items() if 2 * count > self.count},
         }
@@ -374,6 +375,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
             f"{self.source}: {name} has no unit, and values of up to {largest:,.4g} "
             f"{self.model.layout.units[name]}; if they are in another unit, give it: `unit=mm`"
             for name, largest in record.get("implausible", {}).items()
+        ]
+        warnings += [
+            f"{self.source}: the coordinates of {name} have steps of {step:g} in no known unit, so that the size of "
+            "its pixels could not be compared with that of the training data; give them the attribute units"
+            for name, step in record.get("unscaled", {}).items()
         ]
         if doubted := record.get(DOUBTED):
             which = f"{doubted:,} of {record['images']:,} posteriors"

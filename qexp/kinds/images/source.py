@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -223,6 +223,12 @@ class ImageSource:
         return [name for name in self._layout.images if self._layout.units.get(name) and not self._unit(name)]
 
     @property
+    def steps_without_unit(self) -> dict[str, float]:
+        """Image → the step of its coordinates whose unit is not known; counted pixels, 0, 1, 2, have none."""
+        axes = {name: self._axes(name) for name in self._layout.images if name in self._layout.pixels}
+        return {name: of[0].step for name, of in axes.items() if of and not of[0].metres and of[0].step != 1}
+
+    @property
     def axes(self) -> tuple[ImageAxis, ImageAxis] | None:
         """Where the pixels of the first image lie whose file says so in a known unit."""
         of_images = (self._axes(name) for name in self._layout.images)
@@ -319,7 +325,8 @@ class ImageSource:
             (name, *_) = (name for name in lacking if name not in self._layout.images)
             return f"{words}; {suggestion(name, there)}; if it has another name there: `columns={name}=NAME`"
         candidates = self._candidates(there)
-        about = [f"'{name}' ({', '.join(_about(there[name]))})" for name in candidates]
+        shapes = {name: _by(there[name].shape) for name in candidates}
+        about = [f"'{name}' ({', '.join(filter(None, (shapes[name], there[name].unit)))})" for name in candidates]
         if self.path.is_dir():
             stems = sorted(path.stem for path in self.path.iterdir() if path.suffix.lower() in SINGLE)
             candidates = [stem for stem in stems if stem not in self._layout.variables]
@@ -498,13 +505,6 @@ def _unlike(axis: ImageAxis, sizes: Range) -> bool:
     """Whether pixels are of another size than between two [m]."""
     side = axis.step * (axis.metres or 1.0)
     return not (1 - CLOSE) * sizes[0] <= side <= (1 + CLOSE) * sizes[1]
-
-
-def _about(variable: ImageVariable) -> Iterable[str]:
-    """Shape and unit of a variable, in words."""
-    yield _by(variable.shape)
-    if variable.unit:
-        yield variable.unit
 
 
 def _forms(shape: Shape) -> list[Shape]:
