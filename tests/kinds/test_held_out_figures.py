@@ -13,19 +13,9 @@ from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.estimates import name_points
 from qexp.kinds.figures import coverage_by_group
 from qexp.kinds.rows.figures import HeldOut, estimates_against_measured, residuals_by_group
-from qexp.results.intervals import Coverage
+from tests.figures.drawings import COVERED, rows
 
 NOTE = "selected on the test data"
-
-
-def rows(number=55, seed=0):
-    random = np.random.default_rng(seed)
-    measured = np.exp(random.uniform(-1, 2.5, number))
-    estimated = measured * np.exp(0.3 * random.normal(size=number))
-    return HeldOut(
-        measured, estimated, [f"Apollo{11 + row % 7}-{row}" for row in range(number)], "wt%",
-        (0.9 * estimated, 1.1 * estimated), [f"Apollo {11 + row % 7}" for row in range(number)],
-    )  # fmt: skip
 
 
 def curve(epochs, chosen, seed=0):
@@ -49,18 +39,6 @@ def pixels(path):
     image = matplotlib.image.imread(path)
     assert image.std() > 0.01
     return image
-
-
-COVERED = [
-    Coverage(
-        output="tio2", interval=0.9, promised=0.9, of=of, name=name, n=n, covered=covered, range=ends, mean_width=width
-    )
-    for of, name, n, covered, ends, width in (
-        ("overall", "", 55, 51, (0.82, 0.98), 4.3),
-        ("mission", "Apollo 17", 21, 12, (0.34, 0.78), 5.2),
-        ("mission", "Luna 16", 1, 1, (0.03, 1.0), None),
-    )
-]
 
 
 FIGURES = {

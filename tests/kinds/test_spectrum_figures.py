@@ -11,7 +11,6 @@ from qexp.kinds.spectra import figures
 from qexp.kinds.spectra.figures import (
     Estimates,
     Reconstruction,
-    Saliency,
     down_core,
     energies,
     errors_by_energy,
@@ -20,39 +19,10 @@ from qexp.kinds.spectra.figures import (
     saliency,
 )
 from qexp.physics.xrf import lines
+from tests.figures.drawings import WHERE, of_channels, of_cores, of_saliency, spectrum
 from tests.kinds.test_held_out_figures import FIGURES as OF_ROWS, pixels
 
 NOTE = "tested on training spectra"
-
-WHERE = energies([0.01, 0.02], 2048)
-
-
-def of_cores(count=5, rows=12, seed=0):
-    random = np.random.default_rng(seed)
-    measured = np.exp(random.uniform(-2, 1, count * rows))
-    cores = [f"core_{number:03d}" for number in range(count) for _ in range(rows)]
-    depths = np.tile(10.0 * np.arange(rows), count)
-    return Estimates("toc", "wt%", cores, depths, measured * np.exp(0.3 * random.normal(size=len(cores))), measured)
-
-
-def spectrum(seed=0, channels=2048, title="core_001_0002.csv, core_001, 25 mm"):
-    random = np.random.default_rng(seed)
-    expected = 300 * np.exp(-(((np.arange(channels) - 320) / 9) ** 2)) + 40 * np.exp(-np.arange(channels) / 400)
-    hidden = np.repeat(random.random(channels // 16) < 0.75, 16)
-    return Reconstruction(title, random.poisson(expected).astype(np.float32), expected, hidden)
-
-
-def of_channels(seed=0):
-    random = np.random.default_rng(seed)
-    return {name: np.exp(random.normal(size=2048)) for name in ("network", "mean training spectrum", "noise")}
-
-
-def of_saliency(seed=0):
-    random = np.random.default_rng(seed)
-    counts = spectrum(seed).reconstructed
-    mean = np.sin(np.arange(2048) / 60) * counts / counts.max() + random.normal(0, 0.02, 2048)
-    return Saliency("toc", "wt%", mean, np.abs(mean) + 0.05, counts, 256)
-
 
 FIGURES = {
     "by core": lambda note: estimates_by_core(of_cores(), note),
