@@ -152,9 +152,6 @@ def _page(name: str) -> Iterator[str]:
         yield f"## Errors\n\n{_errors_linked(about.errors)}"
     if about.example:
         yield f"## Example\n\n{about.example}"
-    elif found := used.script_with(name):
-        script, page = found
-        yield f"## Example\n\n```python\n{script}\n```\n\nFrom {page.link()}."
     if inspect.isclass(thing):
         yield from _methods(thing)
     yield from _see_also(name)

@@ -5,7 +5,6 @@ What stands in a block on these pages is run by tests/documents, so that an exam
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -93,14 +92,3 @@ def pages_with_command(command: str) -> list[Page]:
 def pages_with_function(name: str) -> list[Page]:
     called = re.compile(rf"\bqexp\.(api\.)?{name}\b")
     return [page for page in pages() if called.search(page.scripts)]
-
-
-def script_with(name: str) -> tuple[str, Page] | None:
-    """The first statement of a script that calls a function, and its page."""
-    called = re.compile(rf"\bqexp\.(api\.)?{name}\(")
-    for page in pages_with_function(name):
-        for statement in ast.parse(page.scripts).body:
-            text = ast.get_source_segment(page.scripts, statement) or ""
-            if called.search(text):
-                return text, page
-    return None

@@ -34,6 +34,7 @@ def act(
 ) -> Iterator[tuple[str, Acted | QexpError]]:
     """Run an action on runs, one after another. Yields the name of each with the result.
 
+    action      its name in qexp.toml
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
     yields      `folder` with the program's output, and `record`: command, times, exit code, code; or the error that
                 prevented its start
@@ -99,6 +100,8 @@ def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
 
 def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     """Bring back the newest run of that name in the trash.
+
+    name  of the run when it was removed
 
     >>> qexp.open_run("mogi_quick_0").remove()
     >>> qexp.restore("mogi_quick_0")

@@ -1,11 +1,13 @@
 """What is made from the code or from other pages is what these give, and links to it work in the repository."""
 
 import importlib
+import inspect
 import os
 import re
 
 import pytest
 
+import qexp
 from tests.documents.reader import ROOT, only_shown, tried
 
 
@@ -69,6 +71,15 @@ def test_every_command_has_examples_that_its_how_to_runs(reference):
         for line, page in used.examples_of(name):
             path = f"docs/{page.path}"
             assert line in {" ".join(text.split()) for text in [*(text for _, text in tried(path)), *only_shown(path)]}
+
+
+@pytest.mark.slow
+def test_functions_of_import_qexp_describe_what_they_take_and_have_an_example(reference):
+    python = importlib.import_module("_generate.python")
+    functions = {name for name in python.public(qexp) if inspect.isfunction(getattr(qexp, name))}
+    pages = {name: reference.BUILT[f"reference/{python.page_name(name)}"]() for name in functions}
+    assert {name: row for name, page in pages.items() for row in re.findall(r"^\| .* \|  \|$", page, re.M)} == {}
+    assert [name for name, page in pages.items() if "## Example" not in page] == []
 
 
 def test_a_function_s_page_has_all_parts_of_its_docstring(reference):
