@@ -168,6 +168,7 @@ PRINTING = {
     "base.text": "tables as Markdown and LaTeX, and texts of others without what would act on a terminal",
     "base.workspace": "paths as messages show them",
     "comparison.compare": "comparisons as tables, by their type",
+    "comparison.summary": "a comparison at a glance, as texts",
     "deformation.options": "options of observe and invert",
     "deformation.tables": "observations and inversions, as texts",
     "errors": "what is raised, the exit codes, and near names",

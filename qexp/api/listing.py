@@ -230,6 +230,9 @@ def compare(
     *runs: Runs,
     evaluation: str | None = None,
     width: str | None = None,
+    metrics: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    figures: bool = True,
     warn: Report = as_warning,
     workspace: str | Path | None = None,
 ) -> ShownComparison | ShownSeedComparison:
@@ -237,22 +240,26 @@ def compare(
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
+    metrics     those that are compared, such as ["mae"]; all if left out
+    outputs     those that are compared; all if left out
+    figures     draw pictures into `comparisons/` in the workspace
     width       of the figures in print, "single" or "double", a column of a page or two
 
     >>> qexp.compare(*qexp.sweep("mogi_quick", seeds=range(2)))
     <comparison of mogi_quick_0, mogi_quick_1>
     """
     from qexp.comparison.compare import compare_named
+    from qexp.comparison.summary import only
     from qexp.figures.canvas import use_style
     from qexp.runs.catalog import Catalog
     from qexp.web.comparison_page import compared
 
     catalog = Catalog(workspaces.find(workspace))
     with use_style(None, width):
-        comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation)
+        comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation, figures=figures)
     for text in catalog.warnings:
         warn(text)
-    return compared(comparison)
+    return compared(only(comparison, metrics, outputs))
 
 
 # Reports of runs.

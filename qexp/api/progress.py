@@ -66,11 +66,11 @@ class TrainingDisplay(Display):
         self._cell: Cell | None = None
         self._task: TaskID | None = None
         self._epochs = 1
-        self._losses = ""
+        self._of = self._losses = ""
         self._shown_at = 0.0
 
-    def start(self, name: str, epochs: int, done: int) -> None:
-        self._epochs = epochs
+    def start(self, name: str, epochs: int, done: int, of: str = "") -> None:
+        self._epochs, self._of = epochs, f" {of}".rstrip()
         if done:
             message(f"{name}: continues after epoch {done} of {epochs}")
         if on_a_terminal() or in_a_kernel():
@@ -97,7 +97,7 @@ class TrainingDisplay(Display):
         validated = f"validation {validation:.4g}  " if validation is not None else ""
         self._losses = f"loss {line['train']['loss']:.4g}  {validated}rate {line['learning_rate']:.2g}"
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
-            message(f"epoch {epoch}/{self._epochs}  {self._losses}  {seconds:.2f} s/epoch")
+            message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}  {seconds:.2f} s/epoch")
 
     def stop(self) -> None:
         if self._cell is not None and self._bar is not None:
@@ -117,6 +117,8 @@ class PoolDisplay(Watcher):
         self._cell: Cell | None = None
         self._total = 0
         self._states: dict[str, State] = {}
+        self._seconds: list[float] = []
+        """How long each run took that has ended."""
         self._running: dict[str, float] = {}
         """Run → when it started."""
         self._lines: Mapping[str, dict[str, Any]] = {}
@@ -147,6 +149,7 @@ class PoolDisplay(Watcher):
     def run_ended(self, run: str, state: State, seconds: float) -> None:
         self._running.pop(run, None)
         self._states[run] = state
+        self._seconds.append(seconds)
         self._say(f"{run}: {state.words} after {seconds:.1f} s ({len(self._states)} of {self._total})")
 
     def not_started(self, run: str, why: str) -> None:
@@ -179,14 +182,30 @@ class PoolDisplay(Watcher):
         waiting = self._total - len(self._states) - len(self._running)
         counts = f"{len(self._states)} of {self._total} ended, {len(self._running)} running, {waiting} waiting"
         table = Table(box=None, pad_edge=False)
-        for column in ("run", "epoch", "validation", "time"):
-            table.add_column(column, justify="left" if column == "run" else "right")
+        for column in ("run", "epoch", "validation", "time", "left"):
+            table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
+        ends, to_do = list(self._seconds), 0.0
         for run, started in self._running.items():
-            line = self._lines.get(run)
-            epoch, validation = (str(line["epoch"]), line["validation"]["loss"]) if line else ("-", None)
-            loss = "-" if validation is None else f"{validation:.4g}"
-            table.add_row(run, epoch, loss, f"{time.monotonic() - started:.0f} s")
+            seconds, line = time.monotonic() - started, self._lines.get(run)
+            epoch, loss, left = "-", "-", "-"
+            if line is not None:
+                epoch = f"{line['epoch']} of {line['of']}" if line.get("of") else str(line["epoch"])
+                loss = "-" if line["validation"]["loss"] is None else f"{line['validation']['loss']:.4g}"
+                if line.get("of"):
+                    ends.append(seconds * line["of"] / line["epoch"])
+                    to_do += ends[-1] - seconds
+                    left = _in_words(ends[-1] - seconds)
+            table.add_row(run, epoch, loss, f"{seconds:.0f} s", left)
+        if ends:
+            all_left = (to_do + waiting * sum(ends) / len(ends)) / max(1, len(self._running))
+            counts += f", about {_in_words(all_left)} left"
         return Group(counts, table)
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 # What Python shows if nothing else is said.

@@ -176,6 +176,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
                 specs, data = EXAMPLES / "specs", EXAMPLES / "data"
                 _copy((file for file in specs.rglob("*") if "__pycache__" not in file.parts), specs, draft)
                 _copy(data.glob(STAND_INS), data, directory / "data")
+            (directory / "data").mkdir(exist_ok=True)
             if not (directory / ".gitignore").exists():
                 (directory / ".gitignore").write_text(IGNORED)
             draft.rename(directory / "specs")  # which makes it a workspace

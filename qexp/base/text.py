@@ -203,6 +203,16 @@ def cleaned(text: str) -> str:
     )
 
 
+def width_of(text: str) -> int:
+    """Columns of a terminal that a line takes: letters of East Asia take two, marks upon others none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
 def in_one_line(text: str) -> str:
     return cleaned(text.translate(_SPACES))
 

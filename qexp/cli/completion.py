@@ -22,7 +22,7 @@ from qexp.base.text import leaves
 from qexp.base.workspace import Workspace, find
 from qexp.errors import QexpError
 
-PLAIN = re.compile(r"[A-Za-z0-9_.,+/-]+")
+PLAIN = re.compile(r"[A-Za-z0-9_.,+=/-]+")
 """Words that no shell takes for anything else; others would need quotes, and are left to be typed."""
 
 NAMES = Path(__file__).with_name("names.json")
@@ -116,6 +116,7 @@ devices = _offer(lambda ctx, incomplete: ("auto", "cpu", "cuda"))
 tables = _offer(lambda ctx, incomplete: written_names()["tables"])
 entries = _offer(lambda ctx, incomplete: _entries_of(ctx.params.get("table"), ctx))
 sources = _offer(lambda ctx, incomplete: _entries_of("generators", ctx))
+metrics = _offer(lambda ctx, incomplete: _entries_of("metrics", ctx))
 
 
 def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
@@ -125,6 +126,64 @@ def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
     yield from built_in[table]
     with suppress(QexpError, FileNotFoundError):  # without a workspace, or without extensions
         yield from _own_entries(_workspace(ctx).extensions, table.upper())
+
+
+@_offer
+def keys(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Keys of the specs that the line names so far, or of the spec of its run; the last of several joined by , or +."""
+    documents = [_document(ctx, "experiences", name) for name in ctx.params.get("experiences") or ctx.args]
+    documents += [_read(_workspace(ctx).runs / name / "spec.json") for name in _runs_of(ctx)]
+    return _keys_of(documents, ctx, incomplete)
+
+
+@_offer
+def keys_of_pretraining(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    names = [ctx.params["pretrain"]] if ctx.params.get("pretrain") else []
+    return _keys_of([_document(ctx, "experiences", name) for name in names], ctx, incomplete)
+
+
+def _keys_of(experiences: Iterable[dict[str, Any]], ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    before = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
+    for experience in filter(None, experiences):
+        paths = [*written_names()["choices"]["keys of experiences"], *(path for path, _ in leaves(experience))]
+        for kind in ("dataset", "model"):
+            part = experience.get(kind)
+            paths += (
+                [f"{kind}.{path}" for path, _ in leaves(_document(ctx, f"{kind}s", part))]
+                if isinstance(part, str)
+                else []
+            )
+        yield from (f"{before}{path}=" for path in paths)
+
+
+@_offer
+def variables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Variables of the dataset that the line names so far, or of that of its run."""
+    if name := ctx.params.get("dataset"):
+        documents = [_document(ctx, "datasets", name)]
+    else:
+        documents = [_read(_workspace(ctx).runs / name / "spec.json").get("dataset", {}) for name in _runs_of(ctx)]
+    for document in documents:
+        names = [*document.get("varyings", ()), *document.get("fixed", ()), *document.get("distributions", ())]
+        yield from (f"{variable}=" for variable in names)
+
+
+def _runs_of(ctx: typer.Context) -> list[str]:
+    """The run that the line names so far; words before an option without its value are not assigned to arguments."""
+    named = [ctx.params.get(name) or () for name in ("run", "runs")]
+    return [*(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)), *ctx.args][:1]
+
+
+def _document(ctx: typer.Context, folder: str, reference: str) -> dict[str, Any]:
+    path = Path(reference)
+    return _read(
+        path if path.suffix == ".json" and path.is_file() else _workspace(ctx).specs / folder / f"{path.stem}.json"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_bytes()) if path.is_file() else {}
+    return document if isinstance(document, dict) else {}
 
 
 @_offer

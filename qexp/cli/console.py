@@ -6,16 +6,20 @@ Records, specs and logs may come from others, so no text reaches a terminal with
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from qexp.base.machine import on_a_terminal, progress_bar
-from qexp.base.text import cleaned, in_one_line
+from qexp.base.text import cleaned, in_one_line, width_of
 from qexp.errors import QexpError, spelled
+from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
 
 if TYPE_CHECKING:
     from qexp.base.text import Table
@@ -79,33 +83,191 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Aligned columns, nothing cut off; on a terminal with a bold head and coloured states.
+    """Aligned columns. A terminal gets a table that fits its width, units below the titles, a bold head and coloured
+    states; a pipe all columns, a line for each row.
 
     right  the columns that are aligned to the right
     """
-    styled = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    lines = [[in_one_line(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    for index, line in enumerate(lines):
-        cells = []
-        for name, cell, width in zip(columns, line, widths, strict=True):
-            padded = cell.rjust(width) if name in right else cell.ljust(width)
-            style = BOLD if index == 0 else STATE_STYLES.get(cell)
-            cells.append(f"\x1b[{style}m{padded}\x1b[0m" if styled and style else padded)
-        print("  ".join(cells).rstrip())
+    width, left_out = terminal_width(), list[str]()
+    if width is None:
+        head, lines = [list(map(in_one_line, columns))], [[[in_one_line(cell)] for cell in row] for row in rows]
+        widths = [
+            max(map(width_of, cells)) for cells in zip(*head, *([*map(_first, row)] for row in lines), strict=True)
+        ]
+    else:
+        fitted = fit(columns, rows, right, width)
+        head, lines, widths, left_out = fitted.head, fitted.lines, fitted.widths, fitted.left_out
+    styled = width is not None and "NO_COLOR" not in os.environ
+    aligned = [name in right for name in columns[: len(widths)]]
+    for texts in head:
+        print(_line(texts, widths, aligned, lambda _: BOLD if styled else None))
+    for row in lines:
+        for number in range(max(map(len, row))):
+            texts = [cell[number] if number < len(cell) else "" for cell in row]
+            print(_line(texts, widths, aligned, STATE_STYLES.get if styled else lambda _: None))
+    if left_out and width is not None:
+        print_sentence(f"no room in {width} columns: {', '.join(left_out)}; see them with: | less -S")
+
+
+def _first(cell: Sequence[str]) -> str:
+    return cell[0]
+
+
+def _line(
+    texts: Sequence[str], widths: Sequence[int], right: Sequence[bool], style: Callable[[str], str | None]
+) -> str:
+    cells = []
+    for text, width, at_right in zip(texts, widths, right, strict=True):
+        space = " " * (width - width_of(text))
+        padded = space + text if at_right else text + space
+        cells.append(f"\x1b[{styled}m{padded}\x1b[0m" if (styled := style(text)) else padded)
+    return GAP.join(cells).rstrip()
+
+
+def print_sentence(text: str) -> None:
+    """A sentence in one line; a terminal breaks it between words."""
+    width = terminal_width()
+    line = in_one_line(text)
+    print(line if width is None else textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False))
+
+
+def print_entry(key: str, text: str, width: int, before: str = "") -> None:
+    """A key and what belongs to it; further lines are set in, so that none can pass for another key's.
+
+    width   of the keys
+    before  stands before each line
+    """
+    first, further = f"{before}{in_one_line(key):<{width}} ", " " * (len(before) + width + 1)
+    columns = terminal_width()
+    for line in cleaned(text).split("\n"):
+        broken = [line]
+        if columns is not None and columns - len(further) >= FLOWING:
+            broken = textwrap.wrap(line, columns - len(further), break_long_words=False, break_on_hyphens=False)
+        for piece_of_line in broken or [""]:
+            print(f"{first}{piece_of_line}".rstrip())
+            first = further
 
 
 def print_parts(parts: Iterable[Table | str]) -> None:
     """Tables with their titles, each after an empty line unless it is the first part, and sentences."""
     for number, part in enumerate(parts):
         if isinstance(part, str):
-            result(in_one_line(part))
+            print_sentence(part)
             continue
         if number:
             result("")
         if part.title:
-            result(part.title)
+            print_sentence(part.title)
         print_table(part.columns, part.rows, right=list(part.right))
+
+
+# Tables that fit a terminal.
+
+GAP = "  "
+
+FLOWING = 20
+"""Least width of a last column of words that continues below itself, rather than being left out."""
+
+NAMED = 40
+"""Width from which names in the first column are shortened where room is wanted, or half of the terminal's."""
+
+UNIT = re.compile(r"(.*\S) (\([^()]*(?:\([^()]*\)[^()]*)*\))")
+"""A title and its unit, as in `depth mae (km)`."""
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal to which results are printed; None if they go elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table in a width."""
+
+    head: list[list[str]]
+    """Lines of titles, of which the last has the units, if there are any."""
+    lines: list[list[list[str]]]
+    """Row → cell → its lines."""
+    widths: list[int]
+    left_out: list[str]
+    """Titles of the columns that do not fit, with the first if its names are shortened."""
+
+
+def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int) -> Fitted:
+    """A table that is not wider than that: titles are folded, a last column of words continues below itself, names are
+    shortened in their middle, and then columns are left out, the last one first.
+    """
+    titles = [in_one_line(column) for column in columns]
+    units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
+    names = [title.removesuffix(f" {unit}") if unit else title for title, unit in zip(titles, units, strict=True)]
+    cells = [[in_one_line(cell) for cell in _as_printed(columns[at], rows, at, right)] for at in range(len(columns))]
+    widest = [max(map(width_of, [unit, *column])) for unit, column in zip(units, cells, strict=True)]
+    folded = [[name] for name in names]
+    if _total([max(wide, width_of(name)) for wide, name in zip(widest, names, strict=True)]) > width:
+        folded = [
+            textwrap.wrap(name, max(1, wide, _longest_word(name)), break_on_hyphens=False) or [""]
+            for wide, name in zip(widest, names, strict=True)
+        ]
+    widths = [max(wide, *map(width_of, lines)) for wide, lines in zip(widest, folded, strict=True)]
+    shown, left_out = len(columns), list[str]()
+    most, prose = max(NAMED, width // 2), columns[-1] not in right and any(" " in cell for cell in cells[-1])
+    room = width - _total([*widths[:-1], 0])
+    if _total(widths) > width and prose and shown > 1 and room >= max(FLOWING, *map(_longest_word, cells[-1])):
+        widths[-1] = room
+    elif _total(widths) > width and widths[0] > most:
+        widths[0], left_out = most, [f"whole {names[0]}"]
+    while shown > 1 and _total(widths[:shown]) > width:
+        shown -= 1
+    left_out += titles[shown:]
+    widths = [min(wide, width) for wide in widths[:shown]]
+    height = max(map(len, folded[:shown]))
+    head = [[*lines] for lines in zip(*([""] * (height - len(lines)) + lines for lines in folded[:shown]), strict=True)]
+    if any(units[:shown]):
+        head.append(units[:shown])
+    lines = [
+        [[_shortened(row[0], widths[0])] if at == 0 else _broken(row[at], widths[at]) for at in range(shown)]
+        for row in zip(*cells, strict=True)
+    ]
+    return Fitted(head, lines, widths, left_out)
+
+
+def _as_printed(column: str, rows: Sequence[Sequence[str]], at: int, right: Sequence[str]) -> list[str]:
+    """The cells of a column; numbers below each other have their decimal points so."""
+    cells = [row[at] for row in rows]
+    return [text.translate(_PLAIN) for text in aligned(cells)] if column in right else cells
+
+
+_PLAIN = str.maketrans({FIGURE_SPACE: " ", POINT_SPACE: " ", "−": "-", "–": "-"})
+"""Signs that one can copy from a terminal to where a number is read."""
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _longest_word(text: str) -> int:
+    return max(map(width_of, text.split()), default=0)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    fits = width_of(text) <= width
+    return [text] if fits else textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _shortened(text: str, width: int) -> str:
+    """A name without its middle."""
+    if width_of(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 class Show(Protocol):

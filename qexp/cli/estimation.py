@@ -101,10 +101,10 @@ def _print_errors(record: dict[str, Any]) -> None:
     bounds = {"median_over_bound": "median sd / bound", "median_refined_over_bound": "refined"}
     errors |= {key: words for key, words in bounds.items() if key in record}
     rows = [
-        [name, *(number(record[key][name]) for key in errors), record["units"][name]]
+        [name, record["units"][name], *(number(record[key][name]) for key in errors)]
         for name in record["mean_absolute_error"]
     ]
-    print_table(["output", *errors.values(), "unit"], rows, right=[*errors.values()])
+    print_table(["output", "unit", *errors.values()], rows, right=[*errors.values()])
 
 
 @contextmanager
@@ -354,10 +354,10 @@ def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
         print_json(least.document())
         return
     rows = [
-        [name, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error), errors.unit]
+        [name, errors.unit, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error)]
         for name, errors in least.variables.items()
     ]
-    print_table(["variable", "mae", "rmse", "unit"], rows, right=["mae", "rmse"])
+    print_table(["variable", "unit", "mae", "rmse"], rows, right=["mae", "rmse"])
     largest = max(errors.difference for errors in least.variables.values())
     prior = "the whole prior" if options.part == "all" else "the test part"
     message(

@@ -20,6 +20,7 @@ from qexp.cli.console import (
     message,
     piece,
     print_csv,
+    print_entry,
     print_json,
     print_parts,
     print_table,
@@ -267,13 +268,12 @@ def show(
     directory, state = handle.directory, handle.state
     record, spec = directory.record(), directory.spec()
     for key, text in facts(directory, record, state, warning):
-        # Further lines of a note or an error are set in, so that none can pass for another key's.
-        result(f"{key:<12} {text.replace(NEW_LINE, NEW_LINE + ' ' * 13)}")
+        print_entry(key, text, 12)
     result("\nspec")
     for key, text in type_of(spec).lines(spec).items():
-        result(f"  {key:<14} {in_one_line(text)}")
+        print_entry(key, in_one_line(text), 14, "  ")
     if record.overrides:
-        result(f"  {'set':<14} {in_one_line(' '.join(record.overrides))}")
+        print_entry("set", in_one_line(" ".join(record.overrides)), 14, "  ")
     if parts := [part for section in sections_of(directory, record) for part in section.tables()]:
         result("\nresults")
         print_parts(parts)
@@ -286,8 +286,6 @@ def show(
 
 
 SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
-
-NEW_LINE = "\n"
 
 MANY = 3
 """Pictures in a folder of their own above which they are counted."""

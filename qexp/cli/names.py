@@ -23,12 +23,14 @@ def document() -> dict[str, dict[str, Any]]:
     from qexp.foreign.fitting import shipped
     from qexp.kinds.evaluation import PARTS
     from qexp.kinds.tables import BUILT_IN
+    from qexp.spec.experiences import TYPES
     from qexp.spec.kinds import KINDS, kind_named
     from qexp.spec.schema import DOCUMENTS, tables_of_types
     from qexp.store.record import LISTED
 
     tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
     choices = {
+        "keys of experiences": {key for of_type in TYPES.values() for key in of_type.schema()["properties"]} - {"type"},
         "export formats": FORMATS,
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,40 +30,61 @@ from qexp.kinds.options import FiguresOptions
 from qexp.runs.options import ServeOptions
 
 if TYPE_CHECKING:
-    from qexp.base.text import Table
     from qexp.comparison.compare import Comparison
     from qexp.comparison.seeds import SeedComparison
 
 
+COMPARED = typer.Argument(
+    metavar="RUN RUN...",
+    help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'.",
+    autocompletion=completion.runs,
+)
+EvaluationOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Use the evaluation of this name instead of the runs' own results.",
+        autocompletion=completion.evaluations,
+    ),
+]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="METRIC",
+        help="Only this metric, such as rmse. Repeat for more.",
+        autocompletion=completion.metrics,
+    ),
+]
+WidthOption = Annotated[
+    str | None, typer.Option(metavar="single|double", help="Width of the figures for print, see qexp figures.")
+]
+OutputOption = Annotated[
+    list[str] | None, typer.Option("--output", metavar="OUTPUT", help="Only this output. Repeat for more.")
+]
+
+
 def compare(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN RUN...",
-            help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'.",
-            autocompletion=completion.runs,
-        ),
-    ],
+    runs: Annotated[list[str], COMPARED],
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_latex: Annotated[
         bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
     ] = False,
-    evaluation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Use the evaluation of this name instead of the runs' own results.",
-            autocompletion=completion.evaluations,
-        ),
-    ] = None,
-    width: Annotated[
-        str | None, typer.Option(metavar="single|double", help="Width of the figures for print, see qexp figures.")
-    ] = None,
+    evaluation: EvaluationOption = None,
+    metrics: MetricOption = None,
+    outputs: OutputOption = None,
+    width: WidthOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print all metrics, and the difference of every two groups in each.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Compare runs: differences of their specs, results side by side, curves and matrices in one picture.
+    """Compare runs: which are better in what, differences of their specs, curves and matrices in one picture.
+
+    A summary and the main metric of each output are printed; --csv, --markdown and --latex have all metrics, and draw
+    no pictures.
 
     With a pattern, or with several seeds of several specs, groups of runs that differ only by seed are compared: mean,
     standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
@@ -74,10 +93,16 @@ def compare(
     from qexp.base.text import latex, markdown
     from qexp.comparison.compare import plain_rows, remarks, tables
 
+    as_file = as_csv or as_markdown or as_latex
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
-    home = find(workspace)
-    comparison = api.compare(*runs, evaluation=evaluation, width=width, warn=warning, workspace=workspace)
+    if everything and (metrics or as_json or as_file):
+        others = "leave out --metric, --json, --csv, --markdown and --latex"
+        raise QexpError(f"--all prints all metrics, which other forms have anyway; {others}")
+    comparison = api.compare(
+        *runs, evaluation=evaluation, metrics=metrics or (), outputs=outputs or (), figures=not as_file, width=width,
+        warn=warning, workspace=workspace,
+    )  # fmt: skip
     if as_json:
         print_json(comparison.document())
     elif as_csv:
@@ -87,34 +112,20 @@ def compare(
     elif as_latex:
         piece(latex(tables(comparison), remarks(comparison)))
     else:
-        print_parts(_parts(comparison))
-        legend = "* the better value of the row; each is of one run, and with other seeds the order may be another"
-        words = [legend] if any(table.strong for table in tables(comparison)) else []
-        if words := [*words, *(["pictures:"] if comparison.figures else [])]:
-            message("; ".join(words))
-        for path in comparison.figures:
-            result(home.shown(path))
+        _print_comparison(comparison, everything or bool(metrics), workspace)
 
 
-def _parts(comparison: Comparison | SeedComparison) -> Iterator[Table | str]:
-    """All tables, with a star at each better value, and remarks."""
-    from qexp.comparison.compare import differing_specs, remarks, tables
+def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool, workspace: str | None) -> None:
+    from qexp.comparison.summary import overview
 
-    if len(comparison.names) > 1 and differing_specs(comparison) is None:
-        yield "the specs are the same"
-    if not comparison.results:
-        yield "none of these runs has numbers of a test part; qexp show lists their files"
-    for table in tables(comparison):
-        starred = [
-            [
-                f"{cell} {'*' if (i, j) in table.strong else ' '}" if column in table.right else cell
-                for j, (column, cell) in enumerate(zip(table.columns, row, strict=True))
-            ]
-            for i, row in enumerate(table.rows)
-        ]
-        if table.rows:
-            yield replace(table, rows=starred) if table.strong else table
-    yield from remarks(comparison)
+    home = find(workspace)
+    print_parts(overview(comparison, all_metrics=all_metrics))
+    stars = any(getattr(row, "best", None) for row in comparison.results)
+    words = ["* the best value of the column"] * stars + ["pictures:"] * bool(comparison.figures)
+    if words:
+        message("; ".join(words))
+    for path in comparison.figures:
+        result(home.shown(path))
 
 
 # qexp report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,17 @@ from qexp.cli.arguments import (
     TableArgument,
     with_options,
 )
-from qexp.cli.console import JsonOption, WorkspaceOption, bar, message, print_json, print_table, result, warning
+from qexp.cli.console import (
+    JsonOption,
+    WorkspaceOption,
+    bar,
+    message,
+    print_json,
+    print_sentence,
+    print_table,
+    result,
+    warning,
+)
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ShowImagesOptions, ShowOptions
@@ -41,10 +52,11 @@ def init(
     """Create a workspace with working examples."""
     api.init(directory, bare=bare)
     if bare:
-        message(f"created a workspace; put your specs into {directory}/specs/datasets, models and experiences")
+        places = f"{directory / 'specs'}/datasets, models and experiences, and files of data into {directory / 'data'}"
+        message(f"created a workspace; put your specs into {places}")
     else:
-        start = "qexp run specs/experiences/mogi_quick.json"
-        message(f"created a workspace with examples; next:\n  cd {directory}\n  {start}")
+        there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
+        message(f"created a workspace with examples; next:\n{there}  qexp run mogi_quick --seed 0")
 
 
 # qexp specs
@@ -117,11 +129,12 @@ def tables(
     elif name is None:
         print_table(["name", "what it is"], [[key, entry.help] for key, entry in entries.items()])
     else:
-        result(f"{name}: {entries[name].help}")
+        print_sentence(f"{name}: {entries[name].help}")
         if rows := list(rows_of(entries[name].schema())):
             result("")
             print_table(list(HEADINGS), rows)
-        result(f"\nexample: {json.dumps(dict(entries[name].example))}")
+        result("")
+        print_sentence(f"example: {json.dumps(dict(entries[name].example))}")
 
 
 def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -> None:
@@ -150,10 +163,12 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
     for problem in validation.problems:
         message(str(problem))
     if validation.wrong:
-        message(f"{len(validation.files)} specs, {validation.wrong} with problems")
+        count = len(validation.files)
+        message(f"{count} spec{'s' * (count != 1)}, {validation.wrong} with problems")
     else:
-        waiting = f", {validation.waiting} wait for data" if validation.waiting else ""
-        message(f"{validation.right} specs are right{waiting}")
+        right, waits = validation.right, validation.waiting
+        waiting = f", {waits} wait{'s' * (waits == 1)} for data" if waits else ""
+        message(f"{right} spec{' is' if right == 1 else 's are'} right{waiting}")
     raise typer.Exit(2 if validation.problems else 0)
 
 

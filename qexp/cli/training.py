@@ -26,6 +26,7 @@ from qexp.cli.console import (
     piece,
     print_json,
     print_parts,
+    print_sentence,
     result,
     warning,
 )
@@ -79,6 +80,8 @@ def run(
         if several:
             raise QexpError("--seed and --seeds exclude each other; --seeds trains one run per seed")
         order = replace(order, seeds=[read_seed("--seed", seed)])
+    elif several and len(order.seeds) == 1 and order.seeds[0] > 1:
+        message(f"one run, with seed {order.seeds[0]}; for {order.seeds[0]} of them: --seeds 0:{order.seeds[0]}")
     order = _with_points(order, points)
     single = len(order.references) == 1 and not several and not order.grid
     elsewhere = order.options or order.profile or order.launcher != LOCAL
@@ -228,11 +231,20 @@ StudyPretrainOption = Annotated[
 ]
 PretrainGridOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY.PATH=A,B", help="Values of a key of the pretraining; they precede those of --grid."),
+    typer.Option(
+        metavar="KEY.PATH=A,B",
+        help="Values of a key of the pretraining; they precede those of --grid.",
+        autocompletion=completion.keys_of_pretraining,
+    ),
 ]
 PretrainSetOption = Annotated[
     list[str] | None,
-    typer.Option("--pretrain-set", metavar="KEY.PATH=VALUE", help="Override a value of the spec of --pretrain."),
+    typer.Option(
+        "--pretrain-set",
+        metavar="KEY.PATH=VALUE",
+        help="Override a value of the spec of --pretrain.",
+        autocompletion=completion.keys_of_pretraining,
+    ),
 ]
 PretrainSeedOption = Annotated[
     str,
@@ -326,7 +338,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         print_json(status.document())
         return
     counts = ", ".join(f"{count:,} {State(state).words}" for state, count in status.counts.items())
-    result(counts or "no runs")
+    print_sentence(counts or "no runs")
     if status.unfinished:
         piece("\n")
         runs = list(status.unfinished[:SHOWN])
@@ -335,7 +347,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
             message(f"and {len(status.unfinished) - SHOWN} more; see them with qexp ls")
     piece("\n")
     uses = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
-    result(", ".join(f"{in_bytes(status.sizes[key])} {words}" for key, words in uses.items()))
+    print_sentence(", ".join(f"{in_bytes(status.sizes[key])} {words}" for key, words in uses.items()))
 
 
 # qexp wait

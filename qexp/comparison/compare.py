@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -84,20 +83,24 @@ class Comparison:
 
 
 def compare_named(
-    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None
+    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None, *, figures: bool = True
 ) -> Comparison | SeedComparison:
     """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`.
 
     evaluation  whose results are compared, instead of those of the runs' own test parts
+    figures     draw them into `comparisons/` in the workspace
     """
     chosen = runs_to_compare(arguments, catalog, evaluation)
     if differ_by_seed(chosen):
-        return with_figures(compare_across_seeds(seed_groups(chosen)), catalog.workspace)
-    return compare([run.directory for run in chosen], catalog.workspace, evaluation)
+        comparison = compare_across_seeds(seed_groups(chosen))
+        return with_figures(comparison, catalog.workspace) if figures else comparison
+    return compare([run.directory for run in chosen], catalog.workspace, evaluation, figures=figures)
 
 
-def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluation: str | None = None) -> Comparison:
-    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace.
+def compare(
+    directories: Sequence[RunDirectory], workspace: Workspace, evaluation: str | None = None, *, figures: bool = True
+) -> Comparison:
+    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace, unless there shall be none.
 
     Raises NotFoundError if a run has no such evaluation.
     """
@@ -114,7 +117,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, evaluatio
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences([directory.spec() for directory in directories]),
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
-        _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]),
+        _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]) if figures else [],
         evaluation,
         len(contents) <= 1,
     )
@@ -189,19 +192,19 @@ def results_of_runs(comparison: Comparison) -> Table:
     ]
     strong = {(i, 2 + j) for i, row in enumerate(comparison.results) for j in row.best}
     columns = ["output", _metric(comparison), *comparison.names, "unit"]
-    return Table(f"Results {_on(comparison)}", columns, rows, frozenset(comparison.names), frozenset(strong))
+    return Table(f"Results {on(comparison)}", columns, rows, frozenset(comparison.names), frozenset(strong))
 
 
 def groups_of_seeds(comparison: SeedComparison) -> Table:
     rows = []
     for group in comparison.groups:
-        left_out = _left_out(group.left_out, comparison.missing(group))
+        left_out = left_out_words(group.left_out, comparison.missing(group))
         rows.append([group.name, str(len(group.counted)), ranges(group.counted) or NONE, left_out or NONE])
     return Table("Runs that differ by seed only", ["group", "n", "seeds", "not counted"], rows, frozenset({"n"}))
 
 
 def results_of_groups(comparison: SeedComparison) -> Table:
-    return _over_seeds(comparison.results, f"Results {_on(comparison)} over seeds", _metric(comparison))
+    return _over_seeds(comparison.results, f"Results {on(comparison)} over seeds", _metric(comparison))
 
 
 def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
@@ -211,36 +214,38 @@ def calibrations_of_groups(comparison: SeedComparison) -> Table | None:
 
 
 def _over_seeds(of_groups: Sequence[GroupRow], title: str, metric: str) -> Table:
-    rows = []
-    for row in of_groups:
-        estimate = row.estimate
-        ends = [NONE, NONE] if estimate is None else _rounded(estimate, row.meaning, estimate.least, estimate.greatest)
-        cells = [*_of_mean(estimate, row.meaning), *ends]
-        if estimate is not None and _passed(row.metric):
-            cells = [str(estimate.n), f"{sum(row.values.values()):.0f} of {estimate.n}", *[NONE] * 3]
-        rows.append([row.output, row.metric, row.group, *cells, row.unit])
+    rows = [[row.output, row.metric, row.group, *cells_of(row), row.unit] for row in of_groups]
     columns = ["output", metric, "group", "n", "mean ± deviation", INTERVAL, "min", "max", "unit"]
     return Table(title, columns, rows, frozenset(columns[3:-1]))
+
+
+def cells_of(row: GroupRow) -> list[str]:
+    """The number of seeds, mean ± deviation, interval, least and greatest value."""
+    estimate = row.estimate
+    if estimate is None:
+        return [*of_mean(None, row.meaning), NONE, NONE]
+    if _passed(row.metric):
+        return [str(estimate.n), f"{sum(row.values.values()):.0f} of {estimate.n}", *[NONE] * 3]
+    return [*of_mean(estimate, row.meaning), *_rounded(estimate, row.meaning, estimate.least, estimate.greatest)]
 
 
 def _passed(metric: str) -> bool:
     return is_of_capability(metric) and metric.endswith(f".{PASSED}")
 
 
-def _on(comparison: Comparison | SeedComparison) -> str:
+def on(comparison: Comparison | SeedComparison) -> str:
     return "on the test part" if comparison.evaluation is None else f"on {comparison.evaluation}"
 
 
 def _metric(comparison: Comparison | SeedComparison) -> str:
     """Title of the column of metrics."""
-    return "test metric" if comparison.evaluation is None else f"metric {_on(comparison)}"
+    return "test metric" if comparison.evaluation is None else f"metric {on(comparison)}"
 
 
 def differences_of(pair: Pair) -> Table:
     """The paired differences of two groups; the better group is named if the interval excludes 0."""
     rows = [
-        [row.output, _name(row), *_of_mean(row.estimate, row.meaning), row.unit, row.better or NONE]
-        for row in pair.rows
+        [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE] for row in pair.rows
     ]
     title = f"{pair.first} minus {pair.second}, seed by seed ({ranges(pair.seeds)})"
     columns = ["output", "test metric", "n", "difference ± deviation", INTERVAL, "unit", "better"]
@@ -272,7 +277,8 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
             seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
             sentences.append(f"{row.group}: no finite {row.output} {row.metric} for {seeds}; not counted there")
     if any(pair.rows for pair in comparison.pairs):
-        together = max(Counter(row.metric for pair in comparison.pairs for row in pair.rows).values())
+        shown = {row.metric for pair in comparison.pairs for row in pair.rows}
+        together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)
         at_once = f"; the {together} intervals of a metric hold at once (Bonferroni)" if together > 1 else ""
         sentences.append(
             f"better: if the interval of the paired difference excludes 0{at_once}; between equal groups, any is "
@@ -302,7 +308,7 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
         "group", "minus", "output", "metric", "unit", "n", "mean", "standard_deviation", "interval_low",
         "interval_high", "min", "max", "better", "seeds", "not_counted",
     ]  # fmt: skip
-    left_out = {group.name: _left_out(group.left_out, comparison.missing(group)) for group in comparison.groups}
+    left_out = {group.name: left_out_words(group.left_out, comparison.missing(group)) for group in comparison.groups}
     rows = []
     for row in (*comparison.results, *comparison.calibrations):
         not_finite = f"{ranges(row.not_finite)} not finite" if row.not_finite else ""
@@ -335,12 +341,12 @@ def _in_words(seeds: Iterable[int]) -> str:
     return " ".join(map(str, seeds))
 
 
-def _left_out(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
+def left_out_words(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
     words = [f"{run.seed} {run.why} ({run.run})" for run in runs]
     return "; ".join([*words, *([f"{ranges(missing)} missing"] if missing else [])])
 
 
-def _of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
+def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
     """The cells n, mean ± standard deviation, and interval."""
     if estimate is None:
         return ["0", NONE, NONE]

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -373,6 +373,8 @@ class SeedComparison:
     """Of the runs that were calibrated."""
     pairs: list[Pair]
     figures: list[Path]
+    simultaneous: Mapping[str, int] = field(default_factory=dict)
+    """Metric → number of its differences, of all outputs and pairs, whose intervals hold together."""
 
     @property
     def names(self) -> list[str]:
@@ -395,7 +397,7 @@ class SeedComparison:
     def document(self) -> dict[str, Any]:
         return {
             "level": LEVEL,
-            "simultaneous": Counter(row.metric for pair in self.pairs for row in pair.rows),
+            "simultaneous": self.simultaneous,
             "evaluation": self.evaluation,
             "groups": [self._group(group) for group in self.groups],
             "specs": self.specs,
@@ -467,15 +469,15 @@ def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:
         _pair(groups[i], groups[j], _differing_data(groups[i], groups[j], specs[i], specs[j]), rows)
         for i, j in combinations(range(len(groups)), 2)
     ]
-    return replace(alone, pairs=[_simultaneously(pair, pairs) for pair in pairs])
+    together = Counter(row.metric for pair in pairs for row in pair.rows)
+    return replace(alone, pairs=[_simultaneously(pair, together) for pair in pairs], simultaneous=together)
 
 
-def _simultaneously(pair: Pair, pairs: Sequence[Pair]) -> Pair:
+def _simultaneously(pair: Pair, together: Mapping[str, int]) -> Pair:
     """A pair with intervals of a metric that hold for all of its differences at once, and what is better by them.
 
     Between equal groups, single intervals would leave out zero in one difference of twenty.
     """
-    together = Counter(row.metric for other in pairs for row in other.rows)
     rows = []
     for row in pair.rows:
         difference = simultaneous(row.estimate, together[row.metric])

@@ -40,6 +40,7 @@ class ParameterPosterior:
     """The posterior of one parameter, in its unit.
 
     low, high              of the central 90 % interval
+    interval95             of the central 95 % interval, to stand beside those of least squares
     prior, least, largest  what its prior is, in words, and the values between which it lies
     at_edge                share of the draws at an edge of the prior, in the outer eightieth of what lies between the
                            values; of an angle all around None
@@ -51,6 +52,7 @@ class ParameterPosterior:
     deviation: float
     low: float
     high: float
+    interval95: tuple[float, float]
     prior: str
     least: float
     largest: float
@@ -67,6 +69,7 @@ class ParameterPosterior:
             "mean": self.mean,
             "standard_deviation": self.deviation,
             "interval90": [self.low, self.high],
+            "interval95": [*self.interval95],
             "unit": self.unit,
             "prior": {"distribution": self.prior, "between": [self.least, self.largest], "at_edge": self.at_edge},
         }
@@ -251,12 +254,13 @@ def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, units: Un
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
     low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
+    least95, most95 = map(float, np.quantile(draws, [0.025, 0.975]))
     least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
     edges = np.abs(marginal.between_bounds(scores)) > EDGE
     at_edge = None if marginal.period is not None else float(edges.mean())
     return ParameterPosterior(
         units.unit_of(marginal.name), median, float(draws.mean()), float(draws.std(ddof=1)), low, high,
-        marginal.words, least, largest, at_edge,
+        (least95, most95), marginal.words, least, largest, at_edge,
     )  # fmt: skip
 
 

@@ -79,13 +79,13 @@ def tables(inversion: Inversion) -> Iterator[Table]:
 
 
 def table_of_parameters(inversion: Inversion) -> Table:
-    columns, rows = ["parameter", "value", "standard error", "scaled error", "95 % interval", "unit"], []
+    columns, rows = ["parameter", "unit", "value", "standard error", "scaled error", "95 % interval"], []
     for name, estimate in inversion.parameters.items():
         errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
         if estimate.fixed or (estimate.at_bound and estimate.standard_error is None):
             errors = ["fixed" if estimate.fixed else "at bound", ""]
-        rows.append([name, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate), estimate.unit])
-    return Table("", columns, rows, frozenset(columns[1:4]))
+        rows.append([name, estimate.unit, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate)])
+    return Table("", columns, rows, frozenset(columns[2:5]))
 
 
 def values_in_words(inversion: Inversion) -> Iterator[str]:
@@ -120,14 +120,15 @@ def _interval(estimate: Estimate) -> str:
 
 
 def table_of_posterior(posterior: SourcePosterior) -> Table:
-    columns, rows = ["posterior", "median", "90 % interval", "prior", "unit"], []
+    columns, rows = ["posterior", "unit", "median", "95 % interval", "prior"], []
     for name, parameter in posterior.parameters.items():
-        width = (parameter.high - parameter.low) / 4
-        ends = f"{digits(parameter.low, width)} to {digits(parameter.high, width)}"
+        low, high = parameter.interval95
+        width = (high - low) / 4
+        ends = f"{digits(low, width)} to {digits(high, width)}"
         prior = f"{parameter.prior}, {_end(parameter.least, parameter)} to {_end(parameter.largest, parameter)}"
         prior += f", {parameter.at_edge:.0%} at its edge" if parameter.is_cut else ""
-        rows.append([name, digits(parameter.median, width), ends, prior, parameter.unit])
-    return Table("", columns, rows, frozenset(columns[1:2]))
+        rows.append([name, parameter.unit, digits(parameter.median, width), ends, prior])
+    return Table("", columns, rows, frozenset(columns[2:3]))
 
 
 def sampling_words(posterior: SourcePosterior) -> str:

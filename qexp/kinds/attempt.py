@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Display:
     """Shows the progress of a run, epoch by epoch; this one shows nothing."""
 
-    def start(self, name: str, epochs: int, done: int) -> None:
-        """The run starts, after `done` epochs of an earlier attempt."""
+    def start(self, name: str, epochs: int, done: int, of: str = "") -> None:
+        """The run starts, after `done` epochs of an earlier attempt; `of`: what they are of, if it is not the run."""
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
         """A batch of an epoch is done."""

@@ -46,11 +46,12 @@ class MatrixOptions(Computing):
         {}, "Axis of true values: variable, and low, high and number of cells. The axes of the dataset if left out.",
         "--axis", also="Repeat for more.",
         example='{"depth": (0, 4, 128)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=options.axes,
+        complete="variables",
     )  # fmt: skip
     fixed: Mapping[str, float] = option(
         {}, "Value of a variable that is not an axis.", "--fix", also="Repeat for more.",
         example='{"x": 0.5}', metavar="VARIABLE=VALUE",
-        shell=list[str], read=options.values,
+        shell=list[str], read=options.values, complete="variables",
     )  # fmt: skip
     repeats: int = option(1, "Noise realisations per cell.", metavar="N")
     seed: int = option(0, "Random seed of the noise.")

@@ -476,10 +476,10 @@ def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
     names = list(dict.fromkeys(name for calibration in calibrations.values() for name in calibration.outputs))
     ratios = _ratios(calibrations.values())
     exact = any(calibration.exact for calibration in calibrations.values())
-    columns = ["run"]
+    columns = ["run", "tests"]
     for name in names:
         columns += [f"{name} in {100 * INTERVAL:g} %", f"{name} width", *(f"{name} / {ratio}" for ratio in ratios)]
-    columns += [*(["C2ST"] if exact else []), "tests"]
+    columns += ["C2ST"] if exact else []
     rows = []
     for run, calibration in calibrations.items():
         cells = []
@@ -492,9 +492,9 @@ def table_of_runs(calibrations: Mapping[str, Calibration]) -> Table:
         if exact:
             cells.append(NONE if calibration.exact is None else f"{100 * calibration.exact.accuracy:.1f} %")
         faults, tests = calibration.faults, len(calibration.p_values)
-        rows.append([run, *cells, f"{faults} of {tests} find a fault" if faults else "passed"])
+        rows.append([run, f"{faults} of {tests} find a fault" if faults else "passed", *cells])
     kinds = dict.fromkeys(calibration.kind_in_words for calibration in calibrations.values())
-    return Table(f"calibration: {', '.join(kinds)}", columns, rows, frozenset(columns[1:-1]))
+    return Table(f"calibration: {', '.join(kinds)}", columns, rows, frozenset(columns[2:]))
 
 
 def _ratios(calibrations: Iterable[Calibration]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.text import Table
-from qexp.metrics.meaning import MAIN_METRIC, NONE, number, rounding
+from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, number, rounding
 from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
@@ -66,14 +66,12 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
 
 def _wide_results(record: Record) -> Parts:
     """A row per part and output, a column per metric; then the caution."""
-    of_all = [metrics for outputs in record.results.values() for metrics in outputs.values()]
-    columns = list(dict.fromkeys(name for metrics in of_all for name in metrics))
-    rows = []
-    for part, outputs in record.results.items():
-        for output, metrics in outputs.items():
-            cells = _cells(metrics, record.units.get(output, ""), record)
-            rows.append([part, output, *(cells.get(name, NONE) for name in columns)])
-    yield _table(["part", "output", *columns], rows, words=2)
+    of_all = [
+        ([part, output], output, metrics)
+        for part, outputs in record.results.items()
+        for output, metrics in outputs.items()
+    ]
+    yield _of_metrics(["part", "output"], of_all, record)
     if record.caution:
         yield record.caution
 
@@ -88,10 +86,10 @@ def results_with_intervals(record: Record) -> Parts:
                 meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
                 between = NONE if ends is None else f"[{number(ends[0], meaning)}, {number(ends[1], meaning)}]"
                 unit = meaning.in_unit(record.units.get(output, ""))
-                cells = [output, metric, number(value, meaning), between, unit]
+                cells = [output, metric, unit, number(value, meaning), between]
                 rows.append([part, *cells] if len(record.results) > 1 else cells)
-    columns = ["output", "metric", "value", "95 % interval", "unit"]
-    yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[2:4]))
+    columns = ["output", "metric", "unit", "value", "95 % interval"]
+    yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[3:]))
     if record.caution:
         yield record.caution
 
@@ -121,12 +119,10 @@ def group_errors(record: Record) -> Parts:
     """Errors by core, folder or group of rows, a line for each."""
     for kind in dict.fromkeys(group.of for group in record.groups):
         groups = [group for group in record.groups if group.of == kind]
-        metrics = list(dict.fromkeys(name for group in groups for name in group.metrics))
-        rows = []
-        for group in groups[:GROUPS]:
-            cells = _cells(group.metrics, record.units.get(group.output, ""), record)
-            rows.append([group.name, group.output, f"{group.n:,}", *(cells.get(name, NONE) for name in metrics)])
-        yield _table([kind, "output", "n", *metrics], rows, words=2)
+        of_all = [
+            ([group.name, f"{group.n:,}", group.output], group.output, group.metrics) for group in groups[:GROUPS]
+        ]
+        yield _of_metrics([kind, "n", "output"], of_all, record)
         if len(groups) > GROUPS:
             yield f"and {len(groups) - GROUPS:,} more in results/errors.csv"
 
@@ -136,13 +132,32 @@ def _table(columns: list[str], rows: list[list[str]], words: int) -> Table:
     return Table("", columns, rows, frozenset(columns[words:]))
 
 
-def _cells(metrics: Mapping[str, float | None], unit: str, record: Record) -> dict[str, str]:
-    """Metric → its value with its unit."""
-    cells = {}
-    for metric, value in metrics.items():
-        meaning = meaning_of(metric, [record.metrics])
-        cells[metric] = NONE if value is None else f"{number(value, meaning)} {meaning.in_unit(unit)}".strip()
-    return cells
+def _of_metrics(
+    words: list[str], rows: Sequence[tuple[list[str], str, Mapping[str, float | None]]], record: Record
+) -> Table:
+    """A column per metric, whose unit stands in the title where it is that of all rows, else in the column `unit`.
+
+    words  titles of the columns before the metrics
+    rows   their cells, an output, and its metrics
+    """
+    meanings = {
+        name: meaning_of(name, [record.metrics]) for name in dict.fromkeys(key for row in rows for key in row[2])
+    }
+    units = [record.units.get(output, "") for _, output, _ in rows]
+    in_titles, titles = len(set(units)) == 1, []
+    for name, meaning in meanings.items():
+        unit = meaning.in_unit(units[0]) if in_titles or OUTPUT not in meaning.unit else ""
+        titles.append(f"{name} ({unit})" if unit else name)
+    cells = []
+    for (before, _, metrics), unit in zip(rows, units, strict=True):
+        numbers = []
+        for name, meaning in meanings.items():
+            text = number(metrics.get(name), meaning)
+            own = OUTPUT in meaning.unit and meaning.unit != OUTPUT and not in_titles and metrics.get(name) is not None
+            numbers.append(f"{text} {meaning.in_unit(unit)}" if own else text)
+        cells.append([*before, *([] if in_titles else [unit]), *numbers])
+    columns = [*words, *([] if in_titles else ["unit"]), *titles]
+    return Table("", columns, cells, frozenset([*titles, *({"n"} & {*words})]))
 
 
 # What was evaluated on other data, and whether these are independent.
@@ -213,13 +228,13 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
     unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
     ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
-    columns = ["estimator", f"RMSE{unit}", f"MAE{unit}", "R²", f"bias{unit}", f"against the {NETWORK}{unit}"]
+    columns = ["estimator", f"RMSE{unit}", f"against the {NETWORK}{unit}", f"MAE{unit}", "R²", f"bias{unit}"]
     texts = [
         [
             f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
             _with_interval(row, "rmse"),
-            *(_rounded(row, metric) for metric in (MAIN_METRIC, "r2", "bias")),
             _with_interval(row, "difference"),
+            *(_rounded(row, metric) for metric in (MAIN_METRIC, "r2", "bias")),
         ]
         for row in ordered
     ]

@@ -399,7 +399,8 @@ def usual_columns(runs: Sequence[Summary]) -> list[Column]:
     """Name, state and progress, the main test metric of each output, and labels if a run has any."""
     outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
     units = units_of(runs)
-    optional = [key for key in ("overrides", "tags", "caution") if any(run[key] for run in runs)]
+    optional = {key: any(run[key] for run in runs) for key in ("overrides", "tags", "caution")}
+    changes = [Column("set", "overrides", partial(_label, "overrides"))] if optional.pop("overrides") else []
     return [
         Column("name", "name", lambda run: str(run["name"])),
         Column("state", "state", lambda run: str(run["state"])),
@@ -409,8 +410,9 @@ def usual_columns(runs: Sequence[Summary]) -> list[Column]:
             Column(error_title(output, units), f"test.{output}.{MAIN_METRIC}", partial(_test_error, output), True)
             for output in outputs
         ),
+        *changes,
         Column("created", "created", lambda run: time(run["created"])),
-        *(Column("set" if key == "overrides" else key, key, partial(_label, key)) for key in optional),
+        *(Column(key, key, partial(_label, key)) for key, used in optional.items() if used),
     ]
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -130,6 +131,12 @@ class _Job:
     directory: RunDirectory
     process: subprocess.Popen[bytes]
     started: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def epochs(self) -> int | None:
+        """How many epochs it is to train, if it trains."""
+        epochs: int | None = self.directory.spec().get("epochs")
+        return epochs
 
 
 @dataclass(frozen=True)
@@ -265,7 +272,7 @@ def visible_gpus() -> list[str]:
 
 
 def _last_line(job: _Job) -> dict[str, Any] | None:
-    """The metrics of the last complete epoch."""
+    """The metrics of the last complete epoch, and `of` how many epochs it is."""
     try:
         with job.directory.metrics_file.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -274,7 +281,7 @@ def _last_line(job: _Job) -> dict[str, Any] | None:
         line: dict[str, Any] = json.loads([text for text in lines if text.endswith(b"\n")][-1])
     except (OSError, IndexError, ValueError):
         return None
-    return line
+    return {**line, "of": job.epochs}
 
 
 # A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.

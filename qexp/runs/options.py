@@ -21,7 +21,7 @@ class ListOptions(InWorkspace):
 
     where: str | None = option(
         None, "Only runs that fulfil a condition on columns, such as \"seed < 5 and test.depth.mae < 0.1 and "
-        "learning_rate == 1e-3 and code.commit != null\".", metavar="EXPRESSION",
+        "learning_rate == 1e-3 and code.commit != null\".", metavar="EXPRESSION", complete="columns",
     )  # fmt: skip
     _: KW_ONLY
     status: str | None = option(None, "Only runs in this state.", complete="states")

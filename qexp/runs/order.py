@@ -226,7 +226,7 @@ class NewRuns:
 
     overrides: Mapping[str, Any] = option(
         {}, "Override a value of the spec, by its dotted key.", "--set", also="For example epochs=20; repeat for more.",
-        example='{"epochs": 20}', metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides,
+        example='{"epochs": 20}', metavar="KEY.PATH=VALUE", shell=list[str], read=read_overrides, complete="keys",
     )  # fmt: skip
     tags: Sequence[str] = option(
         (), "Tag each new run.", "--tag", also="Repeat for more.", metavar="TAG", shell=list[str]
@@ -299,7 +299,7 @@ class Order(Training, LaunchOptions):
         also="Write A,B or log:1e-4:1e-2:5 or lin:0:1:5, and a.b,c.d=1:2,3:4 for keys that change together; repeat "
         "for more.",
         example='{"learning_rate": [1e-3, 3e-3], "a,b": [(1, 3), (2, 4)]}', metavar="KEY.PATH=A,B", shell=list[str],
-        read=read_grid,
+        read=read_grid, complete="keys",
     )  # fmt: skip
     _: KW_ONLY
     only_failed: bool = option(False, "Repeat the runs that ended without a result, and start no others.")

@@ -93,7 +93,7 @@ DISTRIBUTIONS: dict[str, Entry] = {
     "uniform": Entry(
         build=uniform,
         parameters=properties(a=NUMBER, b=NUMBER),
-        help="Every value between a and b is equally likely.",
+        help="Every value between a and b, its lower and upper end, is equally likely.",
         example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
     ),
     "log_uniform": Entry(

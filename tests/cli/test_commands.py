@@ -6,13 +6,18 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
+from click.testing import CliRunner
 from jsonschema import Draft202012Validator
+from typer.main import get_command
 
 import qexp as package
+from qexp.base.text import width_of
 from qexp.base.workspace import Workspace
 from qexp.cli import GROUPS, GUESSES, app
+from qexp.cli.console import fit
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs.prepare import Plan, prepare
 from qexp.spec.experiences import TYPES
@@ -95,7 +100,7 @@ def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace,
     assert all(path.name.startswith("stand_in_") for path in (workspace / "data").rglob("*.*"))
     assert {path.parent.name for path in (workspace / "specs").rglob("*.json")} == {"datasets", "models", "experiences"}
     *warnings, summary = qexp("validate").messages().splitlines()
-    assert re.fullmatch(r"\d+ specs are right, \d+ wait for data", summary)
+    assert re.fullmatch(r"\d+ specs are right, \d+ waits? for data", summary)
     assert any("make it with: qexp data ice --out data/ice" in line for line in warnings)
 
 
@@ -154,7 +159,7 @@ def test_the_status_counts_runs_and_bytes_and_names_what_is_at_work(qexp, here, 
 def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):
     assert f"{tmp_path}/bare/specs/datasets" in qexp("init", "--bare", tmp_path / "bare").messages()
     paths = {path.relative_to(tmp_path / "bare").as_posix() for path in (tmp_path / "bare").rglob("*")}
-    assert paths == {".gitignore", "specs", "specs/datasets", "specs/models", "specs/experiences"}
+    assert paths == {".gitignore", "data", "specs", "specs/datasets", "specs/models", "specs/experiences"}
     monkeypatch.chdir(tmp_path / "bare")
     assert qexp("ls").code == 0
     assert qexp("init", ".").code == 2
@@ -165,7 +170,10 @@ def test_the_way_on_that_init_tells_leads_somewhere(qexp, tmp_path, monkeypatch)
     change, run = (line.split() for line in qexp("init", "new/place").messages().splitlines()[1:])
     assert change == ["cd", "new/place"]
     assert run[:2] == ["qexp", "run"]
-    assert (tmp_path / "new/place" / run[2]).is_file()
+    assert (tmp_path / f"new/place/specs/experiences/{run[2]}.json").is_file()
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert "cd" not in qexp("init", ".").messages().split()
 
 
 def test_a_workspace_keeps_what_was_in_its_folder_and_is_not_made_twice_or_in_a_file(qexp, tmp_path):
@@ -360,11 +368,84 @@ def on_a_terminal(monkeypatch):
     return run_there
 
 
-def test_tables_on_a_terminal_of_any_width_say_what_they_say_elsewhere(finished, qexp, on_a_terminal):
-    for words in (("ls", "--workspace", finished), ("tables", "modules", "conv")):
-        plain = [line.split() for line in qexp(*words).stdout.splitlines()]
-        for width in (80, 200):
-            assert [line.split() for line in on_a_terminal(width, *words).splitlines()] == plain
+UNITS = {"depth": "km", "delta_volume": "10⁶ m³", "volume_of_the_upper_sill": "10⁶ m³"}
+
+
+@pytest.fixture
+def wide(here) -> list[str]:
+    """Runs with long names and three outputs beside sound_0."""
+    record, names = json.loads((here / "runs/sound_0/run.json").read_text()), []
+    for number in range(4):
+        names.append(f"sill_below_the_northern_rift_zone_{number // 2}_{number % 2}")
+        shutil.copytree(here / "runs/sound_0", here / "runs" / names[-1])
+        metrics = {"mae": 0.012 * (number + 1), "rmse": 0.2, "bias": -1e-5, "r2": 0.99, "mre": 12.3}
+        metrics["median_relative_error"] = 3.21
+        changed = {"name": names[-1], "seed": number % 2, "units": UNITS}
+        changed["results"] = {part: dict.fromkeys(UNITS, metrics) for part in ("validation", "test")}
+        changed["overrides"] = [f"learning_rate={0.1**number:g}", "sizes=[1000, 500, 500]"]
+        changed["metrics"] = {name: {"best": "lowest", "unit": "{unit}"} for name in ("mae", "rmse")}
+        (here / "runs" / names[-1] / "run.json").write_text(json.dumps({**record, **changed}))
+    return names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_every_table_fits_the_terminal_and_names_the_columns_that_do_not(wide, qexp, on_a_terminal, width):
+    first, second, *_ = wide
+    groups = ("sill*_0_?", "sill*_1_?")
+    matrix = ("matrix", "sound_0", "--dataset", "sound", "--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
+    commands = [
+        ("ls",), ("ls", "--group", "seed,overrides"), ("ls", "--lineage"), ("show", first), ("compare", first, second),
+        ("compare", *groups, "--all"), ("compare", *groups), ("status",), ("specs",), ("tables",), ("tables", "losses"),
+        ("tables", "modules", "conv"), ("tables", "quantities"), ("tag", *wide), ("evaluate", "sound_0"), matrix,
+    ]  # fmt: skip
+    left_out = {}
+    for words in commands:
+        lines = on_a_terminal(width, *words).splitlines()
+        assert lines, words
+        too_long = [line for line in lines if width_of(line) > width and "/" not in line]  # paths stay in one piece
+        assert too_long == [], words
+        assert not [line for line in lines if ("10⁶" in line) != ("m³" in line) and "no room" not in line], words
+        left_out[words] = " ".join(lines).partition("no room in ")[2]
+    assert bool(left_out[("ls",)]) == (width < 200)
+    titles = [*re.split("  +", qexp("ls").stdout.splitlines()[0])]
+    shown = " ".join(on_a_terminal(width, "ls").split())
+    assert all(word in shown for title in titles for word in title.split())
+    assert "no room" not in qexp("ls").stdout
+
+
+def test_a_table_of_any_size_fits_any_width_and_loses_nothing_unnamed():
+    random = Random(0)
+    for _ in range(300):
+        words = ["é", "名前", "mae (10⁶ m³)", "run_with_a_name_0", "0.0123", "-1e-05", "a longer text of words", ""]
+        columns = [f"{random.choice(words)}{number}" for number in range(random.randint(1, 9))]
+        rows = [[random.choice(words) for _ in columns] for _ in range(random.randint(0, 5))]
+        right, width = random.sample(columns, len(columns) // 2), random.randint(40, 200)
+        table = fit(columns, rows, right, width)
+        assert sum(table.widths) + 2 * (len(table.widths) - 1) <= width
+        shown = len(table.widths)
+        assert columns[shown:] == [title for title in table.left_out if not title.startswith("whole ")]
+        assert all(len(cell) == 1 for row in table.lines for cell in row[:-1]), "only a last column flows"
+        for row, lines in zip(rows, table.lines, strict=True):
+            said = [" ".join(" ".join(cell).split()).replace("-1 × 10⁻⁵", "-1e-05") for cell in lines]
+            assert said == row[:shown]
+
+
+def test_a_name_that_takes_more_than_half_of_a_terminal_keeps_its_ends_and_that_is_said():
+    table = fit(["name", "state", "mae (km)"], [["x" * 50 + "_7", "done", "0.1"]], ["mae (km)"], 60)
+    assert table.lines[0][0] == ["x" * 20 + "…" + "x" * 17 + "_7"]
+    assert table.left_out == ["whole name"]
+    assert table.head == [["name", "state", "mae"], ["", "", "(km)"]]
+
+
+def test_help_fits_80_columns(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
+    runner = CliRunner()
+    for command in ([], *([name] for name in COMMANDS), ["data", "show"], ["data", "ice"], ["data", "xrf"]):
+        done = runner.invoke(get_command(app), [*command, "--help"], prog_name="qexp", env={"COLUMNS": "80"})
+        assert done.exit_code == 0
+        assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,21 @@ def test_specs_are_completed(home):
     assert "../specs/models/sound.json" in completed("qexp validate ../specs/m")
 
 
+def test_keys_and_variables_are_completed_from_the_spec_that_the_line_names(home):
+    assert completed("qexp run sound --set learning_r") == ["learning_rate="]
+    assert completed("qexp run sound --grid epochs,batch_s") == ["epochs,batch_size="]
+    assert completed("qexp run sound --set epochs=3 --grid dataset.fixed.noi") == ["dataset.fixed.noise="]
+    assert "model.operations.block.parameters.filters=" in completed("qexp run sound --grid model.oper")
+    assert completed("qexp run --seed 3 sound.json --set losses.dep") == ["losses.depth="]
+    assert completed("qexp rerun sound_0 --set dataset.fixed.noi") == ["dataset.fixed.noise="]
+    assert completed("qexp study sound --pretrain sound --pretrain-set epo") == ["epochs="]
+    assert completed("qexp matrix sound_0 --axis dep") == ["depth="]
+    assert completed("qexp matrix --dataset sound --fix delta") == ["delta_volume="]
+    assert completed("qexp ls --where test.depth.ma") == ["test.depth.mae"]
+    for line in ("qexp run nosuch --set e", "qexp matrix nosuch --axis d", "qexp run --set e"):
+        assert completed(line) == []
+
+
 def test_the_names_that_are_completed_are_those_of_the_code():
     assert names.FILE.read_text(encoding="utf-8") == names.text(), "write them again with: make names"
 
@@ -212,7 +227,10 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", ["qexp show so", "qexp tables modules c", "qexp validate specs/m", "qexp sh"])
+@pytest.mark.parametrize(
+    "line",
+    ["qexp show so", "qexp tables modules c", "qexp validate specs/m", "qexp sh", "qexp run sound --set dataset.f"],
+)
 def test_completing_loads_nothing_that_takes_time(home, line):
     heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
     answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(heavy), **variables(line))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -300,11 +301,37 @@ def test_the_tables_show_every_group_and_every_pair(write, qexp):
     two_groups(write)
     stdout = qexp("compare", "slow_*", "fast_*").done()
     lines = [" ".join(line.split()) for line in stdout.splitlines()]
-    assert "slow 4 0-3 -" in lines
+    assert lines[0] == "2 groups of runs that differ by their seed only, on the test part, 4 seeds each"
+    assert re.fullmatch(r"depth mae: ([AB]) better than ([AB]), by [\d.]+ \[[\d.]+, [\d.]+\] km", lines[1])
+    assert "A slow 0-3" in lines
     assert "learning_rate 0.001 0.01" in lines
-    assert "depth mae slow 4 0.215 ± 0.013 [0.194, 0.236] 0.200 0.230 km" in lines
-    assert "slow minus fast, seed by seed (0-3)" in lines
-    assert "depth |bias| 4 -0.1 ± 0 [-0.1, -0.1] km slow" in lines
+    assert "depth: mae (km) on the test part" in lines
+    assert next(line for line in lines if line.startswith("A 4 0.215 ± 0.013 [0.194, 0.236] "))
+    assert not any("bias" in line for line in lines if "not shown" not in line)
+    lines = [" ".join(line.split()) for line in qexp("compare", "slow_*", "fast_*", "--all").done().splitlines()]
+    assert "bias (km) A 4" in " ".join(lines)
+    assert "A minus B, seed by seed (0-3)" in lines
+    assert "depth |bias| (km) 4 -0.1 ± 0 [-0.1, -0.1] A" in lines
+
+
+@pytest.mark.slow
+def test_intervals_of_a_chosen_output_are_as_wide_as_all_outputs_need_and_that_is_said(write, qexp):
+    two_groups(write)
+    whole, chosen = (
+        json.loads(qexp("compare", "slow_*", "fast_*", "--json", *options).done())
+        for options in ((), ("--metric", "mae", "--output", "depth"))
+    )
+    rows = [row for row in whole["pairs"][0]["differences"] if (row["output"], row["metric"]) == ("depth", "mae")]
+    assert chosen["pairs"][0]["differences"] == rows
+    assert chosen["simultaneous"] == whole["simultaneous"]
+
+
+@pytest.mark.slow
+def test_groups_of_one_seed_each_are_said_to_be_that(write, qexp):
+    write("slow_0", 0, mae=0.1)
+    write("fast_0", 0, mae=0.2, spec=FASTER)
+    first, *_ = qexp("compare", "slow_*", "fast_*").done().splitlines()
+    assert first.endswith("1 seed each: with other seeds the order may be another")
 
 
 @pytest.mark.slow

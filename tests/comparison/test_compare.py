@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,15 +21,46 @@ def errors_of_depth() -> list[float]:
 
 @pytest.mark.slow
 def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qexp):
-    lines = qexp("compare", *PAIR).done().splitlines()
-    assert lines[0] == "Differences between the specs"
-    assert [line.split() for line in lines[1:3]] == [
-        ["spec", "mogi_quick_1", "mogi_quick_2"],
-        ["learning_rate", "0.003", "0.001"],
-    ]
-    row = next(line for line in lines if line.startswith("depth") and " mae " in line)
-    assert float(row.split("*")[0].split()[-1]) == float(f"{errors_of_depth()[0]:.4g}")
-    assert row.endswith("km")
+    stdout = qexp("compare", *PAIR).done()
+    first, depth, *_ = stdout.splitlines()
+    assert first == "2 runs on the test part, one seed each: with other seeds the order may be another"
+    better, worse = errors_of_depth()
+    letter = "AB"[package.open_run(PAIR[1]).results["test"]["depth"]["mae"] == better]
+    assert depth == f"depth mae: lowest in {letter}, {better:.4g} km"
+    lines = [line.split() for line in stdout.splitlines()]
+    assert ["A", "mogi_quick_1"] in lines
+    assert lines[lines.index(["key", "A", "B"]) + 1] == ["learning_rate", "0.003", "0.001"]
+    assert next(line for line in lines if line[:3] == [letter, f"{better:.4g}", "*"])
+    assert next(line for line in lines if line[:2] == ["BA"[letter == "B"], f"{worse:.4g}"])
+
+
+@pytest.mark.slow
+def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, qexp):
+    def metrics(*options: str) -> set[str]:
+        rows = json.loads(qexp("compare", *PAIR, "--json", *options).done())["results"]
+        return {f"{row['output']}.{row['metric']}" for row in rows}
+
+    assert metrics("--metric", "rmse", "--metric", "bias", "--output", "depth") == {"depth.rmse", "depth.bias"}
+    assert metrics("--output", "depth") < metrics()
+    text = qexp("compare", *PAIR).done()
+    assert "rmse (km)" not in text
+    assert re.search("not shown: .*rmse.*--metric", text)
+    assert "rmse (km)" in qexp("compare", *PAIR, "--metric", "rmse").done()
+    assert {"rmse (km)", "r2"} <= {*re.split("  +", qexp("compare", *PAIR, "--all").done().replace("\n", "  "))}
+    assert "no such metric; did you mean 'rmse'?" in qexp("compare", *PAIR, "--metric", "rsme").failed()
+    assert "--output deep: these runs have no such output" in qexp("compare", *PAIR, "--output", "deep").failed()
+    assert "leave out --metric" in qexp("compare", *PAIR, "--all", "--metric", "mae").refused()
+    some = package.compare(*PAIR, metrics=["mae"], outputs=["depth"], figures=False)
+    assert [(row.output, row.metric) for row in some.results] == [("depth", "mae")]
+
+
+@pytest.mark.slow
+def test_a_table_for_another_program_comes_without_pictures(workspace, qexp):
+    shutil.rmtree(workspace / "comparisons", ignore_errors=True)
+    for form in ("--csv", "--markdown", "--latex"):
+        qexp("compare", *PAIR, form).done()
+    assert not (workspace / "comparisons").exists()
+    assert "learning_curves.png" in qexp("compare", *PAIR).done()
 
 
 @pytest.mark.slow

@@ -358,7 +358,7 @@ def test_files_that_are_no_observations_are_refused(tmp_path):
 def test_an_estimate_at_a_bound_is_remarked_on(folder):
     said = call("invert", folder / "obs.nc", "--bounds", "depth=2:4", "--starts", "2")
     assert "warning: depth is at a bound, and the data ask for a value beyond it" in said.stderr
-    assert re.search(r"depth +2\S* +at bound", said.done())
+    assert re.search(r"depth +km +2\S* +at bound", said.done())
     depth = qexp.invert(folder / "obs.nc", bounds={"depth": (2, 4)}, starts=2).parameters["depth"]
     assert (depth.at_bound, depth.standard_error, depth.scaled_error) == (True, None, None)
     assert depth.interval95[0] == pytest.approx(2)

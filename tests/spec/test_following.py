@@ -105,7 +105,7 @@ def test_what_the_dataset_cannot_decide_is_said_and_nothing_else(workspace, qexp
 
 
 def test_a_model_that_follows_is_right_by_itself(workspace, qexp):
-    assert qexp("validate", workspace.root / "specs/models/following.json").messages() == "1 specs are right\n"
+    assert qexp("validate", workspace.root / "specs/models/following.json").messages() == "1 spec is right\n"
 
 
 @pytest.mark.parametrize("junk", [None, 3, "from dataset", ["from dataset"], {"x": "from dataset"}, [[1], {}]])

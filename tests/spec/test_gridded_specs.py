@@ -87,7 +87,7 @@ def test_a_dataset_tells_the_command_that_makes_it_and_is_waited_for(spoil, vali
     spoil("dataset", ("path", "valleys"), ("made_by", "qexp data ice --out data/valleys"))
     code, _, stderr = validate()
     assert (code, "make it with: qexp data ice --out data/valleys" in stderr) == (0, True)
-    assert stderr.endswith("0 specs are right, 1 wait for data\n")
+    assert stderr.endswith("0 specs are right, 1 waits for data\n")
     assert "make it with: qexp data ice --out data/valleys" in qexp("run", "domes").failed()
 
 

@@ -14,7 +14,7 @@ def warnings(qexp):
 
     def said(file):
         *lines, last = qexp("validate", file).messages().splitlines()
-        assert last == "1 specs are right"
+        assert last == "1 spec is right"
         return lines
 
     return said

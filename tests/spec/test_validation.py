@@ -184,7 +184,7 @@ def test_a_spec_with_one_fault_gets_one_complaint_at_the_fault(specs, problems, 
     ],
 )
 def test_what_is_at_the_edge_of_what_is_possible_is_right(specs, qexp, kind, path, value):
-    assert qexp("validate", specs.spoil(kind, (path, value))) == (0, "", "1 specs are right\n")
+    assert qexp("validate", specs.spoil(kind, (path, value))) == (0, "", "1 spec is right\n")
 
 
 @pytest.mark.parametrize(

@@ -641,7 +641,7 @@ def _train_folds(attempt: Attempt, plan: Folds) -> bool:
     progress = DisplayedSteps(attempt.display)
     progress.done += epochs_of(plan) * (len(batches) - len(todo))  # of batches that were trained earlier
     started, seconds_before = time.perf_counter(), attempt.record.seconds
-    attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0)
+    attempt.display.start(attempt.name, epochs_of(plan) * len(batches), 0, "of all folds")
     try:
         processes = min(attempt.processes, len(todo))
         if attempt.device.type == "cpu" and processes > 1 and _seconds(plan, batches, todo) > WORTH_A_PROCESS:

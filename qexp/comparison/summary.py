@@ -1,0 +1,242 @@
+"""A comparison at a glance: what is compared, which group is better in what, and the main metric of each output.
+
+Groups and runs have letters here, so that tables stay narrow; a legend says whose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from string import ascii_uppercase
+
+from qexp.base.text import Table
+from qexp.comparison.compare import (
+    INTERVAL,
+    Comparison,
+    MetricRow,
+    cells_of,
+    differing_specs,
+    left_out_words,
+    of_mean,
+    on,
+    ranges,
+    remarks,
+)
+from qexp.comparison.seeds import GroupRow, PairRow, SeedComparison
+from qexp.errors import QexpError, suggestion
+from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, rounding
+
+MOST_SAID = 6
+"""Differences of an output that a sentence names; the others are in the tables of all."""
+
+AnyComparison = Comparison | SeedComparison
+
+
+def only(comparison: AnyComparison, metrics: Sequence[str] = (), outputs: Sequence[str] = ()) -> AnyComparison:
+    """A comparison reduced to some metrics and outputs; all where none are named. Raises QexpError for unknown ones.
+
+    Intervals of differences stay as wide as all of the comparison needs: it was made before some of it was chosen.
+    """
+    rows = _rows(comparison)
+    for argument, names, known in (
+        ("metrics", metrics, {row.metric for row in rows}),
+        ("outputs", outputs, {row.output for row in rows}),
+    ):
+        for name in names:
+            if name not in known:
+                raise QexpError(
+                    f"`{argument}={name}`: these runs have no such {argument[:-1]}; {suggestion(name, known)}"
+                )
+
+    def chosen(row: MetricRow | GroupRow | PairRow) -> bool:
+        return (not metrics or row.metric in metrics) and (not outputs or row.output in outputs)
+
+    if isinstance(comparison, Comparison):
+        return replace(comparison, results=[row for row in comparison.results if chosen(row)])
+    return replace(
+        comparison,
+        results=[row for row in comparison.results if chosen(row)],
+        calibrations=[row for row in comparison.calibrations if chosen(row)],
+        pairs=[replace(pair, rows=[row for row in pair.rows if chosen(row)]) for pair in comparison.pairs],
+    )
+
+
+def overview(comparison: AnyComparison, *, all_metrics: bool = False) -> Iterator[Table | str]:
+    """What `qexp compare` prints: a summary, then a table for each output.
+
+    all_metrics  show all metrics and paired differences; else the main metric of each output
+    """
+    letters = dict(zip(comparison.names, _letters(len(comparison.names)), strict=True))
+    shown = comparison if all_metrics else only(comparison, outputs=[], metrics=_main_metrics(comparison))
+    yield from _of_runs(comparison, letters) if isinstance(comparison, Comparison) else _of_groups(comparison, letters)
+    if (specs := differing_specs(comparison)) is not None:
+        yield replace(specs, title="Where the specs differ", columns=["key", *letters.values()])
+    elif len(comparison.names) > 1:
+        yield "the specs are the same"
+    if not comparison.results:
+        yield "none of these runs has numbers of a test part; qexp show lists their files"
+    elif isinstance(shown, Comparison):
+        yield from _tables_of_runs(shown, letters)
+    else:
+        yield from _tables_of_groups(shown, letters)
+        if all_metrics:
+            yield from _differences(shown, letters)
+    yield from remarks(shown)
+    hidden = sorted({row.metric for row in _rows(comparison)} - {row.metric for row in _rows(shown)})
+    if hidden:
+        yield f"not shown: {', '.join(hidden)}; see them with --all, or one with --metric {hidden[0]}"
+
+
+def _rows(comparison: AnyComparison) -> Sequence[MetricRow | GroupRow]:
+    if isinstance(comparison, Comparison):
+        return comparison.results
+    return [*comparison.results, *comparison.calibrations]
+
+
+def _main_metrics(comparison: AnyComparison) -> list[str]:
+    of_outputs: dict[str, list[str]] = {}
+    for row in comparison.results:
+        of_outputs.setdefault(row.output, []).append(row.metric)
+    return list(dict.fromkeys(main for metrics in of_outputs.values() if (main := main_metric(metrics)) is not None))
+
+
+def _letters(count: int) -> list[str]:
+    """A, B, C, ...; numbers if these are too few."""
+    return list(ascii_uppercase[:count]) if count <= len(ascii_uppercase) else [str(n + 1) for n in range(count)]
+
+
+def _of_output(metric: str, unit: str) -> str:
+    return f"{metric} ({unit})" if unit else metric
+
+
+# Runs side by side.
+
+
+def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table | str]:
+    mains = set(_main_metrics(comparison))
+    yield (f"{len(comparison.names)} runs {on(comparison)}, one seed each: with other seeds the order may be another")
+    for row in comparison.results:
+        if row.metric in mains and len(row.best) == 1 and row.meaning.best in (LOWEST, HIGHEST):
+            best = row.best[0]
+            value = f"{number(row.values[best], row.meaning)} {row.unit}".strip()
+            yield f"{row.output} {row.metric}: {row.meaning.best} in {letters[comparison.names[best]]}, {value}"
+    yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
+
+
+def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table]:
+    """A row per run: of one metric a single table with a column per output, else a table per output."""
+    tables: dict[str, list[MetricRow]] = {}
+    single = len({row.metric for row in comparison.results}) == 1
+    for row in comparison.results:
+        tables.setdefault("" if single else row.output, []).append(row)
+    for output, rows in tables.items():
+        columns = [_of_output(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
+        cells = [[letter, *(_starred(row, index) for row in rows)] for index, letter in enumerate(letters.values())]
+        title = f"Results {on(comparison)}" if single else f"{output} {on(comparison)}"
+        yield Table(title, ["", *columns], cells, frozenset(columns))
+
+
+def _starred(row: MetricRow, index: int) -> str:
+    return f"{number(row.values[index], row.meaning)} {'*' if index in row.best else ' '}"
+
+
+# Groups of runs that differ by their seed only.
+
+
+def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table | str]:
+    counts = sorted({len(group.counted) for group in comparison.groups})
+    seeds = (
+        f"{counts[0]} seed{'s' * (counts[0] != 1)} each" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    )
+    groups = f"{len(letters)} groups" if len(letters) > 1 else "1 group"
+    alone = ": with other seeds the order may be another" if counts == [1] and len(letters) > 1 else ""
+    yield f"{groups} of runs that differ by their seed only, {on(comparison)}, {seeds}{alone}"
+    mains = _main_metrics(comparison)
+    for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
+        if metric in mains and (sentence := _verdict(comparison, letters, output, metric)):
+            yield sentence
+    rows = []
+    for group in comparison.groups:
+        out = left_out_words(group.left_out, comparison.missing(group))
+        rows.append([letters[group.name], group.name, ranges(group.counted) or NONE, out])
+    columns = ["", "group", "seeds", "not counted"]
+    shown = 4 if any(row[3] for row in rows) else 3
+    yield Table("", columns[:shown], [row[:shown] for row in rows])
+
+
+def _verdict(comparison: SeedComparison, letters: dict[str, str], output: str, metric: str) -> str:
+    """Which groups are better in one metric, with the intervals of the differences; empty without any difference."""
+    rows = [
+        (pair, row) for pair in comparison.pairs for row in pair.rows if (row.output, row.metric) == (output, metric)
+    ]
+    if not rows:
+        return ""
+    said = []
+    for pair, row in rows:
+        if row.better is not None:
+            worse = pair.second if row.better == pair.first else pair.first
+            said.append(f"{letters[row.better]} better than {letters[worse]}, by {_difference(row)}")
+    words = f"{output} {metric}: "
+    if said:
+        more = f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else ""
+        rest = "; the others do not differ significantly" if len(said) < len(rows) else ""
+        return words + "; ".join(said[:MOST_SAID]) + more + rest
+    if len(rows) > 1:
+        return f"{words}no two groups differ significantly"
+    pair, row = rows[0]
+    first, second = letters[pair.first], letters[pair.second]
+    difference = f"{first} minus {second}: {_difference(row, signed=True)}"
+    return f"{words}{first} and {second} do not differ significantly; {difference}"
+
+
+def _difference(row: PairRow, *, signed: bool = False) -> str:
+    """`0.0080 [0.0020, 0.0144] km`: a difference of means, and the ends of its interval."""
+    mean, interval = row.estimate.mean, row.estimate.interval or (row.estimate.mean, row.estimate.mean)
+    if not signed and mean < 0:
+        mean, interval = -mean, (-interval[1], -interval[0])
+    half = (interval[1] - interval[0]) / 2
+    form = rounding(mean, half) if half > 0 else None
+    words = f"{mean:.4g}" if form is None else f"{form.number(mean)} {form.interval(*interval)}"
+    return f"{words} {row.unit}".strip()
+
+
+def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
+    """A table per output, with a row per metric and group."""
+    of_outputs: dict[str, list[GroupRow]] = {}
+    for row in (*comparison.results, *comparison.calibrations):
+        of_outputs.setdefault(row.output, []).append(row)
+    for output, rows in of_outputs.items():
+        single = len({row.metric for row in rows}) == 1
+        columns = ["", "n", "mean ± deviation", INTERVAL, "better than", "min", "max"]
+        cells = []
+        for row in rows:
+            *of_row, least, greatest = cells_of(row)
+            better = [
+                letters[pair.second if paired.better == pair.first else pair.first]
+                for pair in comparison.pairs
+                for paired in pair.rows
+                if (paired.output, paired.metric, paired.better) == (output, row.metric, row.group)
+            ]
+            metric = [] if single else [_of_output(row.metric, row.unit)]
+            cells.append([*metric, letters[row.group], *of_row, " ".join(better) or NONE, least, greatest])
+        metrics = [] if single else ["metric"]
+        what = f"{output}: {_of_output(rows[0].metric, rows[0].unit)}" if single else output
+        right = frozenset(columns[1:4]) | {"min", "max"}
+        yield Table(f"{what} {on(comparison)}", [*metrics, *columns], cells, right)
+
+
+def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
+    for pair in comparison.pairs:
+        if not pair.rows:
+            continue
+        rows = [
+            [
+                f"{row.output} {_of_output(f'|{row.metric}|' if row.absolute else row.metric, row.unit)}",
+                *of_mean(row.estimate, row.meaning),
+                NONE if row.better is None else letters[row.better],
+            ]
+            for row in pair.rows
+        ]
+        title = f"{letters[pair.first]} minus {letters[pair.second]}, seed by seed ({ranges(pair.seeds)})"
+        columns = ["", "n", "difference ± deviation", INTERVAL, "better"]
+        yield Table(title, columns, rows, frozenset(columns[1:4]))
