@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _generate import contents, narrow, offline, reference, search
+from _generate import contents, narrow, offline, outputs, reference, search
 
 about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 repository = about.get("urls", {}).get("Repository")
@@ -17,7 +17,7 @@ repository = about.get("urls", {}).get("Repository")
 project = about["name"]
 version = release = about["version"]
 html_title = f"{project} {version}"
-extensions = ["myst_parser", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx_copybutton", "sphinx_design"]
 
 myst_heading_anchors = 4  # links to headings are checked, too
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
@@ -26,7 +26,7 @@ copybutton_only_copy_prompt_lines = True
 
 html_theme = "furo"
 html_static_path = ["_style"]
-html_css_files = ["pages.css"]
+html_css_files = ["pages.css", "outputs.css"]
 html_favicon = "_style/icon.svg"
 if repository:  # shown at the end of each page
     icon = {"name": "Repository", "url": repository, "html": "Repository", "class": ""}
@@ -42,8 +42,11 @@ def setup(app: Any) -> None:
     app.add_search_language(search.SearchNames)
     app.set_translator("html", narrow.Translator)
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir)))
+    app.connect("builder-inited", lambda app: outputs.run_all())
+    app.connect("source-read", outputs.add)
     app.connect("source-read", contents.add)
     app.connect("env-get-outdated", contents.read_again)
+    app.connect("env-get-outdated", outputs.read_again)
     app.connect("html-page-context", search.load)
     app.connect("build-finished", search.write)
     app.connect("build-finished", offline.check)

@@ -1,0 +1,236 @@
+"""What the commands and scripts of a page print and draw: they are run when the site is built, and shown below.
+
+The commands of a page are run in one new folder, its Python in another, as a notebook. What came out is kept in
+build/outputs until the page, the code of qexp or a library changes; a second build runs nothing. What fails, fails the
+build.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+
+from _generate import notebooks
+from _generate.steps import Step, parts, steps
+
+ROOT = Path(__file__).parents[2]
+
+PAGES = [*(f"tutorials/{name}" for name in notebooks.TUTORIALS)]
+
+LANGUAGES = ("shell", "python")
+
+CACHE = ROOT / "build" / "outputs"
+
+MADE_BY = ["qexp", "specs", "docs/_generate/outputs.py", "docs/_generate/steps.py", "constraints.txt"]
+"""Files and folders that decide what is printed and drawn, besides the page."""
+
+PICTURE = re.compile(r"^(?:\S+: )?(\S+\.png)$", re.MULTILINE)
+
+HOME = "/home/me"
+"""The folder in which a page is read, as its outputs have it."""
+
+WIDTH = 100
+"""Columns of the terminal that commands see."""
+
+Output = dict[str, str]
+"""`text` that is printed, `html` that an object shows, or the file name of a `picture`."""
+
+_one_at_a_time = {f"{page} {language}": threading.Lock() for page in PAGES for language in LANGUAGES}
+
+
+class StepFailed(Exception):
+    """A command or a script of a page that failed."""
+
+
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+
+
+def run_all() -> None:
+    """Run the pages whose outputs are not there, as many at a time as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(lambda which: outputs(*which), [(page, language) for page in PAGES for language in LANGUAGES]):
+            pass
+
+
+def outputs(page: str, language: str) -> tuple[Path, list[list[Output]]]:
+    """The folder of a page's pictures, and the outputs of each of its steps, which are run if they are not there."""
+    text = text_of(page)
+    if not any(getattr(step, language) for step in steps(text)):
+        return CACHE, []
+    name = f"{page.replace('/', '-')}-{language}"
+    folder = CACHE / f"{name}-{_digest(text)}"
+    with _one_at_a_time[f"{page} {language}"]:
+        if not folder.exists():
+            CACHE.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=CACHE) as draft, tempfile.TemporaryDirectory() as place:
+                run = _in_a_shell if language == "shell" else _in_a_notebook
+                result = list(run(page, text, Path(place), Pictures(Path(draft))))
+                (Path(draft) / "outputs.json").write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+                for old in CACHE.glob(f"{name}-*"):
+                    shutil.rmtree(old)
+                shutil.copytree(draft, folder)
+    return folder, json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(f"{sys.version} {importlib.metadata.version('torch')} {text}".encode())
+    for name in MADE_BY:
+        path = ROOT / name
+        for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Pictures:
+    """A folder of numbered pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    def add(self, content: bytes, name: str) -> Output:
+        self.count += 1
+        file = f"{self.count:02d}-{name}"
+        (self.folder / file).write_bytes(content)
+        return {"picture": file}
+
+
+def _environment() -> dict[str, str]:
+    """Commands find `qexp`, no workspace but their own, and a terminal of a known width."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {name: value for name, value in os.environ.items() if not name.startswith("QEXP_")}
+    python_path = os.pathsep.join([str(ROOT), *filter(None, [given.get("PYTHONPATH")])])
+    return {**given, "PATH": path, "PYTHONPATH": python_path, "COLUMNS": str(WIDTH), "OMP_NUM_THREADS": "1"}
+
+
+def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterator[list[Output]]:
+    folder = place
+    for step in steps(text):
+        shown: list[Output] = []
+        for command in step.commands or [f"{shlex.quote(sys.executable)} script.py"] * bool(step.python):
+            if command.startswith("cd "):
+                folder /= command.removeprefix("cd ")
+                continue
+            if not step.commands:
+                (folder / "script.py").write_text(step.python, encoding="utf-8")
+            done = subprocess.run(
+                command, shell=True, cwd=folder, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, check=False, executable=shutil.which("bash"),
+            )  # fmt: skip
+            if done.returncode:
+                raise StepFailed(f"{page}: `{command}` ended with {done.returncode}:\n{done.stdout}")
+            text = done.stdout.replace(str(place), HOME)
+            shown += [{"text": text, "command": command}] if text.strip() else []
+            for name in dict.fromkeys(PICTURE.findall(done.stdout)):
+                if (folder / name).is_file():
+                    shown.append(pictures.add((folder / name).read_bytes(), Path(name).name))
+        yield shown
+
+
+def _in_a_notebook(page: str, text: str, place: Path, pictures: Pictures) -> Iterator[list[Output]]:
+    notebook = nbformat.reads(notebooks.notebook(text), as_version=4)
+    client = nbclient.NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(place)}})
+    try:
+        client.execute(env=_environment(), stderr=subprocess.DEVNULL)
+    except nbclient.exceptions.CellExecutionError as error:
+        raise StepFailed(f"{page}, as a notebook: {error}") from error
+    cells = iter([cell.outputs for cell in notebook.cells if cell.cell_type == "code"])
+    for step in steps(text):
+        shown: list[Output] = []
+        for output in next(cells) if step.python else []:
+            new = _output(output, pictures, place)
+            if "stream" in new and shown and shown[-1].get("stream") == new["stream"]:
+                shown[-1]["text"] += new["text"]
+            else:
+                shown.append(new)
+        yield shown
+
+
+def _output(output: Any, pictures: Pictures, place: Path) -> Output:
+    """What a cell printed or showed; what went to stderr, which notebooks show in red, says so."""
+    if output.output_type == "stream":
+        return {"text": output.text.replace(str(place), HOME), "stream": output.name}
+    data = output.data
+    if "image/png" in data:
+        return pictures.add(base64.b64decode(data["image/png"]), "figure.png")
+    form, content = ("html", data["text/html"]) if "text/html" in data else ("text", data["text/plain"])
+    return {form: content.replace(str(place), HOME)}
+
+
+# Pages with their outputs.
+
+
+def add(app: Any, page: str, source: list[str]) -> None:
+    """Show below each step what it printed and drew; steps in both languages become tabs."""
+    if page in PAGES:
+        up = "../" * (page.count("/") + 1)
+        found = {}
+        for language in LANGUAGES:
+            folder, results = outputs(page, language)
+            found[language] = [_shown(result, f"{up}{folder.relative_to(ROOT)}") for result in results]
+        source[0] = "".join(_with_outputs(source[0], found))
+
+
+def read_again(app: Any, environment: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """The pages with outputs, whose files do not change when their outputs do."""
+    return sorted(environment.found_docs & set(PAGES))
+
+
+def _with_outputs(page: str, found: dict[str, list[str]]) -> Iterator[str]:
+    number = 0
+    for part in parts(page):
+        if isinstance(part, Step):
+            yield _step(part, {language: shown[number] for language, shown in found.items() if shown})
+            number += 1
+        else:
+            yield part
+
+
+def _step(step: Step, shown: dict[str, str]) -> str:
+    blocks = {}
+    if step.shell:
+        blocks["Shell"] = f"```console\n{step.shell}```\n{shown['shell']}"
+    if step.python:
+        blocks["Python"] = f"```python\n{step.python}```\n{shown['python']}"
+    if len(blocks) == 1:
+        return "".join(blocks.values())
+    tabs = (
+        f"`````````{{tab-item}} {title}\n:sync: {title.lower()}\n\n{block}\n`````````\n"
+        for title, block in blocks.items()
+    )
+    return "``````````{tab-set}\n:sync-group: language\n\n" + "".join(tabs) + "``````````\n"
+
+
+def _shown(result: list[Output], folder: str) -> str:
+    text = ""
+    for output in result:
+        if picture := output.get("picture"):
+            text += f"\n```{{image}} {folder}/{picture}\n:class: output\n:alt: {_words(picture)}\n```\n"
+        elif html := output.get("html"):
+            text += f'\n```````{{raw}} html\n<div class="output">{html}</div>\n```````\n'
+        else:
+            text += f"\n```````{{code-block}} text\n:class: output\n\n{output['text'].rstrip()}\n```````\n"
+    return text
+
+
+def _words(picture: str) -> str:
+    return re.sub(r"^\d+-", "", Path(picture).stem).replace("_", " ")
