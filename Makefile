@@ -9,8 +9,8 @@ SETUP := pyproject.toml constraints.txt
 .PHONY: demo test test-all docs reference pictures quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
-	$(BIN)/qexp run specs/experiences/mogi_cnn.json --seed 3
-	$(BIN)/qexp matrix mogi_cnn_3 --dataset mogi_test.json
+	$(BIN)/qexp run mogi_cnn --seed 3
+	$(BIN)/qexp matrix mogi_cnn_3 --dataset mogi_test
 
 # What takes a second or less of each capability. Types are checked beside it: mypy uses one core, and tests wait now and
 # then.

@@ -41,8 +41,9 @@ pygments_dark_style = "github-dark"
 def setup(app: Any) -> None:
     app.add_search_language(search.SearchNames)
     app.set_translator("html", narrow.Translator)
+    app.add_config_value("run_pages", True, "env", bool)  # -D run_pages=0 leaves out what pages print and draw
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir)))
-    app.connect("builder-inited", lambda app: outputs.run_all())
+    app.connect("builder-inited", outputs.run_all)
     app.connect("source-read", outputs.add)
     app.connect("source-read", contents.add)
     app.connect("env-get-outdated", contents.read_again)

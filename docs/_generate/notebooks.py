@@ -19,6 +19,7 @@ ABOUT = {
     "language_info": {"name": "python"},
 }
 
+
 def notebook_of(name: str) -> Callable[[], str]:
     return lambda: notebook((FOLDER / f"{name}.md").read_text(encoding="utf-8"))
 

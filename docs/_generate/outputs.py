@@ -18,23 +18,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import filelock
 import nbclient
 import nbformat
+from docutils import nodes
 
 from _generate import notebooks
 from _generate.steps import Step, parts, steps
 
 ROOT = Path(__file__).parents[2]
 
-PAGES = [*(f"tutorials/{name}" for name in notebooks.TUTORIALS)]
+GALLERY = "gallery"
+"""The page that shows pictures alone, its own and those of the tutorials, and begins with all of them in small."""
 
-LANGUAGES = ("shell", "python")
+PAGES = {**{f"tutorials/{name}": ("shell", "python") for name in notebooks.TUTORIALS}, GALLERY: ("shell",)}
+"""Page → the languages whose outputs it shows."""
 
 CACHE = ROOT / "build" / "outputs"
 
@@ -52,10 +55,8 @@ WIDTH = 100
 Output = dict[str, str]
 """`text` that is printed, `html` that an object shows, or the file name of a `picture`."""
 
-_one_at_a_time = {f"{page} {language}": threading.Lock() for page in PAGES for language in LANGUAGES}
 
-
-class StepFailed(Exception):
+class FailedStepError(Exception):
     """A command or a script of a page that failed."""
 
 
@@ -63,30 +64,31 @@ def text_of(page: str) -> str:
     return (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
 
 
-def run_all() -> None:
+def run_all(app: Any = None) -> None:
     """Run the pages whose outputs are not there, as many at a time as there are cores."""
+    if app is not None and not app.config.run_pages:
+        return
+    which = [(page, language) for page, languages in PAGES.items() for language in languages]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(lambda which: outputs(*which), [(page, language) for page in PAGES for language in LANGUAGES]):
-            pass
+        list(pool.map(lambda each: outputs(*each), which))
 
 
 def outputs(page: str, language: str) -> tuple[Path, list[list[Output]]]:
     """The folder of a page's pictures, and the outputs of each of its steps, which are run if they are not there."""
     text = text_of(page)
-    if not any(getattr(step, language) for step in steps(text)):
-        return CACHE, []
     name = f"{page.replace('/', '-')}-{language}"
     folder = CACHE / f"{name}-{_digest(text)}"
-    with _one_at_a_time[f"{page} {language}"]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(CACHE / f"{name}.lock"):  # a build and a test at the same time run it once
         if not folder.exists():
-            CACHE.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=CACHE) as draft, tempfile.TemporaryDirectory() as place:
                 run = _in_a_shell if language == "shell" else _in_a_notebook
                 result = list(run(page, text, Path(place), Pictures(Path(draft))))
                 (Path(draft) / "outputs.json").write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
                 for old in CACHE.glob(f"{name}-*"):
                     shutil.rmtree(old)
-                shutil.copytree(draft, folder)
+                shutil.copytree(draft, f"{folder}~")
+                Path(f"{folder}~").rename(folder)
     return folder, json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
 
 
@@ -137,7 +139,7 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
                 text=True, check=False, executable=shutil.which("bash"),
             )  # fmt: skip
             if done.returncode:
-                raise StepFailed(f"{page}: `{command}` ended with {done.returncode}:\n{done.stdout}")
+                raise FailedStepError(f"{page}: `{command}` ended with {done.returncode}:\n{done.stdout}")
             text = done.stdout.replace(str(place), HOME)
             shown += [{"text": text, "command": command}] if text.strip() else []
             for name in dict.fromkeys(PICTURE.findall(done.stdout)):
@@ -152,7 +154,7 @@ def _in_a_notebook(page: str, text: str, place: Path, pictures: Pictures) -> Ite
     try:
         client.execute(env=_environment(), stderr=subprocess.DEVNULL)
     except nbclient.exceptions.CellExecutionError as error:
-        raise StepFailed(f"{page}, as a notebook: {error}") from error
+        raise FailedStepError(f"{page}, as a notebook: {error}") from error
     cells = iter([cell.outputs for cell in notebook.cells if cell.cell_type == "code"])
     for step in steps(text):
         shown: list[Output] = []
@@ -181,25 +183,24 @@ def _output(output: Any, pictures: Pictures, place: Path) -> Output:
 
 def add(app: Any, page: str, source: list[str]) -> None:
     """Show below each step what it printed and drew; steps in both languages become tabs."""
-    if page in PAGES:
+    if page in PAGES and app.config.run_pages:
         up = "../" * (page.count("/") + 1)
-        found = {}
-        for language in LANGUAGES:
-            folder, results = outputs(page, language)
-            found[language] = [_shown(result, f"{up}{folder.relative_to(ROOT)}") for result in results]
-        source[0] = "".join(_with_outputs(source[0], found))
+        shown = {language: [*_shown(page, language, up)] for language in PAGES[page]}
+        source[0] = "".join(_with_outputs(source[0], shown))
+        if page == GALLERY:
+            source[0] = _with_cards(FROM_ELSEWHERE.sub(_from_elsewhere, source[0]))
 
 
 def read_again(app: Any, environment: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
     """The pages with outputs, whose files do not change when their outputs do."""
-    return sorted(environment.found_docs & set(PAGES))
+    return sorted(environment.found_docs & PAGES.keys())
 
 
-def _with_outputs(page: str, found: dict[str, list[str]]) -> Iterator[str]:
+def _with_outputs(page: str, shown: dict[str, list[str]]) -> Iterator[str]:
     number = 0
     for part in parts(page):
         if isinstance(part, Step):
-            yield _step(part, {language: shown[number] for language, shown in found.items() if shown})
+            yield _step(part, {language: texts[number] for language, texts in shown.items()})
             number += 1
         else:
             yield part
@@ -210,7 +211,7 @@ def _step(step: Step, shown: dict[str, str]) -> str:
     if step.shell:
         blocks["Shell"] = f"```console\n{step.shell}```\n{shown['shell']}"
     if step.python:
-        blocks["Python"] = f"```python\n{step.python}```\n{shown['python']}"
+        blocks["Python"] = f"```python\n{step.python}```\n{shown.get('python', '')}"
     if len(blocks) == 1:
         return "".join(blocks.values())
     tabs = (
@@ -220,17 +221,53 @@ def _step(step: Step, shown: dict[str, str]) -> str:
     return "``````````{tab-set}\n:sync-group: language\n\n" + "".join(tabs) + "``````````\n"
 
 
-def _shown(result: list[Output], folder: str) -> str:
-    text = ""
-    for output in result:
-        if picture := output.get("picture"):
-            text += f"\n```{{image}} {folder}/{picture}\n:class: output\n:alt: {_words(picture)}\n```\n"
-        elif html := output.get("html"):
-            text += f'\n```````{{raw}} html\n<div class="output">{html}</div>\n```````\n'
-        else:
-            text += f"\n```````{{code-block}} text\n:class: output\n\n{output['text'].rstrip()}\n```````\n"
-    return text
+def _shown(page: str, language: str, up: str) -> Iterator[str]:
+    """What each step of a page printed and drew, as Markdown."""
+    folder, results = outputs(page, language)
+    for result in results:
+        text = ""
+        for output in result:
+            if "picture" in output:
+                text += _image(f"{up}{folder.relative_to(ROOT)}/{output['picture']}")
+            elif page != GALLERY and "html" in output:
+                text += f'\n```````{{raw}} html\n<div class="output">{output["html"]}</div>\n```````\n'
+            elif page != GALLERY:
+                text += f"\n```````{{code-block}} text\n:class: output\n\n{output['text'].rstrip()}\n```````\n"
+        yield text
 
 
-def _words(picture: str) -> str:
-    return re.sub(r"^\d+-", "", Path(picture).stem).replace("_", " ")
+def _image(path: str) -> str:
+    words = re.sub(r"^\d+-", "", Path(path).stem).replace("_", " ")
+    return f"\n```{{image}} {path}\n:class: output\n:alt: {words}\n```\n"
+
+
+# The gallery.
+
+FROM_ELSEWHERE = re.compile(r"^<!-- picture: (?P<page>\S+) (?P<name>\S+) -->$", re.MULTILINE)
+"""Stands for a picture that another page draws, and for the commands that made it."""
+
+
+def _from_elsewhere(mark: re.Match[str]) -> str:
+    folder, results = outputs(mark["page"], "shell")
+    for step, result in zip(steps(text_of(mark["page"])), results, strict=True):
+        for output in result:
+            if re.sub(r"^\d+-", "", output.get("picture", "")) == mark["name"]:
+                image = _image(f"../{folder.relative_to(ROOT)}/{output['picture']}")
+                return f"```console\n{step.shell}```\n{image}"
+    raise FailedStepError(f"{GALLERY}: no step of {mark['page']} draws {mark['name']}")
+
+
+def _with_cards(page: str) -> str:
+    """A page that begins with the first picture of each section, in small."""
+    start, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    cards = ""
+    for section in sections:
+        title, text = section.split("\n", 1)
+        picture = re.search(r"\{image\} (\S+)|!\[[^\]]*\]\((\S+)\)", text)
+        if picture:
+            cards += (
+                f"````{{grid-item-card}} {title}\n:img-top: {picture[1] or picture[2]}\n"
+                f":link: #{nodes.make_id(title)}\n````\n\n"
+            )
+    grid = f"`````{{grid}} 2 2 3 3\n:gutter: 2\n:class-container: gallery\n\n{cards}`````\n\n"
+    return "\n## ".join([start + grid, *sections])

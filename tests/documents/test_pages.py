@@ -1,6 +1,7 @@
 """Every command and script of the README and of docs/ works, in the order of its page."""
 
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,12 +10,10 @@ import numpy as np
 import pytest
 
 from qexp.metrics.built_in import METRICS
-from tests.documents.reader import BLOCK, CONTINUED, FEWER, NEWCOMER, PAGES, ROOT, SHORT, SMALLER, Reader, tried
+from tests.documents.reader import BLOCK, FEWER, NEWCOMER, PAGES, ROOT, SHORT, SMALLER, Reader, tried
 
-BEGUN = [
-    page for page in PAGES if tried(page) and page not in CONTINUED.values() and not page.startswith("docs/tutorials/")
-]
-"""Pages that are read from their beginning; tutorials are run as notebooks."""
+BEGUN = [page for page in PAGES if tried(page) and not page.startswith(("docs/tutorials/", "docs/gallery"))]
+"""Pages whose commands are run smaller here; tutorials and the gallery are run by test_tutorials.py as they are."""
 
 ONLY_SHOWN = {
     "docs/coming-from/max.md": "tests/documents/test_shown_commands.py",
@@ -45,10 +44,12 @@ def test_no_command_is_left_out():
 def test_the_readme_is_short_and_begins_with_a_new_workspace():
     assert len(PAGES[NEWCOMER].splitlines()) <= 200
     assert [text.split()[:2] for _, text in tried(NEWCOMER)[:2]] == [["qexp", "init"], ["cd", "my-volcano"]]
+    (spec,) = (json.loads(block) for kind, block in BLOCK.findall(PAGES[NEWCOMER]) if kind == "json")
+    assert spec == json.loads((ROOT / "specs/experiences/mogi_quick.json").read_text())
 
 
 def test_all_that_the_commands_train_is_made_smaller_here():
-    lines = [text for page in PAGES if page not in CODES for kind, text in tried(page) if kind != "python"]
+    lines = [text for page in BEGUN if page not in CODES for kind, text in tried(page) if kind != "python"]
     trained = [shlex.split(line)[2:] for line in lines if line.startswith(("qexp run", "qexp study"))]
     experiences = {
         Path(word).stem for words in trained for word in itertools.takewhile(lambda word: word[0] != "-", words)

@@ -1,44 +1,62 @@
-"""Tutorials run as notebooks, too, in a real kernel; what they train is made smaller."""
+"""Tutorials and the gallery show what their commands print and draw: full size, as in a build of the site."""
 
-import os
-import sys
-from pathlib import Path
+import importlib
+import json
 
-import nbclient
 import nbformat
 import pytest
 
-from tests.documents.reader import CONTINUED, ROOT, Reader, smaller
+from tests.documents.reader import ROOT
 
-MAKE_SMALLER = f"""
-import sys
-from pathlib import Path
-sys.path.insert(0, {str(ROOT)!r})
-from tests.documents.reader import make_smaller
-make_smaller(Path.cwd())
-"""
+TUTORIALS = [f"tutorials/{name}" for name in ("volcano", "lunar", "ice", "spectra")]
+
+SHOWN = [*((page, language) for page in TUTORIALS for language in ("shell", "python")), ("gallery", "shell")]
 
 
 @pytest.fixture
-def beside_python(monkeypatch):
-    """Kernels find the command `qexp`, and no workspace but their own."""
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
+def generate(monkeypatch):
+    """Imports a module of docs/_generate by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return lambda name: importlib.import_module(f"_generate.{name}")
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("path", sorted((ROOT / "docs/tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_every_cell_of_a_tutorial_runs(path, tmp_path, beside_python):
-    notebook = nbformat.read(path, as_version=4)
+@pytest.mark.parametrize(("page", "language"), SHOWN)
+def test_every_step_runs_and_shows_what_it_gives(page, language, generate):
+    outputs = generate("outputs")
+    assert [(page, each) for page, languages in outputs.PAGES.items() for each in languages] == SHOWN
+    folder, results = outputs.outputs(page, language)
+    steps = generate("steps").steps(outputs.text_of(page))
+    assert len(results) == len(steps)
+    shown = [output for result in results for output in result]
+    pictures = [folder / output["picture"] for output in shown if "picture" in output]
+    assert len(pictures) >= 3
+    assert all(picture.stat().st_size for picture in pictures)
+    assert [output for output in shown if output.get("stream") == "stderr"] == []  # which notebooks show in red
+    assert not any("Traceback" in text for output in shown for text in output.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TUTORIALS)
+def test_a_tutorial_has_the_same_steps_in_both_languages_and_says_what_one_should_see(page, generate):
+    text = generate("outputs").text_of(page)
+    for step in generate("steps").steps(text):
+        assert step.python
+    sections = [section for section in text.split("\n## ") if "```console" in section]
+    assert len(sections) >= 4
+    untold = [section.splitlines()[0] for section in sections if "**What you should see.**" not in section]
+    assert untold in ([], ["A workspace"])
+    notebook = nbformat.reads(generate("notebooks").notebook(text), as_version=4)
     nbformat.validate(notebook)
-    cells = []
-    for cell in notebook.cells:
-        cells.append({**cell, "source": smaller(cell.source)} if cell.cell_type == "code" else cell)
-        if cell.source.startswith("%cd "):
-            cells.append(nbformat.v4.new_code_cell(MAKE_SMALLER))
-    notebook.cells = [nbformat.from_dict(cell) for cell in cells]
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
-    page = path.with_suffix(".md").relative_to(ROOT).as_posix()
-    if page in CONTINUED:
-        (specs,) = tmp_path.glob("*/specs")
-        Reader(specs.parent).go_on(CONTINUED[page])
+    assert sum(cell.cell_type == "code" for cell in notebook.cells) == len(generate("steps").steps(text))
+    assert "%%bash" not in json.dumps(notebook)
+
+
+@pytest.mark.slow
+def test_what_fails_stops_the_build_with_its_words(generate, monkeypatch, tmp_path):
+    outputs = generate("outputs")
+    monkeypatch.setattr(outputs, "CACHE", tmp_path)
+    monkeypatch.setattr(outputs, "text_of", lambda page: "```console\n$ echo made of cheese >&2; false\n```\n")
+    with pytest.raises(outputs.FailedStepError, match=r"false` ended with 1:\nmade of cheese"):
+        outputs.outputs("gallery", "shell")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
