@@ -53,7 +53,10 @@ WIDTH = 100
 """Columns of the terminal that commands see."""
 
 Output = dict[str, str]
-"""`text` that is printed, `html` that an object shows, or the file name of a `picture`."""
+"""`text` that is printed, `html` that an object shows, or the file name of a `picture`.
+
+In the shell, `after` is the number of the command, from 1; in Python `stream` is where text was printed to.
+"""
 
 
 class FailedStepError(Exception):
@@ -128,7 +131,8 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
     folder = place
     for step in steps(text):
         shown: list[Output] = []
-        for command in step.commands or [f"{shlex.quote(sys.executable)} script.py"] * bool(step.python):
+        commands = step.commands or [f"{shlex.quote(sys.executable)} script.py"]
+        for number, command in enumerate(commands, 1):
             if command.startswith("cd "):
                 folder /= command.removeprefix("cd ")
                 continue
@@ -141,10 +145,11 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
             if done.returncode:
                 raise FailedStepError(f"{page}: `{command}` ended with {done.returncode}:\n{done.stdout}")
             text = done.stdout.replace(str(place), HOME)
-            shown += [{"text": text, "command": command}] if text.strip() else []
+            after = {"after": str(number)}
+            shown += [{"text": text, **after}] if text.strip() else []
             for name in dict.fromkeys(PICTURE.findall(done.stdout)):
                 if (folder / name).is_file():
-                    shown.append(pictures.add((folder / name).read_bytes(), Path(name).name))
+                    shown.append(pictures.add((folder / name).read_bytes(), Path(name).name) | after)
         yield shown
 
 
@@ -200,40 +205,48 @@ def _with_outputs(page: str, shown: dict[str, list[str]]) -> Iterator[str]:
     number = 0
     for part in parts(page):
         if isinstance(part, Step):
-            yield _step(part, {language: texts[number] for language, texts in shown.items()})
+            texts = {language: each[number] for language, each in shown.items() if getattr(part, language)}
+            yield _tabs(texts) if len(texts) == 2 else "".join(texts.values()) or f"```python\n{part.python}```\n"
             number += 1
         else:
             yield part
 
 
-def _step(step: Step, shown: dict[str, str]) -> str:
-    blocks = {}
-    if step.shell:
-        blocks["Shell"] = f"```console\n{step.shell}```\n{shown['shell']}"
-    if step.python:
-        blocks["Python"] = f"```python\n{step.python}```\n{shown.get('python', '')}"
-    if len(blocks) == 1:
-        return "".join(blocks.values())
+def _tabs(texts: dict[str, str]) -> str:
     tabs = (
-        f"`````````{{tab-item}} {title}\n:sync: {title.lower()}\n\n{block}\n`````````\n"
-        for title, block in blocks.items()
+        f"`````````{{tab-item}} {language.title()}\n:sync: {language}\n\n{text}\n`````````\n"
+        for language, text in texts.items()
     )
     return "``````````{tab-set}\n:sync-group: language\n\n" + "".join(tabs) + "``````````\n"
 
 
 def _shown(page: str, language: str, up: str) -> Iterator[str]:
-    """What each step of a page printed and drew, as Markdown."""
+    """Each step of a page as Markdown, with what its commands, or its Python, printed and drew below."""
     folder, results = outputs(page, language)
-    for result in results:
-        text = ""
-        for output in result:
-            if "picture" in output:
-                text += _image(f"{up}{folder.relative_to(ROOT)}/{output['picture']}")
-            elif page != GALLERY and "html" in output:
-                text += f'\n```````{{raw}} html\n<div class="output">{output["html"]}</div>\n```````\n'
-            elif page != GALLERY:
-                text += f"\n```````{{code-block}} text\n:class: output\n\n{output['text'].rstrip()}\n```````\n"
-        yield text
+    for step, result in zip(steps(text_of(page)), results, strict=True):
+        below = [_below(output, f"{up}{folder.relative_to(ROOT)}", page == GALLERY) for output in result]
+        if language == "python":
+            yield f"```python\n{step.python}```\n" + "".join(below)
+            continue
+        text, waiting = "", ""
+        for number, command in enumerate(step.commands, 1):
+            waiting += f"$ {command}\n"
+            if outcome := "".join(
+                each for each, output in zip(below, result, strict=True) if output["after"] == str(number)
+            ):
+                text += f"```console\n{waiting}```\n{outcome}"
+                waiting = ""
+        yield text + (f"```console\n{waiting}```\n" if waiting else "")
+
+
+def _below(output: Output, folder: str, pictures_alone: bool) -> str:
+    if "picture" in output:
+        return _image(f"{folder}/{output['picture']}")
+    if pictures_alone:
+        return ""
+    if "html" in output:
+        return f'\n```````{{raw}} html\n<div class="output">{output["html"]}</div>\n```````\n'
+    return f"\n```````{{code-block}} text\n:class: output\n\n{output['text'].rstrip()}\n```````\n"
 
 
 def _image(path: str) -> str:
