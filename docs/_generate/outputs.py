@@ -1,13 +1,14 @@
 """What the commands and scripts of a page print and draw: they are run when the site is built, and shown below.
 
 The commands of a page are run in one new folder, its Python in another, as a notebook. What came out is kept in
-build/outputs until the page, the code of qexp or a library changes; a second build runs nothing. What fails, fails the
+build/outputs until a step, the code of qexp or a library changes; a second build runs nothing. What fails, fails the
 build.
 """
 
 from __future__ import annotations
 
 import base64
+import fnmatch
 import hashlib
 import importlib.metadata
 import json
@@ -96,7 +97,7 @@ def outputs(page: str, language: str) -> tuple[Path, list[list[Output]]]:
 
 
 def _digest(text: str) -> str:
-    digest = hashlib.sha256(f"{sys.version} {importlib.metadata.version('torch')} {text}".encode())
+    digest = hashlib.sha256(f"{sys.version} {importlib.metadata.version('torch')} {steps(text)}".encode())
     for name in MADE_BY:
         path = ROOT / name
         for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
@@ -264,7 +265,7 @@ def _from_elsewhere(mark: re.Match[str]) -> str:
     folder, results = outputs(mark["page"], "shell")
     for step, result in zip(steps(text_of(mark["page"])), results, strict=True):
         for output in result:
-            if re.sub(r"^\d+-", "", output.get("picture", "")) == mark["name"]:
+            if fnmatch.fnmatch(re.sub(r"^\d+-", "", output.get("picture", "")), mark["name"]):
                 image = _image(f"../{folder.relative_to(ROOT)}/{output['picture']}")
                 return f"```console\n{step.shell}```\n{image}"
     raise FailedStepError(f"{GALLERY}: no step of {mark['page']} draws {mark['name']}")
@@ -280,7 +281,7 @@ def _with_cards(page: str) -> str:
         if picture:
             cards += (
                 f"````{{grid-item-card}} {title}\n:img-top: {picture[1] or picture[2]}\n"
-                f":link: #{nodes.make_id(title)}\n````\n\n"
+                f":link: '#{nodes.make_id(title)}'\n````\n\n"
             )
     grid = f"`````{{grid}} 2 2 3 3\n:gutter: 2\n:class-container: gallery\n\n{cards}`````\n\n"
     return "\n## ".join([start + grid, *sections])
