@@ -25,6 +25,7 @@ from qexp.comparison.compare import (
 from qexp.comparison.seeds import GroupRow, PairRow, SeedComparison
 from qexp.errors import QexpError, suggestion
 from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, rounding
+from qexp.results.capabilities import is_of_capability
 
 MOST_SAID = 6
 """Differences of an output that a sentence names; the others are in the tables of all."""
@@ -125,14 +126,15 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
 
 def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table]:
     """A row per run: of one metric a single table with a column per output, else a table per output."""
-    tables: dict[str, list[MetricRow]] = {}
+    tables: dict[tuple[str, bool], list[MetricRow]] = {}
     single = len({row.metric for row in comparison.results}) == 1
     for row in comparison.results:
-        tables.setdefault("" if single else row.output, []).append(row)
-    for output, rows in tables.items():
+        tables.setdefault(("" if single else row.output, is_of_capability(row.metric)), []).append(row)
+    for (output, calibrated), rows in tables.items():
         columns = [_of_output(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
         cells = [[letter, *(_starred(row, index) for row in rows)] for index, letter in enumerate(letters.values())]
-        title = f"Results {on(comparison)}" if single else f"{output} {on(comparison)}"
+        title = "Results" if single else output
+        title += "" if calibrated else f" {on(comparison)}"
         yield Table(title, ["", *columns], cells, frozenset(columns))
 
 
@@ -202,10 +204,10 @@ def _difference(row: PairRow, *, signed: bool = False) -> str:
 
 def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
     """A table per output, with a row per metric and group."""
-    of_outputs: dict[str, list[GroupRow]] = {}
+    of_outputs: dict[tuple[str, bool], list[GroupRow]] = {}
     for row in (*comparison.results, *comparison.calibrations):
-        of_outputs.setdefault(row.output, []).append(row)
-    for output, rows in of_outputs.items():
+        of_outputs.setdefault((row.output, is_of_capability(row.metric)), []).append(row)
+    for (output, calibrated), rows in of_outputs.items():
         single = len({row.metric for row in rows}) == 1
         columns = ["", "n", "mean ± deviation", INTERVAL, "better than", "min", "max"]
         cells = []
@@ -222,7 +224,7 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
         metrics = [] if single else ["metric"]
         what = f"{output}: {_of_output(rows[0].metric, rows[0].unit)}" if single else output
         right = frozenset(columns[1:4]) | {"min", "max"}
-        yield Table(f"{what} {on(comparison)}", [*metrics, *columns], cells, right)
+        yield Table(what if calibrated else f"{what} {on(comparison)}", [*metrics, *columns], cells, right)
 
 
 def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:

@@ -601,11 +601,13 @@ def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> str:
         return f"where {words} are wrong is unknown: no cell has enough observations"
     cells = f"{local.cells} cells of estimated {' and '.join(in_words(axis) for axis in local.axes)}"
     wrong = " and ".join(local.wrong_in_words)
-    clearly = f"{wrong} of {cells}" if wrong else f"clearly wrong in none of {cells}"
+    clearly = f"they are {wrong} of {cells}" if wrong else f"they are clearly wrong in none of {cells}"
     chances = equals(local.p_value, calibration.least)
     if local.p_value >= calibration.least:
-        return f"whether {words} hold the truth does not visibly depend on the estimates ({chances}; {clearly})"
-    depends = f"whether {words} hold the truth depends on the estimates ({chances}; {clearly})"
+        return (
+            f"{words} hold the truth equally often wherever the estimates lie, as far as is seen ({chances}); {clearly}"
+        )
+    depends = f"{words} hold the truth more often in some places than in others ({chances}); {clearly}"
     if local.fewest is None or local.most is None:
         return depends
     return f"{depends}: in single cells from {_cell(local.fewest, calibration)} to {_cell(local.most, calibration)}"

@@ -124,16 +124,17 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
     yield Table(title, columns, rows, frozenset(columns[1:]))
     if intervals.heads:
         yield (
-            f"the intervals of {' and '.join(intervals.heads)} are those of the network's posterior, moved outwards or "
-            f"inwards by what the {intervals.unit_in_words} demand: where it is less sure, they are wider"
+            f"the intervals of {' and '.join(intervals.heads)} are those of the network's posterior, widened or "
+            f"narrowed until they hold as many of the {intervals.unit_in_words} as they should; where it is less sure, "
+            "they are wider"
         )
     if held_out:
         yield _meaning(intervals)
     if short := [coverage for coverage in intervals.overall if coverage.promised < coverage.interval]:
         names = ", ".join(dict.fromkeys(percent(coverage.interval) for coverage in short))
         yield (
-            f"{names}: {others} {intervals.unit_in_words} are too few to promise that; these intervals are as wide as "
-            f"their largest error and promise {percent(short[0].promised)}"
+            f"{names} intervals: {others} {intervals.unit_in_words} can promise only {percent(short[0].promised)}; "
+            "these intervals are as wide as the largest error"
         )
     if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]:
         columns = [groups[0].of, "output", "n", "covered", "mean width"]
@@ -172,12 +173,12 @@ def _meaning(intervals: HeldOutIntervals) -> str:
     """What the coverage is that of, and what it does not show."""
     if intervals.unit != "row":
         return (
-            f"the intervals are for rows of a new {intervals.unit}: each has its interval from other groups alone; the "
-            "range takes rows as independent, and is too narrow where those of a group are alike"
+            f"these intervals hold for rows of a new {intervals.unit}: that of each row is from the errors of other "
+            "groups; the 95 % range is that of independent rows, and should be wider where rows of a group are alike"
         )
     group = next((coverage.of for coverage in intervals.coverages if coverage.of != OVERALL), None)
-    new = f", not for a new {group}: for that, hold out whole groups" if group else ""
+    new = f", and not for those of a new {group}; for that, hold out whole groups" if group else ""
     return (
-        f"the intervals are for new rows like these{new}; the share over all rows follows by counting, whatever the "
-        "errors are, so look at widths and groups"
+        f"these intervals hold for new rows like these{new}; over all rows together the share is right by "
+        "construction, so look at the widths and at single groups"
     )

@@ -170,7 +170,7 @@ def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(wor
     assert (width["mean"], width["standard_deviation"]) == pytest.approx((np.mean(wanted), np.std(wanted, ddof=1)))
     assert [rows[name, "joint", "calibration.passed"]["mean"] for name in ("sound", "narrow")] == [1, 0]
     shown = call("compare", "sound_*", "narrow_*", "--all").stdout
-    assert re.search(r"calibration\.passed +A +3 +3 of 3 ", shown), shown
+    assert re.search(r"joint: calibration\.passed\n.*\nA +3 +3 of 3 ", shown), shown
     assert re.search(r"calibration\.coverage_90 +A +3 +0\.\d+ ± 0\.\d+", shown), shown
     assert "calibration.passed: runs in whose posteriors no test finds a fault" in shown
     assert "calibration.width,km,3," in call("compare", "sound_*", "--csv").stdout

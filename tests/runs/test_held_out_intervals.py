@@ -96,7 +96,7 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
     assert promised == {0.5: 0.5, 0.68: 0.68, 0.9: 0.75, 0.95: 0.75}
     said = call("show", directory.path).stdout
     assert "intervals of held-out estimates, each from the errors of the other 3 groups (quarry)" in said
-    assert "90 %, 95 %: 3 other groups (quarry) are too few to promise that" in said
+    assert "90 %, 95 % intervals: 3 other groups (quarry) can promise only 75 %" in said
 
 
 @pytest.mark.heavy
