@@ -192,7 +192,7 @@ def text_of(given: str | Path) -> str:
             return Path(given).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # a long text is no name of a file, and a picture is no text
         if isinstance(error, UnicodeDecodeError):
-            raise QexpError(f"{given} is no text in UTF-8") from None
+            raise QexpError(f"{given} is not UTF-8 text") from None
     if isinstance(given, Path) or re.fullmatch(r"\S+\.(md|txt|markdown)", given):
         raise QexpError(f"there is no file {given}; `text` is a file, or the text itself")
     return given

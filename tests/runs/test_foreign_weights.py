@@ -291,7 +291,7 @@ def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monke
     np.testing.assert_allclose(run.predict(colour=rows[:, :-1])["iron"], expected, rtol=1e-4)
     call("predict", "old", "data/stones.csv", "--output", "estimates.csv").done()
     lines = Path("estimates.csv").read_text().splitlines()
-    column = lines[0].split(",").index("iron")
+    (column,) = (at for at, name in enumerate(lines[0].split(",")) if name.split()[0] == "iron")
     np.testing.assert_allclose([float(line.split(",")[column]) for line in lines[1:]], expected, rtol=1e-4)
 
 

@@ -128,7 +128,7 @@ def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are
     again = call(*asked[:-2], "--output", "one.nc")
     assert (again.code, "see --interval" in again.stderr) == (2, True)
     for words in ((), ("--draws", "8")):
-        assert "see --draws" in call(*asked[:5], *words, "--interval", "0.5", "--output", "one.nc").failed()
+        assert "see --draws" in call(*asked[:3], *words, "--interval", "0.5", "--output", "one.nc").failed()
 
 
 def test_impossible_intervals_and_draws_are_refused_and_nothing_is_written(here):
