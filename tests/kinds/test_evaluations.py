@@ -180,7 +180,7 @@ def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are
     assert qexp("predict", "stones_0", "new.csv", "--output", "estimates.csv").code == 0
     with Path("estimates.csv").open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["Fe"]]
-    errors = np.array([float(line["iron"]) - float(line["Fe"]) for line in lines])
+    errors = np.array([float(line["iron (wt%)"]) - float(line["Fe"]) for line in lines])
     assert made["results"]["all"]["iron"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
     assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5)
 

@@ -25,8 +25,8 @@ def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(no
     code, stdout, stderr = call("limit", "sound", "--samples", "30")
     assert code == 0, stderr
     number = r"[0-9.e-]+ ± [0-9.e-]+"
-    assert re.search(rf"^depth +{number} +{number} +km$", stdout, re.MULTILINE), stdout
-    assert re.search(rf"^delta_volume +{number} +{number} +10⁶ m³$", stdout, re.MULTILINE), stdout
+    assert re.search(rf"^depth +km +{number} +{number}$", stdout, re.MULTILINE), stdout
+    assert re.search(rf"^delta_volume +10⁶ m³ +{number} +{number}$", stdout, re.MULTILINE), stdout
     assert "over 30 samples of the test part of sound with seed 0" in stderr
     assert "a method that knew these could have smaller errors" in stderr
     assert "half as fine" in stderr

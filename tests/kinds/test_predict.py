@@ -35,7 +35,10 @@ def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run)
     [
         ({}, "needs the input 'displacement'"),
         ({"displacment": np.zeros((64, 64))}, "did you mean 'displacement'"),
-        ({"displacement": np.zeros((5, 32, 32))}, r"shape \[64, 64, 1\], but the array is \[5, 32, 32\]"),
+        (
+            {"displacement": np.zeros((5, 32, 32))},
+            r"shape \[64, 64, 1\] or \[64, 64\], several .*, but the array is \[5, 32, 32\]",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(run, inputs, says):
