@@ -212,7 +212,7 @@ class Drawn:
     """What values and mark are relative to."""
 
 
-FAR = 1000.0
+FAR = 100.0
 """Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
 
 
