@@ -217,12 +217,13 @@ def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Obse
 
 
 def _latex(posterior: SourcePosterior, source: str) -> str:
-    columns = ["parameter", "unit", "median", f"{100 * COVERAGE:.0f} % interval"]
+    columns = ["parameter", "unit", "median", "95 % interval"]
     rows = []
     for name, parameter in posterior.parameters.items():
-        width = (parameter.high - parameter.low) / 4 or abs(parameter.median) or 1.0
+        ends = parameter.interval95
+        width = (ends[1] - ends[0]) / 4 or abs(parameter.median) or 1.0
         decimals = max(0, 1 - math.floor(math.log10(width)))
-        median, low, high = (f"{value:.{decimals}f}" for value in (parameter.median, parameter.low, parameter.high))
+        median, low, high = (f"{value:.{decimals}f}" for value in (parameter.median, *ends))
         rows.append([in_words(name), parameter.unit, median, f"{low} to {high}"])
     table = Table(f"Posterior of the source {source}.", columns, rows, frozenset(columns[2:]))
     return latex([table], list(posterior.remarks))

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tests.browsing import browser as browser, pages
+from tests.browsing import pages
 from tests.documents.reader import ROOT
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("site")]

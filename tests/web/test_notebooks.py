@@ -118,7 +118,7 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
         assert len(str(shown).splitlines()) < 40
         assert max(map(len, str(shown).splitlines())) <= 200
     assert "depth" in repr(inversion)
-    for shown, words in ((seen, "incidence"), (inversion, "standard error"), (posterior, "90 % interval")):
+    for shown, words in ((seen, "incidence"), (inversion, "standard error"), (posterior, "95 % interval")):
         assert words in shown._repr_html_()
         assert words in str(shown) == pretty(shown)
         assert 'src="data:image/svg+xml;base64,' in shown._repr_html_()
