@@ -66,7 +66,7 @@ def measure(root: Path) -> Serving:
     run = qexp.run("mogi_quick", overrides={"epochs": 5}, workspace=root)
     api.reindex(workspace=root)
     with _server(root) as (port, start):
-        first_page = seconds(lambda: [_get(port, path) for path in ("/", "/page.js", "/page.css", "/runs.json")])
+        first_page = seconds(lambda: [_get(port, path) for path in ("/runs", "/page.js", "/page.css", "/runs.json")])
         run_page = median(seconds(lambda: _get(port, f"/runs/{run.name}")) for _ in range(5))
         alone, beside, answers = 0, 0, Counter[str]()
         with _training(root) as epochs:
