@@ -42,7 +42,7 @@ from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
-from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs
+from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
 from qexp.web.html import Drawn, Shown, View, drawn, fields_of, picture
 
 NAMED = 8
@@ -286,10 +286,13 @@ def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> dict[str, A
 # The page of several runs: their results over seeds, what was swept, their curves, and a table of all of them.
 
 
-def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[str]) -> dict[str, Any]:
+def comparison_page(
+    title: str, runs: Sequence[ComparedRun], notices: Sequence[str], in_a_file: bool = True
+) -> dict[str, Any]:
     """What the template `comparison.html` needs.
 
-    notices  what a reader must know besides the cautions of the runs, such as which runs cannot be read
+    in_a_file  whether pictures must be in the page, and not on a server
+    notices    what a reader must know besides the cautions of the runs, such as which runs cannot be read
     """
     groups = seed_groups(runs)
     done = any(group.counted for group in groups)
@@ -314,6 +317,7 @@ def comparison_page(title: str, runs: Sequence[ComparedRun], notices: Sequence[s
         "curves": curves_of_groups(drawn_runs, comparison),
         "shown_curves": len(drawn_runs),
         "matrices": matrices_of_runs([(run.directory, at) for at, group in enumerate(groups) for run in group.runs]),
+        "pictures": pictures_of_runs([run.directory for group in groups for run in group.runs], in_a_file),
         "table": _table(runs, of_runs),
         "commands": [_command(group.runs) for group in groups],
     }

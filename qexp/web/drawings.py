@@ -176,6 +176,35 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
 
 
+# Pictures that runs have saved, by kind, for a grid of several runs.
+
+
+MOST_BYTES = 1 << 20
+"""Size of pictures up to which a report of several runs has them all; the browser shows any number on demand."""
+
+
+def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> list[dict[str, Any]]:
+    """For each kind of picture that several of the runs have, the runs that have it.
+
+    embedded  with the pictures themselves, or none if they are too large together
+    """
+    kinds: dict[str, list[tuple[str, Path]]] = {}
+    for directory in directories:
+        for path in sorted((directory.results / "figures").glob("*.png")):
+            kinds.setdefault(path.name, []).append((directory.name, path))
+    kinds = {kind: of_runs for kind, of_runs in kinds.items() if len(of_runs) > 1}
+    if embedded and sum(path.stat().st_size for of_runs in kinds.values() for _, path in of_runs) > MOST_BYTES:
+        return []
+
+    def source(path: Path) -> str | None:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if embedded else None
+
+    return [
+        {"file": kind, "words": in_words(Path(kind).stem), "runs": [[run, source(path)] for run, path in of_runs]}
+        for kind, of_runs in kinds.items()
+    ]
+
+
 # Estimates against true values: rows, spectra and samples as points, fields as maps of whole frames.
 
 

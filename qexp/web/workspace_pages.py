@@ -305,7 +305,7 @@ def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str
     runs, missing = readable(reported)
     if not runs:
         raise NotFoundError(f"{title}: none of these runs can be read: {some([*notices, *missing])}")
-    return comparison_page(title, runs, [*notices, *missing])
+    return comparison_page(title, runs, [*notices, *missing], in_a_file=False)
 
 
 # Pages of launches: the runs that one command started.

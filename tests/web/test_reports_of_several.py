@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import qexp as package
+from qexp.figures.canvas import COLOURS
 from tests.web.test_parts_of_reports import section
 from tests.web.test_report import HOSTILE, numbers
 
@@ -273,3 +274,55 @@ def test_a_server_gives_the_numbers_of_further_matrices_on_demand(mapped, sweep,
 def test_compare_draws_matrices_over_other_cells_in_a_figure_of_their_own(mapped, sweep):
     figures = [path.name for path in package.compare(*mapped).figures]
     assert [name for name in figures if name.startswith("matrix")] == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"]
+
+
+@pytest.mark.slow
+def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_reports(sweep, serve, visit, open_page):
+    two = names(sweep)[:2]
+    address = serve(sweep).address
+    pages = [
+        visit(f"{address}compare?{'&'.join(f'run={name}' for name in names(sweep))}"),
+        open_page(package.report(*two, to=sweep / "two.html")),
+    ]
+    for page, shown in zip(pages, (names(sweep), two), strict=True):
+        assert page.locator(".pictures img").count() == 0
+        page.get_by_label("show", exact=True).select_option(index=1)
+        images = page.locator(".pictures img")
+        assert (
+            sorted(one.rpartition(" ")[2] for one in images.evaluate_all("all => all.map((one) => one.alt)")) == shown
+        )
+        images.first.scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('.pictures img').naturalWidth > 0")
+
+
+@pytest.mark.slow
+def test_a_group_is_hidden_in_all_drawings_by_its_legend_and_nothing_else_moves(sweep, page):
+    drawings = ".forest-drawing, .sweep-drawing, .curves-drawing, .curves, .scatter"
+    before, marks = (
+        places(page, drawings.replace(".forest-drawing, ", "")),
+        page.locator(".scatter circle[fill]").count(),
+    )
+    legend = page.locator(".groups-drawing button")
+    hidden = legend.nth(1).inner_text()
+    assert hidden in page.locator(".forest").first.get_attribute("aria-label")
+    page.locator(".curves .u-over").first.hover()
+    assert places(page, drawings.replace(".forest-drawing, ", "")) == before
+    legend.nth(1).click()
+    assert hidden not in page.locator(".forest").first.get_attribute("aria-label")
+    assert page.locator(".scatter circle[fill]").count() == marks - 2
+    panels = places(page, ".curves")
+    assert len({(y, width) for _, y, width in panels}) == 1, "panels line up"
+    legend.nth(1).click()
+    assert places(page, drawings.replace(".forest-drawing, ", "")) == before
+
+
+@pytest.mark.slow
+def test_rows_and_colours_of_groups_are_the_same_in_all_drawings_and_those_of_figures(sweep, page):
+    colours = page.locator(".groups-drawing .swatch").evaluate_all(
+        "all => all.map((one) => getComputedStyle(one).backgroundColor)"
+    )
+    expected = [tuple(bytes.fromhex(colour[1:])) for colour in COLOURS]
+    assert [numbers(colour) for colour in colours] == [list(colour) for colour in expected[: len(colours)]]
+    names_of_rows = page.locator(".forest").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    rates = [[text.split(" ")[0] for text in row.partition(": ")[2].split("; ")] for row in names_of_rows]
+    assert rates[0] == rates[1] == ["learning_rate=0.001", "learning_rate=0.004"]

@@ -32,7 +32,11 @@ def page(noises: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_pag
 
 
 def error(noise: float, seed: int) -> float:
-    mae: float = package.open_run(f"noise_{noise:g}_{seed}").results["test"]["depth"]["mae"]
+    return error_of(f"noise_{noise:g}_{seed}")
+
+
+def error_of(run: str) -> float:
+    mae: float = package.open_run(run).results["test"]["depth"]["mae"]
     return mae
 
 
@@ -173,3 +177,23 @@ def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monke
         file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": text}))
     call("report", "--to", "all.html").done()
     assert text[:40] in (root / "all.html").read_text()
+
+
+@pytest.mark.slow
+def test_groups_are_joined_by_keys_and_then_have_means_without_an_interval(noises, tmp_path, monkeypatch, open_page):
+    copied(noises, tmp_path, monkeypatch)
+    for seed in (0, 1):
+        changes = {"parameters.noise": 0.01, "parameters.samples": 60}
+        package.run("half_width", seed=seed, overrides=changes, name=f"noise_more_{seed}")
+    page = open_page(package.report("noise_*", to=tmp_path / "noises.html"))
+    legend = page.locator(".groups-drawing button")
+    assert legend.count() == 4
+    page.get_by_label("group by").select_option(label="parameters.noise")
+    assert legend.all_inner_texts() == [f"parameters.noise={noise:g}" for noise in NOISES]
+    label = page.locator(".forest").first.get_attribute("aria-label")
+    errors = [error(0.01, seed) for seed in SEEDS] + [error_of(f"noise_more_{seed}") for seed in (0, 1)]
+    shown = numbers(label.partition("=0.01 ")[2])
+    assert shown[0] == pytest.approx(sum(errors) / 5, rel=0.02)
+    assert "no interval" in page.locator(".forest-drawing .quiet").inner_text()
+    page.get_by_label("and by").select_option(label="parameters.samples")
+    assert legend.count() == 4
