@@ -285,14 +285,14 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
         open_page(package.report(*two, to=sweep / "two.html")),
     ]
     for page, shown in zip(pages, (names(sweep), two), strict=True):
-        assert page.locator(".pictures img").count() == 0
+        assert page.locator(".picture-grid img").count() == 0
         page.get_by_label("show", exact=True).select_option(index=1)
-        images = page.locator(".pictures img")
+        images = page.locator(".picture-grid img")
         assert (
             sorted(one.rpartition(" ")[2] for one in images.evaluate_all("all => all.map((one) => one.alt)")) == shown
         )
         images.first.scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('.pictures img').naturalWidth > 0")
+        page.wait_for_function("document.querySelector('.picture-grid img').naturalWidth > 0")
 
 
 @pytest.mark.slow

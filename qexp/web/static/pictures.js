@@ -4,7 +4,7 @@ everyOne("pictures", (place, kinds) => {
   const menu = element("select", { onchange: () => draw() },
     element("option", { text: "choose a kind of picture", value: "" }),
     ...kinds.map(({ words, runs }, value) => element("option", { text: `${words} (${runs.length} runs)`, value })));
-  const grid = element("div", { class: "pictures" });
+  const grid = element("div", { class: "picture-grid" });
   const draw = () => {
     const { file, words, runs } = kinds[menu.value] ?? { runs: [] };
     grid.replaceChildren(...runs.filter(([run]) => GROUPS.shows(run)).map(([run, source]) => {
