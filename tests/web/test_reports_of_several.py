@@ -286,7 +286,7 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
     ]
     for page, shown in zip(pages, (names(sweep), two), strict=True):
         assert page.locator(".picture-grid img").count() == 0
-        page.get_by_label("show", exact=True).select_option(index=1)
+        page.locator(".pictures-drawing select").select_option(index=1)
         images = page.locator(".picture-grid img")
         assert (
             sorted(one.rpartition(" ")[2] for one in images.evaluate_all("all => all.map((one) => one.alt)")) == shown
