@@ -44,7 +44,7 @@ reference: $(VENV)/.installed-all
 	cd docs && QEXP_WORKSPACE= $(abspath $(BIN))/python -m _generate
 
 pictures: $(VENV)/.installed-test
-	QEXP_PICTURES=write $(BIN)/python -m pytest -q tests/figures/test_pictures.py tests/web/test_pictures.py
+	QEXP_PICTURES=write $(BIN)/python -m pytest -q tests/figures/test_pictures.py tests/web/test_pictures_of_pages.py
 
 bench: $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks

@@ -279,6 +279,7 @@ def test_compare_draws_matrices_over_other_cells_in_a_figure_of_their_own(mapped
 @pytest.mark.slow
 def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_reports(sweep, serve, visit, open_page):
     two = names(sweep)[:2]
+    package.figures(names(sweep), only="learning_curve")
     address = serve(sweep).address
     pages = [
         visit(f"{address}compare?{'&'.join(f'run={name}' for name in names(sweep))}"),
@@ -292,7 +293,7 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
             sorted(one.rpartition(" ")[2] for one in images.evaluate_all("all => all.map((one) => one.alt)")) == shown
         )
         images.first.scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('.picture-grid img').naturalWidth > 0")
+        page.wait_for_function("() => document.querySelector('.picture-grid img').naturalWidth > 0")
 
 
 @pytest.mark.slow
