@@ -82,12 +82,15 @@ class TrainingDisplay(Display):
                 self._bar.start()
 
     def batch(self, epoch: int, batch: int, batches: int) -> None:
-        if self._bar is None or self._task is None or time.monotonic() - self._shown_at < 0.1:
+        if time.monotonic() - self._shown_at < 0.1:
             return
         self._shown_at = time.monotonic()
-        self._bar.update(
-            self._task, completed=epoch - 1 + batch / batches, epoch=f"{epoch}/{self._epochs}", losses=self._losses
-        )
+        self._show(epoch, epoch - 1 + batch / batches)
+
+    def _show(self, epoch: int, completed: float) -> None:
+        if self._bar is None or self._task is None:
+            return
+        self._bar.update(self._task, completed=completed, epoch=f"{epoch}/{self._epochs}", losses=self._losses)
         if self._cell is not None:
             self._cell.update()
 
@@ -96,6 +99,7 @@ class TrainingDisplay(Display):
         validation = line["validation"]["loss"]
         validated = f"validation {validation:.4g}  " if validation is not None else ""
         self._losses = f"loss {line['train']['loss']:.4g}  {validated}rate {line['learning_rate']:.2g}"
+        self._show(epoch, epoch)
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
             message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}  {seconds:.2f} s/epoch")
 
