@@ -17,8 +17,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not heavy and not cluster"'
 
-# And what takes longer by its nature: kills, statistics of thousands of draws, documents at full size, a real cluster.
-test-all: test
+# And what takes longer by its nature: kills, statistics of thousands of draws, documents at full size, with
+# what builds them, a real cluster.
+test-all: test $(VENV)/.installed-docs
 	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster"'
 
 quick: $(VENV)/.installed-test

@@ -19,6 +19,7 @@ SHOWN = [*((page, language) for page in TUTORIALS for language in ("shell", "pyt
 @pytest.fixture
 def generate(monkeypatch):
     """Imports a module of docs/_generate by its name."""
+    pytest.importorskip("docutils", reason="needs what `make docs` installs")
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     return lambda name: importlib.import_module(f"_generate.{name}")
 
