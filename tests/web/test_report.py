@@ -15,8 +15,13 @@ def page(trained, open_page):
     return open_page(package.open_run("mogi_quick_1").report())
 
 
+DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+
+
 def numbers(text: str) -> list[float]:
-    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.?\d*(?:e[+−]?\d+)?", text)]
+    """The numbers in a text. Powers of ten above 1 are taken for units, such as 10⁶ m³."""
+    small = re.sub(r" × 10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda power: f"e-{power[1].translate(DIGITS)}", text)
+    return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.?\d*(?:e-\d+)?", small)]
 
 
 @pytest.mark.slow
@@ -69,7 +74,7 @@ def test_a_cell_under_the_mouse_shows_the_numbers_of_the_matrix(page):
 
 @pytest.mark.slow
 def test_arrow_keys_move_over_the_cells_of_all_maps_and_numbers_have_one_kind_of_minus(page):
-    for value, words in ((-2.31e-5, "−2.310e−5"), (-0.25, "−0.25"), (4e9, "4.000e+9")):
+    for value, words in ((-2.31e-5, "−2.31 × 10⁻⁵"), (-0.25, "−0.25"), (4e9, "4 × 10⁹"), (0, "0")):
         assert page.evaluate("value => digits(value)", value) == words
     page.locator(".map").first.focus()
     for key in ("ArrowLeft", "ArrowUp", "ArrowUp"):

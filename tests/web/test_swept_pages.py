@@ -1,6 +1,8 @@
 """The drawings of a sweep: ranges on its axes, and differences from a group that the reader chooses."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 import qexp as package
 from qexp.metrics.intervals import quantile
+from qexp.web.workspace_pages import bundle
 from tests.conftest import call, copied, shared_folder
 from tests.web.test_report import numbers
 from tests.web.test_reports_of_several import table
@@ -65,6 +68,20 @@ def drag(page: Any, axis: int, *shares: float) -> None:
 
 def faded(page: Any) -> tuple[int, int]:
     return page.locator(".run-line.out").count(), page.locator(".scatter circle.out").count()
+
+
+def test_each_axis_has_its_name_and_its_numbers(page):
+    texts = page.locator(".beside text").all_text_contents()
+    titles = page.locator(".beside text > title").all_text_contents()
+    assert titles == ["parameters.noise", "depth MAE (km)"]
+    assert [f"{noise:g}" for noise in NOISES] == [text for text in texts if text.startswith("0.0")][: len(NOISES)]
+
+
+def test_no_two_scripts_of_a_page_declare_the_same_name():
+    scripts = bundle("page.js")[0].decode()
+    declared = Counter(re.findall(r"^(?:async )?(?:function|class|const|let) (\w+)", scripts, re.MULTILINE))
+    assert "axisWithTitle" in declared
+    assert [name for name, count in declared.items() if count > 1] == []
 
 
 @pytest.mark.slow
@@ -133,18 +150,20 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
     chosen = page.get_by_label("differences from").locator("option").nth(base).inner_text()
     rows = page.locator(".differences-drawing tbody tr")
     assert rows.count() == 2
-    cells = [rows.nth(index).locator("td").all_inner_texts() for index in range(2)]
+    in_full = "row => [...row.cells].map((cell) => cell.dataset.value ?? cell.innerText)"
+    cells = [rows.nth(index).evaluate(in_full) for index in range(2)]
     noise = float(chosen.partition("=")[2].split()[0])
     for name, verdict, _, difference, alone, together, n in cells:
         other = float(name.partition("=")[2].split()[0])
         compared = package.compare(f"noise_{other:g}_*", f"noise_{noise:g}_*").document()["pairs"][0]
         (expected,) = [row for row in compared["differences"] if (row["output"], row["metric"]) == ("depth", "mae")]
-        mean, deviation = numbers(difference)
+        mean, deviation = map(float, difference.split())
         assert mean == pytest.approx(expected["mean"], rel=1e-3)
         assert deviation == pytest.approx(expected["standard_deviation"], rel=1e-3)
-        assert numbers(alone) == pytest.approx(expected["interval"], rel=2e-3)
+        assert [float(end) for end in alone.split()] == pytest.approx(expected["interval"], rel=2e-3)
         half = quantile(1 - 0.05 / 2 / 2, 2) * expected["standard_deviation"] / 3**0.5
-        assert numbers(together) == pytest.approx([expected["mean"] - half, expected["mean"] + half], rel=2e-3)
+        ends = [expected["mean"] - half, expected["mean"] + half]
+        assert [float(end) for end in together.split()] == pytest.approx(ends, rel=2e-3)
         assert n == "3"
         beyond = abs(expected["mean"]) > half
         assert verdict == (["worse", "better"][other < noise] if beyond else verdict)

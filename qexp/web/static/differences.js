@@ -10,9 +10,9 @@ function drawDifferences(place, { groups, base: usual, samples, metrics, quantil
     return { select, whole: element("label", {}, `${words} `, select) };
   };
   const several = (of) => groups.map((_, group) => group).filter((group) => Object.keys(of.values[group]).length > 1);
-  const first = metrics.reduce((best, one) => (one.main && several(one).length > several(best).length ? one : best));
+  const first = metrics.reduce((best, metric) => (metric.main && several(metric).length > several(best).length ? metric : best));
   const base = chooser("differences from", groups, several(first).includes(usual) ? usual : several(first)[0] ?? 0);
-  const metric = chooser("in", metrics.map((one) => one.words), metrics.indexOf(first));
+  const metric = chooser("in", metrics.map(({ words }) => words), metrics.indexOf(first));
   const table = element("div", { class: "scrolled tall" });
   const note = element("p", { class: "quiet" });
   reachable(table);
@@ -45,8 +45,8 @@ function differenceOf({ values, best }, group, from, samples) {
 /** Their mean with Student's intervals: `quantiles` for one comparison, two, and so on. */
 function withIntervals({ each }, best, quantiles, comparisons) {
   const n = each.length;
-  const mean = each.reduce((sum, one) => sum + one, 0) / n;
-  const deviation = Math.sqrt(each.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (n - 1));
+  const mean = each.reduce((sum, difference) => sum + difference, 0) / n;
+  const deviation = Math.sqrt(each.reduce((sum, difference) => sum + (difference - mean) ** 2, 0) / (n - 1));
   const within = (quantile) => [-1, 1].map((side) => mean + (side * quantile * deviation) / Math.sqrt(n));
   const [alone, together] = [quantiles[0], quantiles[comparisons - 1]].map(within);
   return { n, mean, deviation, alone, together, words: verdict(mean, alone, together, best) };
@@ -61,20 +61,21 @@ function verdict(mean, alone, together, best) {
 
 function tableOfDifferences(rows, { unit, best }, level) {
   const most = Math.max(...rows.flatMap((row) => (row.why ? [] : row.alone.map(Math.abs))), 0) || 1;
-  const interval = ([low, high]) => `[${digits(low)}, ${digits(high)}]`;
   const columns = [
     ["group", "steady", (row) => element("span", {}, swatchOf(row.group), row.name)],
     ["", "steady", (row) => row.why ?? row.words],
-    ["", "", (row) => (row.why ? "" : barsOf(row, most))],
-    [label(best === "zero" ? "difference of sizes" : "difference", unit), "number", (row) => (row.why ? "" : `${digits(row.mean)} ± ${digits(row.deviation)}`)],
-    [`${level} % interval`, "number", (row) => (row.why ? "" : interval(row.alone))],
-    [`${level} %, all at once`, "number", (row) => (row.why ? "" : interval(row.together))],
-    ["n", "number", (row) => row.n ?? ""],
+    ["", "", (row) => barsOf(row, most)],
+    [label(best === "zero" ? "difference of sizes" : "difference", unit), "number", (row) => pairOf(row.mean, row.deviation), (row) => [row.mean, row.deviation]],
+    [`${level} % interval`, "number", (row) => intervalOf(row.alone, row.deviation), (row) => row.alone],
+    [`${level} %, all at once`, "number", (row) => intervalOf(row.together, row.deviation), (row) => row.together],
+    ["n", "number", (row) => row.n],
   ];
   const head = columns.map(([text, name]) => element("th", { scope: "col", class: name, text }));
-  const lines = rows.map((row) => (
-    element("tr", {}, ...columns.map(([, name, cell]) => element("td", { class: name }, cell(row))))
-  ));
+  const lines = rows.map((row) => element("tr", {}, ...columns.map(([, name, cell, numbers], index) => {
+    if (row.why && index > 1) return element("td", { class: name });
+    // A file of the table has all digits.
+    return element("td", { class: name, ...(numbers ? { "data-value": numbers(row).join(" ") } : {}) }, cell(row));
+  })));
   return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines));
 }
 

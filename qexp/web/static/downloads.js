@@ -43,7 +43,8 @@ function csvOf(table) {
   return [columns.flatMap(({ names }) => names), ...lines].map((line) => `${line.map(quoted).join(",")}\n`).join("");
 }
 
-function titleOf(place, ...selectors) {
+/** The nearest heading above a place. */
+function headingOver(place, ...selectors) {
   for (let node = place; node && node !== document.body; node = node.parentElement) {
     for (let before = node.previousElementSibling; before; before = before.previousElementSibling) {
       if (before.matches(selectors.join(","))) return before.firstChild?.textContent ?? "";
@@ -55,7 +56,7 @@ function titleOf(place, ...selectors) {
 function offerTable(box) {
   const save = () => {
     const table = box.querySelector("table");
-    saveAs(fileName(table.dataset.title || titleOf(box, "h2", "h3"), "csv"), csvOf(table), "text/csv");
+    saveAs(fileName(table.dataset.title || headingOver(box, "h2", "h3"), "csv"), csvOf(table), "text/csv");
   };
   box.after(element("p", { class: "of-table" }, element("button", {
     type: "button", class: "save", text: "CSV", title: "Save this table, with names as they are typed and all digits", onclick: save,
@@ -122,7 +123,7 @@ const imageKind = (image) => (/^data:image\/svg/.test(image.src) ? "svg" : "png"
 function offerDrawing(figure) {
   const caption = figure.querySelector(":scope > figcaption") ?? figure.insertBefore(element("figcaption"), figure.firstChild);
   if (caption.querySelector(".save")) return;
-  const title = caption.textContent.trim() || titleOf(figure, "h2", "h3");
+  const title = caption.textContent.trim() || headingOver(figure, "h2", "h3");
   const [image, svg] = [":scope > img", "svg.frame"].map((one) => figure.querySelector(one));
   const kind = image ? imageKind(image) : svg ? "svg" : figure.querySelector(".uplot") ? "png" : null;
   if (!kind) return;

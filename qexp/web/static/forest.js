@@ -1,17 +1,17 @@
 "use strict";
 // Results of groups: a dot for each seed, mean and interval, in a panel for each output; the rows stand alike in all.
-const FOREST = { row: 34, bottom: 44, top: 8, label: 220, words: 168, narrow: 520, widest: 620, letter: 6.3 };
+const FOREST = { row: 34, bottom: 44, top: 8, label: 220, slim: 124, words: 168, narrow: 520, widest: 620, letter: 6.3 };
 
 function drawForest(place, { metrics, level }) {
-  const names = [...new Set(metrics.map((one) => one.metric))];
-  const main = metrics.find((one) => one.main) ?? metrics[0];
+  const names = [...new Set(metrics.map(({ metric }) => metric))];
+  const main = metrics.find(({ main }) => main) ?? metrics[0];
   const menu = element("select", { onchange: () => draw() }, ...names.map((text) => element("option", { text, value: text })));
   menu.value = main.metric;
   const log = element("input", { type: "checkbox", onchange: () => draw() });
   const panels = element("div", { class: "panels" });
   const note = element("p", { class: "quiet" });
   const draw = () => {
-    const shown = metrics.filter((one) => one.metric === menu.value);
+    const shown = metrics.filter(({ metric }) => metric === menu.value);
     const groups = GROUPS.alone ? [0] : [...GROUPS.names.keys()].filter((group) => !GROUPS.hidden.has(group));
     const width = Math.max(Math.min(place.clientWidth || FOREST.widest, FOREST.widest), 280);
     panels.replaceChildren(...shown.map((metric) => {
@@ -38,34 +38,26 @@ function drawForest(place, { metrics, level }) {
 
 /** What a row shows: the values of the groups that are joined in it, and an interval if that is one group. */
 function rowOfForest({ values, estimates, unit }, group) {
-  const own = GROUPS.alone ? [0] : [...GROUPS.base.keys()].filter((one) => GROUPS.joined[one] === group);
-  const all = own.flatMap((one) => Object.values(values[one]));
+  const own = GROUPS.alone ? [0] : [...GROUPS.base.keys()].filter((base) => GROUPS.joined[base] === group);
+  const all = own.flatMap((base) => Object.values(values[base]));
   const name = GROUPS.alone ? GROUPS.base[0] : GROUPS.names[group];
   if (!all.length) return { name, group, values: all, text: "none" };
   const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
   const estimate = own.length === 1 ? estimates[own[0]] : null;
   const deviation = Math.sqrt(all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (all.length - 1));
-  const text = all.length > 1 ? `${pairOf(mean, deviation)}` : digits(mean);
+  const text = all.length > 1 ? pairOf(mean, deviation) : digits(mean);
   return { name, group, values: all, mean, ends: estimate?.ends ?? null, text: `${text} (n = ${all.length})`, unit };
-}
-
-/** A mean and its deviation with as many decimals as two digits of the deviation have. */
-function pairOf(mean, deviation) {
-  if (!(deviation > 0)) return digits(mean);
-  const decimals = 1 - Math.floor(Math.log10(deviation));
-  if (decimals < 0 || decimals > 8) return `${digits(mean)} ± ${digits(deviation)}`;
-  return `${mean.toFixed(decimals).replace("-", "−")} ± ${deviation.toFixed(decimals)}`;
 }
 
 function forestOf(metric, rows, width, log) {
   const wide = width >= FOREST.narrow;
-  const room = wide ? FOREST.label : 108;
+  const room = wide ? FOREST.label : FOREST.slim;
   const lines = rows.map((row) => wrapped(row.name, Math.floor(room / FOREST.letter)));
   const left = Math.min(Math.max(...lines.flat().map((text) => FOREST.letter * text.length), 20) + 12, room + 10);
   const right = wide ? FOREST.words : 12;
   const inner = width - left - right;
   const heights = lines.map((all) => Math.max(FOREST.row, 13 * all.length + 8 + (wide ? 0 : 14)));
-  const height = heights.reduce((sum, one) => sum + one, 0);
+  const height = heights.reduce((sum, height) => sum + height, 0);
   const known = rows.flatMap((row) => [...row.values, ...(row.ends ?? [])]).filter(Number.isFinite);
   const logarithmic = log && rows.every((row) => row.values.every((value) => value > 0));
   const scale = scaleBetween(logarithmic ? rows.flatMap((row) => row.values) : known, logarithmic, metric.limits);
@@ -103,7 +95,8 @@ function wrapped(text, most) {
   let rest = text;
   while (rest.length > most) {
     const head = rest.slice(0, most + 1);
-    const cut = Math.max(head.lastIndexOf(" "), head.lastIndexOf("=") + 1, head.lastIndexOf("_") + 1);
+    const space = head.lastIndexOf(" ");
+    const cut = space > 3 ? space : Math.max(head.lastIndexOf("=") + 1, head.lastIndexOf("_") + 1);
     const at = cut > 3 && cut <= most ? cut : most;
     lines.push(rest.slice(0, at).trim());
     rest = rest.slice(at).trim();

@@ -20,13 +20,45 @@ function drawn(name, attributes, text) {
   return made;
 }
 
-/** A number with four significant digits, as the tables of qexp write it. */
+/** A number with four significant digits, as the tables of qexp write it: `−2.31 × 10⁻⁵`. */
 function digits(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "none";
-  if (value === 0) return "0";
   const size = Math.abs(value);
-  const text = size < 1e-4 || size >= 1e6 ? value.toExponential(3) : String(Number(value.toPrecision(4)));
-  return text.replaceAll("-", "−");
+  const [text, power] = value && (size < 1e-4 || size >= 1e6) ? value.toExponential(3).split("e") : [value.toPrecision(4)];
+  return `${Number(text)}`.replace("-", "−") + (power ? ` × 10${superscript(Number(power))}` : "");
+}
+
+function superscript(power) {
+  return String(power).replaceAll(/./g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]));
+}
+
+/** Numbers written with the two digits of their uncertainty that are significant, as in the tables of qexp. */
+function rounding(value, uncertainty) {
+  const order = (number) => Number(number.toExponential(1).split("e")[1]);
+  const largest = Math.max(Math.abs(value), uncertainty);
+  const exponent = largest >= 1e-4 && largest < 1e6 ? 0 : order(largest);
+  const decimals = 1 - order(uncertainty) + exponent;
+  const bare = (number) => {
+    const scaled = number / 10 ** exponent;
+    const text = decimals < 0 ? String(Math.round(scaled * 10 ** decimals) / 10 ** decimals) : scaled.toFixed(Math.min(decimals, 100));
+    return /[1-9]/.test(text) ? text.replace("-", "−") : text.replace("-", "");
+  };
+  return { bare, power: exponent ? ` × 10${superscript(exponent)}` : "" };
+}
+
+/** A mean and its deviation. */
+function pairOf(mean, deviation) {
+  if (!(deviation > 0 && Number.isFinite(deviation))) return digits(mean);
+  const { bare, power } = rounding(mean, deviation);
+  const pair = `${bare(mean)} ± ${bare(deviation)}`;
+  return power ? `(${pair})${power}` : pair;
+}
+
+/** An interval, with the digits that its half or the deviation in it leaves, whichever is finer. */
+function intervalOf([low, high], deviation = Infinity) {
+  if (!(high > low && Number.isFinite(high - low))) return `[${digits(low)}, ${digits(high)}]`;
+  const { bare, power } = rounding((low + high) / 2, Math.min((high - low) / 2, deviation || Infinity));
+  return `[${bare(low)}${power}, ${bare(high)}${power}]`;
 }
 
 function measured(value, unit) {
@@ -38,8 +70,8 @@ function measured(value, unit) {
 function ticks(low, high, count, turn = false) {
   const rough = (high - low) / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const steps = turn && rough >= 10 ? [15, 30, 45, 90, 180] : [1, 2, 2.5, 5, 10].map((one) => one * power);
-  const step = steps.find((one) => one >= rough) || steps[steps.length - 1];
+  const steps = turn && rough >= 10 ? [15, 30, 45, 90, 180] : [1, 2, 2.5, 5, 10].map((factor) => factor * power);
+  const step = steps.find((size) => size >= rough) || steps[steps.length - 1];
   const found = [];
   for (let index = Math.ceil(low / step - 1e-9); index * step <= high + 1e-9 * step; index += 1) {
     found.push(Number((index * step).toPrecision(12)));

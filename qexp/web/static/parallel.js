@@ -1,6 +1,9 @@
 "use strict";
 // A line for each run over one axis for each column of a sweep, in the colour of its group.
-const BESIDE = { height: 260, top: 34, bottom: 22, left: 80, right: 96, closest: 130, farthest: 220 };
+const BESIDE = { height: 260, top: 34, bottom: 22, left: 92, right: 96, closest: 130, farthest: 220 };
+
+/** Of a drawing with so many axes, as close together as can be. */
+const widthOfAxes = (count) => BESIDE.left + BESIDE.right + BESIDE.closest * (count - 1);
 
 function parallelOf({ runs, columns, scaleOf, ranges, result, colour, shows, width, show }) {
   const { height, top, left, right } = BESIDE;
@@ -28,9 +31,9 @@ function parallelOf({ runs, columns, scaleOf, ranges, result, colour, shows, wid
       const d = shows(index) ? known.map(([x, y], step) => `${step ? "L" : "M"}${x} ${y.toFixed(1)}`).join("") : "";
       return drawn("path", { d, class: "run-line", stroke: colour(index) });
     });
-    const titles = columns.flatMap((column, index) => titleOf(column, scaleOf(index), left + apart * index));
+    const named = columns.flatMap((column, index) => axisWithTitle(column, scaleOf(index), left + apart * index));
     mark.setAttribute("d", "");
-    svg.replaceChildren(...lines, mark, ...titles, ...axes.flatMap((axis) => axis.parts));
+    svg.replaceChildren(...lines, mark, ...named, ...axes.flatMap((axis) => axis.parts));
     fade();
   };
   const order = () => {
@@ -41,13 +44,13 @@ function parallelOf({ runs, columns, scaleOf, ranges, result, colour, shows, wid
   const over = overRuns(svg, "scrolled over-lines", order, (x, y) => nearestLine(order(), at, x, y), show);
   paint();
   return {
-    figure: element("figure", { class: "whole" }, over), paint, fade,
+    figure: element("figure", {}, element("figcaption", { text: "All values of each run" }), over), paint, fade,
     mark: (index) => mark.setAttribute("d", lines[index].getAttribute("d")),
   };
 }
 
-/** An axis, its marks and its title, of which the end is kept if it is too long: keys begin alike. */
-function titleOf(column, scale, x) {
+/** An axis with its marks and its title, of which the end is kept if it is too long: keys begin alike. */
+function axisWithTitle(column, scale, x) {
   const { top, height } = BESIDE;
   const unit = column.unit ? `(${column.unit})` : "";
   const words = unit ? column.words.slice(0, -unit.length).trim() : column.words;
@@ -55,7 +58,7 @@ function titleOf(column, scale, x) {
   title.append(drawn("title", {}, column.words));
   const how = [column.log ? "log" : "", column.flipped ? "flipped" : ""].filter(Boolean).join(", ");
   const marks = scale.marks.flatMap(([share, full]) => {
-    const [text, y] = [full.length > 11 ? `${full.slice(0, 10)}…` : full, top + height * (1 - share)];
+    const [text, y] = [full.length > 13 ? `${full.slice(0, 12)}…` : full, top + height * (1 - share)];
     const wide = 6.6 * text.length + 4;
     // On paper of their own, which no line crosses.
     return [

@@ -1,7 +1,7 @@
 "use strict";
 // A sweep: any two values of the runs against each other, and all their values as parallel lines, on whose axes ranges
 // can be chosen; linked to the table.
-const SWEEP = { width: 430, height: 300, left: 76, right: 16, top: 10, bottom: 46 };
+const SWEEP = { width: 430, height: 300, left: 88, right: 16, top: 10, bottom: 46 };
 const DECADES = 30;
 
 function drawSweep(place, { runs, columns }) {
@@ -42,7 +42,8 @@ function drawSweep(place, { runs, columns }) {
   parts.push(scatterOf({ ...given, columns, scales, first: key, second, changed }));
   place.append(parts[0].figure);
   if (beside.length > 1) {
-    const width = Math.max(place.clientWidth, 1);
+    const besideIt = place.clientWidth - parts[0].figure.offsetWidth - 24;
+    const width = besideIt >= widthOfAxes(beside.length) ? besideIt : place.clientWidth;
     parts.push(parallelOf({ ...given, columns: own, scaleOf: ownScale, result: Math.max(beside.indexOf(result), 0), width }));
     place.append(parts[1].figure, counted, fields.figure);
     counted.textContent = wordsOfRanges(ranges, runs);
@@ -84,9 +85,9 @@ function scaleOfColumn(column) {
   if (!column.numeric) {
     const texts = sortedTexts(column);
     const at = (value) => (value === null ? NaN : turned((texts.indexOf(value) + 0.5) / texts.length));
-    const inside = (low, high) => texts.filter((one) => at(one) >= low && at(one) <= high);
+    const inside = (low, high) => texts.filter((text) => at(text) >= low && at(text) <= high);
     const text = (range, side) => inside(...range).at((side === 1) !== column.flipped ? -1 : 0) ?? "";
-    return { at, text, marks: texts.map((one) => [at(one), one]) };
+    return { at, text, marks: texts.map((text) => [at(text), text]) };
   }
   const known = column.values.filter((value) => value !== null);
   const scale = scaleBetween(known, column.log);
@@ -138,8 +139,8 @@ function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second
     svg.replaceChildren(box, ...marks, ...titles, ...points.filter(Boolean), mark);
   };
   const choices = chosen.map((column, axis) => {
-    const options = columns.map((one, index) => element("option", {
-      value: index, text: one.words, ...(index === column ? { selected: "" } : {}),
+    const options = columns.map(({ words }, index) => element("option", {
+      value: index, text: words, ...(index === column ? { selected: "" } : {}),
     }));
     const name = axis ? "y axis" : "x axis";
     const select = element("select", { "aria-label": name }, ...options);
@@ -155,7 +156,7 @@ function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second
     .sort((one, other) => place(one)[0] - place(other)[0] || place(other)[1] - place(one)[1]);
   const over = overRuns(svg, "scatter wide", order, (x, y) => nearestOf(order(), place, x, y), show);
   return {
-    figure: element("figure", {}, element("div", { class: "choices" }, choices[0].whole, choices[1].whole), over),
+    figure: element("figure", {}, element("figcaption", { text: "Two values of each run" }), element("div", { class: "choices" }, choices[0].whole, choices[1].whole), over),
     fade: paint,
     paint: () => { for (const choice of choices) choice.follow(); paint(); },
     mark: (index) => {
@@ -175,7 +176,7 @@ function marksOf(marks, axis) {
   const { width, height, left, top } = SWEEP;
   return marks.flatMap(([share, text]) => {
     const [x, y] = [left + width * share, top + height * (1 - share)];
-    const shown = text.length > 12 ? `${text.slice(0, 11)}…` : text;
+    const shown = text.length > 13 ? `${text.slice(0, 12)}…` : text;
     return axis
       ? [drawn("path", { d: `M${left} ${y}h-4`, class: "tick" }),
         drawn("text", { x: left - 7, y: y + 4, class: "end" }, shown)]

@@ -1,6 +1,6 @@
 "use strict";
 // Tables that sort by a click on a column's title, and filter by a text.
-const COMPARED = { "=": (one, other) => one === other, "<": (one, other) => one < other, ">": (one, other) => one > other };
+const COMPARED = { "<": (one, other) => one < other, ">": (one, other) => one > other };
 
 /**
  * Whether the texts of a row hold what is wanted: a number as a whole number, not as digits of others, anything else
@@ -13,10 +13,13 @@ function filterOf(wanted, titles) {
   const value = text === "" ? NaN : Number(text.replace("−", "-"));
   const whole = new RegExp(`(?<![\\d.])${text.replaceAll(/[^\w\s]/g, "\\$&")}(?![\\d.])`);
   const holds = (cell) => {
-    if (Number.isNaN(value)) return sign === "=" && cell.toLowerCase().includes(text);
-    const number = Number(cell.replaceAll("−", "-"));
-    if (cell !== "" && !Number.isNaN(number)) return COMPARED[sign](number, value);
-    return sign === "=" && whole.test(cell.toLowerCase());
+    const words = cell.textContent.trim();
+    if (Number.isNaN(value)) return sign === "=" && words.toLowerCase().includes(text);
+    const number = Number(words.replaceAll("−", "-"));
+    const exact = cell.classList.contains("number") && cell.dataset.value ? Number(cell.dataset.value.split(" ")[0]) : number;
+    if (sign !== "=") return words !== "" && COMPARED[sign](exact, value);
+    if (words !== "" && !Number.isNaN(number)) return number === value || exact === value;
+    return (words.includes("×") && digits(exact) === digits(value)) || whole.test(words.toLowerCase());
   };
   return (cells) => text === "" || of.some((column) => holds(cells[column]));
 }
@@ -47,7 +50,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   const field = element("input", { type: "search", placeholder: table.dataset.filter, "aria-label": table.dataset.filter });
   field.addEventListener("input", () => {
     const holds = filterOf(field.value, titles.map((title) => `${title.textContent} ${title.title}`));
-    for (const row of body.rows) row.hidden = !holds([...row.cells].map((cell) => cell.textContent));
+    for (const row of body.rows) row.hidden = !holds(row.cells);
   });
   (table.closest(".scrolled") ?? table).before(field);
 }

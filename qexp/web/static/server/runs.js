@@ -162,8 +162,8 @@ class RunTable {
       return made;
     }
     made.dataset.name = row.name ?? row.where ?? "";
-    made.append(this.boxOf(row), ...row.cells.map((text, column) => this.cellOf(row, text, column)));
-    made.append(element("td", row.name === undefined ? {} : { class: "loss" }));
+    const [name, ...others] = row.cells.map((text, column) => this.cellOf(row, text, column));
+    made.append(this.boxOf(row), name, element("td", row.name === undefined ? {} : { class: "loss" }), ...others);
     return made;
   }
 
@@ -228,7 +228,7 @@ class RunTable {
     });
     const head = JSON.stringify(this.answer.columns);
     if (head === this.headWords && titles.length + 2 === this.table.tHead.rows[0]?.cells.length) {
-      const cells = [...this.table.tHead.rows[0].cells].slice(1);
+      const cells = [...this.table.tHead.rows[0].cells].slice(1).filter((cell) => !cell.matches(".loss"));
       titles.forEach((title, index) => {
         const sorted = title.getAttribute("aria-sort");
         if (sorted) cells[index].setAttribute("aria-sort", sorted);
@@ -238,7 +238,9 @@ class RunTable {
     }
     this.headWords = head;
     const corner = element("th", { scope: "col" }, element("span", { class: "unseen", text: "selected" }));
-    this.table.tHead.replaceChildren(element("tr", {}, corner, ...titles, element("th", { scope: "col", class: "loss", text: "loss" })));
+    const [name, ...others] = titles;
+    const loss = element("th", { scope: "col", class: "loss", text: "loss" });
+    this.table.tHead.replaceChildren(element("tr", {}, corner, name, loss, ...others));
   }
 
   sortBy(field) {
@@ -251,6 +253,7 @@ class RunTable {
     const { total, states, warnings } = this.answer;
     this.table.setAttribute("aria-rowcount", total + 1);
     const grouped = Boolean(this.form.elements.group.value.trim());
+    this.table.classList.toggle("of-groups", grouped);
     const of = Object.entries(states).map(([state, count]) => `${count.toLocaleString("en")} ${state.replaceAll("_", " ")}`);
     const counted = `${total.toLocaleString("en")} ${grouped ? "groups" : total === 1 ? "run" : "runs"}`;
     this.place.querySelector(".counts").textContent = of.length ? `${counted}: ${of.join(", ")}` : counted;
