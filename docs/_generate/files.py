@@ -55,8 +55,16 @@ def page() -> str:
         for inner in _inner_types(kind):
             if inner not in described:
                 described.add(inner)
-                parts += [f"### {inner.__name__}", prose(" ".join((inner.__doc__ or "").split())), _fields(inner)]
+                parts += [f"### {inner.__name__}", prose(_docstring(inner)), _fields(inner)]
     return "\n\n".join([*parts, "## States", "`state` is one of these.", _states()]) + "\n"
+
+
+def _docstring(kind: type[Part]) -> str:
+    """In one line. Raises LookupError where it is the one that `dataclass` makes."""
+    text = " ".join((kind.__doc__ or "").split())
+    if not text or text.startswith(f"{kind.__name__}("):
+        raise LookupError(f"{kind.__name__} has no docstring")
+    return text
 
 
 def _fields(kind: type[Part]) -> str:

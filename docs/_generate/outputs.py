@@ -1,4 +1,4 @@
-"""What the commands and scripts of a page print and draw: they are run when the site is built, and shown below.
+"""What the commands and scripts of a page print, draw and show: they are run when the site is built, and shown below.
 
 The commands of a page are run in one new folder, its Python in another, as a notebook. What came out is kept in
 build/outputs until a step, the code of qexp or a library changes; a second build runs nothing. What fails, fails the
@@ -29,7 +29,7 @@ import nbclient
 import nbformat
 from docutils import nodes
 
-from _generate import notebooks
+from _generate import notebooks, screens
 from _generate.steps import Step, parts, steps
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +42,16 @@ PAGES = {**{f"tutorials/{name}": ("shell", "python") for name in notebooks.TUTOR
 
 CACHE = ROOT / "build" / "outputs"
 
-MADE_BY = ["qexp", "specs", "docs/_generate/outputs.py", "docs/_generate/steps.py", "constraints.txt"]
+MADE_BY = [
+    "qexp",
+    "specs",
+    *(f"docs/_generate/{name}.py" for name in ("outputs", "screens", "steps")),
+    "constraints.txt",
+]
 """Files and folders that decide what is printed and drawn, besides the page."""
 
-PICTURE = re.compile(r"^(?:\S+: )?(\S+\.png)$", re.MULTILINE)
+PICTURE = re.compile(r"^(?:\S+: )?(\S+\.(?:png|html))$", re.MULTILINE)
+"""A line with the name of a picture, or of a page, of which a picture is taken."""
 
 HOME = "/home/me"
 """The folder in which a page is read, as its outputs have it."""
@@ -97,7 +103,8 @@ def outputs(page: str, language: str) -> tuple[Path, list[list[Output]]]:
 
 
 def _digest(text: str) -> str:
-    digest = hashlib.sha256(f"{sys.version} {importlib.metadata.version('torch')} {steps(text)}".encode())
+    about = f"{sys.version} {importlib.metadata.version('torch')} {bool(screens.browser())} {steps(text)}"
+    digest = hashlib.sha256(about.encode())
     for name in MADE_BY:
         path = ROOT / name
         for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
@@ -119,6 +126,11 @@ class Pictures:
         (self.folder / file).write_bytes(content)
         return {"picture": file}
 
+    def add_page(self, address: str, name: str) -> list[Output]:
+        """A picture of a page, if there is a browser."""
+        content = screens.picture(address)
+        return [] if content is None else [self.add(content, f"{name}.png")]
+
 
 def _environment() -> dict[str, str]:
     """Commands find `qexp`, no workspace but their own, and a terminal of a known width."""
@@ -137,6 +149,11 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
             if command.startswith("cd "):
                 folder /= command.removeprefix("cd ")
                 continue
+            after = {"after": str(number)}
+            if command.startswith("qexp serve"):
+                with screens.serving(command, folder, _environment()) as address:
+                    shown += [page | after for page in pictures.add_page(address, "workspace")]
+                continue
             if not step.commands:
                 (folder / "script.py").write_text(step.python, encoding="utf-8")
             done = subprocess.run(
@@ -146,11 +163,12 @@ def _in_a_shell(page: str, text: str, place: Path, pictures: Pictures) -> Iterat
             if done.returncode:
                 raise FailedStepError(f"{page}: `{command}` ended with {done.returncode}:\n{done.stdout}")
             text = done.stdout.replace(str(place), HOME)
-            after = {"after": str(number)}
             shown += [{"text": text, **after}] if text.strip() else []
-            for name in dict.fromkeys(PICTURE.findall(done.stdout)):
-                if (folder / name).is_file():
-                    shown.append(pictures.add((folder / name).read_bytes(), Path(name).name) | after)
+            for file in (folder / name for name in dict.fromkeys(PICTURE.findall(done.stdout))):
+                if file.suffix == ".html":
+                    shown += [page | after for page in pictures.add_page(file.as_uri(), file.stem)]
+                elif file.is_file():
+                    shown.append(pictures.add(file.read_bytes(), file.name) | after)
         yield shown
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from _generate.markdown import code, json_block, prose, table
@@ -31,6 +31,9 @@ ENTRIES: dict[str, tuple[str, str]] = {
 
 TABLES = {name.removesuffix("s"): f"{name}.md" for name in ENTRIES} | {"source": "generators.md", "loss": "losses.md"}
 """What a key expects → the page of the table that has it."""
+
+KEYS = ("key", *HEADINGS[1:])
+"""Headings where a table has the keys of a spec, and not the parameters of an entry."""
 
 SHORT = 60
 """Characters of an example that needs no block of its own."""
@@ -159,7 +162,7 @@ def models() -> str:
         [code("parameters"), "object", "{}", "the module's own parameters"],
     ]
     return "\n\n".join([
-        MODELS, table(HEADINGS, rows), "## Keys of an operation", table(HEADINGS, operation),
+        MODELS, table(KEYS, rows), "## Keys of an operation", table(KEYS, operation),
     ]) + "\n"  # fmt: skip
 
 
@@ -189,12 +192,13 @@ def _limits(quantity: Any) -> str:
 
 def _of_entries(head: str, name: str) -> str:
     entries: Mapping[str, Entry] = api.tables()[name]
-    return "\n\n".join([head, *(_entry(key, entry) for key, entry in entries.items())]) + "\n"
+    headings = HEADINGS if name in ENTRIES else KEYS
+    return "\n\n".join([head, *(_entry(key, entry, headings) for key, entry in entries.items())]) + "\n"
 
 
-def _entry(name: str, entry: Entry) -> str:
+def _entry(name: str, entry: Entry, headings: Sequence[str]) -> str:
     rows = [_row(row, entry.parameters["properties"]) for row in rows_of(entry.schema())]
-    parameters = table(HEADINGS, rows) if rows else "It has no parameters."
+    parameters = table(headings, rows) if rows else "It has no parameters."
     short = json.dumps(entry.example, ensure_ascii=False)
     example = code(short) if len(short) <= SHORT else json_block(dict(entry.example))
     return f"## {name}\n\n{prose(entry.help)}\n\n{parameters}\n\nExample:\n\n{example}"
@@ -202,6 +206,8 @@ def _entry(name: str, entry: Entry) -> str:
 
 def _row(row: list[str], schemas: Mapping[str, Any]) -> list[str]:
     name, values, default, meaning = row
+    if not meaning or values == "any":
+        raise LookupError(f"the parameter {name} has no description, or no type that has words")
     datasets = schemas.get(name, {}).get("x-dataset", [])
     only = f"({', '.join([datasets] if isinstance(datasets, str) else datasets)}) " if datasets else ""
     more = "; [more](#how-split-and-sizes-divide-a-dataset)" if name in {"split", "sizes"} <= schemas.keys() else ""
@@ -219,5 +225,5 @@ def _with_tables(values: str) -> str:
 
 
 def _with_pages(meaning: str) -> str:
-    meaning = re.sub(r"\b(dataset|model) spec\b", r"[\1 spec](\1s.md)", meaning)
+    meaning = re.sub(r"\b(dataset|model) spec\b", r"[\1 spec](\1s.md)", meaning).replace(" -> ", " → ")
     return meaning.replace("`qexp tables quantities`", "[`qexp tables quantities`](quantities.md)")

@@ -1,5 +1,6 @@
 /* The search shows excerpts from `Search.texts` (docs/_generate/search.py), also where pages are opened as files, which
-   may not fetch each other. "early stopping" finds headings such as early_stopping, too. */
+   may not fetch each other. "early stopping" finds headings such as early_stopping, too, and pages that tell of the
+   past come after those that say what is. */
 "use strict";
 
 const AROUND = 120;  // characters before and after what is searched for
@@ -26,12 +27,15 @@ const _addExcerpt = (item, phrases) => {
   phrases.forEach((phrase) => _highlightText(paragraph, phrase, "highlighted"));
 };
 
+const _ofThePast = ([page]) => /^(project|design)\//.test(page);
+
 const _titlesAndTerms = Search._performSearch;
 Search._performSearch = (query, ...terms) => {
-  const results = _titlesAndTerms(query, ...terms);
+  const found = _titlesAndTerms(query, ...terms);
   const joined = query.trim().replace(/\s+/g, "_");
   const none = new Set();
-  return joined === query.trim() ? results : [...results, ..._titlesAndTerms(joined, none, none, none, none)];
+  const results = joined === query.trim() ? found : [...found, ..._titlesAndTerms(joined, none, none, none, none)];
+  return [...results.filter(_ofThePast), ...results.filter((one) => !_ofThePast(one))];  // the last is shown first
 };
 
 const _query = Search.query;

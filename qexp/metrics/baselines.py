@@ -199,31 +199,37 @@ BASELINES: dict[str, Entry] = {
     ),
     "ridge": Entry(
         build=ridge,
-        parameters=properties(penalties=array(POSITIVE)),
+        parameters=properties(penalties=array(POSITIVE, "penalties to choose from by cross-validation")),
         help="Ridge regression: linear in the inputs, with a penalty on the squared coefficients.",
         example={"type": "ridge", "parameters": {"penalties": [10.0, 1.0, 0.1]}},
     ),
     "pls": Entry(
         build=pls,
-        parameters=properties(components=array(integer(least=1))),
+        parameters=properties(
+            components=array(integer(least=1), "numbers of components to choose from by cross-validation")
+        ),
         help="Partial least squares: linear in the few components of the inputs that covary most with the target.",
         example={"type": "pls", "parameters": {"components": [1, 2, 3, 4]}},
     ),
     "svr": Entry(
         build=svr,
-        parameters=properties(costs=array(POSITIVE), gammas=array(POSITIVE), epsilons=array(POSITIVE)),
+        parameters=properties(
+            costs=array(POSITIVE, "costs of errors to choose from by cross-validation"),
+            gammas=array(POSITIVE, "kernels exp(−gamma · squared distance) to choose from"),
+            epsilons=array(POSITIVE, "errors that cost nothing, to choose from"),
+        ),
         help="Support vector regression with a Gaussian kernel; cost and epsilon apply to standardized values.",
         example={"type": "svr", "parameters": {"costs": [1.0, 10.0], "gammas": [0.1], "epsilons": [0.1]}},
     ),
     "gaussian_process": Entry(
         build=gaussian_process,
-        parameters=properties(restarts=integer(least=0)),
+        parameters=properties(restarts=integer("further random starts of the fit", least=0)),
         help="Gaussian process with a squared-exponential kernel and noise, fitted by maximum likelihood.",
         example={"type": "gaussian_process", "parameters": {"restarts": 0}},
     ),
     "extra_trees": Entry(
         build=extra_trees,
-        parameters=properties(trees=integer(least=1)),
+        parameters=properties(trees=integer("number of trees", least=1)),
         help="Extremely randomized trees: the mean of many.",
         example={"type": "extra_trees", "parameters": {"trees": 20}},
     ),

@@ -148,7 +148,7 @@ CALLBACKS: dict[str, Entry] = {
     "reduce_on_plateau": Entry(
         build=ReduceOnPlateau,
         parameters=properties(
-            factor=number(above=0, below=1),
+            factor=number("what the learning rate is multiplied by", above=0, below=1),
             patience=PATIENCE,
             min_delta=MIN_DELTA,
             min_relative_delta=number(

@@ -56,13 +56,15 @@ LOSSES: dict[str, Entry] = {
     "mre": Entry(lambda: mean_relative_error, {}, "Mean relative error, in percent.", {"type": "mre"}),
     "power": Entry(
         build=power,
-        parameters=properties(exponent=number(least=1)),
+        parameters=properties(exponent=number("the power", least=1)),
         help="Mean of |error| to a power: 1 gives the conditional median, 2 the mean, large powers the mid-range.",
         example={"type": "power", "parameters": {"exponent": 3}},
     ),
     "huber": Entry(
         build=huber,
-        parameters=properties(delta=number(above=0)),
+        parameters=properties(
+            delta=number("error at which one form turns into the other, of transformed values", above=0)
+        ),
         help="Squared error up to delta, absolute error beyond.",
         example={"type": "huber", "parameters": {"delta": 1.0}},
     ),

@@ -40,6 +40,9 @@ from qexp.networks.shapes import Shape, ShapeError, features, written
 COUNT = integer("", 1)
 DEPTH = integer("", 1, 1000)
 COUNTS = array(COUNT, most=DEPTH["maximum"])
+FILTERS = {**COUNTS, "description": "output channels of each convolution"}
+BIAS = {"type": "boolean", "description": "whether a trained constant is added"}
+EPSILON = number("added to the variance, so that nothing is divided by zero", above=0)
 LENGTH = integer("length of the kernel, in positions", 1, 10_000)
 L2 = number("weight penalty: this times the sum of the squared weights is added to the loss", least=0)
 KERNEL = integer("side of the square kernel, in pixels", 1)
@@ -173,12 +176,12 @@ MODULES: dict[str, Entry] = {
     "conv": Entry(
         build=convolutions,
         parameters=properties(
-            filters=COUNTS,
+            filters=FILTERS,
             kernel_size=KERNEL,
             stride=integer("stride of every convolution", 1),
-            padding=choice(["same", "valid"]),
+            padding=choice(["same", "valid"], "same: zeros around the image, so that its size stays; valid: none"),
             activation={**ACTIVATION_NAME, "description": "after every convolution"},
-            bias={"type": "boolean"},
+            bias=BIAS,
             l2=L2,
         ),
         help="Successive convolutions, each followed by an activation.",
@@ -187,7 +190,7 @@ MODULES: dict[str, Entry] = {
     "resnet_block": Entry(
         build=ResnetBlock,
         parameters=properties(
-            filters=COUNTS,
+            filters=FILTERS,
             kernel_size=KERNEL,
             activation={**ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
             merge=choice(["concatenate", "add"], "how the shortcut joins the convolutions"),
@@ -198,7 +201,7 @@ MODULES: dict[str, Entry] = {
     ),
     "attention": Entry(
         build=ChannelAttention,
-        parameters=properties(filters=COUNTS, l2=L2),
+        parameters=properties(filters={**COUNTS, "description": "width of each layer of that small network"}, l2=L2),
         help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
         example={"module": "attention", "parameters": {"filters": [4, 8]}},
     ),
@@ -207,7 +210,7 @@ MODULES: dict[str, Entry] = {
         parameters=properties(
             filters={**COUNTS, "description": "width of each layer"},
             activation={**ACTIVATION_NAME, "description": "between the layers, not after the last"},
-            bias={"type": "boolean"},
+            bias=BIAS,
             l2=L2,
         ),
         help="Fully connected layers on the flattened input.",
@@ -215,7 +218,7 @@ MODULES: dict[str, Entry] = {
     ),
     "activation": Entry(
         build=lambda shape, /, activation: ACTIVATIONS[activation](),
-        parameters=properties(activation=ACTIVATION_NAME),
+        parameters=properties(activation={**ACTIVATION_NAME, "description": "name of the function"}),
         help="An activation function on every value.",
         example={"module": "activation", "parameters": {"activation": "relu"}},
     ),
@@ -238,19 +241,22 @@ MODULES: dict[str, Entry] = {
     "concatenation": _CONCATENATE,
     "batch_norm": Entry(
         build=batch_norm,
-        parameters=properties(momentum=number(above=0, most=1), epsilon=number(above=0)),
+        parameters=properties(
+            momentum=number("weight of a new batch in the running means and variances", above=0, most=1),
+            epsilon=EPSILON,
+        ),
         help="Normalise each channel over the batch (running means and variances when predicting).",
         example={"module": "batch_norm"},
     ),
     "layer_norm": Entry(
         build=layer_norm,
-        parameters=properties(epsilon=number(above=0)),
+        parameters=properties(epsilon=EPSILON),
         help="Normalise each sample, or each of its tokens, over its values.",
         example={"module": "layer_norm"},
     ),
     "dropout": Entry(
         build=lambda shape, /, rate: nn.Dropout(rate),
-        parameters=properties(rate=number(least=0, below=1)),
+        parameters=properties(rate=number("fraction of the values", least=0, below=1)),
         help="Set a random fraction of the values to zero in training.",
         example={"module": "dropout", "parameters": {"rate": 0.1}},
     ),
@@ -279,14 +285,16 @@ MODULES: dict[str, Entry] = {
     "conv1d": Entry(
         build=sequence_convolutions,
         parameters=properties(
-            filters=COUNTS,
+            filters=FILTERS,
             kernel_size=LENGTH,
             strides={
-                "anyOf": [COUNT, COUNTS],
+                **COUNTS,
+                "type": ["integer", "array"],
+                "minimum": 1,
                 "description": "stride of all convolutions, or a list with one for each",
             },
             activation={**ACTIVATION_NAME, "description": "after every convolution"},
-            use_bias={"type": "boolean"},
+            use_bias=BIAS,
             batch_norm={"type": "boolean", "description": "normalise between convolution and activation"},
             l2=L2,
         ),
@@ -314,7 +322,7 @@ MODULES: dict[str, Entry] = {
             outputs={**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
             activation={**ACTIVATION_NAME, "description": "after each hidden layer"},
             dropout=number("fraction of each hidden layer's values that is set to zero in training", least=0, below=1),
-            bias={"type": "boolean"},
+            bias=BIAS,
             l2=L2,
             initial_scale=number(
                 "initial weights are uniform within ± this / √inputs; null: Glorot's",

@@ -117,8 +117,10 @@ class Muon(torch.optim.Optimizer):
 
 
 BETAS = array(number(least=0, below=1), "decay of the running means of the gradient and of its square", 2, 2)
-EPSILON = number(above=0)
-DECAY = number(least=0)
+EPSILON = number("added to the root of the mean square, so that nothing is divided by zero", above=0)
+DECAY = number("in every step weights shrink by this times the learning rate", least=0)
+ADDED_DECAY = {**DECAY, "description": "this factor times the weight is added to its gradient"}
+MOMENTUM = number("share of the last step's direction that is kept", least=0, below=1)
 
 OF_MATRICES = ("muon",)
 """Optimizers that treat a weight as a matrix; all others update each number independently of the others."""
@@ -126,11 +128,7 @@ OF_MATRICES = ("muon",)
 OPTIMIZERS: dict[str, Entry] = {
     "adam": Entry(
         build=partial(adam, torch.optim.Adam),
-        parameters=properties(
-            betas=BETAS,
-            epsilon=EPSILON,
-            weight_decay={**DECAY, "description": "this factor times the weight is added to its gradient"},
-        ),
+        parameters=properties(betas=BETAS, epsilon=EPSILON, weight_decay=ADDED_DECAY),
         help="Adam (Kingma and Ba 2015).",
         example={"type": "adam"},
     ),
@@ -143,7 +141,7 @@ OPTIMIZERS: dict[str, Entry] = {
     "muon": Entry(
         build=uncompiled(Muon),
         parameters=properties(
-            momentum=number(least=0, below=1),
+            momentum=MOMENTUM,
             weight_decay=DECAY,
             rate_of_others=number(
                 "learning rate of AdamW for biases and norms, relative to that of the matrices", above=0
@@ -154,7 +152,11 @@ OPTIMIZERS: dict[str, Entry] = {
     ),
     "sgd": Entry(
         build=sgd,
-        parameters=properties(momentum=number(least=0, below=1), nesterov={"type": "boolean"}, weight_decay=DECAY),
+        parameters=properties(
+            momentum=MOMENTUM,
+            nesterov={"type": "boolean", "description": "whether the gradient is looked up one step ahead (Nesterov)"},
+            weight_decay=ADDED_DECAY,
+        ),
         help="Stochastic gradient descent, optionally with momentum.",
         example={"type": "sgd", "parameters": {"momentum": 0.9, "nesterov": True}},
     ),

@@ -467,7 +467,7 @@ class Chain(Transform):
 TRANSFORMS: dict[str, Entry] = {
     "asinh": Entry(
         build=Asinh,
-        parameters=properties(scale=number(above=0)),
+        parameters=properties(scale=number("value at which the function turns from linear to logarithmic", above=0)),
         help="asinh(value / scale): linear below the scale (in the variable's unit), logarithmic above.",
         example={"type": "asinh", "parameters": {"scale": 0.01}},
     ),

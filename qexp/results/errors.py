@@ -190,6 +190,9 @@ Row = Mapping[str, Any]
 SKEWED = 20
 """Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
 
+SIGNED = ("bias", "difference")
+"""Numbers that may be zero within their interval; others keep two digits of their own."""
+
 
 def estimators(record: Record) -> Parts:
     """The network among its baselines, if there are any."""
@@ -265,4 +268,6 @@ def _half_width(row: Row, name: str) -> float | None:
     if row[name] is None or ends is None:
         return None
     half_width = max(min(row[name] - ends[0], ends[1] - row[name]), float(ends[1] - ends[0]) / SKEWED)
+    if name not in SIGNED and row[name]:
+        half_width = min(half_width, abs(row[name]))
     return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None

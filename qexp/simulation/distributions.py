@@ -88,35 +88,41 @@ def _require_order(low_name: str, low: float, high_name: str, high: float) -> No
 
 NUMBER = number()
 POSITIVE = number(above=0)
+LOW = {"description": "lowest value"}
+HIGH = {"description": "highest value"}
+GAUSSIAN = properties(mu={**NUMBER, "description": "mean"}, sigma={**POSITIVE, "description": "standard deviation"})
 
 DISTRIBUTIONS: dict[str, Entry] = {
     "uniform": Entry(
         build=uniform,
-        parameters=properties(a=NUMBER, b=NUMBER),
+        parameters=properties(a={**NUMBER, **LOW}, b={**NUMBER, **HIGH}),
         help="Every value between a and b, its lower and upper end, is equally likely.",
         example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
     ),
     "log_uniform": Entry(
         build=log_uniform,
-        parameters=properties(low=POSITIVE, high=POSITIVE),
+        parameters=properties(low={**POSITIVE, **LOW}, high={**POSITIVE, **HIGH}),
         help="Every order of magnitude between two bounds is equally likely.",
         example={"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
     ),
     "normal": Entry(
         build=normal,
-        parameters=properties(mu=NUMBER, sigma=POSITIVE),
+        parameters=GAUSSIAN,
         help="Gaussian with mean mu and standard deviation sigma.",
         example={"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
     ),
     "truncated_normal": Entry(
         build=truncated_normal,
-        parameters=properties(mu=NUMBER, sigma=POSITIVE, low=NUMBER, high=NUMBER),
+        parameters=properties(**GAUSSIAN["properties"], low={**NUMBER, **LOW}, high={**NUMBER, **HIGH}),
         help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
         example={"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
     ),
     "log_normal": Entry(
         build=log_normal,
-        parameters=properties(mu=NUMBER, sigma=POSITIVE),
+        parameters=properties(
+            mu={**NUMBER, "description": "mean of the logarithm"},
+            sigma={**POSITIVE, "description": "standard deviation of the logarithm"},
+        ),
         help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
         example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
     ),

@@ -84,6 +84,8 @@ LOCK = "process.lock"
 
 @dataclass(frozen=True, kw_only=True)
 class Process(Part):
+    """A process, described so that no other is taken for it."""
+
     host: str
     """Name of the machine."""
     boot_id: str = ""

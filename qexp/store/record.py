@@ -250,6 +250,8 @@ Intervals = Mapping[str, Mapping[str, Mapping[str, Interval | None]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Epochs(Part):
+    """Progress of training."""
+
     done: int = 0
     """Number of finished epochs."""
     of: int = 0
@@ -324,6 +326,8 @@ class Feature(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class VectorErrors(Part):
+    """Errors of a vector, such as a velocity, whose components are two outputs."""
+
     mean_error: float | None = None
     """Mean length of the error vector, in the unit of its components."""
     mean_speed: float | None = None

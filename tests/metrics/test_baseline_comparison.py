@@ -76,6 +76,12 @@ def test_each_output_has_a_table_with_the_best_first_and_digits_that_the_interva
     assert tables[0].rows[0][1] == "0.1"
 
 
+def test_an_interval_that_says_nothing_leaves_an_error_two_digits_of_its_own():
+    row = table()[0] | {"rmse": 0.2787, "rmse_interval": [0.0, 1680.0], "r2": 0.68, "r2_interval": [-300.0, 1.0]}
+    (printed,) = estimator_tables([row])
+    assert (printed.rows[0][1], printed.rows[0][4]) == ("0.28 [0.00, 1680.00]", "0.68")
+
+
 def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
     rows = table(notes={"network": NOTE})
     assert f"network ({NOTE})" in [row[0] for row in estimator_tables(rows)[0].rows]
