@@ -161,7 +161,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 """As wide as a digit, and as a decimal point."""
 
-ALIKE = 1000
+ALIKE = 100
 """Ratio of the largest to the smallest number of a column up to which all have the same number of decimals."""
 
 

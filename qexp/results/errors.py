@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain, groupby
 from typing import Any
 
 from qexp.base import files
 from qexp.base.text import Table
-from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, number, rounding
+from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, rounding
 from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
@@ -84,14 +85,22 @@ def results_with_intervals(record: Record) -> Parts:
             intervals = record.intervals.get(part, {}).get(output, {})
             for metric, value in metrics.items():
                 meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
-                between = NONE if ends is None else f"[{number(ends[0], meaning)}, {number(ends[1], meaning)}]"
                 unit = meaning.in_unit(record.units.get(output, ""))
-                cells = [output, metric, unit, number(value, meaning), between]
+                cells = [output, metric, unit, number(value, meaning), _between(ends, meaning)]
                 rows.append([part, *cells] if len(record.results) > 1 else cells)
     columns = ["output", "metric", "unit", "value", "95 % interval"]
     yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[3:]))
     if record.caution:
         yield record.caution
+
+
+def _between(ends: Sequence[float] | None, meaning: Meaning) -> str:
+    """An interval, with the digits that are significant given its half."""
+    if ends is None:
+        return NONE
+    if not math.isfinite(half := (ends[1] - ends[0]) / 2) or half <= 0:
+        return f"[{number(ends[0], meaning)}, {number(ends[1], meaning)}]"
+    return rounding((ends[0] + ends[1]) / 2, half).interval(*ends)
 
 
 def field_errors(record: Record) -> Parts:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from qexp.base.quantities import with_unit
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE
 from qexp.results.capabilities import Parts, Results
@@ -119,7 +120,10 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
     else:
         others = str(intervals.units)
         title = f"intervals from the errors of {others} held-out {intervals.unit_in_words} of the run"
-    columns = ["output", "interval", "covered", "share", "95 % range", "mean width"]
+    of_outputs = {units.get(coverage.output, "") for coverage in intervals.coverages}
+    # In the title, where all have the same.
+    width, units = ("mean width", units) if len(of_outputs) > 1 else (with_unit("mean width", *of_outputs), {})
+    columns = ["output", "interval", "covered", "share", "95 % range", width]
     rows = [_row(coverage, units) for coverage in intervals.overall]
     yield Table(title, columns, rows, frozenset(columns[1:]))
     if intervals.heads:
@@ -137,7 +141,7 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
             "these intervals are as wide as the largest error"
         )
     if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]:
-        columns = [groups[0].of, "output", "n", "covered", "mean width"]
+        columns = [groups[0].of, "output", "n", "covered", width]
         rows = [
             [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
             for group in groups[:MOST_GROUPS]
@@ -166,7 +170,8 @@ def _row(coverage: Coverage, units: Mapping[str, str]) -> list[str]:
 def _width(coverage: Coverage, units: Mapping[str, str]) -> str:
     if coverage.mean_width is None:
         return NONE
-    return f"{coverage.mean_width:.3g} {units.get(coverage.output, '')}".strip()
+    width = f"{coverage.mean_width:#.3g}".rstrip(".")
+    return f"{width} {units.get(coverage.output, '')}".strip()
 
 
 def _meaning(intervals: HeldOutIntervals) -> str:

@@ -23,7 +23,7 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
     """
     before, actions = lineage_text(record.lineage), states_of(directory)
     imports_weights = record.foreign_weights is not None
-    spent = "none here" if imports_weights else f"{record.seconds:.1f} s"
+    spent = "none here" if imports_weights else f"{record.seconds:.1f} s" if record.ended else ""
     environment: dict[str, Any] = {}
     try:
         environment = directory.environment()
@@ -40,8 +40,8 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("folds", _folds(record.folds)),
         ("epochs", _epochs(record.epochs)),
         ("stopped", record.stopped),
-        ("created", record.created),
-        ("ended", record.ended),
+        ("created", _moment(record.created)),
+        ("ended", _moment(record.ended)),
         # Programs may do anything with their time.
         ("training" if record.epochs.of or imports_weights else "time", spent),
         ("attempts", _attempts(record)),
@@ -62,6 +62,11 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("path", str(directory.path)),
     ]
     return [(key, str(text)) for key, text in texts if text]
+
+
+def _moment(stamp: str | None) -> str:
+    """A time for readers, which records have with milliseconds."""
+    return f"{stamp[:19].replace('T', ' ')} UTC" if stamp and stamp.endswith("+00:00") else stamp or ""
 
 
 def _attempts(record: Record) -> str:

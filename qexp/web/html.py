@@ -81,13 +81,14 @@ class ColumnForReaders:
 _OF_METRIC = re.compile(r"(?:results\.)?(?:(test|validation|train)[. ])?(?:(\S+)[. ])?(\w+)( \(.*\))?")
 
 
+_KEY = re.compile(r"\w+(\.\w+)+")
+
+
 def heading(title: str) -> str:
     """The title of a column for readers: `test volume change MAE (10⁶ m³)` for `test.delta_volume.mae (10⁶ m³)`."""
-    if ".parameters." in title or ".operations." in title:
-        return key_in_words(title)
     match = _OF_METRIC.fullmatch(title)
-    if match is None or match[3] not in METRICS:
-        return title
+    if match is None or match[3] not in METRICS or ".parameters." in title or ".operations." in title:
+        return key_in_words(title) if _KEY.fullmatch(title) else title
     part, output, metric, unit = match.groups()
     words = [part or "", in_words(output) if output else "", metric_in_words(metric)]
     return f"{' '.join(filter(None, words))}{unit or ''}"
@@ -96,7 +97,7 @@ def heading(title: str) -> str:
 def key_in_words(path: str) -> str:
     """A key of a spec for readers: `model, dense: filters` for `model.operations.dense.parameters.filters`."""
     steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
-    return path if len(steps) < 2 else f"{', '.join(steps[:-1])}: {steps[-1]}"
+    return f"{', '.join(steps[:-1])}: {steps[-1]}" if len(steps) > 1 else "".join(steps) or path
 
 
 KEYS = ("spec", "key")

@@ -36,6 +36,7 @@ from qexp.store.record import LISTED, State
 from qexp.upkeep import doctor, trash
 from qexp.web.drawings import curves, lines_of
 from qexp.web.html import heading
+from qexp.web.run_page import progress_in_words
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -93,7 +94,7 @@ MOST_LOG = 200_000
 class Growth:
     state: State
     progress: str
-    """Such as "epoch 3 of 20"."""
+    """Such as "epoch 3 of 20, 6 a minute, 3 min left"."""
     curves: bytes
     """As JSON; empty if there are none yet."""
     curves_version: int
@@ -139,7 +140,7 @@ class Feed(Kept[Growth]):
         done = lines[""][-1]["epoch"] if lines.get("") else record.epochs.done
         self._growth = replace(
             self._growth,
-            progress=f"epoch {done} of {record.epochs.of}" if record.epochs.of and not record.folds else "",
+            progress=progress_in_words(self.directory, record, done),
             curves=drawn,
             curves_version=self._growth.curves_version + 1,
         )

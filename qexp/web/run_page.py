@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,10 +180,33 @@ def key_numbers(record: Record) -> list[dict[str, str]]:
         with_its_unit = with_unit(printed(text), meaning.in_unit(unit))
         numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
     if record.epochs.done:
-        best = f", best {record.epochs.best}" if record.epochs.best else ""
-        epochs = f"{record.epochs.done} of {record.epochs.of} epochs{best}"
-        numbers.append({"words": "training", "value": in_time(record.seconds), "notes": epochs})
+        best = f"best {record.epochs.best}" if record.epochs.best else ""
+        done = f"{record.epochs.done} of {record.epochs.of} epochs"
+        head, *others = [in_time(record.seconds), done, best] if record.ended else [done, best]
+        numbers.append({"words": "training", "value": head, "notes": ", ".join(filter(None, others))})
     return numbers
+
+
+def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str:
+    """`epoch 8 of 400, 23 a minute, 17 min left`; empty for a run without epochs of its own.
+
+    done  epochs, by the file that grows with each of them
+    """
+    of = record.epochs.of
+    if not of or record.folds:
+        return ""
+    words, seconds = f"epoch {done} of {of}", _seconds_of_epoch(directory, record, done)
+    return f"{words}, {60 / seconds:.2g} a minute, {in_time((of - done) * seconds)} left" if seconds else words
+
+
+def _seconds_of_epoch(directory: RunDirectory, record: Record, done: int) -> float | None:
+    """Of a run at work, on average: the record has the time of earlier attempts, the file of epochs that of this."""
+    if not 2 <= done < record.epochs.of or not record.attempts or not record.attempts[-1].started:
+        return None
+    with suppress(OSError, ValueError):
+        begun = datetime.fromisoformat(record.attempts[-1].started).timestamp()
+        return (record.seconds + max(directory.metrics_file.stat().st_mtime - begun, 0.0)) / done or None
+    return None
 
 
 def in_time(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from qexp.metrics.recorded import meaning_of
 from qexp.runs.columns import time as moment
 from qexp.store.directory import MATRIX, RunDirectory
 from qexp.store.record import State
-from qexp.web.run_page import in_time
+from qexp.web.run_page import progress_in_words
 
 Run = Mapping[str, Any]
 
@@ -37,7 +36,8 @@ MOST_BYTES = 2_000_000
 def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
     """What the template `start.html` needs."""
     newest = sorted(runs, key=lambda run: run["ended"] or run["created"] or "", reverse=True)
-    at_work = [run for run in newest if State(run["state"]).unfinished]
+    unfinished = [run for run in newest if State(run["state"]).unfinished]
+    at_work = sorted(unfinished, key=lambda run: run["state"] != State.RUNNING)
     failed = [run for run in newest if run["error"] or run["state"] in ("failed", "lost", "timeout", "damaged")]
     experiences = sorted(path.stem for path in workspace.specs.glob("experiences/*.json"))
     return {
@@ -53,44 +53,14 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _at_work(run: Run) -> dict[str, Any]:
-    done, of = _progress(run)
-    seconds = _seconds_of_epoch(run, done)
-    words = f"epoch {done} of {of}" if of else ""
-    if seconds and done:
-        words += f", {60 / seconds:.2g} a minute, {in_time((of - done) * seconds)} left"
-    return {"name": run["name"], "state": run["state"], "done": done, "of": of, "words": words}
-
-
-def _progress(run: Run) -> tuple[int, int]:
-    """Epochs that are done, by the file that grows with each of them, and their number."""
-    of = int((run["epochs"] or {}).get("of") or 0)
-    done = int((run["epochs"] or {}).get("done") or 0)
+    """With the epochs that are done by the file that grows with each of them."""
+    directory, of = RunDirectory(Path(run["path"])), int((run["epochs"] or {}).get("of") or 0)
+    done, words = int((run["epochs"] or {}).get("done") or 0), ""
     with suppress(DamagedError, NotFoundError):
-        lines = RunDirectory(Path(run["path"])).metrics() if of else []
+        lines = directory.metrics() if of else []
         done = max(done, lines[-1]["epoch"] if lines else 0)
-    return min(done, of), of
-
-
-def _seconds_of_epoch(run: Run, done: int) -> float | None:
-    """By what the record says of earlier epochs, else by the age of the file of epochs."""
-    recorded = int((run["epochs"] or {}).get("done") or 0)
-    if recorded and run["seconds"]:
-        return float(run["seconds"]) / recorded
-    file = RunDirectory(Path(run["path"])).metrics_file
-    if done < 2 or not file.is_file():
-        return None
-    status = file.stat()
-    begun = RunDirectory(Path(run["path"])).path.stat().st_mtime if not run["started"] else _seconds_since_epoch(run)
-    return max(status.st_mtime - begun, 0.0) / done or None
-
-
-def _seconds_since_epoch(run: Run) -> float:
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(run["started"]).timestamp()
-    except ValueError:
-        return time.time()
+        words = progress_in_words(directory, directory.record(), done)
+    return {"name": run["name"], "state": run["state"], "done": min(done, of), "of": of, "words": words}
 
 
 def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import hashlib
+import math
 import secrets
 import shlex
 from collections import Counter
@@ -26,7 +27,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
 from qexp.jobs.states import ask_to_stop
-from qexp.metrics.meaning import number
+from qexp.metrics.meaning import NONE, measured, number, rounding
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
@@ -398,7 +399,7 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
         fold=directory.is_fold, of=request.path_params["run"],
         folds=[fold.name for fold in directory.all_folds()],
         heading=values["name"], descriptions=[directory.spec_as_written().get("description", "")], date="", text="",
-        **values | growing, seen=values["log"],
+        **values | growing, seen=f"{values['log']}\n" if values["log"] else "",
     )  # fmt: skip
 
 
@@ -445,14 +446,29 @@ def run_matrix(request: Request) -> Response:
 
 VALUES, FIGURE = "table.csv", "study.png"
 
+MEAN, BETWEEN = "mean ± standard deviation", "95 % interval"
+
+OF_SEEDS = {"mean": MEAN, "standard_deviation": "", "interval_low": BETWEEN, "interval_high": ""}
+"""Column of `table.csv` → what is shown of it in a column; empty: nothing."""
+
 TEXTS = ("experience", "run", "start", "state", "minus", "output", "metric", "unit")
 """Columns whose values are shown as they are written."""
 
 
 def show_studies(request: Request) -> Response:
     folders = studies_in(site_of(request).workspace)
-    studies = [{"name": folder.name, "changed": _time_of_change(folder)} for folder in folders]
-    return page(request, "studies.html", section="studies", studies=studies)
+    return page(request, "studies.html", section="studies", studies=[_study_in_words(folder) for folder in folders])
+
+
+def _study_in_words(folder: Path) -> dict[str, Any]:
+    lines = _lines(folder, STUDY_TABLE)
+    return {
+        "name": folder.name,
+        "changed": _time_of_change(folder),
+        "experiences": list(dict.fromkeys(line["experience"] for line in lines if line.get("experience"))),
+        "states": _counts(line["state"] for line in lines if line.get("state")),
+        "figure": (folder / FIGURE).is_file(),
+    }
 
 
 def show_study(request: Request) -> Response:
@@ -492,8 +508,25 @@ def _table(lines: Sequence[Mapping[str, str]]) -> Table | None:
     columns = [title for title in (lines[0] if lines else ()) if any(line[title] for line in lines)]
     if not columns:
         return None
-    cells = [[_rounded(title, line[title]) for title in columns] for line in lines]
+    if OF_SEEDS.keys() <= {*columns}:
+        columns = [OF_SEEDS.get(title, title) for title in columns if OF_SEEDS.get(title, title)]
+    cells = [[_over_seeds(title, line) or _rounded(title, line[title]) for title in columns] for line in lines]
     return Table("", columns, cells, frozenset({*columns} - {*TEXTS}))
+
+
+def _over_seeds(column: str, line: Mapping[str, str]) -> str:
+    """A mean with its deviation, or its interval, with the digits that are significant; empty for other columns."""
+    if column not in (MEAN, BETWEEN):
+        return ""
+    try:
+        mean, deviation, low, high = (float(line[title] or "nan") for title in OF_SEEDS)
+    except ValueError:
+        return " ".join(line[title] for title in OF_SEEDS)
+    if column == MEAN:
+        return measured(mean, deviation if math.isfinite(deviation) else None)
+    if not high > low:
+        return NONE
+    return rounding(mean, min(deviation or math.inf, (high - low) / 2)).interval(low, high)
 
 
 def _rounded(column: str, text: str) -> Any:

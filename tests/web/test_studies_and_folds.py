@@ -15,12 +15,13 @@ def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, v
     with (sweep / "studies/mogi_quick_learning_rate/table.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     studied = page.locator("section", has_text="What was studied").first
-    shown = studied.locator("tbody tr").all_inner_texts()
+    in_full = "rows => rows.map((row) => [...row.cells].map((cell) => cell.dataset.value ?? cell.innerText))"
+    shown = studied.locator("tbody tr").evaluate_all(in_full)
     assert len(shown) == len(written)
-    for text, row in zip(shown, written, strict=True):
-        cells = text.split("\t")
+    for cells, row in zip(shown, written, strict=True):
         assert float(cells[4]) == int(row["n"])
-        assert float(cells[5]) == pytest.approx(float(row["mean"]), rel=1e-3)
+        assert cells[5].split() == [row["mean"], row["standard_deviation"]]
+        assert cells[6].split() == [row["interval_low"], row["interval_high"]]
     assert studied.locator("img").evaluate("image => image.naturalWidth") > 300
     assert page.locator(".scatter circle[fill]").count() == 4
     page.get_by_text("all runs of the study").click()

@@ -20,7 +20,7 @@ const BLANK = [0x9a, 0x9a, 0x9a];
 
 /** The colours of a map, [red, green, blue] from 0 to 255 each. */
 function colours(map) {
-  return map.match(/.{6}/g).map((one) => one.match(/../g).map((number) => parseInt(number, 16)));
+  return map.match(/.{6}/g).map((colour) => colour.match(/../g).map((number) => parseInt(number, 16)));
 }
 
 /** Red, green and blue, 0 to 255, of a share of the way through a map; values beyond its ends have the ends' colours. */

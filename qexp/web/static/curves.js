@@ -2,7 +2,7 @@
 // Curves over epochs, or over any other axis, by uPlot.
 const CURVE_HEIGHT = 260;
 const MOST_NAMED = 6;
-const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((one) => one * power));
+const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((factor) => factor * power));
 
 /**
  * Curves in a figure: `curves.series` share `curves.x`; each has words, values, and may be dashed or faint, or lie in a
@@ -16,7 +16,7 @@ function lines(figure, curves, how = {}) {
   const values = (_, splits) => splits.map((value) => (value === null ? "" : digits(value)));
   const font = "12px system-ui";
   const axis = { stroke: ink, grid: { stroke: faint, width: 1 }, ticks: { stroke: faint }, values, font, labelFont: font };
-  const positive = curves.series.every((one) => one.values.every((value) => value === null || value > 0));
+  const positive = curves.series.every(({ values: own }) => own.every((value) => value === null || value > 0));
   const logarithmic = Boolean(curves.logarithmic) && positive && !how.linear;
   const many = (curves.count ?? curves.series.length) > MOST_NAMED;
   const key = many ? readoutOf("p", "Point at a curve to read its values.") : keyOfCurves(curves);
@@ -25,7 +25,7 @@ function lines(figure, curves, how = {}) {
   const edges = edgesOf(curves);
   // Fitted to the data, not to whole powers of ten.
   const fitted = { distr: 3, range: (_, low, high) => (low === null ? [0.1, 1] : [low / 1.08, high * 1.08]) };
-  const colour = (one, index) => LINE_COLOURS[(one.colour ?? index) % LINE_COLOURS.length];
+  const colour = (curve, index) => LINE_COLOURS[(curve.colour ?? index) % LINE_COLOURS.length];
   const options = {
     width: figure.clientWidth || 480,
     height: CURVE_HEIGHT,
@@ -37,11 +37,11 @@ function lines(figure, curves, how = {}) {
         ...(logarithmic ? { splits: (_, __, low, high) => ticksOfLogarithm(low, high), filter: (_, splits) => splits } : {}),
       },
     ],
-    series: [{}, ...curves.series.map((one, index) => ({
-      stroke: colour(one, index) + (one.faint ? "88" : ""),
-      dash: one.dashed ? [5, 4] : undefined,
-      width: one.faint ? 1 : one.thick ? 2.4 : 1.6,
-      spanGaps: Boolean(one.sparse),
+    series: [{}, ...curves.series.map((curve, index) => ({
+      stroke: colour(curve, index) + (curve.faint ? "88" : ""),
+      dash: curve.dashed ? [5, 4] : undefined,
+      width: curve.faint ? 1 : curve.thick ? 2.4 : 1.6,
+      spanGaps: Boolean(curve.sparse),
       points: { show: curves.x.length < 3 },
     })), ...edges.map(() => ({ width: 0, points: { show: false } }))],
     bands: edges.filter((_, index) => index % 2 === 0).map(({ of }, index) => ({
@@ -53,7 +53,7 @@ function lines(figure, curves, how = {}) {
     focus: { alpha: 0.25 },
     hooks: { setCursor: [say], setSeries: [say], setData: [say] },
   };
-  const data = [curves.x, ...curves.series.map((one) => one.values), ...edges.map((one) => one.values)];
+  const data = [curves.x, ...curves.series.map((curve) => curve.values), ...edges.map((edge) => edge.values)];
   const plot = new uPlot(options, data, figure);
   figure.append(many ? key : key.whole);
   if (!many) key.of(plot);
@@ -66,22 +66,22 @@ function lines(figure, curves, how = {}) {
 /** The few curves of a panel with their colours; a click hides one. Every value has its room, so that nothing moves. */
 function keyOfCurves(curves) {
   const where = element("span", { class: "where" });
-  const entries = curves.series.map((one, index) => {
+  const entries = curves.series.map((curve, index) => {
     const value = element("span", { class: "at" });
     const mark = swatchOf(0);
-    const colour = LINE_COLOURS[(one.colour ?? index) % LINE_COLOURS.length];
-    mark.style.background = one.dashed ? `repeating-linear-gradient(90deg, ${colour} 0 5px, transparent 5px 9px)` : colour;
-    return { value, button: element("button", { type: "button", "aria-pressed": "true", title: "show or hide", "data-words": one.words, "data-colour": colour }, mark, one.words, " ", value) };
+    const colour = LINE_COLOURS[(curve.colour ?? index) % LINE_COLOURS.length];
+    mark.style.background = curve.dashed ? `repeating-linear-gradient(90deg, ${colour} 0 5px, transparent 5px 9px)` : colour;
+    return { value, button: element("button", { type: "button", "aria-pressed": "true", title: "show or hide", "data-words": curve.words, "data-colour": colour }, mark, curve.words, " ", value) };
   });
   const whole = element("div", { class: "key of-curves" }, where, ...entries.map(({ button }) => button));
   const say = (at, plot) => {
     const x = plot.data[0];
-    const index = at ?? x.length - 1;
-    where.textContent = index < 0 ? "" : `${curves.words} ${digits(x[index])}:`;
+    const pointed = at !== null && at !== undefined;
+    where.textContent = pointed ? `${curves.words} ${digits(x[at])}:` : x.length ? "at the end:" : "";
     entries.forEach(({ value }, series) => {
       const own = plot.data[series + 1];
-      const last = at === null || at === undefined ? own.findLastIndex((one) => one !== null && one !== undefined) : index;
-      value.textContent = last < 0 || own[last] === null || own[last] === undefined ? "–" : digits(own[last]);
+      const index = pointed ? at : own.findLastIndex((known) => known !== null && known !== undefined);
+      value.textContent = own[index] === null || own[index] === undefined ? "–" : digits(own[index]);
     });
   };
   const of = (plot) => {
@@ -101,10 +101,10 @@ function edgesOf(curves) {
 }
 
 function sayNearest(readout, plot, curves) {
-  const [series, at] = [plot.series.findIndex((one, index) => index > 0 && one._focus), plot.cursor.idx];
-  const one = curves.series[series - 1];
-  const known = one && at !== null && at !== undefined;
-  readout.textContent = known ? `${one.words}: ${curves.words} ${digits(plot.data[0][at])}, ${measured(plot.data[series][at], curves.unit)}` : "";
+  const [series, at] = [plot.series.findIndex(({ _focus }, index) => index > 0 && _focus), plot.cursor.idx];
+  const curve = curves.series[series - 1];
+  const known = curve && at !== null && at !== undefined;
+  readout.textContent = known ? `${curve.words}: ${curves.words} ${digits(plot.data[0][at])}, ${measured(plot.data[series][at], curves.unit)}` : "";
 }
 
 /** Left and right arrow keys move along the axis, up and down to another curve. */
@@ -128,7 +128,7 @@ function byKeys(figure, plot, curves) {
 
 everyOne("curves", (place, all) => {
   const metrics = [...new Set(all.flatMap((panel) => (panel.metric ? [panel.metric] : [])))];
-  const timed = all.every((panel) => panel.series.every((one) => one.pace));
+  const timed = all.every((panel) => panel.series.every(({ pace }) => pace));
   const select = (words, options) => {
     const menu = element("select", { onchange: () => draw() }, ...options.map((text, value) => element("option", { text, value })));
     return { menu, whole: element("label", {}, `${words} `, menu) };
@@ -157,33 +157,33 @@ everyOne("curves", (place, all) => {
 
 /** The curves of the shown groups in their colours, and behind the mean of each group with several runs its runs. */
 function ofGroups(panel) {
-  if (panel.series.every((one) => GROUPS.of(one.run) === undefined)) return panel;
-  const own = panel.series.filter((one) => GROUPS.shows(one.run)).map((one) => ({ ...one, colour: GROUPS.of(one.run) % GROUP_COLOURS.length }));
+  if (panel.series.every(({ run }) => GROUPS.of(run) === undefined)) return panel;
+  const own = panel.series.filter(({ run }) => GROUPS.shows(run)).map((curve) => ({ ...curve, colour: GROUPS.of(curve.run) % GROUP_COLOURS.length }));
   // The seeds of a single group have a colour each, and their mean that of texts.
   const kinds = GROUPS.alone ? [["", GROUP_COLOURS.length - 1]] : [...GROUPS.names.entries()].map(([group, name]) => [`${name}, `, group]);
   const means = kinds.flatMap(([name, group]) => {
-    const members = own.filter((one) => !one.dashed && (GROUPS.alone || GROUPS.of(one.run) === group));
+    const members = own.filter(({ dashed, run }) => !dashed && (GROUPS.alone || GROUPS.of(run) === group));
     if (members.length < 2) return [];
     const values = panel.x.map((_, at) => {
-      const all = members.map((one) => one.values[at]);
+      const all = members.map((curve) => curve.values[at]);
       return all.includes(null) || all.includes(undefined) ? null : all.reduce((sum, value) => sum + value, 0) / all.length;
     });
-    const pace = members.reduce((sum, one) => sum + (one.pace ?? 0), 0) / members.length;
+    const pace = members.reduce((sum, curve) => sum + (curve.pace ?? 0), 0) / members.length;
     const words = `${name}mean of ${members.length} ${GROUPS.mixed ? "runs" : "seeds"}`;
     return [{ words, values, colour: group % GROUP_COLOURS.length, group, pace, thick: true }];
   });
-  const behind = new Set(means.map((one) => one.group));
-  const series = [...own.map((one) => ({ ...one, faint: one.faint || (!GROUPS.alone && behind.has(GROUPS.of(one.run))) })), ...means];
+  const behind = new Set(means.map(({ group }) => group));
+  const series = [...own.map((curve) => ({ ...curve, faint: curve.faint || (!GROUPS.alone && behind.has(GROUPS.of(curve.run))) })), ...means];
   return { ...panel, series, count: panel.series.length + means.length };
 }
 
 /** The same curves over the seconds of training, with epochs of equal length within a run. */
 function overTime(panel) {
-  const times = panel.series.map((one) => panel.x.map((epoch) => epoch * one.pace));
+  const times = panel.series.map(({ pace }) => panel.x.map((epoch) => epoch * pace));
   const x = [...new Set(times.flat())].sort((one, other) => one - other);
-  const series = panel.series.map((one, index) => {
-    const at = new Map(times[index].map((time, epoch) => [time, one.values[epoch]]));
-    return { ...one, band: null, sparse: true, values: x.map((time) => at.get(time)) };
+  const series = panel.series.map((curve, index) => {
+    const at = new Map(times[index].map((time, epoch) => [time, curve.values[epoch]]));
+    return { ...curve, band: null, sparse: true, values: x.map((time) => at.get(time)) };
   });
   return { ...panel, x, series, words: "time of training (s)", whole: false };
 }

@@ -66,9 +66,9 @@ function offerTable(box) {
 /** A drawing of SVG with what styles give it, and below it what lies on canvases. */
 function svgOf(svg) {
   const copy = svg.cloneNode(true);
-  const [drawn_, copies] = [svg, copy].map((one) => [one, ...one.querySelectorAll("*")]);
-  drawn_.forEach((one, index) => {
-    const style = getComputedStyle(one);
+  const [drawn_, copies] = [svg, copy].map((whole) => [whole, ...whole.querySelectorAll("*")]);
+  drawn_.forEach((part, index) => {
+    const style = getComputedStyle(part);
     for (const property of PROPERTIES) copies[index].setAttribute(property, style.getPropertyValue(property));
     copies[index].removeAttribute("class");
   });
@@ -124,7 +124,7 @@ function offerDrawing(figure) {
   const caption = figure.querySelector(":scope > figcaption") ?? figure.insertBefore(element("figcaption"), figure.firstChild);
   if (caption.querySelector(".save")) return;
   const title = caption.textContent.trim() || headingOver(figure, "h2", "h3");
-  const [image, svg] = [":scope > img", "svg.frame"].map((one) => figure.querySelector(one));
+  const [image, svg] = [":scope > img", "svg.frame"].map((selector) => figure.querySelector(selector));
   const kind = image ? imageKind(image) : svg ? "svg" : figure.querySelector(".uplot") ? "png" : null;
   if (!kind) return;
   const save = async () => {

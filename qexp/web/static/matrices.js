@@ -15,7 +15,7 @@ function drawMatrices(place, { matrices }) {
     return { field, whole: element("label", {}, `${words} `, field) };
   };
   const main = Math.max(kinds.findIndex((kind) => kind.words === "error"), 0);
-  const kind = select("values", kinds.map((one) => `${one.output}: ${label(one.words, one.unit)}`), main);
+  const kind = select("values", kinds.map(({ output, words, unit }) => `${output}: ${label(words, unit)}`), main);
   const titles = ["none", ...all.map((matrix) => matrix.title)];
   const [first, second] = [select("difference of", titles, 0), select("minus", titles, 0)];
   const sizes = element("input", { type: "checkbox", onchange: () => draw() });
@@ -29,13 +29,13 @@ function drawMatrices(place, { matrices }) {
 
   const point = (from, cell) => {
     const centres = from.plane.axes.map((axis, index) => axis.centres[Math.min(Math.max(cell[index], 0), axis.centres.length - 1)]);
-    const lines = maps.map((one) => {
-      const at = from.alike === one.alike || sameAxes(from, one) ? cellWith(one.plane.axes, centres) : null;
-      one.map.mark(at);
-      const value = at ? measured(one.numbers[at[0] * one.counts[1] + at[1]], one.layer.unit) : "not there";
-      one.value.textContent = value;
-      if (at) one.at.splice(0, 2, ...at);
-      return `${one.title} ${value}`;
+    const lines = maps.map((shown) => {
+      const at = sameAxes(from, shown) ? cellWith(shown.plane.axes, centres) : null;
+      shown.map.mark(at);
+      const value = at ? measured(shown.numbers[at[0] * shown.counts[1] + at[1]], shown.layer.unit) : "not there";
+      shown.value.textContent = value;
+      if (at) shown.at.splice(0, 2, ...at);
+      return `${shown.title} ${value}`;
     });
     const where = from.plane.axes.map((axis, index) => `${axis.words} ${measured(centres[index], axis.unit)}`);
     readout.replaceChildren(where.join(", "), element("span", { class: "unseen", text: `: ${lines.join(", ")}` }));
@@ -72,7 +72,7 @@ function drawMatrices(place, { matrices }) {
     note.textContent = remarksOn(all, shown, difference, one && other && one !== other, output, label(words, unit));
   };
   place.append(
-    element("div", { class: "choices" }, kind.whole, first.whole, second.whole, element("label", {}, sizes, " of sizes, without signs")),
+    element("div", { class: "choices" }, kind.whole, ...(all.length > 1 ? [first.whole, second.whole, element("label", {}, sizes, " of sizes, without signs")] : [])),
     element("div", { class: "choices of-runs" }, ...boxes), scalePlace, note, readout, grid);
   draw();
 }
@@ -108,10 +108,10 @@ function kindsOf(matrices) {
 
 /** A layer of a matrix with its numbers. */
 function layerOf({ plane }, output, words) {
-  const layers = plane.outputs.find((one) => one.words === output)?.layers ?? [];
-  const layer = layers.find((one) => one.words === words);
+  const layers = plane.outputs.find(({ words: own }) => own === output)?.layers ?? [];
+  const layer = layers.find((own) => own.words === words);
   if (layer && !layer.numbers) {
-    const errors = layer.follows ? numbersOf(layers.find((one) => one.words === "error")) : null;
+    const errors = layer.follows ? numbersOf(layers.find((own) => own.words === "error")) : null;
     layer.numbers = numbersOf(layer, errors, plane.axes);
   }
   return layer;

@@ -28,7 +28,7 @@ function drawMatrix(place, matrix) {
   };
   for (const output of matrix.outputs) {
     const row = element("div", { class: "maps-row" });
-    for (const layer of layers.filter((one) => one.output === output.words)) {
+    for (const layer of layers.filter((layer) => layer.output === output.words)) {
       const scale = scaleOf(layer, () => map.paint());
       const title = element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` });
       const map = mapOf({ layer, axes, counts, at, move, scale, words: `${layer.output}, ${layer.words}` });
@@ -142,10 +142,10 @@ function heldOut(axes, across, up) {
   const inside = (axis, [low, high]) => [low ?? axis.ends[0], high ?? axis.ends[1]]
     .map((end) => Math.min(Math.max(end, axis.ends[0]), axis.ends[1]));
   const made = [];
-  for (const one of x || [axes[0].ends]) {
-    for (const other of y || [axes[1].ends]) {
-      const [left, right] = inside(axes[0], one).map(across);
-      const [bottom, top] = inside(axes[1], other).map(up);
+  for (const between of x || [axes[0].ends]) {
+    for (const upwards of y || [axes[1].ends]) {
+      const [left, right] = inside(axes[0], between).map(across);
+      const [bottom, top] = inside(axes[1], upwards).map(up);
       const size = { x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0) };
       made.push(drawn("rect", { ...size, class: "held-out around" }), drawn("rect", { ...size, class: "held-out" }));
     }

@@ -1,6 +1,6 @@
 "use strict";
 // A line for each run over one axis for each column of a sweep, in the colour of its group.
-const BESIDE = { height: 260, top: 34, bottom: 22, left: 92, right: 96, closest: 130, farthest: 220 };
+const BESIDE = { height: 260, top: 34, bottom: 22, left: 92, right: 96, closest: 130, farthest: 300 };
 
 /** Of a drawing with so many axes, as close together as can be. */
 const widthOfAxes = (count) => BESIDE.left + BESIDE.right + BESIDE.closest * (count - 1);

@@ -17,7 +17,7 @@ function pointsOf(panel) {
   const { whole, box, across, up } = frame(axes, POINTS_SIDE, POINTS_SIDE, MARGIN);
   box.prepend(drawn("path", { d: `M0 ${POINTS_SIDE}L${POINTS_SIDE} 0`, class: "equal" }));
   const places = panel.truth.map((value, index) => [across(value), up(panel.estimate[index])]);
-  const path = places.filter((one) => one.every(Number.isFinite)).map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`);
+  const path = places.filter((place) => place.every(Number.isFinite)).map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`);
   box.append(drawn("path", { d: path.join(""), class: places.length <= FEW_POINTS ? "points few" : "points" }));
   const mark = drawn("circle", { r: 5, class: "mark", visibility: "hidden" });
   box.append(mark);

@@ -54,7 +54,7 @@ function offerWords(field, words) {
   };
   const mark = (index) => {
     chosen = (index + list.children.length) % list.children.length;
-    [...list.children].forEach((one, number) => one.setAttribute("aria-selected", String(number === chosen)));
+    [...list.children].forEach((offer, number) => offer.setAttribute("aria-selected", String(number === chosen)));
     list.children[chosen].scrollIntoView({ block: "nearest" });
     field.setAttribute("aria-activedescendant", list.children[chosen].id);
   };

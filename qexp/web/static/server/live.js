@@ -24,10 +24,10 @@ class GrowingRun {
   }
 
   grow(panels) {
-    const shape = JSON.stringify(panels.map((panel) => [panel.title, panel.x.length < 3, panel.series.map((one) => one.words)]));
+    const shape = JSON.stringify(panels.map((panel) => [panel.title, panel.x.length < 3, panel.series.map((curve) => curve.words)]));
     if (shape === this.shape) {
       panels.forEach((panel, index) => {
-        this.plots[index].setData([panel.x, ...panel.series.map((one) => one.values)]);
+        this.plots[index].setData([panel.x, ...panel.series.map((curve) => curve.values)]);
       });
       return;
     }

@@ -77,7 +77,7 @@ class RunTable {
       this.drawHead();
       this.drawCounts();
       // Rows that are the same stay: a link that is replaced while a button is pressed on it would lose the click.
-      const drawn = JSON.stringify([this.question(), wanted, answers.map((one) => ({ ...one, version: null }))]);
+      const drawn = JSON.stringify([this.question(), wanted, answers.map((answer) => ({ ...answer, version: null }))]);
       if (drawn !== this.drawn) this.draw();
       this.drawn = drawn;
     } catch (error) {
@@ -141,7 +141,7 @@ class RunTable {
     const kind = document.activeElement?.tagName;
     redraw();
     if (held === undefined) return;
-    const row = [...this.parts.shown.rows].find((one) => one.dataset.name === held);
+    const row = [...this.parts.shown.rows].find((row) => row.dataset.name === held);
     (row?.querySelector(kind === "INPUT" ? "input" : "a") ?? this.scroller).focus({ preventScroll: true });
   }
 
@@ -277,12 +277,12 @@ class RunTable {
   offerColumns(fields) {
     const picker = this.place.querySelector(".picker");
     const text = this.form.elements.columns;
-    const chosen = () => text.value.split(",").map((one) => one.trim()).filter(Boolean);
+    const chosen = () => text.value.split(",").map((name) => name.trim()).filter(Boolean);
     const list = picker.querySelector(".fields");
     const search = picker.querySelector("input");
     const take = (name, wanted) => {
       const now = chosen().length ? chosen() : this.answer.columns.map(({ field }) => field).filter(Boolean);
-      text.value = (wanted ? [...now, name] : now.filter((one) => one !== name)).join(", ");
+      text.value = (wanted ? [...now, name] : now.filter((other) => other !== name)).join(", ");
       this.changed();
     };
     const draw_ = () => {
@@ -304,8 +304,8 @@ class RunTable {
     if (!words) return;
     for (const [name, values] of [["status", words.values.state], ["tag", words.tags]]) {
       const field = this.form.elements[name];
-      const known = new Set([...field.options].map((one) => one.value));
-      field.append(...values.filter((one) => !known.has(one)).map((value) => element("option", { value, text: value })));
+      const known = new Set([...field.options].map((option) => option.value));
+      field.append(...values.filter((value) => !known.has(value)).map((value) => element("option", { value, text: value })));
     }
     for (const field of this.form.querySelectorAll("[data-complete]")) offerWords(field, words);
     this.offerColumns(words.fields);

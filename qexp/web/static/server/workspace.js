@@ -1,7 +1,8 @@
 "use strict";
 // The page of the workspace: what takes a while to find is shown when it is found.
 function tableOf(columns, rows) {
-  const head = element("tr", {}, ...columns.map((text) => element("th", { scope: "col", text })));
+  const numeric = (column) => (rows[0]?.[column].number ? { class: "number" } : {});
+  const head = element("tr", {}, ...columns.map((text, column) => element("th", { scope: "col", text, ...numeric(column) })));
   const body = rows.map((cells) => element("tr", {}, ...cells.map((cell) => {
     const { text, href, number } = typeof cell === "object" ? cell : { text: cell };
     const shown = href ? element("a", { href, text }) : document.createTextNode(text);
@@ -37,6 +38,6 @@ fillSection("disk", "/disk.json", ({ total, largest }) => {
 
 fillSection("findings", "/findings.json", (found) => {
   if (!found.length) return [element("p", { text: "Nothing is wrong." })];
-  const rows = found.map((one) => [one.where, one.what, one.advice, one.repairable ? "qexp doctor --fix" : ""]);
+  const rows = found.map(({ where, what, advice, repairable }) => [where, what, advice, repairable ? "qexp doctor --fix" : ""]);
   return [tableOf(["where", "what", "what to do", "repair"], rows)];
 });
