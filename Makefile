@@ -10,7 +10,7 @@ SETUP := pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run mogi_cnn --seed 3
-	$(BIN)/qexp matrix mogi_cnn_3 --dataset mogi_test
+	$(BIN)/qexp matrix mogi_cnn_3
 
 # What takes a second or less of each capability. Types are checked beside it: mypy uses one core, and tests wait now and
 # then.

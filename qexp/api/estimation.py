@@ -33,7 +33,7 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     returns     the matrix as an `xarray.Dataset`, which is also kept in the run, in `matrix.folder`: `depth_estimate`,
                 with `refine` `depth_refined`, with `bound` `depth_bound` and, if there are repeats, `depth_over_bound`
 
-    >>> matrix = qexp.matrix("mogi_quick_0", "mogi_test", axes={"depth": (0.5, 4, 3), "delta_volume": (0.5, 4, 3)})
+    >>> matrix = qexp.matrix("mogi_quick_0", axes={"depth": (0.5, 4, 3), "delta_volume": (0.5, 4, 3)})
     >>> matrix["depth_error"].shape
     (3, 3)
     """

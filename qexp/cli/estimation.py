@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ import typer
 from qexp import api
 from qexp.base import files
 from qexp.base.machine import on_a_terminal
+from qexp.base.options import uncounted
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, named_once, with_options
@@ -67,8 +68,8 @@ def matrix(
     options: MatrixOptions, runs: Annotated[list[str] | None, OF_SEVERAL_SEEDS] = None, run: RunsOption = None
 ) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
-    run = named_once(runs, run, f"qexp matrix RUN --dataset {options.dataset}")
-    with _progress() as on_refined:
+    run = named_once(runs, run, "qexp matrix RUN")
+    with _progress() if options.refine else nullcontext(uncounted) as on_refined:
         table = api.matrix(run, **{**vars(options), "on_refined": on_refined, "tell": message})
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")

@@ -40,7 +40,10 @@ Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
 class MatrixOptions(Computing):
     """Options of `qexp matrix`."""
 
-    dataset: str = option(..., "Name or path of a dataset spec, which generates the observations.", complete="datasets")
+    dataset: str | None = option(
+        None, "Name or path of a dataset spec, which generates the observations; the run's own dataset if left out.",
+        complete="datasets",
+    )  # fmt: skip
     _: KW_ONLY
     axes: Mapping[str, tuple[float, float, int]] = option(
         {}, "Axis of true values: variable, and low, high and number of cells. The axes of the dataset if left out.",
@@ -229,7 +232,7 @@ class CalibrateOptions(Computing):
             )
         if self.observations * self.draws > MOST_NUMBERS:
             raise QexpError(
-                f"`observations={self.observations:,}` with `draws={self.draws:,}`: {self.observations * self.draws:,} "
+                f"`observations={self.observations}` with `draws={self.draws}`: {self.observations * self.draws:,} "
                 f"numbers of each output are too many; at most {MOST_NUMBERS:,}"
             )
         if not 0 <= self.exact <= self.observations:

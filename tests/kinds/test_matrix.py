@@ -64,6 +64,17 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_s
     assert not np.allclose(first["depth_estimate"], other["depth_estimate"])
 
 
+@pytest.mark.slow
+def test_without_a_dataset_it_is_that_on_which_the_run_was_trained_whatever_its_file_says_now(workspace, run):
+    named = qexp.matrix(run, "mogi", axes=SMALL, name="named")
+    path = workspace / "specs/datasets/mogi.json"
+    path.write_text(path.read_text().replace('"incidence": 0.33', '"incidence": 0.7'))
+    own = qexp.matrix(run, axes=SMALL)
+    assert own.folder.name == "mogi"
+    xarray.testing.assert_identical(own, named)
+    assert not np.allclose(own["depth_error"], qexp.matrix(run, "mogi", axes=SMALL, name="changed")["depth_error"])
+
+
 OTHERWISE = {
     "axes": ({"axes": {"depth": (1.0, 3.0, 3), "delta_volume": (1.0, 2.0, 2)}}, "axes"),
     "cells": ({"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 3)}}, "axes"),
