@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_]*)(?:=(?P<value>[^`]*))?`")
-"""An argument in the text of an error, and perhaps its value: `seed` or `seed=-1`."""
+ARGUMENT = re.compile(r"`(?P<name>[a-z][a-z_]*)(?:\[(?P<key>[^`]*)\]|=(?P<value>[^`]*))?`")
+"""An argument in the text of an error, perhaps with its value or with one of its keys: `seed`, `seed=-1`, `part=test`,
+`fixed={'x': 0}`, `unit=['m', 'mm']`, `fixed[x]`.
+"""
 
 
 class QexpError(Exception):
     """A mistake or a condition that the user can fix; `cli` prints it without a traceback.
 
-    Arguments stand between backquotes in its text, `seed=-1`: Python shows them so, the shell as options, `--seed -1`.
+    Arguments stand between backquotes in its text, `fixed={'x': 0}`: Python shows them so, the shell as options,
+    `--fix x=0`.
     """
 
     exit_code = 2
 
     def __str__(self) -> str:
-        return ARGUMENT.sub(lambda match: match[0][1:-1], super().__str__())
+        return in_python(super().__str__())
 
     def __format__(self, form: str) -> str:
         """Its text with the backquotes, so that an error can be a part of another."""
@@ -35,17 +42,74 @@ class QexpError(Exception):
         return spelled(super().__str__(), option)
 
 
+def in_python(text: str) -> str:
+    """A text with arguments between backquotes as Python has them: part="test", fixed={"x": 0}, fixed["x"]."""
+
+    def in_call(match: re.Match[str]) -> str:
+        name, key, value = match["name"], match["key"], match["value"]
+        if key is not None:
+            return f"{name}[{_literal(key)}]"
+        return name if value is None else f"{name}={_literal(_value(value))}"
+
+    return ARGUMENT.sub(in_call, text)
+
+
 def spelled(text: str, option: Callable[[str], str]) -> str:
-    """A text with arguments between backquotes as the shell has them: `seed=-1` → --seed -1, `refine=True` → --refine.
+    """A text with arguments between backquotes as the shell has them: --part test, --fix x=0, --refine.
 
     option  from the name of an argument to that of the option
     """
 
     def in_shell(match: re.Match[str]) -> str:
-        value = match["value"]
-        return option(match["name"]) if value in (None, "True") else f"{option(match['name'])} {value}"
+        flag, value = option(match["name"]), match["value"]
+        if match["key"] is not None:
+            return f"{flag} {match['key']}".rstrip()
+        if value in (None, "True"):
+            return flag
+        several = _value(value) if value[:1] in ("{", "[", "(") else value
+        if isinstance(several, dict):
+            return " ".join(f"{flag} {shlex.quote(_pair(key, each))}" for key, each in several.items())
+        if isinstance(several, list):
+            return " ".join(f"{flag} {_word(each)}" for each in several)
+        return f"{flag} {','.join(map(_word, several)) if isinstance(several, tuple) else value}"
 
     return ARGUMENT.sub(in_shell, text)
+
+
+def _value(text: str) -> Any:
+    """The number, list or mapping that a text is in Python, or else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _literal(value: Any, within: bool = False) -> str:
+    """A value as one writes it in Python. Words in capitals within others stand for what is to be filled in."""
+    if isinstance(value, str):
+        return value if within and re.fullmatch("[A-Z]+", value) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_literal(key)}: {_literal(each, True)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        items = ", ".join(_literal(each, True) for each in value)
+        return f"[{items}]" if isinstance(value, list) else f"({items})"
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _pair(key: Any, value: Any) -> str:
+    """An item of a mapping as the shell takes it: `x=0`, or JSON where a name has a comma or a '='."""
+    if any(mark in str(name) for name in (key, value) if isinstance(name, str) for mark in ",="):
+        return json.dumps({key: value}, ensure_ascii=False)
+    return f"{key}={_word(value)}"
+
+
+def _word(value: Any) -> str:
+    """A value as the shell takes it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return ("," if isinstance(value, list) else ":").join(map(_word, value))
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 EXTRAS = {

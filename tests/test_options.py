@@ -15,7 +15,7 @@ import qexp as package
 from qexp.base.options import Computing, flags_of, in_shell, option, python_only, takes
 from qexp.cli import app
 from qexp.deformation.options import InvertOptions, ObserveOptions
-from qexp.errors import QexpError
+from qexp.errors import QexpError, spelled
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, LimitOptions, MatrixOptions, SubmitOptions
 from qexp.runs.order import NewRuns, RerunOptions, StudyOptions
 
@@ -98,7 +98,7 @@ def test_options_are_written_back_as_the_words_that_give_them():
 WRONG = {
     "calibrate x --seed -1": (lambda: package.calibrate("x", seed=-1), "seed=-1: a seed", "--seed -1: a seed"),
     "invert o.nc --method m": (
-        lambda: package.invert("o.nc", method="m"), "method=m: choose", "--method m: choose"
+        lambda: package.invert("o.nc", method="m"), 'method="m": choose', "--method m: choose"
     ),
     "invert o.nc --draws 200": (
         lambda: package.invert("o.nc", draws=200), "add posterior=True", "--draws, --method and --declared-noise are"
@@ -111,6 +111,26 @@ WRONG = {
         "--samples is now --draws, and what was --draws is now --observations",
     ),
 }  # fmt: skip
+
+
+WRITTEN = {
+    "`part=test`": ('part="test"', "--part test"),
+    "`noise=1` `refine=True` `seed`": ("noise=1 refine=True seed", "--noise 1 --refine --seed"),
+    "`fixed={'x': 0.5, 'y': 2.0}`": ('fixed={"x": 0.5, "y": 2}', "--fixed x=0.5 --fixed y=2"),
+    "`axes={'depth': (0, 4, 128)}`": ('axes={"depth": (0, 4, 128)}', "--axes depth=0:4:128"),
+    "`fixed[x]`: no": ('fixed["x"]: no', "--fixed x: no"),
+    "`unit=['m', 'mm']`": ('unit=["m", "mm"]', "--unit m --unit mm"),
+    "`columns={'los': 'NAME'}`": ('columns={"los": NAME}', "--columns los=NAME"),
+    "`columns={'los': 'a, b'}`": ('columns={"los": "a, b"}', """--columns '{"los": "a, b"}'"""),
+    "`columns={'los': 'a b'}`": ('columns={"los": "a b"}', "--columns 'los=a b'"),
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_values_in_errors_can_be_copied_to_where_the_error_was(text):
+    in_python, in_shell = WRITTEN[text]
+    assert str(QexpError(text)) == in_python
+    assert spelled(text, lambda name: f"--{name}") == in_shell
 
 
 @pytest.mark.parametrize("line", WRONG)

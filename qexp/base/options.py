@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import math
 import re
 import textwrap
@@ -27,7 +28,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from qexp.errors import QexpError, hint, shortened
+from qexp.errors import QexpError, hint, in_python, shortened
 
 WIDTH = 120
 """Characters of a line of a docstring."""
@@ -167,7 +168,7 @@ Counted = Callable[[int, int], None]
 
 def as_warning(text: str) -> None:
     """Issue a warning of Python."""
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(in_python(text), stacklevel=3)
 
 
 def ignore(text: str) -> None: ...
@@ -290,7 +291,10 @@ def documented(docstring: str, options: type[Any]) -> str:
 
 # Texts of options as the values that they stand for. Each function takes the name of the option, for errors.
 
-COLUMNS = "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4"
+COLUMNS = (
+    "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4; where a name has a comma or "
+    "a '=', JSON: '{\"NAME\": \"OTHER\"}'"
+)
 
 
 def pairs(option: str, texts: Iterable[str], form: str, read: Callable[[str], Value]) -> dict[str, Value]:
@@ -359,21 +363,32 @@ def text_of(text: str) -> str:
 
 
 def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
-    """`a=b,c=d` → {a: b, c: d}; `2,3` → [2, 3]."""
-    parts = [part.strip() for text in texts for part in text.split(",")]
-    if all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]."""
+    objects = [text for text in texts if text.startswith("{")]
+    parts = [part.strip() for text in texts if text not in objects for part in text.split(",")]
+    if not objects and all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         return [int(part) for part in parts]
-    return pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()))
+    names = pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()))
+    for text in objects:
+        try:
+            items = json.loads(text, object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            items = []
+        if not (items and all(name and other and isinstance(other, str) for name, other in items)):
+            raise QexpError(f"{option} {shortened(text)}: {COLUMNS}")
+        for name, other in items:
+            if name in names:
+                raise QexpError(f"{option} {shortened(name)} is given twice; keep one")
+            names[name] = other
+    return names
 
 
 def column_words(columns: Mapping[str, str] | Sequence[int]) -> list[str]:
-    """Columns as the shell takes them. Raises QexpError for names that it would take apart."""
+    """Columns as the shell takes them."""
     if not isinstance(columns, Mapping):
         return [",".join(map(str, columns))]
-    for name in (*columns, *columns.values()):
-        if "," in name or "=" in name:
-            raise QexpError(f"`columns`: a cluster cannot be given the column '{name}', which has a comma or a '='")
-    return [",".join(f"{name}={other}" for name, other in columns.items())]
+    plain = all(name == name.strip(" {") and not {*",="} & {*name} for name in (*columns, *columns.values()))
+    return [",".join(f"{name}={other}" for name, other in columns.items()) if plain else json.dumps(dict(columns))]
 
 
 def units(option: str, texts: Sequence[str]) -> str | dict[str, str]:

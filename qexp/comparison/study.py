@@ -81,7 +81,9 @@ class StudyOrder:
         before = grids.axes_of(self.pretraining.grid if self.pretraining else {})
         axes = [*before, *grids.axes_of(self.runs.grid)]
         if not axes:
-            raise QexpError("a study varies the value of a key; give `grid`, for example `grid=labelled=10,100,all`")
+            raise QexpError(
+                "a study varies the value of a key; give `grid`, for example `grid={'labelled': [10, 100, 'all']}`"
+            )
         steps = [{key.rpartition(".")[2] for key in axis.keys} for axis in axes]
         names = [min(last) if len(last) == 1 else axis.name for axis, last in zip(axes, steps, strict=True)]
         return [

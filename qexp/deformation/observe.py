@@ -350,7 +350,7 @@ def _unlike(observation: Observation) -> Iterator[str]:
     if not moved:
         return
     least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
-    units = "give each file its unit, in order: `unit=m` `unit=mm`; that of GNSS tables is `gnss_unit`"
+    units = "give each file its unit, in order: `unit=['m', 'mm']`; that of GNSS tables is `gnss_unit`"
     if moved[most] > DIFFERENT * moved[least]:
         yield (
             f"the displacements of '{most}' are up to {moved[most]:.3g} m, {moved[most] / moved[least]:,.0f} times "
@@ -392,7 +392,8 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
     for index, path in enumerate(sources):
         of_file = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in values.items()}
         others = [_of_file("unit", values.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
-        option = " ".join(f"`unit={'mm' if other == index else unit}`" for other, unit in enumerate(others))
+        units = ["mm" if other == index else unit for other, unit in enumerate(others)]
+        option = f"`unit={units[0] if len(units) == 1 else units}`"
         yield path, reader_of(path), ReadOptions(**of_file, unit_option=option)
     for index, path in enumerate(stations):
         if not path.is_file():

@@ -278,7 +278,7 @@ class InvertOptions(Computing):
         require_seed(self.seed)
         for name, (low, high) in self.bounds.items():
             if not low < high:
-                raise QexpError(f"`bounds` {name}={low:g}:{high:g}: the upper bound must be above the lower one")
+                raise QexpError(f"`bounds[{name}]`: the upper bound, {high:g}, must be above the lower one, {low:g}")
         for name in self.sources:
             if self.sources.count(name) > 1:
                 raise QexpError(f"`source={name}` is given twice")
@@ -286,7 +286,7 @@ class InvertOptions(Computing):
     def _require_consistent(self) -> None:
         for name in self.fixed:
             if name in self.bounds:
-                raise QexpError(f"`fixed` {name}: it has bounds, too; fix it or bound it")
+                raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")
         if not self.posterior and (self.draws is not None or self.method is not None or self.declared_noise):
             raise QexpError("`draws`, `method` and `declared_noise` are for a posterior; add `posterior=True`")
         if self.run is None and (self.refine or self.centre is not None):

@@ -528,8 +528,8 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
             name = search.parameter.name
             raise QexpError(
                 f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "
-                f"may lie: give it `bounds={name}=LOW:HIGH`, or a value by `fixed`; or limits or a unit of length in "
-                f"QUANTITIES['{name.rpartition('.')[2]}']"
+                f"may lie: give it `bounds={ {name: ('LOW', 'HIGH')} }`, or a value by `fixed`; or limits or a unit of "
+                f"length in QUANTITIES['{name.rpartition('.')[2]}']"
             )
     low, high = (
         torch.tensor([search.parameter.coordinate(getattr(search, end)) for search in free], dtype=torch.float64)

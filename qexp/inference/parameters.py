@@ -491,9 +491,9 @@ def in_columns(
             given_names[columns[name]] = name
         elif name.rpartition(".")[2] in POSITIONS:
             better = display_name(name)
-            raise QexpError(f"`{option}={name}`: positions are absolute here; use {better}, in metres")
+            raise QexpError(f"`{option}[{name}]`: positions are absolute here; use {better}, in metres")
         elif name not in others:
-            raise QexpError(f"`{option}={name}`: the source has no such parameter; {suggestion(name, columns)}")
+            raise QexpError(f"`{option}[{name}]`: the source has no such parameter; {suggestion(name, columns)}")
     return given_names
 
 
@@ -502,11 +502,11 @@ def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds
     low, high = bounds
     for value in (low or high, high):  # a depth may have no limit but 0
         if math.isfinite(value) and (violation := units.violation(column, value)):
-            raise QexpError(f"`bounds={name}`: {violation}, but a bound is {value:g}{units.hint(column)}")
+            raise QexpError(f"`bounds[{name}]`: {violation}, but a bound is {value:g}{units.hint(column)}")
     return units.to_si(column, low), units.to_si(column, high)
 
 
 def fixed_in_si(column: str, value: float, units: Units, name: str) -> float:
     if violation := units.violation(column, value):
-        raise QexpError(f"`fixed={name}`: {violation}, but is {value:g}{units.hint(column)}")
+        raise QexpError(f"`fixed[{name}]`: {violation}, but is {value:g}{units.hint(column)}")
     return units.to_si(column, value)

@@ -112,8 +112,8 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
     """
     if (options.epochs is None) == (options.variable is None):
         raise QexpError(
-            f"{path} is a time series; name either the days before and after, `epochs=20200131,20200212`, or its "
-            f"velocity, `variable={VELOCITY}`"
+            f"{path} is a time series; name either the days before and after, `epochs=('20200131', '20200212')`, or "
+            f"its velocity, `variable={VELOCITY}`"
         )
     fields, error = fields_of(path), None
     if options.epochs is not None:
@@ -169,7 +169,9 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     kind, error = attributes.get("FILE_TYPE", ""), None
     if kind == "timeseries":
         if options.epochs is None:
-            raise QexpError(f"{path} is a time series; name the days before and after: `epochs=20200131,20200212`")
+            raise QexpError(
+                f"{path} is a time series; name the days before and after: `epochs=('20200131', '20200212')`"
+            )
         field = open_mintpy_difference(path, options.epochs)
     elif options.epochs is not None:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")

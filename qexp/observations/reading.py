@@ -21,7 +21,7 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 class ReadOptions:
     """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
 
-    unit_option  how the unit of this file alone is given as millimetres, such as "`unit=m` `unit=mm`", for messages
+    unit_option  how the unit of this file alone is given as millimetres, such as "`unit=['m', 'mm']`", for messages
     """
 
     name: str | None = None

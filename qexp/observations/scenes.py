@@ -53,7 +53,8 @@ def _variable(path: Path, options: ReadOptions) -> str | None:
         return options.variable
     if path.suffix.lower() in GEOTIFF or not isinstance(options.columns, Mapping) or {*options.columns} != {"los"}:
         raise QexpError(
-            f"{path} is a grid, of which `columns=los=VARIABLE` names the displacement in NetCDF; leave the rest out"
+            f"{path} is a grid, of which `columns={{'los': 'VARIABLE'}}` names the displacement in NetCDF; leave the "
+            "rest out"
         )
     if options.variable is not None:
         raise QexpError("`variable` and `columns` both name the displacement; leave one out")

@@ -43,7 +43,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     if "error" not in columns and options.error is None:
         raise QexpError(
             f"{path} has no column of errors; give the standard deviation of its displacements, such as `error=0.005` "
-            "(in metres, or in the unit of `unit`), or say which column holds it: `columns=error=NAME`"
+            "(in metres, or in the unit of `unit`), or say which column holds it: `columns={'error': 'NAME'}`"
         )
     east, north, moved = table.numbers(columns[x]), table.numbers(columns[y]), lengths(table, columns, "los", options)
     error = np.full(table.count, (options.error or 0.0) * options.metres)
@@ -81,10 +81,13 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
         elif value is None:
             raise QexpError(
                 f"{table.path}: nothing says where the satellite is; give `incidence` and `heading` in degrees, or "
-                "columns with the unit vector from the ground to it: `columns=los_east=E,los_north=N,los_up=U`"
+                "columns with the unit vector from the ground to it: "
+                "`columns={'los_east': 'E', 'los_north': 'N', 'los_up': 'U'}`"
             )
         elif isinstance(value, Path):
-            raise QexpError(f"`{name}={value}`: points need a number of degrees, or a column: `columns={name}=NAME`")
+            raise QexpError(
+                f"`{name}={value}`: points need a number of degrees, or a column: `columns={ {name: 'NAME'} }`"
+            )
         else:
             angles[name] = np.full(table.count, value)
     require_degrees(angles["incidence"], str(table.path))
@@ -133,8 +136,9 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         role = next((role for role in (f"error_{name}", "error") if role in columns), None)
         if role is None and options.error is None:
             raise QexpError(
-                f"{path} has no errors of the component {name}; say which column holds them: `columns` "
-                f"error_{name}=NAME, or give one number: `error=0.003` (in metres, or in the unit of `unit`)"
+                f"{path} has no errors of the component {name}; say which column holds them, "
+                f"`columns={ {f'error_{name}': 'NAME'} }`, or give one number: `error=0.003` (in metres, or in the "
+                "unit of `unit`)"
             )
         of_all = np.full(count, (options.error or 0) * options.metres)
         errors.append(of_all if role is None else lengths(table, columns, role, options))
@@ -238,7 +242,7 @@ def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequ
         raise QexpError(
             f"{table.path}: {table.width} columns without a header; without one they are {', '.join(order)} "
             f"({' or '.join(map(str, sorted(widths)))} of them). Otherwise say which is which, such as "
-            f"`columns={order[0]}=1,{order[1]}=2,{order[2]}=5`"
+            f"`columns={ {order[0]: '1', order[1]: '2', order[2]: '5'} }`"
         )
     return recognised
 
@@ -262,7 +266,7 @@ def _as_asked(
     for word, column in requested.items():
         role = next((role for role, words in roles.items() if word.lower() in (role, *words)), None)
         if role is None:
-            raise QexpError(f"`columns={word}={column}`: no column holds '{word}'; {suggestion(word, roles)}")
+            raise QexpError(f"`columns[{word}]`: no column holds '{word}'; {suggestion(word, roles)}")
         if column in table.names:
             columns[role] = table.names.index(column)
         elif column.isdecimal():
@@ -270,7 +274,9 @@ def _as_asked(
         elif table.names:
             raise QexpError(f"{table.path} has no column '{column}'; {suggestion(column, table.names)}")
         else:
-            raise QexpError(f"{table.path} has no header with '{column}'; give its position, such as {word}=1")
+            raise QexpError(
+                f"{table.path} has no header with '{column}'; give its position, such as `columns={ {word: '1'} }`"
+            )
     plane, sphere = {"east", "north"}, {"longitude", "latitude"}
     unwanted = sphere if plane & columns.keys() else plane if sphere & columns.keys() else set()
     others = {
@@ -285,15 +291,17 @@ def _position(table: TextTable, text: str, role: str) -> int:
     return int(text) - 1
 
 
-def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], hint: str = "") -> None:
+def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> None:
     missing = [role for role in roles if role not in columns]
     if missing:
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = next((index for index in range(table.width) if index not in columns.values()), table.width - 1)
         unique = table.names and table.names.count(table.names[free]) == 1
+        example = {missing[0]: table.names[free] if unique else str(free + 1)}
+        also = " (or longitude and latitude)" if set(missing) <= {"east", "north"} else ""
         raise QexpError(
-            f"{table.path}: no column is known to hold {' or '.join(missing)}{names}; say which one does, such as "
-            f"`columns={missing[0]}={table.names[free] if unique else free + 1}{hint}`"
+            f"{table.path}: no column is known to hold {' or '.join(missing)}{also}{names}; say which one does, such "
+            f"as `columns={example}`"
         )
 
 
@@ -303,7 +311,7 @@ def position_columns(table: TextTable, columns: Mapping[str, int]) -> tuple[tupl
     if geographic and {"east", "north"} <= columns.keys():
         geographic = False  # the projected ones are there already
     names = ("longitude", "latitude") if geographic else ("east", "north")
-    require_columns(table, columns, names, " (or longitude and latitude)")
+    require_columns(table, columns, names)
     return names, geographic
 
 

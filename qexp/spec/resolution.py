@@ -45,18 +45,19 @@ class Override:
     @property
     def label(self) -> str:
         """The option as an error shows it, shortened if it is long."""
-        return f"`overrides={shortened(self.text)}`"
+        return f"`overrides[{shortened(self.key)}]`"
 
 
 def override(key: str, value: Any) -> Override:
     """A checked override. Raises QexpError for an incomplete key, SpecError for a value that JSON cannot hold."""
     if not key or any(not step for step in key.split(".")):
         raise QexpError(
-            f"`overrides={shortened(key)}=…`: a key is empty; write key.path=value, for example `overrides=epochs=20`"
+            f"`overrides[{shortened(key)}]`: a key is empty; write the keys on the way to the value, with points "
+            "between them, for example `overrides={'sizes.0': 20}`"
         )
-    change = Override(key, steps(key), reading.plain(value, f"`overrides={shortened(key)}`"))
+    change = Override(key, steps(key), reading.plain(value, f"`overrides[{shortened(key)}]`"))
     if not change.text.isprintable():
-        raise QexpError(f"`overrides={shortened(change.text)!r}`: contains characters that cannot be printed")
+        raise QexpError(f"`overrides`: {shortened(change.text)!r} contains characters that cannot be printed")
     return change
 
 

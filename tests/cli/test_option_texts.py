@@ -168,9 +168,28 @@ def test_columns_are_names_or_positions():
     assert options.columns("--columns", ["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
     assert options.columns("--columns", ["2,3", "5"]) == [2, 3, 5]
     assert options.columns("--columns", ["414=2"]) == {"414": "2"}
+    names = {"los": "a,b", "c=d": " e"}
+    assert options.columns("--columns", options.column_words(names)) == names
+    assert options.columns("--columns", ['{"los": "a,b"}', "c=d"]) == {"los": "a,b", "c": "d"}
 
 
-@pytest.mark.parametrize("text", [["a"], ["a="], ["=b"], ["2,a=b"], ["2,,3"], ["-1"], ["a=b,a=c"], [""]])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ["a"],
+        ["a="],
+        ["=b"],
+        ["2,a=b"],
+        ["2,,3"],
+        ["-1"],
+        ["a=b,a=c"],
+        [""],
+        ["{}"],
+        ['{"a"'],
+        ['{"a": 1}'],
+        ['{"a": "b", "a": "c"}'],
+    ],
+)
 def test_other_columns_are_refused_with_what_would_work(text):
     with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given twice)"):
         options.columns("--columns", text)

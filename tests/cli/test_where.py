@@ -97,8 +97,10 @@ def test_a_state_and_an_expression_must_both_hold_and_a_state_that_there_is_not_
     assert choose(columns, status="done") == [RUNS[0], RUNS[2]]
     assert choose(columns, where="seed > 0", status="done") == [RUNS[2]]
     assert choose(columns) == RUNS
-    assert complaint(choose, columns, status="finished").startswith("status=finished: no such state; known: created, ")
-    assert complaint(choose, columns, status="dome") == "status=dome: no such state; did you mean 'done'?"
+    assert complaint(choose, columns, status="finished").startswith(
+        'status="finished": no such state; known: created, '
+    )
+    assert complaint(choose, columns, status="dome") == "status=\"dome\": no such state; did you mean 'done'?"
     for state in LISTED:
         choose(columns, status=state)
 
@@ -189,7 +191,7 @@ def test_equal_runs_keep_their_order_and_all_do_without_a_field():
 def test_an_order_by_what_cannot_be_ordered_is_refused():
     assert complaint(ordered, RUNS, "sead") == "no field 'sead'; did you mean 'seed'?"
     for by in ("results", "tags", "results.test"):
-        assert f"sort={by}: the values are neither all numbers nor all texts" in complaint(ordered, RUNS, by)
+        assert f'sort="{by}": the values are neither all numbers nor all texts' in complaint(ordered, RUNS, by)
     assert "neither all numbers nor all texts" in complaint(ordered, [{"x": 1}, {"x": "a"}], "x")
 
 

@@ -211,9 +211,9 @@ def test_a_power_law_is_drawn_as_it_says():
     [
         ({"draws": 100}, "add posterior=True"),
         ({"method": "sampler"}, "add posterior=True"),
-        ({"posterior": True, "method": "magic"}, "method=magic: choose from auto, sampler"),
+        ({"posterior": True, "method": "magic"}, 'method="magic": choose from auto, sampler'),
         ({"posterior": True, "draws": 3}, "draws=3: choose from 100"),
-        ({"posterior": True, "method": "grid"}, "method=grid: choose from auto, sampler"),
+        ({"posterior": True, "method": "grid"}, 'method="grid": choose from auto, sampler'),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options, said):

@@ -277,6 +277,6 @@ def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
         assert files_of(tmp_path / "plain" / plain) == files_of(published / other)
     targets = files_of(tmp_path / "plain/toc/train/target").items()
     assert {name: text.strip() for name, text in targets} == files_of(published / "finetune/TOC%/test/target")
-    with pytest.raises(QexpError, match="layout=mix: did you mean 'max'"):
+    with pytest.raises(QexpError, match="layout=\"mix\": did you mean 'max'"):
         write(tmp_path / "no", options, layout="mix")
     assert not (tmp_path / "no").exists()

@@ -175,7 +175,7 @@ def test_a_parameter_of_which_nothing_tells_where_it_may_lie_is_refused_unless_b
         problem = prepare_problem(tracks, [source], wanted, {}, offsets=False, ramps=False)
         return best(problem, starts(problem, wanted, 8, 0))
 
-    with pytest.raises(QexpError, match=r"mass is neither an amplitude.*bounds=mass=LOW:HIGH"):
+    with pytest.raises(QexpError, match=r'mass is neither an amplitude.*bounds=\{"mass": \(LOW, HIGH\)\}'):
         begin(unknown, {})
     for fit in (begin(unknown, {"mass": (10.0, 1e4)}), begin(limited, {})):
         assert fit.values[3] ** 2 == pytest.approx(2e6, rel=0.2)

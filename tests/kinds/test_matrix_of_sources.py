@@ -92,7 +92,7 @@ def test_all_variables_that_need_a_value_are_named_with_their_medians(root):
         package.matrix("dike_0", "dike", axes={"dike.strike": (0.0, 360.0, 8)}, workspace=root)
     assert str(caught.value) == (
         "'dike.depth', 'dike.opening', 'chamber.depth' vary but are not axes; give them values, for example the "
-        "median: fixed=dike.depth=3.1 fixed=dike.opening=1.25 fixed=chamber.depth=4.5"
+        'median: fixed={"dike.depth": 3.1, "dike.opening": 1.25, "chamber.depth": 4.5}'
     )
 
 

@@ -361,13 +361,13 @@ def test_where_several_variables_could_be_the_input_the_error_has_the_words_that
     coherence, dip = (OWN_AXES, IMAGES[:, ::-1]), (OWN_AXES, IMAGES, {"units": "degrees"})
     source, target = own(tmp_path / "a.nc", coherence=coherence, dip=dip), tmp_path / "made.csv"
     for model, said in (
-        (model_of(), "columns=displacement=los_asc"),
-        (model_of("displacement", "displacement_1"), "columns=displacement=los_asc,displacement_1=coherence"),
+        (model_of(), '{"displacement": "los_asc"}'),
+        (model_of("displacement", "displacement_1"), '{"displacement": "los_asc", "displacement_1": "coherence"}'),
     ):
         with pytest.raises(QexpError, match=r"'los_asc' \(9 x 4 x 6, mm\), 'coherence' \(9 x 4 x 6\)") as refused:
             model.predict(source, target)
         option, _, words = str(refused.value).rpartition("example ")[2].partition("=")
-        assert f"{option}={words}" == said
+        assert (option, words) == ("columns", said)
         made = in_files(model, columns(option, [words]), None).predict(source, target, overwrite=True)
         np.testing.assert_allclose(column(target), weighted(IMAGES), rtol=1e-5)
         assert made.remarks[1] == "displacement is 'los_asc' of the file, converted from mm to m"
@@ -375,7 +375,7 @@ def test_where_several_variables_could_be_the_input_the_error_has_the_words_that
     assert "was made from other columns" in refusal_of(lambda: other.predict(source, target))
     both = folder(tmp_path / "views", asc=IMAGES, dsc=2 * IMAGES)
     words = refusal_of(lambda: model_of("displacement", "displacement_1").predict(both, target))
-    assert words.endswith("columns=displacement=asc,displacement_1=dsc")
+    assert words.endswith('columns={"displacement": "asc", "displacement_1": "dsc"}')
     named = in_files(model_of("displacement", "displacement_1"), {"displacement": "asc", "displacement_1": "dsc"}, None)
     assert named.predict(both, tmp_path / "views.csv").images == COUNT
     assert targets(both, target, ["displacement", "asc"]) == [(both, target)]
@@ -395,9 +395,9 @@ def test_names_that_the_run_or_the_file_does_not_have_are_told(tmp_path):
             {"columns": {"displacement": "los_acs"}},
             "no variable 'los_acs' to be 'displacement'; did you mean 'los_asc'?",
         ),
-        ({"columns": [2]}, "variables of images have names, such as columns=displacement=NAME"),
+        ({"columns": [2]}, 'variables of images have names, such as columns={"displacement": NAME}'),
         ({"unit": {"mask_2": "mm"}}, "the run has no input 'mask_2'"),
-        ({"unit": "rad"}, "unit=rad: 'displacement' is in m; choose from m, cm, mm, km"),
+        ({"unit": "rad"}, "unit=\"rad\": 'displacement' is in m; choose from m, cm, mm, km"),
         ({"unit": "cm"}, "gives its unit as mm, but unit says cm"),
     ):
         assert said in refusal_of(lambda given=given: estimated(source, target, **given))
@@ -511,7 +511,7 @@ WRONG: list[tuple[Callable[[Path], Path], str]] = [
     (lambda tmp: broken(tmp / "a.nc"), r"a\.nc cannot be read as NetCDF"),
     (lambda tmp: broken(tmp / "a.tif"), r"a\.tif cannot be read as a raster"),
     (lambda tmp: cut(tmp / "a.npz"), r"a\.npz cannot be read as npz: Bad CRC"),
-    (lambda tmp: archive(tmp / "a.npz", a=IMAGES, b=IMAGES, mask=IMAGES), "for example columns=displacement=a"),
+    (lambda tmp: archive(tmp / "a.npz", a=IMAGES, b=IMAGES, mask=IMAGES), 'for example columns={"displacement": "a"}'),
     (lambda tmp: saved(tmp / "a.npy", np.moveaxis(IMAGES, 0, -1)), r"numpy\.moveaxis\(array, -1, 0\)"),
     (lambda tmp: cut_off(netcdf(tmp / "a.nc")), r"a\.nc cannot be read as NetCDF"),
     (lambda tmp: netcdf(tmp / "a.nc", unit="rad"), "its unit is 'rad', but 'displacement' is in m;"),

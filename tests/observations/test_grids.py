@@ -363,7 +363,7 @@ def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkey
     path, options = geotiff(tmp_path)
     options |= {"error": 0.01}
     monkeypatch.setattr(scenes, "LARGEST_WHOLE", 500)
-    with pytest.raises(QexpError, match=r"24 × 30 pixels.*reduce=quadtree:0.005.*bounds"):
+    with pytest.raises(QexpError, match=r'24 × 30 pixels.*reduce="quadtree:0.005".*bounds'):
         package.observe(path, **options)
     result = package.observe(path, reduce="uniform:4", least_share=0, **options)
     assert result.observation.tracks[0].count.sum() == SEEN.sum()
@@ -432,7 +432,7 @@ def test_a_variable_is_named_as_the_column_los_and_two_of_a_file_are_two_tracks(
     grid.assign(los_dsc=2 * grid["los_asc"]).to_netcdf(path, engine="h5netcdf")
     about = {"error": 0.005, "crs": UTM, "incidence": 33, "heading": HEADING}
     with pytest.raises(
-        QexpError, match=r"name one: variable=los_asc; for a track of each, give the file once for each"
+        QexpError, match='name one: variable="los_asc"; for a track of each, give the file once for each'
     ):
         package.observe(path, **about)
     (track,) = package.observe(path, columns={"los": "los_asc"}, **about).observation.tracks
@@ -442,7 +442,7 @@ def test_a_variable_is_named_as_the_column_los_and_two_of_a_file_are_two_tracks(
         np.testing.assert_allclose(view.displacement[view.observed], times * track.displacement[track.observed])
     for wrong, said in (
         ({"columns": {"los": "los_asc"}, "variable": "los_asc"}, "variable and columns both name the displacement"),
-        ({"columns": {"error": "los_asc"}}, "of which columns=los=VARIABLE names the displacement"),
+        ({"columns": {"error": "los_asc"}}, 'of which columns={"los": VARIABLE} names the displacement'),
         ({"variable": ["los_asc", "los_asc"]}, "'los_asc' is given twice"),
     ):
         sources = [path, path] if isinstance(wrong.get("variable"), list) else path

@@ -70,7 +70,7 @@ def test_a_time_series_gives_differences_of_days_and_velocities_inside_of_its_ma
         ({"epochs": ("20200101", "20200114")}, "no epoch 20200114"),
         ({"epochs": DAYS[1:]}, "has no errors"),
         ({"variable": "velocity"}, "no dataset 'velocity'"),
-        ({"variable": "hgt", "error": 1}, "give their unit: unit=mm"),
+        ({"variable": "hgt", "error": 1}, 'give their unit: unit="mm"'),
     ],
 )
 def test_what_is_wrong_with_a_time_series_is_said(series, options, message):

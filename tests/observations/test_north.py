@@ -64,7 +64,7 @@ def test_vectors_beside_projected_coordinates_are_turned_if_they_refer_to_true_n
         observed = package.observe(tmp_path / "points.txt", **options)
         np.testing.assert_allclose(observed.observation.tracks[0].direction, expected, atol=1e-8)
         assert any("which differs from true north" in text for text in observed.warnings) == (options == {"crs": ZONE})
-    with pytest.raises(QexpError, match="north=up: directions refer to true or grid north"):
+    with pytest.raises(QexpError, match='north="up": directions refer to true or grid north'):
         package.observe(tmp_path / "points.txt", crs=ZONE, north="up")
 
 

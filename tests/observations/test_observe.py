@@ -102,7 +102,7 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     np.testing.assert_allclose(gnss.displacement[:3], [0.03, 0.02, 0.01])
     np.testing.assert_allclose(gnss.error[:3], [0.001, 0.001, 0.002])
     assert result.warnings == []
-    with pytest.raises(QexpError, match=r"unit is for the files and not for the tables of gnss.*gnss_unit=m"):
+    with pytest.raises(QexpError, match=r'unit is for the files and not for the tables of gnss.*gnss_unit="m"'):
         package.observe([metres], gnss=[stations], unit="mm")
     with pytest.raises(QexpError, match="unit is given 3 times; give it once for all 2 files, or once for each"):
         package.observe([metres, millimetres], unit=["m", "m", "mm"])
@@ -115,7 +115,7 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     millimetres.write_text(standard(los=1e3 * LOS))
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
     warnings = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
-    assert warnings[0].endswith("of up to 40 m; if they are not in metres, give their unit: `unit=m` `unit=mm`")
+    assert warnings[0].endswith("of up to 40 m; if they are not in metres, give their unit: `unit=['m', 'mm']`")
     assert warnings[1].endswith("give their unit: `gnss_unit=mm`")
     assert "if their units differ, give each file its unit, in order" in warnings[2]
     small = package.observe(written(standard(los=LOS)), unit="mm").warnings
@@ -256,9 +256,9 @@ def test_points_with_missing_numbers_are_masked_and_counted(written, qexp):
 
 ANGLES = {"incidence": 30, "heading": 190}
 WRONG = {
-    "degrees taken for metres": (standard(EAST / 3e4, NORTH / 1e5), {}, "give crs=EPSG:4326"),
+    "degrees taken for metres": (standard(EAST / 3e4, NORTH / 1e5), {}, 'give crs="EPSG:4326"'),
     "metres taken for degrees": (standard(), {"crs": "EPSG:4326"}, "are not longitude and latitude in degrees"),
-    "no system of that name": (standard(), {"crs": "EPSG:1"}, "crs=EPSG:1: not a coordinate reference system"),
+    "no system of that name": (standard(), {"crs": "EPSG:1"}, 'crs="EPSG:1": not a coordinate reference system'),
     "a system in feet": (standard(), {"crs": "EPSG:2263"}, "has the unit US survey foot; choose one in metres"),
     "no errors": (rows(EAST, NORTH, LOS), ANGLES, "such as error=0.005"),
     "no line of sight": (rows(EAST, NORTH, LOS), {"error": 0.01}, "give incidence and heading in degrees"),
@@ -272,7 +272,7 @@ WRONG = {
     "a geometry twice": (standard(), {"heading": 10}, "has the line of sight in columns; leave heading out"),
     "a vector that points down": (standard(vector=-VECTOR), {}, "points down at 4 points"),
     "a vector that is no unit": (standard(vector=2 * VECTOR), {}, "not a unit vector at 4 points"),
-    "an unknown unit": (standard(), {"unit": "inch"}, "unit=inch: no unit of displacements; choose from m, cm, mm"),
+    "an unknown unit": (standard(), {"unit": "inch"}, 'unit="inch": no unit of displacements; choose from m, cm, mm'),
     "two units": (
         "east north los_mm error los_e los_n los_u\n" + standard(), {}, "the header names the unit mm of some columns",
     ),
@@ -298,7 +298,8 @@ WRONG = {
         standard(los=np.full(4, 1e308)), {}, "displacements of up to 1e+308 m are impossible",
     ),
     "a column that holds nothing else yet": (
-        "east north moved error incidence heading\n430000 4520000 0.01 0.001 34 -12\n", {}, "such as columns=los=moved",
+        "east north moved error incidence heading\n430000 4520000 0.01 0.001 34 -12\n", {},
+        'such as columns={"los": "moved"}',
     ),
     "nothing": ("", {}, "is empty"),
     "comments only": ("# a\n# b\n", {}, "has no rows"),

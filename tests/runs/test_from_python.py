@@ -146,7 +146,7 @@ def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     whole = package.Order("mogi", seeds=range(2), grid={"epochs": [1, 2]}, device="cpu")
     assert SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order == SweepOptions(whole).order == whole
     assert package.Order("mogi", seeds=3).seeds == [3]
-    with pytest.raises(QexpError, match=r"seeds=0:3: give whole numbers, such as seeds=range\(5\)"):
+    with pytest.raises(QexpError, match=r'seeds="0:3": give whole numbers, such as seeds=range\(5\)'):
         package.sweep("mogi", seeds="0:3")
     with pytest.raises(QexpError, match="jobs: the Order has its own"):
         package.sweep(whole, jobs=3)

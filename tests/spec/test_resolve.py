@@ -223,7 +223,7 @@ def test_an_override_that_json_cannot_hold_is_refused(value):
     ],
 )
 def test_an_override_of_what_cannot_be_there_says_what_is(resolved, override, hint):
-    assert complaints(resolved, override) == [f"overrides={override}: {hint}"]
+    assert complaints(resolved, override) == [f'overrides["{override.removesuffix("=1")}"]: {hint}']
 
 
 # Defaults

@@ -61,7 +61,7 @@ def bounds_of_cells(
         signal[numbers], seen[numbers] = bounds.signal, bounds.seen
     if np.isnan(signal).all():
         raise QexpError(
-            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as `fixed=noise=0.01`"
+            "`bound`: no cell has noise, which alone makes a bound; give it a level, such as `fixed={'noise': 0.01}`"
         )
     return Bounds(deviations, signal, seen)
 

@@ -270,14 +270,16 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     torch_device = device_of(options.device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)
-    dataset_name, document = dataset_document(options.dataset, workspace, tables)
+    spec, turned = directory.training_spec(), ""
+    dataset_name, document = directory.record().dataset, spec["dataset"]
+    if options.dataset is not None:
+        dataset_name, document = dataset_document(options.dataset, workspace, tables)
+        document, turned = azimuths.as_trained(document, directory.record())
     name = options.name or dataset_name
     if not NAME.fullmatch(name):
         raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`")
     folder = directory.matrices / name
-    document, turned = azimuths.as_trained(document, directory.record())
-    source = generated_of(document, tables, workspace)
-    spec, called = directory.training_spec(), f"the dataset '{dataset_name}'"
+    source, called = generated_of(document, tables, workspace), f"the dataset '{dataset_name}'"
     require_variables_of(spec, source, tables, directory.name, called)
     grid, outputs = axes or matrix_axes(document, dataset_name), list(model.network.outputs)
     constants = constant_values(source, grid, dict(options.fixed))
@@ -394,7 +396,9 @@ def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:
     described = document.get("matrix")
     if described is None:
         if not set(VDI_AXES) <= document["varyings"].keys():
-            raise QexpError(f"the dataset '{name}' has no 'matrix'; give axes, for example `axes=depth=0:4:128`")
+            raise QexpError(
+                f"the dataset '{name}' has no 'matrix'; give axes, for example `axes={{'depth': (0, 4, 128)}}`"
+            )
         return [MatrixAxis(variable, *ends) for variable, ends in VDI_AXES.items()]
     cells = int(described["resolution"])
     return [
@@ -417,27 +421,27 @@ def constant_values(
     on_axes = [grid_axis.variable for grid_axis in grid]
     for variable in on_axes:
         if variable not in source.variables:
-            raise QexpError(f"`{axis}={variable}`: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(f"`{axis}[{variable}]`: no such variable; {suggestion(variable, source.variables)}")
         if on_axes.count(variable) > 1:
-            raise QexpError(f"`{axis}={variable}` is given twice")
+            raise QexpError(f"`{axis}[{variable}]` is given twice")
     for variable, number in fixed.items():
         if variable not in source.variables:
-            raise QexpError(f"`{fix}={variable}`: no such variable; {suggestion(variable, source.variables)}")
+            raise QexpError(f"`{fix}[{variable}]`: no such variable; {suggestion(variable, source.variables)}")
         if variable in on_axes:
-            raise QexpError(f"`{fix}={variable}`: it is an axis")
+            raise QexpError(f"`{fix}[{variable}]`: it is an axis")
         if violation := quantity(variable, source.quantities).violation(number):
-            raise QexpError(f"`{fix}={variable}`: {violation}")
+            raise QexpError(f"`{fix}[{variable}]`: {violation}")
     for grid_axis in grid:
         for centre in (grid_axis.centres[0], grid_axis.centres[-1]):
             if violation := quantity(grid_axis.variable, source.quantities).violation(float(centre)):
-                raise QexpError(f"`{axis}={grid_axis.variable}`: {violation}, but a cell lies at {centre:g}")
+                raise QexpError(f"`{axis}[{grid_axis.variable}]`: {violation}, but a cell lies at {centre:g}")
     constants = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
     missing = [name for name in source.variables if name not in constants and name not in on_axes]
     if missing:
-        values = " ".join(f"`{fix}={name}={median:.4g}`" for name, median in source.medians(missing).items())
+        values = {name: float(f"{median:.4g}") for name, median in source.medians(missing).items()}
         which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
         words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"
-        raise QexpError(f"{which} {words}, for example the median: {values}")
+        raise QexpError(f"{which} {words}, for example the median: `{fix}={values}`")
     cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
     if cells > LARGEST:
         raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")

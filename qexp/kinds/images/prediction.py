@@ -561,7 +561,7 @@ def in_files(model: ImageModel, columns: Columns | None, unit: str | Mapping[str
     """The model for files that call variables otherwise, or whose units are given. Raises QexpError."""
     layout = model.layout
     if columns is not None and not isinstance(columns, Mapping):
-        raise QexpError(f"`columns`: variables of images have names, such as `columns={layout.images[0]}=NAME`")
+        raise QexpError(f"`columns`: variables of images have names, such as `columns={ {layout.images[0]: 'NAME'} }`")
     require_columns(columns or {}, layout.variables)
     units = dict.fromkeys(layout.images, unit) if isinstance(unit, str) else dict(unit or {})
     for name, given in units.items():

@@ -176,7 +176,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     cache = spec_cache(workspace)
     name, document, _ = open_dataset(options.dataset, cache)
     source = generated_of(document, cache.tables, workspace)
-    grid = [check_axis(MatrixAxis(variable, *ends), f"`over={variable}`") for variable, ends in over.items()]
+    grid = [check_axis(MatrixAxis(variable, *ends), f"`over[{variable}]`") for variable, ends in over.items()]
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
     fixed = constant_values(source, grid, {**quiet, **at}, ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}
@@ -291,7 +291,7 @@ def draw_images(
     for name in sides[:2]:
         if table.sizes[name] > MOST_DRAWN:
             raise QexpError(
-                f"`over={name}`: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
+                f"`over[{name}]`: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
             )
     middle = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
     drawn = [str(name) for name in table.data_vars if str(table[name].dims[-1]).startswith("x")]

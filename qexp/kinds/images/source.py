@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -323,7 +322,7 @@ class ImageSource:
         words = f"{self.path} has no variable {' and '.join(map(repr, lacking))}"
         if set(lacking) - set(self._layout.images):
             (name, *_) = (name for name in lacking if name not in self._layout.images)
-            return f"{words}; {suggestion(name, there)}; if it has another name there: `columns={name}=NAME`"
+            return f"{words}; {suggestion(name, there)}; if it has another name there: `columns={ {name: 'NAME'} }`"
         candidates = self._candidates(there)
         shapes = {name: _by(there[name].shape) for name in candidates}
         about = [f"'{name}' ({', '.join(filter(None, (shapes[name], there[name].unit)))})" for name in candidates]
@@ -334,9 +333,8 @@ class ImageSource:
         if not candidates:
             return f"{words}; {suggestion(lacking[0], there)}"
         pairs = zip(lacking, [*candidates, *["NAME"] * len(lacking)], strict=False)
-        columns = shlex.quote(",".join(f"{name}={other}" for name, other in pairs))
         which = "it is" if len(lacking) == 1 else "is which"
-        return f"{words}, but {some(about)}; say which {which}, for example `columns={columns}`"
+        return f"{words}, but {some(about)}; say which {which}, for example `columns={dict(pairs)}`"
 
     def _arranged(self, name: str, variable: ImageVariable) -> _Arranged:
         """Raises QexpError if the array holds no samples of the input's shape."""
@@ -383,7 +381,7 @@ class ImageSource:
             raise QexpError(
                 f"{self._files[name].label}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "
                 + (
-                    f"known units of it are {', '.join(others)}; if it is in one of these: `unit={name}={others[0]}`"
+                    f"known units of it are {', '.join(others)}; if it is in one of these: `unit={ {name: others[0]} }`"
                     if others
                     else "convert it, or remove the unit"
                 )
