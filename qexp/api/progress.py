@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
-from qexp.base.text import cleaned
+from qexp.base.text import cleaned, without_middle
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
 
@@ -115,6 +115,10 @@ class TrainingDisplay(Display):
 # The progress of a pool of runs: a live table on a terminal, otherwise a line per run.
 
 
+OTHER_COLUMNS = 44
+"""Width of what stands beside the name of a run that is at work."""
+
+
 class PoolDisplay(Watcher):
     def __init__(self) -> None:
         self._live: Live | None = None
@@ -188,20 +192,25 @@ class PoolDisplay(Watcher):
         table = Table(box=None, pad_edge=False)
         for column in ("run", "epoch", "validation", "time", "left"):
             table.add_column(column, justify="left" if column == "run" else "right", no_wrap=True)
-        ends, to_do = list(self._seconds), 0.0
+        name_width = None if self._live is None else max(20, self._live.console.width - OTHER_COLUMNS)
+        now, ends, left_of = time.monotonic(), list(self._seconds), dict[str, float]()
         for run, started in self._running.items():
-            seconds, line = time.monotonic() - started, self._lines.get(run)
+            seconds, line = now - started, self._lines.get(run)
             epoch, loss, left = "-", "-", "-"
             if line is not None:
                 epoch = f"{line['epoch']} of {line['of']}" if line.get("of") else str(line["epoch"])
                 loss = "-" if line["validation"]["loss"] is None else f"{line['validation']['loss']:.4g}"
                 if line.get("of"):
                     ends.append(seconds * line["of"] / line["epoch"])
-                    to_do += ends[-1] - seconds
-                    left = _in_words(ends[-1] - seconds)
-            table.add_row(run, epoch, loss, f"{seconds:.0f} s", left)
-        if ends:
-            all_left = (to_do + waiting * sum(ends) / len(ends)) / max(1, len(self._running))
+                    left_of[run] = ends[-1] - seconds
+                    left = _in_words(left_of[run])
+            table.add_row(
+                run if name_width is None else without_middle(run, name_width), epoch, loss, f"{seconds:.0f} s", left
+            )
+        if ends and (self._running or waiting):
+            usual = sum(ends) / len(ends)
+            to_do = sum(left_of.get(run, max(0.0, usual - now + start)) for run, start in self._running.items())
+            all_left = (to_do + waiting * usual) / max(1, len(self._running))
             counts += f", about {_in_words(all_left)} left"
         return Group(counts, table)
 

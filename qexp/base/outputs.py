@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qexp.base.quantities import number_with_unit
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -48,7 +50,7 @@ def limits_of(spec: Mapping[str, Any]) -> dict[str, Limits]:
 
 def at_limits(output: str, limits: Limits, unit: str, count: int, total: int) -> str:
     """`3 of 300 estimates of toc are at its limits, 0 to 100 %`."""
-    return f"{count:,} of {total:,} estimates of {output} are at its limits, {limits} {unit}".rstrip()
+    return f"{count:,} of {total:,} estimates of {output} are at its limits, {number_with_unit(str(limits), unit)}"
 
 
 def remarks(limits: Mapping[str, Limits], units: Mapping[str, str], counts: Mapping[str, int], total: int) -> list[str]:

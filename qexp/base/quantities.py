@@ -53,11 +53,11 @@ class Quantity:
     def violation(self, value: float) -> str | None:
         """The limit that a value violates, as the end of an error message, or None."""
         if self.above is not None and not value > self.above:
-            return f"must be greater than {self.above:g} {self.unit}"
+            return f"must be greater than {number_with_unit(f'{self.above:g}', self.unit)}"
         if self.at_least is not None and not value >= self.at_least:
-            return f"must be at least {self.at_least:g} {self.unit}"
+            return f"must be at least {number_with_unit(f'{self.at_least:g}', self.unit)}"
         if self.at_most is not None and not value <= self.at_most:
-            return f"must be at most {self.at_most:g} {self.unit}"
+            return f"must be at most {number_with_unit(f'{self.at_most:g}', self.unit)}"
         return None
 
     @property
@@ -248,7 +248,14 @@ def typeset(unit: str) -> str:
 def quantity_in_words(value: float, unit: str) -> str:
     """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`."""
     number = f"{value:#.3g}".rstrip(".").replace("-", "−")
-    return f"{number} {'× ' * unit.startswith('10')}{typeset(unit)}".rstrip()
+    return number_with_unit(number, typeset(unit))
+
+
+def number_with_unit(number: str, unit: str) -> str:
+    """A printed number, perhaps with its uncertainty: `0.0117 × 10⁶ m³`, `(3.04 ± 0.03) × 10⁶ m³`, `1.2 km`."""
+    if not unit[:1].isdigit():
+        return f"{number} {unit}".rstrip()
+    return f"({number}) × {unit}" if any(sign in number for sign in "±[") else f"{number} × {unit}"
 
 
 UNITS: Mapping[str, tuple[str, float]] = {

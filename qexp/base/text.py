@@ -213,6 +213,16 @@ def width_of(text: str) -> int:
     )
 
 
+def without_middle(text: str, width: int) -> str:
+    """A text that keeps its ends, with … between them, if it is wider than that."""
+    if width_of(text) <= width:
+        return text
+    kept = min(width, len(text)) - 1
+    while width_of(shorter := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width and kept:
+        kept -= 1
+    return shorter
+
+
 def in_one_line(text: str) -> str:
     return cleaned(text.translate(_SPACES))
 

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from qexp.base.machine import on_a_terminal, progress_bar
-from qexp.base.text import cleaned, in_one_line, width_of
+from qexp.base.text import cleaned, in_one_line, width_of, without_middle
 from qexp.errors import QexpError, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
 
@@ -165,11 +165,12 @@ def print_parts(parts: Iterable[Table | str]) -> None:
 
 GAP = "  "
 
-FLOWING = 20
-"""Least width of a last column of words that continues below itself, rather than being left out."""
+FLOWING, EASY = 20, 32
+"""Least width of a last column of words that continues below itself, rather than being left out; and the width for
+which other texts are shortened."""
 
-NAMED = 40
-"""Width from which names in the first column are shortened where room is wanted, or half of the terminal's."""
+NAMED, SHORT = 28, 20
+"""Widths to which names in the first column, and other texts, are shortened where room is wanted."""
 
 UNIT = re.compile(r"(.*\S) (\([^()]*(?:\([^()]*\)[^()]*)*\))")
 """A title and its unit, as in `depth mae (km)`."""
@@ -198,12 +199,12 @@ class Fitted:
     """Row → cell → its lines."""
     widths: list[int]
     left_out: list[str]
-    """Titles of the columns that do not fit, with the first if its names are shortened."""
+    """Titles of the columns that do not fit, and of those whose texts are shortened."""
 
 
 def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int) -> Fitted:
-    """A table that is not wider than that: titles are folded, a last column of words continues below itself, names are
-    shortened in their middle, and then columns are left out, the last one first.
+    """A table that is not wider than that: titles are folded, a last column of words continues below itself, names and
+    other texts are shortened in their middle, and then columns are left out, the last one first.
     """
     titles = [in_one_line(column) for column in columns]
     units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
@@ -217,15 +218,23 @@ def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
             for wide, name in zip(widest, names, strict=True)
         ]
     widths = [max(wide, *map(width_of, lines)) for wide, lines in zip(widest, folded, strict=True)]
-    shown, left_out = len(columns), list[str]()
-    most, prose = max(NAMED, width // 2), columns[-1] not in right and any(" " in cell for cell in cells[-1])
-    room = width - _total([*widths[:-1], 0])
-    if _total(widths) > width and prose and shown > 1 and room >= max(FLOWING, *map(_longest_word, cells[-1])):
-        widths[-1] = room
-    elif _total(widths) > width and widths[0] > most:
-        widths[0], left_out = most, [f"whole {names[0]}"]
-    while shown > 1 and _total(widths[:shown]) > width:
+    shown, whole = len(columns), widths
+    texts = {
+        at: max(SHORT if at else NAMED, *map(width_of, folded[at]))
+        for at, column in enumerate(columns)
+        if column not in right
+    }
+    flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in cells[-1])
+    if flows and _total(widths) > width:
+        texts[shown - 1] = max(FLOWING, *map(_longest_word, cells[-1]))
+        before = _squeezed(widths[:-1], texts, width - len(GAP) - EASY)
+        room = width - _total([*before, 0])
+        if room >= texts[shown - 1]:
+            widths = [*before, room]
+    while _total(widths) > width and _total(widths := _squeezed(whole[:shown], texts, width)) > width and shown > 1:
         shown -= 1
+    shortened = [at for at in range(shown) if widths[at] < whole[at] and not (flows and at == len(columns) - 1)]
+    left_out = [f"whole {names[at]}" for at in shortened]
     left_out += titles[shown:]
     widths = [min(wide, width) for wide in widths[:shown]]
     height = max(map(len, folded[:shown]))
@@ -233,7 +242,10 @@ def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
     if any(units[:shown]):
         head.append(units[:shown])
     lines = [
-        [[_shortened(row[0], widths[0])] if at == 0 else _broken(row[at], widths[at]) for at in range(shown)]
+        [
+            _broken(row[at], widths[at]) if flows and at == len(columns) - 1 else [without_middle(row[at], widths[at])]
+            for at in range(shown)
+        ]
         for row in zip(*cells, strict=True)
     ]
     return Fitted(head, lines, widths, left_out)
@@ -253,6 +265,22 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
+def _squeezed(widths: Sequence[int], least: Mapping[int, int], room: int) -> list[int]:
+    """Widths of columns of which some are made narrower, the widest first, until all have room or none can be narrower.
+
+    least  column that can be narrower → its least width
+    """
+    squeezed = list(widths)
+    while (excess := _total(squeezed) - room) > 0:
+        wide = [at for at, end in least.items() if at < len(squeezed) and squeezed[at] > end]
+        if not wide:
+            break
+        widest = max(wide, key=lambda at: squeezed[at])
+        next_wide = max((squeezed[at] for at in wide if squeezed[at] < squeezed[widest]), default=0)
+        squeezed[widest] = max(squeezed[widest] - excess, min(next_wide, squeezed[widest] - 1), least[widest])
+    return squeezed
+
+
 def _longest_word(text: str) -> int:
     return max(map(width_of, text.split()), default=0)
 
@@ -260,14 +288,6 @@ def _longest_word(text: str) -> int:
 def _broken(text: str, width: int) -> list[str]:
     fits = width_of(text) <= width
     return [text] if fits else textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _shortened(text: str, width: int) -> str:
-    """A name without its middle."""
-    if width_of(text) <= width:
-        return text
-    end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 class Show(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
-from qexp.base.text import in_one_line, leaves
+from qexp.base.text import in_one_line, leaves, natural
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, TrustCodeOption, with_options
 from qexp.cli.console import (
@@ -99,10 +100,20 @@ def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
 
 
 def print_groups(
-    runs: list[Run], fields: Sequence[str], limit: int | None, *, size: bool, as_json: bool, as_csv: bool
+    runs: list[Run],
+    fields: Sequence[str],
+    limit: int | None,
+    *,
+    as_sorted: bool,
+    size: bool,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
-    groups = api.groups(runs, *fields, warn=warning)[:limit]
+    groups = api.groups(runs, *fields, warn=warning)
+    if not as_sorted:
+        groups.sort(key=lambda group: [natural(json.dumps(value)) for value in group["values"]])
+    groups = groups[:limit]
     for group in groups:
         members = group.pop("runs")
         if size:
@@ -201,7 +212,15 @@ def ls(
         fields = fields or [*IN_CSV, *metrics]
         fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if group is not None:
-        print_groups(runs, _names("--group", group), limit, size=size, as_json=as_json, as_csv=as_csv)
+        print_groups(
+            runs,
+            _names("--group", group),
+            limit,
+            as_sorted=options.sort is not None,
+            size=size,
+            as_json=as_json,
+            as_csv=as_csv,
+        )
         return
     if limit is not None:
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]

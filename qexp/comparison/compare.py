@@ -252,8 +252,12 @@ def differences_of(pair: Pair) -> Table:
     return Table(title, columns, rows, frozenset(columns[2:5]))
 
 
-def remarks(comparison: Comparison | SeedComparison) -> list[str]:
-    """Remarks that a reader of the tables needs."""
+def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] | None = None) -> list[str]:
+    """Remarks that a reader of the tables needs.
+
+    letters  group → what it is called, if not by its name
+    """
+    called = letters or {name: name for name in comparison.names}
     unknown = dict.fromkeys(
         row.metric for row in comparison.results if row.meaning.best is None and not is_of_capability(row.metric)
     )
@@ -262,11 +266,11 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
         if not comparison.same_data:
             sentences.append(f"the evaluations '{comparison.evaluation}' of these runs are of different samples")
         return sentences
-    sentences += [
-        f"{pair.first} and {pair.second} are not paired: {pair.not_paired}"
-        for pair in comparison.pairs
-        if pair.not_paired
-    ]
+    unpaired: dict[str, list[str]] = {}
+    for pair in comparison.pairs:
+        if pair.not_paired:
+            unpaired.setdefault(pair.not_paired, []).append(f"{called[pair.first]} and {called[pair.second]}")
+    sentences += [f"{', '.join(names)} are not paired: {why}" for why, names in unpaired.items()]
     if any(_passed(row.metric) for row in comparison.calibrations):
         sentences.append(
             f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
@@ -275,7 +279,7 @@ def remarks(comparison: Comparison | SeedComparison) -> list[str]:
     for row in comparison.results:
         if row.not_finite:
             seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
-            sentences.append(f"{row.group}: no finite {row.output} {row.metric} for {seeds}; not counted there")
+            sentences.append(f"{called[row.group]}: no finite {row.output} {row.metric} for {seeds}; not counted there")
     if any(pair.rows for pair in comparison.pairs):
         shown = {row.metric for pair in comparison.pairs for row in pair.rows}
         together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)

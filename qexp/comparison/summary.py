@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
+from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table
 from qexp.comparison.compare import (
     INTERVAL,
@@ -82,7 +83,7 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False) -> Iterato
         yield from _tables_of_groups(shown, letters)
         if all_metrics:
             yield from _differences(shown, letters)
-    yield from remarks(shown)
+    yield from remarks(shown, letters)
     hidden = sorted({row.metric for row in _rows(comparison)} - {row.metric for row in _rows(shown)})
     if hidden:
         yield f"not shown: {', '.join(hidden)}; see them with --all, or one with --metric {hidden[0]}"
@@ -119,7 +120,7 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
     for row in comparison.results:
         if row.metric in mains and len(row.best) == 1 and row.meaning.best in (LOWEST, HIGHEST):
             best = row.best[0]
-            value = f"{number(row.values[best], row.meaning)} {row.unit}".strip()
+            value = number_with_unit(number(row.values[best], row.meaning), row.unit)
             yield f"{row.output} {row.metric}: {row.meaning.best} in {letters[comparison.names[best]]}, {value}"
     yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
 
@@ -160,10 +161,10 @@ def _of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[
     rows = []
     for group in comparison.groups:
         out = left_out_words(group.left_out, comparison.missing(group))
-        rows.append([letters[group.name], group.name, ranges(group.counted) or NONE, out])
-    columns = ["", "group", "seeds", "not counted"]
-    shown = 4 if any(row[3] for row in rows) else 3
-    yield Table("", columns[:shown], [row[:shown] for row in rows])
+        rows.append([letters[group.name], ranges(group.counted) or NONE, out, group.name])
+    columns = ["", "seeds", "not counted", "group"]
+    shown = [at for at in range(4) if at != 2 or any(row[2] for row in rows)]
+    yield Table("", [columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
 
 
 def _verdict(comparison: SeedComparison, letters: dict[str, str], output: str, metric: str) -> str:
@@ -199,7 +200,7 @@ def _difference(row: PairRow, *, signed: bool = False) -> str:
     half = (interval[1] - interval[0]) / 2
     form = rounding(mean, half) if half > 0 else None
     words = f"{mean:.4g}" if form is None else f"{form.number(mean)} {form.interval(*interval)}"
-    return f"{words} {row.unit}".strip()
+    return number_with_unit(words, row.unit)
 
 
 def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
@@ -209,10 +210,10 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
         of_outputs.setdefault((row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in of_outputs.items():
         single = len({row.metric for row in rows}) == 1
-        columns = ["", "n", "mean ± deviation", INTERVAL, "better than", "min", "max"]
+        columns = ["", "n", "mean ± deviation", "better than", INTERVAL, "min", "max"]
         cells = []
         for row in rows:
-            *of_row, least, greatest = cells_of(row)
+            count, mean, interval, least, greatest = cells_of(row)
             better = [
                 letters[pair.second if paired.better == pair.first else pair.first]
                 for pair in comparison.pairs
@@ -220,25 +221,28 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
                 if (paired.output, paired.metric, paired.better) == (output, row.metric, row.group)
             ]
             metric = [] if single else [_of_output(row.metric, row.unit)]
-            cells.append([*metric, letters[row.group], *of_row, " ".join(better) or NONE, least, greatest])
+            ends = [interval, least, greatest]
+            cells.append([*metric, letters[row.group], count, mean, " ".join(better) or NONE, *ends])
         metrics = [] if single else ["metric"]
         what = f"{output}: {_of_output(rows[0].metric, rows[0].unit)}" if single else output
-        right = frozenset(columns[1:4]) | {"min", "max"}
+        right = frozenset(columns[1:]) - {"better than"}
         yield Table(what if calibrated else f"{what} {on(comparison)}", [*metrics, *columns], cells, right)
 
 
 def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:
+    """A table per output, with a row per metric and pair."""
+    of_outputs: dict[str, list[list[str]]] = {}
+    seeds = {ranges(pair.seeds) for pair in comparison.pairs if pair.rows}
+    which = f" ({next(iter(seeds))})" if len(seeds) == 1 else ""
     for pair in comparison.pairs:
-        if not pair.rows:
-            continue
-        rows = [
-            [
-                f"{row.output} {_of_output(f'|{row.metric}|' if row.absolute else row.metric, row.unit)}",
-                *of_mean(row.estimate, row.meaning),
-                NONE if row.better is None else letters[row.better],
-            ]
-            for row in pair.rows
-        ]
-        title = f"{letters[pair.first]} minus {letters[pair.second]}, seed by seed ({ranges(pair.seeds)})"
-        columns = ["", "n", "difference ± deviation", INTERVAL, "better"]
-        yield Table(title, columns, rows, frozenset(columns[1:4]))
+        for row in pair.rows:
+            metric = _of_output(f"|{row.metric}|" if row.absolute else row.metric, row.unit)
+            count, mean, interval = of_mean(row.estimate, row.meaning)
+            better = NONE if row.better is None else letters[row.better]
+            first, second = letters[pair.first], letters[pair.second]
+            of_outputs.setdefault(row.output, []).append([metric, f"{first} − {second}", count, mean, better, interval])
+    for output, rows in of_outputs.items():
+        order = list(dict.fromkeys(row[0] for row in rows))
+        rows.sort(key=lambda row: order.index(row[0]))
+        columns = ["metric", "", "n", "difference ± deviation", "better", INTERVAL]
+        yield Table(f"{output}: differences, seed by seed{which}", columns, rows, frozenset({*columns[2:4], INTERVAL}))

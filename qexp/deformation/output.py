@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.files import names_in, write_folder
-from qexp.base.quantities import conversion, in_words
+from qexp.base.quantities import conversion, in_words, number_with_unit
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
@@ -24,7 +24,7 @@ from qexp.deformation.posterior import COVERAGE, SourcePosterior
 from qexp.errors import QexpError, extra
 from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
-from qexp.metrics.meaning import measured
+from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded
 
 if TYPE_CHECKING:
@@ -415,7 +415,7 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
 def _title(inversion: Inversion) -> str:
     """The source with its depth, and how well it explains the data."""
     depths = [
-        f"{in_words(name)} {measured(estimate.value, estimate.scaled_error)} {estimate.unit}"
+        f"{in_words(name)} {number_with_unit(printed(measured(estimate.value, estimate.scaled_error)), estimate.unit)}"
         for name, estimate in inversion.parameters.items()
         if name.rpartition(".")[2] in ("depth", "delta_volume")
     ]

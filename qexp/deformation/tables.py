@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table
 from qexp.errors import some
 from qexp.metrics.meaning import number
@@ -91,9 +92,8 @@ def table_of_parameters(inversion: Inversion) -> Table:
 def values_in_words(inversion: Inversion) -> Iterator[str]:
     """Each parameter with its error and unit."""
     for name, estimate in inversion.parameters.items():
-        error = digits(estimate.scaled_error, estimate.scaled_error)
-        words = [name, digits(estimate.value, estimate.scaled_error), f"± {error}" if error else "", estimate.unit]
-        yield " ".join(filter(None, words))
+        value, error = (digits(number, estimate.scaled_error) for number in (estimate.value, estimate.scaled_error))
+        yield f"{name} {number_with_unit(f'{value} ± {error}' if error else value, estimate.unit)}"
 
 
 def fit_words(inversion: Inversion) -> str:

@@ -173,11 +173,6 @@ def printed(text: str) -> str:
     return _POWER.sub(lambda found: f" × 10{(found[1].strip('+') + found[2]).translate(_SUPERSCRIPTS)}", signed)
 
 
-def with_unit(text: str, unit: str) -> str:
-    """A number with its unit: `0.0195 × 10⁶ m³`, `0.0195 km`."""
-    return f"{text} × {unit}" if unit[:1].isdigit() else f"{text} {unit}".rstrip()
-
-
 def aligned(cells: Sequence[str]) -> list[str]:
     """The cells of a column as they are printed: decimal points are below each other if the column is set to the right.
 

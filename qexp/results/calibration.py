@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files
-from qexp.base.quantities import in_words
+from qexp.base.quantities import in_words, number_with_unit
 from qexp.base.text import Table
-from qexp.metrics.meaning import NONE, number, with_unit
+from qexp.metrics.meaning import NONE, number
 from qexp.results.capabilities import Columns, Parts, Results
 from qexp.results.intervals import intervals_of
 from qexp.store.directory import RunDirectory
@@ -170,7 +170,7 @@ class OutputCalibration(Part):
     @property
     def width_in_words(self) -> str:
         """The median width of 90 % intervals with its unit."""
-        return with_unit(number(self.width), self.unit)
+        return number_with_unit(number(self.width), self.unit)
 
     def verdict(self, calibration: Calibration) -> str:
         """Whether the output is calibrated, in some words."""
@@ -616,7 +616,7 @@ def _of_cells(name: str, local: LocalCoverage, calibration: Calibration) -> str:
 def _cell(cell: CellShare, calibration: Calibration) -> str:
     """`84 % (of 51 with depth 1.2 to 1.4 km, volume change 0.3 to 0.5 × 10⁶ m³)`."""
     ends = ", ".join(
-        f"{in_words(name)} {low:.3g} to {with_unit(f'{high:.3g}', calibration.outputs[name].unit)}"
+        f"{in_words(name)} {number_with_unit(f'{low:.3g} to {high:.3g}', calibration.outputs[name].unit)}"
         for name, (low, high) in cell.between.items()
     )
     return f"{100 * cell.share:.0f} % (of {cell.observations:,} with {ends})"

@@ -8,6 +8,7 @@ from itertools import chain, groupby
 from typing import Any
 
 from qexp.base import files
+from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table
 from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, rounding
 from qexp.metrics.recorded import NETWORK, best, meaning_of
@@ -111,7 +112,7 @@ def field_errors(record: Record) -> Parts:
     rows = []
     for vector, values in errors.vectors.items():
         unit = record.units.get(vector.partition(", ")[0], "")
-        lengths = [f"{number(value)} {unit}".strip() for value in (values.mean_error, values.mean_speed)]
+        lengths = [number_with_unit(number(value), unit) for value in (values.mean_error, values.mean_speed)]
         rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
     if rows:
         yield _table(["vector", "mean error", "mean speed", "error / speed"], rows, words=1)

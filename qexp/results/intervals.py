@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qexp.base.quantities import with_unit
+from qexp.base.quantities import number_with_unit, with_unit
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE
 from qexp.results.capabilities import Parts, Results
@@ -170,8 +170,7 @@ def _row(coverage: Coverage, units: Mapping[str, str]) -> list[str]:
 def _width(coverage: Coverage, units: Mapping[str, str]) -> str:
     if coverage.mean_width is None:
         return NONE
-    width = f"{coverage.mean_width:#.3g}".rstrip(".")
-    return f"{width} {units.get(coverage.output, '')}".strip()
+    return number_with_unit(f"{coverage.mean_width:#.3g}".rstrip("."), units.get(coverage.output, ""))
 
 
 def _meaning(intervals: HeldOutIntervals) -> str:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qexp.base.quantities import in_words, label, typeset
+from qexp.base.quantities import in_words, label, number_with_unit, typeset
 from qexp.base.text import Table
 from qexp.comparison.compare import (
     Comparison,
@@ -95,7 +95,9 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
         title = f"{in_words(output)}: {metric} on the test part, {mean}{best}"
-        words = "; ".join(f"{name} {of_seeds.mean:.4g} {unit}" for name, of_seeds in values.items())
+        words = "; ".join(
+            f"{name} {number_with_unit(f'{of_seeds.mean:.4g}', unit)}" for name, of_seeds in values.items()
+        )
         axis = label(f"{output} {metric}", typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qexp.base.arrays import Array
 from qexp.base.files import read_json
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
-from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, of_dataset, quantity
+from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, number_with_unit, of_dataset, quantity
 from qexp.figures.curves import Lines, middle_half, outputs_of, over_epochs
 from qexp.kinds.figures import (
     MissingNumbersError,
@@ -252,7 +252,7 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
     for name, values in others.items():
         if values.dtype.kind == "f" and len(np.unique(values)) > 1:
             unit_of_column = unit(predictions, name)
-            columns.append([f"{in_words(name)} {value:.4g} {unit_of_column}".rstrip() for value in values])
+            columns.append([f"{in_words(name)} {number_with_unit(f'{value:.4g}', unit_of_column)}" for value in values])
     return [", ".join(words) for words in zip(*columns, strict=True)]
 
 

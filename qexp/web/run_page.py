@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from qexp.base.quantities import in_words, label, typeset
+from qexp.base.quantities import in_words, label, number_with_unit, typeset
 from qexp.base.text import Table
 from qexp.comparison.seeds import ABSENT, differences
 from qexp.errors import DamagedError, NotFoundError, some
@@ -21,7 +21,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import main_metric, number, printed, rounding, with_unit
+from qexp.metrics.meaning import main_metric, number, printed, rounding
 from qexp.metrics.recorded import NETWORK, meaning_of
 from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
@@ -177,7 +177,7 @@ def key_numbers(record: Record) -> list[dict[str, str]]:
         share = metrics.get("r2")
         notes += [f"R² {printed(number(share, meaning_of('r2', [])))}"] if share is not None else []
         words = f"{in_words(output)} {metric_in_words(metric)}, {part}"
-        with_its_unit = with_unit(printed(text), meaning.in_unit(unit))
+        with_its_unit = number_with_unit(printed(text), meaning.in_unit(unit))
         numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
     if record.epochs.done:
         best = f"best {record.epochs.best}" if record.epochs.best else ""
@@ -302,7 +302,7 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
         if values:
             axis = label(f"{output} RMSE", typeset(rows[0].unit))
             title = f"{in_words(output)}: the network among its baselines, 95 % intervals"
-            words = "; ".join(f"{row.estimator} {row.rmse:.4g} {row.unit}" for row in rows)
+            words = "; ".join(f"{row.estimator} {number_with_unit(f'{row.rmse:.4g}', row.unit)}" for row in rows)
             drawings.append(drawn(title, partial(values_in_rows, values, axis, NETWORK), words))
     return drawings
 

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qexp.base.quantities import in_words
+from qexp.base.quantities import in_words, number_with_unit
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
-from qexp.metrics.meaning import main_metric, measured, printed, rounding, with_unit
+from qexp.metrics.meaning import main_metric, measured, printed, rounding
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.columns import time as moment
 from qexp.store.directory import MATRIX, RunDirectory
@@ -105,11 +105,15 @@ def _mean(group: Sequence[Run], output: str) -> dict[str, str]:
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
     if of_seeds.interval is None or not of_seeds.standard_deviation:
-        return {"words": words, "value": with_unit(printed(measured(of_seeds.mean, None)), unit), "notes": ""}
+        return {"words": words, "value": number_with_unit(printed(measured(of_seeds.mean, None)), unit), "notes": ""}
     half = (of_seeds.interval[1] - of_seeds.interval[0]) / 2
     rounded = rounding(of_seeds.mean, half)
     ends = printed(rounded.interval(*of_seeds.interval))
-    return {"words": words, "value": with_unit(printed(rounded.number(of_seeds.mean)), unit), "notes": f"95 % {ends}"}
+    return {
+        "words": words,
+        "value": number_with_unit(printed(rounded.number(of_seeds.mean)), unit),
+        "notes": f"95 % {ends}",
+    }
 
 
 def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:

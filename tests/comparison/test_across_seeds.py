@@ -211,7 +211,7 @@ def test_a_metric_that_is_not_finite_is_left_out_of_its_own_row_alone_and_that_i
     rows = {row["metric"]: row for row in compared("slow_*")["results"]}
     assert (rows["mae"]["n"], rows["mae"]["not_finite"]) == (4, [4])
     assert (rows["bias"]["n"], rows["bias"]["not_finite"]) == (5, [])
-    assert "slow: no finite depth mae for seed 4" in qexp("compare", "slow_*").stdout
+    assert "A: no finite depth mae for seed 4" in qexp("compare", "slow_*").stdout
 
 
 # The numbers
@@ -269,7 +269,7 @@ def test_groups_with_fewer_than_two_common_seeds_are_not_paired(write, compared,
         write(f"fast_{seed + 1}", seed + 1, mae=0.2, spec=FASTER)
     (pair,) = compared("slow_*", "fast_*")["pairs"]
     assert (pair["not_paired"], pair["differences"]) == ("only seed 1 in common; an interval needs two", [])
-    assert "slow and fast are not paired: only seed 1 in common" in qexp("compare", "slow_*", "fast_*").stdout
+    assert "A and B are not paired: only seed 1 in common" in qexp("compare", "slow_*", "fast_*").stdout
 
 
 @pytest.mark.parametrize(
@@ -303,15 +303,15 @@ def test_the_tables_show_every_group_and_every_pair(write, qexp):
     lines = [" ".join(line.split()) for line in stdout.splitlines()]
     assert lines[0] == "2 groups of runs that differ by their seed only, on the test part, 4 seeds each"
     assert re.fullmatch(r"depth mae: ([AB]) better than ([AB]), by [\d.]+ \[[\d.]+, [\d.]+\] km", lines[1])
-    assert "A slow 0-3" in lines
+    assert "A 0-3 slow" in lines
     assert "learning_rate 0.001 0.01" in lines
     assert "depth: mae (km) on the test part" in lines
-    assert next(line for line in lines if line.startswith("A 4 0.215 ± 0.013 [0.194, 0.236] "))
+    assert next(line for line in lines if line.startswith("A 4 0.215 ± 0.013 - [0.194, 0.236] "))
     assert not any("bias" in line for line in lines if "not shown" not in line)
     lines = [" ".join(line.split()) for line in qexp("compare", "slow_*", "fast_*", "--all").done().splitlines()]
     assert "bias (km) A 4" in " ".join(lines)
-    assert "A minus B, seed by seed (0-3)" in lines
-    assert "depth |bias| (km) 4 -0.1 ± 0 [-0.1, -0.1] A" in lines
+    assert "depth: differences, seed by seed (0-3)" in lines
+    assert "|bias| (km) A − B 4 -0.1 ± 0 A [-0.1, -0.1]" in lines
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of
-from qexp.base.quantities import base_name, nearest, quantity, with_periods
+from qexp.base.quantities import base_name, nearest, number_with_unit, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import InvertOptions
 from qexp.errors import QexpError
@@ -468,10 +468,9 @@ def _outside(
     for name, trained in model.trained.items():
         if trained.beyond(estimates[name]):
             unit = model.outputs[name]
-            sentences.append(
-                f"the network's estimate of {name}, {float(trained.moved(estimates[name])):.3g} {unit}, lies outside "
-                f"{MOST}, {trained.low:.3g} to {trained.high:.3g} {unit}"
-            )
+            estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
+            ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
+            sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST}, {ends}")
     ranges, values = model.ranges(), statistics(inputs)
     beyond: dict[str, list[str]] = {}
     for statistic, outside in ranges.outside(inputs).items():
