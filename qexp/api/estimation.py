@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp.api.handles import Runs, directory_of, open_runs
+from qexp.api.progress import bar, counted
 from qexp.base import workspace as workspaces
+from qexp.base.machine import on_a_terminal
 from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import MatrixOptions, PredictOptions, SubmitOptions
 from qexp.runs.options import ExportOptions
 from qexp.store.directory import target_outside_of_runs
+from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
-    from qexp.export.network import Exported
     from qexp.kinds.prediction import Prediction
     from qexp.runs.predict import Submitted
     from qexp.store.directory import RunDirectory
-    from qexp.web.notebook import Matrix, Predictions
+    from qexp.web.notebook import Matrix, Predictions, ShownExport
 
 
 @takes(MatrixOptions)
@@ -44,7 +48,8 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     home = workspaces.find(options.workspace)
 
     def of_run(directory: RunDirectory) -> Path:
-        folder, is_new = make(directory, home, options)
+        with counted(options.on_refined, f"refining {directory.name}", "cells") as on_refined:
+            folder, is_new = make(directory, home, replace(options, on_refined=on_refined))
         if not is_new:
             options.tell(f"{directory.name} has the matrix '{folder.name}' already")
         return folder
@@ -79,7 +84,16 @@ def predict(run: Runs, options: PredictOptions) -> Predictions:
 
     directory = directory_of(run, options.workspace, options.trust_code)
     pairs = targets(directory, options)
-    return Predictions(_collect(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of))
+    # On a terminal a bar for each file, as the next lines are printed between them; in a notebook one for all.
+    with nullcontext() if on_a_terminal() else bar("estimating") as of_all:
+
+        @contextmanager
+        def watched(things: str, file: Path) -> Iterator[Callable[[int, float], None]]:
+            with bar(file.name) if of_all is None else nullcontext(of_all) as show:
+                yield lambda count, share: show(share, f"{count:,} {things}", file.name)
+
+        options = replace(options, watched=options.watched or watched)
+        return Predictions(_collect(predict_files(pairs, directory, options), len(pairs), options.each or _warn_of))
 
 
 def _collect(
@@ -128,7 +142,7 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
 
 
 @takes(ExportOptions)
-def export_network(run: Runs, options: ExportOptions) -> Exported:
+def export_network(run: Runs, options: ExportOptions) -> ShownExport:
     """Write the network of a finished run to a folder, for use without qexp; see `qexp export`.
 
     returns     the `folder`, the sizes of its `files`, and `about`: what its network.json says
@@ -138,9 +152,11 @@ def export_network(run: Runs, options: ExportOptions) -> Exported:
     ['README.md', 'model.onnx', 'network.json']
     """
     from qexp.export import network as networks
+    from qexp.web.notebook import ShownExport
 
     directory = directory_of(run, options.workspace, options.trust_code)
-    return networks.export_network(
+    exported = networks.export_network(
         directory, target_outside_of_runs(options.to), options.format or "onnx", physical=options.physical,
         overwrite=options.overwrite,
     )  # fmt: skip
+    return ShownExport(**fields_of(exported))

@@ -14,7 +14,7 @@ from qexp.errors import QexpError, shortened, some
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, FiguresOptions, IntervalsOptions, LimitOptions
 from qexp.runs.options import VerifyOptions
 from qexp.runs.order import RerunOptions
-from qexp.web.html import Shown, View
+from qexp.web.html import Pictures, Shown, View, fields_of
 
 if TYPE_CHECKING:
     import xarray
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from qexp.results.calibration import Calibration
     from qexp.results.intervals import HeldOutIntervals
     from qexp.results.limit import Limit
-    from qexp.runs.evaluate import Evaluation
     from qexp.runs.predict import Predictor
     from qexp.store.directory import RunDirectory
     from qexp.store.evaluations import EvaluationRecord
-    from qexp.upkeep.verify import Verification
-    from qexp.web.notebook import Estimates, Matrix
+    from qexp.web.listing import Listing
+    from qexp.web.notebook import Estimates, Matrix, ShownEvaluation
+    from qexp.web.trust import ShownCalibration, ShownIntervals, ShownLimit, ShownVerification
 
 
 class Run(Shown):
@@ -124,16 +124,17 @@ class Run(Shown):
         return intervals_of(self.directory if evaluation is None else find_evaluation(self.directory, evaluation))
 
     @takes(EvaluateOptions)
-    def evaluate(self, options: EvaluateOptions) -> Evaluation:
+    def evaluate(self, options: EvaluateOptions) -> ShownEvaluation:
         """Evaluate it on data other than its own test part, and keep the results in the run; see `qexp.evaluate`.
 
         The dataset's spec is searched in the workspace of the run if no other is named.
         """
         from qexp.runs.evaluate import evaluate
+        from qexp.web.notebook import ShownEvaluation
 
         in_own = options.workspace is None
         home = workspaces.Workspace(self.path.parent.parent) if in_own else workspaces.find(options.workspace)
-        return evaluate(self.directory.trusting(options.trust_code), home, options)
+        return ShownEvaluation(**fields_of(evaluate(self.directory.trusting(options.trust_code), home, options)))
 
     @property
     def pretrained_from(self) -> str:
@@ -151,9 +152,11 @@ class Run(Shown):
         return f"{workspaces.find(self.path.parent.parent).shown(code)} ({code_in_words(code)})" if code else ""
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """A line per epoch."""
-        return self.directory.metrics()
+    def metrics(self) -> Listing:
+        """A dictionary per epoch; a notebook shows them as a table, and `to_pandas()` makes a data frame of them."""
+        from qexp.web.listing import epochs_listed
+
+        return epochs_listed(self.directory.metrics())
 
     def matrix(self, name: str) -> Matrix:
         """A matrix of this run by its name, which is that of its dataset unless it was given one: an `xarray.Dataset`.
@@ -256,22 +259,26 @@ class Run(Shown):
         return Run((continue_run if options.resume else rerun)(self.directory, home, options))
 
     @takes(VerifyOptions)
-    def verify(self, options: VerifyOptions) -> Verification:
+    def verify(self, options: VerifyOptions) -> ShownVerification:
         """Train it again in another folder and compare all results bit by bit; see `qexp verify`."""
+        from qexp.api.progress import display_of
         from qexp.upkeep.verify import verify
+        from qexp.web.trust import ShownVerification
 
-        keep = None if options.keep is None else Path(options.keep)
-        return verify(self.directory, workspaces.Workspace(self.path.parent.parent), keep=keep, device=options.device)
+        keep, display = None if options.keep is None else Path(options.keep), display_of(options.display)
+        home = workspaces.Workspace(self.path.parent.parent)
+        verification = verify(self.directory, home, keep=keep, device=options.device, display=display)
+        return ShownVerification(**fields_of(verification))
 
     @takes(FiguresOptions)
-    def figures(self, options: FiguresOptions) -> list[Path]:
+    def figures(self, options: FiguresOptions) -> Pictures:
         """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`."""
         from qexp.kinds.figures import draw
         from qexp.store.evaluations import find_evaluation
 
         evaluation = options.evaluation
         directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
-        return draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn)
+        return Pictures(draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn))
 
     def report(
         self,
@@ -365,7 +372,7 @@ def directory_of(run: Runs, workspace: str | Path | None, trust_code: bool = Fal
 
 
 @takes(EvaluateOptions)
-def evaluate(run: Runs, options: EvaluateOptions) -> Evaluation:
+def evaluate(run: Runs, options: EvaluateOptions) -> ShownEvaluation:
     """Evaluate a finished run on data other than its own test part, and keep the results in the run; see
     `qexp evaluate`.
 
@@ -383,7 +390,7 @@ def evaluate(run: Runs, options: EvaluateOptions) -> Evaluation:
 
 
 @takes(FiguresOptions)
-def figures(runs: Runs, options: FiguresOptions) -> list[Path]:
+def figures(runs: Runs, options: FiguresOptions) -> Pictures:
     """Draw the figures of runs again from their files; see `qexp figures`.
 
     runs     `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
@@ -393,11 +400,11 @@ def figures(runs: Runs, options: FiguresOptions) -> list[Path]:
     >>> paths[0].name
     'learning_curve.pdf'
     """
-    return [path for run in open_runs(runs) for path in run.figures(**vars(options))]
+    return Pictures(path for run in open_runs(runs) for path in run.figures(**vars(options)))
 
 
 @takes(IntervalsOptions)
-def intervals(run: Runs, options: IntervalsOptions) -> HeldOutIntervals:
+def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
     """Intervals of the held-out rows or spectra of a finished run, and how many they cover; see `qexp intervals`.
 
     They are kept in the run, as training does; no other file changes.
@@ -412,14 +419,15 @@ def intervals(run: Runs, options: IntervalsOptions) -> HeldOutIntervals:
     """
     from qexp.jobs.states import require_done
     from qexp.kinds.held_out import keep_intervals
+    from qexp.web.trust import ShownIntervals, shown_in
 
     directory = directory_of(run, options.workspace, options.trust_code)
     require_done(directory)
-    return keep_intervals(directory)
+    return shown_in(ShownIntervals, keep_intervals(directory), directory)
 
 
 @takes(CalibrateOptions)
-def calibrate(run: Runs, options: CalibrateOptions) -> Calibration:
+def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
     """Test whether the posteriors of a run are as sure as they may be, and keep the result in the run; see
     `qexp calibrate`.
 
@@ -432,10 +440,15 @@ def calibrate(run: Runs, options: CalibrateOptions) -> Calibration:
     >>> list(qexp.calibrate(run, draws=50, observations=100).outputs)
     ['depth', 'delta_volume']
     """
+    from qexp.api.progress import counted
     from qexp.kinds.images.calibration import calibrate
+    from qexp.web.trust import ShownCalibration, shown_in
 
     directory = directory_of(run, options.workspace, options.trust_code)
-    return calibrate(directory, workspaces.find(options.workspace), options)
+    with counted(options.on_observation, "calibrating", "observations") as on_observation:
+        options = replace(options, on_observation=on_observation)
+        calibration = calibrate(directory, workspaces.find(options.workspace), options)
+    return shown_in(ShownCalibration, calibration, directory)
 
 
 def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None) -> Run | str:
@@ -454,7 +467,7 @@ def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None)
 
 
 @takes(LimitOptions)
-def limit(options: LimitOptions) -> Limit:
+def limit(options: LimitOptions) -> ShownLimit:
     """Errors of the exact posteriors of simulated samples, with the dataset's whole distributions as prior; see
     `qexp limit`.
 
@@ -473,9 +486,14 @@ def limit(options: LimitOptions) -> Limit:
     >>> list(limit.variables)
     ['depth', 'delta_volume']
     """
+    from qexp.api.progress import counted
     from qexp.kinds.images.limit import of_dataset, of_run
+    from qexp.web.trust import ShownLimit
 
     home = workspaces.find(options.workspace)
-    if options.run is None:
-        return of_dataset(home, options)
-    return of_run(directory_of(options.run, options.workspace, options.trust_code), home, options)
+    with counted(options.on_sample, "integrating", "samples") as on_sample:
+        options = replace(options, on_sample=on_sample)
+        if options.run is None:
+            return ShownLimit(**fields_of(of_dataset(home, options)))
+        directory = directory_of(options.run, options.workspace, options.trust_code)
+        return ShownLimit(**fields_of(of_run(directory, home, options)))

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from qexp.api.handles import Run, Runs, open_runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
+from qexp.base.text import Table
 from qexp.errors import QexpError
 from qexp.runs.options import ImportOptions, PurgeOptions
 from qexp.runs.order import WeightsOrder
+from qexp.web.html import Titled, View
 
 if TYPE_CHECKING:
     from qexp.runs.actions import Acted, Action
@@ -160,7 +162,17 @@ def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
     return PurgedCache(cache_folder(), deleted, freed)
 
 
-def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Finding]:
+class Findings(Titled, list["Finding"]):
+    """Problems of a workspace."""
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of them."""
+        rows = [[str(one.where), one.what, "repaired" if one.repaired else one.advice] for one in self]
+        title = f"{len(self)} problem{'s' * (len(self) != 1)} of the workspace" if self else "No problems found"
+        return View(title, parts=[Table("", ["where", "what", "advice"], rows)] if self else [])
+
+
+def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> Findings:
     """The problems of the workspace, each with advice; an empty list if there are none. See `qexp doctor`.
 
     fix  repair what can be repaired without loss; such findings are `repaired`
@@ -170,7 +182,7 @@ def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> list[Fi
     """
     from qexp.upkeep.doctor import examine
 
-    return examine(workspaces.find(workspace), fix)
+    return Findings(examine(workspaces.find(workspace), fix))
 
 
 def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -> int:

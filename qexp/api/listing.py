@@ -3,73 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any
 
-from qexp.api.handles import Runs, references_of
+from qexp.api.handles import Run, Runs, references_of
 from qexp.base import workspace as workspaces
-from qexp.base.options import Report, as_warning, takes
-from qexp.base.text import Table
+from qexp.base.files import in_bytes
+from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError, extra, some
 from qexp.runs.options import ListOptions, ServeOptions
-from qexp.web.html import Shown, View
+from qexp.web.html import Shown, Titled, View
+from qexp.web.listing import Listing as Listing
 
 if TYPE_CHECKING:
-    import pandas
-
-    from qexp.runs.columns import Column, Columns
+    from qexp.runs.columns import Columns
     from qexp.store.provenance import TreeRun
     from qexp.web.comparison_page import ShownComparison, ShownSeedComparison
 
 Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
 
-MOST_SHOWN = 40
-"""Rows of a listing that are shown."""
 
-
-class Listing(Shown, list[Summary]):
-    """A list of runs or specs, a dictionary each, that shows itself as a table."""
-
-    def __init__(self, rows: Iterable[Summary], what: str, columns: Callable[[Sequence[Summary]], list[Column]]):
-        super().__init__(rows)
-        self._what, self._columns = what, columns
+class ListedRuns(Shown, list[Run]):
+    """A list of `Run` objects that shows itself as a table."""
 
     __str__ = Shown.text
 
     def __repr__(self) -> str:
-        return f"<{len(self):,} {self._what}: {some([row['name'] for row in self])}>" if self else f"<no {self._what}>"
-
-    @overload
-    def __getitem__(self, index: SupportsIndex) -> Summary: ...
-    @overload
-    def __getitem__(self, index: slice) -> Listing: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> Summary | Listing:
-        rows = super().__getitem__(index)
-        return Listing(rows, self._what, self._columns) if isinstance(rows, list) else rows
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """A data frame with a column for each value; dots lead into results: `frame["results.test.depth.mae"]`.
-
-        Raises QexpError if pandas is not installed, which qexp itself does not need.
-        """
-        try:
-            import pandas
-        except ModuleNotFoundError:
-            raise QexpError("this needs pandas, which is not installed: pip install pandas") from None
-        return pandas.json_normalize(list(self))
+        return f"<{len(self):,} runs: {some([run.name for run in self])}>" if self else "<no runs>"
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""
-        shown = list(self)[:MOST_SHOWN]
-        columns = self._columns(self)
-        rows = [[column.text(row) for column in columns] for row in shown]
-        titles = [column.title for column in columns]
-        right = frozenset(column.title for column in columns if column.numeric)
-        more = [f"and {len(self) - len(shown):,} more"] if len(self) > len(shown) else []
-        return View(f"{len(self):,} {self._what}", parts=[Table("", titles, rows, right), *more] if self else [])
+        from qexp.runs.columns import usual_columns
+
+        homes = dict.fromkeys(run.path.parent.parent for run in self)
+        known = {run["path"]: run for home in homes for run in every_run(warn=ignore, workspace=home)}
+        return Listing([known[str(run.path)] for run in self if str(run.path) in known], "runs", usual_columns).view()
 
 
 @takes(ListOptions)
@@ -106,8 +77,8 @@ def _listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]
     return ordered(runs, options.sort, options.reverse, warn=options.warn)
 
 
-@dataclass(frozen=True)
-class Status:
+@dataclass(frozen=True, repr=False)
+class Status(Titled):
     """A workspace at a glance."""
 
     counts: Mapping[str, int]
@@ -116,6 +87,25 @@ class Status:
     """Running and waiting runs."""
     sizes: Mapping[str, int]
     """`runs`, `trash` and `cache`, and `free` on the disk of the runs [bytes]."""
+
+    def counts_in_words(self) -> str:
+        """The number of runs in each state."""
+        from qexp.store.record import State
+
+        return ", ".join(f"{count:,} {State(state).words}" for state, count in self.counts.items()) or "no runs"
+
+    def sizes_in_words(self) -> str:
+        """What takes room on the disk; empty if that was not looked at."""
+        uses = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
+        return ", ".join(f"{in_bytes(self.sizes[key])} {words}" for key, words in uses.items() if key in self.sizes)
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of it."""
+        from qexp.runs.columns import usual_columns
+
+        listing = Listing(self.unfinished, "runs", usual_columns).view().parts
+        sizes = self.sizes_in_words()
+        return View(self.counts_in_words(), parts=[*listing, *([sizes] if sizes else [])])
 
     def document(self) -> dict[str, Any]:
         """What `qexp status --json` prints."""

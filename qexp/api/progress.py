@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
+from qexp.base.options import Counted, uncounted
 from qexp.base.text import cleaned, without_middle
+from qexp.examples.options import Watch, unwatched
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
 
@@ -219,6 +222,62 @@ def _in_words(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+# The progress of anything that is counted.
+
+
+class Show(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, share: float, words: str, name: str | None = None) -> None:
+        """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Show]:
+    """A bar with the time left on a terminal and in a notebook, once there is something to show; nothing elsewhere."""
+    if not (on_a_terminal() or in_a_kernel()):
+        yield lambda share, words, name=None: None
+        return
+    drawn, cells = progress_bar("words"), list[Cell]()
+    task = drawn.add_task(name, total=1.0, words="")
+
+    def show(share: float, words: str, name: str | None = None) -> None:
+        drawn.update(task, completed=share, words=words, description=name)
+        if in_a_kernel():
+            cells[:] = cells or [Cell(drawn.get_renderable)]
+            cells[0].update()
+        else:
+            drawn.start()
+
+    try:
+        yield show
+    finally:
+        if drawn.live.is_started:  # else it would print an empty line
+            drawn.stop()
+        for cell in cells:
+            cell.end(f"{drawn.tasks[0].description}: {drawn.tasks[0].fields['words']}")
+
+
+@contextmanager
+def counted(given: Counted, name: str, things: str) -> Iterator[Counted]:
+    """What is told how many are done: what was given, else a bar."""
+    if given is not uncounted:
+        yield given
+        return
+    with bar(name) as show:
+        yield lambda done, of: show(done / of, f"{done:,} of {of:,} {things}")
+
+
+@contextmanager
+def watching(given: Watch, name: str) -> Iterator[Watch]:
+    """Likewise what is told which piece of synthetic data is made."""
+    if given is not unwatched:
+        yield given
+        return
+    with bar(name) as show:
+        yield lambda piece, share: show(share, f"{100 * share:3.0f} %", piece)
 
 
 # What Python shows if nothing else is said.

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexp.api.progress import watching
 from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
+from qexp.web.html import Pictures, Titled, View, fields_of
 
 if TYPE_CHECKING:
     import xarray
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from qexp.base.tables import Tables
     from qexp.examples import ice, xrf
     from qexp.runs.columns import Column
-    from qexp.runs.look import Look
+    from qexp.web.notebook import ShownLook
 
 IGNORED = "/runs/\n/comparisons/\n/figures/\n/data/\n__pycache__/\n"
 
@@ -33,8 +35,8 @@ STAND_INS = "*/stand_in_*.csv"
 """The data that are shipped: synthetic, so that every example runs. Other files beside them are not shipped."""
 
 
-@dataclass(frozen=True)
-class Validation:
+@dataclass(frozen=True, repr=False)
+class Validation(Titled):
     """What checks of spec files have found."""
 
     files: Sequence[Path]
@@ -52,6 +54,19 @@ class Validation:
     def wrong(self) -> int:
         """Number of files with problems."""
         return len(self.files) - self.right - self.waiting
+
+    @property
+    def in_words(self) -> str:
+        """How many files are right."""
+        if self.wrong:
+            count = len(self.files)
+            return f"{count} spec{'s' * (count != 1)}, {self.wrong} with problems"
+        waiting = f", {self.waiting} wait{'s' * (self.waiting == 1)} for data" if self.waiting else ""
+        return f"{self.right} spec{' is' if self.right == 1 else 's are'} right{waiting}"
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of it."""
+        return View(self.in_words, cautions=list(map(str, self.warnings)), error="\n".join(map(str, self.problems)))
 
 
 def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | None = None) -> Validation:
@@ -237,23 +252,25 @@ def images(options: ImageOptions) -> xarray.Dataset:
 
 
 @takes(ShowImagesOptions)
-def show_images(options: ShowImagesOptions) -> list[Path]:
+def show_images(options: ShowImagesOptions) -> Pictures:
     """Draw the images at chosen values, over one or two variables as a grid; see `images` and `show_data`.
 
     returns  the paths of the pictures, one per image and format
 
-    >>> qexp.show_images("mogi", at={"delta_volume": 2.0}, over={"depth": (1, 3, 4)}, out="look")
-    [PosixPath('look/...png')]
+    >>> pictures = qexp.show_images("mogi", at={"delta_volume": 2.0}, over={"depth": (1, 3, 4)}, out="look")
+    >>> pictures[0].name
+    'at_displacement.png'
     """
     from qexp.kinds.images.preview import draw_images, images_at
 
     home = workspaces.find(options.workspace)
     images = images_at(home, options)
-    return draw_images(images, _folder_of(options, options.dataset, home), options.formats, options.drawn_with)
+    folder = _folder_of(options, options.dataset, home)
+    return Pictures(draw_images(images, folder, options.formats, options.drawn_with))
 
 
 @takes(ShowOptions)
-def show_data(options: ShowOptions) -> Look:
+def show_data(options: ShowOptions) -> ShownLook:
     """Numbers and figures of a part of a dataset; see `qexp data show`.
 
     returns  `samples`, the `summary` of each variable, a `proposal` of typical values, and the paths of the `figures`
@@ -264,9 +281,11 @@ def show_data(options: ShowOptions) -> Look:
     3
     """
     from qexp.runs.look import look
+    from qexp.web.notebook import ShownLook
 
     home = workspaces.find(options.workspace)
-    return look(home, options, _folder_of(options, options.experience or options.dataset or "", home))
+    folder = _folder_of(options, options.experience or options.dataset or "", home)
+    return ShownLook(**fields_of(look(home, options, folder)))
 
 
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
@@ -290,7 +309,8 @@ def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
     from qexp.store.directory import target_outside_of_runs
 
     out = target_outside_of_runs(options.out)
-    return write(out, options, options.glaciers, options.test, options.overwrite, options.watch)
+    with watching(options.watch, "ice") as watch:
+        return write(out, options, options.glaciers, options.test, options.overwrite, watch)
 
 
 @takes(XrfOptions)
@@ -307,7 +327,8 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
     with extra("spectra"):
         from qexp.examples.xrf import write
 
-    return write(
-        target_outside_of_runs(options.out), options, options.cores, options.test, options.validation,
-        options.overwrite, options.watch, options.layout,
-    )  # fmt: skip
+    with watching(options.watch, "xrf") as watch:
+        return write(
+            target_outside_of_runs(options.out), options, options.cores, options.test, options.validation,
+            options.overwrite, watch, options.layout,
+        )  # fmt: skip

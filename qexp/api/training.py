@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
+from qexp.api.listing import ListedRuns
 from qexp.api.progress import display_of, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
@@ -93,10 +94,11 @@ def launch(
 
 
 @takes(SweepOptions)
-def sweep(options: SweepOptions) -> list[Run]:
+def sweep(options: SweepOptions) -> ListedRuns:
     """Train all combinations of experiences, seeds and a grid; runs that are done already are not trained again.
 
-    returns  all runs of the sweep, including those done before; with a cluster as soon as they are submitted
+    returns  all runs of the sweep, as a list that a notebook shows as a table, including those done before; with a
+             cluster as soon as they are submitted
 
     >>> runs = qexp.sweep("mogi_quick", seeds=range(2), grid={"learning_rate": [1e-3, 3e-3]})
     >>> [run.seed for run in runs]
@@ -105,7 +107,8 @@ def sweep(options: SweepOptions) -> list[Run]:
     home = workspaces.find(options.workspace)
     prepared = prepare(options.order, workspace=home.root)
     launch(prepared, watched=watcher_of(options.watched), workspace=home.root)
-    return [open_run(plan.name, workspace=home.root) for plan in prepared.plans if (home.runs / plan.name).exists()]
+    there = [plan.name for plan in prepared.plans if (home.runs / plan.name).exists()]
+    return ListedRuns(open_run(name, workspace=home.root) for name in there)
 
 
 @takes(StudiedOptions)

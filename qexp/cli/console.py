@@ -9,14 +9,12 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qexp.base.machine import on_a_terminal, progress_bar
 from qexp.base.text import cleaned, in_one_line, width_of, without_middle
 from qexp.errors import QexpError, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
@@ -288,25 +286,3 @@ def _longest_word(text: str) -> int:
 def _broken(text: str, width: int) -> list[str]:
     fits = width_of(text) <= width
     return [text] if fits else textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-class Show(Protocol):
-    """Shows how far something is."""
-
-    def __call__(self, share: float, words: str, name: str | None = None) -> None:
-        """share: what is done, of 1; words: the same in words; name: of what is being done now, if that changes."""
-
-
-@contextmanager
-def bar(name: str) -> Iterator[Show]:
-    """A bar with the time left on a terminal, nothing elsewhere."""
-    if not on_a_terminal():
-        yield lambda share, words, name=None: None
-        return
-    with progress_bar("words") as drawn:
-        task = drawn.add_task(name, total=1.0, words="")
-
-        def show(share: float, words: str, name: str | None = None) -> None:
-            drawn.update(task, completed=share, words=words, description=name)
-
-        yield show

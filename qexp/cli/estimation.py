@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qexp import api
+from qexp.api.progress import bar
 from qexp.base import files
 from qexp.base.machine import on_a_terminal
-from qexp.base.options import uncounted
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, named_once, with_options
 from qexp.cli.console import (
     JsonOption,
-    bar,
     error,
     message,
     piece,
@@ -42,7 +41,7 @@ from qexp.kinds.options import (
     PredictOptions,
     SubmitOptions,
 )
-from qexp.metrics.meaning import measured, number
+from qexp.metrics.meaning import number
 
 if TYPE_CHECKING:
     from qexp.kinds.prediction import Prediction
@@ -69,7 +68,7 @@ def matrix(
 ) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
     run = named_once(runs, run, "qexp matrix RUN")
-    with _progress() if options.refine else nullcontext(uncounted) as on_refined:
+    with _progress() as on_refined:
         table = api.matrix(run, **{**vars(options), "on_refined": on_refined, "tell": message})
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
@@ -176,7 +175,7 @@ def predict(
         raise QexpError("--option is for the scheduler of a cluster; name it with --launcher")
     options_of_files = {field.name: getattr(options, field.name) for field in fields(PredictOptions)}
     try:
-        api.predict(run, **{**options_of_files, "watched": _bar, "each": _print_outcome})
+        api.predict(run, **{**options_of_files, "each": _print_outcome})
     except PartlyFailedError as failed:  # each error is printed already
         raise typer.Exit(failed.exit_code) from None
 
@@ -192,12 +191,6 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
         message(f"{outcome.target}: {', '.join(outcome.remarks)}")
         for file in outcome.files:
             result(str(file))
-
-
-@contextmanager
-def _bar(counted: str, path: Path) -> Iterator[Callable[[int, float], None]]:
-    with bar(path.name) as show:
-        yield lambda count, share: show(share, f"{count:,} {counted}")
 
 
 # qexp evaluate
@@ -348,27 +341,15 @@ def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     method has a mean absolute error below that of the posterior median (mae), nor a root mean square error below that
     of the posterior mean (rmse). Over the test intervals alone a method that knew these could do better.
     """
-    with bar("integrating") as show:
-        reports = {"on_sample": lambda done, count: show(done / count, f"{done:,} of {count:,} samples")}
-        least = api.limit(**{**vars(options), "warn": warning, **reports})
+    least = api.limit(**{**vars(options), "warn": warning})
     if as_json:
         print_json(least.document())
         return
-    rows = [
-        [name, errors.unit, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error)]
-        for name, errors in least.variables.items()
-    ]
-    print_table(["variable", "unit", "mae", "rmse"], rows, right=["mae", "rmse"])
-    largest = max(errors.difference for errors in least.variables.values())
-    prior = "the whole prior" if options.part == "all" else "the test part"
-    message(
-        f"errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over {least.samples:,} samples "
-        f"of {prior} of {least.dataset} with seed {least.seed}; the prior has the dataset's whole distributions; "
-        f"{least.meaning}"
-    )
-    coarser = "half of the draws changes" if least.sampled else "grids that are half as fine change"
-    message(f"{coarser} the medians by {100 * largest:.2g} % of these errors at most, on average")
-    if least.doubted:
-        warning(f"the draws of {least.doubted:,} posteriors are not to be trusted: too few of them are effective")
+    errors, *sentences = least.parts()
+    print_parts([errors])
+    for sentence in sentences:
+        message(str(sentence))
+    if least.doubts:
+        warning(least.doubts)
     if options.run is not None:
         message(f"kept in the run, and shown beside its errors: qexp show {options.run}")

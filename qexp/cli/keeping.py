@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qexp import api
+from qexp.api.progress import TrainingDisplay
 from qexp.base.files import in_bytes, size_of
 from qexp.base.options import words_of
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument, TrustCodeOption, with_options
-from qexp.cli.console import JsonOption, WorkspaceOption, error, message, print_json, print_table, result, warning
+from qexp.cli.console import (
+    JsonOption,
+    WorkspaceOption,
+    error,
+    message,
+    print_json,
+    print_parts,
+    print_table,
+    result,
+    warning,
+)
 from qexp.errors import QexpError, some
-from qexp.metrics.meaning import number
 from qexp.runs.options import ExportOptions, ImportOptions, PurgeOptions, VerifyOptions
 from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
     from qexp.upkeep.trash import Trashed
-    from qexp.upkeep.verify import Verification
 
 
 def action(
@@ -313,10 +322,6 @@ def import_weights(options: WeightsOrder) -> None:
 # qexp verify
 
 
-LONGEST = 48
-"""Characters of a value that are shown; --json has all."""
-
-
 @with_options(VerifyOptions)
 def verify(
     run: RunArgument,
@@ -326,45 +331,16 @@ def verify(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if they differ."""
-    verification = api.open_run(run, trust_code=trust_code, workspace=workspace).verify(**vars(options))
+    verification = api.open_run(run, trust_code=trust_code, workspace=workspace).verify(
+        **{**vars(options), "display": TrainingDisplay()}
+    )
     if as_json:
         print_json(verification.document())
     else:
-        _print(verification)
+        result(f"{verification.run}: {verification.verdict}\n")
+        print_parts(verification.parts())
     if options.keep is not None:
         message(f"the repeated run is kept in {options.keep}")
     elif verification.error:
         message("the repeated run was deleted; keep it and its log with --keep DIR")
     raise typer.Exit(0 if verification.holds else 1)
-
-
-def _print(verification: Verification) -> None:
-    if verification.error:
-        result(f"{verification.run}: NOT repeated; it failed this time: {verification.error}\n")
-    else:
-        result(f"{verification.run}: {'identical, bit for bit' if verification.holds else 'NOT identical'}\n")
-        print_table(["what", "then and now"], [[name, _outcome(verification, name)] for name in verification.identical])
-        result("")
-    result(f"code: {verification.code}")
-    if verification.changes:
-        result("\nwhat changed since")
-        rows = [[change.what, _brief(change.then), _brief(change.now)] for change in verification.changes]
-        print_table(["what", "then", "now"], rows)
-    else:
-        result("packages, machine and settings: unchanged")
-
-
-def _brief(value: str | None) -> str:
-    text = "-" if value is None else value
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _outcome(verification: Verification, name: str) -> str:
-    if verification.identical[name]:
-        return f"identical, {verification.epochs} epochs" if name == "metrics" else "identical"
-    if name == "metrics":
-        return f"differ from epoch {verification.first_epoch} on, of {verification.epochs}"
-    if (largest := verification.largest.get(name)) is None:
-        return "differ"
-    by = "" if largest.difference is None else f": by {number(largest.difference)}"
-    return f"differ, most in {largest.where}{by}"

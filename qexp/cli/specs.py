@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qexp import api
+from qexp.base.machine import terminable
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import (
@@ -28,9 +28,9 @@ from qexp.cli.arguments import (
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
-    bar,
     message,
     print_json,
+    print_parts,
     print_sentence,
     print_table,
     result,
@@ -162,13 +162,7 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
         warning(str(problem))
     for problem in validation.problems:
         message(str(problem))
-    if validation.wrong:
-        count = len(validation.files)
-        message(f"{count} spec{'s' * (count != 1)}, {validation.wrong} with problems")
-    else:
-        right, waits = validation.right, validation.waiting
-        waiting = f", {waits} wait{'s' * (waits == 1)} for data" if waits else ""
-        message(f"{right} spec{' is' if right == 1 else 's are'} right{waiting}")
+    message(validation.in_words)
     raise typer.Exit(2 if validation.problems else 0)
 
 
@@ -210,9 +204,7 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
         })  # fmt: skip
         return
     message(f"{look.name}, {look.part} ({_others(look.parts, look.part)})")
-    keys = list(look.summary[0])
-    rows = [[_cell(variable[key]) for key in keys] for variable in look.summary]
-    print_table(keys, rows, right=[key for key in keys if key not in ("variable", "unit")])
+    print_parts([look.table()])
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
         result(json.dumps(look.proposal, ensure_ascii=False))
@@ -227,10 +219,6 @@ def _others(parts: Sequence[str], part: str) -> str:
     return f"other parts: {', '.join(others)}" if others else "the only part"
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
 MOST_PARTS = 8
 """Other parts that are listed."""
 
@@ -243,10 +231,8 @@ def ice(options: IceOptions) -> None:
     Each is a folder with an ex.nc: thickness, surface, bed and velocities over time. The same seed gives the
     same files.
     """
-    from qexp.base.machine import terminable
-
-    with terminable(), _bar("ice") as watch:
-        glaciers = api.make_ice(**{**vars(options), "watch": watch})
+    with terminable():
+        glaciers = api.make_ice(**vars(options))
     for glacier in glaciers:
         result(str(glacier.folder))
     steps, seconds = sum(glacier.steps for glacier in glaciers), sum(glacier.seconds for glacier in glaciers)
@@ -262,18 +248,10 @@ def xrf(options: XrfOptions) -> None:
     All are in pretrain/, those with CaCO3 and TOC, in wt%, in caco3/ and toc/ as well. The same seed gives the same
     files.
     """
-    from qexp.base.machine import terminable
-
     started = time.perf_counter()
-    with terminable(), _bar("xrf") as watch:
-        spectra = api.make_xrf(**{**vars(options), "watch": watch})
+    with terminable():
+        spectra = api.make_xrf(**vars(options))
     for folder in spectra.folders:
         result(str(folder))
     labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[str, float], None]]:
-    with bar(name) as show:
-        yield lambda name, share: show(share, f"{100 * share:3.0f} %", name)

@@ -14,7 +14,6 @@ import typer
 
 from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay
-from qexp.base.files import in_bytes
 from qexp.base.workspace import find
 from qexp.cli import arguments, completion
 from qexp.cli.arguments import RunArgument, RunsArgument, TrustCodeOption, with_options
@@ -331,14 +330,11 @@ SHOWN = 20
 
 def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
     """Show how many runs are in each state, which are running or waiting, and how much disk space they use."""
-    from qexp.store.record import State
-
     status = api.status(warn=warning, workspace=workspace)
     if as_json:
         print_json(status.document())
         return
-    counts = ", ".join(f"{count:,} {State(state).words}" for state, count in status.counts.items())
-    print_sentence(counts or "no runs")
+    print_sentence(status.counts_in_words())
     if status.unfinished:
         piece("\n")
         runs = list(status.unfinished[:SHOWN])
@@ -346,8 +342,7 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
         if len(status.unfinished) > SHOWN:
             message(f"and {len(status.unfinished) - SHOWN} more; see them with qexp ls")
     piece("\n")
-    uses = {"runs": "runs", "trash": "trash", "cache": "cache of data", "free": "free on this disk"}
-    print_sentence(", ".join(f"{in_bytes(status.sizes[key])} {words}" for key, words in uses.items()))
+    print_sentence(status.sizes_in_words())
 
 
 # qexp wait

@@ -150,6 +150,11 @@ def posterior_files(
     return contents
 
 
+def fitted_of(inversion: Inversion) -> dict[str, tuple[float, str]]:
+    """The value of the best fit of each parameter, and its unit."""
+    return {name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()}
+
+
 def corner_of(
     posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]] = MappingProxyType({})
 ) -> Figure:
@@ -306,8 +311,8 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
     if draws_at_once():
         contents[MAPS] = encode(maps_of(inversion), "png")
     if inversion.posterior is not None:
-        fitted = {name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()}
-        contents |= posterior_files(inversion.posterior, inversion.source, inversion.observation, history, fitted)
+        posterior, observation = inversion.posterior, inversion.observation
+        contents |= posterior_files(posterior, inversion.source, observation, history, fitted_of(inversion))
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
         contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:

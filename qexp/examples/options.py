@@ -55,7 +55,9 @@ class IceOptions(Glaciers):
     test: int | None = option(None, "Number of test glaciers; a quarter if left out.", metavar="N")
     _: KW_ONLY
     overwrite: bool = option(False, "Replace glaciers that were simulated there before.")
-    watch: Watch = python_only(unwatched, "Receives the name of a glacier, and the finished share of the whole")
+    watch: Watch = python_only(
+        unwatched, "Receives the name of a glacier, and the finished share of the whole; a bar if left out"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,4 +92,6 @@ class XrfOptions(Cores):
         "plain", "Layout of the folders: plain, or max for that of the data published with MAX.", metavar="NAME"
     )
     overwrite: bool = option(False, "Replace spectra that were simulated there before.")
-    watch: Watch = python_only(unwatched, "Receives the name of a core, and the finished share of the whole")
+    watch: Watch = python_only(
+        unwatched, "Receives the name of a core, and the finished share of the whole; a bar if left out"
+    )

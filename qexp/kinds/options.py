@@ -71,7 +71,9 @@ class MatrixOptions(Computing):
         False, "Also compute the Cramér-Rao bound, the least standard deviation of unbiased estimates; with `repeats`, "
         "the ratio of the network's to it.",
     )  # fmt: skip
-    on_refined: Counted = python_only(uncounted, "Takes the number of cells that are refined, and of all")
+    on_refined: Counted = python_only(
+        uncounted, "Takes the number of cells that are refined, and of all; a bar if left out"
+    )
     tell: Report = python_only(ignore, "Receives a line for each matrix that existed already")
 
     def __post_init__(self) -> None:
@@ -133,7 +135,9 @@ class PredictOptions(Computing):
         "residuals of the best source, found by least squares, and of the network's features.",
     )  # fmt: skip
     overwrite: bool = option(False, "Replace existing estimates.")
-    watched: Watched | None = python_only(None, "Makes the object that is shown the progress of a file")
+    watched: Watched | None = python_only(
+        None, "Makes the object that is shown the progress of a file; a bar if left out"
+    )
     each: Callable[[Any], None] | None = python_only(
         None, "Receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued for "
         "cells whose width differs from that of the training data",
@@ -217,7 +221,9 @@ class CalibrateOptions(Computing):
         False, "Test the posteriors by the known likelihood, found from the network's estimates, instead of those of "
         "the network's head.",
     )  # fmt: skip
-    on_observation: Counted = python_only(uncounted, "Takes the number of observations that are done, and of all")
+    on_observation: Counted = python_only(
+        uncounted, "Takes the number of observations that are done, and of all; a bar if left out"
+    )
     warn: Report = python_only(as_warning, "Receives a line for each figure that cannot be drawn")
 
     def __post_init__(self) -> None:
@@ -265,7 +271,9 @@ class LimitOptions(Opening):
         None, "Number of samples; 1,000 if left out. A run with that seed and as many test samples has these.",
         metavar="N",
     )  # fmt: skip
-    on_sample: Counted = python_only(uncounted, "Takes the number of samples that are done, and of all")
+    on_sample: Counted = python_only(
+        uncounted, "Takes the number of samples that are done, and of all; a bar if left out"
+    )
     warn: Report = python_only(
         as_warning,
         "Receives a line if the figure of the run's test estimates, to which the limit is added, cannot be drawn",

@@ -9,7 +9,7 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.text import Table
-from qexp.metrics.meaning import NONE, number
+from qexp.metrics.meaning import NONE, measured, number
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
@@ -73,6 +73,30 @@ class Limit(Part):
                 "the samples are those of its held-out intervals: a method that knew these could have smaller errors"
             )
         return least + (f"; known of each sample: {', '.join(self.given)}" if self.given else "")
+
+    def parts(self) -> Parts:
+        """The errors, and what they mean."""
+        rows = [
+            [name, errors.unit, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error)]
+            for name, errors in self.variables.items()
+        ]
+        yield Table("", ["variable", "unit", "mae", "rmse"], rows, frozenset(("mae", "rmse")))
+        largest = max(errors.difference for errors in self.variables.values())
+        prior = "the whole prior" if self.whole else "the test part"
+        yield (
+            "errors of the exact posterior median (mae) and mean (rmse) ± standard errors, over "
+            f"{self.samples:,} samples of {prior} of {self.dataset} with seed {self.seed}; the prior has the dataset's "
+            f"whole distributions; {self.meaning}"
+        )
+        coarser = "half of the draws changes" if self.sampled else "grids that are half as fine change"
+        yield f"{coarser} the medians by {100 * largest:.2g} % of these errors at most, on average"
+
+    @property
+    def doubts(self) -> str:
+        """That some posteriors are not to be trusted; empty if all are."""
+        if not self.doubted:
+            return ""
+        return f"the draws of {self.doubted:,} posteriors are not to be trusted: too few of them are effective"
 
 
 def limit_of(directory: RunDirectory) -> Limit | None:

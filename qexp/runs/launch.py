@@ -21,7 +21,7 @@ from typing import Any
 from qexp.base import files, machine
 from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
 from qexp.jobs.scheduler import NO_WRAP, Scheduler, Submission, Wrap, wrap_of
@@ -306,7 +306,7 @@ class Workload:
         return [same_text(name, other) for name, other in self.same.items()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckedOrder:
     """An order that has been checked, with its plans."""
 
@@ -314,6 +314,11 @@ class CheckedOrder:
     plans: list[Plan]
     workload: Workload
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        names = some([plan.name for plan in self.plans])
+        to_run = len(self.workload.new) + len(self.workload.again)
+        return f"<order of {len(self.plans):,} runs, {to_run:,} to train now: {names}>"
 
 
 def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.base import files
+from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import require_formats, save, use_style
@@ -43,6 +44,16 @@ class Look:
     """Typical values for the network's transforms, as keys of a spec."""
     remarks: Sequence[str]
     figures: Sequence[Path]
+
+    def table(self) -> Table:
+        """The summary of each variable."""
+        keys = list(self.summary[0])
+        rows = [[_cell(variable[key]) for key in keys] for variable in self.summary]
+        return Table("", keys, rows, frozenset(key for key in keys if key not in ("variable", "unit")))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Look:

@@ -79,6 +79,9 @@ class VerifyOptions:
     device: str | None = option(
         None, "Compute device: auto, cpu or cuda; that of the run if left out.", complete="devices"
     )
+    display: Any = python_only(
+        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
+    )
 
 
 # The trash.

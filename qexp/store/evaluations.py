@@ -21,7 +21,7 @@ TRAINED_ON = "evaluated on training data"
 """Caution of evaluations on data that are not independent of those that the run was trained on."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EvaluationRecord(Part):
     """What was evaluated, and the results in the outputs' own units."""
 
@@ -71,6 +71,9 @@ class EvaluationRecord(Part):
     """Errors by core, folder or group."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The dataset as a document, with the hash of its content."""
+
+    def __repr__(self) -> str:
+        return f"<evaluation {self.name}: {self.samples:,} samples, part {self.part} of {self.dataset}>"
 
     @property
     def independence(self) -> str:

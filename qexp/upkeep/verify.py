@@ -12,19 +12,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qexp.base import files
 from qexp.base.machine import signal_name, terminable
-from qexp.base.text import leaves
+from qexp.base.text import Table, leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import state_now
+from qexp.kinds.attempt import Display
+from qexp.metrics.meaning import number
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
@@ -157,6 +160,9 @@ KEPT = (
 OF_TODAY = ("CUDA_VISIBLE_DEVICES", "QEXP_CACHE", "QEXP_DATA")
 """Variables that are taken from today: visible devices and data folders do not affect results and can change."""
 
+SECONDS_BETWEEN_LOOKS = 0.2
+"""At the epochs of the repeated run."""
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -181,17 +187,60 @@ class Verification:
     def holds(self) -> bool:
         return self.error is None and all(self.identical.values())
 
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.error:
+            return f"NOT repeated; it failed this time: {self.error}"
+        return "identical, bit for bit" if self.holds else "NOT identical"
+
+    def parts(self) -> Iterator[Table | str]:
+        """What is identical, and what has changed since."""
+        if not self.error:
+            yield Table("", ["what", "then and now"], [[name, self._outcome(name)] for name in self.identical])
+        yield f"code: {self.code}"
+        if self.changes:
+            rows = [[change.what, _brief(change.then), _brief(change.now)] for change in self.changes]
+            yield Table("what changed since", ["what", "then", "now"], rows)
+        else:
+            yield "packages, machine and settings: unchanged"
+
+    def _outcome(self, name: str) -> str:
+        if self.identical[name]:
+            return f"identical, {self.epochs} epochs" if name == "metrics" else "identical"
+        if name == "metrics":
+            return f"differ from epoch {self.first_epoch} on, of {self.epochs}"
+        if (largest := self.largest.get(name)) is None:
+            return "differ"
+        by = "" if largest.difference is None else f": by {number(largest.difference)}"
+        return f"differ, most in {largest.where}{by}"
+
     def document(self) -> dict[str, Any]:
         return {"run": self.run, "holds": self.holds, **asdict(self)}
 
 
+LONGEST = 48
+"""Characters of a value that are shown; --json has all."""
+
+
+def _brief(value: str | None) -> str:
+    text = "-" if value is None else value
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
 def verify(
-    directory: RunDirectory, workspace: Workspace, *, keep: Path | None = None, device: str | None = None
+    directory: RunDirectory,
+    workspace: Workspace,
+    *,
+    keep: Path | None = None,
+    device: str | None = None,
+    display: Display | None = None,
 ) -> Verification:
     """Repeat a finished run in a process of its own, and compare the outputs.
 
-    keep    folder for the repeated run; default: a temporary folder
-    device  auto, cpu or cuda; default: the kind that the run used
+    keep     folder for the repeated run; default: a temporary folder
+    device   auto, cpu or cuda; default: the kind that the run used
+    display  is shown the epochs of the repeated run
     Raises QexpError that names missing or changed files if the run cannot be repeated.
     """
     record = directory.record()
@@ -205,7 +254,7 @@ def verify(
         drawing = {} if keep else {canvas.DRAWING: "no"}
         # The number of threads of the first run, which networks have from their own environment.
         limit = ["--threads", str(then["threads"])] if then.get("threads") and not directory.weight_files() else []
-        error = _execute(again, device, {**_variables(then), **drawing}, limit)
+        error = _execute(again, device, {**_variables(then), **drawing}, limit, display or Display())
         return _compare(directory, again, workspace, error)
 
 
@@ -340,17 +389,47 @@ def _copy_inputs(directory: RunDirectory, again: RunDirectory, record: Record, w
     )
 
 
-def _execute(again: RunDirectory, device: str, variables: Mapping[str, str], options: Sequence[str]) -> str | None:
+def _execute(
+    again: RunDirectory, device: str, variables: Mapping[str, str], options: Sequence[str], display: Display
+) -> str | None:
     """Train in a process of its own. Returns why it did not finish, else None. Raises InterruptedRunError."""
     command = [sys.executable, "-m", "qexp", "execute", str(again.path), "--device", device, *options]
-    code = subprocess.run(command, env=dict(variables), stdout=subprocess.DEVNULL, check=False).returncode
+    display.start(again.name, again.record().epochs.of, 0)
+    # What it prints is the progress, which the display shows.
+    with (
+        tempfile.TemporaryFile() as printed,
+        subprocess.Popen(command, env=dict(variables), stdout=subprocess.DEVNULL, stderr=printed) as process,
+    ):
+        try:
+            _follow(process, again, display)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            display.stop()
+        code = process.returncode
+        printed.seek(0)
+        last_words = printed.read().decode(errors="replace").strip().rpartition("\n")[2]
     if code == 0:
         return None
     if code == 130:
         raise InterruptedRunError("the repeated run was interrupted; nothing was verified")
     if code < 0:
         return f"its process was ended by {signal_name(-code)}"
-    return again.record().error or f"it ended with exit code {code}"
+    return again.record().error or f"it ended with exit code {code}: {last_words}"
+
+
+def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Display) -> None:
+    """Show the epochs of a run until its process ends."""
+    shown, since = 0, time.monotonic()
+    ended = False
+    while not ended:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=SECONDS_BETWEEN_LOOKS)
+            ended = True
+        for line in again.metrics()[shown:]:
+            shown, before, since = shown + 1, since, time.monotonic()
+            display.epoch(line, since - before)
 
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:

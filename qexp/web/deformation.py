@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qexp.base.text import Table
 from qexp.deformation.estimate import Inversion
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.deformation.observe import Observed
-from qexp.deformation.output import corner_of, maps_of
+from qexp.deformation.output import corner_of, fitted_of, maps_of
 from qexp.deformation.posterior import SourcePosterior
 from qexp.deformation.tables import (
     fit_words,
@@ -40,12 +42,14 @@ class ShownObserved(Shown, Observed):
 
 
 class ShownPosterior(Shown, SourcePosterior):
-    """The posterior of the sources of an observation, with its intervals and draws."""
+    """The posterior of the sources of an observation, with its intervals and draws, and the best fit among these."""
 
+    fitted: Mapping[str, tuple[float, str]]
     __str__ = Shown.text
 
     def view(self) -> View:
-        image = drawn("draws", lambda: corner_of(self, "Posterior"), f"draws of {', '.join(self.parameters)}")
+        words = f"draws of {', '.join(self.parameters)}"
+        image = drawn("draws", lambda: corner_of(self, "Posterior", self.fitted), words)
         title = f"Posterior: {len(self.all):,} draws"
         return View(title, cautions=self.remarks, parts=[table_of_posterior(self), sampling_words(self), image])
 
@@ -74,4 +78,6 @@ def shown_observed(observed: Observed) -> ShownObserved:
 def shown_inversion(inversion: Inversion) -> ShownInversion:
     content, posterior = fields_of(inversion), inversion.posterior
     shown = None if posterior is None else ShownPosterior(**fields_of(posterior))
+    if shown is not None:
+        object.__setattr__(shown, "fitted", fitted_of(inversion))  # of a frozen dataclass
     return ShownInversion(**{**content, "posterior": shown})

@@ -269,7 +269,8 @@ class Shown:
         return "\n".join(line.rstrip() for line in printed.get().rstrip().splitlines())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(self.text())
+        inside = len(getattr(printer, "stack", ())) > 1  # of a list or a dictionary
+        printer.text(repr(self) if inside else self.text())
 
     def __rich__(self) -> Group:
         from rich.console import Group
@@ -285,6 +286,24 @@ class Shown:
             elif not isinstance(part, Drawn):
                 lines += [*([Text("")] if lines[1:] else []), _on_terminal(part)]
         return Group(*lines)
+
+
+class Titled(Shown):
+    """Prints its view, and stands by its title inside of others."""
+
+    __str__ = Shown.text
+
+    def __repr__(self) -> str:
+        return f"<{in_one_line(self.view().title)}>"
+
+
+class Pictures(Titled, list[Path]):
+    """Paths of pictures. A notebook shows those that are PNG files."""
+
+    def view(self) -> View:
+        pictures = [picture(path.stem.replace("_", " "), path) for path in self if path.suffix == ".png"]
+        title = f"{len(self)} picture{'s' * (len(self) != 1)}"
+        return View(title, parts=[*pictures, Table("", ["file"], [[str(path)] for path in self])] if self else [])
 
 
 def fields_of(instance: Any) -> dict[str, Any]:

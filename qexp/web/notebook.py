@@ -1,4 +1,4 @@
-"""Matrices, estimates and studies that show themselves in notebooks and terminals."""
+"""What functions return, showing itself in notebooks and terminals: matrices, estimates, studies, evaluations, data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ import xarray
 from numpy.typing import NDArray
 
 from qexp.base import files
+from qexp.base.files import in_bytes
 from qexp.base.outputs import estimate_of, outputs_among
 from qexp.base.quantities import in_words
 from qexp.base.text import Table
 from qexp.comparison.study import Study
+from qexp.export.network import Exported
 from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
+from qexp.results.errors import independence_in_words
+from qexp.runs.evaluate import Evaluation
+from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
-from qexp.web.html import Shown, View, drawn, fields_of, html, picture
+from qexp.web.html import Shown, Titled, View, drawn, fields_of, html, picture
+from qexp.web.run_page import drawings_of_all
 
 
 class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
@@ -122,3 +128,42 @@ class ShownStudy(Shown, Study):
 
 def studied(study: Study) -> ShownStudy:
     return ShownStudy(**fields_of(study))
+
+
+# Evaluations, networks for other programs, and a look at data.
+
+
+class ShownEvaluation(Titled, Evaluation):
+    """An evaluation of a run, with the tables and figures that are kept of it."""
+
+    def view(self) -> View:
+        record, results = self.record, self.results
+        doubts = [] if record.independent else [independence_in_words(record)]
+        sentences = [part for part in results.tables_of_page() if part not in doubts]
+        title = f"Evaluation of {self.directory.whole.name}"
+        cautions = [text for text in (record.caution, *record.warnings, *doubts) if text]
+        return View(title, cautions=cautions, parts=[*sentences, *drawings_of_all(results.results)])
+
+
+class ShownExport(Titled, Exported):
+    """A network for use without qexp: its files, its inputs and its outputs."""
+
+    def view(self) -> View:
+        written = Table("", ["file", "size"], [[name, in_bytes(size)] for name, size in self.files.items()])
+        rows = [
+            [kind.removesuffix("s"), one["name"], " x ".join(map(str, one["shape"])), one["unit"]]
+            for kind in ("inputs", "outputs")
+            for one in self.about[kind]
+        ]
+        columns = ["", "name", "shape", "unit"]
+        return View(f"Network of {self.about['run']} in {self.folder}", parts=[written, Table("", columns, rows)])
+
+
+class ShownLook(Titled, Look):
+    """A part of a dataset: the table of its variables, and its pictures."""
+
+    def view(self) -> View:
+        pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.suffix == ".png"]
+        cautions = [self.caution] if self.caution else []
+        title = f"{self.name}, {self.part}"
+        return View(title, cautions=cautions, parts=[*pictures, self.table(), *self.remarks])

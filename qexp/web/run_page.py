@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -267,13 +267,8 @@ def run_page(
 
 def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, Any]:
     """A title, and tables, sentences and drawings below it."""
-    drawings = [
-        drawing
-        for results in section.results
-        if not (pictures_elsewhere and results.figures())
-        for drawing in drawings_of(results)
-    ]
-    return {"title": section.title, "parts": [*section.tables_of_page(), *drawings]}
+    drawn_here = [results for results in section.results if not (pictures_elsewhere and results.figures())]
+    return {"title": section.title, "parts": [*section.tables_of_page(), *drawings_of_all(drawn_here)]}
 
 
 def drawings_of(results: Results) -> list[Drawn]:
@@ -282,6 +277,10 @@ def drawings_of(results: Results) -> list[Drawn]:
         drawings: list[Drawn] = loaded_object(results.drawn_by)(results.directory)
         return drawings
     return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
+
+
+def drawings_of_all(several: Iterable[Results]) -> list[Drawn]:
+    return [drawing for results in several for drawing in drawings_of(results)]
 
 
 def cautions_of(directory: RunDirectory, record: Record) -> list[str]:

@@ -1,10 +1,13 @@
 """What notebooks and terminals show of a run, a comparison, a study, a matrix and estimates."""
 
+import base64
 import html
 import io
+import re
 import subprocess
 import sys
 
+import IPython.lib.pretty
 import nbclient
 import nbformat
 import numpy as np
@@ -122,9 +125,37 @@ def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on
         assert words in shown._repr_html_()
         assert words in str(shown) == pretty(shown)
         assert 'src="data:image/svg+xml;base64,' in shown._repr_html_()
+    (corner,) = re.findall(r"svg\+xml;base64,([^\"]+)", posterior._repr_html_())
+    assert "black: the best fit" in base64.b64decode(corner).decode()
     assert all(f"<td>{name}</td>" in inversion._repr_html_() for name in inversion.parameters)
     assert all(track.name in str(seen) for track in seen.observation.tracks)
     assert isinstance(inversion.document()["parameters"]["depth"]["value"], float)
+
+
+@pytest.mark.heavy
+def test_all_that_functions_return_is_short_inside_of_others_and_shows_its_numbers_and_pictures(workspace):
+    """A dataclass of paths and numbers would be thousands of characters, and no picture."""
+    runs = package.sweep("mogi_quick", seeds=[0, 1], overrides=SMALL)
+    run = runs[0]
+    network = package.export_network(run, to="network")
+    shown = {
+        "2 runs": runs, "epochs": run.metrics, "Evaluation": run.evaluate("mogi_noisy", part="test"),
+        "identical, bit for bit": run.verify(), "1 picture": run.figures(only="learning_curve"),
+        "max |value|": package.show_data("mogi", "test", count=2), "model.onnx": network,
+        "errors of the exact posterior": package.limit("mogi_noisy", samples=4), "2 done": package.status(),
+        "No problems": package.doctor(), "specs are right": package.api.validate(),
+    }  # fmt: skip
+    for words, one in shown.items():
+        assert words in one._repr_html_()
+        assert words in str(one) == pretty(one)
+        assert len(repr(one)) < 200
+    assert run.figures(only="learning_curve")[0].name == "learning_curve.png"
+    pictures = {"1 picture", "max |value|"}
+    assert {words for words, one in shown.items() if "<img" in one._repr_html_()} == pictures
+    assert run.metrics.to_pandas()["validation.depth.mae"].size == len(run.metrics) == 2
+    assert run.evaluations["mogi_noisy"].results["test"]["depth"]["mae"] > 0
+    nested = IPython.lib.pretty.pretty([*runs, run.evaluations, package.api.prepare(package.Order("mogi_quick"))])
+    assert len(nested) < 500
 
 
 IN_CELLS = [
@@ -132,6 +163,8 @@ IN_CELLS = [
     f"run = qexp.run('mogi_quick', overrides={SMALL})",
     f"runs = qexp.sweep('mogi_quick', seeds=[1, 2], overrides={SMALL})",
     f"qexp.run('mogi_quick', seed=3, overrides={SMALL}, display=False);",
+    "run.verify();",
+    "qexp.limit('mogi_noisy', samples=2);",
     "qexp.runs('seed > 1')",
 ]
 
@@ -140,10 +173,11 @@ IN_CELLS = [
 def test_a_notebook_shows_progress_in_its_cells_and_a_script_whose_messages_go_to_a_file_nothing(workspace):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in IN_CELLS])
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": workspace}}).execute()
-    nothing, run, sweep, quiet, listed = (cell.outputs for cell in notebook.cells)
+    nothing, run, sweep, quiet, verified, limit, listed = (cell.outputs for cell in notebook.cells)
     assert nothing == quiet == []
-    assert [output.output_type for output in (*run, *sweep)] == ["display_data"] * 2
-    assert ": epoch 2/2  loss " in run[0].data["text/plain"]
+    assert [output.output_type for output in (*run, *sweep, *verified, *limit)] == ["display_data"] * 4
+    assert ": epoch 2/2  loss " in run[0].data["text/plain"] == verified[0].data["text/plain"]
+    assert limit[0].data["text/plain"] == "integrating: 2 of 2 samples"
     assert sweep[0].data["text/plain"] == "2 runs: 2 done"
     assert "\x1b" not in str(notebook)
     assert listed[0].data["text/plain"].startswith("2 runs\n")

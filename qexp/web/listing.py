@@ -1,0 +1,82 @@
+"""Lists of runs, specs and epochs that show themselves in notebooks and terminals, and become data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+
+from qexp.base.text import Table, leaves
+from qexp.errors import QexpError, some
+from qexp.web.html import Shown, View
+
+if TYPE_CHECKING:
+    import pandas
+
+    from qexp.runs.columns import Column
+
+Summary = dict[str, Any]
+
+MOST_SHOWN = 40
+"""Rows of a listing that are shown."""
+
+
+class Listing(Shown, list[Summary]):
+    """A list of runs, specs or epochs, a dictionary each, that shows itself as a table."""
+
+    def __init__(self, rows: Iterable[Summary], what: str, columns: Callable[[Sequence[Summary]], list[Column]]):
+        super().__init__(rows)
+        self._what, self._columns = what, columns
+
+    __str__ = Shown.text
+
+    def __repr__(self) -> str:
+        names = some([row["name"] for row in self if "name" in row])
+        return f"<{len(self):,} {self._what}{f': {names}' if names else ''}>" if self else f"<no {self._what}>"
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Summary: ...
+    @overload
+    def __getitem__(self, index: slice) -> Listing: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Summary | Listing:
+        rows = super().__getitem__(index)
+        return Listing(rows, self._what, self._columns) if isinstance(rows, list) else rows
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame with a column for each value; dots lead into results: `frame["results.test.depth.mae"]`.
+
+        Raises QexpError if pandas is not installed, which qexp itself does not need.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise QexpError("this needs pandas, which is not installed: pip install pandas") from None
+        return pandas.json_normalize(list(self))
+
+    def view(self) -> View:
+        """What a notebook or a terminal shows of it: the first rows."""
+        shown = list(self)[:MOST_SHOWN]
+        columns = self._columns(self)
+        rows = [[column.text(row) for column in columns] for row in shown]
+        titles = [column.title for column in columns]
+        right = frozenset(column.title for column in columns if column.numeric)
+        more = [f"and {len(self) - len(shown):,} more"] if len(self) > len(shown) else []
+        return View(f"{len(self):,} {self._what}", parts=[Table("", titles, rows, right), *more] if self else [])
+
+
+def epochs_listed(lines: Sequence[Summary]) -> Listing:
+    """The epochs of a run: rates, losses, and the main metric of each output."""
+    return Listing(lines, "epochs", _columns_of_epochs)
+
+
+def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
+    from qexp.metrics.meaning import MAIN_METRIC, NONE, number
+    from qexp.runs.columns import Column
+
+    def text(key: str, line: Summary) -> str:
+        value = dict(leaves(line)).get(key)
+        return NONE if value is None else str(value) if isinstance(value, int) else number(value)
+
+    keys = dict.fromkeys(key for line in lines for key, _ in leaves(line))
+    shown = [key for key in keys if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", MAIN_METRIC)]
+    return [Column(key, key, partial(text, key), numeric=True) for key in shown]

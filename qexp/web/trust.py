@@ -1,0 +1,59 @@
+"""How far a run can be trusted, showing itself in notebooks and terminals: tests of posteriors, limits, repetitions."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from qexp.results.calibration import Calibration, Calibrations, calibration_tables
+from qexp.results.intervals import HeldOutIntervals, IntervalsOfRows, interval_tables
+from qexp.results.limit import Limit
+from qexp.store.directory import RunDirectory
+from qexp.upkeep.verify import Verification
+from qexp.web.html import Titled, View, fields_of
+from qexp.web.run_page import drawings_of_all
+
+S = TypeVar("S")
+
+
+class ShownCalibration(Titled, Calibration):
+    """A calibration, with its verdict, its tables and its figures."""
+
+    directory: RunDirectory
+
+    def view(self) -> View:
+        title, parts = f"Calibration of {self.directory.name}", [*calibration_tables([self])]
+        return View(title, parts=parts, more={"figures": drawings_of_all([Calibrations(self.directory)])})
+
+
+class ShownIntervals(Titled, HeldOutIntervals):
+    """The intervals of held-out rows, with their coverage."""
+
+    directory: RunDirectory
+
+    def view(self) -> View:
+        record = self.directory.record()
+        cautions = [record.caution] if record.caution else []
+        parts = [*interval_tables(self, record.units), *drawings_of_all([IntervalsOfRows(self.directory)])]
+        return View(f"Intervals of {record.name}", cautions=cautions, parts=parts)
+
+
+def shown_in(kind: type[S], found: Any, directory: RunDirectory) -> S:
+    """What was found out about a run as a type that shows it."""
+    shown = kind(**fields_of(found))
+    object.__setattr__(shown, "directory", directory)  # of a frozen dataclass
+    return shown
+
+
+class ShownLimit(Titled, Limit):
+    """The errors of exact posteriors, and what they mean."""
+
+    def view(self) -> View:
+        cautions = [self.doubts] if self.doubts else []
+        return View(f"Limit of {self.dataset}", cautions=cautions, parts=[*self.parts()])
+
+
+class ShownVerification(Titled, Verification):
+    """Whether a repeated run is identical, with what has changed since."""
+
+    def view(self) -> View:
+        return View(f"{self.run}: {self.verdict}", parts=[*self.parts()])
