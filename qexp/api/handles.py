@@ -428,8 +428,7 @@ def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
 
 @takes(CalibrateOptions)
 def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
-    """Test whether the posteriors of a run are as sure as they may be, and keep the result in the run; see
-    `qexp calibrate`.
+    """Test whether the posteriors of a run are calibrated, and keep the result in the run; see `qexp calibrate`.
 
     returns         `outputs`: name → `coverage` of intervals, `p_value` of the ranks, `local`, `width`; `density` and
                     `balls`: coverage and `p_value` of regions of all outputs; `exact`; `notices_narrow`,

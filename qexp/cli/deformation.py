@@ -100,8 +100,9 @@ def invert(
 
     Positions are in metres of the observation's reference system, all else in the units of specs. Scaled errors are the
     standard errors times the root of the reduced χ² where that is above 1. The 95 % intervals are those of the profile
-    likelihood, with the same factor; they also hold where parameters trade off. That one leaves out zero does not mean
-    that there is a source: its position was searched for. Reduced χ² and BIC, on which a warning is given, say that.
+    likelihood, with the same factor; they also hold where parameters trade off. An interval
+    without zero does not mean that there is a source, because its position was searched for: the reduced χ² and the BIC
+    say that, and a warning is given by them.
 
     With --posterior, all sources that explain the data are drawn in proportion to how well they do: priors are those of
     the run's training data, or uniform between bounds; without bounds, amplitudes are uniform over plausible values.

@@ -235,9 +235,9 @@ def intervals(
 ) -> None:
     """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall and by group.
 
-    Training does this at its end; for runs of older versions it is done here. An interval is as wide as the errors of
-    other rows, or of other groups where whole groups are held out, demand for its coverage: conformal prediction, on
-    the scale on which the loss is taken. The interval of every row is kept in results/intervals.csv.
+    Training does this at its end; for runs of older versions it is done here. Each interval is as wide as
+    the errors of other rows, or of other groups where whole groups are held out, require for its coverage: this is
+    conformal prediction, on the scale of the loss. The interval of every row is kept in results/intervals.csv.
     """
     from qexp.base.text import latex
     from qexp.results.intervals import INTERVALS_OF_ROWS, interval_tables
@@ -270,12 +270,12 @@ def intervals(
 
 @with_options(CalibrateOptions)
 def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption = False) -> None:
-    """Test whether the posteriors of runs are as sure as they may be.
+    """Test whether the posteriors of runs are calibrated: neither too narrow nor too wide, nor beside the truth.
 
-    New observations are simulated from values drawn from the prior; then it is counted how often the posteriors' ranks,
-    intervals and regions hold these values: everywhere together, and by where the estimates lie. The result is kept in
-    the run and shown with it. Several runs are tested one after the other, with a line for each at the end; --json then
-    prints an object with the result of each run.
+    New observations are simulated from values drawn from the prior. It is counted how often the posteriors' intervals
+    and regions contain these values, and what ranks the values have: overall, and by where the estimates lie. The
+    result is kept in the run and shown with it. Several runs are tested one after the other, with a line for each at
+    the end; --json then prints an object with the result of each run.
     """
     from qexp.results.calibration import calibration_tables, table_of_runs, what_would_be_noticed
     from qexp.runs.catalog import is_pattern
@@ -336,10 +336,10 @@ def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
     """Compute the errors of the exact posteriors of simulated images with noise.
 
     The posterior of each test sample is integrated over up to two unknown variables, and sampled by importance if there
-    are more. Inputs of the network are known. The prior has
-    the whole distributions of the dataset, training and test intervals. On average over that prior (--part all) no
-    method has a mean absolute error below that of the posterior median (mae), nor a root mean square error below that
-    of the posterior mean (rmse). Over the test intervals alone a method that knew these could do better.
+    are more. Variables that the network takes as inputs count as known. The prior is the whole distribution of each
+    variable, training and test intervals. On average over that prior (--part all) no method has a mean absolute error
+    below that of the posterior median (mae), nor a root mean square error below that of the posterior mean (rmse). Over
+    the test intervals alone a method that knew these could do better.
     """
     least = api.limit(**{**vars(options), "warn": warning})
     if as_json:

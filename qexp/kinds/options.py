@@ -109,7 +109,7 @@ class PredictOptions(Computing):
     columns: Columns | None = option(
         None, "Columns of rows, or variables of images, with other names than in the training data: the run's name and "
         "the file's; of rows also the positions of the run's columns in the file, in order, counted from 1.",
-        also="Repeat for more.",
+        also="Repeat for more; write JSON where a name has a comma or a '='.",
         metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=options.columns, write=options.column_words,
     )  # fmt: skip
     unit: str | Mapping[str, str] | None = option(
@@ -118,8 +118,8 @@ class PredictOptions(Computing):
         write=options.unit_words,
     )  # fmt: skip
     interval: float | None = option(
-        None, "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or what the "
-        "held-out errors of rows and spectra can promise.", metavar="SHARE",
+        None, "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or less "
+        "where there are too few held-out errors of rows or spectra to promise that.", metavar="SHARE",
     )  # fmt: skip
     draws: int | None = option(
         None, "Images, rows and spectra, with a posterior head or `refined`: also write this number of draws from the "

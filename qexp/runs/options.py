@@ -124,7 +124,7 @@ class ServeOptions(InWorkspace):
 
     listening: Callable[[str], None] = python_only(print, "Receives the address to open")
     _: KW_ONLY
-    port: int = option(8700, "The port, to 65535; 0 for any that is free.", metavar="N")
+    port: int = option(8700, "The port, up to 65535; 0 for any that is free.", metavar="N")
     host: str = option(
         "127.0.0.1", "The address to listen on; 0.0.0.0 for all. Other machines need the token that is shown.",
         metavar="ADDRESS",

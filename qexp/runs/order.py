@@ -253,8 +253,8 @@ class Training(StoredRuns, Trusting, OnDevice):
     """How experiences are trained."""
 
     pretrain: str | None = option(
-        None, "Start from the best weights of this run; of several seeds each from that with its own: 'mogi_{seed}'. "
-        "Which operations take them is stated in the experience.", metavar="RUN", complete="runs",
+        None, "Start from the best weights of this run; {seed} in its name stands for the seed of each run, as in "
+        "'mogi_{seed}'. The experience says which operations take them.", metavar="RUN", complete="runs",
     )  # fmt: skip
     allow_leak: bool = option(False, "Allow test spectra that were also used for training; every output is marked.")
     resume: bool = option(False, "Continue interrupted runs.")

@@ -1,4 +1,4 @@
-"""Calibration of a run: are its posteriors as sure as they may be?"""
+"""Calibration of a run: are its posteriors neither too narrow nor too wide?"""
 
 from __future__ import annotations
 
