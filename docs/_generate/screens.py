@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qexp.web.report import PROGRAMS
 
-SIZE = (1400, 1050)
+SIZE = (1400, 900)
 """Width and height of the window."""
 
 PATIENCE = 120

@@ -1,6 +1,6 @@
 /* The search shows excerpts from `Search.texts` (docs/_generate/search.py), also where pages are opened as files, which
-   may not fetch each other. "early stopping" finds headings such as early_stopping, too, and pages that tell of the
-   past come after those that say what is. */
+   may not fetch each other. "early stopping" finds headings such as early_stopping, too. Pages that tell of the past,
+   or of other codes, come after those that say what is. */
 "use strict";
 
 const AROUND = 120;  // characters before and after what is searched for
@@ -9,7 +9,8 @@ const _placesOf = (text, phrases) => phrases.map((phrase) => text.toLowerCase().
 
 const _excerpt = (text, at) => {
   const from = at > AROUND ? text.indexOf(" ", at - AROUND) + 1 : 0;
-  return (from ? "… " : "") + text.slice(from, at + AROUND).trim() + (at + AROUND < text.length ? " …" : "");
+  const to = at + AROUND < text.length ? text.lastIndexOf(" ", at + AROUND) : text.length;
+  return (from ? "… " : "") + text.slice(from, to).trim() + (to < text.length ? " …" : "");
 };
 
 const _addExcerpt = (item, phrases) => {
@@ -27,7 +28,10 @@ const _addExcerpt = (item, phrases) => {
   phrases.forEach((phrase) => _highlightText(paragraph, phrase, "highlighted"));
 };
 
-const _ofThePast = ([page]) => /^(project|design)\//.test(page);
+const _later = ([page, , , , score]) => {
+  if (/^(project|design)\//.test(page)) return 2;
+  return score <= Scorer.term && /^(coming-from\/|benchmarks)/.test(page) ? 1 : 0;
+};
 
 const _titlesAndTerms = Search._performSearch;
 Search._performSearch = (query, ...terms) => {
@@ -35,7 +39,7 @@ Search._performSearch = (query, ...terms) => {
   const joined = query.trim().replace(/\s+/g, "_");
   const none = new Set();
   const results = joined === query.trim() ? found : [...found, ..._titlesAndTerms(joined, none, none, none, none)];
-  return [...results.filter(_ofThePast), ...results.filter((one) => !_ofThePast(one))];  // the last is shown first
+  return results.sort((one, other) => _later(other) - _later(one));  // the last is shown first
 };
 
 const _query = Search.query;

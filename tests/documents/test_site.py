@@ -67,6 +67,10 @@ def test_the_search_finds_names_by_their_words_and_shows_where(site, served, ope
         excerpts = page.locator("ul.search p.context").all_inner_texts()
         assert len(excerpts) == page.locator("ul.search li").count() > 2
         assert all("stop" in excerpt or "early" in excerpt for excerpt in excerpts)
+        pages = [link.get_attribute("href") for link in page.locator("ul.search li a").all()]
+        of_the_past = [one.startswith(("project/", "design/")) for one in pages]
+        assert any(of_the_past)
+        assert of_the_past == sorted(of_the_past)
 
 
 def test_a_narrow_screen_shows_every_cell_of_a_table(site, opened):
@@ -78,6 +82,29 @@ def test_a_narrow_screen_shows_every_cell_of_a_table(site, opened):
         )
         assert outside == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_a_long_line_of_code_goes_on_to_the_right_of_its_beginning_and_breaks_no_option(site, opened):
+    page = opened((site / "how-to/own-physics.html").as_uri(), own=(site.as_uri(),), width=400)
+    lines = page.evaluate(
+        """[...document.querySelectorAll("article .line")].map((line) => {
+            const range = document.createRange();
+            range.selectNodeContents(line);
+            const pieces = [...range.getClientRects()].filter((one) => one.width);
+            const last = Math.max(...pieces.map((one) => one.top));
+            const spaces = /^ */.exec(line.textContent)[0].length;
+            const lefts = pieces.filter((one) => one.top === last).map((one) => one.left);
+            return [pieces[0].left, Math.min(...lefts), spaces, last > pieces[0].bottom];
+        })"""
+    )
+    further = [(left - first, spaces) for first, left, spaces, long in lines if long]
+    assert len(further) > 10
+    assert all(pixels > 7 * (spaces + 3) for pixels, spaces in further)
+    options = page.evaluate(
+        "[...document.querySelectorAll('article .option')].map((one) => [one.textContent, one.getClientRects().length])"
+    )
+    assert ["--set", 1] in options
+    assert {rows for _, rows in options} == {1}
 
 
 def test_every_page_says_the_version_and_leads_to_installing_first(site):
