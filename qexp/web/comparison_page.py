@@ -39,7 +39,7 @@ from qexp.figures.curves import Lines
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
-from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number, printed
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
@@ -96,7 +96,7 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
         title = f"{in_words(output)}: {metric} on the test part, {mean}{best}"
         words = "; ".join(
-            f"{name} {number_with_unit(f'{of_seeds.mean:.4g}', unit)}" for name, of_seeds in values.items()
+            f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}" for name, of_seeds in values.items()
         )
         axis = label(f"{output} {metric}", typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")

@@ -31,7 +31,7 @@ from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibr
 from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import MAIN_METRIC
+from qexp.metrics.meaning import MAIN_METRIC, number, printed
 from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
@@ -252,7 +252,9 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
     for name, values in others.items():
         if values.dtype.kind == "f" and len(np.unique(values)) > 1:
             unit_of_column = unit(predictions, name)
-            columns.append([f"{in_words(name)} {number_with_unit(f'{value:.4g}', unit_of_column)}" for value in values])
+            columns.append(
+                [f"{in_words(name)} {number_with_unit(printed(number(value)), unit_of_column)}" for value in values]
+            )
     return [", ".join(words) for words in zip(*columns, strict=True)]
 
 

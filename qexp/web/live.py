@@ -25,7 +25,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.jobs import launchers
 from qexp.jobs.states import Watch
-from qexp.metrics.meaning import aligned
+from qexp.metrics.meaning import NONE, aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
@@ -433,9 +433,13 @@ def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[
     """A row per value of the fields, and how many there are."""
     members = groups(runs, list(zip(*(columns.values(field) for field in fields), strict=True)))
     table = group_table(members, fields, units_of(runs))
+    of_columns = [
+        aligned(cells) if title in table.right else ["–" if cell == NONE else cell for cell in cells]
+        for title, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False)
+    ]
     rows = [
         {"where": _condition(fields, group["values"]), "cells": cells}
-        for group, cells in zip(members, table.rows, strict=True)
+        for group, cells in zip(members, zip(*of_columns, strict=True), strict=True)
     ]
     titles = [
         {"title": title, "words": heading(title), "field": None, "numeric": title in table.right}

@@ -301,7 +301,9 @@ def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
         if values:
             axis = label(f"{output} RMSE", typeset(rows[0].unit))
             title = f"{in_words(output)}: the network among its baselines, 95 % intervals"
-            words = "; ".join(f"{row.estimator} {number_with_unit(f'{row.rmse:.4g}', row.unit)}" for row in rows)
+            words = "; ".join(
+                f"{row.estimator} {number_with_unit(printed(number(row.rmse)), row.unit)}" for row in rows
+            )
             drawings.append(drawn(title, partial(values_in_rows, values, axis, NETWORK), words))
     return drawings
 

@@ -128,6 +128,7 @@ def pictured(root: Path) -> None:
     (launch / "launch.json").write_text(json.dumps(record))
     study = root / "studies/rates"
     study.mkdir(parents=True)
+    shutil.copy(root / "runs/quick_0/matrices/mogi_test/matrix.png", study / "study.png")
     (study / "study.csv").write_text("experience,run,state\n" + "".join(f"m,{run},done\n" for run in runs[:4]))
     assert call("--workspace", root, "reindex").code == 0
 

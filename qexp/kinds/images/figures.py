@@ -45,6 +45,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images import matrix_figures
+from qexp.metrics.meaning import printed
 from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_PREDICTIONS
@@ -271,12 +272,12 @@ def image_grid(
                 continue
             axis.set(xticks=[], yticks=[])
             largest = max(ends[0], key=abs)
-            words = f"{largest:.2g}".replace("-", "−") if np.isfinite(values).any() else "impossible"
+            words = printed(f"{largest:.2g}") if np.isfinite(values).any() else "impossible"
             axis.set_title(words, fontsize=small(), pad=2)
             if row == 0 and sides:
-                axis.set_xlabel(f"{sides[0].values[column]:.3g}", fontsize=small())
+                axis.set_xlabel(printed(f"{sides[0].values[column]:.3g}"), fontsize=small())
             if column == 0 and len(sides) > 1:
-                axis.set_ylabel(f"{sides[1].values[row]:.3g}", fontsize=small())
+                axis.set_ylabel(printed(f"{sides[1].values[row]:.3g}"), fontsize=small())
     if size != ALONE:
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:

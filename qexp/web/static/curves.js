@@ -103,8 +103,17 @@ function edgesOf(curves) {
 function sayNearest(readout, plot, curves) {
   const [series, at] = [plot.series.findIndex(({ _focus }, index) => index > 0 && _focus), plot.cursor.idx];
   const curve = curves.series[series - 1];
-  const known = curve && at !== null && at !== undefined;
-  readout.textContent = known ? `${curve.words}: ${curves.words} ${digits(plot.data[0][at])}, ${measured(plot.data[series][at], curves.unit)}` : "";
+  const known = curve && at !== null && at !== undefined ? nearestKnown(plot.data[series], at) : -1;
+  readout.textContent = known < 0 ? "" : `${curve.words}: ${curves.words} ${digits(plot.data[0][known])}, ${measured(plot.data[series][known], curves.unit)}`;
+}
+
+/** The place nearest to one at which a curve has a value: over time, curves have theirs at other places. */
+function nearestKnown(values, at) {
+  for (let away = 0; away < values.length; away += 1) {
+    const found = [at - away, at + away].find((place) => values[place] !== null && values[place] !== undefined);
+    if (found !== undefined) return found;
+  }
+  return -1;
 }
 
 /** Left and right arrow keys move along the axis, up and down to another curve. */

@@ -63,7 +63,7 @@ function tableOfDifferences(rows, { unit, best }, level) {
   const most = Math.max(...rows.flatMap((row) => (row.why ? [] : row.alone.map(Math.abs))), 0) || 1;
   const columns = [
     ["group", "steady", (row) => element("span", {}, swatchOf(row.group), row.name)],
-    ["", "steady", (row) => row.why ?? row.words],
+    ["verdict", "steady", (row) => row.why ?? row.words],
     ["", "", (row) => barsOf(row, most)],
     [label(best === "zero" ? "difference of sizes" : "difference", unit), "number", (row) => pairOf(row.mean, row.deviation), (row) => [row.mean, row.deviation]],
     [`${level} % interval`, "number", (row) => intervalOf(row.alone, row.deviation), (row) => row.alone],

@@ -1,6 +1,8 @@
 "use strict";
 // Tables as CSV files and drawings as SVG or PNG files, as they are at the time: sorted, filtered, with the chosen colours.
 const PIXELS = 2; // of a PNG, for each on the screen
+const MOST_OF_HEAD = 40; // letters of the page's title in the name of a file
+const TITLE = 26; // room above a drawing
 const PROPERTIES = [
   "fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linecap", "opacity",
   "font-family", "font-size", "font-weight", "text-anchor", "paint-order", "visibility",
@@ -14,7 +16,7 @@ function saveAs(name, content, type) {
 
 function fileName(words, ending) {
   const head = document.querySelector("h1")?.firstChild?.textContent ?? "";
-  const clean = `${head} ${words}`.normalize("NFKD").replace(/[^\w.+-]+/g, "_").replace(/^_+|_+$/g, "");
+  const clean = `${head.slice(0, MOST_OF_HEAD)} ${words}`.normalize("NFKD").replace(/[^\w.+-]+/g, "_").replace(/^_+|_+$/g, "");
   return `${clean.slice(0, 120) || "qexp"}.${ending}`;
 }
 
@@ -40,7 +42,9 @@ function csvOf(table) {
     const values = written(row.cells[index]);
     return [...values, ...Array(widest - values.length).fill("")];
   }));
-  return [columns.flatMap(({ names }) => names), ...lines].map((line) => `${line.map(quoted).join(",")}\n`).join("");
+  const all = [columns.flatMap(({ names }) => names), ...lines];
+  const filled = all[0].map((_, index) => all.some((line) => line[index])); // a column of drawings has no texts
+  return all.map((line) => `${line.filter((_, index) => filled[index]).map(quoted).join(",")}\n`).join("");
 }
 
 /** The nearest heading above a place. */
@@ -63,8 +67,8 @@ function offerTable(box) {
   })));
 }
 
-/** A drawing of SVG with what styles give it, and below it what lies on canvases. */
-function svgOf(svg) {
+/** A drawing of SVG with its title and what styles give it, and below it what lies on canvases. */
+function svgOf(svg, title) {
   const copy = svg.cloneNode(true);
   const [drawn_, copies] = [svg, copy].map((whole) => [whole, ...whole.querySelectorAll("*")]);
   drawn_.forEach((part, index) => {
@@ -82,9 +86,12 @@ function svgOf(svg) {
       preserveAspectRatio: "none", "image-rendering": "pixelated",
     }));
   }
-  const paper = getComputedStyle(document.body).backgroundColor;
-  copy.prepend(drawn("rect", { width, height, fill: paper }));
-  for (const [key, value] of Object.entries({ xmlns: SVG, width, height })) copy.setAttribute(key, value);
+  const { backgroundColor, color } = getComputedStyle(document.body);
+  const whole = { width, height: height + TITLE };
+  const words = drawn("text", { x: 8, y: -9, fill: color, "font-family": "system-ui, sans-serif", "font-size": 13, "font-weight": 600 }, title);
+  copy.prepend(drawn("rect", { y: -TITLE, ...whole, fill: backgroundColor }), words);
+  const viewBox = `0 ${-TITLE} ${width} ${whole.height}`;
+  for (const [key, value] of Object.entries({ xmlns: SVG, viewBox, ...whole })) copy.setAttribute(key, value);
   return new XMLSerializer().serializeToString(copy);
 }
 
@@ -123,13 +130,13 @@ const imageKind = (image) => (/^data:image\/svg/.test(image.src) ? "svg" : "png"
 function offerDrawing(figure) {
   const caption = figure.querySelector(":scope > figcaption") ?? figure.insertBefore(element("figcaption"), figure.firstChild);
   if (caption.querySelector(".save")) return;
-  const title = caption.textContent.trim() || headingOver(figure, "h2", "h3");
+  const title = figure.dataset.title || caption.textContent.trim() || headingOver(figure, "h2", "h3");
   const [image, svg] = [":scope > img", "svg.frame"].map((selector) => figure.querySelector(selector));
   const kind = image ? imageKind(image) : svg ? "svg" : figure.querySelector(".uplot") ? "png" : null;
   if (!kind) return;
   const save = async () => {
     const shown = figure.querySelector("svg.frame");
-    const content = shown ? svgOf(shown) : await pngOf(figure, title);
+    const content = shown ? svgOf(shown, title) : await pngOf(figure, title);
     saveAs(fileName(title, kind), content, "image/svg+xml");
   };
   const link = image && { href: image.src, download: fileName(title, kind) };

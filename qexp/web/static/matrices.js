@@ -63,7 +63,8 @@ function drawMatrices(place, { matrices }) {
       const title = element("figcaption", {}, ...(matrix === difference ? [] : [swatchOf(GROUPS.of(matrix.run))]), matrix.title);
       const group = element("span", { class: "quiet group", text: matrix === difference || GROUPS.base.length < 2 ? "" : GROUPS.base[matrix.group] });
       const fixed = plane.fixed.length && !sameAxes(matrix, shown[0]) ? [element("p", { class: "quiet", text: `at ${plane.fixed.join(", ")}` })] : [];
-      drawn_.figure = element("figure", {}, title, group, drawn_.map.over, drawn_.value, ...(matrix === difference ? [own.controls] : fixed));
+      const inFull = `${matrix.title}: ${output}, ${label(words, unit)}`;
+      drawn_.figure = element("figure", { "data-title": inFull }, title, group, drawn_.map.over, drawn_.value, ...(matrix === difference ? [own.controls] : fixed));
       return drawn_;
     });
     grid.replaceChildren(...maps.map((map) => map.figure));
