@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import spsolve
 
+from qexp.figures.canvas import COLOURS, add_title, folded, legend_below, save
 from qexp.physics.geometry import over_topography
 from qexp.physics.point import mogi
 
@@ -269,26 +270,22 @@ def main() -> None:
 
 
 def _draw(cone: Cone, depth: float, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
     distance, *exact = reference(cone, depth)
     near = distance <= 2 * cone.radius
-    drawn, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, axes = folded(2, 4.2, 3.4)
     for axis, name, true, model, level in zip(
         axes, ("outward", "upward"), exact, corrected(cone, depth, distance), flat(depth, distance), strict=True
     ):
-        for values, words, line in (
-            (true, "finite elements", "k-"),
-            (model, "varying depth", "C0--"),
-            (level, "flat", "C1:"),
+        for values, words, line, colour in (
+            (true, "finite elements", "-", "black"),
+            (model, "varying depth", "--", COLOURS[0]),
+            (level, "flat", ":", COLOURS[1]),
         ):
-            axis.plot(distance[near] / 1000, 1000 * values[near], line, label=words)
-        axis.set(xlabel="distance from the axis (km)", ylabel=f"{name} (mm)")
-    axes[0].legend(frameon=False)
-    drawn.suptitle(
-        f"Point source {depth / 1000:g} km below the plain, under a cone of {cone.degrees:.0f}°", fontsize=10
-    )
-    drawn.savefig(path, dpi=150)
+            axis.plot(distance[near] / 1000, 1000 * values[near], line, color=colour, label=words)
+        axis.set(xlabel="distance from the axis (km)", ylabel=f"{name} displacement (mm)")
+    legend_below(figure, axes[0])
+    add_title(figure, f"point source {depth / 1000:g} km below the plain, under a cone of {cone.degrees:.0f}°")
+    save(figure, path)
 
 
 if __name__ == "__main__":

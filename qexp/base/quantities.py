@@ -246,9 +246,9 @@ def typeset(unit: str) -> str:
 
 
 def quantity_in_words(value: float, unit: str) -> str:
-    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`."""
-    number = f"{value:#.3g}".rstrip(".").replace("-", "−")
-    return number_with_unit(number, typeset(unit))
+    """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`; all digits of `1675 mm`."""
+    number = f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
+    return number_with_unit(number.replace("-", "−"), typeset(unit))
 
 
 def number_with_unit(number: str, unit: str) -> str:

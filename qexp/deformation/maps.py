@@ -27,7 +27,7 @@ from qexp.figures.canvas import (
 )
 from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
-from qexp.observations.observation import Observation, Track, spacing
+from qexp.observations.observation import Observation, spacing
 from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:
@@ -85,11 +85,10 @@ def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[fl
     inches = axis.get_window_extent().width / axis.figure.dpi
     if len(stations.positions) > MOST_NAMED or inches < sized(NAMED_FROM):
         return
-    arrow = ARROW * float(np.ptp(axis.get_xlim())) / max(scale.longest, 1e-9)
-    tips = stations.positions + arrow * stations.vectors[:, :2]
-    steps = np.linspace(0, 1, 6)[:, None, None]
-    arrows = (stations.positions + steps * (tips - stations.positions)).reshape(-1, 2)
-    others = np.concatenate([arrows, stations.positions, np.reshape(marks, (-1, 2))])
+    others = np.concatenate([_along_arrows(axis, map, map.data, scale), np.reshape(marks, (-1, 2))])
+    if scale.longest > 0:
+        key = axis.transAxes.transform(_box_of_key(axis, map, map.data, scale))
+        others = np.concatenate([others, axis.transData.inverted().transform(key)])
     name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others)
 
 
@@ -151,21 +150,33 @@ def scale_for(displacements: Sequence[Array], vectors: Sequence[Array]) -> Scale
     )
 
 
+def _along_arrows(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
+    """Points along the arrows of stations, from their dots to the tips, (point, 2)."""
+    positions, vectors = _vectors(map, values)
+    arrows = _length(axis.get_xlim(), scale) * np.nan_to_num(vectors[:, :2])
+    return (positions + np.linspace(0, 1, 6)[:, None, None] * arrows).reshape(-1, 2)
+
+
+def _length(sides: tuple[float, float], scale: Scale) -> float:
+    """Of the arrow of a displacement of 1 m, from the western and eastern side of a map [km]."""
+    return ARROW * (sides[1] - sides[0]) / max(scale.longest, 1e-9)
+
+
 def draw_tracks(observation: Observation, title: str) -> Figure:
     """A map per track of the displacement along the line of sight; of stations, arrows and coloured vertical ones.
 
     East and north are in km; points that are masked are dark. An arrow shows the flight of the satellite, a short line
     its look.
     """
-    tracks, frame = observation.tracks, frame_of(observation.tracks)
+    tracks = observation.tracks
     seen = [track.where_observed() for track in tracks]
     maps = [
         Maps(track.name, track.x / 1e3, track.y / 1e3, track.displacement, track.displacement, track.direction,
              track.kind == "gnss", track.station, track.spread, track.count)
         for track in seen
     ]  # fmt: skip
-    scale = scale_for([map.data for map in maps], [_vectors(map, map.data)[1] for map in maps if map.stations])
-    figure, axes = _grid(len(maps), min(len(maps), 3), frame, fold=True)
+    scale = _scale_over(maps, ("data",))
+    figure, axes = _grid(len(maps), min(len(maps), 3), frame_of([(map, map.data, scale) for map in maps]), fold=True)
     for axis, map, track in zip(axes, maps, tracks, strict=True):
         hidden = track.select(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
         if 0 < len(hidden.x) <= MOST_DOTS:
@@ -236,21 +247,27 @@ def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
     return reach * factor, unit, factor
 
 
-def frame_of(tracks: Sequence[Track]) -> Frame:
-    """The edges around all observed points [km]."""
-    x, y = (np.concatenate([getattr(track.where_observed(), name) for track in tracks]) / 1000 for name in "xy")
-    stations = any(track.kind == "gnss" for track in tracks)  # whose arrows need room
-    return _frame(x, y, 0.12 if stations else 0.04)
-
-
 Frame = tuple[float, float, float, float]
 """West, east, south and north edges."""
 
 
-def _frame(x: Array, y: Array, margin: float) -> Frame:
-    """The edges around points, with a margin as a share of the longer side."""
-    room = margin * max(float(np.ptp(x)), float(np.ptp(y)), 0.1)
-    return float(x.min()) - room, float(x.max()) + room, float(y.min()) - room, float(y.max()) + room
+def frame_of(drawn: Sequence[tuple[Maps, Array, Scale]]) -> Frame:
+    """The edges around all points and all arrows of stations [km].
+
+    drawn  map, what is shown of it, and the scale
+    """
+    points = np.concatenate([np.stack([map.x, map.y], axis=1) for map, _, _ in drawn])
+    frame, arrows = _frame(points), [(*_vectors(map, values), scale) for map, values, scale in drawn if map.stations]
+    for _ in range(10 if arrows else 0):  # as a wider map has longer arrows
+        tips = [at + _length(frame[:2], scale) * np.nan_to_num(vectors[:, :2]) for at, vectors, scale in arrows]
+        frame = _frame(np.concatenate([points, *tips]))
+    return frame
+
+
+def _frame(points: Array) -> Frame:
+    (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
+    room = 0.04 * max(east - west, north - south, 0.1)
+    return float(west - room), float(east + room), float(south - room), float(north + room)
 
 
 def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
@@ -312,16 +329,41 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
     if scale.longest <= 0 or not moved.any():
         return
-    arrow = ARROW * float(np.ptp(axis.get_xlim())) / scale.longest
     arrows = axis.quiver(
-        *positions[moved].T, *vectors[moved, :2].T, angles="xy", scale_units="xy", scale=1 / arrow,
+        *positions[moved].T, *vectors[moved, :2].T, angles="xy", scale_units="xy",
+        scale=1 / _length(axis.get_xlim(), scale),
         width=sized(0.02), units="inches", color="0.1", zorder=2,
     )  # fmt: skip
-    step = _round_below(scale.factor * scale.longest)
+    words, step = _key(scale)
+    (_, low), (right, high) = _box_of_key(axis, map, values, scale)[[0, -1]]
     axis.quiverkey(
-        arrows, 0.96 - ARROW * step / (scale.factor * scale.longest), 0.08, step / scale.factor,
-        f"{step:g} {scale.unit}", labelpos="W", labelsep=0.05, fontproperties={"size": small()},
+        arrows, right - ARROW * step / scale.longest, (low + high) / 2, step, words, labelpos="W", labelsep=0.05,
+        fontproperties={"size": small()},
     )  # fmt: skip
+
+
+def _key(scale: Scale) -> tuple[str, float]:
+    """The arrow that explains the others: its words, and its displacement [m]."""
+    step = _round_below(scale.factor * scale.longest)
+    return f"{step:g} {scale.unit}", step / scale.factor
+
+
+def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
+    """Points of a grid over the corner for the arrow that explains the others, (point, 2), as shares of the axes.
+
+    It is the one in which fewest arrows are, but for that of the scale bar.
+    """
+    from matplotlib.transforms import Bbox
+
+    words, step = _key(scale)
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    wide = ARROW * step / scale.longest + sized(0.05 + 0.07 * len(words)) / inches
+    taken = axis.transAxes.inverted().transform(axis.transData.transform(_along_arrows(axis, map, values, scale)))
+    taken = np.concatenate([taken, [(0.06, 0.06), (0.2, 0.06), (0.32, 0.06)]])  # the scale bar
+    corners = [(0.96 - wide, 0.02), (0.96 - wide, 0.86), (0.04, 0.86)]
+    boxes = [Bbox.from_bounds(*corner, wide, 0.12) for corner in corners]
+    box = min(boxes, key=lambda box: box.padded(0.03).count_contains(taken))
+    return np.stack(np.meshgrid(np.linspace(box.x0, box.x1, 8), np.linspace(box.y0, box.y1, 3)), -1).reshape(-1, 2)
 
 
 def _mark_flight(axis: Axes, direction: Array) -> None:
@@ -370,13 +412,27 @@ def _label(axis: Axes, heading: str, left: bool, lowest: bool, row: str = "") ->
     axis.spines[["top", "right"]].set_visible(True)
     axis.tick_params(labelsize=small(), labelleft=left, labelbottom=lowest)
     axis.ticklabel_format(useOffset=False, style="plain")
-    inches = axis.get_window_extent().width / axis.figure.dpi
-    axis.locator_params(axis="x", nbins=max(int(inches / sized(0.55)), 1), min_n_ticks=1, steps=[1, 2, 5, 10])
+    axis.set_xticks(_ticks_across(axis))
     axis.locator_params(axis="y", nbins=4, steps=[1, 2, 5, 10])
     if left:
         axis.set_ylabel(f"{row}\nnorth (km)" if row else "north (km)", fontsize=sized(9))
     if lowest:
         axis.set_xlabel("east (km)", fontsize=sized(9))
+
+
+def _ticks_across(axis: Axes) -> Array:
+    """Places along the horizontal axis whose numbers do not touch each other, nor those of the map beside it."""
+    from matplotlib.ticker import MaxNLocator
+
+    inches, (west, east) = axis.get_window_extent().width / axis.figure.dpi, axis.get_xlim()
+    beyond, most = sized(ACROSS / (4 if narrow() else 2) - 0.04), max(int(inches / sized(0.55)), 2)
+    candidates = []
+    for bins in range(1, most + 1):
+        ticks = np.asarray(MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(west, east))
+        halves = sized(0.036) * np.array([len(f"{tick:g}") for tick in ticks])
+        to_edge = np.minimum(ticks - west, east - ticks) * inches / (east - west)
+        candidates.append(ticks[to_edge >= np.maximum(halves - beyond, 0)])
+    return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
 
 # Maps of an observation, of the model that explains it, and of what is left, track by track.
@@ -420,11 +476,13 @@ def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]
 
     sources  positions east, north [km], which are marked
     """
-    figure, axes = _grid(len(SYMBOLS) * len(tracks), len(SYMBOLS), _around(tracks), fold=False)
     shown = _scale_over(tracks, ("data", "model"))
     left = _scale_over(tracks, ("residual",))
+    scales = {"data": shown, "model": shown, "residual": left}
+    frame = frame_of([(track, getattr(track, what), scale) for track in tracks for what, scale in scales.items()])
+    figure, axes = _grid(len(SYMBOLS) * len(tracks), len(SYMBOLS), frame, fold=False)
     for index, (axis, (track, what)) in enumerate(zip(axes, product(tracks, SYMBOLS), strict=True)):
-        scale = left if what == "residual" else shown
+        scale = scales[what]
         _draw_map(axis, track, getattr(track, what), scale)
         _label(axis, SYMBOLS[what] if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), track.name)
         for east, north in sources:
@@ -444,7 +502,8 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
     """A row per candidate with the residuals of all tracks, on one scale."""
     tracks = [track for _, of_candidate in candidates for track in of_candidate]
     columns, scale = len(candidates[0][1]), _scale_over(tracks, ("residual",))
-    figure, axes = _grid(len(tracks), columns, _around(tracks), fold=False)
+    frame = frame_of([(track, track.residual, scale) for track in tracks])
+    figure, axes = _grid(len(tracks), columns, frame, fold=False)
     for index, (axis, track) in enumerate(zip(axes, tracks, strict=True)):
         _draw_map(axis, track, track.residual, scale)
         heading = track.name if index < columns else ""
@@ -453,11 +512,6 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
     _colour_bar(figure, axes, scale, f"residual {_towards(tracks)} ({scale.unit})")
     add_title(figure, title)
     return figure
-
-
-def _around(tracks: Sequence[Maps]) -> Frame:
-    x, y = (np.concatenate([getattr(track, axis) for track in tracks]) for axis in "xy")
-    return _frame(x, y, 0.12 if any(track.stations for track in tracks) else 0.04)
 
 
 def _scale_over(tracks: Sequence[Maps], kinds: Sequence[str]) -> Scale:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.files import names_in, write_folder
-from qexp.base.quantities import conversion, in_words, number_with_unit
+from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
@@ -420,8 +420,9 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
 def _title(inversion: Inversion) -> str:
     """The source with its depth, and how well it explains the data."""
     depths = [
-        f"{in_words(name)} {number_with_unit(printed(measured(estimate.value, estimate.scaled_error)), estimate.unit)}"
+        f"{in_symbols(name)} {number_with_unit(printed(measured(estimate.value, estimate.scaled_error)), estimate.unit)}"
         for name, estimate in inversion.parameters.items()
         if name.rpartition(".")[2] in ("depth", "delta_volume")
     ]
-    return " · ".join([inversion.source, *depths, f"reduced χ² {inversion.chi2_reduced:.3g}"])
+    words = [inversion.source, *depths, f"reduced χ² {inversion.chi2_reduced:.3g}"]
+    return " · ".join(word.replace(" ", "\u00a0") for word in words)

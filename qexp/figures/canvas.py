@@ -81,6 +81,16 @@ def narrow() -> bool:
     return page_width() < sized(6.0)
 
 
+def fitting(axis: Axes, *words: str, size: float = 10.0, upright: bool = False) -> str:
+    """The first of some texts that fits beside an axis in a line; if none does, the last one in several.
+
+    upright  whether it stands beside the vertical axis
+    """
+    box = axis.get_window_extent()
+    room = characters(size, 1.1 * (box.height if upright else box.width) / axis.figure.dpi)
+    return wrap(next((text for text in words if len(text) <= room), words[-1]), room)
+
+
 def characters(size: float = LEAST_TEXT, inches: float | None = None) -> int:
     """How many characters of a font's size fit into a width, of the page if left out."""
     width = page_width() if inches is None else inches
@@ -194,24 +204,24 @@ def add_title(figure: Figure, text: str, note: str = "") -> None:
     """A title over panels, for which it makes room; below it, in bold, the caution on the numbers."""
     width = float(figure.get_figwidth())
     lines = wrap(text, characters(9, width - 0.1)).split("\n") if text else [""]
+    make_room(figure, sized(LINE) * (len(lines) - 1))
     if figure.get_layout_engine() is not None:
         figure.suptitle("\n".join(lines), fontsize=sized(9))
         return
-    make_room(figure, sized(LINE) * (len(lines) - 1))
     at = 1 - 0.07 / float(figure.get_figheight())
     figure.text(0.5, at, "\n".join(lines), ha="center", va="top", fontsize=sized(9))
     if note:
         add_note(figure, note, sized(0.05 + LINE * len(lines)))
 
 
-def make_room(figure: Figure, above: float) -> None:
-    """Make a figure higher, with its panels where they are [inch]."""
-    if above <= 0:
-        return
+def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
+    """Make a figure higher, whose panels stay as they are [inch]."""
     height = float(figure.get_figheight())
-    figure.set_figheight(height + above)
-    share, parameters = height / (height + above), figure.subplotpars
-    figure.subplots_adjust(bottom=parameters.bottom * share, top=parameters.top * share)
+    higher = height + above + below
+    bottom, top = ((height * share + below) / higher for share in (figure.subplotpars.bottom, figure.subplotpars.top))
+    figure.set_figheight(higher)
+    if figure.get_layout_engine() is None:
+        figure.subplots_adjust(bottom=bottom, top=top)
 
 
 def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
@@ -220,54 +230,53 @@ def add_note(figure: Figure, note: str, below: float = 0.04) -> None:
     figure.text(0.5, at, note, ha="center", va="top", fontsize=sized(9), color=COLOURS[1], weight="bold")
 
 
-def legend(axis: Axes) -> None:
-    """A translucent legend that is at most as wide as the panel; names of runs can be long, and get several lines."""
-    room = axis.get_window_extent().width / axis.figure.dpi - sized(0.7)  # without the samples of lines
-    handles, labels = axis.get_legend_handles_labels()
-    lines = [wrap(label, characters(inches=room)) for label in labels]
-    axis.legend(handles, lines, fontsize=small(), frameon=True, framealpha=0.6, edgecolor="none")
-
-
-def legend_below(figure: Figure, axis: Axes, shown: int = 2) -> None:
-    """The legend of one panel for all, below them: as many columns as the figure has room for.
+def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
+    """One legend for all panels, below them, of what some of them show: as many columns as the figure has room for.
 
     shown  fewest entries of a legend that tells something
     """
-    handles, labels = axis.get_legend_handles_labels()
-    if len(labels) < shown:
+    entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if len(entries) < shown:
         return
     room = characters(inches=float(figure.get_figwidth())) - 4
-    lines = [wrap(label, room) for label in labels]
+    lines = [wrap(label, room) for label in entries]
     longest = max(len(line) for label in lines for line in label.split("\n")) + 8  # with the sample of its line
-    figure.legend(
-        handles, lines, loc="outside lower center", ncols=max(min(len(lines), (room + 4) // longest), 1),
-        fontsize=small(), frameon=False,
-    )  # fmt: skip
+    columns = max(min(len(lines), (room + 4) // longest), 1)
+    lengths = [sum(text.count("\n") + 1 for text in column) for column in np.array_split(lines, columns)]
+    make_room(figure, below=sized(0.1 + LINE * max(lengths)))
+    place: Any = "lower center" if figure.get_layout_engine() is None else "outside lower center"
+    figure.legend(list(entries.values()), lines, loc=place, ncols=columns, fontsize=small(), frameon=False)
 
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+ALIKE = 5.0
+"""Factor between the ends of a logarithmic axis below which its ticks are at equal distances."""
 
 
 def plain_numbers(*axes: XAxis | YAxis) -> None:
     """Label logarithmic axes with 0.02, 0.05, 0.1 instead of powers of ten, if the margin has room for them. Several
     get the same ticks: as many as there is room for on each. To be called after everything is drawn.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
     axes[0].axes.autoscale_view()
     low, high = axes[0].get_view_interval()
+    alike, ordinary = high < ALIKE * low, low >= 1e-3 and high < 1e4
     subs = (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
 
     def label(value: float, _: int | None = None) -> str:
-        if low >= 1e-3 and high < 1e4:
-            return f"{value:g}"
+        if alike or ordinary:
+            return f"{value:g}".replace("e-0", "e-")
         if len(subs) == 1:
             return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
     for axis in axes:
-        axis.set_major_locator(LogLocator(subs=subs))
-        axis.set_major_formatter(FuncFormatter(label))
+        locator: Locator = MaxNLocator(4, steps=[1, 2, 5, 10]) if alike else LogLocator(subs=subs)
+        axis.set_major_locator(locator)
+        axis.set_major_formatter(ScalarFormatter(useOffset=False) if alike and ordinary else FuncFormatter(label))
         axis.set_minor_locator(NullLocator())
 
 
@@ -381,9 +390,21 @@ def draws_at_once() -> bool:
     return value == "yes"
 
 
+TOGETHER = re.compile(r"(?<=[\d⁰¹²³⁴-⁹×±]) (?=[%°×±\d]|\w{1,2}\b)")
+"""Spaces in numbers with their units, such as `90 %` and `2 × 10⁶ m³`."""
+
+
 def wrap(text: str, width: int) -> str:
-    """A text in lines of at most `width` characters; a dollar sign is shown as such and does not start a formula."""
-    return "\n".join(line.replace("$", r"\$") for line in textwrap.wrap(text, width))
+    """A text in the fewest lines of at most `width` characters, all about as long: none has only the last word.
+
+    Numbers stay with their units, and a dollar sign is shown as such and does not start a formula.
+    """
+    text = TOGETHER.sub("\u00a0", text)
+    lines = textwrap.wrap(text, width)
+    longest = max(map(len, re.split(r"[\n ]", text)))  # spaces that do not break belong to a word
+    while len(lines) > 1 and longest < width and len(narrower := textwrap.wrap(text, width - 1)) == len(lines):
+        lines, width = narrower, width - 1
+    return "\n".join(line.replace("$", r"\$") for line in lines)
 
 
 # Panels in rows and columns below a title, with fixed margins: for figures of many small panels.

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import in_words, typeset, with_unit
+from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
+    LINE,
     TITLE,
     add_note,
     add_title,
+    fitting,
     folded,
-    legend,
     legend_below,
+    make_room,
     panels,
     plain_numbers,
     sized,
@@ -78,9 +80,9 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
         _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
         for axis, output in zip(errors, outputs, strict=True):
-            _draw_curve(axis, lines, ("validation", output, MAIN_METRIC), colour, name)
+            _draw_curve(axis, lines, ("validation", output, MAIN_METRIC), colour, f"{prefix}validation")
             if any(output in line.get("test", {}) for line in lines):
-                _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{name}, test")
+                _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{prefix}test")
     for axis in (losses, *errors):
         _finish(axis, np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]))
     _describe_loss(losses, "transformed values")
@@ -88,13 +90,16 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
         _describe_error(axis, output, units)
     best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
-        losses.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"best, epoch {best[-1]}")
-    for axis in (losses, *errors):
-        if len(axis.get_legend_handles_labels()[1]) > 1:
-            legend(axis)
+        losses.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {best[-1]}")
+    make_room(figure, above=sized(LINE) * max(axis.get_title().count("\n") for axis in (losses, *errors)))
+    legend_below(figure, losses, *errors)
     if note:
         add_note(figure, note)
     return figure
+
+
+LINES = {"train": ("--", 1.0), "validation": ("-", 1.5), "test": ("-.", 1.0)}
+"""Part → style and width of its curves."""
 
 
 def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, words: str) -> None:
@@ -102,7 +107,7 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
     epochs = np.arange(1, len(values) + 1)
     if keys[0] == "test":  # which may not be computed after every epoch
         epochs, values = epochs[np.isfinite(values)], values[np.isfinite(values)]
-    style, width = ("-", 1.5) if keys[0] == "validation" else ("--", 1.0)
+    style, width = LINES[keys[0]]
     axis.plot(epochs, values, style, color=colour, linewidth=width, label=words, marker=_marker(len(values)))
 
 
@@ -118,13 +123,14 @@ def _finish(axis: Axes, values: Array) -> None:
 
 
 def _describe_loss(axis: Axes, unit: str) -> None:
-    axis.set_ylabel(f"loss ({unit})")
+    axis.set_ylabel(unit)
     axis.set_title("loss", fontsize=sized(10), y=TITLE)
 
 
 def _describe_error(axis: Axes, output: str, units: Mapping[str, str]) -> None:
     axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
-    axis.set_title(f"{in_words(output)}, validation", fontsize=sized(10), y=TITLE)
+    words = fitting(axis, *(f"{of(output)}, validation" for of in (in_words, in_symbols)))
+    axis.set_title(words, fontsize=sized(10), y=TITLE)
 
 
 def _marker(count: int) -> str | None:
@@ -200,7 +206,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     _describe_loss(axes[0], loss)
     for axis, output in zip(axes[1:], outputs, strict=True):
         _describe_error(axis, output, units)
-        axis.set_title(in_words(output), fontsize=sized(10), y=TITLE)
+        axis.set_title(fitting(axis, in_words(output), in_symbols(output)), fontsize=sized(10), y=TITLE)
     legend_below(figure, axes[0])
     add_title(figure, f"validation; {_explanation(groups)}")
     return figure

@@ -14,6 +14,7 @@ from qexp.base.quantities import in_symbols, label, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     add_title,
+    legend_below,
     narrow,
     panel_grid,
     place_of,
@@ -171,7 +172,7 @@ def values_by_group(
     if len(order_of_parts) > 1:
         for part, colour in colours.items():
             axis.plot([], [], "o", color=colour, label=part, markersize=sized(4))
-        axis.legend(fontsize=small(), loc="best", frameon=True, framealpha=0.7, edgecolor="none")
+        legend_below(figure, axis)
     left_out = f"; the first {MOST_GROUPS} of {len(order)} groups" if len(order) > len(drawn) else ""
     add_title(figure, f"{title}; bars: medians, in brackets: number of points{left_out}")
     return figure

@@ -56,7 +56,7 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
     words = f"n = {len(measured)}"
     if len(measured):
         words += f"\nRMSE = {quantity_in_words(root_mean_squared_error(estimated, measured), unit)}"
-        words += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}"
+        words += f"\nR² = {coefficient_of_determination(estimated, measured):.3f}".replace("-", "−")
     x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
     above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
     corner, horizontal, vertical = ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")

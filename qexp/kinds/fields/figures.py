@@ -13,11 +13,23 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import COLOURS, add_title, characters, columns_of, folded, panel_grid, sized, small, wrap
+from qexp.figures.canvas import (
+    COLOURS,
+    add_title,
+    characters,
+    columns_of,
+    fitting,
+    folded,
+    panel_grid,
+    sized,
+    small,
+    wrap,
+)
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, limits_of, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.figures import FIGURES_FOLDER, FigureOfRun, Pictures, learning_curve_of, outputs, table, unit
+from qexp.metrics.built_in import metric_in_words
 from qexp.store.directory import FRAMES, RunDirectory
 
 if TYPE_CHECKING:
@@ -54,7 +66,8 @@ def errors_by_thickness(
     for axis, (output, metrics) in zip(axes, outputs.items(), strict=False):
         for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
             if metric in metrics:
-                axis.plot(metrics[metric], style, color=colour, label=metric, linewidth=1.4, markersize=4.5)
+                words = metric_in_words(metric)
+                axis.plot(metrics[metric], style, color=colour, label=words, linewidth=1.4, markersize=4.5)
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
         unit = typeset(units.get(output, ""))
         _describe(axis, output, "error" + (f" ({unit})" if unit else ""), classes, cells)
@@ -68,7 +81,8 @@ def errors_by_thickness(
             if beyond := [share for share in shares if share >= MOST]:
                 words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
                 last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=small())
-        _describe(last, ", ".join(f"({vector})" for vector in vectors), "mean error / mean length (%)", classes, cells)
+        words = fitting(last, "mean error / mean length (%)", size=9, upright=True)
+        _describe(last, ", ".join(f"({vector})" for vector in vectors), words, classes, cells)
         if len(vectors) > 1:
             last.legend(fontsize=small(), frameon=False)
             last.set_title("vectors", fontsize=sized(10))

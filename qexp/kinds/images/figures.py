@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.outputs import quantile_of
-from qexp.base.quantities import base_name, in_words, label, quantity_in_words
+from qexp.base.quantities import base_name, in_symbols, in_words, label, quantity_in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
+    GROWN,
     SHRUNK,
     TITLE,
     add_title,
     characters,
     columns_of,
     exact,
+    fitting,
     folded,
     legend_below,
     page_width,
@@ -66,7 +68,7 @@ Array = NDArray[np.floating]
 Scale = tuple[float, float]
 """The values at the lower and upper end of the colours."""
 
-SIDE, GAP, ACROSS, DOWN = 1.8, 0.3, 1.15, 0.35
+SIDE, GAP, ACROSS, DOWN = 1.8, 0.36, 0.95, 0.5
 """Side of a panel, and distances between panels: with one colour scale, with a colour bar beside each, and down
 [inch]."""
 
@@ -111,12 +113,14 @@ def sample_images(
     names = list(samples[0].images)
     each = len(names) > 1 or any(views)
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
-    alike = len(set(scales)) == 1
+    alike, extents = len(set(scales)) == 1, {where for sample in samples for where in sample.extents.values()}
     across = GAP if alike else ACROSS
     fitting = int((page_width() - sized(1.7)) / (sized(across) + SHRUNK * (sized(SIDE) if exact() else SIDE)))
     # Images of a sample stay side by side.
-    columns = len(names) * max(1, min(fitting, max(IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
-    room = characters(inches=(page_width() - sized(1.7)) / columns)
+    beside = max(1, min(fitting, max(IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
+    columns = len(names) * -(-len(samples) // -(-len(samples) // beside))  # evenly over the rows
+    widest = (GROWN * sized(SIDE) if exact() else SIDE) + sized(across)
+    room = characters(inches=min((page_width() - sized(1.7)) / columns, widest))
     headings = [_lines(sample.values, room) for sample in samples]
     longest = max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
     above = 0.16 * (max(map(len, headings)) + longest)
@@ -138,8 +142,7 @@ def sample_images(
                 axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=small())
             if lowest:
                 axis.set_xlabel(f"x ({sample.extents[name].unit})", fontsize=small())
-            if alike:  # the same ticks all around
-                axis.tick_params(labelleft=first or len(set(sample.extents.values())) > 1)
+            axis.tick_params(labelleft=first or len(extents) > 1)
         if not alike or row == min(len(samples), columns // len(names)) - 1:
             _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     colours = "one colour scale" if alike else "each sample has its own colour scale"
@@ -272,7 +275,7 @@ def image_grid(
                 continue
             axis.set(xticks=[], yticks=[])
             largest = max(ends[0], key=abs)
-            words = printed(f"{largest:.2g}") if np.isfinite(values).any() else "impossible"
+            words = printed(f"{largest:#.2g}".rstrip(".")) if np.isfinite(values).any() else "impossible"
             axis.set_title(words, fontsize=small(), pad=2)
             if row == 0 and sides:
                 axis.set_xlabel(printed(f"{sides[0].values[column]:.3g}"), fontsize=small())
@@ -522,7 +525,9 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
             drawn += [low, high]
         axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
         make_equal(axis, drawn, logarithmic=True)
-        axis.set(xlabel=f"true {label(name, in_unit)}", ylabel=f"estimated {label(name, in_unit)}")
+        words = [with_unit(of(name), typeset(in_unit)) for of in (in_words, in_symbols)]
+        axis.set_xlabel(fitting(axis, *(f"true {text}" for text in words)))
+        axis.set_ylabel(fitting(axis, *(f"estimated {text}" for text in words), upright=True))
         error = quantity_in_words(float(np.mean(np.abs(estimate.astype(np.float64) - truth))), in_unit)
         bound = f" (limit {limits[name]:.3g})" if name in limits else ""
         axis.set_title(f"mean |error| {error}{bound}{inside}", fontsize=sized(9), y=TITLE)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
-from qexp.base.quantities import DEGREE, QUANTITIES, in_symbols, in_words, number_with_unit, quantity, with_unit
+from qexp.base.quantities import DEGREE, QUANTITIES, in_symbols, number_with_unit, quantity, with_unit
 from qexp.errors import DamagedError
 from qexp.figures.canvas import (
     COLOURS,
@@ -377,7 +377,7 @@ def _lines_side_by_side(
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
         axis.set_ylabel(with_unit(words, in_unit))
-    legend_below(figure, axes[0], 1)
+    legend_below(figure, axes[0], shown=1)
     add_title(figure, f"matrices on {dataset}")
     return figure
 
@@ -420,7 +420,7 @@ def matrix_of(folder: Path) -> Figure:
     fixed |= {name: cells[name].values[middle[name]] for name in others}
     units, views = record["units"], record.get("views", ())
     where = ", ".join(
-        f"{in_words(name, views)} {number_with_unit(f'{value:.3g}', units.get(name, ''))}"
+        f"{in_symbols(name, views)} {number_with_unit(f'{value:.3g}', units.get(name, ''))}"
         for name, value in fixed.items()
     )
     return matrix_panels(

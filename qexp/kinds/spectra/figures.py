@@ -13,10 +13,14 @@ from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
 from qexp.base.quantities import label, typeset
 from qexp.figures.canvas import (
     COLOURS,
+    LEAST_TEXT,
     LEFT,
+    LINE,
     TITLE,
     add_title,
     exact,
+    fitting,
+    legend_below,
     make_room,
     narrow,
     panel_grid,
@@ -133,16 +137,11 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
 
 def _make_room_for_list(figure: Figure, cores: int) -> None:
     """Room for the legend of a panel: beside it, or below it in a narrow figure."""
-    wide, tall = map(float, figure.get_size_inches())
-    axes, beside = figure.axes[0].get_position(), -(-cores // LISTED) * sized(WIDTH_OF_LIST)
     if narrow():
-        below = sized(0.19) * (-(-cores // 2) + 2)
-        make_room(figure, below)
-        figure.subplots_adjust(
-            bottom=(axes.y0 * tall + below) / (tall + below), top=(axes.y1 * tall + below) / (tall + below)
-        )
+        make_room(figure, below=sized(0.19) * (-(-cores // 2) + 2))
         return
-    left, side = sized(LEFT), axes.width * wide
+    wide, beside = float(figure.get_figwidth()), -(-cores // LISTED) * sized(WIDTH_OF_LIST)
+    left, side = sized(LEFT), figure.axes[0].get_position().width * wide
     if exact():  # the panel gives way
         side = min(side, wide - left - beside)
         left += max(wide - left - beside - side, 0) / 2
@@ -344,7 +343,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
             if first:
                 axis.set_ylabel("counts", fontsize=sized(9))
     if spectra:
-        axes[2].legend(fontsize=small(), loc="upper right", frameon=True, framealpha=0.7, edgecolor="none")
+        legend_below(figure, axes[2])
     add_title(figure, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
     return figure
 
@@ -355,14 +354,21 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     spectra  title and counts, (channel,), of each
     where    energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
     """
-    figure, axes = panel_grid(len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6, top=0.85)
+    lines, titles = 0, [words for words, _ in spectra]
+    for _ in range(2):  # the second time with room for titles in several lines
+        above = LINE * lines
+        figure, axes = panel_grid(
+            len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6 + above, top=0.85 + above
+        )
+        titles = [fitting(axes[0], words, size=LEAST_TEXT) for words, _ in spectra]
+        lines = max(words.count("\n") for words in titles)
     figure.set_dpi(resolution())
     marked = {} if where is None else _lines(float(where[0]), float(where[-1]))
-    for axis, (words, counts) in zip(axes, spectra, strict=True):
+    for axis, words, (_, counts) in zip(axes, titles, spectra, strict=True):
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
         _span(axis, _positions(where, len(counts)))
         first, lowest = place_of(axis, len(spectra))
-        axis.set_title(words.replace("$", r"\$"), fontsize=small(), y=1.0 if not marked else 1.16)
+        axis.set_title(words, fontsize=small(), y=TITLE, pad=sized(28 if marked else 6))
         axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
         if lowest:
             axis.set_xlabel(_label(where), fontsize=small())
@@ -397,7 +403,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     axis.grid(alpha=0.25, linewidth=0.5, axis="y")
     if where is not None:
         _mark_elements(axis, _lines(float(where[0]), float(where[-1])))
-    axis.legend(fontsize=small(), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    legend_below(figure, axis)
     add_title(figure, "", note)
     return figure
 
@@ -408,7 +414,7 @@ def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
     note   caution on the numbers, may be empty
     """
-    figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15)
+    figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15, left=0.85)
     figure.set_dpi(resolution())
     x = _positions(where, len(contributions.counts))
     spectrum.plot(x, np.maximum(contributions.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
@@ -430,7 +436,7 @@ def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
     if where is not None:
         for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
             axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
-    axis.legend(fontsize=small(), loc="upper right", frameon=True, framealpha=0.8, edgecolor="none")
+    legend_below(figure, axis)
     title = f"{contributions.output}: mean contribution of channels to the estimates"
     add_title(figure, f"{title} of {contributions.spectra:,} test spectra", note)
     return figure
