@@ -85,10 +85,9 @@ def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[fl
     inches = axis.get_window_extent().width / axis.figure.dpi
     if len(stations.positions) > MOST_NAMED or inches < sized(NAMED_FROM):
         return
-    others = np.concatenate([_along_arrows(axis, map, map.data, scale), np.reshape(marks, (-1, 2))])
-    if scale.longest > 0:
-        key = axis.transAxes.transform(_box_of_key(axis, map, map.data, scale))
-        others = np.concatenate([others, axis.transData.inverted().transform(key)])
+    key = [_box_of_key(axis, map, map.data, scale)] if scale.longest > 0 else []
+    taken = axis.transData.inverted().transform(axis.transAxes.transform(np.concatenate([BAR, *key])))
+    others = np.concatenate([_along_arrows(axis, map, map.data, scale), taken, np.reshape(marks, (-1, 2))])
     name_points(axis, [stations.names[row] for row in rows], stations.positions[rows], others)
 
 
@@ -118,6 +117,9 @@ UNITS = (("m", 1.0, 1.0), ("cm", 100.0, 0.01), ("mm", 1000.0, 0.0))
 
 ROUND = (1.0, 2.0, 5.0)
 """First digits of the length of a scale bar, and of an arrow that explains the others."""
+
+BAR = np.array([(x, y) for x in (0.06, 0.13, 0.2, 0.27) for y in (0.06, 0.13)])
+"""Points on the scale bar and its length, as shares of the axes."""
 
 ARROW = 0.2
 """Length of the longest arrow, as a share of the panel's width."""
@@ -359,7 +361,7 @@ def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     inches = axis.get_window_extent().width / axis.figure.dpi
     wide = ARROW * step / scale.longest + sized(0.05 + 0.07 * len(words)) / inches
     taken = axis.transAxes.inverted().transform(axis.transData.transform(_along_arrows(axis, map, values, scale)))
-    taken = np.concatenate([taken, [(0.06, 0.06), (0.2, 0.06), (0.32, 0.06)]])  # the scale bar
+    taken = np.concatenate([taken, BAR])
     corners = [(0.96 - wide, 0.02), (0.96 - wide, 0.86), (0.04, 0.86)]
     boxes = [Bbox.from_bounds(*corner, wide, 0.12) for corner in corners]
     box = min(boxes, key=lambda box: box.padded(0.03).count_contains(taken))

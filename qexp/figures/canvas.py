@@ -267,11 +267,12 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
     subs = (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
 
     def label(value: float, _: int | None = None) -> str:
-        if alike or ordinary:
-            return f"{value:g}".replace("e-0", "e-")
-        if len(subs) == 1:
+        if ordinary:
+            return f"{value:g}"
+        if len(subs) == 1 and not alike:
             return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
 
     for axis in axes:
         locator: Locator = MaxNLocator(4, steps=[1, 2, 5, 10]) if alike else LogLocator(subs=subs)
@@ -404,7 +405,7 @@ def wrap(text: str, width: int) -> str:
     longest = max(map(len, re.split(r"[\n ]", text)))  # spaces that do not break belong to a word
     while len(lines) > 1 and longest < width and len(narrower := textwrap.wrap(text, width - 1)) == len(lines):
         lines, width = narrower, width - 1
-    return "\n".join(line.replace("$", r"\$") for line in lines)
+    return "\n".join(line.replace("$", r"\$").replace("\u00a0", " ") for line in lines)
 
 
 # Panels in rows and columns below a title, with fixed margins: for figures of many small panels.

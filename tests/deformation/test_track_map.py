@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.quiver import Quiver, QuiverKey
 
 from qexp.deformation import maps
 from qexp.deformation.maps import draw_tracks, scale_of
@@ -38,6 +39,23 @@ def test_masked_points_are_grey_and_do_not_widen_the_frame():
     grey, coloured = (one for one in made.axes[0].collections if isinstance(one, PathCollection))
     assert (len(grey.get_offsets()), len(coloured.get_offsets())) == (20, 40)
     np.testing.assert_allclose(grey.get_facecolor()[0, :3], 0.6)
+
+
+def test_arrows_of_stations_lie_within_the_map_and_the_one_that_explains_them_touches_none():
+    positions = np.array([[0, 0], [20e3, 0], [20e3, 8e3], [0, 9e3], [9e3, 4e3]])
+    moved = np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0.1, 0.02, 0], [-0.1, 0.1, 0], [0.0, 0.05, 0.1]])
+    x, y = np.repeat(positions, 3, axis=0).T
+    names = np.repeat([f"ST{number}" for number in range(5)], 3)
+    of_stations = Track("gnss", "gnss", x, y, moved.ravel(), np.full(15, 0.01), np.tile(np.eye(3), (5, 1)),
+                        np.ones(15, bool), station=names)  # fmt: skip
+    axis = draw_tracks(Observation((of_stations,)), "stations").axes[0]
+    (arrows,) = (one for one in axis.collections if isinstance(one, Quiver))
+    tips = arrows.get_offsets() + np.stack([arrows.U, arrows.V], axis=1) / arrows.scale
+    (west, east), (south, north) = axis.get_xlim(), axis.get_ylim()
+    assert ((tips >= [west, south]) & (tips <= [east, north])).all()
+    (key,) = (one for one in axis.artists if isinstance(one, QuiverKey))
+    shares = (tips - [west, south]) / [east - west, north - south]
+    assert np.abs(shares - [key.X, key.Y]).max(axis=1).min() > 0.1
 
 
 def test_many_points_are_drawn_as_means_of_cells(monkeypatch):

@@ -1,5 +1,7 @@
 """A figure of every kind, drawn from numbers that are the same on every machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import xarray
 
@@ -455,3 +457,35 @@ DRAWINGS = {
     "posterior": lambda: corner(draws(), "Posterior of mogi: 3,000 draws"),
 }  # fmt: skip
 """Kind of figure → what draws it."""
+
+SPHEROID = {"x": "km", "depth": "km", "semi_major_axis": "km", "strike": "°", "pressure_over_mu": ""}
+
+
+def of_spheroid():
+    random, table = drawn_at_random(9), {}
+    for name, unit in SPHEROID.items():
+        truth = random.uniform(-1, 1, 40)
+        for key, values in ((name, truth), (f"{name}_estimate", 0.01 * truth)):
+            table[key] = ("sample", values, {"units": unit})
+    return of_estimates(xarray.Dataset(table), {}, "spheroid_" * 8)
+
+
+def stations_alone():
+    (*_, of_stations) = explained()
+    return inversion_maps([of_stations], [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km · " * 4)
+
+
+DIFFICULT = {
+    "outputs with long names": of_spheroid,
+    "long names after one epoch": lambda: learning_curves({"one_0": list(lines(1, 0, list(SPHEROID)))}, SPHEROID),
+    "long titles of spectra": lambda: sample_spectra(
+        [(f"core_{n:03d}, depth {900 + n} mm, organic carbon 0.365 wt%", spectrum(n).counts) for n in range(5)],
+        WHERE, "xrf, train",
+    ),
+    "contributions of few digits": lambda: saliency(replace(of_saliency(), mean=0.01 * of_saliency().mean), WHERE, ""),
+    "many groups of seeds": lambda: learning_bands(
+        {f"learning_rate 0.00{n}, batch_size {n}": [list(lines(9, n))] for n in range(8)}, "transformed values", VOLUME
+    ),
+    "stations alone": stations_alone,
+}  # fmt: skip
+"""What is hard to lay out → what draws it."""

@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from qexp.errors import QexpError
-from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, panels, save, use_style
-from tests.figures.drawings import DRAWINGS
+from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, panels, save, use_style, wrap
+from tests.figures.drawings import DIFFICULT, DRAWINGS
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -32,7 +32,7 @@ DIFFERENT, MOST = 0.08, 1.2e-3
 
 def drawn(name, width):
     with use_style(None, width):
-        figure = DRAWINGS[name]()
+        figure = (DRAWINGS | DIFFICULT)[name]()
         figure.canvas.draw()
         if figure.get_layout_engine() is not None:
             figure.set_layout_engine("none")
@@ -123,6 +123,22 @@ def test_a_figure_for_two_columns_has_that_width_and_texts_that_can_be_read(name
     figure = drawn(name, "double")
     assert figure.get_figwidth() == pytest.approx(WIDTHS["double"])
     assert list(faults(figure, name)) == []
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [None, "single"])
+@pytest.mark.parametrize("name", DIFFICULT)
+def test_long_names_many_panels_and_single_points_leave_all_texts_readable(name, width):
+    assert list(faults(drawn(name, width), name)) == []
+
+
+def test_lines_of_a_title_are_about_as_long_and_numbers_stay_with_their_units():
+    text = "posterior of mogi: 3,000 draws; offsets are from east 430,600 m, north 4,519,000 m; black: the best fit"
+    lengths = [len(line) for line in wrap(text, 98).split("\n")]
+    assert max(lengths) - min(lengths) < 12
+    for width in range(20, 90):
+        assert not any(line.startswith(("m,", "m;")) for line in wrap(text, width).split("\n"))
+    assert wrap("", 10) == ""
 
 
 def test_no_picture_is_left_over_and_all_are_small():

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from qexp.figures.canvas import COLOURS, DPI, add_title, legend, panels, save, whole_numbers
+from qexp.figures.canvas import COLOURS, DPI, add_title, legend_below, panels, save, whole_numbers
 from qexp.figures.curves import fold_curves
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.estimates import name_points
@@ -71,14 +71,18 @@ def test_epochs_are_whole_numbers_on_their_axis_and_a_single_epoch_is_its_only_l
     assert [tick for tick in axes[1].get_xticks() if low <= tick <= high] == [1]
 
 
-def test_long_names_of_runs_make_a_legend_smaller_rather_than_wider_than_its_panel():
+def test_long_names_of_runs_get_several_lines_in_a_legend_below_the_panel():
     figure, (axis,) = panels(1, 4, 4)
     for number in range(3):
         axis.plot([1, 2], [number, 1], label=f"lunar_tio2_as_published_{number} ({NOTE}), validation")
-    legend(axis)
+    before = axis.bbox.height
+    legend_below(figure, axis)
     figure.canvas.draw()
-    assert axis.get_legend().get_window_extent().x0 >= axis.bbox.x0
-    assert axis.get_legend().get_window_extent().x1 <= axis.bbox.x1
+    (box,) = (legend.get_window_extent() for legend in figure.legends)
+    assert (box.x0, box.y0) >= (0, 0)
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= axis.xaxis.get_tightbbox().y0
+    assert axis.bbox.height == pytest.approx(before)
 
 
 def named(names, points, others, taken=()):

@@ -18,7 +18,6 @@ from qexp.figures.canvas import (
     add_title,
     characters,
     columns_of,
-    fitting,
     folded,
     panel_grid,
     sized,
@@ -81,8 +80,7 @@ def errors_by_thickness(
             if beyond := [share for share in shares if share >= MOST]:
                 words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
                 last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=small())
-        words = fitting(last, "mean error / mean length (%)", size=9, upright=True)
-        _describe(last, ", ".join(f"({vector})" for vector in vectors), words, classes, cells)
+        _describe(last, ", ".join(f"({vector})" for vector in vectors), "error / length (%)", classes, cells)
         if len(vectors) > 1:
             last.legend(fontsize=small(), frameon=False)
             last.set_title("vectors", fontsize=sized(10))
