@@ -419,10 +419,10 @@ def _centres(inversion: Inversion) -> list[tuple[float, float]]:
 
 def _title(inversion: Inversion) -> str:
     """The source with its depth, and how well it explains the data."""
-    depths = [
-        f"{in_symbols(name)} {number_with_unit(printed(measured(estimate.value, estimate.scaled_error)), estimate.unit)}"
-        for name, estimate in inversion.parameters.items()
-        if name.rpartition(".")[2] in ("depth", "delta_volume")
-    ]
+    depths = []
+    for name, estimate in inversion.parameters.items():
+        if name.rpartition(".")[2] in ("depth", "delta_volume"):
+            value = printed(measured(estimate.value, estimate.scaled_error))
+            depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
     words = [inversion.source, *depths, f"reduced χ² {inversion.chi2_reduced:.3g}"]
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

@@ -265,19 +265,21 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
     low, high = axes[0].get_view_interval()
     alike, ordinary = high < ALIKE * low, low >= 1e-3 and high < 1e4
     subs = (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
+    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if alike else subs
 
     def label(value: float, _: int | None = None) -> str:
         if ordinary:
             return f"{value:g}"
-        if len(subs) == 1 and not alike:
+        if len(subs) == 1:
             return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
-        digits, _, power = f"{value:.1e}".partition("e")
+        digits, power = f"{value:.1e}".split("e")
         return f"{float(digits):g}e{int(power)}"
 
     for axis in axes:
-        locator: Locator = MaxNLocator(4, steps=[1, 2, 5, 10]) if alike else LogLocator(subs=subs)
+        even = alike and ordinary
+        locator: Locator = MaxNLocator(4, steps=[1, 2, 5, 10]) if even else LogLocator(subs=subs)
         axis.set_major_locator(locator)
-        axis.set_major_formatter(ScalarFormatter(useOffset=False) if alike and ordinary else FuncFormatter(label))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False) if even else FuncFormatter(label))
         axis.set_minor_locator(NullLocator())
 
 

@@ -21,11 +21,12 @@ def lines(shift):
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, "log"), (-4.0, "linear"), (-10.0, "linear")])
 @pytest.mark.parametrize("names", [["one"], ["one", "other"]])
 def test_losses_of_any_sign_are_drawn_and_positive_ones_on_a_logarithmic_scale(shift, scale, names):
-    loss, error = learning_curves({name: lines(shift) for name in names}, {"depth": "km"}).axes
+    figure = learning_curves({name: lines(shift) for name in names}, {"depth": "km"})
+    loss, error = figure.axes
     assert (loss.get_yscale(), error.get_yscale()) == (scale, "log")
     low, high = loss.get_ylim()
     curves = [line.get_ydata() for line in loss.get_lines() if len(line.get_ydata()) == 20]
     assert len(curves) == 2 * len(names)
     assert all(low <= np.min(curve) and np.max(curve) <= high for curve in curves)
-    labels = [text.get_text() for text in loss.get_legend().get_texts()]
-    assert ("best, epoch 18" in labels) == (len(names) == 1)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert ("kept: epoch 18" in labels) == (len(names) == 1)
