@@ -233,7 +233,7 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
         name = display_name(parameter.name)
         raise QexpError(
             f"`posterior`: nothing tells which values of {name} are plausible: give it two bounds, "
-            f"`bounds={ {name: ('LOW', 'HIGH')} }`, or declare a quantity with `plausible=(low, high)`"
+            f"`bounds={ {name: ('LOW', 'HIGH')} }`, or declare a quantity with plausible=(low, high)"
         )
     return uniform(parameter.name, low, high)
 

@@ -245,7 +245,7 @@ def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path
         folder.mkdir()
         own_source(folder, f'Quantity("10⁶ m³", 1e6, "its volume change"{end})')
     asked = {"source": "reservoir", "posterior": True, "draws": 200, "starts": 4}
-    with pytest.raises(QexpError, match=r"plausible: give it two bounds, bounds swelling=LOW:HIGH"):
+    with pytest.raises(QexpError, match=r'plausible: give it two bounds, bounds=\{"swelling": \(LOW, HIGH\)\}'):
         qexp.invert(observed(), **asked, workspace=folders[0])
     declared = qexp.invert(observed(), **asked, workspace=folders[1]).posterior.parameters["swelling"]
     assert (declared.least, declared.largest) == (-100, 100)
