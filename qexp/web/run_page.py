@@ -196,7 +196,10 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
     if not of or record.folds:
         return ""
     words, seconds = f"epoch {done} of {of}", _seconds_of_epoch(directory, record, done)
-    return f"{words}, {60 / seconds:.2g} a minute, {in_time((of - done) * seconds)} left" if seconds else words
+    if not seconds:
+        return words
+    pace = f"{60 / seconds:,.0f} a minute" if seconds <= 30 else f"{in_time(seconds)} each"
+    return f"{words}, {pace}, {in_time((of - done) * seconds)} left"
 
 
 def _seconds_of_epoch(directory: RunDirectory, record: Record, done: int) -> float | None:

@@ -1,6 +1,7 @@
 """Pages of the server in a real browser."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -118,6 +119,9 @@ def test_a_run_that_trains_appears_and_its_curve_grows_until_it_is_stopped(root,
         first = numbers(page.locator(".growing .progress").inner_text())[0]
         later = "least => parseInt(document.querySelector('.progress').textContent.slice(6)) > least"
         page.wait_for_function(later, arg=first + 2)
+        assert re.search(
+            r"of 5000, [\d,]+ a minute, [\d hms.in]+ left", page.locator(".growing .progress").inner_text()
+        )
         drawn = page.locator(".growing canvas").first.evaluate("one => one.toDataURL()")
         page.wait_for_function("old => document.querySelector('.growing canvas').toDataURL() !== old", arg=drawn)
         page.locator(".growing pre", has_text=f"epoch {first + 2:.0f}:").wait_for()

@@ -90,12 +90,15 @@ def test_a_table_is_saved_with_names_as_they_are_typed_and_all_digits(page):
 
 
 @pytest.mark.slow
-def test_every_drawing_is_saved_as_a_picture(page):
+def test_every_drawing_is_saved_as_a_picture_and_those_of_svg_have_their_title(page):
     beginnings = {"SVG": (b"<svg", b"<?xml"), "PNG": (b"\x89PNG",)}
     buttons = page.locator("figure .save").all()
     assert {button.inner_text() for button in buttons} == {*beginnings}
     for button in buttons:
-        assert saved(page, button).startswith(beginnings[button.inner_text()])
+        picture = saved(page, button)
+        assert picture.startswith(beginnings[button.inner_text()])
+        title = button.locator("xpath=..").inner_text().removesuffix(button.inner_text()).strip()
+        assert button.inner_text() == "PNG" or title in picture.decode()
 
 
 @pytest.mark.heavy
