@@ -14,7 +14,9 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
 
-FOLDERS = ("how-to", "tutorials", "explanation", "coming-from")
+OTHER_CODES = "coming-from"
+
+FOLDERS = ("how-to", "tutorials", "explanation", OTHER_CODES)
 """In the order in which their pages are named."""
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,10 +72,10 @@ def lines_of(command: str) -> Iterator[tuple[str, Page]]:
 
 
 def examples_of(command: str) -> list[tuple[str, Page]]:
-    """The first line of the page that uses a command most, and of all lines that with the most other options."""
+    """The line that pages have most often (pages on other codes last), and of all that with the most other options."""
     lines = [(line, page) for line, page in lines_of(command) if len(line) <= LONGEST]
-    times = Counter(page for _, page in lines)
-    lines.sort(key=lambda line_and_page: -times[line_and_page[1]])
+    times = Counter(line for line, _ in lines)
+    lines.sort(key=lambda line_and_page: (line_and_page[1].path.startswith(OTHER_CODES), -times[line_and_page[0]]))
     if not lines:
         return []
     known = _options(lines[0][0])
