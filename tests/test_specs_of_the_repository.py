@@ -1,7 +1,9 @@
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from qexp.api.specs import STAND_INS
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import examine, experience, spec_cache
 from qexp.spec.experiences import type_of
@@ -16,6 +18,13 @@ pytestmark = pytest.mark.usefixtures("made_up_data")
 
 def test_the_repository_has_specs_of_every_kind_and_none_astray():
     assert {file.parent.relative_to(REPOSITORY.specs).as_posix() for file in FILES} == set(FOLDERS.values())
+
+
+def test_an_installed_package_has_every_stand_in_for_data_that_is_in_the_repository():
+    targets = tomllib.loads((REPOSITORY.root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    shipped = {file for file in targets["wheel"]["force-include"] if file.startswith("data/")}
+    stand_ins = (REPOSITORY.root / "data").glob(STAND_INS)
+    assert shipped == {file.relative_to(REPOSITORY.root).as_posix() for file in stand_ins}
 
 
 @pytest.mark.slow

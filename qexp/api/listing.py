@@ -199,7 +199,7 @@ def groups(summaries: Sequence[Summary], *fields: str, warn: Report = as_warning
     """Groups of runs with the same values of fields: number, states, and mean test errors of each."""
     from qexp.runs.columns import groups as groups_of
 
-    return groups_of(summaries, rows(summaries, fields, warn=warn))
+    return groups_of(summaries, fields, rows(summaries, fields, warn=warn))
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from qexp.api.progress import watching
 from qexp.base import workspace as workspaces
 from qexp.base.options import takes
 from qexp.base.workspace import PACKAGE, Workspace
-from qexp.errors import NotFoundError, Problem, QexpError, extra
+from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.web.html import Pictures, Titled, View, fields_of
@@ -64,20 +65,37 @@ class Validation(Titled):
         waiting = f", {self.waiting} wait{'s' * (self.waiting == 1)} for data" if self.waiting else ""
         return f"{self.right} spec{' is' if self.right == 1 else 's are'} right{waiting}"
 
+    def remarks(self) -> list[str]:
+        """The warnings; of those alike the first, with the other files: of data that a command makes, it is the same
+        command, of others all but the names between quotation marks.
+        """
+        alike: dict[Any, list[Problem]] = {}
+        for warning in self.warnings:
+            _, makes, command = warning.message.partition("; make it with: ")
+            key = (command,) if makes else (warning.path, re.sub("'[^']*'", "", warning.message))
+            alike.setdefault(key, []).append(warning)
+        texts = []
+        for first, *others in alike.values():
+            files = list(dict.fromkeys(other.file for other in others if other.file != first.file))
+            texts.append(f"{first}" + (f"; {len(files)} more like it: {some(files)}" if files else ""))
+        return texts
+
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
-        return View(self.in_words, cautions=list(map(str, self.warnings)), error="\n".join(map(str, self.problems)))
+        return View(self.in_words, cautions=self.remarks(), error="\n".join(map(str, self.problems)))
 
 
-def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | None = None) -> Validation:
+def validate(files: Iterable[str | Path] | None = None, *, workspace: str | Path | None = None) -> Validation:
     """Check spec files for everything that can be checked without training; all of specs/ if left out.
 
+    files  paths; a name, such as "mogi_cnn", stands for the specs of that name in specs/
     Raises NotFoundError if there are none.
     """
     from qexp.spec.resolution import FOLDERS
 
     home = workspaces.find(workspace)
-    paths = list(files or sorted(path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json")))
+    everything = sorted(path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json"))
+    paths = [path for file in files or () for path in _of_name(file, everything)] or everything
     if not paths:
         raise NotFoundError(f"no specs in {home.specs}")
 
@@ -94,6 +112,15 @@ def validate(files: Iterable[Path] | None = None, *, workspace: str | Path | Non
     doubtful = dict.fromkeys(problem for path in right for problem in findings[path].warnings)
     wrong = len({problem.file for problem in problems})
     return Validation(paths, list(problems), [*awaited, *doubtful], len(right), waiting=len(paths) - len(right) - wrong)
+
+
+def _of_name(file: str | Path, everything: Sequence[Path]) -> list[Path]:
+    """A path, or the specs of a name. Raises NotFoundError for a name that none has."""
+    if Path(file).suffix or Path(file).exists():
+        return [Path(file)]
+    if not (own := [path for path in everything if path.stem == str(file)]):
+        raise NotFoundError(f"no spec '{file}'; {suggestion(str(file), {path.stem for path in everything})}")
+    return own
 
 
 def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Listing:
@@ -163,7 +190,6 @@ def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, An
 
 def _require_kind(kind: str) -> str:
     """The kind of spec. Raises QexpError if there is none of that name."""
-    from qexp.errors import suggestion
     from qexp.spec.schema import DOCUMENTS
 
     if kind not in DOCUMENTS:

@@ -90,7 +90,9 @@ YesToManyOption = Annotated[
 ]
 SpecFilesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(help="Spec files to check; all of specs/ if left out.", autocompletion=completion.spec_files),
+    typer.Argument(
+        help="Spec files to check, or names of specs; all of specs/ if left out.", autocompletion=completion.spec_files
+    ),
 ]
 KindArgument = Annotated[
     str, typer.Argument(metavar="dataset|model|experience", help="The kind of spec.", autocompletion=completion.kinds)

@@ -158,8 +158,8 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
 def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
     """Check spec files for everything that can be checked without training; exit with 2 if there are problems."""
     validation = api.validate(files, workspace=workspace)
-    for problem in validation.warnings:
-        warning(str(problem))
+    for text in validation.remarks():
+        warning(text)
     for problem in validation.problems:
         message(str(problem))
     message(validation.in_words)

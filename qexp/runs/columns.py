@@ -17,7 +17,16 @@ from typing import Any
 from qexp.base import files
 from qexp.base.files import in_bytes
 from qexp.base.text import Table, keys_of, output_and_metric
-from qexp.errors import DamagedError, NotFoundError, QexpError, nearest, shortened, suggestion
+from qexp.errors import (
+    LONGEST_SHOWN,
+    DamagedError,
+    NotFoundError,
+    QexpError,
+    nearest,
+    shortened,
+    some,
+    suggestion,
+)
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.spec.resolution import is_index
@@ -60,7 +69,8 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         words = repr(shortened(text))
         example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
-        raise QexpError(f'`where`: cannot understand {words}{where}; write, for example, "{example}"') from None
+        write = f'write "{meant}"' if (meant := _in_python(text)) else f'write, for example, "{example}"'
+        raise QexpError(f"`where`: cannot understand {words}{where}; {write}") from None
     level: list[ast.AST] = [tree]
     for _ in range(DEEPEST):  # without recursion, so that the recursive functions below are safe
         level = [child for node in level for child in ast.iter_child_nodes(node)]
@@ -71,6 +81,23 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")
     holds = _compiled(tree.body, text, look or (lambda name: lambda summary: field(summary, name)))
     return lambda summary: bool(holds(summary))
+
+
+def _in_python(text: str) -> str | None:
+    """An expression with `=`, `&&` and `||`, as other languages have them, in the words of this one."""
+    parts = re.split(r"""('[^']*'|"[^"]*")""", text)  # every second one is a text in quotation marks
+    for pattern, word in ((r"\s*&&\s*", " and "), (r"\s*\|\|\s*", " or "), (r"\s*(?<![=<>!])={1,2}(?!=)\s*", " == ")):
+        parts[::2] = [re.sub(pattern, word, part) for part in parts[::2]]
+    meant = "".join(parts).strip()
+    try:
+        return meant if ast.parse(meant, mode="eval") and len(meant) <= LONGEST_SHOWN else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def compared(column: str, value: Any) -> Any:
+    """What a column is compared, sorted and grouped by: bare `epochs` is their number in the spec."""
+    return value["of"] or None if column == "epochs" and isinstance(value, dict) else value
 
 
 def field(summary: Summary, path: str) -> Any:
@@ -119,7 +146,7 @@ def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]
             parts = [_compiled(value, text, look) for value in (left, *others)]
 
             def holds(run: Summary) -> bool:
-                values = [part(run) for part in parts]
+                values = [(side, part(run)) for side, part in zip((left, *others), parts, strict=True)]
                 return all(map(_compare, operators, values, values[1:]))
 
             return holds
@@ -131,7 +158,8 @@ def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]
         case ast.Name(id="true" | "false" | "null" as word):
             return lambda run: json.loads(word)
         case ast.Name(id=name):
-            return look(name)
+            value_of = look(name)
+            return lambda run: compared(name, value_of(run))
         case ast.Attribute(value=inside) | ast.Subscript(value=inside, slice=ast.Constant(value=str())):
             if not isinstance(inside, ast.Attribute | ast.Name | ast.Subscript):
                 raise QexpError(f"`where`: a dot must follow a field, as in results.test.depth.mae: {text!r}")
@@ -150,13 +178,63 @@ def _negative(number: Any) -> Any:
     return -number
 
 
-def _compare(comparison: ast.cmpop, a: Any, b: Any) -> bool:
-    if (a is None or b is None) and not isinstance(comparison, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
-        return False
+_EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
+
+_WITHIN = (ast.In, ast.NotIn)
+
+
+def _compare(comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> bool:
+    """Raises QexpError, with what to write, for values of which no comparison could hold."""
+    a, b = left[1], right[1]
+    if a is None or b is None:
+        return isinstance(comparison, _EQUAL) and _COMPARISONS[type(comparison)](a, b)
+    meant = _meant(comparison, *left, *right)
     try:
-        return _COMPARISONS[type(comparison)](a, b)
+        if meant is None:
+            return _COMPARISONS[type(comparison)](a, b)
     except TypeError:
-        raise QexpError(f"`where`: cannot compare {a!r} with {b!r}") from None
+        meant = f"{_kind(a)} and {_kind(b)}"
+    words = shortened(ast.unparse(ast.Compare(left[0], [comparison], [right[0]])))
+    raise QexpError(f"`where`: cannot compare {words}: {meant}")
+
+
+def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: Any) -> str | None:
+    """What is wrong with a comparison that holds for no values of these kinds, and what to write; None if it may."""
+    first, second = ast.unparse(left), ast.unparse(right)
+    if isinstance(comparison, _WITHIN):
+        word = "in" if isinstance(comparison, ast.In) else "not in"
+        if is_number(b) or isinstance(b, bool):
+            brackets = f"write {first} {word} [{second}]" if isinstance(right, ast.Constant) else f"it is {_kind(b)}"
+            return f"behind '{word}' stands a list or a text; {brackets}"
+        if isinstance(a, list) and (isinstance(b, str) or not any(isinstance(item, list) for item in b)):
+            items = right.elts if isinstance(right, ast.List | ast.Tuple) else [right]
+            joined = (" or " if word == "in" else " and ").join(f"{ast.unparse(item)} {word} {first}" for item in items)
+            return f"{first} is a list; write {joined}"
+        return None
+    for name, value, text, other, node in ((first, a, second, b, right), (second, b, first, a, left)):
+        if isinstance(value, dict) and not isinstance(other, dict):
+            return f"{name} has the fields {some(list(value))}" + (f"; write {name}.{next(iter(value))}" * bool(value))
+        if isinstance(value, list) and not isinstance(other, list | dict):
+            word = "not in" if isinstance(comparison, ast.NotEq | ast.IsNot) else "in"
+            return f"{name} is a list; write {text} {word} {name}" if isinstance(comparison, _EQUAL) else None
+        if is_number(value) and isinstance(other, str) and isinstance(comparison, _EQUAL) and _reads_as_number(other):
+            constant = isinstance(node, ast.Constant)
+            return f"{name} is a number; write {other}" if constant else f"{text} is a text; write {str(value)!r}"
+    return None
+
+
+def _kind(value: Any) -> str:
+    return {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}.get(
+        type(value), "several fields"
+    )
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def ordered(
@@ -168,7 +246,8 @@ def ordered(
     """
     if by is None or not summaries:
         return summaries[::-1] if reverse else summaries
-    keyed = list(zip(values if values is not None else [field(run, by) for run in summaries], summaries, strict=True))
+    values = values if values is not None else [field(run, by) for run in summaries]
+    keyed = [(compared(by, value), run) for value, run in zip(values, summaries, strict=True)]
     having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
     if len({isinstance(value, str) for value, _ in having}) > 1 or (
         not having and any(value is not None for value, _ in keyed)
@@ -187,6 +266,9 @@ def ordered(
 PARTS = ("test", "validation")
 
 FIELDS = frozenset(field.name for field in fields(Record)) - {"others"}
+
+TEXTS = ("name", "state", "experience", "dataset", "model")
+"""Fields of a summary that are texts, which one may forget to put into quotation marks."""
 
 _NOTHING = object()
 """The result for a missing key, as opposed to a null value."""
@@ -251,11 +333,13 @@ class Columns:
         """Raise QexpError, with similar names, if `one_by_one` looked for a column that no run can have."""
         for column, has_value in self._has_value.items():
             if has_value is False:
-                self._require_possible(column)
+                self._require_possible(column, in_condition=True)
 
-    def _require_possible(self, column: str) -> None:
+    def _require_possible(self, column: str, *, in_condition: bool = False) -> None:
         """Raise QexpError, with similar names, unless one of the runs can have the column once it is done, or
         calibrated.
+
+        in_condition  it may be a text without its quotation marks
         """
         part, _, rest = column.removeprefix("results.").partition(".")
         output, metric = output_and_metric(rest)
@@ -272,7 +356,12 @@ class Columns:
             deep |= {*_paths(run["evaluations"], "evaluations.")}
         unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
         names = deep if nearest(column, deep) else fields
-        raise QexpError(f"no field '{shortened(column)}'; {suggestion(column, names)}{unread}")
+        meant = suggestion(column, names)
+        if in_condition and column == "tag":
+            meant = "for runs with a tag, write 'TAG' in tags"
+        elif in_condition and any(column in (*run["tags"], *map(run.get, TEXTS)) for run in self.runs):
+            meant = f"a text has quotation marks: '{column}'"
+        raise QexpError(f"no field '{shortened(column)}'; {meant}{unread}")
 
     def _in_summaries(self, column: str) -> bool:
         first, *rest = steps(column)
@@ -433,13 +522,14 @@ def column_of(field: str, columns: Columns) -> Column:
     return Column(title, field, lambda run: cell(field, by_run[run["name"]]), numeric)
 
 
-def groups(runs: Sequence[Summary], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def groups(runs: Sequence[Summary], fields: Sequence[str], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Groups of runs with the same values, in order of first appearance: number, states and mean test errors.
 
-    values   those of each run, by which to group
+    values   those of the fields of each run, by which to group
     returns  for each group `values`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
     """
     members: dict[str, list[int]] = {}
+    values = [[*map(compared, fields, of_run)] for of_run in values]
     for index, of_run in enumerate(values):
         members.setdefault(json.dumps(list(of_run), sort_keys=True), []).append(index)
     return [
@@ -506,7 +596,7 @@ def cell(column: str, value: Any) -> str:
         return NONE
     if column in ("created", "started", "ended"):
         return time(value)
-    if column == "epochs":
+    if column == "epochs" and isinstance(value, dict):
         return _epochs(value)
     if column == "size":
         return in_bytes(value)

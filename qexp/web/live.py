@@ -431,7 +431,7 @@ def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[l
 
 def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
     """A row per value of the fields, and how many there are."""
-    members = groups(runs, list(zip(*(columns.values(field) for field in fields), strict=True)))
+    members = groups(runs, fields, list(zip(*(columns.values(field) for field in fields), strict=True)))
     table = group_table(members, fields, units_of(runs))
     of_columns = [
         aligned(cells) if title in table.right else ["–" if cell == NONE else cell for cell in cells]

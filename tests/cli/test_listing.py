@@ -91,6 +91,7 @@ def test_a_column_that_no_run_has_is_answered_with_the_nearest(finished, qexp, c
         ("sizes.0 != 8", None),
         ("optimizer.type in ['sgd'] or code.commit == 'none'", []),
         ("size > 1e12", []),
+        ("epochs == 2", ["sound_0", "sound_1"]),
         ("validation.depth.median_relative_error < -1", []),
         ("epochs.best != null and stopped == null", ["sound_0", "sound_1"]),
     ],

@@ -1,7 +1,7 @@
 import pytest
 
 from qexp.errors import QexpError
-from qexp.runs.columns import Columns, choose, condition, field, ordered
+from qexp.runs.columns import Columns, choose, condition, field, groups, ordered
 from qexp.store.record import LISTED
 
 RUNS = [
@@ -63,6 +63,8 @@ def complaint(call, *arguments, **others):
         ("epochs.done == epochs.of", ["cnn_0", "unet_7"]),
         ("epochs.done < epochs.of", ["cnn_1"]),
         ("epochs.best > 17", ["unet_7"]),
+        ("epochs == 20 and seed < 5", ["cnn_0", "cnn_1"]),
+        ("epochs < 20", []),
         ("error", ["cnn_1"]),
         ("not error", ["cnn_0", "unet_7"]),
         ("True", ["cnn_0", "cnn_1", "unet_7"]),
@@ -144,7 +146,7 @@ def test_a_dot_may_only_follow_a_field(where):
 
 @pytest.mark.parametrize(
     "where",
-    ["seed <", "seed = 5", "< 5", "seed < 5)", "'open", "seed seed", "import os", "seed; seed", "a\0b", "not", "1 if"],
+    ["seed <", "< 5", "seed < 5)", "'open", "seed seed", "import os", "seed; seed", "a\0b", "not", "1 if"],
 )
 def test_what_is_no_expression_is_refused_with_an_example(where):
     message = complaint(condition, where)
@@ -153,10 +155,47 @@ def test_what_is_no_expression_is_refused_with_an_example(where):
 
 
 def test_values_that_cannot_be_compared_and_a_minus_before_what_is_no_number_are_reported_as_such():
-    for where in ("name < 3", "seed < 'a'", "3 in seed", "epochs < 5", "tags > 1", "'a' < 1"):
-        assert complaint(chosen, where).startswith("where: cannot compare "), where
+    for where in ("name < 3", "seed < 'a'", "3 in seed", "results < 5", "tags > 1", "'a' < 1"):
+        assert complaint(chosen, where).startswith(f"where: cannot compare {where}: "), where
     for where in ("-name < 3", "-'a' < 3", "-tags < 3"):
         assert complaint(chosen, where).startswith("where: "), where
+
+
+@pytest.mark.parametrize(
+    ("where", "meant"),
+    [
+        ("tags == 'paper'", "tags is a list; write 'paper' in tags"),
+        ("'paper' != tags", "tags is a list; write 'paper' not in tags"),
+        ("tags in ['best', 'paper']", "tags is a list; write 'best' in tags or 'paper' in tags"),
+        ("tags in 'paper'", "tags is a list; write 'paper' in tags"),
+        ("seed in (7)", "behind 'in' stands a list or a text; write seed in [7]"),
+        ("results.test == 0.3", "results.test has the fields depth; write results.test.depth"),
+        ("seed == '7'", "seed is a number; write 7"),
+    ],
+)
+def test_a_comparison_that_can_hold_for_no_run_is_refused_with_what_to_write(where, meant):
+    assert complaint(chosen, where).endswith(f": {meant}")
+
+
+@pytest.mark.parametrize(
+    ("where", "meant"),
+    [
+        ("seed = 5", "seed == 5"),
+        ("seed==5 && note = 'a=b'", "seed == 5 and note == 'a=b'"),
+        ("seed < 5 || epochs >= 3", "seed < 5 or epochs >= 3"),
+    ],
+)
+def test_signs_of_other_languages_are_answered_with_those_of_this_one(where, meant):
+    assert complaint(condition, where).endswith(f'; write "{meant}"')
+
+
+def test_runs_are_sorted_and_grouped_by_their_number_of_epochs_whatever_their_best_one_is():
+    more = {**RUNS[0], "name": "long", "epochs": {"done": 9, "of": 100, "best": 9}}
+    assert names(ordered([more, *RUNS], "epochs")) == ["cnn_0", "cnn_1", "unet_7", "long"]
+    runs = [run | {"units": {}} for run in [more, *RUNS]]
+    assert [(group["values"], group["n"]) for group in groups(runs, ["epochs"], [[run["epochs"]] for run in runs])] == [
+        ([100], 1), ([20], 3)
+    ]  # fmt: skip
 
 
 def test_is_means_equal_for_numbers():

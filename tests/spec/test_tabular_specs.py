@@ -199,6 +199,17 @@ def test_a_stand_in_is_used_where_the_file_is_found_nowhere_and_that_is_said(wor
     assert caution(both) == "made with stand-in data; selected on the test data"
 
 
+def test_warnings_that_differ_only_in_names_are_told_once_with_the_files(workspace, stood_in, qexp):
+    rows_file = workspace.root / "specs/datasets/rows.json"
+    others = [workspace.root / f"specs/datasets/{name}.json" for name in "ab"]
+    for other in others:
+        other.write_text(rows_file.read_text().replace("moon/rows.csv", f"moon/{other.stem}.csv"))
+    first, count = qexp("validate", rows_file, *others).messages().splitlines()
+    assert first.startswith("warning: specs/datasets/rows.json at $: 'moon/rows.csv' was not found")
+    assert first.endswith("; 2 more like it: specs/datasets/a.json, specs/datasets/b.json")
+    assert count == "3 specs are right"
+
+
 def test_a_file_that_is_there_needs_no_stand_in_wherever_it_is(workspace, data, stood_in, monkeypatch, tmp_path):
     of_stand_in = resolved(workspace).digest
     elsewhere = tmp_path / "elsewhere" / "moon"

@@ -207,6 +207,11 @@ def test_sound_specs_are_right(specs, qexp):
     assert qexp("validate") == (0, "", "3 specs are right\n")
 
 
+def test_a_name_stands_for_the_specs_that_have_it(specs, qexp):
+    assert qexp("validate", "sound") == (0, "", "3 specs are right\n")
+    assert "no spec 'soundd'; did you mean 'sound'?" in qexp("validate", "soundd").stderr
+
+
 # Models
 
 
