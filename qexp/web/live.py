@@ -351,11 +351,14 @@ class Answer:
     """From the number of the first row and the number of rows: `name`, `state`, `where` and `cells` of each."""
     states: dict[str, int]
     warnings: list[str]
+    shared: Sequence[str] = ()
+    """What is set in all runs, which their cells do not repeat."""
 
     def document(self, version: str, first: int, count: int) -> dict[str, Any]:
         return {
             "version": version, "columns": self.columns, "total": self.total, "first": first,
             "rows": self.rows(first, min(count, MOST_ROWS)), "states": self.states, "warnings": self.warnings,
+            "shared": self.shared,
         }  # fmt: skip
 
 
@@ -388,7 +391,7 @@ class RunTable:
         runs = choose(columns, where=question.where or None, status=question.status or None, tags=tags, names=names)
         runs = [run for run in runs if all(word in _text(run) for word in words)] if words else runs
         self._columns = columns = columns.over(runs)
-        states = dict(Counter(run["state"] for run in runs).most_common())
+        states, shared = dict(Counter(run["state"] for run in runs).most_common()), list[str]()
         if question.group:
             titles, rows, total = _grouped(runs, question.group, columns)
         else:
@@ -397,8 +400,9 @@ class RunTable:
             elif question.descending:  # the summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
             self._columns = columns = columns.over(runs)
-            (titles, rows), total = _single(runs, question.columns, columns), len(runs)
-        return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings])
+            shared = [] if question.columns else _set_in_all(runs)
+            (titles, rows), total = _single(runs, question.columns, columns, shared), len(runs)
+        return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings], shared)
 
 
 def _text(run: Run) -> str:
@@ -407,12 +411,24 @@ def _text(run: Run) -> str:
     return "\n".join(words).lower()
 
 
-def _single(runs: list[Run], chosen: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows]:
-    """A row per run; cells are made when they are asked for."""
+def _set_in_all(runs: Sequence[Run]) -> list[str]:
+    """The keys of specs that all of several runs set to the same value."""
+    if len(runs) < 2:
+        return []
+    return [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
+
+
+def _single(
+    runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]
+) -> tuple[list[dict[str, Any]], Rows]:
+    """A row per run, without what is set in all of them; cells are made when they are asked for."""
     columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
 
     def rows(first: int, count: int) -> list[dict[str, Any]]:
-        chosen_runs = runs[first : first + count]
+        chosen_runs = [
+            run | {"overrides": [change for change in run["overrides"] if change not in shared]}
+            for run in runs[first : first + count]
+        ]
         texts = [[column.text(run) for run in chosen_runs] for column in columns_of_table]
         of_columns = [
             aligned(cells) if column.numeric else cells for column, cells in zip(columns_of_table, texts, strict=True)

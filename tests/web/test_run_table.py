@@ -104,3 +104,11 @@ def test_losses_of_rows_in_sight_are_small_curves_of_their_epochs(trained, serve
     losses = [line["validation"]["loss"] for line in package.open_run("mogi_quick_1").metrics]
     assert list(answer) == ["mogi_quick_1"]
     assert answer["mogi_quick_1"] == pytest.approx(losses, rel=1e-3)
+
+
+def test_what_all_runs_set_is_said_once(sweep, serve):
+    asked = "/runs.json?where=experience+%3D%3D+%22mogi_quick%22"
+    answer = json.loads(serve(sweep).get(asked).text)
+    assert [change.partition("=")[0] for change in answer["shared"]] == ["epochs", "sizes"]
+    index = [column["title"] for column in answer["columns"]].index("set")
+    assert {row["cells"][index] for row in answer["rows"]} == {"learning_rate=0.001", "learning_rate=0.004"}

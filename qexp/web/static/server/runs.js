@@ -250,13 +250,13 @@ class RunTable {
   }
 
   drawCounts() {
-    const { total, states, warnings } = this.answer;
+    const { total, states, warnings, shared } = this.answer;
     this.table.setAttribute("aria-rowcount", total + 1);
     const grouped = Boolean(this.form.elements.group.value.trim());
     this.table.classList.toggle("of-groups", grouped);
     const of = Object.entries(states).map(([state, count]) => `${count.toLocaleString("en")} ${state.replaceAll("_", " ")}`);
     const counted = `${total.toLocaleString("en")} ${grouped ? "groups" : total === 1 ? "run" : "runs"}`;
-    this.place.querySelector(".counts").textContent = of.length ? `${counted}: ${of.join(", ")}` : counted;
+    this.place.querySelector(".counts").textContent = [of.length ? `${counted}: ${of.join(", ")}` : counted, ...(shared.length ? [`all with ${shared.join(" ")}`] : [])].join("; ");
     const shown = warnings.slice(0, 5).map((text) => element("p", { class: "notice caution", text }));
     this.place.querySelector(".warnings").replaceChildren(...shown);
   }
