@@ -81,7 +81,13 @@ def test_an_axis_label_has_the_unit_in_brackets_and_a_unit_of_a_file_is_printed_
     assert label("titanium", "") == "titanium"
     assert typeset("m year-1") == "m year⁻¹"
     assert typeset("MPa-3 m2 s-1") == "MPa⁻³ m² s⁻¹"
-    assert [typeset(unit) for unit in ("", "1", "wt%", "10⁶ m³")] == ["", "1", "wt%", "10⁶ m³"]
+    raised = {"m2": "m²", "km3": "km³", "W m-2": "W m⁻²", "m s-1": "m s⁻¹", "CO2 m-2": "CO2 m⁻²", "K": "K"}
+    assert {unit: typeset(unit) for unit in raised} == raised
+
+
+@pytest.mark.parametrize("unit", ["", "1", "wt%", "10⁶ m³", "log10(Pa s)", "CO2 wt%", "H2O", "ppm SO2", "log2 m", "N2"])
+def test_only_the_exponents_of_units_are_raised_and_no_other_numbers(unit):
+    assert typeset(unit) == unit
 
 
 def test_every_quantity_says_what_it_is_and_has_limits_that_leave_room():

@@ -236,13 +236,23 @@ def with_unit(words: str, unit: str) -> str:
     return f"{words} ({unit})" if unit else words
 
 
-_EXPONENT = re.compile(r"(?<=[A-Za-z])-?[0-9]+")
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_EXPONENT = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]+)(-?[0-9]+)(?![A-Za-z0-9(])")
+_SYMBOL = re.compile(
+    r"(da|[YZEPTGMkhdcmunpf])?(m|g|s|A|K|Pa|J|W|Hz|V|rad)|days?|h|d|yr|years?|deg|(kilo|centi|milli)?metres?"
+)
+"""What is a unit and no chemical formula or other word, such as CO2 or log10, if a positive number follows it."""
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def typeset(unit: str) -> str:
-    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it."""
-    return _EXPONENT.sub(lambda match: match[0].translate(_SUPERSCRIPTS), unit)
+    """A unit as printed: `m year⁻¹` for `m year-1`, as NetCDF files write it; `log10(Pa s)` and `CO2` as they are."""
+
+    def raised(found: re.Match[str]) -> str:
+        symbol, exponent = found.groups()
+        is_power = exponent.startswith("-") or _SYMBOL.fullmatch(symbol)
+        return symbol + exponent.translate(SUPERSCRIPTS) if is_power else found[0]
+
+    return _EXPONENT.sub(raised, unit)
 
 
 def quantity_in_words(value: float, unit: str) -> str:

@@ -7,14 +7,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from qexp.base.files import make_folder, read_json, read_netcdf, real_path
-from qexp.base.text import leaves, natural
+from qexp.base.text import keys_of, leaves, natural
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
@@ -25,6 +25,7 @@ from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import COMMENTARY
+from qexp.spec.resolution import steps, value_text
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation, summaries as summaries_of
 from qexp.store.record import State
@@ -44,7 +45,19 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
     values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
-    return {path: texts for path, texts in values.items() if len(set(texts)) > 1}
+    return dict(_entry(path, texts) for path, texts in values.items() if len(set(texts)) > 1)
+
+
+def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
+    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`; else as they are."""
+    if not all(text.startswith("[") for text in texts):
+        return path, texts
+    lists = [json.loads(text) for text in texts]
+    entries = [[json.dumps(entry) for entry in of_all] for of_all in zip(*lists, strict=False)]
+    differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
+    if len(differing) != 1 or len({len(one) for one in lists}) > 1:
+        return path, texts
+    return f"{path}.{differing[0]}", entries[differing[0]]
 
 
 # The runs of a comparison, grouped by what they have in common except the seed.
@@ -191,47 +204,76 @@ def differ_by_seed(chosen: Sequence[ComparedRun]) -> bool:
 
 
 def seed_groups(chosen: Sequence[ComparedRun]) -> list[SeedGroup]:
-    """The runs of each pattern, and those given by name, grouped by digest, in natural order; see `_in_order`."""
-    members: dict[tuple[str | None, str], list[ComparedRun]] = {}
-    for run in chosen:
-        members.setdefault((run.pattern, run.digest), []).append(run)
-    in_order = _in_order(list(members.values()))
-    changes = [set(runs[0].summary["overrides"]) for runs in in_order]
-    shared = set.intersection(*changes) if len(members) > 1 else set[str]()
-    choices = [_possible_names(runs[0], shared) for runs in in_order]
-    uses = [Counter(names) for names in zip(*choices, strict=True)]
-    return [
-        SeedGroup(next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1]), runs)
-        for names, runs in zip(choices, in_order, strict=True)
-    ]
-
-
-def _in_order(members: Sequence[list[ComparedRun]]) -> list[list[ComparedRun]]:
-    """Groups in the one order of terminals, pages and figures, where the k-th group has the k-th colour: patterns and
-    experiences as they were named, and among them by the values of what was changed, numbers as numbers.
+    """The runs of each pattern, and those given by name, grouped by digest, in the one order of terminals, pages and
+    figures, where the k-th group has the k-th colour: patterns and experiences as they were named, and among them by
+    the values of what was changed, numbers as numbers.
     """
+    by_group: dict[tuple[str | None, str], list[ComparedRun]] = {}
+    for run in chosen:
+        by_group.setdefault((run.pattern, run.digest), []).append(run)
+    members = list(by_group.values())
     named = list(dict.fromkeys((runs[0].pattern, runs[0].summary["experience"]) for runs in members))
-    changed: list[dict[str, str]] = [
-        dict(change.partition("=")[::2] for change in runs[0].summary["overrides"]) for runs in members
-    ]
-    keys = list(dict.fromkeys(key for of_group in changed for key in of_group))
-
-    def value(index: int, key: str) -> str:
-        if key in changed[index]:
-            return changed[index][key]
-        written = dict(leaves(members[index][0].directory.spec()))
-        return json.dumps(written[key]) if key in written else ABSENT
+    values = _values_of_changes([runs[0] for runs in members])
 
     def place(index: int) -> tuple[Any, ...]:
         first = members[index][0]
-        return named.index((first.pattern, first.summary["experience"])), [natural(value(index, key)) for key in keys]
+        of_group = [natural(value) for value in values[index].values()]
+        return named.index((first.pattern, first.summary["experience"])), of_group
 
-    return [members[index] for index in sorted(range(len(members)), key=place)]
+    order = sorted(range(len(members)), key=place)
+    changes = _telling_changes([members[index][0] for index in order], [values[index] for index in order])
+    choices = [_possible_names(members[index][0], of_group) for index, of_group in zip(order, changes, strict=True)]
+    uses = [Counter(names) for names in zip(*choices, strict=True)]
+    return [
+        SeedGroup(
+            next((name for name, of_all in zip(names, uses, strict=True) if of_all[name] == 1), names[-1]),
+            members[index],
+        )
+        for names, index in zip(choices, order, strict=True)
+    ]
 
 
-def _possible_names(first: ComparedRun, shared: Collection[str]) -> list[str]:
-    """Experience and overrides that not all groups share, and with more, for groups of which that is equal."""
-    changes = [change for change in first.summary["overrides"] if change not in shared]
+def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:
+    """Per run the value of every key that was changed in one of them; one that was not changed has it from its spec."""
+    changed = [_changed(run) for run in firsts]
+    keys = dict.fromkeys(key for of_run in changed for key in of_run)
+    specs = [run.directory.spec() if keys else {} for run in firsts]
+
+    def value(own: Mapping[str, str], spec: Mapping[str, Any], key: str) -> str:
+        written: Any = spec
+        for step in keys_of(steps(key), spec):
+            if isinstance(written, list) and isinstance(step, int) and step < len(written):
+                written = written[step]
+            else:
+                written = written.get(str(step), spec) if isinstance(written, dict) else spec
+        # A name of a model or a dataset stands for all that is below it.
+        return own.get(key, ABSENT) if isinstance(written, dict) else value_text(written)
+
+    return [{key: value(own, spec, key) for key in keys} for own, spec in zip(changed, specs, strict=True)]
+
+
+def _changed(run: ComparedRun) -> dict[str, str]:
+    return dict(change.partition("=")[::2] for change in run.summary["overrides"])
+
+
+def _telling_changes(firsts: Sequence[ComparedRun], values: Sequence[Mapping[str, str]]) -> Iterator[list[str]]:
+    """Per group the changes that tell it from others: of its own, or of another group of its experience."""
+    for first, of_group in zip(firsts, values, strict=True):
+        own = _changed(first)
+        if len(firsts) == 1:
+            yield first.summary["overrides"]
+            continue
+        experience = first.summary["experience"]
+        alike = [other for run, other in zip(firsts, values, strict=True) if run.summary["experience"] == experience]
+        yield [
+            f"{key}={value}"
+            for key, value in of_group.items()
+            if value != ABSENT and any(other[key] != value for other in (values if key in own else alike))
+        ]
+
+
+def _possible_names(first: ComparedRun, changes: Sequence[str]) -> list[str]:
+    """Experience and changes that tell it from others, and with more, for groups of which that is equal."""
     words = " ".join(" ".join([first.summary["experience"] or first.name, *changes]).split())
     plain = with_caution(words, first.summary["caution"])
     pattern, digest = first.pattern or first.name, first.digest[:8]

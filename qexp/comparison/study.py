@@ -42,6 +42,9 @@ Point = tuple[str | None, ...]
 """A value for each axis, as a text; None if an experience does not depend on the axis."""
 
 
+_LAST_STEP = re.compile(r"[^.]+(?:\.\d+)*$", re.ASCII)
+
+
 @dataclass(frozen=True)
 class StudyAxis:
     """An axis of a study's grid, and how tables and figures name it."""
@@ -50,7 +53,9 @@ class StudyAxis:
     """Its name, the full keys, is that of the axis in files."""
     of_pretraining: bool
     name: str
-    """The last step of the keys, if that is the same for all keys and not for another axis; else all keys."""
+    """The last step of the keys, `sizes.0` where that is the number of an entry, if it is the same for all keys and not
+    for another axis; else all keys.
+    """
 
     @property
     def label(self) -> str:
@@ -84,7 +89,7 @@ class StudyOrder:
             raise QexpError(
                 "a study varies the value of a key; give `grid`, for example `grid={'labelled': [10, 100, 'all']}`"
             )
-        steps = [{key.rpartition(".")[2] for key in axis.keys} for axis in axes]
+        steps = [{_LAST_STEP.findall(key)[-1] for key in axis.keys} for axis in axes]
         names = [min(last) if len(last) == 1 else axis.name for axis, last in zip(axes, steps, strict=True)]
         return [
             StudyAxis(axis, index < len(before), name if names.count(name) == 1 else axis.name)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.files import write_bytes
+from qexp.base.quantities import SUPERSCRIPTS
 from qexp.errors import NotFoundError, QexpError, suggestion
 
 if TYPE_CHECKING:
@@ -246,9 +247,6 @@ def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
     make_room(figure, below=sized(0.1 + LINE * max(lengths)))
     place: Any = "lower center" if figure.get_layout_engine() is None else "outside lower center"
     figure.legend(list(entries.values()), lines, loc=place, ncols=columns, fontsize=small(), frameon=False)
-
-
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 ALIKE = 5.0

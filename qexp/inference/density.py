@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import typeset
+from qexp.base.quantities import SUPERSCRIPTS
 from qexp.inference.least_squares import MOST_NUMBERS, Problem
 from qexp.simulation.distributions import Distribution
 
@@ -101,7 +101,7 @@ def power(name: str, low: float, high: float, exponent: int) -> Marginal:
         lambda share: (first + share * (last - first)) ** (1 / (exponent + 1)),
         low,
         high,
-        "∝ value" if exponent == 1 else typeset(f"∝ value{exponent}"),
+        f"∝ value{str(exponent).translate(SUPERSCRIPTS) if exponent != 1 else ''}",
         share=lambda value: (np.maximum(value, 0.0) ** (exponent + 1) - first) / (last - first),
     )
 

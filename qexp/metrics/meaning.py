@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qexp.base.quantities import SUPERSCRIPTS
+
 LOWEST, HIGHEST, ZERO = "lowest", "highest", "zero"
 
 BEST = (LOWEST, HIGHEST, ZERO)
@@ -156,7 +158,6 @@ def measured(mean: float, deviation: float | None) -> str:
 _DECIMALS = re.compile(r"\d(?:\.(\d+))?$")
 _MINUS = re.compile(r"(?<![\w.)])-(?=[\d.])")
 _POWER = re.compile(r"(?<=[\d)])e([+-])0*(\d+)\b")
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 """As wide as a digit, and as a decimal point."""
@@ -170,7 +171,7 @@ def printed(text: str) -> str:
     if text == NONE:
         return "–"
     signed = _MINUS.sub("−", text)
-    return _POWER.sub(lambda found: f" × 10{(found[1].strip('+') + found[2]).translate(_SUPERSCRIPTS)}", signed)
+    return _POWER.sub(lambda found: f" × 10{(found[1].strip('+') + found[2]).translate(SUPERSCRIPTS)}", signed)
 
 
 def aligned(cells: Sequence[str]) -> list[str]:

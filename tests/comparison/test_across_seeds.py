@@ -98,7 +98,7 @@ def test_a_pattern_gives_a_group_for_each_spec_that_it_matches_and_each_is_named
         write(f"one_ab12_{seed}", seed, mae=0.1, spec=FASTER, overrides=changed, experience="one")
     groups = compared("one_*")["groups"]
     assert [(group["name"], group["runs"]) for group in groups] == [
-        ("one", ["one_0", "one_1"]),
+        ("one learning_rate=0.001", ["one_0", "one_1"]),
         ("one learning_rate=0.01", ["one_ab12_0", "one_ab12_1"]),
     ]
 
@@ -112,6 +112,14 @@ def test_groups_stand_in_the_order_of_the_values_that_were_changed_and_a_default
         write(f"a_{rate}_0", 0, mae=0.1, spec=spec, overrides=changes, experience="a")
     rates = [group["overrides"] for group in compared("a_*")["groups"]]
     assert rates == [[], ["learning_rate=3e-3"], ["learning_rate=0.01"], ["learning_rate=0.1"]]
+
+
+def test_a_studied_entry_of_a_list_names_groups_and_is_a_number_also_of_a_run_with_changes_of_its_own(write, compared):
+    write("b_0", 0, mae=0.1, overrides=["epochs=2", "learning_rate=1e-3"], experience="b")  # as in its spec
+    write("b_16_0", 0, spec=experience_with(("sizes", [16, 4, 4])), overrides=["sizes.0=16"], experience="b")
+    document = compared("b_*")
+    assert [group["name"] for group in document["groups"]] == ["b sizes.0=8", "b sizes.0=16"]
+    assert document["differences"] == {"sizes.0": ["8", "16"]}
 
 
 def test_runs_of_one_spec_under_two_patterns_are_two_groups_and_records_without_a_digest_are_no_seeds(write, compared):

@@ -14,6 +14,7 @@ import pytest
 
 import qexp
 from qexp import api
+from qexp.comparison.study import StudyOrder
 from qexp.figures.canvas import save
 from qexp.figures.seeds import Line, OfSeeds, floored, layout_of, study_panels
 from qexp.runs.order import Order, Pretraining, read_overrides
@@ -127,6 +128,21 @@ def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_th
     assert [(row["experience"], row["minus"], row["epochs"]) for row in table] == [
         ("tuned", "", "1"), ("sound", "", ""), ("tuned", "", "2"), ("tuned", "sound", "1"), ("tuned", "sound", "2"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (["sizes.0"], ["sizes.0"]),
+        (["dataset.fixed.noise"], ["noise"]),
+        (["sizes.0", "model.sizes.0"], ["sizes.0", "model.sizes.0"]),
+        (["dataset.layers.2.1"], ["layers.2.1"]),
+        (["sizes.0,epochs"], ["sizes.0,epochs"]),
+    ],
+)
+def test_an_axis_has_the_last_step_of_its_key_that_is_no_number(keys, names):
+    axes = StudyOrder(Order(["any"], [0], grid={key: [[1, 2]] for key in keys})).axes()
+    assert [axis.name for axis in axes] == names
 
 
 def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
