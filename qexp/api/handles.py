@@ -175,7 +175,10 @@ class Run(Shown):
     def predict(self, **inputs: ArrayLike) -> Estimates:
         """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
 
-        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars
+        inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars. Rows
+                 of images run northwards: the first is the southernmost. A `DataArray` of xarray is converted by its
+                 attribute `units` and turned by its coordinates, if it has them; so is a file by `qexp.predict`,
+                 which alone compares the size of pixels and the values with the training data, and finds gaps
         returns  output → (sample,)
         Raises QexpError for a missing input or one of another shape.
         """

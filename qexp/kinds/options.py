@@ -139,8 +139,8 @@ class PredictOptions(Computing):
         None, "Makes the object that is shown the progress of a file; a bar if left out"
     )
     each: Callable[[Any], None] | None = python_only(
-        None, "Receives each prediction, or the error, as soon as a file is done; if left out, warnings are issued for "
-        "cells whose width differs from that of the training data",
+        None, "Receives each prediction, or the error, as soon as a file is done; if left out, the warnings of each "
+        "are issued, such as of images unlike the training data",
     )  # fmt: skip
 
     @property
@@ -149,6 +149,8 @@ class PredictOptions(Computing):
         return [Path(self.source)] if isinstance(self.source, str | Path) else [*map(Path, self.source)]
 
     def __post_init__(self) -> None:
+        if isinstance(self.columns, str):  # as the shell takes it
+            object.__setattr__(self, "columns", options.columns("`columns`", [self.columns]))
         if self.chunk is not None and self.chunk < 1:
             raise QexpError(f"`chunk={self.chunk}`: at least 1")
 

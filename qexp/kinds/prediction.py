@@ -20,7 +20,7 @@ from qexp.base.machine import terminable
 from qexp.base.outputs import Limits, at_limits
 from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import DamagedError, NotFoundError, QexpError, hint, some
 from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.rows.formats import new_file_of_rows
 from qexp.rows.table import Grid
@@ -361,7 +361,8 @@ def origin_of(directory: RunDirectory, record: Record) -> dict[str, str]:
 def require_there(source: Path) -> None:
     """Raise NotFoundError if there is nothing to read."""
     if not source.exists():
-        raise NotFoundError(f"{source}: there is no such file or folder")
+        near = [path.name for path in source.parent.iterdir()] if source.parent.is_dir() else []
+        raise NotFoundError(f"{source}: there is no such file or folder{hint(source.name, near)}")
 
 
 def named_after(source: Path, target: Path, ending: str) -> Path:
@@ -661,6 +662,12 @@ def identity(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
+def _name_of(identities: Any) -> str:
+    """The names of the files that an estimate was made from."""
+    every = identities if isinstance(identities, list) else [identities]
+    return some([str(one["name"]) for one in every if isinstance(one, dict) and "name" in one])
+
+
 def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of an existing file that was made from the same run and input; None if it or its draws are missing.
 
@@ -678,6 +685,9 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
         reason = "no record beside it says how it was made"
     elif different := [name for name in DIFFERENCES if record.get(name) != key.get(name)]:
         reason = DIFFERENCES[different[0]].format(source=source)
+        made_from = [_name_of(each.get("input")) for each in (record, key)]
+        if different[0] == "input" and made_from[0] and made_from[0] != made_from[1]:
+            reason = f"was made from {made_from[0]}"
     elif key.get("misfit") and not record.get("misfit"):
         reason = "was made without `misfit`"
     elif record.get("output") != identity(target):

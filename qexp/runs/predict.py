@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
-from qexp.base.quantities import nearest, with_periods
+from qexp.base.quantities import conversion, nearest, quantity, with_periods
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
@@ -23,6 +23,7 @@ from qexp.jobs.launchers import LAUNCHERS
 from qexp.jobs.scheduler import Chosen, Submission, wrap_of
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.files import NetcdfImages
 from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
@@ -40,7 +41,7 @@ from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape
 from qexp.rows.formats import FORMATS
-from qexp.simulation.dataset import mask_of
+from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 
@@ -154,17 +155,30 @@ class Predictor:
                 return size
         return None
 
+    def _as_array(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
+        """An input as numbers; those of xarray in its unit and with rows northwards. What is masked is NaN."""
+        if hasattr(given, "dims") and self._simulated is not None:
+            file = NetcdfImages(Path(name), given.drop_encoding().to_dataset(name=name))  # type: ignore[union-attr]
+            unit, wanted = file.unit(name), quantity(name, self._simulated.quantities).unit
+            if (factor := conversion(unit or wanted, wanted)) is None:
+                raise QexpError(f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'}; convert it")
+            given = file.read(name, None) * factor
+        return np.ma.filled(np.ma.asarray(given, dtype=np.float32), np.nan)
+
+    @cached_property
+    def _simulated(self) -> GeneratedDataset | None:
+        """The dataset that it was trained on, if that is simulated."""
+        with suppress(QexpError):  # of other data
+            return generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
+        return None
+
     @cached_property
     def _directions(self) -> dict[str, tuple[float, float]]:
         """What the directions among the inputs are in training, if that is on simulated data."""
         from qexp.kinds.images.prediction import directions_of
 
         numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
-        if numbers:
-            with suppress(QexpError):  # of other data
-                dataset = self.directory.training_spec()["dataset"]
-                return directions_of(generated_of(dataset, tables_of(self.directory)), numbers)
-        return {}
+        return {} if not numbers or self._simulated is None else directions_of(self._simulated, numbers)
 
     @cached_property
     def _by_likelihood(self) -> ImagePosteriors:
@@ -183,7 +197,7 @@ class Predictor:
             if name not in inputs:
                 raise QexpError(f"the model needs the input '{name}'")
         tensors, single = {}, False
-        arrays = {name: np.asarray(inputs[name], dtype=np.float32) for name in wanted}
+        arrays = {name: self._as_array(name, inputs[name]) for name in wanted}
         size = self._size_of_frames(arrays)
         for name, shape in wanted.items():
             tensors[name], single = _as_batch(name, arrays[name], (shape[0], *size) if size else shape)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray
 
 from qexp.errors import QexpError
 
@@ -7,7 +8,6 @@ from qexp.errors import QexpError
 def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
     """Images made again from the kept true values give the kept estimates."""
     import torch
-    import xarray
 
     from qexp.kinds.objects import dataset_of
     from qexp.kinds.tables import BUILT_IN
@@ -28,6 +28,25 @@ def test_a_single_image_gives_single_values_and_channels_may_be_written_out(run)
     for same in (image[None], image[None, :, :, None]):
         np.testing.assert_allclose(run.predict(displacement=same)["depth"], [alone], rtol=1e-6)
     assert run.predict(displacement=image[:, :, None])["depth"].shape == ()
+
+
+def test_arrays_of_xarray_are_turned_and_converted_as_those_of_files(run):
+    images, north = np.random.default_rng(0).normal(0, 0.01, (2, 64, 64)), np.arange(64)
+    expected = run.predict(displacement=images)["depth"]
+
+    def given(values, unit="mm", dims=("time", "y", "x"), **coordinates):
+        return xarray.DataArray(values, coordinates, dims, attrs={"units": unit})
+
+    for same in (
+        given(1000 * images),
+        given(1000 * images[:, ::-1], y=north[::-1]),
+        given(images[:, :, ::-1].swapaxes(1, 2), "m", ("time", "x", "y"), x=north[::-1]),
+    ):
+        np.testing.assert_allclose(run.predict(displacement=same)["depth"], expected, rtol=1e-4)
+    with pytest.raises(QexpError, match="'displacement' has the unit 'rad', but must be in m"):
+        run.predict(displacement=given(images, "rad"))
+    masked = np.ma.masked_array(images, np.abs(images) > 0.03)
+    assert np.isnan(run.predict(displacement=masked)["depth"]).all()
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from rasterio.transform import from_origin
 import qexp as package
 from qexp.base.options import columns
 from qexp.errors import NotFoundError, QexpError
-from qexp.kinds.images.prediction import ImageModel, in_files, targets
+from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
 from qexp.kinds.images.source import EXTREMES, SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
+from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import TrainedRange
 from qexp.physics.geometry import pixel_axis
 from tests.conftest import call, shared_folder, write_dense
@@ -148,7 +149,7 @@ def test_every_format_gives_the_estimates_of_the_same_images(tmp_path, name):
         "netcdf in centimetres": ["displacement converted from centimeters to m"],
         "npz with one array": ["displacement is 'arr_0' of the file"],
     }
-    assert made.remarks[1:] == told.get(name, [])
+    assert [text for text in made.remarks[1:] if text != PRESUMED_NORTH] == told.get(name, [])
 
 
 def test_a_single_image_is_named_after_its_file(tmp_path):
@@ -242,7 +243,7 @@ def test_missing_pixels_are_masked_and_counted_if_the_network_takes_a_mask(tmp_p
         seen.clear()
         made = model.predict(source, tmp_path / "made.csv", overwrite=True)
         assert [row["missing_pixels"] for row in read(tmp_path / "made.csv")] == [*"114112111"]
-        assert made.remarks == ["9 samples", "13 pixels masked"]
+        assert made.remarks == ["9 samples", PRESUMED_NORTH, "13 pixels masked"]
         lacking = ~np.isfinite(gappy()) | (static == 0)
         np.testing.assert_array_equal(seen[0]["mask"][:, 0], ~lacking)
         np.testing.assert_array_equal(seen[0]["displacement"][:, 0], np.where(lacking, 0, IMAGES))
@@ -287,7 +288,8 @@ def test_inputs_outside_the_range_of_the_training_data_are_counted_by_what_is_ou
     assert made.outside_in == {
         "least value of displacement": 3, "greatest value of displacement": 3, "standard deviation of displacement": 2,
     }  # fmt: skip
-    assert "3 with inputs outside the range of the training data (least value of displacement: 3;" in made.remarks[1]
+    (said,) = made.warnings
+    assert "3 of 12 samples have inputs outside the range of the training data (least value of displ" in said
 
 
 def test_what_a_mask_hides_does_not_count():
@@ -381,6 +383,22 @@ def test_where_several_variables_could_be_the_input_the_error_has_the_words_that
     assert targets(both, target, ["displacement", "asc"]) == [(both, target)]
 
 
+def test_what_was_looked_for_or_made_before_is_told_by_its_name(tmp_path):
+    source, target = netcdf(tmp_path / "stack.nc", own=(OF_IMAGES, IMAGES)), tmp_path / "made.csv"
+    model_of().predict(source, target)
+    other = netcdf(tmp_path / "strong.nc")
+    assert "exists already, and was made from stack.nc; " in refusal_of(lambda: model_of().predict(other, target))
+    netcdf(source, 2 * IMAGES)
+    words = refusal_of(lambda: model_of().predict(source, target))
+    assert f"was made before {source} was changed" in words
+    words = refusal_of(lambda: targets(tmp_path / "stak.nc", target, ["displacement"]))
+    assert words.endswith("stak.nc: there is no such file or folder; did you mean 'stack.nc'?")
+    declared = replace(model_of("displacement", "displacement_1").layout, declared={"displacement_1": "los_dsc"})
+    words = refusal_of(lambda: replace(model_of(), layout=declared).predict(source, tmp_path / "b.csv"))
+    assert "has no variable 'displacement_1', nor 'los_dsc', as the dataset of the run says" in words
+    assert PredictOptions("a.nc", "b.nc", columns="displacement=los").columns == {"displacement": "los"}
+
+
 def refusal_of(call: Callable[[], object]) -> str:
     with pytest.raises(QexpError) as refused:
         call()
@@ -416,11 +434,22 @@ def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_
     target = tmp_path / "made.csv"
     for scale, known in ((3000, {}), (100, {"ranges": ranges})):
         source = saved(tmp_path / "a.npy", scale * IMAGES)
-        (said,) = estimated(source, target, **known).warnings
+        said, *_ = estimated(source, target, **known).warnings
         assert said.endswith("if they are in another unit, give it: `unit=mm`")
-        assert estimated(source, target, unit="mm", **known).warnings == []
-        assert estimated(netcdf(tmp_path / "a.nc", scale * IMAGES, "m"), target, **known).warnings == []
+        of_known_unit = netcdf(tmp_path / "a.nc", scale * IMAGES, "m")
+        for other, unit in ((source, "mm"), (of_known_unit, None)):
+            assert "another unit" not in " ".join(estimated(other, target, unit=unit, **known).warnings)
     assert estimated(saved(tmp_path / "a.npy"), target, ranges=ranges).warnings == []
+
+
+def test_a_file_that_does_not_say_where_north_is_gets_a_warning(tmp_path):
+    """An array alone only has it in the line on the file: numpy's format can say nothing of it."""
+    for source, warned in ((netcdf(tmp_path / "a.nc"), 1), (saved(tmp_path / "a.npy"), 0)):
+        made = estimated(source, tmp_path / "made.csv")
+        assert PRESUMED_NORTH in made.remarks
+        assert ["the first row in the south" in text for text in made.warnings] == [True] * warned
+    made = estimated(north_first(tmp_path / "a.nc"), tmp_path / "made.csv")
+    assert (made.remarks, made.warnings) == (["9 samples"], [])
 
 
 def test_coordinates_in_no_known_unit_that_do_not_fit_get_a_warning(tmp_path):
@@ -455,6 +484,7 @@ def test_positions_are_also_given_in_the_coordinates_of_the_file(tmp_path, sourc
     titles = [title for title in read(tmp_path / "made.csv")[0] if "_map" in title]
     assert titles == [f"chamber.x_map ({units[1]})", f"chamber.y_map ({units[0]})"]
     np.testing.assert_allclose([column(tmp_path / "made.csv", title)[0] for title in titles], [east[col], north[row]])
+    assert all(len(read(tmp_path / "made.csv")[0][title].partition(".")[2]) <= 8 for title in titles)
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as made:
         assert (made["chamber.y_map"].attrs["units"], float(made["chamber.y_map"][0])) == (
             units[0],

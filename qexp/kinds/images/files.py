@@ -74,6 +74,10 @@ class ImageFile(ABC):
         """Where the pixels of a variable lie eastwards and northwards; None if the file does not say."""
         return None
 
+    def tells_north(self, name: str) -> bool:
+        """Whether the file says which way the rows of a variable run."""
+        return False
+
     def names(self, name: str) -> Sequence[str] | None:
         """Names of the samples of a variable; None if the file has none."""
         return None
@@ -223,6 +227,9 @@ class GeotiffImages(ImageFile):
         east, north = zip(("", ""), (unit, unit), (width, height), middles, metres, strict=True)
         return ImageAxis(*east), ImageAxis(*north)
 
+    def tells_north(self, name: str) -> bool:
+        return True  # the first row of a raster is its top
+
     def names(self, name: str) -> Sequence[str] | None:
         return [words or str(band) for band, words in zip(self._data.indexes, self._data.descriptions, strict=True)]
 
@@ -248,6 +255,9 @@ Y, X = Way("Y", "latitude", "degrees_north", NORTH), Way("X", "longitude", "degr
 DEGREES = ("latitude", "lat", "longitude", "lon")
 """Coordinates that are in degrees if the file gives no unit."""
 
+ROWS, NORTHWARDS = "rows", "northwards"
+"""Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say where north is."""
+
 UNEVEN = 1e-3
 """Largest relative difference between the steps of evenly spaced coordinates; single precision causes about 1e-5."""
 
@@ -258,11 +268,12 @@ class NetcdfImages(ImageFile):
     Raises QexpError if it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: xarray.Dataset | None = None) -> None:
+        """data  what the file would hold, if there is none"""
         import xarray
 
         self.path = path
-        self._data = open_dataset(path)
+        self._data = open_dataset(path) if data is None else data
         with suppress(ValueError):  # times in a calendar or unit that xarray cannot decode
             self._data = xarray.decode_cf(self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
@@ -296,6 +307,10 @@ class NetcdfImages(ImageFile):
         else:
             return x, y
         return replace(x, metres=metres[0]), replace(y, metres=metres[1])
+
+    def tells_north(self, name: str) -> bool:
+        variable = self._variable(name)
+        return variable.attrs.get(ROWS) == NORTHWARDS or self._towards(variable.dims[-2], Y) is not None
 
     def names(self, name: str) -> Sequence[str] | None:
         along = self._variable(name).dims[0] if self.shapes[name] else None
@@ -372,13 +387,19 @@ class NetcdfImages(ImageFile):
         return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
 
     def _descends(self, dimension: Any, way: Way) -> bool:
-        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, fall along it."""
+        """Whether coordinates fall along a dimension."""
+        return self._towards(dimension, way) is False
+
+    def _towards(self, dimension: Any, way: Way) -> bool | None:
+        """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, grow along it; None if
+        there are none.
+        """
         along = self._along(dimension)
         for name in (way.angle, way.angle[:3]):
             of_pixels = self._data.variables.get(name)
             if along is None and of_pixels is not None and of_pixels.ndim == 2 and dimension in of_pixels.dims:
                 along = np.nanmean(of_pixels.transpose(dimension, ...).values, axis=1)
-        return along is not None and len(along) > 1 and bool(along[0] > along[-1])
+        return None if along is None or len(along) < 2 else bool(along[0] <= along[-1])
 
 
 def _as_text(value: Any) -> str:

@@ -101,6 +101,10 @@ LARGEST_BATCH = 128
 BATCHES = 4
 """Batches that are read and written at a time."""
 PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
+UNTESTED = "`misfit` would count those that no source explains, such as ramps, stripes and images that are upside down"
+MILLIMETRES = 3
+"""Decimals of metres to which places on a map are written."""
+PRESUMED_NORTH = "rows count as running northwards"
 FAR = 10.0
 """Times the largest value of the training data from which on images without a unit are suspected to have another."""
 MISSING = "missing_pixels"
@@ -132,6 +136,8 @@ class ImageModel(FileModel):
     """Returns how usual the network finds the features of images, which takes a moment."""
     misfit: ImageMisfit | None = None
     """How well images fit the simulator, if it was asked for."""
+    untested: bool = False
+    """Whether that could be computed, but was not asked for."""
     periods: Mapping[str, float] = field(default_factory=dict)
     """Output → the period after which its values repeat, in its unit, where its transform has one."""
 
@@ -273,8 +279,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
                 columns[new] = pa.array([str(value) for value in values] if pa.types.is_string(kind) else values, kind)
             by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
             for name, axis in self._places.items():
-                metres = by_output[name].astype(np.float64) * (conversion(model.outputs[name], "m") or 1.0)
-                columns[map_of(name)] = axis.origin + metres / (axis.metres or 1.0)
+                metres, of_unit = conversion(model.outputs[name], "m") or 1.0, axis.metres or 1.0
+                place = axis.origin + by_output[name].astype(np.float64) * metres / of_unit
+                columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(of_unit)))
             yield EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
 
     def _estimated(self, piece: ImagePiece, add_draws: AddDraws) -> dict[str, Array]:
@@ -333,6 +340,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             **({"unlike": self._unlike} if self.model.misfit is not None else {}),
             **({"unscaled": steps} if (steps := self._images.steps_without_unit) else {}),
             **({"converted": self._images.converted} if self._images.converted else {}),
+            **({"presumed_north": self._images.without_north} if self._images.without_north else {}),
             "implausible": {name: self._largest[name] for name, count in self._large.items() if 2 * count > self.count},
         }
 
@@ -359,16 +367,16 @@ class ImageEstimation(TableEstimation[ImageModel]):
             what = f"{name} is '{renamed[name]}' of the file" if name in renamed else name
             unit = f" converted from {converted[name]} to {model.layout.units[name]}" if name in converted else ""
             phrases.append(what + ("," if unit and name in renamed else "") + unit)
-        if outside := record["outside"]:
-            what = "; ".join(f"{name}: {number:,}" for name, number in record["outside_in"].items() if number)
-            phrases.append(f"{outside:,} with inputs outside the range of the training data ({what})")
+        if record.get("presumed_north"):
+            phrases.append(PRESUMED_NORTH)
         if pixels := record["missing_pixels"]:
             phrases.append(f"{pixels:,} pixels masked")
         phrases += WithoutEstimate.remarks(record, "all pixels are missing")
         if (unlike := record.get("unlike")) is not None:
             phrases.append(f"{unlike:,} that the simulator could hardly have made ({HARDLY})")
         presumed = [] if model.refined is None or model.misfit is not None else [PRESUMED]
-        return [*phrases, *model.remarks(record, count), *presumed]
+        untested = [UNTESTED] if model.untested and not presumed else []
+        return [*phrases, *model.remarks(record, count), *presumed, *untested]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
         warnings = [
@@ -381,6 +389,15 @@ class ImageEstimation(TableEstimation[ImageModel]):
             "its pixels could not be compared with that of the training data; give them the attribute units"
             for name, step in record.get("unscaled", {}).items()
         ]
+        if (presumed := record.get("presumed_north")) and self.source.suffix.lower() == ".nc":
+            warnings.append(
+                f"{self.source}: no coordinates say which way the rows of {some(presumed)} run; they count as running "
+                "northwards, the first row in the south; if that is the north, add coordinates that fall along y"
+            )
+        if outside := record["outside"]:
+            what = "; ".join(f"{name}: {number:,}" for name, number in record["outside_in"].items() if number)
+            of_all = f"{outside:,} of {record['images']:,} samples have inputs"
+            warnings.append(f"{self.target}: {of_all} outside the range of the training data ({what})")
         if doubted := record.get(DOUBTED):
             which = f"{doubted:,} of {record['images']:,} posteriors"
             warnings.append(f"{self.target}: {which} are not to be trusted: {DOUBTED} = 1")
@@ -466,6 +483,12 @@ def image_model(
         posteriors: WrittenPosteriors | None = by
     else:
         posteriors = _posteriors(posterior, network, record, interval)
+    try:
+        misfit: ImageMisfit | None = ImageMisfit(source, outputs)
+    except QexpError:
+        if with_misfit:
+            raise
+        misfit = None
     return ImageModel(
         layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
         outputs={name: record.units.get(name, "") for name in outputs},
@@ -474,7 +497,8 @@ def image_model(
         draws=draws_of(network, record, draws, posteriors.units if refined and posteriors else None),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
-        misfit=ImageMisfit(source, outputs) if with_misfit else None,
+        misfit=misfit if with_misfit else None,
+        untested=misfit is not None and not with_misfit,
         limits=limits_of(spec),
         trained=trained_ranges(source, outputs, quantities),
         periods=model.periods,

@@ -22,6 +22,7 @@ from qexp.figures.fields import Extent
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
+from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.images.matrix import constant_values
 from qexp.kinds.images.matrix_figures import outer_edges
 from qexp.kinds.images.refinement import MatrixAxis, check_axis, possible_cells, values_at
@@ -57,7 +58,8 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         for name, values in self._drawn(count).items():
             dims = _dimensions(self.dataset, name)
             array = values.numpy().reshape([len(values), *dims.values()])
-            variables[name] = (("sample", *dims), array, {"units": self._unit(name)})
+            rows = {ROWS: NORTHWARDS} if any(dim.startswith("y") for dim in dims) else {}
+            variables[name] = (("sample", *dims), array, {"units": self._unit(name), **rows})
         return xarray.Dataset(variables)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:

@@ -228,6 +228,12 @@ class ImageSource:
         return {name: of[0].step for name, of in axes.items() if of and not of[0].metres and of[0].step != 1}
 
     @property
+    def without_north(self) -> list[str]:
+        """Images on grids of which the file does not say which way their rows run."""
+        files = {name: self._files[name] for name in self._layout.images if name in self._layout.pixels}
+        return [name for name, image in files.items() if not image.file.tells_north(image.name)]
+
+    @property
     def axes(self) -> tuple[ImageAxis, ImageAxis] | None:
         """Where the pixels of the first image lie whose file says so in a known unit."""
         of_images = (self._axes(name) for name in self._layout.images)
@@ -320,6 +326,8 @@ class ImageSource:
     def _without(self, lacking: Sequence[str], there: Mapping[str, ImageVariable]) -> str:
         """That inputs are lacking, what the file has, and what to write if that is what the run takes."""
         words = f"{self.path} has no variable {' and '.join(map(repr, lacking))}"
+        if declared := [f"'{self._layout.declared[name]}'" for name in lacking if name in self._layout.declared]:
+            words += f", nor {some(declared)}, as the dataset of the run says"
         if set(lacking) - set(self._layout.images):
             (name, *_) = (name for name in lacking if name not in self._layout.images)
             return f"{words}; {suggestion(name, there)}; if it has another name there: `columns={ {name: 'NAME'} }`"

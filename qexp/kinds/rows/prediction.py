@@ -251,13 +251,17 @@ class RowEstimation(TableEstimation[RowModel]):
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
         intervals, phrases = self.model.intervals, [f"{record['rows']:,} rows"]
-        if outside := record["outside"]:
-            void = "" if intervals is None else ", where intervals promise nothing"
-            phrases.append(f"{outside:,} with features outside the range of the training data{void}")
         if missing := record["missing"]:
             phrases.append(f"{missing:,} without an estimate, because a feature is missing")
         phrases += [] if intervals is None else [intervals.words]
         return [*phrases, *self.model.remarks(record, record["rows"])]
+
+    def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
+        if not (outside := record["outside"]):
+            return ()
+        void = "" if self.model.intervals is None else ", where intervals promise nothing"
+        of_all = f"{outside:,} of {record['rows']:,} rows have features"
+        return [f"{self.target}: {of_all} outside the range of the training data{void}"]
 
 
 def _by_column(names: Iterable[str], values: Values) -> dict[str, Matrix]:
