@@ -460,8 +460,7 @@ def image_model(
     model = load_model(directory, on)
     network, outputs = model.network, list(model.network.outputs)
     source = generated_of(spec["dataset"], tables_of(directory))
-    shapes = source.shapes()
-    if images := [name for name in outputs if len(shapes[name]) != 1]:
+    if images := [name for name in outputs if len(source.shapes()[name]) != 1]:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
     part = source.parts(spec["split"], Seeds(record.seed))["train"]
 
@@ -477,18 +476,11 @@ def image_model(
     quantities = with_periods(source.quantities, model.periods)
     if refined:
         require_coverage(interval)
-        by = Refined(
-            ImagePosteriors(source, list(network.inputs), quantities), frozenset(outputs), interval or COVERAGE
-        )
-        posteriors: WrittenPosteriors | None = by
+        by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
+        posteriors: WrittenPosteriors | None = Refined(by_likelihood, frozenset(outputs), interval or COVERAGE)
     else:
         posteriors = _posteriors(posterior, network, record, interval)
-    try:
-        misfit: ImageMisfit | None = ImageMisfit(source, outputs)
-    except QexpError:
-        if with_misfit:
-            raise
-        misfit = None
+    misfit = _misfit(source, outputs, with_misfit)
     return ImageModel(
         layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
         outputs={name: record.units.get(name, "") for name in outputs},
@@ -504,6 +496,16 @@ def image_model(
         periods=model.periods,
         origin=origin_of(directory, record),
     )
+
+
+def _misfit(source: GeneratedDataset, outputs: Sequence[str], asked: bool) -> ImageMisfit | None:
+    """None if it cannot be computed. Raises QexpError then if it is asked for."""
+    try:
+        return ImageMisfit(source, outputs)
+    except QexpError:
+        if asked:
+            raise
+        return None
 
 
 def _posteriors(
