@@ -201,8 +201,8 @@ class Fitted:
 
 
 def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int) -> Fitted:
-    """A table that is not wider than that: titles are folded, a last column of words continues below itself, names and
-    other texts are shortened in their middle, and then columns are left out, the last one first.
+    """A table that is not wider than that: titles are folded, words continue below themselves, names are shortened in
+    their middle, and then columns are left out, the last one first.
     """
     titles = [in_one_line(column) for column in columns]
     units = [found[2] if (found := UNIT.fullmatch(title)) else "" for title in titles]
@@ -231,21 +231,14 @@ def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
             widths = [*before, room]
     while _total(widths) > width and _total(widths := _squeezed(whole[:shown], texts, width)) > width and shown > 1:
         shown -= 1
-    shortened = [at for at in range(shown) if widths[at] < whole[at] and not (flows and at == len(columns) - 1)]
-    left_out = [f"whole {names[at]}" for at in shortened]
-    left_out += titles[shown:]
     widths = [min(wide, width) for wide in widths[:shown]]
     height = max(map(len, folded[:shown]))
     head = [[*lines] for lines in zip(*([""] * (height - len(lines)) + lines for lines in folded[:shown]), strict=True)]
     if any(units[:shown]):
         head.append(units[:shown])
-    lines = [
-        [
-            _broken(row[at], widths[at]) if flows and at == len(columns) - 1 else [without_middle(row[at], widths[at])]
-            for at in range(shown)
-        ]
-        for row in zip(*cells, strict=True)
-    ]
+    lines = [[_broken(row[at], widths[at]) for at in range(shown)] for row in zip(*cells, strict=True)]
+    cut = [at for at in range(shown) if any(_longest_word(cell) > widths[at] for cell in cells[at])]
+    left_out = [*(f"whole {names[at]}" for at in cut), *titles[shown:]]
     return Fitted(head, lines, widths, left_out)
 
 
@@ -284,5 +277,9 @@ def _longest_word(text: str) -> int:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    fits = width_of(text) <= width
-    return [text] if fits else textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    """The lines of a text, broken between words; of one with a longer word the ends alone."""
+    if width_of(text) <= width:
+        return [text]
+    if _longest_word(text) > width:
+        return [without_middle(text, width)]
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
