@@ -202,7 +202,10 @@ def study_panels(
     bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
     words = f"{alone}dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
     hidden = f"; {below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
-    add_title(figure, words + hidden)
+    ends = [end for lines in panels.values() for line in lines.values() for spot in line.spots.values()
+            for end in spot.interval or ()]  # fmt: skip
+    cut = "; bars that reach the frame go on beyond it" if any(not low <= end <= high for end in ends) else ""
+    add_title(figure, words + hidden + cut)
     return figure
 
 
