@@ -11,6 +11,7 @@ from qexp.base.options import takes
 from qexp.deformation.options import InvertOptions, ObserveOptions
 
 if TYPE_CHECKING:
+    from qexp.deformation.observe import Observed
     from qexp.observations.observation import Observation
     from qexp.web.deformation import ShownInversion, ShownObserved
 
@@ -39,10 +40,10 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
 
 
 @takes(InvertOptions)
-def invert(observation: Observation | str | Path, options: InvertOptions) -> ShownInversion:
+def invert(observation: Observed | Observation | str | Path, options: InvertOptions) -> ShownInversion:
     """Estimate the sources of an observation; see `qexp invert`.
 
-    observation     that of `qexp.observe`, or the path of its file
+    observation     what `qexp.observe` returns, or the path of its file
     returns         `parameters`, `tracks`, `posterior`, and the `document()` that `--json` prints; of several sources
                     the one with the lowest AICc; `rivals` has the criteria of all
     Raises QexpError before anything is written.
@@ -52,6 +53,7 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Sho
     'km'
     """
     from qexp.deformation.estimate import by_least_squares
+    from qexp.deformation.observe import Observed
     from qexp.deformation.output import require_raster_library, require_room, write
     from qexp.figures.canvas import require_width, use_style
     from qexp.kinds.tables import tables_here
@@ -64,6 +66,8 @@ def invert(observation: Observation | str | Path, options: InvertOptions) -> Sho
     if folder is not None:
         require_room(folder, options.overwrite)
     data = read_observation(Path(observation)) if isinstance(observation, str | Path) else observation
+    if isinstance(data, Observed):
+        data = data.observation
     if folder is not None:
         require_raster_library(data, options.spacing)
     if options.run is None:

@@ -249,7 +249,7 @@ def compare(
         comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation, figures=figures)
     for text in catalog.warnings:
         warn(text)
-    return compared(only(comparison, metrics, outputs))
+    return compared(only(comparison, *([names] if isinstance(names, str) else names for names in (metrics, outputs))))
 
 
 # Reports of runs.

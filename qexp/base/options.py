@@ -249,6 +249,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         ]
         signature = declared.replace(parameters=[*first, *keywords_of])
         lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
+        paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             try:
@@ -257,12 +258,17 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                 unknown = next((name for name in keywords if name not in signature.parameters), "")
                 if unknown in (renamed := getattr(make, "renamed", {})):
                     raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
-                raise TypeError(f"{function.__name__}: {error}{hint(unknown, signature.parameters)}") from None
+                several = "; give several as one list" if "too many positional" in str(error) else ""
+                raise TypeError(f"{function.__name__}: {error}{several}{hint(unknown, signature.parameters)}") from None
             subject = [bound.pop(parameter.name) for parameter in first]
             # A text alone is a list of one, and not its letters.
             bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
-            # None stands for what is left out.
-            return function(*subject, make(**{name: value for name, value in bound.items() if value is not None}))
+            for name in paths & bound.keys():
+                if bound[name] is True:
+                    raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")
+            # None stands for what is left out, and so does False for a path.
+            left_out = {name for name, value in bound.items() if value is None or (value is False and name in paths)}
+            return function(*subject, make(**{name: bound[name] for name in bound.keys() - left_out}))
 
         update_wrapper(called, function)
         called.__doc__ = documented(inspect.getdoc(function) or "", make)

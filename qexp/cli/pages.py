@@ -119,7 +119,8 @@ def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool
     from qexp.comparison.summary import overview
 
     home = find(workspace)
-    print_parts(overview(comparison, all_metrics=all_metrics))
+    more = "see them with --all, or one with --metric {}"
+    print_parts(overview(comparison, all_metrics=all_metrics, more=more))
     stars = any(getattr(row, "best", None) for row in comparison.results)
     words = ["* the best value of the column"] * stars + ["pictures:"] * bool(comparison.figures)
     if words:

@@ -633,11 +633,13 @@ def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     if errors:
         save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"
-    with_matrix = {
-        group.name: next((run.directory for run in group.runs if run.directory.matrix_names()), None)
-        for group in comparison.groups
-    }
-    yield from draw_matrices({name: directory for name, directory in with_matrix.items() if directory}, folder)
+    with_matrix = {}
+    for group in comparison.groups:
+        seed = next((seed for seed, run in group.counted.items() if run.directory.matrix_names()), None)
+        if seed is not None:
+            of_several = f", seed {seed} of {len(group.counted)}" if len(group.counted) > 1 else ""
+            with_matrix[f"{group.name}{of_several}"] = group.counted[seed].directory
+    yield from draw_matrices(with_matrix, folder)
 
 
 MOST_PANELS = 12

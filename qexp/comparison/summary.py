@@ -63,10 +63,11 @@ def only(comparison: AnyComparison, metrics: Sequence[str] = (), outputs: Sequen
     )
 
 
-def overview(comparison: AnyComparison, *, all_metrics: bool = False) -> Iterator[Table | str]:
+def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str = "") -> Iterator[Table | str]:
     """What `qexp compare` prints: a summary, then a table for each output.
 
     all_metrics  show all metrics and paired differences; else the main metric of each output
+    more         how others are shown, with {} for the name of one
     """
     letters = dict(zip(comparison.names, _letters(len(comparison.names)), strict=True))
     shown = comparison if all_metrics else only(comparison, outputs=[], metrics=_main_metrics(comparison))
@@ -86,7 +87,7 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False) -> Iterato
     yield from remarks(shown, letters)
     hidden = sorted({row.metric for row in _rows(comparison)} - {row.metric for row in _rows(shown)})
     if hidden:
-        yield f"not shown: {', '.join(hidden)}; see them with --all, or one with --metric {hidden[0]}"
+        yield f"not shown: {', '.join(hidden)}; {more.format(hidden[0])}"
 
 
 def _rows(comparison: AnyComparison) -> Sequence[MetricRow | GroupRow]:

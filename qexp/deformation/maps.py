@@ -558,9 +558,11 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
     far = measured.longest
     top = 1e6 * max(float(measured.value.max()), best.nugget + best.sill if estimate.levels_off else 0.0)
     distance = np.linspace(0, far, 300)
-    for index, (type, noise) in enumerate(estimate.fits.items()):
+    for index, noise in enumerate(estimate.fits.values()):
         colour, line = ("0.6", "--") if index else (COLOURS[1], "-")
-        axis.plot(distance / 1000, 1e6 * model(distance, noise), line, color=colour, linewidth=sized(1.5), label=type)
+        # Of each track another type may fit best: the titles say which.
+        fits, label = 1e6 * model(distance, noise), "other model" if index else "best model"
+        axis.plot(distance / 1000, fits, line, color=colour, linewidth=sized(1.5), label=label)
     axis.plot(measured.distance / 1000, 1e6 * measured.value, "o", color=COLOURS[0], markersize=sized(4), label="data")
     settings: dict[str, Any] = {"color": "0.45", "linewidth": sized(0.8), "linestyle": ":"}
     sill = f"sill {1e6 * best.sill:.3g} mm², range {best.range / 1000:.3g} km"

@@ -312,7 +312,8 @@ class Order(Training, LaunchOptions):
         if isinstance(self.seeds, str):
             raise QexpError(f"`seeds={self.seeds}`: give whole numbers, such as seeds=range(5) or seeds=[0, 2]")
         if isinstance(self.seeds, int):
-            object.__setattr__(self, "seeds", [self.seeds])
+            some = f"seeds=[{self.seeds}] for seed {self.seeds}, seeds=range({self.seeds}) for as many seeds"
+            raise QexpError(f"`seeds={self.seeds}`: give a list, {some}")
 
     @property
     def references(self) -> list[str]:

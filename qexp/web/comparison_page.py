@@ -76,14 +76,20 @@ def short_names(comparison: SeedComparison) -> dict[str, str]:
 
 def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
     """The mean and interval of each group, a drawing for each output's mean absolute error, or its first metric."""
-    names = short_names(comparison)
+    names, order = short_names(comparison), list[str]()
     for output in dict.fromkeys(row.output for row in comparison.results):
         of_output = [row for row in comparison.results if row.output == output and row.estimate is not None]
         metric = main_metric(row.metric for row in of_output)
         rows = [row for row in of_output if row.metric == metric]
         if not rows:
             continue
-        rows.sort(key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST)
+        if not order:
+            rows.sort(
+                key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST
+            )
+            order = [row.group for row in rows]
+        else:  # one order in all drawings
+            rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))
         values = {
             names[row.group]: OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
             for row in rows[:MOST_DRAWN]
@@ -432,8 +438,13 @@ MOST_TABLES, MOST_ROWS = 3, 16
 class ShownComparison(Shown, Comparison):
     """A comparison of runs."""
 
+    __str__ = Shown.text
+
     def __repr__(self) -> str:
         return f"<comparison of {', '.join(self.names)}>"
+
+    def text_view(self) -> View:
+        return _as_printed(self, [])
 
     def view(self) -> View:
         first, *further = reversed(tables(self))
@@ -444,8 +455,13 @@ class ShownComparison(Shown, Comparison):
 class ShownSeedComparison(Shown, SeedComparison):
     """A comparison of groups of runs over their seeds."""
 
+    __str__ = Shown.text
+
     def __repr__(self) -> str:
         return f"<comparison over seeds of {', '.join(self.names)}>"
+
+    def text_view(self) -> View:
+        return _as_printed(self, cautions([run for group in self.groups for run in group.runs]))
 
     def view(self) -> View:
         runs = [run for group in self.groups for run in group.runs]
@@ -456,6 +472,15 @@ class ShownSeedComparison(Shown, SeedComparison):
         parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *remarks(self)]
         title = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
+
+
+def _as_printed(comparison: Comparison | SeedComparison, doubts: Sequence[str]) -> View:
+    """What `qexp compare` prints: all of one metric, or the main metric of each output."""
+    from qexp.comparison.summary import overview
+
+    single = len({row.metric for row in comparison.results}) == 1
+    parts = overview(comparison, all_metrics=single, more="metrics=['{}'] shows it")
+    return View(f"Comparison of {', '.join(comparison.names)}", cautions=doubts, parts=list(parts))
 
 
 def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str]]:

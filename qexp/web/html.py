@@ -256,6 +256,10 @@ class Shown:
     def view(self) -> View:
         raise NotImplementedError
 
+    def text_view(self) -> View:
+        """What text shows, where that differs from what a notebook does."""
+        return self.view()
+
     def _repr_html_(self) -> str:
         return html(self.view())
 
@@ -276,7 +280,7 @@ class Shown:
         from rich.console import Group
         from rich.text import Text
 
-        view = self.view()
+        view = self.text_view()
         lines: list[RenderableType] = [Text(f"{in_one_line(view.title)}  {view.state}".rstrip(), style="bold")]
         lines += [Text(cleaned(text), style="yellow") for text in view.cautions]
         lines += [Text(cleaned(view.error), style="red")] if view.error else []

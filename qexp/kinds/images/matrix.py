@@ -25,7 +25,7 @@ from qexp.kinds.images import azimuths
 from qexp.kinds.images.bounds import Bounds, bounds_of_cells
 from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.images.matrix_figures import matrix_of
-from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, check_axis, possible_cells, values_at
+from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
@@ -266,7 +266,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     Raises QexpError.
     """
     draws_at_once()  # a wrong setting is refused before anything is made
-    axes = [check_axis(MatrixAxis(variable, *ends), f"axis {variable}") for variable, ends in options.axes.items()]
+    axes = axes_of(options.axes, "axes")
     torch_device = device_of(options.device)
     model = load_model(directory, torch_device)
     tables = tables_of(directory)

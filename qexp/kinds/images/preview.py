@@ -25,7 +25,7 @@ from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_imag
 from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.images.matrix import constant_values
 from qexp.kinds.images.matrix_figures import outer_edges
-from qexp.kinds.images.refinement import MatrixAxis, check_axis, possible_cells, values_at
+from qexp.kinds.images.refinement import MatrixAxis, axes_of, possible_cells, values_at
 from qexp.kinds.options import ImageOptions
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of
@@ -178,7 +178,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     cache = spec_cache(workspace)
     name, document, _ = open_dataset(options.dataset, cache)
     source = generated_of(document, cache.tables, workspace)
-    grid = [check_axis(MatrixAxis(variable, *ends), f"`over[{variable}]`") for variable, ends in over.items()]
+    grid = axes_of(over, "over")
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
     fixed = constant_values(source, grid, {**quiet, **at}, ("over", "at"))
     shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}

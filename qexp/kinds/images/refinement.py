@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,21 @@ class MatrixAxis:
     @property
     def centres(self) -> NDArray[np.float64]:
         return self.low + (np.arange(self.cells) + 0.5) * (self.high - self.low) / self.cells
+
+
+def axes_of(axes: Mapping[str, Any], argument: str) -> list[MatrixAxis]:
+    """The axes that a user gave: variable → low, high, cells. Raises QexpError for what is none."""
+    grid = []
+    for variable, ends in axes.items():
+        try:
+            low, high, cells = (float(end) for end in ends)
+            if cells % 1:
+                raise ValueError
+        except (TypeError, ValueError):
+            wanted = "low, high and a whole number of cells, such as (0, 4, 128)"
+            raise QexpError(f"`{argument}[{variable}]`: give {wanted}, not {ends!r}") from None
+        grid.append(check_axis(MatrixAxis(variable, low, high, int(cells)), f"`{argument}[{variable}]`"))
+    return grid
 
 
 def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
