@@ -20,7 +20,7 @@ from qexp.base.quantities import conversion, in_symbols, in_words, number_with_u
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
-from qexp.deformation.posterior import COVERAGE, SourcePosterior
+from qexp.deformation.posterior import SourcePosterior
 from qexp.errors import QexpError, extra
 from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
@@ -163,7 +163,7 @@ def corner_of(
         Drawn(name, parameter.unit, values, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
         for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
     ]
-    return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and {100 * COVERAGE:.0f} % intervals")
+    return corner(drawn, f"{title}: {len(posterior.all):,} draws, medians and 95 % intervals")
 
 
 def _mark(value: float, unit: str, target: str) -> float | None:

@@ -193,7 +193,7 @@ CORNER_BINS, CELLS = 40, 48
 SMOOTH = 2.0
 """Standard deviation of the smoothing of pairs, in cells."""
 
-SHARES = 0.5, 0.9
+SHARES = 0.5, 0.95
 """Shares of the draws inside the contours."""
 
 OUTER = 0.001
@@ -218,7 +218,7 @@ FAR = 100.0
 
 
 def corner(parameters: Sequence[Drawn], title: str, mark: str = "the best fit") -> Figure:
-    """Histograms with median and central 90 % interval on the diagonal; below it contours around 50 and 90 %.
+    """Histograms with median and central 95 % interval on the diagonal; below it contours around 50 and 95 %.
 
     Parameters that are far from zero, such as coordinates, are drawn as their offset from the median.
     """
@@ -283,7 +283,7 @@ def _offset(parameter: Drawn) -> Drawn:
 def _draw_histogram(axis: Axes, values: Array, ends: tuple[float, float]) -> None:
     counts, edges = np.histogram(values, CORNER_BINS, ends)
     axis.stairs(counts, edges, fill=True, color=COLOURS[0], alpha=0.35)
-    low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
+    low, median, high = np.quantile(values, [0.025, 0.5, 0.975])
     axis.axvline(median, color=COLOURS[1], linewidth=1.2)
     for end in (low, high):
         axis.axvline(end, color=COLOURS[1], linewidth=0.9, linestyle="--")

@@ -52,6 +52,7 @@ def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, 
     assert "leave out --metric" in qexp("compare", *PAIR, "--all", "--metric", "mae").refused()
     some = package.compare(*PAIR, metrics=["mae"], outputs=["depth"], figures=False)
     assert [(row.output, row.metric) for row in some.results] == [("depth", "mae")]
+    assert "depth mae: lowest in " in str(package.compare(*PAIR, metrics="mae", figures=False))
 
 
 @pytest.mark.slow

@@ -145,7 +145,8 @@ def test_runs_may_be_named_in_any_way_and_several_where_one_is_wanted_are_refuse
 def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     whole = package.Order("mogi", seeds=range(2), grid={"epochs": [1, 2]}, device="cpu")
     assert SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order == SweepOptions(whole).order == whole
-    assert package.Order("mogi", seeds=3).seeds == [3]
+    with pytest.raises(QexpError, match=r"seeds=3: give a list, seeds=\[3\] for seed 3, seeds=range\(3\)"):
+        package.sweep("mogi", seeds=3)
     with pytest.raises(QexpError, match=r'seeds="0:3": give whole numbers, such as seeds=range\(5\)'):
         package.sweep("mogi", seeds="0:3")
     with pytest.raises(QexpError, match="jobs: the Order has its own"):

@@ -114,7 +114,7 @@ def test_a_study_shows_its_figure_and_its_table(sweep):
 def test_an_observation_and_an_inversion_show_their_tables_and_maps_and_print_on_a_page(tmp_path):
     write_observation(observed(EXPONENTIAL), tmp_path / "seen.nc")
     seen = package.observe(tmp_path / "seen.nc")
-    inversion = package.invert(seen.observation, starts=4, posterior=True, draws=100)
+    inversion = package.invert(seen, starts=4, posterior=True, draws=100)
     posterior = inversion.posterior
     for shown in (seen, seen.observation, seen.observation.tracks, inversion, inversion.tracks, posterior):
         assert len(repr(shown)) < 200
