@@ -104,7 +104,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
             texts = [cell[number] if number < len(cell) else "" for cell in row]
             print(_line(texts, widths, aligned, STATE_STYLES.get if styled else lambda _: None))
     if left_out and width is not None:
-        print_sentence(f"no room in {width} columns: {', '.join(left_out)}; see them with: | less -S")
+        kept = ", ".join(
+            UNIT.sub(lambda found: f"{found[1]} {found[2].replace(' ', NO_BREAK)}", text) for text in left_out
+        )
+        print_sentence(f"no room in {width} columns: {kept}; see them with: | less -S")
 
 
 def _first(cell: Sequence[str]) -> str:
@@ -169,6 +172,8 @@ which other texts are shortened."""
 
 NAMED, SHORT = 28, 20
 """Widths to which names in the first column, and other texts, are shortened where room is wanted."""
+
+NO_BREAK = "\u00a0"
 
 UNIT = re.compile(r"(.*\S) (\([^()]*(?:\([^()]*\)[^()]*)*\))")
 """A title and its unit, as in `depth mae (km)`."""
