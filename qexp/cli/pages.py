@@ -187,7 +187,8 @@ def report(
         workspace=workspace,
     )
     result(str(path))
-    message(f"{in_bytes(path.stat().st_size)}; open it in a browser")
+    how = "" if path.suffix == ".pdf" else "; open it in a browser"
+    message(f"{in_bytes(path.stat().st_size)}{how}")
 
 
 # qexp figures

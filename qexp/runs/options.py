@@ -80,7 +80,7 @@ class VerifyOptions:
         None, "Compute device: auto, cpu or cuda; that of the run if left out.", complete="devices"
     )
     display: Any = python_only(
-        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
+        None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
     )
 
 

@@ -270,7 +270,7 @@ class RunOptions(Training, InWorkspace):
         "`grid` change the spec, and a run that has the same spec and seed already is not trained again.",
     )  # fmt: skip
     display: Any = python_only(
-        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
+        None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
     )
 
 
@@ -400,7 +400,7 @@ class RerunOptions(NewRuns, OnDevice):
     )
     resume: bool = option(False, "Continue the run itself, which was interrupted, instead of a new run.")
     display: Any = python_only(
-        None, "Is shown the progress of training; if left out, a bar on a terminal and in a notebook; False: nothing"
+        None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
     )
 
     @property

@@ -15,7 +15,7 @@ from qexp.base.arrays import Array
 from qexp.base.files import locked
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
-from qexp.base.quantities import Quantities, Quantity, nearest, quantity, with_periods
+from qexp.base.quantities import Quantities, Quantity, in_words, nearest, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
@@ -83,16 +83,17 @@ def matrix_table(
     coordinates = {}
     for axis in grid:
         described = quantity(axis.variable, quantities)
-        attributes = {"long_name": f"true value of: {described.description}", "units": described.unit}
+        words = f"true {in_words(axis.variable)}"
+        attributes = {"long_name": words, "units": described.unit, "comment": described.description}
         coordinates[axis.variable] = axis.variable, axis.centres, attributes
     variables: dict[str, Any] = {}
     for name, output in estimates.items():
         described = quantity(name, quantities)
-        for kind, (values, attributes) in _kinds(output.truth, output.network, described).items():
+        for kind, (values, attributes) in _kinds(name, output.truth, output.network, described).items():
             if name in limits and kind in ("estimate", "mean"):
                 attributes["limits"] = str(limits[name])
             variables[f"{name}_{kind}"] = (dimensions, values.reshape(shape), attributes)
-        of_refined = {} if output.refined is None else _kinds(output.truth, output.refined, described)
+        of_refined = {} if output.refined is None else _kinds(name, output.truth, output.refined, described)
         for kind, (values, attributes) in of_refined.items():
             attributes["long_name"] = f"refined by least squares: {attributes['long_name']}"
             end = REFINED if kind == "estimate" else f"{REFINED}_{kind}"
@@ -110,7 +111,7 @@ def matrix_table(
     return matrix if bounds is None else matrix.assign(_of_bounds(matrix, bounds, dimensions))
 
 
-def _kinds(truth: Array, estimates: Array, described: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
+def _kinds(name: str, truth: Array, estimates: Array, described: Quantity) -> dict[str, tuple[Array, dict[str, Any]]]:
     """Kind of value → the values of an output in each cell, and its attributes.
 
     truth      (cell,)
@@ -123,20 +124,23 @@ def _kinds(truth: Array, estimates: Array, described: Quantity) -> dict[str, tup
     of_what = "true value" if described.period is None else "half a period"
     with np.errstate(divide="ignore", invalid="ignore"):
         kinds = {
-            "estimate": (mean, "estimate of: ", unit),
-            "error": (mean - truth, "estimate minus true value of: ", unit),
-            "relative_error": ((mean - truth) / scale, f"error over {of_what} of: ", "1"),
+            "estimate": (mean, "estimate of ", unit),
+            "error": (mean - truth, "error of ", unit),
+            "relative_error": ((mean - truth) / scale, f"error over {of_what} of ", "1"),
         }
     if len(estimates) > 1:
         over = "over noise realisations"
         kinds |= {
-            "mean": (mean, f"mean {over} of the estimate of: ", unit),
-            "bias": (errors.mean(0), f"mean error {over} of: ", unit),
-            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of: ", unit),
+            "mean": (mean, f"mean {over} of the estimate of ", unit),
+            "bias": (errors.mean(0), f"mean error {over} of ", unit),
+            "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of ", unit),
         }
     turn = {} if described.period is None else {PERIOD: described.period}
     return {
-        kind: (values, {"long_name": words + described.description, "units": of_kind, **turn})
+        kind: (
+            values,
+            {"long_name": words + in_words(name), "units": of_kind, "comment": described.description, **turn},
+        )
         for kind, (values, words, of_kind) in kinds.items()
     }
 
