@@ -220,8 +220,8 @@ def compare(
     *runs: Runs,
     evaluation: str | None = None,
     width: str | None = None,
-    metrics: Sequence[str] = (),
-    outputs: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
+    outputs: str | Sequence[str] = (),
     figures: bool = True,
     warn: Report = as_warning,
     workspace: str | Path | None = None,
@@ -230,8 +230,8 @@ def compare(
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
-    metrics     those that are compared, such as ["mae"]; all if left out
-    outputs     those that are compared; all if left out
+    metrics     one or several that are compared, such as "mae"; all if left out
+    outputs     one or several that are compared; all if left out
     figures     draw pictures into `comparisons/` in the workspace
     width       of the figures in print, "single" or "double", a column of a page or two
 

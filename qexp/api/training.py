@@ -41,8 +41,10 @@ def run(experience: str | Path, options: RunOptions) -> Run:
     >>> run.state
     'done'
     """
-    if isinstance(options.seed, Iterable):
-        raise QexpError(f"`seed={options.seed}`: a run has one seed; qexp.sweep trains a run for each of its seeds")
+    for name, value in (("experience", experience), ("seed", options.seed)):
+        if isinstance(value, Iterable) and (name, type(value)) != ("experience", str):
+            one = f"a run has one {name}; qexp.sweep trains a run for each of several"
+            raise QexpError(f"`{name}={value}`: {one}")
     training = {field.name: getattr(options, field.name) for field in fields(Training)}
     order = Order(experience, [options.seed], **training)
     return train(order, name=options.name, workspace=options.workspace, display=display_of(options.display))[0]

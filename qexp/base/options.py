@@ -250,6 +250,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         signature = declared.replace(parameters=[*first, *keywords_of])
         lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
         paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
+        mappings = {field.name: field for field in own_first(make) if str(field.type).startswith("Mapping[")}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             try:
@@ -263,6 +264,11 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
             subject = [bound.pop(parameter.name) for parameter in first]
             # A text alone is a list of one, and not its letters.
             bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
+            for name in mappings.keys() & bound.keys():
+                if not isinstance(bound[name], Mapping | None):
+                    example = _option_of(mappings[name]).example
+                    such = f", such as {example}" if example else ""
+                    raise QexpError(f"`{name}={bound[name]}`: give a dictionary{such}")
             for name in paths & bound.keys():
                 if bound[name] is True:
                     raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")

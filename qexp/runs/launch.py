@@ -328,7 +328,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
           with the same spec and seed stands for them, whatever its name
     """
     if order.jobs is not None and order.jobs < 1:
-        raise QexpError(f"-j {order.jobs}: at least one run at a time")
+        raise QexpError(f"`jobs={order.jobs}`: at least one run at a time")
     storage_place(order.storage, workspace)
     require_valid_annotations(order.tags, order.note)
     configured = workspace.settings()

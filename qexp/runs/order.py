@@ -314,6 +314,8 @@ class Order(Training, LaunchOptions):
         if isinstance(self.seeds, int):
             some = f"seeds=[{self.seeds}] for seed {self.seeds}, seeds=range({self.seeds}) for as many seeds"
             raise QexpError(f"`seeds={self.seeds}`: give a list, {some}")
+        if twice := [key for key in self.grid if key in self.overrides]:
+            raise QexpError(f"`overrides[{twice[0]}]`: `grid` has values of '{twice[0]}', too; keep one of them")
 
     @property
     def references(self) -> list[str]:

@@ -147,12 +147,17 @@ def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     assert SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order == SweepOptions(whole).order == whole
     with pytest.raises(QexpError, match=r"seeds=3: give a list, seeds=\[3\] for seed 3, seeds=range\(3\)"):
         package.sweep("mogi", seeds=3)
+    with pytest.raises(QexpError, match="keep one of them"):
+        package.sweep("mogi", grid={"epochs": [1]}, overrides={"epochs": 2})
     with pytest.raises(QexpError, match=r'seeds="0:3": give whole numbers, such as seeds=range\(5\)'):
         package.sweep("mogi", seeds="0:3")
     with pytest.raises(QexpError, match="jobs: the Order has its own"):
         package.sweep(whole, jobs=3)
-    with pytest.raises(QexpError, match="a run has one seed"):
-        package.run("mogi", seed=range(3))
+    for several in (("mogi", range(3)), (["mogi", "ice"], 0)):
+        with pytest.raises(QexpError, match=r"a run has one (seed|experience); qexp.sweep trains"):
+            package.run(several[0], seed=several[1])
+    with pytest.raises(QexpError, match=r"overrides=.*: give a dictionary"):
+        package.run("mogi", overrides=["epochs=3"])
 
 
 @pytest.mark.heavy
