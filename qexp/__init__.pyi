@@ -15,6 +15,7 @@ from .api import (
     images as images,
     import_run as import_run,
     import_weights as import_weights,
+    init as init,
     intervals as intervals,
     invert as invert,
     limit as limit,
@@ -38,6 +39,7 @@ from .api import (
     status as status,
     study as study,
     sweep as sweep,
+    validate as validate,
 )
 
 __version__: str

@@ -129,6 +129,8 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
     """Estimate the files of a folder on a cluster, a job for each; see `predict`.
 
     returns  `jobs`: file → job, and the `folder` of the launch
+
+    >>> qexp.api.submit_predictions("mogi_quick_0", "images", "estimates", launcher="slurm")  # doctest: +SKIP
     """
     from qexp.jobs.launchers import launcher_with, options_of
     from qexp.runs.predict import submit, targets

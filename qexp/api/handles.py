@@ -117,7 +117,10 @@ class Run(Shown):
         return calibrations_of(self.directory)
 
     def held_out_intervals(self, evaluation: str | None = None) -> HeldOutIntervals | None:
-        """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known."""
+        """How many held-out rows, or rows of an evaluation, lie in the intervals by held-out errors, if known.
+
+        evaluation  its name; the run's own held-out rows if left out
+        """
         from qexp.results.intervals import intervals_of
         from qexp.store.evaluations import find_evaluation
 
@@ -159,8 +162,9 @@ class Run(Shown):
         return epochs_listed(self.directory.metrics())
 
     def matrix(self, name: str) -> Matrix:
-        """A matrix of this run by its name, which is that of its dataset unless it was given one: an `xarray.Dataset`.
+        """A matrix of this run: an `xarray.Dataset`.
 
+        name  that of its dataset, unless it was given one
         Raises NotFoundError.
         """
         from qexp.errors import NotFoundError, suggestion
@@ -189,6 +193,8 @@ class Run(Shown):
     def predict_interval(self, coverage: float = 0.9, **inputs: ArrayLike) -> dict[str, tuple[NDArray[Any], ...]]:
         """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each; see `qexp predict`.
 
+        coverage  share of truths that the intervals hold
+        inputs    as for `predict`
         Raises QexpError as `predict` does, and for a coverage that so few held-out rows or groups cannot promise.
         """
         return self._predictor.interval(inputs, coverage)
@@ -204,6 +210,9 @@ class Run(Shown):
         `made.quantile([0.05, 0.95], "draw")` and `xarray.corr` of it give intervals and correlations; ArviZ takes it
         as it is.
 
+        draws    number of draws for each sample
+        seed     of the draws
+        refined  by the known likelihood, instead of the network's head
         inputs   as for `predict`
         returns  output → (chain, draw, sample) with one chain, in the output's unit; without `sample` for a single one;
                  refined: all variables that vary and are no inputs. Warns of draws that are not to be trusted
@@ -215,36 +224,56 @@ class Run(Shown):
         return self._predictor.posterior(inputs, draws, seed)
 
     def wait(self, timeout: float | None = None) -> str:
-        """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds."""
+        """Wait until the run has ended; returns its state. Raises QexpError after `timeout` seconds.
+
+        timeout  seconds; without end if left out
+        """
         from qexp.jobs.states import endings
 
         return next(state for _, state in endings([self.directory], timeout)).value
 
     def stop(self, now: bool = False) -> str:
-        """Stop the run, here or on the cluster, and wait for its end; `now` kills it. Returns its state."""
+        """Stop the run, here or on the cluster, and wait for its end. Returns its state.
+
+        now  kill it, without a last checkpoint
+        """
         from qexp.jobs.states import stop
 
         return stop(self.directory, now).value
 
     def logs(self, attempt: int | None = None) -> str:
-        """The log of an attempt, the last one if left out."""
+        """The log of an attempt.
+
+        attempt  its number; the last one if left out
+        """
         return "".join(self.log_pieces(attempt))
 
     def log_pieces(self, attempt: int | None = None, *, follow: bool = False) -> Iterator[str]:
-        """The log of an attempt, the last one if left out, in pieces; with `follow` until the run ends."""
+        """The log of an attempt in pieces.
+
+        attempt  its number; the last one if left out
+        follow   wait for more, until the run ends
+        """
         from qexp.jobs import states
 
         return (states.follow_log if follow else states.read_log)(self.directory, attempt)
 
     def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
-        """Add and remove tags; returns the tags afterwards."""
+        """Add and remove tags; returns the tags afterwards.
+
+        add     tags of letters, digits, dots, underscores and hyphens
+        remove  tags that it has; others are no mistake
+        """
         from qexp.store.directory import retag
 
         retag(self.path, add, remove)
         return list(self.directory.record().tags)
 
     def note(self, text: str | None = None) -> str:
-        """Set the note of the run, an empty text to delete it; returns the note afterwards."""
+        """Set the note of the run; returns the note afterwards.
+
+        text  an empty one deletes the note; if left out, nothing is changed
+        """
         from qexp.store.directory import annotate
 
         if text is not None:
@@ -292,9 +321,9 @@ class Run(Shown):
         full: bool = False,
         overwrite: bool = False,
     ) -> Path:
-        """Write one HTML file about the run, `<run>.html` in the current folder if left out; see `qexp report`.
+        """Write one HTML file about the run; see `qexp report`.
 
-        A file whose name ends in .pdf is printed by Chromium.
+        to         the file, `<run>.html` in the current folder if left out; printed by Chromium if it ends in .pdf
         title      of the report; the name of the run if left out
         text       the author's words at the top, plain or in simple Markdown: a file, or the text itself
         full       show paths, the machine and its settings, too
@@ -307,7 +336,10 @@ class Run(Shown):
         return report(self.directory, target, overwrite, Head(title, text_of(text), full))
 
     def export(self, target: str | Path) -> Path:
-        """Write the run to an archive, whose name ends in .zip."""
+        """Write the run to an archive.
+
+        target  a file whose name ends in .zip
+        """
         from qexp.store.directory import target_outside_of_runs
         from qexp.upkeep import archive
 
@@ -315,7 +347,10 @@ class Run(Shown):
         return Path(target)
 
     def remove(self, stop: bool = False) -> None:
-        """Move the run to its workspace's trash, from which `restore` brings it back."""
+        """Move the run to its workspace's trash, from which `restore` brings it back.
+
+        stop  it first, if it is running
+        """
         from qexp.upkeep import trash
 
         if stop:
@@ -358,7 +393,11 @@ def references_of(runs: Runs, workspace: str | Path | None = None) -> list[str]:
 
 
 def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[Run]:
-    """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError."""
+    """Runs by names, unique prefixes, paths and patterns such as "mogi_*", each once. Raises NotFoundError.
+
+    >>> [run.seed for run in qexp.api.open_runs("mogi_quick_0")]
+    [0]
+    """
     from qexp.runs.catalog import Catalog, named_runs
 
     names = references_of(references, workspace)
@@ -454,7 +493,11 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
 
 
 def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None) -> Run | str:
-    """The name of a dataset, or the run that a name means where no dataset has it. Raises SpecError for neither."""
+    """The name of a dataset, or the run that a name means where no dataset has it. Raises SpecError for neither.
+
+    >>> qexp.api.named_run_or_dataset("mogi"), qexp.api.named_run_or_dataset("mogi_quick_0")
+    ('mogi', <run mogi_quick_0: done>)
+    """
     from qexp.errors import NotFoundError, SpecError
     from qexp.spec.resolution import locate
 

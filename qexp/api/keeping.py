@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 
 def actions(*, workspace: str | Path | None = None) -> dict[str, Action]:
-    """Name → action, of those that qexp.toml defines: `command` and `help`."""
+    """Name → action, of those that qexp.toml defines: `command` and `help`.
+
+    >>> qexp.api.actions()["size"].command
+    'du -s {run.path}'
+    """
     from qexp.runs.actions import actions_of
 
     return actions_of(workspaces.find(workspace))
@@ -75,6 +79,11 @@ def remove(
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
     stop        stop running ones first
     confirm     receives the names before anything is changed; an exception that it raises ends the call
+
+    >>> qexp.run("mogi_quick", name="failed_idea")
+    <run failed_idea: done>
+    >>> [trashed.name for trashed in qexp.api.remove("failed_idea")]
+    ['failed_idea']
     """
     from qexp.jobs.states import ask_to_stop, require_stoppable, wait_for_end
     from qexp.upkeep import trash as trashes
@@ -94,7 +103,11 @@ def remove(
 
 
 def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
-    """The runs in the trash, the oldest first: `name`, `since`, and the `data` on the disk."""
+    """The runs in the trash, the oldest first: `name`, `since`, and the `data` on the disk.
+
+    >>> [trashed.name for trashed in qexp.api.trash()]
+    [...]
+    """
     from qexp.upkeep import trash as trashes
 
     return trashes.entries(workspaces.find(workspace))
@@ -150,6 +163,10 @@ def purge_cache(older_than: timedelta | None = None) -> PurgedCache:
     """Delete cached arrays and what is known of files, which are made again when training needs them.
 
     older_than  delete only files that were last used longer ago than this
+
+    >>> from datetime import timedelta
+    >>> qexp.api.purge_cache(timedelta(days=365)).files
+    0
     """
     from qexp.rows.array_cache import cache_folder, unused_for
 
@@ -218,7 +235,13 @@ def import_weights(options: WeightsOrder) -> Run:
 
 
 def is_archive(path: str | Path) -> bool:
-    """Whether a path has the name of an archive, such as run.zip."""
+    """Whether a path has the name of an archive.
+
+    path  of a file that `Run.export` wrote, or of anything else
+
+    >>> qexp.api.is_archive("run.zip"), qexp.api.is_archive("mogi_quick_0")
+    (True, False)
+    """
     from qexp.upkeep import archive
 
     return archive.is_archive(Path(path))

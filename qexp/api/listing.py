@@ -60,7 +60,11 @@ def runs(options: ListOptions) -> Listing:
 
 @takes(ListOptions)
 def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
-    """The summaries that fulfil all conditions, in order; see `runs`."""
+    """The summaries that fulfil all conditions, in order; see `runs`.
+
+    >>> "mogi_quick_0" in [run["name"] for run in qexp.api.listed(qexp.runs(), "seed < 5")]
+    True
+    """
     return _listed(summaries, options)
 
 
@@ -151,6 +155,9 @@ def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str
 
     refresh  look for runs that have changed; else the catalog is taken as it is
     warn     receives a line for each run that cannot be read
+
+    >>> len(qexp.api.every_run()) == len(qexp.runs())
+    True
     """
     from qexp.runs.catalog import Catalog
 
@@ -164,7 +171,14 @@ def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str
 def ordered(
     summaries: list[Summary], sort: str | None = None, reverse: bool = False, *, warn: Report = as_warning
 ) -> list[Summary]:
-    """Summaries in the order of a field, by name if it is left out; runs without the field come last."""
+    """Summaries in the order of a field; runs without the field come last.
+
+    sort     such as "created" or "results.test.depth.mae"; by name if left out
+    reverse  the largest first
+
+    >>> qexp.api.ordered(qexp.runs("seed == 0"), "created")[0]["seed"]
+    0
+    """
     from qexp.runs.columns import ordered as ordered_by
 
     if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
@@ -173,21 +187,37 @@ def ordered(
 
 
 def newest(summaries: list[Summary], count: int) -> list[Summary]:
-    """The summaries of the `count` runs that were created last, in the order in which they are given."""
+    """The summaries of the runs that were created last, in the order in which they are given.
+
+    count  how many there are to be
+
+    >>> len(qexp.api.newest(qexp.runs(), 1))
+    1
+    """
     from qexp.runs.columns import newest as created_last
 
     return created_last(summaries, count)
 
 
 def columns(summaries: Sequence[Summary]) -> Columns:
-    """Values of any field of runs: of summaries, records, results, and keys of specs."""
+    """Values of any field of runs: of summaries, records, results, and keys of specs.
+
+    >>> qexp.api.columns(qexp.runs("name == 'mogi_quick_0'")).values("learning_rate")
+    [0.003]
+    """
     from qexp.runs.columns import Columns
 
     return Columns(summaries)
 
 
 def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = as_warning) -> list[list[Any]]:
-    """Per run the values of fields; `warn` receives what cannot be read."""
+    """Per run the values of fields; `warn` receives what cannot be read.
+
+    fields  such as "seed", "results.test.depth.mae", or a key of the spec
+
+    >>> qexp.api.rows(qexp.runs("name == 'mogi_quick_0'"), ["seed", "learning_rate"])
+    [[0, 0.003]]
+    """
     of_runs = columns(summaries)
     values = [of_runs.values(field) for field in fields]
     for text in of_runs.warnings:
@@ -196,21 +226,35 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
 
 
 def groups(summaries: Sequence[Summary], *fields: str, warn: Report = as_warning) -> list[dict[str, Any]]:
-    """Groups of runs with the same values of fields: number, states, and mean test errors of each."""
+    """Groups of runs with the same values of fields: number, states, and mean test errors of each.
+
+    fields  such as "experience" and "learning_rate"
+
+    >>> qexp.api.groups(qexp.runs("name == 'mogi_quick_0'"), "experience")[0]["states"]
+    {'done': 1}
+    """
     from qexp.runs.columns import groups as groups_of
 
     return groups_of(summaries, fields, rows(summaries, fields, warn=warn))
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:
-    """Per run the names of the runs that it was pretrained from, directly and indirectly, the nearest first."""
+    """Per run the names of the runs that it was pretrained from, directly and indirectly, the nearest first.
+
+    >>> qexp.api.ancestors(qexp.runs("name == 'mogi_quick_0'"), qexp.runs())["mogi_quick_0"]
+    []
+    """
     from qexp.store import provenance
 
     return provenance.ancestors_of(summaries, {run["name"]: run for run in among})
 
 
 def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun]:
-    """The runs as a tree, each below the one that it was pretrained from."""
+    """The runs as a tree, each below the one that it was pretrained from.
+
+    >>> [line.name for line in qexp.api.tree(qexp.runs("name == 'mogi_quick_0'"), qexp.runs())]
+    ['mogi_quick_0']
+    """
     from qexp.store import provenance
 
     return list(provenance.lineage_tree(summaries, {run["name"]: run for run in among}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
-from qexp.base.options import Counted, uncounted
+from qexp.base.options import Counted, Report, uncounted
 from qexp.base.text import cleaned, without_middle
+from qexp.errors import in_python
 from qexp.examples.options import Watch, unwatched
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
@@ -278,6 +280,35 @@ def watching(given: Watch, name: str) -> Iterator[Watch]:
         return
     with bar(name) as show:
         yield lambda piece, share: show(share, f"{100 * share:3.0f} %", piece)
+
+
+# Warnings on the way.
+
+
+class _Notices(logging.Handler):
+    """Shows warnings below a cell, where a notebook would have them in red like an error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from html import escape
+
+        from IPython.display import DisplayHandle
+
+        text = cleaned(in_python(record.getMessage()))
+        style = "border-left: 5px solid #d98e04; padding: .2rem .7rem; white-space: pre-wrap"
+        shown = {"text/plain": f"warning: {text}", "text/html": f'<div style="{style}">{escape(text)}</div>'}
+        DisplayHandle().display(shown, raw=True)
+
+
+@contextmanager
+def notices() -> Iterator[Report]:
+    """Takes warnings, and shows them with those of runs that are trained in the meantime."""
+    log, handler = logging.getLogger("qexp.run"), _Notices(logging.WARNING)
+    if in_a_kernel():
+        log.addHandler(handler)
+    try:
+        yield lambda text: log.warning("%s", text)
+    finally:
+        log.removeHandler(handler)
 
 
 # What Python shows if nothing else is said.

@@ -85,17 +85,23 @@ class Validation(Titled):
         return View(self.in_words, cautions=self.remarks(), error="\n".join(map(str, self.problems)))
 
 
-def validate(files: Iterable[str | Path] | None = None, *, workspace: str | Path | None = None) -> Validation:
-    """Check spec files for everything that can be checked without training; all of specs/ if left out.
+def validate(
+    files: str | Path | Iterable[str | Path] | None = None, *, workspace: str | Path | None = None
+) -> Validation:
+    """Check spec files for everything that can be checked without training.
 
-    files  paths; a name, such as "mogi_cnn", stands for the specs of that name in specs/
+    files  a path or several; a name, such as "mogi_cnn", stands for the specs of that name in specs/; all if left out
     Raises NotFoundError if there are none.
+
+    >>> qexp.validate("specs/datasets/mogi.json")
+    <1 spec is right>
     """
     from qexp.spec.resolution import FOLDERS
 
     home = workspaces.find(workspace)
     everything = sorted(path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json"))
-    paths = [path for file in files or () for path in _of_name(file, everything)] or everything
+    named = [files] if isinstance(files, str | Path) else files or ()
+    paths = [path for file in named for path in _of_name(file, everything)] or everything
     if not paths:
         raise NotFoundError(f"no specs in {home.specs}")
 
@@ -172,7 +178,11 @@ def _text(name: str, spec: dict[str, Any]) -> str:
 
 
 def tables(*, workspace: str | Path | None = None) -> Tables:
-    """The tables of names that specs may use, with the entries of the workspace's own extensions."""
+    """The tables of names that specs may use, with the entries of the workspace's own extensions.
+
+    >>> qexp.api.tables()["losses"]["huber"].help
+    '...'
+    """
     from qexp.kinds.tables import tables_here
     from qexp.spec.schema import tables_of_types
 
@@ -181,7 +191,13 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
 
 
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
-    """The JSON Schema of a kind of spec: dataset, model or experience."""
+    """The JSON Schema of a kind of spec.
+
+    kind  dataset, model or experience
+
+    >>> qexp.api.schema("model")["required"]
+    ['inputs', 'outputs', 'operations', 'branches']
+    """
     from qexp.kinds.tables import tables_here
     from qexp.spec.schema import whole_schema
 
@@ -200,7 +216,11 @@ def _require_kind(kind: str) -> str:
 def init(directory: str | Path, *, bare: bool = False) -> None:
     """Create a workspace with working examples, or a bare one with empty folders for specs.
 
+    directory  where it is made; the folder is made, too, if there is none
+    bare       without examples
     Raises QexpError if the directory is a workspace already.
+
+    >>> qexp.init("my-volcano")
     """
     from qexp.base import files
     from qexp.spec.resolution import FOLDERS

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns
-from qexp.api.progress import display_of, watcher_of
+from qexp.api.progress import display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.jobs.launchers import Watcher
 from qexp.runs.order import (
     Order as Order,
@@ -55,11 +55,18 @@ def train(
 ) -> tuple[Run, bool]:
     """Train the only run of an order in this process. Returns it, and False if it was done already.
 
+    name     of the run; by experience, change and seed if left out
+    display  is shown the progress; nothing is shown if left out
     Raises QexpError, as `run` does.
+
+    >>> run, now = qexp.api.train(qexp.Order("mogi_quick", [0]))
+    >>> now
+    False
     """
     from qexp.runs.launch import start
 
-    directory, trained = start(order, workspaces.find(workspace), name, display)
+    with notices():
+        directory, trained = start(order, workspaces.find(workspace), name, display)
     return Run(directory), trained
 
 
@@ -68,6 +75,10 @@ def prepare(order: Order, *, name: str | None = None, workspace: str | Path | No
 
     name     of the only run of the order, as for `train`
     returns  its `plans`; its `workload`: the plans that are new, repeated, done and left alone
+
+    >>> prepared = qexp.api.prepare(qexp.Order("mogi_quick", range(2), {"epochs": [2, 3]}))
+    >>> len(prepared.plans)
+    4
     """
     from qexp.runs.launch import check_order
 
@@ -85,10 +96,15 @@ def launch(
 ) -> Launched | None:
     """Run what was prepared, here or on a cluster; None if there is nothing to run.
 
+    prepared  what `prepare` returned
     watched   makes the object that is shown the progress of a local pool
     tell      receives the id of the launch before anything starts
     most      the largest number of runs that may be started; more are an error
     detached  return at once; a process of its own runs the pool
+
+    >>> launched = qexp.api.launch(qexp.api.prepare(qexp.Order("mogi_quick", [0], {"batch_size": [16]})))
+    >>> [str(state) for state in launched.states.values()]
+    ['done']
     """
     from qexp.runs.launch import launch_runs
 
@@ -108,7 +124,14 @@ def sweep(options: SweepOptions) -> ListedRuns:
     """
     home = workspaces.find(options.workspace)
     prepared = prepare(options.order, workspace=home.root)
-    launch(prepared, watched=watcher_of(options.watched), workspace=home.root)
+    with notices() as tell:
+        for text in (*prepared.warnings, *prepared.workload.stand_ins, *prepared.workload.left_in_words):
+            tell(text)
+        launched = launch(prepared, watched=watcher_of(options.watched), workspace=home.root)
+        states = launched.states if launched is not None and launched.states else {}
+        for state in dict.fromkeys(states.values()):
+            if str(state) != "done":
+                tell(f"{state.words}: {some([name for name, other in states.items() if other is state])}")
     there = [plan.name for plan in prepared.plans if (home.runs / plan.name).exists()]
     return ListedRuns(open_run(name, workspace=home.root) for name in there)
 
@@ -138,7 +161,12 @@ def study(options: StudiedOptions) -> ShownStudy:
 
 @takes(StudiedOptions)
 def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
-    """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining."""
+    """The runs that `study` would train now, and whether that is all: some can only be planned after pretraining.
+
+    >>> plans, whole = qexp.api.planned_study("mogi_quick", seeds=range(2), grid={"epochs": [5, 6]}, metric="depth.mae")
+    >>> len(plans), whole
+    (4, True)
+    """
     from qexp.comparison.study import StudyOrder, plan_study
 
     return plan_study(
@@ -147,7 +175,10 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:
-    """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that cannot be read."""
+    """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that cannot be read.
+
+    >>> qexp.api.refresh()
+    """
     from qexp.runs.catalog import Catalog
 
     catalog = Catalog(workspaces.find(workspace))
@@ -162,7 +193,11 @@ def wait(
     """Wait until runs have ended. Yields each with its state as it ends.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    timeout     seconds after which waiting is given up; without end if left out
     Raises QexpError after `timeout` seconds.
+
+    >>> [(run.name, str(state)) for run, state in qexp.api.wait("mogi_quick_0", timeout=60)]
+    [('mogi_quick_0', 'done')]
     """
     from qexp.jobs.states import endings
 
@@ -186,9 +221,13 @@ class Stopped:
 
 
 def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = None) -> Iterator[Stopped]:
-    """Stop runs, here or on a cluster, and wait for their ends; `now` kills them. Yields the outcome of each.
+    """Stop runs, here or on a cluster, and wait for their ends. Yields the outcome of each.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    now         kill them, without a last checkpoint
+
+    >>> [stopped.was_running for stopped in qexp.api.stop("mogi_quick_0")]
+    [False]
     """
     from qexp.jobs.states import Watch, ask_to_stop, wait_for_end
 
@@ -210,6 +249,9 @@ def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str
     """Start no more runs of a launch, stop the running ones, and wait for their ends. Returns run → state.
 
     launch  its id, or "last"
+
+    >>> set(map(str, qexp.api.stop_launch("last").values()))
+    {'done'}
     """
     from qexp.jobs import launchers
     from qexp.jobs.states import stop_launch as stop_all

@@ -30,7 +30,7 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.cli.listing import columns_of, print_runs
-from qexp.errors import DamagedError, QexpError, some
+from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (
     MOST_DIGITS,
@@ -140,7 +140,7 @@ def _run_sweep(
     checked_order = api.prepare(order, name=name, workspace=workspace)
     workload = checked_order.workload
     plans = (*workload.again, *workload.new)
-    for text in dict.fromkeys(text for plan in plans for text in plan.warnings):
+    for text in checked_order.warnings:
         warning(text)
     _print_left(workload)
     if dry_run:
@@ -189,13 +189,8 @@ def _print_left(workload: Workload) -> None:
         message(text)
     if workload.done:
         message(f"{len(workload.done)} done already")
-    by_state: dict[State, list[str]] = {}
-    for name, state in workload.left.items():
-        by_state.setdefault(state, []).append(name)
-    for state, names in by_state.items():
-        hint = "" if state.at_work else "; repeat with --only-failed"
-        hint = "; continue with --resume" if state.resumable else hint
-        message(f"left alone, {state.words}: {some(names)}{hint}")
+    for text in workload.left_in_words:
+        message(text)
 
 
 # qexp rerun

@@ -185,7 +185,7 @@ class Launch:
 
     @property
     def pool_file(self) -> Path:
-        """The file that names the process of a local pool."""
+        """The file that names the process of a local pool until that ends."""
         return self.folder / "pool.json"
 
     @property
@@ -194,7 +194,7 @@ class Launch:
         return self.folder / "heartbeat"
 
     def pool(self) -> Process | None:
-        """The process that runs or ran the launch's local pool; None if it has none."""
+        """The process that runs the launch's local pool, or was killed in it; None if it has none."""
         try:
             return Process.from_document(files.read_json(self.pool_file))
         except (FileNotFoundError, DamagedError):

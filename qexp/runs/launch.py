@@ -305,6 +305,16 @@ class Workload:
         """A sentence for each run that stands for another."""
         return [same_text(name, other) for name, other in self.same.items()]
 
+    @property
+    def left_in_words(self) -> list[str]:
+        """A sentence on the runs of each state that are left alone, with what would train them."""
+        by_state: dict[State, list[str]] = {}
+        for name, state in self.left.items():
+            by_state.setdefault(state, []).append(name)
+        hints = {state: "" if state.at_work else "; repeat with `only_failed=True`" for state in by_state}
+        hints |= {state: "; continue with `resume=True`" for state in by_state if state.resumable}
+        return [f"left alone, {state.words}: {some(names)}{hints[state]}" for state, names in by_state.items()]
+
 
 @dataclass(frozen=True, repr=False)
 class CheckedOrder:
@@ -314,6 +324,13 @@ class CheckedOrder:
     plans: list[Plan]
     workload: Workload
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of the specs that are trained now, each once."""
+        return list(
+            dict.fromkeys(text for plan in (*self.workload.again, *self.workload.new) for text in plan.warnings)
+        )
 
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
@@ -471,7 +488,10 @@ def run_here(launch: Launch, directories: Sequence[RunDirectory], watcher: Watch
     pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})))
     with beating(launch.heartbeat):
         files.write_json(launch.pool_file, this_process().document())
-        return pool.run(watcher), pool.stopped
+        try:
+            return pool.run(watcher), pool.stopped
+        finally:
+            launch.pool_file.unlink(missing_ok=True)  # a kernel outlives its pool, and is not to be stopped with it
 
 
 def submit(

@@ -377,8 +377,9 @@ class Pretraining:
     """The seed of the run that all start from, or "same": each starts from a run with its own seed."""
 
     def seeds(self, of_others: Sequence[int]) -> Sequence[int]:
-        """The seeds that it is trained with, given those of the runs that start from it.
+        """The seeds that it is trained with.
 
+        of_others  those of the runs that start from it
         Raises QexpError if its own is neither a seed nor "same".
         """
         if isinstance(self.seed, str):

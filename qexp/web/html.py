@@ -288,7 +288,8 @@ class Shown:
             if isinstance(part, str):
                 lines.append(Text(cleaned(part)))
             elif not isinstance(part, Drawn):
-                lines += [*([Text("")] if lines[1:] else []), _on_terminal(part)]
+                title = [Text(in_one_line(part.title))] if part.title else []
+                lines += [*([Text("")] if lines[1:] else []), *title, _on_terminal(part)]
         return Group(*lines)
 
 
@@ -319,8 +320,7 @@ def _on_terminal(table: Table) -> RenderableType:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    title = Text(in_one_line(table.title)) if table.title else None
-    drawn_table = RichTable(title=title, title_justify="left", box=None)
+    drawn_table = RichTable(box=None)
     for column in table.columns:
         side: Literal["left", "right"] = "right" if column in table.right else "left"
         drawn_table.add_column(Text(in_one_line(column)), justify=side, overflow="fold")
