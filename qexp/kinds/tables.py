@@ -93,6 +93,8 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
         kind = Quantity if name == "quantities" else Entry
         added = _added(variables, name.upper(), reserved[name], kind, extensions)
         for entry_name, entry in added.items():
+            if isinstance(entry, Quantity) and (trouble := _trouble_with_quantity(entry)):
+                raise QexpError(f"{extensions}: QUANTITIES['{entry_name}']: {trouble}")
             if isinstance(entry, Entry) and (trouble := _trouble_with(entry, name)):
                 raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
         tables[name] = {**table, **added}
@@ -101,6 +103,24 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
         if of_entries and name.isupper() and name.lower() not in BUILT_IN:
             raise QexpError(f"{extensions}: no table {name}; {suggestion(name, [key.upper() for key in BUILT_IN])}")
     return tables
+
+
+def _trouble_with_quantity(quantity: Quantity) -> str | None:
+    """Why a quantity cannot be used, such as for arguments in another order."""
+    texts = {name: getattr(quantity, name) for name in ("unit", "description", "name", "symbol")}
+    limits = {name: getattr(quantity, name) for name in ("above", "at_least", "at_most", "period")}
+    numbers = {"si_factor": quantity.si_factor, **{name: each for name, each in limits.items() if each is not None}}
+    order = 'the arguments are Quantity(unit, si_factor, description), such as Quantity("km", 1e3, "depth")'
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            return f"its {name} must be a text, but is {value!r}; {order}"
+    for name, value in numbers.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return f"its {name} must be a number, but is {value!r}; {order}"
+    ends = quantity.plausible
+    if ends is not None and not (isinstance(ends, tuple | list) and len(ends) == 2 and ends[0] < ends[1]):
+        return f"its plausible must be (low, high) with low < high, but is {ends!r}"
+    return None if quantity.si_factor > 0 else f"its si_factor must be greater than 0, but is {quantity.si_factor:g}"
 
 
 def _trouble_with(entry: Entry, table: str) -> str | None:

@@ -30,7 +30,7 @@ from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
 from qexp.spec.experiences import type_of, units_of
-from qexp.spec.reading import digest
+from qexp.spec.reading import canonical, digest
 from qexp.spec.resolution import Overrides, value_text
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
@@ -206,13 +206,23 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
     if (record.digest, record.seed) != (plan.digest, plan.seed):
         what = "seed" if record.digest == plan.digest else "spec"
         go_on = f", or continue it with its own: qexp rerun {plan.name} --resume" if state.resumable else ""
+        differs = f"qexp show {plan.name}"
+        if record.digest != plan.digest and _extensions_alone_differ(plan, directory):
+            what = "specs/extensions.py (the spec is the same)"
+            differs = f"diff {workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
         raise QexpError(
             f"a run {plan.name} with another {what} exists already; choose another name with `name`, "
-            f"or see what differs: qexp show {plan.name}{go_on}"
+            f"or see what differs: {differs}{go_on}"
         )
     if state is State.DONE and not is_complete(directory):
         raise QexpError(f"{plan.name} is recorded as done, but some of its results are missing; choose another `name`")
     return state
+
+
+def _extensions_alone_differ(plan: Plan, directory: RunDirectory) -> bool:
+    """Whether an existing run has the spec of a planned one, but other code of the workspace."""
+    its_own = directory.extensions.read_text(encoding="utf-8") if directory.extensions.is_file() else ""
+    return its_own != plan.extensions and canonical(directory.spec()) == canonical(plan.spec)
 
 
 def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> dict[str, str]:

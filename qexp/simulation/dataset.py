@@ -176,7 +176,9 @@ class GeneratedDataset:
         every = self._with_fixed_values(values).items()
         return {name: value * quantity(name, self.quantities).si_factor for name, value in every}
 
-    def _as_simulated(self, values: Mapping[str, Values], device: torch.device) -> dict[str, Tensor]:
+    def as_simulated(
+        self, values: Mapping[str, Values], device: torch.device = torch.device("cpu")
+    ) -> dict[str, Tensor]:
         """The same as a generator takes them, in single precision."""
         return {name: torch.from_numpy(value).float().to(device) for name, value in self._in_si(values).items()}
 
@@ -195,7 +197,7 @@ class GeneratedDataset:
         count = len(next(iter(values.values())))
         if not self.possible(values, count).all():
             raise DatasetError([((), f"impossible source: {self.why_not(values)}")])
-        si = self._as_simulated(values, device)
+        si = self.as_simulated(values, device)
         noise_level = si.pop("noise", torch.zeros(1, device=device))
 
         simulated = self.generator.simulate(si, self.height, self.width)
@@ -228,7 +230,7 @@ class GeneratedDataset:
         The values must be possible.
         """
         count = len(next(iter(values.values())))
-        si = self._as_simulated(values, torch.device("cpu"))
+        si = self.as_simulated(values, torch.device("cpu"))
         si.pop("noise", None)
         simulated = self.generator.simulate(si, self.height, self.width)
         return {name: _of_each(image, count) for name, image in simulated.items()}
@@ -257,7 +259,7 @@ class GeneratedDataset:
             if view.errors is None or not (view.errors > 0).all():
                 return signals, signals
             return signals, signals / view.errors.to(signals).T[:, :, None] ** 2
-        layout = self.layout(image, at_medians._as_simulated({}, torch.device("cpu")))
+        layout = self.layout(image, at_medians.as_simulated({}, torch.device("cpu")))
         filtered = self.noise.without_correlation(image, signals[:, 0], layout, medians.get("noise", 0.0))
         return signals, filtered[:, None]
 
@@ -267,21 +269,21 @@ class GeneratedDataset:
 
     def medians(self, names: Iterable[str]) -> dict[str, float]:
         """The medians of variables that vary; 0 is never negative."""
-        medians = self._quantiles(0.5)
+        medians = self.quantiles(0.5)
         return {name: float(medians[name][0]) + 0.0 for name in names}
 
     def _medians(self, variable: str) -> dict[str, float]:
         """The fixed values, and the medians of those that vary, without those of one variable."""
-        medians = {name: float(value[0]) for name, value in self._quantiles(0.5).items()}
+        medians = {name: float(value[0]) for name, value in self.quantiles(0.5).items()}
         return {name: value for name, value in {**self.fixed, **medians}.items() if name != variable}
 
     def layouts(self) -> dict[str, Layout]:
         """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
-        si = self._as_simulated(self._quantiles(0.25, 0.75), torch.device("cpu"))
+        si = self.as_simulated(self.quantiles(0.25, 0.75), torch.device("cpu"))
         images = self.generator.images(self.variables)
         return {image: self.layout(image, si) for image in images if self.view(image).measures != GNSS}
 
-    def _quantiles(self, *probabilities: float) -> dict[str, Values]:
+    def quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""
         varying = self.distributions.items()
         return {name: distribution.quantile(np.array(probabilities)) for name, distribution in varying}

@@ -110,6 +110,11 @@ def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
     assert record["state"] == "done"
     assert record["units"] == {"depth": "km", "aperture": "m"}
     assert (extended.root / "runs/sound_0/code/extensions.py").read_text() == EXTENSIONS
+    (extended.root / "specs/extensions.py").write_text(EXTENSIONS + "# edited\n")
+    said = "with another specs/extensions.py (the spec is the same) exists already"
+    stderr = qexp("run", "sound", "--device", "cpu").refused()
+    assert said in stderr
+    assert "see what differs: diff runs/sound_0/code/extensions.py specs/extensions.py" in stderr
 
 
 def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
@@ -122,6 +127,45 @@ def test_entries_of_a_workspace_are_checked_like_the_others(extended, problems):
         dataset["distributions"]["depth"] = {"type": name, "parameters": parameters}
         where = "specs/datasets/sound.json at $.distributions.depth"
         assert problems(extended.write("dataset", dataset)) == [f"{where}{complaint}"]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "complaint"),
+    [
+        ("(up), up]", "(up)]", "dyke: it returned (2, 4096, 2); it must return (batch, station, 3) = (2, 4096, 3)"),
+        ("source[:, None, :]", "source", "dyke: RuntimeError: The size of tensor a (4096)"),
+        ("up = aperture", "up = apertur", "dyke: NameError: name 'apertur' is not defined (line 14: up = apertur * t"),
+    ],
+)
+def test_a_source_of_a_workspace_is_called_once_before_anything_is_trained(extended, problems, right, wrong, complaint):
+    assert right in EXTENSIONS
+    (extended.root / "specs/extensions.py").write_text(EXTENSIONS.replace(right, wrong))
+    (problem,) = problems("specs/datasets/sound.json")
+    assert problem.startswith(f"specs/datasets/sound.json at $.generation_type: specs/extensions.py: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "warned"),
+    [
+        (
+            'QUANTITIES = {"aperture"',
+            'QUANTITIES = {"opened"',
+            ["'aperture' has no quantity"],
+        ),
+        ('"m", 1.0', '"Gm", 1e9', ["'displacement' reaches 1."]),
+        ('"m", 1.0', '"nm", 1e-9', ["far below the noise of"]),
+        ("at_least=0.0", "plausible=(0, 0.1)", ["98 % of 'aperture' lie between 0.2121 and 2.788, beyond"]),
+        ("at_least=0.0", "plausible=(0, 5)", []),
+    ],
+)
+def test_sources_whose_units_or_values_are_doubtful_get_a_warning(extended, qexp, right, wrong, warned):
+    assert right in EXTENSIONS
+    (extended.root / "specs/extensions.py").write_text(EXTENSIONS.replace(right, wrong))
+    dataset = json.loads((extended.root / "specs/datasets/sound.json").read_text())
+    extended.write("dataset", {**dataset, "fixed": {**dataset["fixed"], "noise": 0.01}})
+    said = qexp("validate", "specs/datasets/sound.json").stderr.splitlines()[:-1]
+    assert len(said) == len(warned)
+    assert all(words in line for words, line in zip(warned, said, strict=True))
 
 
 def test_tables_list_and_describe_the_entries_of_a_workspace(extended, qexp):
@@ -169,6 +213,10 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
         (
             "from qexp.extend import Quantity\nQUANTITIES = {'depth': Quantity('mm', 1e-3, 'depth in millimetres')}",
             "QUANTITIES has 'depth', which qexp has already; rename it",
+        ),
+        (
+            "from qexp.extend import Quantity\nQUANTITIES = {'heat': Quantity(1e3, 'kJ', 'heat')}",
+            "QUANTITIES['heat']: its unit must be a text, but is 1000.0; the arguments are Quantity(unit, si_factor, ",
         ),
         ("LOSSES = [1]", "LOSSES"),
         ("LOSSES = None", "LOSSES"),

@@ -22,6 +22,7 @@ from qexp.base.quantities import (
     Quantities,
     Quantity,
     base_name,
+    number_with_unit,
     of_dataset,
     quantity,
 )
@@ -30,6 +31,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import data_folders, find_data_file, fingerprint, refuse
+from qexp.kinds.images.own_sources import try_own_sources
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
 from qexp.kinds.kind import NUMBER, KindData, Samples
 from qexp.kinds.networks import (
@@ -312,7 +314,8 @@ class GeneratedData(KindData[GeneratedDataset]):
         refuse(_in_variables(document, _generator(document, tables, views), tables))
         dataset = _dataset(document, tables, views)
         refuse([*in_layouts(document, dataset), *_in_columns(document, dataset)])
-        dataset.warnings += _warnings_about_draws(dataset)
+        dataset.warnings += try_own_sources(document, dataset, tables, workspace)
+        dataset.warnings += [*_warnings_about_draws(dataset), *_implausible(dataset)]
         return dataset
 
     def remarks(self, document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
@@ -511,6 +514,19 @@ def _in_columns(document: Document, dataset: GeneratedDataset) -> Iterator[Findi
             yield ("columns", name), f"this dataset has no '{name}'; {suggestion(name, dataset.shapes())}"
         elif other in list(columns.values())[:index]:
             yield ("columns", name), f"'{other}' of the file is another variable, too; keep one of them"
+
+
+def _implausible(dataset: GeneratedDataset) -> Iterator[str]:
+    """Warnings about distributions that reach beyond what nature has, by their quantity."""
+    for name, distribution in dataset.distributions.items():
+        about = quantity(name, dataset.quantities)
+        least, most = distribution.quantile(np.array([0.01, 0.99]))
+        if about.plausible and not about.plausible[0] <= least <= most <= about.plausible[1]:
+            low, high = (number_with_unit(f"{end:g}", about.unit) for end in about.plausible)
+            yield (
+                f"98 % of '{name}' lie between {least:.4g} and {most:.4g}, beyond what its quantity calls plausible, "
+                f"{low} to {high}"
+            )
 
 
 def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -433,6 +434,8 @@ def constant_values(
             raise QexpError(f"`{fix}[{variable}]`: no such variable; {suggestion(variable, source.variables)}")
         if variable in on_axes:
             raise QexpError(f"`{fix}[{variable}]`: it is an axis")
+        if not isinstance(number, Real):
+            raise QexpError(f"`{fix}[{variable}]`: must be a number, but is {number!r}")
         if violation := quantity(variable, source.quantities).violation(number):
             raise QexpError(f"`{fix}[{variable}]`: {violation}")
     for grid_axis in grid:
