@@ -184,11 +184,16 @@ class Run(Shown):
                  attribute `units` and turned by its coordinates, if it has them; so is a file by `qexp.predict`,
                  which alone compares the size of pixels and the values with the training data, and finds gaps
         returns  output → (sample,)
+        Warns of samples with inputs or estimates outside the training data, of images and rows: see `qexp predict`.
         Raises QexpError for a missing input or one of another shape.
         """
         from qexp.web.notebook import Estimates
 
-        return Estimates(self._predictor.predict(inputs), self.directory.record().units)
+        outside: list[str] = []
+        estimates = self._predictor.predict(inputs, outside.append)
+        for sentence in outside:
+            as_warning(sentence)
+        return Estimates(estimates, self.directory.record().units)
 
     def predict_interval(self, coverage: float = 0.9, **inputs: ArrayLike) -> dict[str, tuple[NDArray[Any], ...]]:
         """Output → lower and upper ends of the intervals of new rows or spectra, (sample,) each; see `qexp predict`.

@@ -211,9 +211,7 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
     if as_json:
         print_json({**record.document(), "path": str(evaluation.directory.path)})
         return
-    doubts = [] if record.independent else [independence_in_words(record)]
-    for text in record.warnings:
-        warning(text)
+    doubts = [*([] if record.independent else [independence_in_words(record)]), *record.warnings]
     print_parts(part for part in evaluation.results.tables() if part not in doubts)
     for text in doubts:
         warning(text)

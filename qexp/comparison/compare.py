@@ -20,6 +20,7 @@ from qexp.comparison.seeds import (
     compare_across_seeds,
     differ_by_seed,
     differences,
+    differing_test_parts,
     draw_matrices,
     outputs_and_metrics,
     runs_to_compare,
@@ -68,8 +69,8 @@ class Comparison:
     figures: list[Path]
     evaluation: str | None = None
     """The evaluation whose results are compared; None for those of the runs' own test parts."""
-    same_data: bool = True
-    """Whether the evaluations are of the same samples."""
+    differing_data: str | None = None
+    """How the samples differ on which the runs were evaluated, in words; None if they do not."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -112,14 +113,19 @@ def compare(
     evaluated = evaluations or directories
     records = [directory.record() for directory in evaluated]
     units = {output: unit for record in records for output, unit in record.units.items()}
+    specs = [directory.spec() for directory in directories]
+    if evaluations:
+        differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
+    else:
+        differing = differing_test_parts(specs)
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
-        differences([directory.spec() for directory in directories]),
+        differences(specs),
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
         _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]) if figures else [],
         evaluation,
-        len(contents) <= 1,
+        differing,
     )
 
 
@@ -148,12 +154,12 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
     from qexp.figures.canvas import save
     from qexp.figures.curves import learning_curves
 
-    make_folder(folder)
     drawn = []
     records = [directory.record() for directory in directories]
     names = [with_caution(record.name, record.caution) for record in records]
     curves = {name: directory.metrics() for name, directory in zip(names, directories, strict=True)}
     if all(curves.values()):
+        make_folder(folder)
         drawn.append(folder / "learning_curves.png")
         units = {output: unit for record in records for output, unit in record.units.items()}
         save(learning_curves(curves, units), drawn[-1])
@@ -263,8 +269,8 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     )
     sentences = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
-        if not comparison.same_data:
-            sentences.append(f"the evaluations '{comparison.evaluation}' of these runs are of different samples")
+        if comparison.differing_data:
+            sentences.append(f"the runs answer different questions: {comparison.differing_data}")
         return sentences
     unpaired: dict[str, list[str]] = {}
     for pair in comparison.pairs:

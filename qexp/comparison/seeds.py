@@ -581,10 +581,15 @@ def _differing_data(
     counted = [*first.counted.values(), *second.counted.values()]
     if counted and counted[0].evaluation is not None:
         return "evaluated on different samples" if len({run.data for run in counted}) > 1 else None
-    if type_name(spec_of_first) != type_name(spec_of_second):
+    return differing_test_parts([spec_of_first, spec_of_second])
+
+
+def differing_test_parts(specs: Sequence[Mapping[str, Any]]) -> str | None:
+    """How the test parts of runs differ, in words; None if they do not."""
+    if len({type_name(spec) for spec in specs}) > 1:
         return "evaluated by different programs, whose test samples cannot be compared"
-    paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in (spec_of_first, spec_of_second)]))
-    return f"evaluated on different test parts: {some(paths, 4)} differ" if paths else None
+    paths = list(differences([type_of(spec).test_part(dict(spec)) for spec in specs]))
+    return f"evaluated on different test parts: {some(paths, 4)} differ{'s' * (len(paths) == 1)}" if paths else None
 
 
 def _pair(first: SeedGroup, second: SeedGroup, not_paired: str | None, results: Sequence[GroupRow]) -> Pair:

@@ -126,6 +126,7 @@ class Results:
     features    rows only: the input columns in order, with the range of the training data
     targets     data from files: the outputs, with the range of their true values in the training data
     units       programs only: units of outputs that were unknown before
+    remarks     evaluations only: how many samples lie outside the training data
     """
 
     results: Numbers
@@ -136,3 +137,4 @@ class Results:
     features: tuple[Feature, ...] = ()
     targets: tuple[Feature, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from qexp.kinds.held_out import NewIntervals
-    from qexp.networks.estimator import Posterior
+    from qexp.networks.estimator import Estimator, Posterior
     from qexp.networks.network import Network
 
 WORDS = b"words"
@@ -64,6 +64,8 @@ class FileKind:
     """From a run to what predicts one of its files."""
     takes: frozenset[str] = frozenset()
     """The fields of `PredictOptions` that it takes."""
+    extent: Callable[[RunDirectory, Estimator], TrainingExtent] | None = None
+    """Of a run and one of its networks; None where no range of the inputs is known."""
 
 
 @dataclass(frozen=True)
@@ -514,6 +516,30 @@ def ranges_of_targets(record: Record, periods: Mapping[str, float]) -> dict[str,
         for target in record.targets
         if target.least is not None and target.greatest is not None
     }
+
+
+@dataclass(frozen=True)
+class TrainingExtent:
+    """What a run's training data extend over, to say of arrays how many samples lie outside.
+
+    inputs     from input → (sample, ...) to the name of a number, such as a feature → whether it is outside, (sample,)
+    estimates  output → the range of its training data; `words` says what such ranges hold
+    """
+
+    inputs: Callable[[Mapping[str, Array]], Mapping[str, NDArray[np.bool_]]]
+    estimates: Mapping[str, TrainedRange]
+    words: str = ALL
+
+    def remarks(self, inputs: Mapping[str, Array], estimates: Mapping[str, NDArray[Any]]) -> list[str]:
+        """A sentence on samples with inputs outside, and one on those with estimates outside; estimates (sample, 1)."""
+        beyond = {name: known.beyond(estimates[name]).reshape(-1) for name, known in self.estimates.items()}
+        sentences = []
+        for what, where, outside in (("inputs", ALL, self.inputs(inputs)), ("estimates", self.words, beyond)):
+            either = np.any(list(outside.values()), axis=0) if outside else np.zeros(0, np.bool_)
+            if count := int(either.sum()):
+                names = "; ".join(f"{name}: {int(some.sum()):,}" for name, some in outside.items() if some.any())
+                sentences.append(f"{count:,} of {len(either):,} samples have {what} outside {where} ({names})")
+        return sentences
 
 
 # Draws from the posteriors of samples, in a file beside the file of their estimates.

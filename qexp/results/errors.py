@@ -32,7 +32,7 @@ class Errors(Results):
         if evaluation is None:
             return chain(own_results(self.directory, self.record), self._further())
         words = f"evaluation {evaluation.name}: {evaluation_in_words(evaluation)}", independence_in_words(evaluation)
-        return chain(words, results_with_intervals(self.record), self._on_frames_and_by_group())
+        return chain(words, evaluation.warnings, results_with_intervals(self.record), self._on_frames_and_by_group())
 
     def tables_of_page(self) -> Parts:
         """With the intervals of metrics, where there are any."""

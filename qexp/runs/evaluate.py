@@ -216,4 +216,5 @@ def _evaluate(
         results = data.evaluate(attempt, models, metrics_of(request.spec, request.tables))
     assert results is not None, "only a run ends early without an exception"
     names = ("results", "intervals", "comparison", "errors", "groups")
-    return replace(record, **{name: getattr(results, name) for name in names})
+    warnings = (*record.warnings, *results.remarks)
+    return replace(record, warnings=warnings, **{name: getattr(results, name) for name in names})

@@ -157,7 +157,7 @@ def _outcome(work: Work) -> tuple[State, BaseException | None]:
 
 def _keep(results: Results, own: OwnRecord) -> None:
     """Put the results into the record, and draw the figures."""
-    numbers = {field.name: getattr(results, field.name) for field in fields(results)}
+    numbers = {field.name: getattr(results, field.name) for field in fields(results) if field.name != "remarks"}
     own.keep(**{**numbers, "units": {**own.record.units, **results.units}})
     directory = own.directory
     if not figures.figures_of(directory):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
+from qexp.base.options import ignore
 from qexp.base.quantities import conversion, nearest, quantity, with_periods
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
@@ -30,6 +31,7 @@ from qexp.kinds.options import PredictOptions, SubmitOptions
 from qexp.kinds.prediction import (
     FileKind,
     Prediction,
+    TrainingExtent,
     no_progress,
     require_different_targets,
     require_draws,
@@ -59,18 +61,25 @@ class Predictor:
         self.directory, self.units = directory, directory.record().units
         self._threads = threads_to_predict(directory.spec(), tables_of(directory), self.device)
 
-    def predict(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
+    def predict(
+        self, inputs: Mapping[str, ArrayLike], warn: Callable[[str], None] = ignore
+    ) -> dict[str, NDArray[np.float32]]:
         """Estimates of all outputs, (sample,) each, in the outputs' units; the mean over the networks of all folds.
 
         inputs  variable → (sample, height, width), (sample, height, width, channel), (sample, column) or (sample,), in
                 the variable's unit; without the sample axis for a single one, which gives estimates without it.
                 Height and width are those of training, or any that a network of fields takes; directions such as a
                 heading may be written with any number of whole turns
+        warn    receives sentences on samples that lie outside the training data
         Raises QexpError for a missing or unknown input or one of another shape.
         """
         tensors, single = self._batch(inputs)
         with threads(self._threads):
             estimated = {name: mean.cpu().numpy() for name, mean in self._means(tensors).items()}
+        if self._extent is not None:
+            given = {name: values.cpu().numpy() for name, values in tensors.items()}
+            for sentence in self._extent.remarks(given, estimated):
+                warn(sentence)
         arrays = {name: array[:, 0] if array.shape[1:] == (1,) else array for name, array in estimated.items()}
         return {name: array[0] for name, array in arrays.items()} if single else arrays
 
@@ -170,6 +179,13 @@ class Predictor:
         """The dataset that it was trained on, if that is simulated."""
         with suppress(QexpError):  # of other data
             return generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
+        return None
+
+    @cached_property
+    def _extent(self) -> TrainingExtent | None:
+        extent = file_kind(self.directory).extent
+        with suppress(QexpError):  # of data that are gone
+            return None if extent is None else extent(self.directory, self.ensemble.models[0])
         return None
 
     @cached_property

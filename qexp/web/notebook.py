@@ -138,10 +138,10 @@ class ShownEvaluation(Titled, Evaluation):
 
     def view(self) -> View:
         record, results = self.record, self.results
-        doubts = [] if record.independent else [independence_in_words(record)]
+        doubts = [*record.warnings, *([] if record.independent else [independence_in_words(record)])]
         sentences = [part for part in results.tables_of_page() if part not in doubts]
         title = f"Evaluation of {self.directory.whole.name}"
-        cautions = [text for text in (record.caution, *record.warnings, *doubts) if text]
+        cautions = [text for text in (record.caution, *doubts) if text]
         return View(title, cautions=cautions, parts=[*sentences, *drawings_of_all(results.results)])
 
 

@@ -118,6 +118,15 @@ def test_a_dataset_must_make_what_the_network_takes_and_a_fixed_value_is_a_value
     assert not list(Path("runs/sound_0/evaluations").glob(".*"))
 
 
+def test_samples_with_inputs_outside_the_training_data_are_counted_wherever_an_evaluation_is_shown(here, qexp):
+    document = put(put(SOUND["dataset"], "varyings.delta_volume", ...), "distributions.delta_volume", ...)
+    Path("specs/datasets/vast.json").write_text(json.dumps(put(document, "fixed.delta_volume", 99.0)))
+    made = qexp("evaluate", "sound_0", "--dataset", "vast")
+    said = "4 of 4 samples have inputs outside the range of the training data"
+    assert (made.code, said in made.stderr, said in made.stdout) == (0, True, False)
+    assert said in qexp("show", "sound_0").done()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -182,6 +191,8 @@ def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are
         lines = [line for line in csv.DictReader(file) if line["Fe"]]
     errors = np.array([float(line["iron (wt%)"]) - float(line["Fe"]) for line in lines])
     assert made["results"]["all"]["iron"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    outside = sum(line["outside"] != "0" for line in lines)
+    assert any(f"{outside} of 10 samples have inputs outside" in text for text in made["warnings"]) == (outside > 0)
     assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5)
 
 

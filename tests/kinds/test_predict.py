@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import xarray
 
+import qexp
 from qexp.errors import QexpError
 
 
@@ -47,6 +48,15 @@ def test_arrays_of_xarray_are_turned_and_converted_as_those_of_files(run):
         run.predict(displacement=given(images, "rad"))
     masked = np.ma.masked_array(images, np.abs(images) > 0.03)
     assert np.isnan(run.predict(displacement=masked)["depth"]).all()
+
+
+def test_images_unlike_the_training_data_are_said_to_be_that_and_others_not(run, recwarn):
+    run.predict(displacement=0.01 * np.ones((3, 64, 64)))
+    assert "3 of 3 samples have inputs outside the range of the training data" in str(recwarn.pop(UserWarning).message)
+    recwarn.clear()
+    samples = qexp.samples("mogi", "test", count=3, workspace=run.path.parent.parent)
+    run.predict(displacement=samples["displacement"].values)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(

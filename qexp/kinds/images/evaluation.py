@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import PARTS, TEST, TRAIN, VALIDATION, EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
+from qexp.kinds.images.prediction import extent
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
@@ -93,7 +95,9 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
                 scores.add(name, metrics_of_output, estimate[:, 0], truth[:, 0])
             else:
                 scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
-        return scores.document(attempt.directory.part)
+        inputs = {name: samples()[name].numpy() for name in models[0].network.inputs}
+        remarks = extent(request.directory, models[0]).remarks(inputs, estimates)
+        return replace(scores.document(attempt.directory.part), remarks=tuple(remarks))
 
     return EvaluationData(request.document, part, TEST, count, lambda run: _independence(run, samples()), evaluate)
 

@@ -57,6 +57,7 @@ from qexp.kinds.prediction import (
     FileModel,
     FilePredictor,
     TableEstimation,
+    TrainingExtent,
     WithoutEstimate,
     closing_columns,
     draws_of,
@@ -74,7 +75,7 @@ from qexp.kinds.prediction import (
 )
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.networks.estimator import Posterior
+from qexp.networks.estimator import Estimator, Posterior
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
@@ -599,4 +600,15 @@ def in_files(model: ImageModel, columns: Columns | None, unit: str | Mapping[str
 
 
 TAKEN = ("columns", "unit", "misfit", "interval", "draws", "refined")
-PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN))
+
+
+def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
+    """What the training data extend over; they are simulated again."""
+    spec, seeds = directory.training_spec(), Seeds(directory.record().seed)
+    source = generated_of(spec["dataset"], tables_of(directory))
+    ranges = _ranges(source, source.parts(spec["split"], seeds)["train"], model.network, seeds)
+    trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
+    return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST)
+
+
+PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
 from qexp.kinds.objects import dataset_of
+from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
@@ -393,7 +394,25 @@ def _evaluate_rows(
     keep_intervals_of(directory, request.directory, folds, list(sizes), tables.by)
     if scores.errors:
         write_errors(directory, scores.errors, units, attempt.caution)
-    return scores.document(directory.part)
+    arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
+    means_of_output = {name: columns[0].double().cpu().numpy() for name, columns in estimates.items()}
+    remarks = extent(request.directory, first).remarks(arrays, means_of_output)
+    return replace(scores.document(directory.part), remarks=tuple(remarks))
+
+
+def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
+    """What the training rows extend over, as the run recorded it."""
+    record, names = directory.record(), list(directory.training_spec()["inputs"])
+
+    def outside(inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.bool_]]:
+        columns = np.concatenate([inputs[name].reshape(len(inputs[name]), -1) for name in names], axis=1).T
+        ends = [np.array([feature.least, feature.greatest], np.float32) for feature in record.features]
+        return {
+            feature.column: (values < low) | (values > high)
+            for feature, values, (low, high) in zip(record.features, columns, ends, strict=True)
+        }
+
+    return TrainingExtent(outside, ranges_of_targets(record, model.periods))
 
 
 def _write_evaluated(

@@ -42,6 +42,7 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
+from qexp.kinds.rows.evaluation import extent
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
@@ -387,4 +388,4 @@ def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredicto
     return replace(model, columns=options.columns).predict
 
 
-PREDICTION = FileKind("rows", targets, _estimator, frozenset(("columns", "interval", "draws")))
+PREDICTION = FileKind("rows", targets, _estimator, frozenset(("columns", "interval", "draws")), extent)
