@@ -12,7 +12,7 @@ from qexp.api.handles import Run, Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, ignore, takes
-from qexp.errors import QexpError, extra, some
+from qexp.errors import NotFoundError, QexpError, extra, some, suggestion
 from qexp.runs.options import ListOptions, ServeOptions
 from qexp.web.html import Shown, Titled, View
 from qexp.web.listing import Listing as Listing
@@ -45,7 +45,8 @@ class ListedRuns(Shown, list[Run]):
 
 @takes(ListOptions)
 def runs(options: ListOptions) -> Listing:
-    """Summaries of runs, ordered by name: all, or those for which an expression holds, such as "seed < 5".
+    """Summaries of runs, ordered by name (run_9 before run_10): all, or those for which an expression holds, such as
+    "seed < 5".
 
     returns  a list of dictionaries with the keys of `qexp ls --json`, which notebooks show as a table; `to_pandas()`
              makes a data frame of it, and `compare` and others take it as runs
@@ -260,8 +261,33 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
     return list(provenance.lineage_tree(summaries, {run["name"]: run for run in among}))
 
 
+def chosen(
+    runs: Sequence[Runs], tags: Iterable[str] = (), launch: str | None = None, *, workspace: str | Path | None = None
+) -> list[str]:
+    """Names, paths and patterns of runs, and the names of those that have all of some tags and are of a launch.
+
+    Raises NotFoundError for tags that no run has.
+    """
+    names, tags = references_of(list(runs), workspace), [tags] if isinstance(tags, str) else list(tags)
+    if not tags and launch is None:
+        return names
+    summaries = every_run(warn=ignore, workspace=workspace)
+    found = [run["name"] for run in listed(summaries, tags=tags, launch=launch, workspace=workspace)]
+    if not found:
+        raise NotFoundError(f"no run matches{unknown_tags(summaries, tags)}")
+    return [*names, *found]
+
+
+def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
+    """The end of a message about tags that no run has; empty if there are none."""
+    known = {tag for run in summaries for tag in run["tags"]}
+    return "".join(f"; no run has the tag '{tag}', {suggestion(tag, known)}" for tag in tags if tag not in known)
+
+
 def compare(
     *runs: Runs,
+    tags: Iterable[str] = (),
+    launch: str | None = None,
     evaluation: str | None = None,
     width: str | None = None,
     metrics: str | Sequence[str] = (),
@@ -270,9 +296,12 @@ def compare(
     warn: Report = as_warning,
     workspace: str | Path | None = None,
 ) -> ShownComparison | ShownSeedComparison:
-    """Compare runs, or groups of runs over their seeds where patterns name them; see `qexp compare`.
+    """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs with several seeds
+    each; see `qexp compare`.
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
+    tags        also the runs that have all of these tags
+    launch      also the runs of a launch, by its id or "last"; with tags those that have them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
     metrics     one or several that are compared, such as "mae"; all if left out
     outputs     one or several that are compared; all if left out
@@ -290,7 +319,9 @@ def compare(
 
     catalog = Catalog(workspaces.find(workspace))
     with use_style(None, width):
-        comparison = compare_named(references_of(list(runs), workspace), catalog, evaluation, figures=figures)
+        comparison = compare_named(
+            chosen(runs, tags, launch, workspace=workspace), catalog, evaluation, figures=figures
+        )
     for text in catalog.warnings:
         warn(text)
     return compared(only(comparison, *([names] if isinstance(names, str) else names for names in (metrics, outputs))))
@@ -301,6 +332,7 @@ def compare(
 
 def report(
     *runs: Runs,
+    tags: Iterable[str] = (),
     launch: str | None = None,
     to: str | Path | None = None,
     title: str = "",
@@ -314,7 +346,8 @@ def report(
 
     runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
                of them; all runs if left out
-    launch     the id of a launch, or "last", whose runs are reported
+    tags       also the runs that have all of these tags
+    launch     also the runs of a launch, by its id or "last"; with tags those that have them
     to         the file; `<run>.html` in the current folder if left out, or named after what is asked for
     title      of the report; the name of the run, or the experiences of several, if left out
     text       the author's words at the top, plain or in simple Markdown: a file, or the text itself
@@ -330,11 +363,13 @@ def report(
     from qexp.runs.catalog import Catalog
     from qexp.web.report import Head, report as report_of_run, report_of_several, runs_of_report, text_of
 
-    names = references_of(list(runs), workspace)
-    if runs and not names:
+    named, tags = references_of(list(runs), workspace), [tags] if isinstance(tags, str) else list(tags)
+    if runs and not named:
         raise QexpError("no run is named: the list of runs is empty")
-    reported = runs_of_report(names, launch, Catalog(workspaces.find(workspace)))
-    words = [*(Path(name).name or name for name in names), *([f"launch {launch}"] if launch else [])]
+    names = chosen(named, tags, launch, workspace=workspace)
+    reported = runs_of_report(names, Catalog(workspaces.find(workspace)))
+    words = [Path(name).name or name for name in named]
+    words += [*([f"launch {launch}"] if launch else []), *(f"tag {tag}" for tag in tags)]
     called, head = ", ".join(words) or "all runs", Head(title, text_of(text), full)
     single = next(iter(reported)) if len(reported) == 1 else None
     target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(called)}.html")

@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -86,7 +87,7 @@ PointsOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the runs that would be started, and start none.")]
 YesToManyOption = Annotated[
-    bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs without this being an error.")
+    bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs, which is refused otherwise.")
 ]
 SpecFilesArgument = Annotated[
     list[Path] | None,
@@ -164,6 +165,11 @@ def _require_values(command: click.Command, context: click.Context, words: list[
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
     for repeated, times in Counter(item for item in order if isinstance(item, click.Option)).items():
         if times > 1 and not (repeated.multiple or repeated.is_flag or repeated.count):
+            if "," in (repeated.metavar or ""):
+                given = [word for option, word in pairwise(words) if option in repeated.opts]
+                raise QexpError(
+                    f"{repeated.opts[0]} is given {times} times; write {repeated.opts[0]} {','.join(given)}"
+                )
             raise QexpError(f"{repeated.opts[0]} is given {times} times, but takes one value; keep one of them")
 
 

@@ -238,7 +238,12 @@ def ls(
         print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
     elif not runs:
         condition = options.status or options.where or options.tags or options.launch
-        message("no runs" + (" match" if condition else "; start one with: qexp run EXPERIENCE"))
+        why = (
+            f" match{api.unknown_tags(every_run, options.tags)}"
+            if condition
+            else "; start one with: qexp run EXPERIENCE"
+        )
+        message(f"no runs{why}")
     else:
         some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:

@@ -64,8 +64,23 @@ OutputOption = Annotated[
 ]
 
 
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="Also the runs with this tag. Repeat to require several."),
+]
+LaunchOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", help="Also the runs of a launch, or 'last'; with --tag those that have it.",
+        autocompletion=completion.launches,
+    ),
+]  # fmt: skip
+
+
 def compare(
-    runs: Annotated[list[str], COMPARED],
+    runs: Annotated[list[str] | None, COMPARED] = None,
+    tags: TagOption = None,
+    launch: LaunchOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
@@ -100,8 +115,8 @@ def compare(
         others = "leave out --metric, --json, --csv, --markdown and --latex"
         raise QexpError(f"--all prints all metrics, which other forms have anyway; {others}")
     comparison = api.compare(
-        *runs, evaluation=evaluation, metrics=metrics or (), outputs=outputs or (), figures=not as_file, width=width,
-        warn=warning, workspace=workspace,
+        *(runs or []), tags=tags or (), launch=launch, evaluation=evaluation, metrics=metrics or (),
+        outputs=outputs or (), figures=not as_file, width=width, warn=warning, workspace=workspace,
     )  # fmt: skip
     if as_json:
         print_json(comparison.document())
@@ -142,10 +157,8 @@ def report(
             autocompletion=completion.runs,
         ),
     ] = None,
-    launch: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="The runs of a launch, or 'last'.", autocompletion=completion.launches),
-    ] = None,
+    tags: TagOption = None,
+    launch: LaunchOption = None,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -177,6 +190,7 @@ def report(
     """
     path = api.report(
         *(runs or []),
+        tags=tags or (),
         launch=launch,
         to=to,
         title=title,

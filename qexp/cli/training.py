@@ -99,7 +99,11 @@ def run(
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
-    """An order with the points of a file as an axis of its grid."""
+    """An order with the points of a file as an axis of its grid. Raises QexpError for a value among the experiences."""
+    for word in order.references:
+        if "=" in word and not Path(word).exists():
+            several = "--grid" if "," in word else "--set"
+            raise QexpError(f"{word} is no experience; if it belongs to --grid or --set, repeat that: {several} {word}")
     return order if points is None else replace(order, grid={**read_points(points), **order.grid})
 
 

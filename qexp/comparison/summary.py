@@ -46,8 +46,11 @@ def only(comparison: AnyComparison, metrics: Sequence[str] = (), outputs: Sequen
     ):
         for name in names:
             if name not in known:
+                output, _, metric = name.rpartition(".")
+                parts = {(row.output, row.metric) for row in rows}
+                meant = f"write `metrics={metric}` `outputs={output}`" if (output, metric) in parts else ""
                 raise QexpError(
-                    f"`{argument}={name}`: these runs have no such {argument[:-1]}; {suggestion(name, known)}"
+                    f"`{argument}={name}`: these runs have no such {argument[:-1]}; {meant or suggestion(name, known)}"
                 )
 
     def chosen(row: MetricRow | GroupRow | PairRow) -> bool:

@@ -386,7 +386,9 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         raise QexpError("name at least one file")
     values = _reading_values(options)
     if stations and values.get("unit") and not gnss_unit:
-        raise QexpError("`unit` is for the files and not for the tables of `gnss`; give theirs, too: `gnss_unit=m`")
+        raise QexpError(
+            "`unit` is for the files and not for the tables of `gnss`; give theirs, too: `gnss_unit=UNIT`, such as mm"
+        )
     if gnss_unit and not stations:
         raise QexpError("`gnss_unit` is for the tables of `gnss`; the unit of other files is `unit`")
     for index, path in enumerate(sources):

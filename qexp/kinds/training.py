@@ -59,7 +59,9 @@ def _prepare(attempt: Attempt) -> Trainer:
     recipe = replace(recipe, metrics=metrics)
     trainer = Trainer(model, data, recipe, seeds, attempt.device, attempt.directory.checkpoints)
     trainer.resume()
-    log.info("%s weights", f"{sum(weight.numel() for weight in model.parameters()):,}")
+    weights = sum(weight.numel() for weight in model.parameters())
+    log.info("%s weights", f"{weights:,}")
+    attempt.own.keep(weights=weights)
     return trainer
 
 

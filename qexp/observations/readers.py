@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -272,7 +273,9 @@ READERS: dict[str, Reader] = {
 def reader_of(path: Path) -> Reader:
     """The reader of a file or folder. Raises NotFoundError, or QexpError if none knows it."""
     if not path.exists():
-        raise NotFoundError(f"{path}: there is no such file")
+        a_number = re.fullmatch(r"-?[0-9.]+", str(path))
+        hint = f"; write an option of several values once for each, such as --incidence {path}" if a_number else ""
+        raise NotFoundError(f"{path}: there is no such file{hint}")
     for reader in READERS.values():
         if reader.recognises(path):
             return reader

@@ -357,7 +357,9 @@ class Columns:
         unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
         names = deep if nearest(column, deep) else fields
         meant = suggestion(column, names)
-        if in_condition and column == "tag":
+        if column in ("parameters", "params"):
+            meant = "the number of weights of the network is 'weights'"
+        elif in_condition and column == "tag":
             meant = "for runs with a tag, write 'TAG' in tags"
         elif in_condition and any(column in (*run["tags"], *map(run.get, TEXTS)) for run in self.runs):
             meant = f"a text has quotation marks: '{column}'"
@@ -600,6 +602,8 @@ def cell(column: str, value: Any) -> str:
         return _epochs(value)
     if column == "size":
         return in_bytes(value)
+    if column == "weights" and isinstance(value, int):
+        return f"{value:,}"
     if is_number(value):
         return number(value)
     return value if isinstance(value, str) else str(in_csv(value))

@@ -36,6 +36,7 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("experience", f"{record.experience}, seed {record.seed}"),
         ("dataset", record.dataset),
         ("model", record.model),
+        ("weights", f"{record.weights:,}" if record.weights else ""),
         ("caution", record.caution),
         ("folds", _folds(record.folds)),
         ("epochs", _epochs(record.epochs)),

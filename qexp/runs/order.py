@@ -55,7 +55,8 @@ def read_seed(option: str, text: str) -> int:
     """`3` → 3, and `3.0`, as programs write it that count in floating point."""
     match = re.fullmatch(r"(\d+)(?:\.0*)?", text.strip())
     if match is None or len(match[1]) > MOST_DIGITS:
-        raise QexpError(f"{option} {shortened(text)}: a seed is a whole number from 0 on")
+        several = f"; for several: --seeds {text}" if re.fullmatch("[0-9]+([:,][0-9]+)+", text) else ""
+        raise QexpError(f"{option} {shortened(text)}: a seed is a whole number from 0 on{several}")
     return int(match[1])
 
 

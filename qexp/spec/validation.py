@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import reduce
 from operator import getitem
 from typing import Any, cast
@@ -176,7 +177,8 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
             yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
-        yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}"
+        hint = _as_list(path, value) if kinds == ["array"] else ""
+        yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}{hint}"
     elif rule == "pattern":
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
         yield path, f"'{value}' {rules}"
@@ -195,6 +197,18 @@ def _missing(key: str, document: Iterable[str], properties: Mapping[str, Any]) -
         f"the key '{key}' is missing{f' ({about})' if about else ''}"
         f"{f'; is {meant!r} meant to be it?' if meant else ''}"
     )
+
+
+def _as_list(path: Where, value: Any) -> str:
+    """The list that was probably meant, as a command takes it."""
+    key = ".".join(map(str, path))
+    if isinstance(value, str):
+        with suppress(ValueError):
+            json.loads(f"[{value}]")
+            return f"; write [{value}], or in a shell --set '{key}=[{value}]'"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"; write [{value}], or for one of its numbers --set {key}.0={value}"
+    return ""
 
 
 _KINDS = {

@@ -531,6 +531,8 @@ class Record(Part):
     """State of the workspace's git repository."""
     epochs: Epochs = Epochs()
     """Progress of training."""
+    weights: int | None = None
+    """Number of weights of the network; null for networks of several folds, and in older records."""
     name: str
     """Name of the run, which is the name of its directory."""
     seed: int

@@ -25,7 +25,6 @@ from qexp.base.files import real_path
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import ComparedRun
 from qexp.errors import QexpError, some
-from qexp.jobs import launchers
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, is_pattern, named_runs
 from qexp.store.directory import RunDirectory, target_outside_of_runs
@@ -118,20 +117,16 @@ ReportedRuns = dict[RunDirectory, str | None]
 """Run → the pattern that matched it; None if it was named otherwise."""
 
 
-def runs_of_report(references: Sequence[str], launch: str | None, catalog: Catalog) -> ReportedRuns:
-    """The runs that references name, and those of a launch; all runs of the workspace without either.
+def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
+    """The runs that references name; all runs of the workspace without any.
 
     references  names, unique prefixes, paths, patterns, and folders of studies
     Raises NotFoundError, or QexpError for more runs than a report can show.
     """
     runs: dict[Path, tuple[RunDirectory, str | None]] = {}
-    for reference in references or ([] if launch else ["*"]):
+    for reference in references or ["*"]:
         for directory, pattern in _named(reference, catalog):
             runs.setdefault(real_path(directory.path), (directory, pattern))
-    if launch is not None:
-        for name in launchers.find_launch(launch, catalog.workspace).record()["runs"]:
-            directory = RunDirectory(catalog.workspace.runs / name)
-            runs.setdefault(real_path(directory.path), (directory, None))
     if len(runs) > MOST:
         raise QexpError(f"{len(runs):,} runs are too many for one report; name at most {MOST:,}")
     return dict(runs.values())

@@ -83,6 +83,21 @@ def test_a_column_that_no_run_has_is_answered_with_the_nearest(finished, qexp, c
 
 
 @pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("ls", "--group", "seed", "--group", "tags"), "--group is given 2 times; write --group seed,tags"),
+        (("ls", "--where", "tag == 'a'"), "no field 'tag'; for runs with a tag, write 'TAG' in tags"),
+        (("ls", "--where", "experience == sound"), "no field 'sound'; a text has quotation marks: 'sound'"),
+        (("ls", "--columns", "parameters"), "the number of weights of the network is 'weights'"),
+        (("run", "sound", "--grid", "epochs=1,2", "seed=1,2"), "seed=1,2 is no experience; if it belongs to --grid"),
+        (("run", "sound", "--seed", "0:3"), "for several: --seeds 0:3"),
+    ],
+)
+def test_a_slip_is_answered_with_what_to_write(finished, qexp, words, complaint):
+    assert complaint in qexp(*words, "--workspace", finished).refused()
+
+
+@pytest.mark.parametrize(
     ("where", "names"),
     [
         ("learning_rate == 1e-3", ["sound_0", "sound_1"]),

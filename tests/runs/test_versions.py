@@ -68,7 +68,7 @@ def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothin
         verify(stored("parent_by_name"), Workspace(Path.cwd()))
 
 
-LATER = {"groups": [], "targets": [], "kind": "trained", "foreign_weights": None, "rerun_of": None}
+LATER = {"groups": [], "targets": [], "kind": "trained", "foreign_weights": None, "rerun_of": None, "weights": None}
 """Keys of a record that came without a new version, with the values that they have in older ones."""
 
 

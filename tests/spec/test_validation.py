@@ -75,7 +75,7 @@ FAULTS = {
         ("operations.halve", {}, "the key 'module' is missing"),
         ("operations.block.parameters.kernal_size", 3, "unknown key 'kernal_size'; did you mean 'kernel_size'?"),
         ("operations.block.parameters.activation", "leaky_rely", "no choice 'leaky_rely'; did you mean 'leaky_relu'?"),
-        ("operations.block.parameters.filters", 4, "must be a list […], but is the number 4"),
+        ("operations.block.parameters.filters", 4, "must be a list […], but is the number 4; write [4]"),
         ("operations.block.parameters.kernel_size", True, "must be a whole number, but is true"),
         ("branches.0.operations.3", "halv", "no operation 'halv'; did you mean 'halve'?"),
         ("branches.1.x_name", "sen", "no input or earlier branch is called 'sen'; did you mean 'seen'?"),
@@ -205,6 +205,11 @@ def test_an_absurd_value_gets_a_complaint_and_no_traceback(specs, problems, kind
 
 def test_sound_specs_are_right(specs, qexp):
     assert qexp("validate") == (0, "", "3 specs are right\n")
+
+
+def test_a_value_of_a_command_that_lacks_its_brackets_is_shown_with_them(specs, qexp):
+    said = qexp("run", "sound", "--set", "sizes=8,4", "--dry-run").stderr
+    assert said.endswith("""but is the text "8,4"; write [8,4], or in a shell --set 'sizes=[8,4]'\n""")
 
 
 def test_a_name_stands_for_the_specs_that_have_it(specs, qexp):

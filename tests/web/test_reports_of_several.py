@@ -45,6 +45,8 @@ def test_patterns_studies_and_launches_stand_for_their_runs(sweep, open_page, qe
 def test_a_file_is_named_after_what_is_asked_and_what_cannot_be_reported_leaves_none(sweep, qexp):
     assert qexp("report", "nothing_*").code == 3
     assert qexp("report", "--launch", "never").code == 3
+    assert "no run matches; no run has the tag 'never'" in qexp("report", "--tag", "never").stderr
+    assert "no run has the tag 'never'" in qexp("compare", "--tag", "never").stderr
     assert qexp("report", "mogi_quick_*", "--to", "nowhere/x.html").code == 2
     (sweep / "studies/other").mkdir()
     (sweep / "studies/other/study.csv").write_text("experience\nmogi\n")
