@@ -212,15 +212,8 @@ def ls(
         fields = fields or [*IN_CSV, *metrics]
         fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if group is not None:
-        print_groups(
-            runs,
-            _names("--group", group),
-            limit,
-            as_sorted=options.sort is not None,
-            size=size,
-            as_json=as_json,
-            as_csv=as_csv,
-        )
+        fields, as_sorted = _names("--group", group), options.sort is not None
+        print_groups(runs, fields, limit, as_sorted=as_sorted, size=size, as_json=as_json, as_csv=as_csv)
         return
     if limit is not None:
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
@@ -237,13 +230,7 @@ def ls(
         titles = [*(fields or []), *(["size"] if size else [])]
         print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
     elif not runs:
-        condition = options.status or options.where or options.tags or options.launch
-        why = (
-            f" match{api.unknown_tags(every_run, options.tags)}"
-            if condition
-            else "; start one with: qexp run EXPERIENCE"
-        )
-        message(f"no runs{why}")
+        message(_why_none(options, every_run))
     else:
         some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:
@@ -252,6 +239,12 @@ def ls(
             print_runs(some, columns_of(some, fields, size))
         if len(some) < len(runs):
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
+
+
+def _why_none(options: ListOptions, every_run: list[Run]) -> str:
+    if options.status or options.where or options.tags or options.launch:
+        return f"no runs match{api.unknown_tags(every_run, options.tags)}"
+    return "no runs; start one with: qexp run EXPERIENCE"
 
 
 def _fields(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
