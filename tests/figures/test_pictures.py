@@ -46,17 +46,22 @@ def pixels(figure):
     return Image.open(content).convert("RGB").reduce(REDUCED)
 
 
-def difference(one, other):
-    """Of two pictures, above 1 if it is seen: of pixels from all nearby. Infinite for sizes that differ."""
+def pixels_that_differ(one, other):
+    """1 where a pixel of two pictures differs from all nearby, else 0; all 1 if their sizes differ."""
     if max(abs(a - b) for a, b in zip(one.size, other.size, strict=True)) > 2:
-        return np.inf
+        return np.ones(one.size[::-1])
     first, second = (
         gaussian_filter(np.asarray(picture.resize(one.size), dtype=float) / 255, (BLUR, BLUR, 0))
         for picture in (one, other)
     )
     shifts = itertools.product(range(-MOVED, MOVED + 1), repeat=2)
     least = np.min([np.abs(first - np.roll(second, shift, (0, 1))).max(axis=2) for shift in shifts], axis=0)
-    seen = (least > DIFFERENT).astype(float)
+    return (least > DIFFERENT).astype(float)
+
+
+def difference(one, other):
+    """Of two pictures, above 1 if it is seen."""
+    seen = pixels_that_differ(one, other)
     return max(seen.mean() / MOST, uniform_filter(seen, WINDOW).max() / NEARBY)
 
 
