@@ -41,20 +41,22 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
     groups  of one output and interval, all rows first
     """
     drawn, output, interval = groups[:MOST_GROUPS], groups[0].output, groups[0].interval
+    expected = min(interval, groups[0].promised)
     labels = [f"{wrap(group.name or 'all', 200)[:30]}  ({group.covered} of {group.n})" for group in drawn]
     figure, (shares, widths) = row_panels(2, 3.4, labels, 0.22)
-    shares.axvline(interval, color="0.6", linewidth=1, zorder=1)
+    shares.axvline(expected, color="0.6", linewidth=1, zorder=1)
     for line, group in enumerate(drawn):
         low, high = group.range
         # What an interval of the right coverage would hardly give stands out.
-        colour = COLOURS[0] if low <= interval <= high else COLOURS[1]
+        colour = COLOURS[0] if low <= expected <= high else COLOURS[1]
         shares.plot(
             [low, high], [line] * 2, color=COLOURS[0], linewidth=1.3, alpha=0.45, solid_capstyle="butt", zorder=2
         )
         shares.plot(group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
     lowest = min(min(group.range[0], group.covered / group.n) for group in drawn)
     shares.set_xlim(max(np.floor(10 * lowest - 0.5) / 10, 0.0) - 0.02, 1.02)
-    shares.set_xlabel(f"share in {100 * interval:g} % intervals")
+    promised = "" if expected == interval else f"\n({100 * expected:.1f} % is all that can be promised)"
+    shares.set_xlabel(f"share in {100 * interval:g} % intervals{promised}")
     _draw_widths(widths, np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn]))
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
     for axis in (shares, widths) if len(drawn) > 1 else ():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from typing import Any
 
@@ -54,6 +56,7 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
     """The numbers of a run; of a program that gave none the files that it wrote; nothing before there are any."""
     if record.results:
         yield from _wide_results(record)
+        yield from _choices(directory)
     elif (written := directory.written_by_program()) is not None:
         rows = [[name, files.in_bytes(file["bytes"]), file["sha256"][:16]] for name, file in written.items()]
         if rows:
@@ -64,6 +67,31 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
             yield "The program gave no numbers and wrote no files into its run's folder; what it printed is in the log."
         if record.caution:
             yield record.caution
+
+
+def _choices(directory: RunDirectory) -> Iterator[str]:
+    if select := directory.spec().get("select"):
+        folds = [fold.record().fold for fold in directory.all_folds()]
+        yield from choices_in_words(select, [fold.chosen for fold in folds if fold and fold.chosen])
+
+
+def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How many folds chose which value, for each key with several; a value that ends the list may not be the best.
+
+    select  key → values to choose from
+    chosen  per fold key → value
+    """
+    for key, values in select.items():
+        counts = Counter(json.dumps(of_fold[key]) for of_fold in chosen if key in of_fold)
+        if len(values) < 2 or not counts:
+            continue
+        words = ", ".join(f"{value} in {count} fold{'s' * (count != 1)}" for value, count in counts.most_common())
+        lists = [value if isinstance(value, list) else [value] for value in values]
+        numbers = all(type(number) in (int, float) for one in lists for number in one)
+        ends = [json.dumps(values[lists.index(end(lists))]) for end in (min, max)] if numbers else []
+        most = counts.most_common(1)[0][0]
+        hint = f"; {most} ends the list, and values beyond it may be better" if most in ends else ""
+        yield f"{key}, chosen on inner folds: {words}{hint}"
 
 
 def _wide_results(record: Record) -> Parts:

@@ -305,6 +305,14 @@ def test_groups_are_paired_if_each_seed_had_the_same_test_samples(write, compare
 
 
 @pytest.mark.slow
+def test_single_runs_with_other_test_samples_are_said_to_answer_different_questions(write, qexp):
+    for name, spec in (("quiet", experience_with()), ("fast", FASTER), ("noisy", NOISIER)):
+        write(f"{name}_0", 0, mae=0.1, spec=spec)
+    said = "the runs answer different questions: evaluated on different test parts: dataset.fixed.noise differs"
+    assert said in qexp("compare", "quiet_0", "noisy_0").done()
+    assert "different questions" not in qexp("compare", "quiet_0", "fast_0").done()
+
+
 def test_the_tables_show_every_group_and_every_pair(write, qexp):
     two_groups(write)
     stdout = qexp("compare", "slow_*", "fast_*").done()

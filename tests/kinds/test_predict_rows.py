@@ -144,7 +144,7 @@ def test_a_row_with_a_missing_feature_has_no_estimate_and_is_counted(tmp_path):
     prediction, columns = rows_of("index,red,blue\n1,0.2,0.5\n2,,0.5\n3,nan,0.5\n4,0.3,0.5\n", tmp_path, model=model)
     assert prediction.missing == 2
     np.testing.assert_allclose(columns["tio2"], [2.5, np.nan, np.nan, 3.5])
-    np.testing.assert_array_equal(columns["outside"], [0, 1, 1, 0])
+    np.testing.assert_array_equal(columns["outside"], [0, 0, 0, 0])
     np.testing.assert_array_equal(columns["estimates_outside"], [0, 0, 0, 1])
 
 

@@ -7,7 +7,7 @@ from qexp.base.text import markdown
 from qexp.metrics.baselines import compared_estimators
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
-from qexp.results.errors import estimator_tables, remarks
+from qexp.results.errors import choices_in_words, estimator_tables, remarks
 
 RMSE = METRICS["rmse"].build()
 ROWS = 30
@@ -98,3 +98,15 @@ def test_without_a_network_and_with_other_shapes_there_is_no_comparison():
         compared_estimators({"ridge": TRUTH}, TRUTH, {"tio2": "wt%"})
     with pytest.raises(ValueError, match="ridge: estimates"):
         compared_estimators({"network": TRUTH, "ridge": TRUTH[1:]}, TRUTH, {"tio2": "wt%"})
+
+
+def test_the_values_that_folds_chose_are_counted_and_one_at_the_end_of_the_list_is_doubted():
+    select = {"units": [[4], [8], [16]], "epochs": [100], "optimizer": ["adam", "sgd"], "learning_rate": [1, 2, 3]}
+    chosen = [{"units": [16], "epochs": 100, "optimizer": "adam", "learning_rate": 2}] * 4
+    chosen += [{"units": [8], "epochs": 100, "optimizer": "adam", "learning_rate": 3}] * 2
+    assert list(choices_in_words(select, chosen)) == [
+        "units, chosen on inner folds: [16] in 4 folds, [8] in 2 folds; [16] ends the list, and values beyond it may "
+        "be better",
+        'optimizer, chosen on inner folds: "adam" in 6 folds',
+        "learning_rate, chosen on inner folds: 2 in 4 folds, 3 in 2 folds",
+    ]

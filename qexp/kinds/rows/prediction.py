@@ -175,7 +175,7 @@ class RowEstimation(TableEstimation[RowModel]):
                 columns.append(new_column(low_of(name), number, unit, f"lower end of {words}"))
                 columns.append(new_column(high_of(name), number, unit, f"upper end of {words}"))
             columns.append(new_column(spread_of(name), number, unit, "ensemble standard deviation"))
-        words = "features outside the range of the training data, or missing"
+        words = "features outside the range of the training data"
         columns += [new_column(OUTSIDE, pa.int16(), description=words), *closing_columns(model, netcdf)]
         kept, path = self._rows.kept, self._rows.path
         if both := next((column.name for column in columns if column.name in kept.names), None):
@@ -288,7 +288,7 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
     outside = np.zeros(len(features), dtype=np.int16)
     least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
     for column, low, high in zip(features.T, least, most, strict=True):
-        outside += ~((column >= low) & (column <= high))
+        outside += (column < low) | (column > high)  # a missing one is neither: its row has no estimate
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
     return EstimatedChunk(chunk, means, spreads, ends, outside, draws)
 
