@@ -188,7 +188,7 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
     else:
         for text in outcome.warnings:
             warning(text)
-        message(f"{outcome.target}: {', '.join(outcome.remarks)}")
+        message(f"{outcome.target}: {outcome.remarks[0]}" + "".join(f"\n  {text}" for text in outcome.remarks[1:]))
         for file in outcome.files:
             result(str(file))
 

@@ -289,11 +289,14 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     if any(pair.rows for pair in comparison.pairs):
         shown = {row.metric for pair in comparison.pairs for row in pair.rows}
         together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)
-        at_once = f"; the {together} intervals of a metric hold at once (Bonferroni)" if together > 1 else ""
-        sentences.append(
-            f"better: if the interval of the paired difference excludes 0{at_once}; between equal groups, any is "
-            f"called better by chance in {100 * (1 - LEVEL):.0f} % of such comparisons of one metric"
-        )
+        chance = f"if the groups were equal, {100 * (1 - LEVEL):.0f} % of such comparisons would call"
+        error = f"{chance} one of the two better by chance"
+        if together > 1:
+            error = (
+                f"the {together} intervals of a metric, one for every two groups and each output, are so wide that "
+                f"they hold all together (Bonferroni): {chance} any group better in that metric by chance"
+            )
+        sentences.append(f"a group is called better where the interval of the paired difference excludes 0; {error}")
     return sentences
 
 

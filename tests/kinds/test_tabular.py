@@ -111,7 +111,7 @@ def test_rows_with_missing_values_can_be_dropped_and_are_counted(open_rows):
     assert dataset.column("inc").tolist() == ["1.3", "1.2", "1.1"]
     assert dataset.row_numbers([0, 1, 2]) == [2, 4, 5]
     (warning,) = dataset.warnings
-    assert "1 of 4 rows are left out" in warning
+    assert "1 of 4 rows is left out, because it has no value" in warning
     assert "column 'M750' in row 3" in warning
 
 

@@ -165,7 +165,7 @@ class TabularDataset:
             if trouble := self._file.trouble_with(column):
                 yield where, trouble
         for name, (column, pattern) in self.groups.items():
-            if name in self._file.names and name != column:
+            if name in self._file.names and name != column and column in self._file.names:
                 yield ("groups", name), f"{self.path} has another column called '{name}'; rename the group"
             try:
                 re.compile(pattern or "")
@@ -195,8 +195,9 @@ class TabularDataset:
             )
         if incomplete.all():
             raise DatasetError([(("missing",), f"every row of {self.path} has a missing value: {where}")])
-        left_out = f"{incomplete.sum()} of {len(incomplete)} rows are left out"
-        self.warnings.append(f"{left_out}, because they have no value for {where}")
+        single = incomplete.sum() == 1
+        left_out = f"{incomplete.sum()} of {len(incomplete)} rows {'is' if single else 'are'} left out"
+        self.warnings.append(f"{left_out}, because {'it has' if single else 'they have'} no value for {where}")
         return np.flatnonzero(~incomplete)
 
     def _group_names(self) -> dict[str, NDArray[np.str_]]:
