@@ -38,9 +38,9 @@ class Quantity:
     plausible: tuple[float, float] | None = None
     """Least and largest value that nature has, in `unit`: the prior of an amplitude that is given no other."""
     name: str = ""
-    """What readers call it, if that is not the variable's name in words."""
+    """What readers call it, if that is not the variable's name in words; of qexp's own variables alone."""
     symbol: str = ""
-    """How formulas and axes of figures write it."""
+    """How formulas and axes of figures write it; of qexp's own variables alone."""
     natural_zero: bool = True
     """Whether zero is the absence of the quantity, so that errors relative to its value mean something: not so for
     positions and directions."""
@@ -259,6 +259,11 @@ def quantity_in_words(value: float, unit: str) -> str:
     """A number of three digits with its unit, for a sentence: `0.0117 × 10⁶ m³`, `−1.2 km`; all digits of `1675 mm`."""
     number = f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
     return number_with_unit(number.replace("-", "−"), typeset(unit))
+
+
+def brief(value: float) -> str:
+    """A number of three digits at most, with all digits of a whole one: `0.02`, `3000`."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def number_with_unit(number: str, unit: str) -> str:

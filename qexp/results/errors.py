@@ -10,8 +10,9 @@ from itertools import chain, groupby
 from typing import Any
 
 from qexp.base import files
-from qexp.base.quantities import number_with_unit
+from qexp.base.quantities import QUANTITIES, number_with_unit, quantity
 from qexp.base.text import Table
+from qexp.errors import some
 from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, rounding
 from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
@@ -57,6 +58,7 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
     if record.results:
         yield from _wide_results(record)
         yield from _choices(directory)
+        yield from _hard_to_read(directory, record)
     elif (written := directory.written_by_program()) is not None:
         rows = [[name, files.in_bytes(file["bytes"]), file["sha256"][:16]] for name, file in written.items()]
         if rows:
@@ -92,6 +94,23 @@ def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mappi
         most = counts.most_common(1)[0][0]
         hint = f"; {most} ends the list, and values beyond it may be better" if most in ends else ""
         yield f"{key}, chosen on inner folds: {words}{hint}"
+
+
+def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
+    """Which numbers of held-out intervals look worse than they are, and where that is explained."""
+    spec, of_test = directory.spec(), record.results.get("test", {})
+    if not any(spec.get("dataset", {}).get("varyings", {}).values()):
+        return
+    narrow = [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]
+    positions = [
+        name
+        for name, metrics in of_test.items()
+        if not quantity(name, QUANTITIES).natural_zero and (metrics.get("mre") or 0) > 100
+    ]
+    words = [f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are narrow"] * bool(narrow)
+    words += [f"relative errors of {some(positions)} mean little, whose zero is arbitrary"] * bool(positions)
+    if words:
+        yield f"{'; '.join(words)}: see 'Held-out intervals' in the documentation's explanations"
 
 
 def _wide_results(record: Record) -> Parts:

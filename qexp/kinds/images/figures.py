@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.outputs import quantile_of
-from qexp.base.quantities import base_name, in_symbols, in_words, label, quantity_in_words, typeset, with_unit
+from qexp.base.quantities import base_name, brief, in_symbols, in_words, label, quantity_in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     GROWN,
@@ -257,15 +257,22 @@ def image_grid(
     if len(sides) == 1:  # the leading length of one stands for the missing second variable
         images = images.transpose(1, 0, 2, 3)
     columns, rows = images.shape[:2]
+    signed = bool((images < 0).any())  # then white is 0 in all of them, as it is in samples
     size = ALONE if columns * rows == 1 else GRID_SIDE
-    figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), size + 1.3 / rows)
+    above = 0.5 if size == ALONE else 1.3 / rows
+    figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), size + above)
     for row in range(rows):
         for column in range(columns):
             axis, values = grid[rows - 1 - row][column], images[column, row]
             axis.set_facecolor(NO_DATA)
             ends = _ends([[values]])
+            reach = max(-ends[0][0], ends[0][1], 1e-12)
             drawn = axis.imshow(
-                values, origin="lower", extent=extent, interpolation="nearest", **_colours(_scales(ends)[0])
+                values,
+                origin="lower",
+                extent=extent,
+                interpolation="nearest",
+                **_colours((-reach, reach) if signed else ends[0]),
             )
             axis.spines[["top", "right"]].set_visible(True)
             if size == ALONE:
@@ -278,9 +285,9 @@ def image_grid(
             words = printed(f"{largest:#.2g}".rstrip(".")) if np.isfinite(values).any() else "impossible"
             axis.set_title(words, fontsize=small(), pad=2)
             if row == 0 and sides:
-                axis.set_xlabel(printed(f"{sides[0].values[column]:.3g}"), fontsize=small())
+                axis.set_xlabel(printed(brief(sides[0].values[column])), fontsize=small())
             if column == 0 and len(sides) > 1:
-                axis.set_ylabel(printed(f"{sides[1].values[row]:.3g}"), fontsize=small())
+                axis.set_ylabel(printed(brief(sides[1].values[row])), fontsize=small())
     if size != ALONE:
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:

@@ -122,6 +122,8 @@ def _kinds(name: str, truth: Array, estimates: Array, described: Quantity) -> di
     near = nearest(estimates, truth, described.period)
     mean, errors = near.mean(0), near - truth
     scale: Array | float = np.abs(truth) if described.period is None else described.period / 2
+    if described.period is None and not described.natural_zero:  # such as of a position
+        scale = np.nan
     of_what = "true value" if described.period is None else "half a period"
     with np.errstate(divide="ignore", invalid="ignore"):
         kinds = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
-from qexp.base.quantities import DEGREE, QUANTITIES, in_symbols, number_with_unit, quantity, with_unit
+from qexp.base.quantities import DEGREE, QUANTITIES, brief, in_symbols, number_with_unit, quantity, with_unit
 from qexp.errors import DamagedError
 from qexp.figures.canvas import (
     COLOURS,
@@ -329,7 +329,7 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] =
             image = axis.imshow(
                 plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest", norm=norm
             )
-            mean = number_with_unit(f"{np.nanmean(np.abs(plane)):.3g}", in_unit)
+            mean = number_with_unit(brief(float(np.nanmean(np.abs(plane)))), in_unit)
             heading = wrap(name, characters(inches=0.6 * page_width() if narrow() else sized(2.2)))
             axis.set_title(f"{heading}\nmean |error| {mean}", fontsize=sized(9))
             axis.set(xlabel=labels[0], ylabel=labels[1])
@@ -420,7 +420,7 @@ def matrix_of(folder: Path) -> Figure:
     fixed |= {name: cells[name].values[middle[name]] for name in others}
     units, views = record["units"], record.get("views", ())
     where = ", ".join(
-        f"{in_symbols(name, views)} {number_with_unit(f'{value:.3g}', units.get(name, ''))}"
+        f"{in_symbols(name, views)} {number_with_unit(brief(value), units.get(name, ''))}"
         for name, value in fixed.items()
     )
     return matrix_panels(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from qexp.base import files
-from qexp.base.quantities import NOISE, base_name, in_words, name_of_view, quantity
+from qexp.base.quantities import NOISE, OF_VIEWS, base_name, in_words, name_of_view, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
@@ -194,12 +194,13 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     for image, values in simulated.items():
         dims = _dimensions(source, image)
         array = values.reshape([*(axis.cells for axis in grid), *dims.values()])
-        variables[image] = ([*sides, *dims], array, _about(source, image))
+        of_view = {"view": view} if (view := name_of_view(image, source.view_names)) else {}
+        variables[image] = ([*sides, *dims], array, {**_about(source, image), **of_view})
         coordinates |= _coordinates(source, image, fixed, over, [*dims])
     words = [
         value_in_words(in_words(key, source.view_names), value, quantity(key, source.quantities).unit)
         for key, value in sorted(fixed.items(), key=lambda item: item[0] not in at)  # what was chosen comes first
-        if noise or key != NOISE
+        if (noise or key != NOISE) and (key in at or base_name(key) not in OF_VIEWS)
     ]
     about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in fixed.items()}}
     return xarray.Dataset(variables, coordinates, about)
@@ -312,7 +313,7 @@ def draw_images(
                 values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
                 [Side(in_words(side), table[side].values, str(table[side].attrs["units"])) for side in sides[:2]],
                 _extent(values),
-                f"{in_words(name)} ({values.attrs['units']})",
+                f"{_called(values)} ({values.attrs['units']})",
                 ", ".join([str(table.attrs["title"]), *others]),
             )
             files.make_folder(folder)
@@ -320,6 +321,12 @@ def draw_images(
                 paths.append(folder / f"at_{name}.{ending}")
                 save(figure, paths[-1])
     return paths
+
+
+def _called(values: xarray.DataArray) -> str:
+    """An image in words, with the name of its view if that has one: `descending displacement`."""
+    name, view = str(values.name), values.attrs.get("view")
+    return f"{view} {in_words(base_name(name))}" if view else in_words(name)
 
 
 def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | None:
