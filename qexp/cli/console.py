@@ -243,7 +243,7 @@ def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
         head.append(units[:shown])
     lines = [[_broken(row[at], widths[at]) for at in range(shown)] for row in zip(*cells, strict=True)]
     cut = [at for at in range(shown) if any(_longest_word(cell) > widths[at] for cell in cells[at])]
-    left_out = [*(f"whole {names[at]}" for at in cut), *titles[shown:]]
+    left_out = [*(f"all of '{names[at]}'" for at in cut), *titles[shown:]]
     return Fitted(head, lines, widths, left_out)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qexp.base.quantities import number_with_unit
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.meaning import number
+from qexp.metrics.meaning import measured, number
 
 if TYPE_CHECKING:
     from qexp.deformation.estimate import Estimate, Inversion
@@ -66,7 +66,7 @@ def tables(inversion: Inversion) -> Iterator[Table]:
     yield table_of_parameters(inversion)
     columns, rows = ["track", "points", "RMS (m)", "offset (m)"], []
     for name, track in inversion.tracks.items():
-        offset = "" if track.offset_error is None else f"{track.offset:.4f} ± {track.offset_error:.4f}"
+        offset = "" if track.offset_error is None else measured(track.offset, track.offset_error)
         rows.append([name, f"{track.n:,}", f"{track.rms:.4g}", offset])
     yield Table("", columns, rows, frozenset(columns[1:]))
     if inversion.posterior is not None:

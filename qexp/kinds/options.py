@@ -283,7 +283,7 @@ class LimitOptions(Opening):
 
     def __post_init__(self) -> None:
         if (self.dataset is None) == (self.run is None):
-            raise QexpError("name a dataset, or a run with `run`; not both")
+            raise QexpError("name a dataset, or a run by `run=NAME`; not both")
         if self.run is not None and (self.part, self.seed, self.samples) != (None, None, None):
             raise QexpError(
                 "`part`, `seed` and `samples` do not go with `run`: the limit is that of the run's own test samples"

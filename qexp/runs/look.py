@@ -122,6 +122,6 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
     usual = "train" if "train" in parts else next(iter(parts))
     part = usual if chosen.part is None else chosen.part
     if part not in parts:
-        hint = "; an experience divides it further: `experience=NAME`" if spec is None else ""
+        hint = " (an experience divides it further: `experience=NAME`)" if spec is None else ""
         raise QexpError(f"`part={part}`: '{name}' has no such part; {suggestion(part, parts)}{hint}")
     return name, view(data, parts, part, chosen.seed, tables["quantities"], caution)

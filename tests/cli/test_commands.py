@@ -436,7 +436,7 @@ def test_a_table_of_any_size_fits_any_width_and_loses_nothing_unnamed():
 def test_a_name_is_shortened_as_far_as_others_need_room_and_keeps_its_ends_and_that_is_said():
     table = fit(["name", "state", "mae (km)"], [["x" * 50 + "_7", "done", "0.1"]], ["mae (km)"], 60)
     assert table.lines[0][0] == ["x" * 23 + "…" + "x" * 21 + "_7"]
-    assert table.left_out == ["whole name"]
+    assert table.left_out == ["all of 'name'"]
     assert table.head == [["name", "state", "mae"], ["", "", "(km)"]]
 
 
