@@ -55,7 +55,7 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
         shares.plot(group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
     lowest = min(min(group.range[0], group.covered / group.n) for group in drawn)
     shares.set_xlim(max(np.floor(10 * lowest - 0.5) / 10, 0.0) - 0.02, 1.02)
-    promised = "" if expected == interval else f"\n({100 * expected:.1f} % is all that can be promised)"
+    promised = "" if expected == interval else f", {100 * expected:.1f} % promised"
     shares.set_xlabel(f"share in {100 * interval:g} % intervals{promised}")
     _draw_widths(widths, np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn]))
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
