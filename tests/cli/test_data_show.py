@@ -206,6 +206,18 @@ def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(home, tmp_
 
 
 @pytest.mark.slow
+def test_inputs_of_unlike_sizes_are_all_drawn_by_the_share_of_rows_below(home, tmp_path, qexp):
+    lines = [f"{60 + row},{row % 7 / 100},{1000 + row},{row}" for row in range(20)]
+    (tmp_path / "melts.csv").write_text("\n".join(["SiO2,H2O,T,eta", *lines]))
+    inputs = {"oxides": ["SiO2", "H2O"], "heat": ["T"]}
+    document = {"type": "tabular", "path": str(tmp_path / "melts.csv"), "inputs": inputs, "outputs": {"eta": ["eta"]}}
+    (tmp_path / "melts.json").write_text(json.dumps(document))
+    qexp("data", "show", tmp_path / "melts.json", "--count", "1", "--format", "svg", "--out", tmp_path / "drawn").done()
+    drawn = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "drawn").glob("*.svg")}
+    assert sorted(drawn) == ["all_histograms", "all_samples"]
+    assert all(f"<!-- {text} -->" in drawn["all_samples"] for text in ("SiO2", "H2O", "heat", "rows below (%)"))
+
+
 def test_data_that_stand_in_say_so_in_numbers_and_figures(home, tmp_path, qexp):
     words = ["lunar_feo_features", "--count", "1", "--format", "svg", "--out", tmp_path, "--json"]
     caution = json.loads(qexp("data", "show", *words).done())["caution"]

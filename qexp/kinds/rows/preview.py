@@ -25,7 +25,10 @@ MOST_HISTOGRAMS = 24
 """Largest number of columns whose histograms are all drawn; of more only those of variables with a single one."""
 
 SHARE_BELOW = "rows below"
-"""What is drawn of variables that have a single column each: they have no unit in common."""
+"""What is drawn of columns that have no unit in common, or of which one varies little beside another."""
+
+UNLIKE = 10
+"""Ratio of the widest to the narrowest column, by 90 % of the rows, from which on they are not drawn on one axis."""
 
 
 class RowsPreview(Preview[TabularDataset, Rows]):
@@ -65,13 +68,17 @@ class RowsPreview(Preview[TabularDataset, Rows]):
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
         words = [self._words(samples, index) for index in range(samples.sizes["sample"])]
         wide = [name for name, columns in self.dataset.columns.items() if len(columns) > 1]
-        for name in wide:
+        alike = [name for name in wide if self._alike(name)]
+        for name in alike:
             rows = [RowSample(text, values) for text, values in zip(words, samples[name].values, strict=True)]
             every, unit = self.dataset.values[name], self.dataset.units[name]
             drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
-        if not wide:
-            yield "samples", self._ranks(samples, words, title)
+        further = [
+            name for name in self.dataset.columns if name not in (*alike, *(self.dataset.outputs if wide else ()))
+        ]
+        if further:
+            yield "samples_ranks" if alike else "samples", self._ranks(samples, further, words, title)
         if len(self._rows) > 1:
             of_numbers = [variable for variable in variables if variable.name in self.dataset.columns]
             yield self.histograms(of_numbers if of_numbers and len(variables) > MOST_HISTOGRAMS else variables, title)
@@ -92,15 +99,26 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         ]
         return ", ".join([*(names or [f"row {samples[ROW].values[index]}"]), *values])
 
-    def _ranks(self, samples: xarray.Dataset, words: Sequence[str], title: str) -> Any:
-        """Share of the rows with a lower value, of every variable: values of different units on one axis."""
-        every = np.stack([self.dataset.values[name][:, 0] for name in self.dataset.columns], axis=1)
+    def _alike(self, name: str) -> bool:
+        """Whether the columns of a variable can be seen on one axis: none varies little beside another."""
+        low, high = np.nanpercentile(self.dataset.values[name], (5, 95), axis=0)
+        widths = (high - low)[high > low]
+        return not len(widths) or bool(widths.max() < UNLIKE * widths.min())
+
+    def _ranks(self, samples: xarray.Dataset, names: Sequence[str], words: Sequence[str], title: str) -> Any:
+        """Share of the rows with a lower value, of every column: values of different units or sizes on one axis."""
+        every = np.concatenate([self.dataset.values[name] for name in names], axis=1)
+        columns = [
+            name if len(self.dataset.columns[name]) == 1 else column
+            for name in names
+            for column in self.dataset.columns[name]
+        ]
         ranks = 100 * (every.argsort(axis=0).argsort(axis=0) / max(len(every) - 1, 1))
         rows = []
         for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
-            sample = np.array([float(samples[name].values[index]) for name in self.dataset.columns])
+            sample = np.concatenate([np.atleast_1d(samples[name].values[index]) for name in names])
             rows.append(RowSample(text, 100 * (every < sample).mean(axis=0)))
-        return sample_rows(rows, list(self.dataset.columns), SHARE_BELOW, "%", ranks, title)
+        return sample_rows(rows, columns, SHARE_BELOW, "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:
         """The outputs by group: of all rows, or of train and test if the rows are divided into these."""
