@@ -51,7 +51,6 @@ from .listing import (
     serve as serve,
     status as status,
     tree as tree,
-    unknown_tags as unknown_tags,
 )
 from .specs import (
     Validation as Validation,

@@ -130,7 +130,7 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
 
     returns  `jobs`: file → job, and the `folder` of the launch
 
-    >>> qexp.api.submit_predictions("mogi_quick_0", "images", "estimates", launcher="slurm")  # doctest: +SKIP
+    >>> qexp.api.submit_predictions("mogi_quick_0", "images", "estimates", launcher=cluster)  # doctest: +SKIP
     """
     from qexp.jobs.launchers import launcher_with, options_of
     from qexp.runs.predict import submit, targets

@@ -12,7 +12,7 @@ from qexp.api.handles import Run, Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, ignore, takes
-from qexp.errors import NotFoundError, QexpError, extra, some, suggestion
+from qexp.errors import NotFoundError, QexpError, extra, some
 from qexp.runs.options import ListOptions, ServeOptions
 from qexp.web.html import Shown, Titled, View
 from qexp.web.listing import Listing as Listing
@@ -271,17 +271,13 @@ def chosen(
     names, tags = references_of(list(runs), workspace), [tags] if isinstance(tags, str) else list(tags)
     if not tags and launch is None:
         return names
+    from qexp.runs.columns import unknown_tags
+
     summaries = every_run(warn=ignore, workspace=workspace)
     found = [run["name"] for run in listed(summaries, tags=tags, launch=launch, workspace=workspace)]
     if not found:
         raise NotFoundError(f"no run matches{unknown_tags(summaries, tags)}")
     return [*names, *found]
-
-
-def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
-    """The end of a message about tags that no run has; empty if there are none."""
-    known = {tag for run in summaries for tag in run["tags"]}
-    return "".join(f"; no run has the tag '{tag}', {suggestion(tag, known)}" for tag in tags if tag not in known)
 
 
 def compare(

@@ -250,7 +250,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         signature = declared.replace(parameters=[*first, *keywords_of])
         lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
         paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
-        mappings = {field.name: field for field in own_first(make) if str(field.type).startswith("Mapping[")}
+        named = [field for field in own_first(make) if str(field.type).startswith("Mapping[")]
+        mappings = {field.name: field for field in named if "Sequence" not in str(field.type)}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             try:

@@ -242,8 +242,10 @@ def ls(
 
 
 def _why_none(options: ListOptions, every_run: list[Run]) -> str:
+    from qexp.runs.columns import unknown_tags
+
     if options.status or options.where or options.tags or options.launch:
-        return f"no runs match{api.unknown_tags(every_run, options.tags)}"
+        return f"no runs match{unknown_tags(every_run, options.tags)}"
     return "no runs; start one with: qexp run EXPERIENCE"
 
 

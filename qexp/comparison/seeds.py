@@ -676,6 +676,7 @@ def draw_matrices(runs: Mapping[str, RunDirectory], folder: Path) -> Iterator[Pa
             of_several = f" ({number} of {len(parts)}: over other cells, or of further runs)" if len(parts) > 1 else ""
             tables = {title: read_netcdf(path) for title, (path, _) in part.items()}
             _, record = next(iter(part.values()))
+            make_folder(folder)
             path = folder / (f"matrix_{data}_{number}.png" if number > 1 else f"matrix_{data}.png")
             save(side_by_side(tables, f"{data}{of_several}", record.get("views", ())), path)
             yield path

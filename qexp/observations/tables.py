@@ -101,6 +101,9 @@ COMPONENTS = ("east", "north", "up")
 HEAD = 1000
 """Lines from which a table is recognised."""
 
+SMALL_ERROR = 5e-5
+"""Errors of stations [m] below which their unit is doubted."""
+
 
 def is_gnss(path: Path) -> bool:
     """Whether a text file has a header with components of displacements, or a name before its numbers."""
@@ -137,8 +140,8 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         if role is None and options.error is None:
             raise QexpError(
                 f"{path} has no errors of the component {name}; say which column holds them, "
-                f"`columns={ {f'error_{name}': 'NAME'} }`, or give one number: `error=0.003` (in metres, or in the "
-                "unit of `unit`)"
+                f"`columns={ {f'error_{name}': 'NAME'} }`, or give one number in its unit, {options.unit or 'm'}: "
+                f"`error={0.003 / options.metres:g}`"
             )
         of_all = np.full(count, (options.error or 0) * options.metres)
         errors.append(of_all if role is None else lengths(table, columns, role, options))
@@ -157,7 +160,19 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     )
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
-    return Reading((masked,), GEOGRAPHIC if geographic else None, suspicions(float(largest), options))
+    doubts = (*suspicions(float(largest), options), *_doubts(table, columns, float(np.median(track.error)), options))
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
+
+
+def _doubts(table: TextTable, columns: Mapping[str, int], error: float, options: ReadOptions) -> Iterator[str]:
+    """What may have been meant otherwise: columns that are not read where the vertical is missing, and tiny errors."""
+    unread = [f"'{name}'" for number, name in enumerate(table.names or ()) if number not in columns.values()]
+    if "displacement_up" not in columns and unread:
+        known = "`columns={'displacement_up': 'NAME'}`"
+        yield f"no vertical displacement is read; if one of the columns {', '.join(unread)} holds it, say so: {known}"
+    if error < SMALL_ERROR:
+        unit = options.unit or "m"
+        yield f"the errors are {1e3 * error:.2g} mm, less than a station has; they count in the table's unit, {unit}"
 
 
 def _columns(table: TextTable, options: ReadOptions) -> dict[str, int]:
@@ -197,11 +212,11 @@ GNSS: Roles = {
     "station": ("name", "site", "stat", "id"),
     "displacement_east": ("e", "de", "ue", "disp_e", "east_displacement", "d_east"),
     "displacement_north": ("n", "dn", "un", "disp_n", "north_displacement", "d_north"),
-    "displacement_up": ("u", "du", "uu", "dz", "v", "disp_u", "up_displacement", "d_up", "up"),
+    "displacement_up": ("u", "du", "uu", "uz", "dz", "v", "uv", "disp_u", "up_displacement", "d_up", "up"),
     "error": (),
     "error_east": ("se", "sigma_e", "sigma_east", "err_e", "std_e", "east_error"),
     "error_north": ("sn", "sigma_n", "sigma_north", "err_n", "std_n", "north_error"),
-    "error_up": ("su", "sigma_u", "sigma_up", "err_u", "std_u", "up_error"),
+    "error_up": ("su", "sz", "sv", "sigma_u", "sigma_up", "err_u", "std_u", "up_error"),
 }
 OF_RADAR = ("east", "north", "los", "error", "los_east", "los_north", "los_up")
 OF_GNSS = (

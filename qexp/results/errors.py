@@ -99,7 +99,8 @@ def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mappi
 def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     """Which numbers of held-out intervals look worse than they are, and where that is explained."""
     spec, of_test = directory.spec(), record.results.get("test", {})
-    if not any(spec.get("dataset", {}).get("varyings", {}).values()):
+    dataset = spec.get("dataset")
+    if not isinstance(dataset, dict) or not any(dataset.get("varyings", {}).values()):
         return
     narrow = [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]
     positions = [

@@ -129,6 +129,12 @@ def newest(summaries: list[Summary], count: int) -> list[Summary]:
     return [run for run in summaries if run["name"] in names]
 
 
+def unknown_tags(summaries: Sequence[Summary], tags: Iterable[str]) -> str:
+    """The end of a message about tags that no run has; empty if there are none."""
+    known = {tag for run in summaries for tag in run["tags"]}
+    return "".join(f"; no run has the tag '{tag}', {suggestion(tag, known)}" for tag in tags if tag not in known)
+
+
 def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]:
     """A function from a run to the value of a part of an expression. Raises QexpError for what cannot be one."""
     match node:

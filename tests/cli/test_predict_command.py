@@ -133,7 +133,7 @@ def test_columns_in_another_order_without_names_and_of_other_names_give_the_same
 
 def test_what_is_outside_the_range_of_the_training_data_and_what_is_missing_is_counted_and_told(here, predict):
     (here / "pixels.csv").write_text("red,green,blue\n0.5,0.5,0.5\n0.5,0.5,5\n0.5,,0.5\n")
-    outside = "2 of 3 rows have features outside the range of the training data, where intervals promise nothing"
+    outside = "1 of 3 rows have features outside the range of the training data, where intervals promise nothing"
     missing = "1 without an estimate, because a feature is missing"
     likely = "90 % intervals for new rows like those of the training data"
     told = f"warning: made.csv: {outside}\nmade.csv: 3 rows\n  {missing}\n  {likely}\n"

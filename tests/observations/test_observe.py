@@ -102,8 +102,18 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     np.testing.assert_allclose(gnss.displacement[:3], [0.03, 0.02, 0.01])
     np.testing.assert_allclose(gnss.error[:3], [0.001, 0.001, 0.002])
     assert result.warnings == []
-    with pytest.raises(QexpError, match=r'unit is for the files and not for the tables of gnss.*gnss_unit="m"'):
+    with pytest.raises(
+        QexpError, match=r'unit is for the files and not for the tables of gnss.*gnss_unit="UNIT", such as mm'
+    ):
         package.observe([metres], gnss=[stations], unit="mm")
+    stations.write_text(
+        "station,east,north,ue,un,height_change\nG01,426100,4519100,30,20,10\nG02,427100,4518100,1,2,3\n"
+    )
+    with pytest.raises(QexpError, match="one number in its unit, mm: error=3$"):
+        package.observe([], gnss=[stations], gnss_unit="mm")
+    vertical, small = package.observe([], gnss=[stations], gnss_unit="mm", error=0.003).warnings
+    assert "no vertical displacement is read; if one of the columns 'height_change' holds it" in vertical
+    assert "the errors are 0.003 mm, less than a station has; they count in the table's unit, mm" in small
     with pytest.raises(QexpError, match="unit is given 3 times; give it once for all 2 files, or once for each"):
         package.observe([metres, millimetres], unit=["m", "m", "mm"])
     with pytest.raises(QexpError, match="gnss_unit is for the tables of gnss"):
