@@ -109,7 +109,7 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     stations.write_text(
         "station,east,north,ue,un,height_change\nG01,426100,4519100,30,20,10\nG02,427100,4518100,1,2,3\n"
     )
-    with pytest.raises(QexpError, match="one number in its unit, mm: error=3$"):
+    with pytest.raises(QexpError, match=r"one number in its unit, mm: error=3$"):
         package.observe([], gnss=[stations], gnss_unit="mm")
     vertical, small = package.observe([], gnss=[stations], gnss_unit="mm", error=0.003).warnings
     assert "no vertical displacement is read; if one of the columns 'height_change' holds it" in vertical
