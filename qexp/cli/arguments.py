@@ -152,8 +152,22 @@ class CheckedGroup(PlainGroup):
             options = [option for option in command.params if isinstance(option, click.Option) and option.name]
             FLAGS.clear()
             FLAGS.update({str(option.name): max(option.opts, key=len) for option in options})
-            _require_values(command, click.Context(command, parent=ctx, info_name=name), words)
+            try:
+                _require_values(command, click.Context(command, parent=ctx, info_name=name), words)
+            except click.NoSuchOption as mistake:
+                if meant := _meant_by(mistake.option_name, set(FLAGS.values())):
+                    mistake.possibilities = [meant]
+                raise
         return name, command, words
+
+
+def _meant_by(option: str, known: Collection[str]) -> str:
+    """What to write in place of an option that a command does not have: another word for it, or a key of a spec."""
+    key = option.strip("-").replace("-", "_")
+    if "--set" in known and key in completion.written_names()["choices"]["keys of experiences"]:
+        return f"--set {key}=VALUE"
+    targets = {"--to", "--output", "--out"}
+    return next(iter(sorted(targets & set(known))), "") if option in targets else ""
 
 
 def _require_values(command: click.Command, context: click.Context, words: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -29,7 +30,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.errors import QexpError, some
+from qexp.errors import NotFoundError, QexpError, some
 from qexp.runs.options import ExportOptions, ImportOptions, PurgeOptions, VerifyOptions
 from qexp.runs.order import WeightsOrder
 
@@ -106,7 +107,14 @@ def tag(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Add and remove tags of runs, also during training; without options, print them. See `qexp ls --tag TAG`."""
-    chosen = api.open_runs(runs, workspace=workspace)
+    try:
+        chosen = api.open_runs(runs, workspace=workspace)
+    except NotFoundError as error:
+        if len(runs) > 1 and not (add or remove):
+            raise NotFoundError(
+                f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} --add {runs[-1]}"
+            ) from None
+        raise
     if not add and not remove:
         print_table(["name", "tags"], [[run.name, " ".join(run.record["tags"])] for run in chosen])
     else:

@@ -277,7 +277,7 @@ def observe(
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
-    warnings += _unlike(observation)
+    warnings += [*_unlike(observation), *_one_heading(options)]
     files = []
     if to is not None:
         write_observation(observation, to, options.history)
@@ -358,6 +358,19 @@ def _unlike(observation: Observation) -> Iterator[str]:
         )
     elif moved[most] < SMALL:
         yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are not in the units given, {units}"
+
+
+def _one_heading(options: ObserveOptions) -> Iterator[str]:
+    """A doubt where tracks have their own incidences, but one heading."""
+    counts = [
+        len(value) if isinstance(value, Sequence) and not isinstance(value, str) else int(value is not None)
+        for value in (options.incidence, options.heading)
+    ]
+    if counts[0] > 1 and counts[1] == 1:
+        yield (
+            "all tracks have one heading, but each its own incidence; if they are ascending and descending, give each "
+            "its heading, in order: `heading=[-13, 193]`"
+        )
 
 
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:

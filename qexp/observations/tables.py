@@ -86,7 +86,8 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
             )
         elif isinstance(value, Path):
             raise QexpError(
-                f"`{name}={value}`: points need a number of degrees, or a column: `columns={ {name: 'NAME'} }`"
+                f"`{name}={value}`: points need a number of degrees, for several files one for each, "
+                f"`{name}=[39, 34]`, or a column: `columns={ {name: 'NAME'} }`"
             )
         else:
             angles[name] = np.full(table.count, value)

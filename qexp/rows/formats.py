@@ -31,6 +31,12 @@ def require_columns(columns: Columns, features: Sequence[str]) -> None:
     if isinstance(columns, Mapping):
         for name in columns:
             if name not in features:
+                swapped = next((feature for feature, other in columns.items() if other in features), None)
+                if swapped is not None:
+                    raise QexpError(
+                        f"`columns`: the run's column '{columns[swapped]}' stands before the file's '{swapped}': write "
+                        f"{columns[swapped]}={swapped}"
+                    )
                 raise QexpError(f"`columns`: the run has no column '{name}'; {suggestion(name, features)}")
         sources = [f"'{columns.get(name, name)}'" for name in features]
     else:

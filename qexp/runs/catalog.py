@@ -448,7 +448,15 @@ def find_run(reference: str, catalog: Catalog) -> RunDirectory:
     if matching:
         first_names = ", ".join(sorted(matching, key=natural)[:8])
         raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it")
-    raise NotFoundError(f"no run '{reference}'; {suggestion(reference, names)}")
+    what = OTHER_FILES.get(by_path.suffix.lower(), "")
+    raise NotFoundError(f"no run '{reference}'; {what or suggestion(reference, names)}")
+
+
+OTHER_FILES = {
+    **dict.fromkeys((".html", ".pdf"), "a file to write is given by `to`"),
+    ".nc": "several observation files are joined first: qexp observe A.nc B.nc --to ALL.nc",
+}
+"""What is meant by files where a run is asked for."""
 
 
 def is_pattern(reference: str) -> bool:

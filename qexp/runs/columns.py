@@ -64,7 +64,7 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     are false. A field is looked up only for runs for which the rest of the expression does not decide already.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(_with_indices(text.strip()), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         words = repr(shortened(text))
@@ -83,9 +83,20 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     return lambda summary: bool(holds(summary))
 
 
+QUOTED = re.compile(r"""('[^']*'|"[^"]*")""")
+"""What every second part of a split expression is then: a text in quotation marks."""
+
+
+def _with_indices(text: str) -> str:
+    """An expression with entries of lists, `sizes.0`, as Python has those of a mapping: `sizes['0']`."""
+    parts = QUOTED.split(text)
+    parts[::2] = [re.sub(r"([A-Za-z_]\w*)\.(\d+)\b", r"\1['\2']", part) for part in parts[::2]]
+    return "".join(parts)
+
+
 def _in_python(text: str) -> str | None:
     """An expression with `=`, `&&` and `||`, as other languages have them, in the words of this one."""
-    parts = re.split(r"""('[^']*'|"[^"]*")""", text)  # every second one is a text in quotation marks
+    parts = QUOTED.split(text)
     for pattern, word in ((r"\s*&&\s*", " and "), (r"\s*\|\|\s*", " or "), (r"\s*(?<![=<>!])={1,2}(?!=)\s*", " == ")):
         parts[::2] = [re.sub(pattern, word, part) for part in parts[::2]]
     meant = "".join(parts).strip()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +155,13 @@ def paired(comparison: SeedComparison) -> dict[str, Any] | None:
     without a metric.
 
     Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each (Bonferroni; Dunn 1961, J.
-    Am. Stat. Assoc. 56, 52-64).
+    Am. Stat. Assoc. 56, 52-64): as in `compare`, for all of a metric, of every two groups and of all outputs.
     """
     names = comparison.names
     metrics_of_outputs = dict.fromkeys((row.output, row.metric) for row in comparison.results)
     if not metrics_of_outputs:
         return None
-    metrics = []
+    metrics: list[dict[str, Any]] = []
     for output, metric in metrics_of_outputs:
         rows = [row for row in comparison.results if (row.output, row.metric) == (output, metric)]
         values = {row.group: {str(seed): value for seed, value in row.values.items()} for row in rows}
@@ -178,15 +180,25 @@ def paired(comparison: SeedComparison) -> dict[str, Any] | None:
             }
         )
     most = max(len(group.counted) for group in comparison.groups)
-    risks = [(1 - LEVEL) / comparisons for comparisons in range(1, len(names))]
+    samples = same_samples(comparison.groups)
+    at_once = Counter(
+        described["metric"]
+        for described in metrics
+        for (one, of_one), (other, of_other) in combinations(enumerate(described["values"]), 2)
+        if samples[one] == samples[other] and len(of_one.keys() & of_other.keys()) > 1
+    )
+    for described in metrics:
+        described["comparisons"] = at_once[described["metric"]]
+        risk = (1 - LEVEL) / max(described["comparisons"], 1)
+        described["together"] = {str(n): quantile(1 - risk / 2, n - 1) for n in range(2, most + 1)}
     changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]
     return {
         "groups": list(short_names(comparison).values()),
         # The group that is as the experience has it, if there is one, is what others are compared with.
         "base": changes.index(min(changes)) if changes.count(min(changes)) == 1 else None,
-        "samples": same_samples(comparison.groups),
+        "samples": samples,
         "metrics": metrics,
-        "quantiles": {str(n): [quantile(1 - risk / 2, n - 1) for risk in risks] for n in range(2, most + 1)},
+        "quantiles": {str(n): quantile((1 + LEVEL) / 2, n - 1) for n in range(2, most + 1)},
         "level": round(100 * LEVEL),
     }
 

@@ -201,7 +201,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
     os.utime(left, (0, 0))  # as if the process had been killed long ago
     code, stdout, stderr = predict("tiles", "made")
     assert (code, stdout) == (0, "made/b.parquet\nmade/c.nc\n")
-    assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows, ")
+    assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows\n")
     assert (made / "a.csv").stat().st_mtime_ns == finished
     assert names(made) == {name + ending for name in ("a.csv", "b.parquet", "c.nc") for ending in ("", ".json")}
     assert len(column(made / "b.parquet")) == SEVERAL

@@ -404,7 +404,7 @@ def test_the_calibrations_of_head_and_likelihood_stand_side_by_side(workspace, t
         on_test = package.calibrate("sound_0", observations=20, draws=20, part="test", device="cpu")
     run = package.open_run("sound_0")
     kept = {"head": head, "head_test": on_test, "refined": refined}
-    assert list(run.calibrations.items()) == list(kept.items())
+    assert list(run.calibrations) == list(kept)
     assert run.record["calibration"] == head.document()
     assert run.record["calibrations"] == {kind: one.document() for kind, one in kept.items()}
     shown = call("show", "sound_0").stdout

@@ -186,7 +186,7 @@ def test_what_a_pool_cannot_start_is_reported_and_the_pool_comes_to_its_end(tmp_
     [
         (["--seeds", "3:1"], "--seeds 3:1: the range 3:1 is empty"),
         (["--seeds", "0:2", "--seed", "1"], "exclude each other"),
-        (["--seeds", "0:2", "-j", "0"], "-j 0: at least one"),
+        (["--seeds", "0:2", "-j", "0"], "--jobs 0: at least one"),
         (["--seeds", "0:2", "--launcher", "slrm"], "no such launcher; did you mean 'slurm'?"),
         (["--seeds", "0:2", "--option", "time=1"], "local has no option 'time'; known: python, wrap."),
         (["--option", "time=1"], "local has no option 'time'; known: python, wrap."),

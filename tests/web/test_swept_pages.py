@@ -161,7 +161,7 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
         assert mean == pytest.approx(expected["mean"], rel=1e-3)
         assert deviation == pytest.approx(expected["standard_deviation"], rel=1e-3)
         assert [float(end) for end in alone.split()] == pytest.approx(expected["interval"], rel=2e-3)
-        half = quantile(1 - 0.05 / 2 / 2, 2) * expected["standard_deviation"] / 3**0.5
+        half = quantile(1 - 0.05 / 3 / 2, 2) * expected["standard_deviation"] / 3**0.5
         ends = [expected["mean"] - half, expected["mean"] + half]
         assert [float(end) for end in together.split()] == pytest.approx(ends, rel=2e-3)
         assert n == "3"

@@ -20,14 +20,14 @@ function drawDifferences(place, { groups, base: usual, samples, metrics, quantil
     const [of, from] = [metrics[metric.select.value], Number(base.select.value)];
     const rows = groups.map((name, group) => ({ name, group, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
     const compared = rows.filter((row) => row.each);
-    for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], compared.length));
+    for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], of.together[row.each.length]));
     compared.sort((one, other) => (of.best === "highest" ? other.mean - one.mean : one.mean - other.mean));
     table.replaceChildren(tableOfDifferences([...compared, ...rows.filter((row) => row.why)], of, level));
     const count = compared.length;
     note.textContent = `${groups[from]} is compared with ${count} group${count === 1 ? "" : "s"}. Thick bars and the first intervals `
-      + `hold for each difference by itself with ${level} %; thin bars and the second intervals hold with ${level} % for `
-      + `${count === 1 ? "it" : `all ${count} at once`} (Bonferroni), and better and worse are said by these. Nothing is `
-      + "adjusted for looking at several metrics, or at several groups to compare with.";
+      + `hold for each difference by itself with ${level} %. Thin bars and the second intervals hold with ${level} % for `
+      + `${of.comparisons === 1 ? "it" : `all ${of.comparisons} differences of this metric at once, of every two groups and all outputs`} `
+      + "(Bonferroni); better and worse are said by these, as in qexp compare.";
   };
   place.append(element("div", { class: "choices" }, base.whole, metric.whole), table, note);
   paint();
@@ -42,13 +42,13 @@ function differenceOf({ values, best }, group, from, samples) {
   return { each: seeds.map((seed) => size(values[group][seed]) - size(values[from][seed])) };
 }
 
-/** Their mean with Student's intervals: `quantiles` for one comparison, two, and so on. */
-function withIntervals({ each }, best, quantiles, comparisons) {
+/** Their mean with Student's intervals, by the quantiles for it alone, and for all differences at once. */
+function withIntervals({ each }, best, quantile, quantileOfAll) {
   const n = each.length;
   const mean = each.reduce((sum, difference) => sum + difference, 0) / n;
   const deviation = Math.sqrt(each.reduce((sum, difference) => sum + (difference - mean) ** 2, 0) / (n - 1));
   const within = (quantile) => [-1, 1].map((side) => mean + (side * quantile * deviation) / Math.sqrt(n));
-  const [alone, together] = [quantiles[0], quantiles[comparisons - 1]].map(within);
+  const [alone, together] = [quantile, quantileOfAll].map(within);
   return { n, mean, deviation, alone, together, words: verdict(mean, alone, together, best) };
 }
 
