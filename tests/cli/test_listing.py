@@ -103,7 +103,7 @@ def test_a_slip_is_answered_with_what_to_write(finished, qexp, words, complaint)
         ("learning_rate == 1e-3", ["sound_0", "sound_1"]),
         ("dataset.fixed.noise > 0 or seed == 1", ["sound_1"]),
         ("test.depth.mae == results.test.depth.mae and spec.epochs == 2", ["sound_0", "sound_1"]),
-        ("sizes.0 != 8", ["sound_0", "sound_1"]),
+        ("sizes.0 == 8", ["sound_0", "sound_1"]),
         ("optimizer.type in ['sgd'] or code.commit == 'none'", []),
         ("size > 1e12", []),
         ("epochs == 2", ["sound_0", "sound_1"]),
