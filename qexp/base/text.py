@@ -33,6 +33,30 @@ def keys_of(steps: Steps, document: Any) -> list[str | int]:
     return keys
 
 
+NOTHING = object()
+"""What is at a path whose key is missing, as opposed to null."""
+
+
+def value_at(document: Any, steps: Steps, below_null: Any = NOTHING) -> Any:
+    """The value at a path in a document; NOTHING if a key is missing, and what is given for that below null."""
+    for key in keys_of(steps, document):
+        step = str(key)
+        if document is None:
+            return below_null
+        if isinstance(document, dict) and step in document:
+            document = document[step]
+        elif isinstance(document, list) and is_index(step) and int(step) < len(document):
+            document = document[int(step)]
+        else:
+            return NOTHING
+    return document
+
+
+def is_index(step: str) -> bool:
+    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a key."""
+    return step.isdecimal() and step.isascii() and len(step) <= 9
+
+
 def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
     alike = len(steps) > 1 and any(key.startswith(f"{steps[0]}.") for key in document)
     known = (count for count in range(len(steps), 0, -1) if ".".join(map(str, steps[:count])) in document)

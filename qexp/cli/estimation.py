@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,8 +67,8 @@ def matrix(
 ) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
     run = named_once(runs, run, "qexp matrix RUN")
-    with _progress() as on_refined:
-        table = api.matrix(run, **{**vars(options), "on_refined": on_refined, "tell": message})
+    reports = {"tell": message} if on_a_terminal() else {"tell": message, "on_refined": _how_long()}
+    table = api.matrix(run, **{**vars(options), **reports})
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")
     if "runs" in record:
@@ -107,24 +106,21 @@ def _print_errors(record: dict[str, Any]) -> None:
     print_table(["output", "unit", *errors.values()], rows, right=[*errors.values()])
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Shows how many cells are refined: a bar on a terminal; elsewhere, once, how long it will take if that is long."""
-    told_how_long, first, began = on_a_terminal(), 0, 0.0
-    with bar("refining") as show:
+def _how_long() -> Callable[[int, int], None]:
+    """Says once, if refining takes long, how long it will take; on a terminal there is a bar."""
+    told, first, began = False, 0, 0.0
 
-        def refined(done: int, cells: int) -> None:
-            nonlocal told_how_long, first, began
-            show(done / cells, f"{done:,} of {cells:,} cells")
-            if not first:
-                first, began = done, time.monotonic()
-            elif not told_how_long and (seconds := time.monotonic() - began) > SOON and done < cells:
-                told_how_long = True
-                seconds_left = seconds / (done - first) * (cells - done)
-                how_long = "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
-                message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
+    def refined(done: int, cells: int) -> None:
+        nonlocal told, first, began
+        if not first:
+            first, began = done, time.monotonic()
+        elif not told and (seconds := time.monotonic() - began) > SOON and done < cells:
+            told = True
+            seconds_left = seconds / (done - first) * (cells - done)
+            how_long = "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
+            message(f"{done:,} of {cells:,} cells are refined; the others take {how_long}")
 
-        yield refined
+    return refined
 
 
 # qexp predict

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.files import make_folder, read_json, read_netcdf, real_path
-from qexp.base.text import keys_of, leaves, natural
+from qexp.base.text import NOTHING, leaves, natural, value_at
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
@@ -240,14 +240,9 @@ def _values_of_changes(firsts: Sequence[ComparedRun]) -> list[dict[str, str]]:
     specs = [run.directory.spec() if keys else {} for run in firsts]
 
     def value(own: Mapping[str, str], spec: Mapping[str, Any], key: str) -> str:
-        written: Any = spec
-        for step in keys_of(steps(key), spec):
-            if isinstance(written, list) and isinstance(step, int) and step < len(written):
-                written = written[step]
-            else:
-                written = written.get(str(step), spec) if isinstance(written, dict) else spec
+        written = value_at(spec, steps(key))
         # A name of a model or a dataset stands for all that is below it.
-        return own.get(key, ABSENT) if isinstance(written, dict) else value_text(written)
+        return own.get(key, ABSENT) if written is NOTHING or isinstance(written, dict) else value_text(written)
 
     return [{key: value(own, spec, key) for key in keys} for own, spec in zip(changed, specs, strict=True)]
 

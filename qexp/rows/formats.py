@@ -29,14 +29,12 @@ columns in the file, counted from 1, in the order of the features."""
 def require_columns(columns: Columns, features: Sequence[str]) -> None:
     """Raise QexpError for names that are not features, positions of another number, and columns given twice."""
     if isinstance(columns, Mapping):
-        for name in columns:
+        for name, other in columns.items():
+            if name not in features and other in features:
+                raise QexpError(
+                    f"`columns`: the run's column '{other}' stands before the file's '{name}': write {other}={name}"
+                )
             if name not in features:
-                swapped = next((feature for feature, other in columns.items() if other in features), None)
-                if swapped is not None:
-                    raise QexpError(
-                        f"`columns`: the run's column '{columns[swapped]}' stands before the file's '{swapped}': write "
-                        f"{columns[swapped]}={swapped}"
-                    )
                 raise QexpError(f"`columns`: the run has no column '{name}'; {suggestion(name, features)}")
         sources = [f"'{columns.get(name, name)}'" for name in features]
     else:

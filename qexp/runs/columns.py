@@ -16,7 +16,7 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.files import in_bytes
-from qexp.base.text import Table, keys_of, output_and_metric
+from qexp.base.text import NOTHING, Table, keys_of, output_and_metric, value_at
 from qexp.errors import (
     LONGEST_SHOWN,
     DamagedError,
@@ -29,7 +29,6 @@ from qexp.errors import (
 )
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
-from qexp.spec.resolution import is_index
 from qexp.store.directory import EVALUATIONS, RunDirectory
 from qexp.store.record import LISTED, Record
 
@@ -287,9 +286,6 @@ FIELDS = frozenset(field.name for field in fields(Record)) - {"others"}
 TEXTS = ("name", "state", "experience", "dataset", "model")
 """Fields of a summary that are texts, which one may forget to put into quotation marks."""
 
-_NOTHING = object()
-"""The result for a missing key, as opposed to a null value."""
-
 
 class Columns:
     """The values of columns for some runs.
@@ -325,9 +321,9 @@ class Columns:
         """One value per run, None if missing. Raises QexpError with similar names if no run can have the column."""
         look = self._lookup(column)
         values = [look(run) for run in self.runs]
-        if values and all(value is _NOTHING for value in values):
+        if values and all(value is NOTHING for value in values):
             self._require_possible(column)
-        return [None if value is _NOTHING else value for value in values]
+        return [None if value is NOTHING else value for value in values]
 
     def one_by_one(self, column: str) -> Callable[[Summary], Any]:
         """A function run → value, None if missing, that reads files of a run only when it is called for that run.
@@ -341,8 +337,8 @@ class Columns:
 
         def value_of(run: Summary) -> Any:
             value = look(run)
-            self._has_value[column] = self._has_value[column] or value is not _NOTHING
-            return None if value is _NOTHING else value
+            self._has_value[column] = self._has_value[column] or value is not NOTHING
+            return None if value is NOTHING else value
 
         return value_of
 
@@ -397,20 +393,20 @@ class Columns:
         if first == "spec":
             return lambda run: self._in_spec(run, rest)
         if self._in_summaries(column):
-            return lambda run: _below(run, path)
+            return lambda run: value_at(run, path, None)
         if first in PARTS:
-            return lambda run: _below(run["results"], path)
+            return lambda run: value_at(run["results"], path, None)
         if first in CAPABILITIES:
-            return lambda run: _below(self._results(first, run["path"]), rest)
+            return lambda run: value_at(self._results(first, run["path"]), rest, None)
         # The record's `metrics` describe how results are read; as a column `metrics` refers to the spec.
         if first in FIELDS and first not in (*summary, "metrics"):
-            return lambda run: _below(self._record(run["path"]), path)
+            return lambda run: value_at(self._record(run["path"]), path, None)
         return lambda run: self._in_spec(run, path)
 
     def _in_spec(self, run: Summary, path: Sequence[str]) -> Any:
         key = run["path"], run["digest"], tuple(path)
         if key not in self._of_specs:
-            self._of_specs[key] = _below(self._spec(run["path"]), path)
+            self._of_specs[key] = value_at(self._spec(run["path"]), path, None)
         return self._of_specs[key]
 
     def _read(self, read: Callable[[], dict[str, Any]]) -> Any:
@@ -418,7 +414,7 @@ class Columns:
             return read()
         except (DamagedError, NotFoundError) as error:
             self.warnings.append(str(error))
-            return _NOTHING
+            return NOTHING
 
     def unit(self, column: str) -> str:
         """The unit of a metric of the runs or of their evaluations; empty for other columns and for numbers without."""
@@ -443,21 +439,6 @@ class Columns:
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
-
-
-def _below(document: Any, steps: Sequence[str]) -> Any:
-    """The value at a path in a document; None below null, `_NOTHING` if a key is missing."""
-    for key in keys_of(steps, document):
-        step = str(key)
-        if document is None:
-            return None
-        if isinstance(document, dict) and step in document:
-            document = document[step]
-        elif isinstance(document, list) and is_index(step) and int(step) < len(document):
-            document = document[int(step)]
-        else:
-            return _NOTHING
-    return document
 
 
 def _paths(document: Any, before: str = "") -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.base.text import keys_of
+from qexp.base.text import is_index, keys_of
 from qexp.base.workspace import Workspace
 from qexp.errors import Problem, QexpError, SpecError, shortened, suggestion
 from qexp.spec import reading
@@ -76,11 +76,6 @@ def value_text(value: Any) -> str:
 def steps(key: str) -> Where:
     """`("sizes", 0)` for `sizes.0`."""
     return tuple(int(step) if is_index(step) else step for step in key.split("."))
-
-
-def is_index(step: str) -> bool:
-    """Whether a step of a dotted path is a list index; one of more than nine digits is taken as a key."""
-    return step.isdecimal() and step.isascii() and len(step) <= 9
 
 
 def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None = None) -> Path:

@@ -421,15 +421,19 @@ def _execute(
 
 def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Display) -> None:
     """Show the epochs of a run until its process ends."""
-    shown, since = 0, time.monotonic()
+    place, since = 0, time.monotonic()
     ended = False
     while not ended:
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=SECONDS_BETWEEN_LOOKS)
             ended = True
-        for line in again.metrics()[shown:]:
-            shown, before, since = shown + 1, since, time.monotonic()
-            display.epoch(line, since - before)
+        with suppress(FileNotFoundError), again.metrics_file.open("rb") as written:
+            written.seek(place)
+            for text in written:
+                if (line := files.whole_line(text)) is None:
+                    break
+                place, before, since = place + len(text), since, time.monotonic()
+                display.epoch(line, since - before)
 
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -90,8 +90,7 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
                 key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST
             )
             order = [row.group for row in rows]
-        else:  # one order in all drawings
-            rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))
+        rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))  # one in all drawings
         values = {
             names[row.group]: OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
             for row in rows[:MOST_DRAWN]

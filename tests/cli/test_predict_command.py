@@ -128,6 +128,8 @@ def test_columns_in_another_order_without_names_and_of_other_names_give_the_same
         np.testing.assert_array_equal(column(here / f"made{number}.csv"), expected)
     stderr = predict("bands.csv", "wrong.csv", "--columns", "rot=B3").failed()
     assert "the run has no column 'rot'; known: blue, green, red" in stderr
+    stderr = predict("bands.csv", "wrong.csv", "--columns", "green=red,B3=red").failed()
+    assert "the run's column 'red' stands before the file's 'B3': write red=B3" in stderr
     assert not (here / "wrong.csv").exists()
 
 

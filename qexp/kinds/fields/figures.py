@@ -13,17 +13,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import (
-    COLOURS,
-    add_title,
-    characters,
-    columns_of,
-    folded,
-    panel_grid,
-    sized,
-    small,
-    wrap,
-)
+from qexp.figures.canvas import COLOURS, add_title, characters, columns_of, folded, panel_grid, sized, small, wrap
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, limits_of, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
