@@ -243,8 +243,13 @@ def pointer(path: Iterable[str | int]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The known name that was probably meant; None if none is similar."""
+    """The known name that was probably meant, also by one of its words or their initials; None if none is similar."""
     candidates = list(names)
+    words = {other: re.split("[_-]", other.rpartition(".")[2].lower()) for other in candidates}
+    initials = [other for other in candidates if len(name) > 1 and name.lower() == "".join(w[:1] for w in words[other])]
+    parts = [other for other in candidates if len(words[other]) > 1 and name.lower() in words[other]]
+    if name not in candidates and (initials or len(parts) == 1):
+        return min(initials or parts, key=len)  # `lr`, `batch`
     if close := difflib.get_close_matches(name, candidates, cutoff=0.6):
         return next((other for other in close if sorted(other) == sorted(name)), close[0])  # letters that are swapped
     squeezed = {other.lower().replace("_", "").replace("-", ""): other for other in candidates}

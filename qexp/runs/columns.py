@@ -48,8 +48,8 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
+    ast.In: lambda a, b: _within(a, b),
+    ast.NotIn: lambda a, b: not _within(a, b),
     ast.Is: operator.eq,
     ast.IsNot: operator.ne,
 }
@@ -214,6 +214,13 @@ def _compare(comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast
     raise QexpError(f"`where`: cannot compare {words}: {meant}")
 
 
+def _within(a: Any, b: Any) -> bool:
+    """Whether a list has an item, where true is not 1, or a text a part."""
+    if isinstance(b, list):
+        return any(item == a and isinstance(item, bool) == isinstance(a, bool) for item in b)
+    return a in b
+
+
 def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: Any) -> str | None:
     """What is wrong with a comparison that holds for no values of these kinds, and what to write; None if it may."""
     first, second = ast.unparse(left), ast.unparse(right)
@@ -233,6 +240,8 @@ def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: An
         if isinstance(value, list) and not isinstance(other, list | dict):
             word = "not in" if isinstance(comparison, ast.NotEq | ast.IsNot) else "in"
             return f"{name} is a list; write {text} {word} {name}" if isinstance(comparison, _EQUAL) else None
+        if is_number(value) and isinstance(other, bool):  # which Python takes for 0 and 1
+            return f"{name} is a number, and {text} is {_kind(other)}"
         if is_number(value) and isinstance(other, str) and isinstance(comparison, _EQUAL) and _reads_as_number(other):
             constant = isinstance(node, ast.Constant)
             return f"{name} is a number; write {other}" if constant else f"{text} is a text; write {str(value)!r}"
@@ -365,11 +374,15 @@ class Columns:
         prefix = "spec." if column.startswith("spec.") else ""
         deep = {*fields, *(f"{prefix}{path}" for path in specs), *of_capabilities}
         for run in self.runs:
-            deep |= {*_paths(run["results"]), *_paths(run["results"], "results.")}
-            deep |= {*_paths(run["evaluations"], "evaluations.")}
+            deep |= {*_paths(run), *_paths(run["results"])}
+        if in_condition:
+            deep = {re.sub(r"\.([^.]*[^\w.][^.]*)", r"['\1']", path) for path in deep}
         unread = f"\nsome runs could not be read: {self.warnings[0]}" if self.warnings else ""
         names = deep if nearest(column, deep) else fields
         meant = suggestion(column, names)
+        if inside := _fields_with(column, deep):
+            meant = f"did you mean '{inside[0]}'?"
+            meant += f" Others with {column}: {some(inside[1:])}" if inside[1:] else ""
         if column in ("parameters", "params"):
             meant = "the number of weights of the network is 'weights'"
         elif in_condition and column == "tag":
@@ -439,6 +452,16 @@ class Columns:
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
+
+
+def _fields_with(word: str, paths: Collection[str]) -> list[str]:
+    """The fields that have a word in their path and nothing below them, the errors on test data first."""
+    above = {path.rpartition(".")[0] for path in paths}
+    found = [path for path in paths if path not in above and not path.startswith(("results.", "spec."))]
+    found = [path for path in found if word in re.split(r"[\W_]+", path) or word in path.split(".")]
+    return sorted(
+        found, key=lambda path: (not path.startswith("test"), not path.endswith(MAIN_METRIC), len(path), path)
+    )
 
 
 def _paths(document: Any, before: str = "") -> Iterator[str]:

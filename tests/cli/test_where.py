@@ -47,6 +47,7 @@ def complaint(call, *arguments, **others):
         ("-seed < -1", ["unet_7"]),
         ("seed in [0, 7]", ["cnn_0", "unet_7"]),
         ("seed in (1, 2)", ["cnn_1"]),
+        ("seed in [true, 7]", ["unet_7"]),
         ("seed not in [0, 7]", ["cnn_1"]),
         ("'paper' in tags", ["cnn_0", "unet_7"]),
         ("'best' in tags and 'paper' in tags", ["cnn_0"]),
@@ -171,6 +172,7 @@ def test_values_that_cannot_be_compared_and_a_minus_before_what_is_no_number_are
         ("seed in (7)", "behind 'in' stands a list or a text; write seed in [7]"),
         ("results.test == 0.3", "results.test has the fields depth; write results.test.depth"),
         ("seed == '7'", "seed is a number; write 7"),
+        ("seed == true", "seed is a number, and true is true or false"),
     ],
 )
 def test_a_comparison_that_can_hold_for_no_run_is_refused_with_what_to_write(where, meant):
