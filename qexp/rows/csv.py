@@ -111,7 +111,8 @@ class CsvTable(Table):
         last = self.names[-1] if self.names[-1] in types else LAST
         columns = {last: pa.binary(), **types}
         try:
-            with self.path.open("rb", buffering=0) as file:
+            # Arrow's own file: its thread reads ahead, also when Python ends, and a file of Python's would need Python.
+            with pa.OSFile(str(self.path)) as file:
                 head = file.read(SMALLEST)
                 file.seek(0)
                 bytes_per_row = len(head) / max(head.count(b"\n"), 1)

@@ -1,6 +1,8 @@
 """Training and `predict` read the same file alike: the same values, or the same error."""
 
 import re
+import subprocess
+import sys
 from itertools import cycle
 from pathlib import Path
 
@@ -302,3 +304,25 @@ def test_texts_that_netcdf_cannot_hold_are_written_without_what_it_cannot(tmp_pa
     row_model(lambda values: (values[:, :1], values[:, :1])).predict(path, tmp_path / "made.nc")
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as written:
         assert written["site"].values.tolist() == ["a\ufffdb"]
+
+
+ENDS_EARLY = """
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+
+from qexp.rows.csv import CsvTable
+
+pieces = CsvTable(Path(sys.argv[1])).pieces({"a": pa.string()}, 1000)
+next(pieces)
+"""
+
+
+@pytest.mark.heavy
+def test_python_ends_as_it_should_while_a_large_table_is_still_read_ahead(tmp_path: Path) -> None:
+    # On one core five of eight such processes were aborted when Arrow read ahead through a file of Python's.
+    (tmp_path / "t.csv").write_bytes(b"a,b\n" + b"1,2\n" * 5_000_000)
+    for _ in range(4):
+        child = ["taskset", "-c", "0", sys.executable, "-c", ENDS_EARLY, str(tmp_path / "t.csv")]
+        assert subprocess.run(child, timeout=60, check=False).returncode == 0
