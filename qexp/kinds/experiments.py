@@ -17,14 +17,14 @@ import torch
 from qexp.base import machine
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
+from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
 from qexp.kinds import files, networks
 from qexp.kinds.kind import Dataset, Doubts, Exposed, KindData, memory_of_experience, memory_of_model
 from qexp.kinds.networks import build_transforms, in_heads, network_of, of_several_numbers
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
-from qexp.networks.shapes import from_spec, written
+from qexp.networks.shapes import Shape, from_spec, written
 from qexp.spec import reading, resolution, validation
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import dataset_with_defaults, filled_in
@@ -154,24 +154,10 @@ def _in_whole(
     model = document["model"]
     shapes = dataset.shapes()
     network: Network | None = None
-    for index, name in enumerate(document["inputs"]):
-        where: Where = ("inputs", index)
-        if name not in shapes:
-            yield where, f"the dataset has no '{name}'; {suggestion(name, shapes)}"
-        elif name not in model["inputs"]:
-            yield where, f"the model has no input '{name}'; {suggestion(name, model['inputs'])}"
-        elif (size := from_spec(model["inputs"][name]["size"])) != shapes[name]:
-            message = f"its shape in the dataset is {written(shapes[name])}, but the model's input is {written(size)}"
-            yield where, message
+    yield from _in_names(document, shapes, model)
     for name in model["inputs"]:
         if name not in document["inputs"]:
             yield ("inputs",), f"the model needs the input '{name}', which is not listed"
-    for index, name in enumerate(document["outputs"]):
-        where = ("outputs", index)
-        if name not in shapes:
-            yield where, f"the dataset has no '{name}'; {suggestion(name, shapes)}"
-        elif name not in model["outputs"]:
-            yield where, f"the model has no output '{name}'; {suggestion(name, model['outputs'])}"
     fitting = {*document["outputs"]} <= shapes.keys() & {*model["outputs"]}
     transforms, findings = build_transforms(document, tables)
     yield from findings
@@ -200,6 +186,69 @@ def _in_whole(
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"
     yield from _in_rates(document, tables)
+
+
+STAND_INS: Document = {
+    "epochs": 1, "batch_size": 32, "learning_rate": 0.001, "optimizer": "adam", "schedule": "constant",
+    "additional_callbacks": [], "metrics": {}, "gradient_clip": None, "precision": "float32", "keep": "best",
+    "pretrain": None, "limits": {}, "description": "",
+}  # fmt: skip
+"""Key of an experience, on which no other depends → a right value of it, with which the others are checked."""
+
+
+def _besides(
+    document: Document, wrong: set[Any], dataset: Dataset | None, model: Document | None, cache: SpecCache
+) -> list[Finding]:
+    """Problems between experience, dataset and model that do not depend on what is wrong with one of them.
+
+    wrong           keys of the experience that are wrong
+    dataset, model  None for one that is wrong itself
+    """
+    schema = type_of(document).schema()
+    keys = schema["properties"]
+    given = {key: value for key, value in document.items() if key in keys or nearest(key, keys) not in STAND_INS}
+    missing = {key for key in schema["required"] if key not in given}
+    right = given | {key: value for key, value in STAND_INS.items() if key in wrong | missing}
+    dataset_type = document["dataset"]["type"] if dataset is not None else None
+    if dataset is not None and model is not None and not follows(document):
+        named = {**right, **dict.fromkeys(resolution.REFERENCES, "")}
+        if not validation.findings("experience", named, cache.tables, dataset_type):
+            kind = data_kind(document["dataset"])
+            whole = kind.completed(type_of(right).with_defaults(right, cache.tables), cache.tables, cache.workspace)
+            in_whole = _in_whole(whole, kind, dataset, cache.tables, cache.available)
+            return [(path, text) for path, text in in_whole if path and path[0] not in wrong | missing]
+    if not _has_names(document):
+        return []
+    return list(_in_names(document, None if dataset is None else dataset.shapes(), model))
+
+
+def _has_names(document: Document) -> bool:
+    lists = [document.get(key) for key in ("inputs", "outputs")]
+    return all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
+
+
+def _rightly_named(document: Document, shapes: Mapping[str, Shape]) -> Document:
+    """The experience with the dataset's names in place of misspelt ones, so that these are told once."""
+    right = {}
+    for key in ("inputs", "outputs"):
+        meant = [name if name in shapes else nearest(name, shapes) or name for name in document[key]]
+        right[key] = meant if len(set(meant)) == len(meant) else document[key]
+    return {**document, **right}
+
+
+def _in_names(document: Document, shapes: Mapping[str, Shape] | None, model: Document | None) -> Iterator[Finding]:
+    """Inputs and outputs that the dataset or the model does not have; None stands for one that is wrong itself."""
+    for key, noun in (("inputs", "input"), ("outputs", "output")):
+        for index, name in enumerate(document[key]):
+            if shapes is not None and name not in shapes:
+                yield (key, index), f"the dataset has no '{name}'; {suggestion(name, shapes)}"
+            elif model is not None and name not in model[key]:
+                yield (key, index), f"the model has no {noun} '{name}'; {suggestion(name, model[key])}"
+            elif shapes is None or model is None or key == "outputs":
+                continue
+            elif (size := from_spec(model[key][name]["size"])) != (shape := shapes[name]):
+                message = f"its shape in the dataset is {written(shape)}, but the model's input is {written(size)}"
+                yield (key, index), message
 
 
 def _in_rates(document: Document, tables: Tables) -> Iterator[Finding]:
@@ -269,12 +318,20 @@ class TrainingObjects(ExperienceObjects):
         document = loaded.document
         references = {kind: loaded.name for kind in resolution.REFERENCES if isinstance(document.get(kind), dict)}
         dataset_type = document["dataset"].get("type") if "dataset" in references else None
+        misspelt: list[Finding] = []
+        if dataset is not None and _has_names(document):
+            misspelt = list(_in_names(document, dataset.shapes(), None))
+            document = _rightly_named(document, dataset.shapes())
         findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
-        problems = loaded.problems("experience", findings) + problems
-        if "model" in references:
-            problems += loaded.problems("model", cache.findings_in_model(document["model"]))
+        problems = loaded.problems("experience", [*misspelt, *findings]) + problems
+        in_model = cache.findings_in_model(document["model"]) if "model" in references else []
+        problems += loaded.problems("model", in_model)
         if problems or dataset is None:
-            return Check(loaded, dataset, problems, warnings)
+            model = None if in_model or "model" not in references or follows(document["model"]) else document["model"]
+            wrong = {path[0] if path else "" for path, _ in findings}
+            others = _besides(document, wrong, dataset, model, cache)
+            others = [finding for finding in others if finding[0] not in dict(misspelt)]
+            return Check(loaded, dataset, problems + loaded.problems("experience", others), warnings)
         kind = data_kind(document["dataset"])
         document = type_of(document).with_defaults(document, tables)
         warnings += loaded.problems("experience", type_of(document).doubts(document))

@@ -177,7 +177,7 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
             yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
-        hint = _as_list(path, value) if kinds == ["array"] else ""
+        hint = _as_list(path, value) if kinds == ["array"] else _as_object(value, schema) if kinds == ["object"] else ""
         yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}{hint}"
     elif rule == "pattern":
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
@@ -209,6 +209,12 @@ def _as_list(path: Where, value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"; write [{value}], or for one of its numbers --set {key}.0={value}"
     return ""
+
+
+def _as_object(value: Any, schema: Mapping[str, Any]) -> str:
+    """The object that a text was probably meant to be, if it needs one key alone."""
+    required = schema.get("required", [])
+    return f"; write {json.dumps({required[0]: value})}" if isinstance(value, str) and len(required) == 1 else ""
 
 
 _KINDS = {

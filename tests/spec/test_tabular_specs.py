@@ -265,6 +265,7 @@ DATASETS_WITH_A_FAULT = {
     "an unknown rule": ("missing", "dropp", "$.missing", "did you mean 'drop'"),
     "an unknown key": ("output", {}, "$.output", "did you mean 'outputs'"),
     "a group by no column": ("groups.mission.column", "site", "$.groups.mission.column", "did you mean 'Site'"),
+    "a group that is a column": ("groups.mission", "Site", "$.groups.mission", '; write {"column": "Site"}'),
     "no regular expression": ("groups.mission.pattern", "(", "$.groups.mission.pattern", "not a regular expression"),
     "another file than before": ("fingerprint", "0123", "$.fingerprint", "has changed"),
     "an unknown type": ("type", "tabularr", "$.type", "did you mean 'tabular'"),
@@ -331,7 +332,7 @@ EXPERIENCES_WITH_A_FAULT = {
     ),
     "a logarithm of nothing": ("transforms.angles", "log", "$.transforms.angles", "row 4, column 'inc': 0 becomes"),
     "an answer among the inputs": ("inputs", ["reflectance", "tio2"], "$.outputs[0]", "would see the answer"),
-    "an output that is not there": ("outputs", ["tio"], "$.losses.tio2", "'tio2' is not an output"),
+    "an output that is not there": ("outputs", ["tio"], "$.outputs[0]", "did you mean 'tio2'"),
     "an input that is not there": ("inputs", ["reflectance", "angle"], "$.inputs[1]", "did you mean 'angles'"),
 }  # fmt: skip
 

@@ -286,9 +286,9 @@ TOGETHER = {
          "shape"]),
     "an output must be made by dataset and model": (
         {"experience": [("outputs", UNMADE), ("losses", dict.fromkeys(UNMADE, "mae"))]},
-        ["experiences $.outputs[1]: the model has no output 'incidence'; known: delta_volume, depth",
-         "experiences $.outputs[2]: the dataset has no 'strike'; known: azimuth, delta_volume, depth, displacement, "
-         "incidence, noise, x, x_res, y, y_res"]),
+        ["experiences $.outputs[2]: the dataset has no 'strike'; known: azimuth, delta_volume, depth, displacement, "
+         "incidence, noise, x, x_res, y, y_res",
+         "experiences $.outputs[1]: the model has no output 'incidence'; known: delta_volume, depth"]),
     "an input must be known to the model, and each of the model must be listed": (
         {"model": [("inputs", {"image": {"size": [16, 16, 1]}}), ("branches.0.x_name", "image")]},
         ["experiences $.inputs[0]: the model has no input 'displacement'; known: image",
@@ -311,6 +311,15 @@ TOGETHER = {
         {"dataset": [("fixed.x_res", -1.0)], "model": [("operations.look.parameters.filters", [2, 5])],
          "experience": [("batch_size", 9)]},
         ["experiences $.batch_size", "datasets $.fixed.x_res", "models $.branches[0].operations[1]"]),
+    "a misspelt name and wrong values, and nothing that follows from them": (
+        {"experience": [("outputs.0", "depht"), ("learning_rate", "fast"), ("epoch", 3), ("schedule", "cosin"),
+                        ("optimizer", {"type": "sgd", "parameters": {"nesterov": True}})]},
+        ["experiences $.outputs[0]: the dataset has no 'depht'; did you mean 'depth'?",
+         "experiences $.epoch: unknown key 'epoch'", "experiences $.learning_rate: must be a number",
+         "experiences $.schedule: no schedule 'cosin'", "experiences $.optimizer.parameters: 'nesterov' needs"]),
+    "a misspelt name is told also where the model is wrong": (
+        {"model": [("operations.block.module", "convv")], "experience": [("inputs", ["displacment"])]},
+        ["experiences $.inputs[0]: the dataset has no 'displacment'", "models $.operations.block.module"]),
 }  # fmt: skip
 
 
