@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
-from qexp.errors import NotFoundError, QexpError
+from qexp.errors import NotFoundError, QexpError, some
 from qexp.figures.canvas import require_formats, require_width, save, use_style
 from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
 from qexp.observations.observation import (
@@ -28,8 +29,9 @@ from qexp.observations.observation import (
 )
 from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
-from qexp.observations.reading import Reading, ReadOptions, angles_of
+from qexp.observations.reading import METRES, Reading, ReadOptions, angles_of
 from qexp.observations.reduction import reduced_points
+from qexp.observations.tables import GNSS, RADAR, Roles, asked_of_each, has_los
 
 
 def with_noises(
@@ -213,6 +215,8 @@ PER_FILE = (
     "dem", "geometry", "variable",
 )  # fmt: skip
 """What may be asked of each file: one value for all, or one for each in order."""
+DOUBTED = 3.0
+"""Ratio of the errors of a track and its largest displacement from which on their units are doubted."""
 DIFFERENT, SMALL = 100.0, 2e-4
 """Ratio of the largest displacements of two tracks from which on their units are doubted; and displacements [m] below
 which all of a track's are.
@@ -246,7 +250,7 @@ def observe(
     """
     require_width(options.width)
     require_targets(to, pictures_of(figure), options.overwrite)
-    chosen = list(_choose_readers(sources, options))
+    chosen = _with_columns(list(_choose_readers(sources, options)), options)
     for name in _reading_values(options):
         if not any(name in reader.takes for _, reader, _ in chosen):
             names = ", ".join(str(path) for path, _, _ in chosen)
@@ -263,11 +267,13 @@ def observe(
         if "north" in reader.takes:
             reading = _by_north(reading, read_options.north, options.crs)
         readings[key] = reading
+    _require_one_error(readings, options)
     if options.name is None:
         readings = _distinct_names(readings)
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
+    twice = list(_twice(observation.tracks))
     # Before points are averaged: the means of cells have another semivariogram.
     observation, estimates = with_noises(observation, options, lambda: _points(readings, observation))
     sizes = [reading.size or len(track.x) for reading in readings.values() for track in reading.tracks]
@@ -277,7 +283,7 @@ def observe(
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
-    warnings += [*_unlike(observation), *_one_heading(options)]
+    warnings += [*twice, *_unlike(observation), *_one_heading(options)]
     files = []
     if to is not None:
         write_observation(observation, to, options.history)
@@ -342,13 +348,20 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
 
 
 def _unlike(observation: Observation) -> Iterator[str]:
-    """What makes the units of tracks suspicious beside each other."""
+    """What makes the units of displacements and errors suspicious beside each other."""
     largest = {
         track.name: float(np.abs(track.where_observed().displacement).max(initial=0.0)) for track in observation.tracks
     }
     moved = {name: most for name, most in largest.items() if most > 0}
     if not moved:
         return
+    for track in observation.tracks:
+        if (error := float(np.median(track.where_observed().error))) > DOUBTED * largest[track.name]:
+            yield (
+                f"the errors of '{track.name}' are {error:.3g} m, but its displacements only up to "
+                f"{largest[track.name]:.3g} m; `error` counts in `unit`, of tables of `gnss` in `gnss_unit`, and in m "
+                "without these, whatever headers say"
+            )
     least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
     units = "give each file its unit, in order: `unit=['m', 'mm']`; that of GNSS tables is `gnss_unit`"
     if moved[most] > DIFFERENT * moved[least]:
@@ -358,6 +371,79 @@ def _unlike(observation: Observation) -> Iterator[str]:
         )
     elif moved[most] < SMALL:
         yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are not in the units given, {units}"
+
+
+def _require_one_error(readings: Mapping[str, Reading], options: ObserveOptions) -> None:
+    """Raises QexpError where one number of `error` would be of several lengths, or is of no use."""
+    used = {path: reading.error_unit for path, reading in readings.items() if reading.error_unit is not None}
+    errors = options.error if isinstance(options.error, Sequence) else [options.error]
+    if options.error is not None and not used:
+        raise QexpError(f"`error` has no effect: {', '.join(readings)} has errors of its own; leave it out")
+    if len(set(used.values())) > 1 and len(errors) == 1:
+        words = ", ".join(f"in {unit} for {path}" for path, unit in used.items())
+        raise QexpError(
+            f"`error={errors[0]:g}` would count {words}; give each file its own, in order, those of `gnss` last: "
+            f"`error={[round(0.003 / METRES[unit], 4) for unit in used.values()]}`"
+        )
+
+
+SAME_PLACE, NEAR = 1.0, 100.0
+"""Distance [m] up to which points are one; and up to which stations of one name are."""
+SAME = 1e-6
+"""Difference of displacements [m] up to which they are the same data."""
+
+
+def _twice(tracks: Sequence[Track]) -> Iterator[str]:
+    """The stations that are there twice, with other displacements. Raises QexpError for the same data twice."""
+    tracks = [track.where_observed() for track in tracks]
+    for first, second in combinations([track for track in tracks if track.kind == "radar"], 2):
+        if first.size == second.size and _same(first, second):
+            raise QexpError(
+                f"the tracks '{first.name}' and '{second.name}' hold the same {first.size:,} points, which would count "
+                "twice; leave one out"
+            )
+    stations = [track for track in tracks if track.kind == "gnss"]
+    pairs = list(_pairs(stations)) if stations else []
+    alike = Counter((where, name) for where, name, same in pairs if same)
+    of_all = Counter((where, name) for where, name, _ in pairs)
+    for where in dict.fromkeys(where for where, _ in of_all):
+        names = list(dict.fromkeys(name for there, name in of_all if there == where))
+        equal = [name for name in names if alike[where, name] == of_all[where, name]]
+        if equal:
+            raise QexpError(f"{_stations(equal)} {where}, with the same displacements, which would count twice")
+        yield f"{_stations(names)} {where}, with different displacements, of which all count; is one to go?"
+
+
+def _stations(names: Sequence[str]) -> str:
+    return f"station {names[0]} is" if len(names) == 1 else f"stations {some(names, 8)} are"
+
+
+def _same(first: Track, second: Track) -> bool:
+    """Whether two tracks of one size have the same points and displacements."""
+    apart = np.hypot(first.x - second.x, first.y - second.y).max(initial=0)
+    turned, moved = np.abs(first.direction - second.direction), np.abs(first.displacement - second.displacement)
+    return bool(apart < SAME_PLACE and turned.max(initial=0) < 1e-3 and moved.max(initial=0) < SAME)
+
+
+def _pairs(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]]:
+    """Two entries for the same component of a station: in which tracks, its name, and whether they are equal."""
+    from scipy.spatial import KDTree
+
+    owners = np.repeat([track.name for track in tracks], [track.size for track in tracks])
+    names = np.concatenate([np.full(track.size, "") if track.station is None else track.station for track in tracks])
+    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
+    directions = np.concatenate([track.direction for track in tracks])
+    displacements = np.concatenate([track.displacement for track in tracks])
+    for first, second in sorted(KDTree(places).query_pairs(NEAR)):
+        near = np.hypot(*(places[first] - places[second])) < SAME_PLACE
+        named = bool(names[first]) and bool(names[second])
+        if np.abs(directions[first] - directions[second]).max() < 1e-2 and (
+            names[first] == names[second] if named else near
+        ):
+            name = names[first] or names[second] or "at {:.0f} east, {:.0f} north".format(*places[first])
+            here, there = owners[first], owners[second]
+            where = f"twice in '{here}'" if here == there else f"in '{here}' and in '{there}'"
+            yield where, str(name), bool(abs(displacements[first] - displacements[second]) < SAME)
 
 
 def _one_heading(options: ObserveOptions) -> Iterator[str]:
@@ -398,6 +484,8 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
     if not sources and not stations:
         raise QexpError("name at least one file")
     values = _reading_values(options)
+    errors, follows = _errors(options, len(sources), len(stations)), _errors_follow(options)
+    values.pop("error", None)
     if stations and values.get("unit") and not gnss_unit:
         raise QexpError(
             "`unit` is for the files and not for the tables of `gnss`; give theirs, too: `gnss_unit=UNIT`, such as mm"
@@ -409,20 +497,56 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         others = [_of_file("unit", values.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
         units = ["mm" if other == index else unit for other, unit in enumerate(others)]
         option = f"`unit={units[0] if len(units) == 1 else units}`"
-        yield path, reader_of(path), ReadOptions(**of_file, unit_option=option)
+        of_file |= {"error": errors[index], "error_follows": follows}
+        reader = reader_of(path)
+        if reader is READERS["gnss"] and has_los(path, options.columns):
+            reader = READERS["points"]
+        yield path, reader, ReadOptions(**of_file, unit_option=option)
     for index, path in enumerate(stations):
         if not path.is_file():
             raise NotFoundError(f"{path}: there is no such file")
         shared = {name: value for name, value in values.items() if name not in PER_FILE}
-        error = values.get("error")
-        single = error[0] if isinstance(error, Sequence) and len(error) == 1 else error
         unit = _of_file("gnss-unit", gnss_unit or None, index, len(stations))
-        single = None if isinstance(single, Sequence) else single
-        yield (
-            path,
-            READERS["gnss"],
-            ReadOptions(**{**shared, "error": single, "unit": unit}, unit_option="`gnss_unit=mm`"),
-        )
+        of_table = {**shared, "error": errors[len(sources) + index], "unit": unit}
+        yield path, READERS["gnss"], ReadOptions(**of_table, unit_option="`gnss_unit=mm`")
+
+
+def _errors(options: ObserveOptions, files: int, tables: int) -> Sequence[float | None]:
+    """The error of each file and then of each table of stations; with one number for each file, tables have none."""
+    given = options.error if isinstance(options.error, Sequence) else [options.error]
+    if len(given) == 1:
+        return [*given] * (files + tables)
+    if len(given) == files + tables:
+        return given
+    return [*(_of_file("error", given, index, files) for index in range(files)), *[None] * tables]
+
+
+def _errors_follow(options: ObserveOptions) -> bool:
+    """Whether the noise of all tracks gives their errors."""
+    words = [] if options.keep_errors else options.noises
+    return bool(words) and all(word == ESTIMATE or (word != NONE and declared(word).nugget > 0) for word in words)
+
+
+def _with_columns(
+    chosen: Sequence[tuple[Path, Reader, ReadOptions]], options: ObserveOptions
+) -> Sequence[tuple[Path, Reader, ReadOptions]]:
+    """The files, each of several tables and grids with those of the columns that it has."""
+    roles: dict[str, Roles] = {"gnss": GNSS, "points": RADAR, "grid": {"los": ()}}
+    tables = {path: roles[name] for path, reader, _ in chosen for name in roles if reader is READERS[name]}
+    if options.columns is None or len(tables) < 2:
+        return chosen
+    if not isinstance(options.columns, Mapping):
+        if GNSS in tables.values() and RADAR in tables.values():
+            raise QexpError(
+                "`columns`: positions alone mean others in tables of stations than in those of a track; name what they "
+                "hold: `columns={'east': '1', 'north': '2'}`"
+            )
+        return chosen
+    shares = asked_of_each(tables, {word: str(column) for word, column in options.columns.items()})
+    return [
+        (path, reader, replace(asked, columns=shares[path] or None) if path in shares else asked)
+        for path, reader, asked in chosen
+    ]
 
 
 def _of_file(name: str, value: Any, index: int, count: int) -> Any:

@@ -62,7 +62,8 @@ class ObserveOptions:
     columns: Mapping[str, str | int] | Sequence[int] | None = option(
         None, "What the columns of tables hold, by name or position from 1: east, north (or longitude, latitude), los, "
         "error, los_east, los_north, los_up (or incidence, heading), elevation; of GNSS tables displacement_east, …, "
-        "error_east, …; or the positions of east, north, los, error and the vector, in this order.",
+        "error_east, …; each for the files that have such a column. Or the positions of east, north, los, error and "
+        "the vector, in this order.",
         metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=options.columns,
     )  # fmt: skip
     unit: Each = option(
@@ -74,7 +75,8 @@ class ObserveOptions:
         metavar="m|cm|mm", shell=list[str],
     )  # fmt: skip
     error: float | Sequence[float] | None = option(
-        None, "Standard deviation of displacements whose file has none, in the unit of `unit`; once, or for each file.",
+        None, "Standard deviation of displacements whose file has none, in the unit of `unit`, for tables of `gnss` in "
+        "that of `gnss_unit`; not needed where the noise is estimated. Once, or for each file, tables of `gnss` last.",
         metavar="NUMBER", shell=list[float],
     )  # fmt: skip
     crs: str | None = option(

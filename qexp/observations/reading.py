@@ -17,11 +17,16 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
 
 
+ASSUMED_ERROR = 0.01
+"""Of displacements [m] until the noise gives their errors; the same in all tracks, so that they count alike."""
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
 
-    unit_option  how the unit of this file alone is given as millimetres, such as "`unit=['m', 'mm']`", for messages
+    unit_option    how the unit of this file alone is given as millimetres, such as "`unit=['m', 'mm']`", for messages
+    error_follows  whether the noise will give the errors, so that none need be given
     """
 
     name: str | None = None
@@ -30,6 +35,7 @@ class ReadOptions:
     unit: str | None = None
     unit_option: str | None = None
     error: float | None = None
+    error_follows: bool = False
     incidence: float | Path | None = None
     heading: float | Path | None = None
     look: str | None = None
@@ -55,6 +61,11 @@ class ReadOptions:
     def metres(self) -> float:
         """The unit of displacements and errors in metres. Raises QexpError for an unknown one."""
         return in_metres(self.unit or "m")
+
+    @property
+    def error_unit(self) -> str | None:
+        """The unit in which `error` counts; None without one."""
+        return None if self.error is None else self.unit or "m"
 
     @property
     def reduction(self) -> Reduction | None:
@@ -87,6 +98,7 @@ class Reading:
               same
     points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
     size      how many pixels were read where the track holds means of them
+    error_unit  in which the number of `error` counted; None if it was not used
     """
 
     tracks: tuple[Track, ...]
@@ -95,6 +107,7 @@ class Reading:
     north: str = "grid"
     points: Callable[[], Track] | None = None
     size: int | None = None
+    error_unit: str | None = None
 
 
 def masked_where_missing(track: Track) -> Track:

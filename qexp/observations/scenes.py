@@ -16,6 +16,7 @@ from qexp.observations.observation import UNIT_TOLERANCE, Track
 from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
+    ASSUMED_ERROR,
     METRES,
     Reading,
     ReadOptions,
@@ -89,6 +90,8 @@ def scene_of(
     metres, phase = displacement_of(field, options, wavelength)
     if options.error is not None:
         error = options.error * (1.0 if phase else options.metres)
+    if error is None and options.error_follows:
+        error = ASSUMED_ERROR
     if error is None:
         raise QexpError(
             f"{field.source} has no errors; give the standard deviation of its displacements, such as `error=0.005` "
@@ -160,12 +163,12 @@ def reading_of(scene: Scene, options: ReadOptions, remarks: tuple[str, ...] = ()
         raise QexpError(
             f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
         )
-    plan = options.reduction
+    plan, unit = options.reduction, "m" if scene.phase and options.error is not None else options.error_unit
     crs, warnings = scene.field.layout.crs, (*scene.warnings(largest, options), *remarks)
     if plan is None:
-        return Reading((scene.points(),), crs, warnings)
+        return Reading((scene.points(),), crs, warnings, error_unit=unit)
     means, size = reduced(scene, plan.in_system(crs)), scene.window.size
-    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size)
+    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size, error_unit=unit)
 
 
 def _some_points(scene: Scene) -> Track:

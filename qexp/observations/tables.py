@@ -16,6 +16,7 @@ from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.observations.observation import Track
 from qexp.observations.reading import (
+    ASSUMED_ERROR,
     METRES,
     Reading,
     ReadOptions,
@@ -38,15 +39,13 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     (x, y), geographic = position_columns(table, columns)
     require_columns(table, columns, ["los"])
     require_one_unit(table, columns, ["los", "error"], options)
-    if "error" in columns and options.error is not None:
-        raise QexpError(f"{path} has errors in {table.titled(columns['error'])}; leave `error` out")
-    if "error" not in columns and options.error is None:
+    if "error" not in columns and options.error is None and not options.error_follows:
         raise QexpError(
             f"{path} has no column of errors; give the standard deviation of its displacements, such as `error=0.005` "
             "(in metres, or in the unit of `unit`), or say which column holds it: `columns={'error': 'NAME'}`"
         )
     east, north, moved = table.numbers(columns[x]), table.numbers(columns[y]), lengths(table, columns, "los", options)
-    error = np.full(table.count, (options.error or 0.0) * options.metres)
+    error = np.full(table.count, ASSUMED_ERROR if options.error is None else options.error * options.metres)
     if "error" in columns:
         error = lengths(table, columns, "error", options)
     elevation = table.numbers(columns["elevation"]) if "elevation" in columns else None
@@ -59,7 +58,8 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
     if not geographic and not degrees and 0 < extent < 100:
         doubts += (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
-    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
+    unit = None if "error" in columns else options.error_unit
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
@@ -134,18 +134,18 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
     roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
     require_one_unit(table, columns, [*roles, "error"], options)
-    count = table.count
-    errors = []
+    count, errors, used = table.count, [], False
     for name in components:
         role = next((role for role in (f"error_{name}", "error") if role in columns), None)
         if role is None and options.error is None:
             raise QexpError(
                 f"{path} has no errors of the component {name}; say which column holds them, "
-                f"`columns={ {f'error_{name}': 'NAME'} }`, or give one number in its unit, {options.unit or 'm'}: "
-                f"`error={0.003 / options.metres:g}`"
+                f"`columns={ {f'error_{name}': 'NAME'} }`, or give one number in the unit of `gnss_unit`, "
+                f"{options.unit or 'm'}: `error={0.003 / options.metres:g}`"
             )
         of_all = np.full(count, (options.error or 0) * options.metres)
         errors.append(of_all if role is None else lengths(table, columns, role, options))
+        used = used or role is None
     width = len(components)
     track = Track(
         options.name or path.stem,
@@ -162,7 +162,8 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     doubts = (*suspicions(float(largest), options), *_doubts(table, columns, float(np.median(track.error)), options))
-    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts)
+    unit = options.error_unit if used else None
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
 
 
 def _doubts(table: TextTable, columns: Mapping[str, int], error: float, options: ReadOptions) -> Iterator[str]:
@@ -263,6 +264,30 @@ def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequ
     return recognised
 
 
+def has_los(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None) -> bool:
+    """Whether the command line names a column of a table as the displacement along the line of sight."""
+    asked = columns if isinstance(columns, Mapping) else {}
+    named = [str(column) for word, column in asked.items() if word.lower() in ("los", *RADAR["los"])]
+    return bool(named) and (named[0] in read_text_table(path, names_of(RADAR), HEAD).names or named[0].isdecimal())
+
+
+def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> dict[Path, dict[str, str]]:
+    """Those columns of the command line that each table has, or else each grid.
+
+    What none has is left to those that know what it would hold, or else to all, to be refused as they are read.
+    """
+    names = {
+        path: read_text_table(path, names_of(roles), HEAD).names for path, roles in tables.items() if is_text(path)
+    }
+    shares: dict[Path, dict[str, str]] = {path: {} for path in tables}
+    for word, column in columns.items():
+        knowing = [path for path, roles in tables.items() if word.lower() in names_of(roles)]
+        having = [path for path in knowing if path in names and (column in names[path] or column.isdecimal())]
+        for path in having or [path for path in knowing if path not in names] or knowing or tables:
+            shares[path][word] = column
+    return shares
+
+
 def _by_name(table: TextTable, roles: Roles) -> dict[str, int]:
     plain = [plain_name(name)[0] for name in table.names]
     columns: dict[str, int] = {}
@@ -311,14 +336,23 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
     missing = [role for role in roles if role not in columns]
     if missing:
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
-        free = next((index for index in range(table.width) if index not in columns.values()), table.width - 1)
-        unique = table.names and table.names.count(table.names[free]) == 1
-        example = {missing[0]: table.names[free] if unique else str(free + 1)}
+        free = next(_unknown_columns(table, columns), None)
+        unique = free is not None and table.names and table.names.count(table.names[free]) == 1
+        example = {missing[0]: "NAME" if free is None else table.names[free] if unique else str(free + 1)}
         also = " (or longitude and latitude)" if set(missing) <= {"east", "north"} else ""
         raise QexpError(
             f"{table.path}: no column is known to hold {' or '.join(missing)}{also}{names}; say which one does, such "
             f"as `columns={example}`"
         )
+
+
+def _unknown_columns(table: TextTable, columns: Mapping[str, int]) -> Iterator[int]:
+    """The columns of numbers that are known as nothing yet, by their names either."""
+    known = names_of(RADAR) | names_of(GNSS)
+    for index, cells in enumerate(table.parts[0].columns):
+        named = table.names and plain_name(table.names[index])[0] in known
+        if index not in columns.values() and not named and any(map(is_number, map(str, cells[:HEAD]))):
+            yield index
 
 
 def position_columns(table: TextTable, columns: Mapping[str, int]) -> tuple[tuple[str, str], bool]:

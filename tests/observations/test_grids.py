@@ -141,14 +141,14 @@ def mintpy_time_series(folder):
     return path, {"epochs": ("20200113", "20200125")}
 
 
-def licsar(folder):
+def licsar(folder, times=1):
     """A frame as it is served: components in `metadata`, each interferogram in a folder of its own."""
     (folder / "metadata").mkdir()
     (folder / "interferograms" / "20200101_20200113").mkdir(parents=True)
     for name, values in zip("ENU", np.moveaxis(vectors(), -1, 0), strict=True):
         tif(folder / "metadata" / f"022D_04826_121209.geo.{name}.tif", values.astype(np.float32), nodata=0)
     pair = folder / "interferograms" / "20200101_20200113"
-    tif(pair / "20200101_20200113.geo.unw.tif", masked(-4 * np.pi / LAMBDA * LOS, 0), nodata=0)
+    tif(pair / "20200101_20200113.geo.unw.tif", masked(-4 * np.pi / LAMBDA * times * LOS, 0), nodata=0)
     tif(pair / "20200101_20200113.geo.cc.tif", np.where(X < 421e3, 50, 200).astype(np.uint8), nodata=0)
     return pair, {}
 
@@ -419,9 +419,9 @@ def test_attributes_of_mintpy_that_are_no_numbers_are_named(tmp_path):
 
 def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path):
     frames, folders = ("022D_04826_121209", "044A_04913_131313"), []
-    for frame in frames:
+    for times, frame in enumerate(frames, 1):
         (tmp_path / frame).mkdir()
-        folders.append(licsar(tmp_path / frame)[0])
+        folders.append(licsar(tmp_path / frame, times)[0])
     tracks = package.observe(folders, error=0.01).observation.tracks
     assert [track.name for track in tracks] == [f"{frame}_20200101_20200113" for frame in frames]
 

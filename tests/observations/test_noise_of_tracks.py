@@ -244,6 +244,19 @@ def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_
         assert [text.startswith(warning) for text in result.warnings] == [True]
 
 
+def test_where_the_noise_gives_the_errors_none_is_asked_for(positions, fields, tmp_path):
+    np.savetxt(tmp_path / "track.txt", np.column_stack([*positions, fields[0]]))
+    about = {"incidence": 34, "heading": -10}
+    asked = package.observe(tmp_path / "track.txt", noise="estimate", error=0.02, **about).observation.tracks[0]
+    (track,) = package.observe(tmp_path / "track.txt", noise="estimate", **about).observation.tracks
+    np.testing.assert_allclose(track.error, asked.error, rtol=1e-6)
+    (track,) = package.observe(tmp_path / "track.txt", noise="gaussian:1e-5,2000,4e-6", **about).observation.tracks
+    assert (track.error == 0.002).all()
+    for options in ({"noise": "estimate", "keep_errors": True}, {"noise": "gaussian:1e-5,2000"}, {"noise": "none"}):
+        with pytest.raises(QexpError, match="has no column of errors"):
+            package.observe(tmp_path / "track.txt", **about, **options)
+
+
 def test_stations_alone_have_no_noise_to_be_estimated(tmp_path):
     (tmp_path / "g.txt").write_text("name east north dE dN\nA 426000 4519000 0.01 0.02\n")
     with pytest.raises(QexpError, match="stations have errors of their own"):

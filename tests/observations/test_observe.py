@@ -93,7 +93,7 @@ def test_displacements_and_errors_are_in_the_unit_of_the_option_or_of_the_header
 
 def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_path):
     metres, millimetres = written(standard()), tmp_path / "mm.txt"
-    millimetres.write_text(standard(los=1e3 * LOS, error=np.full(4, 5.0)))
+    millimetres.write_text(standard(EAST + 50, los=1e3 * LOS, error=np.full(4, 5.0)))
     stations = tmp_path / "gnss.txt"
     stations.write_text("G01 426100 4519100 30 20 10 1 1 2\nG02 427100 4518100 10 20 30 1 1 2\n")
     result = package.observe([metres, millimetres], gnss=[stations], unit=["m", "mm"], gnss_unit="mm")
@@ -109,7 +109,7 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     stations.write_text(
         "station,east,north,ue,un,height_change\nG01,426100,4519100,30,20,10\nG02,427100,4518100,1,2,3\n"
     )
-    with pytest.raises(QexpError, match=r"one number in its unit, mm: error=3$"):
+    with pytest.raises(QexpError, match=r"one number in the unit of gnss_unit, mm: error=3$"):
         package.observe([], gnss=[stations], gnss_unit="mm")
     vertical, small = package.observe([], gnss=[stations], gnss_unit="mm", error=0.003).warnings
     assert "no vertical displacement is read; if one of the columns 'height_change' holds it" in vertical
@@ -118,6 +118,59 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
         package.observe([metres, millimetres], unit=["m", "m", "mm"])
     with pytest.raises(QexpError, match="gnss_unit is for the tables of gnss"):
         package.observe([metres], gnss_unit="mm")
+
+
+MOVED = "station,x,y,ux,uy,Up disp\nG01,426100,4519100,30,20,10\nG02,427100,4518100,10,20,30\n"
+
+
+def test_each_table_takes_the_columns_that_it_has_and_only_what_none_has_is_refused(written):
+    track, stations = written("x y moved error los_e los_n los_u\n" + standard()), written(MOVED, "gnss.csv")
+    columns = {"los": "moved", "displacement_east": "ux", "displacement_north": "uy", "displacement_up": "Up disp"}
+    options = {"gnss": [stations], "gnss_unit": "mm", "error": 2}  # which the track has already
+    radar, gnss = package.observe(track, columns=columns, **options).observation.tracks
+    np.testing.assert_array_equal(radar.displacement, LOS)
+    np.testing.assert_allclose(gnss.displacement[:3], [0.03, 0.02, 0.01])
+    assert (radar.error[0], gnss.error[0]) == (0.005, 0.002)
+    components = written("x y moved error e n u\n" + standard(), "like_gnss.txt")
+    assert the_track(components, columns={"los": "moved"}).kind == "radar"
+    for more, complaint in (
+        ({"displacement_up": "uz"}, "gnss.csv has no column 'uz'"),
+        ({"los": "uz"}, "track.txt has no column 'uz'"),
+        ({"moves": "moved"}, "no column holds 'moves'"),
+    ):
+        with pytest.raises(QexpError, match=complaint):
+            package.observe(track, columns=columns | more, **options)
+    with pytest.raises(QexpError, match="positions alone mean others in tables of stations"):
+        package.observe(track, columns=[1, 2, 3], **options)
+
+
+def test_one_error_is_one_length_or_each_file_has_its_own(written):
+    names = "station,x,y,de,dn,du\n"
+    track, stations = (
+        written(rows(EAST, NORTH, 1e3 * LOS)),
+        written(MOVED.replace("station,x,y,ux,uy,Up disp\n", names), "g.csv"),
+    )
+    options = {"gnss": [stations], "incidence": 34, "heading": -10, "unit": "mm", "gnss_unit": "cm"}
+    with pytest.raises(QexpError, match=r"error=2 would count in mm for .*, in cm for .*: error=\[3, 0.3\]"):
+        package.observe(track, error=2, **options)
+    tracks = package.observe(track, error=[2, 0.3], **options).observation.tracks
+    assert [track.error[0] for track in tracks] == pytest.approx([0.002, 0.003])
+    (doubt,) = package.observe([], gnss=[stations], gnss_unit="mm", error=200).warnings
+    assert "the errors of 'g' are 0.2 m, but its displacements only up to 0.03 m" in doubt
+
+
+def test_a_station_that_is_there_twice_is_told_or_refused_with_the_same_displacements(written, tmp_path):
+    package.observe([], tmp_path / "obs.nc", gnss=[written(GNSS, "a.csv")])
+    again, other = written(GNSS.replace("RITE", "SOLO").replace("14.12", "14.3"), "b.csv"), written(GNSS, "c.csv")
+    with pytest.raises(QexpError, match="station ACAE is in 'a' and in 'b', with the same displacements"):
+        package.observe(tmp_path / "obs.nc", gnss=[again])
+    with pytest.raises(QexpError, match="stations ACAE, RITE are in"):
+        package.observe(tmp_path / "obs.nc", gnss=[other])
+    (warning,) = package.observe(tmp_path / "obs.nc", gnss=[written(GNSS.replace("0.01,", "0.02,"), "c.csv")]).warnings
+    assert warning.startswith("stations ACAE, RITE are in 'a' and in 'c', with different displacements")
+    twice = written(GNSS + GNSS.splitlines()[1] + "\n", "d.csv")
+    with pytest.raises(QexpError, match="station ACAE is twice in 'd'"):
+        package.observe([], gnss=[twice])
 
 
 def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(written, tmp_path):
@@ -278,7 +331,7 @@ WRONG = {
     "an incidence beyond the horizon": (
         rows(EAST, NORTH, LOS), {"error": 0.01, "incidence": 134, "heading": 190}, "from 0 to 90 degrees",
     ),
-    "an error twice": (standard(), {"error": 0.01}, "has errors in column 4; leave error out"),
+    "an error twice": (standard(), {"error": 0.01}, "has errors of its own; leave it out"),
     "a geometry twice": (standard(), {"heading": 10}, "has the line of sight in columns; leave heading out"),
     "a vector that points down": (standard(vector=-VECTOR), {}, "points down at 4 points"),
     "a vector that is no unit": (standard(vector=2 * VECTOR), {}, "not a unit vector at 4 points"),
@@ -308,8 +361,12 @@ WRONG = {
         standard(los=np.full(4, 1e308)), {}, "displacements of up to 1e+308 m are impossible",
     ),
     "a column that holds nothing else yet": (
-        "east north moved error incidence heading\n430000 4520000 0.01 0.001 34 -12\n", {},
+        "x easting northing quality moved error incidence heading\n1 430000 4520000 good 0.01 0.001 34 -12\n", {},
         'such as columns={"los": "moved"}',
+    ),
+    "columns that are all of something else": (
+        "x easting northing error incidence heading\n1 430000 4520000 0.001 34 -12\n", {},
+        'such as columns={"los": NAME}',
     ),
     "nothing": ("", {}, "is empty"),
     "comments only": ("# a\n# b\n", {}, "has no rows"),
@@ -335,6 +392,7 @@ def test_files_that_do_not_fit_together_are_refused(written, tmp_path):
         ([first, second], {"name": ["a", "a"]}, "2 tracks are named 'a'"),
         ([first, second], {"error": [1.0, 2.0, 3.0]}, "error is given 3 times"),
         ([first, first], {}, "is given twice"),
+        ([first, second], {}, "the tracks 'one' and 'other' hold the same 4 points, which would count twice"),
         ([], {}, "name at least one file"),
     ):
         with pytest.raises(QexpError, match=complaint):
