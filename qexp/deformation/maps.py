@@ -121,6 +121,9 @@ ROUND = (1.0, 2.0, 5.0)
 BAR = np.array([(x, y) for x in (0.06, 0.13, 0.2, 0.27) for y in (0.06, 0.13)])
 """Points on the scale bar and its length, as shares of the axes."""
 
+NOT_MEASURED = "black"
+"""Of stations whose vertical displacement is not observed; no displacement has this colour."""
+
 ARROW = 0.2
 """Length of the longest arrow, as a share of the panel's width."""
 
@@ -190,7 +193,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         if map.stations:
             _name_stations(axis, map, scale)
     _draw_scale_bar(axes[0])
-    _colour_bar(figure, axes, scale, f"displacement {_towards(maps)} ({scale.unit})")
+    _colour_bar(figure, axes, scale, f"displacement {_towards(maps, scale.unit)}")
     add_title(figure, title)
     return figure
 
@@ -237,9 +240,12 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str) 
     bar.ax.tick_params(labelsize=small(), pad=2)
 
 
-def _towards(maps: Sequence[Maps]) -> str:
+def _towards(maps: Sequence[Maps], unit: str) -> str:
+    """What the colours are: the component that they show, and what has none."""
+    flat = any(np.isnan(_vectors(map, map.data)[1][:, 2]).any() for map in maps if map.stations)
     words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
-    return words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
+    seen = words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
+    return f"{seen} ({unit}){'; black: no vertical measured' * flat}"
 
 
 def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
@@ -318,14 +324,17 @@ def _coloured(colours: ScalarMappable) -> dict[str, Any]:
 
 
 def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
-    """Points in colours; of stations the horizontal components as arrows, the vertical one as the dot's colour."""
+    """Points in colours; of stations the horizontal components as arrows, the vertical one as the dot's colour.
+
+    Stations without a vertical one are small black dots, as white is none of zero.
+    """
     if not map.stations:
         _draw_points(axis, map, values, scale)
         return
     positions, vectors = _vectors(map, values)
     outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
-    axis.scatter(positions[:, 0], positions[:, 1], sized(18), "white", **outlined)
     up = np.isfinite(vectors[:, 2])
+    axis.scatter(positions[~up, 0], positions[~up, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3)
     colours = {**_coloured(scale.colours), **outlined}
     axis.scatter(positions[up, 0], positions[up, 1], sized(18), scale.factor * vectors[up, 2], **colours)
     moved = np.isfinite(vectors[:, :2]).all(axis=1)
@@ -494,7 +503,7 @@ def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]
             _name_stations(axis, track, scale, sources)
     _draw_scale_bar(axes[0])
     columns = [[axis for number, axis in enumerate(axes) if (number % 3 == 2) == last] for last in (False, True)]
-    _colour_bar(figure, columns[0], shown, f"{_towards(tracks)} ({shown.unit})")
+    _colour_bar(figure, columns[0], shown, _towards(tracks, shown.unit))
     _colour_bar(figure, columns[1], left, f"residual ({left.unit})")
     add_title(figure, title)
     return figure
@@ -511,7 +520,7 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
         heading = track.name if index < columns else ""
         _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
     _draw_scale_bar(axes[0])
-    _colour_bar(figure, axes, scale, f"residual {_towards(tracks)} ({scale.unit})")
+    _colour_bar(figure, axes, scale, f"residual {_towards(tracks, scale.unit)}")
     add_title(figure, title)
     return figure
 

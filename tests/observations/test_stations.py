@@ -51,6 +51,13 @@ def test_names_are_printed_and_on_maps(table, qexp):
     assert words in qexp("observe", "--gnss", table).stderr
 
 
+def test_stations_without_a_vertical_are_told_from_those_that_did_not_rise(table):
+    figure = draw_tracks(package.observe([], gnss=[table]).observation, "stations")
+    (black,) = [dots for dots in figure.axes[0].collections if dots.get_facecolor()[:1, :3].sum() == 0]
+    np.testing.assert_allclose(black.get_offsets()[0], PLACES[NAMES.index("0042")] / 1e3)
+    assert figure.axes[-1].get_xlabel().endswith("black: no vertical measured")
+
+
 @pytest.mark.slow
 def test_files_whose_stations_have_no_names_are_as_before(tmp_path):
     ones = np.ones(3)
