@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import os
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 # Okabe and Ito (2008): distinguishable for colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -270,8 +272,7 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
             return f"{value:g}"
         if len(subs) == 1:
             return f"10{str(round(math.log10(value))).translate(SUPERSCRIPTS)}"
-        digits, power = f"{value:.1e}".split("e")
-        return f"{float(digits):g}e{int(power)}"
+        return _with_power(value)
 
     for axis in axes:
         even = alike and ordinary
@@ -279,6 +280,11 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
         axis.set_major_locator(locator)
         axis.set_major_formatter(ScalarFormatter(useOffset=False) if even else FuncFormatter(label))
         axis.set_minor_locator(NullLocator())
+
+
+def _with_power(value: float, _: int | None = None) -> str:
+    digits, power = f"{value:.6e}".split("e")
+    return f"{float(digits):g}e{int(power)}".replace("-", "−") if value else "0"
 
 
 def _ticks_in_a_decade(axis: XAxis | YAxis) -> tuple[float, ...]:
@@ -367,16 +373,122 @@ def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
     """Lay out a figure for a PNG once; matplotlib would draw it for its layout, and again for the file."""
     engine, dpi = figure.get_layout_engine(), figure.dpi
     if ending != "png" or engine is None:
+        fit_numbers(figure)
         yield
         return
     figure.dpi = resolution()
-    engine.execute(figure)
+    fit_numbers(figure)
     figure.set_layout_engine(None)
     try:
         yield
     finally:
         figure.set_layout_engine(engine)
         figure.dpi = dpi
+
+
+# Numbers along axes: as many as do not touch each other, and room for them. Only a figure whose values are known has
+# them, so that this is done before it is written.
+
+
+GAP, EDGE = 0.4, 0.03
+"""Least distance between numbers side by side, as a share of their size, and between a label and the edge [inch]."""
+
+
+def fit_numbers(figure: Figure) -> None:
+    """Lay out a figure, and leave out ticks whose numbers would touch; fixed margins grow where numbers are longer."""
+    from matplotlib.axes import Axes
+
+    axes, engine = figure.findobj(Axes), figure.get_layout_engine()
+    for _ in range(3):  # panels that keep their shape have moved within their places
+        if engine is not None:
+            engine.execute(figure)
+        fewer = [_thin_out(axis) for each in axes if _placed(each) for axis in (each.xaxis, each.yaxis)]
+        if not (any(fewer) if engine is not None else _widen_margins(figure)):
+            return
+
+
+def _placed(axes: Axes) -> bool:
+    """Put axes where they will be drawn. Returns whether they are shown."""
+    locator = axes.get_axes_locator()
+    axes.apply_aspect(None if locator is None else locator(axes, None))  # type: ignore[arg-type]
+    return axes.axison and axes.get_visible()
+
+
+def _thin_out(axis: XAxis | YAxis) -> bool:
+    """Reduce the ticks of an axis until their numbers are apart; names stay. Returns whether there are fewer."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, ScalarFormatter
+
+    formatter = axis.get_major_formatter()
+    if isinstance(formatter, FixedFormatter):
+        return False
+    if isinstance(formatter, ScalarFormatter) and formatter.get_useOffset():
+        formatter.set_useOffset(False)  # nobody adds 1e-5+1.2e-1 in the head
+    shown = _numbers(axis)
+    if axis.axis_name == "x" and formatter.get_offset():  # it would stand in the label
+        axis.set_major_formatter(FuncFormatter(_with_power))
+        shown = _numbers(axis)
+    count = bins = len(shown)
+    while bins > 1 and len(shown) > 2 and _touch(axis, [box for _, box in shown]):
+        locator, bins = axis.get_major_locator(), bins - 1
+        if isinstance(locator, MaxNLocator):
+            locator.set_params(nbins=bins)
+        else:
+            axis.set_major_locator(FixedLocator([at for at, _ in shown[::2]]))
+        shown = _numbers(axis)
+    return bins < count
+
+
+def _numbers(axis: XAxis | YAxis) -> list[tuple[float, Bbox]]:
+    """Where the ticks of an axis are, and the boxes of their numbers, in the order of the axis."""
+    axis.get_majorticklabels()  # puts them in place
+    low, high = sorted(axis.get_view_interval())
+    shown = [
+        (float(tick.get_loc()), label.get_window_extent())
+        for tick in axis.get_major_ticks()
+        for label in (tick.label1, tick.label2)
+        if label.get_visible() and label.get_text() and low <= tick.get_loc() <= high
+    ]
+    return sorted(shown, key=lambda number: number[0])
+
+
+def _touch(axis: XAxis | YAxis, boxes: Sequence[Bbox]) -> bool:
+    upright = axis.axis_name == "y"
+    ends = sorted((box.y0, box.y1) if upright else (box.x0, box.x1) for box in boxes)
+    gap = 0.0 if upright else GAP * small() * axis.axes.figure.dpi / 72
+    return any(after[0] - before[1] < gap for before, after in itertools.pairwise(ends))
+
+
+def _widen_margins(figure: Figure) -> bool:
+    """Give the panels of a grid the room that their numbers and labels take beside them. Returns whether they moved."""
+    places = [place for each in figure.axes if (place := each.get_subplotspec()) is not None]
+    if len(places) < len(figure.axes) or len({id(place.get_gridspec()) for place in places}) != 1:
+        return False  # something stands where nothing moves it
+    width, renderer = figure.bbox.width, figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    columns = places[0].get_gridspec().ncols
+    left, right, between = 0.0, 0.0, 0.0
+    for axes, place in zip(figure.axes, places, strict=True):
+        panel = axes.get_position(original=True)
+        start, end = panel.x0 * width, panel.x1 * width
+        boxes = [box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox(renderer)) is not None]
+        before = start - min((box.x0 for box in boxes), default=start)
+        if place.colspan.start == 0:
+            left = max(left, before)
+        else:
+            between = max(between, before)
+        if place.colspan.stop == columns:
+            right = max(right, max((box.x1 for box in boxes), default=end) - end)
+    edge, parameters = EDGE * figure.dpi, figure.subplotpars
+    cell = width * (parameters.right - parameters.left) / (columns + (columns - 1) * parameters.wspace)
+    margins = width * parameters.left, width * (1 - parameters.right), cell * parameters.wspace
+    left, right, between = (
+        max(now, needed + edge) if needed > now else now
+        for now, needed in zip(margins, (left, right, between), strict=True)
+    )
+    narrower = (width - left - right - (columns - 1) * between) / columns
+    if (left, right, between) == margins or narrower < SHRUNK * cell:
+        return False
+    figure.subplots_adjust(left=left / width, right=1 - right / width, wspace=between / narrower)
+    return True
 
 
 DRAWING = "QEXP_FIGURES"

@@ -15,7 +15,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from qexp.errors import QexpError
-from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, panels, save, use_style, wrap
+from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, fit_numbers, panels, save, use_style, wrap
+from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels
+from qexp.kinds.rows.figures import RowSample, sample_rows
 from tests.figures.drawings import DIFFICULT, DRAWINGS
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -34,9 +36,10 @@ so many pixels: one word that is gone is little of a picture, but much of the wi
 def drawn(name, width):
     with use_style(None, width):
         figure = (DRAWINGS | DIFFICULT)[name]()
-        figure.canvas.draw()
+        fit_numbers(figure)
         if figure.get_layout_engine() is not None:
             figure.set_layout_engine("none")
+        figure.canvas.draw()
         return figure
 
 
@@ -139,6 +142,24 @@ def test_long_names_many_panels_and_single_points_leave_all_texts_readable(name,
     assert list(faults(drawn(name, width), name)) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [None, "single", "double"])
+@pytest.mark.parametrize(
+    "ends", [(0.01, 0.015), (4e5, 4.3e5), (-0.015, -0.01), (-4.3e5, -4e5), (1e-5, 1.3e-5), (0.12001, 0.12004)]
+)
+def test_numbers_along_axes_are_apart_and_whole_whatever_their_length(ends, width):
+    of_seeds = OfSeeds(list(np.linspace(*ends, 5)), np.mean(ends), ends)
+    across = {name: {"quick": of_seeds, "slow": of_seeds} for name in ("depth", "x")}
+    upwards = {f"panel {n}": {"quick": Line({"1": of_seeds, "2": of_seeds})} for n in range(3)}
+    for draw in (lambda: errors_of_seeds(across, {}), lambda: study_panels(upwards, "n", ["1", "2"], "mae")):
+        with use_style(None, width):
+            figure = draw()
+            fit_numbers(figure)
+            figure.canvas.draw()
+        assert list(faults(figure, "")) == []
+        assert all(len(axis.get_majorticklabels()) > 1 for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))
+
+
 def test_lines_of_a_title_are_about_as_long_and_numbers_stay_with_their_units():
     text = "posterior of mogi: 3,000 draws; offsets are from east 430,600 m, north 4,519,000 m; black: the best fit"
     lengths = [len(line) for line in wrap(text, 98).split("\n")]
@@ -146,6 +167,17 @@ def test_lines_of_a_title_are_about_as_long_and_numbers_stay_with_their_units():
     for width in range(20, 90):
         assert not any(line.startswith(("m,", "m;")) for line in wrap(text, width).split("\n"))
     assert wrap("", 10) == ""
+
+
+def test_names_of_columns_are_whole_and_longer_ones_keep_their_ends():
+    names = ["temperature_at_surface", "p", "dissolved_oxygen_concentration_mean"]
+    every = np.arange(12.0).reshape(4, 3)
+    figure = sample_rows([RowSample("s1", every[0])], names, "bands", "", every, "sea, all")
+    fit_numbers(figure)
+    figure.canvas.draw()
+    shown = [text.get_text() for text in written(figure)]
+    assert {*names[:2], "dissolved_ox…ration_mean"} <= {*shown}
+    assert list(faults(figure, "")) == []
 
 
 def test_no_picture_is_left_over_and_all_are_small():

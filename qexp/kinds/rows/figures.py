@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from qexp.base.outputs import spread_of
 from qexp.base.quantities import label, typeset
+from qexp.base.text import in_one_line, without_middle
 from qexp.figures.canvas import (
     COLOURS,
+    WIDTH_OF_CHARACTER,
     add_title,
     columns_of,
     extend,
@@ -176,7 +178,7 @@ WIDE, HIGH, IN_A_ROW = 2.7, 1.5, 3
 WORDS = 40
 """Largest number of characters of a line above a panel."""
 
-MOST_NAMES, LONGEST_TITLE, LEVEL = 14, 9, 24
+MOST_NAMES, LONGEST_NAME, LEVEL = 14, 24, 24
 """Columns that are named on an axis, characters of their names, and characters that fit beside each other."""
 
 
@@ -202,10 +204,11 @@ def sample_rows(
     """
     numbers, words = positions(columns)
     lines = max(wrap(row.words, WORDS).count("\n") for row in rows)
-    upright = words is None and sum(len(column[:LONGEST_TITLE]) for column in columns) > LEVEL
+    names = [without_middle(in_one_line(column), LONGEST_NAME) for column in columns]
+    upright = words is None and len(names) <= MOST_NAMES and sum(map(len, names)) > LEVEL
     figure, axes = panel_grid(
         len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.42 + 0.15 * lines, top=0.6 + 0.15 * lines,
-        bottom=0.95 if upright else 0.5,
+        bottom=0.25 + WIDTH_OF_CHARACTER * max(map(len, names)) if upright else 0.5,
     )  # fmt: skip
     low, high = np.nanpercentile(others, (5, 95), axis=0)
     values = np.concatenate([low, high, *(row.values for row in rows)])
@@ -222,7 +225,7 @@ def sample_rows(
         axis.set_title(wrap(row.words, WORDS), fontsize=small())
         first, lowest = place_of(axis, len(rows))
         axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
-        _name_columns(axis, columns, words, lowest, 90 if upright else 0)
+        _name_columns(axis, names, words, lowest, 90 if upright else 0)
         if first:
             axis.set_ylabel(label(name, typeset(unit)), fontsize=small())
     add_title(figure, f"{title}; grey: 90 % of all rows")
@@ -246,14 +249,13 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     return numbers, " ".join(word.strip(" _-") for word in (before, after) if word.strip(" _-")) or "column"
 
 
-def _name_columns(axis: Axes, columns: Sequence[str], words: str | None, lowest: bool, rotation: float) -> None:
+def _name_columns(axis: Axes, names: Sequence[str], words: str | None, lowest: bool, rotation: float) -> None:
     if words is not None:
         if lowest:
             axis.set_xlabel(words, fontsize=small())
-    elif len(columns) <= MOST_NAMES:
-        names = [wrap(column, 200)[:LONGEST_TITLE] for column in columns]
-        axis.set_xticks(range(len(columns)), names, rotation=rotation)
-        axis.set_xlim(-0.5, len(columns) - 0.5)
+    elif len(names) <= MOST_NAMES:
+        axis.set_xticks(range(len(names)), [name.replace("$", r"\$") for name in names], rotation=rotation)
+        axis.set_xlim(-0.5, len(names) - 0.5)
     elif lowest:
         axis.set_xlabel("column", fontsize=small())
 
