@@ -16,7 +16,7 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.files import in_bytes
-from qexp.base.text import NOTHING, Table, keys_of, output_and_metric, value_at
+from qexp.base.text import NOTHING, Table, output_and_metric, value_at
 from qexp.errors import (
     LONGEST_SHOWN,
     DamagedError,
@@ -115,10 +115,8 @@ def field(summary: Summary, path: str) -> Any:
     first, *rest = steps(path)
     if first not in summary:
         raise QexpError(f"no field '{first}'; {suggestion(first, summary)}")
-    value = summary[first]
-    for step in keys_of(rest, value):
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
+    value = value_at(summary[first], rest, None)
+    return None if value is NOTHING else value
 
 
 BRACKETS = re.compile(r"""\[(?:"([^"]*)"|'([^']*)')\]""")

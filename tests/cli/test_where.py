@@ -121,6 +121,7 @@ def test_a_field_goes_deep_with_dots_and_is_none_where_nothing_is_and_no_attribu
     assert field(RUNS[0], "epochs.best") == 17
     assert field(RUNS[0], "results.test.depth") == {"mae": 0.3, "r2": None}
     assert field(RUNS[1], "results.test.depth.mae") is None
+    assert [field({"tags": ["a", "b"]}, path) for path in ("tags.1", "tags.2", "tags.x")] == ["b", None, None]
     assert field(RUNS[0], "name.upper") is None
 
 
