@@ -29,7 +29,7 @@ from qexp.comparison.seeds import (
 )
 from qexp.errors import QexpError
 from qexp.metrics.intervals import LEVEL, Estimate
-from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding
+from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding, rounding_of_interval
 from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import PASSED, SIGNIFICANT
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
@@ -365,11 +365,8 @@ def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:
         return ["0", NONE, NONE]
     if estimate.interval is None:
         return [str(estimate.n), number(estimate.mean, meaning), NONE]
-    half_width = (estimate.interval[1] - estimate.interval[0]) / 2
-    finer = min(half_width, estimate.standard_deviation or 0)
-    interval = f"[{estimate.mean:.4g}, {estimate.mean:.4g}]"
-    if finer > 0:
-        interval = rounding(estimate.mean, finer).interval(*estimate.interval)
+    form = rounding_of_interval(estimate.interval, estimate.mean, estimate.standard_deviation)
+    interval = f"[{estimate.mean:.4g}, {estimate.mean:.4g}]" if form is None else form.interval(*estimate.interval)
     return [str(estimate.n), measured(estimate.mean, estimate.standard_deviation), interval]
 
 

@@ -25,7 +25,7 @@ from qexp.comparison.compare import (
 )
 from qexp.comparison.seeds import GroupRow, PairRow, SeedComparison
 from qexp.errors import QexpError, suggestion
-from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, rounding
+from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, rounding_of_interval
 from qexp.results.capabilities import is_of_capability
 
 MOST_SAID = 6
@@ -201,8 +201,7 @@ def _difference(row: PairRow, *, signed: bool = False) -> str:
     mean, interval = row.estimate.mean, row.estimate.interval or (row.estimate.mean, row.estimate.mean)
     if not signed and mean < 0:
         mean, interval = -mean, (-interval[1], -interval[0])
-    half = (interval[1] - interval[0]) / 2
-    form = rounding(mean, half) if half > 0 else None
+    form = rounding_of_interval(interval, mean)
     words = f"{mean:.4g}" if form is None else f"{form.number(mean)} {form.interval(*interval)}"
     return number_with_unit(words, row.unit)
 

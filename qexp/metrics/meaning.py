@@ -138,6 +138,20 @@ def rounding(value: float, uncertainty: float) -> Rounding:
     return Rounding(1 - _order(uncertainty) + exponent, exponent)
 
 
+def rounding_of_interval(
+    ends: Sequence[float], value: float | None = None, deviation: float | None = None
+) -> Rounding | None:
+    """The rounding that leaves two significant digits of half an interval; None if that has no width or no end.
+
+    value      that the interval belongs to; its middle if left out
+    deviation  written beside it, whose digits it has if that is smaller
+    """
+    half = (ends[1] - ends[0]) / 2
+    if not math.isfinite(half) or half <= 0:
+        return None
+    return rounding((ends[0] + ends[1]) / 2 if value is None else value, min(half, deviation or half))
+
+
 def _order(value: float) -> int:
     """Exponent of the first significant digit after rounding to two: 0 for 1.0 to 9.9, 1 for 9.96, which becomes 10."""
     return int(f"{value:.1e}".partition("e")[2])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
@@ -13,7 +12,7 @@ from qexp.base import files
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, rounding
+from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, rounding, rounding_of_interval
 from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
@@ -147,9 +146,9 @@ def _between(ends: Sequence[float] | None, meaning: Meaning) -> str:
     """An interval, with the digits that are significant given its half."""
     if ends is None:
         return NONE
-    if not math.isfinite(half := (ends[1] - ends[0]) / 2) or half <= 0:
+    if (form := rounding_of_interval(ends)) is None:
         return f"[{number(ends[0], meaning)}, {number(ends[1], meaning)}]"
-    return rounding((ends[0] + ends[1]) / 2, half).interval(*ends)
+    return form.interval(*ends)
 
 
 def field_errors(record: Record) -> Parts:

@@ -21,7 +21,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import main_metric, number, printed, rounding
+from qexp.metrics.meaning import main_metric, number, printed, rounding_of_interval
 from qexp.metrics.recorded import NETWORK, meaning_of
 from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
@@ -171,7 +171,7 @@ def key_numbers(record: Record) -> list[dict[str, str]]:
         meaning, unit = meaning_of(metric, [record.metrics]), record.units.get(output, "")
         ends = record.intervals.get(part, {}).get(output, {}).get(metric)
         value = metrics[metric]
-        rounded = rounding(value, (ends[1] - ends[0]) / 2) if ends and value is not None and ends[1] > ends[0] else None
+        rounded = rounding_of_interval(ends, value) if ends and value is not None else None
         text = number(value, meaning) if rounded is None or value is None else rounded.number(value)
         notes = [f"95 % interval {printed(rounded.interval(*ends))}"] if rounded and ends else []
         share = metrics.get("r2")

@@ -12,7 +12,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
-from qexp.metrics.meaning import main_metric, measured, printed, rounding
+from qexp.metrics.meaning import main_metric, measured, printed, rounding_of_interval
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.columns import time as moment
 from qexp.store.directory import MATRIX, RunDirectory
@@ -104,15 +104,13 @@ def _mean(group: Sequence[Run], output: str) -> dict[str, str]:
         return {"words": words, "value": "–", "notes": ""}
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
-    if of_seeds.interval is None or not of_seeds.standard_deviation:
+    ends = of_seeds.interval
+    if ends is None or (form := rounding_of_interval(ends, of_seeds.mean)) is None:
         return {"words": words, "value": number_with_unit(printed(measured(of_seeds.mean, None)), unit), "notes": ""}
-    half = (of_seeds.interval[1] - of_seeds.interval[0]) / 2
-    rounded = rounding(of_seeds.mean, half)
-    ends = printed(rounded.interval(*of_seeds.interval))
     return {
         "words": words,
-        "value": number_with_unit(printed(rounded.number(of_seeds.mean)), unit),
-        "notes": f"95 % {ends}",
+        "value": number_with_unit(printed(form.number(of_seeds.mean)), unit),
+        "notes": f"95 % {printed(form.interval(*ends))}",
     }
 
 

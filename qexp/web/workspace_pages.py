@@ -27,7 +27,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
 from qexp.jobs.states import ask_to_stop
-from qexp.metrics.meaning import NONE, measured, number, rounding
+from qexp.metrics.meaning import NONE, measured, number, rounding_of_interval
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
@@ -524,9 +524,8 @@ def _over_seeds(column: str, line: Mapping[str, str]) -> str:
         return " ".join(line[title] for title in OF_SEEDS)
     if column == MEAN:
         return measured(mean, deviation if math.isfinite(deviation) else None)
-    if not high > low:
-        return NONE
-    return rounding(mean, min(deviation or math.inf, (high - low) / 2)).interval(low, high)
+    form = rounding_of_interval((low, high), mean, deviation)
+    return NONE if form is None else form.interval(low, high)
 
 
 def _rounded(column: str, text: str) -> Any:

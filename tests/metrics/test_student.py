@@ -1,4 +1,5 @@
 import itertools
+import math
 import random
 
 import numpy as np
@@ -7,7 +8,7 @@ import scipy.stats
 
 from qexp.metrics.built_in import METRICS, metric_in_words
 from qexp.metrics.intervals import estimate, simultaneous
-from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding
+from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding, rounding_of_interval
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -79,6 +80,22 @@ def test_a_deviation_is_written_with_two_significant_digits_and_its_mean_to_the_
 def test_the_ends_of_an_interval_are_written_to_the_same_place():
     assert rounding(1.5, 0.12).interval(1.4, 1.625) == "[1.40, 1.62]"
     assert rounding(-2e-7, 3e-8).interval(-2.31e-7, 1e-9) == "[-2.31e-07, 0.01e-07]"
+
+
+@pytest.mark.parametrize(
+    ("ends", "deviation", "text"),
+    [
+        ((1.4, 1.625), None, "[1.40, 1.62]"),
+        ((1.4, 1.625), 0.0123, "[1.400, 1.625]"),  # the digits of 1.500 ± 0.012
+        ((1.4, 1.625), math.nan, "[1.40, 1.62]"),
+        ((1.5, 1.5), 0.0, None),
+        ((1.4, math.inf), 0.1, None),
+        ((math.nan, math.nan), None, None),
+    ],
+)
+def test_an_interval_is_rounded_by_its_half_or_the_deviation_beside_it_unless_it_has_no_width(ends, deviation, text):
+    form = rounding_of_interval(ends, 1.5, deviation)
+    assert (form and form.interval(*ends)) == text
 
 
 def test_numbers_of_a_column_are_aligned_at_their_decimal_points_with_a_true_minus():
