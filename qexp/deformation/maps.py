@@ -193,7 +193,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         if map.stations:
             _name_stations(axis, map, scale)
     _draw_scale_bar(axes[0])
-    _colour_bar(figure, axes, scale, f"displacement {_towards(maps, scale.unit)}")
+    _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "displacement "))
     add_title(figure, title)
     return figure
 
@@ -240,12 +240,12 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str) 
     bar.ax.tick_params(labelsize=small(), pad=2)
 
 
-def _towards(maps: Sequence[Maps], unit: str) -> str:
-    """What the colours are: the component that they show, and what has none."""
+def _towards(maps: Sequence[Maps], unit: str, what: str = "") -> str:
+    """What the colours are, the component that they show, and what has none, as short as a narrow figure needs it."""
     flat = any(np.isnan(_vectors(map, map.data)[1][:, 2]).any() for map in maps if map.stations)
     words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
     seen = words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
-    return f"{seen} ({unit}){'; black: no vertical measured' * flat}"
+    return f"{seen} ({unit}); black: no vertical" if flat else f"{what}{seen} ({unit})"
 
 
 def scale_of(displacements: Sequence[Array]) -> tuple[float, str, float]:
@@ -520,7 +520,7 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
         heading = track.name if index < columns else ""
         _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
     _draw_scale_bar(axes[0])
-    _colour_bar(figure, axes, scale, f"residual {_towards(tracks, scale.unit)}")
+    _colour_bar(figure, axes, scale, _towards(tracks, scale.unit, "residual "))
     add_title(figure, title)
     return figure
 

@@ -76,4 +76,4 @@ def test_stations_have_an_arrow_each_and_the_colour_of_their_vertical_part():
     made = draw_tracks(Observation((stations,)), "stations")
     arrows = next(one for one in made.axes[0].collections if hasattr(one, "U"))
     np.testing.assert_allclose(np.column_stack([arrows.U, arrows.V]), [[0.01, 0], [0, -0.02]])
-    assert made.axes[-1].get_xlabel() == "displacement up (cm)"
+    assert made.axes[-1].get_xlabel() == "up (cm); black: no vertical"

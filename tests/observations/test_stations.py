@@ -55,7 +55,7 @@ def test_stations_without_a_vertical_are_told_from_those_that_did_not_rise(table
     figure = draw_tracks(package.observe([], gnss=[table]).observation, "stations")
     (black,) = [dots for dots in figure.axes[0].collections if dots.get_facecolor()[:1, :3].sum() == 0]
     np.testing.assert_allclose(black.get_offsets()[0], PLACES[NAMES.index("0042")] / 1e3)
-    assert figure.axes[-1].get_xlabel().endswith("black: no vertical measured")
+    assert figure.axes[-1].get_xlabel().endswith("); black: no vertical")
 
 
 @pytest.mark.slow
