@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,13 +72,26 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
         data = data.observation
     if folder is not None:
         require_raster_library(data, options.spacing)
-    if options.run is None:
-        estimates = by_least_squares(data, options, tables_here(options.workspace))
-    else:
-        from qexp.kinds.images.observation import by_network  # loads networks
+    with _with_a_bar(options) as asked:
+        if options.run is None:
+            estimates = by_least_squares(data, asked, tables_here(options.workspace))
+        else:
+            from qexp.kinds.images.observation import by_network  # loads networks
 
-        estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), options)
+            estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), asked)
     if folder is not None:
         with use_style(None, options.width):
             write(folder, estimates[0], estimates[1:], options.spacing, options.overwrite, options.history)
     return shown_inversion(estimates[0])
+
+
+@contextmanager
+def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
+    """The options with a bar for the draws from a posterior, if one is asked for."""
+    if not options.posterior:
+        yield options
+        return
+    from qexp.api.progress import counted
+
+    with counted(options.on_drawn, "drawing from the posterior", "draws") as on_drawn:
+        yield replace(options, on_drawn=on_drawn)

@@ -314,7 +314,7 @@ def estimate_sources(
     misfit = of_residuals(fit, problem) if options.least_squares else None
     posterior = None
     if options.posterior:
-        posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options)
+        posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
     return Inversion(
         source=candidate.text,
         observation=observation,

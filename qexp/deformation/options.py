@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qexp.base import options
-from qexp.base.options import Computing, option, print_width, python_only
+from qexp.base.options import Computing, Counted, option, print_width, python_only, uncounted
 from qexp.base.seeds import require_seed
 from qexp.errors import QexpError
 
@@ -250,6 +250,9 @@ class InvertOptions(Computing):
     )
     overwrite: bool = option(False, "Replace the folder of an earlier inversion.")
     width: str | None = print_width()
+    on_drawn: Counted = python_only(
+        uncounted, "Takes the number of draws from the posterior that are tried, and of all at most; a bar if left out"
+    )
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
 from qexp.inference.posterior import ObservedPosterior, observed_posterior
 from qexp.inference.sampling import Draws
+from qexp.observations.observation import Track
 from qexp.simulation.distributions import Distribution
 
 COVERAGE = 0.9
@@ -33,6 +34,12 @@ PREDICTED = 200
 EDGE, CROWDED = 2.5, 0.05
 """Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even one does; and the
 share of draws there beyond which that is said."""
+
+
+NOISE_IS_ESTIMATED = (
+    "the noise was estimated from the same data, but its type, range and nugget count as known: the posterior's "
+    "intervals are somewhat too narrow"
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,7 @@ def source_posterior(
     units: Units,
     distributions: Mapping[str, Distribution],
     options: InvertOptions,
+    tracks: Sequence[Track],
 ) -> SourcePosterior:
     """The posterior of the free parameters of a problem.
 
@@ -149,7 +157,7 @@ def source_posterior(
     prior = _prior(problem, fit, searches, units, distributions)
     observed = observed_posterior(
         problem, fit, searches, prior, method=options.method or METHODS[0], count=options.draws or USUAL_DRAWS,
-        unknown_level=not options.declared_noise, seed=options.seed,
+        unknown_level=not options.declared_noise, seed=options.seed, on_drawn=options.on_drawn,
     )  # fmt: skip
     draws = _in_units(observed, problem, fit, units)
     seconds = time.perf_counter() - began
@@ -169,6 +177,7 @@ def source_posterior(
         for name, posterior in parameters.items()
         if posterior.is_cut and name not in bounded
     ]
+    estimated = any(track.noise is not None and track.noise.estimated for track in tracks)
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
         parameters,
@@ -178,7 +187,7 @@ def source_posterior(
         predicted,
         observed.draws,
         seconds,
-        [*observed.draws.doubts, *cut],
+        [*observed.draws.doubts, *cut, *([NOISE_IS_ESTIMATED] if estimated else [])],
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from qexp.base.arrays import Array
+from qexp.base.options import Counted
 from qexp.inference.density import (
     Density,
     Level,
@@ -69,6 +70,7 @@ def observed_posterior(
     count: int,
     unknown_level: bool,
     seed: int,
+    on_drawn: Counted,
 ) -> ObservedPosterior:
     """Draws from the posterior of the free parameters of a problem.
 
@@ -76,6 +78,7 @@ def observed_posterior(
     searches       of each parameter
     prior          of the free parameters; angles on a circle are turned so that its ends lie opposite to the fit
     method         a name from `sampling.METHODS`
+    on_drawn       takes the number of draws that are tried, and of all at most
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
     """
     random = np.random.default_rng(seed)
@@ -94,7 +97,7 @@ def observed_posterior(
     def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
         """In coordinates in which amplitudes are standardised."""
         coordinates = StandardisedAmplitudes(density, amplitudes, weight)
-        draws = METHODS[method](coordinates, coordinates.transform(proposal), count, random)
+        draws = METHODS[method](coordinates, coordinates.transform(proposal), count, random, on_drawn=on_drawn)
         return replace(draws, scores=coordinates.scores(draws.all).reshape(draws.scores.shape))
 
     draws, density = draws_of(density, proposal, sample, count, random)

@@ -15,6 +15,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.options import Counted, uncounted
 from qexp.errors import extra
 from qexp.inference.density import Density, PosteriorDensity
 
@@ -176,10 +177,12 @@ class Weighted:
         return self.pareto_k <= GOOD_K and self.ess >= GOOD * len(self.weights)
 
 
-def sample_weighted(density: Density, proposal: Mixture, random: np.random.Generator, draws: int) -> Weighted:
+def sample_weighted(
+    density: Density, proposal: Mixture, random: np.random.Generator, draws: int, on_drawn: Counted = uncounted
+) -> Weighted:
     """Weighted draws of a density, with the proposal adapted to it, and once more if the weights are not good."""
     count = max(LEAST, math.ceil(SPARE * draws))
-    close = adapt(density, proposal, random)
+    close = adapt(density, proposal, random, lambda done, most: on_drawn(done, most + count))
     weights = draw_weighted(density, close, random, count)
     if weights.good or not weights.ess:
         return weights
@@ -223,7 +226,7 @@ def effective(weights: Array) -> float:
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
-def adapt(density: Density, proposal: Mixture, random: np.random.Generator) -> Mixture:
+def adapt(density: Density, proposal: Mixture, random: np.random.Generator, on_drawn: Counted = uncounted) -> Mixture:
     """A proposal that is as close to the density as some rounds of draws make it.
 
     Draws of all rounds count, each as if it came from the mixture of their proposals in proportion to how many draws
@@ -232,8 +235,10 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator) -> M
     best, highest = proposal, -1.0  # share of effective draws
     size = proposal.centres.shape[1]
     scores, values, used = np.zeros((0, size)), np.zeros(0), list[Mixture]()
-    for again in range(MOST_ROUNDS):
-        new = proposal.draws(ROUND * size * (1 + again // 2), random)
+    counts = [ROUND * size * (1 + again // 2) for again in range(MOST_ROUNDS)]
+    for again, count in enumerate(counts):
+        on_drawn(sum(counts[:again]), sum(counts))
+        new = proposal.draws(count, random)
         of_new = density(new)
         drawn = _with_weights(proposal, new, of_new)
         if drawn.ess > highest * len(new):
@@ -256,6 +261,7 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator) -> M
         spread = (weights[:, None] * around).T @ around / components ** (2 / size)
         even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
         proposal = even.fitted(scores, weights)
+    on_drawn(sum(counts), sum(counts))
     return best
 
 
@@ -392,7 +398,9 @@ def _independent(proposal: Mixture) -> Any:
     return Independent()
 
 
-def walk(density: Density, proposal: Mixture, starts: Array, random: np.random.Generator) -> Draws:
+def walk(
+    density: Density, proposal: Mixture, starts: Array, random: np.random.Generator, on_drawn: Counted = uncounted
+) -> Draws:
     """Walk from starts, (start, coordinate), that are spread about as widely as the density, until chains are mixed.
 
     Some moves are to draws of the proposal, which importance sampling has fitted; others are along the differences of
@@ -417,10 +425,19 @@ def walk(density: Density, proposal: Mixture, starts: Array, random: np.random.G
     sampler = emcee.EnsembleSampler(walkers, size, density, vectorize=True, moves=moves)
     stream = np.random.RandomState(int(random.integers(2**32)))
     state = emcee.State(begin, random_state=stream.get_state())
-    state = sampler.run_mcmc(state, BURN_IN, skip_initial_state_check=True)
+
+    def run(state: Any, steps: int, done: int) -> Any:
+        """The state after more steps than those that are done."""
+        states = sampler.sample(state, iterations=steps, skip_initial_state_check=True)
+        for number in range(1, steps + 1):
+            state = next(states)
+            on_drawn((done + number) * walkers, (done + steps) * walkers)
+        return state
+
+    state = run(state, BURN_IN, 0)
     sampler.reset()
     while True:
-        state = sampler.run_mcmc(state, max(STEPS, sampler.iteration), skip_initial_state_check=True)
+        state = run(state, max(STEPS, sampler.iteration), BURN_IN + sampler.iteration)
         chains = _judge_chains(sampler.get_chain().swapaxes(0, 1))
         if not chains.doubts or sampler.iteration >= MOST_STEPS:
             return chains
@@ -483,30 +500,37 @@ class Draws:
 
 
 def by_sampler(
-    density: Density, proposal: Mixture, count: int, random: np.random.Generator, weights: Weighted | None = None
+    density: Density,
+    proposal: Mixture,
+    count: int,
+    random: np.random.Generator,
+    weights: Weighted | None = None,
+    on_drawn: Counted = uncounted,
 ) -> Draws:
     """Draws by chains that start where importance sampling found the posterior: from weights, if there are any yet."""
-    weights = weights or sample_weighted(density, proposal, random, count)
+    weights = weights or sample_weighted(density, proposal, random, count, on_drawn)
     starts = weights.scores[resample(weights.weights, STARTS, random)]
-    chains = walk(density, weights.proposal, starts, random)
+    chains = walk(density, weights.proposal, starts, random, on_drawn)
     walkers, steps = chains.scores.shape[:2]
     each = min(steps, math.ceil(count / walkers))
     spread = np.linspace(0, steps - 1, each).round().astype(int)
     return replace(chains, scores=chains.scores[:, spread], pareto_k=weights.pareto_k)
 
 
-def by_either(density: Density, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
+def by_either(
+    density: Density, proposal: Mixture, count: int, random: np.random.Generator, on_drawn: Counted = uncounted
+) -> Draws:
     """Draws from a mixture that is adapted to the posterior, resampled by their weights; and by chains from there if
     these are not to be trusted.
     """
-    weights = sample_weighted(density, proposal, random, count)
+    weights = sample_weighted(density, proposal, random, count, on_drawn)
     chosen = weights.scores[resample(weights.weights, count, random)]
     if doubts_of(weights.pareto_k, weights.ess, len(weights.weights)):
-        return by_sampler(density, proposal, count, random, weights)
+        return by_sampler(density, proposal, count, random, weights, on_drawn)
     return Draws(chosen[None], "importance", weights.pareto_k, weights.ess)
 
 
-METHODS: dict[str, Callable[[Density, Mixture, int, np.random.Generator], Draws]] = {
+METHODS: dict[str, Callable[..., Draws]] = {
     "auto": by_either,
     "sampler": by_sampler,
 }

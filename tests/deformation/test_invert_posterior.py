@@ -113,6 +113,18 @@ def test_chains_find_the_same_posterior():
 
 
 @pytest.mark.heavy
+def test_draws_are_counted_on_the_way_and_an_estimated_noise_is_said_to_narrow_intervals_once():
+    data = observed(EXPONENTIAL)
+    noisy = [replace(track, noise=replace(track.noise, estimated=True)) for track in data.tracks]
+    told: list[tuple[int, int]] = []
+    options = {"posterior": True, "draws": 100, "starts": 2, "on_drawn": lambda done, of: told.append((done, of))}
+    inversion = qexp.invert(replace(data, tracks=tuple(noisy)), **options)
+    assert told[0][0] == 0
+    assert all(done <= of for done, of in told)
+    assert told[-1][0] > 0
+    assert sum("intervals are somewhat too narrow" in text for text in inversion.remarks) == 1
+
+
 def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
     small = Observation(tuple(replace(track, error=track.error / 3) for track in observed().tracks), CRS)
     asked = {"posterior": True, "starts": 6}
