@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qexp.api.handles import Run, Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.files import in_bytes
-from qexp.base.options import Report, as_warning, ignore, takes
+from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
 from qexp.errors import NotFoundError, QexpError, extra, some
 from qexp.runs.options import ListOptions, ServeOptions
 from qexp.web.html import Shown, Titled, View
@@ -119,6 +119,7 @@ class Status(Titled):
         return {"counts": dict(self.counts), "unfinished": unfinished, "sizes": dict(self.sizes)}
 
 
+@checks_keywords
 def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> Status:
     """Numbers of runs by state, running and waiting runs, and disk use.
 
@@ -280,6 +281,7 @@ def chosen(
     return [*names, *found]
 
 
+@checks_keywords
 def compare(
     *runs: Runs,
     tags: Iterable[str] = (),
@@ -295,8 +297,9 @@ def compare(
     """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs with several seeds
     each; see `qexp compare`.
 
-    runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", and lists of them
-    tags        also the runs that have all of these tags
+    runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
+                of them
+    tags        also the runs that have all of these tags, besides those named
     launch      also the runs of a launch, by its id or "last"; with tags those that have them
     evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
     metrics     one or several that are compared, such as "mae"; all if left out
@@ -326,6 +329,7 @@ def compare(
 # Reports of runs.
 
 
+@checks_keywords
 def report(
     *runs: Runs,
     tags: Iterable[str] = (),

@@ -168,10 +168,12 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     (4, True)
     """
     from qexp.comparison.study import StudyOrder, plan_study
+    from qexp.store.directory import target_outside_of_runs
 
-    return plan_study(
-        StudyOrder(options.order, options.pretraining, options.metric), workspaces.find(options.workspace)
-    )
+    studying = StudyOrder(options.order, options.pretraining, options.metric)
+    folder = target_outside_of_runs(options.out) if options.out is not None else None
+    home = workspaces.find(options.workspace)
+    return plan_study(studying, home, folder, tell=options.tell, width=options.width)
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

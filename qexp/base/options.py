@@ -24,7 +24,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -254,14 +254,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         mappings = {field.name: field for field in named if "Sequence" not in str(field.type)}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
-            try:
-                bound = signature.bind(*arguments, **keywords).arguments
-            except TypeError as error:
-                unknown = next((name for name in keywords if name not in signature.parameters), "")
-                if unknown in (renamed := getattr(make, "renamed", {})):
-                    raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
-                several = "; give several as one list" if "too many positional" in str(error) else ""
-                raise TypeError(f"{function.__name__}: {error}{several}{hint(unknown, signature.parameters)}") from None
+            bound = _bound(function, signature, arguments, keywords, getattr(make, "renamed", {}))
             subject = [bound.pop(parameter.name) for parameter in first]
             # A text alone is a list of one, and not its letters.
             bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
@@ -282,6 +275,37 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         called.__signature__ = signature  # type: ignore[attr-defined]
         called.__annotations__ = {**function.__annotations__, **make.__init__.__annotations__}
         return called
+
+
+def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:
+    """Lets a function without options answer a misspelt keyword as those with options do."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def called(*arguments: Keywords.args, **keywords: Keywords.kwargs) -> Returned:
+        _bound(function, signature, arguments, keywords, {})
+        return function(*arguments, **keywords)
+
+    return called
+
+
+def _bound(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+    renamed: Mapping[str, str],
+) -> dict[str, Any]:
+    """Parameter → argument. Raises TypeError with the keyword that was probably meant, QexpError for one of old."""
+    try:
+        return signature.bind(*arguments, **keywords).arguments
+    except TypeError as error:
+        unknown = next((name for name in keywords if name not in signature.parameters), "")
+        if unknown in renamed:
+            raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
+        several = "; give several as one list" if "too many positional" in str(error) else ""
+        meant = hint(unknown, signature.parameters)
+        raise TypeError(f"{getattr(function, '__name__', '')}: {error}{several}{meant}") from None
 
 
 def documented(docstring: str, options: type[Any]) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 COMPARED = typer.Argument(
     metavar="RUN RUN...",
-    help="Runs: names, unique prefixes, paths, or quoted patterns such as 'mogi_cnn_*'.",
+    help="Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder of a study.",
     autocompletion=completion.runs,
 )
 EvaluationOption = Annotated[
@@ -66,12 +66,14 @@ OutputOption = Annotated[
 
 TagOption = Annotated[
     list[str] | None,
-    typer.Option("--tag", metavar="TAG", help="Also the runs with this tag. Repeat to require several."),
+    typer.Option(
+        "--tag", metavar="TAG", help="Also the runs with this tag, besides those named. Repeat to require several."
+    ),
 ]
 LaunchOption = Annotated[
     str | None,
     typer.Option(
-        metavar="ID", help="Also the runs of a launch, or 'last'; with --tag those that have it.",
+        metavar="ID", help="Also the runs of a launch, or 'last', besides those named; with --tag those that have it.",
         autocompletion=completion.launches,
     ),
 ]  # fmt: skip

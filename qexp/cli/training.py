@@ -275,10 +275,12 @@ def study(
     pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
     options = replace(options, pretraining=pretraining)
     if dry_run:
-        plans, is_all = api.planned_study(order, **vars(options))
+        plans, is_all = api.planned_study(order, **{**vars(options), "tell": message})
         _print_plans(plans)
         if not is_all:
             message("the runs that start from these are planned when they are done")
+        elif not plans:
+            message("nothing to run; the study is drawn from the runs that are done")
         return
     options = replace(options, most=None if yes else arguments.MANY)
     find(options.workspace)  # an error of its own, before the catalog is asked for

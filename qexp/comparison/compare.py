@@ -22,6 +22,7 @@ from qexp.comparison.seeds import (
     differences,
     differing_test_parts,
     draw_matrices,
+    folder_name,
     outputs_and_metrics,
     runs_to_compare,
     seed_groups,
@@ -123,7 +124,7 @@ def compare(
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
-        _draw(directories, workspace.root / "comparisons" / "--".join(names)[:200]) if figures else [],
+        _draw(directories, workspace.root / "comparisons" / folder_name(names)) if figures else [],
         evaluation,
         differing,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -186,8 +187,36 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
     return list(chosen.values())
 
 
+STUDY = "study.csv"
+"""File in the folder of a study with a row for each run."""
+
+
+def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None:
+    """The runs of a study, by its folder or its name in `studies/`; None if there is none.
+
+    Raises QexpError for a study whose table names no runs.
+    """
+    folders = [Path(reference)]
+    if not (catalog.workspace.runs / reference).exists():
+        folders.append(catalog.workspace.root / "studies" / reference)
+    table = next((folder / STUDY for folder in folders if (folder / STUDY).is_file()), None)
+    if table is None:
+        return None
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        names = dict.fromkeys(Path(line.get("run") or "").name for line in csv.DictReader(file))
+    if not names or "" in names:
+        raise QexpError(f"{table} names no runs; write it again with qexp study")
+    return [RunDirectory(catalog.workspace.runs / name) for name in names]
+
+
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:
     if not is_pattern(argument):
+        of_study = runs_of_study(argument, catalog)
+        for directory in of_study or ():
+            if (state := Watch().state(directory)).readable:
+                yield ComparedRun(directory, {**directory.record().document(), "state": state}, argument)
+        if of_study is not None:
+            return
         directory = find_run(argument, catalog)
         changing = {"state": Watch().state(directory), "evaluations": summaries_of(directory.path)}
         yield ComparedRun(directory, {**directory.record().document(), **changing}, None)
@@ -562,11 +591,31 @@ def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) ->
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
     """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
-    names = "--".join(re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups)
-    runs = "\n".join(str(run.directory.path) for group in comparison.groups for run in group.runs)
+    names = [re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups]
+    runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
     # With a hash of the runs, so that comparisons do not overwrite each other's figures.
-    folder = f"{names[:120]}--{hashlib.sha256(runs.encode()).hexdigest()[:8]}"
+    folder = f"{_listed(names)}--{_hash(runs)}"
     return replace(comparison, figures=list(_draw(comparison, workspace.root / "comparisons" / folder)))
+
+
+LONGEST_LIST = 60
+"""Characters of names in the name of a folder, above which they are counted."""
+
+
+def folder_name(runs: Sequence[str]) -> str:
+    """The name of the folder for figures of some runs: their names or, of many, the first, their number and a hash."""
+    names = _listed(runs)
+    return names if names == "--".join(runs) else f"{names}--{_hash(runs)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2 or len("--".join(names)) <= LONGEST_LIST:
+        return "--".join(names)[:LONGEST_LIST]
+    return f"{names[0][:LONGEST_LIST]}--and-{len(names) - 1}-more"
+
+
+def _hash(runs: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(runs).encode()).hexdigest()[:8]
 
 
 def _differing_data(

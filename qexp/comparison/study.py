@@ -15,8 +15,8 @@ from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.compare import differences_of, plain_rows, remarks, results_of_groups
-from qexp.comparison.seeds import ComparedRun, SeedComparison, SeedGroup, compare_across_seeds
-from qexp.errors import InterruptedRunError, QexpError, RunFailedError, suggestion
+from qexp.comparison.seeds import STUDY, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds
+from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
 from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.jobs.launchers import Watcher
@@ -369,7 +369,7 @@ def _of_metric(comparison: SeedComparison, output: str, metric: str) -> SeedComp
 # The folder of a study: a table of its runs, a table of its results per value, and the figure.
 
 
-STUDY_FILES = RUNS, VALUES, FIGURE = "study.csv", "table.csv", "study.png"
+STUDY_FILES = RUNS, VALUES, FIGURE = STUDY, "table.csv", "study.png"
 
 
 def write_study(
@@ -486,8 +486,7 @@ def run_study(
     require_width(width)
     axes = study.axes()
     output, metric = check_study(study, axes, workspace)
-    name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
-    out = out or workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    out = out or _folder(study, axes, workspace)
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
@@ -500,22 +499,54 @@ def run_study(
     return _collect(members, axes, (output, metric), workspace, out, width)
 
 
-def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
+def plan_study(
+    study: StudyOrder,
+    workspace: Workspace,
+    out: Path | None = None,
+    *,
+    tell: Callable[[str], None] = lambda text: None,
+    width: str | None = None,
+) -> tuple[list[Plan], bool]:
     """The runs that would start, and whether these are all: pretrained runs are planned when pretraining is done.
 
+    tell  receives what `run_study` would tell before it starts runs, and where it would write
     Raises QexpError for unknown specs, values or metrics.
     """
+    require_width(width)
     axes = study.axes()
-    check_study(study, axes, workspace)
+    output, metric = check_study(study, axes, workspace)
+    tell(f"{output} {metric} would be drawn in {workspace.shown(out or _folder(study, axes, workspace))}")
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
         workload = pretraining.workload
+        _tell_of(pretraining, tell)
         if workload.new or workload.again or workload.left:
             return [*workload.again, *workload.new], False
         parents = parents_of(study, axes, pretraining.plans)
     _, checked = members_of(study, axes, parents, workspace)
+    _tell_of(checked, tell)
     return [*checked.workload.again, *checked.workload.new], True
+
+
+def _folder(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> Path:
+    name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
+    return workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:
+    """What is not trained from the beginning, and why, and what the specs may not intend."""
+    workload = checked.workload
+    for text in checked.warnings:
+        tell(text)
+    for text in workload.stand_ins:
+        tell(text)
+    if workload.done:
+        tell(f"{len(workload.done)} done already")
+    if workload.again:
+        tell(f"{len(workload.again)} begun already, which continue: {some([plan.name for plan in workload.again])}")
+    for text in workload.left_in_words:
+        tell(text)
 
 
 def _run(
@@ -526,13 +557,7 @@ def _run(
     tell: Callable[[str], None],
 ) -> dict[str, State]:
     """Run a checked order and wait for runs that other processes execute. Returns run → state."""
-    workload = checked.workload
-    if workload.done:
-        tell(f"{len(workload.done)} done already")
-    if failed := [name for name, state in workload.left.items() if state.without_result and not state.resumable]:
-        tell(
-            f"left alone, failed: {', '.join(failed[:5])}{' …' * bool(failed[5:])}; `only_failed=True` runs them again"
-        )
+    _tell_of(checked, tell)
     pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=most)
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import os
 import re
@@ -23,7 +22,7 @@ from markupsafe import Markup
 from qexp.base import files
 from qexp.base.files import real_path
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import ComparedRun
+from qexp.comparison.seeds import ComparedRun, runs_of_study
 from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, is_pattern, named_runs
@@ -107,9 +106,6 @@ def print_page(program: str, page: str, target: Path) -> None:
 # The runs of a report: those that are named, those of a launch, those of a study.
 
 
-STUDY = "study.csv"
-"""The table of runs in the folder of a study."""
-
 MOST = 1000
 """Runs of one report."""
 
@@ -134,16 +130,11 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
 
 def _named(reference: str, catalog: Catalog) -> Iterator[tuple[RunDirectory, str | None]]:
     """Raises QexpError for the folder of a study whose table names no runs."""
-    table = Path(reference) / STUDY
-    if not table.is_file():
-        pattern = reference if is_pattern(reference) else None
-        yield from ((directory, pattern) for directory in named_runs([reference], catalog))
+    if (of_study := runs_of_study(reference, catalog)) is not None:
+        yield from ((directory, None) for directory in of_study)
         return
-    with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        names = dict.fromkeys(Path(line.get("run") or "").name for line in csv.DictReader(file))
-    if not names or "" in names:
-        raise QexpError(f"{table} names no runs; write it again with qexp study")
-    yield from ((RunDirectory(catalog.workspace.runs / name), None) for name in names)
+    pattern = reference if is_pattern(reference) else None
+    yield from ((directory, pattern) for directory in named_runs([reference], catalog))
 
 
 def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:

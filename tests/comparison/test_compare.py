@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import qexp as package
+from qexp.comparison.seeds import folder_name
 from qexp.errors import QexpError
 
 PAIR = ("mogi_quick_1", "mogi_quick_2")
@@ -155,3 +156,10 @@ def test_comparing_does_not_wait_for_torch(workspace, runs):
     )
     done = subprocess.run([sys.executable, "-c", script, *runs], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_of_many_runs_has_a_short_name_of_its_own():
+    assert folder_name(["a_0", "a_1"]) == "a_0--a_1"
+    many = [f"experience_{seed}" for seed in range(40)]
+    assert re.fullmatch("experience_0--and-39-more--[0-9a-f]{8}", folder_name(many))
+    assert folder_name(many) != folder_name([*many[:-1], "other"])

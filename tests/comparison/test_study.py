@@ -153,8 +153,23 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
     said = [line.rpartition("_")[2] for line in stdout.splitlines()]
     assert said == ["3  epochs=1", "4  epochs=1", "3  epochs=2", "4  epochs=2"]
     assert "planned when they are done" in stderr
+    assert "depth r2 would be drawn in studies/tuned_epochs" in stderr
     assert not (specs.root / "runs").exists()
     assert not (specs.root / "studies").exists()
+
+
+def test_a_dry_run_says_what_is_done_already_and_a_study_can_be_compared_by_its_folder_and_name(studied):
+    root, plain, _ = studied
+    said = []
+    assert api.planned_study(ORDER, metric="depth.mae", tell=said.append, workspace=root) == ([], True)
+    assert said[1:] == ["8 done already"]
+    by_folder, by_name = (
+        qexp.compare(study, figures=False, workspace=root) for study in (str(plain.folder), plain.folder.name)
+    )
+    assert [group["runs"] for group in by_folder.document()["groups"]] == [
+        group["runs"] for group in by_name.document()["groups"]
+    ]
+    assert len(by_folder.document()["groups"]) == 4
 
 
 EPOCHS = ("--grid", "epochs=1,2")
@@ -196,7 +211,7 @@ def test_runs_that_fail_are_left_out_and_named_and_the_rest_is_drawn(specs):
     assert [row["state"] for row in rows(Path("studies/sound_learning_rate/study.csv"))] == ["done", "failed"]
     stderr = call("study", "sound", "--grid", "learning_rate=1e-3,1e30", *options).failed(4)
     assert "1 done already" in stderr
-    assert f"left alone, failed: {failed}; --only-failed runs them again" in stderr
+    assert f"left alone, failed: {failed}; repeat with --only-failed" in stderr
 
 
 @pytest.mark.heavy
