@@ -67,6 +67,11 @@ def test_a_text_alone_is_a_list_of_one():
     assert tags_of(tags="sound") == tags_of(tags=["sound"]) == ["sound"]
 
 
+def test_a_dictionary_in_place_of_a_name_is_told_what_would_work():
+    with pytest.raises(QexpError, match="dataset is a name or another text, and not a dictionary; write a spec to"):
+        package.samples({"type": "generated"})
+
+
 def test_a_keyword_that_is_nearly_one_is_named():
     with pytest.raises(TypeError, match=r"repeated: .*'cuont'; did you mean 'count'\?"):
         repeated("mogi_3", "mogi", cuont=2)

@@ -250,6 +250,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         signature = declared.replace(parameters=[*first, *keywords_of])
         lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
         paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
+        texts = {field.name for field in own_first(make) if str(field.type) in ("str", "str | None", "str | Path")}
         named = [field for field in own_first(make) if str(field.type).startswith("Mapping[")]
         mappings = {field.name: field for field in named if "Sequence" not in str(field.type)}
 
@@ -263,6 +264,10 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                     example = _option_of(mappings[name]).example
                     such = f", such as {example}" if example else ""
                     raise QexpError(f"`{name}={bound[name]}`: give a dictionary{such}")
+            for name in texts & bound.keys():
+                if isinstance(bound[name], Mapping):
+                    spec = "; write a spec to a file below specs/, and give its name"
+                    raise QexpError(f"`{name}` is a name or another text, and not a dictionary{spec}")
             for name in paths & bound.keys():
                 if bound[name] is True:
                     raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")

@@ -174,7 +174,8 @@ def report(
     text: Annotated[
         str,
         typer.Option(
-            metavar="FILE|TEXT", help="Your words at the top, plain or in simple Markdown: a file, or the text itself."
+            metavar="FILE|TEXT",
+            help="Your words at the top, plain or in simple Markdown without pictures: a file, or the text itself.",
         ),
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Show paths, the machine and its settings, too.")] = False,

@@ -117,7 +117,8 @@ class Rounding:
         return f"{rounded + 0.0:.{max(self.decimals, 0)}f}"  # + 0.0 makes 0 of −0
 
     def number(self, value: float) -> str:
-        return Numbers(self.bare(value) + self._power, value)
+        digits = self.bare(value)
+        return Numbers(digits + self._power if float(digits) else digits, value)  # no power of ten of 0
 
     def with_deviation(self, mean: float, deviation: float) -> str:
         pair = f"{self.bare(mean)} ± {self.bare(deviation)}"

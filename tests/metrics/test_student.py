@@ -80,6 +80,7 @@ def test_a_deviation_is_written_with_two_significant_digits_and_its_mean_to_the_
 def test_the_ends_of_an_interval_are_written_to_the_same_place():
     assert rounding(1.5, 0.12).interval(1.4, 1.625) == "[1.40, 1.62]"
     assert rounding(-2e-7, 3e-8).interval(-2.31e-7, 1e-9) == "[-2.31e-07, 0.01e-07]"
+    assert rounding(1.7e21, 0.8e21).interval(0.0, 3.4e21) == "[0.00, 3.40e+21]"
 
 
 @pytest.mark.parametrize(
