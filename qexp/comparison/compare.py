@@ -356,8 +356,9 @@ def _in_words(seeds: Iterable[int]) -> str:
 
 
 def left_out_words(runs: Iterable[LeftOut], missing: Sequence[int]) -> str:
-    words = [f"{run.seed} {run.why} ({run.run})" for run in runs]
-    return "; ".join([*words, *([f"{ranges(missing)} missing"] if missing else [])])
+    """`seed 2 failed (sound_2); seeds 3-4 missing`: a bare number would be read as how many."""
+    words = [f"seed {run.seed} {run.why} ({run.run})" for run in runs]
+    return "; ".join([*words, *([f"seed{'s' * (len(missing) != 1)} {ranges(missing)} missing"] if missing else [])])
 
 
 def of_mean(estimate: Estimate | None, meaning: Meaning) -> list[str]:

@@ -200,7 +200,7 @@ def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qe
     for form in ("--csv", "--markdown", "--workspace=."):
         stdout = qexp("compare", "slow_*", "other_*", "dead_*", form).stdout
         assert all(f"({exclusion['run']})" in stdout for exclusion in group["left_out"])
-        assert "5 missing" in stdout
+        assert "seed 5 missing" in stdout
         assert "dead_0" in stdout
 
 
