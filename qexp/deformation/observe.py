@@ -555,7 +555,10 @@ def _of_file(name: str, value: Any, index: int, count: int) -> Any:
     if name == "direction" and all(isinstance(part, str | Path) for part in value):  # three files for all
         return value
     if len(value) not in (1, count):
-        raise QexpError(f"`{name}` is given {len(value)} times; give it once for all {count} files, or once for each")
+        raise QexpError(
+            f"`{name}` is given {len(value)} times; give it once"
+            + f" for all {count} files, or once for each" * (count > 1)
+        )
     if name == "name" and count > 1 and len(value) == 1:
         raise QexpError(f"`name` is given once, but there are {count} files; give each a name, in order")
     return value[index % len(value)]

@@ -60,7 +60,12 @@ class ReadOptions:
     @property
     def metres(self) -> float:
         """The unit of displacements and errors in metres. Raises QexpError for an unknown one."""
-        return in_metres(self.unit or "m")
+        return in_metres(self.unit or "m", self.of_unit)
+
+    @property
+    def of_unit(self) -> str:
+        """The name of the option that gives the unit of this file."""
+        return "gnss_unit" if (self.unit_option or "").startswith("`gnss_unit") else "unit"
 
     @property
     def error_unit(self) -> str | None:
@@ -80,10 +85,10 @@ class ReadOptions:
         return None
 
 
-def in_metres(unit: str) -> float:
+def in_metres(unit: str, option: str = "unit") -> float:
     """Raises QexpError for a unit that displacements do not have."""
     if unit not in METRES:
-        raise QexpError(f"`unit={unit}`: no unit of displacements; choose from {', '.join(METRES)}")
+        raise QexpError(f"`{option}={unit}`: no unit of displacements; choose from {', '.join(METRES)}")
     return METRES[unit]
 
 

@@ -369,8 +369,10 @@ def lengths(table: TextTable, columns: Mapping[str, int], role: str, options: Re
     """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
     unit = unit_of(table, columns, role)
     if unit is not None and options.unit is not None and unit != options.unit:
-        raise QexpError(f"{table.path}: {table.titled(columns[role])} is in {unit}, but `unit` says {options.unit}")
-    return table.numbers(columns[role]) * in_metres(unit or options.unit or "m")
+        raise QexpError(
+            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{options.of_unit}` says {options.unit}"
+        )
+    return table.numbers(columns[role]) * in_metres(unit or options.unit or "m", options.of_unit)
 
 
 def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:

@@ -116,6 +116,10 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
     assert "the errors are 0.003 mm, less than a station has; they count in the table's unit, mm" in small
     with pytest.raises(QexpError, match="unit is given 3 times; give it once for all 2 files, or once for each"):
         package.observe([metres, millimetres], unit=["m", "m", "mm"])
+    for unit, complaint in (("m", "is in mm, but gnss_unit says m"), ("inch", 'gnss_unit="inch": no unit of')):
+        stations.write_text("station,east,north,de_mm,dn_mm,error_mm\nG01,426100,4519100,30,20,1\n")
+        with pytest.raises(QexpError, match=complaint):
+            package.observe([], gnss=[stations], gnss_unit=unit, error=1 if unit == "inch" else None)
     with pytest.raises(QexpError, match="gnss_unit is for the tables of gnss"):
         package.observe([metres], gnss_unit="mm")
 
