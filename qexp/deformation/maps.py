@@ -438,11 +438,12 @@ def _ticks_across(axis: Axes) -> Array:
     inches, (west, east) = axis.get_window_extent().width / axis.figure.dpi, axis.get_xlim()
     beyond, most = sized(ACROSS / (4 if narrow() else 2) - 0.04), max(int(inches / sized(0.55)), 2)
     candidates = []
-    for bins in range(1, most + 1):
+    for bins in range(1, most + 3):
         ticks = np.asarray(MaxNLocator(bins, min_n_ticks=1, steps=[1, 2, 5, 10]).tick_values(west, east))
         halves = sized(0.036) * np.array([len(f"{tick:g}") for tick in ticks])
         to_edge = np.minimum(ticks - west, east - ticks) * inches / (east - west)
-        candidates.append(ticks[to_edge >= np.maximum(halves - beyond, 0)])
+        apart = ticks[to_edge >= np.maximum(halves - beyond, 0)]
+        candidates += [apart, apart[::2]]
     return max((ticks for ticks in candidates if len(ticks) <= most), key=len)
 
 

@@ -416,7 +416,7 @@ def _placed(axes: Axes) -> bool:
 
 def _thin_out(axis: XAxis | YAxis) -> bool:
     """Reduce the ticks of an axis until their numbers are apart; names stay. Returns whether there are fewer."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, ScalarFormatter
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, ScalarFormatter
 
     formatter = axis.get_major_formatter()
     if isinstance(formatter, FixedFormatter):
@@ -427,15 +427,11 @@ def _thin_out(axis: XAxis | YAxis) -> bool:
     if axis.axis_name == "x" and formatter.get_offset():  # it would stand in the label
         axis.set_major_formatter(FuncFormatter(_with_power))
         shown = _numbers(axis)
-    count = bins = len(shown)
-    while bins > 1 and len(shown) > 2 and _touch(axis, [box for _, box in shown]):
-        locator, bins = axis.get_major_locator(), bins - 1
-        if isinstance(locator, MaxNLocator):
-            locator.set_params(nbins=bins)
-        else:
-            axis.set_major_locator(FixedLocator([at for at, _ in shown[::2]]))
+    count = len(shown)
+    while len(shown) > 2 and _touch(axis, [box for _, box in shown]):
+        axis.set_major_locator(FixedLocator([at for at, _ in shown[::2]]))
         shown = _numbers(axis)
-    return bins < count
+    return len(shown) < count
 
 
 def _numbers(axis: XAxis | YAxis) -> list[tuple[float, Bbox]]:

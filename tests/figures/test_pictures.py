@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -158,6 +160,16 @@ def test_numbers_along_axes_are_apart_and_whole_whatever_their_length(ends, widt
             figure.canvas.draw()
         assert list(faults(figure, "")) == []
         assert all(len(axis.get_majorticklabels()) > 1 for axes in figure.axes for axis in (axes.xaxis, axes.yaxis))
+
+
+def test_a_narrow_axis_keeps_two_numbers():
+    with use_style(None, "single"):
+        figure = Figure(figsize=(0.9, 0.9))
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_xlim(490.8, 509.8)
+        fit_numbers(figure)
+    assert [tick for tick in axes.get_xticks() if 490.8 <= tick <= 509.8] == [495, 505]
 
 
 def test_lines_of_a_title_are_about_as_long_and_numbers_stay_with_their_units():
