@@ -21,6 +21,7 @@ from qexp.networks.estimator import Estimator
 from qexp.spec.kinds import documents_of
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
+from qexp.store.evaluations import TRAINED_ON, VALIDATED
 from qexp.store.record import Ancestor
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
@@ -33,10 +34,12 @@ class Independence:
 
     known    None if it is unknown
     reasons  why they are not independent, or what is unknown; otherwise what was compared
+    caution  what must be said with results on data that are not
     """
 
     known: bool | None
     reasons: tuple[str, ...]
+    caution: str = TRAINED_ON
 
     @classmethod
     def of(cls, shared: Sequence[str], unknown: Sequence[str], compared: str) -> Independence:
@@ -44,6 +47,16 @@ class Independence:
         if shared:
             return cls(False, tuple(shared))
         return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
+
+    @classmethod
+    def of_validation(cls, spec: Document, whose: str) -> Independence:
+        """That of a run's validation data.
+
+        spec   of the run
+        whose  the data, and whose they are
+        """
+        role = "were looked at in training" if spec.get("keep") == "last" else "chose the epoch"
+        return cls(False, (f"{whose}: not trained on, but they {role}",), VALIDATED)
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,10 @@ def independence_of(request: EvaluationRequest, data: EvaluationData) -> Indepen
         dict.fromkeys(reason for part in every if part.known is known for reason in part.reasons)
         for known in (False, None)
     )
-    return Independence.of(tuple(shared), tuple(unknown), "") if shared or unknown else every[0]
+    if shared:
+        cautions = [part.caution for part in every if part.known is False]
+        return Independence(False, tuple(shared), TRAINED_ON if TRAINED_ON in cautions else cautions[0])
+    return Independence(None, tuple(unknown)) if unknown else every[0]
 
 
 def _of_ancestor(ancestor: Ancestor, request: EvaluationRequest, data: EvaluationData) -> Independence:
@@ -162,7 +178,7 @@ def _of_ancestor(ancestor: Ancestor, request: EvaluationRequest, data: Evaluatio
         return _unknown(f"it started from {ancestor.name}, which cannot be read: {error}")
     independence = data.independence(replace(request, directory=directory, spec=spec, tables=tables))
     reasons = tuple(f"{ancestor.name}, from which it started: {text}" for text in independence.reasons)
-    return Independence(independence.known, reasons)
+    return Independence(independence.known, reasons, independence.caution)
 
 
 def _unknown(why: str) -> Independence:

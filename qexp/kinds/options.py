@@ -182,7 +182,10 @@ class EvaluateOptions(Computing):
         None, "Part of the data; if left out, test where the data have such a part, else all.",
         metavar="train|validation|test|all", complete="parts",
     )  # fmt: skip
-    seed: int = option(0, "Random seed of simulated samples, masks and intervals.")
+    seed: int = option(
+        0, "Random seed of simulated samples, masks and intervals; with the run's own dataset and its own seed they are "
+        "those of the run.",
+    )  # fmt: skip
     name: str | None = option(None, "Name of the evaluation; that of the data if left out.", metavar="NAME")
     force: bool = option(False, "Replace an evaluation of the same name that was made with other settings.")
     warn: Report = python_only(as_warning, "Receives a line for each figure that cannot be drawn")

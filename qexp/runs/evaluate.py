@@ -33,7 +33,7 @@ from qexp.spec.kinds import caution_of_data, documents_of, load_stage
 from qexp.spec.reading import digest
 from qexp.store import evaluations
 from qexp.store.directory import RunDirectory
-from qexp.store.evaluations import TRAINED_ON, EvaluationDirectory, EvaluationRecord
+from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
 from qexp.store.provenance import fingerprint
 from qexp.store.record import NAME, now
 
@@ -178,7 +178,7 @@ def _record(
     """The record without results."""
     run, independence = request.directory.record(), independence_of(request, data)
     cautions = [caution_of_data(request.spec), caution_of_data({**request.spec, "dataset": data.document})]
-    cautions += [TRAINED_ON] if independence.known is False else []
+    cautions += [independence.caution] if independence.known is False else []
     return EvaluationRecord(
         name=name,
         dataset=dataset,

@@ -20,6 +20,9 @@ RECORD = "record.json"
 TRAINED_ON = "evaluated on training data"
 """Caution of evaluations on data that are not independent of those that the run was trained on."""
 
+VALIDATED = "evaluated on validation data"
+"""Caution of evaluations on a run's own validation data: not trained on, but they chose the epoch."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class EvaluationRecord(Part):

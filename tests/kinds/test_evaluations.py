@@ -70,7 +70,12 @@ def test_the_runs_own_dataset_and_seed_give_the_runs_own_results_by_its_name_or_
     assert low < run.results["test"]["depth"]["mae"] < high
     Path("specs/datasets/sound.json").unlink()  # the run knows it
     qexp("evaluate", "sound_0", "--part", "validation").done()
-    assert run.evaluations["sound_validation"].results == {"validation": run.results["validation"]}
+    made = run.evaluations["sound_validation"]
+    assert made.results == {"validation": run.results["validation"]}
+    said = "these are the run's own validation samples: not trained on, but they chose the epoch"
+    assert (made.independent, made.reasons, made.caution) == (False, (said,), "evaluated on validation data")
+    others = run.evaluate(part="validation", seed=1, name="others")
+    assert others.record.reasons[0].startswith("samples from the intervals of the run's validation samples, which have")
 
 
 def test_samples_within_the_intervals_of_training_are_counted(here):

@@ -99,7 +99,16 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         remarks = extent(request.directory, models[0]).remarks(inputs, estimates)
         return replace(scores.document(attempt.directory.part), remarks=tuple(remarks))
 
-    return EvaluationData(request.document, part, TEST, count, lambda run: _independence(run, samples()), evaluate)
+    def independence(run: EvaluationRequest) -> Independence:
+        own = (run.document, run.run_seed) == (run.spec["dataset"], request.run_seed)
+        if part == VALIDATION and own and request.spec["split"] == run.spec["split"]:
+            if (request.seed, count) == (run.run_seed, run.spec["sizes"][1]):
+                return Independence.of_validation(run.spec, "these are the run's own validation samples")
+            own_ones = f"samples from the intervals of the run's validation samples, which have seed {run.run_seed}"
+            return Independence.of_validation(run.spec, own_ones)
+        return _independence(run, samples())
+
+    return EvaluationData(request.document, part, TEST, count, independence, evaluate)
 
 
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
