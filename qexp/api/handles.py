@@ -411,6 +411,10 @@ def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[
 
 def directory_of(run: Runs, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
     """That of a single run. Raises NotFoundError, and QexpError for several."""
+    from qexp.runs.catalog import Catalog, find_run, is_pattern
+
+    if isinstance(run, str) and not is_pattern(run):
+        return find_run(run, Catalog(workspaces.find(workspace))).trusting(trust_code)
     runs = [run] if isinstance(run, Run) else open_runs(run, workspace=workspace)
     if len(runs) != 1:
         named = f"{len(runs)} are named: {some([run.name for run in runs])}" if runs else "none is named"

@@ -125,7 +125,8 @@ def sweep(options: SweepOptions) -> ListedRuns:
     home = workspaces.find(options.workspace)
     prepared = prepare(options.order, workspace=home.root)
     with notices() as tell:
-        for text in (*prepared.warnings, *prepared.workload.stand_ins, *prepared.workload.left_in_words):
+        load, new = prepared.workload, prepared.nothing_to_resume
+        for text in (*prepared.warnings, *load.stand_ins, *load.left_in_words, *([new] if new else [])):
             tell(text)
         launched = launch(prepared, watched=watcher_of(options.watched), workspace=home.root)
         states = launched.states if launched is not None and launched.states else {}

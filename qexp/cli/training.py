@@ -147,6 +147,8 @@ def _run_sweep(
     for text in checked_order.warnings:
         warning(text)
     _print_left(workload)
+    if checked_order.nothing_to_resume:
+        warning(checked_order.nothing_to_resume)
     if dry_run:
         _print_plans(plans)
         if not plans:
@@ -166,7 +168,7 @@ def _run_sweep(
         result(launched.launch.id)
     else:
         api.refresh(warn=warning, workspace=workspace)
-        _end(launched.states, launched.stopped, len(plans), workload)
+        _end(launched.states, launched.stopped, len(plans), workload, order.resume)
 
 
 def _print_plans(plans: Sequence[Plan]) -> None:
@@ -174,7 +176,7 @@ def _print_plans(plans: Sequence[Plan]) -> None:
         result("  ".join([plan.name, *plan.overrides]))
 
 
-def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload) -> None:
+def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload, resumed: bool) -> None:
     """Print how the runs of a pool ended, and exit with the matching code."""
     from qexp.store.record import State
 
@@ -182,6 +184,8 @@ def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload
     if len(states) < count:
         ended.append(f"{count - len(states)} not started")
     message(f"{count} runs: {', '.join(ended)}")
+    if stopped or any(state.resumable for state in states.values()):
+        message(f"the same command{'' if resumed else ' with --resume'} goes on")
     if stopped:
         raise typer.Exit(130)
     if len(states) < count or set(states.values()) != {State.DONE} or workload.left:

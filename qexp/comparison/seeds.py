@@ -23,7 +23,7 @@ from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
 from qexp.metrics.meaning import HIGHEST, MAIN_METRIC, UNKNOWN, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.results.capabilities import compared_columns, unit_of
-from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
+from qexp.runs.catalog import Catalog, find_run, is_pattern, matching, or_all
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.reading import COMMENTARY
 from qexp.spec.resolution import steps, value_text
@@ -217,7 +217,7 @@ def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog)
                 yield ComparedRun(directory, {**directory.record().document(), "state": state}, argument)
         if of_study is not None:
             return
-        directory = find_run(argument, catalog)
+        directory = find_run(argument, catalog, or_all(argument))
         changing = {"state": Watch().state(directory), "evaluations": summaries_of(directory.path)}
         yield ComparedRun(directory, {**directory.record().document(), **changing}, None)
         return

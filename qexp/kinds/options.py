@@ -183,8 +183,8 @@ class EvaluateOptions(Computing):
         metavar="train|validation|test|all", complete="parts",
     )  # fmt: skip
     seed: int = option(
-        0, "Random seed of simulated samples, masks and intervals; with the run's own dataset and its own seed they are "
-        "those of the run.",
+        0, "Random seed of simulated samples, masks and intervals; with the run's own dataset and its own seed they "
+        "are those of the run.",
     )  # fmt: skip
     name: str | None = option(None, "Name of the evaluation; that of the data if left out.", metavar="NAME")
     force: bool = option(False, "Replace an evaluation of the same name that was made with other settings.")

@@ -424,9 +424,10 @@ WILDCARD = re.compile(r"[*?[]")
 """Characters that mark a pattern; run names cannot contain them."""
 
 
-def find_run(reference: str, catalog: Catalog) -> RunDirectory:
+def find_run(reference: str, catalog: Catalog, several: str = "") -> RunDirectory:
     """A run by its name, a unique prefix of it, or a path; a fold of it by `RUN/folds/003`.
 
+    several  what names all runs with the prefix, where a command takes several; for the error
     Raises NotFoundError with similar names.
     """
     by_path = Path(reference)
@@ -447,7 +448,9 @@ def find_run(reference: str, catalog: Catalog) -> RunDirectory:
         return RunDirectory(catalog.workspace.runs / matching[0])
     if matching:
         first_names = ", ".join(sorted(matching, key=natural)[:8])
-        raise NotFoundError(f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it")
+        raise NotFoundError(
+            f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it{several}"
+        )
     what = OTHER_FILES.get(by_path.suffix.lower(), "")
     raise NotFoundError(f"no run '{reference}'; {what or suggestion(reference, names)}")
 
@@ -457,6 +460,11 @@ OTHER_FILES = {
     ".nc": "several observation files are joined first: qexp observe A.nc B.nc --to ALL.nc",
 }
 """What is meant by files where a run is asked for."""
+
+
+def or_all(reference: str) -> str:
+    """The end of an error about a prefix of several names, where a command takes several runs."""
+    return f", or all of them: '{reference}*'"
 
 
 def is_pattern(reference: str) -> bool:
@@ -480,7 +488,7 @@ def named_runs(references: Iterable[str], catalog: Catalog) -> list[RunDirectory
             names = matching(reference, sorted(catalog.names(), key=natural))
             matches = [RunDirectory(catalog.workspace.runs / name) for name in names]
         else:
-            matches = [find_run(reference, catalog)]
+            matches = [find_run(reference, catalog, or_all(reference))]
         for directory in matches:
             directories.setdefault(real_path(directory.path), directory)
     return list(directories.values())

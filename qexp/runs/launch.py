@@ -71,6 +71,8 @@ def start(
     directory = RunDirectory(workspace.runs / planned.name)
     try:
         directory = prepare(replace(planned, tags=order.tags, note=order.note), workspace, order.storage)
+        if order.resume:
+            log.warning("%s", nothing_to_resume([planned]))
     except FileExistsError:
         if not goes_on(planned.name, standing(planned, workspace, Watch().state(directory)), order.resume):
             return directory, False
@@ -332,10 +334,20 @@ class CheckedOrder:
             dict.fromkeys(text for plan in (*self.workload.again, *self.workload.new) for text in plan.warnings)
         )
 
+    @property
+    def nothing_to_resume(self) -> str:
+        """A sentence if runs were to continue, and all that are to run are new; else empty."""
+        load = self.workload
+        return nothing_to_resume(load.new) if self.order.resume and load.new and not load.again else ""
+
     def __repr__(self) -> str:
         names = some([plan.name for plan in self.plans])
         to_run = len(self.workload.new) + len(self.workload.again)
         return f"<order of {len(self.plans):,} runs, {to_run:,} to train now: {names}>"
+
+
+def nothing_to_resume(new: Sequence[Plan]) -> str:
+    return f"nothing to resume: no interrupted run has this spec and seed; new: {some([plan.name for plan in new])}"
 
 
 def check_order(order: Order, workspace: Workspace, name: str | None = None) -> CheckedOrder:

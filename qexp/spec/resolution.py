@@ -98,7 +98,12 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
             if candidate.is_file():
                 return candidate
     names, stem = [path.stem for path in folder.glob("*.json")], Path(file).stem
-    raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {suggestion(stem, names)}")])
+    meant = suggestion(stem, names)
+    if kind == "experience" and stem == reference and (workspace.runs / stem / "run.json").is_file():
+        meant = (
+            f"that is a run: qexp rerun {stem} --resume goes on with it, qexp rerun {stem} trains its spec once more"
+        )
+    raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {meant}")])
 
 
 @dataclass

@@ -472,7 +472,13 @@ def test_a_run_that_is_not_there_is_answered_with_the_nearest(finished, workspac
     stderr = qexp("show", "sond_0", "--workspace", finished).refused(3)
     assert stderr == "error: no run 'sond_0'; did you mean 'sound_0'?\n"
     stderr = qexp("show", "sound", "--workspace", finished).refused(3)
-    assert "'sound' is a prefix of 2 run names: sound_0, sound_1; write more of it" in stderr
+    assert "'sound' is a prefix of 2 run names: sound_0, sound_1; write more of it\n" in stderr
+    stderr = qexp("compare", "sound", "--workspace", finished).refused(3)
+    assert "sound_0, sound_1; write more of it, or all of them: 'sound*'" in stderr
+    stderr = qexp("run", "sound_1", "--resume", "--workspace", finished).refused()
+    assert "no experience 'sound_1'; that is a run: qexp rerun sound_1 --resume goes on with it" in stderr
+    resuming = ("run", "sound", "--resume", "--seeds", "8:10", "--dry-run", "--workspace", finished)
+    assert "nothing to resume: no interrupted run has this spec and seed; new: sound_8" in qexp(*resuming).stderr
 
 
 def test_what_is_shown_of_a_run_holds_its_state_its_results_and_its_files(finished, qexp):
