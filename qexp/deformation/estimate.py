@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,6 +96,7 @@ class TrackResult:
     """What the inversion says of a track.
 
     rms       root mean square of the residuals [m]
+    error     that of the declared noise, of which a correlated part may be offset or ramp [m]
     offset    that was estimated [m]; 0 without
     n         points that count
     offset_error, ramp, ramp_error  [m]; east and north, [m per km]; None if they were not estimated
@@ -104,6 +106,7 @@ class TrackResult:
     """
 
     rms: float
+    error: float
     offset: float
     n: int
     offset_error: float | None
@@ -117,7 +120,7 @@ class TrackResult:
         return f"<{self.n:,} points of a track: RMS {self.rms:.4g} m, offset {self.offset:.4g} m>"
 
     def document(self) -> dict[str, Any]:
-        return {"rms": self.rms, "offset": self.offset, "n": self.n}
+        return {"rms": self.rms, "error": self.error, "offset": self.offset, "n": self.n}
 
 
 P_VALUES = ("p_value", "total", "smooth", "local")
@@ -216,40 +219,70 @@ UNCERTAIN = 3.0
 half of it and more, and its range too."""
 
 
-def of_residuals(fit: Fit, problem: Problem) -> Misfit:
-    """Tests of the whitened residuals at the minimum, (1,) each; blocks extend over the area of each track."""
-    residuals, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
-    blocks = blocks_of_tracks(problem.model.positions.numpy(), problem.weighting.slices)
-    return misfit(residuals.numpy(), blocks, len(fit.free) + problem.weighting.nuisances)
+def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
+    """Tests of the whitened residuals at the minimum, (1,) each; and the sum of their squares in each track.
+
+    Blocks extend over the area of each track.
+    """
+    found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
+    residuals, slices = found.numpy(), problem.weighting.slices
+    blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
+    tests = misfit(residuals, blocks, len(fit.free) + problem.weighting.nuisances)
+    return tests, [float(np.square(residuals[0, where]).sum()) for where in slices]
 
 
-def remark(misfit: Misfit, chi2_reduced: float, tracks: Sequence[Track]) -> list[str]:
+def remark(
+    misfit: Misfit, sums: Sequence[float], chi2_reduced: float, tracks: Sequence[Track], results: Sequence[TrackResult]
+) -> list[str]:
     """A sentence if the residuals are not the declared noise, and what they are like.
 
     The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a factor of about two,
-    which they would call a misfit: then only residuals that are larger by more than that are.
+    which they would call a misfit: then only residuals that are larger by more than that are, and those of tracks whose
+    errors were declared beside it, such as stations.
+
+    sums  of the squares of the whitened residuals of each track
     """
-    if any(track.noise is not None and track.noise.estimated for track in tracks):
-        if chi2_reduced < UNCERTAIN:
-            return []
+    from scipy import special  # quick, unlike scipy.stats
+
+    estimated = [track.noise is not None and track.noise.estimated for track in tracks]
+    if any(estimated) and chi2_reduced >= UNCERTAIN:
         return [
             f"the residuals are larger than the estimated noise (reduced χ² {chi2_reduced:.3g}): no source of this "
             "type explains the observation, or the area from which its noise was estimated is quieter than the rest"
         ]
-    p_value = float(misfit.p_value[0])
-    if p_value >= SIGNIFICANT:
+    p_values = [float(special.chdtrc(track.size, total)) for track, total in zip(tracks, sums, strict=True)]
+    known = [index for index, uncertain in enumerate(estimated) if not uncertain]
+    if not known:
         return []
+    worst = min(known, key=lambda index: (p_values[index], -sums[index] / tracks[index].size))
+    result, name = results[worst], tracks[worst].name
+    sizes = f"RMS {result.rms:.3g} m, error {result.error:.3g} m"
+    if any(estimated) or float(misfit.p_value[0]) >= SIGNIFICANT:
+        if (p_value := len(known) * p_values[worst]) >= SIGNIFICANT:
+            return []
+        return [
+            f"the residuals of '{name}' are not its declared noise ({_amount(p_value)}, {sizes}): the tracks "
+            "contradict each other, or no source of this type explains all of them; check headings, units and signs"
+        ]
     each = {
         "they are larger everywhere": misfit.total,
         "they vary over long distances, as those of another source would": misfit.smooth,
         "they are large in one place, as after an unwrapping error": misfit.local,
     }
     words = min(each, key=lambda name: float(each[name][0]))
-    amount = f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
+    where, check = "", ""
+    if len(tracks) > 1:
+        where = f", most of all in '{name}' ({sizes})"
+        check = "; check headings, units and signs"
     return [
-        f"the residuals are not the declared noise ({amount}, reduced χ² {chi2_reduced:.3g}): {words}; either no "
-        "source of this type explains the observation, or its noise is stronger than declared"
+        f"the residuals are not the declared noise ({_amount(float(misfit.p_value[0]))}, reduced χ² "
+        f"{chi2_reduced:.3g}){where}: {words}; either no source of this type explains the observation, or its noise is "
+        f"stronger than declared{check}"
     ]
+
+
+def _amount(p_value: float) -> str:
+    return f"p = {p_value:.1g}" if p_value > 0 else "p < 1e-300"
 
 
 @dataclass(frozen=True)
@@ -311,7 +344,8 @@ def estimate_sources(
     fit = _fit(problem, searched, candidate, options, fixed)
     fit, profile = with_intervals(problem, fit) if options.least_squares else (fit, None)
     seconds = time.perf_counter() - began
-    misfit = of_residuals(fit, problem) if options.least_squares else None
+    misfit, sums = of_residuals(fit, problem) if options.least_squares else (None, [])
+    results = _tracks(observation, problem, fit, units)
     posterior = None
     if options.posterior:
         posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
@@ -321,7 +355,7 @@ def estimate_sources(
         parameters=_parameters(fit, candidate, residual_errors(fit, problem, tracks), profile, set(bounds))
         if profile
         else _of_network(fit, candidate),
-        tracks=_tracks(observation, problem, fit, units),
+        tracks=results,
         estimated=[display_name(fit.names[index]) for index in fit.free],
         correlations=correlations(fit),
         chi2=fit.chi2,
@@ -337,7 +371,7 @@ def estimate_sources(
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched),
-            *(() if misfit is None else remark(misfit, fit.chi2_reduced, tracks)),
+            *(() if misfit is None else remark(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))),
             *(() if posterior is None else posterior.remarks),
         ],
         posterior=posterior,
@@ -447,6 +481,7 @@ def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) 
         residuals[track.observed] = residual
         results[track.name] = TrackResult(
             rms=float(np.sqrt(np.mean(residual**2))),
+            error=math.sqrt(np.mean(points.error**2) + (0.0 if track.noise is None else track.noise.sill)),
             offset=amounts.get("offset", 0.0),
             n=track.size,
             offset_error=errors.get("offset"),

@@ -60,7 +60,7 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     assert {name: of["n"] for name, of in document["tracks"].items()} == {"ascending": 176, "descending": 196}
     assert 0.7 < document["chi2_reduced"] < 1.3
     for name, offset in (("ascending", 0.03), ("descending", -0.02)):
-        assert list(document["tracks"][name]) == ["rms", "offset", "n"]
+        assert list(document["tracks"][name]) == ["rms", "error", "offset", "n"]
         assert document["tracks"][name]["offset"] == pytest.approx(offset, abs=0.02)
 
 
@@ -263,6 +263,23 @@ def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_no
         assert 1.5 < made.chi2_reduced < 3
         said.append(any("not the declared noise" in remark for remark in made.remarks))
     assert said == [True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimated", [False, True])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_stations_that_contradict_a_track_are_named_whether_the_noise_of_the_track_was_estimated_or_not(
+    estimated, sign
+):
+    track = replace(observed(EXPONENTIAL).tracks[0], noise=replace(EXPONENTIAL, estimated=estimated))
+    random = np.random.default_rng(5)
+    x, y = (random.uniform(-3000, 3000, 6) + shift for shift in ORIGIN)
+    moved = sign * point_source(x, y, *SOURCE)[:, 2] + 0.08 * random.normal(size=6)
+    up = Track("stations", "gnss", x, y, moved, np.full(6, 0.08), np.tile([0.0, 0, 1], (6, 1)), np.ones(6, bool))
+    made = qexp.invert(Observation((track, up), CRS), starts=2, bounds={"depth": (1, 2)})
+    assert made.chi2_reduced < estimate.UNCERTAIN
+    assert made.tracks["stations"].error == pytest.approx(0.08)
+    assert any("'stations'" in said and "error 0.08 m" in said for said in made.remarks) is (sign < 0)
 
 
 @pytest.mark.slow
