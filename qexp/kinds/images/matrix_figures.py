@@ -126,7 +126,7 @@ def matrix_panels(
     views: Sequence[str] = (),
     unseen: NDArray[np.bool_] | None = None,
 ) -> Figure:
-    """A row per output, a column per kind of value that any of them has.
+    """A panel per output and kind of value that it has.
 
     units     variable → its unit, of outputs and axes
     held_out  variable → the intervals of values that belong to the test part, outlined
@@ -135,15 +135,11 @@ def matrix_panels(
     unseen    where the data do not show the source, over the axes; hatched in panels of bounds
     """
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
-    kinds = [kind for kind in KINDS if any(kind in panels for panels in outputs.values())]
-    figure, grid = _grid(len(outputs), len(kinds), 3.1 if len(axes) == 2 else 2.7)
+    shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
+    figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7)
     hatched = unseen if unseen is not None and unseen.any() else None
-    for row, (name, panels) in zip(grid, outputs.items(), strict=True):
+    for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
-            if kind not in panels:
-                # Narrow figures have no rows in which a panel that is missing would leave a gap.
-                axis.remove() if narrow() else axis.set_axis_off()
-                continue
             values = panels[kind]
             if hatched is not None and kind in HATCHED:
                 values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
@@ -173,17 +169,21 @@ def _that_tell(output: str, panels: Panels, planes: bool) -> Panels:
     return {kind: values for kind, values in panels.items() if kind not in left_out}
 
 
-def _grid(outputs: int, kinds: int, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """The panels of each output: in a row, or in several as the page has room."""
-    columns = columns_of(kinds, WIDTH)
-    lines = -(-kinds // columns)
-    figure, grid = subplots(outputs * lines, columns, WIDTH, height)
-    of_outputs = [
-        [axis for row in grid[lines * output : lines * (output + 1)] for axis in row] for output in range(outputs)
-    ]
-    for spare in [axis for axes in of_outputs for axis in axes[kinds:]]:
+def _grid(counts: Sequence[int], height: float) -> tuple[Figure, list[list[Axes]]]:
+    """The panels of each output, so many: side by side, beside those of another output if the page has room."""
+    columns = columns_of(max(counts), WIDTH)
+    starts, end = list[int](), 0
+    for count in counts:
+        if end % columns + count > columns:
+            end += -end % columns
+        starts.append(end)
+        end += count
+    figure, grid = subplots(-(-end // columns), columns, WIDTH, height)
+    axes = [axis for row in grid for axis in row]
+    of_outputs = [axes[start : start + count] for start, count in zip(starts, counts, strict=True)]
+    for spare in set(axes).difference(*of_outputs):
         spare.set_axis_off()
-    return figure, [axes[:kinds] for axes in of_outputs]
+    return figure, of_outputs
 
 
 def _draw_plane(
@@ -321,7 +321,7 @@ def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] =
     (left, right), (bottom, top) = (outer_edges(first[variable].values) for variable in axes[:2])
     extent = (left, right, bottom, top)
     labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
-    figure, grid = _grid(len(outputs), len(tables), 3.1)
+    figure, grid = _grid([len(tables)] * len(outputs), 3.1)
     for row, output in zip(grid, outputs, strict=True):
         errors, words, in_unit = _compared(planes, output)
         norm, ticks = _scale_of(list(errors.values()), in_unit)
