@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, NotFoundError, QexpError, hint, some
 from qexp.kinds.options import OnProgress, PredictOptions
+from qexp.rows.csv import title
 from qexp.rows.formats import new_file_of_rows
 from qexp.rows.table import Grid
 from qexp.simulation.dataset import GeneratedDataset
@@ -443,12 +444,13 @@ UNNAMED = "unnamed"
 """Name of a column that has none."""
 
 
-def new_names(columns: Iterable[str], others: Collection[str], netcdf: bool = False) -> dict[str, str]:
+def new_names(columns: Iterable[str], others: Iterable[pa.Field], netcdf: bool = False) -> dict[str, str]:
     """Column → its name in the predictions: its own, or with `_given` at its end if other columns have that.
 
+    others  whose titles with units, as a header of CSV has them, are taken, too
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
     """
-    used, names = set(others), {}
+    used, names = {name for other in others for name in (other.name, title(other))}, {}
     for column in columns:
         name = (column.replace("/", "_") if netcdf else column) or UNNAMED
         while name in used:

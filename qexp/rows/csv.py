@@ -220,6 +220,12 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
     return pa.string()
 
 
+def title(field: pa.Field) -> str:
+    """A column's name with its unit, as a header of CSV has it: `depth_estimate (km)`."""
+    unit = (field.metadata or {}).get(b"unit", b"").decode()
+    return f"{field.name} ({unit})" if unit else field.name
+
+
 class CsvSink:
     """Writes rows as CSV with a header, which has the units: `depth_estimate (km)`.
 
@@ -230,10 +236,9 @@ class CsvSink:
         import pyarrow as pa
         import pyarrow.csv
 
-        units = [(field.metadata or {}).get(b"unit", b"").decode() for field in schema]
-        self._titles = [f"{name} ({unit})" if unit else name for name, unit in zip(schema.names, units, strict=True)]
-        titled = pa.schema([field.with_name(title) for field, title in zip(schema, self._titles, strict=True)])
-        plain = not any(mark in title for title in self._titles for mark in ',"\r\n')
+        self._titles = [title(field) for field in schema]
+        titled = pa.schema([field.with_name(own) for field, own in zip(schema, self._titles, strict=True)])
+        plain = not any(mark in own for own in self._titles for mark in ',"\r\n')
         options = pyarrow.csv.WriteOptions(quoting_header="none" if plain else "needed")
         self._writer = pyarrow.csv.CSVWriter(str(path), titled, write_options=options)
 

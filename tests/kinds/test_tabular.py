@@ -149,6 +149,30 @@ def test_repeated_identifiers_are_warned_of(open_rows):
     assert "group_k_fold" in warning
 
 
+CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
+ALIKE = "of 'site' differ in upper and lower case or spaces alone: are they one?"
+DOUBTFUL = {
+    "a code in a column": ({",3.5\n": ",-9999\n"}, f"column 'TiO2' of 'tio2' is -9999 in row 3, {CODE}"),
+    "a code in two rows": ({",3.35": ",1e20", ",3.5\n": ",1e20\n"}, f"'TiO2' of 'tio2' is 1e+20 in rows 2, 3, {CODE}"),
+    "a number of others": ({",3.5\n": ",9999\n", ",3.3\n": ",9000\n"}, None),
+    "groups": (
+        {"Luna16": "apollo12-2", "Apollo12-1": "Apollo 12-2"},
+        "groups 'Apollo 12-2' and 'Apollo12-2' and 'apollo12-2' " + ALIKE,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+def test_codes_for_no_data_and_groups_that_are_spelt_in_two_ways_are_warned_of(open_rows, case):
+    changes, warning = DOUBTFUL[case]
+    text = ROWS
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    warnings = open_rows(text, groups={"site": {"column": "Site"}}, identifiers=[]).warnings
+    assert len(warnings) == (warning is not None)
+    assert all(made.endswith(warning or "") for made in warnings)
+
+
 def test_the_fingerprint_is_that_of_the_content_and_another_content_is_refused(open_rows, tmp_path):
     first = open_rows()
     assert open_rows(name="copy.csv").fingerprint == first.fingerprint

@@ -262,9 +262,10 @@ class ImageEstimation(TableEstimation[ImageModel]):
         words = "statistics of the inputs outside the range of the training data"
         columns.append(new_column(OUTSIDE, pa.int16(), description=words))
         columns += closing_columns(model, netcdf, f"{MOST} of their outputs")
-        self._names = new_names(images.kept, [NAME, *(column.name for column in columns)], netcdf)
+        of_names = pa.field(NAME, pa.string())
+        self._names = new_names(images.kept, [of_names, *columns], netcdf)
         kept = [new_column(new, _type(images.kept[name]), images.unit(name)) for name, new in self._names.items()]
-        return pa.schema([pa.field(NAME, pa.string()), *kept, *columns])
+        return pa.schema([of_names, *kept, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
         import pyarrow as pa

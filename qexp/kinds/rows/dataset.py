@@ -27,6 +27,10 @@ FORMATS = (".csv", ".parquet")
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number of the precision in which networks compute."""
 
+NO_DATA = [-99, -99.9, 999, -999, -999.9, -999.25, 9999, -9999, -9999.9, 99999, -99999, 999999, -999999, -32768, 32767]
+HUGE = 1e20
+"""Numbers that often stand for no data where no other is like them: these, and all that are as large."""
+
 
 class TabularDataset:
     """Rows of numbers from a CSV or Parquet file.
@@ -218,7 +222,7 @@ class TabularDataset:
         return names
 
     def _doubts(self) -> Iterator[str]:
-        """Identifiers that are given to several rows, and columns that are constant."""
+        """Identifiers of several rows, groups of nearly one name, columns of one value or with codes for no data."""
         for name, values in self.identifiers.items():
             repeated = [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]
             if repeated:
@@ -227,11 +231,41 @@ class TabularDataset:
                     f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '
                     f'"parameters": {{"by": "{name}"}}}}'
                 )
+        for name in self.groups:
+            yield from alike(name, self.column(name))
         for variable, columns in self.columns.items():
             lack = "it has no information for a network" if variable in self.inputs else "there is nothing to learn"
             for name, values in zip(columns, self.values[variable].T, strict=True):
                 if len(values) > 1 and (values == values[0]).all():
                     yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {lack}"
+                for code in codes(values):
+                    rows = self._file.rows_shown(self._records[values == code])
+                    yield (
+                        f"column '{name}' of '{variable}' is {code:g} in {rows}, far from all others: a code for no "
+                        'data? leave the cell empty, with "missing": "drop"'
+                    )
+
+
+def codes(values: NDArray[np.float64]) -> list[float]:
+    """The numbers of a column that stand for no data, as it seems: far from all others by these."""
+    usual = np.isin(values, NO_DATA) | (np.abs(values) >= HUGE)
+    if not usual.any() or usual.all():
+        return []
+    others = values[~usual]
+    low, high = float(others.min()), float(others.max())
+    far = max(high - low, abs(low), abs(high))
+    return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
+
+
+def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
+    """What is said of groups whose names differ in upper and lower case, or in spaces, alone."""
+    spellings: dict[str, list[str]] = {}
+    for group in np.unique(groups).tolist():
+        spellings.setdefault("".join(group.casefold().split()), []).append(group)
+    for names in spellings.values():
+        if len(names) > 1:
+            of = " and ".join(f"'{name}'" for name in names)
+            yield f"groups {of} of '{grouping}' differ in upper and lower case or spaces alone: are they one?"
 
 
 @contextmanager

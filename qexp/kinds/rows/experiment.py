@@ -24,7 +24,7 @@ from qexp.kinds.networks import (
     of_training_mean,
     periods_of,
 )
-from qexp.kinds.rows.dataset import TabularDataset
+from qexp.kinds.rows.dataset import TabularDataset, alike
 from qexp.metrics.baselines import repeated
 from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, SplitError, chance
@@ -112,7 +112,9 @@ class TabularData(KindData[TabularDataset]):
         folds = dataset.folds(built(tables["splits"], spec["split"]), Seeds(seed).numpy("folds"))
         copied = _copies_of_training_rows(spec, dataset, folds)
         warnings = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
-        for name in () if spec["split"]["parameters"].get("by") else dataset.groups:
+        by = spec["split"]["parameters"].get("by")
+        warnings += [] if by is None or by in dataset.groups else alike(by, dataset.column(by))
+        for name in () if by else dataset.groups:
             names, group = np.unique(dataset.column(name), return_inverse=True)
             divided = np.zeros(len(names), dtype=bool)
             for fold in folds:

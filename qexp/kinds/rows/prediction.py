@@ -47,6 +47,7 @@ from qexp.kinds.rows.figures import draw_map, layers, position_columns
 from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
 from qexp.rows.cell_means import CellMeans
+from qexp.rows.csv import title
 from qexp.rows.formats import FORMATS, Chunk, Columns, format_of, in_equal_chunks, open_rows, require_columns
 from qexp.store.directory import RunDirectory
 
@@ -178,7 +179,9 @@ class RowEstimation(TableEstimation[RowModel]):
         words = "features outside the range of the training data"
         columns += [new_column(OUTSIDE, pa.int16(), description=words), *closing_columns(model, netcdf)]
         kept, path = self._rows.kept, self._rows.path
-        if both := next((column.name for column in columns if column.name in kept.names), None):
+        names = {column.name for column in columns}
+        names |= set(map(title, columns)) if self.target.suffix == ".csv" else set()
+        if both := next((name for name in kept.names if name in names), None):
             raise QexpError(f"{path} has a column '{both}', which is also a column of the estimates; rename it")
         units = self._rows.units
         return pa.schema([*(new_column(field.name, field.type, units.get(field.name, "")) for field in kept), *columns])

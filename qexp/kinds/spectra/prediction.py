@@ -451,7 +451,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         after += closing_columns(model, netcdf)
         there = {name for name, column in ((CORE, model.layout.core), (DEPTH, model.layout.depth)) if name == column}
         others = [name for name in spectra.kept.names if name not in there]
-        self._names = new_names(others, [column.name for column in (*before, *after)], netcdf)
+        self._names = new_names(others, [*before, *after], netcdf)
         kept = [spectra.kept.field(name).with_name(new) for name, new in self._names.items()]
         return pa.schema([*before, *kept, *after])
 
