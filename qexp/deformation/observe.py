@@ -29,7 +29,7 @@ from qexp.observations.observation import (
 )
 from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
-from qexp.observations.reading import METRES, Reading, ReadOptions, angles_of
+from qexp.observations.reading import LARGE, METRES, Reading, ReadOptions, angles_of
 from qexp.observations.reduction import reduced_points
 from qexp.observations.tables import GNSS, RADAR, Roles, asked_of_each, has_los
 
@@ -256,6 +256,7 @@ def observe(
             names = ", ".join(str(path) for path, _, _ in chosen)
             raise QexpError(f"`{name}` has no effect on {names}; leave it out")
     readings: dict[str, Reading] = {}
+    asked: dict[str, ReadOptions | None] = {}
     several = {path for path, count in Counter(path for path, *_ in chosen).items() if count > 1}
     for path, reader, read_options in chosen:
         variable, key = read_options.variable, str(path)
@@ -267,9 +268,16 @@ def observe(
         if "north" in reader.takes:
             reading = _by_north(reading, read_options.north, options.crs)
         readings[key] = reading
+        asked[key] = read_options if "unit" in reader.takes else None
     _require_one_error(readings, options)
     if options.name is None:
         readings = _distinct_names(readings)
+    asked_by_track = {
+        track.name: asked_of
+        for key, asked_of in asked.items()
+        if asked_of is not None
+        for track in readings[key].tracks
+    }
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -283,7 +291,7 @@ def observe(
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
-    warnings += [*twice, *_unlike(observation), *_one_heading(options)]
+    warnings += [*twice, *_unlike(observation, asked_by_track), *_one_heading(options)]
     files = []
     if to is not None:
         write_observation(observation, to, options.history)
@@ -347,8 +355,11 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
     return {track.name: track for track in tracks}
 
 
-def _unlike(observation: Observation) -> Iterator[str]:
-    """What makes the units of displacements and errors suspicious beside each other."""
+def _unlike(observation: Observation, asked: Mapping[str, ReadOptions]) -> Iterator[str]:
+    """What makes the units of displacements and errors suspicious beside each other.
+
+    asked  of the files of tracks, by the tracks' names; not of those that have units of their own
+    """
     largest = {
         track.name: float(np.abs(track.where_observed().displacement).max(initial=0.0)) for track in observation.tracks
     }
@@ -363,14 +374,17 @@ def _unlike(observation: Observation) -> Iterator[str]:
                 "without these, whatever headers say"
             )
     least, most = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
-    units = "give each file its unit, in order: `unit=['m', 'mm']`; that of GNSS tables is `gnss_unit`"
+    if most in asked:
+        another, metres = (asked[most].with_unit(unit) for unit in ("mm" if moved[most] > LARGE else "cm", "m"))
+    else:
+        another, metres = "`unit` where its file is read", "`unit=m` where its file is read"
     if moved[most] > DIFFERENT * moved[least]:
         yield (
             f"the displacements of '{most}' are up to {moved[most]:.3g} m, {moved[most] / moved[least]:,.0f} times "
-            f"those of '{least}', up to {moved[least]:.3g} m; if their units differ, {units}"
+            f"those of '{least}', up to {moved[least]:.3g} m; if their units differ, give that of '{most}': {another}"
         )
     elif moved[most] < SMALL:
-        yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are not in the units given, {units}"
+        yield f"all displacements are less than {1e3 * moved[most]:.2g} mm; if they are in metres, say so: {metres}"
 
 
 def _require_one_error(readings: Mapping[str, Reading], options: ObserveOptions) -> None:
@@ -494,9 +508,7 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         raise QexpError("`gnss_unit` is for the tables of `gnss`; the unit of other files is `unit`")
     for index, path in enumerate(sources):
         of_file = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in values.items()}
-        others = [_of_file("unit", values.get("unit"), other, len(sources)) or "m" for other in range(len(sources))]
-        units = ["mm" if other == index else unit for other, unit in enumerate(others)]
-        option = f"`unit={units[0] if len(units) == 1 else units}`"
+        option = _unit_option("unit", values.get("unit"), index, len(sources))
         of_file |= {"error": errors[index], "error_follows": follows}
         reader = reader_of(path)
         if reader is READERS["gnss"] and has_los(path, options.columns):
@@ -506,9 +518,16 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         if not path.is_file():
             raise NotFoundError(f"{path}: there is no such file")
         shared = {name: value for name, value in values.items() if name not in PER_FILE}
-        unit = _of_file("gnss-unit", gnss_unit or None, index, len(stations))
+        unit = _of_file("gnss_unit", gnss_unit or None, index, len(stations))
+        option = _unit_option("gnss_unit", gnss_unit or None, index, len(stations))
         of_table = {**shared, "error": errors[len(sources) + index], "unit": unit}
-        yield path, READERS["gnss"], ReadOptions(**of_table, unit_option="`gnss_unit=mm`")
+        yield path, READERS["gnss"], ReadOptions(**of_table, unit_option=option)
+
+
+def _unit_option(name: str, value: Any, index: int, count: int) -> str:
+    """How the unit of one of several files is given, with {} for it and the others as they are."""
+    units = ["{}" if other == index else _of_file(name, value, other, count) or "m" for other in range(count)]
+    return f"`{name}={units[0] if count == 1 else units}`"
 
 
 def _errors(options: ObserveOptions, files: int, tables: int) -> Sequence[float | None]:
@@ -550,7 +569,7 @@ def _with_columns(
 
 
 def _of_file(name: str, value: Any, index: int, count: int) -> Any:
-    if name not in (*PER_FILE, "gnss-unit") or isinstance(value, str) or not isinstance(value, Sequence):
+    if name not in (*PER_FILE, "gnss_unit") or isinstance(value, str) or not isinstance(value, Sequence):
         return value
     if name == "direction" and all(isinstance(part, str | Path) for part in value):  # three files for all
         return value

@@ -25,7 +25,7 @@ ASSUMED_ERROR = 0.01
 class ReadOptions:
     """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
 
-    unit_option    how the unit of this file alone is given as millimetres, such as "`unit=['m', 'mm']`", for messages
+    unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m', '{}']`", for messages
     error_follows  whether the noise will give the errors, so that none need be given
     """
 
@@ -66,6 +66,10 @@ class ReadOptions:
     def of_unit(self) -> str:
         """The name of the option that gives the unit of this file."""
         return "gnss_unit" if (self.unit_option or "").startswith("`gnss_unit") else "unit"
+
+    def with_unit(self, unit: str) -> str:
+        """How another unit of this file alone is given, for messages."""
+        return (self.unit_option or "`unit={}`").replace("{}", unit)
 
     @property
     def error_unit(self) -> str | None:
@@ -148,13 +152,18 @@ def angles_of(direction: Array) -> tuple[Array, Array]:
 
 LARGE = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
+UNUSUAL = 1.0
+"""The same where neither the file nor the user names their unit: centimetres may be taken for metres."""
 
 
-def suspicions(largest: float, options: ReadOptions, hint: str = "") -> tuple[str, ...]:
-    """What makes displacements of this largest absolute value [m] suspicious."""
-    if not largest > LARGE:
+def suspicions(largest: float, named: bool, options: ReadOptions, hint: str = "") -> tuple[str, ...]:
+    """What makes displacements of this largest absolute value [m] suspicious.
+
+    named  whether the file names their unit
+    """
+    if not largest > (LARGE if named or options.unit is not None else UNUSUAL):
         return ()
-    option = options.unit_option or "`unit=mm`"
+    option = options.with_unit("mm" if largest > LARGE else "cm")
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 

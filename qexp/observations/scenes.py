@@ -122,10 +122,15 @@ def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
     return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
 
 
+def unit_in(field: Raster) -> str:
+    """The unit that a file gives its field, as it is written here."""
+    unit = field.unit.strip().lower()
+    return UNITS.get(unit, unit)
+
+
 def displacement_of(field: Raster, options: ReadOptions, wavelength: float | None) -> tuple[float, bool]:
     """The displacement toward the satellite of one unit of a field [m], and whether the field is phase."""
-    unit = field.unit.strip().lower()
-    unit = UNITS.get(unit, unit)
+    unit = unit_in(field)
     has_wavelength = options.wavelength is not None or options.sensor is not None
     if options.wavelength is not None and options.sensor is not None:
         raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
@@ -288,9 +293,10 @@ class Scene:
         """What makes a field of this largest absolute value suspicious."""
         if self.phase and WRAPPED < largest / np.pi <= 1:
             return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
-        return (
-            () if self.phase else suspicions(largest * self.scale, options, ", or for phase `wavelength` or `sensor`")
-        )
+        if self.phase:
+            return ()
+        named = unit_in(self.field) in METRES
+        return suspicions(largest * self.scale, named, options, ", or for phase `wavelength` or `sensor`")
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.

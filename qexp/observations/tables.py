@@ -52,7 +52,8 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
     points = masked.where_observed()
-    doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), options)
+    named = unit_of(table, columns, "los") is not None
+    doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), named, options)
     extent = float(max(np.ptp(points.x), np.ptp(points.y))) if points.size else 0.0
     degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
     # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
@@ -161,7 +162,9 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     )
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
-    doubts = (*suspicions(float(largest), options), *_doubts(table, columns, float(np.median(track.error)), options))
+    named = unit_of(table, columns, "displacement_east") is not None
+    error = float(np.median(track.error))
+    doubts = (*suspicions(float(largest), named, options), *_doubts(table, columns, error, options))
     unit = options.error_unit if used else None
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
 

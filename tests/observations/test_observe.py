@@ -184,9 +184,25 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     warnings = package.observe([written(standard()), millimetres], gnss=[stations]).warnings
     assert warnings[0].endswith("of up to 40 m; if they are not in metres, give their unit: `unit=['m', 'mm']`")
     assert warnings[1].endswith("give their unit: `gnss_unit=mm`")
-    assert "if their units differ, give each file its unit, in order" in warnings[2]
+    assert warnings[2].endswith("if their units differ, give that of 'mm': `unit=['m', 'mm']`")
     small = package.observe(written(standard(los=LOS)), unit="mm").warnings
-    assert small[0].startswith("all displacements are less than 0.04 mm")
+    assert small == ["all displacements are less than 0.04 mm; if they are in metres, say so: `unit=m`"]
+
+
+def test_centimetres_that_are_read_as_metres_are_doubted_unless_the_file_or_the_user_names_a_unit(written, tmp_path):
+    stations, centimetres, named = (
+        tmp_path / "gnss.txt",
+        standard(los=1e2 * LOS),
+        rows(EAST, NORTH, 1e2 * LOS, np.full(4, 0.5)),
+    )
+    stations.write_text("G01 426100 4519100 3 2 1 .1 .1 .2\nG02 427100 4518100 1 2 3 .1 .1 .2\n")
+    assert package.observe(written(centimetres)).warnings[0].endswith("give their unit: `unit=cm`")
+    warnings = package.observe(written(standard(los=0.1 * LOS)), gnss=[stations]).warnings
+    assert warnings[0].endswith("of up to 3 m; if they are not in metres, give their unit: `gnss_unit=cm`")
+    assert warnings[1].endswith("if their units differ, give that of 'gnss': `gnss_unit=cm`")
+    assert not package.observe(written(centimetres), unit="m").warnings
+    view = {"incidence": 34, "heading": -10}
+    assert not package.observe(written("east north los_m error_m\n" + named), **view).warnings
 
 
 def test_coordinates_that_look_like_kilometres_are_remarked_on(written):
