@@ -255,29 +255,11 @@ def observe(
         if not any(name in reader.takes for _, reader, _ in chosen):
             names = ", ".join(str(path) for path, _, _ in chosen)
             raise QexpError(f"`{name}` has no effect on {names}; leave it out")
-    readings: dict[str, Reading] = {}
-    asked: dict[str, ReadOptions | None] = {}
-    several = {path for path, count in Counter(path for path, *_ in chosen).items() if count > 1}
-    for path, reader, read_options in chosen:
-        variable, key = read_options.variable, str(path)
-        if path in several and variable is not None:
-            read_options, key = replace(read_options, name=read_options.name or variable), f"{path}, '{variable}'"
-        if key in readings:
-            raise QexpError(f"{key} is given twice")
-        reading = reader.read(path, read_options)
-        if "north" in reader.takes:
-            reading = _by_north(reading, read_options.north, options.crs)
-        readings[key] = reading
-        asked[key] = read_options if "unit" in reader.takes else None
+    readings, asked = _read(chosen, options)
     _require_one_error(readings, options)
     if options.name is None:
         readings = _distinct_names(readings)
-    asked_by_track = {
-        track.name: asked_of
-        for key, asked_of in asked.items()
-        if asked_of is not None
-        for track in readings[key].tracks
-    }
+    asked_by_track = {track.name: asked[key] for key in asked for track in readings[key].tracks}
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -303,6 +285,28 @@ def observe(
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
     return Observed(observation, summaries, warnings, files, estimates)
+
+
+def _read(
+    chosen: Sequence[tuple[Path, Reader, ReadOptions]], options: ObserveOptions
+) -> tuple[dict[str, Reading], dict[str, ReadOptions]]:
+    """What the files hold, and what was asked of those that take a unit; both by the files' names."""
+    readings: dict[str, Reading] = {}
+    asked: dict[str, ReadOptions] = {}
+    several = {path for path, count in Counter(path for path, *_ in chosen).items() if count > 1}
+    for path, reader, read_options in chosen:
+        variable, key = read_options.variable, str(path)
+        if path in several and variable is not None:
+            read_options, key = replace(read_options, name=read_options.name or variable), f"{path}, '{variable}'"
+        if key in readings:
+            raise QexpError(f"{key} is given twice")
+        reading = reader.read(path, read_options)
+        if "north" in reader.takes:
+            reading = _by_north(reading, read_options.north, options.crs)
+        readings[key] = reading
+        if "unit" in reader.takes:
+            asked[key] = read_options
+    return readings, asked
 
 
 def _distinct_names(readings: Mapping[str, Reading]) -> dict[str, Reading]:
