@@ -248,7 +248,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     words = {other: re.split("[_-]", other.rpartition(".")[2].lower()) for other in candidates}
     initials = [other for other in candidates if len(name) > 1 and name.lower() == "".join(w[:1] for w in words[other])]
     parts = [other for other in candidates if len(words[other]) > 1 and name.lower() in words[other]]
-    if name not in candidates and (initials or len(parts) == 1):
+    alike = difflib.get_close_matches(name, candidates, 1, 0.85)  # `size` is rather `sizes` than `batch_size`
+    if name not in candidates and (initials or (len(parts) == 1 and not alike)):
         return min(initials or parts, key=len)  # `lr`, `batch`
     if close := difflib.get_close_matches(name, candidates, cutoff=0.6):
         return next((other for other in close if sorted(other) == sorted(name)), close[0])  # letters that are swapped

@@ -21,7 +21,6 @@ from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.jobs.launchers import Watcher
 from qexp.jobs.states import Watch, endings
-from qexp.kinds import experiments
 from qexp.kinds.experiments import objects_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
@@ -121,12 +120,15 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
         raise QexpError(f"the experience {twice} is named twice; name each once")
     cache = spec_cache(workspace, memory_of(runs))
     if pretraining is not None:
-        for point in grids.points_of([axis.of_grid for axis in axes if axis.of_pretraining]):
-            experiments.experience(pretraining.experience, {**pretraining.overrides, **point}, workspace, cache)
+        before = [axis.of_grid for axis in axes if axis.of_pretraining]
+        for point in grids.points_of(before):
+            changes = {**pretraining.overrides, **point}
+            grids.at_point(pretraining.experience, changes, before, point, cache, "pretrain_grid")
     documents = {}
     for reference in runs.references:
-        for point in grids.points_of([axis.of_grid for axis in axes if not axis.of_pretraining]):
-            experience = experiments.experience(reference, {**runs.overrides, **point}, workspace, cache)
+        own = [axis.of_grid for axis in axes if not axis.of_pretraining]
+        for point in grids.points_of(own):
+            experience = grids.at_point(reference, {**runs.overrides, **point}, own, point, cache)
             documents[reference] = experience.document
     name = study.metric or "r2"
     output, dot, metric = name.rpartition(".")

@@ -17,7 +17,7 @@ from typing import Any
 
 from qexp.base.seeds import LARGEST_SEED
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.errors import DamagedError, NotFoundError, Problem, QexpError, SpecError
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, kind
 from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_of, spec_cache
@@ -31,7 +31,7 @@ from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
 from qexp.spec.experiences import type_of, units_of
 from qexp.spec.reading import canonical, digest
-from qexp.spec.resolution import Overrides, value_text
+from qexp.spec.resolution import REFERENCES, Overrides, steps, value_text
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.provenance import Seen
@@ -111,6 +111,40 @@ def points_of(axes: Sequence[GridAxis]) -> Iterator[dict[str, Any]]:
     """What is set at each combination of values, the last axis fastest."""
     for changes in itertools.product(*(axis.changes for axis in axes)):
         yield {key: value for change in changes for key, value in change.items()}
+
+
+def at_point(
+    reference: str,
+    overrides: Overrides,
+    axes: Sequence[GridAxis],
+    point: Overrides,
+    cache: SpecCache,
+    grid: str = "grid",
+) -> Experience:
+    """An experience at a point of a grid. Raises SpecError, which names the axis that set what is wrong.
+
+    overrides  all, with those of the point
+    grid       name of the argument
+    """
+    try:
+        return experiments.experience(reference, overrides, cache.workspace, cache)
+    except SpecError as error:
+        raise SpecError([_of_axis(problem, axes, point, grid) for problem in error.problems]) from None
+
+
+def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid: str) -> Problem:
+    """A problem of a value that an axis has set, as one of the axis; another as it is."""
+    for key in point:
+        first, *rest = way = steps(key)
+        within = problem.path[: len(way)] == way or (
+            problem.path == way[:1] and problem.message.startswith("unknown key")
+        )
+        if within or (rest and first in REFERENCES and problem.path[: len(rest)] == (*rest,)):
+            axis = next(axis for axis in axes if key in axis.keys)
+            several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
+            message = re.sub(r"`overrides=[^`]*`", several if axis.name == key else r"\g<0>", problem.message)
+            return Problem(f"`{grid}[{axis.name}]`", problem.path, message)
+    return problem
 
 
 # The spectra that an experience's runs are trained on, and the check of their test spectra for leakage.
@@ -346,7 +380,7 @@ def sweep(
         together = all(of_seed(changed, seed) == changed for seed in seeds)
         for alike in [seeds] if together else [[seed] for seed in seeds]:
             changes = of_seed(changed, alike[0])
-            experience = experiments.experience(reference, changes, workspace, cache)
+            experience = at_point(reference, changes, axes, point, cache)
             stem = named_after(experience, reference, changes, cache)
             plans += _plans(experience, {seed: f"{stem}_{seed}" for seed in alike}, workspace)
     names: dict[tuple[str, int], list[str]] = {}

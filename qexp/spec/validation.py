@@ -177,7 +177,13 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
             yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
-        hint = _as_list(path, value) if kinds == ["array"] else _as_object(value, schema) if kinds == ["object"] else ""
+        hint = (
+            _as_list(path, value, schema)
+            if kinds == ["array"]
+            else _as_object(value, schema)
+            if kinds == ["object"]
+            else ""
+        )
         yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}{hint}"
     elif rule == "pattern":
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
@@ -185,7 +191,12 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
     elif rule in _LIMITS:
         limit = limit.get("const", limit) if isinstance(limit, dict) else limit
         rules = _LIMITS[rule].format(limit=limit, s="" if limit == 1 else "s")
-        yield path, f"{rules}, but is {describe(value)}"
+        meaning = (
+            f"; they are {schema['description']}"
+            if rule == "minItems" and limit > 1 and "description" in schema
+            else ""
+        )
+        yield path, f"{rules}, but is {describe(value)}{meaning}"
     else:
         yield path, error.message
 
@@ -199,7 +210,7 @@ def _missing(key: str, document: Iterable[str], properties: Mapping[str, Any]) -
     )
 
 
-def _as_list(path: Where, value: Any) -> str:
+def _as_list(path: Where, value: Any, schema: Mapping[str, Any]) -> str:
     """The list that was probably meant, as a command takes it."""
     key = ".".join(map(str, path))
     if isinstance(value, str):
@@ -207,7 +218,8 @@ def _as_list(path: Where, value: Any) -> str:
             json.loads(f"[{value}]")
             return f"; write [{value}], or in a shell --set '{key}=[{value}]'"
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"; write [{value}], or for one of its numbers --set {key}.0={value}"
+        whole = "" if schema.get("minItems", 0) > 1 else f"write [{value}], or "
+        return f"; {whole}for one of its numbers `overrides={ {f'{key}.0': value} }`"
     return ""
 
 

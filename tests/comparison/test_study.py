@@ -180,7 +180,10 @@ EPOCHS = ("--grid", "epochs=1,2")
     [
         (("sound",), "give --grid"),
         (("sound", "--grid", "epoch=1,2"), "did you mean 'epochs'"),
-        (("sound", "--grid", "epochs=1,all"), "must be a whole number"),
+        (("sound", "--grid", "epochs=1,all"), "error: --grid epochs at $.epochs: must be a whole number"),
+        (("sound", "--grid", "sizes=8,16"), "but is the number 8; for one of its numbers --grid sizes.0=8,16\n"),
+        (("sound", "--grid", "size.0=8,16"), "--grid size.0 at $.size: unknown key 'size'; did you mean 'sizes'?"),
+        (("sound", *EPOCHS, "--set", "sizes=8"), "for one of its numbers --set sizes.0=8\n"),
         (("sound", *EPOCHS, "--metric", "dept.mae"), "no output 'dept'; did you mean 'depth'"),
         (("sound", *EPOCHS, "--metric", "depth.ma"), "reports no 'ma'; did you mean 'mae'"),
         (("sound", *EPOCHS, "--pretrain-grid", "epochs=1"), "are for --pretrain EXPERIENCE"),

@@ -64,6 +64,7 @@ def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_
     code, _, stderr = pool.end()
     assert code == 130, stderr
     assert "1 not started" in stderr
+    assert "the same command with --resume goes on" in stderr
     assert sorted(states().values()) == ["created", "interrupted"]
 
     again = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "2", "--resume")

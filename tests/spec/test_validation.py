@@ -113,7 +113,8 @@ FAULTS = {
         ("epochs", 2.5, "must be a whole number, but is the number 2.5"),
         ("epochs", True, "must be a whole number, but is true"),
         ("sizes", [8, 0, 4], "$.sizes[1]: must be at least 1, but is the number 0"),
-        ("sizes", [8, 4], "must have at least 3 items"),
+        ("sizes", [8, 4], "must have at least 3 items, but is a list [8, 4]; they are samples for training (per "
+         "epoch), validation and test"),
         ("batch_size", 9, "a batch of 9 is larger than the 8 training samples"),
         ("split", [0.7, 0.4], "the shares must add up to at most 1, but their sum is 1.1"),
         ("split", [0.5, 0.3, 0.2], "must have at most 2 items"),
