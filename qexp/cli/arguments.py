@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from qexp.base.options import Option, default_of, flags_of, in_shell, shell_type
 from qexp.cli import completion
 from qexp.cli.console import FLAGS, option
-from qexp.errors import QexpError, spelled
+from qexp.errors import QexpError, nearest, spelled
 
 Helped = TypeVar("Helped", bound=click.Command | click.Parameter)
 Command = TypeVar("Command", bound=click.Command)
@@ -155,19 +155,22 @@ class CheckedGroup(PlainGroup):
             try:
                 _require_values(command, click.Context(command, parent=ctx, info_name=name), words)
             except click.NoSuchOption as mistake:
-                if meant := _meant_by(mistake.option_name, set(FLAGS.values())):
-                    mistake.possibilities = [meant]
+                meant = _meant_by(mistake.option_name, sorted(FLAGS.values()))
+                mistake.possibilities, mistake.message = [meant] if meant else None, f"{mistake.message}."
                 raise
         return name, command, words
 
 
-def _meant_by(option: str, known: Collection[str]) -> str:
-    """What to write in place of an option that a command does not have: another word for it, or a key of a spec."""
+def _meant_by(option: str, known: Collection[str]) -> str | None:
+    """What to write in place of an option that a command does not have: a key of a spec, or another word for it."""
     key = option.strip("-").replace("-", "_")
     if "--set" in known and key in completion.written_names()["choices"]["keys of experiences"]:
         return f"--set {key}=VALUE"
-    targets = {"--to", "--output", "--out"}
-    return next(iter(sorted(targets & set(known))), "") if option in targets else ""
+    for words in (["--to", "--output", "--out"], ["--overwrite", "--force"]):
+        if option in words and (meant := next((word for word in words if word in known), None)):
+            return meant
+    guess = nearest(option.strip("-"), [word.strip("-") for word in known])
+    return guess and f"--{guess}"
 
 
 def _require_values(command: click.Command, context: click.Context, words: list[str]) -> None:

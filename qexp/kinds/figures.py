@@ -19,7 +19,7 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.jobs.states import Watch
-from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, Coverage, intervals_of
+from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, Coverage, intervals_of, percent
 from qexp.spec.experiences import type_name
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
@@ -145,6 +145,14 @@ def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.
         return None
     table = columns(path)
     return numbers(table[low_of(output)]), numbers(table[high_of(output)])
+
+
+def intervals_in_words(directory: RunDirectory) -> str:
+    """`90 % intervals`, with what they promise where that is less."""
+    intervals, words = intervals_of(directory), f"{100 * USUAL:g} % intervals"
+    promises = [] if intervals is None else [each.promised for each in intervals.overall if each.interval == USUAL]
+    least = min(promises, default=USUAL)
+    return words if least == USUAL else f"{words}, {percent(least)} promised"
 
 
 def coverage(directory: RunDirectory) -> Pictures:

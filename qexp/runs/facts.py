@@ -39,7 +39,7 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("weights", f"{record.weights:,}" if record.weights else ""),
         ("caution", record.caution),
         ("folds", _folds(record.folds)),
-        ("epochs", _epochs(record.epochs)),
+        ("epochs", _epochs(record.epochs) if record.epochs.done or record.folds is None else ""),
         ("stopped", record.stopped),
         ("created", _moment(record.created)),
         ("ended", _moment(record.ended)),

@@ -115,3 +115,17 @@ def test_the_phrases_are_found_in_strings_and_not_in_docstrings():
     module = ast.parse('def refuse(name):\n    """What there is."""\n    raise ValueError(f"{name} is no " "file")')
     assert [line for line, text in texts(module) if UNCLEAR_ANYWHERE.search(text)] == [3]
     assert not UNCLEAR_ANYWHERE.search("there is no file")
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("predict a b --force", " Did you mean --overwrite?"), ("matrix a --overwrite", " Did you mean --force?"),
+        ("invert a --output b", " Did you mean --to?"), ("ls --limti 3", " Did you mean --limit?"),
+        ("run a --epochs 3", " Did you mean --set epochs=VALUE?"), ("figures a --matrix b", ""),
+    ],
+)  # fmt: skip
+def test_an_unknown_option_is_answered_with_the_one_that_was_meant_and_with_none_that_was_not(line, meant):
+    option = next(word for word in line.split() if word.startswith("--"))
+    said = " ".join(call(*line.split()).stderr.replace("│", " ").split())
+    assert f"No such option: {option}.{meant} ╰" in said

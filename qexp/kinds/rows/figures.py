@@ -37,6 +37,7 @@ from qexp.kinds.figures import (
     coverage,
     ends_of_intervals,
     fold_curves,
+    intervals_in_words,
     missing,
     outputs,
     table,
@@ -45,7 +46,6 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.rows.spec import grouped_by
-from qexp.results.intervals import USUAL
 from qexp.rows.cell_means import CellMeans
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
@@ -352,7 +352,7 @@ def held_out(directory: RunDirectory) -> Pictures:
         name: replace(held_out, interval=ends_of_intervals(directory, name))
         for name, held_out in _of_outputs(rows, _names(rows, identifiers)).items()
     }
-    figure = estimates_against_measured(drawn, words, note, _what(directory), f"{100 * USUAL:g} % intervals")
+    figure = estimates_against_measured(drawn, words, note, _what(directory), intervals_in_words(directory))
     yield FIGURES_FOLDER / "held_out", figure
 
 

@@ -38,6 +38,7 @@ from qexp.kinds.figures import (
     columns,
     coverage,
     ends_of_intervals,
+    intervals_in_words,
     learning_curve,
     numbers,
     outputs,
@@ -46,7 +47,6 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.metrics.built_in import root_mean_squared_error
-from qexp.results.intervals import USUAL
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
 
@@ -535,7 +535,7 @@ def down_core_of_run(directory: RunDirectory) -> Pictures:
     """Estimates and measured values over depth, a panel per core; no figure if the run estimates no number."""
     for estimates in _estimates(directory):
         with_intervals = replace(estimates, interval=ends_of_intervals(directory, estimates.name))
-        figure = down_core(with_intervals, directory.record().caution, f"{100 * USUAL:g} % intervals")
+        figure = down_core(with_intervals, directory.record().caution, intervals_in_words(directory))
         yield FIGURES_FOLDER / "down_core", figure
 
 
