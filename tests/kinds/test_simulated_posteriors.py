@@ -82,6 +82,18 @@ def test_a_start_far_away_changes_nothing():
     np.testing.assert_allclose(widths(with_one.values), widths(without.values), rtol=0.2)
 
 
+def test_where_a_source_beyond_the_prior_fits_far_better_its_draws_are_doubted_and_others_are_not():
+    def between(low, high):
+        return {"type": "uniform", "parameters": {"a": low, "b": high}}
+
+    strong = between(4, 6)
+    of = dataset(16, "white", {"depth": between(1, 3), "delta_volume": strong})
+    assert not posteriors(Likelihoods(of, IMAGES), observed(of, 30), count=200).doubts
+    deep = observed(dataset(16, "white", {"depth": between(4, 5), "delta_volume": strong}), 6)
+    doubts = posteriors(Likelihoods(of, IMAGES), deep, count=200).doubts
+    assert [doubt[-1].split(":")[0] for doubt in doubts.values()] == 6 * ["a source beyond the prior fits far better"]
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("unknown", ["y", "azimuth"])
 def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_different(unknown):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import chdtri
 from torch import Tensor
 
 from qexp.base.arrays import Array
@@ -224,6 +225,9 @@ POOL, STARTS = 512, 3
 MOST_POOLS = 200
 """Such pools that are drawn, one after the other, until there are enough possible sources among them."""
 
+HELD_BACK = 1e-4
+"""At most the share of observations of sources that the prior draws that are taken for ones of sources beyond it."""
+
 TOGETHER = 64
 """Observations whose modes are searched together."""
 
@@ -266,7 +270,7 @@ def posteriors(
     values = np.zeros((len(samples[likelihoods.images[0]]), count, len(names)))
     for posterior in approximated(likelihoods, samples, random, start):
         drawn = posterior.draws(method, count, random)
-        draws[posterior.observation] = drawn
+        draws[posterior.observation] = replace(drawn, doubts=(*drawn.doubts, *posterior.held_back))
         values[posterior.observation] = posterior.values(drawn.all[:count], names)
         on_observation(len(draws))
     ess = np.array([draws[observation].ess for observation in range(len(values))])
@@ -292,6 +296,22 @@ class Approximated:
         if self.reduced:
             return METHODS[method](self.density, self.proposal, count, random)
         return draws_of(self.density, self.proposal, METHODS[method], count, random)[0]
+
+    @property
+    def held_back(self) -> Iterator[str]:
+        """That sources beyond the prior fit far better: what χ² would lose at the mode without the prior, to first
+        order, is far more than of observations of sources that the prior draws.
+        """
+        level, free = self.density.level, len(self.density.prior.free)
+        mode = self.proposal.centres[:1]
+        weight = 1.0 if level is None else 1 / float(level.relative(mode[0, -1]))
+        squares = PenalisedSquares(self.density.signals, self.density.prior, weight)
+        scores = torch.from_numpy(mode[:, :free])
+        _, slope, curvature = squares.normal_equations(scores, torch.zeros(1, dtype=torch.long))
+        of_data = slope - scores, curvature - torch.eye(free, dtype=torch.float64)
+        gain = float((of_data[0] @ torch.linalg.pinv(of_data[1][0], hermitian=True) @ of_data[0].mT)[0, 0])
+        if gain > chdtri(2 * free, HELD_BACK):
+            yield f"a source beyond the prior fits far better: its χ² is less by some {gain:.0f}"
 
     def values(self, scores: Array, names: Sequence[str]) -> Array:
         """Values of draws, (draw, variable) in the variables' units, of scores."""
@@ -437,6 +457,9 @@ COVERAGE = 0.9
 
 DOUBTED = "posterior_doubted"
 """Column that is 1 where the draws of a posterior by the likelihood are not to be trusted."""
+
+DOUBTS = "the draws' weights are too unequal, or a source beyond the prior fits far better"
+"""Why they are not."""
 
 LEAST_DRAWS, BEYOND_END = 1000, 20
 """Draws for intervals: at least, and on the average beyond both ends together."""
@@ -584,5 +607,5 @@ def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
         for pair in combinations(posteriors.units, 2)
     }
     if posteriors.refined:
-        words[DOUBTED] = "1 where the draws of the posterior are not to be trusted"
+        words[DOUBTED] = f"1 where the draws of the posterior are not to be trusted: {DOUBTS}"
     return [new_column(name, pa.float32(), description=description) for name, description in words.items()]

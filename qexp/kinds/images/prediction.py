@@ -26,6 +26,7 @@ from qexp.kinds.images.posteriors import (
     BY_LIKELIHOOD,
     COVERAGE,
     DOUBTED,
+    DOUBTS,
     ImagePosteriors,
     OfHeads,
     Refined,
@@ -402,7 +403,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             warnings.append(f"{self.target}: {of_all} outside the range of the training data ({what})")
         if doubted := record.get(DOUBTED):
             which = f"{doubted:,} of {record['images']:,} posteriors"
-            warnings.append(f"{self.target}: {which} are not to be trusted: {DOUBTED} = 1")
+            warnings.append(f"{self.target}: {which} are not to be trusted ({DOUBTED} = 1): {DOUBTS}")
         return warnings
 
 
