@@ -22,6 +22,7 @@ from qexp.comparison.seeds import (
     differences,
     differing_test_parts,
     draw_matrices,
+    drawn_anew,
     folder_name,
     outputs_and_metrics,
     runs_to_compare,
@@ -164,8 +165,10 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
         drawn.append(folder / "learning_curves.png")
         units = {output: unit for record in records for output, unit in record.units.items()}
         save(learning_curves(curves, units), drawn[-1])
-    drawn += draw_matrices(dict(zip(names, directories, strict=True)), folder)
-    return drawn
+    of_runs = {
+        name: {record.seed: directory} for name, record, directory in zip(names, records, directories, strict=True)
+    }
+    return drawn_anew([*drawn, *draw_matrices(of_runs, folder)], folder)
 
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.

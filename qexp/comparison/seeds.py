@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -595,7 +595,8 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
     runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
     # With a hash of the runs, so that comparisons do not overwrite each other's figures.
     folder = f"{_listed(names)}--{_hash(runs)}"
-    return replace(comparison, figures=list(_draw(comparison, workspace.root / "comparisons" / folder)))
+    place = workspace.root / "comparisons" / folder
+    return replace(comparison, figures=drawn_anew(_draw(comparison, place), place))
 
 
 LONGEST_LIST = 60
@@ -682,34 +683,33 @@ def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     if errors:
         save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
         yield folder / "test_errors.png"
-    with_matrix = {}
-    for group in comparison.groups:
-        seed = next((seed for seed, run in group.counted.items() if run.directory.matrix_names()), None)
-        if seed is not None:
-            of_several = f", seed {seed} of {len(group.counted)}" if len(group.counted) > 1 else ""
-            with_matrix[f"{group.name}{of_several}"] = group.counted[seed].directory
-    yield from draw_matrices(with_matrix, folder)
+    directories = {
+        group.name: {seed: run.directory for seed, run in group.counted.items()} for group in comparison.groups
+    }
+    yield from draw_matrices(directories, folder)
 
 
 MOST_PANELS = 12
 """Matrices in one figure."""
 
 
-def draw_matrices(runs: Mapping[str, RunDirectory], folder: Path) -> Iterator[Path]:
+def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) -> Iterator[Path]:
     """Figures of matrices of the same data set side by side, one for those over the same cells; of a single none.
 
-    runs  title → run
+    runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute errors
     """
     from qexp.figures.canvas import save
     from qexp.kinds.images.matrix_figures import side_by_side
 
-    of_data: dict[str, dict[str, dict[str, tuple[Path, dict[str, Any]]]]] = {}
-    for title, directory in runs.items():
-        for name in directory.matrix_names():
-            record = read_json(directory.matrices / name / MATRIX_RECORD)
-            cells = json.dumps([record["axes"], record["fixed"], list(record["mean_absolute_error"])])
-            alike = of_data.setdefault(record["dataset"], {}).setdefault(cells, {})
-            alike[title if title not in alike else f"{title}: {name}"] = directory.matrices / name / MATRIX, record
+    of_data: dict[str, dict[str, dict[str, dict[int, tuple[Path, dict[str, Any]]]]]] = {}
+    for title, of_seeds in runs.items():
+        for seed, directory in of_seeds.items():
+            for name in directory.matrix_names():
+                record = read_json(directory.matrices / name / MATRIX_RECORD)
+                cells = json.dumps([record["axes"], record["fixed"], list(record["mean_absolute_error"])])
+                alike = of_data.setdefault(record["dataset"], {}).setdefault(cells, {})
+                panel = title if seed not in alike.get(title, {}) else f"{title}: {name}"
+                alike.setdefault(panel, {})[seed] = directory.matrices / name / MATRIX, record
     for data, figures in of_data.items():
         parts = [
             dict(list(alike.items())[first : first + MOST_PANELS])
@@ -718,9 +718,33 @@ def draw_matrices(runs: Mapping[str, RunDirectory], folder: Path) -> Iterator[Pa
         ]
         for number, part in enumerate(parts if sum(map(len, parts)) > 1 else [], 1):
             of_several = f" ({number} of {len(parts)}: over other cells, or of further runs)" if len(parts) > 1 else ""
-            tables = {title: read_netcdf(path) for title, (path, _) in part.items()}
-            _, record = next(iter(part.values()))
+            titles = {panel: _of_seeds(panel, list(of_panel), runs) for panel, of_panel in part.items()}
+            tables = {titles[panel]: [read_netcdf(path) for path, _ in part[panel].values()] for panel in part}
+            records = {titles[panel]: next(iter(part[panel].values()))[1] for panel in part}
+            held_out = {title: record.get("held_out", {}) for title, record in records.items()}
+            views = next(iter(records.values())).get("views", ())
             make_folder(folder)
             path = folder / (f"matrix_{data}_{number}.png" if number > 1 else f"matrix_{data}.png")
-            save(side_by_side(tables, f"{data}{of_several}", record.get("views", ())), path)
+            save(side_by_side(tables, f"{data}{of_several}", views, held_out), path)
             yield path
+
+
+def _of_seeds(panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, RunDirectory]]) -> str:
+    """Title of a panel, with the seeds that it stands for if its group has several."""
+    count = max(len(of_seeds) for title, of_seeds in runs.items() if panel == title or panel.startswith(f"{title}: "))
+    if len(seeds) == 1:
+        return panel if count == 1 else f"{panel}, seed {seeds[0]} alone, of {count}"
+    return f"{panel}, mean over {len(seeds)}{f' of {count}' * (len(seeds) < count)} seeds"
+
+
+PICTURES = re.compile(r"(learning_(bands|curves)|test_errors|matrix_.+)\.png")
+"""Names of the pictures of comparisons."""
+
+
+def drawn_anew(pictures: Iterable[Path], folder: Path) -> list[Path]:
+    """The pictures, once they are drawn; what an earlier comparison drew in the folder and this one did not is gone."""
+    drawn = list(pictures)
+    for path in folder.glob("*.png"):
+        if PICTURES.fullmatch(path.name) and path not in drawn:
+            path.unlink(missing_ok=True)
+    return drawn

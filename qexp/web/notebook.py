@@ -55,13 +55,19 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
         image = picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
         columns = ["output", "mean |error|", "median |error|", "unit"]
+        of_one = record.get("mean_absolute_error_of_one", {})
+        if "runs" in record:
+            of_mean = [f"{word} |error| of the mean of their estimates" for word in ("mean", "median")]
+            columns = ["output", *["mean |error| of one network (mean over seeds)"] * bool(of_one), *of_mean, "unit"]
         rows = []
         for output in outputs:
             errors = np.abs(self[f"{output}_error"].values)
             finite = errors[np.isfinite(errors)]
             means = [number(float(average(finite))) if finite.size else "none" for average in (np.mean, np.median)]
+            if output in of_one:
+                means = [number(of_one[output]), *means]
             rows.append([in_words(output), *means, str(self[estimate_of(output)].attrs.get("units", ""))])
-        table = Table("", columns, rows, frozenset(columns[1:3]))
+        table = Table("", columns, rows, frozenset(columns[1:-1]))
         caution = str(self.attrs.get("caution", ""))
         words = f"Matrix of {record['run']} on {record['dataset']}: {cells} cells"
         return View(words, cautions=[caution] if caution else [], parts=[image, table])

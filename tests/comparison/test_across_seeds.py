@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+import xarray
 
 from qexp.base.files import json_bytes
 from qexp.base.workspace import find
-from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
+from qexp.comparison.seeds import _draw, compare_across_seeds, differ_by_seed, drawn_anew, runs_to_compare, seed_groups
+from qexp.figures import canvas
 from qexp.figures.canvas import save
 from qexp.figures.curves import FEW, learning_bands, middle_and_band
 from qexp.runs.catalog import Catalog
 from qexp.spec.reading import digest
+from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.store.record import Record, State
 from tests.conftest import RESOLVED, put
 from tests.runs.conftest import running
@@ -377,6 +380,43 @@ def test_pictures_of_other_runs_go_elsewhere(write, qexp):
 
 
 @pytest.mark.slow
+def test_matrices_of_a_group_are_drawn_as_the_mean_of_their_absolute_errors_and_old_pictures_go(
+    write, specs, monkeypatch
+):
+    two_groups(write, 2)
+    for seed, error in ((0, 0.5), (1, -0.5)):
+        for name in ("slow", "fast") if seed == 0 else ("slow",):
+            put_matrix(specs.root / f"runs/{name}_{seed}/matrices/sound", error)
+    folder = specs.root / "pictures"
+    folder.mkdir()
+    for name in ("matrix_sound_2.png", "own.png"):
+        (folder / name).write_bytes(PNG)
+    drawn = []
+    monkeypatch.setattr(canvas, "save", lambda figure, path: drawn.append((path.name, figure)))
+    groups = seed_groups(runs_to_compare(["slow_*", "fast_*"], Catalog(find(specs.root))))
+    made = drawn_anew(_draw(compare_across_seeds(groups), folder), folder)
+    assert made[-1] == folder / "matrix_sound.png"
+    assert [path.name for path in folder.iterdir()] == ["own.png"]
+    panels = [axis for axis in dict(drawn)["matrix_sound.png"].axes if axis.images]
+    assert [axis.get_title().splitlines()[0] for axis in panels] == [
+        "slow, mean over 2 seeds", "fast, seed 0 alone, of 2",
+    ]  # fmt: skip
+    assert all(np.allclose(axis.images[0].get_array(), 25) for axis in panels), "opposite errors do not cancel"
+    outlined = [np.isfinite(patch.get_bbox().extents).all() for axis in panels for patch in axis.patches]
+    assert outlined == [True] * 4, "the interval that is held out, which has no end"
+
+
+def put_matrix(folder: Path, error: float) -> None:
+    axes = {"depth": [1.0, 3.0, 2], "delta_volume": [0.0, 2.0, 2]}
+    cells = {name: (name, [low + 0.5, high - 0.5], {"units": "km"}) for name, (low, high, _) in axes.items()}
+    numbers = {"estimate": 2.0 + error, "error": error, "relative_error": error / 2}
+    plane = {f"depth_{kind}": ([*axes], np.full((2, 2), value), {"units": "km"}) for kind, value in numbers.items()}
+    folder.mkdir(parents=True)
+    xarray.Dataset(plane, cells).to_netcdf(folder / MATRIX, engine="h5netcdf")
+    record = {"dataset": "sound", "axes": axes, "fixed": {}, "mean_absolute_error": {"depth": abs(error)}}
+    (folder / MATRIX_RECORD).write_bytes(json_bytes(record | {"held_out": {"depth": [[2.5, None]]}}))
+
+
 def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
     odd = experience_with(("batch_size", 2))
     write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])

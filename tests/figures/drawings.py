@@ -289,8 +289,11 @@ def tables(axes=2):
         coordinates = {"depth": ("depth", depths, {"units": "km"})}
         if axes == 2:
             coordinates["delta_volume"] = ("delta_volume", volumes, {"units": "10⁶ m³"})
-        found[f"mogi_quick_{number}"] = xarray.Dataset(variables, coordinates)
+        found[f"mogi_quick_{number}"] = [xarray.Dataset(variables, coordinates)]
     return found
+
+
+HELD_OUT = {f"mogi_quick_{number}": {"depth": [[2.0, 2.4], [3.5, None]]} for number in range(2)}
 
 
 # Observations and what explains them.
@@ -445,7 +448,7 @@ DRAWINGS = {
         ("estimate", "error", "relative_error", "standard_deviation", "bound", "over_bound")
     ),
     "matrix_of_one_axis": lambda: matrix(("estimate", "error", "relative_error"), axes=1),
-    "matrices": lambda: side_by_side(tables(), "mogi_test"),
+    "matrices": lambda: side_by_side(tables(), "mogi_test", (), HELD_OUT),
     "matrices_of_one_axis": lambda: side_by_side(tables(1), "mogi_test"),
     "tracks": lambda: draw_tracks(observation(), "unrest.nc"),
     "inversion": lambda: inversion_maps(explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km"),

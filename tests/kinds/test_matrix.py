@@ -160,6 +160,10 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
     assert made.attrs["runs"] == "sound_0, sound_1"
     record = json.loads((made.folder / "record.json").read_text())
     assert (record["runs"], record["seeds"]) == (["sound_0", "sound_1"], [0, 1])
+    errors = abs(estimates - made["depth"].values[:, None])
+    assert record["mean_absolute_error_of_one"]["depth"] == pytest.approx(errors.mean())
+    said_of_both = "of one network (mean over seeds)", "of the mean of their estimates"
+    assert all(words in str(made.view().parts[-1].columns) for words in said_of_both)
     said = []
     again = qexp.matrix(["sound_0", "sound_1"], "sound", **ON_SOUND, tell=said.append, workspace=seeds)
     xarray.testing.assert_identical(again, made)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FOLDER = Path("comparisons/matrices")
 """Folder in the workspace with a folder for each matrix over several runs."""
 
+OF_ONE = "mean_absolute_error_of_one"
+"""In the record: what to expect of one network, beside the smaller error of the mean of the networks' estimates."""
+
 SHARED = ("dataset", "axes", "fixed", "repeats", "seed", "refined", "bound", "held_out", "units", "views")
 """Keys of the record of a matrix that are those of all runs."""
 
@@ -65,7 +68,10 @@ def matrices(
         title=f"inference matrices of {', '.join(record['runs'])} on the dataset {record['dataset']}",
         runs=", ".join(record["runs"]),
     )
-    record |= summary(table, outputs_among(table.data_vars))
+    outputs = outputs_among(table.data_vars)
+    record |= summary(table, outputs)
+    of_runs = {name: [one["mean_absolute_error"][name] for one in records] for name in outputs}
+    record[OF_ONE] = {name: float(np.mean(errors)) for name, errors in of_runs.items()}
     return folder, matrix.store_matrix(folder, table, record, force)
 
 

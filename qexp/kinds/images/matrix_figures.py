@@ -241,11 +241,21 @@ def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends
 
     if not x_intervals and not y_intervals:
         return
-    for (left, right), (bottom, top) in product(x_intervals or [x_ends], y_intervals or [y_ends]):
+    boxes = (
+        [_drawable(one, ends) for one in intervals or [ends]]
+        for intervals, ends in ((x_intervals, x_ends), (y_intervals, y_ends))
+    )
+    for (left, right), (bottom, top) in product(*boxes):
         for colour, width in (("white", 2.4), ("black", 1.0)):
             axis.add_patch(
                 Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=colour, linewidth=width)
             )
+
+
+def _drawable(interval: tuple[float, float], ends: tuple[float, float]) -> tuple[float, float]:
+    """An interval with an end a little beyond the axis where it has none: nothing is drawn of an infinite box."""
+    beyond = ends[1] - ends[0]
+    return max(interval[0], ends[0] - beyond), min(interval[1], ends[1] + beyond)
 
 
 def _draw_line(
@@ -304,81 +314,140 @@ def span(values: Array) -> tuple[float, float]:
     return tuple(np.percentile(finite, (0.5, 99.5))) if len(finite) else (0.0, 1.0)
 
 
-def side_by_side(tables: Mapping[str, Any], dataset: str, views: Sequence[str] = ()) -> Figure:
-    """Relative errors of several runs on one scale, logarithmic above 1 %: a row per output, a column per run.
+Matrices = Mapping[str, Sequence[Any]]
+"""Title → matrices of runs that differ by their seed, or of one run (each an xarray.Dataset), over the same axes."""
 
-    tables  run → its matrix (an xarray.Dataset) over the same axes, of which the first two are shown
-    views   names of the views, as in `quantities.in_words`
+Intervals = Mapping[str, Sequence[Sequence[float | None]]]
+"""Variable → the intervals of values that belong to the test part, as in the record of a matrix; None: no end."""
+
+
+def side_by_side(
+    matrices: Matrices, dataset: str, views: Sequence[str] = (), held_out: Mapping[str, Intervals] | None = None
+) -> Figure:
+    """Errors of several runs on one scale, relative ones if the values have a zero: a row per output, a column each.
+
+    Once one of them stands for several seeds, all are absolute values, which are meant over the seeds. The first two
+    axes are shown.
+    views     names of the views, as in `quantities.in_words`
+    held_out  title → what is outlined
     """
-    first = next(iter(tables.values()))
+    tested = {title: _with_ends(intervals) for title, intervals in (held_out or {}).items()}
+    first = next(iter(matrices.values()))[0]
     outputs = outputs_among(first.data_vars)
     axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
     if len(axes) < 2:
-        return _lines_side_by_side(tables, outputs, axes[0], dataset, views)
-    planes = {
-        name: numbers.isel({other: numbers.sizes[other] // 2 for other in axes[2:]}) for name, numbers in tables.items()
-    }
+        return _lines_side_by_side(matrices, outputs, axes[0], dataset, views, tested)
+    middle = {other: first.sizes[other] // 2 for other in axes[2:]}
+    planes = {title: [numbers.isel(middle) for numbers in of_title] for title, of_title in matrices.items()}
     (left, right), (bottom, top) = (outer_edges(first[variable].values) for variable in axes[:2])
     extent = (left, right, bottom, top)
     labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
-    figure, grid = _grid([len(tables)] * len(outputs), 3.1)
+    figure, grid = _grid([len(matrices)] * len(outputs), 3.1)
     for row, output in zip(grid, outputs, strict=True):
         errors, words, in_unit = _compared(planes, output)
-        norm, ticks = _scale_of(list(errors.values()), in_unit)
-        for axis, (name, plane) in zip(row, errors.items(), strict=True):
+        (least, most), norm, ticks, look = _scale_of(list(errors.values()), in_unit, signed=not _averaged(planes))
+        for axis, (title, plane) in zip(row, errors.items(), strict=True):
             image = axis.imshow(
-                plane.T, origin="lower", extent=extent, aspect="auto", cmap="RdBu_r", interpolation="nearest", norm=norm
+                plane.T, origin="lower", extent=extent, aspect="auto", interpolation="nearest", norm=norm, cmap=look
             )
+            across, up = (tested.get(title, {}).get(variable) for variable in axes[:2])
+            _outline(axis, across, up, (left, right), (bottom, top))
             mean = number_with_unit(brief(float(np.nanmean(np.abs(plane)))), in_unit)
-            heading = wrap(name, characters(inches=0.6 * page_width() if narrow() else sized(2.2)))
+            heading = wrap(title, characters(inches=0.6 * page_width() if narrow() else sized(2.2)))
             axis.set_title(f"{heading}\nmean |error| {mean}", fontsize=sized(9))
-            axis.set(xlabel=labels[0], ylabel=labels[1])
+            axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(left, right), ylim=(bottom, top))
             axis.spines[["top", "right"]].set_visible(True)
-        bar = figure.colorbar(image, ax=row, extend="both", ticks=ticks)
+        ends = extend(np.stack(list(errors.values())), least, most)
+        bar = figure.colorbar(image, ax=row, extend=ends, ticks=ticks)
         if ticks:
             bar.ax.set_yticklabels([f"{tick:g}".replace("-", "−") for tick in ticks])
+            bar.minorticks_off()
         bar.ax.tick_params(labelsize=small())
         bar.set_label(with_unit(words, in_unit))
-    add_title(figure, f"matrices on {dataset}")
+    outlined = any(intervals.get(variable) for intervals in tested.values() for variable in axes[:2])
+    add_title(figure, f"matrices on {dataset}" + " (outlined: values held out for test)" * outlined)
     return figure
 
 
-def _compared(tables: Mapping[str, Any], output: str) -> tuple[dict[str, Array], str, str]:
-    """Errors of the runs, what they are, and their unit: relative ones, but of values whose zero is a convention."""
-    first, called = next(iter(tables.values())), in_symbols(output)
-    if not quantity(output, QUANTITIES).natural_zero and PERIOD not in first[f"{output}_relative_error"].attrs:
-        planes = {name: numbers[f"{output}_error"].values for name, numbers in tables.items()}
-        return planes, f"error of {called}", unit(first, estimate_of(output))
-    planes = {name: 100 * numbers[f"{output}_relative_error"].values for name, numbers in tables.items()}
-    if PERIOD in first[f"{output}_relative_error"].attrs:
-        return planes, f"error of {called}", "% of half a turn"
-    return planes, f"relative error of {called}", "%"
+def _with_ends(intervals: Intervals) -> dict[str, list[tuple[float, float]]]:
+    return {
+        name: [(-math.inf if low is None else low, math.inf if high is None else high) for low, high in of_variable]
+        for name, of_variable in intervals.items()
+    }
 
 
-def _scale_of(planes: Sequence[Array], in_unit: str) -> tuple[Normalize, list[float] | None]:
-    """Colours of all runs, logarithmic above 1 % of relative errors; and their ticks."""
-    from matplotlib.colors import Normalize, SymLogNorm
+def _averaged(matrices: Matrices) -> bool:
+    """Whether one stands for several seeds: their errors would cancel each other, unlike those of one network."""
+    return any(len(of_title) > 1 for of_title in matrices.values())
 
-    if in_unit.startswith("%"):
-        return SymLogNorm(linthresh=1.0, linscale=0.5, vmin=-100, vmax=100), [-100, -10, -1, 0, 1, 10, 100]
-    reach = half_width(np.stack(planes))
-    return Normalize(-reach, reach), None
+
+def _compared(matrices: Matrices, output: str) -> tuple[dict[str, Array], str, str]:
+    """Errors, what they are, and their unit: relative ones, but of values whose zero is a convention."""
+    first, called = next(iter(matrices.values()))[0], in_symbols(output)
+    turns = PERIOD in first[f"{output}_relative_error"].attrs
+    relative = turns or quantity(output, QUANTITIES).natural_zero
+    variable, factor = (f"{output}_relative_error", 100.0) if relative else (f"{output}_error", 1.0)
+    of_titles = {title: [factor * one[variable].values for one in of_title] for title, of_title in matrices.items()}
+    words, in_unit = ("relative error", "%") if relative else ("error", unit(first, estimate_of(output)))
+    if turns:
+        words, in_unit = "error", "% of half a turn"
+    if _averaged(matrices):
+        return {title: np.abs(one).mean(axis=0) for title, one in of_titles.items()}, f"|{words}| of {called}", in_unit
+    return {title: one for title, (one,) in of_titles.items()}, f"{words} of {called}", in_unit
+
+
+DECADES = 3
+"""Powers of ten that a logarithmic scale of errors shows at most."""
+
+
+def _scale_of(
+    planes: Sequence[Array], in_unit: str, signed: bool
+) -> tuple[tuple[float, float], Normalize, Sequence[float] | None, str]:
+    """Limits and colours common to all, their ticks, and the name of the colour map.
+
+    The scale of relative errors is logarithmic, from the small ones of the best.
+    """
+    from matplotlib.colors import LogNorm, Normalize, SymLogNorm
+
+    look, reach = "RdBu_r" if signed else "magma_r", half_width(np.stack(planes))
+    if not in_unit.startswith("%"):
+        limits = (-reach if signed else 0.0, reach)
+        return limits, Normalize(*limits), None, look
+    small_ones = [float(np.nanpercentile(np.abs(plane), 10)) for plane in planes if np.isfinite(plane).any()]
+    most = math.floor(math.log10(reach))
+    least = min(max(math.floor(math.log10(max(min(small_ones, default=reach), 1e-12))), most + 1 - DECADES), most)
+    ticks = [10.0**power for power in range(least, most + 1)]
+    if signed:
+        scale = SymLogNorm(linthresh=ticks[0], linscale=0.5, vmin=-reach, vmax=reach)
+        return (-reach, reach), scale, [*(-tick for tick in reversed(ticks)), 0.0, *ticks], look
+    limits = (ticks[0], max(reach, 2 * ticks[0]))
+    return limits, LogNorm(*limits, clip=True), ticks, look
 
 
 def _lines_side_by_side(
-    tables: Mapping[str, Any], outputs: Sequence[str], variable: str, dataset: str, views: Sequence[str]
+    matrices: Matrices,
+    outputs: Sequence[str],
+    variable: str,
+    dataset: str,
+    views: Sequence[str],
+    held_out: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
 ) -> Figure:
     figure, axes = folded(len(outputs), 4.2, 3.4)
-    first = next(iter(tables.values()))
+    first = next(iter(matrices.values()))[0]
+    ends = outer_edges(first[variable].values)
+    shaded = [[*intervals.get(variable, ())] for intervals in held_out.values()]
+    common = shaded[0] if shaded and all(intervals == shaded[0] for intervals in shaded) else []
     for axis, output in zip(axes, outputs, strict=True):
-        errors, words, in_unit = _compared(tables, output)
-        for (name, numbers), colour in zip(tables.items(), COLOURS * len(tables), strict=False):
-            axis.plot(numbers[variable].values, errors[name], color=colour, label=name)
+        errors, words, in_unit = _compared(matrices, output)
+        for (title, line), colour in zip(errors.items(), COLOURS * len(matrices), strict=False):
+            axis.plot(first[variable].values, line, color=colour, label=title)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
+        for left, right in common:
+            axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
         axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
         axis.set_ylabel(with_unit(words, in_unit))
     legend_below(figure, axes[0], shown=1)
-    add_title(figure, f"matrices on {dataset}")
+    add_title(figure, f"matrices on {dataset}" + " (shaded: values held out for test)" * bool(common))
     return figure
 
 
@@ -427,10 +496,7 @@ def matrix_of(folder: Path) -> Figure:
         {name: _panels(plane, name) for name in names},
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
-        {
-            name: [(-math.inf if low is None else low, math.inf if high is None else high) for low, high in intervals]
-            for name, intervals in record["held_out"].items()
-        },
+        _with_ends(record["held_out"]),
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
         record.get("why_left_out", ""),
         views,
