@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,7 +54,7 @@ from qexp.simulation.generators import Source
 class Estimate:
     """A parameter of a source, in its unit.
 
-    Errors are None for a parameter that was fixed, is a network's estimate, or lies at a bound that was given.
+    Errors are None for a parameter that was fixed, is a network's estimate, or lies at a bound.
 
     standard_error  by the declared noise
     scaled_error    the same times √χ²_reduced where that is above 1
@@ -78,6 +78,12 @@ class Estimate:
         """Whether the ends of the interval differ by more than a factor of ten."""
         low, high = self.interval95 or (0.0, 0.0)
         return low * high > 0 and max(abs(low), abs(high)) > 10 * min(abs(low), abs(high))
+
+    @property
+    def has_error(self) -> bool:
+        """Whether there is an error to first order, and the interval is not narrower than it: else it says nothing."""
+        low, high = self.interval95 or (-math.inf, math.inf)
+        return self.scaled_error is not None and self.scaled_error <= high - low
 
     def document(self) -> dict[str, Any]:
         document = {
@@ -352,7 +358,7 @@ def estimate_sources(
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, candidate, residual_errors(fit, problem, tracks), profile, set(bounds))
+        parameters=_parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
         if profile
         else _of_network(fit, candidate),
         tracks=results,
@@ -428,7 +434,6 @@ def _parameters(
     candidate: Candidate,
     of_residuals: Array | None,
     profile: Profile,
-    bounded: Collection[str],
 ) -> dict[str, Estimate]:
     units, errors = candidate.units, standard_errors(fit)
     numbers = {index: number for number, index in enumerate(fit.free)}
@@ -439,10 +444,9 @@ def _parameters(
             estimates[display_name(column)] = Estimate(value, unit, fixed=True)
             continue
         number, factor, at_bound = numbers[index], units.factor(column), column in fit.at_bounds
-        # At a bound that was given there is no error to first order: the interval ends there.
-        no_error = at_bound and column in bounded
+        # At a bound there is no error to first order: the interval ends there.
         standard, scaled, residual = (
-            None if deviations is None or no_error else float(deviations[number]) / factor
+            None if deviations is None or at_bound else float(deviations[number]) / factor
             for deviations in (errors, scale(fit) * errors, of_residuals)
         )
         low, high = (units.from_si(column, float(ends[number])) for ends in (profile.low, profile.high))
@@ -518,12 +522,37 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
     ]
     if not np.isfinite(fit.covariance).all():
         sentences.append("the observation does not determine all parameters; fix one with `fixed`")
+    if names := inseparable(fit):
+        sentences.append(
+            f"{', '.join(names[:-1])} and {names[-1]} cannot be told apart: only a combination of them is determined; "
+            "`posterior` shows what they may be, or fix one with `fixed`"
+        )
     if at_edge(problem, fit):
         sentences.append(
             "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
             "surface; standard errors are not meaningful: bound or fix a size or the depth"
         )
     return sentences
+
+
+ALIKE = 0.99
+"""Absolute correlation from which on sizes and amplitudes with errors above themselves are not told apart."""
+
+
+def inseparable(fit: Fit) -> list[str]:
+    """Names of the sizes and amplitudes that trade off against each other, of which the data tell none."""
+    errors, values = standard_errors(fit), np.abs(fit.values[list(fit.free)])
+    uncertain = [
+        number
+        for number, parameter in enumerate(fit.coordinates.parameters[index] for index in fit.free)
+        if (parameter.logarithmic or parameter.linear) and errors[number] > values[number]
+    ]
+    strong = np.abs(correlations(fit)[np.ix_(uncertain, uncertain)]) > ALIKE
+    return [
+        display_name(fit.names[fit.free[number]])
+        for number, row in zip(uncertain, strong, strict=True)
+        if row.sum() > 1  # with itself it always is
+    ]
 
 
 # Inversions by least squares alone.

@@ -83,17 +83,19 @@ def table_of_parameters(inversion: Inversion) -> Table:
     columns, rows = ["parameter", "unit", "value", "standard error", "scaled error", "95 % interval"], []
     for name, estimate in inversion.parameters.items():
         errors = [digits(error, error) for error in (estimate.standard_error, estimate.scaled_error)]
-        if estimate.fixed or (estimate.at_bound and estimate.standard_error is None):
+        if estimate.fixed or estimate.at_bound:
             errors = ["fixed" if estimate.fixed else "at bound", ""]
-        rows.append([name, estimate.unit, digits(estimate.value, estimate.scaled_error), *errors, _interval(estimate)])
+        elif estimate.scaled_error is not None and not estimate.has_error:
+            errors = ["see interval", ""]
+        rows.append([name, estimate.unit, _value(estimate), *errors, _interval(estimate)])
     return Table("", columns, rows, frozenset(columns[2:5]))
 
 
 def values_in_words(inversion: Inversion) -> Iterator[str]:
     """Each parameter with its error and unit."""
     for name, estimate in inversion.parameters.items():
-        value, error = (digits(number, estimate.scaled_error) for number in (estimate.value, estimate.scaled_error))
-        yield f"{name} {number_with_unit(f'{value} ± {error}' if error else value, estimate.unit)}"
+        value, error = _value(estimate), digits(estimate.scaled_error, estimate.scaled_error)
+        yield f"{name} {number_with_unit(f'{value} ± {error}' if estimate.has_error else value, estimate.unit)}"
 
 
 def fit_words(inversion: Inversion) -> str:
@@ -103,6 +105,14 @@ def fit_words(inversion: Inversion) -> str:
         f"{inversion.source}: reduced χ² {inversion.chi2_reduced:.3g}, {searched}{inversion.iterations} iterations, "
         f"{_in_seconds(inversion.seconds)}"
     )
+
+
+def _value(estimate: Estimate) -> str:
+    """With the digits that its error leaves, and never 0 unless it is."""
+    if estimate.scaled_error is None or not estimate.has_error:
+        return f"{estimate.value:.3g}" if estimate.scaled_error is not None else digits(estimate.value, None)
+    text = digits(estimate.value, estimate.scaled_error)
+    return f"{estimate.value:.2g}" if estimate.value and not text.strip("-0.,") else text
 
 
 def _interval(estimate: Estimate) -> str:

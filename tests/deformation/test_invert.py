@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import qexp
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation import estimate
 from qexp.deformation.options import InvertOptions
+from qexp.deformation.tables import table_of_parameters
 from qexp.errors import QexpError
 from qexp.inference import least_squares
 from qexp.inference.fit import aicc, bic
@@ -391,3 +393,25 @@ def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
     (remark,) = [remark for remark in made.remarks if "bound" in remark]
     fall = float(re.search(r"some ([\d.]+)\)", remark).group(1))
     assert fall == pytest.approx(made.chi2 - qexp.invert(folder / "obs.nc").chi2, rel=0.3)
+
+
+@pytest.mark.slow
+def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_have_no_errors_in_the_table(folder):
+    made = qexp.invert(folder / "obs.nc", source="mctigue", bounds={"radius": (0.005, 1)}, starts=2)
+    pressure = made.parameters["pressure_over_mu"]
+    assert made.parameters["radius"].at_bound
+    assert pressure.standard_error > 100 * pressure.value
+    assert any("radius and pressure_over_mu cannot be told apart" in said for said in made.remarks)
+    rows = {row[0]: row[2:5] for row in table_of_parameters(made).rows}
+    assert rows["radius"] == ["0.005", "at bound", ""]
+    assert rows["pressure_over_mu"][1:] == ["see interval", ""]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [(0.0183, 3.0, "0.018"), (-0.002, 30.0, "-0.002"), (0.0, 3.0, "0.0"), (2.61, 1.4, "2.6")],
+)
+def test_only_a_value_of_zero_is_printed_as_zero(value, error, text):
+    part = estimate.Estimate(value, "km", error, error, interval95=(-2 * error, 2 * error))
+    made = SimpleNamespace(parameters={"radius": part})
+    assert table_of_parameters(made).rows[0][2] == text
