@@ -40,6 +40,7 @@ from qexp.inference.parameters import (
     display_name,
     fixed_in_si,
     in_columns,
+    require_near,
     searches,
     sources_named,
 )
@@ -207,6 +208,7 @@ def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any
             "chi2_reduced": candidate.chi2_reduced,
             "aicc": aicc(candidate.chi2, candidate.observation.size, candidate.unknowns),
             "bic": bic(candidate.chi2, candidate.observation.size, candidate.unknowns),
+            "seconds": candidate.seconds,
         }
         for candidate in candidates
     ]
@@ -341,9 +343,9 @@ def estimate_sources(
     Raises QexpError.
     """
     units, tracks = candidate.units, [track.where_observed() for track in observation.tracks]
-    fixed, bounds = _held(candidate, options, others)
     began = time.perf_counter()
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
+    fixed, bounds = _held(candidate, options, others, stations)
     searched = searches(candidate.sources, stations, units.quantities, bounds)
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
@@ -385,7 +387,7 @@ def estimate_sources(
 
 
 def _held(
-    candidate: Candidate, options: InvertOptions, others: Sequence[str]
+    candidate: Candidate, options: InvertOptions, others: Sequence[str], stations: Array
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """Column → value, and column → bounds, in SI units."""
     units = candidate.units
@@ -397,6 +399,14 @@ def _held(
         column: bounds_in_si(column, options.bounds[name], units, name)
         for column, name in in_columns(options.bounds, candidate.sources, "bounds", others).items()
     }
+    if fixed or bounds:
+        for search in searches(candidate.sources, stations, units.quantities, {}):
+            column = search.parameter.name
+            for option, low, high in (
+                *(("fixed", value, value) for value in [fixed.get(column)] if value is not None),
+                *(("bounds", *ends) for ends in [bounds.get(column)] if ends is not None),
+            ):
+                require_near(search, option, low, high, units)
     if candidate.start is not None:
         fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
     if fixed.keys() >= set(candidate.columns):

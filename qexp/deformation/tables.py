@@ -101,9 +101,11 @@ def values_in_words(inversion: Inversion) -> Iterator[str]:
 def fit_words(inversion: Inversion) -> str:
     """How well the sources explain the data, and how they were found."""
     searched = f"{inversion.agreeing} of {inversion.starts} starts ended there, " if inversion.starts > 1 else ""
+    whole = sum(rival["seconds"] for rival in inversion.rivals)
+    of_all = f" ({_in_seconds(whole)} for all sources)" if inversion.rivals else ""
     return (
         f"{inversion.source}: reduced χ² {inversion.chi2_reduced:.3g}, {searched}{inversion.iterations} iterations, "
-        f"{_in_seconds(inversion.seconds)}"
+        f"{_in_seconds(inversion.seconds)}{of_all}"
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.quantities import RADIAN, Quantities, Quantity, base_name, conversion, quantity
 from qexp.base.tables import Table
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError, hint, suggestion
 from qexp.simulation.generators import PLACE, DeformationImages, Source
 
 
@@ -463,7 +463,7 @@ def sources_named(text: str, generators: Table) -> list[Source]:
     sources = []
     for index, word in enumerate(types):
         if word not in generators:
-            raise QexpError(f"`source={text}`: no source '{word}'; {suggestion(word, generators)}")
+            raise QexpError(f"`source={text}`: no source '{word}'; {hint(word, generators, '') or _known(generators)}")
         generator = generators[word].build()
         if not isinstance(generator, DeformationImages):
             raise QexpError(f"`source={text}`: '{word}' is no source of deformation in a half-space, which this needs")
@@ -471,6 +471,12 @@ def sources_named(text: str, generators: Table) -> list[Source]:
         (source,) = generator.sources
         sources.append(source.with_name(word + number) if len(types) > 1 else source)
     return sources
+
+
+def _known(generators: Table) -> str:
+    """The sources with what they are, without their variables."""
+    lines = [f"  {name}: {entry.help.rpartition(': ')[0] or entry.help}" for name, entry in generators.items()]
+    return "\n".join(["known:", *lines])
 
 
 def in_columns(
@@ -510,3 +516,30 @@ def fixed_in_si(column: str, value: float, units: Units, name: str) -> float:
     if violation := units.violation(column, value):
         raise QexpError(f"`fixed[{name}]`: {violation}, but is {value:g}{units.hint(column)}")
     return units.to_si(column, value)
+
+
+FAR = 5.0
+"""How many times as far as a search goes no value can be meant, unless its unit is mistaken."""
+
+
+def require_near(usual: Search, option: str, low: float, high: float, units: Units) -> None:
+    """Raises QexpError for a value, or an interval, far beyond where a search goes without it; SI units.
+
+    Sizes may be as small as one likes: such sources are points.
+    """
+    least, largest, column = usual.parameter.low, usual.parameter.high, usual.parameter.name
+    if not math.isfinite(largest - least):
+        return
+    reach = (FAR - 1) / 2 * (largest - least)
+    beyond = low > (FAR * largest if usual.parameter.logarithmic else largest + reach)
+    if not beyond and (usual.parameter.logarithmic or high >= least - reach):
+        return
+    name, unit = display_name(column), units.unit_of(column)
+    ends, goes = ([units.from_si(column, end) for end in pair] for pair in ((low, high), (least, largest)))
+    question = ""
+    if unit == "km" and all(least <= end / 1e3 <= largest for end in (low, high)):
+        question = f"; did you mean {name}={':'.join(f'{end / 1e3:.6g}' for end in dict.fromkeys(ends))}?"
+    raise QexpError(
+        f"`{option}[{name}]`: {name} is in {unit}, and {ends[0]:,.6g} {unit} is far beyond what the data reach; a "
+        f"search goes from {goes[0]:,.6g} to {goes[1]:,.6g} {unit}{question}"
+    )

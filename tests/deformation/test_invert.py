@@ -357,7 +357,12 @@ def test_gnss_components_and_a_track_are_explained_together():
         (["--spacing", "500"], "are for the files of --to"),
         (["--overwrite"], "are for the files of --to"),
         (["--source", "okada", "--fix", "strike=45"], "if it is in degrees, add --degrees"),
-        (["--fix", "east=1", "--fix", "north=1", "--fix", "depth=1", "--fix", "delta_volume=1"], "leave one"),
+        (["--fix", "east=4.3e5", "--fix", "north=4.5e6", "--fix", "depth=1", "--fix", "delta_volume=1"], "leave one"),
+        (["--fix", "depth=1500"], "depth is in km, and 1,500 km is far beyond what the data reach"),
+        (["--fix", "depth=1500"], "did you mean depth=1.5?"),
+        (["--bounds", "depth=500:5000"], "did you mean depth=0.5:5?"),
+        (["--fix", "east=426"], "--fix east: east is in m, and 426 m is far beyond"),
+        (["--source", "sill"], "penny: Pressurised horizontal circular crack, a sill (Fialko and others 2001)\n"),
         (["--bounds", "depth=:0"], "--bounds depth"),
     ],
 )
