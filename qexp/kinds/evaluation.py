@@ -42,10 +42,12 @@ class Independence:
     caution: str = TRAINED_ON
 
     @classmethod
-    def of(cls, shared: Sequence[str], unknown: Sequence[str], compared: str) -> Independence:
+    def of(
+        cls, shared: Sequence[str], unknown: Sequence[str], compared: str, caution: str = TRAINED_ON
+    ) -> Independence:
         """Not independent if anything is shared, unknown if anything is unknown, else independent."""
         if shared:
-            return cls(False, tuple(shared))
+            return cls(False, tuple(shared), caution)
         return cls(None, tuple(unknown)) if unknown else cls(True, (compared,))
 
     @classmethod
@@ -141,6 +143,11 @@ class EvaluationData:
     warnings: Sequence[str] = ()
 
 
+def trained_on(count: int, total: int) -> str:
+    """The caution of data of which some are not independent: how many of all."""
+    return TRAINED_ON if count >= total else f"partly {TRAINED_ON} ({count:,} of {total:,})"
+
+
 def one_of(words: Sequence[str]) -> str:
     """`train, test or all`."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -159,8 +166,9 @@ def independence_of(request: EvaluationRequest, data: EvaluationData) -> Indepen
         for known in (False, None)
     )
     if shared:
-        cautions = [part.caution for part in every if part.known is False]
-        return Independence(False, tuple(shared), TRAINED_ON if TRAINED_ON in cautions else cautions[0])
+        cautions = {part.caution for part in every if part.known is False}
+        of_training = list(cautions - {VALIDATED}) or list(cautions)
+        return Independence(False, tuple(shared), of_training[0] if len(of_training) == 1 else TRAINED_ON)
     return Independence(None, tuple(unknown)) if unknown else every[0]
 
 

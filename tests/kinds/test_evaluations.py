@@ -91,7 +91,7 @@ def test_samples_within_the_intervals_of_training_are_counted(here):
     assert of_training.any()
     assert made.independent is False
     assert made.reasons[0].startswith(f"{of_training.sum()} of {len(of_training)} samples")
-    assert made.caution == "evaluated on training data"
+    assert made.caution == f"partly evaluated on training data ({of_training.sum()} of {len(of_training)})"
 
 
 @pytest.mark.slow
@@ -224,6 +224,7 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     of_a_known_quarry = package.evaluate("stones_0", input=write_stones(root / "known.csv", rows)).record
     assert of_a_known_quarry.independent is False
     assert of_a_known_quarry.reasons == ("of the same quarry as training rows: A",)
+    assert of_a_known_quarry.caution == "partly evaluated on training data (1 of 12)"
     again = [["E0", *np.round(row[1:4], 4).tolist(), row[4]] for row in stones.table()]
     rounded = package.evaluate("stones_0", input=write_stones(root / "rounded.csv", again)).record
     assert (rounded.independent, rounded.caution) == (False, "evaluated on training data")

@@ -21,7 +21,7 @@ from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence
+from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
 from qexp.kinds.fields.dataset import EvaluatedFrames, GriddedDataset
 from qexp.kinds.fields.errors import Array, OfOutputs, Tally, by_folder, error_document, error_table
 from qexp.kinds.fields.folders import (
@@ -378,4 +378,5 @@ def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) ->
     shared = [f"folders with training fields: {some(same, SHOWN)}"] if same else []
     doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"
-    return Independence.of(shared, doubts if alike_named else [], f"no folder has {compared} of a training folder")
+    nothing, caution = f"no folder has {compared} of a training folder", trained_on(len(same), len(sources))
+    return Independence.of(shared, doubts if alike_named else [], nothing, caution)

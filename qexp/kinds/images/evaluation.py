@@ -15,7 +15,16 @@ from qexp.base.quantities import Quantities, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import PARTS, TEST, TRAIN, VALIDATION, EvaluationData, EvaluationRequest, Independence
+from qexp.kinds.evaluation import (
+    PARTS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    EvaluationData,
+    EvaluationRequest,
+    Independence,
+    trained_on,
+)
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
 from qexp.kinds.images.prediction import extent
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
@@ -128,4 +137,4 @@ def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> 
     if not inside.any():
         return Independence(True, (f"no sample lies in the training intervals of {names}",))
     reason = f"{inside.sum():,} of {len(inside):,} samples lie in the training intervals of {names}"
-    return Independence(False, (reason,))
+    return Independence(False, (reason,), trained_on(int(inside.sum()), len(inside)))

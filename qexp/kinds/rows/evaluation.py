@@ -30,7 +30,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence
+from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
 from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
@@ -440,7 +440,7 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     except DatasetError as error:
         return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
     rows = _trained_on(request, trained)
-    shared, unknown = _copies(request.spec["inputs"], trained, rows, tables)
+    shared, unknown, affected = _copies(request.spec["inputs"], trained, rows, tables)
     compared = []
     by = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
@@ -450,25 +450,34 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
         compared.append(name)
-        if both := sorted(set(column[rows].tolist()) & set(tables.texts(name).tolist())):
+        texts = tables.texts(name)
+        if both := sorted(set(column[rows].tolist()) & set(texts.tolist())):
+            affected |= np.isin(texts, both)
             shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
     nothing = "no row has the same or nearly the same inputs as a training row"
     if not (compared or unknown):
         unknown = [f"{nothing}, but the origin of the rows is unknown"]
-    return Independence.of(shared, unknown, f"{nothing}, or is of the same {' or '.join(compared)}")
+    nothing = f"{nothing}, or is of the same {' or '.join(compared)}"
+    return Independence.of(shared, unknown, nothing, trained_on(int(affected.sum()), len(tables)))
 
 
-def _copies(inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables) -> tuple[list[str], list[str]]:
-    """What is said of rows with the inputs of training rows: that they are shared, and what is not known."""
+def _copies(
+    inputs: Sequence[str], trained: TabularDataset, rows: Rows, tables: Tables
+) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+    """What is said of rows with the inputs of training rows: that they are shared, and what is not known; and which
+    rows are copies.
+    """
     old = trained.compared(inputs)[rows]
     new = np.concatenate([dataset.compared(inputs)[rows] for dataset, rows in tables.parts])
     numbers = np.arange(len(old) + len(new))
     exact, near = copies(np.concatenate([old, new])).among(numbers[len(old) :], numbers[: len(old)])
-    some = f"of {len(tables):,} rows have"
+    some, copied = f"of {len(tables):,} rows have", np.zeros(len(tables), dtype=bool)
     if len(exact) and len(exact) <= chance(new, old):
-        return [], [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"]
+        return [], [f"{len(exact):,} {some} the same inputs as training rows, as many as chance explains"], copied
+    copied[np.concatenate([exact, near]) - len(old)] = True
     shared = [f"{len(exact):,} {some} the same inputs as training rows"] if len(exact) else []
-    return shared + ([f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []), []
+    shared += [f"{len(near):,} {some} nearly the same inputs as training rows"] if len(near) else []
+    return shared, [], copied
 
 
 def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:

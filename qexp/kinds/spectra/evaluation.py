@@ -29,7 +29,17 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import built
 from qexp.errors import DamagedError, DatasetError, NotFoundError, QexpError
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.evaluation import ALL, PARTS, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, one_of
+from qexp.kinds.evaluation import (
+    ALL,
+    PARTS,
+    TEST,
+    TRAIN,
+    EvaluationData,
+    EvaluationRequest,
+    Independence,
+    one_of,
+    trained_on,
+)
 from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, quantiles_among, read_test_predictions
 from qexp.kinds.kind import overlap_in_words, overlaps_with
 from qexp.kinds.objects import dataset_of
@@ -571,11 +581,13 @@ def _independence(dataset: SpectraDataset, rows: Rows, request: EvaluationReques
         return Independence(None, (f"the training spectra are unknown: {error}",))
     if not trained:
         return Independence(None, ("the run does not say on which spectra it was trained",))
-    shared = [
-        f"used for training by {run}: {overlap_in_words(overlaps)}"
-        for run, spectra in trained.items()
-        if (overlaps := overlaps_with(dataset, rows, spectra))
-    ]
+    overlaps = {run: found for run, spectra in trained.items() if (found := overlaps_with(dataset, rows, spectra))}
+    shared = [f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()]
+    count = 0
+    for core in {overlap.core for found in overlaps.values() for overlap in found}:
+        every = [overlap for found in overlaps.values() for overlap in found if overlap.core == core]
+        count += max(overlap.tested if overlap.others else overlap.leaked for overlap in every)
     ancestors = [name for name in request.directory.record().parents if name not in trained]
     unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
-    return Independence.of(shared, unknown, "no spectrum, and no core of the same name, was used for training")
+    nothing = "no spectrum, and no core of the same name, was used for training"
+    return Independence.of(shared, unknown, nothing, trained_on(count, len(rows)))
