@@ -41,8 +41,8 @@ def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     """
     types = [type_name(spec) for spec in specs]
     if len(set(types)) > 1:
-        return {"type": [json.dumps(name) for name in types]}
-    written = [{path: json.dumps(value) for path, value in leaves(spec)} for spec in specs]
+        return {"type": [json.dumps(name, ensure_ascii=False) for name in types]}
+    written = [{path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)} for spec in specs]
     all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
     paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
     values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
@@ -54,7 +54,7 @@ def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
     if not all(text.startswith("[") for text in texts):
         return path, texts
     lists = [json.loads(text) for text in texts]
-    entries = [[json.dumps(entry) for entry in of_all] for of_all in zip(*lists, strict=False)]
+    entries = [[json.dumps(entry, ensure_ascii=False) for entry in of_all] for of_all in zip(*lists, strict=False)]
     differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
     if len(differing) != 1 or len({len(one) for one in lists}) > 1:
         return path, texts

@@ -12,7 +12,7 @@ from qexp.base import files
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, rounding, rounding_of_interval
+from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, Rounding, number, rounding, rounding_of_interval
 from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
@@ -102,15 +102,9 @@ def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     if not isinstance(dataset, dict) or not any(dataset.get("varyings", {}).values()):
         return
     narrow = [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]
-    positions = [
-        name
-        for name, metrics in of_test.items()
-        if not quantity(name, QUANTITIES).natural_zero and (metrics.get("mre") or 0) > 100
-    ]
-    words = [f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are narrow"] * bool(narrow)
-    words += [f"relative errors of {some(positions)} mean little, whose zero is arbitrary"] * bool(positions)
-    if words:
-        yield f"{'; '.join(words)}: see 'Held-out intervals' in the documentation's explanations"
+    if narrow:
+        words = f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are narrow"
+        yield f"{words}: see 'Held-out intervals' in the documentation's explanations"
 
 
 def _wide_results(record: Record) -> Parts:
@@ -134,12 +128,31 @@ def results_with_intervals(record: Record) -> Parts:
             for metric, value in metrics.items():
                 meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
                 unit = meaning.in_unit(record.units.get(output, ""))
-                cells = [output, metric, unit, number(value, meaning), _between(ends, meaning)]
+                text = shown(output, metric, value, meaning)
+                if text != NONE and value is not None and ends is not None and (form := _rounding(value, ends)):
+                    text = form.number(value)
+                cells = [output, metric, unit, str(text), NONE if text == NONE else _between(ends, meaning)]
                 rows.append([part, *cells] if len(record.results) > 1 else cells)
     columns = ["output", "metric", "unit", "value", "95 % interval"]
     yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[3:]))
     if record.caution:
         yield record.caution
+
+
+RELATIVE = ("mre", "median_relative_error")
+"""Metrics that say nothing of outputs whose zero is arbitrary, such as positions."""
+
+
+def shown(output: str, metric: str, value: float | None, meaning: Meaning) -> str:
+    """A metric of an output for readers."""
+    return NONE if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero else number(value, meaning)
+
+
+def _rounding(value: float, ends: Sequence[float]) -> Rounding | None:
+    """That of a value beside its interval: with its own first digits, even if they are not significant, as those of a
+    small bias.
+    """
+    return rounding_of_interval(ends, value, max(abs(value), (ends[1] - ends[0]) / FINEST))
 
 
 def _between(ends: Sequence[float] | None, meaning: Meaning) -> str:
@@ -206,10 +219,10 @@ def _of_metrics(
         unit = meaning.in_unit(units[0]) if in_titles or OUTPUT not in meaning.unit else ""
         titles.append(f"{name} ({unit})" if unit else name)
     cells = []
-    for (before, _, metrics), unit in zip(rows, units, strict=True):
+    for (before, output, metrics), unit in zip(rows, units, strict=True):
         numbers = []
         for name, meaning in meanings.items():
-            text = number(metrics.get(name), meaning)
+            text = shown(output, name, metrics.get(name), meaning)
             own = OUTPUT in meaning.unit and meaning.unit != OUTPUT and not in_titles and metrics.get(name) is not None
             numbers.append(f"{text} {meaning.in_unit(unit)}" if own else text)
         cells.append([*before, *([] if in_titles else [unit]), *numbers])
@@ -249,6 +262,9 @@ SKEWED = 20
 
 SIGNED = ("bias", "difference")
 """Numbers that may be zero within their interval; others keep two digits of their own."""
+
+FINEST = 100
+"""Largest ratio of an interval to the uncertainty by which a bias beside it is rounded."""
 
 
 def estimators(record: Record) -> Parts:
@@ -327,4 +343,6 @@ def _half_width(row: Row, name: str) -> float | None:
     half_width = max(min(row[name] - ends[0], ends[1] - row[name]), float(ends[1] - ends[0]) / SKEWED)
     if name not in SIGNED and row[name]:
         half_width = min(half_width, abs(row[name]))
+    if name == "bias":
+        half_width = min(half_width, max(abs(row[name]), (ends[1] - ends[0]) / FINEST))
     return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None

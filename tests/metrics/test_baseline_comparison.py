@@ -7,7 +7,9 @@ from qexp.base.text import markdown
 from qexp.metrics.baselines import compared_estimators
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.intervals import difference, interval
-from qexp.results.errors import choices_in_words, estimator_tables, remarks
+from qexp.metrics.meaning import Meaning
+from qexp.results.errors import choices_in_words, estimator_tables, remarks, results_with_intervals, shown
+from qexp.store.record import Record, State
 
 RMSE = METRICS["rmse"].build()
 ROWS = 30
@@ -109,4 +111,22 @@ def test_the_values_that_folds_chose_are_counted_and_one_at_the_end_of_the_list_
         "be better",
         'optimizer, chosen on inner folds: "adam" in 6 folds',
         "learning_rate, chosen on inner folds: 2 in 4 folds, 3 in 2 folds",
+    ]
+
+
+def test_a_small_bias_keeps_its_first_digits_and_a_number_beside_its_interval_the_digits_of_that():
+    row = {**table()[0], "bias": 0.2482, "bias_interval": [-11.0, 12.0]}
+    assert estimator_tables([row])[0].rows[0][5] == "0.25"
+    results, intervals = {"mae": 17.7249, "r2": 0.9241}, {"mae": (11.0, 31.0), "r2": (0.8, 0.97)}
+    of_test = {"results": {"test": {"T": results}}, "intervals": {"test": {"T": intervals}}}
+    record = Record(name="one", seed=0, state=State.DONE, **of_test)
+    assert [row[3] for row in next(iter(results_with_intervals(record))).rows] == ["18", "0.924"]
+
+
+def test_relative_errors_are_shown_of_outputs_with_a_zero_of_their_own_alone():
+    assert [shown(name, "mre", 11.29, Meaning(unit="%")) for name in ("x", "strike", "depth", "own")] == [
+        "-",
+        "-",
+        "11.29",
+        "11.29",
     ]
