@@ -355,6 +355,9 @@ def pairs(option: str, texts: Iterable[str], form: str, read: Callable[[str], Va
                 raise ValueError
             twice, pairs[name] = name in pairs, read(value)
         except ValueError:
+            several = text.split(",")
+            if len(several) > 1 and all("=" in one for one in several):
+                form = f"give the option for each: {' '.join(f'{option} {one.strip()}' for one in several)}"
             raise QexpError(f"{option} {shortened(text)}: {form}") from None
         if twice:
             raise QexpError(f"{option} {shortened(name)} is given twice; keep one")

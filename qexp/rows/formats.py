@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.errors import NotFoundError, QexpError, nearest, suggestion
 from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetTable, parquet_sink
 from qexp.rows.csv import CsvSink, CsvTable
 from qexp.rows.table import Grid, Table, TableError
@@ -184,7 +184,15 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
     """
     if columns is None or isinstance(columns, Mapping):
         names = [(columns or {}).get(name, name) for name in features]
-        return Rows(open_table(path, unnamed=names), names)
+        table = open_table(path, unnamed=names)
+        try:
+            return Rows(table, names)
+        except TableError as error:
+            lacking = [name for name in features if name not in (columns or {}) and name not in table.names]
+            meant = {name: nearest(name, table.names) for name in lacking}
+            if not meant or None in meant.values() or len(set(meant.values())) < len(meant):
+                raise
+            raise TableError(f"{error}\nif so, say it: `columns={ {**(columns or {}), **meant} }`") from None
     table = open_table(path, unnamed=features, positions=columns)
     if (greatest := max(columns)) > len(table.names):
         raise TableError(f"{table.path} has {len(table.names)} columns, and no column {greatest}")

@@ -152,6 +152,11 @@ def test_a_source_of_a_workspace_is_called_once_before_anything_is_trained(exten
             'QUANTITIES = {"opened"',
             ["'aperture' has no quantity"],
         ),
+        (
+            'QUANTITIES = {"aperture"',
+            'QUANTITIES = {"apertur"',
+            ["declare it in QUANTITIES of specs/extensions.py, where 'apertur' is spelt differently"],
+        ),
         ('"m", 1.0', '"Gm", 1e9', ["'displacement' reaches 1."]),
         ('"m", 1.0', '"nm", 1e-9', ["far below the noise of"]),
         ("at_least=0.0", "plausible=(0, 0.1)", ["98 % of 'aperture' lie between 0.2121 and 2.788, beyond"]),

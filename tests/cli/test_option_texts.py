@@ -148,6 +148,7 @@ def test_axes_and_values_of_a_matrix_are_numbers_and_an_age_has_a_unit():
         ),
         *((options.values, [text], "write variable=number") for text in ("x", "x=", "x=a")),
         (options.values, ["x=1", "x=2"], "given twice"),
+        (options.values, ["x=1,y=2"], "give the option for each: --option x=1 --option y=2"),
         *((read_age, text, "--option .*: write a number") for text in ("soon", "3", "-1d", "3y", "1234567d")),
     ],
 )

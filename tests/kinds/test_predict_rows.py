@@ -166,6 +166,7 @@ def test_progress_counts_all_rows_and_ends_with_the_whole_file(tmp_path):
 WRONG = {
     "index,red,blue\n1,0.2,0.5\n2,many,0.5\n": "row 3, column 'red': 'many' is not a number",
     "1,0.2\n": "2 columns without names; without a header there must be 3: an index, then red, blue",
+    "index,red1,blue1\n1,0.2,0.5\n": 'if so, say it: columns={"red": "red1", "blue": "blue1"}',
     "index,red,blue,tio2\n1,0.2,0.5,3\n": "has a column 'tio2'",
     "index,red,blue,tio2 (wt%)\n1,0.2,0.5,3\n": "has a column 'tio2 (wt%)', which is also a column of the estimates",
     "index,red,blue\n" + "1,0.2,0.5\n" * 40_000 + "x,0.2,0.5\n": "row 40002, column 'index': 'x' is not a number",

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from qexp.base.quantities import DIMENSIONLESS, base_name, quantity
+from qexp.base.quantities import DIMENSIONLESS, QUANTITIES, base_name, quantity
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError
+from qexp.errors import DatasetError, nearest
 from qexp.kinds.images.spec import sources_of
 from qexp.physics.geometry import grid
 from qexp.simulation.dataset import GeneratedDataset, Values
@@ -94,7 +94,10 @@ class Trial:
 def _without_quantity(source: Source, dataset: GeneratedDataset, file: str) -> Iterator[str]:
     for name in source.columns:
         if quantity(name, dataset.quantities) is DIMENSIONLESS:
-            yield f"'{name}' has no quantity, so that its values count as SI units; declare it in QUANTITIES of {file}"
+            near = nearest(name, set(dataset.quantities) - set(QUANTITIES) - set(source.columns))
+            doubt = "" if near is None else f", where '{near}' is spelt differently"
+            words = f"'{name}' has no quantity, so that its values count as SI units"
+            yield f"{words}; declare it in QUANTITIES of {file}{doubt}"
 
 
 def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]) -> Iterator[str]:

@@ -217,7 +217,8 @@ def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularData
         trouble = transform.domain_error(float(of_column.min()), float(of_column.max()))
         if trouble:
             row = dataset.row_numbers([int(of_column.argmin())])[0]
-            return f"column '{column}' (least in row {row}): {trouble}; {ANOTHER_TRANSFORM}"
+            least = f" (least in row {row})" if of_column.min() < of_column.max() else ""
+            return f"column '{column}'{least}: {trouble}; {ANOTHER_TRANSFORM}"
     tensor = torch.from_numpy(values).float()
     try:
         transform.fit(tensor)
