@@ -176,7 +176,7 @@ class Run(Shown):
             raise NotFoundError(f"{self.name} has no matrix '{name}'; {advice}")
         return matrix_at(self.directory.matrices / name)
 
-    def predict(self, **inputs: ArrayLike) -> Estimates:
+    def predict(self, *unnamed: object, **inputs: ArrayLike) -> Estimates:
         """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
 
         inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars. Rows
@@ -189,6 +189,9 @@ class Run(Shown):
         """
         from qexp.web.notebook import Estimates
 
+        if unnamed:
+            name, *_ = self.spec["inputs"]
+            raise QexpError(f"name the input: predict({name}=…)")
         outside: list[str] = []
         estimates = self._predictor.predict(inputs, outside.append)
         for sentence in outside:

@@ -41,10 +41,9 @@ def run(experience: str | Path, options: RunOptions) -> Run:
     >>> run.state
     'done'
     """
-    for name, value in (("experience", experience), ("seed", options.seed)):
-        if isinstance(value, Iterable) and (name, type(value)) != ("experience", str):
-            one = f"a run has one {name}; qexp.sweep trains a run for each of several"
-            raise QexpError(f"`{name}={value}`: {one}")
+    if isinstance(experience, Iterable) and not isinstance(experience, str):
+        one = "a run has one experience; qexp.sweep trains a run for each of several"
+        raise QexpError(f"`experience={experience}`: {one}")
     training = {field.name: getattr(options, field.name) for field in fields(Training)}
     order = Order(experience, [options.seed], **training)
     return train(order, name=options.name, workspace=options.workspace, display=display_of(options.display))[0]

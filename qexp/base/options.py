@@ -19,6 +19,7 @@ import dataclasses
 import inspect
 import json
 import math
+import os
 import re
 import textwrap
 import warnings
@@ -219,6 +220,31 @@ Returned = TypeVar("Returned")
 Keywords = ParamSpec("Keywords")
 
 
+KINDS_OF_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": (
+        "a whole number",
+        lambda value: hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer()),
+    ),
+    "float": ("a number", lambda value: hasattr(value, "__float__")),
+    "bool": ("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__")),
+    "str": ("a text", lambda value: isinstance(value, str | os.PathLike)),
+    "Path": ("a path", lambda value: isinstance(value, str | os.PathLike)),
+    "None": ("None", lambda value: value is None),
+}
+"""A word of an annotation → what it stands for, and whether a value is that; numbers of NumPy are, too."""
+
+OF_OTHER_FUNCTIONS = {
+    ("run", "grid"): "qexp.sweep takes one",
+    ("run", "seed"): "a run has one seed; qexp.sweep trains a run for each of several",
+    ("runs", "group"): "qexp.api.groups makes groups of them",
+    ("runs", "columns"): "qexp.api.rows reads any",
+    ("runs", "limit"): "qexp.api.newest chooses the last",
+}
+"""Function and keyword that it does not have, or not of several values → what has it."""
+
+OTHER_NAMES = {"out": "to", "output": "to"}
+"""Keyword → what other functions call it."""
+
 LIST_OF_TEXTS = re.compile(r"(Collection|Iterable|Sequence)\[str")
 
 
@@ -252,10 +278,11 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
         texts = {field.name for field in own_first(make) if str(field.type) in ("str", "str | None", "str | Path")}
         named = [field for field in own_first(make) if str(field.type).startswith("Mapping[")]
-        mappings = {field.name: field for field in named if "Sequence" not in str(field.type)}
+        mappings = {field.name: field for field in named if "| Sequence" not in str(field.type)}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
-            bound = _bound(function, signature, arguments, keywords, getattr(make, "renamed", {}))
+            flags = {flags_of(field)[-1].lstrip("-"): field.name for field, _ in in_shell(make)}
+            bound = _bound(function, signature, arguments, keywords, getattr(make, "renamed", {}), flags)
             subject = [bound.pop(parameter.name) for parameter in first]
             # A text alone is a list of one, and not its letters.
             bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
@@ -273,6 +300,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                     raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")
             # None stands for what is left out, and so does False for a path.
             left_out = {name for name, value in bound.items() if value is None or (value is False and name in paths)}
+            _require_kinds({name: bound[name] for name in bound.keys() - left_out}, function, signature)
             return function(*subject, make(**{name: bound[name] for name in bound.keys() - left_out}))
 
         update_wrapper(called, function)
@@ -288,7 +316,7 @@ def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords
 
     @wraps(function)
     def called(*arguments: Keywords.args, **keywords: Keywords.kwargs) -> Returned:
-        _bound(function, signature, arguments, keywords, {})
+        _require_kinds(_bound(function, signature, arguments, keywords, {}, {}), function, signature)
         return function(*arguments, **keywords)
 
     return called
@@ -300,6 +328,7 @@ def _bound(
     arguments: Sequence[Any],
     keywords: Mapping[str, Any],
     renamed: Mapping[str, str],
+    others: Mapping[str, str],
 ) -> dict[str, Any]:
     """Parameter → argument. Raises TypeError with the keyword that was probably meant, QexpError for one of old."""
     try:
@@ -309,8 +338,26 @@ def _bound(
         if unknown in renamed:
             raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
         several = "; give several as one list" if "too many positional" in str(error) else ""
-        meant = hint(unknown, signature.parameters)
+        elsewhere = OF_OTHER_FUNCTIONS.get((function.__name__, unknown))
+        other = others.get(unknown, OTHER_NAMES.get(unknown))
+        named = f"; it is called '{other}'" if other in signature.parameters else hint(unknown, signature.parameters)
+        meant = f"; {elsewhere}" if elsewhere else named
         raise TypeError(f"{getattr(function, '__name__', '')}: {error}{several}{meant}") from None
+
+
+def _require_kinds(bound: Mapping[str, Any], function: Callable[..., Any], signature: inspect.Signature) -> None:
+    """Raise QexpError for an argument that is not of its annotation, where that is one of plain values."""
+    for name, value in bound.items():
+        parameter = signature.parameters[name]
+        words = str(parameter.annotation).split(" | ")
+        if parameter.kind is not parameter.VAR_POSITIONAL and KINDS_OF_VALUES.keys() >= {*words} and value is not None:
+            kinds = [KINDS_OF_VALUES[word] for word in words]
+            if not any(fits(value) for _, fits in kinds):
+                given = " or ".join(kind for kind, _ in kinds if kind != "None")
+                several = OF_OTHER_FUNCTIONS.get((function.__name__, name)) if not isinstance(value, str) else None
+                raise QexpError(
+                    f"`{name}`: give {given}, not {shortened(repr(value))}{f'; {several}' if several else ''}"
+                )
 
 
 def documented(docstring: str, options: type[Any]) -> str:

@@ -156,8 +156,27 @@ def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     for several in (("mogi", range(3)), (["mogi", "ice"], 0)):
         with pytest.raises(QexpError, match=r"a run has one (seed|experience); qexp.sweep trains"):
             package.run(several[0], seed=several[1])
-    with pytest.raises(QexpError, match=r"overrides=.*: give a dictionary"):
-        package.run("mogi", overrides=["epochs=3"])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: package.run("mogi", overrides=["epochs=3"]), "overrides=.*: give a dictionary"),
+        (lambda: package.sweep("mogi", grid="a=1,2"), "grid=.*: give a dictionary, such as"),
+        (lambda: package.sweep("mogi", jobs="2"), "jobs: give a whole number, not '2'"),
+        (lambda: package.run("mogi", seed="0"), "seed: give a whole number, not '0'$"),
+        (lambda: package.report("one", text=["a"]), r"text: give a text or a path, not \['a'\]"),
+        (lambda: package.sweep("mogi", set={"epochs": 3}), "argument 'set'; it is called 'overrides'"),
+        (lambda: package.report("one", out="a.html"), "argument 'out'; it is called 'to'"),
+        (lambda: package.run("mogi", grid={}), "argument 'grid'; qexp.sweep takes one"),
+        (lambda: package.runs(group="seed"), "argument 'group'; qexp.api.groups"),
+        (lambda: package.runs(columns=["seed"]), "argument 'columns'; qexp.api.rows"),
+        (lambda: package.compar, "qexp has no 'compar'; did you mean 'compare'?"),
+    ],
+)
+def test_what_functions_do_not_take_is_refused_with_what_they_do(call, said):
+    with pytest.raises((QexpError, TypeError, AttributeError), match=said):
+        call()
 
 
 @pytest.mark.heavy
