@@ -227,17 +227,20 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
     return [list(row) for row in zip(*values, strict=True)]
 
 
-def groups(summaries: Sequence[Summary], *fields: str, warn: Report = as_warning) -> list[dict[str, Any]]:
+def groups(
+    summaries: Sequence[Summary], *fields: str | Sequence[str], warn: Report = as_warning
+) -> list[dict[str, Any]]:
     """Groups of runs with the same values of fields: number, states, and mean test errors of each.
 
-    fields  such as "experience" and "learning_rate"
+    fields  such as "experience" and "learning_rate", or one list of them
 
     >>> qexp.api.groups(qexp.runs("name == 'mogi_quick_0'"), "experience")[0]["states"]
     {'done': 1}
     """
     from qexp.runs.columns import groups as groups_of
 
-    return groups_of(summaries, fields, rows(summaries, fields, warn=warn))
+    names = [name for field in fields for name in ([field] if isinstance(field, str) else field)]
+    return groups_of(summaries, names, rows(summaries, names, warn=warn))
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:

@@ -142,7 +142,8 @@ def study(options: StudiedOptions) -> ShownStudy:
 
     `pretrain` is left out; the first key of the grid is the horizontal axis of the figure.
 
-    returns      its `results()` and `differences()` are tables, its `document()` all numbers
+    returns      its `results()` and `differences()` are tables, its `document()` all numbers, as is the data frame of
+                 its `to_pandas()`
 
     >>> study = qexp.study("mogi_quick", seeds=range(2), grid={"learning_rate": [1e-3, 3e-3]}, metric="depth.mae")
     >>> study

@@ -126,7 +126,7 @@ def filled(text: str, value: Callable[[str], str]) -> str:
 # Tables in Markdown, and in LaTeX with booktabs.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     title: str
     columns: Sequence[str]
@@ -135,6 +135,9 @@ class Table:
     """Columns that are aligned to the right."""
     strong: frozenset[tuple[int, int]] = frozenset()
     """Row and column of highlighted cells."""
+
+    def __repr__(self) -> str:
+        return markdown([self]).rstrip()
 
 
 def markdown(tables: Sequence[Table], remarks: Sequence[str] = ()) -> str:

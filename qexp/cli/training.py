@@ -34,6 +34,7 @@ from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (
     MOST_DIGITS,
+    STUDY_SEEDS,
     USUAL_SEEDS,
     Order,
     RerunOptions,
@@ -259,7 +260,7 @@ def study(
     order: Order,
     options: StudyOptions,
     points: arguments.PointsOption = None,
-    seeds: StudySeedsOption = "0:5",
+    seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
     pretrain: StudyPretrainOption = None,
     pretrain_grid: PretrainGridOption = None,
     pretrain_overrides: PretrainSetOption = None,

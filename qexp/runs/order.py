@@ -220,6 +220,9 @@ def _split(text: str, separator: str) -> Iterator[str]:
 
 USUAL_SEEDS = (0,)
 
+STUDY_SEEDS = range(5)
+"""Of a study, whose intervals need several."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewRuns:
@@ -350,7 +353,8 @@ class SweepOptions(Order, Watched):
         whole = self.experiences
         if not isinstance(whole, Order):
             return Order(**{field.name: getattr(self, field.name) for field in fields(Order)})
-        others = [field for field in fields(Order) if field.name != "experiences"]
+        of_order = {field.name for field in fields(Order)} - {"experiences"}
+        others = [field for field in fields(self) if field.name in of_order]
         besides = [field.name for field in others if getattr(self, field.name) != default_of(field)]
         if besides:
             raise QexpError(f"`{besides[0]}`: the Order has its own; name experiences instead of it, or leave this out")
@@ -436,6 +440,8 @@ class StudyOptions(Watched):
 @dataclass(frozen=True)
 class StudiedOptions(SweepOptions, StudyOptions):
     """Options of `qexp.study`."""
+
+    seeds: Sequence[int] = option(STUDY_SEEDS, "Train one run per seed.", example="range(10)")
 
 
 # A run of weights that another program trained.

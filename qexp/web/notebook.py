@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
@@ -15,7 +16,7 @@ from qexp.base.files import in_bytes
 from qexp.base.outputs import estimate_of, outputs_among
 from qexp.base.quantities import in_words
 from qexp.base.text import Table
-from qexp.comparison.study import Study
+from qexp.comparison.study import VALUES, Study
 from qexp.export.network import Exported
 from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.prediction import Prediction
@@ -26,6 +27,9 @@ from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.web.html import Shown, Titled, View, drawn, fields_of, html, picture
 from qexp.web.run_page import drawings_of_all
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
@@ -119,6 +123,14 @@ class Predictions(Shown, list[Prediction]):
 
 class ShownStudy(Shown, Study):
     """The results of a study."""
+
+    __str__ = Shown.text
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The means with their intervals, and the paired differences, as numbers: what `table.csv` holds."""
+        import pandas
+
+        return pandas.read_csv(self.folder / VALUES)
 
     def __repr__(self) -> str:
         return f"<study of {self.output} {self.metric} over {', '.join(self.axes)}>"

@@ -17,7 +17,7 @@ from qexp import api
 from qexp.comparison.study import StudyOrder
 from qexp.figures.canvas import save
 from qexp.figures.seeds import Line, OfSeeds, floored, layout_of, study_panels
-from qexp.runs.order import Order, Pretraining, read_overrides
+from qexp.runs.order import Order, Pretraining, StudiedOptions, read_overrides
 from tests.conftest import SOUND, Specs, call, put, shared_folder
 from tests.runs.conftest import until
 
@@ -76,6 +76,15 @@ def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record_and_a_
     document = json.loads(json.dumps(plain.document()))
     assert document["axes"] == ["epochs"]
     assert [point["values"] for point in document["points"]] == [{"epochs": "1"}, {"epochs": "2"}]
+
+
+def test_a_study_prints_as_tables_and_becomes_a_data_frame_and_has_as_many_seeds_as_in_the_shell(studied):
+    _, plain, _ = studied
+    assert "| epochs |" in repr(plain.results())
+    assert str(plain).startswith("Study of depth mae over epochs\n")
+    frame = plain.to_pandas()
+    assert {"experience", "epochs", "mean"} <= {*frame.columns}
+    assert StudiedOptions("sound", metric="depth.mae").order.seeds == range(5)
 
 
 def test_means_and_paired_differences_are_those_of_the_rows(studied):
