@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
-from qexp.api.listing import ListedRuns
+from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
@@ -191,12 +191,17 @@ def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
 
 def wait(
-    references: Runs, timeout: float | None = None, *, workspace: str | Path | None = None
+    references: Runs = (),
+    timeout: float | None = None,
+    *,
+    launch: str | None = None,
+    workspace: str | Path | None = None,
 ) -> Iterator[tuple[Run, State]]:
     """Wait until runs have ended. Yields each with its state as it ends.
 
     references  names, unique prefixes, paths, and patterns such as "mogi_*"
     timeout     seconds after which waiting is given up; without end if left out
+    launch      also the runs of a launch, by its id or "last"
     Raises QexpError after `timeout` seconds.
 
     >>> [(run.name, str(state)) for run, state in qexp.api.wait("mogi_quick_0", timeout=60)]
@@ -204,7 +209,8 @@ def wait(
     """
     from qexp.jobs.states import endings
 
-    directories = [run.directory for run in open_runs(references, workspace=workspace)]
+    names = chosen([references], launch=launch, workspace=workspace)
+    directories = [run.directory for run in open_runs(names, workspace=workspace)]
     for directory, state in endings(directories, timeout):
         yield Run(directory), state
 

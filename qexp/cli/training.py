@@ -16,7 +16,7 @@ from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay
 from qexp.base.workspace import find
 from qexp.cli import arguments, completion
-from qexp.cli.arguments import RunArgument, RunsArgument, TrustCodeOption, with_options
+from qexp.cli.arguments import RUNS, RunArgument, TrustCodeOption, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -355,7 +355,15 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
 
 def wait(
-    runs: RunsArgument,
+    runs: Annotated[list[str] | None, RUNS] = None,
+    launch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Also the runs of a launch, by its id; 'last' for the newest.",
+            autocompletion=completion.launches,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="Give up after this time, and exit with 2.")
     ] = None,
@@ -364,9 +372,11 @@ def wait(
     """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one of several did."""
     from qexp.store.record import State
 
+    if not (runs or launch):
+        raise QexpError("name the runs to wait for, or a launch: --launch last")
     states: list[State] = []
     damaged: list[DamagedError] = []
-    for run, state in api.wait(runs, timeout, workspace=workspace):
+    for run, state in api.wait(runs or [], timeout, launch=launch, workspace=workspace):
         message(f"{run.name}: {state.words}{', and no process will start it' * (state is State.CREATED)}")
         states.append(state)
         if state is State.DAMAGED:
