@@ -353,7 +353,7 @@ def report(
     launch     also the runs of a launch, by its id or "last"; with tags those that have them
     to         the file; `<run>.html` in the current folder if left out, or named after what is asked for
     title      of the report; the name of the run, or the experiences of several, if left out
-    text       the author's words at the top, plain or in simple Markdown without pictures: a file, or the text
+    text       the author's words at the top, plain or in simple Markdown (tables, no pictures): a file, or the text
     full       show paths, the machine and its settings, too
     pdf        print it to a PDF; implied by a name that ends in .pdf
     overwrite  replace a file that is not an HTML report of qexp

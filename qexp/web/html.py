@@ -153,10 +153,11 @@ _MARKS = (
     (re.compile(r"\[([^\]\n]+)\]\((https?://[^\s()]+)\)"), r'<a href="\2">\1</a>'),
 )
 _LISTED = re.compile(r"\s*[-*] ")
+_RULED = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 
 
 def prose(text: str) -> Markup:
-    """Plain text or simple Markdown, escaped: paragraphs, headings, lists, emphasis, code and links."""
+    """Plain text or simple Markdown, escaped: paragraphs, headings, lists, tables, emphasis, code and links."""
     from markupsafe import Markup, escape
 
     blocks = []
@@ -167,6 +168,11 @@ def prose(text: str) -> Markup:
             blocks.append(f"<ul>{''.join(items)}</ul>")
         elif len(lines) == 1 and (title := re.fullmatch(r"#{1,6} (.+)", lines[0])):
             blocks.append(f"<h3>{title[1]}</h3>")
+        elif len(lines) > 1 and "|" in lines[0] and _RULED.fullmatch(lines[1]):
+            head, *rows = [[cell.strip() for cell in line.strip(" |").split("|")] for line in (lines[0], *lines[2:])]
+            body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+            names = "".join(f"<th>{cell}</th>" for cell in head)
+            blocks.append(f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>")
         elif lines:
             blocks.append(f"<p>{'<br>'.join(lines)}</p>")
     return Markup("\n".join(blocks))

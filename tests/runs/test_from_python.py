@@ -142,6 +142,19 @@ def test_runs_may_be_named_in_any_way_and_several_where_one_is_wanted_are_refuse
             package.compare(wrong)
 
 
+def test_the_runs_of_a_launch_are_waited_for(make, workspace):
+    launch = workspace / "runs/.launches/20260101-000000/launch.json"
+    launch.parent.mkdir(parents=True)
+    record = {"id": launch.parent.name, "created": "2026-01-01T00:00:00+00:00", "argv": [], "launcher": "local"}
+    launch.write_text(json.dumps({**record, "settings": {}, "runs": ["one"], "left": {}, "done_before": []}))
+    make("one")
+    record = workspace / "runs/one/run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "launch": launch.parent.name}))
+    make("two")
+    assert [run.name for run, _ in package.api.wait(launch="last")] == ["one"]
+    assert [run.name for run, _ in package.api.wait("two", launch="last")] == ["two", "one"]
+
+
 def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     whole = package.Order("mogi", seeds=range(2), grid={"epochs": [1, 2]}, device="cpu")
     assert SweepOptions("mogi", range(2), {"epochs": [1, 2]}, device="cpu").order == SweepOptions(whole).order == whole

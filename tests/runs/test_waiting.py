@@ -69,8 +69,6 @@ def test_waiting_ends_with_0_only_if_all_are_done(workspace, qexp):
     assert qexp("wait", "a", "c", "d") == (4, "", "a: done\nc: failed\nd: interrupted\n")
     assert qexp("wait", "a", "runs/a", "a") == (0, "", "a: done\n")
     assert qexp("wait", "a", "x").code == 3
-    write_record(workspace, "e", state="done", launch="20260101-000000")
-    assert qexp("wait", "--launch", "20260101-000000") == (0, "", "e: done\n")
     assert "or a launch: --launch last" in qexp("wait").failed()
 
 

@@ -134,6 +134,7 @@ def test_every_matrix_value_is_in_the_file(trained, page):
 def test_a_report_begins_with_its_title_its_author_s_text_and_what_the_experience_is(trained, open_page, qexp):
     text = (
         "# Remarks\n\nThe **first** of `mogi`:\n\n- <b>one</b>\n- two\n\n[docs](https://example.org) [no](javascript:1)"
+        "\n\n| run | error |\n| --- | ---: |\n| a | *small* |"
     )
     (trained / "words.md").write_text(text)
     assert qexp("report", "mogi_quick_1", "--title", 'A "<title>"', "--text", "words.md", "--to", "r.html").code == 0
@@ -143,6 +144,7 @@ def test_a_report_begins_with_its_title_its_author_s_text_and_what_the_experienc
     assert page.title() == 'A "<title>" · qexp'
     assert package.open_run("mogi_quick_1").spec["description"] in header.inner_text()
     assert header.locator(".prose li").all_inner_texts() == ["<b>one</b>", "two"]
+    assert header.locator(".prose th, .prose td").all_inner_texts() == ["run", "error", "a", "small"]
     assert header.locator("a").evaluate_all("all => all.map((one) => one.href)") == ["https://example.org/"]
     assert "[no](javascript:1)" in header.inner_text()
     assert qexp("report", "mogi_quick_1", "--text", "nothing.md").code == 2
