@@ -175,7 +175,7 @@ def report(
         str,
         typer.Option(
             metavar="FILE|TEXT",
-            help="Your words at the top, plain or in simple Markdown (tables, no pictures): a file, or the text itself.",
+            help="Your words at the top, plain or in Markdown (tables, no pictures): a file, or the text itself.",
         ),
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Show paths, the machine and its settings, too.")] = False,
