@@ -179,6 +179,7 @@ class Run(Shown):
     def predict(self, *unnamed: object, **inputs: ArrayLike) -> Estimates:
         """Estimates from observations, both in the units of the spec: `run.predict(displacement=images)["depth"]`.
 
+        unnamed  none; an array without a name is refused with the name that it needs
         inputs   variable → (sample, height, width), or (height, width) for a single sample, which gives scalars. Rows
                  of images run northwards: the first is the southernmost. A `DataArray` of xarray is converted by its
                  attribute `units` and turned by its coordinates, if it has them; so is a file by `qexp.predict`,
