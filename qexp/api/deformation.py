@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qexp.api.handles import directory_of
 from qexp.base.options import takes
 from qexp.deformation.options import InvertOptions, ObserveOptions
+from qexp.errors import QexpError
 
 if TYPE_CHECKING:
     from qexp.deformation.observe import Observed
@@ -35,7 +36,13 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     from qexp.store.directory import target_outside_of_runs
     from qexp.web.deformation import shown_observed
 
-    several = [sources] if isinstance(sources, str | Path) else sources
+    several = list(sources) if isinstance(sources, Iterable) and not isinstance(sources, str) else [sources]
+    for file in several:
+        if not isinstance(file, str | Path):
+            raise QexpError(
+                f"`sources`: files are read and joined, by their paths; this is {type(file).__name__}; an observation "
+                "is joined by its file: write it with `to='first.nc'`, and give that"
+            )
     paths = (options.to, options.figure)
     target, picture = (None if path is None else target_outside_of_runs(path) for path in paths)
     return shown_observed(read([Path(file) for file in several], options, target, picture))

@@ -505,6 +505,9 @@ def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
         try:
             number = float(text)
         except ValueError:
+            if text.count(",") == 1 and text.lstrip("-").replace(",", "").isdecimal():
+                point = text.replace(",", ".")
+                raise QexpError(f"{option} {shortened(text)}: a decimal has a point: write {point}") from None
             read.append(Path(text))
             continue
         if not math.isfinite(number):

@@ -248,8 +248,14 @@ COLUMNS = (
     "parameter", "value", "unit", "standard_error", "scaled_error", "residual_error", "low95", "high95", "fixed",
 )  # fmt: skip
 
-OF_STATIONS = ("track", "station", "x", "y", "along_x", "along_y", "up", "displacement", "error", "model", "residual")
-"""Lengths in m; the components' directions along the axes of x and y, and up."""
+OF_STATIONS = (
+    "track", "station", "x (m)", "y (m)", "along_x", "along_y", "up", "displacement (m)", "error (m)", "model (m)",
+    "residual (m)",
+)  # fmt: skip
+"""The components' directions are along the axes of x and y, and up."""
+
+DIGITS = 10
+"""Decimal places of these lengths and directions, so that 0.0131 is not 0.013100000000000002."""
 
 
 def require_room(target: Path, overwrite: bool) -> None:
@@ -364,7 +370,7 @@ def _of_stations(inversion: Inversion) -> Iterator[list[Any]]:
             modelled = result.model[where], result.residual[where]
             numbers = (points.x, points.y, *points.direction.T, points.displacement, points.error, *modelled)
             for name, *row in zip(names, *(values.tolist() for values in numbers), strict=True):
-                yield [track.name, name, *row]
+                yield [track.name, name, *(round(value, DIGITS) for value in row)]
 
 
 def _netcdf(inversion: Inversion, history: str) -> bytes:

@@ -16,7 +16,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
-from qexp.errors import QexpError
+from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
@@ -112,6 +112,12 @@ class SourcePosterior:
     def all(self) -> Array:
         """The draws of all chains, (draw, parameter)."""
         return self.draws.reshape(-1, self.draws.shape[-1])
+
+    def draws_of(self, name: str) -> Array:
+        """The draws of a parameter, (chain, draw). Raises QexpError."""
+        if name not in self.parameters:
+            raise QexpError(f"no parameter '{name}'; {suggestion(name, self.parameters)}")
+        return self.draws[..., list(self.parameters).index(name)]
 
     @property
     def correlations(self) -> Array:

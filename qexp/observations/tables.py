@@ -36,8 +36,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
     table = read_text_table(path, names_of(RADAR))
     columns = columns_of(table, options, RADAR, OF_RADAR)
-    (x, y), geographic = position_columns(table, columns)
-    require_columns(table, columns, ["los"])
+    (x, y), geographic = position_columns(table, columns, ["los"])
     require_one_unit(table, columns, ["los", "error"], options)
     if "error" not in columns and options.error is None and not options.error_follows:
         raise QexpError(
@@ -130,8 +129,7 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     """
     table = read_text_table(path, names_of(GNSS))
     columns = _columns(table, options)
-    (x, y), geographic = position_columns(table, columns)
-    require_columns(table, columns, ["displacement_east", "displacement_north"])
+    (x, y), geographic = position_columns(table, columns, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
     roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
     require_one_unit(table, columns, [*roles, "error"], options)
@@ -339,14 +337,21 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
     missing = [role for role in roles if role not in columns]
     if missing:
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
-        free = next(_unknown_columns(table, columns), None)
-        unique = free is not None and table.names and table.names.count(table.names[free]) == 1
-        example = {missing[0]: "NAME" if free is None else table.names[free] if unique else str(free + 1)}
-        also = " (or longitude and latitude)" if set(missing) <= {"east", "north"} else ""
+        free = [_unique_name(table, index) for index in _unknown_columns(table, columns)]
+        example = {role: free[index] if index < len(free) else "NAME" for index, role in enumerate(missing)}
+        words = ", ".join(missing)
+        if missing[:2] == ["east", "north"]:
+            words = words.replace("east, north", "east, north (or longitude, latitude)")
         raise QexpError(
-            f"{table.path}: no column is known to hold {' or '.join(missing)}{also}{names}; say which one does, such "
-            f"as `columns={example}`"
+            f"{table.path}: no column is known to hold {words}{names}; say which "
+            f"{'one does' if len(missing) == 1 else 'ones do'}, such as `columns={example}`"
         )
+
+
+def _unique_name(table: TextTable, index: int) -> str:
+    """How a column is named in `columns`: by its position where it has no name, or shares it."""
+    unique = table.names and table.names.count(table.names[index]) == 1
+    return table.names[index] if unique else str(index + 1)
 
 
 def _unknown_columns(table: TextTable, columns: Mapping[str, int]) -> Iterator[int]:
@@ -358,13 +363,18 @@ def _unknown_columns(table: TextTable, columns: Mapping[str, int]) -> Iterator[i
             yield index
 
 
-def position_columns(table: TextTable, columns: Mapping[str, int]) -> tuple[tuple[str, str], bool]:
-    """The columns of x and y, and whether they are longitude and latitude."""
+def position_columns(
+    table: TextTable, columns: Mapping[str, int], besides: Sequence[str]
+) -> tuple[tuple[str, str], bool]:
+    """The columns of x and y, and whether they are longitude and latitude.
+
+    besides  what other columns must hold; all that is missing is named at once
+    """
     geographic = {"longitude", "latitude"} <= columns.keys()
     if geographic and {"east", "north"} <= columns.keys():
         geographic = False  # the projected ones are there already
     names = ("longitude", "latitude") if geographic else ("east", "north")
-    require_columns(table, columns, names)
+    require_columns(table, columns, (*names, *besides))
     return names, geographic
 
 

@@ -147,6 +147,9 @@ def test_stations_ramps_and_two_sources_have_posteriors_too():
     made = qexp.invert(seen, posterior=True, starts=6, ramps=True, draws=500)
     for name, truth in TRUTH.items():
         assert abs(made.posterior.parameters[name].median - truth) < 4 * made.posterior.parameters[name].deviation
+        assert np.median(made.posterior.draws_of(name)) == made.posterior.parameters[name].median
+    with pytest.raises(QexpError, match="no parameter 'depht'; did you mean 'depth'"):
+        made.posterior.draws_of("depht")
     fixed = {f"mogi_2.{name}": value for name, value in {"east": 4.22e5, "north": 4.515e6, "depth": 2.0}.items()}
     two = qexp.invert(seen, source="mogi+mogi", posterior=True, starts=6, fixed=fixed, draws=500).posterior
     assert list(two.parameters) == [*(f"mogi_1.{name}" for name in TRUTH), "mogi_2.delta_volume"]

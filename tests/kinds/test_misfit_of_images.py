@@ -189,4 +189,5 @@ def test_where_there_is_no_likelihood_the_error_says_why(here):
     said = call("predict", "quiet_0", "images.npy", "--output", "made.csv", "--misfit")
     assert said.code == 2
     assert "--misfit: 'displacement' has no noise in the training data, so" in said.stderr
+    assert "train on a dataset with noise like that of the observed data, such as mogi_noisy" in said.stderr
     assert not Path("made.csv").exists()

@@ -122,6 +122,10 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
             package.observe([], gnss=[stations], gnss_unit=unit, error=1 if unit == "inch" else None)
     with pytest.raises(QexpError, match="gnss_unit is for the tables of gnss"):
         package.observe([metres], gnss_unit="mm")
+    observed = package.observe(metres)
+    for sources in (observed, [metres, observed]):
+        with pytest.raises(QexpError, match=r'by its file: write it with to="first.nc", and give that'):
+            package.observe(sources)
 
 
 MOVED = "station,x,y,ux,uy,Up disp\nG01,426100,4519100,30,20,10\nG02,427100,4518100,10,20,30\n"
@@ -308,6 +312,7 @@ def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, q
     assert (code, stdout) == (0, f"{tmp_path / 'one.nc'}\n"), stderr
     assert "one: 4 points, 2 × 2 km, incidence " in stderr
     options = ["--error", "0.01", "--incidence", "34", "--heading", "-10", "--crs", UTM, "--name", "descending"]
+    assert "--heading 191,5: a decimal has a point: write 191.5" in qexp("observe", second, "--heading", "191,5").stderr
     assert qexp("observe", second, *options, "--no-figure", "--to", tmp_path / "other.nc").code == 0
     files = [tmp_path / "one.nc", tmp_path / "other.nc", "--gnss", written(GNSS, "g.csv")]
     stdout = qexp("observe", *files, "--to", tmp_path / "all.nc", "--json", "--no-figure").done()
@@ -383,6 +388,10 @@ WRONG = {
     "a column that holds nothing else yet": (
         "x easting northing quality moved error incidence heading\n1 430000 4520000 good 0.01 0.001 34 -12\n", {},
         'such as columns={"los": "moved"}',
+    ),
+    "several columns that are not known": (
+        "id Rechtswert Hochwert moved error incidence heading\n1 430000 4520000 0.01 0.001 34 -12\n", {},
+        'such as columns={"east": "Rechtswert", "north": "Hochwert", "los": "moved"}',
     ),
     "columns that are all of something else": (
         "x easting northing error incidence heading\n1 430000 4520000 0.001 34 -12\n", {},

@@ -89,6 +89,8 @@ def test_an_inversion_has_the_residuals_of_each_station(table, tmp_path, qexp):
         rows = list(csv.DictReader(file))
     assert [row["station"] for row in rows] == [*np.repeat(NAMES[:4], 3), "0042", "0042"]
     for row in rows:
-        assert float(row["displacement"]) - float(row["model"]) == pytest.approx(float(row["residual"]), abs=1e-9)
-        assert abs(float(row["residual"])) < 1e-6
+        displacement, model, residual = (float(row[f"{name} (m)"]) for name in ("displacement", "model", "residual"))
+        assert displacement - model == pytest.approx(residual, abs=1e-9)
+        assert abs(residual) < 1e-6
+        assert len(row["displacement (m)"]) <= len("-0.0000000000")
     assert json.loads((tmp_path / "made" / "result.json").read_text())["files"].count("stations.csv") == 1

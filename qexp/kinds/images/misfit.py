@@ -133,7 +133,8 @@ class ImageMisfit:
             quiet = source.generator.images(source.variables)
         if quiet:
             raise QexpError(
-                f"`misfit`: '{quiet[0]}' has no noise in the training data, so that no residual is possible"
+                f"`misfit`: '{quiet[0]}' has no noise in the training data, so that no residual is possible; train on "
+                "a dataset with noise like that of the observed data, such as mogi_noisy, or leave `misfit` out"
             )
 
     def __call__(self, inputs: Mapping[str, NDArray[np.float32]], estimates: Mapping[str, Array]) -> Array:
