@@ -28,10 +28,10 @@ from qexp.observations.observation import (
     write_observation,
 )
 from qexp.observations.projection import crs_of, in_one_system
-from qexp.observations.readers import READERS, REDUCING, Reader, reader_of
+from qexp.observations.readers import OF_SIGHT, READERS, REDUCING, Reader, reader_of
 from qexp.observations.reading import LARGE, METRES, Reading, ReadOptions, angles_of
 from qexp.observations.reduction import reduced_points
-from qexp.observations.tables import GNSS, RADAR, Roles, asked_of_each, has_los
+from qexp.observations.tables import GNSS, RADAR, Roles, asked_of_each, has_los, has_sight
 
 
 def with_noises(
@@ -510,13 +510,14 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         )
     if gnss_unit and not stations:
         raise QexpError("`gnss_unit` is for the tables of `gnss`; the unit of other files is `unit`")
-    for index, path in enumerate(sources):
+    readers = [_reader(path, options) for path in sources]
+    angles = {name: values.pop(name) for name in OF_SIGHT if name in values}
+    sights = _sights(sources, readers, angles, options)
+    for index, (path, reader) in enumerate(zip(sources, readers, strict=True)):
         of_file = {name: _typed(name, _of_file(name, value, index, len(sources))) for name, value in values.items()}
+        of_file |= {name: _typed(name, value) for name, value in sights[index].items()}
         option = _unit_option("unit", values.get("unit"), index, len(sources))
         of_file |= {"error": errors[index], "error_follows": follows}
-        reader = reader_of(path)
-        if reader is READERS["gnss"] and has_los(path, options.columns):
-            reader = READERS["points"]
         yield path, reader, ReadOptions(**of_file, unit_option=option)
     for index, path in enumerate(stations):
         if not path.is_file():
@@ -526,6 +527,37 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         option = _unit_option("gnss_unit", gnss_unit or None, index, len(stations))
         of_table = {**shared, "error": errors[len(sources) + index], "unit": unit}
         yield path, READERS["gnss"], ReadOptions(**of_table, unit_option=option)
+
+
+def _reader(path: Path, options: ObserveOptions) -> Reader:
+    reader = reader_of(path)
+    return READERS["points"] if reader is READERS["gnss"] and has_los(path, options.columns) else reader
+
+
+def _sights(
+    sources: Sequence[Path], readers: Sequence[Reader], angles: Mapping[str, Any], options: ObserveOptions
+) -> Sequence[Mapping[str, Any]]:
+    """Those of the angles that count for each file: for tables with a line of sight in columns none.
+
+    If no file is left that could use them, they are for all, to be refused as these are read. One value for each file
+    that uses them is enough.
+    """
+    taking = [index for index, reader in enumerate(readers) if angles and "incidence" in reader.takes]
+    without = [
+        index
+        for index in taking
+        if readers[index] is not READERS["points"] or not has_sight(sources[index], options.columns)
+    ]
+    using, count = without or taking, len(sources)
+
+    def of(index: int, name: str, value: Any) -> Any:
+        each = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == len(using) > 1
+        return value[using.index(index)] if each else _of_file(name, value, index, count)
+
+    return [
+        {name: of(index, name, value) for name, value in angles.items()} if index in using else {}
+        for index in range(count)
+    ]
 
 
 def _unit_option(name: str, value: Any, index: int, count: int) -> str:

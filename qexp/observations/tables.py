@@ -272,6 +272,22 @@ def has_los(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None)
     return bool(named) and (named[0] in read_text_table(path, names_of(RADAR), HEAD).names or named[0].isdecimal())
 
 
+def has_sight(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None) -> bool:
+    """Whether a table has the line of sight in columns, by their names or those of the command line."""
+    table = read_text_table(path, names_of(RADAR), HEAD)
+    asked: Mapping[str, str] | Sequence[int] | None = None
+    if isinstance(columns, Mapping):
+        of_all = {word: str(name) for word, name in columns.items()}
+        asked = {word: name for word, name in of_all.items() if name in table.names or name.isdecimal()}
+    else:
+        asked = columns
+    try:
+        known = columns_of(table, ReadOptions(columns=asked), RADAR, OF_RADAR).keys()
+    except QexpError:  # which is raised again as it is read
+        return False
+    return bool(known & set(VECTOR)) or {"incidence", "heading"} <= known
+
+
 def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> dict[Path, dict[str, str]]:
     """Those columns of the command line that each table has, or else each grid.
 

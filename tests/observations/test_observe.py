@@ -325,6 +325,23 @@ def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, q
     assert (observation.track("g").x[0], observation.track("g").y[0]) == pytest.approx(expected, abs=1e-6)
 
 
+def test_angles_are_for_the_files_without_a_line_of_sight_in_columns(written):
+    seen, first, second = written(standard(), "seen.txt"), *(written(rows(EAST, NORTH, LOS), f"{n}.txt") for n in "ab")
+
+    def incidences(*files, **angles):
+        return [round(track.incidence, 1) for track in package.observe(files, **angles).tracks]
+
+    own = incidences(seen)[0]
+    first.write_text(rows(EAST, NORTH, 2 * LOS))
+    assert incidences(seen, first, error=0.01, incidence=41, heading=190) == [own, 41]
+    assert incidences(seen, first, error=0.01, incidence=[None, 41], heading=[5, 190]) == [own, 41]
+    named = written("east,north,moved,error,e,n,u\n" + standard(separator=","), "named.csv")
+    view = {"incidence": [34, 41], "heading": [-10, 190], "columns": {"los": "moved"}, "error": 0.01}
+    assert incidences(first, named, second, **view) == [34, own, 41]
+    with pytest.raises(QexpError, match="has the line of sight in columns; leave incidence out"):
+        package.observe(seen, incidence=41)
+
+
 def test_each_file_may_have_its_own_geometry_and_name(written):
     first, second = written(rows(EAST, NORTH, LOS), "one.txt"), written(rows(EAST, NORTH, LOS), "other.txt")
     result = package.observe(
