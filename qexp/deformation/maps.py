@@ -100,8 +100,8 @@ PANEL = 2.9
 ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
 """Distances between panels, and margin on their left [inch]."""
 
-BARS = 0.62
-"""Height for colour bars below the panels, with their labels [inch]."""
+BARS, LINE = 0.62, 0.15
+"""Height for colour bars below the panels, with labels of one line; and for each further line [inch]."""
 
 GROUND = "0.85"
 """The grey behind points, on which those that hardly moved, which are white, are seen."""
@@ -198,8 +198,8 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     return figure
 
 
-def _grid(count: int, columns: int, frame: Frame, *, fold: bool) -> tuple[Figure, list[Axes]]:
-    """Maps of one frame, with room for colour bars below them."""
+def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1) -> tuple[Figure, list[Axes]]:
+    """Maps of one frame, with room for colour bars below them, whose labels have some lines."""
     west, east, south, north = frame
     wide, tall = east - west, north - south
     width, height = (max(PANEL * side / max(wide, tall), 1.0) for side in (wide, tall))
@@ -211,7 +211,7 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool) -> tuple[Figure
         ACROSS / (2 if narrow() else 1),
         DOWN,
         left=LEFT,
-        bottom=BOTTOM + BARS,
+        bottom=BOTTOM + BARS + LINE * (lines - 1),
         top=0.6,
         fold=fold,
         square=True,
@@ -221,8 +221,11 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool) -> tuple[Figure
     return figure, axes
 
 
-def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str) -> None:
-    """A colour bar below all panels that have its colours."""
+def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, lines: int = 1) -> None:
+    """A colour bar below all panels that have its colours.
+
+    lines  of the longest label beside it
+    """
     from matplotlib.ticker import MaxNLocator
 
     height = float(figure.get_figheight())
@@ -231,7 +234,9 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str) 
     room = right - left
     if room * float(figure.get_figwidth()) > sized(4):  # no longer than is needed to read it
         left, right = left + room / 5, right - room / 5
-    bar_axis = figure.add_axes((left, sized(BARS - 0.15) / height, right - left, sized(0.11) / height))
+    bar_axis = figure.add_axes(
+        (left, sized(BARS - 0.15 + LINE * (lines - 1)) / height, right - left, sized(0.11) / height)
+    )
     bar = figure.colorbar(
         scale.colours, cax=bar_axis, orientation="horizontal", extend=scale.pointed,
         ticks=MaxNLocator(5 if room > 0.3 else 3, steps=[1, 2, 5, 10]),
@@ -492,7 +497,10 @@ def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]
     left = _scale_over(tracks, ("residual",))
     scales = {"data": shown, "model": shown, "residual": left}
     frame = frame_of([(track, getattr(track, what), scale) for track in tracks for what, scale in scales.items()])
-    figure, axes = _grid(len(SYMBOLS) * len(tracks), len(SYMBOLS), frame, fold=False)
+    words = _towards(tracks, shown.unit)
+    words = words.replace("; ", ";\n") if narrow() else words  # beside the other bar there is no room
+    lines = 1 + words.count("\n")
+    figure, axes = _grid(len(SYMBOLS) * len(tracks), len(SYMBOLS), frame, fold=False, lines=lines)
     for index, (axis, (track, what)) in enumerate(zip(axes, product(tracks, SYMBOLS), strict=True)):
         scale = scales[what]
         _draw_map(axis, track, getattr(track, what), scale)
@@ -504,8 +512,8 @@ def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]
             _name_stations(axis, track, scale, sources)
     _draw_scale_bar(axes[0])
     columns = [[axis for number, axis in enumerate(axes) if (number % 3 == 2) == last] for last in (False, True)]
-    _colour_bar(figure, columns[0], shown, _towards(tracks, shown.unit))
-    _colour_bar(figure, columns[1], left, f"residual ({left.unit})")
+    _colour_bar(figure, columns[0], shown, words, lines)
+    _colour_bar(figure, columns[1], left, f"residual ({left.unit})", lines)
     add_title(figure, title)
     return figure
 

@@ -318,24 +318,40 @@ def _draw_pair(axis: Axes, across: Array, down: Array, *ends: tuple[float, float
 def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -> None:
     """Labels at the lower and the left edge only."""
     size = small()
-    axis.set_xticks(_inner_ticks(*axis.get_xlim()))
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    axis.set_xticks(_inner_ticks(*axis.get_xlim(), inches))
     axis.tick_params(labelsize=size, labelbottom=last, labelleft=first)
     if last:
         axis.set_xlabel(_words(across), fontsize=size)
     if across is not down:
-        axis.set_yticks(_inner_ticks(*axis.get_ylim()))
+        axis.set_yticks(_inner_ticks(*axis.get_ylim(), inches))
     if first:
         axis.set_ylabel(_words(down), fontsize=size)
     axis.ticklabel_format(style="plain", useOffset=False)
 
 
-def _inner_ticks(low: float, high: float) -> list[float]:
-    """Ticks whose labels do not touch those of the next panel."""
+def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
+    """Ticks whose labels do not touch each other, nor those of the next panel: two at least where they have room.
+
+    inches  from the low to the high end
+    """
     from matplotlib.ticker import MaxNLocator
 
-    edge = (0.18 if narrow() else 0.06) * (high - low)
-    ticks = map(float, MaxNLocator(2 if narrow() else 4, min_n_ticks=1).tick_values(low, high))
-    return [tick for tick in ticks if low + edge <= tick <= high - edge]
+    edge, first = (0.18 * (high - low), 2) if narrow() else (0.06 * (high - low), 4)
+    chosen: list[float] = []
+    for bins in range(first, first + 5):
+        ticks = [float(tick) for tick in MaxNLocator(bins, min_n_ticks=1).tick_values(low, high)]
+        inner = [tick for tick in ticks if low + edge <= tick <= high - edge]
+        chosen = chosen or inner
+        if narrow():  # the outermost two, between whose labels and those of the next panel is room
+            ends = [(tick, sized(0.035 * len(f"{tick:.6g}")) - BETWEEN / 3) for tick in ticks if low < tick < high]
+            inner = [tick for tick, beyond in ends if beyond <= inches * min(tick - low, high - tick) / (high - low)]
+            inner = inner[:: max(len(inner) - 1, 1)]
+        if len(inner) > 1:
+            apart, widest = inches * (inner[1] - inner[0]) / (high - low), max(len(f"{tick:.6g}") for tick in inner)
+            if apart >= sized(0.07 * widest + 0.02) or not narrow():
+                return inner
+    return chosen
 
 
 def _words(parameter: Drawn) -> str:

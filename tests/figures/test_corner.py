@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qexp.figures.canvas import encode
+from qexp.figures.canvas import encode, use_style
 from qexp.figures.distributions import Drawn, corner
 
 
@@ -30,3 +30,11 @@ def test_draws_that_are_all_alike_are_drawn_too():
     made = corner([Drawn("depth", "km", np.full(100, 2.0)), Drawn("x", "km", np.arange(100.0))], "alike")
     assert made.axes[0].get_xlim() == (1.5, 2.5)
     assert encode(made, "png").startswith(b"\x89PNG")
+
+
+def test_a_narrow_figure_has_two_numbers_on_each_axis():
+    random = np.random.default_rng(0)
+    drawn = [Drawn(name, "m", random.normal(middle, 100, 2000)) for name, middle in (("x", 500), ("y", 4e6), ("z", 0))]
+    with use_style(None, "single"):
+        made = corner(drawn, "narrow")
+        assert {len(axis.get_xticks()) for axis in made.axes} == {2}
