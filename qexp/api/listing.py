@@ -228,11 +228,15 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
 
 
 def groups(
-    summaries: Sequence[Summary], *fields: str | Sequence[str], warn: Report = as_warning
+    summaries: Sequence[Summary],
+    *fields: str | Sequence[str],
+    means: Sequence[str] = (),
+    warn: Report = as_warning,
 ) -> list[dict[str, Any]]:
     """Groups of runs with the same values of fields: number, states, and mean test errors of each.
 
     fields  such as "experience" and "learning_rate", or one list of them
+    means   columns of numbers whose means are wanted besides, such as "validation.loss"
 
     >>> qexp.api.groups(qexp.runs("name == 'mogi_quick_0'"), "experience")[0]["states"]
     {'done': 1}
@@ -240,7 +244,9 @@ def groups(
     from qexp.runs.columns import groups as groups_of
 
     names = [name for field in fields for name in ([field] if isinstance(field, str) else field)]
-    return groups_of(summaries, names, rows(summaries, names, warn=warn))
+    values = [list(column) for column in zip(*rows(summaries, means, warn=warn), strict=True)]
+    of_columns = dict(zip(means, values, strict=True)) if values else {}
+    return groups_of(summaries, names, rows(summaries, names, warn=warn), of_columns)
 
 
 def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping[str, Any]:

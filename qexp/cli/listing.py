@@ -30,7 +30,16 @@ from qexp.cli.console import (
 )
 from qexp.errors import QexpError
 from qexp.metrics.meaning import MAIN_METRIC
-from qexp.runs.columns import Column, column_of, group_table, in_csv, outputs_of_groups, units_of, usual_columns
+from qexp.runs.columns import (
+    Column,
+    changed_columns,
+    column_of,
+    group_table,
+    in_csv,
+    outputs_of_groups,
+    units_of,
+    usual_columns,
+)
 from qexp.runs.options import ListOptions
 
 if TYPE_CHECKING:
@@ -104,14 +113,27 @@ def print_groups(
     fields: Sequence[str],
     limit: int | None,
     *,
-    as_sorted: bool,
+    columns: Sequence[str] | None,
+    sort: str | None,
+    reverse: bool,
     size: bool,
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors."""
-    groups = api.groups(runs, *fields, warn=warning)
-    if not as_sorted:
+    """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors, or of
+    other columns; in the order of the means of the column to sort by, which is shown.
+    """
+    by_mean = sort is not None and sort not in fields and _are_numbers(runs, sort)
+    if by_mean and sort not in (columns or ()):
+        outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
+        columns = [*(columns or [f"test.{output}.{MAIN_METRIC}" for output in outputs]), str(sort)]
+        columns = list({column.removeprefix("results."): column for column in columns}.values())
+    groups = api.groups(runs, *fields, means=columns or (), warn=warning)
+    if by_mean:
+        known = [group for group in groups if group["means"][sort]["mean"] is not None]
+        known.sort(key=lambda group: float(group["means"][sort]["mean"]), reverse=reverse)
+        groups = known + [group for group in groups if group["means"][sort]["mean"] is None]
+    elif sort is None:
         groups.sort(key=lambda group: [natural(json.dumps(value)) for value in group["values"]])
     groups = groups[:limit]
     for group in groups:
@@ -121,9 +143,12 @@ def print_groups(
     if as_json:
         print_json([dict(zip(fields, group.pop("values"), strict=True)) | group for group in groups])
     elif as_csv:
-        _print_groups_as_csv(groups, fields, size)
+        _print_groups_as_csv(groups, fields, columns or (), size)
     elif groups:
-        table = group_table(groups, fields, units_of(runs))
+        values = api.columns(runs)
+        _warn_of_cautions(values, columns or ())
+        titles = {column: column_of(column, values).title for column in columns or ()}
+        table = group_table(groups, fields, units_of(runs), titles or None)
         rows = [
             [*row, *([in_bytes(group["size"])] if size else [])] for row, group in zip(table.rows, groups, strict=True)
         ]
@@ -134,14 +159,21 @@ def print_groups(
         message("no runs to group")
 
 
-def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], size: bool) -> None:
+def _are_numbers(runs: list[Run], column: str) -> bool:
+    return any(isinstance(value, int | float) for (value,) in rows_of(runs, [column]))
+
+
+def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], shown: Sequence[str], size: bool) -> None:
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
-    numbers = [(output, key) for output in outputs_of_groups(groups) for key in ("n", "mean", "std")]
+    keys = ("n", "mean", "std")
+    numbers = [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
     columns = [*fields, "n", *states, *(f"test.{output}.{MAIN_METRIC}.{key}" for output, key in numbers)]
+    columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
     rows = []
     for group in groups:
         counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
         errors = [group["test"].get(output, {}).get(MAIN_METRIC, {}).get(key) for output, key in numbers]
+        errors += [group["means"][column][key] for column in shown for key in keys]
         rows.append([*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])])
     print_csv([*columns, *(["size"] if size else [])], rows)
 
@@ -172,7 +204,7 @@ GroupOption = Annotated[
     typer.Option(
         metavar="FIELD,...",
         help="One row per value of a field, or per combination of values of several, with the mean test errors of the "
-        "runs.",
+        "runs, or the means of --columns.",
         autocompletion=completion.columns,
     ),
 ]
@@ -207,13 +239,14 @@ def ls(
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
     every_run = api.every_run(refresh=refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
+    shown = fields
     if fields is not None or as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
-        fields = fields or [*IN_CSV, *metrics]
+        fields = fields or [*IN_CSV, *(changed_columns(runs) if runs and group is None else []), *metrics]
         fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if group is not None:
-        fields, as_sorted = _names("--group", group), options.sort is not None
-        print_groups(runs, fields, limit, as_sorted=as_sorted, size=size, as_json=as_json, as_csv=as_csv)
+        order = {"columns": shown, "sort": options.sort, "reverse": options.reverse}
+        print_groups(runs, _names("--group", group), limit, **order, size=size, as_json=as_json, as_csv=as_csv)
         return
     if limit is not None:
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
@@ -251,8 +284,6 @@ def _why_none(options: ListOptions, every_run: list[Run]) -> str:
 
 def _fields(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
     """The fields to show; None for the usual ones. Raises QexpError where options exclude each other."""
-    if group is not None and columns is not None:
-        raise QexpError("--columns is for rows of single runs, --group for rows of several; leave out one of them")
     if names and (group is not None or columns is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
     return None if columns is None else _names("--columns", columns)

@@ -288,6 +288,9 @@ def ordered(
 
 PARTS = ("test", "validation")
 
+LOSS = "validation.loss"
+"""The column of the validation loss of the best epoch, which it was chosen by: of `metrics.jsonl`, not the results."""
+
 FIELDS = frozenset(field.name for field in fields(Record)) - {"others"}
 
 TEXTS = ("name", "state", "experience", "dataset", "model")
@@ -314,6 +317,7 @@ class Columns:
         """Column of `one_by_one` → whether a run has it; None if no run was looked at."""
         self._spec = cache(lambda path: self._read(RunDirectory(Path(path)).spec_as_written))
         self._record = cache(lambda path: self._read(lambda: RunDirectory(Path(path)).record().document()))
+        self._loss = cache(lambda path: self._read(lambda: _loss_of_best(RunDirectory(Path(path)))))
         self._results = cache(
             lambda capability, path: self._read(class_of(capability)(RunDirectory(Path(path))).columns)
         )
@@ -365,6 +369,8 @@ class Columns:
         output, metric = output_and_metric(rest)
         units = units_of(self.runs)
         of_capabilities = possible_columns(units)
+        if column.removeprefix("results.") == LOSS or column.removeprefix("spec.") in changed_keys(self.runs):
+            return
         if column in of_capabilities or (part in PARTS and output in units and self.meaning(metric) != UNKNOWN):
             return
         fields = {*FIELDS, *self.runs[0], "size"}
@@ -383,6 +389,8 @@ class Columns:
             meant += f" Others with {column}: {some(inside[1:])}" if inside[1:] else ""
         if column in ("parameters", "params"):
             meant = "the number of weights of the network is 'weights'"
+        elif column == "set":
+            meant = "what --set changed is 'overrides'"
         elif in_condition and column == "tag":
             meant = "for runs with a tag, write 'TAG' in tags"
         elif in_condition and any(column in (*run["tags"], *map(run.get, TEXTS)) for run in self.runs):
@@ -405,6 +413,8 @@ class Columns:
             return lambda run: self._in_spec(run, rest)
         if self._in_summaries(column):
             return lambda run: value_at(run, path, None)
+        if column.removeprefix("results.") == LOSS:
+            return lambda run: self._loss(run["path"])
         if first in PARTS:
             return lambda run: value_at(run["results"], path, None)
         if first in CAPABILITIES:
@@ -420,7 +430,7 @@ class Columns:
             self._of_specs[key] = value_at(self._spec(run["path"]), path, None)
         return self._of_specs[key]
 
-    def _read(self, read: Callable[[], dict[str, Any]]) -> Any:
+    def _read(self, read: Callable[[], Any]) -> Any:
         try:
             return read()
         except (DamagedError, NotFoundError) as error:
@@ -450,6 +460,23 @@ class Columns:
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])
+
+
+def _loss_of_best(directory: RunDirectory) -> Any:
+    best = [line for line in directory.metrics() if line.get("best")]
+    return value_at(best[-1], LOSS.split("."), None) if best else NOTHING
+
+
+def changed_keys(runs: Sequence[Summary]) -> list[str]:
+    """The keys that some of the runs override, and not all of them alike."""
+    changes = [dict(text.partition("=")[::2] for text in run["overrides"]) for run in runs]
+    keys = dict.fromkeys(key for of_run in changes for key in of_run)
+    return [key for key in keys if len({of_run.get(key) for of_run in changes}) > 1]
+
+
+def changed_columns(runs: Sequence[Summary]) -> list[str]:
+    """The columns of these keys: `learning_rate`, but `spec.epochs` where a summary has a field of that name."""
+    return [f"spec.{key}" if key.partition(".")[0] in runs[0] else key for key in changed_keys(runs)]
 
 
 def _fields_with(word: str, paths: Collection[str]) -> list[str]:
@@ -543,10 +570,16 @@ def column_of(field: str, columns: Columns) -> Column:
     return Column(title, field, lambda run: cell(field, by_run[run["name"]]), numeric)
 
 
-def groups(runs: Sequence[Summary], fields: Sequence[str], values: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def groups(
+    runs: Sequence[Summary],
+    fields: Sequence[str],
+    values: Sequence[Sequence[Any]],
+    means: Mapping[str, Sequence[Any]] | None = None,
+) -> list[dict[str, Any]]:
     """Groups of runs with the same values, in order of first appearance: number, states and mean test errors.
 
     values   those of the fields of each run, by which to group
+    means    column → values of the runs, whose means are wanted besides: `means` of a group, column → n, mean, std
     returns  for each group `values`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
     """
     members: dict[str, list[int]] = {}
@@ -560,6 +593,7 @@ def groups(runs: Sequence[Summary], fields: Sequence[str], values: Sequence[Sequ
             "n": len(indices),
             "states": dict(Counter(runs[index]["state"] for index in indices).most_common()),
             "test": _mean_errors([runs[index] for index in indices]),
+            **({"means": _means(means, indices)} if means else {}),
         }
         for indices in members.values()
     ]
@@ -571,22 +605,41 @@ def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]
         for output, metrics in run["results"].get("test", {}).items():
             if (value := metrics.get(MAIN_METRIC)) is not None:
                 errors.setdefault(output, []).append(value)
+    return {output: {MAIN_METRIC: _mean(values)} for output, values in errors.items()}
+
+
+def _means(means: Mapping[str, Sequence[Any]], indices: Sequence[int]) -> dict[str, dict[str, Any]]:
+    of_group = {column: [values[index] for index in indices] for column, values in means.items()}
+    for column, values in of_group.items():
+        if odd := next((value for value in values if value is not None and not is_number(value)), None):
+            raise QexpError(
+                f"`columns={column}`: a group has means of numbers, and {shortened(str(odd))} is none; leave out "
+                "the column, or name it in `group`"
+            )
+    return {column: _mean([value for value in values if value is not None]) for column, values in of_group.items()}
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any]:
     return {
-        output: {
-            MAIN_METRIC: {
-                "n": len(values),
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else None,
-            }
-        }
-        for output, values in errors.items()
+        "n": len(values),
+        "mean": statistics.fmean(values) if values else None,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
     }
 
 
-def group_table(groups: Sequence[dict[str, Any]], fields: Sequence[str], units: Mapping[str, str]) -> Table:
-    """A row per group: the values of the fields, how many runs, in which states, and their mean test errors."""
-    outputs = outputs_of_groups(groups)
-    titles = [error_title(output, units) for output in outputs]
+def group_table(
+    groups: Sequence[dict[str, Any]],
+    fields: Sequence[str],
+    units: Mapping[str, str],
+    shown: Mapping[str, str] | None = None,
+) -> Table:
+    """A row per group: the values of the fields, how many runs, in which states, and their mean test errors; or the
+    means of columns that are shown instead.
+
+    shown  column → its title
+    """
+    outputs = outputs_of_groups(groups) if shown is None else []
+    titles = [f"test {error_title(output, units)}" for output in outputs]
     rows = [
         [
             *map(cell, fields, group["values"]),
@@ -598,9 +651,14 @@ def group_table(groups: Sequence[dict[str, Any]], fields: Sequence[str], units: 
                 else NONE
                 for output in outputs
             ),
+            *(
+                NONE if mean["mean"] is None else measured(mean["mean"], mean["std"])
+                for mean in (group["means"][column] for column in shown or ())
+            ),
         ]
         for group in groups
     ]
+    titles += (shown or {}).values()
     return Table("", [*fields, "n", "states", *titles], rows, frozenset(["n", *titles]))
 
 

@@ -44,6 +44,8 @@ class Listing(Shown, list[Summary]):
 
     def to_pandas(self) -> pandas.DataFrame:
         """A data frame with a column for each value; dots lead into results: `frame["results.test.depth.mae"]`.
+        Runs have one more for each key that they override differently: `frame["learning_rate"]`, and
+        `frame["spec.epochs"]` as `epochs` is a field.
 
         Raises QexpError if pandas is not installed, which qexp itself does not need.
         """
@@ -51,7 +53,13 @@ class Listing(Shown, list[Summary]):
             import pandas
         except ModuleNotFoundError:
             raise QexpError("this needs pandas, which is not installed: pip install pandas") from None
-        return pandas.json_normalize(list(self))
+        rows = list(self)
+        if rows and "overrides" in rows[0]:
+            from qexp.runs.columns import Columns, changed_columns
+
+            values = {key: Columns(rows).one_by_one(key) for key in changed_columns(rows)}
+            rows = [row | {key: value_of(row) for key, value_of in values.items()} for row in rows]
+        return pandas.json_normalize(rows)
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import qexp as package
 from qexp.store.directory import RunDirectory
 from tests.cli.test_commands import Terminal
 from tests.conftest import RESOLVED
@@ -74,6 +75,7 @@ def test_table_csv_and_json_show_the_same_columns(listed):
         ("code.comit", "no field 'code.comit'"),
         ("vesuvius", "no field 'vesuvius'; known: attempts, caution, code"),
         ("lr", "no field 'lr'; did you mean 'learning_rate'?"),
+        ("set", "no field 'set'; what --set changed is 'overrides'"),
         ("batch", "no field 'batch'; did you mean 'batch_size'?"),
         ("best", "no field 'best'; did you mean 'epochs.best'?"),
         ("depth", "no field 'depth'; did you mean 'test.depth.mae'? Others with depth: test.depth.r2, "),
@@ -225,7 +227,7 @@ def test_groups_count_runs_and_states_and_average_the_errors_that_there_are_in_e
     assert documents[1]["test"]["depth"]["mae"] == {"n": 1, "mean": 0.5, "std": None}
     assert documents[2]["test"] == {}
     lines = qexp("ls", "--group", "experience").stdout.splitlines()
-    assert lines[0].split() == ["experience", "n", "states", "depth", "mae", "(km)"]
+    assert lines[0].split() == ["experience", "n", "states", "test", "depth", "mae", "(km)"]
     assert lines[1].split() == ["a", "4", "3", "done,", "1", "failed", "0.30", "±", "0.26"]
     assert lines[2].split() == ["b", "2", "1", "done,", "1", "failed", "0.5"]
     assert lines[3].split() == ["c", "1", "1", "failed", "-"]
@@ -238,6 +240,41 @@ def test_groups_count_runs_and_states_and_average_the_errors_that_there_are_in_e
     assert int(rows[2]["size"]) > 0
 
 
+def test_groups_have_the_means_of_columns_in_the_order_of_the_one_they_are_sorted_by(workspace, qexp):
+    runs = (("a", 0, 0.3, 0.1), ("a", 1, 0.5, 0.1), ("b", 0, 0.2, 0.2), ("b", 1, 0.4, 0.2))
+    for name, seed, validation, test in runs:
+        results = {part: {"depth": {"mae": value}} for part, value in (("validation", validation), ("test", test))}
+        folder = write_record(workspace, f"{name}_{seed}", experience=name, seed=seed, results=results)
+        losses = ((True, 3), (True, validation), (False, 4))
+        lines = [
+            {"epoch": n, "train": {"loss": 1}, "validation": {"loss": loss}, "best": best}
+            for n, (best, loss) in enumerate(losses, 1)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = qexp("ls", "--group", "experience", "--sort", "validation.depth.mae").stdout.splitlines()
+    assert re.split("  +", lines[0].strip())[3:] == ["test.depth.mae (km)", "validation.depth.mae (km)"]
+    assert [line.split()[0] for line in lines[1:]] == ["b", "a"]
+    options = ("--group", "experience", "--columns", "validation.loss", "--sort", "validation.loss", "--reverse")
+    documents = json.loads(qexp("ls", *options, "--json").stdout)
+    assert [document["means"]["validation.loss"]["mean"] for document in documents] == pytest.approx([0.4, 0.3])
+    rows = rows_of(qexp("ls", *options, "--csv").stdout)
+    assert [float(row["validation.loss.mean"]) for row in rows] == pytest.approx([0.4, 0.3])
+    listed = rows_of(qexp("ls", "--columns", "name,validation.loss", "--sort", "validation.loss", "--csv").stdout)
+    assert [row["name"] for row in listed] == ["b_0", "a_0", "b_1", "a_1"]
+
+
+def test_csv_and_data_frames_have_a_column_for_each_key_that_runs_override_differently(workspace, qexp):
+    for seed, rate in enumerate((0.1, 0.2)):
+        overrides = [f"learning_rate={rate}", f"epochs={seed + 3}", "batch_size=8"]
+        folder = write_record(workspace, f"a_{seed}", seed=seed, overrides=overrides)
+        (folder / "spec.json").write_text(json.dumps({**RESOLVED, "learning_rate": rate, "epochs": seed + 3}))
+    rows = rows_of(qexp("ls", "--csv").stdout)
+    assert [(row["learning_rate"], row["spec.epochs"]) for row in rows] == [("0.1", "3"), ("0.2", "4")]
+    assert "batch_size" not in rows[0]
+    frame = package.runs(workspace=workspace).to_pandas()
+    assert [list(frame[key]) for key in ("learning_rate", "spec.epochs")] == [[0.1, 0.2], [3, 4]]
+
+
 def test_groups_can_share_any_column_and_are_limited(grouped, listed, qexp):
     assert [document["n"] for document in json.loads(listed("--group", "learning_rate", "--json"))] == [2]
     assert [document["n"] for document in json.loads(listed("--group", "dataset.varyings", "--json"))] == [2]
@@ -246,7 +283,7 @@ def test_groups_can_share_any_column_and_are_limited(grouped, listed, qexp):
 
 
 @pytest.mark.parametrize(
-    "options", ["--group seed --columns name", "-q --columns name", "-q --size", "-q --group seed"]
+    "options", ["--group seed --columns state", "-q --columns name", "-q --size", "-q --group seed"]
 )
 def test_options_that_exclude_each_other_are_refused_rather_than_ignored(finished, qexp, options):
     assert "leave out" in qexp("ls", *options.split(), "--workspace", finished).refused()
