@@ -44,6 +44,10 @@ Point = tuple[str | None, ...]
 _LAST_STEP = re.compile(r"[^.]+(?:\.\d+)*$", re.ASCII)
 
 
+IN_WORDS = {"sizes.0": "training samples", "sizes.1": "validation samples", "sizes.2": "test samples"}
+"""Name of an axis → what it is called where the name tells little."""
+
+
 @dataclass(frozen=True)
 class StudyAxis:
     """An axis of a study's grid, and how tables and figures name it."""
@@ -58,7 +62,8 @@ class StudyAxis:
 
     @property
     def label(self) -> str:
-        return self.name.replace("_", " ").replace(",", " : ") + " of pretraining" * self.of_pretraining
+        words = IN_WORDS.get(self.name) or self.name.replace("_", " ").replace(",", " : ")
+        return words + " of pretraining" * self.of_pretraining
 
 
 def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
@@ -287,7 +292,7 @@ class Study:
         rows, columns, listed = [], [*self.axes], set()
         for compared in self.points:
             table = results_of_groups(compared.comparison)
-            columns = [*self.axes, *table.columns[2:]]
+            columns = [*(IN_WORDS.get(name, name) for name in self.axes), *table.columns[2:]]
             for row, cells in zip(compared.comparison.results, table.rows, strict=True):
                 point = compared.point_of_group[row.group]
                 if (row.group, point) not in listed:
@@ -303,7 +308,7 @@ class Study:
             for pair in compared.comparison.pairs:
                 if pair.rows:
                     table = differences_of(pair)
-                    columns = [*self.axes, *table.columns[2:]]
+                    columns = [*(IN_WORDS.get(name, name) for name in self.axes), *table.columns[2:]]
                     cells_of_pair = [[*(value or NONE for value in compared.point), *cells[2:]] for cells in table.rows]
                     rows.setdefault(f"{pair.first} minus {pair.second}, seed by seed", []).extend(cells_of_pair)
         right = frozenset(columns[len(self.axes) : len(self.axes) + 3])
