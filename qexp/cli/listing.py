@@ -245,8 +245,17 @@ def ls(
         fields = fields or [*IN_CSV, *(changed_columns(runs) if runs and group is None else []), *metrics]
         fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if group is not None:
-        order = {"columns": shown, "sort": options.sort, "reverse": options.reverse}
-        print_groups(runs, _names("--group", group), limit, **order, size=size, as_json=as_json, as_csv=as_csv)
+        print_groups(
+            runs,
+            _names("--group", group),
+            limit,
+            columns=shown,
+            sort=options.sort,
+            reverse=options.reverse,
+            size=size,
+            as_json=as_json,
+            as_csv=as_csv,
+        )
         return
     if limit is not None:
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
