@@ -459,13 +459,13 @@ def _widen_margins(figure: Figure) -> bool:
     places = [place for each in figure.axes if (place := each.get_subplotspec()) is not None]
     if len(places) < len(figure.axes) or len({id(place.get_gridspec()) for place in places}) != 1:
         return False  # something stands where nothing moves it
-    width, renderer = figure.bbox.width, figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    width = figure.bbox.width
     columns = places[0].get_gridspec().ncols
     left, right, between = 0.0, 0.0, 0.0
     for axes, place in zip(figure.axes, places, strict=True):
         panel = axes.get_position(original=True)
         start, end = panel.x0 * width, panel.x1 * width
-        boxes = [box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox(renderer)) is not None]
+        boxes = [box for axis in (axes.xaxis, axes.yaxis) if (box := axis.get_tightbbox()) is not None]
         before = start - min((box.x0 for box in boxes), default=start)
         if place.colspan.start == 0:
             left = max(left, before)

@@ -139,7 +139,7 @@ def test_other_fields_are_another_digest_and_another_place_is_not(workspace, tmp
         ("dataset", [("path", "")], "$.path: must have at least 1 character, but is the text"),
         ("dataset", [("threshold", 1e5)], "in the test part: no patch of d0 has more than 100000 m of ice"),
         ("dataset", [("stepping", 0)], "$.stepping: must be at least 1"),
-        ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'patch_size'?"),
+        ("dataset", [("patch", 8)], "$.patch: unknown key 'patch'; did you mean 'path'?"),
         ("experience", [("split", [0.8, 0.2])], "$.split: frames of the train folders are kept for validation by"),
         ("experience", [("split", {"type": "k_fold"})], "$.split: makes 5 parts, but only one can be kept for"),
         ("experience", [("split.parameters.by", "site")], "$.split.parameters.by: frames have no column 'site'"),
