@@ -534,8 +534,8 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
         sentences.append("the observation does not determine all parameters; fix one with `fixed`")
     if names := inseparable(fit):
         sentences.append(
-            f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination of them is determined; "
-            "`posterior` shows what they may be, or fix one with `fixed`"
+            f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination of them is "
+            "determined; `posterior` shows what they may be, or fix one with `fixed`"
         )
     if at_edge(problem, fit):
         sentences.append(
