@@ -239,17 +239,12 @@ def ls(
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
     every_run = api.every_run(refresh=refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
-    shown = fields
-    if fields is not None or as_csv:
-        metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
-        fields = fields or [*IN_CSV, *(changed_columns(runs) if runs and group is None else []), *metrics]
-        fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if group is not None:
         print_groups(
             runs,
             _names("--group", group),
             limit,
-            columns=shown,
+            columns=fields,
             sort=options.sort,
             reverse=options.reverse,
             size=size,
@@ -257,6 +252,10 @@ def ls(
             as_csv=as_csv,
         )
         return
+    if fields is not None or as_csv:
+        metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
+        fields = fields or [*IN_CSV, *(changed_columns(runs) if runs else []), *metrics]
+        fields += ["caution"] if "caution" not in fields and any(run["caution"] for run in runs) else []
     if limit is not None:
         runs = api.newest(runs, limit) if options.sort is None else runs[:limit]
     if as_json:
