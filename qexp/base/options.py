@@ -281,8 +281,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         mappings = {field.name: field for field in named if "| Sequence" not in str(field.type)}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
-            flags = {flags_of(field)[-1].lstrip("-"): field.name for field, _ in in_shell(make)}
-            bound = _bound(function, signature, arguments, keywords, getattr(make, "renamed", {}), flags)
+            bound = _bound(function, signature, arguments, keywords, make)
             subject = [bound.pop(parameter.name) for parameter in first]
             # A text alone is a list of one, and not its letters.
             bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
@@ -316,7 +315,7 @@ def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords
 
     @wraps(function)
     def called(*arguments: Keywords.args, **keywords: Keywords.kwargs) -> Returned:
-        _require_kinds(_bound(function, signature, arguments, keywords, {}, {}), function, signature)
+        _require_kinds(_bound(function, signature, arguments, keywords), function, signature)
         return function(*arguments, **keywords)
 
     return called
@@ -327,19 +326,23 @@ def _bound(
     signature: inspect.Signature,
     arguments: Sequence[Any],
     keywords: Mapping[str, Any],
-    renamed: Mapping[str, str],
-    others: Mapping[str, str],
+    options: type[Any] | None = None,
 ) -> dict[str, Any]:
-    """Parameter → argument. Raises TypeError with the keyword that was probably meant, QexpError for one of old."""
+    """Parameter → argument. Raises TypeError with the keyword that was probably meant, QexpError for one of old.
+
+    options  whose fields are the keywords; their names of old, and in the shell, are known
+    """
     try:
         return signature.bind(*arguments, **keywords).arguments
     except TypeError as error:
         unknown = next((name for name in keywords if name not in signature.parameters), "")
-        if unknown in renamed:
+        if unknown in (renamed := getattr(options, "renamed", {})):
             raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
+        declared = in_shell(options) if options else ()
+        in_the_shell = {flags_of(field)[-1].lstrip("-"): field.name for field, _ in declared}
         several = "; give several as one list" if "too many positional" in str(error) else ""
         elsewhere = OF_OTHER_FUNCTIONS.get((function.__name__, unknown))
-        other = others.get(unknown, OTHER_NAMES.get(unknown))
+        other = in_the_shell.get(unknown, OTHER_NAMES.get(unknown))
         named = f"; it is called '{other}'" if other in signature.parameters else hint(unknown, signature.parameters)
         meant = f"; {elsewhere}" if elsewhere else named
         raise TypeError(f"{getattr(function, '__name__', '')}: {error}{several}{meant}") from None

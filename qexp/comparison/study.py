@@ -544,9 +544,7 @@ def _folder(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) 
 def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:
     """What is not trained from the beginning, and why, and what the specs may not intend."""
     workload = checked.workload
-    for text in checked.warnings:
-        tell(text)
-    for text in workload.stand_ins:
+    for text in (*checked.warnings, *workload.stand_ins):
         tell(text)
     if workload.done:
         tell(f"{len(workload.done)} done already")

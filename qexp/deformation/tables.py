@@ -111,8 +111,8 @@ def fit_words(inversion: Inversion) -> str:
 
 def _value(estimate: Estimate) -> str:
     """With the digits that its error leaves, and never 0 unless it is."""
-    if estimate.scaled_error is None or not estimate.has_error:
-        return f"{estimate.value:.3g}" if estimate.scaled_error is not None else digits(estimate.value, None)
+    if estimate.scaled_error is not None and not estimate.has_error:
+        return f"{estimate.value:.3g}"
     text = digits(estimate.value, estimate.scaled_error)
     return f"{estimate.value:.2g}" if estimate.value and not text.strip("-0.,") else text
 
