@@ -17,6 +17,7 @@ from qexp.base.quantities import base_name
 from qexp.inference.density import whole_signals
 from qexp.inference.fit import Fit, best, standard_errors, threshold
 from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
+from qexp.inference.parameters import RIGHT_ANGLE
 
 CLOSE = 0.04
 """An end is close enough if the root of the increase of χ² differs from the threshold by less than this share of it;
@@ -155,9 +156,12 @@ class _Ends:
         gain, lower = max(met, key=lambda source: source[0], default=(0.0, None))
         return Profile(low, high, open_low, open_high, lower if gain > LOWER else None)
 
-    def met(self) -> Tensor:
-        """The sources on the ways to the ends, (source, parameter) in SI units."""
-        steps = [(search, step) for search, end in self.each for step in end.path]
+    def met(self, most: float = math.inf) -> Tensor:
+        """The sources on the ways to the ends, (source, parameter) in SI units.
+
+        most  root of the increase of χ² there
+        """
+        steps = [(search, step) for search, end in self.each for step in end.path if step[1] <= most]
         return torch.cat([search.problem.coordinates.values(step[2][None]) for search, step in steps])
 
     def mistaken(self, problem: Problem, fit: Fit) -> Tensor | None:
@@ -181,6 +185,10 @@ def _followed(searches: list[_Search]) -> _Ends:
     ends = _Ends(searches)
     for search in searches:
         search.reconsider(ends.met())
+    for _ in range(MOST_MINIMA):
+        extended = [search.extend(ends.met(search.threshold)) for search in searches]
+        if not any(extended):
+            break
     return ends
 
 
@@ -228,6 +236,10 @@ class _Search:
         self.lowest: tuple[float, Tensor] | None = None
         self.low = torch.minimum(coordinates.low, self.start)
         self.high = torch.maximum(coordinates.high, self.start)
+        # A quarter turn to both sides of a dip or plunge and of its strike holds each source once.
+        turning = [column for tilt in coordinates.tilts for column in (tilt.angle, tilt.strike)]
+        self.low[turning] = torch.maximum(self.low[turning], self.start[turning] - RIGHT_ANGLE)
+        self.high[turning] = torch.minimum(self.high[turning], self.start[turning] + RIGHT_ANGLE)
         cost, _, information = problem.normal_equations(self.start[None], torch.zeros(1, dtype=torch.long))
         self.chi2 = 2 * float(cost)
         # The covariance of the coordinates to first order, where the data determine them; one at a bound does not go
@@ -288,6 +300,29 @@ class _Search:
             if not better:
                 return
             self.follow(better)
+
+    def extend(self, within: Tensor) -> bool:
+        """Go on from sources beyond an end that are as likely as the interval's: the likelihood has several maxima.
+
+        within   (source, parameter) in SI units
+        returns  whether there are such sources
+        """
+        coordinates = self.problem.coordinates
+        at = coordinates.from_values(within).clamp(self.low, self.high)
+        beyond = []
+        for end in self.ends:
+            distances = end.side * (at - self.start)[:, end.column]
+            farthest = int(distances.masked_fill(distances > self._farthest(end), 0.0).argmax())
+            distance = float(distances[farthest])
+            if end.at >= (1 - NARROW) * distance:
+                continue
+            (root,), (coordinate,) = self._increase([end], at[farthest][None])
+            if root < self.threshold:
+                path = [step for step in end.path if step[0] < distance and step[1] <= self.threshold]
+                end.path, end.at, end.open = [*path, (distance, root, coordinate)], math.nan, False
+                beyond.append(end)
+        self.follow(beyond)
+        return bool(beyond)
 
     def _best_of(self, end: _End, met: Tensor) -> Tensor | None:
         """The best of the sources met with the parameter at the end, if it is as likely as the end may be."""

@@ -17,6 +17,7 @@ from tests.inference.tracks import EXPONENTIAL, problem_of, two_tracks
 
 SPHERE = (150.0, -100.0, 2500.0, 900.0, 1e-3)
 """East, north, depth, radius [m], pressure over the shear modulus."""
+SPHEROID = (150.0, -100.0, 2500.0, 1000.0, 900.0, 1.1, 0.5, 1e-3)
 DIKE = (200.0, -300.0, 1800.0, 3000.0, 1500.0, 1.1, 1.4, 0.0, 0.0, 1.0)
 
 
@@ -109,6 +110,21 @@ def test_a_lower_minimum_on_the_way_becomes_the_estimate():
     elsewhere = torch.tensor([DIKE], dtype=torch.float64) + torch.tensor([60.0, 0, 0, 0, 0, 0.03, 0, 0, 0, 0])
     fit, _ = with_intervals(problem, at_values(problem, elsewhere))
     assert fit.chi2 == pytest.approx(lowest.chi2, rel=1e-3)
+
+
+@pytest.mark.heavy
+def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turns_twice():
+    """χ² of what may as well be a sphere rises and falls again as its axis turns and its size changes."""
+    kernel = GENERATORS["yang"].build().sources[0].kernel
+    problem, fit = fitted("yang", seen(SPHEROID, kernel, size=10, error=0.002), start=SPHEROID)
+    ends = profile._followed(profile._searches(problem, fit, threshold(fit)))
+    found, likely = ends.profile(fit), ends.met(threshold(fit))[:, fit.free].numpy()
+    narrow = 1e-3 * (found.high - found.low)
+    assert (likely >= found.low - narrow).all()
+    assert (likely <= found.high + narrow).all()
+    turning = [fit.names.index(name) for name in ("strike", "plunge")]
+    np.testing.assert_allclose((found.high - found.low)[turning], np.pi)
+    assert (found.open_low & found.open_high)[turning].all()
 
 
 @pytest.mark.heavy
