@@ -76,7 +76,7 @@ def remove(
 ) -> list[Trashed]:
     """Move runs to the trash, from which `restore` brings them back.
 
-    references  names, unique prefixes, paths, and patterns such as "mogi_*"
+    references  full names, paths, and patterns such as "mogi_*"
     stop        stop running ones first
     confirm     receives the names before anything is changed; an exception that it raises ends the call
 

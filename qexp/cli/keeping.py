@@ -142,7 +142,14 @@ def note(
 
 
 def rm(
-    runs: RunsArgument,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: full names, paths, or quoted patterns such as 'mogi_*'.",
+            autocompletion=completion.runs,
+        ),
+    ],
     stop_them: Annotated[bool, typer.Option("--stop", help="Stop running ones first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     workspace: WorkspaceOption = None,

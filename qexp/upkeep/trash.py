@@ -18,9 +18,9 @@ from pathlib import Path
 from qexp.base import files
 from qexp.base.files import locked
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
+from qexp.errors import DamagedError, NotFoundError, QexpError, some, suggestion
 from qexp.jobs.states import Watch
-from qexp.runs.catalog import Catalog, find_run, is_pattern, matching
+from qexp.runs.catalog import Catalog, find_run, is_pattern, matching, natural
 from qexp.store.directory import RunDirectory, names_inside, runs_inside
 from qexp.store.process import fresh
 from qexp.store.record import NAME
@@ -55,10 +55,11 @@ def entries(workspace: Workspace) -> list[Trashed]:
 
 
 def runs_to_remove(references: Iterable[str], workspace: Workspace) -> list[RunDirectory]:
-    """The runs given by names, unique prefixes, paths, and patterns such as 'mogi_*', each once.
+    """The runs given by full names, paths, and patterns such as 'mogi_*', each once.
 
-    The full name of an unusable run, such as a dangling link, is accepted as well. Raises NotFoundError, and
-    QexpError for a path that is not a run of this workspace.
+    A unique prefix is refused: when mogi_1 is gone, it would be that of mogi_10. The name of an unusable run, such as a
+    dangling link, is accepted as well. Raises NotFoundError, and QexpError for a path that is not a run of this
+    workspace.
     """
     catalog = Catalog(workspace)
     names = dict.fromkeys(name for reference in references for name in _names(reference, catalog))
@@ -153,10 +154,22 @@ def _names(reference: str, catalog: Catalog) -> list[str]:
         return matching(reference, filter(NAME.fullmatch, names))
     if NAME.fullmatch(reference) and ((runs / reference).is_dir() or (runs / reference).is_symlink()):
         return [reference]
+    if NAME.fullmatch(reference):
+        raise NotFoundError(_not_there(reference, catalog))
     path = find_run(reference, catalog).path
     if path.parent.resolve() != runs.resolve() or not NAME.fullmatch(path.name):
         raise QexpError(f"{reference} is not a run in {runs}; use its name there")
     return [path.name]
+
+
+def _not_there(name: str, catalog: Catalog) -> str:
+    """Why a run of that name cannot be removed, and what may have been meant."""
+    longer = sorted((other for other in catalog.names() if other.startswith(name)), key=natural)
+    trashed = any(entry.name == name for entry in entries(catalog.workspace))
+    what = f"{name} is in the trash already" if trashed else f"no run '{name}'"
+    if longer:
+        return f"{what}; a run to remove is given by its full name: {some(longer)}"
+    return what if trashed else f"{what}; {suggestion(name, catalog.names())}"
 
 
 def _discard(directory: RunDirectory, trash: Path) -> Trashed:

@@ -62,16 +62,26 @@ def test_what_is_removed_and_restored_is_as_it_was(make, workspace, qexp):
     assert qexp("restore").stderr == "the trash is empty\n"
 
 
-def test_runs_are_named_by_patterns_prefixes_and_paths_moved_once_and_deleted_with_a_yes(make, workspace, qexp):
+def test_runs_are_named_by_patterns_and_paths_moved_once_and_deleted_with_a_yes(make, workspace, qexp):
     names = ["mogi_1", "mogi_2", "other_1", "third"]
     for name in names:
         make(name)
-    qexp("rm", "mogi_*", "mogi_1", "oth", "runs/third").done()
+    qexp("rm", "mogi_*", "mogi_1", "other_1", "runs/third").done()
     assert sorted(in_trash(workspace)) == names
     stderr = qexp("purge").refused()  # where nobody can be asked
     assert "delete 4 runs permanently" in stderr
     assert "--yes" in stderr
     assert sorted(in_trash(workspace)) == names
+
+
+def test_a_name_that_is_gone_is_not_the_prefix_of_a_run_that_would_be_removed_instead(make, workspace, qexp):
+    make("mogi_1")
+    make("mogi_10")
+    qexp("rm", "mogi_1").done()
+    assert "mogi_1 is in the trash already" in (stderr := qexp("rm", "mogi_1").failed(3))
+    assert "full name: mogi_10" in stderr
+    assert "no run 'mogi'" in qexp("rm", "mogi").failed(3)
+    assert in_trash(workspace) == ["mogi_1"]
 
 
 @pytest.mark.parametrize(
