@@ -25,7 +25,7 @@ from qexp.comparison.compare import (
 )
 from qexp.comparison.seeds import GroupRow, PairRow, SeedComparison
 from qexp.errors import QexpError, suggestion
-from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, rounding_of_interval
+from qexp.metrics.meaning import HIGHEST, LOWEST, NONE, main_metric, number, with_interval
 from qexp.results.capabilities import is_of_capability
 
 MOST_SAID = 6
@@ -201,9 +201,8 @@ def _difference(row: PairRow, *, signed: bool = False) -> str:
     mean, interval = row.estimate.mean, row.estimate.interval or (row.estimate.mean, row.estimate.mean)
     if not signed and mean < 0:
         mean, interval = -mean, (-interval[1], -interval[0])
-    form = rounding_of_interval(interval, mean)
-    words = f"{mean:.4g}" if form is None else f"{form.number(mean)} {form.interval(*interval)}"
-    return number_with_unit(words, row.unit)
+    text, between = with_interval(mean, interval)
+    return number_with_unit(f"{text} {between}" if interval[0] < interval[1] else text, row.unit)
 
 
 def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> Iterator[Table]:

@@ -36,6 +36,11 @@ class Meaning:
         """The metric's unit for an output in `unit`."""
         return self.unit.replace(OUTPUT, unit) if unit or OUTPUT not in self.unit else ""
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share, such as R², of which 1 is best."""
+        return self.best == HIGHEST and not self.unit
+
     def badness(self, value: float) -> float | None:
         """A key by which better values sort first; None if the direction is unknown."""
         if self.best is None:
@@ -50,7 +55,7 @@ class Meaning:
         numbers = list(values)
         if self.best == LOWEST and self.unit and min(numbers, default=0) >= 0:
             return 0.0, math.inf
-        if self.best == HIGHEST and not self.unit and max(numbers, default=0) <= 1:
+        if self.is_share and max(numbers, default=0) <= 1:
             return -math.inf, 1.0
         return -math.inf, math.inf
 
@@ -99,7 +104,7 @@ def number(value: float | None, meaning: Meaning = UNKNOWN) -> str:
         return NONE
     if meaning.unit == "%" and value > MOST_PERCENT:
         return Numbers(f"> {MOST_PERCENT}", value)
-    if meaning.best == HIGHEST and not meaning.unit and -10 < value < 1:
+    if meaning.is_share and -10 < value < 1:
         return Numbers(f"{value:.{min(max(1 - _order(1 - value), 3), 6)}f}", value)
     return Numbers(f"{value:.4g}", value)
 
@@ -137,6 +142,46 @@ def rounding(value: float, uncertainty: float) -> Rounding:
     largest = max(abs(value), uncertainty)
     exponent = 0 if 1e-4 <= largest < 1e6 else _order(largest)
     return Rounding(1 - _order(uncertainty) + exponent, exponent)
+
+
+SKEWED = 20
+"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
+
+FINEST = 100
+"""Largest ratio of an interval around zero to the uncertainty by which its number is rounded."""
+
+TELLING = 100
+"""Largest ratio of an interval's ends, from a tenth to ten times the value, that says something of its size."""
+
+
+def with_interval(
+    value: float, ends: Sequence[float] | None, meaning: Meaning = UNKNOWN, over: str = ""
+) -> tuple[str, str]:
+    """A number and its interval for readers: the number with three digits at least, unless it may be zero.
+
+    over  what the interval is over, such as `2 groups`: if it tells nothing, that these are too few is said instead
+    """
+    text = number(value, meaning)
+    if ends is None:
+        return text, NONE
+    low, high = ends
+    side = max(min(value - low, high - value), (high - low) / SKEWED)
+    if not math.isfinite(side) or side <= 0:
+        return text, f"[{number(low, meaning)}, {number(high, meaning)}]"
+    if not meaning.is_share and not text.startswith(">"):
+        least = max(abs(value) / 10, (high - low) / FINEST if low < 0 < high else 0.0)
+        text = rounding(value, min(side, least)).number(value)
+    if tells_nothing(ends, meaning):
+        return text, f"{over} are too few" if over else "too few to tell"
+    return text, rounding(value, side).interval(low, high)
+
+
+def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
+    """Whether an interval leaves open even the order of magnitude, of errors or of what is missing to an R² of 1."""
+    if ends is None:
+        return False
+    low, high = (1 - ends[1], 1 - ends[0]) if meaning.is_share else ends
+    return low >= 0 and high > TELLING * low and (meaning.is_share or meaning.best == LOWEST)
 
 
 def rounding_of_interval(

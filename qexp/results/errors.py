@@ -12,7 +12,7 @@ from qexp.base import files
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, Rounding, number, rounding, rounding_of_interval
+from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
 from qexp.metrics.recorded import NETWORK, best, meaning_of
 from qexp.results.capabilities import Parts, Results
 from qexp.store.directory import RunDirectory
@@ -129,9 +129,10 @@ def results_with_intervals(record: Record) -> Parts:
                 meaning, ends = meaning_of(metric, [record.metrics]), intervals.get(metric)
                 unit = meaning.in_unit(record.units.get(output, ""))
                 text = shown(output, metric, value, meaning)
-                if text != NONE and value is not None and ends is not None and (form := _rounding(value, ends)):
-                    text = form.number(value)
-                cells = [output, metric, unit, str(text), NONE if text == NONE else _between(ends, meaning)]
+                texts = (NONE, NONE)
+                if text != NONE and value is not None:
+                    texts = with_interval(value, ends, meaning, _groups_of(record))
+                cells = [output, metric, unit, *map(str, texts)]
                 rows.append([part, *cells] if len(record.results) > 1 else cells)
     columns = ["output", "metric", "unit", "value", "95 % interval"]
     yield Table("", ["part"] * (len(record.results) > 1) + columns, rows, frozenset(columns[3:]))
@@ -148,20 +149,14 @@ def shown(output: str, metric: str, value: float | None, meaning: Meaning) -> st
     return NONE if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero else number(value, meaning)
 
 
-def _rounding(value: float, ends: Sequence[float]) -> Rounding | None:
-    """That of a value beside its interval: with its own first digits, even if they are not significant, as those of a
-    small bias.
-    """
-    return rounding_of_interval(ends, value, max(abs(value), (ends[1] - ends[0]) / FINEST))
+def _groups_of(record: Record) -> str:
+    """Over what intervals of metrics are, if that is known: `2 groups`; rows of several files are single ones."""
+    names = {(group.of, group.name) for group in record.groups if group.of != "file"}
+    return _groups(len(names)) if names else ""
 
 
-def _between(ends: Sequence[float] | None, meaning: Meaning) -> str:
-    """An interval, with the digits that are significant given its half."""
-    if ends is None:
-        return NONE
-    if (form := rounding_of_interval(ends)) is None:
-        return f"[{number(ends[0], meaning)}, {number(ends[1], meaning)}]"
-    return form.interval(*ends)
+def _groups(count: int) -> str:
+    return f"{count} group{'s' * (count != 1)}"
 
 
 def field_errors(record: Record) -> Parts:
@@ -257,15 +252,6 @@ def independence_in_words(evaluation: EvaluationRecord) -> str:
 
 Row = Mapping[str, Any]
 
-SKEWED = 20
-"""Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
-
-SIGNED = ("bias", "difference")
-"""Numbers that may be zero within their interval; others keep two digits of their own."""
-
-FINEST = 100
-"""Largest ratio of an interval to the uncertainty by which a bias beside it is rounded."""
-
 
 def estimators(record: Record) -> Parts:
     """The network among its baselines, if there are any."""
@@ -291,6 +277,8 @@ def remarks(rows: Sequence[Row]) -> list[str]:
         counts = sorted({row["groups"] for row in rows if row["groups"]})
         units = f"{' or '.join(map(str, counts))} groups of held-out rows" if counts else "held-out rows"
         texts.append(f"in brackets: 95 % intervals over {units}, by the jackknife")
+        if unclear := dict.fromkeys(row["estimator"] for row in rows if _unclear(row, "rmse")):
+            texts.append(f"{', '.join(unclear)}: too few {'groups' if counts else 'rows'} for an interval of the RMSE")
     if any(row["difference"] is not None for row in rows):
         texts.append(
             f"against the {NETWORK}: difference of the RMSE over the same rows, positive if the {NETWORK} is better; "
@@ -310,39 +298,30 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
             f"{row['estimator']} ({row['note']})" if row["note"] else str(row["estimator"]),
             _with_interval(row, "rmse"),
             _with_interval(row, "difference"),
-            *(_rounded(row, metric) for metric in (MAIN_METRIC, "r2", "bias")),
+            *(_texts(row, metric)[0] for metric in (MAIN_METRIC, "r2", "bias")),
         ]
         for row in ordered
     ]
     strong = frozenset({(0, 1)} if best(ordered) else ())
     count = rows[0]["groups"]
-    groups = f" in {count} group{'s' * (count != 1)}" if count else ""
+    groups = f" in {_groups(count)}" if count else ""
     title = f"{output}, {rows[0]['n']} held-out rows{groups}"
     return Table(title, columns, texts, frozenset(columns[1:]), strong)
 
 
 def _with_interval(row: Row, name: str) -> str:
-    half_width = _half_width(row, name)
-    if half_width is None:
-        return _rounded(row, name)
-    return f"{_rounded(row, name)} {rounding(row[name], half_width).interval(*row[f'{name}_interval'])}"
+    """A value and its interval; without the interval if that tells nothing."""
+    text, interval = _texts(row, name)
+    return f"{text} {interval}" if interval != NONE and not _unclear(row, name) else text
 
 
-def _rounded(row: Row, name: str) -> str:
-    """A value and its interval, rounded to the digits that are significant given the interval."""
-    if (half_width := _half_width(row, name)) is None:
-        return number(row[name], meaning_of(name, ()))
-    return rounding(row[name], half_width).number(row[name])
+def _texts(row: Row, name: str) -> tuple[str, str]:
+    value, ends = row[name], row[f"{name}_interval"]
+    if value is None:
+        return NONE, NONE
+    nothing = ends is not None and ends[1] - ends[0] <= 1e-9 * row["rmse"]  # wide by floating-point errors
+    return with_interval(value, None if nothing else ends, meaning_of(name, ()))
 
 
-def _half_width(row: Row, name: str) -> float | None:
-    """The shorter side of an interval, by which numbers are rounded, if it is wider than floating-point errors."""
-    ends = row[f"{name}_interval"]
-    if row[name] is None or ends is None:
-        return None
-    half_width = max(min(row[name] - ends[0], ends[1] - row[name]), float(ends[1] - ends[0]) / SKEWED)
-    if name not in SIGNED and row[name]:
-        half_width = min(half_width, abs(row[name]))
-    if name == "bias":
-        half_width = min(half_width, max(abs(row[name]), (ends[1] - ends[0]) / FINEST))
-    return half_width if half_width > 1e-9 * (1 if name == "r2" else row["rmse"]) else None
+def _unclear(row: Row, name: str) -> bool:
+    return tells_nothing(row[f"{name}_interval"], meaning_of(name, ()))

@@ -21,7 +21,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import main_metric, number, printed, rounding_of_interval
+from qexp.metrics.meaning import NONE, main_metric, number, printed, tells_nothing, with_interval
 from qexp.metrics.recorded import NETWORK, meaning_of
 from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
@@ -171,9 +171,8 @@ def key_numbers(record: Record) -> list[dict[str, str]]:
         meaning, unit = meaning_of(metric, [record.metrics]), record.units.get(output, "")
         ends = record.intervals.get(part, {}).get(output, {}).get(metric)
         value = metrics[metric]
-        rounded = rounding_of_interval(ends, value) if ends and value is not None else None
-        text = number(value, meaning) if rounded is None or value is None else rounded.number(value)
-        notes = [f"95 % interval {printed(rounded.interval(*ends))}"] if rounded and ends else []
+        text, interval = (NONE, NONE) if value is None else with_interval(value, ends, meaning)
+        notes = [] if interval == NONE or tells_nothing(ends, meaning) else [f"95 % interval {printed(interval)}"]
         share = metrics.get("r2")
         notes += [f"R² {printed(number(share, meaning_of('r2', [])))}"] if share is not None else []
         words = f"{in_words(output)} {metric_in_words(metric)}, {part}"
@@ -296,11 +295,12 @@ def cautions_of(directory: RunDirectory, record: Record) -> list[str]:
 
 def baselines_drawn(directory: RunDirectory) -> list[Drawn]:
     """The network among its baselines: RMSE with its interval, a drawing per output."""
-    comparison, drawings = directory.record().comparison, []
+    comparison, rmse, drawings = directory.record().comparison, meaning_of("rmse", ()), []
     for output in dict.fromkeys(row.output for row in comparison):
         rows = [row for row in comparison if row.output == output and row.rmse is not None]
         rows.sort(key=lambda row: row.rmse or 0.0)
-        values = {row.estimator: OfSeeds((), row.rmse or 0.0, row.rmse_interval) for row in rows}
+        telling = {row.estimator: None if tells_nothing(row.rmse_interval, rmse) else row.rmse_interval for row in rows}
+        values = {row.estimator: OfSeeds((), row.rmse or 0.0, telling[row.estimator]) for row in rows}
         if values:
             axis = label(f"{output} RMSE", typeset(rows[0].unit))
             title = f"{in_words(output)}: the network among its baselines, 95 % intervals"

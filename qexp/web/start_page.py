@@ -12,7 +12,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
-from qexp.metrics.meaning import main_metric, measured, printed, rounding_of_interval
+from qexp.metrics.meaning import NONE, main_metric, printed, with_interval
 from qexp.metrics.recorded import meaning_of
 from qexp.runs.columns import time as moment
 from qexp.store.directory import MATRIX, RunDirectory
@@ -104,14 +104,9 @@ def _mean(group: Sequence[Run], output: str) -> dict[str, str]:
         return {"words": words, "value": "–", "notes": ""}
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
-    ends = of_seeds.interval
-    if ends is None or (form := rounding_of_interval(ends, of_seeds.mean)) is None:
-        return {"words": words, "value": number_with_unit(printed(measured(of_seeds.mean, None)), unit), "notes": ""}
-    return {
-        "words": words,
-        "value": number_with_unit(printed(form.number(of_seeds.mean)), unit),
-        "notes": f"95 % {printed(form.interval(*ends))}",
-    }
+    text, interval = with_interval(of_seeds.mean, of_seeds.interval, meaning, f"{len(values)} seeds")
+    notes = "" if interval == NONE else f"95 % {printed(interval)}"
+    return {"words": words, "value": number_with_unit(printed(text), unit), "notes": notes}
 
 
 def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:

@@ -66,7 +66,7 @@ def test_each_output_has_a_table_with_the_best_first_and_digits_that_the_interva
     assert [row[0] for row in printed.rows] == ["pls", "network", "ridge"]
     assert printed.strong == {(0, 1)}
     low, high = rows[0]["rmse_interval"]
-    assert printed.rows[1][1] == f"{rows[0]['rmse']:.2f} [{low:.2f}, {high:.2f}]"
+    assert printed.rows[1][1] == f"{rows[0]['rmse']:.3f} [{low:.2f}, {high:.2f}]"
     assert printed.rows[1][2] == "-"
     truth = np.hstack([TRUTH, 10 * TRUTH])
     estimators = {"network": truth + 0.1, "mean": np.broadcast_to(truth.mean(axis=0), truth.shape)}
@@ -78,10 +78,11 @@ def test_each_output_has_a_table_with_the_best_first_and_digits_that_the_interva
     assert tables[0].rows[0][1] == "0.1"
 
 
-def test_an_interval_that_says_nothing_leaves_an_error_two_digits_of_its_own():
+def test_an_interval_that_says_nothing_leaves_an_error_its_digits_and_is_said_to_be_over_too_few():
     row = table()[0] | {"rmse": 0.2787, "rmse_interval": [0.0, 1680.0], "r2": 0.68, "r2_interval": [-300.0, 1.0]}
     (printed,) = estimator_tables([row])
-    assert (printed.rows[0][1], printed.rows[0][4]) == ("0.28 [0.00, 1680.00]", "0.68")
+    assert (printed.rows[0][1], printed.rows[0][4]) == ("0.279", "0.680")
+    assert f"{row['estimator']}: too few rows for an interval of the RMSE" in remarks([row])
 
 
 def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
@@ -114,13 +115,13 @@ def test_the_values_that_folds_chose_are_counted_and_one_at_the_end_of_the_list_
     ]
 
 
-def test_a_small_bias_keeps_its_first_digits_and_a_number_beside_its_interval_the_digits_of_that():
+def test_a_small_bias_keeps_its_first_digits_and_a_number_beside_its_interval_three():
     row = {**table()[0], "bias": 0.2482, "bias_interval": [-11.0, 12.0]}
     assert estimator_tables([row])[0].rows[0][5] == "0.25"
     results, intervals = {"mae": 17.7249, "r2": 0.9241}, {"mae": (11.0, 31.0), "r2": (0.8, 0.97)}
     of_test = {"results": {"test": {"T": results}}, "intervals": {"test": {"T": intervals}}}
     record = Record(name="one", seed=0, state=State.DONE, **of_test)
-    assert [row[3] for row in next(iter(results_with_intervals(record))).rows] == ["18", "0.924"]
+    assert [row[3] for row in next(iter(results_with_intervals(record))).rows] == ["17.7", "0.924"]
 
 
 def test_relative_errors_are_shown_of_outputs_with_a_zero_of_their_own_alone():

@@ -8,7 +8,7 @@ import scipy.stats
 
 from qexp.metrics.built_in import METRICS, metric_in_words
 from qexp.metrics.intervals import estimate, simultaneous
-from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding, rounding_of_interval
+from qexp.metrics.meaning import Meaning, aligned, measured, number, rounding, rounding_of_interval, with_interval
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -97,6 +97,25 @@ def test_the_ends_of_an_interval_are_written_to_the_same_place():
 def test_an_interval_is_rounded_by_its_half_or_the_deviation_beside_it_unless_it_has_no_width(ends, deviation, text):
     form = rounding_of_interval(ends, 1.5, deviation)
     assert (form and form.interval(*ends)) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "ends", "texts"),
+    [
+        ("rmse", 46.71, (0.0, 6.6e6), ("46.7", "2 groups are too few")),
+        ("rmse", 1600.4, (1.6e-27, 2.6e32), ("1600", "2 groups are too few")),
+        ("rmse", 2.633, (1.98, 3.61), ("2.63", "[1.98, 3.61]")),
+        ("rmse", 1.9812, (0.3, 16.3), ("1.98", "[0.3, 16.3]")),
+        ("r2", 0.8023, (-580000.0, 0.999), ("0.802", "2 groups are too few")),
+        ("r2", 0.8411, (0.6, 0.9), ("0.841", "[0.600, 0.900]")),
+        ("bias", -0.0071, (-0.93, 0.91), ("-0.007", "[-0.93, 0.91]")),
+        ("bias", 256.3, (-3100.0, 3600.0), ("256", "[-3100, 3600]")),
+    ],
+)
+def test_a_value_keeps_its_digits_beside_any_interval_and_one_without_a_size_is_said_to_be_over_too_few(
+    metric, value, ends, texts
+):
+    assert with_interval(value, ends, METRICS[metric].build().meaning, "2 groups") == texts
 
 
 def test_numbers_of_a_column_are_aligned_at_their_decimal_points_with_a_true_minus():
