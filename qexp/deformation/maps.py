@@ -27,7 +27,7 @@ from qexp.figures.canvas import (
 )
 from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
-from qexp.observations.observation import Observation, spacing
+from qexp.observations.observation import Look, Observation, spacing
 from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:
@@ -171,13 +171,13 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     """A map per track of the displacement along the line of sight; of stations, arrows and coloured vertical ones.
 
     East and north are in km; points that are masked are dark. An arrow shows the flight of the satellite, a short line
-    its look.
+    its look; to the right if nothing tells the side.
     """
     tracks = observation.tracks
     seen = [track.where_observed() for track in tracks]
     maps = [
         Maps(track.name, track.x / 1e3, track.y / 1e3, track.displacement, track.displacement, track.direction,
-             track.kind == "gnss", track.station, track.spread, track.count)
+             track.kind == "gnss", track.station, track.spread, track.count, track.look)
         for track in seen
     ]  # fmt: skip
     scale = _scale_over(maps, ("data",))
@@ -188,7 +188,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
             axis.scatter(hidden.x / 1000, hidden.y / 1000, 1.5, color="0.6", linewidths=0)
         _draw_map(axis, map, map.data, scale)
         if not map.stations:
-            _mark_flight(axis, map.direction)
+            _mark_flight(axis, map.direction, map.look)
         _label(axis, map.name, *place_of(axis, len(maps)))
         if map.stations:
             _name_stations(axis, map, scale)
@@ -382,12 +382,12 @@ def _box_of_key(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     return np.stack(np.meshgrid(np.linspace(box.x0, box.x1, 8), np.linspace(box.y0, box.y1, 3)), -1).reshape(-1, 2)
 
 
-def _mark_flight(axis: Axes, direction: Array) -> None:
+def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
     """An arrow along the flight and a line along the look, in a corner."""
     mean = direction.mean(axis=0, keepdims=True)
     if np.hypot(*mean[0, :2]) < 1e-3:
         return
-    heading = float(angles_of(mean)[1][0])
+    heading = float(angles_of(mean, side)[1][0])
     look = float(np.degrees(np.arctan2(-mean[0, 1], -mean[0, 0])))
     settings: dict[str, Any] = {
         "transform": axis.transAxes, "units": "inches", "scale_units": "inches", "scale": 1.0, "color": "0.15",
@@ -470,6 +470,7 @@ class Maps:
     names      (point,)    of the stations, or None
     spread     (point, 2)  as of a `Track` [m], or None
     count      (point,)    likewise
+    look       likewise
     """
 
     name: str
@@ -482,6 +483,7 @@ class Maps:
     names: NDArray[np.str_] | None = None
     spread: Array | None = None
     count: Array | None = None
+    look: Look | None = None
 
     @property
     def residual(self) -> Array:

@@ -20,6 +20,7 @@ from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with
 from qexp.observations.observation import (
     NORTHS,
     CorrelatedNoise,
+    Look,
     Observation,
     Track,
     convergence,
@@ -31,7 +32,7 @@ from qexp.observations.projection import crs_of, in_one_system
 from qexp.observations.readers import OF_SIGHT, READERS, REDUCING, Reader, reader_of
 from qexp.observations.reading import LARGE, METRES, Reading, ReadOptions, angles_of
 from qexp.observations.reduction import reduced_points
-from qexp.observations.tables import GNSS, RADAR, Roles, asked_of_each, has_los, has_sight
+from qexp.observations.tables import GNSS, RADAR, Roles, asked_of_each, has_los, sight_in_columns
 
 
 def with_noises(
@@ -137,9 +138,12 @@ class TrackSummary:
     incidence: float | None
     """Mean over the points; None for GNSS."""
     heading: float | None
-    """Mean over the points, of a right-looking satellite, from the north of the coordinates; None for GNSS."""
+    """Mean over the points, from the north of the coordinates; None for GNSS."""
     true_heading: float | None
     """The same from true north."""
+    look: Look | None
+    """Side to which the satellite looks; None for GNSS, and if not known: headings are then those of a right-looking
+    satellite."""
     rms: float
     """Root mean square of the displacements."""
     error: float
@@ -166,13 +170,14 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
     averaged = None if observed.count is None else round(float(observed.count.sum()))
     incidence = heading = true_heading = None
     if track.kind == "radar":
-        incidence, heading = (float(angle[0]) for angle in angles_of(observed.direction.mean(axis=0, keepdims=True)))
+        mean = observed.direction.mean(axis=0, keepdims=True)
+        incidence, heading = (float(angle[0]) for angle in angles_of(mean, track.look))
         turn = 0.0 if crs is None else np.degrees(convergence(crs_of(crs), observed.x, observed.y)).mean()
         true_heading = float((heading + turn + 180) % 360 - 180)
     east, north = ((float(values.min()), float(values.max())) for values in (observed.x, observed.y))
     return TrackSummary(
         track.name, track.kind, observed.size, averaged, max(size - (averaged or observed.size), 0), east, north,
-        incidence, heading, true_heading, float(np.sqrt(np.mean(observed.displacement**2))),
+        incidence, heading, true_heading, track.look, float(np.sqrt(np.mean(observed.displacement**2))),
         float(np.median(observed.error)), track.noise,
         None if observed.station is None else list(dict.fromkeys(observed.station.tolist())),
     )  # fmt: skip
@@ -303,6 +308,8 @@ def _read(
         reading = reader.read(path, read_options)
         if "north" in reader.takes:
             reading = _by_north(reading, read_options.north, options.crs)
+        if reading.look is not None:
+            reading = replace(reading, tracks=tuple(replace(track, look=reading.look) for track in reading.tracks))
         readings[key] = reading
         if "unit" in reader.takes:
             asked[key] = read_options
@@ -534,30 +541,36 @@ def _reader(path: Path, options: ObserveOptions) -> Reader:
     return READERS["points"] if reader is READERS["gnss"] and has_los(path, options.columns) else reader
 
 
+OF_VECTORS = ("licsar", "licsbas", "mintpy")
+"""Readers of files that have their lines of sight, unless incidence or heading replaces these."""
+
+
 def _sights(
     sources: Sequence[Path], readers: Sequence[Reader], angles: Mapping[str, Any], options: ObserveOptions
 ) -> Sequence[Mapping[str, Any]]:
-    """Those of the angles that count for each file: for tables with a line of sight in columns none.
+    """Those of the angles that count for each file: for tables those that they do not have in columns.
 
-    If no file is left that could use them, they are for all, to be refused as these are read. One value for each file
-    that uses them is enough.
+    If no file is left that could use one, it is for all, to be refused as these are read. One value for each file that
+    uses it is enough.
     """
-    taking = [index for index, reader in enumerate(readers) if angles and "incidence" in reader.takes]
-    without = [
-        index
-        for index in taking
-        if readers[index] is not READERS["points"] or not has_sight(sources[index], options.columns)
-    ]
-    using, count = without or taking, len(sources)
-
-    def of(index: int, name: str, value: Any) -> Any:
-        each = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == len(using) > 1
-        return value[using.index(index)] if each else _of_file(name, value, index, count)
-
-    return [
-        {name: of(index, name, value) for name, value in angles.items()} if index in using else {}
-        for index in range(count)
-    ]
+    count, taking = len(sources), [index for index, reader in enumerate(readers) if "incidence" in reader.takes]
+    tables = [index for index in taking if angles and readers[index] is READERS["points"]]
+    known = {index: sight_in_columns(sources[index], options.columns) for index in tables}
+    if not {"incidence", "heading"} & angles.keys():
+        vectors = [READERS[name] for name in OF_VECTORS]
+        known |= {index: ("look",) for index in taking if readers[index] in vectors}
+    sights: list[dict[str, Any]] = [{} for _ in sources]
+    for name, value in angles.items():
+        using = [index for index in taking if name not in known.get(index, ())] or taking
+        several = len(value) if isinstance(value, Sequence) and not isinstance(value, str) else 1
+        if name == "look" and several not in (1, len(using)):
+            each = f", or once for each of the {len(using)} that need one" if len(using) > 1 else ""
+            names = ", ".join(str(sources[index]) for index in using)
+            raise QexpError(f"`look` is given {several} times; give it once{each}: {names}")
+        for number, index in enumerate(using):
+            one_each = several == len(using) > 1
+            sights[index][name] = value[number] if one_each else _of_file(name, value, index, count)
+    return sights
 
 
 def _unit_option(name: str, value: Any, index: int, count: int) -> str:

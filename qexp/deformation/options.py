@@ -93,8 +93,9 @@ class ObserveOptions:
         metavar="DEGREES|FILE", shell=list[str], read=options.numbers_or_files,
     )  # fmt: skip
     look: Each = option(
-        None, "Side to which the satellite looks; right if left out.", metavar="right|left", shell=list[str]
-    )
+        None, "Side to which the satellite looks, right if left out; once for all files with headings, in columns or "
+        "by `heading`, or for each of them.", metavar="right|left", shell=list[str],
+    )  # fmt: skip
     north: Each = option(
         None, "North to which lines of sight and components of stations refer in a file of projected coordinates: grid "
         "(the default) or true. They are rotated to the observation's grid north. Once, or for each file.",

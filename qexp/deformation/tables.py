@@ -34,21 +34,26 @@ def track_words(track: TrackSummary) -> str:
         view = f", incidence {track.incidence:.1f}°, heading {track.heading:.1f}°"
         if abs(track.heading - track.true_heading) >= SAID:
             view += f" from grid north ({track.true_heading:.1f}° from true north)"
+        view += {"left": ", looking left", None: " if it looks right"}.get(track.look, "")
     return f"{track.points:,} {counted}{masked}, {extent}{view}, RMS {track.rms:.4g} m, error {track.error:.3g} m"
 
 
 def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
     """The tracks of an observation, and the correlated noise of those that have some."""
     columns = ["track", "points", "east (km)", "north (km)", "incidence (°)", "heading (°)", "RMS (m)", "error (m)"]
+    # Of lines of sight alone the heading is known if the satellite looks right, as nearly all do.
+    unknown = any(track.kind == "radar" and track.look is None for track in tracks)
+    title = f"Headings are from true north{', where nothing tells the look of a satellite that looks right' * unknown}."
     rows, noises = [], []
     for track in tracks:
         sides = [f"{low / 1000:,.1f} to {high / 1000:,.1f}" for low, high in (track.east, track.north)]
         angles = ["" if angle is None else f"{angle:.1f}" for angle in (track.incidence, track.true_heading)]
+        angles[1] += ", looks left" if track.look == "left" else ""
         rows.append([track.name, f"{track.points:,}", *sides, *angles, f"{track.rms:.3g}", f"{track.error:.3g}"])
         if (noise := track.noise) is not None:
             numbers = [noise.sill, noise.range / 1000, noise.nugget]
             noises.append([track.name, noise.type, *(f"{part:.3g}" for part in numbers)])
-    yield Table("", columns, rows, frozenset(columns[1:]))
+    yield Table(title, columns, rows, frozenset(columns[1:]))
     if noises:
         columns = ["noise", "type", "sill (m²)", "range (km)", "nugget (m²)"]
         yield Table("", columns, noises, frozenset(columns[2:]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray
 
 Kind = Literal["radar", "gnss"]
+Look = Literal["right", "left"]
 
 UNIT_TOLERANCE = 1e-2
 """Largest deviation from 1 of the length of a line of sight; files often have four digits."""
@@ -70,6 +71,8 @@ class Track:
     count         (point,)    how many pixels or points each is the mean of, or None for points that are no means
     spread        (point, 2)  standard deviation of their positions east and north [m]: the mean displacement is, to
                               the second order, that of the four places at this distance from x and from y; or None
+    look                      side of its flight to which the satellite looks, without which lines of sight do not tell
+                              the heading; None: not known
     """
 
     name: str
@@ -85,6 +88,7 @@ class Track:
     station: NDArray[np.str_] | None = None
     count: Array | None = None
     spread: Array | None = None
+    look: Look | None = None
 
     def __repr__(self) -> str:
         return f"<{self.kind} track {self.name}: {self.size:,} points>"
@@ -97,7 +101,7 @@ class Track:
     def select(self, points: NDArray[np.bool_] | NDArray[np.int64]) -> Track:
         """The track with these points only, in their order."""
         of_points = {name: getattr(self, name)[points] for name in ARRAYS if getattr(self, name) is not None}
-        return Track(self.name, self.kind, **of_points, noise=self.noise)
+        return replace(self, **of_points)
 
     def thinned(self, most: int, random: np.random.Generator) -> Track:
         """The track with at most `most` of its points, drawn at random."""
@@ -325,6 +329,9 @@ def as_table(observation: Observation) -> xarray.Dataset:
     points["track"] = ("point", np.repeat(np.arange(len(tracks), dtype=np.int32), sizes), {"long_name": "track"})
     points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
     points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
+    looks = np.array([track.look or "" for track in tracks], dtype=object)
+    about_looks = {"long_name": "side of its flight to which the satellite looks; empty where it is not known"}
+    points["track_look"] = ("track", looks, about_looks)
     points |= _noise_variables(tracks)
     if observation.crs is not None:
         points["crs"] = ((), np.int32(0), {"crs_wkt": observation.crs})
@@ -400,10 +407,12 @@ def _observation(table: xarray.Dataset) -> Observation:
         arrays = {name: values for name, values in arrays.items() if name in WORDS or not np.isnan(values).all()}
         direction, observed = table["direction"].values[rows].astype(np.float64), table["mask"].values[rows] == 1
         station = table["station"].values[rows].astype(np.str_) if "station" in table else np.zeros(0, np.str_)
+        text = table["track_look"].values[index] if "track_look" in table else ""  # no file of older versions has it
+        look = next((side for side in get_args(Look) if side == text), None)
         tracks.append(
             Track(
                 str(name), kind, **arrays, direction=direction, observed=observed, noise=_noise_of(table, index),
-                station=station if (station != "").any() else None,
+                station=station if (station != "").any() else None, look=look,
             )
         )  # fmt: skip
     crs = table["crs"].attrs["crs_wkt"] if "crs" in table else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError
-from qexp.observations.observation import is_observation, read_observation
+from qexp.observations.observation import Look, is_observation, read_observation
 from qexp.observations.raster_files import (
     CONVERSION,
     ERROR,
@@ -78,9 +78,9 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
     wanted = options.least_coherence is not None and options.coherence is None and beside.is_file()
     coherence = open_coherence(beside) if wanted else None
     wavelength = wavelength_of("sentinel-1")
-    return reading_of(
-        scene_of(options.name or name, field, direction, options, wavelength, coherence=coherence), options
-    )
+    scene = scene_of(options.name or name, field, direction, options, wavelength, coherence=coherence)
+    reading = reading_of(scene, options)
+    return reading if is_given(options) else replace(reading, look="right")  # as Sentinel-1 does
 
 
 def _licsar_components(file: Path) -> list[Raster]:
@@ -186,7 +186,8 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     direction = _mintpy_direction(path, field, attributes, options)
     wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
     scene = scene_of(options.name or path.stem, in_crs(field, options), direction, options, wavelength, error)
-    return reading_of(scene, options, warnings)
+    reading = reading_of(scene, options, warnings)
+    return replace(reading, look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look))
 
 
 def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], options: ReadOptions) -> Direction:
@@ -194,10 +195,11 @@ def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], opt
 
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
     """
-    if options.direction is not None or options.incidence is not None:
-        if options.direction is None and options.heading is None and "HEADING" in attributes:
-            heading = attribute(path, attributes, "HEADING")
-            options = replace(options, heading=heading, look=options.look or _side(path, attributes))
+    if is_given(options):
+        if options.direction is None:
+            options = replace(options, look=options.look or _side(path, attributes))
+            if options.heading is None and "HEADING" in attributes:
+                options = replace(options, heading=attribute(path, attributes, "HEADING"))
         return direction_of(field, options)
     beside = (path.parent / name for name in GEOMETRY)
     geometry = options.geometry or next((file for file in beside if file.is_file()), None)
@@ -215,8 +217,11 @@ def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], opt
     return from_angles(field, incidence, attribute(path, attributes, "HEADING"), _side(path, attributes))
 
 
-def _side(path: Path, attributes: dict[str, str]) -> str:
-    return "left" if attribute(path, attributes, "ANTENNA_SIDE", "-1") > 0 else "right"
+SIDE = "ANTENNA_SIDE"
+
+
+def _side(path: Path, attributes: dict[str, str]) -> Look:
+    return "left" if attribute(path, attributes, SIDE, "-1") > 0 else "right"
 
 
 # Readers of observations: which one knows a file, and what it takes from the command line.

@@ -10,7 +10,7 @@ import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
-from qexp.observations.observation import Track
+from qexp.observations.observation import Look, Track
 from qexp.observations.reduction import Reduction, reduction
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
@@ -38,7 +38,7 @@ class ReadOptions:
     error_follows: bool = False
     incidence: float | Path | None = None
     heading: float | Path | None = None
-    look: str | None = None
+    look: Look | None = None
     north: str | None = None
     phase: bool | None = None
     wavelength: float | None = None
@@ -108,6 +108,7 @@ class Reading:
     points    of tracks that hold means of cells: draws some of the points as they were before, for the noise
     size      how many pixels were read where the track holds means of them
     error_unit  in which the number of `error` counted; None if it was not used
+    look      side to which the satellite looks; None if only lines of sight are known, or if tracks say it themselves
     """
 
     tracks: tuple[Track, ...]
@@ -117,6 +118,7 @@ class Reading:
     points: Callable[[], Track] | None = None
     size: int | None = None
     error_unit: str | None = None
+    look: Look | None = None
 
 
 def masked_where_missing(track: Track) -> Track:
@@ -144,10 +146,14 @@ def direction_toward(incidence: Array, heading: Array, look: str = "right") -> A
     return np.stack(np.broadcast_arrays(-np.cos(along) * across, np.sin(along) * across, np.cos(steep)), axis=-1)
 
 
-def angles_of(direction: Array) -> tuple[Array, Array]:
-    """Incidence and heading of a right-looking satellite, (point,) each [degrees]; heading from −180 to 180."""
+def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]:
+    """Incidence and heading of a satellite, (point,) each [degrees]; heading from −180 to 180.
+
+    look  right or left of the flight; None, not known: that of a right-looking one
+    """
     incidence = np.degrees(np.arccos(np.clip(direction[:, 2] / np.linalg.norm(direction, axis=1), -1, 1)))
-    return incidence, np.degrees(np.arctan2(direction[:, 1], -direction[:, 0]))
+    side = -1 if look == "left" else 1
+    return incidence, np.degrees(np.arctan2(side * direction[:, 1], -side * direction[:, 0]))
 
 
 LARGE = 20.0

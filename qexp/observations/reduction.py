@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,7 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
     """
     if track.kind != "radar" or track.count is not None or not track.size:
         return track
-    return replace(reduced(Scattered(track), plan), noise=track.noise)
+    return replace(reduced(Scattered(track), plan), noise=track.noise, look=track.look)
 
 
 def _block_means(block: Pixels, base: _Base, plan: Reduction, metres: tuple[float, float]) -> Track | None:
@@ -475,5 +475,5 @@ def joined(parts: list[Track]) -> Track:
     """The points of parts of one track, one part after the other."""
     first = parts[0]
     names = [name for name in ARRAYS if getattr(first, name) is not None]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Track(first.name, first.kind, **arrays, noise=first.noise)
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(first, **arrays)

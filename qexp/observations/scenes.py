@@ -170,10 +170,11 @@ def reading_of(scene: Scene, options: ReadOptions, remarks: tuple[str, ...] = ()
         )
     plan, unit = options.reduction, "m" if scene.phase and options.error is not None else options.error_unit
     crs, warnings = scene.field.layout.crs, (*scene.warnings(largest, options), *remarks)
+    look = (options.look or "right") if is_given(options) and options.direction is None else None
     if plan is None:
-        return Reading((scene.points(),), crs, warnings, error_unit=unit)
+        return Reading((scene.points(),), crs, warnings, error_unit=unit, look=look)
     means, size = reduced(scene, plan.in_system(crs)), scene.window.size
-    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size, error_unit=unit)
+    return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size, error_unit=unit, look=look)
 
 
 def _some_points(scene: Scene) -> Track:
@@ -306,8 +307,8 @@ Direction = Callable[[Window], Array]
 
 
 def is_given(options: ReadOptions) -> bool:
-    """Whether the command line gives a line of sight."""
-    return any(value is not None for value in (options.direction, options.incidence, options.heading))
+    """Whether the command line gives a line of sight, or a part of one."""
+    return any(value is not None for value in (options.direction, options.incidence, options.heading, options.look))
 
 
 def direction_of(field: Raster, options: ReadOptions) -> Direction:

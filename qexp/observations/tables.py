@@ -59,7 +59,8 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     if not geographic and not degrees and 0 < extent < 100:
         doubts += (f"the points lie within {extent:.3g} m; if their coordinates are in km, write them in metres",)
     unit = None if "error" in columns else options.error_unit
-    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
+    look = None if columns.keys() & {*VECTOR} else options.look or "right"
+    return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look)
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
@@ -272,8 +273,11 @@ def has_los(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None)
     return bool(named) and (named[0] in read_text_table(path, names_of(RADAR), HEAD).names or named[0].isdecimal())
 
 
-def has_sight(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None) -> bool:
-    """Whether a table has the line of sight in columns, by their names or those of the command line."""
+def sight_in_columns(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None) -> Collection[str]:
+    """What a table tells of the line of sight in columns, by their names or those of the command line.
+
+    A unit vector is all of it: incidence, heading and look.
+    """
     table = read_text_table(path, names_of(RADAR), HEAD)
     asked: Mapping[str, str] | Sequence[int] | None = None
     if isinstance(columns, Mapping):
@@ -284,8 +288,8 @@ def has_sight(path: Path, columns: Mapping[str, str | int] | Sequence[int] | Non
     try:
         known = columns_of(table, ReadOptions(columns=asked), RADAR, OF_RADAR).keys()
     except QexpError:  # which is raised again as it is read
-        return False
-    return bool(known & set(VECTOR)) or {"incidence", "heading"} <= known
+        return ()
+    return ("incidence", "heading", "look") if known & set(VECTOR) else known & {"incidence", "heading"}
 
 
 def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> dict[Path, dict[str, str]]:

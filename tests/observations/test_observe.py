@@ -228,6 +228,44 @@ def test_the_line_of_sight_follows_from_incidence_heading_and_look(written):
     assert right.direction[0, 0] > 0
 
 
+def test_the_heading_of_a_satellite_that_looks_left_is_the_one_that_was_given(written, tmp_path, qexp):
+    view = {"error": 0.01, "incidence": 30, "heading": 190, "look": "left", "crs": UTM}
+    package.observe(written(rows(EAST, NORTH, LOS)), tmp_path / "left.nc", reduce="uniform:1", **view)
+    (again,) = package.observe(tmp_path / "left.nc", reduce="uniform:1").tracks
+    assert (again.look, again.heading) == ("left", pytest.approx(-170))
+    assert (
+        "heading -170.0° from grid north (-170.6° from true north), looking left"
+        in qexp("observe", tmp_path / "left.nc").stderr
+    )
+    seen = package.observe(written(standard(), "vectors.txt"))
+    assert seen.tracks[0].look is None
+    assert "Headings are from true north, where nothing tells the look of a satellite that looks right" in str(seen)
+
+
+def test_a_look_counts_for_each_file_that_has_a_heading_in_columns_or_by_options(written):
+    header = "east,north,los,error,incidence,heading\n"
+    angles = [np.full(4, 0.01), np.full(4, 30.0), np.full(4, -10.0)]
+    named = written(header + rows(EAST, NORTH, LOS, *angles, separator=","), "named.csv")
+    other, seen = written(rows(EAST, NORTH, 2 * LOS), "other.txt"), written(standard(los=3 * LOS), "seen.txt")
+
+    def looks(*files, look, **view):
+        tracks = package.observe(files, look=look, **view).tracks
+        headings = [round(track.heading) for track in tracks if track.look]
+        assert headings == [-10, -170][: len(headings)]
+        return [track.look for track in tracks]
+
+    view = {"error": 0.01, "incidence": 30, "heading": 190}
+    assert looks(named, look="left") == ["left"]
+    assert looks(named, seen, look="left") == ["left", None]
+    assert looks(named, seen, other, look=["left"], **view) == ["left", None, "left"]
+    assert looks(named, seen, other, look=["left", "right"], **view) == ["left", None, "right"]
+    assert looks(named, other, look=["right", "left"], error=0.01, incidence=30, heading=[190]) == ["right", "left"]
+    with pytest.raises(
+        QexpError, match=r"look is given 3 times; give it once, or once for each of the 2 that need one: .*"
+    ):
+        looks(named, seen, other, look=["left", "right", "left"], **view)
+
+
 def test_angles_may_be_columns_and_come_back_in_the_summary(written):
     header = "east,north,los,error,incidence,heading\n"
     text = header + rows(EAST, NORTH, LOS, np.full(4, 0.01), np.full(4, 37.5), np.full(4, -12.25), separator=",")

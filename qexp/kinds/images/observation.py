@@ -26,7 +26,7 @@ from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.prediction import MOST
 from qexp.kinds.tables import tables_of
-from qexp.observations.observation import Observation, Track, spacing
+from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of
@@ -53,6 +53,7 @@ class SeenView:
     directions    (direction, 3)  unit vectors to the satellite that occur in its training data
     seen          (height, width)  False where the training data never have a value; None: everywhere
     name          of the view in its dataset; empty if it has none
+    look          side to which the satellite looks
     """
 
     image: str
@@ -62,6 +63,7 @@ class SeenView:
     directions: Array
     seen: NDArray[np.bool_] | None
     name: str = ""
+    look: Look = "right"
 
     @property
     def called(self) -> str:
@@ -71,7 +73,7 @@ class SeenView:
     @property
     def words(self) -> str:
         name = f"{self.name}; " if self.name else ""
-        return f"'{self.image}' ({name}{_seen_from(self.directions.mean(axis=0))})"
+        return f"'{self.image}' ({name}{_seen_from(self.directions.mean(axis=0), self.look)})"
 
 
 def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]:
@@ -91,7 +93,8 @@ def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]
         pixel = tuple(1.0 * typical(dataset, name + suffix) * _factor(dataset, name) for name in ("x_res", "y_res"))
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, suffix)
-        views.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, visible, view.name))
+        side: Look = "right" if view.look == RIGHT else "left"
+        views.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, visible, view.name, side))
     if not views:
         raise QexpError("no input of the run is an image of displacement, which qexp invert needs")
     return views
@@ -142,7 +145,8 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
         view, track = views[row], radar[column]
         if angles[row, column] > TOLERANCE:
-            tracks = ", ".join(f"'{other.name}' ({_seen_from(look)})" for other, look in zip(radar, looks, strict=True))
+            pairs = zip(radar, looks, strict=True)
+            tracks = ", ".join(f"'{other.name}' ({_seen_from(look, other.look)})" for other, look in pairs)
             raise QexpError(
                 f"no track is seen from the direction of the run's {view.words}: the nearest deviates by "
                 f"{angles[row, column]:.0f}°; the observation has {tracks}"
@@ -151,9 +155,9 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     return assigned
 
 
-def _seen_from(look: Array) -> str:
-    incidence, heading = angles_of(look[None])
-    return f"incidence {incidence[0]:.1f}°, heading {heading[0]:.1f}°"
+def _seen_from(direction: Array, look: Look | None) -> str:
+    incidence, heading = angles_of(direction[None], look)
+    return f"incidence {incidence[0]:.1f}°, heading {heading[0]:.1f}°{', looking left' * (look == 'left')}"
 
 
 # Images of a track on the grid of a network: means over its pixels, with what no point is seen in filled or masked.
