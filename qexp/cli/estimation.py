@@ -97,7 +97,8 @@ def _print_errors(record: dict[str, Any]) -> None:
     if "runs" in record:
         of_one = {"mean_absolute_error_of_one": "mean |error| of one network (mean over seeds)"}
         errors = {key: words for key, words in of_one.items() if key in record}  # no record of older versions has it
-        errors["mean_absolute_error"] = "of the mean of their estimates"
+        noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
+        errors["mean_absolute_error"] = f"of the mean of their estimates{noise}"
     if "refined_mean_absolute_error" in record:
         errors["refined_mean_absolute_error"] = "refined"
         errors |= {"median_absolute_error": "median |error|", "refined_median_absolute_error": "refined"}

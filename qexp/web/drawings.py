@@ -320,6 +320,8 @@ LAYERS = {
     "estimate": ("estimate", "sequential"),
     "error": ("error", "diverging"),
     "refined_error": ("refined error", "diverging"),
+    "absolute_error": ("mean |error|", "sequential"),
+    "refined_absolute_error": ("refined mean |error|", "sequential"),
     "relative_error": ("relative error", "diverging"),
     "standard_deviation": ("standard deviation over noise", "sequential"),
     "bound": ("Cramér–Rao bound", "sequential"),
@@ -427,6 +429,8 @@ def _output(cells: xarray.Dataset, output: str, quantities: Quantities, single: 
         variable = f"{output}_{kind}"
         if variable not in cells:
             continue
+        if f"{output}_bias" in cells and kind.endswith("error") and "absolute" not in kind:
+            words = f"mean {words}"  # over noise realisations
         values = cells[variable].values.astype("<f8")
         follows = None if truth is None else {"estimate": truth + errors.values}.get(kind)
         if kind == "relative_error":

@@ -18,7 +18,7 @@ from qexp.base.quantities import in_words
 from qexp.base.text import Table
 from qexp.comparison.study import VALUES, Study
 from qexp.export.network import Exported
-from qexp.kinds.images.matrix_figures import matrix_of
+from qexp.kinds.images.matrix_figures import absolute_errors, matrix_of
 from qexp.kinds.prediction import Prediction
 from qexp.metrics.meaning import number
 from qexp.results.errors import independence_in_words
@@ -61,11 +61,12 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
         columns = ["output", "mean |error|", "median |error|", "unit"]
         of_one = record.get("mean_absolute_error_of_one", {})
         if "runs" in record:
-            of_mean = [f"{word} |error| of the mean of their estimates" for word in ("mean", "median")]
+            noise = ", over the noise too" if record.get("repeats", 1) > 1 else ""
+            of_mean = [f"{word} |error| of the mean of their estimates{noise}" for word in ("mean", "median")]
             columns = ["output", *["mean |error| of one network (mean over seeds)"] * bool(of_one), *of_mean, "unit"]
         rows = []
         for output in outputs:
-            errors = np.abs(self[f"{output}_error"].values)
+            errors = absolute_errors(self, output)
             finite = errors[np.isfinite(errors)]
             means = [number(float(average(finite))) if finite.size else "none" for average in (np.mean, np.median)]
             if output in of_one:

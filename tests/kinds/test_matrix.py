@@ -9,6 +9,7 @@ import xarray
 
 import qexp
 from qexp.errors import NotFoundError, QexpError
+from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.physics.geometry import line_of_sight, pixel_axis
 from qexp.physics.point import mogi_image
 
@@ -56,6 +57,14 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_s
     table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
     np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
     assert (table["depth_standard_deviation"] > 0).all()
+    first, two = (qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=n, name=f"of_{n}") for n in (1, 2))
+    errors = np.stack([first["depth_error"], 2 * two["depth_bias"] - first["depth_error"]])
+    np.testing.assert_allclose(two["depth_absolute_error"], abs(errors).mean(0), atol=1e-9)
+    record = json.loads((two.folder / "record.json").read_text())
+    assert record["mean_absolute_error"]["depth"] == pytest.approx(abs(errors).mean())
+    titles = [axis.get_title() for axis in matrix_of(two.folder).axes]
+    assert {"mean error of depth", "mean |error| of depth"} <= {*titles}
+    assert "depth_absolute_error" not in first, "of one realisation it is that of the error"
     quiet = qexp.matrix(run, "mogi_test", axes=SMALL, repeats=3)
     np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)
     seeds = {"first": 1, "same": 1, "other": 2}

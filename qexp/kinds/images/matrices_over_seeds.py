@@ -106,7 +106,7 @@ def _of_output(tables: Sequence[xarray.Dataset], output: str, end: str, estimate
     return {
         estimate: mean,
         error: bias,
-        relative: over(relative, "mean", np.mean),
+        **({relative: over(relative, "mean", np.mean)} if relative in first else {}),
         f"{output}{end}_mean": mean,
         f"{output}{end}_bias": bias,
         f"{output}{end}_standard_deviation": over(estimate, "standard deviation", partial(np.std, ddof=1)),

@@ -25,7 +25,7 @@ from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images import azimuths
 from qexp.kinds.images.bounds import Bounds, bounds_of_cells
 from qexp.kinds.images.experiment import generated_of, require_variables_of
-from qexp.kinds.images.matrix_figures import matrix_of
+from qexp.kinds.images.matrix_figures import absolute_errors, matrix_of
 from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
@@ -121,21 +121,19 @@ def _kinds(name: str, truth: Array, estimates: Array, described: Quantity) -> di
     unit = described.unit
     near = nearest(estimates, truth, described.period)
     mean, errors = near.mean(0), near - truth
-    scale: Array | float = np.abs(truth) if described.period is None else described.period / 2
-    if described.period is None and not described.natural_zero:  # such as of a position
-        scale = np.nan
-    of_what = "true value" if described.period is None else "half a period"
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kinds = {
-            "estimate": (mean, "estimate of ", unit),
-            "error": (mean - truth, "error of ", unit),
-            "relative_error": ((mean - truth) / scale, f"error over {of_what} of ", "1"),
-        }
+    over = f"over {len(estimates)} noise realisations"
+    error = "error" if len(estimates) == 1 else f"mean error {over}"
+    kinds = {"estimate": (mean, "estimate of ", unit), "error": (mean - truth, f"{error} of ", unit)}
+    if described.period is not None:
+        kinds["relative_error"] = (mean - truth) / (described.period / 2), f"{error} over half a period of ", "1"
+    elif described.natural_zero:  # not such as of a position
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kinds["relative_error"] = (mean - truth) / np.abs(truth), f"{error} over true value of ", "1"
     if len(estimates) > 1:
-        over = "over noise realisations"
         kinds |= {
+            "absolute_error": (np.abs(errors).mean(0), f"mean absolute error {over} of ", unit),
             "mean": (mean, f"mean {over} of the estimate of ", unit),
-            "bias": (errors.mean(0), f"mean error {over} of ", unit),
+            "bias": (errors.mean(0), f"{error} of ", unit),
             "standard_deviation": (near.std(0, ddof=1), f"standard deviation {over} of the estimate of ", unit),
         }
     turn = {} if described.period is None else {PERIOD: described.period}
@@ -174,22 +172,29 @@ VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif
 
 
 def write_npy(table: xarray.Dataset, folder: Path) -> None:
-    """VDI's three arrays per output; VDI's first variable varies fastest, so the order of axes is reversed."""
+    """VDI's arrays per output, two where zero is a convention.
+
+    VDI's first variable varies fastest, so the order of axes is reversed.
+    """
     for output in outputs_among(table.data_vars):
         for ours, theirs in VDI_NAMES.items():
-            content = io.BytesIO()
-            np.save(content, table[f"{output}_{ours}"].values.T)
-            files.write_bytes(folder / f"{output}_{theirs}.npy", content.getvalue())
+            if f"{output}_{ours}" in table:
+                content = io.BytesIO()
+                np.save(content, table[f"{output}_{ours}"].values.T)
+                files.write_bytes(folder / f"{output}_{theirs}.npy", content.getvalue())
 
 
 # A matrix in a few numbers, for its record and for the terminal.
 
 
 def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
-    """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to the bound."""
+    """Mean and median of the absolute errors of each output, also of refined ones; and of ratios to the bound.
+
+    An error of a cell is the mean of the absolute errors over noise realisations.
+    """
     numbers: dict[str, Any] = {}
     for end in ("", REFINED):
-        errors = {name: np.abs(table[key].values) for name in outputs if (key := f"{name}{end}_error") in table}
+        errors = {name: absolute_errors(table, f"{name}{end}") for name in outputs if f"{name}{end}_error" in table}
         for word, average in (("mean", np.nanmean), ("median", np.nanmedian)):
             if errors:
                 key = f"{end}_{word}_absolute_error".removeprefix("_")

@@ -89,7 +89,18 @@ KINDS = {
     "estimate": Kind("estimate", "estimated {}", "viridis", lambda values: span(values)),
     "error": Kind("error", "error of {}", "RdBu_r", _around_zero, level=0.0),
     "refined_error": Kind("refined error", "refined error of {}", "RdBu_r", _around_zero, like="error", level=0.0),
+    "bias": Kind("mean error", "mean error of {}", "RdBu_r", _around_zero, level=0.0),
+    "refined_bias": Kind(
+        "refined mean error", "refined mean error of {}", "RdBu_r", _around_zero, like="bias", level=0.0
+    ),
+    "absolute_error": Kind("mean |error|", "mean |error| of {}", "magma_r", _from_zero),
+    "refined_absolute_error": Kind(
+        "refined mean |error|", "refined mean |error| of {}", "magma_r", _from_zero, like="absolute_error"
+    ),
     "relative_error": Kind("relative error", "relative error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
+    "relative_bias": Kind(
+        "relative mean error", "relative mean error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"
+    ),
     "standard_deviation": Kind("standard deviation", "standard deviation of {}", "magma_r", _from_zero),
     "bound": Kind(
         "Cramér–Rao bound", "Cramér–Rao bound of {}", "magma_r", _from_zero
@@ -165,7 +176,7 @@ def _that_tell(output: str, panels: Panels, planes: bool) -> Panels:
     """
     left_out = {"estimate"} if planes else set()
     if not quantity(output, QUANTITIES).natural_zero:
-        left_out.add("relative_error")
+        left_out |= {"relative_error", "relative_bias"}
     return {kind: values for kind, values in panels.items() if kind not in left_out}
 
 
@@ -344,7 +355,7 @@ def side_by_side(
     labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
     figure, grid = _grid([len(matrices)] * len(outputs), 3.1)
     for row, output in zip(grid, outputs, strict=True):
-        errors, words, in_unit = _compared(planes, output)
+        errors, means, words, in_unit = _compared(planes, output)
         (least, most), norm, ticks, look = _scale_of(list(errors.values()), in_unit, signed=not _averaged(planes))
         for axis, (title, plane) in zip(row, errors.items(), strict=True):
             image = axis.imshow(
@@ -352,7 +363,7 @@ def side_by_side(
             )
             across, up = (tested.get(title, {}).get(variable) for variable in axes[:2])
             _outline(axis, across, up, (left, right), (bottom, top))
-            mean = number_with_unit(brief(float(np.nanmean(np.abs(plane)))), in_unit)
+            mean = number_with_unit(brief(means[title]), in_unit)
             heading = wrap(title, characters(inches=0.6 * page_width() if narrow() else sized(2.2)))
             axis.set_title(f"{heading}\nmean |error| {mean}", fontsize=sized(9))
             axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(left, right), ylim=(bottom, top))
@@ -381,19 +392,36 @@ def _averaged(matrices: Matrices) -> bool:
     return any(len(of_title) > 1 for of_title in matrices.values())
 
 
-def _compared(matrices: Matrices, output: str) -> tuple[dict[str, Array], str, str]:
-    """Errors, what they are, and their unit: relative ones, but of values whose zero is a convention."""
-    first, called = next(iter(matrices.values()))[0], in_symbols(output)
-    turns = PERIOD in first[f"{output}_relative_error"].attrs
-    relative = turns or quantity(output, QUANTITIES).natural_zero
-    variable, factor = (f"{output}_relative_error", 100.0) if relative else (f"{output}_error", 1.0)
-    of_titles = {title: [factor * one[variable].values for one in of_title] for title, of_title in matrices.items()}
-    words, in_unit = ("relative error", "%") if relative else ("error", unit(first, estimate_of(output)))
-    if turns:
-        words, in_unit = "error", "% of half a turn"
+def _compared(matrices: Matrices, output: str) -> tuple[dict[str, Array], dict[str, float], str, str]:
+    """Errors, the mean absolute ones of all cells, what the errors are, and their unit.
+
+    Errors are relative ones, but of values whose zero is a convention.
+    """
+    ones = [one for of_title in matrices.values() for one in of_title]
+    called, in_unit = in_symbols(output), unit(ones[0], estimate_of(output))
+    words, variable, factor = "error", "error", 1.0
+    turns = PERIOD in ones[0][f"{output}_error"].attrs
+    if turns or (f"{output}_relative_error" in ones[0] and quantity(output, QUANTITIES).natural_zero):
+        variable, factor = "relative_error", 100.0
+        words, in_unit = ("error", "% of half a turn") if turns else ("relative error", "%")
+    signed, absolute = dict[str, Array](), dict[str, Array]()
+    for title, of_title in matrices.items():
+        errors = [factor * one[f"{output}_{variable}"].values for one in of_title]
+        signed[title] = errors[0]
+        absolute[title] = np.mean([_absolute(one, output, each) for one, each in zip(of_title, errors, strict=True)], 0)
+    means = {title: float(np.nanmean(values)) for title, values in absolute.items()}
     if _averaged(matrices):
-        return {title: np.abs(one).mean(axis=0) for title, one in of_titles.items()}, f"|{words}| of {called}", in_unit
-    return {title: one for title, (one,) in of_titles.items()}, f"{words} of {called}", in_unit
+        return absolute, means, f"|{words}| of {called}", in_unit
+    several = any(f"{output}_bias" in one for one in ones)
+    return signed, means, f"mean {words} of {called}" if several else f"{words} of {called}", in_unit
+
+
+def _absolute(cells: xarray.Dataset, output: str, errors: Array) -> Array:
+    """The absolute value of errors, relative ones or not, as means over noise realisations where there are several."""
+    if f"{output}_absolute_error" not in cells:
+        return np.asarray(np.abs(errors))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(absolute_errors(cells, output) * np.abs(errors / cells[f"{output}_error"].values))
 
 
 DECADES = 3
@@ -438,7 +466,7 @@ def _lines_side_by_side(
     shaded = [[*intervals.get(variable, ())] for intervals in held_out.values()]
     common = shaded[0] if shaded and all(intervals == shaded[0] for intervals in shaded) else []
     for axis, output in zip(axes, outputs, strict=True):
-        errors, words, in_unit = _compared(matrices, output)
+        errors, _, words, in_unit = _compared(matrices, output)
         for (title, line), colour in zip(errors.items(), COLOURS * len(matrices), strict=False):
             axis.plot(first[variable].values, line, color=colour, label=title)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
@@ -497,11 +525,17 @@ def matrix_of(folder: Path) -> Figure:
         [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
         _with_ends(record["held_out"]),
-        f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else ""),
+        f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else "") + over_noise(record),
         record.get("why_left_out", ""),
         views,
         plane["seen"].values == 0 if "seen" in plane else None,
     )
+
+
+def over_noise(record: Mapping[str, Any]) -> str:
+    """`, 16 noise realisations per cell`; empty for one."""
+    repeats = record.get("repeats", 1)
+    return f", {repeats} noise realisations per cell" if repeats > 1 else ""
 
 
 def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
@@ -509,10 +543,18 @@ def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
     record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
     _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
     outputs = outputs_among(cells.data_vars)
-    kinds = ("error", "relative_error")
     _require(folder / MATRIX, cells, record["axes"])
-    _require(folder / MATRIX, cells, [f"{output}_{kind}" for output in outputs or ["…"] for kind in kinds])
+    _require(folder / MATRIX, cells, [f"{output}_error" for output in outputs or ["…"]])
     return record, cells
+
+
+def absolute_errors(cells: xarray.Dataset, output: str) -> Array:
+    """The absolute errors of an output in all cells, as means over noise realisations where there are several.
+
+    output  or such as `depth_refined`
+    """
+    several = f"{output}_absolute_error"
+    return np.asarray(cells[several].values if several in cells else np.abs(cells[f"{output}_error"].values))
 
 
 def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Iterable[str]) -> None:
@@ -521,8 +563,11 @@ def _require(file: Path, content: Mapping[Any, Any] | xarray.Dataset, names: Ite
 
 
 def _panels(plane: xarray.Dataset, output: str) -> Panels:
+    """Of several noise realisations, or of several seeds, errors are means, and called so."""
     panels = {kind: plane[f"{output}_{kind}"].values for kind in KINDS if f"{output}_{kind}" in plane}
-    relative = panels.pop("relative_error")
-    if PERIOD not in plane[f"{output}_error"].attrs and np.isfinite(relative).any():
-        panels["relative_error"] = 100 * relative
+    relative, single = panels.pop("relative_error", None), "bias" not in panels
+    for kind in () if single else ("error", "refined_error"):
+        panels.pop(kind, None)
+    if relative is not None and PERIOD not in plane[f"{output}_error"].attrs and np.isfinite(relative).any():
+        panels["relative_error" if single else "relative_bias"] = 100 * relative
     return panels

@@ -14,7 +14,7 @@ function drawMatrices(place, { matrices }) {
     field.value = chosen;
     return { field, whole: element("label", {}, `${words} `, field) };
   };
-  const main = Math.max(kinds.findIndex((kind) => kind.words === "error"), 0);
+  const main = Math.max(kinds.findIndex(isError), 0);
   const kind = select("values", kinds.map(({ output, words, unit }) => `${output}: ${label(words, unit)}`), main);
   const titles = ["none", ...all.map((matrix) => matrix.title)];
   const [first, second] = [select("difference of", titles, 0), select("minus", titles, 0)];
@@ -107,12 +107,17 @@ function kindsOf(matrices) {
   return [...found.values()];
 }
 
+/** Whether a layer has the errors, which others follow from. */
+function isError({ words }) {
+  return words === "error" || words === "mean error";
+}
+
 /** A layer of a matrix with its numbers. */
 function layerOf({ plane }, output, words) {
   const layers = plane.outputs.find(({ words: own }) => own === output)?.layers ?? [];
   const layer = layers.find((own) => own.words === words);
   if (layer && !layer.numbers) {
-    const errors = layer.follows ? numbersOf(layers.find((own) => own.words === "error")) : null;
+    const errors = layer.follows ? numbersOf(layers.find(isError)) : null;
     layer.numbers = numbersOf(layer, errors, plane.axes);
   }
   return layer;
