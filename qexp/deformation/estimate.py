@@ -378,7 +378,7 @@ def estimate_sources(
         misfit=misfit,
         remarks=[
             *remarks,
-            *_remarks(fit, problem, searched),
+            *_remarks(fit, problem, searched, options.least_squares),
             *(() if misfit is None else remark(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))),
             *(() if posterior is None else posterior.remarks),
         ],
@@ -511,15 +511,18 @@ def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) 
 RAMP = ("ramp_east", "ramp_north")
 
 
-def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search]) -> list[str]:
+def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool) -> list[str]:
     sentences = []
     if not shows_source(problem, fit):
         without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
+        both = f"the reduced χ² is {fit.chi2_reduced:.4g} with the source and {without:.4g} without"
         sentences.append(
-            f"by BIC the observation shows no source: the reduced χ² is {fit.chi2_reduced:.4g} with the source and "
-            f"{without:.4g} without; its parameters are not meaningful. Its position is that of the largest noise: an "
-            "interval of an amplitude that leaves out zero is no sign of a source, and intervals of the position are "
-            "too narrow"
+            f"by BIC the observation shows no source: {both}; its parameters are not meaningful. Its position is that "
+            "of the largest noise: an interval of an amplitude that leaves out zero is no sign of a source, and "
+            "intervals of the position are too narrow"
+            if least_squares
+            else f"by BIC the network's estimate does not explain the observation: {both}; either the network is wrong "
+            "here, or there is no source; `refine=True` searches for the source that fits best, and tells which"
         )
     if not fit.converged:
         sentences.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")

@@ -215,8 +215,9 @@ class InvertOptions(Computing):
         also="Repeat it to compare them.", metavar="NAME[+NAME]", shell=list[str], complete="sources",
     )  # fmt: skip
     offsets: str = option(
-        PER_TRACK, "Estimate a constant offset for each radar track, too, or for none.", metavar="per-track|none"
-    )
+        PER_TRACK, "Estimate a constant offset for each radar track, too, or for none; with none, nothing is "
+        "subtracted for a network that was trained without offsets.", metavar="per-track|none",
+    )  # fmt: skip
     ramps: bool = option(False, "Estimate a plane for each radar track, too.")
     fixed: Mapping[str, float] = option(
         {}, "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000 (m).", "--fix",

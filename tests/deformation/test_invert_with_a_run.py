@@ -139,6 +139,8 @@ def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place)
 def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place):
     said = invert(place, "--json")
     assert "--refine gives standard errors" in said.stderr
+    elsewhere = invert(place, "--centre", f"{ORIGIN[0] + 4000},{ORIGIN[1] + 4000}")
+    assert ("by BIC" in said.stderr, "by BIC the network's estimate does not" in elsewhere.stderr) == (False, True)
     document = json.loads(said.done())
     for name, of in document["parameters"].items():
         assert of["value"] == pytest.approx(document["network"]["parameters"][name])
@@ -146,6 +148,25 @@ def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place)
     refined = json.loads(invert(place, "--refine", "--json").stdout)
     assert document["iterations"] == 0
     assert document["chi2_reduced"] > refined["chi2_reduced"]
+
+
+@pytest.mark.slow
+def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_explains_more(tmp_path):
+    train(tmp_path, {**DATASET, "noise_model": DATASET["noise_model"][::2]}, MODEL, EXPERIENCE)
+    level = observed(offsets=(0.0, 0.0))
+    near = observed(offsets=(0.0, 0.0), size=6)  # whose edge lies above the source
+    seen = {
+        "as it is": (level, "none"),
+        "raised": (observed(offsets=(0.5, 0.5)), "per-track"),
+        "near": (near, "per-track"),
+    }
+    subtracted, estimates = {}, {}
+    for name, (observation, offsets) in seen.items():
+        made = qexp.invert(observation, run="chamber_0", workspace=tmp_path, offsets=offsets, centre=ORIGIN)
+        subtracted[name] = sum("was taken for its offset and subtracted" in text for text in made.remarks)
+        estimates[name] = made.network["parameters"]["delta_volume"]
+    assert subtracted == {"as it is": 0, "raised": 2, "near": 0}
+    assert estimates["raised"] == pytest.approx(estimates["as it is"], abs=1)
 
 
 @pytest.mark.slow

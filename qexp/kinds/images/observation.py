@@ -14,8 +14,9 @@ from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of
 from qexp.base.quantities import base_name, nearest, number_with_unit, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
-from qexp.deformation.options import InvertOptions
+from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
+from qexp.inference.least_squares import deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
@@ -321,16 +322,18 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     """An observation inverted by a trained network, and from its estimate by least squares if they are asked for.
 
     Without a `centre` the network's images lie around the largest displacement, and then, if it estimates a position,
-    around that. Least squares start at its estimate, or at the edge of its training data.
+    around that. If it knows no offsets but tracks may have them, it also estimates the source from images without the
+    median of their edge, which is an offset where the source is small against the image, but else signal; that estimate
+    counts which explains the observation better. Least squares start there, or at the edge of the training data.
     Raises QexpError for a run whose views or pixels do not fit the observation.
     """
     network = _open_network(directory, options.device)
     dataset, tracks = network.dataset, tracks_of(network.views, observation)
-    at = options.centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
-    inputs, estimates, remarks = _at(network, tracks, at)
-    if options.centre is None and (position := _position(network, estimates, at)) is not None:
-        at = position
-        inputs, estimates, remarks = _at(network, tracks, at)
+    doubtful = options.offsets != NONE and not all(_knows_offsets(network, view) for view in network.views)
+    looks = [
+        _look(network, tracks, options.centre, less_edges) for less_edges in ((False, True) if doubtful else (False,))
+    ]
+    at, inputs, estimates, remarks = min(looks, key=lambda look: _unexplained(network, tracks, *look[:3:2]))
     units = Units(dataset.quantities, at)
     values, start, missing = _start(network, estimates)
     outside = _outside(network, estimates, inputs, tracks)
@@ -381,18 +384,58 @@ def _open_network(directory: RunDirectory, device: str) -> _Network:
     return _Network(model, dataset, sources, linear, words, views)
 
 
+def _knows_offsets(network: _Network, view: SeenView) -> bool:
+    return any(isinstance(component.noise, LinearNoise) for component in network.dataset.noise.on(view.image))
+
+
+def _look(
+    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float] | None, less_edges: bool
+) -> tuple[tuple[float, float], dict[str, Images], dict[str, float], list[str]]:
+    """The centre of the images, and what `_at` says there.
+
+    centre  None: the largest displacement, or the position that the network then estimates
+    """
+    at = centre or peak_of(list(tracks.values()), max(network.views[0].pixel))
+    seen = _at(network, tracks, at, less_edges)
+    if centre is None and (position := _position(network, seen[1], at)) is not None:
+        at, seen = position, _at(network, tracks, position, less_edges)
+    return (at, *seen)
+
+
+def _unexplained(
+    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float], estimates: Mapping[str, float]
+) -> float:
+    """The sum of squares of what an estimate leaves of the tracks, each with an offset, in units of their errors."""
+    points = [track.where_observed() for track in tracks.values()]
+    model, (values, *_) = deformation_of(network.sources, points, centre), _start(network, estimates)
+    at = torch.tensor([[values[name] for name in model.names]], dtype=torch.float64)
+    if not bool(model.possible(at).all()):
+        return math.inf
+    moved, left = np.split(model(at)[0].numpy(), np.cumsum([track.size for track in points])[:-1]), 0.0
+    for track, of_track in zip(points, moved, strict=True):
+        remainder = track.displacement - of_track
+        left += float(np.square((remainder - remainder.mean()) / track.error).sum())
+    return left if math.isfinite(left) else math.inf
+
+
 def _at(
-    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float]
+    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float], less_edges: bool
 ) -> tuple[dict[str, Images], dict[str, float], list[str]]:
-    """The inputs around a centre, the outputs in their units, and remarks on what was changed in the images."""
+    """The inputs around a centre, the outputs in their units, and remarks on what was changed in the images.
+
+    less_edges  whether images of views without offsets in training have the median of their edge subtracted
+    """
     wanted, inputs, remarks = network.model.layout.inputs, {}, []
     for view in network.views:
         track = tracks[view.image]
         values = image_of(track, view, centre)
         gaps = ~np.isfinite(values)
-        if not any(isinstance(component.noise, LinearNoise) for component in network.dataset.noise.on(view.image)):
+        if less_edges and not _knows_offsets(network, view):
             values, offset = without_edge(values)
-            remarks.append(f"{track.name}: the median of its edge, {offset:.3g} m, was subtracted for the network")
+            remarks.append(
+                f"{track.name}: the median of its edge, {offset:.3g} m, was taken for its offset and subtracted for "
+                "the network, which was trained without offsets; `offsets=none` subtracts nothing"
+            )
         if mask_of(view.image) in wanted:
             inputs[mask_of(view.image)] = (~gaps).astype(np.float32)[None, None]
             values = np.where(gaps, 0.0, values)
