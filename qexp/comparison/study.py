@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 import re
@@ -25,7 +26,7 @@ from qexp.kinds.experiments import objects_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for, metric_in_words
-from qexp.metrics.meaning import NONE
+from qexp.metrics.meaning import MAIN_METRIC, NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
 from qexp.runs.order import SAME, Order, Pretraining
@@ -33,7 +34,8 @@ from qexp.runs.plan import Grid, GridAxis, check_seeds, require_few
 from qexp.runs.prepare import Plan
 from qexp.spec import resolution
 from qexp.spec.experiences import type_of
-from qexp.spec.resolution import Overrides
+from qexp.spec.reading import Document, digest
+from qexp.spec.resolution import Overrides, value_text
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.record import State
 
@@ -66,6 +68,10 @@ class StudyAxis:
         return words + " of pretraining" * self.of_pretraining
 
 
+def _named_so(overrides: Overrides) -> dict[str, Any]:
+    return {f"pretraining.{key}": value for key, value in overrides.items()}
+
+
 def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
     """All combinations of values as texts, for tables and figures; the last axis varies fastest."""
     return itertools.product(*(axis.of_grid.texts for axis in axes))
@@ -83,7 +89,14 @@ class StudyOrder:
     pretraining: Pretraining | None = None
     """Experiences with `pretrain` in their spec start from these runs."""
     metric: str | None = None
-    """`output.metric`, or a metric of the first output; its `r2` if left out."""
+    """`output.metric`, a metric of the first output, or an output; mae of the first output if left out."""
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What is set at all points: key → value, `pretraining.KEY` for that of the runs that others start from."""
+        before = self.pretraining
+        of_pretraining = {} if before is None else {"pretraining": before.experience, **_named_so(before.overrides)}
+        return {**self.runs.overrides, **of_pretraining}
 
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
@@ -112,8 +125,26 @@ class StudyOrder:
         return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
 
 
-def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> tuple[str, str]:
-    """The studied output and metric; checks all specs of the study.
+@dataclass(frozen=True)
+class Measured:
+    """What a study draws, of the test part."""
+
+    output: str
+    metric: str
+    usual: bool
+    """Whether it is what is drawn if nothing is asked for."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.output}.{self.metric}"
+
+    @property
+    def words(self) -> str:
+        return f"{self.output} {self.metric}"
+
+
+def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> Measured:
+    """What is drawn; checks all specs of the study.
 
     Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
     reported, or pretraining that no experience uses.
@@ -135,13 +166,8 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
         for point in grids.points_of(own):
             experience = grids.at_point(reference, {**runs.overrides, **point}, own, point, cache)
             documents[reference] = experience.document
-    name = study.metric or "r2"
-    output, dot, metric = name.rpartition(".")
-    main = runs.references[0]
-    firsts = type_of(documents[main]).outputs(documents[main])
-    if not dot and firsts is None:
-        raise QexpError(f"the outputs of {main} are unknown before it has run; give `metric=OUTPUT.METRIC`")
-    output = output if dot or firsts is None else firsts[0]
+    measured = _measured(study, documents[runs.references[0]])
+    output, metric, name = measured.output, measured.metric, measured.key
     for reference, document in documents.items():
         outputs = type_of(document).outputs(document)
         if outputs is None:
@@ -150,12 +176,35 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
             raise QexpError(f"`metric={name}`: {reference} has no output '{output}'; {suggestion(output, outputs)}")
         reported = asked_for(document["metrics"].get(output, []))
         if metric not in reported:
-            raise QexpError(f"`metric={name}`: {reference} reports no '{metric}'; {suggestion(metric, reported)}")
+            raise QexpError(
+                f"`metric={name}`: {reference} reports no '{metric}'; {suggestion(metric, [*reported, *outputs])}"
+            )
     if pretraining is not None and not any(document.get("pretrain") for document in documents.values()):
         raise QexpError(
             f"`pretrain={pretraining.experience}`: none of {', '.join(runs.references)} has 'pretrain' in its spec"
         )
-    return output, metric
+    return measured
+
+
+def _measured(study: StudyOrder, document: Document) -> Measured:
+    """What is drawn.
+
+    document  of the first experience
+    """
+    name, firsts = study.metric or MAIN_METRIC, type_of(document).outputs(document)
+    if name.startswith("validation."):
+        of_test = name.removeprefix("validation.")
+        raise QexpError(
+            f"`metric={name}`: a study draws errors of the test part, `metric={of_test}`; to choose by those of the "
+            "validation part, list the runs with the column of that name"
+        )
+    output, _, metric = name.removeprefix("test.").rpartition(".")
+    if not output and firsts is None:
+        first = study.runs.references[0]
+        raise QexpError(f"the outputs of {first} are unknown before it has run; give `metric=OUTPUT.METRIC`")
+    if not output and firsts:
+        output, metric = (metric, MAIN_METRIC) if metric in firsts else (firsts[0], metric)
+    return Measured(output, metric, usual=firsts is not None and [output] == firsts[:1] and metric == MAIN_METRIC)
 
 
 # The runs of a study, and the pretraining run of each.
@@ -278,6 +327,8 @@ class Study:
     """The results of a study."""
 
     axes: list[str]
+    fixed: Mapping[str, Any]
+    """Key → value, of what is set at all points."""
     output: str
     metric: str
     unit: str
@@ -286,6 +337,11 @@ class Study:
     """Run → state, for runs that are not done."""
     folder: Path
     files: list[Path]
+
+    @property
+    def fixed_in_words(self) -> str:
+        """`epochs=4, batch_size=32`; empty if nothing is set."""
+        return ", ".join(f"{key}={value_text(value)}" for key, value in self.fixed.items())
 
     def results(self) -> Table:
         """A table with a row per experience and value; axes that an experience does not depend on are left empty."""
@@ -298,7 +354,8 @@ class Study:
                 if (row.group, point) not in listed:
                     listed.add((row.group, point))
                     rows.append([*(value or NONE for value in point), *cells[2:]])
-        return Table(f"{self.output} {self.metric}, test", columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
+        title = "; ".join(filter(None, [f"{self.output} {self.metric}, test", self.fixed_in_words]))
+        return Table(title, columns, rows, frozenset(columns[len(self.axes) + 1 : -1]))
 
     def differences(self) -> list[Table]:
         """A table per pair of experiences: the differences paired by seed, for every value."""
@@ -321,6 +378,7 @@ class Study:
     def document(self) -> dict[str, Any]:
         return {
             "axes": self.axes,
+            "fixed": dict(self.fixed),
             "output": self.output,
             "metric": self.metric,
             "unit": self.unit,
@@ -386,14 +444,20 @@ def write_study(
     runs: Mapping[str, ComparedRun],
     workspace: Workspace,
 ) -> None:
-    """Write all files of a study, replacing those of an earlier one.
+    """Write all files of a study, replacing those of the same one when it had fewer runs.
 
     runs  name → run, for the readable ones among the members
     """
     make_folder(study.folder)
-    write_csv(study.folder / RUNS, *_run_rows(members, axes, runs))
-    write_csv(study.folder / VALUES, *_value_rows(study, axes))
+    write_csv(study.folder / RUNS, *_with_fixed(study, *_run_rows(members, axes, runs)))
+    write_csv(study.folder / VALUES, *_with_fixed(study, *_value_rows(study, axes)))
     _draw(study, axes, _numbers(axes[0], members, workspace))
+
+
+def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """A table with a column for each key that is set at all points."""
+    names = [f"overrides.{key}" if key in columns else key for key in study.fixed]  # an axis of pretraining has the key
+    return [*columns, *names], [[*row, *map(value_text, study.fixed.values())] for row in rows]
 
 
 def _run_rows(
@@ -442,7 +506,9 @@ def _draw(study: Study, axes: Sequence[StudyAxis], numbers: Mapping[str, float])
     unit = f" ({study.unit})" if study.unit else ""
     words = f"test {metric_in_words(study.metric)} of {in_symbols(study.output)}{unit}"
     floor = -0.5 if study.metric == "r2" else None  # which has no lower bound
-    save(study_panels(panels, axes[0].label, axes[0].of_grid.texts, words, numbers, floor), study.folder / FIGURE)
+    values = axes[0].of_grid.texts
+    figure = study_panels(panels, axes[0].label, values, words, numbers, floor, study.fixed_in_words)
+    save(figure, study.folder / FIGURE)
 
 
 def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -> dict[str, float]:
@@ -482,18 +548,20 @@ def run_study(
     """Train the missing runs of a study, then write its tables and its figure.
 
     out      folder for `study.csv` (a row per run), `table.csv` (a row per experience and value, and per pair of
-             experiences and value) and `study.png`; default: named after the first experience and axis
+             experiences and value) and `study.png`; default: named after the first experience, the axes, and what is
+             set besides
     most     largest number of runs that may be started at once
     watched  returns the watcher of a launch
     tell     receives messages on runs that start and runs that exist already
     width    of the figure, see `use_style`
-    Raises QexpError, before any run starts, for unknown specs, values or metrics; RunFailedError if a pretraining run
+    Raises QexpError, before any run starts, for unknown specs, values or metrics, and for a folder that holds another
+    study; RunFailedError if a pretraining run
     is not done; InterruptedRunError after a signal: the same call continues the study.
     """
     require_width(width)
     axes = study.axes()
-    output, metric = check_study(study, axes, workspace)
-    out = out or _folder(study, axes, workspace)
+    measured = check_study(study, axes, workspace)
+    out = out or _folder(study, axes, measured, workspace)
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
@@ -502,8 +570,9 @@ def run_study(
             raise RunFailedError(f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs")
         parents = parents_of(study, axes, pretraining.plans)
     members, checked = members_of(study, axes, parents, workspace)
+    _require_own(out, members, measured, workspace)
     _run(checked, workspace, most, watched, tell)
-    return _collect(members, axes, (output, metric), workspace, out, width)
+    return _collect(members, axes, study.fixed, measured, workspace, out, width)
 
 
 def plan_study(
@@ -521,8 +590,9 @@ def plan_study(
     """
     require_width(width)
     axes = study.axes()
-    output, metric = check_study(study, axes, workspace)
-    tell(f"{output} {metric} would be drawn in {workspace.shown(out or _folder(study, axes, workspace))}")
+    measured = check_study(study, axes, workspace)
+    out = out or _folder(study, axes, measured, workspace)
+    tell(f"{measured.words} would be drawn in {workspace.shown(out)}")
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
@@ -531,14 +601,40 @@ def plan_study(
         if workload.new or workload.again or workload.left:
             return [*workload.again, *workload.new], False
         parents = parents_of(study, axes, pretraining.plans)
-    _, checked = members_of(study, axes, parents, workspace)
+    members, checked = members_of(study, axes, parents, workspace)
+    _require_own(out, members, measured, workspace)
     _tell_of(checked, tell)
     return [*checked.workload.again, *checked.workload.new], True
 
 
-def _folder(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspace) -> Path:
-    name = f"{Path(study.runs.references[0]).stem}_{axes[0].name}"
-    return workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+def _folder(study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, workspace: Workspace) -> Path:
+    """Named after what is varied, the metric if it is not the usual one, and a digest of what is set, as of runs."""
+    words = [Path(study.runs.references[0]).stem, *(axis.name for axis in axes)]
+    words += [] if measured.usual else [measured.key]
+    words += [digest(dict(study.fixed))[:6]] if study.fixed else []
+    return workspace.root / "studies" / re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(words))
+
+
+def _require_own(folder: Path, members: Sequence[Member], measured: Measured, workspace: Workspace) -> None:
+    """Raise QexpError if a folder holds another study: runs that are not of this one, or another metric."""
+    ours = {member.plan.name for member in members}
+    others = [name for row in _rows(folder / RUNS) if (name := row.get("run")) and name not in ours]
+    metrics = {f"{row['output']} {row['metric']}" for row in _rows(folder / VALUES) if row.get("metric")}
+    if others or metrics - {measured.words}:
+        what = f"other runs, {some(list(dict.fromkeys(others)))}" if others else f"{', '.join(sorted(metrics))}"
+        raise QexpError(
+            f"{workspace.shown(folder)} holds a study of {what}, which would be lost; choose another folder with "
+            "`out`, or delete that one"
+        )
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a table of a study; none if there is no such file."""
+    try:
+        with table.open(newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
 
 
 def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:
@@ -578,7 +674,8 @@ def _run(
 def _collect(
     members: Sequence[Member],
     axes: Sequence[StudyAxis],
-    measured: tuple[str, str],
+    fixed: Mapping[str, Any],
+    measured: Measured,
     workspace: Workspace,
     out: Path,
     width: str | None,
@@ -591,13 +688,14 @@ def _collect(
         for directory, state in states.items()
         if state.readable
     }
-    points = list(compare_points(runs, members, axes, *measured))
+    points = list(compare_points(runs, members, axes, measured.output, measured.metric))
     unfinished = {directory.name: state for directory, state in states.items() if state is not State.DONE}
     if not points:
         raise RunFailedError(f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}")
     units = [row.unit for compared in points for row in compared.comparison.results]
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
-    study = Study(names, *measured, units[0] if units else "", points, unfinished, out, paths)
+    unit = units[0] if units else ""
+    study = Study(names, fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
     with use_style(None, width):
         write_study(study, members, axes, runs, workspace)
     return study

@@ -173,6 +173,7 @@ def study_panels(
     measured: str,
     numbers: Mapping[str, float] | None = None,
     floor: float | None = None,
+    fixed: str = "",
 ) -> Figure:
     """A panel for each combination of further keys: a line of means for each experience, with its intervals as a band.
 
@@ -182,6 +183,7 @@ def study_panels(
     measured  label of the other axis
     numbers   word → the number that it stands for
     floor     values below it are counted in the title and not drawn: one failure would flatten everything else
+    fixed     what is the same for all, for the title
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -198,7 +200,7 @@ def study_panels(
         panel.set_ylabel(measured)
         panel.set_title(wrap(title, 48), fontsize=sized(10))
     legend_below(figure, axes[0])
-    alone = f"{names[0]}; " if len(names) == 1 else ""
+    alone = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else []), ""])
     bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
     words = f"{alone}dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
     hidden = f"; {below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""

@@ -426,10 +426,11 @@ class StudyOptions(Watched):
         "that have `pretrain` in their spec start from its runs",
     )  # fmt: skip
     metric: str | None = option(
-        None, "The metric to draw, such as toc.rmse; r2 of the first output if left out.", metavar="OUTPUT.METRIC"
+        None, "The metric to draw, such as toc.rmse; mae of the first output if left out.", metavar="OUTPUT.METRIC"
     )
     out: str | Path | None = option(
-        None, "Folder for study.csv, table.csv and study.png; studies/<experience>_<key> if left out.",
+        None, "Folder for study.csv, table.csv and study.png; studies/<experience>_<keys>, with the metric "
+        "if it is not the usual one, and a digest if `overrides` change the spec, if left out.",
         metavar="FOLDER",
     )  # fmt: skip
     width: str | None = print_width()

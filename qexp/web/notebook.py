@@ -140,6 +140,7 @@ class ShownStudy(Shown, Study):
         pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
         unfinished = [f"{name} is {state.words}, and is not counted" for name, state in self.unfinished.items()]
         title = f"Study of {in_words(self.output)} {self.metric} over {', '.join(self.axes)}"
+        title += f"; {self.fixed_in_words}" if self.fixed else ""
         differences = self.differences()
         more = {"differences between experiences, two by two": differences} if differences else {}
         return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)

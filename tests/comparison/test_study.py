@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,8 @@ def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_th
             start = qexp.open_run(row["start"], workspace=root)
             assert (start.spec["epochs"], start.record["seed"]) == (int(row["epochs"]), 0)
             assert qexp.open_run(row["run"], workspace=root).record["parents"]
+        assert (row["pretraining"], row["overrides.epochs"]) == ("sound", "1")
+    assert pretrained.results().title == "depth mae, test; epochs=1, pretraining=sound"
     table = rows(pretrained.folder / "table.csv")
     assert [(row["experience"], row["minus"], row["epochs"]) for row in table] == [
         ("tuned", "", "1"), ("sound", "", ""), ("tuned", "", "2"), ("tuned", "sound", "1"), ("tuned", "sound", "2"),
@@ -163,7 +166,7 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
     said = [line.rpartition("_")[2] for line in stdout.splitlines()]
     assert said == ["3  epochs=1", "4  epochs=1", "3  epochs=2", "4  epochs=2"]
     assert "planned when they are done" in stderr
-    assert "depth r2 would be drawn in studies/tuned_epochs" in stderr
+    assert "depth mae would be drawn in studies/tuned_epochs_" in stderr
     assert not (specs.root / "runs").exists()
     assert not (specs.root / "studies").exists()
 
@@ -182,6 +185,36 @@ def test_a_dry_run_says_what_is_done_already_and_a_study_can_be_compared_by_its_
     assert len(by_folder.document()["groups"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("asked", "folder", "lost"),
+    [
+        (("--metric", "depth"), "sound_epochs", ""),
+        (("--set", "learning_rate=1e-3"), "sound_epochs_[0-9a-f]{6}", ""),
+        (("--grid", "batch_size=2,4"), "sound_epochs_batch_size", ""),
+        (("--metric", "r2"), r"sound_epochs_depth\.r2", ""),
+        (("--seeds", "1:3"), "sound_epochs", "of other runs, sound"),
+        (("--metric", "r2", "--out", "studies/sound_epochs"), "sound_epochs", "of depth mae"),
+    ],
+)
+def test_a_study_of_other_settings_has_another_name_and_one_of_other_runs_or_metric_is_not_lost(
+    studied, asked, folder, lost, monkeypatch
+):
+    monkeypatch.chdir(studied[0])
+    stderr = call(
+        "study",
+        "sound",
+        "quick",
+        "--grid",
+        "epochs=1,2",
+        *(() if "--seeds" in asked else ("--seeds", "0:2")),
+        "--dry-run",
+        *asked,
+    ).stderr
+    assert re.search(
+        rf"would be drawn in studies/{folder}\n" if not lost else f"studies/{folder} holds a study {lost}", stderr
+    )
+
+
 EPOCHS = ("--grid", "epochs=1,2")
 
 
@@ -196,6 +229,7 @@ EPOCHS = ("--grid", "epochs=1,2")
         (("sound", *EPOCHS, "--set", "sizes=8"), "for one of its numbers --set sizes.0=8\n"),
         (("sound", *EPOCHS, "--metric", "dept.mae"), "no output 'dept'; did you mean 'depth'"),
         (("sound", *EPOCHS, "--metric", "depth.ma"), "reports no 'ma'; did you mean 'mae'"),
+        (("sound", *EPOCHS, "--metric", "validation.depth.mae"), "errors of the test part, --metric depth.mae;"),
         (("sound", *EPOCHS, "--pretrain-grid", "epochs=1"), "are for --pretrain EXPERIENCE"),
         (("sound", *EPOCHS, "--pretrain", "sound"), "has 'pretrain' in its spec"),
         (("sound", *EPOCHS, "--pretrain", "soundd"), "no experience 'soundd'"),
@@ -242,7 +276,7 @@ def test_a_study_that_is_killed_goes_on_where_it_was(specs):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert {run["state"] for run in qexp.runs()} == {"done"}
-    assert len(rows(Path("studies/sound_batch_size/study.csv"))) == 2
+    assert len(rows(next(Path("studies").glob("sound_batch_size_*/study.csv")))) == 2
 
 
 def test_numbers_that_span_far_lie_on_a_logarithmic_axis_and_words_after_the_last():

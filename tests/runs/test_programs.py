@@ -334,7 +334,7 @@ def test_parameters_are_swept_and_a_misspelt_one_is_an_error(program):
     study = ("study", "own", "--grid", "parameters.rate=1,2", "--seeds", "0:2")
     assert "give --metric OUTPUT.METRIC" in call(*study).failed()
     call(*study, "--metric", "depth.mae").done()
-    assert "depth.mae" in Path("studies/own_rate/study.csv").read_text()
+    assert "depth.mae" in Path("studies/own_rate_depth.mae/study.csv").read_text()
 
 
 @pytest.mark.heavy

@@ -42,7 +42,11 @@ def swept(root: Path) -> None:
     for plan in prepared.plans:
         changes = {**SMALL, "learning_rate": plan.spec["learning_rate"]}
         package.run("mogi_quick", seed=plan.seed, overrides=changes, name=plan.name, device="cpu", workspace=root)
-    package.study(package.Order("mogi_quick", range(2), rates, overrides=SMALL), metric="depth.mae", workspace=root)
+    package.study(
+        package.Order("mogi_quick", range(2), rates, overrides=SMALL),
+        out=root / "studies/mogi_quick_learning_rate",
+        workspace=root,
+    )
     command = {"type": "command", "command": ["sh", "-c", "exit 7"], "dataset": "d", "model": "m"}
     (root / "specs/experiences/broken.json").write_text(json.dumps(command))
     package.sweep(package.Order("broken", range(2)), workspace=root)
