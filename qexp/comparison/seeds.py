@@ -662,7 +662,7 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
 
 def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
     from qexp.figures.canvas import save
-    from qexp.figures.curves import learning_bands
+    from qexp.figures.curves import OF_WHAT, learning_bands
     from qexp.figures.seeds import OfSeeds, errors_of_seeds
 
     make_folder(folder)
@@ -672,7 +672,7 @@ def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             curves[group.name] = lines_of_runs
     if curves:
         losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
-        loss = "each group's own" if losses_differ else "transformed values"
+        loss = "each group's own" if losses_differ else OF_WHAT
         save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
         yield folder / "learning_bands.png"
     errors: dict[str, dict[str, OfSeeds]] = {}

@@ -94,8 +94,8 @@ def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[fl
 # Maps of the displacements that tracks observe: one panel each, all on one colour scale.
 
 
-PANEL = 2.9
-"""Length of the longer side of a panel [inch]."""
+PANEL, IN_COLUMN = 2.9, 2.2
+"""Length of the longer side of a panel, and in a narrow figure [inch]."""
 
 ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
 """Distances between panels, and margin on their left [inch]."""
@@ -202,7 +202,8 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1)
     """Maps of one frame, with room for colour bars below them, whose labels have some lines."""
     west, east, south, north = frame
     wide, tall = east - west, north - south
-    width, height = (max(PANEL * side / max(wide, tall), 1.0) for side in (wide, tall))
+    longer = IN_COLUMN if narrow() else PANEL
+    width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
         count,
         columns,
@@ -389,13 +390,15 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
         return
     heading = float(angles_of(mean, side)[1][0])
     look = float(np.degrees(np.arctan2(-mean[0, 1], -mean[0, 0])))
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    size = min(inches / sized(2.0), 1.0)
     settings: dict[str, Any] = {
         "transform": axis.transAxes, "units": "inches", "scale_units": "inches", "scale": 1.0, "color": "0.15",
         "width": 0.016, "clip_on": False,
     }  # fmt: skip
-    axis.quiver([0.91], [0.88], [0.34], [0.0], angles=[90 - heading], pivot="middle", **settings)
+    axis.quiver([0.91], [0.88], [0.34 * size], [0.0], angles=[90 - heading], pivot="middle", **settings)
     bare: dict[str, Any] = {"headwidth": 1, "headlength": 0, "headaxislength": 0}
-    axis.quiver([0.91], [0.88], [0.13], [0.0], angles=[look], pivot="tail", **bare, **settings)
+    axis.quiver([0.91], [0.88], [0.13 * size], [0.0], angles=[look], pivot="tail", **bare, **settings)
 
 
 def _draw_scale_bar(axis: Axes) -> None:

@@ -97,22 +97,49 @@ def fitting(axis: Axes, *words: str, size: float = 10.0, upright: bool = False) 
 def characters(size: float = LEAST_TEXT, inches: float | None = None) -> int:
     """How many characters of a font's size fit into a width, of the page if left out."""
     width = page_width() if inches is None else inches
-    return max(int(72 * width / (0.56 * sized(size))), 8)
+    return max(int(72 * width / (0.56 * sized(size))), 5)
 
 
-def columns_of(count: int, width: float, most: int = 99) -> int:
+def columns_of(count: int, width: float, most: int = 99, height: float = 0.0, *, square: bool = False) -> int:
     """How many of `count` panels lie side by side: as many as the page has room for, evenly over the rows.
 
-    width  of a panel with its margins; it may become narrower by some [inch]
+    width   of a panel with its margins; it may become narrower by some [inch]
+    height  the least one of a row [inch]; in print, panels become narrower still where more rows than a page has
+            would be needed
+    square  whether panels keep their shape, so that the height is that of a panel that is as wide as it says
     """
     scale, room = _scale(), page_width()
     columns = max(min(count, most, int(room / (SHRUNK * scale * width))), 1)
+    while exact() and room >= (columns + 1) * sized(NARROWEST):
+        high = room / columns * height / width if square else scale * height
+        if -(-count // columns) * high <= PAGE:
+            break
+        columns += 1
     return -(-count // -(-count // columns))
 
 
 SHRUNK, FLATTENED, GROWN = 0.66, 0.85, 1.25
 """How much narrower panels become before they get another row, how much less high with that, and how much higher as
 they become wider."""
+
+PAGE = 8.4
+"""Height that the panels of a figure for print have at most, if they can: with title and legend it fits a page [inch].
+"""
+
+NARROWEST, LOWEST = 1.9, 1.05
+"""Least width of a panel with its margins, and least height within its axes, to fit a page [inch]."""
+
+STACKED, ABOVE = 2.0, 0.36
+"""Height of one of several panels below each other in a narrow figure that share their horizontal axis, with its
+title; and of the title, which is all that is between them [inch]."""
+
+
+def on_a_page(rows: int, height: float, beside: float = 0.0) -> float:
+    """The height of a panel within its axes: lower in print, if so many of them, with what is above, between and below
+    them, are higher than a page [inch].
+    """
+    room = (PAGE - beside) / rows
+    return min(height, max(room, sized(LOWEST))) if exact() else height
 
 
 def _scale() -> float:
@@ -121,16 +148,22 @@ def _scale() -> float:
 
 
 def subplots(
-    rows: int, columns: int, width: float, height: float, count: int | None = None
+    rows: int, columns: int, width: float, height: float, count: int | None = None, *, shared: bool = False
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure with a grid of axes that matplotlib lays out by their labels; sizes of one panel in inches.
 
-    count  how many are there, row by row, if not all
+    count   how many are there, row by row, if not all
+    shared  whether they have the same horizontal axis, see `share_below`
     """
-    scale, room = _scale(), page_width()
+    scale, room, labels = _scale(), page_width(), sized(BOTTOM)
     wide = columns * width * scale
     factor = room / wide if exact() or wide > room else 1.0
-    figure = blank(wide * factor, rows * height * scale * min(max(factor, FLATTENED), GROWN))
+    high = height * scale * min(max(factor, FLATTENED), GROWN) - labels
+    if shared and narrow() and rows > 1:
+        high = sized(STACKED)
+    between = 0.0 if shared else labels
+    high = on_a_page(rows, high - sized(ABOVE), labels + (rows - 1) * between + rows * sized(ABOVE)) + sized(ABOVE)
+    figure = blank(wide * factor, rows * high + labels + (rows - 1) * between)
     figure.set_layout_engine("constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, axis in enumerate(grid.flat):
@@ -140,11 +173,37 @@ def subplots(
     return figure, [list(row) for row in grid]
 
 
-def folded(count: int, width: float, height: float, most: int = 99) -> tuple[Figure, list[Axes]]:
-    """`count` panels in as many rows as the page needs, laid out by their labels; sizes of one panel in inches."""
-    columns = columns_of(count, width, most)
-    figure, grid = subplots(-(-count // columns), columns, width, height, count)
+def folded(
+    count: int, width: float, height: float, most: int = 99, *, shared: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """`count` panels in as many rows as the page needs, laid out by their labels; sizes of one panel in inches.
+
+    shared  whether they have the same horizontal axis, see `share_below`
+    """
+    columns = columns_of(count, width, most, LOWEST + ABOVE + BOTTOM * (not shared))
+    figure, grid = subplots(-(-count // columns), columns, width, height, count, shared=shared)
     return figure, [axis for row in grid for axis in row][:count]
+
+
+def share_below(axes: Sequence[Axes], *, left: bool = False) -> None:
+    """Leave label and numbers of a horizontal axis that all panels share to those without another one below them.
+
+    left  whether they share the vertical axis, too, which is left to the first ones of the rows
+    """
+    at = {place: axis for axis in axes if (place := axis.get_subplotspec()) is not None}
+    for place, axis in at.items():
+        in_column = [other for other in at if other.colspan.start == place.colspan.start]
+        in_row = [other for other in at if other.rowspan.start == place.rowspan.start]
+        lowest = max(in_column, key=lambda other: other.rowspan.start)
+        first = min(in_row, key=lambda other: other.colspan.start)
+        if lowest is not place:
+            axis.sharex(at[lowest])
+            axis.set_xlabel("")
+            axis.tick_params(labelbottom=False)
+        if left and first is not place:
+            axis.sharey(at[first])
+            axis.set_ylabel("")
+            axis.tick_params(labelleft=False)
 
 
 def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
@@ -153,6 +212,15 @@ def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
     assert spec is not None
     columns = spec.get_gridspec().ncols
     return spec.num1 % columns == 0, spec.num1 + columns >= count
+
+
+LOGARITHMIC = "log scale"
+"""What stands beside the unit of a logarithmic axis whose neighbours are linear."""
+
+
+def scales_differ(*axes: XAxis | YAxis) -> bool:
+    """Whether some axes are linear and some logarithmic, which readers must be told."""
+    return len({axis.get_scale() for axis in axes}) > 1
 
 
 def blank(width: float, height: float) -> Figure:
@@ -182,6 +250,8 @@ def panels(
     *,
     square: bool = False,
     stretch: tuple[float, float] = (FLATTENED, GROWN),
+    shared: bool = False,
+    down: float = DOWN,
 ) -> tuple[Figure, list[Axes]]:
     """Panels in as many rows as the page needs, with fixed margins: a layout by the labels' sizes takes longer than
     drawing.
@@ -190,12 +260,17 @@ def panels(
     left, top      margins [inch]; the first panel is widened by that on its left if it is larger than LEFT
     square         whether panels keep their shape
     stretch        least and greatest factor of their height, as they become narrower or wider
+    shared         whether they have the same horizontal axis, see `share_below`
+    down           distance between panels below each other that do not share it [inch]
     """
-    columns = columns_of(count, width + sized(max(left - LEFT, 0)) / _scale())
+    down, high = ABOVE if shared else down, height - BOTTOM - top
+    wide, least = width + sized(max(left - LEFT, 0)) / _scale(), height if square else LOWEST + down
+    columns = columns_of(count, wide, height=least, square=square)
+    if shared and narrow() and count > columns:
+        high = STACKED - ABOVE
     inner = width - (LEFT + RIGHT + (columns - 1) * BETWEEN) / columns
-    high = height - BOTTOM - top
     return panel_grid(
-        count, columns, inner, high, BETWEEN, DOWN, left=left, top=top, square=square, stretch=stretch, fold=False
+        count, columns, inner, high, BETWEEN, down, left=left, top=top, square=square, stretch=stretch, fold=False
     )
 
 
@@ -552,8 +627,13 @@ def panel_grid(
     left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
     width, height = width * scale, height * scale
     if fold:
-        fitting = int((room - left - right + across) / (SHRUNK * width + across))
+        fitting, narrowest = (
+            int((room - left - right + across) / (least + across)) for least in (SHRUNK * width, sized(LOWEST))
+        )
+        beside, least, most = top + bottom - down, (SHRUNK * height if square else sized(LOWEST)) + down, columns
         columns = max(min(columns, fitting), 1)
+        while exact() and beside + -(-count // columns) * least > PAGE and columns < min(narrowest, most):
+            columns += 1
         columns = -(-count // -(-count // columns))
     rows = -(-count // columns)
     spare = room - (left + columns * width + (columns - 1) * across + right)
@@ -563,6 +643,8 @@ def panel_grid(
             left, right = (margin + (factor - GROWN) * columns * width / 2 for margin in (left, right))
             factor = GROWN
         width, height = width * factor, height * (factor if square else min(max(factor, stretch[0]), stretch[1]))
+    if not square:
+        height = on_a_page(rows, height, top + bottom + (rows - 1) * down)
     wide = left + columns * width + (columns - 1) * across + right
     tall = top + rows * height + (rows - 1) * down + bottom
     figure = blank(wide, tall)

@@ -12,6 +12,7 @@ from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     LINE,
+    LOGARITHMIC,
     TITLE,
     add_note,
     add_title,
@@ -21,8 +22,9 @@ from qexp.figures.canvas import (
     make_room,
     panels,
     plain_numbers,
+    scales_differ,
+    share_below,
     sized,
-    small,
     whole_numbers,
 )
 from qexp.metrics.built_in import metric_in_words
@@ -74,7 +76,7 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
-    figure, (losses, *errors) = panels(1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35)
+    figure, (losses, *errors) = panels(1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True)
     for number, (name, lines) in enumerate(runs.items()):
         colour, prefix = COLOURS[number % len(COLOURS)], f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
@@ -85,9 +87,11 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
                 _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{prefix}test")
     for axis in (losses, *errors):
         _finish(axis, np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]))
-    _describe_loss(losses, "transformed values")
+    _describe_loss(losses, OF_WHAT)
     for axis, output in zip(errors, outputs, strict=True):
         _describe_error(axis, output, units)
+    _tell_scales((losses, *errors))
+    share_below((losses, *errors))
     best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
         losses.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {best[-1]}")
@@ -122,15 +126,26 @@ def _finish(axis: Axes, values: Array) -> None:
     axis.grid(alpha=0.25, which="both", linewidth=0.5)
 
 
-def _describe_loss(axis: Axes, unit: str) -> None:
-    axis.set_ylabel(unit)
+OF_WHAT = "of transformed values"
+"""What losses are of, in the label of their axis."""
+
+
+def _describe_loss(axis: Axes, of_what: str) -> None:
+    axis.set_ylabel(fitting(axis, f"loss ({of_what})", upright=True))
     axis.set_title("loss", fontsize=sized(10), y=TITLE)
 
 
 def _describe_error(axis: Axes, output: str, units: Mapping[str, str]) -> None:
     axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
-    words = fitting(axis, *(f"{of(output)}, validation" for of in (in_words, in_symbols)))
-    axis.set_title(words, fontsize=sized(10), y=TITLE)
+    words = [f"{of(output)}{part}" for part in (", validation", "") for of in (in_words, in_symbols)]
+    axis.set_title(fitting(axis, *words), fontsize=sized(10), y=TITLE)
+
+
+def _tell_scales(axes: Sequence[Axes]) -> None:
+    for axis in axes if scales_differ(*(axis.yaxis for axis in axes)) else ():
+        if axis.get_yscale() == "log":
+            words = axis.get_ylabel().replace("\n", " ").removesuffix(")")
+            axis.set_ylabel(fitting(axis, f"{words}{', ' if '(' in words else ' ('}{LOGARITHMIC})", upright=True))
 
 
 def _marker(count: int) -> str | None:
@@ -138,17 +153,16 @@ def _marker(count: int) -> str | None:
     return "." if count == 1 else None
 
 
-def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], loss: str, note: str) -> Figure:
+def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], note: str) -> Figure:
     """Training and validation loss over epochs: a thin line per fold, the median thick, chosen epochs as dots.
 
     chosen  the epoch whose weights each fold keeps; None for folds without validation
-    loss    unit of the losses in the label of their axis
     note    caution on the numbers, may be empty
     """
     tables = {part: over_epochs(folds, key, "loss") for part, key in (("training", "train"), ("validation",) * 2)}
     if not np.isfinite(tables["validation"]).any():
         del tables["validation"]  # networks trained on all training rows have no validation loss
-    figure, axes = panels(len(tables), 4.6, 3.7)
+    figure, axes = panels(len(tables), 4.6, 3.7, shared=True)
     values = np.concatenate([table[np.isfinite(table)] for table in tables.values()])
     points = [(epoch, tables["validation"][row, epoch - 1]) for row, epoch in enumerate(chosen) if epoch is not None]
     if points:
@@ -156,27 +170,29 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], loss: str,
         settings: dict[str, Any] = {"color": COLOURS[6], "markersize": 3.2, "alpha": 0.7, "mew": 0, "zorder": 4}
         axes[1].plot(*zip(*points, strict=True), "o", label=words, **settings)
     for axis, (part, table), colour in zip(axes, tables.items(), COLOURS, strict=False):
-        _draw_folds(axis, table, colour)
+        _draw_folds(axis, part, table, colour)
         if len(values) and values.min() > 0:
             axis.set_ylim(values.min() / 1.15, values.max() * 1.15)
         _finish(axis, values)
-        axis.set_ylabel(f"{part} loss ({loss})")
-        for handle in axis.legend(fontsize=small(), frameon=False).legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        axis.set_ylabel(fitting(axis, f"{part} loss ({OF_WHAT})", upright=True))
+    legend_below(figure, *axes)
+    for handle in figure.legends[0].legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    share_below(axes)
     add_title(figure, f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", note)
     return figure
 
 
-def _draw_folds(axis: Axes, table: Array, colour: str) -> None:
+def _draw_folds(axis: Axes, part: str, table: Array, colour: str) -> None:
     from matplotlib.collections import LineCollection
 
     epochs = np.arange(1, table.shape[1] + 1)
     opacity = float(np.clip(6 / max(len(table), 1), 0.15, 0.6))
     lines = [np.column_stack([epochs, values]) for values in table]
-    axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=opacity, label="a fold"))
+    axis.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=opacity, label=f"{part}: a fold"))
     _, median, _ = middle_half(table)
-    axis.plot(epochs, median, color=colour, linewidth=2.2, marker=_marker(len(epochs)), label="median")
+    axis.plot(epochs, median, color=colour, linewidth=2.2, marker=_marker(len(epochs)), label=f"{part}: median")
     axis.autoscale_view()
 
 
@@ -191,12 +207,12 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     """Validation loss and the validation error of each output over epochs: the median of each group, in a band.
 
     groups  name → for each run, the lines of its `metrics.jsonl`
-    loss    unit of the losses in the label of their axis
+    loss    what the losses are of, in the label of their axis
     units   output → its unit
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
     outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
-    figure, axes = folded(1 + len(outputs), 4.2, 3.2)
+    figure, axes = folded(1 + len(outputs), 4.2, 3.2, shared=True)
     for axis, keys in zip(axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True):
         tables = {name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()}
         for index, (name, table) in enumerate(tables.items()):
@@ -207,6 +223,8 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     for axis, output in zip(axes[1:], outputs, strict=True):
         _describe_error(axis, output, units)
         axis.set_title(fitting(axis, in_words(output), in_symbols(output)), fontsize=sized(10), y=TITLE)
+    _tell_scales(axes)
+    share_below(axes)
     legend_below(figure, axes[0])
     add_title(figure, f"validation; {_explanation(groups)}")
     return figure

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base.quantities import in_symbols, label, typeset, with_unit
+from qexp.base.quantities import in_symbols, in_words, label, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
+    LEAST_TEXT,
     add_title,
+    characters,
+    fitting,
     legend_below,
     narrow,
     panel_grid,
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
-WIDE, HIGH, IN_A_ROW = 2.7, 1.6, 3
-"""Sizes of a panel [inch], and panels in a row."""
+WIDE, NARROW, HIGH, IN_A_ROW = 2.7, 2.0, 1.6, 3
+"""Width of a panel, and in a narrow figure, and height [inch]; and panels in a row."""
 
 BINS, DECADES = 40, 1.8
 """Number of bins; powers of ten between the 1st and 99th percentile above which the axis is logarithmic."""
@@ -65,7 +68,9 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
     counted  what the values are of, such as "rows"
     """
-    figure, axes = panel_grid(len(variables), IN_A_ROW, WIDE, HIGH, across=0.5, down=0.7, top=0.42)
+    figure, axes = panel_grid(
+        len(variables), IN_A_ROW, NARROW if narrow() else WIDE, HIGH, across=0.5, down=0.7, top=0.42
+    )
     parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
     for axis, variable in zip(axes, variables, strict=True):
         _draw(axis, variable, parts)
@@ -99,7 +104,8 @@ def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
         axis.stairs(shares, edges, color=colour, fill=len(parts) == 1, label=part, linewidth=1.2)
     axis.set_xlim(edges[0], edges[-1])
     axis.set_ylim(bottom=0)
-    axis.set_xlabel(label(variable.name, typeset(variable.unit)), fontsize=small())
+    words = (with_unit(of(variable.name), typeset(variable.unit)) for of in (in_words, in_symbols))
+    axis.set_xlabel(fitting(axis, *words, size=LEAST_TEXT), fontsize=small())
     axis.tick_params(labelsize=small())
     axis.xaxis.get_offset_text().set_fontsize(small())
     if logarithmic:
@@ -322,11 +328,11 @@ def _label(axis: Axes, across: Drawn, down: Drawn, *, last: bool, first: bool) -
     axis.set_xticks(_inner_ticks(*axis.get_xlim(), inches))
     axis.tick_params(labelsize=size, labelbottom=last, labelleft=first)
     if last:
-        axis.set_xlabel(_words(across), fontsize=size)
+        axis.set_xlabel(_words(across, inches), fontsize=size)
     if across is not down:
         axis.set_yticks(_inner_ticks(*axis.get_ylim(), inches))
     if first:
-        axis.set_ylabel(_words(down), fontsize=size)
+        axis.set_ylabel(_words(down, inches), fontsize=size)
     axis.ticklabel_format(style="plain", useOffset=False)
 
 
@@ -354,7 +360,8 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
     return chosen
 
 
-def _words(parameter: Drawn) -> str:
+def _words(parameter: Drawn, inches: float) -> str:
     """Name and unit, in lines as long as a panel."""
     words = with_unit(f"{in_symbols(parameter.name)}{' offset' if parameter.origin else ''}", typeset(parameter.unit))
-    return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), LONGEST if not narrow() else 8)
+    room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST
+    return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)

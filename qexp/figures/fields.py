@@ -29,6 +29,9 @@ BETWEEN, ROWS_BETWEEN = 0.2, 0.52
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
 LEAST = 1.3
+RIGHT, LINES_MORE, BAR_LABELS_UNDER, LEAST_ABOVE_BARS = 0.15, 0.1, 0.42, 0.7
+"""In a narrow figure: right margin, a further line of titles, labels below colour bars, and least height of a panel.
+"""
 
 MOST_CELLS = 600
 """Largest number of cells along a side of a panel: of larger fields every second, third, ... cell is drawn."""
@@ -93,7 +96,8 @@ def draw_moments(
             for image, values in zip(images, (truth, estimate, estimate - truth), strict=True):
                 image.set_data(values)
             sizes = np.abs(_finite([estimate - truth]))
-            mean = f"\nmean size {sizes.mean():.3g} {row.unit}".rstrip() if len(sizes) else ""
+            end = "\n" if narrow() else " "
+            mean = f"\nmean size{end}{sizes.mean():.3g} {row.unit}".rstrip() if len(sizes) else ""
             title.set_text(f"estimate − truth{mean}")
         yield figure
 
@@ -139,38 +143,43 @@ def _rows(moments: Sequence[Moment], units: Mapping[str, str], vectors: Sequence
 def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
     """A figure, its title, and per row the axes of truth, estimate, their colour bar, difference, its colour bar.
 
-    These are side by side, or below each other in a narrow figure.
+    In a narrow figure the bars are below the panels, else beside them.
     """
     left, top, bottom, between, down = map(sized, (LEFT, TOP, BOTTOM, BETWEEN, ROWS_BETWEEN))
-    bar, gap, labels = map(sized, (BAR, BAR_GAP, BAR_LABELS))
-    columns, beside = (1, gap + bar + labels) if narrow() else (3, between + 2 * (gap + bar + labels))
+    bar, gap, labels, under = map(sized, (BAR, BAR_GAP, BAR_LABELS, BAR_LABELS_UNDER))
+    beside = between + 2 * (gap + bar + labels)
+    if narrow():
+        beside, down = 2 * between + sized(RIGHT), down + sized(LINES_MORE) + gap + bar + under
+        top, bottom = top + sized(LINES_MORE), bottom + gap + bar + under
     ratio = (where.top - where.bottom) / (where.right - where.left)
-    room = (page_width() - left - beside) / columns
+    room = (page_width() - left - beside) / 3
     width = min(room, sized(PANEL) / max(ratio, 1.0))
-    height = max(width * ratio, sized(LEAST))
-    spare, lines = room - width, rows * 3 // columns
-    tall = top + bottom + lines * height + (lines - 1) * down
-    wide = page_width() - (0 if exact() else columns * spare)
+    height = max(width * ratio, sized(LEAST_ABOVE_BARS if narrow() else LEAST))
+    tall = top + bottom + rows * height + (rows - 1) * down
+    wide = page_width() - (0 if exact() else 3 * (room - width))
     figure = blank(wide, tall)
 
-    def at(line: int, start: float, across: float) -> Axes:
-        low = bottom + (lines - 1 - line) * (height + down)
-        return figure.add_axes((start / wide, low / tall, across / wide, height / tall))
+    def at(start: float, low: float, across: float, up: float) -> Axes:
+        return figure.add_axes((start / wide, low / tall, across / wide, up / tall))
 
     grid = []
     for row in range(rows):
-        starts = [left, left + width + between, left + 2 * width + between + gap + bar + labels]
-        places = [(3 * row + number, left) if narrow() else (row, start) for number, start in enumerate(starts)]
-        truth, estimate, difference = (at(*place, width) for place in places)
-        bars = [at(line, start + width + gap, bar) for line, start in places[1:]]
+        low, last = bottom + (rows - 1 - row) * (height + down), row == rows - 1
+        if narrow():
+            starts = [left + number * (width + between) for number in range(3)]
+            below = low - gap - bar - (sized(BOTTOM) - gap if last else 0.0)
+            bars = [at(left, below, 2 * width + between, bar), at(starts[2], below, width, bar)]
+        else:
+            starts = [left, left + width + between, left + 2 * width + between + gap + bar + labels]
+            bars = [at(start + width + gap, low, bar, height) for start in starts[1:]]
+        truth, estimate, difference = (at(start, low, width, height) for start in starts)
         grid.append([truth, estimate, bars[0], difference, bars[1]])
-        for (line, start), axis in zip(places, (truth, estimate, difference), strict=True):
-            axis.tick_params(labelsize=small(), labelbottom=line == lines - 1, labelleft=start == left)
+        for axis in (truth, estimate, difference):
+            axis.tick_params(labelsize=small(), labelbottom=last, labelleft=axis is truth)
             axis.locator_params(nbins=4 if width > sized(1.5) else 3)
-            if line == lines - 1:
+            if last:
                 axis.set_xlabel(f"x ({where.unit})", fontsize=sized(9))
-            if start == left:
-                axis.set_ylabel(f"y ({where.unit})", fontsize=sized(9))
+        truth.set_ylabel(f"y ({where.unit})", fontsize=sized(9))
     return figure, figure.text(0.5, 1 - 0.08 / tall, "", ha="center", va="top", fontsize=sized(10)), grid
 
 
@@ -194,9 +203,10 @@ def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tu
         (images[1], scale_bar, extend(values, low, high)),
         (images[2], difference_bar, extend(differences, -reach, reach)),
     ):
-        figure.colorbar(image, cax=bar, extend=pointed, label=row.unit)
+        orientation = "horizontal" if narrow() else "vertical"
+        figure.colorbar(image, cax=bar, extend=pointed, orientation=orientation)
         bar.tick_params(labelsize=small())
-        bar.yaxis.label.set_fontsize(sized(9))
+        (bar.xaxis if narrow() else bar.yaxis).set_label_text(row.unit, fontsize=sized(9))
     for axis in (truth, estimate, difference):
         axis.set_facecolor(NO_DATA)
     truth.set_title(f"{row.name}: truth", fontsize=sized(9))

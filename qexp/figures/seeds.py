@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base.quantities import in_words, label, typeset
+from qexp.base.quantities import in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
+    LOGARITHMIC,
     TITLE,
     add_title,
+    fitting,
     folded,
     legend_below,
     plain_numbers,
     row_panels,
+    scales_differ,
+    share_below,
     sized,
     wrap,
     wrap_label,
@@ -55,8 +59,12 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
     colours = {name: COLOURS[row % len(COLOURS)] for row, name in enumerate(names)}
     for axis, (output, groups) in zip(axes, outputs.items(), strict=True):
         _draw_rows(axis, names, groups, colours)
-        axis.set_xlabel(label("mean absolute error", typeset(units.get(output, ""))))
         axis.set_title(f"{in_words(output)}, test", fontsize=sized(10), y=TITLE)
+    told = scales_differ(*(axis.xaxis for axis in axes))
+    for axis, output in zip(axes, outputs, strict=True):
+        beside = [typeset(units.get(output, "")), LOGARITHMIC if told and axis.get_xscale() == "log" else ""]
+        words = (with_unit(of_metric, ", ".join(filter(None, beside))) for of_metric in ("mean absolute error", "MAE"))
+        axis.set_xlabel(fitting(axis, *words))
     add_title(figure, "dots: seeds; diamond and line: mean and its 95 % interval (Student)")
     return figure
 
@@ -187,7 +195,7 @@ def study_panels(
     """
     layout = layout_of(values, numbers)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW)
+    figure, axes = folded(len(panels), 5.6 if len(panels) == 1 else 4.2, 3.6, IN_A_ROW, shared=True)
     low, high, below = floored(panels, floor)
     for panel, (title, lines) in zip(axes, panels.items(), strict=False):
         if layout.logarithmic:
@@ -199,6 +207,7 @@ def study_panels(
         panel.set_ylim(low, high)
         panel.set_ylabel(measured)
         panel.set_title(wrap(title, 48), fontsize=sized(10))
+    share_below(axes)
     legend_below(figure, axes[0])
     alone = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else []), ""])
     bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""

@@ -197,7 +197,7 @@ def fold_curves_of(directory: RunDirectory) -> Figure:
         fold.record().epochs.best if lines and lines[0]["validation"]["losses"] else None
         for fold, lines in zip(folds, curves, strict=True)
     ]
-    return curves_of_folds(curves, chosen, "transformed values", directory.record().caution)
+    return curves_of_folds(curves, chosen, directory.record().caution)
 
 
 def draw(

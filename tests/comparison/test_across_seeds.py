@@ -18,7 +18,7 @@ from qexp.base.workspace import find
 from qexp.comparison.seeds import _draw, compare_across_seeds, differ_by_seed, drawn_anew, runs_to_compare, seed_groups
 from qexp.figures import canvas
 from qexp.figures.canvas import save
-from qexp.figures.curves import FEW, learning_bands, middle_and_band
+from qexp.figures.curves import FEW, OF_WHAT, learning_bands, middle_and_band
 from qexp.runs.catalog import Catalog
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD
@@ -438,5 +438,5 @@ def test_losses_below_zero_and_losses_that_are_no_numbers_are_drawn(tmp_path):
     lines[0]["validation"]["loss"], lines[1]["validation"]["loss"] = -1.0, None
     nothing = [{"epoch": 1, "validation": {"loss": None, "depth": {"mae": None}}}]
     lines_of = {"some": [lines, lines[:1]], "none": [nothing]}
-    save(learning_bands(lines_of, "transformed values", {"depth": "km"}), tmp_path / "bands.png")
+    save(learning_bands(lines_of, OF_WHAT, {"depth": "km"}), tmp_path / "bands.png")
     assert (tmp_path / "bands.png").read_bytes().startswith(PNG)

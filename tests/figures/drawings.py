@@ -7,7 +7,7 @@ import xarray
 
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation.maps import Maps, draw_semivariograms, draw_tracks, inversion_maps, residual_maps
-from qexp.figures.curves import fold_curves, learning_bands, learning_curves
+from qexp.figures.curves import OF_WHAT, fold_curves, learning_bands, learning_curves
 from qexp.figures.distributions import Drawn, Histogram, corner, histograms, values_by_group
 from qexp.figures.fields import Extent, Moment, draw_moments
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels, values_in_rows
@@ -403,9 +403,8 @@ OUTPUTS = ("depth", "delta_volume", "x")
 DRAWINGS = {
     "learning_curve": lambda: learning_curves({"mogi_quick_0": list(lines(30))}, VOLUME, NOTE),
     "learning_curves": lambda: learning_curves({f"quick_{seed}": list(lines(30, seed)) for seed in (0, 1)}, VOLUME),
-    "learning_bands": lambda: learning_bands(many_lines(OUTPUTS), "transformed values", {**VOLUME, "x": "km"}),
-    "fold_curves": lambda: fold_curves([fold(40, seed) for seed in range(9)], [25 + seed for seed in range(9)],
-                                       "transformed values", NOTE),
+    "learning_bands": lambda: learning_bands(many_lines(OUTPUTS), OF_WHAT, {**VOLUME, "x": "km"}),
+    "fold_curves": lambda: fold_curves([fold(40, seed) for seed in range(9)], [25 + seed for seed in range(9)], NOTE),
     "test_errors": lambda: errors_of_seeds(seeds(), VOLUME),
     "values_in_rows": lambda: values_in_rows(seeds()["depth"], "mean absolute error (km)", "mogi_quick"),
     "study": lambda: study_panels(study(), "n_train", ["30", "100", "300", "1000"], "test depth: mae (km)"),
@@ -487,7 +486,7 @@ DIFFICULT = {
     ),
     "contributions of few digits": lambda: saliency(replace(of_saliency(), mean=0.01 * of_saliency().mean), WHERE, ""),
     "many groups of seeds": lambda: learning_bands(
-        {f"learning_rate 0.00{n}, batch_size {n}": [list(lines(9, n))] for n in range(8)}, "transformed values", VOLUME
+        {f"learning_rate 0.00{n}, batch_size {n}": [list(lines(9, n))] for n in range(8)}, OF_WHAT, VOLUME
     ),
     "stations alone": stations_alone,
 }  # fmt: skip

@@ -24,6 +24,7 @@ def test_losses_of_any_sign_are_drawn_and_positive_ones_on_a_logarithmic_scale(s
     figure = learning_curves({name: lines(shift) for name in names}, {"depth": "km"})
     loss, error = figure.axes
     assert (loss.get_yscale(), error.get_yscale()) == (scale, "log")
+    assert error.get_ylabel().endswith("log scale)") == (scale == "linear")
     low, high = loss.get_ylim()
     curves = [line.get_ydata() for line in loss.get_lines() if len(line.get_ydata()) == 20]
     assert len(curves) == 2 * len(names)

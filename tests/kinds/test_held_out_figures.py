@@ -31,7 +31,7 @@ def lines(training, validation):
 
 
 def folds(*curves):
-    return fold_curves([of_fold for of_fold, _ in curves], [chosen for _, chosen in curves], "transformed values", NOTE)
+    return fold_curves([of_fold for of_fold, _ in curves], [chosen for _, chosen in curves], NOTE)
 
 
 def pixels(path):
@@ -45,7 +45,7 @@ FIGURES = {
     "coverage": lambda note: coverage_by_group(COVERED, "wt%", "tio2", note),
     "against measured": lambda note: estimates_against_measured({"tio2": rows()}, "10 networks", note),
     "by group": lambda note: residuals_by_group({"tio2": rows()}, note),
-    "fold curves": lambda note: fold_curves([curve(40, 30)[0]] * 3, [30] * 3, "transformed values", note),
+    "fold curves": lambda note: fold_curves([curve(40, 30)[0]] * 3, [30] * 3, note),
 }
 """Of rows; test_spectrum_figures draws them with a note, as it does its own."""
 

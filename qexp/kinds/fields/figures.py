@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset
-from qexp.figures.canvas import COLOURS, add_title, characters, columns_of, folded, panel_grid, sized, small, wrap
+from qexp.figures.canvas import (
+    COLOURS,
+    WIDTH_OF_CHARACTER,
+    add_title,
+    characters,
+    columns_of,
+    folded,
+    panel_grid,
+    share_below,
+    sized,
+    small,
+    wrap,
+)
 from qexp.figures.fields import NO_DATA, Extent, Moment, draw_moments, limits_of, thinned
 from qexp.kinds.fields.errors import in_words
 from qexp.kinds.fields.spec import FIELD_ERRORS
@@ -50,7 +62,7 @@ def errors_by_thickness(
     outputs  output → metric → a value per class, in the output's unit
     vectors  vector → percent per class
     """
-    figure, axes = folded(len(outputs) + bool(vectors), max(4.0, 0.9 + 0.8 * len(classes)), 3.0)
+    figure, axes = folded(len(outputs) + bool(vectors), max(4.0, 0.9 + 0.8 * len(classes)), 3.0, shared=True)
     classes = [wrap(name, 12) for name in classes]
     for axis, (output, metrics) in zip(axes, outputs.items(), strict=False):
         for (metric, style), colour in zip(SHOWN.items(), COLOURS, strict=False):
@@ -74,6 +86,7 @@ def errors_by_thickness(
         if len(vectors) > 1:
             last.legend(fontsize=small(), frameon=False)
             last.set_title("vectors", fontsize=sized(10))
+    share_below(axes)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=sized(9), frameon=False)
     figure.supxlabel("thickness, and its share of the cells", fontsize=sized(9))
@@ -93,8 +106,9 @@ def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells:
 
 Array = NDArray[np.floating]
 
-SIDE, BETWEEN, LEFT, TOP = 1.3, 0.16, 1.55, 0.95
-"""Side of a panel, distance between panels, and margins for the words and the colour bars [inch]."""
+SIDE, BETWEEN, TOP, FLATTEST = 1.3, 0.16, 0.95, 0.45
+"""Width of a panel, distance between panels, and margin for the colour bars [inch]; least height of a panel, as a share
+of its width, which has room for the words beside it and the colour bars between blocks."""
 
 
 @dataclass(frozen=True)
@@ -114,23 +128,26 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     units  variable → unit
     """
     names = list(samples[0].fields)
-    # A narrow figure has several blocks of rows, each with some of the variables.
-    columns = columns_of(len(names), SIDE + BETWEEN + LEFT / len(names))
+    longest = max(len(line) for sample in samples for line in sample.words.split("\n"))
+    left = 0.25 + WIDTH_OF_CHARACTER * longest
+    shapes = [field.shape for sample in samples for field in sample.fields.values()]
+    ratio = min(max(max(height / width for height, width in shapes), FLATTEST), 1.0)
+    # A narrow figure has several blocks of rows, each with some of the variables, and a free row between them.
+    columns = columns_of(len(names), SIDE + BETWEEN + left / len(names))
     blocks = -(-len(names) // columns)
-    grid = list(product(range(blocks), range(len(samples)), range(columns)))
-    down = BETWEEN if blocks == 1 else TOP - 0.3
+    grid = list(product(range(blocks), range(len(samples) + 1), range(columns)))[:-columns]
     figure, axes = panel_grid(
-        len(grid), columns, SIDE, SIDE, BETWEEN, down, left=LEFT, right=0.25, top=TOP, bottom=0.2, fold=False,
-        square=True,
+        len(grid), columns, SIDE, SIDE * ratio, BETWEEN, BETWEEN, left=left, right=0.25, top=TOP, bottom=0.2,
+        fold=False, square=True,
     )  # fmt: skip
     limits = {name: limits_of(_finite(samples, name)) for name in names}
     for axis, (block, row, column) in zip(axes, grid, strict=True):
+        if block * columns + column >= len(names) or row == len(samples):
+            axis.remove()
+            continue
         if column == 0:
             words = samples[row].words
             axis.set_ylabel(words, fontsize=small(), rotation=0, ha="right", va="center", labelpad=4)
-        if block * columns + column >= len(names):
-            axis.remove()
-            continue
         name = names[block * columns + column]
         image = _draw(axis, samples[row].fields[name], limits[name], samples[row].outlines)
         if row == 0:
@@ -164,24 +181,23 @@ def _draw(
 
 
 def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    bar = axis.figure.colorbar(image, cax=axis.inset_axes((0.03, 1.09, 0.94, 0.06)), orientation="horizontal")
+    box = axis.get_window_extent()
+    flat = box.width / box.height
+    bar = axis.figure.colorbar(
+        image, cax=axis.inset_axes((0.03, 1 + 0.09 * flat, 0.94, 0.06 * flat)), orientation="horizontal"
+    )
     bar.ax.xaxis.set_ticks_position("top")
     bar.ax.tick_params(labelsize=small(), pad=1)
-    inches = axis.get_window_extent().width / axis.figure.dpi
-    if inches > sized(1.2):
-        bar.locator = MaxNLocator(3, steps=[1, 2, 5, 10])
-        bar.update_ticks()
-    else:  # the ends alone, inside
-        ends = [float(end) for end in image.get_clim()]
-        texts = [f"{end:.0f}" if abs(end) >= 100 else f"{end:.2g}" for end in ends]
-        if len("".join(texts)) + 2 > characters(inches=inches):
-            texts[0] = ""
-        bar.set_ticks(ends, labels=[text.replace("-", "−") for text in texts])
-        first, last = bar.ax.get_xticklabels()
-        first.set_horizontalalignment("left")
-        last.set_horizontalalignment("right")
+    inches, (low, high) = box.width / axis.figure.dpi, map(float, image.get_clim())
+    # The ends alone, inside, and what is white between them; at least the upper one.
+    values = [low, 0.0, high] if low < 0 < high else [low, high]
+    texts = [f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}" for value in values]
+    while len(texts) > 1 and sum(map(len, texts)) + 2 * len(texts) - 2 > characters(inches=inches):
+        del values[len(values) - 2], texts[len(texts) - 2]
+    bar.set_ticks(values, labels=[text.replace("-", "−") for text in texts])
+    numbers = bar.ax.get_xticklabels()
+    numbers[0].set_horizontalalignment("left")
+    numbers[-1].set_horizontalalignment("right")
     bar.ax.set_title(wrap(words, characters(inches=inches + sized(BETWEEN))), fontsize=small(), pad=4)
 
 

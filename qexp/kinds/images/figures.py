@@ -15,19 +15,24 @@ from qexp.base.quantities import base_name, brief, in_symbols, in_words, label, 
 from qexp.figures.canvas import (
     COLOURS,
     GROWN,
+    LOGARITHMIC,
     SHRUNK,
     TITLE,
+    TOGETHER,
     add_title,
     characters,
-    columns_of,
     exact,
     fitting,
     folded,
     legend_below,
+    make_room,
+    narrow,
     page_width,
     panel_grid,
     panels,
     place_of,
+    scales_differ,
+    share_below,
     sized,
     small,
     subplots,
@@ -72,8 +77,8 @@ SIDE, GAP, ACROSS, DOWN = 1.8, 0.36, 0.95, 0.5
 """Side of a panel, and distances between panels: with one colour scale, with a colour bar beside each, and down
 [inch]."""
 
-IN_A_ROW = 3
-"""Panels in a row."""
+IN_A_ROW, CROWDED = 3, 0.4
+"""Panels in a row; and how much narrower they become in a narrow figure of more than two samples."""
 
 SIGNED = 0.2
 """Size of the values of one sign relative to those of the other above which colours are centred at zero."""
@@ -115,12 +120,13 @@ def sample_images(
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
     alike, extents = len(set(scales)) == 1, {where for sample in samples for where in sample.extents.values()}
     across = GAP if alike else ACROSS
-    fitting = int((page_width() - sized(1.7)) / (sized(across) + SHRUNK * (sized(SIDE) if exact() else SIDE)))
+    least = (CROWDED if narrow() and len(samples) > 2 else SHRUNK) * (sized(SIDE) if exact() else SIDE)
+    fitting = int((page_width() - sized(1.7 - across)) / (sized(across) + least))
     # Images of a sample stay side by side.
     beside = max(1, min(fitting, max(IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
     columns = len(names) * -(-len(samples) // -(-len(samples) // beside))  # evenly over the rows
     widest = (GROWN * sized(SIDE) if exact() else SIDE) + sized(across)
-    room = characters(inches=min((page_width() - sized(1.7)) / columns, widest))
+    room = characters(inches=min((page_width() - sized(1.7)) / columns, widest) - sized(0.1))
     headings = [_lines(sample.values, room) for sample in samples]
     longest = max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
     above = 0.16 * (max(map(len, headings)) + longest)
@@ -153,8 +159,10 @@ def sample_images(
 
 
 def _lines(values: Sequence[str], room: int) -> list[str]:
-    """The values in lines of so many characters, that fit above a panel; none is broken."""
-    text = ", ".join(value.replace(" ", "\u00a0") for value in values)
+    """The values in lines of so many characters, that fit above a panel; none is broken if it fits into one."""
+    text = ", ".join(
+        value.replace(" ", "\u00a0") if len(value) <= room else TOGETHER.sub("\u00a0", value) for value in values
+    )
     return textwrap.wrap(text, room, break_long_words=False) or [""]
 
 
@@ -355,7 +363,7 @@ def _differences(
     words    beside the axes
     corners  what lines far above and below zero mean: words, height, and side of these that is there
     """
-    figure, axes = folded(len(panels), WIDTH, HEIGHT)
+    figure, axes = folded(len(panels), WIDTH, HEIGHT, shared=True)
     points, *band = (numbers[name].values for name in ("point", "lower", "upper"))
     drawn = [*band, *(share for lines in panels.values() for share in lines.values())]
     most = 1.5 * max(np.abs(share - points).max() for share in drawn)
@@ -370,11 +378,12 @@ def _differences(
         axis.set_title(heading, fontsize=sized(10))
         axis.set_xlabel(words[0])
         if place_of(axis, len(panels))[0]:
-            axis.set_ylabel(words[1])
+            axis.set_ylabel(fitting(axis, words[1], upright=True))
         for text, height, side in corners:
             axis.text(0.97, height, text, transform=axis.transAxes, ha="right", va=side, fontsize=small(), color=LINE)
         if len(lines) > 1:
             legend_below(figure, axis)
+    share_below(axes)
     add_title(figure, f"{title}; {GREY}")
     return figure
 
@@ -395,27 +404,36 @@ class LocalPanel:
 def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
     probability, units = float(numbers.attrs["interval"]), {name: unit(numbers, name) for name in names}
-    columns, explained = columns_of(len(CELLS), 4.2), dict[str, bool]()
-    figure, grid = subplots(len(names) * len(CELLS) // columns, columns, 4.2, 3.4)
-    panels = iter([axis for row in grid for axis in row])
-    for name in names:
-        for (kind, words), axis in zip(CELLS.items(), panels, strict=False):
+    explained = dict[str, bool]()
+    figure, grid = subplots(len(names), len(CELLS), *((2.2, 2.7) if narrow() else (4.2, 3.4)))
+    image = None
+    for name, row in zip(names, grid, strict=True):
+        for (kind, words), axis in zip(CELLS.items(), row, strict=True):
             count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
             share = np.where(count.values < FEW, np.nan, inside.values / np.maximum(count.values, 1))
             edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
             axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
-            draw = _plane if len(axes) == 2 else _line
-            draw(axis, LocalPanel(axes, edges, share, wrong.values), words, units, probability)
-            axis.set_title(f"{in_words(name)}: by {words} values", fontsize=sized(10))
+            panel = LocalPanel(axes, edges, share, wrong.values)
+            if len(axes) == 2:
+                image = _plane(axis, panel, words, units, probability)
+            else:
+                _line(axis, panel, words, units, probability)
+            heading = (f"{of(name)}: by {words} values" for of in (in_words, in_symbols))
+            axis.set_title(fitting(axis, *heading), fontsize=sized(10))
             marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
             for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
                 explained[text] = explained.get(text, False) or bool(np.asarray(cells).any())
+    if image is not None:  # the colours of all are the same
+        bar = figure.colorbar(image, ax=[axis for row in grid for axis in row], extend="min")
+        bar.ax.set_ylim(probability - SHOWN, 1.0)
+        bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
+        bar.ax.tick_params(labelsize=small())
     rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
     add_title(figure, "; ".join([title, rule, *(text for text, occurs in explained.items() if occurs)]))
     return figure
 
 
-def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
+def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> ScalarMappable:
     few = np.isnan(panel.share)
     axis.patch.set(hatch="////", edgecolor=HATCHES)
     number = len(panel.share)
@@ -427,16 +445,14 @@ def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], 
         colour = "white" if panel.share[column, row] < probability - DARK else "black"
         mark = NARROW if panel.wrong[column, row] < 0 else WIDE
         axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
-    bar = axis.figure.colorbar(image, ax=axis, extend="min")
-    bar.ax.set_ylim(probability - SHOWN, 1.0)
-    bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
-    bar.ax.tick_params(labelsize=small())
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
     for ticked, name, edges in zip(both, panel.axes, panel.edges, strict=True):
         _tick(ticked, edges)
-        ticked.set_label_text(f"{words} {label(name, units[name])}")
+        called = (f"{words} {with_unit(of(name), typeset(units[name]))}" for of in (in_words, in_symbols))
+        ticked.set_label_text(fitting(axis, *called, upright=ticked is axis.yaxis))
         ticked.set_tick_params(labelsize=small())
     axis.spines[["top", "right"]].set_visible(True)
+    return image
 
 
 def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
@@ -450,7 +466,7 @@ def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], p
         axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
     _tick(axis.xaxis, edges)
     axis.set(xlim=(0, number), ylim=(0, 1), xlabel=f"{words} {label(panel.axes[0], units[panel.axes[0]])}")
-    axis.set_ylabel(f"share of {100 * probability:g} % intervals with the truth")
+    axis.set_ylabel(fitting(axis, f"share of {100 * probability:g} % intervals with the truth", upright=True))
 
 
 def _tick(axis: XAxis | YAxis, edges: Array) -> None:
@@ -521,14 +537,16 @@ def estimates(directory: RunDirectory) -> Pictures:
 def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title: str) -> Figure:
     """A panel per output; `limits` has the least mean absolute errors, where they are known."""
     names = outputs(predictions)
-    figure, axes = panels(len(names), 3.9, 4.0, top=0.8, square=True)
+    more = 0.2 * (narrow() and len(names) > 2)  # for a further line above and below smaller panels
+    figure, axes = panels(len(names), 3.9, 4.0 + more, top=0.8 + more, square=True, down=0.95 + more)
     for axis, name in zip(axes, names, strict=True):
         (truth, estimate), in_unit = truth_and_estimate(predictions, name), unit(predictions, name)
-        inside, drawn = "", [truth, estimate]
+        inside, drawn = list[str](), [truth, estimate]
         if quantile_of(name) in predictions:
             low, high = (predictions[quantile_of(name)].values[:, end] for end in (0, -1))
             axis.vlines(truth, low, high, color=COLOURS[0], alpha=0.25, linewidth=0.8, zorder=1.5)
-            inside = f"\n{100 * np.mean((low <= truth) & (truth <= high)):.0f} % of truths inside the lines"
+            share = f"{100 * np.mean((low <= truth) & (truth <= high)):.0f} %"
+            inside = [fitting(axis, f"{share} of truths inside the lines", f"{share} inside", size=9)]
             drawn += [low, high]
         axis.scatter(truth, estimate, s=7, color=COLOURS[0], alpha=0.5, linewidths=0, zorder=2)
         make_equal(axis, drawn, logarithmic=True)
@@ -537,9 +555,14 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
         axis.set_ylabel(fitting(axis, *(f"estimated {text}" for text in words), upright=True))
         error = quantity_in_words(float(np.mean(np.abs(estimate.astype(np.float64) - truth))), in_unit)
         bound = f" (limit {limits[name]:.3g})" if name in limits else ""
-        axis.set_title(f"mean |error| {error}{bound}{inside}", fontsize=sized(9), y=TITLE)
-    lines = "; lines: 90 % intervals" if any(quantile_of(name) in predictions for name in names) else ""
-    add_title(figure, f"{title}{lines}")
+        heading = fitting(axis, *(f"{words} {error}{bound}" for words in ("mean |error|", "MAE")), size=9)
+        axis.set_title("\n".join([heading, *inside]), fontsize=sized(9), y=TITLE)
+    explained = "; lines: 90 % intervals" if any(quantile_of(name) in predictions for name in names) else ""
+    make_room(figure, below=sized(0.17) * any("\n" in axis.get_xlabel() for axis in axes))
+    if scales_differ(*(axis.xaxis for axis in axes)):
+        logarithmic = [in_words(name) for axis, name in zip(axes, names, strict=True) if axis.get_xscale() == "log"]
+        explained += f"; {LOGARITHMIC}: {', '.join(logarithmic)}"
+    add_title(figure, f"{title}{explained}")
     return figure
 
 

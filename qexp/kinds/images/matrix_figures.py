@@ -22,11 +22,14 @@ from qexp.figures.canvas import (
     add_title,
     characters,
     columns_of,
+    exact,
     extend,
+    fitting,
     folded,
     legend_below,
     narrow,
     page_width,
+    share_below,
     sized,
     small,
     subplots,
@@ -42,8 +45,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-WIDTH, LABEL = 3.8, 24
-"""Of a panel with its margins [inch], and characters of a line of a label beside it."""
+WIDTH, NARROW, LABEL = 3.8, 2.7, 24
+"""Of a panel with its margins, and of one in a narrow figure [inch], and characters of a line of a label beside it."""
 
 AxisCells = tuple[str, Array, tuple[float, float]]
 """Variable, centres of the cells, lower and upper end."""
@@ -147,7 +150,7 @@ def matrix_panels(
     """
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
-    figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7)
+    figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True)
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
@@ -162,6 +165,7 @@ def matrix_panels(
                 _draw_line(axis, name, kind, values, axes[0], units, held_out, views)
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
+    share_below([axis for row in grid for axis in row], left=len(axes) == 2)
     outlined = any(held_out.get(name) for name, _, _ in axes)
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
@@ -180,21 +184,33 @@ def _that_tell(output: str, panels: Panels, planes: bool) -> Panels:
     return {kind: values for kind, values in panels.items() if kind not in left_out}
 
 
-def _grid(counts: Sequence[int], height: float) -> tuple[Figure, list[list[Axes]]]:
-    """The panels of each output, so many: side by side, beside those of another output if the page has room."""
-    columns = columns_of(max(counts), WIDTH)
-    starts, end = list[int](), 0
-    for count in counts:
-        if end % columns + count > columns:
-            end += -end % columns
-        starts.append(end)
-        end += count
-    figure, grid = subplots(-(-end // columns), columns, WIDTH, height)
+def _grid(counts: Sequence[int], height: float, *, flowing: bool = False) -> tuple[Figure, list[list[Axes]]]:
+    """The panels of each output, so many: side by side, beside those of another output if the page has room.
+
+    flowing  whether those of an output may begin and end in the middle of rows, if fewer rows are printed by that
+    """
+    width = NARROW if narrow() else WIDTH
+    most = columns_of(sum(counts) if exact() else max(counts), width)
+    ways = product(range(1, most + 1), (False, True) if flowing and exact() else (False,))
+    columns, flows = min(ways, key=lambda way: (_starts(counts, *way)[-1] // way[0], way))
+    *starts, end = _starts(counts, columns, flows)
+    figure, grid = subplots(end // columns, columns, width, height, shared=True)
     axes = [axis for row in grid for axis in row]
     of_outputs = [axes[start : start + count] for start, count in zip(starts, counts, strict=True)]
     for spare in set(axes).difference(*of_outputs):
         spare.set_axis_off()
     return figure, of_outputs
+
+
+def _starts(counts: Sequence[int], columns: int, flowing: bool) -> list[int]:
+    """Number of each output's first panel, and of that after the last row."""
+    starts, end = list[int](), 0
+    for count in counts:
+        if end % columns + count > columns and not flowing:
+            end += -end % columns
+        starts.append(end)
+        end += count
+    return [*starts, end + -end % columns]
 
 
 def _draw_plane(
@@ -364,8 +380,9 @@ def side_by_side(
             across, up = (tested.get(title, {}).get(variable) for variable in axes[:2])
             _outline(axis, across, up, (left, right), (bottom, top))
             mean = number_with_unit(brief(means[title]), in_unit)
-            heading = wrap(title, characters(inches=0.6 * page_width() if narrow() else sized(2.2)))
-            axis.set_title(f"{heading}\nmean |error| {mean}", fontsize=sized(9))
+            room = characters(inches=0.34 * page_width() if narrow() else sized(2.2))
+            heading = "\n".join(wrap(words_above, room) for words_above in (title, f"mean |error| {mean}"))
+            axis.set_title(heading, fontsize=sized(9))
             axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(left, right), ylim=(bottom, top))
             axis.spines[["top", "right"]].set_visible(True)
         ends = extend(np.stack(list(errors.values())), least, most)
@@ -374,7 +391,8 @@ def side_by_side(
             bar.ax.set_yticklabels([f"{tick:g}".replace("-", "−") for tick in ticks])
             bar.minorticks_off()
         bar.ax.tick_params(labelsize=small())
-        bar.set_label(with_unit(words, in_unit))
+        bar.set_label(fitting(row[0], with_unit(words, in_unit), upright=True))
+    share_below([axis for row in grid for axis in row], left=True)
     outlined = any(intervals.get(variable) for intervals in tested.values() for variable in axes[:2])
     add_title(figure, f"matrices on {dataset}" + " (outlined: values held out for test)" * outlined)
     return figure
@@ -460,7 +478,7 @@ def _lines_side_by_side(
     views: Sequence[str],
     held_out: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
 ) -> Figure:
-    figure, axes = folded(len(outputs), 4.2, 3.4)
+    figure, axes = folded(len(outputs), 4.2, 3.4, shared=True)
     first = next(iter(matrices.values()))[0]
     ends = outer_edges(first[variable].values)
     shaded = [[*intervals.get(variable, ())] for intervals in held_out.values()]
@@ -474,6 +492,7 @@ def _lines_side_by_side(
             axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
         axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
         axis.set_ylabel(with_unit(words, in_unit))
+    share_below(axes)
     legend_below(figure, axes[0], shown=1)
     add_title(figure, f"matrices on {dataset}" + " (shaded: values held out for test)" * bool(common))
     return figure

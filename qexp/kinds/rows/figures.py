@@ -15,10 +15,12 @@ from qexp.base.quantities import label, typeset
 from qexp.base.text import in_one_line, without_middle
 from qexp.figures.canvas import (
     COLOURS,
+    LEAST_TEXT,
     WIDTH_OF_CHARACTER,
     add_title,
     columns_of,
     extend,
+    fitting,
     panel_grid,
     panels,
     place_of,
@@ -175,9 +177,6 @@ Array = NDArray[np.floating]
 WIDE, HIGH, IN_A_ROW = 2.7, 1.5, 3
 """Sizes of a panel [inch], and panels in a row."""
 
-WORDS = 40
-"""Largest number of characters of a line above a panel."""
-
 MOST_NAMES, LONGEST_NAME, LEVEL = 14, 24, 24
 """Columns that are named on an axis, characters of their names, and characters that fit beside each other."""
 
@@ -203,18 +202,21 @@ def sample_rows(
     others  all rows of the dataset, (row, column)
     """
     numbers, words = positions(columns)
-    lines = max(wrap(row.words, WORDS).count("\n") for row in rows)
     names = [without_middle(in_one_line(column), LONGEST_NAME) for column in columns]
     upright = words is None and len(names) <= MOST_NAMES and sum(map(len, names)) > LEVEL
-    figure, axes = panel_grid(
-        len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.42 + 0.15 * lines, top=0.6 + 0.15 * lines,
-        bottom=0.25 + WIDTH_OF_CHARACTER * max(map(len, names)) if upright else 0.5,
-    )  # fmt: skip
+    lines = 0
+    for _ in range(2):  # the second time with room for titles in several lines
+        figure, axes = panel_grid(
+            len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.42 + 0.15 * lines, top=0.6 + 0.15 * lines,
+            bottom=0.25 + WIDTH_OF_CHARACTER * max(map(len, names)) if upright else 0.5,
+        )  # fmt: skip
+        titles = [fitting(axes[0], row.words, size=LEAST_TEXT) for row in rows]
+        lines = max(title.count("\n") for title in titles)
     low, high = np.nanpercentile(others, (5, 95), axis=0)
     values = np.concatenate([low, high, *(row.values for row in rows)])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.06 * (most - least) or 0.5
-    for axis, row in zip(axes, rows, strict=True):
+    for axis, row, title_of_row in zip(axes, rows, titles, strict=True):
         if words is None:  # a line between columns without an order would say nothing
             axis.vlines(numbers, low, high, color="0.86", linewidth=sized(6))
         else:
@@ -222,7 +224,7 @@ def sample_rows(
         line = "o" if words is None else "o-"
         axis.plot(numbers, row.values, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
-        axis.set_title(wrap(row.words, WORDS), fontsize=small())
+        axis.set_title(title_of_row, fontsize=small())
         first, lowest = place_of(axis, len(rows))
         axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
         _name_columns(axis, names, words, lowest, 90 if upright else 0)

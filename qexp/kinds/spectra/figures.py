@@ -13,6 +13,7 @@ from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
 from qexp.base.quantities import label, typeset
 from qexp.figures.canvas import (
     COLOURS,
+    GRID_TOP,
     LEAST_TEXT,
     LEFT,
     LINE,
@@ -64,7 +65,8 @@ PANEL, WIDTH_OF_LIST = 3.6, 2.0
 LISTED = 21
 """Number of cores in a column of the legend."""
 
-PROFILES_IN_A_ROW, MOST_PROFILES = 8, 32
+PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
+"""Cores in a row, and in all, of a figure; and in all of a narrow one."""
 
 MEASURED, ESTIMATED = COLOURS[6], COLOURS[0]
 
@@ -161,11 +163,17 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     interval  what the intervals are, for the title
     """
     profiles = list(_profiles(estimates))
-    drawn = [profiles[index] for index in spread_evenly(len(profiles), MOST_PROFILES)]
+    drawn = [profiles[index] for index in spread_evenly(len(profiles), MOST_NARROW if narrow() else MOST_PROFILES)]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
     figure, axes = panel_grid(
-        count, PROFILES_IN_A_ROW, width, 1.8 if narrow() else 2.7, across=0.5, down=0.8, stretch=(1.0, 1.0)
+        count,
+        PROFILES_IN_A_ROW,
+        width,
+        1.8 if narrow() else 2.7,
+        across=0.42 if narrow() else 0.5,
+        down=0.8,
+        stretch=(1.0, 1.0),
     )
     for axis, profile in zip(axes, drawn, strict=False):
         _draw_profile(axis, profile)
@@ -307,18 +315,25 @@ def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | N
 def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
     """A row per spectrum: its counts, its visible channels, and the reconstruction over them.
 
+    In a narrow figure without the first, which is also behind the last.
+
+
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
     note   caution on the numbers, may be empty
     """
+    each, more = (2, LINE) if narrow() else (3, 0.0)
     figure, axes = panel_grid(
-        3 * len(spectra), 1 if narrow() else 3, WIDE, HIGH, across=0.2, down=0.42, fold=False, stretch=(0.75, 0.9)
-    )
+        each * len(spectra), 1 if narrow() else each, WIDE, HIGH, across=0.2, down=0.42 + more, top=GRID_TOP + more,
+        fold=False, stretch=(0.75, 0.9),
+    )  # fmt: skip
     for row, spectrum in enumerate(spectra):
-        original, visible, reconstructed = axes[3 * row : 3 * row + 3]
+        of_spectrum = axes[each * row : each * (row + 1)]
+        *originals, visible, reconstructed = of_spectrum
         x = _positions(where, len(spectrum.counts))
         counts = np.maximum(spectrum.counts, LEAST_COUNTS)
         estimate = np.maximum(spectrum.reconstructed, LEAST_COUNTS)
-        original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
+        for original in originals:
+            original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
         visible.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
         reconstructed.plot(x, counts, color="0.7", linewidth=0.7, label="original")
         for values, colour, words in (
@@ -330,20 +345,21 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
         for first, end in zip(changes[::2], changes[1::2], strict=True):  # neighbouring hidden channels
             visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
-        _share_counts((original, visible, reconstructed), counts, estimate[spectrum.hidden])
-        original.set_title(spectrum.title.replace("$", r"\$"), fontsize=sized(9), y=TITLE)
-        visible.set_title(f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)", fontsize=sized(9), y=TITLE)
-        reconstructed.set_title("reconstructed", fontsize=sized(9), y=TITLE)
-        for axis in (original, visible, reconstructed):
+        _share_counts(of_spectrum, counts, estimate[spectrum.hidden])
+        title = spectrum.title.replace("$", r"\$")
+        seen = f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)"
+        titles = [title, seen, "reconstructed"] if originals else [f"{title}\n{seen}", "reconstructed"]
+        for axis, words in zip(of_spectrum, titles, strict=True):
+            axis.set_title(words, fontsize=sized(9), y=TITLE)
             _span(axis, x)
-            first, lowest = place_of(axis, 3 * len(spectra))
+            first, lowest = place_of(axis, len(axes))
             axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
             if lowest:
                 axis.set_xlabel(_label(where), fontsize=sized(9))
             if first:
                 axis.set_ylabel("counts", fontsize=sized(9))
     if spectra:
-        legend_below(figure, axes[2])
+        legend_below(figure, axes[each - 1])
     add_title(figure, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
     return figure
 
