@@ -32,7 +32,7 @@ from qexp.inference.fit import (
     standard_errors,
     threshold,
 )
-from qexp.inference.least_squares import STARTS, Problem, deformation_of, starts
+from qexp.inference.least_squares import STARTS, Problem, covariances, deformation_of, starts
 from qexp.inference.parameters import (
     Search,
     Units,
@@ -49,6 +49,10 @@ from qexp.metrics.calibration import Misfit, blocks_of_tracks, misfit
 from qexp.observations.observation import Observation, Track
 from qexp.simulation.distributions import Distribution
 from qexp.simulation.generators import Source
+
+NORMAL, MOST_UNLIKE = 1.96, 3.0
+"""Half of the width of 95 % intervals in errors to first order where these hold, and the largest factor of their width
+from which on they do not, as with a size at a bound that trades off against a pressure."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,11 @@ class Estimate:
 
     @property
     def has_error(self) -> bool:
-        """Whether there is an error to first order, and the interval is not narrower than it: else it says nothing."""
-        low, high = self.interval95 or (-math.inf, math.inf)
-        return self.scaled_error is not None and self.scaled_error <= high - low
+        """Whether there is an error to first order, and the interval agrees with it: else it says nothing."""
+        if self.scaled_error is None or self.interval95 is None:
+            return self.scaled_error is not None
+        low, high = self.interval95
+        return self.scaled_error <= high - low <= MOST_UNLIKE * 2 * NORMAL * self.scaled_error
 
     def document(self) -> dict[str, Any]:
         document = {
@@ -535,7 +541,7 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares
     ]
     if not np.isfinite(fit.covariance).all():
         sentences.append("the observation does not determine all parameters; fix one with `fixed`")
-    if names := inseparable(fit):
+    if names := inseparable(fit, problem):
         sentences.append(
             f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination of them is "
             "determined; `posterior` shows what they may be, or fix one with `fixed`"
@@ -552,8 +558,13 @@ ALIKE = 0.99
 """Absolute correlation from which on sizes and amplitudes with errors above themselves are not told apart."""
 
 
-def inseparable(fit: Fit) -> list[str]:
-    """Names of the sizes and amplitudes that trade off against each other, of which the data tell none."""
+def inseparable(fit: Fit, problem: Problem) -> list[str]:
+    """Names of the sizes and amplitudes that trade off against each other, of which the data tell none.
+
+    One at a bound counts as free: nothing but the bound tells its value.
+    """
+    _, _, information = problem.normal_equations(torch.from_numpy(fit.at)[None], torch.arange(1))
+    fit = replace(fit, covariance=covariances(information[0]).numpy())
     errors, values = standard_errors(fit), np.abs(fit.values[list(fit.free)])
     uncertain = [
         number

@@ -428,7 +428,7 @@ def _title(inversion: Inversion) -> str:
     depths = []
     for name, estimate in inversion.parameters.items():
         if name.rpartition(".")[2] in ("depth", "delta_volume"):
-            value = printed(measured(estimate.value, estimate.scaled_error))
+            value = printed(measured(estimate.value, estimate.scaled_error if estimate.has_error else None))
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
     words = [inversion.source, *depths, f"reduced χ² {inversion.chi2_reduced:.3g}"]
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

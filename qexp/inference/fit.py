@@ -47,8 +47,8 @@ class Fit:
     values      (parameter,)
     free        numbers of the estimated ones among them
     coordinates                    of the free parameters
-    covariance  (free, free)       of the free parameters' coordinates, by the declared noise; not finite where the
-                                   observation does not determine them
+    covariance  (free, free)       of the free parameters' coordinates, by the declared noise, and 0 of those at
+                                   bounds, which are held; not finite where the observation does not determine them
     chi2                           sum of squared residuals in units of their standard deviations
     degrees                        points minus all that was estimated
     iterations                     those of the start that ended there
@@ -184,7 +184,10 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)
     model, slopes = problem.derivatives(at[None])
-    covariance = covariances(best.information[0])
+    at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
+    within = torch.where(~at_bounds)[0]
+    covariance = torch.zeros_like(best.information[0])
+    covariance[within[:, None], within] = covariances(best.information[0][within[:, None], within])
     remainder = problem.data[0] - model[0]
     nuisances, residual = [], remainder.clone()
     amounts, variances = weighting.solved(remainder), weighting.variances(slopes[0], covariance)
@@ -193,7 +196,6 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         residual[where] -= torch.from_numpy(block.nuisances).double() @ of_block
         pairs = (of_block.tolist(), their_variances.sqrt().tolist())
         nuisances.append(Nuisances(*(dict(zip(block.words, numbers, strict=True)) for numbers in pairs)))
-    at_bounds = (at <= coordinates.low) | (at >= coordinates.high)
     return Fit(
         names=tuple(parameter.name for parameter in coordinates.parameters),
         values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
@@ -270,7 +272,7 @@ LEVEL = 0.95
 
 
 def standard_errors(fit: Fit) -> Array:
-    """Errors of the free parameters to first order by the declared noise, (free,) in SI units.
+    """Errors of the free parameters to first order by the declared noise, (free,) in SI units; 0 at bounds.
 
     Those of the inverse of JᵀC⁻¹J, nuisances included.
     """
@@ -279,11 +281,14 @@ def standard_errors(fit: Fit) -> Array:
 
 
 def correlations(fit: Fit) -> Array:
-    """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes."""
+    """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0 at bounds."""
     slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
     with np.errstate(invalid="ignore"):
         covariance = (slopes @ torch.from_numpy(fit.covariance)[None] @ slopes.mT)[0].numpy()
-        return covariance / np.outer(errors, errors)
+        of_all: Array = np.where(
+            np.outer(errors, errors) == 0, np.eye(len(errors)), covariance / np.outer(errors, errors)
+        )
+        return of_all
 
 
 def scale(fit: Fit) -> float:

@@ -90,8 +90,11 @@ def test_a_minimum_beyond_a_bound_is_the_one_on_it():
         model = (point_source(one.x, one.y, free[0], free[1], 1300.0, 1e6 * free[2]) * one.direction).sum(axis=1)
         return np.linalg.solve(factor, one.displacement - model)
 
-    values = scipy.optimize.least_squares(residuals, [0.0, 0.0, 1.0], x_scale="jac", xtol=1e-12).x
+    solved = scipy.optimize.least_squares(residuals, [0.0, 0.0, 1.0], x_scale="jac", xtol=1e-12)
+    values, errors = solved.x, np.sqrt(np.diag(np.linalg.inv(solved.jac.T @ solved.jac)))
     assert fit.at_bounds == ("depth",)
+    np.testing.assert_allclose(standard_errors(fit), [*errors[:2], 0.0, 1e6 * errors[2]], rtol=1e-3)
+    np.testing.assert_array_equal(correlations(fit)[2], [0, 0, 1, 0])
     np.testing.assert_allclose(fit.values, [values[0], values[1], 1300.0, 1e6 * values[2]], rtol=1e-5, atol=1e-2)
 
 

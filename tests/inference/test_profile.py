@@ -59,7 +59,8 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
     pressure = fit.names.index("pressure_over_mu")
     assert found.low[pressure] < strength * SPHERE[-1] < found.high[pressure]
     assert found.low[pressure] * found.high[pressure] > 0  # that there is a source is beyond doubt
-    assert abs(fit.values[pressure]) < 1.96 * errors[pressure]  # to first order it seems not to be
+    assert fit.at_bounds == ("radius",)  # with which held the errors to first order miss the truth
+    assert abs(fit.values[pressure] - strength * SPHERE[-1]) > 1.96 * errors[pressure]
 
 
 @pytest.mark.slow
