@@ -262,18 +262,17 @@ def _extensions_alone_differ(plan: Plan, directory: RunDirectory) -> bool:
 def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> dict[str, str]:
     """Planned name → the name of an existing run with the same spec and seed, for plans whose own name is free.
 
-    Only runs that are done stand for a plan, and, to be resumed, those that can be; and none with a name that a user
-    gave, as for a repetition.
+    Only runs that are done stand for a plan, and, to be resumed, those that can be; one with a name that a user gave, as
+    for a repetition, only if there is no other.
     """
     free = [plan for plan in plans if not os.path.lexists(workspace.runs / plan.name)]
     if not free or not workspace.runs.is_dir():
         return {}
     wanted = {(plan.digest, plan.seed): plan.name for plan in free}
     others_by_plan: dict[str, list[str]] = {}
-    for run in Catalog(workspace).recorded():
-        usual = re.fullmatch(rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"])
+    for run in sorted(Catalog(workspace).recorded(), key=_is_given):
         made_here = run["kind"] in ("trained", "program")  # by a spec and a seed; imported weights have another origin
-        if usual and made_here and (name := wanted.get((run["digest"], run["seed"]))) is not None:
+        if made_here and (name := wanted.get((run["digest"], run["seed"]))) is not None:
             others_by_plan.setdefault(name, []).append(run["name"])
     same: dict[str, str] = {}
     for name, others in others_by_plan.items():
@@ -283,6 +282,11 @@ def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> di
             if done or (resume and state.resumable):
                 same.setdefault(name, directory.name)
     return same
+
+
+def _is_given(run: Mapping[str, Any]) -> bool:
+    """Whether a run has another name than that by experience, change and seed."""
+    return not re.fullmatch(rf"{re.escape(run['experience'])}(_[0-9a-f]+)?_{run['seed']}", run["name"])
 
 
 def same_text(name: str, other: str) -> str:

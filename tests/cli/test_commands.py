@@ -601,7 +601,12 @@ def test_a_changed_spec_leaves_the_plain_name_to_the_unchanged_one(specs, qexp):
 def test_the_same_spec_and_seed_are_not_trained_under_another_name_unless_one_is_given(specs, qexp):
     short = ("--set", "epochs=1", "--device", "cpu")
     assert qexp("run", "sound", "--name", "given", *short).code == 0
-    assert qexp("run", "sound", *short).code == 0  # a name that was given is for a repetition
+    said = qexp("run", "sound", *short).stderr
+    assert "has the same spec and seed as given, which stands for it" in said
+    assert "given is done already; nothing to do" in said
+    assert qexp("ls", "-q").stdout == "given\n"
+    usual = re.search(r"sound_[0-9a-f]{6}_0", said)[0]
+    assert qexp("run", "sound", "--name", usual, *short).code == 0  # a name that was given is for a repetition
     (first,) = (name for name in qexp("ls", "-q").stdout.split() if name != "given")
     shutil.copy(specs.root / "specs/experiences/sound.json", specs.root / "specs/experiences/twin.json")
     code, _, stderr = qexp("run", "twin", *short)
