@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
-from qexp.base.options import as_warning, takes
+from qexp.base.options import as_warning, checks_keywords, takes
 from qexp.errors import QexpError, shortened, some
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, FiguresOptions, IntervalsOptions, LimitOptions
 from qexp.runs.options import VerifyOptions
@@ -193,6 +193,9 @@ class Run(Shown):
         if unnamed:
             name, *_ = self.spec["inputs"]
             raise QexpError(f"name the input: predict({name}=…)")
+        if file := next((name for name, value in inputs.items() if isinstance(value, str | Path)), ""):
+            called = f"qexp.predict({self.name!r}, {str(inputs[file])!r})"
+            raise QexpError(f"`{file}={inputs[file]!s}`: give an array; a file is read by {called}")
         outside: list[str] = []
         estimates = self._predictor.predict(inputs, outside.append)
         for sentence in outside:
@@ -278,6 +281,7 @@ class Run(Shown):
         retag(self.path, add, remove)
         return list(self.directory.record().tags)
 
+    @checks_keywords
     def note(self, text: str | None = None) -> str:
         """Set the note of the run; returns the note afterwards.
 

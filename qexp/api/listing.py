@@ -12,7 +12,7 @@ from qexp.api.handles import Run, Runs, references_of
 from qexp.base import workspace as workspaces
 from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
-from qexp.errors import NotFoundError, QexpError, extra, some
+from qexp.errors import NotFoundError, QexpError, extra, shortened, some
 from qexp.runs.options import ListOptions, ServeOptions
 from qexp.web.html import Shown, Titled, View
 from qexp.web.listing import Listing as Listing
@@ -209,6 +209,8 @@ def columns(summaries: Sequence[Summary]) -> Columns:
     """
     from qexp.runs.columns import Columns
 
+    if isinstance(summaries, str) or not all(isinstance(run, Mapping) for run in summaries):
+        raise QexpError(f"{shortened(repr(summaries))} are no runs of a listing; give them first, such as qexp.runs()")
     return Columns(summaries)
 
 
@@ -221,7 +223,7 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
     [[0, 0.003]]
     """
     of_runs = columns(summaries)
-    values = [of_runs.values(field) for field in fields]
+    values = [of_runs.values(field) for field in ([fields] if isinstance(fields, str) else fields)]
     for text in of_runs.warnings:
         warn(text)
     return [list(row) for row in zip(*values, strict=True)]

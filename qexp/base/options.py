@@ -220,12 +220,17 @@ Returned = TypeVar("Returned")
 Keywords = ParamSpec("Keywords")
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, also one of NumPy; True and False are none, though Python counts with them."""
+    return hasattr(value, "__float__") and not isinstance(value, bool)
+
+
 KINDS_OF_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "int": (
         "a whole number",
-        lambda value: hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer()),
+        lambda value: is_number(value) and (hasattr(value, "__index__") or float(value).is_integer()),
     ),
-    "float": ("a number", lambda value: hasattr(value, "__float__")),
+    "float": ("a number", lambda value: is_number(value)),
     "bool": ("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__")),
     "str": ("a text", lambda value: isinstance(value, str | os.PathLike)),
     "Path": ("a path", lambda value: isinstance(value, str | os.PathLike)),
@@ -239,6 +244,10 @@ OF_OTHER_FUNCTIONS = {
     ("runs", "group"): "qexp.api.groups makes groups of them",
     ("runs", "columns"): "qexp.api.rows reads any",
     ("runs", "limit"): "qexp.api.newest chooses the last",
+    ("sweep", "dry_run"): "qexp.api.prepare(Order(…)) has the plans, and trains nothing",
+    ("sweep", "detach"): "qexp.api.launch takes `detached`",
+    ("sweep", "name"): "qexp.run takes one; runs of a sweep are named by experience, change and seed",
+    ("compare", "all"): "all metrics are compared; `metrics` and `outputs` choose some",
 }
 """Function and keyword that it does not have, or not of several values → what has it."""
 
@@ -246,6 +255,12 @@ OTHER_NAMES = {"out": "to", "output": "to"}
 """Keyword → what other functions call it."""
 
 LIST_OF_TEXTS = re.compile(r"(Collection|Iterable|Sequence)\[str")
+
+A_LIST: tuple[str, Callable[[Any], bool]] = (
+    "a list of texts",
+    lambda value: isinstance(value, str | Iterable) and not isinstance(value, bytes),
+)
+"""What an annotation of `LIST_OF_TEXTS` stands for, as in `KINDS_OF_VALUES`; a text alone is a list of one."""
 
 
 class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
@@ -339,7 +354,7 @@ def _bound(
         if unknown in (renamed := getattr(options, "renamed", {})):
             raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
         declared = in_shell(options) if options else ()
-        in_the_shell = {flags_of(field)[-1].lstrip("-"): field.name for field, _ in declared}
+        in_the_shell = {flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)}
         several = "; give several as one list" if "too many positional" in str(error) else ""
         elsewhere = OF_OTHER_FUNCTIONS.get((function.__name__, unknown))
         other = in_the_shell.get(unknown, OTHER_NAMES.get(unknown))
@@ -352,15 +367,17 @@ def _require_kinds(bound: Mapping[str, Any], function: Callable[..., Any], signa
     """Raise QexpError for an argument that is not of its annotation, where that is one of plain values."""
     for name, value in bound.items():
         parameter = signature.parameters[name]
-        words = str(parameter.annotation).split(" | ")
-        if parameter.kind is not parameter.VAR_POSITIONAL and KINDS_OF_VALUES.keys() >= {*words} and value is not None:
-            kinds = [KINDS_OF_VALUES[word] for word in words]
-            if not any(fits(value) for _, fits in kinds):
-                given = " or ".join(kind for kind, _ in kinds if kind != "None")
-                several = OF_OTHER_FUNCTIONS.get((function.__name__, name)) if not isinstance(value, str) else None
-                raise QexpError(
-                    f"`{name}`: give {given}, not {shortened(repr(value))}{f'; {several}' if several else ''}"
-                )
+        words = re.split(r" \| (?![^\[]*\])", str(parameter.annotation))
+        kinds = [A_LIST if LIST_OF_TEXTS.match(word) else KINDS_OF_VALUES.get(word) for word in words]
+        if parameter.kind is parameter.VAR_POSITIONAL or value is None or None in kinds:
+            continue
+        known = [kind for kind in kinds if kind is not None]
+        if not any(fits(value) for _, fits in known):
+            given = " or ".join(kind for kind, _ in known if kind != "None")
+            in_list = isinstance(value, Iterable) and not isinstance(value, str)
+            several = OF_OTHER_FUNCTIONS.get((function.__name__, name)) if in_list else None
+            meant = f"; {several}" if several else ""
+            raise QexpError(f"`{name}`: give {given}, not {shortened(repr(value))}{meant}")
 
 
 def documented(docstring: str, options: type[Any]) -> str:

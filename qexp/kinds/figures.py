@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
 from qexp.base.quantities import in_words, label, nearest, typeset
-from qexp.errors import QexpError
+from qexp.errors import QexpError, hint
 from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.jobs.states import Watch
@@ -261,7 +261,8 @@ def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[
     require_formats(formats)
     for name in only:
         if name not in figures:
-            raise QexpError(f"{directory.name} has no figure '{name}'; its figures are {', '.join(figures)}")
+            meant = hint(name.replace(" ", "_"), figures) or f"; its figures are {', '.join(figures)}"
+            raise QexpError(f"{directory.name} has no figure '{name}'{meant}")
     file = directory.evaluation_file()
     if file.is_file():
         return

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -323,7 +323,9 @@ class Order(Training, LaunchOptions):
 
     @property
     def references(self) -> list[str]:
-        """The experiences as a list of strings."""
+        """The experiences as a list of strings. Raises QexpError for what cannot be one."""
+        if not isinstance(self.experiences, str | Path | Iterable):
+            raise QexpError(f"`experiences={self.experiences}`: give the name of an experience, or a list of several")
         experiences = [self.experiences] if isinstance(self.experiences, str | Path) else self.experiences
         return [str(experience) for experience in experiences]
 

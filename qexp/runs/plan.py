@@ -262,8 +262,8 @@ def _extensions_alone_differ(plan: Plan, directory: RunDirectory) -> bool:
 def same_before(plans: Sequence[Plan], workspace: Workspace, resume: bool) -> dict[str, str]:
     """Planned name → the name of an existing run with the same spec and seed, for plans whose own name is free.
 
-    Only runs that are done stand for a plan, and, to be resumed, those that can be; one with a name that a user gave, as
-    for a repetition, only if there is no other.
+    Only runs that are done stand for a plan, and, to be resumed, those that can be; one with a name that a user gave,
+    as for a repetition, only if there is no other.
     """
     free = [plan for plan in plans if not os.path.lexists(workspace.runs / plan.name)]
     if not free or not workspace.runs.is_dir():
@@ -431,7 +431,7 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
 def whole_seed(seed: Any) -> int:
     """A seed as an integer, also one of numpy. Raises QexpError for a value that cannot be one."""
     with suppress(TypeError):
-        if 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
+        if not isinstance(seed, bool) and 0 <= (number := operator.index(seed)) <= LARGEST_SEED:
             return number
     raise QexpError(f"seed {seed}: a seed is a whole number from 0 on, less than 2^63")
 

@@ -223,7 +223,7 @@ def test_without_axes_the_dataset_s_own_grid_is_used_or_vdi_s(workspace, run, qe
     assert (code, "give axes, for example --axis depth=0:4:128" in stderr) == (2, True)
 
 
-@pytest.mark.parametrize("ends", [(0, 4), np.linspace(0, 4, 5), (0, 4, 1.5), "0:4:3"])
+@pytest.mark.parametrize("ends", [(0, 4), np.linspace(0, 4, 5), (0, 4, 1.5), "0:4:3", (0, 4, "8"), (0, 4, True)])
 def test_an_axis_that_is_none_is_refused_in_plain_words(run, ends):
     with pytest.raises(QexpError, match=r'axes\["depth"\]: give low, high and a whole number of cells'):
         qexp.matrix(run, "mogi_test", axes={"depth": ends})

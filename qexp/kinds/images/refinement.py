@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.options import is_number
 from qexp.base.quantities import NOISE, base_name, quantity
 from qexp.errors import QexpError, some
 from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
@@ -50,7 +51,9 @@ def axes_of(axes: Mapping[str, Any], argument: str) -> list[MatrixAxis]:
     grid = []
     for variable, ends in axes.items():
         try:
-            low, high, cells = (float(end) for end in ends)
+            if not all(map(is_number, ends)):
+                raise ValueError
+            low, high, cells = map(float, ends)
             if cells % 1:
                 raise ValueError
         except (TypeError, ValueError):
