@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from qexp.api.handles import Runs, directory_of, open_runs
 from qexp.api.progress import bar, counted
 from qexp.base import workspace as workspaces
+from qexp.base.files import read_json
 from qexp.base.machine import on_a_terminal
 from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import MatrixOptions, PredictOptions, SubmitOptions
 from qexp.runs.options import ExportOptions
-from qexp.store.directory import target_outside_of_runs
+from qexp.store.directory import MATRIX_RECORD, target_outside_of_runs
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
@@ -57,10 +58,13 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     runs = open_runs(run, workspace=options.workspace)
     directories = [run.directory.trusting(options.trust_code) for run in runs]
     if len(directories) == 1:
-        return matrix_at(of_run(directories[0]))
-    folder, is_new = matrices(directories, home, of_run, options.force)
-    if not is_new:
-        options.tell(f"the matrix over these runs exists already: {home.shown(folder)}")
+        folder = of_run(directories[0])
+    else:
+        folder, is_new = matrices(directories, home, of_run, options.force)
+        if not is_new:
+            options.tell(f"the matrix over these runs exists already: {home.shown(folder)}")
+    for text in read_json(folder / MATRIX_RECORD).get("warnings", ()):
+        options.warn(text)
     return matrix_at(folder)
 
 

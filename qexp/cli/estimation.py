@@ -67,7 +67,9 @@ def matrix(
 ) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
     run = named_once(runs, run, "qexp matrix RUN")
-    reports = {"tell": message} if on_a_terminal() else {"tell": message, "on_refined": _how_long()}
+    reports: dict[str, Any] = {"tell": message, "warn": warning}
+    if not on_a_terminal():
+        reports["on_refined"] = _how_long()
     table = api.matrix(run, **{**vars(options), **reports})
     folder = Path(table.encoding["source"]).parent
     record = files.read_json(folder / "record.json")

@@ -75,6 +75,7 @@ class MatrixOptions(Computing):
         uncounted, "Takes the number of cells that are refined, and of all; a bar if left out"
     )
     tell: Report = python_only(ignore, "Receives a line for each matrix that existed already")
+    warn: Report = python_only(as_warning, "Receives a line on each axis or value that the training data do not have")
 
     def __post_init__(self) -> None:
         if self.repeats < 1:

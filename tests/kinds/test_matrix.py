@@ -229,6 +229,20 @@ def test_an_axis_that_is_none_is_refused_in_plain_words(run, ends):
         qexp.matrix(run, "mogi_test", axes={"depth": ends})
 
 
+def test_axes_and_values_that_the_training_data_do_not_have_are_told_and_values_that_replace_its_own_stand_in_the_title(
+    run,
+):
+    said = []
+    metres = qexp.matrix(run, "mogi_test", axes={"depth": (500, 4000, 8)}, fixed={"delta_volume": 1}, warn=said.append)
+    assert "8 of 8 values of the axis depth are outside the training data: " in said.pop()
+    assert not said
+    assert "held out" not in matrix_of(metres.folder).get_suptitle()
+    moved = {"axes": SMALL, "fixed": {"x": 0.5}, "name": "moved", "warn": said.append}
+    table = qexp.matrix(run, "mogi_test", **moved)
+    assert said == ["x=0.5 is outside the training data: 0 km"]
+    assert " at x 0.5 km" in matrix_of(table.folder).get_suptitle()
+
+
 @pytest.mark.slow
 def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
     made = ("matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")

@@ -31,10 +31,10 @@ FOLDER = Path("comparisons/matrices")
 OF_ONE = "mean_absolute_error_of_one"
 """In the record: what to expect of one network, beside the smaller error of the mean of the networks' estimates."""
 
-SHARED = ("dataset", "axes", "fixed", "repeats", "seed", "refined", "bound", "held_out", "units", "views")
+SHARED = ("dataset", "axes", "fixed", "repeats", "seed", "refined", "bound", "held_out", "given", "units", "views")
 """Keys of the record of a matrix that are those of all runs."""
 
-LEFT_OUT = ("left_out", "why_left_out", "remark")
+LEFT_OUT = ("left_out", "why_left_out", "remark", "warnings")
 """Further ones, which not every matrix has."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -327,7 +327,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     )
     trained = generated_of(spec["dataset"], tables, workspace)
     record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
-    record["remark"] = turned
+    record |= {"remark": turned, "warnings": list(_outside(trained, grid, constants, record["units"]))}
     return folder, store_matrix(folder, table, record, options.force, options.npy)
 
 
@@ -391,16 +391,46 @@ def _for_figure(
     source: GeneratedDataset, trained: GeneratedDataset, variables: Sequence[str], constants: Mapping[str, float]
 ) -> dict[str, Any]:
     """What the figure of a matrix needs besides the table: the intervals of values that the run's own dataset holds out
-    for the test part, units, and names of views, if any.
+    for the test part, the fixed values that it has not fixed so, units, and names of views, if any.
     """
     held_out = {
         name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
         for name, intervals in trained.held_out.items()
     }
-    names = [*variables, *(variable for variable in constants if variable in held_out)]
+    own = trained.fixed
+    given = [name for name, value in constants.items() if name in held_out or own.get(name, value) != value]
+    names = [*variables, *given]
     units = {variable: quantity(variable, source.quantities).unit for variable in names}
     views = {"views": source.view_names} if any(source.view_names) else {}
-    return {"held_out": held_out, "units": units, **views}
+    return {"held_out": held_out, "given": given, "units": units, **views}
+
+
+FEW = 1e-4
+"""Share of the training data beyond each end of what is called their range, where a distribution has no end there."""
+
+
+def _outside(
+    trained: GeneratedDataset, grid: Sequence[MatrixAxis], constants: Mapping[str, float], units: Mapping[str, str]
+) -> Iterator[str]:
+    """Sentences on axes and fixed values that the run's own dataset does not have, such as those in another unit."""
+    values = {axis.variable: axis.centres for axis in grid} | {name: np.array([one]) for name, one in constants.items()}
+    for name, of_variable in values.items():
+        if name in trained.distributions:
+            ends = trained.distributions[name].quantile(np.array([0.0, FEW, 1 - FEW, 1.0]))
+            low, high = (ends[0] if np.isfinite(ends[0]) else ends[1]), (ends[3] if np.isfinite(ends[3]) else ends[2])
+            has = f"{low:.4g} to {high:.4g}"
+        elif name in trained.fixed:
+            low = high = trained.fixed[name]
+            has = f"{low:g}"
+        else:
+            continue
+        if wrong := int(((of_variable < low) | (of_variable > high)).sum()):
+            which = (
+                f"{name}={of_variable[0]:g} is"
+                if name in constants
+                else (f"{wrong} of {len(of_variable)} values of the axis {name} are")
+            )
+            yield f"{which} outside the training data: {has} {units.get(name, '')}".rstrip()
 
 
 def matrix_axes(document: Mapping[str, Any], name: str) -> list[MatrixAxis]:

@@ -166,7 +166,7 @@ def matrix_panels(
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
-    outlined = any(held_out.get(name) for name, _, _ in axes)
+    outlined = _within(held_out, {name: ends for name, _, ends in axes})
     marked = "outlined" if len(axes) == 2 else "shaded"
     notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
@@ -277,6 +277,16 @@ def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends
             axis.add_patch(
                 Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=colour, linewidth=width)
             )
+
+
+def _within(held_out: Mapping[str, Sequence[tuple[float, float]]], axes: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether something that is held out lies where something is drawn.
+
+    axes  variable → its ends
+    """
+    of_axes = [(held_out.get(name), ends) for name, ends in axes.items()]
+    within = (any(low < ends[1] and high > ends[0] for low, high in tested) for tested, ends in of_axes if tested)
+    return any(tested for tested, _ in of_axes) and all(within)
 
 
 def _drawable(interval: tuple[float, float], ends: tuple[float, float]) -> tuple[float, float]:
@@ -393,7 +403,8 @@ def side_by_side(
         bar.ax.tick_params(labelsize=small())
         bar.set_label(fitting(row[0], with_unit(words, in_unit), upright=True))
     share_below([axis for row in grid for axis in row], left=True)
-    outlined = any(intervals.get(variable) for intervals in tested.values() for variable in axes[:2])
+    shown = dict(zip(axes[:2], ((left, right), (bottom, top)), strict=True))
+    outlined = any(_within(intervals, shown) for intervals in tested.values())
     add_title(figure, f"matrices on {dataset}" + " (outlined: values held out for test)" * outlined)
     return figure
 
@@ -532,7 +543,8 @@ def matrix_of(folder: Path) -> Figure:
     shown_axes, others = list(axes)[:2], list(axes)[2:]
     middle = {name: cells.sizes[name] // 2 for name in others}
     plane = cells.isel(middle)
-    fixed = {name: record["fixed"][name] for name in record["held_out"] if name in record["fixed"]}
+    given = record.get("given", record["held_out"])  # which records of older versions lack
+    fixed = {name: record["fixed"][name] for name in given if name in record["fixed"]}
     fixed |= {name: cells[name].values[middle[name]] for name in others}
     units, views = record["units"], record.get("views", ())
     where = ", ".join(
