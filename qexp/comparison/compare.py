@@ -290,6 +290,8 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
         if row.not_finite:
             seeds = f"seed{'s' * (len(row.not_finite) > 1)} {ranges(row.not_finite)}"
             sentences.append(f"{called[row.group]}: no finite {row.output} {row.metric} for {seeds}; not counted there")
+    if any(row.estimate is not None and row.estimate.is_cut for row in comparison.results):
+        sentences.append("intervals of means end where no value can be, errors at 0 and R² at 1")
     if any(pair.rows for pair in comparison.pairs):
         shown = {row.metric for pair in comparison.pairs for row in pair.rows}
         together = max(count for metric, count in comparison.simultaneous.items() if metric in shown)

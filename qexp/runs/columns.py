@@ -55,12 +55,36 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
+class Unknown:
+    """Neither true nor false, as in SQL: whether a value that a run lacks is less than 1."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNKNOWN_TRUTH = Unknown()
+
+Truth = bool | Unknown
+
+
+def _joined(parts: Iterable[Any], deciding: bool) -> Truth:
+    """`or` of parts if true decides, `and` if false does; unknown if one is unknown and none decides."""
+    joined: Truth = not deciding
+    for part in parts:
+        if part is UNKNOWN_TRUTH:
+            joined = UNKNOWN_TRUTH
+        elif bool(part) is deciding:
+            return deciding
+    return joined
+
+
 def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     """A predicate from an expression such as `seed < 5 and experience == 'mogi_cnn'`.
 
     Dots lead into a field: `results.test.depth.mae < 0.1`; names with other characters than letters, digits and
-    underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Comparisons with a value that a run lacks
-    are false. A field is looked up only for runs for which the rest of the expression does not decide already.
+    underscores go into brackets: `evaluations["new-cores"].all['TOC%'].mae`. Of a value that a
+    run lacks, less, greater and `in` are neither true nor false, also with `not` before them; it equals null alone. A
+    field is looked up only for runs for which the rest of the expression does not decide already.
     """
     try:
         tree = ast.parse(_with_indices(text.strip()), mode="eval")
@@ -148,20 +172,20 @@ def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]
     match node:
         case ast.BoolOp(op=junction, values=values):
             parts = [_compiled(value, text, look) for value in values]
-            every = all if isinstance(junction, ast.And) else any
-            return lambda run: every(part(run) for part in parts)
+            deciding = isinstance(junction, ast.Or)
+            return lambda run: _joined((part(run) for part in parts), deciding)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             inner = _compiled(operand, text, look)
-            return lambda run: not inner(run)
+            return lambda run: UNKNOWN_TRUTH if (value := inner(run)) is UNKNOWN_TRUTH else not value
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = _compiled(operand, text, look)
             return lambda run: _negative(inner(run))
         case ast.Compare(left=left, ops=operators, comparators=others):
             parts = [_compiled(value, text, look) for value in (left, *others)]
 
-            def holds(run: Summary) -> bool:
+            def holds(run: Summary) -> Truth:
                 values = [(side, part(run)) for side, part in zip((left, *others), parts, strict=True)]
-                return all(map(_compare, operators, values, values[1:]))
+                return _joined(map(_compare, operators, values, values[1:]), deciding=False)
 
             return holds
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
@@ -197,11 +221,11 @@ _EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 _WITHIN = (ast.In, ast.NotIn)
 
 
-def _compare(comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> bool:
+def _compare(comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> Truth:
     """Raises QexpError, with what to write, for values of which no comparison could hold."""
     a, b = left[1], right[1]
     if a is None or b is None:
-        return isinstance(comparison, _EQUAL) and _COMPARISONS[type(comparison)](a, b)
+        return _COMPARISONS[type(comparison)](a, b) if isinstance(comparison, _EQUAL) else UNKNOWN_TRUTH
     meant = _meant(comparison, *left, *right)
     try:
         if meant is None:
