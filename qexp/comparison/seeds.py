@@ -721,11 +721,10 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
             titles = {panel: _of_seeds(panel, list(of_panel), runs) for panel, of_panel in part.items()}
             tables = {titles[panel]: [read_netcdf(path) for path, _ in part[panel].values()] for panel in part}
             records = {titles[panel]: next(iter(part[panel].values()))[1] for panel in part}
-            held_out = {title: record.get("held_out", {}) for title, record in records.items()}
             views = next(iter(records.values())).get("views", ())
             make_folder(folder)
             path = folder / (f"matrix_{data}_{number}.png" if number > 1 else f"matrix_{data}.png")
-            save(side_by_side(tables, f"{data}{of_several}", views, held_out), path)
+            save(side_by_side(tables, f"{data}{of_several}", views, records), path)
             yield path
 
 

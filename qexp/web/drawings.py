@@ -28,7 +28,13 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
-from qexp.kinds.images.matrix_figures import around_one, half_width, numbers_of as matrix_numbers, span
+from qexp.kinds.images.matrix_figures import (
+    around_one,
+    half_width,
+    held_out_of,
+    numbers_of as matrix_numbers,
+    span,
+)
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, number, printed
@@ -269,6 +275,7 @@ def fields(directory: RunDirectory) -> Iterator[dict[str, Any]]:
         outputs_of_frames = [_layers(frames, output) for output in names]
         yield {
             "name": path.stem, "axes": _axes_of_frames(frames), "outputs": outputs_of_frames, "fixed": [], "blank": "",
+            "tested": False, "outlined": "",
         }  # fmt: skip
 
 
@@ -393,9 +400,13 @@ def _matrix(folder: Path, name: str, quantities: Quantities, plane: bool = False
     if plane:
         fixed |= {other: float(cells[other].values[0]) for other in axes[2:]}
         axes = axes[:2]
+    shown = [(axis, cells[axis].values, (record["axes"][axis][0], record["axes"][axis][1])) for axis in axes[:2]]
+    marks = held_out_of(record, shown, fixed)
     return {
         "name": name,
         "axes": [_axis(cells, axis, record, views) for axis in axes],
+        "tested": marks.tested,
+        "outlined": "; ".join(marks.notes) if len(axes) > 1 else "",
         "outputs": [_output(cells, output, quantities, plane) for output in outputs_among(cells.data_vars)],
         "fixed": [
             value_in_words(in_words(key, views), value, quantity(key, quantities).unit) for key, value in fixed.items()

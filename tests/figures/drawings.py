@@ -268,7 +268,8 @@ def matrix(kinds, names=("depth", "delta_volume"), axes=2):
     cells = [(name, *of) for name, *of in zip(VOLUME, centres, ends, strict=True)][:axes]
     units = {**VOLUME, "x": "km"}
     title = "mogi_posterior_0 on mogi_test at x 0 km"
-    return matrix_panels(dict.fromkeys(names, planes), cells, units, {"depth": [(2.0, 2.4)]}, title)
+    held_out = {"depth": [(2.0, 2.4)], "delta_volume": [(3.0, 5.0)]}
+    return matrix_panels(dict.fromkeys(names, planes), cells, units, held_out, title)
 
 
 def tables(axes=2):
@@ -293,7 +294,8 @@ def tables(axes=2):
     return found
 
 
-HELD_OUT = {f"mogi_quick_{number}": {"depth": [[2.0, 2.4], [3.5, None]]} for number in range(2)}
+INTERVALS = {"depth": [[2.0, 2.4], [3.5, None]], "delta_volume": [[2.0, 4.0]]}
+RECORDS = {f"mogi_quick_{number}": {"held_out": INTERVALS, "fixed": {}} for number in range(2)}
 
 
 # Observations and what explains them.
@@ -447,7 +449,7 @@ DRAWINGS = {
         ("estimate", "error", "relative_error", "standard_deviation", "bound", "over_bound")
     ),
     "matrix_of_one_axis": lambda: matrix(("estimate", "error", "relative_error"), axes=1),
-    "matrices": lambda: side_by_side(tables(), "mogi_test", (), HELD_OUT),
+    "matrices": lambda: side_by_side(tables(), "mogi_test", (), RECORDS),
     "matrices_of_one_axis": lambda: side_by_side(tables(1), "mogi_test"),
     "tracks": lambda: draw_tracks(observation(), "unrest.nc"),
     "inversion": lambda: inversion_maps(explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km"),

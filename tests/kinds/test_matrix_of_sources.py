@@ -112,6 +112,28 @@ def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_
     assert figure.axes[2].get_xlabel() == "true dike strike (°)"  # of the panel below it
 
 
+@pytest.mark.parametrize(
+    ("volume", "tested", "note"),
+    [
+        ((2.0, 3.0), True, " (between dashed lines: values that training lacked; box: test samples)"),
+        ((2.0, 3.0), False, " (between dashed lines: values that training lacked)"),
+        ((8.0, 9.0), True, " (between dashed lines: values that training lacked)"),
+    ],
+)
+def test_all_that_training_lacked_is_outlined_and_only_values_of_test_samples_are_called_so(volume, tested, note):
+    axes = [("depth", np.arange(4) + 0.5, (0.0, 4.0)), ("delta_volume", np.arange(5) + 0.5, (0.0, 5.0))]
+    held_out = {"depth": [(1.0, 2.0), (3.5, np.inf)], "delta_volume": [volume]}
+    units = {"depth": "km", "delta_volume": "10⁶ m³"}
+    figure = matrix_panels({"depth": {"error": np.ones((4, 5))}}, axes, units, held_out, "run", tested=tested)
+    assert " ".join(figure.get_suptitle().split()) == f"run{note}"
+    panel = figure.axes[0]
+    ends = {(*line.get_xdata(), *line.get_ydata()) for line in panel.lines}
+    inside = {(0, 1, end, end) for end in volume if end < 5}
+    assert ends == {(end, end, 0, 1) for end in (1.0, 2.0, 3.5)} | inside
+    boxes = {tuple(patch.get_bbox().extents) for patch in panel.patches}
+    assert boxes == ({(1.0, 2.0, 2.0, 3.0), (3.5, 2.0, 4.0, 3.0)} if "box" in note else set())
+
+
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("spread", [False, True])
 def test_a_picture_of_angles_alone_has_no_empty_panels(axes, spread):

@@ -139,15 +139,18 @@ def matrix_panels(
     blank: str = "",
     views: Sequence[str] = (),
     unseen: NDArray[np.bool_] | None = None,
+    tested: bool = True,
 ) -> Figure:
     """A panel per output and kind of value that it has.
 
     units     variable → its unit, of outputs and axes
-    held_out  variable → the intervals of values that belong to the test part, outlined
+    held_out  variable → the intervals of values that training lacks
     blank     why some cells have no values
     views     names of the views, as in `quantities.in_words`
     unseen    where the data do not show the source, over the axes; hatched in panels of bounds
+    tested    whether test samples have the values of all other variables
     """
+    marks = HeldOut.of(axes, held_out, tested)
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
     figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True)
@@ -160,15 +163,13 @@ def matrix_panels(
             if len(axes) == 2:
                 like = panels.get(KINDS[kind].like, values)
                 _draw_plane(axis, name, kind, values, KINDS[kind].scale(like), axes, units, views)
-                _outline(axis, *(held_out.get(variable) for variable, _, _ in axes), *(ends for _, _, ends in axes))
+                marks.outline(axis)
             else:
-                _draw_line(axis, name, kind, values, axes[0], units, held_out, views)
+                _draw_line(axis, name, kind, values, axes[0], units, marks, views)
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
-    outlined = _within(held_out, {name: ends for name, _, ends in axes})
-    marked = "outlined" if len(axes) == 2 else "shaded"
-    notes = [f"{marked}: values held out for test"] * outlined + [f"blank: {blank}"] * bool(blank)
+    notes = [*marks.notes, *[f"blank: {blank}"] * bool(blank)]
     notes += ["hatched: the data do not show the source"] * (hatched is not None)
     add_title(figure, title + (f" ({'; '.join(notes)})" if notes else ""))
     return figure
@@ -262,37 +263,56 @@ def _hatch(axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[
     return np.where(unseen, np.nan, values)
 
 
-def _outline(axis: Axes, x_intervals: Any, y_intervals: Any, x_ends: Any, y_ends: Any) -> None:
-    """Boxes around the held-out values; from end to end along an axis without any."""
-    from matplotlib.patches import Rectangle
+@dataclass(frozen=True)
+class HeldOut:
+    """Where values on the axes of a matrix were held out, as far as the axes reach.
 
-    if not x_intervals and not y_intervals:
-        return
-    boxes = (
-        [_drawable(one, ends) for one in intervals or [ends]]
-        for intervals, ends in ((x_intervals, x_ends), (y_intervals, y_ends))
-    )
-    for (left, right), (bottom, top) in product(*boxes):
-        for colour, width in (("white", 2.4), ("black", 1.0)):
-            axis.add_patch(
-                Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=colour, linewidth=width)
-            )
-
-
-def _within(held_out: Mapping[str, Sequence[tuple[float, float]]], axes: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether something that is held out lies where something is drawn.
-
-    axes  variable → its ends
+    Training lacks the whole band of each interval of each variable; test samples have values in an interval of every
+    variable.
     """
-    of_axes = [(held_out.get(name), ends) for name, ends in axes.items()]
-    within = (any(low < ends[1] and high > ends[0] for low, high in tested) for tested, ends in of_axes if tested)
-    return any(tested for tested, _ in of_axes) and all(within)
 
+    bands: tuple[tuple[tuple[float, float], ...], ...]
+    """Of each axis."""
+    ends: tuple[tuple[float, float], ...]
+    """Of each axis."""
+    tested: bool
+    """Whether test samples have the values of all other variables."""
 
-def _drawable(interval: tuple[float, float], ends: tuple[float, float]) -> tuple[float, float]:
-    """An interval with an end a little beyond the axis where it has none: nothing is drawn of an infinite box."""
-    beyond = ends[1] - ends[0]
-    return max(interval[0], ends[0] - beyond), min(interval[1], ends[1] + beyond)
+    @classmethod
+    def of(cls, axes: Sequence[AxisCells], held_out: Mapping[str, Any], tested: bool) -> HeldOut:
+        bands = []
+        for variable, _, (low, high) in axes:
+            intervals = held_out.get(variable, ())
+            bands.append(
+                tuple((max(left, low), min(right, high)) for left, right in intervals if left < high and right > low)
+            )
+            tested = tested and bool(bands[-1] or not intervals)
+        return cls(tuple(bands), tuple(ends for _, _, ends in axes), tested)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is drawn, in words; nothing if nothing is."""
+        if not any(self.bands):
+            return []
+        if len(self.bands) == 1:
+            return ["shaded: values held out for test" if self.tested else "shaded: values that training lacked"]
+        return ["between dashed lines: values that training lacked" + "; box: test samples" * self.tested]
+
+    def outline(self, axis: Axes) -> None:
+        """Dashed lines at both ends of a band, and boxes around the values of test samples."""
+        from matplotlib.patches import Rectangle
+
+        if not any(self.bands):
+            return
+        for draw, bands, ends in zip((axis.axvline, axis.axhline), self.bands, self.ends, strict=True):
+            for end in {end for band in bands for end in band} - {*ends}:
+                draw(end, color="white", linewidth=1.4)
+                draw(end, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
+        boxes = (bands or (ends,) for bands, ends in zip(self.bands, self.ends, strict=True))
+        for (left, right), (bottom, top) in product(*boxes) if self.tested else ():
+            for colour, width in (("white", 3.0), ("black", 1.6)):
+                box = Rectangle((left, bottom), right - left, top - bottom, fill=False, ec=colour, lw=width, zorder=3)
+                axis.add_patch(box)
 
 
 def _draw_line(
@@ -302,7 +322,7 @@ def _draw_line(
     values: Array,
     axis_cells: AxisCells,
     units: Mapping[str, str],
-    held_out: Mapping[str, Any],
+    marks: HeldOut,
     views: Sequence[str],
 ) -> None:
     style = KINDS[kind]
@@ -312,8 +332,8 @@ def _draw_line(
         axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
     elif style.level is not None:
         axis.axhline(style.level, color="0.6", linewidth=1, zorder=0)
-    for left, right in held_out.get(variable, ()):
-        axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
+    for left, right in marks.bands[0]:
+        axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
     axis.set_xlim(*ends)
     axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
     unit = units[name] if style.unit is None else style.unit
@@ -355,30 +375,32 @@ Matrices = Mapping[str, Sequence[Any]]
 """Title → matrices of runs that differ by their seed, or of one run (each an xarray.Dataset), over the same axes."""
 
 Intervals = Mapping[str, Sequence[Sequence[float | None]]]
-"""Variable → the intervals of values that belong to the test part, as in the record of a matrix; None: no end."""
+"""Variable → the intervals of values that are held out, as in the record of a matrix; None: no end."""
 
 
 def side_by_side(
-    matrices: Matrices, dataset: str, views: Sequence[str] = (), held_out: Mapping[str, Intervals] | None = None
+    matrices: Matrices, dataset: str, views: Sequence[str] = (), records: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Figure:
     """Errors of several runs on one scale, relative ones if the values have a zero: a row per output, a column each.
 
     Once one of them stands for several seeds, all are absolute values, which are meant over the seeds. The first two
     axes are shown.
-    views     names of the views, as in `quantities.in_words`
-    held_out  title → what is outlined
+    views    names of the views, as in `quantities.in_words`
+    records  title → the record of a matrix, which says what is outlined
     """
-    tested = {title: _with_ends(intervals) for title, intervals in (held_out or {}).items()}
     first = next(iter(matrices.values()))[0]
     outputs = outputs_among(first.data_vars)
     axes = [str(name) for name in first[estimate_of(outputs[0])].dims]
     if len(axes) < 2:
-        return _lines_side_by_side(matrices, outputs, axes[0], dataset, views, tested)
+        return _lines_side_by_side(matrices, outputs, axes[0], dataset, views, records or {})
     middle = {other: first.sizes[other] // 2 for other in axes[2:]}
     planes = {title: [numbers.isel(middle) for numbers in of_title] for title, of_title in matrices.items()}
     (left, right), (bottom, top) = (outer_edges(first[variable].values) for variable in axes[:2])
     extent = (left, right, bottom, top)
     labels = [with_unit(f"true {in_symbols(name, views)}", unit(first, name)) for name in axes[:2]]
+    cells = [(name, first[name].values, ends) for name, ends in zip(axes, ((left, right), (bottom, top)), strict=False)]
+    at = {name: float(first[name].values[number]) for name, number in middle.items()}
+    marks = {title: held_out_of(record, cells, at) for title, record in (records or {}).items()}
     figure, grid = _grid([len(matrices)] * len(outputs), 3.1)
     for row, output in zip(grid, outputs, strict=True):
         errors, means, words, in_unit = _compared(planes, output)
@@ -387,8 +409,8 @@ def side_by_side(
             image = axis.imshow(
                 plane.T, origin="lower", extent=extent, aspect="auto", interpolation="nearest", norm=norm, cmap=look
             )
-            across, up = (tested.get(title, {}).get(variable) for variable in axes[:2])
-            _outline(axis, across, up, (left, right), (bottom, top))
+            if title in marks:
+                marks[title].outline(axis)
             mean = number_with_unit(brief(means[title]), in_unit)
             room = characters(inches=0.34 * page_width() if narrow() else sized(2.2))
             heading = "\n".join(wrap(words_above, room) for words_above in (title, f"mean |error| {mean}"))
@@ -403,10 +425,32 @@ def side_by_side(
         bar.ax.tick_params(labelsize=small())
         bar.set_label(fitting(row[0], with_unit(words, in_unit), upright=True))
     share_below([axis for row in grid for axis in row], left=True)
-    shown = dict(zip(axes[:2], ((left, right), (bottom, top)), strict=True))
-    outlined = any(_within(intervals, shown) for intervals in tested.values())
-    add_title(figure, f"matrices on {dataset}" + " (outlined: values held out for test)" * outlined)
+    add_title(figure, f"matrices on {dataset}{_noted(marks.values())}")
     return figure
+
+
+def _noted(marks: Iterable[HeldOut]) -> str:
+    """What is outlined in any panel, in brackets."""
+    notes = max((of_panel.notes for of_panel in marks), key=lambda words: len("".join(words)), default=[])
+    return f" ({notes[0]})" if notes else ""
+
+
+def held_out_of(record: Mapping[str, Any], axes: Sequence[AxisCells], others: Mapping[str, float]) -> HeldOut:
+    """What of the axes was held out, by the record of a matrix.
+
+    others  the values of axes that are not shown
+    """
+    return HeldOut.of(axes, _with_ends(record.get("held_out", {})), is_tested(record, others))
+
+
+def is_tested(record: Mapping[str, Any], others: Mapping[str, float]) -> bool:
+    """Whether test samples have the fixed values of a matrix, by its record, and those of axes that are not shown."""
+    values = {**record["fixed"], **others}
+    return all(
+        any(low <= values[name] <= high for low, high in intervals)
+        for name, intervals in _with_ends(record.get("held_out", {})).items()
+        if intervals and name in values
+    )
 
 
 def _with_ends(intervals: Intervals) -> dict[str, list[tuple[float, float]]]:
@@ -487,25 +531,26 @@ def _lines_side_by_side(
     variable: str,
     dataset: str,
     views: Sequence[str],
-    held_out: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    records: Mapping[str, Mapping[str, Any]],
 ) -> Figure:
     figure, axes = folded(len(outputs), 4.2, 3.4, shared=True)
     first = next(iter(matrices.values()))[0]
     ends = outer_edges(first[variable].values)
-    shaded = [[*intervals.get(variable, ())] for intervals in held_out.values()]
-    common = shaded[0] if shaded and all(intervals == shaded[0] for intervals in shaded) else []
+    cells = [(variable, first[variable].values, ends)]
+    shaded = {held_out_of(record, cells, {}) for record in records.values()}
+    common = [*shaded] if len(shaded) == 1 else []
     for axis, output in zip(axes, outputs, strict=True):
         errors, _, words, in_unit = _compared(matrices, output)
         for (title, line), colour in zip(errors.items(), COLOURS * len(matrices), strict=False):
             axis.plot(first[variable].values, line, color=colour, label=title)
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
-        for left, right in common:
-            axis.axvspan(max(left, ends[0]), min(right, ends[1]), color=COLOURS[4], alpha=0.15, linewidth=0)
+        for left, right in common[0].bands[0] if common else ():
+            axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
         axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", unit(first, variable)))
         axis.set_ylabel(with_unit(words, in_unit))
     share_below(axes)
     legend_below(figure, axes[0], shown=1)
-    add_title(figure, f"matrices on {dataset}" + " (shaded: values held out for test)" * bool(common))
+    add_title(figure, f"matrices on {dataset}{_noted(common)}")
     return figure
 
 
@@ -560,6 +605,7 @@ def matrix_of(folder: Path) -> Figure:
         record.get("why_left_out", ""),
         views,
         plane["seen"].values == 0 if "seen" in plane else None,
+        is_tested(record, fixed),
     )
 
 

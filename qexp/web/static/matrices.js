@@ -59,7 +59,7 @@ function drawMatrices(place, { matrices }) {
       const own = matrix === difference ? scaleOf(layer, () => drawn_.map.paint()) : scale;
       const drawn_ = { ...matrix, counts, at, value: element("span", { class: "value", "aria-hidden": "true" }) };
       const move = (cell) => point(drawn_, cell);
-      drawn_.map = mapOf({ layer: { ...layer, numbers: matrix.numbers }, axes, counts, at, move, scale: own, words: `${matrix.title}, ${output}, ${words}` });
+      drawn_.map = mapOf({ layer: { ...layer, numbers: matrix.numbers }, axes, counts, at, move, scale: own, tested: () => matrix.plane.tested, words: `${matrix.title}, ${output}, ${words}` });
       const title = element("figcaption", {}, ...(matrix === difference ? [] : [swatchOf(GROUPS.of(matrix.run))]), matrix.title);
       const group = element("span", { class: "quiet group", text: matrix === difference || GROUPS.base.length < 2 ? "" : GROUPS.base[matrix.group] });
       const fixed = plane.fixed.length && !sameAxes(matrix, shown[0]) ? [element("p", { class: "quiet", text: `at ${plane.fixed.join(", ")}` })] : [];
@@ -161,8 +161,10 @@ function commonScale(scales, key, shown, changed) {
 }
 
 function remarksOn(all, shown, difference, wanted, output, words) {
-  const parts = [`${output}: ${words}; colours mean the same in all maps. Boxes: values held out for test.`];
+  const parts = [`${output}: ${words}; colours mean the same in all maps.`];
   const [first] = shown;
+  const outlined = shown.map(({ plane }) => plane.outlined).sort((one, other) => other.length - one.length)[0];
+  if (outlined) parts.push(`${outlined[0].toUpperCase()}${outlined.slice(1)}.`);
   const fixed = first?.plane.fixed ?? [];
   if (fixed.length) parts.push(`At ${fixed.join(", ")}.`);
   if (first?.plane.blank) parts.push(`Blank: ${first.plane.blank}.`);

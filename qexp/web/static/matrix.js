@@ -15,6 +15,7 @@ function drawMatrix(place, matrix) {
   const readout = readoutOf("div", "Point at a cell to read its values.");
   const grid = element("div", { class: "maps" });
   const maps = [];
+  const tested = () => matrix.tested && matrix.axes.slice(2).every((axis, index) => isHeldOut(axis, at[index + 2]));
   let pointed = false;
   const show = () => {
     if (!pointed) return;
@@ -31,7 +32,7 @@ function drawMatrix(place, matrix) {
     for (const layer of layers.filter((layer) => layer.output === output.words)) {
       const scale = scaleOf(layer, () => map.paint());
       const title = element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` });
-      const map = mapOf({ layer, axes, counts, at, move, scale, words: `${layer.output}, ${layer.words}` });
+      const map = mapOf({ layer, axes, counts, at, move, scale, tested, words: `${layer.output}, ${layer.words}` });
       maps.push(map);
       row.append(element("figure", {}, title, map.over, scale.controls));
     }
@@ -71,16 +72,18 @@ function slidersOf(matrix, counts, at, changed) {
   });
 }
 
-/** A map of a layer in the colours of a scale; `move` is told which cell of the first two axes is pointed at. */
-function mapOf({ layer, axes, counts, at, move, scale, words }) {
+/** A map of a layer in the colours of a scale; `move` is told which cell of the first two axes is pointed at, `tested` says
+ * whether test samples have the values of all other variables. */
+function mapOf({ layer, axes, counts, at, move, scale, tested, words }) {
   const [columns, rows] = counts;
   const canvas = element("canvas", { width: columns, height: rows });
   const { whole, box, across, up } = frame(axes, SIDE, SIDE, BESIDE_MAP);
-  for (const rectangle of heldOut(axes, across, up)) box.append(rectangle);
+  const marks = drawn("g", {});
   const cross = drawn("path", { class: "cross" });
   const bar = drawn("g", { transform: `translate(${BAR.x} 0)` });
-  box.append(cross, bar);
+  box.append(marks, cross, bar);
   const paint = () => {
+    marks.replaceChildren(...heldOut(axes, across, up, tested()));
     bar.replaceChildren(...barOf(scale, layer.logarithmic));
     const context = canvas.getContext("2d");
     const image = context.createImageData(columns, rows);
@@ -136,18 +139,30 @@ function cellAt(event, canvas, counts) {
   return [Math.floor(across * counts[0]), Math.floor((1 - down) * counts[1])];
 }
 
-function heldOut(axes, across, up) {
-  const [x, y] = axes.map((axis) => (axis.held_out.length ? axis.held_out : null));
-  if (!x && !y) return [];
-  const inside = (axis, [low, high]) => [low ?? axis.ends[0], high ?? axis.ends[1]]
-    .map((end) => Math.min(Math.max(end, axis.ends[0]), axis.ends[1]));
-  const made = [];
-  for (const between of x || [axes[0].ends]) {
-    for (const upwards of y || [axes[1].ends]) {
-      const [left, right] = inside(axes[0], between).map(across);
-      const [bottom, top] = inside(axes[1], upwards).map(up);
-      const size = { x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0) };
-      made.push(drawn("rect", { ...size, class: "held-out around" }), drawn("rect", { ...size, class: "held-out" }));
+/** Whether the value of a cell on an axis is one that test samples have. */
+function isHeldOut(axis, index) {
+  const value = axis.centres[index];
+  return !axis.held_out.length || axis.held_out.some(([low, high]) => (low ?? -Infinity) <= value && value <= (high ?? Infinity));
+}
+
+/** The intervals of an axis that were held out, as far as it reaches. */
+function bandsOf({ held_out: intervals, ends: [least, greatest] }) {
+  return intervals.map(([low, high]) => [Math.max(low ?? least, least), Math.min(high ?? greatest, greatest)]).filter(([low, high]) => low < high);
+}
+
+/** Dashed lines at both ends of the bands that training lacks, and boxes around the values of test samples. */
+function heldOut(axes, across, up, tested) {
+  const bands = axes.map(bandsOf);
+  const paths = bands.flatMap((of, index) => [...new Set(of.flat())].filter((end) => !axes[index].ends.includes(end))
+    .map((end) => (index ? `M0 ${up(end)}H${SIDE}` : `M${across(end)} 0V${SIDE}`)));
+  const made = paths.flatMap((d) => [drawn("path", { d, class: "held-out around" }), drawn("path", { d, class: "held-out band" })]);
+  if (!tested || !bands.flat().length) return made;
+  const [x, y] = bands.map((of, index) => (of.length ? of : [axes[index].ends]));
+  for (const between of x) {
+    for (const upwards of y) {
+      const [[left, right], [bottom, top]] = [between.map(across), upwards.map(up)];
+      const size = { x: left, y: top, width: right - left, height: bottom - top };
+      made.push(drawn("rect", { ...size, class: "held-out around" }), drawn("rect", { ...size, class: "held-out tests" }));
     }
   }
   return made;
