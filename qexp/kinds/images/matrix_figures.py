@@ -238,9 +238,9 @@ def _draw_plane(
         bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         bar.minorticks_off()
     bar.ax.tick_params(labelsize=small())
-    bar.set_label(unit)
     wide = page_width() / (2 if narrow() else 3)
-    axis.set_title(wrap(style.axis.format(in_symbols(name)), characters(9, wide)), fontsize=sized(9))
+    title = with_unit(style.axis.format(in_symbols(name)), unit)  # beside the bar it would be taken for the next axis's
+    axis.set_title(wrap(title, characters(9, wide)), fontsize=sized(9))
     axis.set_xlabel(with_unit(f"true {in_symbols(x_name, views)}", units[x_name]))
     axis.set_ylabel(with_unit(f"true {in_symbols(y_name, views)}", units[y_name]))
     axis.spines[["top", "right"]].set_visible(True)
