@@ -63,7 +63,7 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_s
     record = json.loads((two.folder / "record.json").read_text())
     assert record["mean_absolute_error"]["depth"] == pytest.approx(abs(errors).mean())
     titles = [axis.get_title() for axis in matrix_of(two.folder).axes]
-    assert {"mean error of depth", "mean |error| of depth"} <= {*titles}
+    assert {"mean error of depth (km)", "mean |error| of depth (km)"} <= {*titles}
     assert "depth_absolute_error" not in first, "of one realisation it is that of the error"
     quiet = qexp.matrix(run, "mogi_test", axes=SMALL, repeats=3)
     np.testing.assert_allclose(quiet["depth_standard_deviation"], 0, atol=1e-6)

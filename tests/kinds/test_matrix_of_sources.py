@@ -107,7 +107,7 @@ def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_
     figure = matrix_panels(panels, axes, units, {}, "run on dike", "the source must lie below the surface")
     assert figure.get_suptitle() == "run on dike (blank: the source must lie below the surface)"
     titles = [axis.get_title() for axis in figure.axes if axis.get_title() and axis.axison]
-    assert titles == ["error of dike strike", "error of dike depth", "relative error of dike depth"]
+    assert titles == ["error of dike strike (°)", "error of dike depth (km)", "relative error of dike depth (%)"]
     assert [tick for tick in figure.axes[0].get_xticks() if 0 <= tick <= 360] == [0, 90, 180, 270, 360]
     assert figure.axes[2].get_xlabel() == "true dike strike (°)"  # of the panel below it
 

@@ -282,7 +282,7 @@ def test_a_picture_has_errors_before_and_after_on_one_scale_and_no_panel_without
     table.to_netcdf(folder / "matrix.nc", engine="h5netcdf")
     panels = [axis for axis in matrix_of(folder).axes if axis.get_title() and axis.axison]
     assert [axis.get_title() for axis in panels] == [
-        f"{what} of {name}" for name in ("dike strike", "dike depth") for what in ("error", "refined error")
+        f"{what} of {name}" for name in ("dike strike (°)", "dike depth (km)") for what in ("error", "refined error")
     ]
     for error, refined_error in (panels[:2], panels[2:]):
         assert error.images[0].get_clim() == refined_error.images[0].get_clim()

@@ -196,7 +196,7 @@ def drop_key(record: Path, key: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lacking", ["depth_error", "depth_relative_error", "depth", "axes"])
+@pytest.mark.parametrize("lacking", ["depth_error", "depth", "axes"])
 def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lacking):
     folder = here / "runs/sound_0/matrices/sound"
     if lacking == "axes":
