@@ -70,8 +70,9 @@ def spelled(text: str, option: Callable[[str], str]) -> str:
         if isinstance(several, dict):
             return " ".join(f"{flag} {shlex.quote(_pair(key, each))}" for key, each in several.items())
         if isinstance(several, list):
-            return " ".join(f"{flag} {_word(each)}" for each in several)
-        return f"{flag} {','.join(map(_word, several)) if isinstance(several, tuple) else value}"
+            return " ".join(f"{flag} {shlex.quote(word) if ' ' in word else word}" for word in map(_word, several))
+        text = ",".join(map(_word, several)) if isinstance(several, tuple) else value
+        return f"{flag} {shlex.quote(text) if ' ' in text else text}"
 
     return ARGUMENT.sub(in_shell, text)
 

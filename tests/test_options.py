@@ -128,6 +128,7 @@ WRITTEN = {
     "`fixed={'x': 0.5, 'y': 2.0}`": ('fixed={"x": 0.5, "y": 2}', "--fixed x=0.5 --fixed y=2"),
     "`axes={'depth': (0, 4, 128)}`": ('axes={"depth": (0, 4, 128)}', "--axes depth=0:4:128"),
     "`fixed[x]`: no": ('fixed["x"]: no', "--fixed x: no"),
+    "`variable=a b`": ('variable="a b"', "--variable 'a b'"),
     "`unit=['m', 'mm']`": ('unit=["m", "mm"]', "--unit m --unit mm"),
     "`columns={'los': 'NAME'}`": ('columns={"los": NAME}', "--columns los=NAME"),
     "`columns={'los': 'a, b'}`": ('columns={"los": "a, b"}', """--columns '{"los": "a, b"}'"""),

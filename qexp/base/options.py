@@ -406,10 +406,16 @@ COLUMNS = (
 )
 
 
-def pairs(option: str, texts: Iterable[str], form: str, read: Callable[[str], Value]) -> dict[str, Value]:
+KEEP_ONE = "keep one"
+
+
+def pairs(
+    option: str, texts: Iterable[str], form: str, read: Callable[[str], Value], twice: str = KEEP_ONE
+) -> dict[str, Value]:
     """`["depth=2"]` → `{"depth": read("2")}`.
 
-    form  how such a text is written
+    form   how such a text is written
+    twice  what to do if a name is given twice
     Raises QexpError for a text without a name, for a value that `read` refuses with ValueError, and for a name that is
     given twice.
     """
@@ -420,14 +426,14 @@ def pairs(option: str, texts: Iterable[str], form: str, read: Callable[[str], Va
         try:
             if not (name and equals):
                 raise ValueError
-            twice, pairs[name] = name in pairs, read(value)
+            is_twice, pairs[name] = name in pairs, read(value)
         except ValueError:
             several = text.split(",")
             if len(several) > 1 and all("=" in one for one in several):
                 form = f"give the option for each: {' '.join(f'{option} {one.strip()}' for one in several)}"
             raise QexpError(f"{option} {shortened(text)}: {form}") from None
-        if twice:
-            raise QexpError(f"{option} {shortened(name)} is given twice; keep one")
+        if is_twice:
+            raise QexpError(f"{option} {shortened(name)} is given twice; {twice}")
     return pairs
 
 
@@ -474,13 +480,13 @@ def text_of(text: str) -> str:
     return text
 
 
-def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
-    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]."""
+def columns(option: str, texts: Sequence[str], twice: str = KEEP_ONE) -> dict[str, str] | list[int]:
+    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]; `twice` as of `pairs`."""
     objects = [text for text in texts if text.startswith("{")]
     parts = [part.strip() for text in texts if text not in objects for part in text.split(",")]
     if not objects and all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         return [int(part) for part in parts]
-    names = pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()))
+    names = pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()), twice)
     for text in objects:
         try:
             items = json.loads(text, object_pairs_hook=list)
@@ -490,7 +496,7 @@ def columns(option: str, texts: Sequence[str]) -> dict[str, str] | list[int]:
             raise QexpError(f"{option} {shortened(text)}: {COLUMNS}")
         for name, other in items:
             if name in names:
-                raise QexpError(f"{option} {shortened(name)} is given twice; keep one")
+                raise QexpError(f"{option} {shortened(name)} is given twice; {twice}")
             names[name] = other
     return names
 

@@ -15,7 +15,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import Quantities, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.options import PER_TRACK, InvertOptions
-from qexp.deformation.posterior import SourcePosterior, source_posterior
+from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
 from qexp.errors import QexpError
 from qexp.inference.fit import (
     Fit,
@@ -387,6 +387,11 @@ def estimate_sources(
             *_remarks(fit, problem, searched, options.least_squares),
             *(() if misfit is None else remark(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))),
             *(() if posterior is None else posterior.remarks),
+            *(
+                [NOISE_IS_ESTIMATED]
+                if options.least_squares and posterior is None and noise_is_estimated(tracks)
+                else []
+            ),
         ],
         posterior=posterior,
     )

@@ -493,10 +493,11 @@ class Maps:
         return self.data - self.model
 
 
-def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]], title: str) -> Figure:
+def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]], title: str, less: str) -> Figure:
     """A row per track with the observed displacement and the model on one scale, and the residual on its own.
 
     sources  positions east, north [km], which are marked
+    less     what is subtracted from the observed displacement, such as "offset and ramp", or nothing
     """
     shown = _scale_over(tracks, ("data", "model"))
     left = _scale_over(tracks, ("residual",))
@@ -509,7 +510,8 @@ def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]
     for index, (axis, (track, what)) in enumerate(zip(axes, product(tracks, SYMBOLS), strict=True)):
         scale = scales[what]
         _draw_map(axis, track, getattr(track, what), scale)
-        _label(axis, SYMBOLS[what] if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), track.name)
+        heading = f"{SYMBOLS[what]},\nless {less}" if less and what == "data" else SYMBOLS[what]
+        _label(axis, heading if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), track.name)
         for east, north in sources:
             for colour, width in (("white", 2.6), ("black", 1.2)):
                 axis.plot(east, north, "+", color=colour, markersize=sized(7 + width), mew=sized(width), zorder=4)
@@ -594,7 +596,9 @@ def _draw(axis: Axes, name: str, estimate: NoiseEstimate) -> None:
         levels["nugget + sill"] = best.nugget + best.sill
         axis.axvline(best.range / 1000, **settings)
     for number, level in enumerate(levels.values()):
-        axis.axhline(1e6 * level, **settings, label="nugget, sill, range" if number == 0 and len(levels) > 1 else None)
+        axis.axhline(
+            1e6 * level, **settings, label="nugget, nugget + sill, range" if number == 0 and len(levels) > 1 else None
+        )
     axis.set_xlim(0, far / 1000)
     axis.set_ylim(0, 1.12 * top)
     words = [f"{best.type}: {sill if estimate.levels_off else 'does not level off'},", next(iter(levels))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,12 @@ OFFSETS = (PER_TRACK, NONE)
 METHODS = ("auto", "sampler")
 
 USUAL_DRAWS, MOST_DRAWS = 2000, 1_000_000
+
+IN_TWO_FILES = (
+    "a name is for all files that have such a column; of grids give `variable` for each, and of tables with other "
+    "names make an observation of each and join these"
+)
+"""What to do if files have one thing in columns of two names."""
 
 Each = str | Sequence[str] | None
 """One text for all files, or one for each in order."""
@@ -64,7 +71,7 @@ class ObserveOptions:
         "error, los_east, los_north, los_up (or incidence, heading), elevation; of GNSS tables displacement_east, …, "
         "error_east, …; each for the files that have such a column. Or the positions of east, north, los, error and "
         "the vector, in this order.",
-        metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=options.columns,
+        metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=partial(options.columns, twice=IN_TWO_FILES),
     )  # fmt: skip
     unit: Each = option(
         None, "Unit of displacements and errors, m if left out; once for all files, or for each. Not for `gnss`.",

@@ -21,6 +21,7 @@ from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
 from qexp.deformation.posterior import SourcePosterior
+from qexp.deformation.tables import chi2_words
 from qexp.errors import QexpError, extra
 from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
@@ -295,7 +296,7 @@ def write(
             title = f"Residuals of {', '.join(inversion.source for inversion in (best, *others))}"
             maps = [(inversion.source, _maps(inversion)) for inversion in (best, *others)]
             contents[RESIDUALS] = encode(residual_maps(maps, title), "png")
-    document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted([RESULT, *contents])}
+    document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted(contents)}
     contents[RESULT] = files.json_bytes(document)
     write_folder(target, contents)
     return [target / name for name in sorted(contents)]
@@ -400,7 +401,10 @@ def _netcdf(inversion: Inversion, history: str) -> bytes:
 
 def maps_of(inversion: Inversion) -> Figure:
     """Maps of the data, the model and the residuals of each track."""
-    return inversion_maps(_maps(inversion), _centres(inversion), _title(inversion))
+    subtracted = {"offset": "offset_error", "ramp": "ramp"}
+    tracks = inversion.tracks.values()
+    less = [name for name, field in subtracted.items() if any(getattr(track, field) is not None for track in tracks)]
+    return inversion_maps(_maps(inversion), _centres(inversion), _title(inversion), " and ".join(less))
 
 
 def _maps(inversion: Inversion) -> list[Maps]:
@@ -430,5 +434,5 @@ def _title(inversion: Inversion) -> str:
         if name.rpartition(".")[2] in ("depth", "delta_volume"):
             value = printed(measured(estimate.value, estimate.scaled_error if estimate.has_error else None))
             depths.append(f"{in_symbols(name)} {number_with_unit(value, estimate.unit)}")
-    words = [inversion.source, *depths, f"reduced χ² {inversion.chi2_reduced:.3g}"]
+    words = [inversion.source, *depths, chi2_words(inversion)]
     return " · ".join(word.replace(" ", "\u00a0") for word in words)

@@ -37,8 +37,8 @@ share of draws there beyond which that is said."""
 
 
 NOISE_IS_ESTIMATED = (
-    "the noise was estimated from the same data, but its type, range and nugget count as known: the posterior's "
-    "intervals are somewhat too narrow"
+    "the noise was estimated from the same data, but its type, range and nugget count as known: intervals are somewhat "
+    "too narrow"
 )
 
 
@@ -183,7 +183,6 @@ def source_posterior(
         for name, posterior in parameters.items()
         if posterior.is_cut and name not in bounded
     ]
-    estimated = any(track.noise is not None and track.noise.estimated for track in tracks)
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
         parameters,
@@ -193,8 +192,12 @@ def source_posterior(
         predicted,
         observed.draws,
         seconds,
-        [*observed.draws.doubts, *cut, *([NOISE_IS_ESTIMATED] if estimated else [])],
+        [*observed.draws.doubts, *cut, *([NOISE_IS_ESTIMATED] if noise_is_estimated(tracks) else [])],
     )
+
+
+def noise_is_estimated(tracks: Sequence[Track]) -> bool:
+    return any(track.noise is not None and track.noise.estimated for track in tracks)
 
 
 def _prior(

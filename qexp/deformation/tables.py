@@ -62,6 +62,8 @@ def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
 # An inversion.
 
 
+LONG = 1e4
+"""Values without an error from here on are written in full, as metres are."""
 UNDETERMINED = 1e9
 """Values and errors from here on are of what the data hardly determine; all of their digits would fill the table."""
 
@@ -109,9 +111,15 @@ def fit_words(inversion: Inversion) -> str:
     whole = sum(rival["seconds"] for rival in inversion.rivals)
     of_all = f" ({_in_seconds(whole)} for all sources)" if inversion.rivals else ""
     return (
-        f"{inversion.source}: reduced χ² {inversion.chi2_reduced:.3g}, {searched}{inversion.iterations} iterations, "
+        f"{inversion.source}: {chi2_words(inversion)}, {searched}{inversion.iterations} iterations, "
         f"{_in_seconds(inversion.seconds)}{of_all}"
     )
+
+
+def chi2_words(inversion: Inversion) -> str:
+    """The reduced χ², to the hundredth where one looks for the difference from 1."""
+    value = inversion.chi2_reduced
+    return f"reduced χ² {value:.2f}" if 0.095 <= value < 9.995 else f"reduced χ² {value:.3g}"
 
 
 def _value(estimate: Estimate) -> str:
@@ -176,6 +184,8 @@ def digits(value: float | None, error: float | None) -> str:
     """A number with as many decimal places as show two digits of its error."""
     if value is None:
         return ""
+    if error is None and LONG <= abs(value) < UNDETERMINED:  # a position, by a network
+        return f"{value:,.0f}"
     if error is None or not math.isfinite(error) or error <= 0 or max(abs(value), error) >= UNDETERMINED:
         return f"{value:.6g}" if error is None or error <= 0 else f"{value:.3g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))

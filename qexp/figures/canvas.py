@@ -281,7 +281,7 @@ LINE = 0.19
 def add_title(figure: Figure, text: str, note: str = "") -> None:
     """A title over panels, for which it makes room; below it, in bold, the caution on the numbers."""
     width = float(figure.get_figwidth())
-    lines = wrap(text, characters(9, width - 0.1)).split("\n") if text else [""]
+    lines = [line.removesuffix(" ·") for line in wrap(text, characters(9, width - 0.1)).split("\n")] if text else [""]
     make_room(figure, sized(LINE) * (len(lines) - 1))
     if figure.get_layout_engine() is not None:
         figure.suptitle("\n".join(lines), fontsize=sized(9))

@@ -262,12 +262,9 @@ def corner(parameters: Sequence[Drawn], title: str, mark: str = "the best fit") 
             if across.mark is not None and down.mark is not None:
                 axis.plot(across.mark, down.mark, "+", color="black", markersize=sized(8), markeredgewidth=sized(1.2))
         _label(axis, across, down, last=row == count - 1, first=column == 0 and row > 0)
-    origins = [
-        f"{parameter.name} {parameter.origin:,.12g} {parameter.unit}" for parameter in parameters if parameter.origin
-    ]
-    if origins:
-        title = f"{title}; offsets are from {', '.join(origins)}"
-    if narrow():  # the lines are too small for labels
+    if narrow():  # labels have no room for what they are from, and the lines are too small for any
+        origins = [f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin]
+        title = "; ".join([title, *([", ".join(origins)] if origins else [])])
         title = f"{title}; lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
     marked = f"; black: {mark}" if any(parameter.mark is not None for parameter in parameters) else ""
     add_title(figure, f"{title}{marked}")
@@ -362,6 +359,10 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
 
 def _words(parameter: Drawn, inches: float) -> str:
     """Name and unit, in lines as long as a panel."""
-    words = with_unit(f"{in_symbols(parameter.name)}{' offset' if parameter.origin else ''}", typeset(parameter.unit))
+    origin = f" from {parameter.origin:,.12g}" if parameter.origin and not narrow() else ""
+    words = with_unit(
+        f"{in_symbols(parameter.name)}{origin}",
+        typeset(parameter.unit),
+    )
     room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST
     return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)

@@ -80,9 +80,16 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
         if name in columns:
             angles[name] = table.numbers(columns[name])
         elif value is None:
+            alike = {
+                word: named
+                for word in ("incidence", "heading")
+                for named in table.names
+                if word not in columns and word in named.lower()
+            }
+            known = f", or say which columns hold them: `columns={alike}`" if alike else ""
             raise QexpError(
-                f"{table.path}: nothing says where the satellite is; give `incidence` and `heading` in degrees, or "
-                "columns with the unit vector from the ground to it: "
+                f"{table.path}: nothing says where the satellite is; give `incidence` and `heading` in degrees{known}, "
+                "or columns with the unit vector from the ground to it: "
                 "`columns={'los_east': 'E', 'los_north': 'N', 'los_up': 'U'}`"
             )
         elif isinstance(value, Path):

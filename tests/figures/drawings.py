@@ -452,7 +452,7 @@ DRAWINGS = {
     "matrices": lambda: side_by_side(tables(), "mogi_test", (), RECORDS),
     "matrices_of_one_axis": lambda: side_by_side(tables(1), "mogi_test"),
     "tracks": lambda: draw_tracks(observation(), "unrest.nc"),
-    "inversion": lambda: inversion_maps(explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km"),
+    "inversion": lambda: inversion_maps(explained(), [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km", "offset"),
     "residual_maps": lambda: residual_maps([("mogi", explained()), ("sill", explained(0.8))], "Residuals"),
     "semivariograms": lambda: draw_semivariograms(
         {"ascending": noise("ascending", 2e-5, 2e-6, 2_500), "descending": noise("descending", 8e-6, 1.2e-5, 4_000)},
@@ -476,7 +476,7 @@ def of_spheroid():
 
 def stations_alone():
     (*_, of_stations) = explained()
-    return inversion_maps([of_stations], [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km · " * 4)
+    return inversion_maps([of_stations], [(430.6, 4519.0)], "mogi · depth 3.01 ± 0.05 km · " * 4, "")
 
 
 DIFFICULT = {

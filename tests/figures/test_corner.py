@@ -19,8 +19,8 @@ def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():
     assert pair.get_ylim() == made.axes[2].get_xlim()
     assert pair.get_ylabel() == "depth (km)"
     assert made.axes[5].get_xlabel().startswith("ΔV (")
-    assert made.axes[3].get_xlabel() == "north offset (m)"
-    assert [text.get_text() for text in made.texts] == ["drawn; offsets are from north 4,519,000 m"]
+    assert made.axes[3].get_xlabel() == "north from\n4,519,000 (m)"
+    assert [text.get_text() for text in made.texts] == ["drawn"]
     offsets = draws[:, 0] - 4.519e6
     assert np.mean((offsets > first.get_xlim()[0]) & (offsets < first.get_xlim()[1])) > 0.995
     assert encode(made, "png").startswith(b"\x89PNG")

@@ -239,6 +239,13 @@ def test_the_heading_of_a_satellite_that_looks_left_is_the_one_that_was_given(wr
     )
     seen = package.observe(written(standard(), "vectors.txt"))
     assert seen.tracks[0].look is None
+    angled = "east,north,los,error,Inc of view,Track heading\n" + rows(
+        EAST, NORTH, LOS, LOS**2, LOS, LOS, separator=","
+    )
+    said = qexp("observe", written(angled, "angled.csv")).stderr
+    assert "say which columns hold them: --columns 'heading=Track heading'" in said
+    twice = qexp("observe", tmp_path / "angled.csv", "--columns", "los=A", "--columns", "los=B").stderr
+    assert "--columns los is given twice; a name is for all files that have such a column" in twice
     assert "Headings are from true north, where nothing tells the look of a satellite that looks right" in str(seen)
 
 
