@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp.api.handles import directory_of
-from qexp.base.options import takes
-from qexp.deformation.options import InvertOptions, ObserveOptions
+from qexp.base.options import takes, uncounted
+from qexp.deformation.options import STAGES, InvertOptions, ObserveOptions, unstaged
 from qexp.errors import QexpError
 
 if TYPE_CHECKING:
@@ -94,11 +94,21 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
 
 @contextmanager
 def _with_a_bar(options: InvertOptions) -> Iterator[InvertOptions]:
-    """The options with a bar for the draws from a posterior, if one is asked for."""
-    if not options.posterior:
-        yield options
-        return
-    from qexp.api.progress import counted
+    """The options with a bar for what is done, unless they say who is told."""
+    from qexp.api.progress import bar
 
-    with counted(options.on_drawn, "drawing from the posterior", "draws") as on_drawn:
-        yield replace(options, on_drawn=on_drawn)
+    sources = options.sources
+    with bar("inverting") as show:
+
+        def on_stage(source: str, stage: str) -> None:
+            before = sources.index(source) if source in sources else 0
+            show((before + STAGES.index(stage) / len(STAGES)) / len(sources), stage, source)
+
+        def on_drawn(done: int, of: int) -> None:
+            show(done / of, f"{done:,} of {of:,} draws", "drawing from the posterior")
+
+        yield replace(
+            options,
+            on_stage=on_stage if options.on_stage is unstaged else options.on_stage,
+            on_drawn=on_drawn if options.on_drawn is uncounted else options.on_drawn,
+        )

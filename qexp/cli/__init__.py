@@ -21,7 +21,7 @@ from typer.models import CommandInfo
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
 from qexp.cli.arguments import CheckedGroup, PlainCommand
-from qexp.cli.console import error, result
+from qexp.cli.console import error, message, result
 from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000
@@ -171,6 +171,7 @@ class _Commands(CheckedGroup):
             error(mistake if isinstance(mistake, QexpError) else f"the operating system reports: {mistake}")
             raise typer.Exit(mistake.exit_code if isinstance(mistake, QexpError) else 1) from None
         except KeyboardInterrupt:
+            message("interrupted")
             raise typer.Exit(130) from None
         return returned
 

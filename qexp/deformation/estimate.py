@@ -14,7 +14,7 @@ import torch
 from qexp.base.arrays import Array
 from qexp.base.quantities import Quantities, in_degrees
 from qexp.base.tables import Tables
-from qexp.deformation.options import PER_TRACK, InvertOptions
+from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, InvertOptions
 from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
 from qexp.errors import QexpError
 from qexp.inference.fit import (
@@ -355,8 +355,11 @@ def estimate_sources(
     searched = searches(candidate.sources, stations, units.quantities, bounds)
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
-    fit = _fit(problem, searched, candidate, options, fixed)
-    fit, profile = with_intervals(problem, fit) if options.least_squares else (fit, None)
+    options.on_stage(candidate.text, SEARCHING)
+    fit, profile = _fit(problem, searched, candidate, options, fixed), None
+    if options.least_squares:
+        options.on_stage(candidate.text, BETWEEN)
+        fit, profile = with_intervals(problem, fit)
     seconds = time.perf_counter() - began
     misfit, sums = of_residuals(fit, problem) if options.least_squares else (None, [])
     results = _tracks(observation, problem, fit, units)

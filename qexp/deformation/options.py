@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,16 @@ PER_TRACK = "per-track"
 OFFSETS = (PER_TRACK, NONE)
 
 METHODS = ("auto", "sampler")
+
+STAGES = SEARCHING, BETWEEN = ("searching the best fit", "finding intervals")
+"""What is done for a source, in order."""
+
+Staged = Callable[[str, str], None]
+"""Takes a source, and one of STAGES."""
+
+
+def unstaged(source: str, stage: str) -> None: ...
+
 
 USUAL_DRAWS, MOST_DRAWS = 2000, 1_000_000
 
@@ -261,6 +271,9 @@ class InvertOptions(Computing):
     width: str | None = print_width()
     on_drawn: Counted = python_only(
         uncounted, "Takes the number of draws from the posterior that are tried, and of all at most; a bar if left out"
+    )
+    on_stage: Staged = python_only(
+        unstaged, "Takes the source that is estimated and what is done for it; a bar if left out"
     )
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
 

@@ -145,6 +145,7 @@ def test_a_command_that_is_stopped_leaves_nothing_behind(tmp_path: Path, kind: s
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
+    assert stderr.endswith("interrupted\n")
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
 

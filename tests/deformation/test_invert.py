@@ -117,7 +117,9 @@ def test_rasters_lie_where_the_points_are(inverted):
 
 @pytest.mark.slow
 def test_python_gives_the_numbers_of_the_command(folder, inverted):
-    made = qexp.invert(folder / "obs.nc", starts=6)
+    stages: list[tuple[str, str]] = []
+    made = qexp.invert(folder / "obs.nc", starts=6, on_stage=lambda *stage: stages.append(stage))
+    assert stages == [("mogi", "searching the best fit"), ("mogi", "finding intervals")]
     _, document = inverted
     assert {**made.document(), "seconds": 0} == {**document, "seconds": 0}
     assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
