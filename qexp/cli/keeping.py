@@ -30,7 +30,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.errors import NotFoundError, QexpError, some
+from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.runs.options import ExportOptions, ImportOptions, PurgeOptions, VerifyOptions
 from qexp.runs.order import WeightsOrder
 
@@ -110,16 +110,19 @@ def tag(
     try:
         chosen = api.open_runs(runs, workspace=workspace)
     except NotFoundError as error:
-        if len(runs) > 1 and not (add or remove):
-            raise NotFoundError(
-                f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} --add {runs[-1]}"
-            ) from None
+        if len(runs) > 1:
+            tags = shlex.join(word for tag in [*(add or []), runs[-1]] for word in ("--add", tag))
+            raise NotFoundError(f"{error}; a tag is added by --add: qexp tag {shlex.quote(runs[0])} {tags}") from None
         raise
     if not add and not remove:
         print_table(["name", "tags"], [[run.name, " ".join(run.record["tags"])] for run in chosen])
     else:
         for run in chosen:
+            tags = run.record["tags"]
             run.tag(*(add or []), remove=remove or [])
+            for tag in dict.fromkeys(remove or []):
+                if tag not in tags:
+                    message(f"{run.name} has no tag '{tag}'; {suggestion(tag, tags)}")
 
 
 # qexp note

@@ -19,7 +19,6 @@ from qexp.comparison.seeds import (
     SeedComparison,
     compare_across_seeds,
     differ_by_seed,
-    differences,
     differing_test_parts,
     draw_matrices,
     drawn_anew,
@@ -36,6 +35,7 @@ from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import PASSED, SIGNIFICANT
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
+from qexp.spec.experiences import differences
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation
 from qexp.store.record import Record

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.files import make_folder, read_json, read_netcdf, real_path
-from qexp.base.text import NOTHING, leaves, natural, value_at
+from qexp.base.text import NOTHING, natural, value_at
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
@@ -24,42 +24,11 @@ from qexp.metrics.meaning import HIGHEST, MAIN_METRIC, UNKNOWN, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching, or_all
-from qexp.spec.experiences import type_name, type_of
-from qexp.spec.reading import COMMENTARY
+from qexp.spec.experiences import ABSENT, differences, type_name, type_of
 from qexp.spec.resolution import steps, value_text
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation, summaries as summaries_of
 from qexp.store.record import State
-
-ABSENT = "-"
-
-
-def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored.
-
-    Of specs of different types only the type: they have hardly a path in common.
-    """
-    types = [type_name(spec) for spec in specs]
-    if len(set(types)) > 1:
-        return {"type": [json.dumps(name, ensure_ascii=False) for name in types]}
-    written = [{path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)} for spec in specs]
-    all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
-    paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
-    values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
-    return dict(_entry(path, texts) for path, texts in values.items() if len(set(texts)) > 1)
-
-
-def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
-    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`; else as they are."""
-    if not all(text.startswith("[") for text in texts):
-        return path, texts
-    lists = [json.loads(text) for text in texts]
-    entries = [[json.dumps(entry, ensure_ascii=False) for entry in of_all] for of_all in zip(*lists, strict=False)]
-    differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
-    if len(differing) != 1 or len({len(one) for one in lists}) > 1:
-        return path, texts
-    return f"{path}.{differing[0]}", entries[differing[0]]
-
 
 # The runs of a comparison, grouped by what they have in common except the seed.
 

@@ -6,9 +6,9 @@ import copy
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -471,7 +471,7 @@ def experience(
     checked = check(reference, changes, cache)
     loaded, dataset = checked.loaded, checked.dataset
     if checked.problems or loaded is None:
-        raise SpecError(checked.problems)
+        raise SpecError(_of_setting(problem, overrides) for problem in checked.problems)
     of_type = objects_of(loaded.document)
     return Experience(
         loaded.name,
@@ -484,6 +484,22 @@ def experience(
         dataset,
         tuple(str(problem) for problem in checked.warnings),
     )
+
+
+def setting_of(problem: Problem, keys: Iterable[str]) -> str | None:
+    """Which of the dotted keys that were set is what a problem is about; None if it is of the file."""
+    for key in keys:
+        first, *rest = way = resolution.steps(key)
+        for place in (way, tuple(rest) if first in resolution.REFERENCES else ()):
+            unknown = problem.path == place[:1] and problem.message.startswith("unknown key")
+            if place and (unknown or problem.path[: len(place)] == place):
+                return key
+    return None
+
+
+def _of_setting(problem: Problem, overrides: resolution.Overrides) -> Problem:
+    key = setting_of(problem, overrides)
+    return problem if key is None else replace(problem, file=f"`overrides[{key}]`")
 
 
 def is_unchanged(first: Experience, reference: str, overrides: resolution.Overrides, cache: SpecCache) -> bool:

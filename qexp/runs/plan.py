@@ -17,7 +17,7 @@ from typing import Any
 
 from qexp.base.seeds import LARGEST_SEED
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, NotFoundError, Problem, QexpError, SpecError
+from qexp.errors import DamagedError, NotFoundError, Problem, QexpError, SpecError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, kind
 from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_of, spec_cache
@@ -29,9 +29,9 @@ from qexp.networks import checkpoint
 from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.prepare import Plan
 from qexp.spec import experiences, reading
-from qexp.spec.experiences import type_of, units_of
+from qexp.spec.experiences import differences, type_of, units_of
 from qexp.spec.reading import canonical, digest
-from qexp.spec.resolution import REFERENCES, Overrides, steps, value_text
+from qexp.spec.resolution import Overrides, value_text
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.provenance import Seen
@@ -134,17 +134,12 @@ def at_point(
 
 def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid: str) -> Problem:
     """A problem of a value that an axis has set, as one of the axis; another as it is."""
-    for key in point:
-        first, *rest = way = steps(key)
-        within = problem.path[: len(way)] == way or (
-            problem.path == way[:1] and problem.message.startswith("unknown key")
-        )
-        if within or (rest and first in REFERENCES and problem.path[: len(rest)] == (*rest,)):
-            axis = next(axis for axis in axes if key in axis.keys)
-            several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
-            message = re.sub(r"`overrides=[^`]*`", several if axis.name == key else r"\g<0>", problem.message)
-            return Problem(f"`{grid}[{axis.name}]`", problem.path, message)
-    return problem
+    if (key := experiments.setting_of(problem, point)) is None:
+        return problem
+    axis = next(axis for axis in axes if key in axis.keys)
+    several = f"`{grid}={ {f'{key}.0': list(axis.values)} }`"
+    message = re.sub(r"`overrides=[^`]*`", several if axis.name == key else r"\g<0>", problem.message)
+    return Problem(f"`{grid}[{axis.name}]`", problem.path, message)
 
 
 # The spectra that an experience's runs are trained on, and the check of their test spectra for leakage.
@@ -240,17 +235,24 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
     if (record.digest, record.seed) != (plan.digest, plan.seed):
         what = "seed" if record.digest == plan.digest else "spec"
         go_on = f", or continue it with its own: qexp rerun {plan.name} --resume" if state.resumable else ""
-        differs = f"qexp show {plan.name}"
+        differs = _how_differs(plan, directory) if what == "spec" else f"its seed is {record.seed}, not {plan.seed}"
         if record.digest != plan.digest and _extensions_alone_differ(plan, directory):
             what = "specs/extensions.py (the spec is the same)"
             differs = f"diff {workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
+            differs = f"see what differs: {differs}"
         raise QexpError(
-            f"a run {plan.name} with another {what} exists already; choose another name with `name`, "
-            f"or see what differs: {differs}{go_on}"
+            f"a run {plan.name} with another {what} exists already; choose another name with `name`{go_on}; {differs}"
         )
     if state is State.DONE and not is_complete(directory):
         raise QexpError(f"{plan.name} is recorded as done, but some of its results are missing; choose another `name`")
     return state
+
+
+def _how_differs(plan: Plan, directory: RunDirectory) -> str:
+    """The keys of the spec in which an existing run and a planned one differ, with both values."""
+    keys = differences([directory.spec(), plan.spec])
+    words = [f"{key} is {theirs}, not {ours}" for key, (theirs, ours) in keys.items()]
+    return f"its {some(words)}" if words else "its pretraining is another"
 
 
 def _extensions_alone_differ(plan: Plan, directory: RunDirectory) -> bool:

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 from qexp.base.outputs import limits_of
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.tables import Tables, long_form
-from qexp.base.text import names_in, single_brace
+from qexp.base.text import leaves, names_in, single_brace
 from qexp.errors import Problem, SpecError, suggestion
 from qexp.spec import reading
 from qexp.spec.kinds import all_documents, dataset_with_defaults, documents_named, documents_of, entry_in_words
-from qexp.spec.reading import Document, Finding, Where, defaults_in, follows
+from qexp.spec.reading import COMMENTARY, Document, Finding, Where, defaults_in, follows
 
 
 class ExperienceType(ABC):
@@ -488,3 +488,36 @@ def caution(spec: Document) -> str:
 def units_of(spec: Document, quantities: Quantities) -> dict[str, str]:
     """Units of a resolved experience's variables."""
     return type_of(spec).units(spec, quantities)
+
+
+# Two specs side by side.
+
+
+ABSENT = "-"
+
+
+def differences(specs: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Path → value in each spec as JSON, for paths where the specs differ; descriptions are ignored.
+
+    Of specs of different types only the type: they have hardly a path in common.
+    """
+    types = [type_name(spec) for spec in specs]
+    if len(set(types)) > 1:
+        return {"type": [json.dumps(name, ensure_ascii=False) for name in types]}
+    written = [{path: json.dumps(value, ensure_ascii=False) for path, value in leaves(spec)} for spec in specs]
+    all_paths = dict.fromkeys(path for of_spec in written for path in of_spec)
+    paths = [path for path in all_paths if path.rpartition(".")[2] not in COMMENTARY]
+    values = {path: [of_spec.get(path, ABSENT) for of_spec in written] for path in paths}
+    return dict(_entry(path, texts) for path, texts in values.items() if len(set(texts)) > 1)
+
+
+def _entry(path: str, texts: list[str]) -> tuple[str, list[str]]:
+    """Path and values of the one entry in which lists of equal length differ, such as `sizes.0`; else as they are."""
+    if not all(text.startswith("[") for text in texts):
+        return path, texts
+    lists = [json.loads(text) for text in texts]
+    entries = [[json.dumps(entry, ensure_ascii=False) for entry in of_all] for of_all in zip(*lists, strict=False)]
+    differing = [index for index, of_all in enumerate(entries) if len(set(of_all)) > 1]
+    if len(differing) != 1 or len({len(one) for one in lists}) > 1:
+        return path, texts
+    return f"{path}.{differing[0]}", entries[differing[0]]

@@ -28,7 +28,6 @@ from qexp.comparison.compare import (
     tables,
 )
 from qexp.comparison.seeds import (
-    ABSENT,
     ComparedRun,
     SeedComparison,
     compare_across_seeds,
@@ -42,6 +41,7 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number, printed
+from qexp.spec.experiences import ABSENT
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs

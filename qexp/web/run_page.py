@@ -15,7 +15,6 @@ import orjson
 
 from qexp.base.quantities import in_words, label, number_with_unit, typeset
 from qexp.base.text import Table
-from qexp.comparison.seeds import ABSENT, differences
 from qexp.errors import DamagedError, NotFoundError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
@@ -25,7 +24,7 @@ from qexp.metrics.meaning import NONE, main_metric, number, printed, tells_nothi
 from qexp.metrics.recorded import NETWORK, meaning_of
 from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
-from qexp.spec.experiences import type_of
+from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
 from qexp.web.drawings import curves, fields, lines_of, matrices, points, training_drawn

@@ -346,12 +346,20 @@ def _all(workspace: Workspace, states: States) -> tuple[list[dict[str, Any]], li
     return launches_in_words, damaged
 
 
+def _command(argv: Sequence[str]) -> str:
+    """How a launch was started: by qexp, by a script, or in Python, where the words are of no use."""
+    program = Path(argv[0]).name if argv else "qexp"
+    if program in ("qexp", "__main__.py"):
+        return shlex.join(["qexp", *argv[1:]])
+    return "from Python" if program in ("", "-c", "ipykernel_launcher.py") else shlex.join(["python", *argv])
+
+
 def _described(launch: Launch, states: States) -> dict[str, Any]:
     record = launch.record()
     return {
         "id": launch.id,
         "created": time(record.get("created")),
-        "command": shlex.join(["qexp", *record.get("argv", [])[1:]]),
+        "command": _command(record.get("argv", [])),
         "launcher": record["launcher"],
         "settings": {key: value for key, value in record.get("settings", {}).items() if value not in (None, {}, [])},
         "count": len(record["runs"]),

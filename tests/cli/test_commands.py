@@ -530,7 +530,7 @@ def test_runs_that_cannot_be_compared_are_refused(finished, qexp, monkeypatch, r
         (("sound", "--seeds", "0:2", "--name", "own", "--dry-run"), 2, "--name is for a single run"),
         (("sound", "--storage-path", "file"), 2, "file: it is a file"),
         (("sound", "--storage-path", "/proc/nosuch"), 2, "cannot write to /proc/nosuch: No such file or directory; no"),
-        (("sound", "--set", "epochs=0"), 2, "specs/experiences/sound.json at $.epochs: must be at least 1"),
+        (("sound", "--set", "epochs=0"), 2, "error: --set epochs at $.epochs: must be at least 1"),
         (("sound", "--set", "epochs"), 2, "--set epochs: write key.path=value"),
         (("sound", "--pretrain", "nosuch"), 3, "no run 'nosuch'"),
         (("sound", "--pretrain", "2024"), 3, "no run '2024'"),
@@ -563,7 +563,7 @@ def test_a_run_that_is_done_is_not_done_again_and_its_name_not_given_to_another_
     code, stdout, stderr = qexp("run", "sound", "--device", "cpu", "--workspace", finished)
     assert (code, "sound_0 is done already; nothing to do" in stderr, "depth" in stdout) == (0, True, True)
     stderr = qexp("run", "sound", "--name", "sound_0", "--set", "epochs=3", "--workspace", finished).refused()
-    assert "a run sound_0 with another spec exists already; choose another name with --name" in stderr
+    assert "a run sound_0 with another spec exists already; choose another name with --name; its epochs is" in stderr
     assert (finished / "runs/sound_0/run.json").read_bytes() == record
     assert {*everything_below(finished / "runs")} - {*before} <= {"catalog.json", "catalog.json.lock"}
 

@@ -30,6 +30,7 @@ def test_tags_are_added_removed_and_listed(workspace, qexp):
         write_record(workspace, name)
     assert qexp("tag", "a", "b", "--add", "good", "--add", "paper_1.0-x") == (0, "", "")
     assert qexp("tag", "b", "--remove", "good", "--add", "final") == (0, "", "")
+    assert qexp("tag", "b", "--remove", "finale") == (0, "", "b has no tag 'finale'; did you mean 'final'?\n")
     stdout = qexp("tag", "a", "b").quiet()
     assert [line.split() for line in stdout.splitlines()] == [
         ["name", "tags"],
