@@ -21,7 +21,7 @@ from qexp.networks.estimator import Estimator
 from qexp.spec.kinds import documents_of
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
-from qexp.store.evaluations import TRAINED_ON, VALIDATED
+from qexp.store.evaluations import GROUPS_TRAINED_ON, TRAINED_ON, VALIDATED
 from qexp.store.record import Ancestor
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
@@ -143,9 +143,14 @@ class EvaluationData:
     warnings: Sequence[str] = ()
 
 
-def trained_on(count: int, total: int) -> str:
-    """The caution of data of which some are not independent: how many of all."""
-    return TRAINED_ON if count >= total else f"partly {TRAINED_ON} ({count:,} of {total:,})"
+def trained_on(copies: int, total: int, of_groups: int = 0) -> str:
+    """The caution of data of which some are not independent: how many of all.
+
+    copies     that were trained on
+    of_groups  that were, or belong to a group of which some were; they are counted if none were trained on
+    """
+    words, count = (TRAINED_ON, copies) if copies else (GROUPS_TRAINED_ON, of_groups)
+    return words if count >= total else f"partly {words} ({count:,} of {total:,})"
 
 
 def one_of(words: Sequence[str]) -> str:

@@ -40,8 +40,7 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
 
     groups  of one output and interval, all rows first
     """
-    drawn, output, interval = groups[:MOST_GROUPS], groups[0].output, groups[0].interval
-    expected = min(interval, groups[0].promised)
+    drawn, output, expected = groups[:MOST_GROUPS], groups[0].output, groups[0].promised
     labels = [f"{wrap(group.name or 'all', 200)[:30]}  ({group.covered} of {group.n})" for group in drawn]
     figure, (shares, widths) = row_panels(2, 3.4, labels, 0.22)
     shares.axvline(expected, color="0.6", linewidth=1, zorder=1)
@@ -55,8 +54,7 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
         shares.plot(group.covered / group.n, line, "o", color=colour, markersize=sized(4), mew=0, zorder=3)
     lowest = min(min(group.range[0], group.covered / group.n) for group in drawn)
     shares.set_xlim(max(np.floor(10 * lowest - 0.5) / 10, 0.0) - 0.02, 1.02)
-    promised = "" if expected == interval else f", {100 * expected:.1f} % promised"
-    shares.set_xlabel(f"share in {100 * interval:g} % intervals{promised}")
+    shares.set_xlabel(f"share in {percent(expected)} intervals")
     _draw_widths(widths, np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn]))
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
     for axis in (shares, widths) if len(drawn) > 1 else ():
@@ -148,11 +146,9 @@ def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.
 
 
 def intervals_in_words(directory: RunDirectory) -> str:
-    """`90 % intervals`, with what they promise where that is less."""
-    intervals, words = intervals_of(directory), f"{100 * USUAL:g} % intervals"
-    promises = [] if intervals is None else [each.promised for each in intervals.overall if each.interval == USUAL]
-    least = min(promises, default=USUAL)
-    return words if least == USUAL else f"{words}, {percent(least)} promised"
+    """`90 % intervals`, or what they promise where that is less."""
+    intervals = intervals_of(directory)
+    return f"{percent(USUAL if intervals is None else intervals.promise)} intervals"
 
 
 def coverage(directory: RunDirectory) -> Pictures:

@@ -178,6 +178,9 @@ COVERAGES = (0.5, 0.68, 0.9, 0.95)
 LEVEL = 0.95
 """Of the range of a share."""
 
+TIE = 1e-6
+"""Share of a true value within which it counts as the end of an interval: estimates have single precision."""
+
 
 def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
     """Write the intervals of a run's held-out rows into its results, and how many rows they cover.
@@ -269,7 +272,8 @@ def count_covered(
     from scipy.stats import binomtest
 
     low, high = ends
-    covered = (low <= rows.truth) & (rows.truth <= high)
+    tie = TIE * np.abs(rows.truth)
+    covered = (low - tie <= rows.truth) & (rows.truth <= high + tie)
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
     if rows.by is not None:
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]

@@ -231,7 +231,7 @@ def _of_metrics(
 def evaluation_in_words(evaluation: EvaluationRecord) -> str:
     """`the part 'test' of mogi_test, 100 samples, seed 0`."""
     words = [f"the part '{evaluation.part}' of {evaluation.dataset}", f"{evaluation.samples:,} samples"]
-    words += [f"{evaluation.left_out:,} without truth left out"] if evaluation.left_out else []
+    words += [f"{evaluation.left_out:,} left out"] if evaluation.left_out else []
     words += [f"mean of {evaluation.networks} networks"] if evaluation.networks > 1 else []
     return ", ".join([*words, f"seed {evaluation.seed}"])
 

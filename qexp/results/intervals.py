@@ -70,6 +70,16 @@ class HeldOutIntervals(Part):
         """The units in the plural, such as `rows`, or `groups (mission)`."""
         return "rows" if self.unit == "row" else f"groups ({self.unit})"
 
+    def counted(self, count: int, which: str) -> str:
+        """`3 other groups (mission)`, or `1 held-out row`."""
+        single = "row" if self.unit == "row" else f"group ({self.unit})"
+        return f"{count} {which} {single if count == 1 else self.unit_in_words}"
+
+    @property
+    def promise(self) -> float:
+        """By what the intervals of rows are named: `USUAL`, or as much as the number of units allows."""
+        return min((coverage.promised for coverage in self.overall if coverage.interval == USUAL), default=USUAL)
+
     @property
     def overall(self) -> list[Coverage]:
         """The coverages of all rows together."""
@@ -114,17 +124,17 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
     if not intervals.coverages:
         return
     if held_out:
-        others = f"{intervals.units - 1} other"
-        of_others = f"the errors of the other {intervals.units - 1} {intervals.unit_in_words}"
-        title = f"intervals of held-out estimates, each from {of_others}"
+        others = intervals.counted(intervals.units - 1, "other")
+        title = f"intervals of held-out estimates, each from the errors of {others}"
     else:
-        others = str(intervals.units)
-        title = f"intervals from the errors of {others} held-out {intervals.unit_in_words} of the run"
+        others = intervals.counted(intervals.units, "held-out")
+        title = f"intervals from the errors of {others} of the run"
     of_outputs = {units.get(coverage.output, "") for coverage in intervals.coverages}
     # In the title, where all have the same.
     width, units = ("mean width", units) if len(of_outputs) > 1 else (with_unit("mean width", *of_outputs), {})
     columns = ["output", "interval", "covered", "share", "95 % range", width]
-    rows = [_row(coverage, units) for coverage in intervals.overall]
+    named = {(coverage.output, coverage.promised): coverage for coverage in intervals.overall}
+    rows = [_row(coverage, units) for coverage in named.values()]  # wider ones than can be promised are all the same
     yield Table(title, columns, rows, frozenset(columns[1:]))
     if intervals.heads:
         yield (
@@ -135,10 +145,8 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
     if held_out:
         yield _meaning(intervals)
     if short := [coverage for coverage in intervals.overall if coverage.promised < coverage.interval]:
-        names = ", ".join(dict.fromkeys(percent(coverage.interval) for coverage in short))
         yield (
-            f"{names} intervals: {others} {intervals.unit_in_words} can promise only {percent(short[0].promised)}; "
-            "these intervals are as wide as the largest error"
+            f"{others} can promise only {percent(short[0].promised)}: these intervals are as wide as the largest error"
         )
     if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]:
         columns = [groups[0].of, "output", "n", "covered", width]
@@ -146,7 +154,7 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
             [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]
             for group in groups[:MOST_GROUPS]
         ]
-        yield Table(f"{percent(USUAL)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
+        yield Table(f"{percent(groups[0].promised)} intervals by {groups[0].of}", columns, rows, frozenset(columns[2:]))
     if len(groups) > MOST_GROUPS:
         yield f"and {len(groups) - MOST_GROUPS:,} more in results/intervals.json"
 
@@ -159,7 +167,7 @@ def _row(coverage: Coverage, units: Mapping[str, str]) -> list[str]:
     low, high = (f"{100 * end:.0f}" for end in coverage.range)
     return [
         coverage.output,
-        percent(coverage.interval),
+        percent(coverage.promised),
         f"{coverage.covered:,} of {coverage.n:,}",
         percent(coverage.covered / coverage.n),
         f"{low} to {high} %",

@@ -26,6 +26,12 @@ MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NAN", "-nan", "null", "NULL",
 SHOWN = 5
 """Number of cells, rows or names that an error lists; the rest is counted."""
 
+NO_DATA = [-99, -99.9, 999, -999, -999.9, -999.25, 9999, -9999, -9999.9, 99999, -99999, 999999, -999999, -32768, 32767]
+HUGE = 1e20
+"""Numbers that often stand for no data where no other is like them: these, and all that are as large."""
+
+LIKE_A_CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
+
 _NAN = re.compile(r"[+-]?nan(\([a-z0-9_]*\))?", re.IGNORECASE | re.ASCII)
 """Spellings of NaN by C libraries."""
 
@@ -34,6 +40,17 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 class TableError(QexpError):
     """A table cannot be read or used."""
+
+
+def codes(values: NDArray[np.float64]) -> list[float]:
+    """The numbers of a column that stand for no data, as it seems: far from all others by these."""
+    usual = np.isin(values, NO_DATA) | (np.abs(values) >= HUGE)
+    if not usual.any() or usual.all():
+        return []
+    others = values[~usual]
+    low, high = float(others.min()), float(others.max())
+    far = max(high - low, abs(low), abs(high))
+    return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
 
 
 def number(text: str) -> float | None:

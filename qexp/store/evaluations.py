@@ -20,6 +20,9 @@ RECORD = "record.json"
 TRAINED_ON = "evaluated on training data"
 """Caution of evaluations on data that are not independent of those that the run was trained on."""
 
+GROUPS_TRAINED_ON = "evaluated on groups of the training data"
+"""Caution of evaluations on other samples of groups, or cores, that the run was trained on."""
+
 VALIDATED = "evaluated on validation data"
 """Caution of evaluations on a run's own validation data: not trained on, but they chose the epoch."""
 
@@ -47,7 +50,7 @@ class EvaluationRecord(Part):
     samples: int = 0
     """Number of samples."""
     left_out: int = 0
-    """Samples without truth, which were left out."""
+    """Samples without truth, or without an input, which were left out."""
     networks: int = 1
     """Of several networks the mean is evaluated."""
     independent: bool | None = None

@@ -186,7 +186,9 @@ def of_cores(count=5, number=12, seed=0):
     measured = np.exp(random.uniform(-2, 1, count * number))
     cores = [f"core_{core:03d}" for core in range(count) for _ in range(number)]
     depths = np.tile(10.0 * np.arange(number), count)
-    return Estimates("toc", "wt%", cores, depths, measured * np.exp(0.3 * random.normal(size=len(cores))), measured)
+    return Estimates(
+        "toc", "wt%", cores, depths, measured * np.exp(0.3 * random.normal(size=len(cores))), measured, "mm"
+    )
 
 
 def spectrum(seed=0, channels=2048, title="core_001_0002.csv, core_001, 25 mm"):

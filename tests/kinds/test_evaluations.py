@@ -224,7 +224,7 @@ def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_grou
     of_a_known_quarry = package.evaluate("stones_0", input=write_stones(root / "known.csv", rows)).record
     assert of_a_known_quarry.independent is False
     assert of_a_known_quarry.reasons == ("of the same quarry as training rows: A",)
-    assert of_a_known_quarry.caution == "partly evaluated on training data (1 of 12)"
+    assert of_a_known_quarry.caution == "partly evaluated on groups of the training data (1 of 12)"
     again = [["E0", *np.round(row[1:4], 4).tolist(), row[4]] for row in stones.table()]
     rounded = package.evaluate("stones_0", input=write_stones(root / "rounded.csv", again)).record
     assert (rounded.independent, rounded.caution) == (False, "evaluated on training data")
@@ -344,6 +344,9 @@ def test_spectra_of_the_test_part_give_the_runs_own_results(root):
         made = run.evaluate(run.record["dataset"], seed=seed).record
         assert made.results == {"test": run.results["test"]}
         assert made.independent is True
+        assert "6 of 6 are held-out spectra of the run" in made.reasons[0]
+        chosen = run.evaluate(run.record["dataset"], part="validation").record
+        assert (chosen.independent, chosen.caution) == (False, "evaluated on validation data")
 
 
 @pytest.mark.slow

@@ -220,7 +220,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     assert {row["caution"] for row in read_estimates(tmp_path / "made.csv")} == {"test spectra were trained on"}
     table = pyarrow.parquet.read_table(tmp_path / "made.parquet")
     assert table.schema.field("toc_estimate").metadata == {b"unit": b"wt%"}
-    assert table.schema.field("depth").metadata == {b"unit": b"mm"}
+    assert table.schema.field("depth").metadata is None
     assert table.schema.metadata[b"run"] == b"toc_0"
     assert set(table["caution"].to_pylist()) == {"test spectra were trained on"}
     with xarray.open_dataset(tmp_path / "made.nc", engine="h5netcdf") as data:

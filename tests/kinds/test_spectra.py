@@ -19,7 +19,7 @@ from pyarrow import csv, parquet
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
 from qexp.kinds.spectra.dataset import SpectrumSamples
-from qexp.kinds.spectra.files import Findings, counts_in, counts_of
+from qexp.kinds.spectra.files import Findings, counts_in, counts_of, unit_in
 from qexp.metrics.splits import SPLITS, SplitError
 from qexp.rows.array_cache import VARIABLE, cache_folder
 from tests.cores import (
@@ -82,7 +82,7 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
     assert dataset.part.tolist() == ["train"] * 18 + ["validation"] * 6 + ["test"] * 6
     assert {name: set(values) for name, values in dataset.metadata.items()} == {"voltage": {"30"}}
     assert dataset.shapes() == {"spectrum": (CHANNELS,), "mask": (PATCHES,), TARGET: (1,)}
-    assert dataset.units == {"spectrum": "counts", "mask": "", "depth": "mm", TARGET: "wt%"}
+    assert dataset.units == {"spectrum": "counts", "mask": "", "depth": "", TARGET: "wt%"}
     assert (len(dataset), dataset.rows.tolist()) == (30, list(range(30)))
     assert dataset.warnings == []
 
@@ -642,6 +642,18 @@ def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign
     assert inside.targets.tolist() == plain.targets.tolist()
     assert inside.fingerprint == plain.fingerprint
     assert inside.shapes()["TOC%"] == (1,)
+
+
+def test_a_depth_has_the_unit_that_ends_the_name_of_its_column_and_no_other():
+    assert [unit_in(name) for name in ("mid_depth_mm", "depth (cm)", "Depth [m]", "depth", "item")] == [
+        "mm", "cm", "m", "", "",
+    ]  # fmt: skip
+
+
+def test_a_target_that_looks_like_a_code_for_no_data_is_doubted(folders):
+    (folders / "train/target/A1_3.csv").write_text("-9999\n")
+    (doubt,) = open_cores(folders).warnings
+    assert doubt.startswith("'toc' of spectrum A1_3.csv is -9999, far from all others")
 
 
 def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):

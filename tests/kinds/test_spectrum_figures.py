@@ -140,6 +140,8 @@ def test_rows_whose_depth_is_not_known_are_left_out_unless_that_is_so_of_all():
     figure, without = (down_core(replace(cores, depths=depths), "") for depths in (some.depths, np.full(12, np.nan)))
     assert len(figure.axes[0].lines[0].get_ydata()) == 8
     assert figure.axes[0].get_ylabel() == "depth (mm)"
+    unknown = down_core(replace(cores, depth_unit=""), "")
+    assert unknown.axes[0].get_ylabel() == "depth", "without a unit that nobody gave"
     np.testing.assert_array_equal(without.axes[0].lines[0].get_ydata(), np.arange(1, 13))
     assert without.axes[0].get_ylabel() == "spectrum"
 

@@ -10,7 +10,10 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.results.intervals import USUAL
+from qexp.base.text import Table
+from qexp.kinds.held_out import HeldOutEstimates, count_covered
+from qexp.metrics.conformal import Scale
+from qexp.results.intervals import USUAL, interval_tables
 from qexp.store.directory import RunDirectory
 from tests import cores, stones
 from tests.conftest import call
@@ -95,8 +98,17 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
     promised = {coverage.interval: coverage.promised for coverage in intervals.coverages}
     assert promised == {0.5: 0.5, 0.68: 0.68, 0.9: 0.75, 0.95: 0.75}
     said = call("show", directory.path).stdout
-    assert "intervals of held-out estimates, each from the errors of the other 3 groups (quarry)" in said
-    assert "90 %, 95 % intervals: 3 other groups (quarry) can promise only 75 %" in said
+    assert "intervals of held-out estimates, each from the errors of 3 other groups (quarry)" in said
+    assert "3 other groups (quarry) can promise only 75 %: these intervals are as wide as the largest error" in said
+    table = next(part for part in interval_tables(intervals, {}) if isinstance(part, Table))
+    assert [row[1] for row in table.rows] == ["50 %", "68 %", "75 %"], "what is promised names an interval, once"
+
+
+def test_a_truth_at_the_end_of_its_interval_is_covered_whatever_its_last_bits():
+    truth, none = np.array([0.14330000000000004, 0.1434]), np.zeros(2, dtype=np.int64)
+    rows = HeldOutEstimates("toc", Scale(), truth, truth, {}, "core", none, None, none.astype(str), (), none)
+    (counted,) = count_covered(rows, USUAL, 0.5, (np.zeros(2), np.full(2, 0.1433)))
+    assert counted.covered == 1
 
 
 @pytest.mark.heavy

@@ -63,7 +63,7 @@ def test_every_default_of_spectra_is_written_out_and_none_of_other_data(workspac
     assert {key: spec[key] for key in defaults} == defaults
     assert spec["pretrain"] == {"run": "masked_0", "operations": ["encoder"], "freeze": [], "epochs_frozen": None}
     assert not {"sizes", "select", "members", "protocol", "patches"} & set(spec)
-    assert spec["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "mm", "toc": "wt%"}
+    assert spec["dataset"]["units"] == {"spectrum": "counts", "mask": "", "depth": "", "toc": "wt%"}
     assert not {"labelled", "allow_leak"} & set(experience("sound", {}, workspace).document)
 
 

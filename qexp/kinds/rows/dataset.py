@@ -19,17 +19,13 @@ from qexp.kinds import files
 from qexp.kinds.rows.spec import as_list
 from qexp.metrics.splits import Copies, Fold, Rows, Split, copies
 from qexp.rows.formats import open_table
-from qexp.rows.table import SHOWN, TableError, write_list
+from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
 from qexp.spec.reading import Document, Finding, Where
 
 FORMATS = (".csv", ".parquet")
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number of the precision in which networks compute."""
-
-NO_DATA = [-99, -99.9, 999, -999, -999.9, -999.25, 9999, -9999, -9999.9, 99999, -99999, 999999, -999999, -32768, 32767]
-HUGE = 1e20
-"""Numbers that often stand for no data where no other is like them: these, and all that are as large."""
 
 
 class TabularDataset:
@@ -240,21 +236,7 @@ class TabularDataset:
                     yield f"column '{name}' of '{variable}' is {values[0]:g} in all {len(values)} rows: {lack}"
                 for code in codes(values):
                     rows = self._file.rows_shown(self._records[values == code])
-                    yield (
-                        f"column '{name}' of '{variable}' is {code:g} in {rows}, far from all others: a code for no "
-                        'data? leave the cell empty, with "missing": "drop"'
-                    )
-
-
-def codes(values: NDArray[np.float64]) -> list[float]:
-    """The numbers of a column that stand for no data, as it seems: far from all others by these."""
-    usual = np.isin(values, NO_DATA) | (np.abs(values) >= HUGE)
-    if not usual.any() or usual.all():
-        return []
-    others = values[~usual]
-    low, high = float(others.min()), float(others.max())
-    far = max(high - low, abs(low), abs(high))
-    return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
+                    yield f"column '{name}' of '{variable}' is {code:g} in {rows}, {LIKE_A_CODE}"
 
 
 def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:

@@ -440,8 +440,8 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     except DatasetError as error:
         return Independence(None, (f"the rows that the run was trained on cannot be read: {error}",))
     rows = _trained_on(request, trained)
-    shared, unknown, affected = _copies(request.spec["inputs"], trained, rows, tables)
-    compared = []
+    shared, unknown, copied = _copies(request.spec["inputs"], trained, rows, tables)
+    compared, affected, columns = [], copied.copy(), list[tuple[list[str], list[str]]]()
     by = request.spec["split"]["parameters"].get("by")
     for name in dict.fromkeys([*([by] if by else []), *trained.groups, *trained.identifiers]):
         if not all(_has(dataset, name) for dataset, _ in tables.parts):
@@ -449,8 +449,11 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         column = trained.column(name)
         if name in trained.identifiers and _numbers_rows(column, len(trained) + trained.left_out):
             continue
-        compared.append(name)
         texts = tables.texts(name)
+        if (both_columns := (column.tolist(), texts.tolist())) in columns:  # a group that is a column, as it is
+            continue
+        columns.append(both_columns)
+        compared.append(name)
         if both := sorted(set(column[rows].tolist()) & set(texts.tolist())):
             affected |= np.isin(texts, both)
             shared.append(f"of the same {name} as training rows: {some(both, SHOWN)}")
@@ -458,7 +461,7 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
     if not (compared or unknown):
         unknown = [f"{nothing}, but the origin of the rows is unknown"]
     nothing = f"{nothing}, or is of the same {' or '.join(compared)}"
-    return Independence.of(shared, unknown, nothing, trained_on(int(affected.sum()), len(tables)))
+    return Independence.of(shared, unknown, nothing, trained_on(int(copied.sum()), len(tables), int(affected.sum())))
 
 
 def _copies(

@@ -28,11 +28,13 @@ from qexp.kinds.spectra.files import (
     depth_like,
     depths_of,
     hash_of,
+    unit_in,
 )
 from qexp.metrics.splits import Rows, SplitError
 from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.rows.formats import FORMATS
+from qexp.rows.table import LIKE_A_CODE, codes
 from qexp.spec.reading import Document
 
 SPECTRUM, MASK = "spectrum", "mask"
@@ -76,6 +78,9 @@ class SpectraDataset:
         """First digits of the SHA-256 of every spectrum, which identify it."""
         targets = self._rows.targets
         self.targets = None if targets is None else np.array(targets, dtype=np.float64)
+        for code in [] if self.targets is None else codes(self.targets):
+            where = some(self.names[self.targets == code].tolist())
+            self.warnings.append(f"'{self.target}' of spectrum {where} is {code:g}, {LIKE_A_CODE}")
         self._units: dict[str, str] = document["units"]
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError(
@@ -126,7 +131,7 @@ class SpectraDataset:
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the variables, the depth, and columns with a given unit."""
-        depth = self._units.get(self._depth or "", "mm")
+        depth = self._units.get(self._depth or "", unit_in(self._depth or ""))
         target = {} if self.target is None else {self.target: ""}
         return {SPECTRUM: "counts", MASK: "", "depth": depth, **target, **self._units}
 

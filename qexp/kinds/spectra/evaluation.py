@@ -34,6 +34,7 @@ from qexp.kinds.evaluation import (
     PARTS,
     TEST,
     TRAIN,
+    VALIDATION,
     EvaluationData,
     EvaluationRequest,
     Independence,
@@ -497,7 +498,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         known = [*np.unique(dataset.part).tolist(), ALL]
         raise QexpError(f"`part={part}`: {request.name} has no such spectra; use {one_of(known)}")
     document = {**document, "units": dataset.units, "fingerprint": dataset.fingerprint}
-    independence, evaluate = partial(_independence, dataset, rows), partial(_evaluate_other, request, dataset, rows)
+    independence = partial(_independence, dataset, rows, part)
+    evaluate = partial(_evaluate_other, request, dataset, rows)
     return EvaluationData(document, part, usual, len(rows), independence, evaluate, dataset.left_out, dataset.warnings)
 
 
@@ -573,8 +575,10 @@ def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -
     return math.nan if trained.targets is None else float(trained.targets[rows].mean(dtype=np.float64))
 
 
-def _independence(dataset: SpectraDataset, rows: Rows, request: EvaluationRequest) -> Independence:
+def _independence(dataset: SpectraDataset, rows: Rows, part: str, request: EvaluationRequest) -> Independence:
     """Whether no spectrum, and no core by its name, is among those that the run or its ancestors were trained on."""
+    if part == VALIDATION and dataset.fingerprint == request.spec["dataset"]["fingerprint"]:
+        return Independence.of_validation(request.spec, "these are the run's own validation spectra")
     try:
         trained = read_seen(request.directory)
     except DamagedError as error:
@@ -583,11 +587,24 @@ def _independence(dataset: SpectraDataset, rows: Rows, request: EvaluationReques
         return Independence(None, ("the run does not say on which spectra it was trained",))
     overlaps = {run: found for run, spectra in trained.items() if (found := overlaps_with(dataset, rows, spectra))}
     shared = [f"used for training by {run}: {overlap_in_words(found)}" for run, found in overlaps.items()]
-    count = 0
+    count, leaked = 0, 0
     for core in {overlap.core for found in overlaps.values() for overlap in found}:
         every = [overlap for found in overlaps.values() for overlap in found if overlap.core == core]
         count += max(overlap.tested if overlap.others else overlap.leaked for overlap in every)
+        leaked += max(overlap.leaked for overlap in every)
     ancestors = [name for name in request.directory.record().parents if name not in trained]
     unknown = [f"the training spectra of {', '.join(ancestors)} are unknown"] if ancestors else []
     nothing = "no spectrum, and no core of the same name, was used for training"
-    return Independence.of(shared, unknown, nothing, trained_on(count, len(rows)))
+    if own := _own_held_out(dataset, rows, request):
+        nothing += f"; {own:,} of {len(rows):,} are held-out spectra of the run, from whose errors intervals are made"
+    return Independence.of(shared, unknown, nothing, trained_on(leaked, len(rows), count))
+
+
+def _own_held_out(dataset: SpectraDataset, rows: Rows, request: EvaluationRequest) -> int:
+    """How many spectra are, in all their counts, among those that the run held out; 0 if its data are gone."""
+    try:
+        trained = request.trained
+    except DatasetError:
+        return 0
+    test = divided(request.spec, trained, request.tables, Seeds(request.run_seed))[2]
+    return int(np.isin(dataset.hashes[rows], trained.hashes[test]).sum())

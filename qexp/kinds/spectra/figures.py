@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
-from qexp.base.quantities import label, typeset
+from qexp.base.quantities import label, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     GRID_TOP,
@@ -88,7 +88,7 @@ class Estimates:
     """(row,)"""
     measured: ArrayLike | None = None
     """(row,), NaN where nothing was measured; None if no row has a measured value."""
-    depth_unit: str = "mm"
+    depth_unit: str = ""
     interval: tuple[ArrayLike, ArrayLike] | None = None
     """Lower and upper end of each estimate's interval, (row,) each."""
 
@@ -180,7 +180,7 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
-            axis.set_ylabel(f"depth ({typeset(estimates.depth_unit)})" if profile.depths_known else "spectrum")
+            axis.set_ylabel(with_unit("depth", estimates.depth_unit) if profile.depths_known else "spectrum")
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""

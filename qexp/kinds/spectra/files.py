@@ -173,6 +173,12 @@ def depth_like(columns: Iterable[str]) -> str:
     return " or ".join(f"'{name}'" for name in columns if "depth" in name.lower())
 
 
+def unit_in(column: str) -> str:
+    """The unit of length that ends a column's name, as in `mid_depth_mm` or `depth (cm)`; empty without one."""
+    found = re.search(r"(?:_|\s*[(\[])(mm|cm|m|km)[)\]]?$", column)
+    return found[1] if found else ""
+
+
 def depths_of(texts: Sequence[str], names: Sequence[str], origin: str, findings: Findings) -> NDArray[np.float64]:
     """Depths as numbers, NaN where none is known.
 

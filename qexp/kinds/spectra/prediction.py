@@ -381,7 +381,7 @@ class SpectrumModel(FileModel):
     layout: SpectrumLayout
     estimate: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """(spectrum, channel) → each output's estimates, followed by the ends of its intervals if there are any."""
-    depth_unit: str = "mm"
+    depth_unit: str = ""
     posterior: Callable[[NDArray[np.float32]], Posterior] | None = None
     """From (spectrum, channel) to their posterior, if the network has a posterior head."""
 
@@ -574,7 +574,7 @@ def spectrum_model(
         estimate=estimate,
         limits=limits_of(spec),
         trained=ranges_of_targets(record, model.periods),
-        depth_unit=dataset["units"].get(dataset["depth"] or "", "mm"),
+        depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
         origin=origin_of(directory, record),
         intervals=intervals,
         posterior=posterior if model.network.heads else None,
