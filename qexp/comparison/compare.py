@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from qexp.comparison.seeds import (
     with_figures,
 )
 from qexp.errors import QexpError
+from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate
 from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding, rounding_of_interval
 from qexp.metrics.recorded import meaning_of
@@ -73,6 +74,8 @@ class Comparison:
     """The evaluation whose results are compared; None for those of the runs' own test parts."""
     differing_data: str | None = None
     """How the samples differ on which the runs were evaluated, in words; None if they do not."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Run → its state, of runs that have no results of the compared part."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -116,6 +119,7 @@ def compare(
     records = [directory.record() for directory in evaluated]
     units = {output: unit for record in records for output, unit in record.units.items()}
     specs = [directory.spec() for directory in directories]
+    states = Watch().states(directories)
     if evaluations:
         differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
     else:
@@ -128,6 +132,11 @@ def compare(
         _draw(directories, workspace.root / "comparisons" / folder_name(names)) if figures else [],
         evaluation,
         differing,
+        {
+            record.name: state.words
+            for record, directory, state in zip(records, evaluated, states.values(), strict=True)
+            if not record.results.get(directory.part)
+        },
     )
 
 
@@ -275,7 +284,10 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     if isinstance(comparison, Comparison):
         if comparison.differing_data:
             sentences.append(f"the runs answer different questions: {comparison.differing_data}")
-        return sentences
+        return [
+            *sentences,
+            *(f"{name} is {state}, and was not evaluated" for name, state in comparison.without.items()),
+        ]
     unpaired: dict[str, list[str]] = {}
     for pair in comparison.pairs:
         if pair.not_paired:

@@ -163,3 +163,9 @@ def test_a_folder_of_many_runs_has_a_short_name_of_its_own():
     many = [f"experience_{seed}" for seed in range(40)]
     assert re.fullmatch("experience_0--and-39-more--[0-9a-f]{8}", folder_name(many))
     assert folder_name(many) != folder_name([*many[:-1], "other"])
+
+
+def test_a_run_without_results_is_said_to_be_interrupted(workspace):
+    record = workspace / "runs" / PAIR[1] / "run.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "state": "interrupted", "results": {}}))
+    assert f"{PAIR[1]} is interrupted, and was not evaluated" in str(package.compare(*PAIR, figures=False))
