@@ -267,6 +267,8 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
 def samples(options: SampleOptions) -> xarray.Dataset:
     """Samples of a part of a dataset, with the dimension `sample` and units in the attributes; see `qexp data show`.
 
+    The first samples of a larger `count` have the same true values, but other noise, which is drawn for all together.
+
     Raises QexpError and SpecError.
 
     >>> samples = qexp.samples("mogi", "test", count=3)
