@@ -342,7 +342,8 @@ def require_done(directory: RunDirectory) -> None:
     directory.record()
     state = Watch().state(directory)
     if state is not State.DONE:
-        raise QexpError(f"{directory.name} is {state.words}, not done; finish it first")
+        how = f"; finish it first: qexp rerun {directory.name} --resume" if state.resumable else ""
+        raise QexpError(f"{directory.name} is {state.words}, not done{how}")
     if not is_complete(directory):
         raise QexpError(f"{directory.name} is recorded as done, but some of its results are missing")
 

@@ -111,7 +111,10 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", usual_name).strip("._-")  # a folder may be called `TOC%`
     name = options.name or (plain if data.part == data.usual else f"{plain}_{data.part}")
     if not NAME.fullmatch(name):
-        raise QexpError(f"{name!r} is not a valid name for an evaluation; choose another with `name`")
+        raise QexpError(
+            f"{name!r} is not a valid name for an evaluation; choose another with `name`: "
+            "letters, digits, '.', '_' and '-'"
+        )
     # Of all that the results depend on: the run's weights, the data, the part and the seed.
     trained, networks = directory.record(), directory.all_folds() or [directory]
     weights = [fingerprint(network.best_weights).sha256 for network in networks]

@@ -289,7 +289,9 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         document, turned = azimuths.as_trained(document, directory.record())
     name = options.name or dataset_name
     if not NAME.fullmatch(name):
-        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`")
+        raise QexpError(
+            f"{name!r} is not a valid name for a matrix; choose another with `name`: letters, digits, '.', '_' and '-'"
+        )
     folder = directory.matrices / name
     source, called = generated_of(document, tables, workspace), f"the dataset '{dataset_name}'"
     require_variables_of(spec, source, tables, directory.name, called)
