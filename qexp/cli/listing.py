@@ -64,8 +64,9 @@ def _warn_of_cautions(columns: Columns, fields: Sequence[str]) -> None:
 def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> list[Column]:
     """The columns that are asked for, else the usual ones; what cannot be read is a warning."""
     values = api.columns(runs)
-    columns = usual_columns(runs) if fields is None else []
-    columns += [column_of(field, values) for field in [*(fields or ()), *(["size"] if size else [])]]
+    asked = [column_of(field, values) for field in [*(fields or ()), *(["size"] if size else [])]]
+    usual = usual_columns(runs) if fields is None else []
+    columns = [*usual[:1], *asked, *usual[1:]]  # the last have no room first
     _warn_of_cautions(values, fields or ())
     for text in values.warnings:
         warning(text)
@@ -126,7 +127,7 @@ def print_groups(
     by_mean = sort is not None and sort not in fields and _are_numbers(runs, sort)
     if by_mean and sort not in (columns or ()):
         outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
-        columns = [*(columns or [f"test.{output}.{MAIN_METRIC}" for output in outputs]), str(sort)]
+        columns = [str(sort), *(columns or [f"test.{output}.{MAIN_METRIC}" for output in outputs])]
         columns = list({column.removeprefix("results."): column for column in columns}.values())
     groups = api.groups(runs, *fields, means=columns or (), warn=warning)
     if by_mean:

@@ -179,7 +179,7 @@ def test_the_size_of_a_run_is_the_sum_of_its_files_wherever_it_is_stored(workspa
     assert json.loads(qexp("ls", "--size", "--json", "--columns", "name").stdout) == [{"name": "a", "size": bytes_}]
     assert int(rows_of(qexp("ls", "--size", "--csv").stdout)[0]["size"]) == bytes_
     head, row = qexp("ls", "--size").stdout.splitlines()
-    assert (head[-4:], row[-6:]) == ("size", "1.5 MB")
+    assert [re.split("  +", line)[1].strip() for line in (head, row)] == ["size", "1.5 MB"]  # not the first to go
     directory.rename(tmp_path / "elsewhere")
     directory.symlink_to(tmp_path / "elsewhere")
     assert json.loads(qexp("ls", "--columns", "size", "--json").stdout) == [{"size": bytes_}]
@@ -252,7 +252,7 @@ def test_groups_have_the_means_of_columns_in_the_order_of_the_one_they_are_sorte
         ]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     lines = qexp("ls", "--group", "experience", "--sort", "validation.depth.mae").stdout.splitlines()
-    assert re.split("  +", lines[0].strip())[3:] == ["test.depth.mae (km)", "validation.depth.mae (km)"]
+    assert re.split("  +", lines[0].strip())[3:] == ["validation.depth.mae (km)", "test.depth.mae (km)"]
     assert [line.split()[0] for line in lines[1:]] == ["b", "a"]
     options = ("--group", "experience", "--columns", "validation.loss", "--sort", "validation.loss", "--reverse")
     documents = json.loads(qexp("ls", *options, "--json").stdout)
