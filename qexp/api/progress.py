@@ -103,10 +103,11 @@ class TrainingDisplay(Display):
         epoch = line["epoch"]
         validation = line["validation"]["loss"]
         validated = f"validation {validation:.4g}  " if validation is not None else ""
-        self._losses = f"loss {line['train']['loss']:.4g}  {validated}rate {line['learning_rate']:.2g}"
+        self._losses = f"loss {line['train']['loss']:.4g}  {validated}".rstrip()
         self._show(epoch, epoch)
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
-            message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}  {seconds:.2f} s/epoch")
+            rate = f"rate {line['learning_rate']:.2g}"  # for which a bar has no room
+            message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}  {rate}  {seconds:.2f} s/epoch")
 
     def stop(self) -> None:
         if self._cell is not None and self._bar is not None:

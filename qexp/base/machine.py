@@ -237,16 +237,22 @@ def on_a_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+WIDE = 100
+"""Columns of a terminal from which on a bar has room for the time elapsed."""
+
+
 def progress_bar(*fields: str) -> Progress:
     """A bar with a description, some fields, and the time left, which disappears when it is done."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    elapsed = [TimeElapsedColumn()] if console.width >= WIDE else []  # which else cuts the time left
     return Progress(
         TextColumn("{task.description}"), BarColumn(bar_width=24),
         *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
+        *elapsed, TextColumn("left"), TimeRemainingColumn(),
+        console=console, transient=True,
     )  # fmt: skip
 
 
