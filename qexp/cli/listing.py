@@ -376,10 +376,13 @@ def logs(
 ) -> None:
     """Print the log of a run."""
     handle = api.open_run(run, workspace=workspace)
-    for part in handle.log_pieces(attempt, follow=follow):
-        piece(part)
-        if follow:
-            sys.stdout.flush()
+    try:
+        for part in handle.log_pieces(attempt, follow=follow):
+            piece(part)
+            if follow:
+                sys.stdout.flush()
+    except KeyboardInterrupt:  # which is how one stops following
+        raise typer.Exit(130) from None
     if follow:
         message(f"{handle.name}: {handle.state}")
 

@@ -137,7 +137,7 @@ def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_t
 
     seen = judged("--part", "validation")
     assert "3 samples" in seen
-    assert "evaluated on training data" in seen
+    assert "evaluated on validation data" in seen
     (workspace / "data/max/finetune/TOC%/test/target/LV28-44-3_0.csv").write_text("")
     fresh = judged()
     assert "11 samples" in fresh
