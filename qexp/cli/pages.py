@@ -114,8 +114,7 @@ def compare(
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
     if everything and (metrics or as_json or as_file):
-        others = "leave out --metric, --json, --csv, --markdown and --latex"
-        raise QexpError(f"--all prints all metrics, which other forms have anyway; {others}")
+        raise QexpError("--all is for a terminal's tables of all metrics; leave out --all, or --metric and other forms")
     comparison = api.compare(
         *(runs or []), tags=tags or (), launch=launch, evaluation=evaluation, metrics=metrics or (),
         outputs=outputs or (), figures=not as_file, width=width, warn=warning, workspace=workspace,

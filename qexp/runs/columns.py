@@ -91,7 +91,7 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last: nested too deep
         where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
         words = repr(shortened(text))
-        example = "results.test['TOC%'].mae < 1" if "%" in text else "seed < 5"
+        example = "results.test['TOC%'].mae < 1" if "%." in text else "seed < 5"
         write = f'write "{meant}"' if (meant := _in_python(text)) else f'write, for example, "{example}"'
         raise QexpError(f"`where`: cannot understand {words}{where}; {write}") from None
     level: list[ast.AST] = [tree]
@@ -411,8 +411,13 @@ class Columns:
         if inside := _fields_with(column, deep):
             meant = f"did you mean '{inside[0]}'?"
             meant += f" Others with {column}: {some(inside[1:])}" if inside[1:] else ""
+        ends = f"{part}.", f".{rest}"
+        if rest and (of_all := sorted(path for path in deep if path.startswith(ends[0]) and path.endswith(ends[1]))):
+            meant = f"each output has its own: {some(of_all)}"
         if column in ("parameters", "params"):
             meant = "the number of weights of the network is 'weights'"
+        elif column.startswith("-"):
+            meant = "for the other order: `reverse`"
         elif column == "set":
             meant = "what --set changed is 'overrides'"
         elif in_condition and column == "tag":
