@@ -361,43 +361,34 @@ def estimate_sources(
         options.on_stage(candidate.text, BETWEEN)
         fit, profile = with_intervals(problem, fit)
     seconds = time.perf_counter() - began
+    parameters = _of_network(fit, candidate)
+    if profile is not None:
+        parameters = _parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
     misfit, sums = of_residuals(fit, problem) if options.least_squares else (None, [])
     results = _tracks(observation, problem, fit, units)
     posterior = None
     if options.posterior:
         posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
+    of_noise = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
     return Inversion(
         source=candidate.text,
         observation=observation,
-        parameters=_parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
-        if profile
-        else _of_network(fit, candidate),
+        parameters=parameters,
         tracks=results,
         estimated=[display_name(fit.names[index]) for index in fit.free],
         correlations=correlations(fit),
-        chi2=fit.chi2,
-        degrees=fit.degrees,
-        unknowns=len(fit.free) + problem.weighting.nuisances,
-        iterations=fit.iterations,
-        starts=fit.starts,
-        agreeing=fit.agreeing,
-        converged=fit.converged,
-        seconds=seconds,
+        chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.free) + problem.weighting.nuisances,
+        iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
         network=network,
         misfit=misfit,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
             *(() if misfit is None else remark(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))),
-            *(() if posterior is None else posterior.remarks),
-            *(
-                [NOISE_IS_ESTIMATED]
-                if options.least_squares and posterior is None and noise_is_estimated(tracks)
-                else []
-            ),
+            *(of_noise if posterior is None else posterior.remarks),
         ],
         posterior=posterior,
-    )
+    )  # fmt: skip
 
 
 def _held(
