@@ -230,7 +230,7 @@ KINDS_OF_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a whole number",
         lambda value: is_number(value) and (hasattr(value, "__index__") or float(value).is_integer()),
     ),
-    "float": ("a number", lambda value: is_number(value)),
+    "float": ("a number", is_number),
     "bool": ("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__")),
     "str": ("a text", lambda value: isinstance(value, str | os.PathLike)),
     "Path": ("a path", lambda value: isinstance(value, str | os.PathLike)),

@@ -213,6 +213,11 @@ class _End:
         beyond = min((step[0] for step in self.path if step[1] > threshold), default=math.inf)
         return max((step for step in self.path if step[0] < beyond), key=lambda step: step[0])
 
+    def go_on(self, place: tuple[float, float, Tensor], threshold: float) -> None:
+        """Seek the end beyond a place below the threshold; what was met farther or above it is forgotten."""
+        path = [step for step in self.path if step[0] < place[0] and step[1] <= threshold]
+        self.path, self.at, self.open = [*path, place], math.nan, False
+
     def above(self, threshold: float) -> tuple[float, float, Tensor] | None:
         """The nearest place beyond the threshold."""
         return min((step for step in self.path if step[1] > threshold), key=lambda step: step[0], default=None)
@@ -294,8 +299,7 @@ class _Search:
                     continue
                 (root,), (coordinate,) = self._increase([end], start[None])
                 if root < (1 - 2 * CLOSE) * self.threshold:
-                    path = [step for step in end.path if step[0] < end.at and step[1] <= self.threshold]
-                    end.path, end.at = [*path, (end.at, root, coordinate)], math.nan
+                    end.go_on((end.at, root, coordinate), self.threshold)
                     better.append(end)
             if not better:
                 return
@@ -318,8 +322,7 @@ class _Search:
                 continue
             (root,), (coordinate,) = self._increase([end], at[farthest][None])
             if root < self.threshold:
-                path = [step for step in end.path if step[0] < distance and step[1] <= self.threshold]
-                end.path, end.at, end.open = [*path, (distance, root, coordinate)], math.nan, False
+                end.go_on((distance, root, coordinate), self.threshold)
                 beyond.append(end)
         self.follow(beyond)
         return bool(beyond)

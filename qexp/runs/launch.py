@@ -404,7 +404,7 @@ def workload_of(
         try:
             state = standing(plan, workspace, state_now)
         except QexpError as mistake:
-            mistakes.append(f"{mistake}")
+            mistakes.append(str(mistake))
             continue
         if state is None:
             if not only_failed:
