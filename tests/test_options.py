@@ -68,8 +68,10 @@ def test_a_text_alone_is_a_list_of_one():
 
 
 def test_a_dictionary_in_place_of_a_name_is_told_what_would_work():
-    with pytest.raises(QexpError, match="dataset is a name or another text, and not a dictionary; write a spec to"):
+    with pytest.raises(QexpError, match=r"dataset: give a text.*, not {'type': 'generated'}; write a spec to"):
         package.samples({"type": "generated"})
+    with pytest.raises(QexpError, match=r"where: give a text, not {'epochs': 1}$"):
+        package.runs({"epochs": 1})
 
 
 def test_a_keyword_that_is_nearly_one_is_named():

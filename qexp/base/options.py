@@ -251,6 +251,10 @@ OF_OTHER_FUNCTIONS = {
 }
 """Function and keyword that it does not have, or not of several values → what has it."""
 
+NAMES_OF_SPECS = ("experience", "dataset", "model")
+OF_SPECS = "write a spec to a file below specs/, and give its name"
+"""Keywords that are given the name of a spec, and what to do with a spec itself."""
+
 OTHER_NAMES = {"out": "to", "output": "to"}
 """Keyword → what other functions call it."""
 
@@ -291,7 +295,6 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
         signature = declared.replace(parameters=[*first, *keywords_of])
         lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
         paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
-        texts = {field.name for field in own_first(make) if str(field.type) in ("str", "str | None", "str | Path")}
         named = [field for field in own_first(make) if str(field.type).startswith("Mapping[")]
         mappings = {field.name: field for field in named if "| Sequence" not in str(field.type)}
 
@@ -305,10 +308,6 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
                     example = _option_of(mappings[name]).example
                     such = f", such as {example}" if example else ""
                     raise QexpError(f"`{name}={bound[name]}`: give a dictionary{such}")
-            for name in texts & bound.keys():
-                if isinstance(bound[name], Mapping):
-                    spec = "; write a spec to a file below specs/, and give its name"
-                    raise QexpError(f"`{name}` is a name or another text, and not a dictionary{spec}")
             for name in paths & bound.keys():
                 if bound[name] is True:
                     raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")
@@ -376,7 +375,8 @@ def _require_kinds(bound: Mapping[str, Any], function: Callable[..., Any], signa
             given = " or ".join(kind for kind, _ in known if kind != "None")
             in_list = isinstance(value, Iterable) and not isinstance(value, str)
             several = OF_OTHER_FUNCTIONS.get((function.__name__, name)) if in_list else None
-            meant = f"; {several}" if several else ""
+            spec = OF_SPECS if isinstance(value, Mapping) and name in NAMES_OF_SPECS else None
+            meant = f"; {several or spec}" if several or spec else ""
             raise QexpError(f"`{name}`: give {given}, not {shortened(repr(value))}{meant}")
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from qexp.base.files import json_bytes, names_in, write_folder
 from qexp.base.outputs import SPREAD, Limits, estimate_of
-from qexp.base.quantities import of_dataset, quantity
+from qexp.base.quantities import name_of_view, of_dataset, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
 from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, NetworkFormat, Sides, takes_any_frame
@@ -106,12 +106,14 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
     spec, tables = directory.training_spec(), tables_of(directory)
     units = units_of(spec, tables["quantities"])
     quantities = of_dataset(spec["dataset"], tables["quantities"])
-    columns = spec["dataset"].get("inputs")
+    columns, views = (spec["dataset"].get(key) for key in ("inputs", "views"))
+    names_of_views = [view.get("name") or "" for view in views or []]
 
     def port(tensor: GraphTensor, sides: Sides) -> Document:
         variable = tensor.variable
         meaning = quantity(variable, quantities)
         names = columns.get(variable) if isinstance(columns, dict) else None
+        view = name_of_view(variable, names_of_views)
         transforms = [model.transforms[variable] for model in models if variable in model.transforms]
         return {
             "name": tensor.name,
@@ -121,6 +123,7 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
             "dtype": "float32",
             "unit": units[variable],
             "description": meaning.description if meaning.unit and meaning.unit == units[variable] else "",
+            **({"view": view} if view else {}),
             **({"columns": names} if isinstance(names, list) else {}),
             "transform": transform_document(spec["transforms"][variable], transforms, tables["transforms"])
             if transforms
@@ -241,6 +244,7 @@ def port_in_words(port: Document, in_units: bool) -> str:
     parts = [
         port.get("statistic"),
         port["description"],
+        f"view '{port['view']}'" if "view" in port else "",
         ", ".join(port.get("columns", [])),
         (f"in {port['unit']}" if port["unit"] else "without a unit") + seen_as,
         f"limited: {Limits(*port['limits'])}" if in_units and "limits" in port else "",

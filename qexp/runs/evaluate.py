@@ -35,7 +35,7 @@ from qexp.store import evaluations
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
 from qexp.store.provenance import fingerprint
-from qexp.store.record import NAME, now
+from qexp.store.record import IN_NAMES, NAME, now
 
 
 @contextmanager
@@ -111,10 +111,7 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", usual_name).strip("._-")  # a folder may be called `TOC%`
     name = options.name or (plain if data.part == data.usual else f"{plain}_{data.part}")
     if not NAME.fullmatch(name):
-        raise QexpError(
-            f"{name!r} is not a valid name for an evaluation; choose another with `name`: "
-            "letters, digits, '.', '_' and '-'"
-        )
+        raise QexpError(f"{name!r} is not a valid name for an evaluation; choose another with `name`: {IN_NAMES}")
     # Of all that the results depend on: the run's weights, the data, the part and the seed.
     trained, networks = directory.record(), directory.all_folds() or [directory]
     weights = [fingerprint(network.best_weights).sha256 for network in networks]

@@ -16,7 +16,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeErr
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
 from qexp.store.epochs import read_epochs
-from qexp.store.record import Record, read_record
+from qexp.store.record import IN_NAMES, Record, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def _require_text(note: str) -> None:
 
 def _tag(word: str) -> str:
     if not TAG.fullmatch(word):
-        raise QexpError(f"{word!r} is not a valid tag; use letters, digits, '.', '_' and '-'")
+        raise QexpError(f"{word!r} is not a valid tag; use {IN_NAMES}")
     return word
 
 

@@ -94,12 +94,14 @@ WRITTEN = tuple(state for state in State if state.readable)
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+IN_NAMES = "letters, digits, '.', '_' and '-'"
+"""Names of runs, matrices and evaluations, and in words what they consist of."""
 
 
 def require_name(name: str) -> str:
     """Raise QexpError unless the name can be a directory and is easy to type."""
     if not NAME.fullmatch(name) or name.startswith("catalog.json"):
-        raise QexpError(f"{name!r} is not a valid run name; use letters, digits, '.', '_' and '-'")
+        raise QexpError(f"{name!r} is not a valid run name; use {IN_NAMES}")
     return name
 
 

@@ -24,6 +24,7 @@ from uvicorn import Config, Server
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.options import ServeOptions
+from qexp.store.record import IN_NAMES
 from qexp.web import workspace_pages
 from qexp.web.access import Access, in_cookies, is_loopback, names_of, token_in_query
 from qexp.web.live import Site, site_of
@@ -256,7 +257,7 @@ def token_for(settings: ServeOptions) -> str | None:
 def _check_prefix(prefix: str) -> str:
     steps = [step for step in prefix.split("/") if step]
     if not all(step.replace("-", "").replace("_", "").replace(".", "").isalnum() and step.isascii() for step in steps):
-        raise QexpError(f"`prefix={prefix!r}`: write a path of letters, digits, '.', '_' and '-', such as /qexp")
+        raise QexpError(f"`prefix={prefix!r}`: write a path of {IN_NAMES}, such as /qexp")
     return "".join(f"/{step}" for step in steps)
 
 

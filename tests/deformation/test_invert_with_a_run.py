@@ -27,6 +27,7 @@ DATASET = {
     "generation_type": "mogi",
     "angles": "degrees",
     "size": [16, 16],
+    "views": [{"name": "ascending"}, {"name": "descending"}],
     "fixed": {
         "noise": 0.005,
         **{f"{name}{view}": 0.5 for view in VIEWS for name in ("x_res", "y_res")},
@@ -101,6 +102,14 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
     said = invert(place, "--refine", "--starts", "5")
     assert "5 starts ended there" in said.stderr
     assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with
+
+
+@pytest.mark.heavy
+def test_an_exported_network_tells_which_image_is_of_which_view(place, tmp_path):
+    made = qexp.export_network("chamber_0", to=tmp_path / "network", workspace=place)
+    views = {one["name"]: one.get("view") for one in made.about["inputs"]}
+    assert views == {"displacement": "ascending", "displacement_1": "descending", "mask_1": "descending"}
+    assert "; view 'descending'; in m" in (made.folder / "README.md").read_text()
 
 
 @pytest.mark.slow

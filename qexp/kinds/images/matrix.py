@@ -35,7 +35,7 @@ from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
-from qexp.store.record import NAME, now
+from qexp.store.record import IN_NAMES, NAME, now
 
 if TYPE_CHECKING:
     import torch
@@ -289,9 +289,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         document, turned = azimuths.as_trained(document, directory.record())
     name = options.name or dataset_name
     if not NAME.fullmatch(name):
-        raise QexpError(
-            f"{name!r} is not a valid name for a matrix; choose another with `name`: letters, digits, '.', '_' and '-'"
-        )
+        raise QexpError(f"{name!r} is not a valid name for a matrix; choose another with `name`: {IN_NAMES}")
     folder = directory.matrices / name
     source, called = generated_of(document, tables, workspace), f"the dataset '{dataset_name}'"
     require_variables_of(spec, source, tables, directory.name, called)
