@@ -212,7 +212,7 @@ def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_
     whole = package.run("stones", name="whole", device="cpu")
     run = RunDirectory(workspace / "runs" / "stones_0")
     for least, number, expected in ((1, signal.SIGINT, 130), (10, signal.SIGKILL, -9)):
-        cut: Process = start("run", "stones", "--device", "cpu", "--resume")
+        cut: Process = start("run", "stones", "--name", "stones_0", "--device", "cpu", "--resume")
         until(partial(has_done, run, least), "that more folds are done")
         cut.send(number)
         assert cut.end()[0] == expected
