@@ -276,8 +276,13 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
 
 def _without_record(directory: RunDirectory) -> Iterator[Finding]:
     """The finding for a folder that has files of a run but no record; other folders belong to the user."""
-    files_of_run = any(directory.checkpoints.glob("*.safetensors")) or directory.spec_file.exists()
-    if files_of_run and not directory.holds_record:
+    try:
+        # Once: between two looks a run may be removed and restored.
+        names = {path.name for path in directory.path.iterdir()}
+    except OSError:  # it is gone, or a user may not read it
+        return
+    files_of_run = directory.spec_file.name in names or any(directory.checkpoints.glob("*.safetensors"))
+    if files_of_run and directory.record_file.name not in names:
         advice = f"restore run.json from a copy, or remove the folder: qexp rm {directory.name}"
         what = "has files of a run, but no record: run.json is missing"
         yield Finding(directory.path, what, advice, damaged=True)
