@@ -29,7 +29,6 @@ CONTENTS: dict[str, list[str]] = {
         "sources-and-views",
         "own-physics",
         "sweeps",
-        "tune",
         "slurm",
         "pretraining",
         "programs",

@@ -80,6 +80,5 @@ from .training import (
     study as study,
     sweep as sweep,
     train as train,
-    tune as tune,
     wait as wait,
 )
