@@ -39,6 +39,7 @@ from .api import (
     status as status,
     study as study,
     sweep as sweep,
+    tune as tune,
     validate as validate,
 )
 

@@ -119,6 +119,7 @@ EXTRAS = {
     "spectra": ("xraydb",),
     "page": ("starlette", "uvicorn", "httptools"),
     "posterior": ("zuko", "emcee", "arviz_stats"),
+    "tune": ("optuna", "cmaes"),
 }
 """Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""
 

@@ -29,6 +29,7 @@ CONTENTS: dict[str, list[str]] = {
         "sources-and-views",
         "own-physics",
         "sweeps",
+        "tune",
         "slurm",
         "pretraining",
         "programs",

@@ -80,5 +80,6 @@ from .training import (
     study as study,
     sweep as sweep,
     train as train,
+    tune as tune,
     wait as wait,
 )

@@ -22,13 +22,14 @@ from qexp.runs.order import (
     SweepOptions,
     Training,
 )
+from qexp.tuning.options import Tuning
 
 if TYPE_CHECKING:
     from qexp.kinds.attempt import Display
     from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
     from qexp.store.record import State
-    from qexp.web.notebook import ShownStudy
+    from qexp.web.notebook import ShownStudy, ShownTuned
 
 
 @takes(RunOptions)
@@ -175,6 +176,26 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     folder = target_outside_of_runs(options.out) if options.out is not None else None
     home = workspaces.find(options.workspace)
     return plan_study(studying, home, folder, tell=options.tell, width=options.width)
+
+
+@takes(Tuning)
+def tune(options: Tuning) -> ShownTuned:
+    """Search the values of keys with which an experience has the least validation error; see `qexp tune`.
+
+    The test part is not evaluated until the search is over; then the best is trained with fresh seeds.
+
+    returns  its `results()` is a table of the best trials, its `document()` holds all of them; `best` has the values
+             to set, and `final` the runs of which the test part was evaluated
+
+    >>> tuned = qexp.tune("mogi_quick", space={"learning_rate": "log:1e-3:1e-2"}, trials=3, final_seeds=1)
+    >>> len(tuned.trials)
+    3
+    """
+    from qexp.tuning.tune import run_tuning
+    from qexp.web.notebook import shown_tuned
+
+    home = workspaces.find(options.workspace)
+    return shown_tuned(run_tuning(options, home, watcher_of(options.watched)))
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

@@ -28,7 +28,14 @@ ALLOCATIONS = 5_000
 """New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
 
 GROUPS = {
-    "Train": {"run": "training", "rerun": "training", "study": "training", "wait": "training", "stop": "training"},
+    "Train": {
+        "run": "training",
+        "rerun": "training",
+        "study": "training",
+        "tune": "training",
+        "wait": "training",
+        "stop": "training",
+    },
     "Look": {
         "ls": "listing",
         "status": "training",
@@ -83,7 +90,8 @@ GUESSES = {
     "ls --launch": ("launches",),
     "run": ("train", "fit", "start", "launch", "sweep"),
     "run --resume": ("resume", "continue"),
-    "study": ("tune", "optimize", "search", "grid"),
+    "study": ("grid",),
+    "tune": ("optimize", "search", "optuna", "hpo"),
     "rerun": ("repeat", "retrain"),
     "stop": ("kill", "cancel", "abort"),
     "rm": ("delete", "remove", "del", "trash"),

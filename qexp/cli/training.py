@@ -1,4 +1,4 @@
-"""qexp run, rerun, study, status, wait, stop"""
+"""qexp run, rerun, study, tune, status, wait, stop"""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ from qexp.runs.order import (
     read_seed,
     read_seeds,
 )
+from qexp.tuning.options import Tuning
 
 if TYPE_CHECKING:
     from qexp.comparison.study import Study
@@ -325,6 +326,30 @@ def _print_study(finished: Study, workspace: str | Path | None) -> None:
         result(text)
     for path in finished.files:
         result(find(workspace).shown(path))
+
+
+# qexp tune
+
+
+@with_options(Tuning, leave_out=("grid", "only_failed", "allow_leak"))
+def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
+    """Search the values of keys with which an experience has the least validation error, by trials.
+
+    Each trial is a run whose test part is not evaluated. When the search is over, the best is trained with fresh seeds,
+    and only then tested. The folder holds study.csv with a row for each trial, study.png and tune.json.
+    """
+    try:
+        tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay, "tell": message})
+    finally:
+        api.refresh(warn=warning, workspace=tuning.workspace)
+    if as_json:
+        print_json(tuned.document())
+        return
+    print_parts([tuned.results()])
+    for text in tuned.remarks():
+        print_sentence(text)
+    for path in tuned.files:
+        result(find(tuning.workspace).shown(path))
 
 
 # qexp status

@@ -182,6 +182,12 @@ def _in_whole(
     yield from kind.findings(document, dataset, tables, network, available)
     if network is not None and not any(True for _ in network.parameters()):
         yield ("model",), "no operation of the model has weights, so that nothing can be trained; add one, as 'denses'"
+    called = [one["type"] for one in document["additional_callbacks"]]
+    if "test_evaluate" in called and not document.get("test", True):
+        yield (
+            ("additional_callbacks", called.index("test_evaluate")),
+            "looks at the test part, which 'test' keeps unseen; leave it out",
+        )
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"

@@ -38,6 +38,8 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
     if trainer.progress.stopped:
         log.info("stopped early: %s", trainer.progress.stopped)
     attempt.own.keep(stopped=trainer.progress.stopped)
+    if not attempt.spec.get("test", True):
+        return Results({"validation": trainer.evaluate(trainer.data.validation)})
     if (evaluated := evaluate(attempt, trainer)) is None:
         return None
     validation = trainer.evaluate(trainer.data.validation)

@@ -153,6 +153,8 @@ class _End:
 class Pool:
     """Runs prepared run directories. A run that crashes or cannot be started does not stop the others.
 
+    more  gives further runs, one at a time, while a place is free; None if there are none
+
     After a first SIGINT or SIGTERM no run is started and running ones write a checkpoint; a second kills them.
     """
 
@@ -164,19 +166,23 @@ class Pool:
         device: str = "auto",
         gpus: Sequence[str] = (),
         wrap: Wrap = NO_WRAP,
+        more: Callable[[], RunDirectory | None] | None = None,
     ) -> None:
-        self._wrap = wrap
+        self._wrap, self._more = wrap, more
         self._launch, self._device, self._jobs = launch, device, jobs
         self._threads = max(1, (usable_cores() or 1) // jobs)
         self._waiting: queue.SimpleQueue[RunDirectory] = queue.SimpleQueue()
         for directory in directories:
             self._waiting.put(directory)
         self._names = [directory.name for directory in directories]
-        self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(min(jobs, len(directories)))]
+        slots = jobs if more else min(jobs, len(directories))
+        self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(slots)]
         self._running: dict[str, _Job] = {}
         self._ended: queue.SimpleQueue[_End] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._signals = 0
+        self._error: Exception | None = None
+        """Why there are no further runs, if it is not that all were started."""
 
     def run(self, watcher: Watcher) -> dict[str, State]:
         """Run all; returns run → final state. Runs that were never started are left out."""
@@ -210,6 +216,8 @@ class Pool:
                 states[end.run] = end.state
                 watcher.run_ended(end.run, end.state, end.seconds)
         watcher.stop()
+        if self._error is not None:
+            raise self._error
         return states
 
     @property
@@ -219,9 +227,7 @@ class Pool:
 
     def _work(self, gpu: str | None) -> None:
         while True:
-            try:
-                directory = self._waiting.get_nowait()
-            except queue.Empty:
+            if (directory := self._next()) is None:
                 return
             with self._lock:
                 if self._signals:
@@ -240,6 +246,17 @@ class Pool:
             with self._lock:
                 del self._running[directory.name]
             self._ended.put(_End(directory.name, Watch().state(directory), time.monotonic() - job.started))
+
+    def _next(self) -> RunDirectory | None:
+        with suppress(queue.Empty):
+            return self._waiting.get_nowait()
+        if self._more is None or self._signals or self._error is not None:
+            return None
+        try:
+            return self._more()
+        except Exception as error:
+            self._error = error
+            return None
 
     def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
@@ -431,6 +448,20 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
         "done_before": [plan.name for plan in workload.done],
     }  # fmt: skip
     files.write_json(launch.record_file, record)
+    return launch, prepared_for(launch, checked_order, workspace)
+
+
+def add_to_launch(launch: Launch, checked_order: CheckedOrder, workspace: Workspace) -> list[RunDirectory]:
+    """Prepare the runs of a further order for a launch that is at work. Returns them, existing ones first."""
+    load, record = checked_order.workload, launch.record()
+    names = [plan.name for plan in (*load.again, *load.new)]
+    files.write_json(launch.record_file, {**record, "runs": list(dict.fromkeys([*record["runs"], *names]))})
+    return prepared_for(launch, checked_order, workspace)
+
+
+def prepared_for(launch: Launch, checked_order: CheckedOrder, workspace: Workspace) -> list[RunDirectory]:
+    """The runs of an order that are to run, existing ones first; new ones are prepared for a launch."""
+    workload, order = checked_order.workload, checked_order.order
     directories = [RunDirectory(workspace.runs / plan.name) for plan in workload.again]
     for directory in directories:
         if order.trust_code:
@@ -442,7 +473,7 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
             planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
             directories.append(prepare(planned, workspace, order.storage, first))
             first = first or directories[-1]
-    return launch, directories
+    return directories
 
 
 @dataclass(frozen=True)
@@ -492,12 +523,20 @@ def launch_runs(
     return Launched(launch, states=states, stopped=stopped)
 
 
-def run_here(launch: Launch, directories: Sequence[RunDirectory], watcher: Watcher) -> tuple[dict[str, State], bool]:
-    """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool."""
+def run_here(
+    launch: Launch,
+    directories: Sequence[RunDirectory],
+    watcher: Watcher,
+    more: Callable[[], RunDirectory | None] | None = None,
+) -> tuple[dict[str, State], bool]:
+    """Run the launch in a pool of this process. Returns run → final state, and whether a signal ended the pool.
+
+    more  see `Pool`
+    """
     settings = launch.record()["settings"]
     jobs, device = settings["jobs"], settings["device"]
     gpus = visible_gpus() if device in ("auto", "cuda") else []
-    pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})))
+    pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more)
     with beating(launch.heartbeat):
         files.write_json(launch.pool_file, this_process().document())
         try:

@@ -447,6 +447,8 @@ class Training(ExperienceType):
         return documents_of(spec["dataset"]).evaluated_by
 
     def trouble_with(self, spec: Document, evaluation: Path) -> str | None:
+        if evaluation.suffix == ".jsonl":  # the epochs of a run whose test part is not evaluated
+            return None
         return documents_of(spec["dataset"]).trouble_with(evaluation)
 
 

@@ -247,10 +247,14 @@ class RunDirectory:
         return [run.best_weights for run in self.all_folds() or [self]]
 
     def evaluation_file(self) -> Path:
-        """The file in `results` that exists once the run is evaluated on its test part. Raises DamagedError."""
+        """The file that exists once the run is evaluated: in `results`, or, if its test part is left alone, that of its
+        epochs. Raises DamagedError.
+        """
         from qexp.spec.experiences import type_of  # as above
 
         spec = self.spec()
+        if self.held_out and not spec.get("test", True):
+            return self.metrics_file
         return self.results / type_of(spec).evaluated_by(spec)
 
     def written_by_program(self) -> dict[str, dict[str, Any]] | None:

@@ -25,6 +25,7 @@ from qexp.results.errors import independence_in_words
 from qexp.runs.evaluate import Evaluation
 from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
+from qexp.tuning.results import Tuned
 from qexp.web.html import Shown, Titled, View, drawn, fields_of, html, picture
 from qexp.web.run_page import drawings_of_all
 
@@ -148,6 +149,21 @@ class ShownStudy(Shown, Study):
 
 def studied(study: Study) -> ShownStudy:
     return ShownStudy(**fields_of(study))
+
+
+class ShownTuned(Shown, Tuned):
+    """What a search has found, with the table of the best trials and its figure."""
+
+    __str__ = Shown.text
+    __repr__ = Tuned.__repr__
+
+    def view(self) -> View:
+        pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
+        return View(f"Search of {self.experience}", parts=[*pictures, self.results(), *self.remarks()])
+
+
+def shown_tuned(tuned: Tuned) -> ShownTuned:
+    return ShownTuned(**fields_of(tuned))
 
 
 # Evaluations, networks for other programs, and a look at data.

@@ -1,0 +1,394 @@
+"""A search at work: asks for trials, has their runs trained in a pool, gives up those that fall behind, and tells what
+came out. It looks at the validation part alone.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import signal
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from qexp.base.files import locked, read_lines
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError, SpecError, extra, suggestion
+from qexp.jobs.launchers import Launch, Watcher
+from qexp.jobs.states import Watch, signal_attempt
+from qexp.metrics.built_in import asked_for
+from qexp.metrics.meaning import MAIN_METRIC
+from qexp.runs.launch import CheckedOrder, add_to_launch, check_order, open_launch, run_here
+from qexp.runs.prepare import Plan
+from qexp.spec.experiences import type_of
+from qexp.store.directory import RunDirectory, retag
+from qexp.store.record import State
+from qexp.tuning.options import LOSS, Tuning
+from qexp.tuning.results import Objective
+from qexp.tuning.space import Space
+
+with extra("tune"):
+    import optuna
+    from optuna.trial import FrozenTrial, Trial, TrialState
+
+from qexp.tuning.journal import SECONDS, JournalFile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+UNTESTED = {"test": False}
+"""What the runs of trials set: their test part is not evaluated."""
+
+LAUNCH, RUNS, WHY, DROPPED = "launch", "runs", "why", "dropped"
+"""What the journal holds of a trial besides its values: the launch that last worked on it, its runs, why it failed,
+and whether it was dropped before it had any.
+"""
+
+JOURNAL = "journal.jsonl"
+
+PAUSE = 1.0
+"""Seconds between two looks at the trials of other processes."""
+
+MOST_ATTEMPTS = 3
+"""How often the run of a trial is started whose process is gone without a word."""
+
+
+def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
+    """What is best, checked against the plan of a run. Raises QexpError for a metric that it does not report."""
+    names, document = list(tuning.metric), plan.spec
+    if others := [key for key in space.keys if key.split(".")[0] in OF_THE_DATA or key in ("sizes", "sizes.1")]:
+        raise QexpError(
+            f"`space[{others[0]}]` changes the validation part, so that trials cannot be compared; search other keys, "
+            "or compare with `qexp study`"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise QexpError(f"`metric={twice[0]}` is given twice")
+    found, outputs = [], type_of(document).outputs(document) or []
+    for name in names:
+        if name == LOSS:
+            if varied := [key for key in space.keys if key.split(".")[0] in OF_THE_LOSS]:
+                raise QexpError(
+                    f"`space[{varied[0]}]` changes what the loss is, so that losses of trials cannot be compared; give "
+                    f"a `metric`, such as `metric={outputs[0]}.mae`"
+                )
+            found.append(Objective(LOSS, "lowest"))
+            continue
+        output, _, metric = name.removeprefix("validation.").rpartition(".")
+        if not output and metric in outputs:
+            output, metric = metric, MAIN_METRIC
+        if name.startswith("test."):
+            raise QexpError(f"`metric={name}`: a search looks at the validation part alone; leave out 'test.'")
+        if output not in outputs:
+            near = suggestion(output or metric, outputs)
+            raise QexpError(f"`metric={name}`: write loss, or OUTPUT.METRIC; no output '{output or metric}': {near}")
+        reported = asked_for(document["metrics"].get(output, []))
+        if metric not in reported:
+            raise QexpError(f"`metric={name}`: no such metric; {suggestion(metric, reported)}")
+        best = plan.metrics[metric]["best"]
+        if best is None:
+            raise QexpError(f"`metric={name}`: whether low or high values of '{metric}' are best is unknown")
+        found.append(Objective(f"{output}.{metric}", best))
+    return found
+
+
+OF_THE_DATA = ("dataset", "split")
+"""Keys of an experience that change its validation part."""
+
+OF_THE_LOSS = ("losses", "loss_weights", "transforms", "limits")
+"""Keys of an experience that change what its loss is."""
+
+
+# The study of Optuna's, in the folder of the search.
+
+
+def open_study(folder: Path, objectives: Sequence[Objective], tuning: Tuning, space: Space, epochs: int) -> Study:
+    """The study of a folder, which is made if there is none.
+
+    epochs  of a trial
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.JournalStorage(JournalFile(folder / JOURNAL))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(
+            storage=storage, study_name=folder.name, directions=[one.direction for one in objectives],
+            load_if_exists=True, pruner=_pruner(tuning.pruner, epochs),
+        )  # fmt: skip
+        # A process that goes on with a search does not draw the numbers of the first once more.
+        before = len(study.get_trials(deepcopy=False))
+        fresh = [before, secrets.randbits(32)] if before else []
+        study.sampler = _sampler(tuning.sampler, space, Seeds(tuning.seeds[0]).numpy("tune", *map(str, fresh)))
+    return study
+
+
+def _sampler(name: str, space: Space, random: np.random.Generator) -> BaseSampler:
+    seed = int(random.integers(2**31))
+    if name == "grid":
+        return optuna.samplers.GridSampler(space.choices(), seed=seed)
+    if name == "cmaes":
+        with extra("tune"):
+            import cmaes  # noqa: F401  # Optuna asks for it at the second trial only
+        return optuna.samplers.CmaEsSampler(seed=seed)
+    if name == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(name: str, epochs: int) -> BasePruner:
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner()
+    return optuna.pruners.HyperbandPruner(max_resource=epochs) if name == "hyperband" else optuna.pruners.NopPruner()
+
+
+# The trials and their runs.
+
+
+@dataclass
+class OpenTrial:
+    """A trial at work."""
+
+    trial: Trial
+    runs: list[str]
+    """Those of its seeds, in their order."""
+    waiting: deque[RunDirectory]
+    """Those that are still to be started."""
+    reported: int = 0
+    """The last epoch that was reported."""
+    pruned: bool = False
+
+
+class Search(Watcher):
+    """Feeds a pool with the runs of trials, and is shown by it how they go.
+
+    folder   of the search
+    display  is shown the same
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        study: Study,
+        objectives: Sequence[Objective],
+        space: Space,
+        tuning: Tuning,
+        workspace: Workspace,
+        display: Watcher,
+    ) -> None:
+        self._folder = folder
+        self._study, self._objectives, self._space, self._tuning = study, objectives, space, tuning
+        self._workspace, self._display = workspace, display
+        self._open: dict[int, OpenTrial] = {}
+        self._attempts: Counter[str] = Counter()
+        self._again: deque[RunDirectory] = deque()
+        self._taken_up: deque[Trial] = deque()
+        self._lock = threading.RLock()
+        self._until = math.inf if tuning.timeout is None else time.monotonic() + tuning.timeout
+        self._most = tuning.trials
+        if tuning.sampler == "grid":
+            self._most = min(tuning.trials, math.prod(len(one.values) for one in space.dimensions))
+        self.trouble = ""
+        self._distributions = {one.name: one.distribution() for one in space.dimensions}
+        self.launch: Launch | None = None
+        self._stopping = False
+
+    # What the pool asks for.
+
+    def next_run(self) -> RunDirectory | None:
+        """The next run to be started, of an open trial or of a new one; None if there is none."""
+        with self._lock:
+            while True:
+                if self._again:
+                    return self._again.popleft()
+                for one in self._open.values():
+                    if one.waiting and not one.pruned:
+                        return one.waiting.popleft()
+                trial = self._taken_up.popleft() if self._taken_up else self._ask()
+                if trial is None:
+                    return None
+                self._begin(trial)
+
+    def has_work(self) -> bool:
+        """Whether there are runs to be started, or trials to be begun."""
+        waiting = self._again or self._taken_up or any(one.waiting for one in self._open.values())
+        return bool(waiting) or (time.monotonic() < self._until and len(counted(self._study)) < self._most)
+
+    def _ask(self) -> Trial | None:
+        """A new trial, unless there are as many as there shall be; counted with those of other processes."""
+        if time.monotonic() > self._until:
+            return None
+        with locked(self._folder / "trials", SECONDS):
+            if len(counted(self._study)) >= self._most:
+                return None
+            return self._study.ask(self._distributions)
+
+    def _begin(self, trial: Trial) -> None:
+        """Have the runs of a trial prepared."""
+        values = self._space.overrides(trial.params)
+        order = self._tuning.order_of({**values, **UNTESTED}, self._tuning.seeds)
+        try:
+            checked = check_order(order, self._workspace)
+        except SpecError as error:
+            # Values that are right one by one, and wrong together: a trial without a value, from which can be learned.
+            trial.set_user_attr(WHY, str(error))
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
+        assert self.launch is not None
+        names = [plan.name for plan in checked.plans]
+        trial.set_user_attr(RUNS, names)
+        trial.set_user_attr(LAUNCH, self.launch.id)
+        one = self._open[trial.number] = OpenTrial(trial, names, deque())
+        one.waiting.extend(add_to_launch(self.launch, checked, self._workspace))
+        failed = {name: state for name, state in checked.workload.left.items() if not state.at_work}
+        if failed:
+            self._fail(one, *next(iter(failed.items())))
+        else:
+            self._settle(one)  # all of its runs may be done before
+
+    # What the pool shows.
+
+    def start(self, runs: Sequence[str]) -> None:
+        self._display.start([""] * (self._most * len(self._tuning.seeds)))
+
+    def run_started(self, run: str) -> None:
+        self._display.run_started(run)
+
+    def progress(self, lines: Mapping[str, dict[str, Any]]) -> None:
+        with self._lock:
+            for one in self._open.values():
+                if (line := lines.get(one.runs[0])) is not None and not one.pruned:
+                    self._report(one, line)
+        self._display.progress(lines)
+
+    def run_ended(self, run: str, state: State, seconds: float) -> None:
+        with self._lock:
+            self._display.run_ended(run, state, seconds)
+            for one in [one for one in self._open.values() if run in one.runs]:
+                self._ended(one, run, state)
+
+    def not_started(self, run: str, why: str) -> None:
+        self.trouble = f"{run} was not started: {why}"
+        self._display.not_started(run, why)
+
+    def stopping(self) -> None:
+        self._stopping = True
+        self._display.stopping()
+
+    def stop(self) -> None:
+        self._display.stop()
+
+    def _report(self, one: OpenTrial, line: Mapping[str, Any]) -> None:
+        """Tell the last epoch of a trial's first run, and give the trial up if it falls behind."""
+        if len(self._objectives) > 1 or self._tuning.pruner == "none":
+            return
+        value = self._objectives[0].of_line(line)
+        if line["epoch"] <= one.reported or value is None:
+            return
+        one.reported = line["epoch"]
+        one.trial.report(value, one.reported)
+        if one.reported < line["of"] and one.trial.should_prune():
+            one.pruned = True
+            directory = RunDirectory(self._workspace.runs / one.runs[0])
+            if attempts := directory.record().attempts:
+                signal_attempt(directory, attempts[-1], signal.SIGTERM)
+
+    def _ended(self, one: OpenTrial, run: str, state: State) -> None:
+        """Settle a trial of which a run has ended, or have the run started once more."""
+        if state is State.DONE:
+            self._settle(one)
+        elif one.pruned:
+            self._tell(one, state=TrialState.PRUNED)
+            retag(self._workspace.runs / run, ["pruned"])
+        elif self._stopping or state is State.INTERRUPTED:
+            self._open.pop(one.trial.number)  # the next command goes on with it
+        elif state.resumable and self._attempts[run] < MOST_ATTEMPTS:
+            self._attempts[run] += 1
+            self._again.append(RunDirectory(self._workspace.runs / run))
+        else:
+            self._fail(one, run, state)
+
+    def _fail(self, one: OpenTrial, run: str, state: State) -> None:
+        one.trial.set_user_attr(WHY, f"{run} {state.words}")
+        self._tell(one, state=TrialState.FAIL)
+
+    def _settle(self, one: OpenTrial) -> None:
+        """Tell the mean of a trial's seeds, once all of its runs are done."""
+        directories = [RunDirectory(self._workspace.runs / name) for name in one.runs]
+        if any(state is not State.DONE for state in Watch().states(directories).values()):
+            return None
+        lines = [kept_line(directory) for directory in directories]
+        values = [[objective.of_line(line) for line in lines] for objective in self._objectives]
+        if any(value is None for of_seeds in values for value in of_seeds):
+            one.trial.set_user_attr(WHY, "its error is no number")
+            return self._tell(one, state=TrialState.FAIL)
+        return self._tell(one, values=[fmean(value for value in of_seeds if value is not None) for of_seeds in values])
+
+    def _tell(self, one: OpenTrial, **outcome: Any) -> None:
+        del self._open[one.trial.number]
+        self._study.tell(one.trial, **outcome, skip_if_finished=True)
+
+    # What earlier processes have left.
+
+    def take_up(self) -> bool:
+        """Go on with trials whose process is gone; whether another process is at work on some.
+
+        Those that have no runs yet are dropped, and are not counted.
+        """
+        elsewhere = False
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            attributes = frozen.user_attrs
+            if LAUNCH in attributes and Launch(self._workspace.runs / ".launches" / attributes[LAUNCH]).pool_works():
+                elsewhere = True
+                continue
+            trial = Trial(self._study, frozen._trial_id)
+            if frozen.params.keys() == self._distributions.keys():
+                self._taken_up.append(trial)
+            elif time.time() - (frozen.datetime_start or datetime.now()).timestamp() > SECONDS:
+                trial.set_user_attr(DROPPED, True)  # its process was killed while it asked
+                self._study.tell(trial, state=TrialState.FAIL)
+            else:
+                elsewhere = True
+        return elsewhere
+
+
+def counted(study: Study) -> list[FrozenTrial]:
+    """All trials but those that were dropped before they had runs."""
+    return [trial for trial in study.get_trials(deepcopy=False) if DROPPED not in trial.user_attrs]
+
+
+def kept_line(directory: RunDirectory) -> dict[str, Any]:
+    """The line of the epoch whose weights a run has kept."""
+    lines = list(read_lines(directory.metrics_file))
+    best = directory.record().epochs.best
+    kept = [line for line in lines if line["epoch"] == best] if directory.spec()["keep"] == "best" else lines
+    return kept[-1]
+
+
+def run_search(search: Search, checked: CheckedOrder, workspace: Workspace) -> bool:
+    """Have all trials trained, also those whose process is gone, and wait for those of other processes.
+
+    Returns whether a signal ended that early. Raises QexpError if a run could not be started.
+    """
+    while True:
+        elsewhere = search.take_up()
+        if search.has_work():
+            search.launch, _ = open_launch(checked, workspace)
+            _, stopped = run_here(search.launch, [], search, search.next_run)
+            if stopped:
+                return True
+            if search.trouble:
+                raise QexpError(f"{search.trouble}; continue with `resume=True`")
+        elif elsewhere:
+            time.sleep(PAUSE)
+        else:
+            return False

@@ -1,0 +1,145 @@
+"""The space of a search: keys of an experience, each with the values, or the range, from which a trial's is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from qexp.errors import QexpError, SpecError
+from qexp.kinds.experiments import SpecCache
+from qexp.runs.plan import at_point, axes_of
+from qexp.spec.resolution import Overrides, value_text
+from qexp.tuning.options import SPACE
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A key, or keys with + between them that get the same value, and what values it may have."""
+
+    name: str
+    values: tuple[Any, ...] = ()
+    """Those from which is chosen; empty for a range."""
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    """Whether only whole numbers of the range are possible."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.name.split("+"))
+
+    @property
+    def middle(self) -> float:
+        """A value of the range that is no whole number."""
+        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        return middle + 0.37 * min(middle - self.low, self.high - middle, 1.0) if middle.is_integer() else middle
+
+    @property
+    def text(self) -> str:
+        """As an option takes it."""
+        if self.values:
+            return ",".join(map(value_text, self.values))
+        return f"{'log' if self.log else 'lin'}:{value_text(self.low)}:{value_text(self.high)}"
+
+    def distribution(self) -> BaseDistribution:
+        """For Optuna. Choices are texts there, as it keeps no lists."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.values:
+            return CategoricalDistribution([value_text(value) for value in self.values])
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def value(self, internal: Any) -> Any:
+        """The value of a parameter of Optuna's, of which a range has six digits, so that it can be read and typed."""
+        if self.values:
+            return next(value for value in self.values if value_text(value) == internal)
+        return int(internal) if self.whole else min(max(float(f"{internal:.6g}"), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Space:
+    dimensions: tuple[Dimension, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        return [key for one in self.dimensions for key in one.keys]
+
+    def overrides(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Key → value that a trial sets, by the parameters of Optuna's."""
+        values = {one.name: one.value(parameters[one.name]) for one in self.dimensions}
+        return {key: values[one.name] for one in self.dimensions for key in one.keys}
+
+    def document(self) -> dict[str, str]:
+        return {one.name: one.text for one in self.dimensions}
+
+    def choices(self) -> dict[str, list[str]]:
+        """Name → all values as texts, for a search of all combinations. Raises QexpError for a range."""
+        if ranges := [one.name for one in self.dimensions if not one.values]:
+            raise QexpError(f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range")
+        return {one.name: [value_text(value) for value in one.values] for one in self.dimensions}
+
+
+def checked_space(given: Mapping[str, Any], reference: str, overrides: Overrides, cache: SpecCache) -> Space:
+    """The dimensions of a space, all of whose values the experience takes.
+
+    Of a range both ends and a value between them are tried; it is of whole numbers where the spec takes no others.
+    Raises QexpError for a range that is none, SpecError, which names the key of the space, for a value that is wrong.
+    """
+    if not given:
+        raise QexpError(f"a search needs a space; give `space={ {'learning_rate': 'log:1e-4:1e-2'} }`")
+    dimensions = [_dimension(name, values) for name, values in given.items()]
+    axes = axes_of({one.name: one.values or (one.low, one.high) for one in dimensions})
+    if twice := [key for axis in axes for key in axis.keys if key in overrides]:
+        raise QexpError(f"`overrides[{twice[0]}]`: `space` has values of '{twice[0]}', too; keep one of them")
+    first = {key: axis.values[0] for axis in axes for key in axis.keys}
+
+    def check(one: Dimension, value: Any) -> None:
+        point = {**first, **dict.fromkeys(one.keys, value)}
+        at_point(reference, {**overrides, **point}, axes, point, cache, "space")
+
+    checked = []
+    for one in dimensions:
+        for value in one.values or (one.low, one.high):
+            check(one, value)
+        whole = False
+        if not one.values:
+            try:
+                check(one, one.middle)
+            except SpecError:
+                if not (one.low.is_integer() and one.high.is_integer()):
+                    raise
+                whole = True
+                check(one, round(one.middle))
+        checked.append(replace(one, whole=whole))
+    return Space(tuple(checked))
+
+
+def _dimension(name: str, given: Any) -> Dimension:
+    where = f"`space[{name}]`"
+    if "," in name:
+        raise QexpError(f"{where}: keys with commas change together only in a grid; give each its own values")
+    if not isinstance(given, str):
+        (axis,) = axes_of({name: given})
+        return Dimension(name, axis.values)
+    try:
+        spacing, low, high = given.split(":")
+        ends = float(low), float(high)
+    except ValueError:
+        raise QexpError(f"{where}: {given}: {SPACE}") from None
+    if spacing not in ("lin", "log") or not all(map(math.isfinite, ends)):
+        raise QexpError(f"{where}: {given}: {SPACE}")
+    if not ends[0] < ends[1]:
+        raise QexpError(f"{where}: {given}: {low} is not below {high}; write the lower end first")
+    if spacing == "log" and ends[0] <= 0:
+        raise QexpError(
+            f"{where}: {given}: equal ratios need positive ends; write lin:{low}:{high}, or a low end above 0"
+        )
+    return Dimension(name, low=ends[0], high=ends[1], log=spacing == "log")

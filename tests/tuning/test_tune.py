@@ -1,0 +1,196 @@
+"""Searches by trials: what is chosen from, what is looked at, and that no trial is lost or counted twice."""
+
+import csv
+import json
+import os
+import signal
+from functools import partial
+
+import pytest
+
+import qexp
+from qexp.base.files import read_lines
+from qexp.errors import QexpError
+from qexp.store.directory import RunDirectory, read_annotations
+from qexp.tuning.journal import JournalFile
+from qexp.tuning.options import Tuning
+from qexp.tuning.search import kept_line
+from qexp.tuning.tune import check_tuning
+from tests.conftest import SOUND, Specs, call, put, shared_folder, started
+from tests.runs.conftest import until
+
+RATE = {"learning_rate": "log:1e-4:1e-2"}
+
+
+def checked(specs, **options):
+    return check_tuning(Tuning("sound", **{"space": RATE, **options}), qexp.base.workspace.find(specs.root))
+
+
+# What is searched
+
+
+def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
+    space = checked(specs, space={"batch_size": "lin:2:4", **RATE, "sizes.0": [8, 16]}).space
+    assert [one.whole for one in space.dimensions] == [True, False, False]
+    values = space.overrides({"batch_size": 3, "learning_rate": 0.00123456789, "sizes.0": "16"})
+    assert values == {"batch_size": 3, "learning_rate": 0.00123457, "sizes.0": 16}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"space": {"learning_rat": "log:1e-4:1e-2"}}, r"space\[.learning_rat.\].*did you mean 'learning_rate'"),
+        ({"space": {"learning_rate": "log:1e-2:1e-4"}}, "1e-2 is not below 1e-4"),
+        ({"space": {"learning_rate": "log:0:1e-2"}}, "equal ratios need positive ends"),
+        ({"space": {"batch_size": "lin:0:4"}}, r"space\[.batch_size.\].*must be at least 1"),
+        ({"space": {"losses.depth": ["mae", "mse"]}}, "changes what the loss is"),
+        ({"space": {"dataset.fixed.noise": "lin:0:1"}}, "changes the validation part"),
+        ({"space": {}}, "a search needs a space"),
+        ({"overrides": {"learning_rate": 1}}, "keep one of them"),
+        ({"metric": ["test.depth.mae"]}, "the validation part alone"),
+        ({"metric": ["deep.mae"]}, "did you mean 'depth'"),
+        ({"metric": ["depth.may"]}, "did you mean 'mae'"),
+        ({"metric": ["loss", "depth.mae"], "pruner": "asha"}, "given up by one metric"),
+        ({"sampler": "grid"}, "a grid needs a list of values"),
+        ({"sampler": "tpee"}, "did you mean 'tpe'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_is_written(specs, options, said):
+    with pytest.raises(QexpError, match=said):
+        checked(specs, **options)
+    assert not (specs.root / "studies").exists()
+
+
+def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
+    specs.write("experience", put(SOUND["experience"], "additional_callbacks", ["test_evaluate"]))
+    with pytest.raises(QexpError, match="looks at the test part"):
+        checked(specs)
+
+
+# The journal
+
+
+def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_path):
+    file = tmp_path / "journal.jsonl"
+    one, other = JournalFile(file), JournalFile(file)
+    one.append_logs([{"op": 1}, {"op": 2}])
+    with file.open("ab") as torn:
+        torn.write(b'{"op":3,"val')
+    assert list(other.read_logs(1)) == [{"op": 2}]
+    other.append_logs([{"op": 4}])
+    assert list(one.read_logs(0)) == [{"op": 1}, {"op": 2}, {"op": 4}]
+
+
+# Searches
+
+
+@shared_folder
+def searched(root):
+    """A workspace with a search of six trials, of which the best was trained with two fresh seeds."""
+    Specs(root)
+    space = {"learning_rate": "log:1e-4:1e-2", "batch_size": "2,4"}
+    options = [word for key, values in space.items() for word in ("--space", f"{key}={values}")]
+    call("tune", "sound", *options, "--trials", "6", "--final-seeds", "2", "-j", "2", "--workspace", root).done()
+
+
+def rows(root):
+    with (root / "studies/sound_tune/study.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.heavy
+def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_after_the_search(searched):
+    trials = rows(searched)
+    assert [(row["trial"], row["state"]) for row in trials] == [(str(number), "done") for number in range(6)]
+    for row in trials:
+        run = qexp.open_run(row["run"], workspace=searched)
+        assert run.results.keys() == {"validation"}
+        assert run.state == "done"
+        assert not (run.path / "results/test_predictions.nc").exists()
+        assert float(row["validation.loss"]) == kept_line(RunDirectory(run.path))["validation"]["loss"]
+        assert run.spec["batch_size"] == int(row["batch_size"])
+        assert run.spec["learning_rate"] == float(row["learning_rate"])
+    about = json.loads((searched / "studies/sound_tune/tune.json").read_text())
+    [best] = about["best"]
+    assert best["values"] == [min(float(row["validation.loss"]) for row in trials)]
+    assert about["looks"] == {"validation": 6, "test": 1}
+    assert [*about["final"]] == [str(best["trial"])]
+    for name, seed in zip(about["final"][str(best["trial"])], (1, 2), strict=True):
+        run = qexp.open_run(name, workspace=searched)
+        assert (run.seed, run.spec["learning_rate"]) == (seed, best["set"]["learning_rate"])
+        assert "test" in run.results
+    assert (searched / "studies/sound_tune/study.png").read_bytes().startswith(b"\x89PNG")
+    assert call("doctor", "--workspace", searched).stderr == "no problems found\n"
+    [launch, _] = sorted((searched / "runs/.launches").glob("*/launch.json"))
+    assert json.loads(launch.read_text())["runs"] == [row["run"] for row in trials]
+
+
+@pytest.mark.heavy
+def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
+    again = ("tune", "sound", "--space", "learning_rate=log:1e-4:1e-2", "--workspace", searched)
+    assert "holds another search: its space is" in call(*again, "--resume").refused()
+    again = (*again, "--space", "batch_size=2,4", "--trials", "6", "--final-seeds", "2", "-j", "2")
+    assert "go on with --resume" in call(*again).refused()
+    before = {path: path.stat().st_mtime_ns for path in (searched / "runs").glob("*/run.json")}
+    document = json.loads(call(*again, "--resume", "--json").done())
+    assert len(document["trials"]) == 6
+    assert {path: path.stat().st_mtime_ns for path in (searched / "runs").glob("*/run.json")} == before
+
+
+@pytest.mark.heavy
+def test_trials_that_fall_behind_are_given_up(specs):
+    options = {"space": {"learning_rate": "log:1e-9:1e-2"}, "overrides": {"epochs": 1500}, "pruner": "asha"}
+    tuned = qexp.tune("sound", trials=6, final_seeds=0, sampler="random", **options)
+    states = {trial["state"] for trial in tuned.trials}
+    assert states == {"done", "pruned"}
+    for trial in tuned.trials:
+        run = qexp.open_run(trial["runs"][0])
+        tags = read_annotations(run.path).get("tags", [])
+        assert ("pruned" in tags) == (trial["state"] == "pruned") == (run.state == "interrupted")
+
+
+@pytest.mark.heavy
+def test_of_several_metrics_all_are_kept_that_no_other_is_better_than(specs):
+    tuned = qexp.tune("sound", space=RATE, metric=["depth.mae", "depth.bias"], trials=5, final_seeds=0, jobs=2)
+    values = {trial["trial"]: trial["values"] for trial in tuned.trials}
+    best = {
+        number
+        for number, mine in values.items()
+        if not any(all(b <= a for a, b in zip(mine, other, strict=True)) and other != mine for other in values.values())
+    }
+    assert {trial["trial"] for trial in tuned.best} == best
+    assert all(bias >= 0 for _, bias in values.values())
+
+
+def running_trials(root):
+    """Processes of runs at work."""
+    pids = []
+    for file in (root / "runs").glob("*/run.json"):
+        record = json.loads(file.read_text())
+        if record["state"] == "running" and record["attempts"][-1]["ended"] is None:
+            pids.append(record["attempts"][-1]["process"]["pid"])
+    return pids
+
+
+@pytest.mark.heavy
+def test_no_trial_is_lost_or_counted_twice_when_runs_and_the_search_are_killed(specs):
+    command = ("tune", "sound", "--space", "learning_rate=log:1e-4:1e-2", "--trials", "8", "--final-seeds", "0")
+    journal = specs.root / "studies/sound_tune/journal.jsonl"
+
+    def told(least):
+        return sum(entry.get("state") == 1 for entry in read_lines(journal)) >= least
+
+    for least in (1, 4):
+        process = started(specs.root, *command, "-j", "2", "--set", "epochs=40", "--resume")
+        until(partial(told, least), "that trials are told")
+        for victim in (process.pid, *running_trials(specs.root)):
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.communicate()
+    document = json.loads(call(*command, "-j", "2", "--set", "epochs=40", "--resume", "--json").done())
+    assert [(trial["trial"], trial["state"]) for trial in document["trials"]] == [(n, "done") for n in range(8)]
+    names = [name for trial in document["trials"] for name in trial["runs"]]
+    assert len({*names}) == 8
+    assert {path.parent.name for path in (specs.root / "runs").glob("*/run.json")} == {*names}
