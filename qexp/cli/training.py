@@ -116,7 +116,7 @@ def print_trained(trained: api.Run, workspace: str | None) -> None:
     api.refresh(warn=warning, workspace=workspace)
     record = trained.directory.record()
     print_parts([*own_results(trained.directory, record), *estimators(record), *field_errors(record)])
-    work = "of training, " if record.epochs.of else ""
+    work = "" if record.kind == "program" else "of training, "
     message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
 
 

@@ -39,7 +39,14 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def outputs_of(line: Mapping[str, Any]) -> list[str]:
-    return [name for name in line["validation"] if name not in ("loss", "losses")]
+    """Those with errors that are drawn, which programs of others need not have."""
+    of_outputs = {name: of_one for name, of_one in line["validation"].items() if name not in ("loss", "losses")}
+    return [name for name, metrics in of_outputs.items() if MAIN_METRIC in metrics]
+
+
+def positions(lines: Lines) -> list[float]:
+    """The numbers of epochs, as a program of others counts them."""
+    return [line.get("step", line["epoch"]) for line in lines]
 
 
 def over_epochs(runs: Sequence[Lines], *keys: str) -> Array:
@@ -92,9 +99,11 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
         _describe_error(axis, output, units)
     _tell_scales((losses, *errors))
     share_below((losses, *errors))
-    best = [line["epoch"] for lines in runs.values() for line in lines if line["best"]]
+    best = [line for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
-        losses.axvline(best[-1], color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {best[-1]}")
+        (at,) = positions(best[-1:])
+        what = "kept" if "losses" in best[-1]["validation"] else "lowest"  # programs of others may keep any
+        losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"{what}: epoch {at}")
     make_room(figure, above=sized(LINE) * max(axis.get_title().count("\n") for axis in (losses, *errors)))
     legend_below(figure, losses, *errors)
     if note:
@@ -108,7 +117,7 @@ LINES = {"train": ("--", 1.0), "validation": ("-", 1.5), "test": ("-.", 1.0)}
 
 def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, words: str) -> None:
     (values,) = over_epochs([lines], *keys)
-    epochs = np.arange(1, len(values) + 1)
+    epochs = np.array(positions(lines))
     if keys[0] == "test":  # which may not be computed after every epoch
         epochs, values = epochs[np.isfinite(values)], values[np.isfinite(values)]
     style, width = LINES[keys[0]]

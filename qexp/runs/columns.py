@@ -738,7 +738,9 @@ def progress(run: Summary) -> str:
 
 
 def _epochs(epochs: Summary | None) -> str:
-    return f"{epochs['done']}/{epochs['of']}" if epochs and epochs["of"] else NONE
+    if not epochs or not (epochs["of"] or epochs["done"]):
+        return NONE
+    return f"{epochs['done']}/{epochs['of']}" if epochs["of"] else str(epochs["done"])
 
 
 def units_of(runs: Sequence[Summary]) -> dict[str, str]:

@@ -44,7 +44,7 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("created", _moment(record.created)),
         ("ended", _moment(record.ended)),
         # Programs may do anything with their time.
-        ("training" if record.epochs.of or imports_weights else "time", spent),
+        ("time" if record.kind == "program" else "training", spent),
         ("attempts", _attempts(record)),
         ("code", _code(record.code)),
         ("software", _software(environment)),
@@ -77,9 +77,10 @@ def _attempts(record: Record) -> str:
 
 
 def _epochs(epochs: Epochs) -> str:
-    if not epochs.of:
+    if not epochs.of and not epochs.done:
         return ""
-    return f"{epochs.done} of {epochs.of}" + (f", best {epochs.best}" if epochs.best else "")
+    of = f" of {epochs.of}" if epochs.of else ""
+    return f"{epochs.done}{of}" + (f", best {epochs.best}" if epochs.best else "")
 
 
 def _folds(folds: FoldCount | None) -> str:

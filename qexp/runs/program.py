@@ -20,11 +20,11 @@ from pathlib import Path
 from qexp.base import files, machine
 from qexp.base.files import locked
 from qexp.base.quantities import QUANTITIES
-from qexp.base.text import filled
+from qexp.base.text import filled, names_in
 from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
 from qexp.kinds.attempt import Results, Work
 from qexp.kinds.files import changed_program_files
-from qexp.runs import guard
+from qexp.runs import followed, guard
 from qexp.spec import experiences
 from qexp.spec.experiences import RESULTS, Command, is_told_where, must_write, shares_its_results
 from qexp.store import provenance
@@ -168,6 +168,16 @@ class Call:
         return self.folder / file_name
 
     @cached_property
+    def metrics(self) -> Path | None:
+        """The file to which the program appends its metrics. Raises ProgramError if it is one of qexp's."""
+        if not self.work.spec.get("metrics_file"):
+            return None
+        file = self.folder / filled(self.work.spec["metrics_file"], self._without_results.__getitem__)
+        if files.real_path(file) == files.real_path(self.work.own.directory.metrics_file):
+            raise ProgramError(f"the 'metrics_file' is {file}, in which qexp keeps the epochs; give it another name")
+        return file
+
+    @cached_property
     def values(self) -> dict[str, str]:
         return {**self._without_results, "results": str(self.results)}
 
@@ -287,9 +297,10 @@ def _run(call: Call) -> bool:
     files.write_json(call.work.attempt / PROGRAM, described)
     log.info("%s", shlex.join(words))
     log_size = log_file.stat().st_size
+    progress = _progress(call, again)
     try:
         with start_program(words, call.folder, call.added, log_file) as program:
-            code = _watch(program, call)
+            code = _watch(program, call, progress)
     except OSError as error:
         raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
     if code is None:
@@ -303,9 +314,27 @@ def _run(call: Call) -> bool:
     return True
 
 
-def _watch(program: Program, call: Call) -> int | None:
+def _progress(call: Call, again: bool) -> followed.Progress:
+    """`again`: whether the program continues what an earlier attempt began."""
+    spec, own, metrics = call.work.spec, call.work.own, None
+    if call.metrics is not None:
+        of_run = "run" in names_in(spec["metrics_file"])
+        metrics = followed.MetricsFile(call.metrics, own.directory.metrics_file, again=again, own=of_run)
+    epochs = spec["parameters"].get("epochs")
+    return followed.Progress(own, metrics, epochs if isinstance(epochs, int) else 0, call.work.attempt / "log.txt")
+
+
+def _watch(program: Program, call: Call, progress: followed.Progress) -> int | None:
     """The exit code of a program; None if the run was interrupted, for which the program has a time of grace."""
+    try:
+        return _ended(program, call, progress)
+    finally:
+        progress.look(last=True)
+
+
+def _ended(program: Program, call: Call, progress: followed.Progress) -> int | None:
     while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
+        progress.look()
         if call.work.interrupted():
             log.info("asks the program to end, and kills it after %g s", call.work.spec["grace"])
             program.ask_to_end()
@@ -336,9 +365,9 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
     try:
         expected = must_write(work.spec) or file.exists()
-        numbers = experiences.read_program_results(file, str(file)) if expected else {}
+        numbers = experiences.read_program_results(file, str(file)) if expected else _last_metrics(call)
         files.make_folder(copy.parent)
-        files.write_bytes(copy, file.read_bytes() if file.exists() else b"{}\n")
+        files.write_bytes(copy, file.read_bytes() if file.exists() else files.json_bytes(numbers))
     except SpecError as error:
         hint = ""
         if is_told_where(work.spec) and not file.is_file():
@@ -356,6 +385,12 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
+
+
+def _last_metrics(call: Call) -> experiences.Numbers:
+    """The numbers of the last epoch of a program that writes no others."""
+    lines = call.work.own.directory.metrics() if call.metrics else []
+    return followed.results_of(lines[-1]) if lines else {}
 
 
 def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:

@@ -196,7 +196,7 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
             yield (key, index), word
     for name, value in document["env"].items():
         yield ("env", name), value
-    for key in ("folder", "results"):
+    for key in ("folder", "results", "metrics_file"):
         if document[key]:
             yield (key,), document[key]
 
@@ -212,7 +212,7 @@ def must_write(document: Document) -> bool:
 
 
 def _names_results(document: Document) -> bool:
-    others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment")]
+    others = [text for where, text in texts_in(document) if where[0] not in ("results", "environment", "metrics_file")]
     return any("results" in names_in(text) for text in others)
 
 
@@ -240,7 +240,7 @@ class Command(ExperienceType):
     def in_document(self, document: Document, dataset_type: str | None) -> Iterator[Finding]:
         for where, text in texts_in(document):
             placeholders = {**RUN_VALUES, **run_values(document["parameters"])}
-            if where[0] in ("folder", "results"):
+            if where[0] in ("folder", "results", "metrics_file"):
                 del placeholders["results"]  # whose value these determine
             for name in names_in(text):
                 if name not in placeholders:

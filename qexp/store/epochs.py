@@ -34,6 +34,8 @@ class Losses(Part):
 class EpochLine(Part):
     epoch: int
     """1 for the first epoch."""
+    step: float | None = None
+    """Its number in a program that counts otherwise."""
     learning_rate: float | None = None
     """Learning rate at the end of the epoch."""
     train: Losses

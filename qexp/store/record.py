@@ -257,7 +257,7 @@ class Epochs(Part):
     done: int = 0
     """Number of finished epochs."""
     of: int = 0
-    """Number of epochs in the spec."""
+    """Number of epochs in the spec, or in the progress of a program; 0 if it is unknown."""
     best: int | None = None
     """The epoch whose weights are kept."""
 

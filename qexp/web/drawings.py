@@ -17,7 +17,7 @@ from qexp.base.arrays import Array
 from qexp.base.files import read_json
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, number_with_unit, of_dataset, quantity
-from qexp.figures.curves import Lines, middle_half, outputs_of, over_epochs
+from qexp.figures.curves import Lines, middle_half, over_epochs, positions
 from qexp.kinds.figures import (
     MissingNumbersError,
     fold_curves_of,
@@ -127,11 +127,14 @@ def curves_of_runs(
     of_runs      name in the legend → the lines of a run, or those of each of its folds, whose median is drawn
     all_metrics  a panel for each metric of each output, as long as they are few numbers; `metric` says which
     """
-    runs = {name: trained for name, folds in of_runs.items() if (trained := [lines for lines in folds if lines])}
+    runs = {name: trained for name, folds in of_runs.items() if (trained := [thinned(one) for one in folds if one])}
     if not runs:
         return []
-    last = max(line["epoch"] for folds in runs.values() for lines in folds for line in lines)
-    shared = {"words": "epoch", "x": list(range(1, last + 1)), "logarithmic": True, "whole": True}
+    longest = max((lines for folds in runs.values() for lines in folds), key=len)
+    last, at = longest[-1]["epoch"], positions(longest)
+    if any(positions(lines) != at[: len(lines)] for folds in runs.values() for lines in folds):
+        at = list(range(1, last + 1))  # programs that do not count alike
+    shared = {"words": "epoch", "x": at, "logarithmic": True, "whole": True}
     losses = [
         {"words": f"{name} {words}".strip(), "run": name, "dashed": part == "train", "colour": number}
         | _over(last, folds, (part, "loss"))
@@ -139,19 +142,22 @@ def curves_of_runs(
         for part, words in (("train", "training"), ("validation", "validation"))
     ]
     panels: list[Panel] = [{"title": "loss", "unit": "", "series": losses, **shared}]
-    followed: dict[tuple[str, str], None] = {}
-    for folds in runs.values():
-        first = folds[0][0]
-        followed |= {(output, name): None for output in outputs_of(first) for name in first["validation"][output]}
+    followed: dict[tuple[str, str], str] = {}
+    for part in ("train", "validation"):  # the former of programs of others that have no other
+        for line in (folds[0][at] for folds in runs.values() for at in (0, -1)):
+            of_part = {output: metrics for output, metrics in line[part].items() if output not in ("loss", "losses")}
+            followed |= {(output, metric): part for output, metrics in of_part.items() for metric in metrics}
     if not all_metrics or len(followed) * len(runs) * last > MOST_NUMBERS:
-        followed = {(output, name): None for output, name in followed if name == MAIN_METRIC}
-    for output, metric in sorted(followed, key=lambda pair: pair[1] != MAIN_METRIC):
+        main = {pair: part for pair, part in followed.items() if pair[1] == MAIN_METRIC}
+        followed = main or dict([*followed.items()][:FEW])
+    for (output, metric), part in sorted(followed.items(), key=lambda item: item[0][1] != MAIN_METRIC):
+        words = "training" if part == "train" else part
         series = [
-            {"words": name or "validation", "run": name, "dashed": False, "colour": number}
-            | _over(last, folds, ("validation", output, metric))
+            {"words": name or words, "run": name, "dashed": False, "colour": number}
+            | _over(last, folds, (part, output, metric))
             for number, (name, folds) in enumerate(runs.items())
         ]
-        title = f"{in_words(output)}: {metric_in_words(metric)}, validation"
+        title = f"{in_words(output)}: {metric_in_words(metric)}, {words}"
         unit_of_panel = meaning_of(metric, ()).in_unit(units.get(output, ""))
         panels.append(
             {"title": title, "unit": unit_of_panel, "metric": metric_in_words(metric), "series": series, **shared}
@@ -168,6 +174,16 @@ def curves_of_runs(
             series["values"] = series["values"][:end]
             series["band"] = series["band"] and [edge[:end] for edge in series["band"]]
     return [panel for panel in panels if panel["series"]]
+
+
+MOST_EPOCHS = 5000
+"""Of a run that are drawn; of more, some are left out."""
+
+
+def thinned(lines: Lines) -> Lines:
+    each = -(-len(lines) // MOST_EPOCHS)
+    at = positions(lines[::each])
+    return lines if each == 1 else [{**lines[i * each], "epoch": i + 1, "step": step} for i, step in enumerate(at)]
 
 
 def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, Any]:

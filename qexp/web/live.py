@@ -127,6 +127,7 @@ class Feed(Kept[Growth]):
     def _look_at_curves(self) -> None:
         begun = time.monotonic()
         files = [directory.metrics_file for directory in (self.directory, *self.directory.all_folds())]
+        files.append(self.directory.record_file)  # in which progress is noted that has no epochs
         stamps = [_stamp(file) for file in files]
         if stamps == self._stamps:
             return

@@ -179,7 +179,8 @@ def key_numbers(record: Record) -> list[dict[str, str]]:
         numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
     if record.epochs.done:
         best = f"best {record.epochs.best}" if record.epochs.best else ""
-        done = f"{record.epochs.done} of {record.epochs.of} epochs"
+        of = f" of {record.epochs.of}" if record.epochs.of else ""
+        done = f"{record.epochs.done}{of} epochs"
         head, *others = [in_time(record.seconds), done, best] if record.ended else [done, best]
         numbers.append({"words": "training", "value": head, "notes": ", ".join(filter(None, others))})
     return numbers
@@ -191,9 +192,9 @@ def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str
     done  epochs, by the file that grows with each of them
     """
     of = record.epochs.of
-    if not of or record.folds:
+    if not (of or done) or record.folds:
         return ""
-    words, seconds = f"epoch {done} of {of}", _seconds_of_epoch(directory, record, done)
+    words, seconds = f"epoch {done} of {of}" if of else f"epoch {done}", _seconds_of_epoch(directory, record, done)
     if not seconds:
         return words
     pace = f"{60 / seconds:,.0f} a minute" if seconds <= 30 else f"{in_time(seconds)} each"

@@ -57,7 +57,7 @@ def _at_work(run: Run) -> dict[str, Any]:
     directory, of = RunDirectory(Path(run["path"])), int((run["epochs"] or {}).get("of") or 0)
     done, words = int((run["epochs"] or {}).get("done") or 0), ""
     with suppress(DamagedError, NotFoundError):
-        lines = directory.metrics() if of else []
+        lines = directory.metrics()
         done = max(done, lines[-1]["epoch"] if lines else 0)
         words = progress_in_words(directory, directory.record(), done)
     return {"name": run["name"], "state": run["state"], "done": min(done, of), "of": of, "words": words}
