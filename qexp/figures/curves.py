@@ -102,8 +102,7 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     best = [line for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
         (at,) = positions(best[-1:])
-        what = "kept" if "losses" in best[-1]["validation"] else "lowest"  # programs of others may keep any
-        losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"{what}: epoch {at}")
+        losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {at}")
     make_room(figure, above=sized(LINE) * max(axis.get_title().count("\n") for axis in (losses, *errors)))
     legend_below(figure, losses, *errors)
     if note:

@@ -177,8 +177,10 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 
 
 def learning_curve_of(directory: RunDirectory) -> Figure:
-    record = directory.record()
-    return learning_curves({directory.name: directory.metrics()}, record.units, record.caution)
+    record, lines = directory.record(), directory.metrics()
+    if record.kind == "program":  # it is not known what it keeps
+        lines = [{**line, "best": False} for line in lines]
+    return learning_curves({directory.name: lines}, record.units, record.caution)
 
 
 def fold_curves(directory: RunDirectory) -> Pictures:
