@@ -31,6 +31,7 @@ CONTENTS: dict[str, list[str]] = {
         "sweeps",
         "tune",
         "slurm",
+        "several-processes",
         "pretraining",
         "programs",
         "matrices",

@@ -160,6 +160,13 @@ def wait_without_spinning() -> None:
         os.environ["GOMP_SPINCOUNT"] = TURNS
 
 
+FINDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables by which processes that torchrun starts together find each other."""
+
+STARTED_TOGETHER = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= {*FINDING} else 1
+"""The number of such processes, this one included."""
+
+
 # Programs that this process starts, and handlers of signals for the duration of a block of code.
 
 

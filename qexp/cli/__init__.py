@@ -235,4 +235,9 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
         getattr(sys, name).reconfigure(errors="replace")
+    if "WORLD_SIZE" in os.environ:
+        from qexp.cli.processes import has_the_run
+
+        if not has_the_run():
+            return
     app(prog_name="qexp")

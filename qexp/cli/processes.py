@@ -82,3 +82,14 @@ def train_folds(
         finished = work(RunDirectory(run), sys.stdin, sys.stdout)
     if not finished:
         raise typer.Exit(130)
+
+
+# Several processes that torchrun starts for one run
+
+
+def has_the_run() -> bool:
+    """Whether this process does what the command line says; the others compute gradients for it, and have returned."""
+    from qexp.base import machine
+    from qexp.runs.execute import is_first
+
+    return machine.STARTED_TOGETHER == 1 or is_first()

@@ -20,7 +20,7 @@ from qexp.kinds.objects import data_of, fit_transforms, initial_model, recipe_of
 from qexp.metrics.metric import with_training_mean
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
-from qexp.networks.training import Data, EventWriter, Progress, Trainer
+from qexp.networks.training import Data, EventWriter, Progress, Trainer, TrainingListener
 from qexp.store import provenance
 
 log = logging.getLogger("qexp.run")
@@ -44,6 +44,11 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
         return None
     validation = trainer.evaluate(trainer.data.validation)
     return replace(evaluated, results={"validation": validation, **evaluated.results})
+
+
+def train_along(attempt: Attempt) -> None:
+    """Compute this process's gradients of a network whose run the first of several processes has."""
+    _prepare(attempt).run(TrainingListener(), attempt.interrupted)
 
 
 def _prepare(attempt: Attempt) -> Trainer:
@@ -105,7 +110,7 @@ def _start_from(file: Path, model: Estimator, data: Data, attempt: Attempt) -> N
     checkpoint.load(model, {**model.state_dict(), **of_operations, **of_transforms}, file)
 
 
-class _Listener:
+class _Listener(TrainingListener):
     """Writes the numbers of an epoch to the metrics, the events, the log and the display."""
 
     def __init__(self, lines: IO[str], events: EventWriter, attempt: Attempt) -> None:

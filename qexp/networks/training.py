@@ -24,6 +24,7 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
 from qexp.networks.optimizers import Schedule, Weights
+from qexp.networks.processes import together
 
 # Reproducible bits: torch's random state, and deterministic algorithms.
 
@@ -228,8 +229,11 @@ class DivergedError(Exception):
     """The loss is NaN or infinite."""
 
 
-class TrainingListener(Protocol):
-    """Receives the progress of training: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch."""
+class TrainingListener:
+    """Receives the progress of training: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch.
+
+    This one ignores it.
+    """
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
@@ -253,7 +257,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains a model and keeps its two checkpoints.
+    """Trains a model and keeps its two checkpoints; of several processes the first validates and writes.
 
     folder  gets `best.safetensors` (the weights of the epoch that is kept, see Recipe) and
             `last.safetensors` (weights, optimizer and progress, from which training resumes)
@@ -262,6 +266,7 @@ class Trainer:
     def __init__(
         self, model: Estimator, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
     ) -> None:
+        self.processes = together()
         self.model, self.data, self.recipe, self.seeds = model.to(device), data, recipe, seeds
         self.device, self.folder = device, folder
         self.progress = Progress()
@@ -286,18 +291,23 @@ class Trainer:
         """
         progress, recipe = self.progress, self.recipe
         self._checkpointed_at = time.monotonic()
-        with own_random_state(self.device), deterministic():
+        with own_random_state(self.device), deterministic(), self.processes.inside(self.model.network):
             while progress.epoch <= recipe.epochs and progress.stopped is None:
                 started = time.perf_counter()
                 if not self.train_epoch(listener, interrupted):
                     self._write_checkpoint(listener)
                     return False
-                line = self.close_epoch()
+                line = self.close_epoch() if self.processes.first else None
+                progress = self.progress = self.processes.of_first(progress)
+                if line is None:
+                    self._batch_losses.clear()
+                    continue
                 listener.epoch_done(line, time.perf_counter() - started)
                 if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
                     self._write_checkpoint(listener)
             self._write_checkpoint(listener)
-            self._best.load_into(self.model)
+            if self.processes.first:
+                self._best.load_into(self.model)
         return True
 
     def resume(self) -> int:
@@ -383,24 +393,24 @@ class Trainer:
             for weight in weights:
                 weight.requires_grad_(name not in frozen)
         while progress.batch < self.batches:
-            if interrupted():
+            if self.processes.any(interrupted()):
                 self._dropout_state = random_state(self.device)
                 return False
             index = progress.batch
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            samples = batch(index)
+            samples, share = self.processes.share(batch(index))
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
                 features = network.features({name: samples[name] for name in network.inputs})
             losses = losses_of(network, recipe.losses, features, samples)
             self.optimizer.zero_grad(set_to_none=True)
-            total(losses, network.penalty()).backward()
+            batch_losses = self.processes.backward(total(losses, network.penalty()), losses, share, self.weights)
             if recipe.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
             self.optimizer.step()
             self._unwritten = True
-            self._batch_losses.extend(loss.detach() for loss in losses)
+            self._batch_losses.extend(batch_losses)
             progress.batch = index + 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
@@ -453,7 +463,7 @@ class Trainer:
         return scheduled_rate(self.recipe, progress.epoch, batch, self.batches) * progress.learning_rate_factor
 
     def _write_checkpoint(self, listener: TrainingListener) -> None:
-        if not self._unwritten:
+        if not self._unwritten or not self.processes.first:
             return
         self._best.write(self.progress.best_epoch, self.progress.best_loss)
         self.progress.callbacks = [callback.state() for callback in self.recipe.callbacks]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qexp.base import machine
 from qexp.base.machine import handled, start_child
@@ -61,6 +61,7 @@ def execute(
     """
     if directory.record().state is State.DONE:
         return
+    require_processes_for(directory.spec())
     directory.require_trust()
     canvas.draws_at_once()
     # From here on a signal cannot leave a record that says "running".
@@ -80,6 +81,47 @@ def execute(
             raise lease.lost() from None
     if error is not None or state is State.INTERRUPTED:
         raise _not_done(directory, state, "" if error is None else _last_line(error), lease.attempt) from error
+
+
+def require_processes_for(spec: Mapping[str, Any]) -> None:
+    """Raises QexpError if this process was started together with others that cannot work on that spec with it."""
+    count = machine.STARTED_TOGETHER
+    if count == 1:
+        return
+    from qexp.kinds.objects import data_kind
+    from qexp.networks.losses import LOSSES
+    from qexp.networks.processes import together
+
+    if together().count == 1:
+        why = "in Python they cannot train a run; use the command: torchrun … -m qexp run …"
+    elif type_name(spec) != "training":
+        why = "a program is started by one; let the command of the experience start several"
+    elif data_kind(spec["dataset"]).several_networks:
+        why = "these networks are many small ones, trained side by side in one process; start it without torchrun"
+    elif own := {loss["type"] for loss in spec["losses"].values()} - LOSSES.keys():
+        why = f"the loss '{min(own)}' is the workspace's own, perhaps no mean over samples; start it without torchrun"
+    else:
+        return
+    raise QexpError(f"{count} processes were started together, but {why}")
+
+
+def is_first() -> bool:
+    """Whether this is the first of several processes; the others return when they have trained along with it."""
+    from qexp.networks.processes import join
+
+    processes = join()
+    if processes.first:
+        return True
+    log.disabled = True  # the first says everything
+    with _watched_signals() as interrupted:
+        try:
+            path, device, threads = processes.of_first((Path(), "", 0))
+        except QexpError:  # it has ended, and trained nothing
+            return False
+        own = OwnRecord(RunDirectory(path), RunDirectory(path).record())
+        train = import_module(TYPES["training"]).results_of
+        train(Work(own, path, device, Display(), interrupted, threads, None))
+    return False
 
 
 def _not_done(directory: RunDirectory, state: State, why: str, attempt: Path) -> QexpError:

@@ -31,7 +31,7 @@ from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import spec_cache
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
-from qexp.runs.execute import execute, execute_wrapped
+from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.order import Order
 from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
 from qexp.runs.prepare import Plan, prepare
@@ -65,6 +65,7 @@ def start(
     experience = experiments.experience(reference, overrides, workspace, cache)
     usual = f"{named_after(experience, reference, overrides, cache)}_{seed}"
     planned = plan_run(experience, seed, usual if name is None else name, workspace)
+    require_processes_for(planned.spec)
     if name is None and (same := same_before([planned], workspace, order.resume)):
         log.warning("%s; to train it under another name, give one with `name`", same_text(usual, same[usual]))
         planned = replace(planned, name=same[usual])
@@ -88,6 +89,8 @@ def start(
 def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
     """The command around a run that is started here. Raises QexpError for a device that does not exist."""
     wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
+    if wrap and machine.STARTED_TOGETHER > 1:
+        raise QexpError(f"the wrap starts the run in a process of its own; leave out torchrun, or the wrap: {wrap}")
     if wrap:  # inside a container there may be another device
         require_device_name(device)
     else:
@@ -373,6 +376,8 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     name  of the only run of the order; runs without it are named by experience, change and seed, and an existing run
           with the same spec and seed stands for them, whatever its name
     """
+    if machine.STARTED_TOGETHER > 1:
+        raise QexpError("torchrun is for one run; for several, start qexp without, and make it their `wrap`")
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"`jobs={order.jobs}`: at least one run at a time")
     storage_place(order.storage, workspace)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -11,6 +13,8 @@ from qexp.base.machine import freed_memory_kept
 from qexp.kinds.attempt import Attempt, Results, Work
 from qexp.kinds.objects import dataset_of, device_of, threads, threads_for
 from qexp.kinds.tables import tables_of
+from qexp.kinds.training import train_along
+from qexp.networks.processes import together
 from qexp.spec.kinds import load_stage
 from qexp.store import provenance
 
@@ -18,8 +22,10 @@ log = logging.getLogger("qexp.run")
 
 
 def results_of(work: Work) -> Results | None:
-    """Train and evaluate; None if interrupted."""
-    directory, spec = work.own.directory, work.spec
+    """Train and evaluate; None if interrupted, or if this is not the first of several processes."""
+    directory, spec, processes = work.own.directory, work.spec, together()
+    if processes.first:
+        processes.of_first((directory.path.absolute(), work.device, work.threads))
     cores = torch.get_num_threads()
     with threads(cores), freed_memory_kept():  # training sets its own number of threads
         device = device_of(work.device)
@@ -27,9 +33,15 @@ def results_of(work: Work) -> Results | None:
         if device.type == "cpu":
             wanted = threads_for(spec, tables)
             torch.set_num_threads(min(wanted, work.threads or wanted))
+        if processes.count > 1:
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            *earlier, this = work.own.record.attempts
+            work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))
+            log.info("%d processes, %s", processes.count, backend)
         called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
-        files.write_json(directory.path / "environment.json", environment)
+        if processes.first:
+            files.write_json(directory.path / "environment.json", environment)
         log.info("device %s, %d threads", called, torch.get_num_threads())
         dataset = work.dataset or dataset_of(spec["dataset"], tables)
         for text in dataset.warnings:
@@ -45,5 +57,7 @@ def results_of(work: Work) -> Results | None:
             work.interrupted,
             min(cores, work.threads or cores),
         )
-        results: Results | None = load_stage(spec["dataset"], "train")(attempt)
-        return results
+        train: Callable[[Attempt], Results | None] = train_along
+        if processes.first:
+            train = load_stage(spec["dataset"], "train")
+        return train(attempt)

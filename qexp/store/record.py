@@ -294,7 +294,7 @@ class JobRecord(Part):
 class AttemptRecord(Part):
     """One process that worked on the run."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("wrap",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("wrap", "processes", "backend")
 
     number: int
     """1 for the first attempt."""
@@ -308,6 +308,10 @@ class AttemptRecord(Part):
     """How it ended, or `running`."""
     wrap: str | None = None
     """The command around the process, with its placeholders filled in."""
+    processes: int | None = None
+    """How many processes trained the network together, if there were several; `process` is the first."""
+    backend: str | None = None
+    """How they exchanged gradients: `gloo` or `nccl`."""
 
     def __post_init__(self) -> None:
         if self.number < 1:

@@ -1,0 +1,167 @@
+"""Several processes that train one network: each computes the gradients of its samples of a batch, and they are added.
+
+All have the same weights, and draw the random numbers of the whole batch, so that losses are those of one process but
+for rounding. The first has the run: its record and files, validation and evaluation.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from qexp.base.machine import FINDING, STARTED_TOGETHER
+from qexp.errors import QexpError
+
+LONGEST_WAIT = timedelta(minutes=30)
+"""For a process that lives but does not answer, because it validates or writes; an ended one is noticed at once."""
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes that train a network; by default this one alone, which changes nothing."""
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.first, self.count, self._rank = rank == 0, count, rank
+        self._samples = 0
+        """Samples of the present batch, of all processes."""
+        self._mine: slice | None = None
+        """Which of them are computed here; None if all are, in each process."""
+
+    def of_first(self, value: T) -> T:
+        """The first process's value."""
+        values = [value]
+        if self.count > 1:
+            with _answers():
+                dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+        return values[0]
+
+    def any(self, here: bool) -> bool:
+        """Whether it is true in one of the processes."""
+        return here if self.count == 1 else bool(_add(torch.tensor(float(here))))
+
+    def share(self, samples: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], float]:
+        """The samples of a batch that this process computes, and their share of it.
+
+        A batch with fewer samples than there are processes is computed by each of them.
+        """
+        self._samples = size = len(next(iter(samples.values())))
+        self._mine = None
+        if size < self.count or self.count == 1:
+            return samples, 1 / self.count
+        start, stop = (size * rank // self.count for rank in (self._rank, self._rank + 1))
+        self._mine = slice(start, stop)
+        return {name: values[self._mine] for name, values in samples.items()}, (stop - start) / size
+
+    def backward(self, objective: Tensor, losses: Sequence[Tensor], share: float, weights: Sequence[Tensor]) -> Any:
+        """Set the gradients of an objective, a mean over samples. Returns the losses of the whole batch, (loss,)."""
+        means = torch.stack([loss.detach() for loss in losses])
+        if self.count == 1:
+            objective.backward()
+            return means
+        (objective * share).backward()
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        flat = _add(torch.cat([share * means, *(gradient.reshape(-1) for gradient in gradients)]))
+        sums = flat.split([len(losses), *(gradient.numel() for gradient in gradients)])
+        for gradient, total in zip(gradients, sums[1:], strict=True):
+            gradient.copy_(total.view_as(gradient))
+        return sums[0]
+
+    @contextmanager
+    def inside(self, network: nn.Module) -> Iterator[None]:
+        """Inside the block, batch statistics and dropout in training are those of whole batches."""
+        with ExitStack() as after:
+            for module in network.modules() if self.count > 1 else ():
+                forward: Any = self._normalised if isinstance(module, _BatchNorm) else self._dropped
+                if isinstance(module, _BatchNorm | nn.Dropout):
+                    vars(module)["forward"] = partial(forward, module)
+                    after.callback(vars(module).pop, "forward")
+                elif isinstance(module, _DropoutNd):
+                    raise QexpError(f"several processes cannot train {type(module).__name__}; take 'dropout' instead")
+            yield
+
+    def _dropped(self, module: nn.Dropout, x: Tensor) -> Tensor:
+        if self._mine is None or not module.training:
+            return type(module).forward(module, x)
+        # Random numbers are drawn in the order of memory, which differs if channels are last.
+        strides = [stride if size > 1 else math.inf for size, stride in zip(x.shape, x.stride(), strict=True)]
+        outer_first = sorted(range(x.dim()), key=strides.__getitem__, reverse=True)
+        shape = [self._samples, *x.shape[1:]]
+        ones = x.new_ones([shape[axis] for axis in outer_first])
+        of_all = ones.permute([outer_first.index(axis) for axis in range(x.dim())])
+        return x * functional.dropout(of_all, module.p)[self._mine]
+
+    def _normalised(self, module: Any, x: Tensor) -> Any:
+        if self._mine is None or not module.training:
+            return type(module).forward(module, x)
+        axes, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
+        values, count = x.float(), x.shape[2:].numel() * self._samples
+        summed: Callable[[Tensor], Tensor] = _Sum.apply
+        mean = summed(values.sum(axes)) / count
+        centred = values - mean.view(shape)
+        variance = summed(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            module.num_batches_tracked.add_(1)
+            module.running_mean.lerp_(mean, module.momentum)
+            module.running_var.lerp_(variance * (count / (count - 1)), module.momentum)
+        factor = module.weight * torch.rsqrt(variance + module.eps)
+        return (centred * factor.view(shape) + module.bias.view(shape)).to(x.dtype)
+
+
+def join() -> Processes:
+    """Wait until all processes that were started together are there. Raises QexpError."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    with _answers():
+        dist.init_process_group(timeout=LONGEST_WAIT)  # gloo, and NCCL for tensors on GPUs
+    atexit.register(dist.destroy_process_group)
+    for name in FINDING:  # programs that this process starts do not belong to them
+        del os.environ[name]
+    return together()
+
+
+def together() -> Processes:
+    """The processes that have joined, this one included."""
+    joined = STARTED_TOGETHER > 1 and dist.is_initialized()
+    return Processes(dist.get_rank(), dist.get_world_size()) if joined else Processes()
+
+
+def _add(values: Tensor) -> Tensor:
+    """Replace values by their sums over the processes."""
+    with _answers():
+        dist.all_reduce(values)
+    return values
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        why = f"another of the {STARTED_TOGETHER} processes has ended, or did not answer; see what it printed"
+        raise QexpError(why) from error
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes. What each adds contributes to the losses of all."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        return _add(values.clone())
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return _add(gradient.clone())
