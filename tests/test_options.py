@@ -154,8 +154,8 @@ def test_errors_name_the_argument_in_python_and_the_option_in_the_shell(line, qe
     assert in_shell in qexp(*line.split()).failed()
 
 
-OF_OTHER_PROGRAMS = ("jobs/slurm.py", "runs/rerun.py")
-"""Their errors name options of sbatch and git."""
+OF_OTHER_PROGRAMS = ("jobs/slurm.py", "jobs/gridengine.py", "runs/rerun.py")
+"""Their errors name options of sbatch, qsub and git."""
 
 
 @pytest.mark.heavy

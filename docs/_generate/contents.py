@@ -31,6 +31,7 @@ CONTENTS: dict[str, list[str]] = {
         "sweeps",
         "tune",
         "slurm",
+        "grid-engine",
         "several-processes",
         "pretraining",
         "programs",

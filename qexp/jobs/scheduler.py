@@ -76,6 +76,11 @@ class PassedOn:
     program: str
     reserved: Mapping[str, str]
     """Option that cannot be passed on → what to write instead, or what sets it."""
+    pattern: str = r"[a-z][a-z0-9]+(-[a-z0-9]+)*"
+    """A regular expression that the whole name of an option must match."""
+    names: str = "the long name of an option of"
+    """What the names are, in words before that of the program."""
+    example: str = 'mail-user = "me@example.org"'
 
     @property
     def without(self) -> Value | None:
@@ -83,12 +88,12 @@ class PassedOn:
 
     def accept(self, value: Any) -> Value:
         if not isinstance(value, Mapping):
-            raise ValueError(f' must be a table, such as options = {{mail-user = "me@example.org"}}, not {value!r}')
+            raise ValueError(f" must be a table, such as options = {{{self.example}}}, not {value!r}")
         return {name: self._accept(name, option) for name, option in value.items()}
 
     def _accept(self, name: str, value: Any) -> str | bool:
-        if re.fullmatch(r"[a-z][a-z0-9]+(-[a-z0-9]+)*", name) is None:
-            raise ValueError(f".{name}: give the long name of an option of {self.program}, without hyphens before it")
+        if re.fullmatch(self.pattern, name) is None:
+            raise ValueError(f".{name}: give {self.names} {self.program}, without hyphens before it")
         # Programs complete the beginning of a name.
         for other, instead in self.reserved.items():
             if other == name or (other.startswith(name) and len(name) > 2):

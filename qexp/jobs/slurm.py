@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-from qexp.base import files
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs.scheduler import Acceptor, Option, PassedOn, Submission, wrap_of
-from qexp.store.directory import RunDirectory
+from qexp.jobs import arrays
+from qexp.jobs.arrays import JOBS_PER_CALL, TIME_IS_UP, Array, ArrayScheduler, Shell, parts
+from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
-
-TIME_IS_UP = 124
-"""Exit code of a job whose run was stopped before the time limit; sacct reports the run's own code, 130, as 2."""
 
 STATES: dict[str, State] = {
     **dict.fromkeys(
@@ -77,8 +69,7 @@ def _tasks(job: str) -> Iterator[str]:
     if not bracket:
         yield job
         return
-    for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", tasks.rstrip("]").partition("%")[0]):
-        yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
+    yield from (f"{array}_{task}" for task in arrays.numbers(tasks.rstrip("]").partition("%")[0]))
 
 
 # Options of sbatch that a launch can choose.
@@ -132,66 +123,25 @@ OPTIONS: dict[str, Acceptor] = {
     "gres": Option(r"[\w.:,/-]+", "generic resources, such as gpu:1"),
     "qos": Option(r"[\w.-]+", "the name of a quality of service"),
     "constraint": Option(r"[\w.,:&|!*()\[\]-]+", "features of nodes, such as a100|h100"),
-    "signal": Option(
-        r"[1-9]\d{0,4}", "whole seconds before the time limit, from 1 to 65535", default="60", largest=65535
-    ),
-    "requeue": Option(r"true|false", "true or false", default="false"),
-    "setup": Option(r"[^\x00-\x1f\x7f]+", "shell lines to run before a run, one text each", several=True),
+    **arrays.OPTIONS,
     "options": PassedOn("sbatch", TAKEN),
 }
 
 # Calls of Slurm's programs.
 
 
-T = TypeVar("T")
-
-ANSWER_SECONDS = 60.0
-"""Seconds after which a controller that has not answered counts as unreachable."""
-
 CLUSTER = "SLURM_CLUSTER_NAME"
 """Environment variable that is set in every job."""
-
-
-def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[first : first + size] for first in range(0, len(items), size))
-
-
-def require(program: str) -> None:
-    if shutil.which(program) is None:
-        raise QexpError(
-            f"there is no {program} on the PATH: submit from a machine of the cluster, "
-            "load its module, or run here: --launcher local"
-        )
-
-
-def call(*command: str) -> str:
-    """The output of a Slurm program. Raises SchedulerError with its message if it fails."""
-    require(command[0])
-    try:
-        answer = subprocess.run(
-            command,
-            env=environment(),
-            timeout=ANSWER_SECONDS,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
-    if answer.returncode:
-        raise SchedulerError(f"{command[0]} refused:\n{message_of(answer)}")
-    return answer.stdout
-
-
-def message_of(answer: subprocess.CompletedProcess[str]) -> str:
-    return answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
 
 
 def environment() -> dict[str, str]:
     """The user's environment without variables that change the output format; task lists are not abbreviated."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
     return {**variables, "SLURM_BITSTR_LEN": "0"}
+
+
+def call(*command: str) -> str:
+    return arrays.call(*command, environment=environment())
 
 
 def cluster() -> str | None:
@@ -208,95 +158,7 @@ def setting(name: str, pattern: str) -> str | None:
     return match[1] if match else None
 
 
-# The shell scripts that Slurm runs, one task of an array each.
-
-
-RUNS = r"""#!/bin/bash
-# Launch {launch}: one run per task; {runs} lists their directories.
-# Submitted from this folder by:
-#   {command}
-
-run=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {runs})
-if [ -z "$run" ]; then
-    echo "line $((SLURM_ARRAY_TASK_ID + 1)) of {runs} in $PWD on $(hostname) names no run" >&2
-    exit 3
-fi
-checkpoint() {{
-    stat -c '%i %y' -- "$run/checkpoints/last.safetensors" "$run"/folds/*/checkpoints/best.safetensors \
-        "$run"/folds/.stacks/*/*/stack.safetensors 2> /dev/null
-}}
-before=$(checkpoint)
-if [ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ]; then
-    # Slurm has made sure that the previous attempt, possibly on another node, has ended.
-    rm -f -- "$run"/attempts/*/heartbeat
-fi
-
-# Slurm sends SIGUSR1 to this script alone when the time is nearly up, but SIGTERM to every process of the job.
-time_is_up= signalled= python=
-trap 'time_is_up=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"' USR1
-{setup}
-trap 'signalled=yes' TERM
-if [ -n "$time_is_up" ]; then exit {time_is_up}; fi
-{python} -m qexp execute "$run" --device {device} {wrap}\
-    --threads "${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}" &
-python=$!
-while :; do  # a signal ends `wait` before the process has ended
-    signalled=
-    wait "$python" && code=0 || code=$?
-    [ -n "$signalled" ] || break
-done
-
-if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
-    # A run that makes no progress within its time limit would be requeued without end.
-    if [ {requeue} = true ] && [ "$(checkpoint)" != "$before" ]; then
-        scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
-    fi
-    code={time_is_up}
-fi
-exit "$code"
-"""
-
-COMMANDS = r"""#!/bin/bash
-# {name}: one command per task; {commands} lists them.
-# Submitted from this folder by:
-#   {command}
-{setup}
-export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-${{SLURM_CPUS_ON_NODE:-1}}}}}}"
-command=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {commands})
-eval "exec $command"
-"""
-
-
-def script_of_runs(launch: str, runs: str, command: Sequence[str], options: Mapping[str, Any], device: str) -> str:
-    """The script of an array of runs.
-
-    runs     the file beside it that lists their directories
-    command  the command that submits it
-    """
-    return RUNS.format(
-        launch=launch,
-        runs=runs,
-        command=shlex.join(command),
-        setup="\n".join(options["setup"]),
-        python=shlex.quote(sys.executable),
-        device=shlex.quote(device),
-        requeue=options["requeue"],
-        wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
-        time_is_up=TIME_IS_UP,
-    )
-
-
-def script_of_commands(name: str, commands: str, command: Sequence[str], options: Mapping[str, Any]) -> str:
-    """The script of an array of commands, which are listed in a file beside it."""
-    setup = "\n".join(options["setup"])
-    return COMMANDS.format(name=name, commands=commands, command=shlex.join(command), setup=setup)
-
-
 # Jobs that Slurm has accepted: their states, and cancelling them.
-
-
-JOBS_PER_CALL = 1000
-"""A command line has an end."""
 
 
 def job_states(jobs: Iterable[str]) -> dict[str, State]:
@@ -316,9 +178,9 @@ def job_states(jobs: Iterable[str]) -> dict[str, State]:
         return accounted
     forgotten = wanted - states.keys()
     accounted = dict(_from_sacct(_arrays(forgotten)))
-    arrays = {_array(job) for job in accounted if "_" in job}
+    known = {_array(job) for job in accounted if "_" in job}
     for job in forgotten:
-        state = accounted.get(job, State.QUEUED if _array(job) in arrays else None)
+        state = accounted.get(job, State.QUEUED if _array(job) in known else None)
         # In the accounting a task that was cancelled before it began stays pending for ever, or is missing.
         if state is State.QUEUED:
             states[job] = State.INTERRUPTED
@@ -374,133 +236,63 @@ def this_job() -> tuple[str, str | None] | None:
     return (f"{array}_{task}", os.environ.get(CLUSTER)) if array and task else None
 
 
-# Submission of runs and commands to Slurm as job arrays.
+# Slurm as a launcher: runs are tasks of job arrays.
 
 
-OUTPUT = "slurm.txt"
-"""File in a run's directory with the output of its process and of Slurm itself."""
+SHELL = Shell(
+    begin="line=$((SLURM_ARRAY_TASK_ID + 1)) restarts=${SLURM_RESTART_COUNT:-0}\n"
+    "cores=${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-1}}",
+    output="# Slurm redirects the output to that file.",
+    signals="# Slurm sends SIGUSR1 to this script alone, when the time is nearly up, but SIGTERM to all processes."
+    "\ntrap 'time_is_up=yes; stop' USR1",
+    requeue='scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
+)
 
 
-def submit(submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
-    """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job, such as `123_4`.
+class Slurm(ArrayScheduler):
+    """Implements `Scheduler`; a job is a task of an array, such as `123_4`."""
 
-    The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
-    Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
-    """
-    jobs = _submit_in_arrays(submission, runs, lambda array, part: _submit_runs(array, part, device))
-    return {run.name: job for run, job in zip(runs, jobs, strict=True)}
+    name = "Slurm"
+    output_name = "slurm.txt"
+    job, first = "{array}_{task}", 0
+    options: Mapping[str, Acceptor] = OPTIONS
+    states = staticmethod(job_states)
+    this_job = staticmethod(this_job)
+    cluster = staticmethod(cluster)
 
+    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
+        return cancel_jobs(jobs)
 
-def submit_commands(submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
-    """Submit commands other than runs, likewise. Returns a job for each, such as `123_4`.
+    def longest(self) -> int:
+        """Task numbers must be less than MaxArraySize."""
+        arrays.require("sbatch")
+        return int(setting("MaxArraySize", r"\d+") or 1000)
 
-    The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands.
-    Raises SchedulerError if sbatch refuses; jobs accepted by then are cancelled.
-    """
-    return _submit_in_arrays(submission, commands, _submit_commands)
+    def shell(self, array: Array) -> Shell:
+        return SHELL
 
+    def command(self, array: Array, runs: bool) -> list[str]:
+        launch, options, number = array.launch, array.launch.options, array.number
+        output = _pattern(array.folder / (f"array_{number}" if runs else "output"))
+        passed_on = options.get("options", {}).items()
+        return [
+            "sbatch", "--parsable", f"--job-name={launch.name}",
+            f"--array=0-{array.tasks - 1}" + (f"%{launch.at_most}" if launch.at_most else ""),
+            f"--output={output}/{'' if runs else f'{number}_'}%a.txt", "--open-mode=append",
+            f"--signal=B:USR1@{options['signal']}",
+            "--requeue" if options["requeue"] == "true" else "--no-requeue",
+            *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
+            *(f"--{flag}" if value is True else f"--{flag}={value}" for flag, value in passed_on if value is not False),
+            *([f"--dependency=afterany:{array.before}"] if array.before else []),
+            array.script,
+        ]  # fmt: skip
 
-@dataclass(frozen=True)
-class _Array:
-    """One of a launch's job arrays.
-
-    number  from 1
-    before  the id of the array after whose end it starts; None if it may start at once
-    """
-
-    launch: Submission
-    number: int
-    before: str | None
-
-    @property
-    def folder(self) -> Path:
-        return self.launch.folder
-
-    @property
-    def script(self) -> str:
-        return f"array_{self.number}.sh"
-
-
-def _submit_in_arrays(
-    launch: Submission, items: Sequence[T], submit_part: Callable[[_Array, Sequence[T]], str]
-) -> list[str]:
-    """Submit items part by part, each with `submit_part`, which returns the id of its array. Returns a job per item."""
-    require("sbatch")
-    files.make_folder(launch.folder / "output")
-    arrays: dict[str, int] = {}
-    # Task numbers must be less than MaxArraySize.
-    longest = max(int(setting("MaxArraySize", r"\d+") or 1000), 1)
-    try:
-        for number, part in enumerate(parts(items, longest), 1):
-            # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
-            before = list(arrays)[-1] if arrays and launch.at_most else None
-            arrays[submit_part(_Array(launch, number, before), part)] = len(part)
-    except BaseException:
-        cancel_jobs(arrays)
-        raise
-    return [f"{array}_{task}" for array, count in arrays.items() for task in range(count)]
-
-
-def _submit_runs(array: _Array, runs: Sequence[RunDirectory], device: str) -> str:
-    """Write an array's files and submit it. Returns its id."""
-    launch, list_file = array.launch, f"runs_{array.number}.txt"
-    by_task = array.folder / f"array_{array.number}"
-    command = _sbatch(array, len(runs), f"{_pattern(by_task)}/%a.txt")
-    paths = [os.fsencode(run.path.absolute()) for run in runs]
-    if broken := next((path for path in paths if b"\n" in path or b"\r" in path), None):
-        path = os.fsdecode(broken)
-        raise QexpError(f"{path!r}: Slurm does not accept a path with a line break; move the workspace")
-    files.write_bytes(array.folder / list_file, b"".join(path + b"\n" for path in paths))
-    text = script_of_runs(launch.name, list_file, command, launch.options, device)
-    files.make_folder(by_task)
-    try:
-        # Slurm can put a task's number into the name of its output file, but not a run's name.
-        for task, run in enumerate(runs):
-            for link in (by_task / f"{task}.txt", array.folder / "output" / f"{run.name}.txt"):
-                link.unlink(missing_ok=True)
-                link.symlink_to(run.path.absolute() / OUTPUT)
-    except OSError as error:
-        raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
-    return _submit_script(array, text, command)
-
-
-def _submit_commands(array: _Array, commands: Sequence[Sequence[str]]) -> str:
-    """Write an array's files and submit it. Returns its id."""
-    launch, list_file = array.launch, f"commands_{array.number}.txt"
-    command = _sbatch(array, len(commands), f"{_pattern(array.folder / 'output')}/{array.number}_%a.txt")
-    lines = [shlex.join(words) for words in commands]
-    if broken := next((line for line in lines if "\n" in line), None):
-        raise QexpError(f"{broken!r}: Slurm does not accept a path with a line break")
-    files.write_bytes(array.folder / list_file, os.fsencode("".join(f"{line}\n" for line in lines)))
-    return _submit_script(array, script_of_commands(launch.name, list_file, command, launch.options), command)
-
-
-def _sbatch(array: _Array, tasks: int, output: str) -> list[str]:
-    launch, options = array.launch, array.launch.options
-    passed_on = options.get("options", {}).items()
-    return [
-        "sbatch", "--parsable", f"--job-name={launch.name}",
-        f"--array=0-{tasks - 1}" + (f"%{launch.at_most}" if launch.at_most else ""),
-        f"--output={output}", "--open-mode=append",
-        f"--signal=B:USR1@{options['signal']}",
-        "--requeue" if options["requeue"] == "true" else "--no-requeue",
-        *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
-        *(f"--{flag}" if value is True else f"--{flag}={value}" for flag, value in passed_on if value is not False),
-        *([f"--dependency=afterany:{array.before}"] if array.before else []),
-        array.script,
-    ]  # fmt: skip
-
-
-def _submit_script(array: _Array, script: str, command: Sequence[str]) -> str:
-    """Write the script of an array and submit it. Returns the array's id."""
-    files.write_bytes(array.folder / array.script, os.fsencode(script))
-    answer = subprocess.run(
-        command, cwd=array.folder, env=environment(), capture_output=True, text=True, errors="replace", check=False
-    )
-    job = answer.stdout.strip().partition(";")[0]  # "123;cluster" if there are several clusters
-    if answer.returncode or not job.isdecimal():
-        raise SchedulerError(f"sbatch refused {array.folder / array.script}:\n{message_of(answer)}")
-    return job
+    def submit_array(self, array: Array, command: Sequence[str]) -> str:
+        answer = arrays.run(command, environment(), array.folder)
+        job = answer.stdout.strip().partition(";")[0]  # "123;cluster" if there are several clusters
+        if answer.returncode or not job.isdecimal():
+            raise arrays.refusal(f"sbatch {array.folder / array.script}", answer)
+        return job
 
 
 def _pattern(folder: Path) -> str:
@@ -509,18 +301,3 @@ def _pattern(folder: Path) -> str:
     if "\\" in path:
         raise QexpError(f"{path}: Slurm does not accept a path with a backslash; move the workspace")
     return path.replace("%", "%%")
-
-
-# Slurm as a launcher: runs are tasks of job arrays.
-
-
-class Slurm:
-    """Implements `Scheduler`; a job is a task of an array, such as `123_4`."""
-
-    options: Mapping[str, Acceptor] = OPTIONS
-    submit = staticmethod(submit)
-    submit_commands = staticmethod(submit_commands)
-    states = staticmethod(job_states)
-    cancel = staticmethod(cancel_jobs)
-    this_job = staticmethod(this_job)
-    cluster = staticmethod(cluster)

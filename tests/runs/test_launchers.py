@@ -16,7 +16,7 @@ from tests.runs.conftest import has_lines, until
 from tests.runs.spool import Spool
 from tests.test_imports import PACKAGE
 
-PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
+PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "qsub", "qstat", "qacct", "qdel", "qconf")
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else
         for line in path.read_text(encoding="utf-8").splitlines()
         if words.search(line)
     ]
-    table = [(f"from qexp.jobs.{name} import {name.title()}", f'"{name}": {name.title()}(),') for name in names]
+    classes = {name: type(LAUNCHERS[name]).__name__ for name in names}
+    table = [(f"from qexp.jobs.{name} import {word}", f'"{name}": {word}(),') for name, word in classes.items()]
     assert sorted(mentions) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
 
 
@@ -122,7 +123,7 @@ def test_what_a_scheduler_refuses_waits_for_nobody_and_is_to_be_run_again(specs,
 
 
 def test_the_names_and_options_of_launchers_come_from_the_table(spool, qexp):
-    assert completed("qexp run sound --launcher ") == ["local", "slurm", "spool"]
+    assert completed("qexp run sound --launcher ") == sorted(LAUNCHERS)
     for words, complaint in {
         ("spol",): "--launcher spol: no such launcher; did you mean 'spool'?",
         ("spool", "--option", "nice=20"): "--option: nice cannot be '20'; give a number from 0 to 19",

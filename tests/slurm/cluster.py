@@ -101,7 +101,7 @@ StorageUser={user}
 
 
 class NoClusterError(Exception):
-    """There is no Slurm here, and why."""
+    """There is no cluster here, and why."""
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None)
                 it remembers them for five minutes
     settings    more lines of slurm.conf, or others than there would be
     """
-    _install(PACKAGES | (PACKAGES_OF_ACCOUNTING if accounting else {}))
+    install(PACKAGES | (PACKAGES_OF_ACCOUNTING if accounting else {}), "slurm-wlm-basic-plugins")
     with ExitStack() as stack:
         # Sockets have short names only, which pytest's folders are not.
         temporary = tempfile.TemporaryDirectory(prefix="qexp-slurm-", ignore_cleanup_errors=True)
@@ -120,7 +120,7 @@ def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None)
         folder.chmod(0o755)  # munged lets only those in who can get at its socket
         all_settings = {**SETTINGS, **(WITH_ACCOUNTING if accounting else {}), **(settings or {})}
         configuration = _configure(folder, all_settings, NODE + URGENT * accounting)
-        daemon = _daemons(stack, folder)
+        daemon = daemons(stack, folder)
         _start_munge(daemon, folder)
         if accounting:
             _start_accounting(daemon, configuration)
@@ -155,7 +155,7 @@ def _start_accounting(daemon: Daemons, configuration: Path) -> None:
         "--innodb-log-file-size=8M", "--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0",
     ]  # fmt: skip
     tables = b"create database mysql;\nuse mysql;\n" + Path("/usr/share/mysql/mysql_system_tables.sql").read_bytes()
-    bootstrap = [_program("mariadbd") or "mariadbd", *options, "--bootstrap"]
+    bootstrap = [program_path("mariadbd") or "mariadbd", *options, "--bootstrap"]
     subprocess.run(bootstrap, input=tables, capture_output=True, check=True)
     daemon("mariadbd", *options)
     until(socket_file.exists, "mariadbd")
@@ -180,12 +180,12 @@ def _taking_jobs(daemon: Daemons, configuration: Path) -> Iterator[None]:
         until(lambda: not _said(configuration, "squeue", "--noheader"), "the end of all jobs")
 
 
-def _install(packages: Mapping[str, str]) -> None:
+def install(packages: Mapping[str, str], *more: str) -> None:
     """Install what is missing, where that may be done; raises NoClusterError where not."""
-    missing = [program for program in packages if _program(program) is None]
+    missing = [program for program in packages if program_path(program) is None]
     if not missing:
         return
-    wanted = sorted({*packages.values(), "slurm-wlm-basic-plugins"})
+    wanted = sorted({*packages.values(), *more})
     root = os.geteuid() == 0
     if shutil.which("apt-get") is None or not (root or "CI" in os.environ):
         raise NoClusterError(f"no {missing[0]} here; as root: apt-get install {' '.join(wanted)}")
@@ -198,7 +198,7 @@ def _install(packages: Mapping[str, str]) -> None:
             raise NoClusterError(f"apt-get {command[0]} failed: {done.stderr.strip()[-500:]}")
 
 
-def _program(name: str) -> str | None:
+def program_path(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin")
 
 
@@ -209,7 +209,7 @@ def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
     key = folder / "munge.key"
     key.touch(0o600)
     key.write_bytes(secrets.token_bytes(1024))
-    host, ports = socket.gethostname().partition(".")[0], _free_ports("controller_port", "node_port", "database_port")
+    host, ports = socket.gethostname().partition(".")[0], free_ports("controller_port", "node_port", "database_port")
     values = {"host": host, "user": getpass.getuser(), "folder": folder, **ports}
     lines = [f"{key}={value}\n" for key, value in settings.items()]
     path = folder / "slurm.conf"
@@ -221,18 +221,18 @@ def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
     return path
 
 
-def _free_ports(*names: str) -> dict[str, int]:
+def free_ports(*names: str) -> dict[str, int]:
     with ExitStack() as stack:
         sockets = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
         return {name: server.getsockname()[1] for name, server in sockets.items()}
 
 
-def _daemons(stack: ExitStack, folder: Path) -> Daemons:
+def daemons(stack: ExitStack, folder: Path) -> Daemons:
     """`daemon("slurmd", "-D", SLURM_CONF=path)` starts one that ends with the stack, the last one first."""
 
     def start(name: str, *arguments: str, **environment: str) -> None:
         output = stack.enter_context((folder / f"{name}.output").open("wb"))
-        words, variables = [_program(name) or name, *arguments], {**os.environ, **environment}
+        words, variables = [program_path(name) or name, *arguments], {**os.environ, **environment}
         process = subprocess.Popen(words, env=variables, stdout=output, stderr=output, start_new_session=True)
         stack.callback(process.wait)
         stack.callback(process.terminate)

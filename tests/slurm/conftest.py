@@ -14,8 +14,8 @@ from tests.slurm.cluster import NoClusterError, cluster
 @pytest.fixture(scope="session")
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cluster that Slurm's programs find; started only where somebody asks for it, since its tests take minutes."""
-    _require_ci()
-    _require_one_worker(tmp_path_factory.getbasetemp())
+    require_ci()
+    require_one_worker(tmp_path_factory.getbasetemp())
     with cluster() as configuration, _found(configuration):
         yield configuration
 
@@ -23,7 +23,7 @@ def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def accounting_cluster() -> Iterator[Path]:
     """A cluster with accounting, where its database can be had."""
-    _require_ci()
+    require_ci()
     with ExitStack() as stack:
         try:
             configuration = stack.enter_context(cluster(accounting=True))
@@ -33,12 +33,12 @@ def accounting_cluster() -> Iterator[Path]:
         yield configuration
 
 
-def _require_ci() -> None:
+def require_ci() -> None:
     if "CI" not in os.environ:
         pytest.skip("a cluster is started with CI set alone: CI=1 make test")
 
 
-def _require_one_worker(folder: Path) -> None:
+def require_one_worker(folder: Path) -> None:
     """Fail if pytest-xdist has not given all tests of a cluster to one of its workers."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:

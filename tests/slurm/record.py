@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from qexp.jobs.arrays import TIME_IS_UP
 from qexp.jobs.launchers import options_of
 from qexp.jobs.scheduler import Submission
-from qexp.jobs.slurm import ACCOUNTED, LISTED, TIME_IS_UP, Slurm
+from qexp.jobs.slurm import ACCOUNTED, LISTED, Slurm
 from qexp.store.directory import RunDirectory
 from tests.slurm import cluster as slurm_cluster
 from tests.slurm.cluster import until

@@ -12,8 +12,10 @@ import pytest
 
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs import launchers, slurm
+from qexp.jobs import launchers
+from qexp.jobs.arrays import Array
 from qexp.jobs.launchers import options_of, this_job
+from qexp.jobs.scheduler import Submission
 from qexp.jobs.slurm import ACCOUNTED, LISTED, STATES, Slurm
 from qexp.jobs.states import FORGOTTEN, state_now
 from qexp.store.directory import RunDirectory
@@ -199,7 +201,8 @@ def test_a_profile_implies_its_launcher(specs, says, qexp):
     assert settings["options"]["options"] == {"mail-user": "a@b.org", "exclusive": True}
     assert "--mail-user=a@b.org --exclusive" in (launch.folder / "array_1.sh").read_text()
     stderr = qexp("run", "sound", "--seed", "1", "--profile", "bug").failed()
-    assert stderr == "error: --profile bug: qexp.toml has no table [slurm.bug]; did you mean 'big'?\n"
+    tables = " or ".join(f"[{name}.bug]" for name, scheduler in launchers.LAUNCHERS.items() if scheduler is not None)
+    assert stderr == f"error: --profile bug: qexp.toml has no table {tables}; did you mean 'big'?\n"
 
 
 def test_all_wrong_options_are_reported_together():
@@ -272,7 +275,8 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
 )
 def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
-    script = slurm.script_of_runs("one", "runs.txt", ["sbatch"], options_of("slurm", {}, {}), "cuda:1")
+    array = Array(Submission(tmp_path, "one", options_of("slurm", {}, {})), 1, None, 1)
+    script = Slurm().script_of_runs(array, ["sbatch"], "cuda:1")
     assert '-m qexp execute "$run" --device cuda:1 ' in script  # the device that was named
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
 
