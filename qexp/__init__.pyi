@@ -14,6 +14,7 @@ from .api import (
     figures as figures,
     images as images,
     import_run as import_run,
+    import_runs as import_runs,
     import_weights as import_weights,
     init as init,
     intervals as intervals,

@@ -120,6 +120,7 @@ EXTRAS = {
     "page": ("starlette", "uvicorn", "httptools"),
     "posterior": ("zuko", "emcee", "arviz_stats"),
     "tune": ("optuna", "cmaes"),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
 }
 """Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""
 

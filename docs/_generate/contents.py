@@ -43,6 +43,7 @@ CONTENTS: dict[str, list[str]] = {
         "observed-deformation",
         "export",
         "weights-from-elsewhere",
+        "import-runs",
         "resume-and-repair",
         "sharing",
         "browser",

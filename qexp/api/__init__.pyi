@@ -24,6 +24,7 @@ from .keeping import (
     actions as actions,
     doctor as doctor,
     import_run as import_run,
+    import_runs as import_runs,
     import_weights as import_weights,
     is_archive as is_archive,
     purge as purge,

@@ -348,11 +348,17 @@ class Run(Shown):
         target = Path(f"{self.name}.html") if to is None else Path(to)
         return report(self.directory, target, overwrite, Head(title, text_of(text), full))
 
-    def export(self, target: str | Path) -> Path:
+    def export(self, target: str | Path, format: str | None = None) -> Path:
         """Write the run to an archive.
 
         target  a file whose name ends in .zip
+        format  "mlflow" adds it to a database of MLflow instead, such as mlflow.db
         """
+        if format == "mlflow":
+            from qexp.runs.trackers import export_to_mlflow
+
+            export_to_mlflow(self.directory, Path(target))
+            return Path(target)
         from qexp.store.directory import target_outside_of_runs
         from qexp.upkeep import archive
 

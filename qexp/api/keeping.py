@@ -234,6 +234,21 @@ def import_weights(options: WeightsOrder) -> Run:
     return Run(import_foreign(options, workspaces.find(options.workspace)))
 
 
+def import_runs(path: str | Path, *, workspace: str | Path | None = None) -> list[Run]:
+    """Read the finished runs of another tracker into the workspace; returns those that were not there before.
+
+    path  a project of Qanat, a database or folder `mlruns` of MLflow, or a folder with TensorBoard's event files
+
+    Raises QexpError before anything is written.
+
+    >>> qexp.import_runs("mlflow.db")
+    [<run fit_5feceb66: done>]
+    """
+    from qexp.runs.trackers import import_runs as import_from
+
+    return [Run(directory) for directory in import_from(Path(path), workspaces.find(workspace))]
+
+
 def is_archive(path: str | Path) -> bool:
     """Whether a path has the name of an archive.
 

@@ -70,6 +70,7 @@ GROUPS = {
         "purge": "keeping",
         "import": "keeping",
         "import-weights": "keeping",
+        "import-runs": "keeping",
     },
     "Specs and data": {
         "init": "specs",

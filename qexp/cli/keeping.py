@@ -281,11 +281,11 @@ def export(run: RunArgument, options: ExportOptions) -> None:
     The network can be used without qexp, and as ONNX without torch; a README in the folder explains how.
     """
     to = Path(options.to)
-    if api.is_archive(to):
-        if words := words_of(options, ("to", "trust_code", "workspace")):
+    if api.is_archive(to) or options.format == "mlflow":
+        if words := words_of(options, ("to", "trust_code", "workspace", "format" * (options.format == "mlflow"))):
             raise QexpError(f"{words[0]} is for networks, but --to {to} is an archive of the run; give a folder's name")
         chosen = api.open_run(run, workspace=options.workspace)
-        chosen.export(to)
+        chosen.export(to, options.format)
         message(f"{chosen.name} is in {to}, {in_bytes(to.stat().st_size)}")
         return
     chosen = api.open_run(run, trust_code=options.trust_code, workspace=options.workspace)
@@ -309,6 +309,21 @@ def import_(
     if run.own_code:
         executed = "commands execute from now on" if options.trust_code else "is not executed without --trust-code"
         warning(f"the run contains code, which {executed}: {run.own_code}")
+
+
+# qexp import-runs
+
+
+def import_runs(
+    path: Annotated[
+        Path, typer.Argument(help="A project of Qanat, a database or mlruns of MLflow, or TensorBoard's event files.")
+    ],
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Read the finished runs of another tracker, for tables and comparisons; those that are there already stay."""
+    for run in (runs := api.import_runs(path, workspace=workspace)):
+        result(run.name)
+    message(f"{len(runs)} new run{'s' if len(runs) != 1 else ''} from {path}")
 
 
 # qexp import-weights

@@ -47,11 +47,14 @@ class ExportOptions(Opening):
     """Options of `qexp export`; for an archive `to` alone, and what opens the run."""
 
     to: str | Path = option(
-        ..., "For the run: a new file .zip. For its network: a folder.", metavar="FILE|DIR",
+        ..., "For the run: a new file .zip, or MLflow's database. For its network: a folder.", metavar="FILE|DIR",
         shell=Path,
     )  # fmt: skip
     format: str | None = option(
-        None, "Format of the network; onnx if left out.", metavar="onnx|torchscript|keras", complete="formats"
+        None,
+        "Format of the network, onnx if left out; or mlflow.",
+        metavar="onnx|torchscript|keras|mlflow",
+        complete="formats",
     )
     _: KW_ONLY
     physical: bool = option(

@@ -197,7 +197,7 @@ def texts_in(document: Document) -> Iterator[tuple[Where, str]]:
     for name, value in document["env"].items():
         yield ("env", name), value
     for key in ("folder", "results", "metrics_file"):
-        if document[key]:
+        if document.get(key):
             yield (key,), document[key]
 
 

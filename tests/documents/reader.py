@@ -127,7 +127,20 @@ def put_spectra(folder: Path) -> None:
         call("data", "xrf", "--cores", "8", "--spectra", "20", "--labelled", "20", "--out", "data/xrf").done()
 
 
-BEFORE = {"docs/how-to/weights-from-elsewhere.md": put_weights, "docs/how-to/pretraining.md": put_spectra}
+def put_events(folder: Path) -> None:
+    """Write event files as TensorBoard's users have them."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "logs" / "first")) as writer:
+        for step in range(3):
+            writer.add_scalar("val/loss", 1 / (1 + step), step)
+
+
+BEFORE = {
+    "docs/how-to/weights-from-elsewhere.md": put_weights,
+    "docs/how-to/pretraining.md": put_spectra,
+    "docs/how-to/import-runs.md": put_events,
+}
 """Page → what its reader has already."""
 
 

@@ -1,0 +1,151 @@
+"""Runs of Qanat, MLflow and TensorBoard, which are read into a workspace, and runs that MLflow reads."""
+
+import json
+import math
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+import qexp as package
+from qexp.upkeep import doctor
+from tests.conftest import call
+
+QANAT = """
+CREATE TABLE experiments (id INTEGER PRIMARY KEY, path VARCHAR, name VARCHAR, description VARCHAR, created DATETIME,
+    updated DATETIME, executable VARCHAR, executable_command VARCHAR);
+CREATE TABLE runs_of_experiments (id INTEGER PRIMARY KEY, experiment_id INTEGER, launched DATETIME, finished DATETIME,
+    status VARCHAR, storage_path VARCHAR, description VARCHAR, metric VARCHAR, commit_sha VARCHAR, runner VARCHAR,
+    container_path VARCHAR, runner_params VARCHAR, progress VARCHAR, comment_file VARCHAR);
+CREATE TABLE groups_of_parameters (id INTEGER PRIMARY KEY, run_id INTEGER, "values" VARCHAR);
+INSERT INTO experiments (id, name) VALUES (1, 'Robust mean');
+INSERT INTO runs_of_experiments (id, experiment_id, launched, finished, status, storage_path) VALUES
+    (1, 1, '2023-05-03 11:17:00.000000', '2023-05-03 11:19:30.000000', 'finished', 'results/run_1'),
+    (2, 1, '2023-05-03 11:17:00.000000', NULL, 'running', 'results/run_2'),
+    (3, 1, '2023-05-03 11:17:00.000000', '2023-05-03 11:18:00.000000', 'failed', 'results/run_3');
+INSERT INTO groups_of_parameters (run_id, "values") VALUES
+    (1, '{"--n_bins": "10"}'), (1, '{"--n_bins": "20", "--seed": "4"}'), (3, '{"--n_bins": "30"}');
+"""
+"""A database as Qanat makes it, by its own tables and columns."""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "specs").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def project(here):
+    """Of Qanat."""
+    (here / "project/.qanat").mkdir(parents=True)
+    with closing(sqlite3.connect(here / "project/.qanat/database.db")) as database:
+        database.executescript(QANAT)
+    for group, bins in enumerate((10, 20)):
+        (here / f"project/results/run_1/group_{group}").mkdir(parents=True)
+        (here / f"project/results/run_1/group_{group}/metrics.csv").write_text(
+            f"epoch,val_rmse\n1,{bins}\n2,{bins / 4}\n"
+        )
+    return here / "project"
+
+
+def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_once(project):
+    runs = package.import_runs(project)
+    assert [(run.record["state"], run.spec["parameters"], run.record["seed"]) for run in runs] == [
+        ("done", {"n_bins": 10}, 0), ("done", {"n_bins": 20}, 4), ("failed", {"n_bins": 30}, 0)
+    ]  # fmt: skip
+    assert [run.results for run in runs[:2]] == [{"validation": {"result": {"rmse": rmse}}} for rmse in (2.5, 5)]
+    assert runs[0].record["seconds"] == 150
+    assert package.import_runs(project) == []
+    with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
+        database.execute("UPDATE runs_of_experiments SET status = 'finished' WHERE id = 2")
+        database.commit()
+    stdout = call("import-runs", str(project)).done()
+    assert len(stdout.split()) == 1, "the one that ended since"
+    listed = call("ls", "--columns", "name,parameters.n_bins,validation.result.rmse", "--status", "done").done()
+    assert {"20", "5"} <= set(listed.split())
+    assert "learning_curves.png" in call("compare", runs[0].name, runs[1].name).done()
+    assert not list(doctor.findings(package.base.workspace.Workspace(project.parent)))
+    again = call("rerun", runs[0].name)
+    assert again.code
+    assert "was imported" in again.stderr
+
+
+def test_a_database_of_a_newer_qanat_or_of_nobody_is_an_error_and_nothing_is_written(project, here):
+    with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
+        database.execute("ALTER TABLE runs_of_experiments RENAME COLUMN launched TO started_at")
+    refused = call("import-runs", str(project))
+    assert (refused.code, "of a version of Qanat that is known: no such column: r.launched" in refused.stderr) == (
+        2,
+        True,
+    )
+    for name, content in (("text.db", b"no database, " * 99), ("empty.db", b"")):
+        (here / name).write_bytes(content)
+        assert call("import-runs", name).code == 2
+        assert (here / name).read_bytes() == content
+    assert call("import-runs", "missing").code == 3
+    assert not list((here / "runs").glob("*_*"))
+
+
+@pytest.mark.slow
+def test_runs_of_tensorboard_are_those_of_its_folders(here):
+    from torch.utils.tensorboard import SummaryWriter
+
+    for name in ("a", "b/c"):
+        with SummaryWriter(str(here / "logs" / name)) as writer:
+            for step in range(3):
+                writer.add_scalar("val/loss", 1 / (1 + step), 10 * step)
+            writer.add_scalar("train/loss", math.nan, 20)
+    first, second = package.import_runs(here / "logs")
+    assert [run.record["note"] for run in (first, second)] == ["a", "b/c"]
+    assert [line["step"] for line in first.directory.metrics()] == [0, 10, 20]
+    assert first.results["validation"]["result"]["loss"] == pytest.approx(1 / 3)
+    assert "train" not in first.results, "it is not finite"
+
+
+@pytest.mark.heavy
+def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here, monkeypatch):
+    (here / "specs/experiences").mkdir()
+    rows = "epoch,loss,val_loss\n1,1,2\n2,0.5,nan\n"
+    script = f"printf '{rows}' > {{run}}/log.csv; echo '{{{{\"mae\": 0.25}}}}' > {{results}}; : {{seed}}"
+    own = {
+        "type": "command",
+        "command": ["sh", "-c", script],
+        "metrics_file": "{run}/log.csv",
+        "parameters": {"a": [1]},
+    }
+    (here / "specs/experiences/own.json").write_text(json.dumps(own))
+    run = package.run("own", seed=3, tags=["good"])
+    assert call("export", "own_3", "--format", "mlflow", "--to", "mlflow.db").done() == ""
+    assert "has the run own_3 already" in call("export", "own_3", "--format", "mlflow", "--to", "mlflow.db").stderr
+    from mlflow import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    (experiment,) = [one for one in client.search_experiments() if one.name == "own"]
+    (exported,) = client.search_runs([experiment.experiment_id])
+    assert exported.data.metrics == {"train/loss": 0.5, "validation/loss": 2, "test.result.mae": 0.25}
+    assert [(m.step, m.value) for m in client.get_metric_history(exported.info.run_id, "train/loss")] == [
+        (1, 1),
+        (2, 0.5),
+    ]
+    assert exported.data.params["parameters.a"] == "[1]"
+    assert (exported.info.run_name, exported.info.status, exported.data.tags["qexp.tags"]) == (
+        "own_3",
+        "FINISHED",
+        "good",
+    )
+    assert {one.path for one in client.list_artifacts(exported.info.run_id)} >= {"spec.json", "results"}
+    (again,) = package.import_runs("mlflow.db")
+    assert again.results == {
+        "train": {"result": {"loss": 0.5}},
+        "validation": {"result": {"loss": 2}},
+        "test": run.results["test"],
+    }
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    folder = MlflowClient((here / "mlruns").as_uri())
+    old = folder.create_run(folder.create_experiment("old")).info.run_id
+    folder.log_metric(old, "loss", 0.5, step=1)
+    assert package.import_runs("mlruns") == [], "it has not ended"
+    folder.set_terminated(old)
+    assert [one.results for one in package.import_runs("mlruns")] == [{"train": {"result": {"loss": 0.5}}}]
