@@ -372,16 +372,17 @@ def report(
     'run.html'
     """
     from qexp.runs.catalog import Catalog
-    from qexp.web.report import Head, report as report_of_run, report_of_several, runs_of_report, text_of
+    from qexp.web.report import Head, report as report_of_run, report_of_several, runs_of_report, searches_in, text_of
 
     named, tags = references_of(list(runs), workspace), [tags] if isinstance(tags, str) else list(tags)
     if runs and not named:
         raise QexpError("no run is named: the list of runs is empty")
     names = chosen(named, tags, launch, workspace=workspace)
-    reported = runs_of_report(names, Catalog(workspaces.find(workspace)))
+    home = workspaces.find(workspace)
+    reported = runs_of_report(names, Catalog(home))
     words = [Path(name).name or name for name in named]
     words += [*([f"launch {launch}"] if launch else []), *(f"tag {tag}" for tag in tags)]
-    called, head = ", ".join(words) or "all runs", Head(title, text_of(text), full)
+    called, head = ", ".join(words) or "all runs", Head(title, text_of(text), full, searches_in(names, home))
     single = next(iter(reported)) if len(reported) == 1 else None
     target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(called)}.html")
     if pdf:

@@ -255,3 +255,9 @@ def in_one_line(text: str) -> str:
 
 
 _SPACES = str.maketrans(dict.fromkeys("\n\t\r\v\f", " "))
+
+
+def key_in_words(path: str) -> str:
+    """A key of a spec for readers: `model, dense: filters` for `model.operations.dense.parameters.filters`."""
+    steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
+    return f"{', '.join(steps[:-1])}: {steps[-1]}" if len(steps) > 1 else "".join(steps) or path

@@ -13,6 +13,7 @@ import typer
 from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.text import in_one_line, leaves, natural
+from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, TrustCodeOption, with_options
 from qexp.cli.console import (
@@ -24,11 +25,12 @@ from qexp.cli.console import (
     print_entry,
     print_json,
     print_parts,
+    print_sentence,
     print_table,
     result,
     warning,
 )
-from qexp.errors import QexpError
+from qexp.errors import NotFoundError, QexpError
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.columns import (
     Column,
@@ -45,6 +47,7 @@ from qexp.runs.options import ListOptions
 if TYPE_CHECKING:
     from qexp.runs.columns import Columns
     from qexp.store.provenance import TreeRun
+    from qexp.tuning.results import Tuned
 
 Run = dict[str, Any]
 """A summary, as the catalog gives it."""
@@ -315,12 +318,17 @@ def show(
     trust_code: TrustCodeOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show a run: its state, spec, results, files and lineage."""
+    """Show a run: its state, spec, results, files and lineage; or a search, by its folder or its name in studies/."""
     from qexp.results.capabilities import sections_of, sections_of_evaluations
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
-    handle = api.open_run(run, trust_code=trust_code, workspace=workspace)
+    try:
+        handle = api.open_run(run, trust_code=trust_code, workspace=workspace)
+    except NotFoundError:
+        if not _show_search(run, as_json, workspace):
+            raise
+        return
     if as_json:
         print_json(handle.record)
         return
@@ -342,6 +350,28 @@ def show(
     result("\nfiles")
     for line in _files(directory.path):
         result(f"  {in_one_line(line)}")
+
+
+def _show_search(reference: str, as_json: bool, workspace: str | Path | None) -> bool:
+    """Show a search as `qexp tune` does when it is over; whether there is one."""
+    from qexp.tuning.results import search_of
+
+    if (tuned := search_of(reference, find(workspace))) is None:
+        return False
+    if as_json:
+        print_json(tuned.document())
+    else:
+        print_search(tuned, workspace)
+    return True
+
+
+def print_search(tuned: Tuned, workspace: str | Path | None) -> None:
+    """Print the best trials of a search, how the others ended, and its files."""
+    print_parts([tuned.results()])
+    for text in tuned.remarks():
+        print_sentence(text)
+    for path in tuned.files:
+        result(find(workspace).shown(path))
 
 
 SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")

@@ -29,7 +29,7 @@ from qexp.cli.console import (
     result,
     warning,
 )
-from qexp.cli.listing import columns_of, print_runs
+from qexp.cli.listing import columns_of, print_runs, print_search
 from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import LOCAL
 from qexp.runs.order import (
@@ -344,12 +344,8 @@ def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
         api.refresh(warn=warning, workspace=tuning.workspace)
     if as_json:
         print_json(tuned.document())
-        return
-    print_parts([tuned.results()])
-    for text in tuned.remarks():
-        print_sentence(text)
-    for path in tuned.files:
-        result(find(tuning.workspace).shown(path))
+    else:
+        print_search(tuned, tuning.workspace)
 
 
 # qexp status

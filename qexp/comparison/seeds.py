@@ -159,20 +159,35 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
 STUDY = "study.csv"
 """File in the folder of a study with a row for each run."""
 
+STUDY_FILES = STUDY, "table.csv", "study.png"
+"""That, the table of its results, and its figure."""
+
+
+TRIAL = "trial"
+"""What the column `use` says of runs of a search whose test part is not evaluated; they are no runs of a study."""
+
+
+def study_folder(reference: str, workspace: Workspace) -> Path | None:
+    """The folder of a study, by its path or its name in `studies/`; None if there is none."""
+    folders = [Path(reference)]
+    if not (workspace.runs / reference).exists():
+        folders.append(workspace.root / "studies" / reference)
+    return next((folder for folder in folders if (folder / STUDY).is_file()), None)
+
 
 def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None:
-    """The runs of a study, by its folder or its name in `studies/`; None if there is none.
+    """The runs of a study, or those of the best of a search; None if there is no study of that name or folder.
 
     Raises QexpError for a study whose table names no runs.
     """
-    folders = [Path(reference)]
-    if not (catalog.workspace.runs / reference).exists():
-        folders.append(catalog.workspace.root / "studies" / reference)
-    table = next((folder / STUDY for folder in folders if (folder / STUDY).is_file()), None)
-    if table is None:
+    if (folder := study_folder(reference, catalog.workspace)) is None:
         return None
+    table = folder / STUDY
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        names = dict.fromkeys(Path(line.get("run") or "").name for line in csv.DictReader(file))
+        lines = list(csv.DictReader(file))
+    names = dict.fromkeys(Path(line.get("run") or "").name for line in lines if line.get("use") != TRIAL)
+    if lines and not names:
+        raise QexpError(f"{folder}: the search is not over, so that none of its runs has results on a test part")
     if not names or "" in names:
         raise QexpError(f"{table} names no runs; write it again with qexp study")
     return [RunDirectory(catalog.workspace.runs / name) for name in names]

@@ -16,7 +16,7 @@ from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.compare import differences_of, plain_rows, remarks, results_of_groups
-from qexp.comparison.seeds import STUDY, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds
+from qexp.comparison.seeds import STUDY_FILES, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
 from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
@@ -434,7 +434,7 @@ def _of_metric(comparison: SeedComparison, output: str, metric: str) -> SeedComp
 # The folder of a study: a table of its runs, a table of its results per value, and the figure.
 
 
-STUDY_FILES = RUNS, VALUES, FIGURE = STUDY, "table.csv", "study.png"
+RUNS, VALUES, FIGURE = STUDY_FILES
 
 
 def write_study(

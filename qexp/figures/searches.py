@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qexp.base.text import key_in_words
 from qexp.figures.canvas import (
     COLOURS,
     add_title,
@@ -39,7 +40,13 @@ class Varied:
 
 
 def search_panels(
-    measured: str, errors: Sequence[float], pruned: Sequence[bool], keys: Sequence[Varied], *, highest: bool = False
+    measured: str,
+    errors: Sequence[float],
+    pruned: Sequence[bool],
+    keys: Sequence[Varied],
+    *,
+    highest: bool = False,
+    title: str,
 ) -> Figure:
     """A panel of the errors of all trials in their order with the best so far, and one against each key.
 
@@ -47,6 +54,7 @@ def search_panels(
     errors    of each trial; NaN for one without; of one that was given up, that of its last epoch
     pruned    whether a trial was given up
     highest   whether the highest values are best
+    title     what the errors are of
     """
     values, given_up = np.asarray(errors, dtype=float), np.asarray(pruned, dtype=bool)
     whole = np.where(given_up, np.nan, values)
@@ -72,7 +80,7 @@ def search_panels(
             _scatter(panel, np.asarray(key.values, dtype=float), values, given_up, best)
             if key.log:
                 panel.set_xscale("log")
-        panel.set_xlabel(key.name.replace("_", " "))
+        panel.set_xlabel(wrap(", ".join(key_in_words(one).replace("_", " ") for one in key.name.split("+")), 30))
         if key.importance is not None:
             panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=sized(9))
     for panel in axes:
@@ -84,11 +92,11 @@ def search_panels(
             if axis.get_scale() == "log":
                 plain_numbers(axis)
     legend_below(figure, axes[0], shown=1)
-    add_title(figure, "errors of the validation part; the test part was not looked at")
+    add_title(figure, title)
     return figure
 
 
-def front(labels: tuple[str, str], errors: Sequence[Sequence[float]], best: Sequence[int]) -> Figure:
+def front(labels: tuple[str, str], errors: Sequence[Sequence[float]], best: Sequence[int], title: str) -> Figure:
     """Two errors of all trials against each other, and the trials of which none is better in both."""
     figure, (panel,) = folded(1, 5.0, 3.8)
     table = np.array([one if len(one) else (np.nan, np.nan) for one in errors], dtype=float)
@@ -100,7 +108,7 @@ def front(labels: tuple[str, str], errors: Sequence[Sequence[float]], best: Sequ
     panel.set_xlabel(labels[0])
     panel.set_ylabel(labels[1])
     legend_below(figure, panel, shown=1)
-    add_title(figure, "errors of the validation part; the test part was not looked at")
+    add_title(figure, title)
     return figure
 
 

@@ -321,7 +321,8 @@ class ArrayScheduler:
         files.make_folder(launch.folder / "output")
         arrays: dict[str, int] = {}
         try:
-            for number, part in enumerate(parts(items, longest), 1):
+            submitted = len(list(launch.folder.glob("array_*.sh")))  # a launch may get further jobs
+            for number, part in enumerate(parts(items, longest), submitted + 1):
                 # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
                 before = list(arrays)[-1] if arrays and launch.at_most else None
                 array = Array(launch, number, before, len(part))

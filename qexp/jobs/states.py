@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -96,9 +97,11 @@ NOBODYS = Job(LOCAL, "", None)
 """The job of a run that was copied while it was queued: no launcher will start it here."""
 
 
-def write_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
-    """Write the job of each run of a launch to its folder."""
+def add_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> None:
+    """Add the job of each run to those in the folder of a launch."""
     workspace = str(launch.folder.absolute().parents[2])
+    with suppress(FileNotFoundError):
+        jobs = {**files.read_json(launch.folder / FILE)["jobs"], **jobs}
     files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 

@@ -76,6 +76,10 @@ def _choices(directory: RunDirectory) -> Iterator[str]:
         yield from choices_in_words(select, [fold.chosen for fold in folds if fold and fold.chosen])
 
 
+MOST_CHOICES = 12
+"""Values of a key, by the number of folds that chose them, that are told."""
+
+
 def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """How many folds chose which value, for each key with several; a value that ends the list may not be the best.
 
@@ -86,9 +90,12 @@ def choices_in_words(select: Mapping[str, Sequence[Any]], chosen: Sequence[Mappi
         counts = Counter(json.dumps(of_fold[key]) for of_fold in chosen if key in of_fold)
         if len(values) < 2 or not counts:
             continue
-        words = ", ".join(f"{value} in {count} fold{'s' * (count != 1)}" for value, count in counts.most_common())
+        shown = counts.most_common(MOST_CHOICES)
+        words = ", ".join(f"{value} in {count} fold{'s' * (count != 1)}" for value, count in shown)
+        if others := counts.total() - sum(count for _, count in shown):
+            words += f", others in {others}"
         lists = [value if isinstance(value, list) else [value] for value in values]
-        numbers = all(type(number) in (int, float) for one in lists for number in one)
+        numbers = "," not in key and all(type(number) in (int, float) for one in lists for number in one)
         ends = [json.dumps(values[lists.index(end(lists))]) for end in (min, max)] if numbers else []
         most = counts.most_common(1)[0][0]
         hint = f"; {most} ends the list, and values beyond it may be better" if most in ends else ""

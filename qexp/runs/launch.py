@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,7 +27,7 @@ from qexp.errors import QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
 from qexp.jobs.scheduler import NO_WRAP, Scheduler, Submission, Wrap, wrap_of
-from qexp.jobs.states import Watch, write_jobs
+from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import spec_cache
@@ -211,7 +213,8 @@ class Pool:
                 try:
                     end = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
-                    watcher.progress({name: line for name, job in running.items() if (line := _last_line(job))})
+                    lines = {name: _last_line(job.directory.metrics_file, job.epochs) for name, job in running.items()}
+                    watcher.progress({name: line for name, line in lines.items() if line})
                     continue
                 if end.trouble:
                     watcher.not_started(end.run, end.trouble)
@@ -293,17 +296,17 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(listing.count("GPU "))]
 
 
-def _last_line(job: _Job) -> dict[str, Any] | None:
+def _last_line(metrics_file: Path, epochs: int | None) -> dict[str, Any] | None:
     """The metrics of the last complete epoch, and `of` how many epochs it is."""
     try:
-        with job.directory.metrics_file.open("rb") as file:
+        with metrics_file.open("rb") as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - TAIL))
             lines = file.read().splitlines(keepends=True)
         line: dict[str, Any] = json.loads([text for text in lines if text.endswith(b"\n")][-1])
     except (OSError, IndexError, ValueError):
         return None
-    return {**line, "of": job.epochs}
+    return {**line, "of": epochs}
 
 
 # A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.
@@ -542,12 +545,68 @@ def run_here(
     jobs, device = settings["jobs"], settings["device"]
     gpus = visible_gpus() if device in ("auto", "cuda") else []
     pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more)
+    with _supervised(launch):
+        return pool.run(watcher), pool.stopped
+
+
+@contextmanager
+def _supervised(launch: Launch) -> Iterator[None]:
+    """The launch says that this process works on it."""
     with beating(launch.heartbeat):
         files.write_json(launch.pool_file, this_process().document())
         try:
-            return pool.run(watcher), pool.stopped
+            yield
         finally:
             launch.pool_file.unlink(missing_ok=True)  # a kernel outlives its pool, and is not to be stopped with it
+
+
+SECONDS_BETWEEN_QUERIES = 5.0
+"""Between two questions to a scheduler."""
+
+
+def run_there(
+    launch: Launch,
+    checked_order: CheckedOrder,
+    scheduler: Scheduler,
+    watcher: Watcher,
+    more: Callable[[], RunDirectory | None],
+) -> tuple[dict[str, State], bool]:
+    """Keep `jobs` runs of a launch with a scheduler until there are no more. Returns run → final state, and whether a
+    signal ended that early: jobs that were submitted go on.
+
+    more  gives further runs, one at a time; those that are at work already are only waited for
+    """
+    signals: list[int] = []
+    waiting: list[RunDirectory] = []
+    ended: dict[str, State] = {}
+    begun = time.monotonic()
+    watcher.start([])
+    with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)), _supervised(launch):
+        while not signals:
+            new = list(islice(iter(more, None), (checked_order.order.jobs or 1) - len(waiting)))
+            if fresh := [directory for directory in new if not at_work(directory)]:
+                submit(launch, fresh, checked_order, scheduler)
+            waiting += new
+            if not waiting:
+                break
+            for directory in new:
+                watcher.run_started(directory.name)
+            time.sleep(SECONDS_BETWEEN_QUERIES)
+            states = {directory.name: state for directory, state in Watch().states(waiting).items()}
+            lines = {run.name: _last_line(run.metrics_file, run.spec().get("epochs")) for run in waiting}
+            watcher.progress({name: line for name, line in lines.items() if line})
+            for name in [name for name, state in states.items() if not state.at_work]:
+                ended[name] = states[name]
+                watcher.run_ended(name, states[name], time.monotonic() - begun)
+            waiting = [directory for directory in waiting if directory.name not in ended]
+    watcher.stop()
+    return ended, bool(signals)
+
+
+def at_work(directory: RunDirectory) -> bool:
+    """Whether a run was started, or submitted, and has not ended."""
+    state, job = Watch().state(directory), jobs_of({directory: directory.record()}).get(directory)
+    return state.at_work and (state is not State.QUEUED or (job is not None and job.submitted))
 
 
 def submit(
@@ -565,7 +624,7 @@ def submit(
         for directory, record in before.items():
             directory.write(record)
         raise
-    write_jobs(launch, jobs, scheduler.cluster())
+    add_jobs(launch, jobs, scheduler.cluster())
     return jobs
 
 

@@ -410,7 +410,13 @@ class Training(ExperienceType):
         return list(spec["outputs"])
 
     def epochs(self, spec: Document) -> int:
-        epochs: int = max(spec.get("select", {}).get("epochs") or [spec["epochs"]])
+        chosen = [
+            value[name.split(",").index("epochs")] if "," in name else value
+            for name, values in spec.get("select", {}).items()
+            if "epochs" in name.split(",")
+            for value in values
+        ]
+        epochs: int = max(chosen or [spec["epochs"]])
         return epochs
 
     def units(self, spec: Document, quantities: Quantities) -> dict[str, str]:

@@ -217,6 +217,19 @@ def replaced(document: Document, key: str, value: Any) -> Document:
     return changed
 
 
+def with_choice(document: Document, name: str, value: Any) -> Document:
+    """The document with a value of `select`: a list with one for each of the keys if the name has several, `a.b,c.d`.
+
+    Raises QexpError as `replaced` does.
+    """
+    keys = name.split(",")
+    if len(keys) > 1 and not (isinstance(value, list) and len(value) == len(keys)):
+        raise QexpError(f"{name}: {value_text(value)} is not {len(keys)} values, one for each key")
+    for key, own in zip(keys, value if len(keys) > 1 else [value], strict=True):
+        document = replaced(document, key, own)
+    return document
+
+
 def candidates(document: Document) -> list[tuple[Document, Document]]:
     """All combinations of the values in `select`, in order: the chosen values, and the experience with them.
 
@@ -228,6 +241,6 @@ def candidates(document: Document) -> list[tuple[Document, Document]]:
         chosen = dict(zip(grid, values, strict=True))
         changed = document
         for key, value in chosen.items():
-            changed = replaced(changed, key, value)
+            changed = with_choice(changed, key, value)
         combinations.append((chosen, changed))
     return combinations

@@ -436,7 +436,7 @@ class NetworkRecord(Part):
 class FoldRecord(Part):
     """A fold's held-out data and, once it is trained, the hyper-parameters that were chosen for it."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("chosen", "networks", "inner_loss", "judged")
 
     name: str
     """Number of the fold."""
@@ -450,6 +450,8 @@ class FoldRecord(Part):
     """The networks of the fold."""
     inner_loss: float | None = None
     """Mean loss of the chosen values on the inner folds."""
+    judged: tuple[float | None, ...] | None = None
+    """That of each combination of values, in the order of `select`; None for one that failed."""
 
     def document(self) -> dict[str, Any]:
         """The JSON document; `inner_loss` appears once the fold is trained, and is null if nothing was chosen."""

@@ -55,9 +55,9 @@ class TuneOptions(Watched):
         (LOSS,), "What is best: loss or a metric such as depth.mae, always of the validation part.",
         also="Repeat for a trade-off between several.", metavar="OUTPUT.METRIC", shell=list[str],
     )  # fmt: skip
-    sampler: str = option(
-        "tpe", "How values are chosen: by a tree of Parzen estimators, CMA-ES, at random, or all combinations.",
-        metavar="|".join(SAMPLERS),
+    sampler: str | None = option(
+        None, "How values are chosen: by a tree of Parzen estimators, CMA-ES, at random, or all combinations.",
+        also="tpe if left out, and random for folds of rows.", metavar="|".join(SAMPLERS),
     )  # fmt: skip
     pruner: str = option(
         "none", "Whether trials that fall behind end early: by successive halving (asha) or hyperband.",

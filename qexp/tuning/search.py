@@ -4,29 +4,31 @@ came out. It looks at the validation part alone.
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import secrets
-import signal
 import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from qexp.base.files import locked, read_lines
+from qexp.base.files import locked, read_lines, whole_line
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError, extra, suggestion
-from qexp.jobs.launchers import Launch, Watcher
-from qexp.jobs.states import Watch, signal_attempt
+from qexp.jobs.launchers import Launch, Watcher, scheduler_of
+from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
-from qexp.runs.launch import CheckedOrder, add_to_launch, check_order, open_launch, run_here
+from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_here, run_there
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import type_of
 from qexp.store.directory import RunDirectory, retag
@@ -37,9 +39,8 @@ from qexp.tuning.space import Space
 
 with extra("tune"):
     import optuna
+    from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import FrozenTrial, Trial, TrialState
-
-from qexp.tuning.journal import SECONDS, JournalFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +110,57 @@ OF_THE_LOSS = ("losses", "loss_weights", "transforms", "limits")
 """Keys of an experience that change what its loss is."""
 
 
-# The study of Optuna's, in the folder of the search.
+# The study of Optuna's, in the folder of the search, and its journal.
+
+
+SECONDS = 60.0
+"""How long a process waits for others that write."""
+
+LONGEST = 2**20
+"""Bytes at the end of the file in which a torn entry begins."""
+
+
+class JournalFile(BaseJournalBackend):
+    """A journal that several processes and machines append to, and that a kill or a full disk cannot damage.
+
+    Optuna's own backend appends to a line that was torn when its writer was killed, and can read nothing after that.
+    Here the next writer cuts it off: who wrote it was never told that it is there. A killed process does not keep the
+    lock.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = 0, 0
+        """Number of entries read before, and of their bytes."""
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
+        entries = []
+        with suppress(FileNotFoundError), self._file.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if (entry := whole_line(line)) is None:
+                    break
+                if number >= log_number_from:
+                    entries.append(entry)
+                number, offset = number + 1, offset + len(line)
+        self._read = number, offset
+        return entries
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with locked(self._file, SECONDS), self._file.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = file.seek(max(0, size - LONGEST))
+            whole = start + file.read().rfind(b"\n") + 1
+            if whole < size:
+                file.truncate(whole)
+            try:
+                file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(whole)
+                raise
 
 
 def open_study(folder: Path, objectives: Sequence[Objective], tuning: Tuning, space: Space, epochs: int) -> Study:
@@ -132,7 +183,29 @@ def open_study(folder: Path, objectives: Sequence[Objective], tuning: Tuning, sp
     return study
 
 
-def _sampler(name: str, space: Space, random: np.random.Generator) -> BaseSampler:
+def draw(space: Space, tuning: Tuning) -> Study:
+    """A study in memory with all trials at once, no two of which have the same values."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = _sampler(tuning.sampler or "random", space, Seeds(tuning.seeds[0]).numpy("tune"))
+    study, drawn = optuna.create_study(sampler=sampler), optuna.create_study()
+    distributions = {one.name: one.distribution() for one in space.dimensions}
+    seen: list[Any] = []
+    for _ in range(MOST_DRAWS * tuning.trials):
+        parameters = study.ask(distributions).params
+        if parameters not in seen:
+            seen.append(parameters)
+            drawn.enqueue_trial(parameters)
+            drawn.ask(distributions)
+        if len(seen) == tuning.trials:
+            break
+    return drawn
+
+
+MOST_DRAWS = 20
+"""How many values are drawn for each trial, if most are the same."""
+
+
+def _sampler(name: str | None, space: Space, random: np.random.Generator) -> BaseSampler:
     seed = int(random.integers(2**31))
     if name == "grid":
         return optuna.samplers.GridSampler(space.choices(), seed=seed)
@@ -140,7 +213,7 @@ def _sampler(name: str, space: Space, random: np.random.Generator) -> BaseSample
         with extra("tune"):
             import cmaes  # noqa: F401  # Optuna asks for it at the second trial only
         return optuna.samplers.CmaEsSampler(seed=seed)
-    if name == "tpe":
+    if name in ("tpe", None):
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
     return optuna.samplers.RandomSampler(seed=seed)
 
@@ -204,8 +277,22 @@ class Search(Watcher):
 
     # What the pool asks for.
 
+    def next_run_here(self) -> RunDirectory | None:
+        """The next run to be started; waits for those that are at work already, since each takes a place."""
+        while (directory := self.next_run()) is not None:
+            if not at_work(directory):
+                return directory
+            while at_work(directory):
+                if self._stopping:
+                    return None
+                time.sleep(PAUSE)
+            self.run_ended(directory.name, Watch().state(directory), 0.0)
+        return None
+
     def next_run(self) -> RunDirectory | None:
-        """The next run to be started, of an open trial or of a new one; None if there is none."""
+        """The next run of an open trial or of a new one, which is at work already if its search was killed; None if
+        there is none.
+        """
         with self._lock:
             while True:
                 if self._again:
@@ -249,9 +336,10 @@ class Search(Watcher):
         trial.set_user_attr(LAUNCH, self.launch.id)
         one = self._open[trial.number] = OpenTrial(trial, names, deque())
         one.waiting.extend(add_to_launch(self.launch, checked, self._workspace))
-        failed = {name: state for name, state in checked.workload.left.items() if not state.at_work}
-        if failed:
-            self._fail(one, *next(iter(failed.items())))
+        left = checked.workload.left
+        one.waiting.extend(RunDirectory(self._workspace.runs / name) for name, state in left.items() if state.at_work)
+        if failed := [name for name, state in left.items() if not state.at_work]:
+            self._fail(one, failed[0], left[failed[0]])
         else:
             self._settle(one)  # all of its runs may be done before
 
@@ -298,9 +386,7 @@ class Search(Watcher):
         one.trial.report(value, one.reported)
         if one.reported < line["of"] and one.trial.should_prune():
             one.pruned = True
-            directory = RunDirectory(self._workspace.runs / one.runs[0])
-            if attempts := directory.record().attempts:
-                signal_attempt(directory, attempts[-1], signal.SIGTERM)
+            ask_to_stop(RunDirectory(self._workspace.runs / one.runs[0]))
 
     def _ended(self, one: OpenTrial, run: str, state: State) -> None:
         """Settle a trial of which a run has ended, or have the run started once more."""
@@ -383,7 +469,11 @@ def run_search(search: Search, checked: CheckedOrder, workspace: Workspace) -> b
         elsewhere = search.take_up()
         if search.has_work():
             search.launch, _ = open_launch(checked, workspace)
-            _, stopped = run_here(search.launch, [], search, search.next_run)
+            scheduler = scheduler_of(checked.order.launcher)
+            if scheduler is None:
+                _, stopped = run_here(search.launch, [], search, search.next_run_here)
+            else:
+                _, stopped = run_there(search.launch, checked, scheduler, search, search.next_run)
             if stopped:
                 return True
             if search.trouble:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,17 @@ class Space:
         """Key → value that a trial sets, by the parameters of Optuna's."""
         values = {one.name: one.value(parameters[one.name]) for one in self.dimensions}
         return {key: values[one.name] for one in self.dimensions for key in one.keys}
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """Key → its first value."""
+        return {key: one.values[0] if one.values else one.value(one.low) for one in self.dimensions for key in one.keys}
+
+    def selection(self, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The override by which each fold of rows chooses among points; each has a value for every key."""
+        keys = self.keys
+        values = [[point[key] for key in keys] if len(keys) > 1 else point[keys[0]] for point in points]
+        return {"select": {",".join(keys): values}}
 
     def document(self) -> dict[str, str]:
         return {one.name: one.text for one in self.dimensions}

@@ -7,26 +7,31 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qexp.base.files import make_folder, read_json, write_csv, write_json
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import STUDY
+from qexp.comparison.seeds import STUDY_FILES, TRIAL
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, suggestion
 from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
-from qexp.jobs.launchers import LOCAL, Watcher
-from qexp.kinds.experiments import spec_cache
-from qexp.runs.launch import CheckedOrder, Workload, check_order, launch_runs, memory_of
+from qexp.jobs.launchers import Watcher, scheduler_of
+from qexp.kinds.experiments import experience, spec_cache
+from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_here, run_there
 from qexp.spec.resolution import value_text
-from qexp.tuning.options import PRUNERS, SAMPLERS, Tuning
-from qexp.tuning.results import DONE, FAILED, PRUNED, UNFINISHED, Objective, Tuned
+from qexp.store.directory import RunDirectory
+from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
+from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, Objective, Tuned
 from qexp.tuning.search import (
     RUNS,
     UNTESTED,
     WHY,
     Search,
     counted,
+    draw,
     objectives_of,
     open_study,
     run_search,
@@ -37,7 +42,7 @@ with extra("tune"):
     import optuna
     from optuna.trial import TrialState
 
-ABOUT, FIGURE = "tune.json", "study.png"
+RUNS_TABLE, TRIALS_TABLE, FIGURE = STUDY_FILES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,8 +66,22 @@ class CheckedTuning:
     epochs: int
     digest: str
     """Of the experience, with the first values of the space."""
+    nested: bool
+    """Whether values are chosen inside of each fold, on its inner folds."""
     order: CheckedOrder
     """Of no runs, with the settings of all."""
+
+    def about(self, tuning: Tuning) -> dict[str, Any]:
+        """What makes it this search and no other."""
+        return {
+            "experience": self.reference,
+            "space": self.space.document(),
+            "metric": [one.name for one in self.objectives],
+            "overrides": dict(tuning.overrides),
+            "seeds": list(tuning.seeds),
+            "digest": self.digest,
+            **({"count": tuning.trials, "sampler": tuning.sampler} if self.nested else {}),
+        }
 
 
 def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
@@ -72,10 +91,8 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
         raise QexpError(f"a search is of one experience, and these are {len(references)}; begin one for each")
     if tuning.grid:
         raise QexpError("`grid`: a search chooses from `space`; give the values there")
-    if tuning.launcher != LOCAL:
-        raise QexpError(f"`launcher={tuning.launcher}`: a search has its runs on this machine; leave it out")
     for name, given, known in (("sampler", tuning.sampler, SAMPLERS), ("pruner", tuning.pruner, PRUNERS)):
-        if given not in known:
+        if given is not None and given not in known:
             raise QexpError(f"`{name}={given}`: no such {name}; {suggestion(given, known)}")
     for name, number, least in (("trials", tuning.trials, 1), ("final_seeds", tuning.final_seeds, 0)):
         if number < least:
@@ -84,16 +101,34 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
         raise QexpError(f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with several")
     reference = references[0]
     cache = spec_cache(workspace, memory_of(tuning))
-    space = checked_space(tuning.space, reference, {**tuning.overrides, **UNTESTED}, cache)
+    nested = "select" in experience(reference, tuning.overrides, workspace, cache).document
+    fixed = {**tuning.overrides, **({} if nested else UNTESTED)}
+    space = checked_space(tuning.space, reference, fixed, cache)
     if tuning.sampler == "grid":
         space.choices()
-    first = {key: one.values[0] if one.values else one.value(one.high) for one in space.dimensions for key in one.keys}
-    checked = check_order(tuning.order_of({**first, **UNTESTED}, tuning.seeds), workspace)
+    if nested:
+        _require_nested(tuning)
+        checked = check_order(tuning.order_of(space.selection([space.first]), tuning.seeds), workspace)
+    else:
+        checked = check_order(tuning.order_of({**space.first, **UNTESTED}, tuning.seeds), workspace)
     plan = checked.plans[0]
     return CheckedTuning(
         reference, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), plan.epochs, plan.digest,
-        replace(checked, plans=[], workload=Workload([], [], [], {})),
+        nested, replace(checked, plans=[], workload=Workload([], [], [], {})),
     )  # fmt: skip
+
+
+def _require_nested(tuning: Tuning) -> None:
+    """Raises QexpError for what cannot be had where each fold chooses for itself."""
+    if tuning.sampler not in (None, "random", "grid"):
+        raise QexpError(
+            f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that those held out in "
+            "one cannot have an effect on its values through the others; use random or grid"
+        )
+    if tuning.pruner != "none":
+        raise QexpError(f"`pruner={tuning.pruner}`: networks of folds of rows are trained together; leave it out")
+    if tuple(tuning.metric) != (LOSS,):
+        raise QexpError(f"`metric={tuning.metric[0]}`: folds of rows choose by the loss on inner folds; leave it out")
 
 
 def _folder(tuning: Tuning, workspace: Workspace) -> Path:
@@ -104,21 +139,12 @@ def _folder(tuning: Tuning, workspace: Workspace) -> Path:
 
 def _claim(tuning: Tuning, checked: CheckedTuning, workspace: Workspace) -> None:
     """Write what is searched to the folder. Raises QexpError if it holds another search, or one to be resumed."""
-    file = checked.folder / ABOUT
-    about = {
-        "experience": checked.reference,
-        "space": checked.space.document(),
-        "metric": [one.name for one in checked.objectives],
-        "overrides": dict(tuning.overrides),
-        "seeds": list(tuning.seeds),
-        "digest": checked.digest,
-    }
-    shown = workspace.shown(checked.folder)
+    file, about, shown = checked.folder / ABOUT, checked.about(tuning), workspace.shown(checked.folder)
     if not file.is_file():
         if checked.folder.exists() and any(checked.folder.iterdir()):
             raise QexpError(f"{shown} is not empty and holds no search; choose another folder with `out`")
         make_folder(checked.folder)
-        write_json(file, {**about, "sampler": tuning.sampler, "pruner": tuning.pruner})
+        write_json(file, about)
         return
     before = read_json(file)
     differs = [key for key, value in about.items() if before.get(key) != value]
@@ -147,6 +173,10 @@ def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watch
     """
     checked = check_tuning(tuning, workspace)
     _claim(tuning, checked, workspace)
+    return (_choose_in_folds if checked.nested else _search)(tuning, checked, workspace, watched)
+
+
+def _search(tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]) -> Tuned:
     study = open_study(checked.folder, checked.objectives, tuning, checked.space, checked.epochs)
     search = Search(checked.folder, study, checked.objectives, checked.space, tuning, workspace, watched())
     stopped = run_search(search, checked.order, workspace)
@@ -160,11 +190,52 @@ def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watch
     for trial in tuned.best if tuning.final_seeds else ():
         seeds = range(max(tuning.seeds) + 1, max(tuning.seeds) + 1 + tuning.final_seeds)
         order = check_order(tuning.order_of(trial["set"], seeds), workspace)
-        pool = launch_runs(order, workspace, watched=watched, tell=tuning.tell)
-        if pool is not None and pool.stopped:
-            raise InterruptedRunError("the search was interrupted; continue with `resume=True`")
+        _train(order, workspace, watched)
         final[trial["trial"]] = [plan.name for plan in order.plans]
     tuned = replace(tuned, final=final)
+    _write(tuned, checked, study)
+    return tuned
+
+
+def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
+    """Train the runs of an order here or on its cluster, and wait for them. Raises InterruptedRunError."""
+    launch, directories = open_launch(order, workspace)
+    scheduler = scheduler_of(order.order.launcher)
+    if scheduler is None:
+        _, stopped = run_here(launch, directories, watched())
+    else:
+        waiting = iter(directories)
+        _, stopped = run_there(launch, order, scheduler, watched(), lambda: next(waiting, None))
+    if stopped:
+        raise InterruptedRunError("the search was interrupted; continue with `resume=True`")
+
+
+def _choose_in_folds(
+    tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]
+) -> Tuned:
+    """Draw all values at once, have each fold choose among them by its inner folds, and evaluate what it held out."""
+    study = draw(checked.space, tuning)
+    trials = study.get_trials(deepcopy=False)
+    selection = checked.space.selection([checked.space.overrides(trial.params) for trial in trials])
+    order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
+    if order.workload.again or order.workload.new:
+        _train(order, workspace, watched)
+    names = [plan.name for plan in order.plans]
+    folds = [fold.record().fold for name in names for fold in RunDirectory(workspace.runs / name).all_folds()]
+    judged = [fold.judged for fold in folds if fold and fold.judged]
+    if len(judged) < len(folds):
+        raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
+    best = [int(np.argmin([math.inf if loss is None else loss for loss in of_fold])) for of_fold in judged]
+    for trial in trials:
+        losses = [loss for of_fold in judged if (loss := of_fold[trial.number]) is not None]
+        whole = len(losses) == len(judged)
+        state = TrialState.COMPLETE if whole else TrialState.FAIL
+        study.tell(trial.number, fmean(losses) if whole else None, state=state)
+    tuned = _collect(study, checked, {})
+    told = [{**trial, "runs": names, "folds": best.count(trial["trial"])} for trial in tuned.trials]
+    least = [told[trial["trial"]] for trial in tuned.best]
+    final = {trial["trial"]: names for trial in least}
+    tuned = replace(tuned, folds=len(folds), trials=told, best=least, final=final)
     _write(tuned, checked, study)
     return tuned
 
@@ -180,7 +251,6 @@ def _collect(study: Any, checked: CheckedTuning, final: Mapping[int, Sequence[st
         [trial for trial in trials if trial["trial"] in best],
         final,
         checked.folder,
-        [checked.folder / name for name in (STUDY, FIGURE, ABOUT)],
     )
 
 
@@ -198,42 +268,50 @@ def _trial(trial: FrozenTrial, space: Space) -> dict[str, Any]:
 
 
 def _write(tuned: Tuned, checked: CheckedTuning, study: Study) -> None:
-    """The table of trials, the figure, and the record with the number of looks at each part."""
+    """The tables of runs and of trials, the figure, and the record with the number of looks at each part."""
+    trials = {trial["trial"]: trial for trial in tuned.trials}
+    of_trials = [] if tuned.folds else [(trial, name, TRIAL) for trial in tuned.trials for name in trial["runs"]]
+    of_best = [(trials[number], name, "best") for number, names in tuned.final.items() for name in names]
+    rows = [
+        [tuned.experience, trial["trial"], use, *([] if tuned.folds else _set(trial, tuned)), name]
+        for trial, name, use in (*of_trials, *of_best)
+    ]
+    columns = ["experience", "trial", "use", *([] if tuned.folds else tuned.keys), "run"]
+    write_csv(tuned.folder / RUNS_TABLE, columns, rows)
     names = [f"validation.{one.name}" for one in tuned.objectives]
     rows = [
-        [trial["trial"], trial["state"], *(value_text(trial["set"].get(key)) for key in tuned.keys),
-         *(trial["values"] or [None] * len(names)), " ".join(trial["runs"]), trial["why"]]
+        [trial["trial"], trial["state"], *_set(trial, tuned), *(trial["values"] or [None] * len(names)),
+         *([trial["folds"]] if tuned.folds else []), trial["why"]]
         for trial in tuned.trials
     ]  # fmt: skip
-    write_csv(tuned.folder / STUDY, ["trial", "state", *tuned.keys, *names, "run", "why"], rows)
+    columns = ["trial", "state", *tuned.keys, *names, *(["folds"] if tuned.folds else []), "why"]
+    write_csv(tuned.folder / TRIALS_TABLE, columns, rows)
     if any(trial["values"] for trial in tuned.trials):
         save(_figure(tuned, checked, study), tuned.folder / FIGURE)
-    about = read_json(tuned.folder / ABOUT)
-    document = tuned.document()
-    write_json(tuned.folder / ABOUT, {**about, **{key: document[key] for key in ("looks", "best", "final")}})
+    write_json(tuned.folder / ABOUT, {**read_json(tuned.folder / ABOUT), **tuned.document()})
+
+
+def _set(trial: Mapping[str, Any], tuned: Tuned) -> list[str]:
+    return [value_text(trial["set"].get(key)) for key in tuned.keys]
 
 
 def _figure(tuned: Tuned, checked: CheckedTuning, study: Study) -> Figure:
-    labels = [f"validation {one.name.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives]
+    part = "mean over inner folds" if tuned.folds else "validation"
+    labels = [f"{part}: {one.name.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives]
+    title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
     if len(labels) > 1:
-        return front(
-            (labels[0], labels[1]), [one["values"][:2] for one in tuned.trials], [one["trial"] for one in tuned.best]
-        )
+        best = [one["trial"] for one in tuned.best]
+        return front((labels[0], labels[1]), [one["values"][:2] for one in tuned.trials], best, title)
     trials = [trial for trial in counted(study) if trial.params]
     values = [_last(trial) if trial.value is None else trial.value for trial in trials]
     shares = _importances(study)
     keys = [
-        Varied(
-            one.name,
-            [trial.params[one.name] for trial in trials],
-            one.log,
-            shares.get(one.name),
-        )
+        Varied(one.name, [trial.params[one.name] for trial in trials], one.log, shares.get(one.name))
         for one in checked.space.dimensions
     ]
     pruned = [trial.state is not TrialState.COMPLETE for trial in trials]
     highest = tuned.objectives[0].direction == "maximize"
-    return search_panels(labels[0], values, pruned, keys, highest=highest)
+    return search_panels(labels[0], values, pruned, keys, highest=highest, title=title)
 
 
 def _last(trial: FrozenTrial) -> float:

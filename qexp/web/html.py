@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from qexp.base.quantities import in_words
-from qexp.base.text import Table, cleaned, in_one_line
+from qexp.base.text import Table, cleaned, in_one_line, key_in_words
 from qexp.metrics.built_in import METRICS, metric_in_words
 from qexp.metrics.meaning import NONE, Numbers, aligned, printed
 
@@ -92,12 +92,6 @@ def heading(title: str) -> str:
     part, output, metric, unit = match.groups()
     words = [part or "", in_words(output) if output else "", metric_in_words(metric)]
     return f"{' '.join(filter(None, words))}{unit or ''}"
-
-
-def key_in_words(path: str) -> str:
-    """A key of a spec for readers: `model, dense: filters` for `model.operations.dense.parameters.filters`."""
-    steps = [step for step in path.split(".") if step not in ("operations", "parameters")]
-    return f"{', '.join(steps[:-1])}: {steps[-1]}" if len(steps) > 1 else "".join(steps) or path
 
 
 KEYS = ("spec", "key")

@@ -27,6 +27,7 @@ from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, is_pattern, named_runs
 from qexp.store.directory import RunDirectory, target_outside_of_runs
+from qexp.tuning.results import Tuned, search_of
 from qexp.web.comparison_page import comparison_page
 from qexp.web.html import environment
 from qexp.web.run_page import run_page
@@ -128,6 +129,11 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
     return dict(runs.values())
 
 
+def searches_in(references: Iterable[str], workspace: Workspace) -> list[Tuned]:
+    """The searches among what is named."""
+    return [search for reference in references if (search := search_of(reference, workspace)) is not None]
+
+
 def _named(reference: str, catalog: Catalog) -> Iterator[tuple[RunDirectory, str | None]]:
     """Raises QexpError for the folder of a study whose table names no runs."""
     if (of_study := runs_of_study(reference, catalog)) is not None:
@@ -166,6 +172,8 @@ class Head:
     """Plain text, or simple Markdown."""
     full: bool = False
     """Whether it shows paths, the machine and its settings, too."""
+    searches: Sequence[Tuned] = ()
+    """Those by which the values of the runs were chosen."""
 
 
 NO_HEAD = Head()
@@ -186,11 +194,14 @@ def text_of(given: str | Path) -> str:
 
 def _headed(head: Head, title: str, descriptions: Iterable[str]) -> dict[str, Any]:
     """What the templates show at the top."""
+    from qexp.web.notebook import shown_tuned  # loads much
+
     return {
         "heading": head.title or title,
         "descriptions": list(dict.fromkeys(filter(None, descriptions))),
         "date": f"{datetime.now():%Y-%m-%d}",
         "text": head.text,
+        "searches": [shown_tuned(search).view() for search in head.searches],
     }
 
 

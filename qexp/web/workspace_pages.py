@@ -23,6 +23,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
+from qexp.comparison.seeds import TRIAL
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
@@ -32,6 +33,7 @@ from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
+from qexp.tuning.results import Tuned
 from qexp.upkeep import trash
 from qexp.web import live as of_runs
 from qexp.web.access import require_inside, require_no_way_out
@@ -483,12 +485,15 @@ def show_study(request: Request) -> Response:
     workspace = site_of(request).workspace
     folder = study_at(workspace, request.path_params["study"])
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
+    names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
     try:
-        values = compared(workspace, title, list(dict.fromkeys(line.get("run") or "" for line in runs)))
+        search = Tuned.read(folder)
+        values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
         values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
     return page(
         request, "study.html", section="studies", name=folder.name, changed=_time_of_change(folder),
+        searched=search.remarks() if search else [],
         figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **values,
     )  # fmt: skip
 

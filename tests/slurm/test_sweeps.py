@@ -1,11 +1,13 @@
 """A sweep handed to a real cluster from the command line, and what is done with what did not end well."""
 
+import json
 from pathlib import Path
 
 from qexp.api.handles import open_run
 from qexp.api.listing import runs
 from qexp.base.workspace import Workspace
 from qexp.jobs import launchers
+from tests.conftest import started
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
@@ -80,3 +82,22 @@ def test_runs_are_waited_for_and_stopped_on_the_cluster_also_while_they_are_queu
     assert qexp("stop", queued) == (0, "", f"{queued} is not running: interrupted\n")
     assert qexp("wait", running, queued) == (4, "", f"{running}: interrupted\n{queued}: interrupted\n")
     assert qexp("logs", running).stdout.endswith("interrupted\n")
+
+
+def test_a_search_has_its_trials_on_the_cluster_and_goes_on_with_those_that_it_left_there(
+    slurm_cluster: Path, workspace: Path, qexp
+):
+    command = ("tune", "mogi_quick", *BRIEF, "--space", "learning_rate=log:1e-4:1e-2", "--launcher", "slurm", "-j", "2")
+    counts = ("--trials", "3", "--final-seeds", "1", "--resume")
+    search = started(workspace, *command, *counts)
+    until(lambda: any((workspace / "runs/.launches").glob("*/jobs.json")), "a submission of trials")
+    search.kill()
+    search.communicate()
+    document = json.loads(qexp(*command, *counts, "--json").done())
+    assert [trial["state"] for trial in document["trials"]] == ["done"] * 3
+    launch = launchers.find_launch("last", Workspace(workspace))
+    trials = [name for trial in document["trials"] for name in trial["runs"]]
+    [[final]] = document["final"].values()
+    assert all(len(open_run(name).record["attempts"]) == 1 for name in [*trials, final])
+    assert open_run(final).record["job"]["launcher"] == "slurm"
+    assert launch.record()["runs"] == [final]

@@ -12,9 +12,8 @@ import qexp
 from qexp.base.files import read_lines
 from qexp.errors import QexpError
 from qexp.store.directory import RunDirectory, read_annotations
-from qexp.tuning.journal import JournalFile
 from qexp.tuning.options import Tuning
-from qexp.tuning.search import kept_line
+from qexp.tuning.search import JournalFile, kept_line
 from qexp.tuning.tune import check_tuning
 from tests.conftest import SOUND, Specs, call, put, shared_folder, started
 from tests.runs.conftest import until
@@ -93,8 +92,8 @@ def searched(root):
     call("tune", "sound", *options, "--trials", "6", "--final-seeds", "2", "-j", "2", "--workspace", root).done()
 
 
-def rows(root):
-    with (root / "studies/sound_tune/study.csv").open(newline="") as file:
+def rows(root, table="table"):
+    with (root / f"studies/sound_tune/{table}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -102,8 +101,9 @@ def rows(root):
 def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_after_the_search(searched):
     trials = rows(searched)
     assert [(row["trial"], row["state"]) for row in trials] == [(str(number), "done") for number in range(6)]
+    runs = {line["trial"]: line["run"] for line in rows(searched, "study") if line["use"] == "trial"}
     for row in trials:
-        run = qexp.open_run(row["run"], workspace=searched)
+        run = qexp.open_run(runs[row["trial"]], workspace=searched)
         assert run.results.keys() == {"validation"}
         assert run.state == "done"
         assert not (run.path / "results/test_predictions.nc").exists()
@@ -122,7 +122,11 @@ def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_
     assert (searched / "studies/sound_tune/study.png").read_bytes().startswith(b"\x89PNG")
     assert call("doctor", "--workspace", searched).stderr == "no problems found\n"
     [launch, _] = sorted((searched / "runs/.launches").glob("*/launch.json"))
-    assert json.loads(launch.read_text())["runs"] == [row["run"] for row in trials]
+    assert json.loads(launch.read_text())["runs"] == [runs[row["trial"]] for row in trials]
+    assert call("show", "sound_tune", "--workspace", searched).done().startswith("best trials, by the validation part")
+    page = qexp.report("sound_tune", to=searched / "report.html", workspace=searched).read_text()
+    assert "6 trials: 6 done; the test part was evaluated after the search only" in page
+    assert all(name in page for name in about["final"][str(best["trial"])])
 
 
 @pytest.mark.heavy

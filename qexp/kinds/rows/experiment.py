@@ -240,7 +240,7 @@ def _in_select(document: Document, tables: Tables, available: int) -> Iterator[F
         for index, value in enumerate(values):
             where: Where = ("select", key, index)
             try:
-                changed = resolution.replaced(document, key, value)
+                changed = resolution.with_choice(document, key, value)
             except QexpError as error:
                 yield where, str(error).partition(": ")[2]
                 continue

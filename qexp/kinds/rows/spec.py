@@ -31,6 +31,9 @@ SELECTABLE = (
 MOST_COMBINATIONS = 10_000
 """Largest number of combinations of the values in `select`: each is trained on all inner folds of all folds."""
 
+MOST_LISTED = 12
+"""Values to choose from that are listed one by one."""
+
 INNER = 'add $.inner, for example {"type": "k_fold", "parameters": {"folds": 5}}'
 
 
@@ -88,13 +91,13 @@ class TabularSpecs(KindDocuments):
         combinations = math.prod(len(values) for values in experience["select"].values())
         if combinations > MOST_COMBINATIONS:
             yield ("select",), f"{combinations:,} combinations are too many; list at most {MOST_COMBINATIONS:,}"
-        for key in experience["select"]:
+        for name, key in [(keys, key) for keys in experience["select"] for key in keys.split(",")]:
             if (first := key.split(".")[0]) not in SELECTABLE:
                 near = suggestion(first, SELECTABLE)
-                yield ("select", key), f"'{first}' cannot be chosen by cross-validation; {near}"
+                yield ("select", name), f"'{first}' cannot be chosen by cross-validation; {near}"
             elif key == "model":
                 advice = "list values of a key in the model, for example model.operations.NAME.parameters.KEY"
-                yield ("select", key), advice
+                yield ("select", name), advice
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         variables = {
@@ -106,7 +109,10 @@ class TabularSpecs(KindDocuments):
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
-        choices = {key: ", ".join(map(str, values)) for key, values in spec["select"].items()}
+        choices = {
+            key: ", ".join(map(str, values)) if len(values) <= MOST_LISTED else f"{len(values)} points"
+            for key, values in spec["select"].items()
+        }
         groups = "" if spec["split"]["parameters"].get("by") else ", ".join(dataset["groups"])
         path = dataset["stand_in" if dataset.get("stood_in") else "path"]
         return {

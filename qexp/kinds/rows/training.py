@@ -64,6 +64,8 @@ class TrainedFold:
     networks: list[TrainedNetwork] = field(default_factory=list)
     inner_loss: float | None = None
     """Loss of the chosen candidate on the inner folds."""
+    judged: list[float] = field(default_factory=list)
+    """That of each candidate; infinite for one that failed."""
 
     @property
     def failed(self) -> str | None:
@@ -169,6 +171,8 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
     assert record.fold is not None, "open_fold writes it"
     best = median_epoch(network.outcome.best_epoch for network in trained.networks)
     of_fold = replace(record.fold, chosen=trained.chosen, networks=networks, inner_loss=trained.inner_loss)
+    if len(trained.judged) > 1:
+        of_fold = replace(of_fold, judged=tuple(loss if math.isfinite(loss) else None for loss in trained.judged))
     folder.write(
         replace(
             record,
@@ -301,10 +305,10 @@ class Selection:
                 if networks is None:
                     return None
                 for name, of_fold in networks.items():
-                    loss = _pooled_loss(of_fold)
-                    best = trained[name].inner_loss
-                    if best is None or loss < best:
-                        trained[name] = TrainedFold(dict(candidate.chosen), of_fold, loss)
+                    loss, before = _pooled_loss(of_fold), trained[name]
+                    before.judged.append(loss)
+                    if before.inner_loss is None or loss < before.inner_loss:
+                        trained[name] = TrainedFold(dict(candidate.chosen), of_fold, loss, before.judged)
                         chosen[name] = candidate
         if plan.refits:
             longest = max(candidate.spec["epochs"] for candidate in plan.candidates)
