@@ -30,7 +30,7 @@ from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_here, run_there
 from qexp.runs.prepare import Plan
-from qexp.spec.experiences import type_of
+from qexp.spec.experiences import Command, type_of
 from qexp.store.directory import RunDirectory, retag
 from qexp.store.record import State
 from qexp.tuning.options import LOSS, Tuning
@@ -68,6 +68,8 @@ MOST_ATTEMPTS = 3
 def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
     """What is best, checked against the plan of a run. Raises QexpError for a metric that it does not report."""
     names, document = list(tuning.metric), plan.spec
+    if isinstance(type_of(document), Command):
+        return [_of_program(name, plan) for name in names]
     if others := [key for key in space.keys if key.split(".")[0] in OF_THE_DATA or key in ("sizes", "sizes.1")]:
         raise QexpError(
             f"`space[{others[0]}]` changes the validation part, so that trials cannot be compared; search other keys, "
@@ -101,6 +103,22 @@ def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
             raise QexpError(f"`metric={name}`: whether low or high values of '{metric}' are best is unknown")
         found.append(Objective(f"{output}.{metric}", best))
     return found
+
+
+def _of_program(name: str, plan: Plan) -> Objective:
+    """The same of a program, which may report any."""
+    if not plan.spec["metrics_file"]:
+        raise QexpError("a search of a program needs `metrics_file` in its experience, with validation errors in it")
+    if name == LOSS:
+        return Objective(LOSS, "lowest")
+    output, _, metric = name.removeprefix("validation.").rpartition(".")
+    best = plan.metrics.get(metric, {}).get("best")
+    if best is None:
+        raise QexpError(
+            f"`metric={name}`: whether low or high values are best is unknown; write loss or OUTPUT.METRIC, and "
+            f'declare others in the experience: "metrics": {{"{metric}": {{"best": "lowest"}}}}'
+        )
+    return Objective(f"{output or 'result'}.{metric}", best)
 
 
 OF_THE_DATA = ("dataset", "split")
@@ -227,6 +245,35 @@ def _pruner(name: str, epochs: int) -> BasePruner:
 # The trials and their runs.
 
 
+@dataclass(frozen=True)
+class CheckedTuning:
+    reference: str
+    space: Space
+    objectives: Sequence[Objective]
+    folder: Path
+    epochs: int
+    digest: str
+    """Of the experience, with the first values of the space."""
+    nested: bool
+    """Whether values are chosen inside of each fold, on its inner folds."""
+    fixed: Mapping[str, Any]
+    """What all trials set: their test part is not evaluated. Of a program that cannot be said."""
+    order: CheckedOrder
+    """Of no runs, with the settings of all."""
+
+    def about(self, tuning: Tuning) -> dict[str, Any]:
+        """What makes it this search and no other."""
+        return {
+            "experience": self.reference,
+            "space": self.space.document(),
+            "metric": [one.name for one in self.objectives],
+            "overrides": dict(tuning.overrides),
+            "seeds": list(tuning.seeds),
+            "digest": self.digest,
+            **({"count": tuning.trials, "sampler": tuning.sampler} if self.nested else {}),
+        }
+
+
 @dataclass
 class OpenTrial:
     """A trial at work."""
@@ -244,23 +291,15 @@ class OpenTrial:
 class Search(Watcher):
     """Feeds a pool with the runs of trials, and is shown by it how they go.
 
-    folder   of the search
     display  is shown the same
     """
 
     def __init__(
-        self,
-        folder: Path,
-        study: Study,
-        objectives: Sequence[Objective],
-        space: Space,
-        tuning: Tuning,
-        workspace: Workspace,
-        display: Watcher,
+        self, study: Study, checked: CheckedTuning, tuning: Tuning, workspace: Workspace, display: Watcher
     ) -> None:
-        self._folder = folder
-        self._study, self._objectives, self._space, self._tuning = study, objectives, space, tuning
+        self._study, self._checked, self._tuning = study, checked, tuning
         self._workspace, self._display = workspace, display
+        space = checked.space
         self._open: dict[int, OpenTrial] = {}
         self._attempts: Counter[str] = Counter()
         self._again: deque[RunDirectory] = deque()
@@ -274,6 +313,30 @@ class Search(Watcher):
         self._distributions = {one.name: one.distribution() for one in space.dimensions}
         self.launch: Launch | None = None
         self._stopping = False
+
+    def run(self) -> bool:
+        """Have all trials trained, also those whose process is gone, and wait for those of other processes.
+
+        Returns whether a signal ended that early. Raises QexpError if a run could not be started.
+        """
+        order = self._checked.order
+        scheduler = scheduler_of(order.order.launcher)
+        while True:
+            elsewhere = self.take_up()
+            if self.has_work():
+                self.launch, _ = open_launch(order, self._workspace)
+                if scheduler is None:
+                    _, stopped = run_here(self.launch, [], self, self.next_run_here)
+                else:
+                    _, stopped = run_there(self.launch, order, scheduler, self, self.next_run)
+                if stopped:
+                    return True
+                if self.trouble:
+                    raise QexpError(f"{self.trouble}; continue with `resume=True`")
+            elif elsewhere:
+                time.sleep(PAUSE)
+            else:
+                return False
 
     # What the pool asks for.
 
@@ -314,15 +377,15 @@ class Search(Watcher):
         """A new trial, unless there are as many as there shall be; counted with those of other processes."""
         if time.monotonic() > self._until:
             return None
-        with locked(self._folder / "trials", SECONDS):
+        with locked(self._checked.folder / "trials", SECONDS):
             if len(counted(self._study)) >= self._most:
                 return None
             return self._study.ask(self._distributions)
 
     def _begin(self, trial: Trial) -> None:
         """Have the runs of a trial prepared."""
-        values = self._space.overrides(trial.params)
-        order = self._tuning.order_of({**values, **UNTESTED}, self._tuning.seeds)
+        values = self._checked.space.overrides(trial.params)
+        order = self._tuning.order_of({**values, **self._checked.fixed}, self._tuning.seeds)
         try:
             checked = check_order(order, self._workspace)
         except SpecError as error:
@@ -377,14 +440,14 @@ class Search(Watcher):
 
     def _report(self, one: OpenTrial, line: Mapping[str, Any]) -> None:
         """Tell the last epoch of a trial's first run, and give the trial up if it falls behind."""
-        if len(self._objectives) > 1 or self._tuning.pruner == "none":
+        if len(self._checked.objectives) > 1 or self._tuning.pruner == "none":
             return
-        value = self._objectives[0].of_line(line)
+        value = self._checked.objectives[0].of_line(line)
         if line["epoch"] <= one.reported or value is None:
             return
         one.reported = line["epoch"]
         one.trial.report(value, one.reported)
-        if one.reported < line["of"] and one.trial.should_prune():
+        if (line["of"] is None or one.reported < line["of"]) and one.trial.should_prune():
             one.pruned = True
             ask_to_stop(RunDirectory(self._workspace.runs / one.runs[0]))
 
@@ -413,9 +476,9 @@ class Search(Watcher):
         if any(state is not State.DONE for state in Watch().states(directories).values()):
             return None
         lines = [kept_line(directory) for directory in directories]
-        values = [[objective.of_line(line) for line in lines] for objective in self._objectives]
+        values = [[objective.of_line(line) for line in lines] for objective in self._checked.objectives]
         if any(value is None for of_seeds in values for value in of_seeds):
-            one.trial.set_user_attr(WHY, "its error is no number")
+            one.trial.set_user_attr(WHY, "it has no validation error, or one that is no number")
             return self._tell(one, state=TrialState.FAIL)
         return self._tell(one, values=[fmean(value for value in of_seeds if value is not None) for of_seeds in values])
 
@@ -453,32 +516,8 @@ def counted(study: Study) -> list[FrozenTrial]:
 
 
 def kept_line(directory: RunDirectory) -> dict[str, Any]:
-    """The line of the epoch whose weights a run has kept."""
+    """The line of the epoch whose weights a run has kept; of a program the last."""
     lines = list(read_lines(directory.metrics_file))
     best = directory.record().epochs.best
-    kept = [line for line in lines if line["epoch"] == best] if directory.spec()["keep"] == "best" else lines
-    return kept[-1]
-
-
-def run_search(search: Search, checked: CheckedOrder, workspace: Workspace) -> bool:
-    """Have all trials trained, also those whose process is gone, and wait for those of other processes.
-
-    Returns whether a signal ended that early. Raises QexpError if a run could not be started.
-    """
-    while True:
-        elsewhere = search.take_up()
-        if search.has_work():
-            search.launch, _ = open_launch(checked, workspace)
-            scheduler = scheduler_of(checked.order.launcher)
-            if scheduler is None:
-                _, stopped = run_here(search.launch, [], search, search.next_run_here)
-            else:
-                _, stopped = run_there(search.launch, checked, scheduler, search, search.next_run)
-            if stopped:
-                return True
-            if search.trouble:
-                raise QexpError(f"{search.trouble}; continue with `resume=True`")
-        elif elsewhere:
-            time.sleep(PAUSE)
-        else:
-            return False
+    kept = [line for line in lines if line["epoch"] == best] if directory.spec().get("keep") == "best" else lines
+    return kept[-1] if kept else {"validation": {}}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qexp.errors import QexpError, SpecError
-from qexp.kinds.experiments import SpecCache
+from qexp.errors import Problem, QexpError, SpecError
+from qexp.kinds.experiments import SpecCache, experience
 from qexp.runs.plan import at_point, axes_of
 from qexp.spec.resolution import Overrides, value_text
 from qexp.tuning.options import SPACE
@@ -98,10 +98,13 @@ class Space:
         return {one.name: [value_text(value) for value in one.values] for one in self.dimensions}
 
 
-def checked_space(given: Mapping[str, Any], reference: str, overrides: Overrides, cache: SpecCache) -> Space:
+def checked_space(
+    given: Mapping[str, Any], reference: str, overrides: Overrides, cache: SpecCache, *, nested: bool = False
+) -> Space:
     """The dimensions of a space, all of whose values the experience takes.
 
     Of a range both ends and a value between them are tried; it is of whole numbers where the spec takes no others.
+    nested  whether folds of rows choose among the values, by `select`
     Raises QexpError for a range that is none, SpecError, which names the key of the space, for a value that is wrong.
     """
     if not given:
@@ -114,7 +117,19 @@ def checked_space(given: Mapping[str, Any], reference: str, overrides: Overrides
 
     def check(one: Dimension, value: Any) -> None:
         point = {**first, **dict.fromkeys(one.keys, value)}
-        at_point(reference, {**overrides, **point}, axes, point, cache, "space")
+        if not nested:
+            at_point(reference, {**overrides, **point}, axes, point, cache, "space")
+            return
+        try:
+            experience(
+                reference, {**overrides, "select": {key: [own] for key, own in point.items()}}, cache.workspace, cache
+            )
+        except SpecError as error:
+            of_space = [(problem, problem.path[:1] == ("select",)) for problem in error.problems]
+            raise SpecError(
+                Problem(f"`space[{one.name}]`", problem.path[1:], problem.message) if own else problem
+                for problem, own in of_space
+            ) from None
 
     checked = []
     for one in dimensions:

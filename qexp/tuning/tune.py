@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,24 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, s
 from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
 from qexp.jobs.launchers import Watcher, scheduler_of
-from qexp.kinds.experiments import experience, spec_cache
+from qexp.kinds.experiments import check, experience, spec_cache
 from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_here, run_there
-from qexp.spec.resolution import value_text
+from qexp.spec.experiences import Command, type_of
+from qexp.spec.kinds import KINDS, documents_named
+from qexp.spec.resolution import override, value_text
 from qexp.store.directory import RunDirectory
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
-from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, Objective, Tuned
+from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, Tuned
 from qexp.tuning.search import (
     RUNS,
     UNTESTED,
     WHY,
+    CheckedTuning,
     Search,
     counted,
     draw,
     objectives_of,
     open_study,
-    run_search,
 )
 from qexp.tuning.space import Space, checked_space
 
@@ -57,33 +59,6 @@ IN_WORDS = {
 # The check of what was asked for.
 
 
-@dataclass(frozen=True)
-class CheckedTuning:
-    reference: str
-    space: Space
-    objectives: Sequence[Objective]
-    folder: Path
-    epochs: int
-    digest: str
-    """Of the experience, with the first values of the space."""
-    nested: bool
-    """Whether values are chosen inside of each fold, on its inner folds."""
-    order: CheckedOrder
-    """Of no runs, with the settings of all."""
-
-    def about(self, tuning: Tuning) -> dict[str, Any]:
-        """What makes it this search and no other."""
-        return {
-            "experience": self.reference,
-            "space": self.space.document(),
-            "metric": [one.name for one in self.objectives],
-            "overrides": dict(tuning.overrides),
-            "seeds": list(tuning.seeds),
-            "digest": self.digest,
-            **({"count": tuning.trials, "sampler": tuning.sampler} if self.nested else {}),
-        }
-
-
 def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     """Raises QexpError for whatever would be refused later, before anything is written."""
     references = tuning.references
@@ -101,20 +76,23 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
         raise QexpError(f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with several")
     reference = references[0]
     cache = spec_cache(workspace, memory_of(tuning))
-    nested = "select" in experience(reference, tuning.overrides, workspace, cache).document
-    fixed = {**tuning.overrides, **({} if nested else UNTESTED)}
-    space = checked_space(tuning.space, reference, fixed, cache)
+    loaded = check(reference, [override(key, value) for key, value in tuning.overrides.items()], cache).loaded
+    document = loaded.document if loaded else experience(reference, tuning.overrides, workspace, cache).document
+    kind = document["dataset"].get("type") if isinstance(document.get("dataset"), dict) else None
+    nested = kind in KINDS and "select" in documents_named(kind).schemas["experience"]
+    fixed = {} if nested or isinstance(type_of(document), Command) else UNTESTED
+    space = checked_space(tuning.space, reference, {**tuning.overrides, **fixed}, cache, nested=nested)
     if tuning.sampler == "grid":
         space.choices()
     if nested:
         _require_nested(tuning)
         checked = check_order(tuning.order_of(space.selection([space.first]), tuning.seeds), workspace)
     else:
-        checked = check_order(tuning.order_of({**space.first, **UNTESTED}, tuning.seeds), workspace)
+        checked = check_order(tuning.order_of({**space.first, **fixed}, tuning.seeds), workspace)
     plan = checked.plans[0]
     return CheckedTuning(
         reference, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), plan.epochs, plan.digest,
-        nested, replace(checked, plans=[], workload=Workload([], [], [], {})),
+        nested, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
     )  # fmt: skip
 
 
@@ -178,8 +156,8 @@ def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watch
 
 def _search(tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]) -> Tuned:
     study = open_study(checked.folder, checked.objectives, tuning, checked.space, checked.epochs)
-    search = Search(checked.folder, study, checked.objectives, checked.space, tuning, workspace, watched())
-    stopped = run_search(search, checked.order, workspace)
+    search = Search(study, checked, tuning, workspace, watched())
+    stopped = search.run()
     final = {int(number): runs for number, runs in read_json(checked.folder / ABOUT).get("final", {}).items()}
     tuned = _collect(study, checked, final)
     _write(tuned, checked, study)

@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import signal
+import sys
 from functools import partial
+from statistics import fmean
 
 import pytest
 
@@ -15,6 +17,7 @@ from qexp.store.directory import RunDirectory, read_annotations
 from qexp.tuning.options import Tuning
 from qexp.tuning.search import JournalFile, kept_line
 from qexp.tuning.tune import check_tuning
+from tests import stones
 from tests.conftest import SOUND, Specs, call, put, shared_folder, started
 from tests.runs.conftest import until
 
@@ -143,7 +146,7 @@ def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
 
 @pytest.mark.heavy
 def test_trials_that_fall_behind_are_given_up(specs):
-    options = {"space": {"learning_rate": "log:1e-9:1e-2"}, "overrides": {"epochs": 1500}, "pruner": "asha"}
+    options = {"space": {"learning_rate": "log:1e-9:1e-2"}, "overrides": {"epochs": 500}, "pruner": "asha"}
     tuned = qexp.tune("sound", trials=6, final_seeds=0, sampler="random", **options)
     states = {trial["state"] for trial in tuned.trials}
     assert states == {"done", "pruned"}
@@ -151,6 +154,41 @@ def test_trials_that_fall_behind_are_given_up(specs):
         run = qexp.open_run(trial["runs"][0])
         tags = read_annotations(run.path).get("tags", [])
         assert ("pruned" in tags) == (trial["state"] == "pruned") == (run.state == "interrupted")
+
+
+@pytest.mark.heavy
+def test_each_fold_of_rows_chooses_on_its_own_inner_folds(specs):
+    split = {"type": "k_fold", "parameters": {"folds": 3}}
+    stones.write(specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None)
+    space = {"learning_rate": "log:1e-4:1e-1", "batch_size": [4, 8]}
+    tuned = qexp.tune("stones", space=space, trials=4, seeds=[0, 1], jobs=2)
+    runs = [RunDirectory(qexp.open_run(name).path) for name in tuned.final[tuned.best[0]["trial"]]]
+    assert [run.record().seed for run in runs] == [0, 1]
+    folds = [fold.record().fold for run in runs for fold in run.all_folds()]
+    points = [list(trial["set"].values()) for trial in tuned.trials]
+    for fold in folds:
+        assert fold.inner_loss == min(fold.judged)
+        assert fold.chosen["learning_rate,batch_size"] == points[fold.judged.index(fold.inner_loss)]
+    means = [fmean(fold.judged[number] for fold in folds) for number in range(4)]
+    assert [trial["values"] for trial in tuned.trials] == [[mean] for mean in means]
+    assert tuned.best[0]["values"] == [min(means)]
+    assert sum(trial["folds"] for trial in tuned.trials) == 6
+
+
+@pytest.mark.heavy
+def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given_up_while_it_runs(specs):
+    lines = """for n in range(40):
+        print(json.dumps({"epoch": n + 1, "val_loss": abs(x) + 1 / (n + 1)}), file=log, flush=True); time.sleep(0.1)"""
+    code = f"import json, sys, time\nx, log = float(sys.argv[1]), open(sys.argv[2], 'w')\n{lines}"
+    command = [sys.executable, "-c", code.replace("{", "{{").replace("}", "}}"), "{parameters.x}", "{run}/log.jsonl"]
+    keys = {"type": "command", "metrics_file": "{run}/log.jsonl", "parameters": {"x": 0.5, "seed": "{seed}"}}
+    specs.write("experience", {**keys, "command": command}, "own")
+    tuned = qexp.tune(
+        "own", space={"parameters.x": "lin:-9:9"}, trials=6, sampler="random", pruner="asha", final_seeds=0
+    )
+    assert {trial["state"] for trial in tuned.trials} == {"done", "pruned"}
+    [best] = tuned.best
+    assert best["values"] == [pytest.approx(abs(best["set"]["parameters.x"]) + 1 / 40)]
 
 
 @pytest.mark.heavy
@@ -194,7 +232,11 @@ def test_no_trial_is_lost_or_counted_twice_when_runs_and_the_search_are_killed(s
                 continue
         process.communicate()
     document = json.loads(call(*command, "-j", "2", "--set", "epochs=40", "--resume", "--json").done())
-    assert [(trial["trial"], trial["state"]) for trial in document["trials"]] == [(n, "done") for n in range(8)]
+    assert [trial["state"] for trial in document["trials"]] == [
+        "done"
+    ] * 8  # a number is lost where a kill hit the question
+    # A number is left out where a kill hit the question for values.
+    assert len({trial["trial"] for trial in document["trials"]}) == 8
     names = [name for trial in document["trials"] for name in trial["runs"]]
     assert len({*names}) == 8
     assert {path.parent.name for path in (specs.root / "runs").glob("*/run.json")} == {*names}
