@@ -1,4 +1,4 @@
-"""What runs, pools and schedulers start: qexp execute, supervise, train-folds"""
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one run"""
 
 from __future__ import annotations
 
@@ -82,9 +82,6 @@ def train_folds(
         finished = work(RunDirectory(run), sys.stdin, sys.stdout)
     if not finished:
         raise typer.Exit(130)
-
-
-# Several processes that torchrun starts for one run
 
 
 def has_the_run() -> bool:

@@ -31,8 +31,11 @@ Evaluate = Callable[[Attempt, Trainer], Results | None]
 
 
 def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
-    """Train from the first epoch, or from the last checkpoint, and evaluate; None if interrupted."""
+    """Train from the first epoch or the last checkpoint, and evaluate; None if interrupted or not the first process."""
     trainer = _prepare(attempt)
+    if not trainer.processes.first:
+        trainer.run(TrainingListener(), attempt.interrupted)
+        return None
     if not _train(attempt, trainer):
         return None
     if trainer.progress.stopped:
@@ -44,11 +47,6 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
         return None
     validation = trainer.evaluate(trainer.data.validation)
     return replace(evaluated, results={"validation": validation, **evaluated.results})
-
-
-def train_along(attempt: Attempt) -> None:
-    """Compute this process's gradients of a network whose run the first of several processes has."""
-    _prepare(attempt).run(TrainingListener(), attempt.interrupted)
 
 
 def _prepare(attempt: Attempt) -> Trainer:

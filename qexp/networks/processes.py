@@ -10,7 +10,7 @@ import atexit
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +20,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from qexp.base.machine import FINDING, STARTED_TOGETHER
 from qexp.errors import QexpError
@@ -80,18 +79,13 @@ class Processes:
             gradient.copy_(total.view_as(gradient))
         return sums[0]
 
-    @contextmanager
-    def inside(self, network: nn.Module) -> Iterator[None]:
-        """Inside the block, batch statistics and dropout in training are those of whole batches."""
-        with ExitStack() as after:
-            for module in network.modules() if self.count > 1 else ():
-                forward: Any = self._normalised if isinstance(module, _BatchNorm) else self._dropped
-                if isinstance(module, _BatchNorm | nn.Dropout):
-                    vars(module)["forward"] = partial(forward, module)
-                    after.callback(vars(module).pop, "forward")
-                elif isinstance(module, _DropoutNd):
-                    raise QexpError(f"several processes cannot train {type(module).__name__}; take 'dropout' instead")
-            yield
+    def adapt(self, network: nn.Module) -> None:
+        """Make batch statistics and dropout in training those of whole batches."""
+        for module in network.modules() if self.count > 1 else ():
+            if isinstance(module, _BatchNorm):
+                vars(module)["forward"] = partial(self._normalised, module)
+            elif isinstance(module, nn.Dropout):
+                vars(module)["forward"] = partial(self._dropped, module)
 
     def _dropped(self, module: nn.Dropout, x: Tensor) -> Tensor:
         if self._mine is None or not module.training:
@@ -99,10 +93,9 @@ class Processes:
         # Random numbers are drawn in the order of memory, which differs if channels are last.
         strides = [stride if size > 1 else math.inf for size, stride in zip(x.shape, x.stride(), strict=True)]
         outer_first = sorted(range(x.dim()), key=strides.__getitem__, reverse=True)
-        shape = [self._samples, *x.shape[1:]]
-        ones = x.new_ones([shape[axis] for axis in outer_first])
-        of_all = ones.permute([outer_first.index(axis) for axis in range(x.dim())])
-        return x * functional.dropout(of_all, module.p)[self._mine]
+        ones = x.new_ones([[self._samples, *x.shape[1:]][axis] for axis in outer_first])
+        of_all = functional.dropout(ones.permute([outer_first.index(axis) for axis in range(x.dim())]), module.p)
+        return x * of_all[self._mine]
 
     def _normalised(self, module: Any, x: Tensor) -> Any:
         if self._mine is None or not module.training:
@@ -117,8 +110,8 @@ class Processes:
             module.num_batches_tracked.add_(1)
             module.running_mean.lerp_(mean, module.momentum)
             module.running_var.lerp_(variance * (count / (count - 1)), module.momentum)
-        factor = module.weight * torch.rsqrt(variance + module.eps)
-        return (centred * factor.view(shape) + module.bias.view(shape)).to(x.dtype)
+        factor = (module.weight * torch.rsqrt(variance + module.eps)).view(shape)
+        return (centred * factor + module.bias.view(shape)).to(x.dtype)
 
 
 def join() -> Processes:
@@ -151,8 +144,7 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        why = f"another of the {STARTED_TOGETHER} processes has ended, or did not answer; see what it printed"
-        raise QexpError(why) from error
+        raise QexpError(f"another of the {STARTED_TOGETHER} processes has ended, or did not answer") from error
 
 
 class _Sum(torch.autograd.Function):

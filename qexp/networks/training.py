@@ -230,10 +230,7 @@ class DivergedError(Exception):
 
 
 class TrainingListener:
-    """Receives the progress of training: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch.
-
-    This one ignores it.
-    """
+    """Hears of training, and ignores it: batches counted from 1, lines of `metrics.jsonl`, duration of an epoch."""
 
     def batch_done(self, epoch: int, batch: int, batches: int) -> None: ...
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None: ...
@@ -267,6 +264,7 @@ class Trainer:
         self, model: Estimator, data: Data, recipe: Recipe, seeds: Seeds, device: torch.device, folder: Path
     ) -> None:
         self.processes = together()
+        self.processes.adapt(model.network)
         self.model, self.data, self.recipe, self.seeds = model.to(device), data, recipe, seeds
         self.device, self.folder = device, folder
         self.progress = Progress()
@@ -291,17 +289,15 @@ class Trainer:
         """
         progress, recipe = self.progress, self.recipe
         self._checkpointed_at = time.monotonic()
-        with own_random_state(self.device), deterministic(), self.processes.inside(self.model.network):
+        with own_random_state(self.device), deterministic():
             while progress.epoch <= recipe.epochs and progress.stopped is None:
                 started = time.perf_counter()
                 if not self.train_epoch(listener, interrupted):
                     self._write_checkpoint(listener)
                     return False
-                line = self.close_epoch() if self.processes.first else None
+                line = self.close_epoch() if self.processes.first else {}
                 progress = self.progress = self.processes.of_first(progress)
-                if line is None:
-                    self._batch_losses.clear()
-                    continue
+                self._batch_losses.clear()
                 listener.epoch_done(line, time.perf_counter() - started)
                 if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
                     self._write_checkpoint(listener)
@@ -442,7 +438,6 @@ class Trainer:
         for callback in self.recipe.callbacks:
             callback.after_epoch(view)
         progress.epoch, progress.batch = progress.epoch + 1, 0
-        self._batch_losses.clear()
         return line
 
     def _validate(self) -> dict[str, Any]:

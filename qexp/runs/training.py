@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -13,7 +12,6 @@ from qexp.base.machine import freed_memory_kept
 from qexp.kinds.attempt import Attempt, Results, Work
 from qexp.kinds.objects import dataset_of, device_of, threads, threads_for
 from qexp.kinds.tables import tables_of
-from qexp.kinds.training import train_along
 from qexp.networks.processes import together
 from qexp.spec.kinds import load_stage
 from qexp.store import provenance
@@ -57,7 +55,5 @@ def results_of(work: Work) -> Results | None:
             work.interrupted,
             min(cores, work.threads or cores),
         )
-        train: Callable[[Attempt], Results | None] = train_along
-        if processes.first:
-            train = load_stage(spec["dataset"], "train")
-        return train(attempt)
+        results: Results | None = load_stage(spec["dataset"], "train")(attempt)
+        return results
