@@ -100,14 +100,13 @@ class TrainingDisplay(Display):
             self._cell.update()
 
     def epoch(self, line: dict[str, Any], seconds: float) -> None:
-        epoch = line["epoch"]
-        validation = line["validation"]["loss"]
-        validated = f"validation {validation:.4g}  " if validation is not None else ""
-        self._losses = f"loss {line['train']['loss']:.4g}  {validated}".rstrip()
+        epoch, rate = line["epoch"], line.get("learning_rate")  # which programs of others need not have
+        losses = {"loss": line["train"]["loss"], "validation": line["validation"]["loss"]}
+        self._losses = "  ".join(f"{words} {loss:.4g}" for words, loss in losses.items() if loss is not None)
         self._show(epoch, epoch)
         if self._bar is None and (epoch in (1, self._epochs) or epoch % max(self._epochs // 10, 1) == 0):
-            rate = f"rate {line['learning_rate']:.2g}"  # for which a bar has no room
-            message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}  {rate}  {seconds:.2f} s/epoch")
+            rated = f"  rate {rate:.2g}" if rate is not None else ""  # for which a bar has no room
+            message(f"epoch {epoch}/{self._epochs}{self._of}  {self._losses}{rated}  {seconds:.2f} s/epoch")
 
     def stop(self) -> None:
         if self._cell is not None and self._bar is not None:

@@ -98,14 +98,10 @@ def results_of(line: Line) -> Numbers:
     """The numbers of a line as a program's results."""
     numbers: Numbers = {}
     for part in RESULT_PARTS:
-        of_part = {
-            output: metrics for output, metrics in line.get(part, {}).items() if output not in ("loss", "losses")
-        }
+        numbers[part] = {name: of_one for name, of_one in line.get(part, {}).items() if name not in ("loss", "losses")}
         if (loss := line.get(part, {}).get("loss")) is not None:
-            of_part[OUTPUT] = {"loss": loss, **of_part.get(OUTPUT, {})}
-        if of_part:
-            numbers[part] = of_part
-    return numbers
+            numbers[part][OUTPUT] = {"loss": loss, **numbers[part].get(OUTPUT, {})}
+    return {part: outputs for part, outputs in numbers.items() if outputs}
 
 
 def rows_in(content: bytes) -> tuple[list[Row], list[bytes]]:
@@ -223,7 +219,7 @@ def counted(log_file: Path, start: int, progress_file: Path) -> tuple[int, int] 
     for file, begin in ((progress_file, 0), (log_file, start)):
         with suppress(OSError, ValueError), file.open("rb") as written:
             if file is progress_file and (first := written.readline(99)).startswith(b"count_total="):
-                total, steps = int(first[12:]), written.read(END).split()
+                total, steps = int(first[12:]), written.read().split()
                 return total if b"finished" in steps else min(sum(map(int, steps)), total), total
             written.seek(max(begin, written.seek(0, os.SEEK_END) - END))
             if bars := BAR.findall(written.read()):

@@ -175,10 +175,12 @@ def _of_tensorboard(path: Path, folders: set[Path]) -> Iterator[Found]:
         events = [(tag, event, event.value) for tag in read.Tags()["scalars"] for event in read.Scalars(tag)]
         tensors = [(tag, event) for tag in read.Tags()["tensors"] for event in read.Tensors(tag)]
         arrays = [(tag, event, make_ndarray(event.tensor_proto)) for tag, event in tensors]
-        events += [(tag, event, array.item()) for tag, event, array in arrays if array.size == 1]
+        events += [
+            (tag, event, float(one.item())) for tag, event, one in arrays if one.size == 1 and one.dtype != object
+        ]
         rows: Rows = defaultdict(dict)
         for tag, event, value in events:
-            rows[event.step] |= {tag: value} if isinstance(value, int | float) else {}
+            rows[event.step][tag] = value
         seconds = sorted(event.wall_time for _, event, _ in events) or [0.0]
         note = folder.relative_to(path).as_posix()
         yield Found(str(folder.resolve()), path.resolve().name, {}, rows, seconds, State.DONE, note)

@@ -201,6 +201,7 @@ def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_i
     assert 'are no rows of numbers: 1, such as b\'{"step": 400, "va\'' in process.communicate()[1]
     assert run.record["epochs"] == {"done": 4, "of": 10, "best": 4}
     assert run.results == {"validation": {"result": {"loss": 0.5, "mae": 1}}}
+    assert "identical" in call("verify", "own_0").done()
     assert call("ls", "--columns", "name,validation.loss").done().splitlines()[1].split() == ["own_0", "0.5"]
 
 

@@ -97,6 +97,7 @@ def test_runs_of_tensorboard_are_those_of_its_folders(here):
             for step in range(3):
                 writer.add_scalar("val/loss", 1 / (1 + step), 10 * step)
             writer.add_scalar("train/loss", math.nan, 20)
+            writer.add_text("of no number", "words", 7)
     first, second = package.import_runs(here / "logs")
     assert [run.record["note"] for run in (first, second)] == ["a", "b/c"]
     assert [line["step"] for line in first.directory.metrics()] == [0, 10, 20]
