@@ -39,10 +39,11 @@ def main(control: int, status: int, words: list[str]) -> None:
     program = _start(words, status)
     if program is None:
         return
-    _serve(program, control, wake)
+    ended = _serve(program, control, wake)
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(program, signal.SIGKILL)  # the program is not reaped yet: its number is still its own
-    _, ended = os.waitpid(program, 0)
+        os.killpg(program, signal.SIGKILL)  # its number stays taken while the group has members
+    if ended is None:
+        _, ended = os.waitpid(program, 0)
     _end_others()
     os.write(status, f"ended {ended}\n".encode())
 
@@ -88,9 +89,13 @@ def _start(words: list[str], status: int) -> int | None:
     return None if trouble else program
 
 
-def _serve(program: int, control: int, wake: int) -> None:
-    """Wait until the program ends, or is to be killed; pass requests on to it."""
-    while os.waitid(os.P_PID, program, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+def _serve(program: int, control: int, wake: int) -> int | None:
+    """Wait until the program ends, or is to be killed; pass requests on to it. Returns its status if it has ended."""
+    while True:
+        # Not `waitid`, which could leave the program unreaped: on macOS Python has it from 3.13 on.
+        reaped, ended = os.waitpid(program, os.WNOHANG)
+        if reaped:
+            return ended
         ready, _, _ = select.select([control, wake], [], [])
         if wake in ready:
             with suppress(BlockingIOError):
@@ -98,7 +103,7 @@ def _serve(program: int, control: int, wake: int) -> None:
         if control in ready:
             request = os.read(control, 1)
             if request != ASK:
-                return
+                return None
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(program, signal.SIGTERM)
 
