@@ -121,6 +121,7 @@ EXTRAS = {
     "posterior": ("zuko", "emcee", "arviz_stats"),
     "tune": ("optuna", "cmaes"),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "htcondor": ("htcondor2",),
 }
 """Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""
 

@@ -53,6 +53,7 @@ OF_EXTRAS = {
     "spectra": ["data", "xrf", "--out", "cores"],
     "page": ["serve"],
     "mlflow": ["export", "sound_0", "--format", "mlflow", "--to", "mlflow.db"],
+    "htcondor": ["run", "sound", "--seeds", "7:9", "--launcher", "htcondor"],
     "posterior": ["invert", "observation.nc", "--source", "mogi", "--posterior"],
 }
 """A command that needs the extra."""
@@ -74,6 +75,7 @@ def test_the_extras_of_errors_are_those_that_pip_installs():
     declared = PROJECT["optional-dependencies"]
     named = {name: {re.split("[>=<]", text)[0].replace("-", "_") for text in declared[name]} for name in EXTRAS}
     named["mlflow"] = {name.removesuffix("_skinny") for name in named["mlflow"]}
+    named["htcondor"] = {"htcondor2"}  # what that distribution's current package is called
     assert named == {name: set(libraries) for name, libraries in EXTRAS.items()}
     assert declared["all"] == [f"qexp[{','.join(EXTRAS)}]"]
     core = {re.split("[>=<]", text)[0].replace("-", "_") for text in PROJECT["dependencies"]}

@@ -32,6 +32,7 @@ CONTENTS: dict[str, list[str]] = {
         "tune",
         "slurm",
         "grid-engine",
+        "htcondor",
         "several-processes",
         "pretraining",
         "programs",

@@ -25,8 +25,8 @@ GIVEN = {
     "QEXP_ACTION_DIR": "Where an action writes its output.",
 }
 
-INTERNAL = {"QEXP_COMPLETE", "QEXP_GRIDENGINE_CLUSTER"}
-"""What the shell's completion sets, as `_QEXP_COMPLETE`, and the scripts of Grid Engine's jobs."""
+INTERNAL = {"QEXP_COMPLETE", "QEXP_GRIDENGINE_CLUSTER", "QEXP_HTCONDOR_CLUSTER", "QEXP_HTCONDOR_JOB"}
+"""What the shell's completion sets, as `_QEXP_COMPLETE`, and the jobs of Grid Engine and HTCondor."""
 
 
 def page() -> str:

@@ -8,10 +8,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from qexp.base import files
 from qexp.errors import QexpError, SchedulerError
@@ -30,6 +30,10 @@ ANSWER_SECONDS = 60.0
 JOBS_PER_CALL = 1000
 """A command line has an end."""
 
+CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY,
+         **dict.fromkeys((130, 138, 140), State.INTERRUPTED)}  # fmt: skip
+"""Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT, USR1, USR2."""
+
 
 def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[first : first + size] for first in range(0, len(items), size))
@@ -39,6 +43,14 @@ def numbers(tasks: str) -> Iterator[int]:
     """`4-6,9-13:2` → 4, 5, 6, 9, 11, 13."""
     for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", tasks):
         yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+def seconds_of(text: str) -> int:
+    """`1:30:00` → 5400."""
+    seconds = 0
+    for number in text.split(":"):
+        seconds = 60 * seconds + int(number)
+    return seconds
 
 
 # Calls of a scheduler's programs.
@@ -52,31 +64,21 @@ def require(program: str) -> None:
         )
 
 
-def call(*command: str, environment: Mapping[str, str] | None = None) -> str:
+def call(
+    *command: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None,
+    timeout: float | None = ANSWER_SECONDS,
+) -> str:  # fmt: skip
     """The output of a scheduler's program. Raises SchedulerError with its message if it fails."""
     require(command[0])
+    output = {"capture_output": True, "text": True, "errors": "replace"}
     try:
-        answer = run(command, environment, timeout=ANSWER_SECONDS)
+        answer = subprocess.run(command, cwd=cwd, env=environment, timeout=timeout, check=False, **output)  # type: ignore[call-overload]
     except subprocess.TimeoutExpired:
         raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
     if answer.returncode:
-        raise refusal(command[0], answer)
-    return answer.stdout
-
-
-def run(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None,
-    timeout: float | None = None,
-) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    return subprocess.run(
-        command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, errors="replace",
-        check=False,
-    )  # fmt: skip
-
-
-def refusal(what: str, answer: subprocess.CompletedProcess[str]) -> SchedulerError:
-    message = answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
-    return SchedulerError(f"{what} refused:\n{message}")
+        message = answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
+        raise SchedulerError(f"{command[0]} refused:\n{message}")
+    return str(answer.stdout)
 
 
 # Options that all of them have, beside their own.
@@ -116,6 +118,23 @@ class Shell:
     ended: str = ""
     requeue: str = "exit 99"
     finish: str = ""
+
+
+TIMED = 'timeout --foreground --preserve-status "$((SECONDS < {soft} ? {soft} - SECONDS : 1))" '
+
+ENDED = '[ -n "$stopped" ] || [ "$SECONDS" -lt {soft} ] || time_is_up=yes'
+
+
+def timed(options: Mapping[str, Any]) -> dict[str, str]:
+    """`timed` and `ended` for schedulers that give no warning, or one that cannot be used.
+
+    Grid Engine takes its soft limit for the hard one when a job starts again.
+    """
+    if "time" not in options:
+        return {}
+    hard = seconds_of(options["time"])
+    soft = max(hard - int(options["signal"]), hard // 2)
+    return {"timed": TIMED.format(soft=soft), "ended": ENDED.format(soft=soft)}
 
 
 RUNS = r"""#!/bin/bash
@@ -217,6 +236,12 @@ class ArrayScheduler:
     output_name  file in a run's directory with the output of its process and of the scheduler itself
     job          what the job of a task is called, such as `{array}_{task}`
     first        the number of an array's first task
+
+    longest       the largest number of tasks in an array
+    shell         what its script differs in
+    command       the command that submits it; whether of runs, or of other commands
+    submit_array  submits it by that command, and returns its id; raises SchedulerError if it is refused
+    cancel        as in `Scheduler`, also with the ids of arrays
     """
 
     name: str
@@ -224,24 +249,11 @@ class ArrayScheduler:
     job: str
     first: int = 1
 
-    def longest(self) -> int:
-        """The largest number of tasks in an array."""
-        raise NotImplementedError
-
-    def shell(self, array: Array) -> Shell:
-        raise NotImplementedError
-
-    def command(self, array: Array, runs: bool) -> list[str]:
-        """The command that submits an array's script, of runs or of other commands."""
-        raise NotImplementedError
-
-    def submit_array(self, array: Array, command: Sequence[str]) -> str:
-        """The id of an array that is now submitted. Raises SchedulerError if it is refused."""
-        raise NotImplementedError
-
-    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
-        """As in `Scheduler`; also takes the ids of arrays."""
-        raise NotImplementedError
+    longest: Callable[[], int]
+    shell: Callable[[Array], Shell]
+    command: Callable[[Array, bool], list[str]]
+    submit_array: Callable[[Array, Sequence[str]], str]
+    cancel: Callable[[Mapping[str, Path | None]], dict[str, State]]
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job.
@@ -330,10 +342,7 @@ class ArrayScheduler:
                 files.write_bytes(array.folder / array.script, os.fsencode(write(array, part, command)))
                 arrays[self.submit_array(array, command)] = len(part)
         except BaseException:
-            self.cancel(arrays)
+            self.cancel(dict.fromkeys(arrays))
             raise
-        return [
-            self.job.format(array=array, task=self.first + line)
-            for array, count in arrays.items()
-            for line in range(count)
-        ]
+        tasks = ((array, self.first + line) for array, count in arrays.items() for line in range(count))
+        return [self.job.format(array=array, task=task) for array, task in tasks]

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import arrays
-from qexp.jobs.arrays import ANSWER_SECONDS, JOBS_PER_CALL, TIME_IS_UP, Array, ArrayScheduler, Shell, call, parts
+from qexp.jobs.arrays import CODES, Array, ArrayScheduler, Shell, call, seconds_of
 from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
 
@@ -30,15 +30,12 @@ TAKEN: dict[str, str] = {
     **{flag: f"write it as {key} = ... in the table around it" for key, flag in FLAGS.items()},
     "r": "write it as requeue = true in the table around it",
     "N": f"{_OWN}, to the name of the launch; --tag and --note describe runs",
-    "t": f"{_OWN}, to a task for each run",
-    "tc": f"{_OWN}; -j limits how many runs go at a time",
+    **dict.fromkeys(("t", "tc"), f"{_OWN}, to a task for each run; -j limits how many run at a time"),
     **dict.fromkeys(("hold_jid", "hold_jid_ad"), f"{_OWN}, between the arrays of a launch"),
     **dict.fromkeys(("o", "e", "j"), f"{_OWN}; the output is in gridengine.txt in the directory of each run"),
-    **dict.fromkeys(("cwd", "wd", "b", "shell", "S", "C", "notify", "terse", "V"), _OWN),
+    **dict.fromkeys(("cwd", "wd", "b", "shell", "S", "C", "notify", "terse", "V", "i", "@"), _OWN),
     **dict.fromkeys(("sync", "now"), "wait for runs with: qexp wait"),
     **dict.fromkeys(("verify", "help", "w"), "it would submit nothing; see the runs of a command with --dry-run"),
-    "i": "runs read no input",
-    "@": "write its options into qexp.toml",
 }
 """Option of qsub that cannot be passed on → what to write instead, or what sets it."""
 
@@ -60,10 +57,6 @@ LISTED = ("qstat", "-f", "-ne", "-xml", "-s", "prsz")
 
 LATE_SECONDS = 5.0
 """Seconds after which an end is in the accounting, beyond the interval at which that is written."""
-
-CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY,
-         **dict.fromkeys((130, 138, 140), State.INTERRUPTED)}  # fmt: skip
-"""Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT, USR1, USR2."""
 
 
 @dataclass
@@ -189,7 +182,7 @@ def _accounting_seconds() -> float:
     """Seconds after which an end is in the accounting."""
     settings = call("qconf", "-sconf")
     match = re.search(r"accounting_flush_time=([\d:]+)", settings) or re.search(r"\bflush_time=([\d:]+)", settings)
-    return min(LATE_SECONDS + seconds_of(match[1] if match else "15"), ANSWER_SECONDS)
+    return min(LATE_SECONDS + seconds_of(match[1] if match else "15"), arrays.ANSWER_SECONDS)
 
 
 def cancel_jobs(jobs: Collection[str]) -> dict[str, State]:
@@ -201,7 +194,7 @@ def cancel_jobs(jobs: Collection[str]) -> dict[str, State]:
         return {}
     listed = _listed(set(jobs))
     alive = listed.states.keys() | listed.silent
-    for part in parts([job for job in jobs if "." not in job or job in alive], JOBS_PER_CALL):
+    for part in arrays.parts([job for job in jobs if "." not in job or job in alive], arrays.JOBS_PER_CALL):
         try:
             call("qdel", *part)
         except SchedulerError as error:
@@ -241,19 +234,6 @@ SIGNALS = """# All processes get SIGUSR1 before they are suspended, and SIGUSR2 
 trap '' USR1
 trap '[ "$SECONDS" -lt {hard} ] || time_is_up=yes; stop' USR2"""
 
-# The soft limit of Grid Engine cannot be used: 8.1 takes it for the hard one when a job starts again.
-TIMED = 'timeout --foreground --preserve-status "$((SECONDS < {soft} ? {soft} - SECONDS : 1))" '
-
-ENDED = '[ -n "$stopped" ] || [ "$SECONDS" -lt {soft} ] || time_is_up=yes'
-
-
-def seconds_of(text: str) -> int:
-    """`1:30:00` → 5400."""
-    seconds = 0
-    for number in text.split(":"):
-        seconds = 60 * seconds + int(number)
-    return seconds
-
 
 class GridEngine(ArrayScheduler):
     """Implements `Scheduler`; a job is a task of an array, such as `123.4`."""
@@ -263,11 +243,9 @@ class GridEngine(ArrayScheduler):
     job = "{array}.{task}"
     options: Mapping[str, Acceptor] = OPTIONS
     states = staticmethod(job_states)
+    cancel = staticmethod(cancel_jobs)
     this_job = staticmethod(this_job)
     cluster = staticmethod(cluster)
-
-    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
-        return cancel_jobs(jobs)
 
     def longest(self) -> int:
         arrays.require("qsub")
@@ -277,15 +255,13 @@ class GridEngine(ArrayScheduler):
     def shell(self, array: Array) -> Shell:
         options = array.launch.options
         hard = seconds_of(options.get("time", "0"))
-        soft = max(hard - int(options["signal"]), hard // 2)
         folder, here = shlex.quote(str(array.folder.absolute())), shlex.quote(cluster() or "")
         return Shell(
             begin=BEGIN.format(folder=folder, variable=CLUSTER, cluster=here),
             output='exec >> "$output" 2>&1',
             # The script begins a moment after the time that Grid Engine counts.
             signals=SIGNALS.format(hard=hard - 5 if hard else sys.maxsize),
-            timed=TIMED.format(soft=soft) if hard else "",
-            ended=ENDED.format(soft=soft) if hard else "",
+            **arrays.timed(options),
             finish='case "$code" in 99|100) code=1 ;; esac  # Grid Engine would start or hold the job again',
         )
 
@@ -306,12 +282,15 @@ class GridEngine(ArrayScheduler):
         ]  # fmt: skip
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
-        answer = arrays.run(command, cwd=array.folder)
-        if answer.returncode == 0 and (job := re.search(r"^(\d+)\.\d+-\d+:\d+\s*$", answer.stdout, re.MULTILINE)):
+        try:
+            answer = call(*command, cwd=array.folder, timeout=None)
+        except SchedulerError as error:
+            # A job that no queue would take is refused with a warning, and yet accepted.
+            cancel_jobs(re.findall(r"Your job-array (\d+)\.", str(error)))
+            raise
+        if job := re.search(r"^(\d+)\.\d+-\d+:\d+\s*$", answer, re.MULTILINE):
             return job[1]
-        # A job that no queue would take is refused with a warning, and yet accepted.
-        cancel_jobs(re.findall(r"Your job-array (\d+)\.", answer.stdout + answer.stderr))
-        raise arrays.refusal(f"qsub {array.folder / array.script}", answer)
+        raise SchedulerError(f"qsub has not said which job it submitted:\n{answer}")
 
 
 def _passed_on(flag: str, value: str | bool) -> list[str]:

@@ -20,6 +20,7 @@ from qexp.base.options import option
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
 from qexp.jobs.gridengine import GridEngine
+from qexp.jobs.htcondor import HTCondor
 from qexp.jobs.scheduler import Chosen, Option, Scheduler, launch_options, profiles_of, trouble_with_wrap
 from qexp.jobs.slurm import Slurm
 from qexp.store.documents import MisfitError, Part
@@ -32,6 +33,7 @@ LAUNCHERS: dict[str, Scheduler | None] = {
     LOCAL: None,
     "slurm": Slurm(),
     "gridengine": GridEngine(),
+    "htcondor": HTCondor(),
 }
 """Name → scheduler; None for the local pool, which starts the processes of runs itself."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -224,14 +224,16 @@ class Scheduler(Protocol):
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
 
-    def states(self, jobs: Iterable[str]) -> dict[str, State]:
+    def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
         """Job → current state; jobs that the scheduler no longer lists are left out.
+
+        jobs  job → the folder of its launch, if that is known
 
         Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
         """
 
-    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
-        """Cancel jobs that wait or run; jobs that have ended are left alone.
+    def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
+        """Cancel jobs that wait or run; jobs that have ended are left alone. `jobs` is as in `states`.
 
         A run must get SIGTERM and the time to write a checkpoint.
         Returns job → INTERRUPTED for jobs that had not started, as no process will record their end.

@@ -257,11 +257,9 @@ class Slurm(ArrayScheduler):
     job, first = "{array}_{task}", 0
     options: Mapping[str, Acceptor] = OPTIONS
     states = staticmethod(job_states)
+    cancel = staticmethod(cancel_jobs)
     this_job = staticmethod(this_job)
     cluster = staticmethod(cluster)
-
-    def cancel(self, jobs: Collection[str]) -> dict[str, State]:
-        return cancel_jobs(jobs)
 
     def longest(self) -> int:
         """Task numbers must be less than MaxArraySize."""
@@ -288,11 +286,8 @@ class Slurm(ArrayScheduler):
         ]  # fmt: skip
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
-        answer = arrays.run(command, environment(), array.folder)
-        job = answer.stdout.strip().partition(";")[0]  # "123;cluster" if there are several clusters
-        if answer.returncode or not job.isdecimal():
-            raise arrays.refusal(f"sbatch {array.folder / array.script}", answer)
-        return job
+        answer = arrays.call(*command, environment=environment(), cwd=array.folder, timeout=None)
+        return answer.strip().partition(";")[0]  # "123;cluster" if there are several clusters
 
 
 def _pattern(folder: Path) -> str:

@@ -255,7 +255,7 @@ class Reports:
             final |= {job: remembered[job.id] for job in jobs if job.launch == folder and job.id in remembered}
         self._words |= final
         try:
-            reported = scheduler.states(job.id for job in here)
+            reported = scheduler.states({job.id: job.launch for job in here})
         except QexpError:  # out of reach for now, or from this machine: keep the last known states
             return
         self._words |= {job: reported.get(job.id) or final.get(job, FORGOTTEN) for job in here}
@@ -508,7 +508,7 @@ def _cancel(jobs: Collection[Job]) -> None:
     A scheduler may forget such jobs at once.
     """
     for _, scheduler, jobs_there in by_scheduler(jobs):
-        store_states(jobs_there, scheduler.cancel([job.id for job in jobs_there]))
+        store_states(jobs_there, scheduler.cancel({job.id: job.launch for job in jobs_there}))
 
 
 def signal_attempt(directory: RunDirectory, attempt: AttemptRecord, number: int) -> bool:
