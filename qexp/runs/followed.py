@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,10 +45,9 @@ def place(name: str) -> tuple[str, str, str]:
     start = re.fullmatch(rf"({'|'.join(PARTS)})[/._ -]+(.+)", name, re.IGNORECASE)
     part, rest = (PARTS[start[1].lower()], start[2]) if start else ("train", name)
     *outputs, metric = (re.sub(r"[^A-Za-z0-9_-]+", "_", word) for word in re.split(r"[/.]", rest))
-    output, metric = (
-        word if RESULT_NAME.fullmatch(word) else f"m_{word}" for word in ("_".join(outputs) or OUTPUT, metric)
-    )
-    return part, "losses" if output == "loss" else output, metric
+    names = ["losses" if outputs == ["loss"] else "_".join(outputs) or OUTPUT, metric]
+    output, metric = (word if RESULT_NAME.fullmatch(word) else f"m_{word}" for word in names)
+    return part, output, metric
 
 
 def epochs_of(rows: Iterable[Row], earlier: Sequence[Line] = ()) -> list[Line]:
@@ -68,9 +67,7 @@ def epochs_of(rows: Iterable[Row], earlier: Sequence[Line] = ()) -> list[Line]:
             merged[-1][1].update(row)
         else:
             merged.append((number, dict(row)))
-    lines = [
-        line for line in earlier if not merged or (line["step"] if "step" in line else line["epoch"]) < merged[0][0]
-    ]
+    lines = [line for line in earlier if not merged or {"step": line["epoch"], **line}["step"] < merged[0][0]]
     lowest = [math.inf, *(line["validation"]["loss"] for line in lines if line["best"])]
     for number, row in merged:
         lines.append(_line(row, len(lines) + 1, int(number) if number == int(number) else number, lowest[-1]))
@@ -134,6 +131,10 @@ def _number(cell: str) -> float | None:
     return None
 
 
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_mtime_ns, status.st_size
+
+
 SHARE = 0.05
 """Of its time that a run spends on following; long files are read less often, as all of them is read each time."""
 
@@ -158,25 +159,22 @@ class MetricsFile:
         """last: also a line without its end."""
         if (begun := time.monotonic()) < self._due and not last:
             return
-        if self._file is not None and self._is_another():
-            self._read(self._file, last=True)
+        there = self._path.stat() if self._path.is_file() else None
+        if there and self._file is not None and not os.path.samestat(there, os.fstat(self._file.fileno())):
+            self._read(self._file, last=True)  # it was rotated
             self._file.close()
             self._file = None
-        if self._file is None and self._path.is_file():
+        if there and self._file is None:
             self._file = self._path.open("rb")
         if self._file is not None:
             self._read(self._file, last)
         self._due = time.monotonic() + (time.monotonic() - begun) / SHARE
-        if last and self._left_out:
-            count, first = len(self._left_out), self._left_out[0][:60]
-            log.warning("%s: lines that are no rows of numbers: %d, such as %r", self._path, count, first)
+        if last and (others := self._left_out):
+            log.warning(
+                "%s: lines that are no rows of numbers: %d, such as %r", self._path, len(others), others[0][:60]
+            )
         if last and not self.epochs:
             log.warning("%s: no metrics were found", self._path)
-
-    def _is_another(self) -> bool:
-        with suppress(OSError):
-            return self._file is not None and not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
-        return False
 
     def _read(self, file: BinaryIO, last: bool) -> None:
         before, self._stamp = self._stamp, _stamp(os.fstat(file.fileno()))
@@ -193,14 +191,7 @@ class MetricsFile:
             if self._first not in ("", str(rows[0])):  # another file, which may continue the first
                 self._before = self.epochs
             self._first, self.epochs = str(rows[0]), epochs_of(rows, self._before)
-            files.write_bytes(self._kept_in, b"".join(map(partial(orjson.dumps, option=NEWLINE), self.epochs)))
-
-
-NEWLINE = orjson.OPT_APPEND_NEWLINE
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_mtime_ns, status.st_size
+            files.write_bytes(self._kept_in, b"".join(orjson.dumps(line) + b"\n" for line in self.epochs))
 
 
 BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")

@@ -300,7 +300,10 @@ def _run(call: Call) -> bool:
     progress = _progress(call, again)
     try:
         with start_program(words, call.folder, call.added, log_file) as program:
-            code = _watch(program, call, progress)
+            try:
+                code = _watch(program, call, progress)
+            finally:
+                progress.look(last=True)
     except OSError as error:
         raise ProgramError(f"'{words[0]}' cannot be started in {call.folder}: {error.strerror}") from None
     if code is None:
@@ -326,13 +329,6 @@ def _progress(call: Call, again: bool) -> followed.Progress:
 
 def _watch(program: Program, call: Call, progress: followed.Progress) -> int | None:
     """The exit code of a program; None if the run was interrupted, for which the program has a time of grace."""
-    try:
-        return _ended(program, call, progress)
-    finally:
-        progress.look(last=True)
-
-
-def _ended(program: Program, call: Call, progress: followed.Progress) -> int | None:
     while (code := program.ended(SECONDS_BETWEEN_LOOKS)) is None:
         progress.look()
         if call.work.interrupted():
