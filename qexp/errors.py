@@ -122,6 +122,7 @@ EXTRAS = {
     "tune": ("optuna", "cmaes"),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "htcondor": ("htcondor2",),
+    "remote": ("s3fs", "sshfs"),
 }
 """Libraries that not every user needs, by the extra that installs them: `pip install 'qexp[geo]'`."""
 

@@ -19,6 +19,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"api", "__init__"},
     {"web"},
+    {"remotes"},
     {"comparison", "upkeep", "export", "extend"},
     {"runs"},
     {"kinds"},

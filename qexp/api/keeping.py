@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qexp.api.handles import Run, Runs, open_runs, references_of
+from qexp.api.progress import counted
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
 from qexp.base.text import Table
 from qexp.errors import QexpError
-from qexp.runs.options import ImportOptions, PurgeOptions
+from qexp.runs.options import ImportOptions, PullOptions, PurgeOptions, PushOptions
 from qexp.runs.order import WeightsOrder
 from qexp.web.html import Titled, View
 
 if TYPE_CHECKING:
+    from qexp.remotes.transfer import Transfer
     from qexp.runs.actions import Acted, Action
     from qexp.upkeep.doctor import Finding
     from qexp.upkeep.trash import Purged, Trashed
@@ -276,3 +278,44 @@ def import_run(file: str | Path, options: ImportOptions) -> Run:
 
     home = workspaces.find(options.workspace)
     return Run(unpack(Path(file), home, options.name, trust_code=options.trust_code))
+
+
+@takes(PushOptions)
+def push(remote: str, options: PushOptions) -> Transfer:
+    """Push runs, with their matrices and evaluations, to a remote; what is there already is not sent again.
+
+    remote  a URL, the path of a folder, or a name in qexp.toml
+
+    returns     names of runs that were pushed (`done`) and that were `there`; `failed`: run → error
+
+    >>> qexp.push("./shared", "mogi_quick_0").failed
+    {}
+    """
+    from qexp.jobs.launchers import find_launch
+    from qexp.remotes import place, transfer
+
+    home = workspaces.find(options.workspace)
+    launched = [] if options.launch is None else find_launch(options.launch, home).record()["runs"]
+    runs = open_runs([*options.runs, *launched] or "*", workspace=home.root)
+    there = place.open_remote(remote, home, create=True)
+    with counted(options.count, f"pushing to {there.shown}", "runs") as count:
+        return transfer.push([run.directory for run in runs], there, home, replace(options, count=count))
+
+
+@takes(PullOptions)
+def pull(remote: str, options: PullOptions) -> Transfer:
+    """Pull runs from a remote; each appears when all of it is here and checked.
+
+    remote  a URL, the path of a folder, or a name in qexp.toml
+
+    returns     names of runs that were pulled (`done`) and that were `there`; `failed`: run → error
+
+    >>> qexp.pull("./shared", "mogi_quick_0", name="a_copy").done
+    ['mogi_quick_0']
+    """
+    from qexp.remotes import place, transfer
+
+    home = workspaces.find(options.workspace)
+    there = place.open_remote(remote, home)
+    with counted(options.count, f"pulling from {there.shown}", "runs") as count:
+        return transfer.pull(there, home, replace(options, count=count))

@@ -56,7 +56,11 @@ def runs(options: ListOptions) -> Listing:
     """
     from qexp.runs.columns import usual_columns
 
-    return Listing(_listed(every_run(warn=options.warn, workspace=options.workspace), options), "runs", usual_columns)
+    return Listing(
+        _listed(every_run(options.remote, warn=options.warn, workspace=options.workspace), options),
+        "runs",
+        usual_columns,
+    )
 
 
 @takes(ListOptions)
@@ -152,9 +156,16 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
     return Status(counts, sorted(unfinished, key=lambda run: run["created"] or ""), measured)
 
 
-def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None) -> list[Summary]:
+def every_run(
+    remote: str | None = None,
+    *,
+    refresh: bool = True,
+    warn: Report = as_warning,
+    workspace: str | Path | None = None,
+) -> list[Summary]:
     """Summaries of all runs.
 
+    remote   whose runs they are, those of the workspace if left out
     refresh  look for runs that have changed; else the catalog is taken as it is
     warn     receives a line for each run that cannot be read
 
@@ -163,6 +174,10 @@ def every_run(*, refresh: bool = True, warn: Report = as_warning, workspace: str
     """
     from qexp.runs.catalog import Catalog
 
+    if remote is not None:
+        from qexp.remotes import place, transfer
+
+        return transfer.summaries(place.open_remote(remote, workspaces.find(workspace)))
     catalog = Catalog(workspaces.find(workspace))
     summaries = catalog.runs(refresh)
     for text in catalog.warnings:

@@ -1,4 +1,4 @@
-"""qexp action, tag, note, rm, restore, purge, doctor, reindex, export, import, import-weights, verify"""
+"""qexp action, tag, note, rm, restore, purge, doctor, reindex, export, import, push, pull, import-weights, verify"""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from qexp.cli.console import (
     warning,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
-from qexp.runs.options import ExportOptions, ImportOptions, PurgeOptions, VerifyOptions
+from qexp.runs.options import ExportOptions, ImportOptions, PullOptions, PurgeOptions, PushOptions, VerifyOptions
 from qexp.runs.order import WeightsOrder
 
 if TYPE_CHECKING:
+    from qexp.remotes.transfer import Transfer
     from qexp.upkeep.trash import Trashed
 
 
@@ -324,6 +325,43 @@ def import_runs(
     for run in (runs := api.import_runs(path, workspace=workspace)):
         result(run.name)
     message(f"{len(runs)} new run{'s' if len(runs) != 1 else ''} from {path}")
+
+
+# qexp push and pull
+
+
+RemoteArgument = Annotated[str, typer.Argument(help="A URL, the path of a folder, or a name in qexp.toml.")]
+
+
+@with_options(PushOptions)
+def push(remote: RemoteArgument, options: PushOptions) -> None:
+    """Push runs to a remote: a folder, or an address such as ssh://HOST/FOLDER or s3://BUCKET/FOLDER.
+
+    Only what is missing there is sent; each run appears when all of it is there. Matrices, evaluations and figures are
+    parts of their run.
+    """
+    _end_transfer(api.push(remote, **vars(options)), "pushed")
+
+
+@with_options(PullOptions)
+def pull(remote: RemoteArgument, options: PullOptions) -> None:
+    """Pull runs from a remote; each appears when all of it is here and checked, and its code is not executed."""
+    _end_transfer(api.pull(remote, **vars(options)), "pulled")
+
+
+def _end_transfer(transfer: Transfer, verb: str) -> None:
+    """Say what was done, and end with the exit code of that."""
+    for problem in transfer.failed.values():
+        error(problem)
+    files = (
+        f" ({transfer.files:,} file{'s' * (transfer.files != 1)}, {in_bytes(transfer.size)})" if transfer.files else ""
+    )
+    runs = f"{len(transfer.done):,} run{'s' * (len(transfer.done) != 1)} {verb}"
+    again = "; the same command goes on" if transfer.interrupted else ""
+    message(f"{runs}{files}, {len(transfer.there):,} there already{again}")
+    failed = {problem.exit_code for problem in transfer.failed.values()}
+    some_done = 4 if transfer.done or transfer.there else max(failed, default=0)
+    raise typer.Exit(130 if transfer.interrupted else some_done if failed else 0)
 
 
 # qexp import-weights

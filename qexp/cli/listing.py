@@ -239,9 +239,11 @@ def ls(
 ) -> None:
     """List runs with their states and test errors."""
     fields = _fields(columns, group=group, size=size, names=names)
+    if options.remote is not None and (size or lineage or options.launch is not None):
+        raise QexpError("--remote lists what a remote knows of runs; leave out --size, --lineage and --launch")
     if lineage and (fields is not None or group is not None or as_csv or names):
         raise QexpError("--lineage shows whole rows as a tree; leave out --columns, --group, --csv and --quiet")
-    every_run = api.every_run(refresh=refresh, warn=warning, workspace=options.workspace)
+    every_run = api.every_run(options.remote, refresh=refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
     if group is not None:
         print_groups(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from qexp.base.options import InWorkspace, Opening, Report, ignore, option, python_only
+from qexp.base.options import Counted, InWorkspace, Opening, Report, Trusting, ignore, option, python_only, uncounted
 from qexp.errors import QexpError, shortened
 
 # Runs of a listing.
@@ -36,6 +36,9 @@ class ListOptions(InWorkspace):
         None, "Order by a field, such as created or test.depth.mae.", metavar="FIELD", complete="columns"
     )
     reverse: bool = option(False, "Reverse the order.")
+    remote: str | None = option(
+        None, "List the runs of a remote: a URL, a folder, or a name in qexp.toml.", metavar="REMOTE"
+    )
     warn: Report = python_only(ignore, "Receives a line for each run that cannot be read")
 
 
@@ -85,6 +88,38 @@ class VerifyOptions:
     display: Any = python_only(
         None, "Shows the progress of training: a bar on a terminal and in a notebook if left out; False: nothing."
     )
+
+
+# Runs to and from a remote.
+
+
+@dataclass(frozen=True)
+class SharingOptions(InWorkspace):
+    """Options of `qexp push` and `qexp pull`."""
+
+    runs: Iterable[str] = option(
+        (), "Runs: names, unique prefixes, or quoted patterns such as 'mogi_*'; all if left out.", metavar="[RUN...]",
+        shell=list[str], argument=True,
+    )  # fmt: skip
+    _: KW_ONLY
+    name: str | None = option(None, "Name that a single run gets there; its own if left out.")
+    launch: str | None = option(
+        None, "Runs that were started together, by the id of their launch, or 'last'.", metavar="ID"
+    )
+    count: Counted = python_only(uncounted, "Takes the number of runs that are done, and of all; a bar if left out")
+
+
+@dataclass(frozen=True)
+class PushOptions(SharingOptions):
+    """Options of `qexp push`."""
+
+    _: KW_ONLY
+    check: bool = option(False, "Read the files that are there, and replace those that are damaged.")
+
+
+@dataclass(frozen=True)
+class PullOptions(SharingOptions, Trusting):
+    """Options of `qexp pull`."""
 
 
 # The trash.

@@ -152,7 +152,7 @@ class Imported(Part):
     """The origin of an imported run."""
 
     archive: str
-    """Name of the archive."""
+    """Name of the archive, or the remote, and the run's version there."""
     time: str
     """When it was imported, in UTC."""
     was: Mapping[str, Any] = field(default_factory=dict)

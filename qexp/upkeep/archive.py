@@ -62,7 +62,7 @@ def export(directory: RunDirectory, target: Path) -> int:
         raise QexpError(f"{directory.name} is {state}; wait for its end, or stop it: qexp stop {directory.name}")
     if os.path.lexists(target):
         raise QexpError(f"{target} exists already; remove it, or choose another name")
-    members = list(itertools.islice(_members(directory.path.resolve(), directory.name), MOST + 1))
+    members = list(itertools.islice(members_of(directory.path.resolve(), directory.name), MOST + 1))
     if len(members) > MOST:
         raise QexpError(f"{directory.name} has more than {MOST:,} files and folders; an archive cannot hold them")
     try:
@@ -106,7 +106,7 @@ def quoted(name: str) -> str:
     return repr(name if len(name) <= 100 else name[:100] + "…")
 
 
-def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
+def members_of(run: Path, called: str) -> Iterator[tuple[Path, str]]:
     """Files and folders of a run with their names in the archive, each folder before its contents.
 
     Temporary files and locks of qexp are left out, except in `code/`, which holds copies of the user's files.
@@ -117,7 +117,7 @@ def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
         try:
             require_harmless(name)
         except UnsafeError as error:
-            raise QexpError(f"an archive of {called} cannot be made: {error}; rename it, or move it away") from None
+            raise QexpError(f"{called} cannot be packed: {error}; rename it, or move it away") from None
         if path.is_dir() and (path == run or not path.is_symlink()):
             if path.relative_to(run).parts[:1] == ("attempts",) and path.name.startswith((LEASE, ENDED, CLAIMING)):
                 continue  # unfinished files of a dead process
@@ -130,7 +130,7 @@ def _members(run: Path, called: str) -> Iterator[tuple[Path, str]]:
         elif path.is_symlink():
             raise QexpError(f"{path} is a link to a file that does not exist; replace it by the file")
         else:
-            raise QexpError(f"{path} is neither a file nor a folder; an archive cannot hold it")
+            raise QexpError(f"{path} is neither a file nor a folder, and cannot be packed")
 
 
 def _write(members: list[tuple[Path, str]], run: str, archive: zipfile.ZipFile) -> None:
@@ -204,8 +204,8 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
         with drafted(target) as draft:
             _extract(archive, members, hashes, draft)
             imported_run = RunDirectory(draft / run)
-            _require_readable(imported_run, file)
-            _settle(imported_run, target.name, file, trust_code)
+            require_readable(imported_run, file)
+            settle(imported_run, target.name, os.fsencode(file.name).decode(errors="replace"), trust_code)
             try:
                 imported_run.path.rename(target)
             except OSError:
@@ -315,15 +315,19 @@ def _extract(
             os.fsync(target.fileno())
         if digest != hashes[name]:
             raise zipfile.BadZipFile(f"{quoted(name)} differs from the exported file")
-        mode = member.external_attr >> 16
-        # The owner can read and write it, others cannot write it, and setuid and setgid are dropped.
-        path.chmod((mode & (0o755 if mode & 0o100 else 0o644)) | 0o600)
+        path.chmod(permissions(member.external_attr >> 16))
         with suppress(ValueError):  # no such day
             changed = datetime(*member.date_time, tzinfo=UTC).timestamp()
             os.utime(path, (changed, changed))
 
 
-def _require_readable(directory: RunDirectory, archive: Path) -> None:
+def permissions(mode: int) -> int:
+    """Of an unpacked file: its owner can read and write it, others cannot write it; setuid and setgid are dropped."""
+    return (mode & (0o755 if mode & 0o100 else 0o644)) | 0o600
+
+
+def require_readable(directory: RunDirectory, origin: str | Path) -> None:
+    """Raise DamagedError for a run of an archive or a remote whose documents cannot be read."""
     try:
         for run in (directory, *directory.all_folds()):
             run.record()
@@ -334,10 +338,10 @@ def _require_readable(directory: RunDirectory, archive: Path) -> None:
             raise DamagedError(f"{directory.record_file} is damaged: it has no digest of the spec")
     except (DamagedError, NotFoundError) as error:
         reason = str(error).replace(f"{directory.path.parent}/", "")
-        raise DamagedError(f"{archive} holds a run that cannot be read: {reason}") from None
+        raise DamagedError(f"{origin} holds a run that cannot be read: {reason}") from None
 
 
-def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool) -> None:
+def settle(directory: RunDirectory, name: str, origin: str, trust_code: bool) -> None:
     """Write the run's new name and its origin into the record, and that no process works on it.
 
     Its former jobs and launches are dropped, since those of this machine can have the same numbers.
@@ -347,7 +351,7 @@ def _settle(directory: RunDirectory, name: str, archive: Path, trust_code: bool)
     record = directory.record()
     document = record.document()
     imported = Imported(
-        archive=os.fsencode(archive.name).decode(errors="replace"),
+        archive=origin,
         time=now(),
         was={key: document[key] for key in ("name", "state", "job", "launch")},
         before=document["imported"],

@@ -1,0 +1,1 @@
+"""Remotes: folders, servers and buckets to which runs are pushed and from which they are pulled."""

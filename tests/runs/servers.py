@@ -1,0 +1,139 @@
+"""Real servers on this machine for tests of remotes, and connections to them that are cut."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(port: int, *command: str, log: Path) -> Iterator[None]:
+    """A server in a process of its own, as soon as it listens."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[int]:
+    """The port of an S3 server with a bucket `lab`, which takes any credentials."""
+    import boto3
+
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with served(port, sys.executable, "-m", "moto.server", "-p", str(port), log=folder / "s3.log"):
+        boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket="lab")
+        yield port
+
+
+def demand_credentials(port: int, demanded: bool) -> None:
+    """Whether the S3 server refuses credentials that it does not know."""
+    address, plain = f"http://127.0.0.1:{port}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    with urlopen(Request(address, b"0" if demanded else b"inf", plain)) as answer:
+        assert answer.status == 200
+
+
+@contextmanager
+def ssh(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The port of an SSH server, and options that let this user in."""
+    if not (server := shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")):
+        pytest.skip("there is no SSH server: apt-get install openssh-server")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("host", "user", "stranger"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    port, host = free_port(), (folder / "host.pub").read_text().split(" ")
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host[0]} {host[1]}\n")
+    settings = {
+        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": folder / "host", "PidFile": "none", "UsePAM": "no",
+        "AuthorizedKeysFile": folder / "user.pub", "StrictModes": "no", "PasswordAuthentication": "no",
+        "PermitRootLogin": "yes", "MaxStartups": 100, "Subsystem": "sftp internal-sftp",
+    }  # fmt: skip
+    (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    with served(port, server, "-D", "-e", "-f", str(folder / "sshd_config"), log=folder / "ssh.log"):
+        yield port, {
+            "username": getpass.getuser(), "client_keys": str(folder / "user"),
+            "known_hosts": str(folder / "known_hosts"),
+        }  # fmt: skip
+
+
+class Cut:
+    """A port that passes connections on, all of which break down when so many bytes have passed, until it is mended."""
+
+    def __init__(self, to: int) -> None:
+        self.to, self.left, self._lock = to, 1 << 62, threading.Lock()
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def after(self, count: int) -> None:
+        self._close()
+        self.left = count
+
+    def mend(self) -> None:
+        self.after(1 << 62)
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            if self.left <= 0:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self.to))
+            with self._lock:
+                self._open += [client, server]
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(1 << 14):
+                with self._lock:
+                    part, self.left = data[: max(0, self.left)], self.left - len(data)
+                other.sendall(part)
+                if self.left <= 0:
+                    break
+            if not data:
+                other.shutdown(socket.SHUT_WR)
+                return
+        if self.left <= 0:
+            self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+            self._open.clear()
