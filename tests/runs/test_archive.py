@@ -142,7 +142,7 @@ def test_what_no_archive_can_hold_is_refused_by_name(here, tmp_path, qexp):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).touch()
         stderr = qexp("export", "sound_0", "--to", tmp_path / "sound.zip").failed()
-        assert "an archive of sound_0 cannot be made: its member 'sound_0/" in stderr
+        assert "sound_0 cannot be packed: its member 'sound_0/" in stderr
         (run / name).unlink()
     assert list(tmp_path.glob("*sound.zip*")) == []
 
