@@ -35,6 +35,7 @@ from .api import (
     run as run,
     runs as runs,
     samples as samples,
+    search_at as search_at,
     serve as serve,
     show_data as show_data,
     show_images as show_images,

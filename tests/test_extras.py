@@ -53,6 +53,7 @@ OF_EXTRAS = {
     "spectra": ["data", "xrf", "--out", "cores"],
     "page": ["serve"],
     "mlflow": ["export", "sound_0", "--format", "mlflow", "--to", "mlflow.db"],
+    "tune": ["tune", "sound", "--space", "learning_rate=log:1e-4:1e-2"],
     "htcondor": ["run", "sound", "--seeds", "7:9", "--launcher", "htcondor"],
     "posterior": ["invert", "observation.nc", "--source", "mogi", "--posterior"],
 }

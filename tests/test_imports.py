@@ -20,7 +20,7 @@ LAYERS = [
     {"api", "__init__"},
     {"web"},
     {"remotes"},
-    {"comparison", "upkeep", "export", "extend"},
+    {"comparison", "upkeep", "export", "extend", "tuning"},
     {"runs"},
     {"kinds"},
     {"deformation", "jobs", "results"},
@@ -189,6 +189,7 @@ PRINTING = {
     "examples.options": "options of data ice and xrf",
     "spec.schema": "the parameters of an entry, as texts",
     "store.record": "the states and their words",
+    "tuning.options": "options of tune",
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""
 

@@ -78,6 +78,7 @@ from .training import (
     prepare as prepare,
     refresh as refresh,
     run as run,
+    search_at as search_at,
     stop as stop,
     stop_launch as stop_launch,
     study as study,

@@ -198,6 +198,19 @@ def tune(options: Tuning) -> ShownTuned:
     return shown_tuned(run_tuning(options, home, watcher_of(options.watched)))
 
 
+def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTuned | None:
+    """What a search has found so far, by its folder or its name in studies/; None if there is none.
+
+    >>> qexp.search_at("mogi_quick_tune").best[0]["set"].keys()
+    dict_keys(['learning_rate'])
+    """
+    from qexp.tuning.results import search_of
+    from qexp.web.notebook import shown_tuned
+
+    tuned = search_of(reference, workspaces.find(workspace))
+    return None if tuned is None else shown_tuned(tuned)
+
+
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:
     """Add new runs to the catalog, if that is quick; `warn` receives a line for each run that cannot be read.
 

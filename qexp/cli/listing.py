@@ -328,8 +328,10 @@ def show(
     try:
         handle = api.open_run(run, trust_code=trust_code, workspace=workspace)
     except NotFoundError:
-        if not _show_search(run, as_json, workspace):
+        search = api.search_at(run, workspace=workspace)
+        if search is None:
             raise
+        print_search(search, as_json, workspace)
         return
     if as_json:
         print_json(handle.record)
@@ -354,21 +356,11 @@ def show(
         result(f"  {in_one_line(line)}")
 
 
-def _show_search(reference: str, as_json: bool, workspace: str | Path | None) -> bool:
-    """Show a search as `qexp tune` does when it is over; whether there is one."""
-    from qexp.tuning.results import search_of
-
-    if (tuned := search_of(reference, find(workspace))) is None:
-        return False
+def print_search(tuned: Tuned, as_json: bool, workspace: str | Path | None) -> None:
+    """Print the best trials of a search, how the others ended, and its files."""
     if as_json:
         print_json(tuned.document())
-    else:
-        print_search(tuned, workspace)
-    return True
-
-
-def print_search(tuned: Tuned, workspace: str | Path | None) -> None:
-    """Print the best trials of a search, how the others ended, and its files."""
+        return
     print_parts([tuned.results()])
     for text in tuned.remarks():
         print_sentence(text)

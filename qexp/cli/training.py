@@ -342,10 +342,7 @@ def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
         tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay, "tell": message})
     finally:
         api.refresh(warn=warning, workspace=tuning.workspace)
-    if as_json:
-        print_json(tuned.document())
-    else:
-        print_search(tuned, tuning.workspace)
+    print_search(tuned, as_json, tuning.workspace)
 
 
 # qexp status

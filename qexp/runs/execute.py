@@ -61,7 +61,8 @@ def execute(
     """
     if directory.record().state is State.DONE:
         return
-    require_processes_for(directory.spec())
+    if machine.STARTED_TOGETHER > 1:
+        require_processes_for(directory.spec())
     directory.require_trust()
     canvas.draws_at_once()
     # From here on a signal cannot leave a record that says "running".
