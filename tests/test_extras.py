@@ -48,6 +48,7 @@ OF_THE_CORE = [
 ]
 
 OF_EXTRAS = {
+    "remote": ["push", "s3://bucket/of_us"],
     "geo": ["observe", "points.txt", "--error", "0.005", "--crs", "EPSG:32633", "--to", "in_utm.nc"],
     "export": ["export", "sound_0", "--format", "onnx", "--to", "network"],
     "spectra": ["data", "xrf", "--out", "cores"],
