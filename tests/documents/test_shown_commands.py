@@ -1,7 +1,12 @@
 """Commands that a page only shows, as they need something that its reader has and tests make up."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
+from qexp.api.handles import open_run
 from tests.conftest import call
 from tests.documents.reader import Reader, only_shown
 from tests.web.conftest import in_a_process
@@ -17,6 +22,16 @@ def test_the_server_of_the_page_answers_until_it_is_interrupted(tmp_path):
         assert served.address.startswith("http://127.0.0.1:")
         answered = served.get("/")
     assert (answered.status, "Train a first network" in answered.text) == (200, True)
+
+
+@pytest.mark.heavy
+def test_a_run_of_a_sweep_has_two_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert call("init", tmp_path).code == 0
+    [line] = only_shown("docs/how-to/several-processes.md")
+    Reader(tmp_path).command(f"{line.replace('0:4', '0:1')} --set epochs=1 --set sizes=[48,16,16]")
+    (run,) = (tmp_path / "runs").glob("mogi_cnn_*")
+    assert open_run(run).record["attempts"][-1]["processes"] == 2
 
 
 @pytest.mark.heavy
