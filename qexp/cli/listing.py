@@ -247,16 +247,9 @@ def ls(
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
     if group is not None:
         print_groups(
-            runs,
-            _names("--group", group),
-            limit,
-            columns=fields,
-            sort=options.sort,
-            reverse=options.reverse,
-            size=size,
-            as_json=as_json,
-            as_csv=as_csv,
-        )
+            runs, _names("--group", group), limit, columns=fields, sort=options.sort, reverse=options.reverse,
+            size=size, as_json=as_json, as_csv=as_csv,
+        )  # fmt: skip
         return
     if fields is not None or as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
