@@ -184,8 +184,8 @@ def tune(options: Tuning) -> ShownTuned:
 
     The test part is not evaluated until the search is over; then the best is trained with fresh seeds.
 
-    returns  its `results()` is a table of the best trials, its `document()` holds all of them; `best` has the values
-             to set, and `final` the runs of which the test part was evaluated
+    returns  its `results()` is a table of the best trials, its `document()` holds all of them; `best` are the best
+             trials, and `final` the runs of which the test part was evaluated
 
     >>> tuned = qexp.tune("mogi_quick", space={"learning_rate": "log:1e-3:1e-2"}, trials=3, final_seeds=1)
     >>> len(tuned.trials)
@@ -201,7 +201,7 @@ def tune(options: Tuning) -> ShownTuned:
 def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTuned | None:
     """What a search has found so far, by its folder or its name in studies/; None if there is none.
 
-    >>> qexp.search_at("mogi_quick_tune").best[0]["set"].keys()
+    >>> qexp.search_at("mogi_quick_tune").best[0].set.keys()
     dict_keys(['learning_rate'])
     """
     from qexp.tuning.results import search_of

@@ -1,20 +1,21 @@
-"""What a search has found."""
+"""What a search is of, and what it has found: the record in its folder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from qexp.base.files import read_json
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, study_folder
-from qexp.errors import DamagedError, some
+from qexp.errors import some
 from qexp.metrics.meaning import HIGHEST, ZERO
 from qexp.spec.resolution import value_text
+from qexp.store.documents import Part
 
 ABOUT = "tune.json"
 """Record of a search in its folder."""
@@ -22,12 +23,15 @@ ABOUT = "tune.json"
 DONE, PRUNED, FAILED, UNFINISHED = "done", "pruned", "failed", "unfinished"
 """How a trial has ended."""
 
+MOST_REASONS = 5
+"""Failed trials whose reason is told."""
 
-@dataclass(frozen=True)
-class Objective:
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Part):
     """What is best."""
 
-    name: str
+    metric: str
     """`loss`, or `output.metric`, of the validation part."""
     best: str
     """One of `meaning.BEST`."""
@@ -39,128 +43,120 @@ class Objective:
     def of_line(self, line: Mapping[str, Any]) -> float | None:
         """The value of an epoch, None for one that is no number."""
         found: Any = line["validation"]
-        for step in self.name.split("."):
+        for step in self.metric.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
         value = abs(found) if self.best == ZERO and found is not None else found
         return value if value is not None and math.isfinite(value) else None
 
 
-def search_of(reference: str, workspace: Workspace) -> Tuned | None:
-    """The search in a folder, by its path or its name in `studies/`; None if there is none. Raises DamagedError."""
-    folder = study_folder(reference, workspace)
-    return None if folder is None else Tuned.read(folder)
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord(Part):
+    """A trial of a search."""
+
+    trial: int
+    """Its number."""
+    state: str
+    """`done`, `pruned`, `failed` or `unfinished`."""
+    set: Mapping[str, Any]
+    """Key → value."""
+    values: tuple[float, ...] = ()
+    """Those of the objectives, if it is done."""
+    runs: tuple[str, ...] = ()
+    """Names of its runs, one for each seed."""
+    folds: int = 0
+    """Number of folds of rows that chose its values."""
+    why: str = ""
+    """Why it failed."""
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What a search has found."""
+@dataclass(frozen=True, kw_only=True)
+class Tuned(Part):
+    """A search, and what it has found."""
 
+    folder: str
     experience: str
     space: Mapping[str, str]
-    objectives: Sequence[Objective]
-    trials: Sequence[Mapping[str, Any]]
-    """Each with `trial`, its number; `state`; key → value in `set`; the `values` of the objectives; `runs`."""
-    best: Sequence[Mapping[str, Any]]
-    """The best trial, or with several objectives all of which none is better in all."""
-    final: Mapping[int, Sequence[str]]
+    """Key, or several with + between them → values or range, as an option takes them."""
+    objectives: tuple[Objective, ...]
+    overrides: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    digest: str
+    """Of the experience with the first values of the space."""
+    drawn: int = 0
+    """Number of trials that were drawn at once, for folds of rows."""
+    trials: tuple[TrialRecord, ...] = ()
+    best_trials: tuple[int, ...] = ()
+    """Number of the best trial, or with several objectives of all of which none is better in all."""
+    final: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Number of a best trial, also of an earlier command → its runs with fresh seeds, which are tested."""
-    folder: Path
     folds: int = 0
     """Number of folds of rows that chose among the trials, each for itself; 0 for a search on a validation part."""
 
     def __repr__(self) -> str:
         return f"<search of {self.experience} over {', '.join(self.space)}: {len(self.trials)} trials>"
 
-    @classmethod
-    def read(cls, folder: Path) -> Tuned | None:
-        """The search of a folder; None if it holds none that has begun. Raises DamagedError."""
-        if not (folder / ABOUT).is_file():
-            return None
-        document = read_json(folder / ABOUT)
-        try:
-            if "trials" not in document:
-                return None
-            return cls(
-                document["experience"],
-                document["space"],
-                [Objective(one["metric"], one["best"]) for one in document["objectives"]],
-                document["trials"],
-                document["best"],
-                {int(number): runs for number, runs in document["final"].items()},
-                folder,
-                document["folds"],
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise DamagedError(f"{folder / ABOUT} is damaged; remove it, or repeat the search") from None
-
     @property
     def files(self) -> list[Path]:
-        """The tables of runs and of trials, the figure, and the record of the search."""
-        return [self.folder / name for name in (*STUDY_FILES, ABOUT)]
+        """The tables of runs and of trials, the figure, and this record."""
+        return [Path(self.folder) / name for name in (*STUDY_FILES, ABOUT)]
 
     @property
     def keys(self) -> list[str]:
         return [key for name in self.space for key in name.split("+")]
 
+    @property
+    def best(self) -> list[TrialRecord]:
+        return [trial for trial in self.trials if trial.trial in self.best_trials]
+
+    def texts(self, trial: TrialRecord) -> list[str]:
+        """The values of the keys, as an option takes them."""
+        return [value_text(trial.set.get(key)) for key in self.keys]
+
     def results(self, shown: int = 8) -> Table:
-        """A table of the best trials, those with the least first objective first."""
-        done = [trial for trial in self.trials if trial["values"]]
-        first = self.objectives[0]
-        ranked = sorted(done, key=lambda trial: trial["values"][0] * (-1 if first.direction == "maximize" else 1))
+        """A table of the best trials, those with the best first objective first."""
+        done = [trial for trial in self.trials if trial.values]
+        ranked = sorted(done, key=lambda trial: trial.values[0], reverse=self.objectives[0].direction == "maximize")
         last = "chosen by folds" if self.folds else "runs"
-        columns = ["trial", *self.keys, *(f"validation {one.name}" for one in self.objectives), last]
+        columns = ["trial", *self.keys, *(f"validation {one.metric}" for one in self.objectives), last]
         rows = [
-            [str(trial["trial"]), *(value_text(trial["set"][key]) for key in self.keys),
-             *(f"{value:.5g}" for value in trial["values"]),
-             str(trial["folds"]) if self.folds else ", ".join(trial["runs"])]
+            [str(trial.trial), *self.texts(trial), *(f"{value:.5g}" for value in trial.values),
+             str(trial.folds) if self.folds else ", ".join(trial.runs)]
             for trial in ranked[:shown]
         ]  # fmt: skip
-        strong = frozenset(
-            (row, 0)
-            for row, trial in enumerate(ranked[:shown])
-            if trial["trial"] in {one["trial"] for one in self.best}
-        )
+        strong = frozenset((row, 0) for row, trial in enumerate(ranked[:shown]) if trial.trial in self.best_trials)
         return Table("best trials, by the validation part alone", columns, rows, frozenset(columns[:-1]), strong)
 
     def remarks(self) -> list[str]:
         """How many trials ended in which way, and what the test part was used for."""
-        counts = {
-            word: sum(trial["state"] == word for trial in self.trials) for word in (DONE, PRUNED, FAILED, UNFINISHED)
-        }
-        words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        finals = [run for runs in self.final.values() for run in runs]
+        counts = Counter(trial.state for trial in self.trials)
+        words = ", ".join(f"{counts[word]} {word}" for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word])
+        finals = some([run for runs in self.final.values() for run in runs])
         looks = "the test part was not evaluated"
         if self.folds:
-            words = f"each of {self.folds} folds chose among them by its inner folds"
-            looks = "what it held out was evaluated once, with what it had chosen: " + some(finals)
-        elif finals:
+            words += f"; each of {self.folds} folds chose among them by its inner folds"
+            looks = f"what it held out was evaluated once, with what it had chosen: {finals}"
+        elif self.final:
             looks = (
-                f"the test part was evaluated after the search only, for {len(self.final)} of them, with fresh seeds: "
-                + some(finals)
+                f"the test part was evaluated after the search only, for {len(self.final)} of them, with fresh seeds"
             )
-        reasons = [f"trial {trial['trial']} failed: {trial['why']}" for trial in self.trials if trial["why"]]
+            looks += f": {finals}"
+        reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]
         more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
-        return [
-            f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}: {words}; {looks}",
-            *reasons[:MOST_REASONS],
-            *more,
-        ]
+        count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
+        return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more]
 
     def document(self) -> dict[str, Any]:
-        return {
-            "experience": self.experience,
-            "space": dict(self.space),
-            "objectives": [{"metric": one.name, "part": "validation", "best": one.best} for one in self.objectives],
-            "trials": list(self.trials),
-            "best": list(self.best),
-            "final": {str(number): list(runs) for number, runs in self.final.items()},
-            "looks": {"validation": len(self.trials), "test": len(self.final)},
-            "remarks": self.remarks(),
-            "folds": self.folds,
-            "folder": str(self.folder),
-            "files": [str(file) for file in self.files],
-        }
+        looks = {"validation": len(self.trials), "test": len(self.final)}
+        return {**super().document(), "looks": looks, "remarks": self.remarks()}
 
 
-MOST_REASONS = 5
-"""Failed trials whose reason is told."""
+def search_in(folder: Path) -> Tuned | None:
+    """The search of a folder; None if there is none. Raises DamagedError."""
+    file = folder / ABOUT
+    return replace(Tuned.read(file), folder=str(folder)) if file.is_file() else None
+
+
+def search_of(reference: str, workspace: Workspace) -> Tuned | None:
+    """The search in a folder, by its path or its name in `studies/`; None if there is none. Raises DamagedError."""
+    folder = study_folder(reference, workspace)
+    return None if folder is None else search_in(folder)

@@ -30,7 +30,7 @@ from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_here, run_there
 from qexp.runs.prepare import Plan
-from qexp.spec.experiences import Command, type_of
+from qexp.spec.experiences import OUTPUT as RESULT, Command, type_of
 from qexp.store.directory import RunDirectory, retag
 from qexp.store.record import State
 from qexp.tuning.options import LOSS, Tuning
@@ -67,58 +67,47 @@ MOST_ATTEMPTS = 3
 
 def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
     """What is best, checked against the plan of a run. Raises QexpError for a metric that it does not report."""
-    names, document = list(tuning.metric), plan.spec
-    if isinstance(type_of(document), Command):
-        return [_of_program(name, plan) for name in names]
-    if others := [key for key in space.keys if key.split(".")[0] in OF_THE_DATA or key in ("sizes", "sizes.1")]:
-        raise QexpError(
-            f"`space[{others[0]}]` changes the validation part, so that trials cannot be compared; search other keys, "
-            "or compare with `qexp study`"
-        )
+    names, spec = list(tuning.metric), plan.spec
+    outputs = type_of(spec).outputs(spec)
     if twice := [name for name in names if names.count(name) > 1]:
         raise QexpError(f"`metric={twice[0]}` is given twice")
-    found, outputs = [], type_of(document).outputs(document) or []
-    for name in names:
-        if name == LOSS:
-            if varied := [key for key in space.keys if key.split(".")[0] in OF_THE_LOSS]:
-                raise QexpError(
-                    f"`space[{varied[0]}]` changes what the loss is, so that losses of trials cannot be compared; give "
-                    f"a `metric`, such as `metric={outputs[0]}.mae`"
-                )
-            found.append(Objective(LOSS, "lowest"))
-            continue
-        output, _, metric = name.removeprefix("validation.").rpartition(".")
-        if not output and metric in outputs:
-            output, metric = metric, MAIN_METRIC
-        if name.startswith("test."):
-            raise QexpError(f"`metric={name}`: a search looks at the validation part alone; leave out 'test.'")
-        if output not in outputs:
-            near = suggestion(output or metric, outputs)
-            raise QexpError(f"`metric={name}`: write loss, or OUTPUT.METRIC; no output '{output or metric}': {near}")
-        reported = asked_for(document["metrics"].get(output, []))
-        if metric not in reported:
-            raise QexpError(f"`metric={name}`: no such metric; {suggestion(metric, reported)}")
-        best = plan.metrics[metric]["best"]
-        if best is None:
-            raise QexpError(f"`metric={name}`: whether low or high values of '{metric}' are best is unknown")
-        found.append(Objective(f"{output}.{metric}", best))
-    return found
+    if isinstance(type_of(spec), Command):
+        if not spec["metrics_file"]:
+            raise QexpError("a search of a program needs validation errors: give its experience a `metrics_file`")
+        return [_objective(name, plan, outputs) for name in names]
+    for key in space.keys:
+        first = key.split(".")[0]
+        if first in OF_THE_DATA or key in ("sizes", "sizes.1"):
+            raise QexpError(
+                f"`space[{key}]` changes the validation part, so that trials cannot be compared; search other keys, or "
+                "compare with `qexp study`"
+            )
+        if first in OF_THE_LOSS and LOSS in names:
+            raise QexpError(
+                f"`space[{key}]` changes what the loss is, so that losses of trials cannot be compared; give a "
+                f"`metric`, such as `metric={(outputs or ['output'])[0]}.mae`"
+            )
+    return [_objective(name, plan, outputs) for name in names]
 
 
-def _of_program(name: str, plan: Plan) -> Objective:
-    """The same of a program, which may report any."""
-    if not plan.spec["metrics_file"]:
-        raise QexpError("a search of a program needs `metrics_file` in its experience, with validation errors in it")
+def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objective:
+    """outputs  None for a program, which may report any"""
     if name == LOSS:
-        return Objective(LOSS, "lowest")
+        return Objective(metric=LOSS, best="lowest")
+    if name.startswith("test."):
+        raise QexpError(f"`metric={name}`: a search looks at the validation part alone; leave out 'test.'")
     output, _, metric = name.removeprefix("validation.").rpartition(".")
-    best = plan.metrics.get(metric, {}).get("best")
-    if best is None:
+    if outputs is not None:
+        output, metric = (metric, MAIN_METRIC) if metric in outputs else (output, metric)
+        reported = [f"{one}.{of_one}" for one in outputs for of_one in asked_for(plan.spec["metrics"].get(one, []))]
+        if f"{output}.{metric}" not in reported:
+            raise QexpError(f"`metric={name}`: no such metric; {suggestion(name, [LOSS, *reported])}")
+    if (best := plan.metrics.get(metric, {}).get("best")) is None:
+        declared = '"metrics": {"' + metric + '": {"best": "lowest"}}'
         raise QexpError(
-            f"`metric={name}`: whether low or high values are best is unknown; write loss or OUTPUT.METRIC, and "
-            f'declare others in the experience: "metrics": {{"{metric}": {{"best": "lowest"}}}}'
+            f"`metric={name}`: whether low or high values of '{metric}' are best is unknown; add {declared}"
         )
-    return Objective(f"{output or 'result'}.{metric}", best)
+    return Objective(metric=f"{output or RESULT}.{metric}", best=best)
 
 
 OF_THE_DATA = ("dataset", "split")
@@ -206,7 +195,7 @@ def draw(space: Space, tuning: Tuning) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = _sampler(tuning.sampler or "random", space, Seeds(tuning.seeds[0]).numpy("tune"))
     study, drawn = optuna.create_study(sampler=sampler), optuna.create_study()
-    distributions = {one.name: one.distribution() for one in space.dimensions}
+    distributions = space.distributions
     seen: list[Any] = []
     for _ in range(MOST_DRAWS * tuning.trials):
         parameters = study.ask(distributions).params
@@ -247,6 +236,8 @@ def _pruner(name: str, epochs: int) -> BasePruner:
 
 @dataclass(frozen=True)
 class CheckedTuning:
+    """A search that can be begun."""
+
     reference: str
     space: Space
     objectives: Sequence[Objective]
@@ -260,18 +251,6 @@ class CheckedTuning:
     """What all trials set: their test part is not evaluated. Of a program that cannot be said."""
     order: CheckedOrder
     """Of no runs, with the settings of all."""
-
-    def about(self, tuning: Tuning) -> dict[str, Any]:
-        """What makes it this search and no other."""
-        return {
-            "experience": self.reference,
-            "space": self.space.document(),
-            "metric": [one.name for one in self.objectives],
-            "overrides": dict(tuning.overrides),
-            "seeds": list(tuning.seeds),
-            "digest": self.digest,
-            **({"count": tuning.trials, "sampler": tuning.sampler} if self.nested else {}),
-        }
 
 
 @dataclass
@@ -310,7 +289,7 @@ class Search(Watcher):
         if tuning.sampler == "grid":
             self._most = min(tuning.trials, math.prod(len(one.values) for one in space.dimensions))
         self.trouble = ""
-        self._distributions = {one.name: one.distribution() for one in space.dimensions}
+        self._distributions = space.distributions
         self.launch: Launch | None = None
         self._stopping = False
 
@@ -454,6 +433,7 @@ class Search(Watcher):
     def _ended(self, one: OpenTrial, run: str, state: State) -> None:
         """Settle a trial of which a run has ended, or have the run started once more."""
         if state is State.DONE:
+            one.pruned = False  # it was done before the signal came
             self._settle(one)
         elif one.pruned:
             self._tell(one, state=TrialState.PRUNED)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qexp.errors import Problem, QexpError, SpecError
+from qexp.errors import Problem, QexpError, SpecError, extra
 from qexp.kinds.experiments import SpecCache, experience
 from qexp.runs.plan import at_point, axes_of
 from qexp.spec.resolution import Overrides, value_text
 from qexp.tuning.options import SPACE
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+with extra("tune"):
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+Range = FloatDistribution | IntDistribution
 
 
 @dataclass(frozen=True)
@@ -22,46 +24,42 @@ class Dimension:
     """A key, or keys with + between them that get the same value, and what values it may have."""
 
     name: str
+    distribution: Range | CategoricalDistribution
+    """Optuna's. Choices are texts there, as it keeps no lists."""
     values: tuple[Any, ...] = ()
     """Those from which is chosen; empty for a range."""
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    whole: bool = False
-    """Whether only whole numbers of the range are possible."""
 
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(self.name.split("+"))
 
     @property
-    def middle(self) -> float:
-        """A value of the range that is no whole number."""
-        middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-        return middle + 0.37 * min(middle - self.low, self.high - middle, 1.0) if middle.is_integer() else middle
+    def range(self) -> Range | None:
+        return None if isinstance(self.distribution, CategoricalDistribution) else self.distribution
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The lowest and the highest value, or all choices."""
+        return self.values if self.range is None else (self.range.low, self.range.high)
+
+    @property
+    def log(self) -> bool:
+        return self.range is not None and self.range.log
 
     @property
     def text(self) -> str:
         """As an option takes it."""
-        if self.values:
+        if self.range is None:
             return ",".join(map(value_text, self.values))
-        return f"{'log' if self.log else 'lin'}:{value_text(self.low)}:{value_text(self.high)}"
-
-    def distribution(self) -> BaseDistribution:
-        """For Optuna. Choices are texts there, as it keeps no lists."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.values:
-            return CategoricalDistribution([value_text(value) for value in self.values])
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
+        return ":".join(["log" if self.log else "lin", *map(value_text, self.ends)])
 
     def value(self, internal: Any) -> Any:
         """The value of a parameter of Optuna's, of which a range has six digits, so that it can be read and typed."""
-        if self.values:
+        if self.range is None:
             return next(value for value in self.values if value_text(value) == internal)
-        return int(internal) if self.whole else min(max(float(f"{internal:.6g}"), self.low), self.high)
+        if isinstance(self.range, IntDistribution):
+            return int(internal)
+        return min(max(float(f"{internal:.6g}"), self.range.low), self.range.high)
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,18 @@ class Space:
     def keys(self) -> list[str]:
         return [key for one in self.dimensions for key in one.keys]
 
-    def overrides(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Key → value that a trial sets, by the parameters of Optuna's."""
-        values = {one.name: one.value(parameters[one.name]) for one in self.dimensions}
-        return {key: values[one.name] for one in self.dimensions for key in one.keys}
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {one.name: one.distribution for one in self.dimensions}
 
     @property
     def first(self) -> dict[str, Any]:
         """Key → its first value."""
-        return {key: one.values[0] if one.values else one.value(one.low) for one in self.dimensions for key in one.keys}
+        return {key: one.ends[0] for one in self.dimensions for key in one.keys}
+
+    def overrides(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Key → value that a trial sets, by the parameters of Optuna's."""
+        return {key: one.value(parameters[one.name]) for one in self.dimensions for key in one.keys}
 
     def selection(self, points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The override by which each fold of rows chooses among points; each has a value for every key."""
@@ -93,7 +94,7 @@ class Space:
 
     def choices(self) -> dict[str, list[str]]:
         """Name → all values as texts, for a search of all combinations. Raises QexpError for a range."""
-        if ranges := [one.name for one in self.dimensions if not one.values]:
+        if ranges := [one.name for one in self.dimensions if one.range]:
             raise QexpError(f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range")
         return {one.name: [value_text(value) for value in one.values] for one in self.dimensions}
 
@@ -110,7 +111,7 @@ def checked_space(
     if not given:
         raise QexpError(f"a search needs a space; give `space={ {'learning_rate': 'log:1e-4:1e-2'} }`")
     dimensions = [_dimension(name, values) for name, values in given.items()]
-    axes = axes_of({one.name: one.values or (one.low, one.high) for one in dimensions})
+    axes = axes_of({one.name: one.ends for one in dimensions})
     if twice := [key for axis in axes for key in axis.keys if key in overrides]:
         raise QexpError(f"`overrides[{twice[0]}]`: `space` has values of '{twice[0]}', too; keep one of them")
     first = {key: axis.values[0] for axis in axes for key in axis.keys}
@@ -133,19 +134,25 @@ def checked_space(
 
     checked = []
     for one in dimensions:
-        for value in one.values or (one.low, one.high):
+        for value in one.ends:
             check(one, value)
-        whole = False
-        if not one.values:
+        if isinstance(one.range, FloatDistribution):
             try:
-                check(one, one.middle)
+                check(one, _between(one.range))
             except SpecError:
-                if not (one.low.is_integer() and one.high.is_integer()):
+                if not (one.range.low.is_integer() and one.range.high.is_integer()):
                     raise
-                whole = True
-                check(one, round(one.middle))
-        checked.append(replace(one, whole=whole))
+                whole = IntDistribution(int(one.range.low), int(one.range.high), one.range.log)
+                one = replace(one, distribution=whole)
+                check(one, one.ends[0])
+        checked.append(one)
     return Space(tuple(checked))
+
+
+def _between(ends: FloatDistribution) -> float:
+    """A value of a range that is no whole number."""
+    middle = math.sqrt(ends.low * ends.high) if ends.log else (ends.low + ends.high) / 2
+    return middle + 0.37 * min(middle - ends.low, ends.high - middle, 1.0) if middle.is_integer() else middle
 
 
 def _dimension(name: str, given: Any) -> Dimension:
@@ -154,7 +161,7 @@ def _dimension(name: str, given: Any) -> Dimension:
         raise QexpError(f"{where}: keys with commas change together only in a grid; give each its own values")
     if not isinstance(given, str):
         (axis,) = axes_of({name: given})
-        return Dimension(name, axis.values)
+        return Dimension(name, CategoricalDistribution(list(map(value_text, axis.values))), axis.values)
     try:
         spacing, low, high = given.split(":")
         ends = float(low), float(high)
@@ -168,4 +175,4 @@ def _dimension(name: str, given: Any) -> Dimension:
         raise QexpError(
             f"{where}: {given}: equal ratios need positive ends; write lin:{low}:{high}, or a low end above 0"
         )
-    return Dimension(name, low=ends[0], high=ends[1], log=spacing == "log")
+    return Dimension(name, FloatDistribution(*ends, log=spacing == "log"))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from qexp.base.files import make_folder, read_json, write_csv, write_json
+from qexp.base.files import make_folder, write_csv, write_json
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, TRIAL
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, suggestion
@@ -23,10 +22,10 @@ from qexp.kinds.experiments import check, experience, spec_cache
 from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_here, run_there
 from qexp.spec.experiences import Command, type_of
 from qexp.spec.kinds import KINDS, documents_named
-from qexp.spec.resolution import override, value_text
+from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
-from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, Tuned
+from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, TrialRecord, Tuned, search_in
 from qexp.tuning.search import (
     RUNS,
     UNTESTED,
@@ -85,7 +84,7 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     if tuning.sampler == "grid":
         space.choices()
     if nested:
-        _require_nested(tuning)
+        _require_nested(tuning, space)
         checked = check_order(tuning.order_of(space.selection([space.first]), tuning.seeds), workspace)
     else:
         checked = check_order(tuning.order_of({**space.first, **fixed}, tuning.seeds), workspace)
@@ -96,8 +95,12 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     )  # fmt: skip
 
 
-def _require_nested(tuning: Tuning) -> None:
+def _require_nested(tuning: Tuning, space: Space) -> None:
     """Raises QexpError for what cannot be had where each fold chooses for itself."""
+    if len(draw(space, tuning).get_trials(deepcopy=False)) < 2:
+        raise QexpError(
+            "there is nothing to choose from: give at least two `trials`, and values that differ in `space`"
+        )
     if tuning.sampler not in (None, "random", "grid"):
         raise QexpError(
             f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that those held out in "
@@ -115,29 +118,31 @@ def _folder(tuning: Tuning, workspace: Workspace) -> Path:
     return workspace.root / "studies" / f"{Path(tuning.references[0]).stem}_tune"
 
 
-def _claim(tuning: Tuning, checked: CheckedTuning, workspace: Workspace) -> None:
-    """Write what is searched to the folder. Raises QexpError if it holds another search, or one to be resumed."""
-    file, about, shown = checked.folder / ABOUT, checked.about(tuning), workspace.shown(checked.folder)
-    if not file.is_file():
+def _claim(tuning: Tuning, checked: CheckedTuning, workspace: Workspace) -> Tuned:
+    """The record of the search, written to its folder. Raises QexpError if that holds another, or one to be resumed."""
+    shown = workspace.shown(checked.folder)
+    new = Tuned(
+        folder=str(checked.folder), experience=checked.reference, space=checked.space.document(),
+        objectives=tuple(checked.objectives), overrides=tuning.overrides, seeds=tuple(tuning.seeds),
+        digest=checked.digest, drawn=tuning.trials if checked.nested else 0,
+    )  # fmt: skip
+    if (before := search_in(checked.folder)) is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
             raise QexpError(f"{shown} is not empty and holds no search; choose another folder with `out`")
         make_folder(checked.folder)
-        write_json(file, about)
-        return
-    before = read_json(file)
-    differs = [key for key, value in about.items() if before.get(key) != value]
-    if differs == ["digest"]:
-        raise QexpError(
-            f"{shown} holds a search of another spec of {checked.reference}, which has changed since; choose another "
-            "folder with `out`"
-        )
-    if differs:
-        raise QexpError(
-            f"{shown} holds another search: its {differs[0]} is {before.get(differs[0])}, not {about[differs[0]]}; "
-            "choose another folder with `out`"
-        )
+        write_json(checked.folder / ABOUT, new.document())
+        return new
+    for key in ("experience", "space", "objectives", "overrides", "seeds", "drawn", "digest"):
+        if getattr(before, key) != getattr(new, key):
+            what = IN_ERRORS.get(key, key)
+            raise QexpError(f"{shown} holds a search with another {what}; choose another folder with `out`")
     if not tuning.resume:
         raise QexpError(f"{shown} holds this search; go on with `resume=True`, or choose another folder with `out`")
+    return before
+
+
+IN_ERRORS = {"objectives": "metric", "drawn": "number of trials", "digest": "spec, which has changed since"}
+"""Key of the record of a search → its name in errors."""
 
 
 # The search, and what follows it.
@@ -150,33 +155,39 @@ def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watch
     value.
     """
     checked = check_tuning(tuning, workspace)
-    _claim(tuning, checked, workspace)
-    return (_choose_in_folds if checked.nested else _search)(tuning, checked, workspace, watched)
+    about = _claim(tuning, checked, workspace)
+    return (_choose_in_folds if checked.nested else _search)(about, tuning, checked, workspace, watched)
 
 
-def _search(tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]) -> Tuned:
+def _search(
+    about: Tuned, tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]
+) -> Tuned:
     study = open_study(checked.folder, checked.objectives, tuning, checked.space, checked.epochs)
-    search = Search(study, checked, tuning, workspace, watched())
-    stopped = search.run()
-    final = {int(number): runs for number, runs in read_json(checked.folder / ABOUT).get("final", {}).items()}
-    tuned = _collect(study, checked, final)
-    _write(tuned, checked, study)
+    stopped = Search(study, checked, tuning, workspace, watched()).run()
+    tuned = _collect(about, study, checked.space)
+    _write(tuned, checked.space, study)
     if stopped:
-        raise InterruptedRunError("the search was interrupted; continue with `resume=True`")
+        raise InterruptedRunError(INTERRUPTED)
     if not tuned.best:
         raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))
+    final = dict(tuned.final)
     for trial in tuned.best if tuning.final_seeds else ():
         seeds = range(max(tuning.seeds) + 1, max(tuning.seeds) + 1 + tuning.final_seeds)
-        order = check_order(tuning.order_of(trial["set"], seeds), workspace)
+        order = check_order(tuning.order_of(trial.set, seeds), workspace)
         _train(order, workspace, watched)
-        final[trial["trial"]] = [plan.name for plan in order.plans]
+        final[str(trial.trial)] = tuple(plan.name for plan in order.plans)
     tuned = replace(tuned, final=final)
-    _write(tuned, checked, study)
+    _write(tuned, checked.space, study)
     return tuned
+
+
+INTERRUPTED = "the search was interrupted; continue with `resume=True`"
 
 
 def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
     """Train the runs of an order here or on its cluster, and wait for them. Raises InterruptedRunError."""
+    if not order.workload.again and not order.workload.new:
+        return
     launch, directories = open_launch(order, workspace)
     scheduler = scheduler_of(order.order.launcher)
     if scheduler is None:
@@ -185,107 +196,94 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
         waiting = iter(directories)
         _, stopped = run_there(launch, order, scheduler, watched(), lambda: next(waiting, None))
     if stopped:
-        raise InterruptedRunError("the search was interrupted; continue with `resume=True`")
+        raise InterruptedRunError(INTERRUPTED)
 
 
 def _choose_in_folds(
-    tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]
+    about: Tuned, tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]
 ) -> Tuned:
     """Draw all values at once, have each fold choose among them by its inner folds, and evaluate what it held out."""
     study = draw(checked.space, tuning)
-    trials = study.get_trials(deepcopy=False)
-    selection = checked.space.selection([checked.space.overrides(trial.params) for trial in trials])
+    drawn = study.get_trials(deepcopy=False)
+    selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
-    if order.workload.again or order.workload.new:
-        _train(order, workspace, watched)
-    names = [plan.name for plan in order.plans]
+    _train(order, workspace, watched)
+    names = tuple(plan.name for plan in order.plans)
     folds = [fold.record().fold for name in names for fold in RunDirectory(workspace.runs / name).all_folds()]
     judged = [fold.judged for fold in folds if fold and fold.judged]
-    if len(judged) < len(folds):
+    if not folds or len(judged) < len(folds):
         raise RunFailedError(f"not all folds are trained; see qexp show {names[0]}")
-    best = [int(np.argmin([math.inf if loss is None else loss for loss in of_fold])) for of_fold in judged]
-    for trial in trials:
+    for trial in drawn:
         losses = [loss for of_fold in judged if (loss := of_fold[trial.number]) is not None]
         whole = len(losses) == len(judged)
         state = TrialState.COMPLETE if whole else TrialState.FAIL
         study.tell(trial.number, fmean(losses) if whole else None, state=state)
-    tuned = _collect(study, checked, {})
-    told = [{**trial, "runs": names, "folds": best.count(trial["trial"])} for trial in tuned.trials]
-    least = [told[trial["trial"]] for trial in tuned.best]
-    final = {trial["trial"]: names for trial in least}
-    tuned = replace(tuned, folds=len(folds), trials=told, best=least, final=final)
-    _write(tuned, checked, study)
+    tuned = _collect(about, study, checked.space)
+    [(key, points)] = selection["select"].items()
+    chosen = Counter(points.index(fold.chosen[key]) for fold in folds if fold and fold.chosen)
+    trials = tuple(replace(trial, runs=names, folds=chosen[trial.trial]) for trial in tuned.trials)
+    final = {str(number): names for number in tuned.best_trials}
+    tuned = replace(tuned, folds=len(folds), trials=trials, final=final)
+    _write(tuned, checked.space, study)
     return tuned
 
 
-def _collect(study: Any, checked: CheckedTuning, final: Mapping[int, Sequence[str]]) -> Tuned:
-    trials = [_trial(trial, checked.space) for trial in counted(study)]
-    best = {trial.number for trial in study.best_trials}
-    return Tuned(
-        checked.reference,
-        checked.space.document(),
-        checked.objectives,
-        trials,
-        [trial for trial in trials if trial["trial"] in best],
-        final,
-        checked.folder,
-    )
+def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
+    """The record of the search with its trials."""
+    trials = tuple(
+        TrialRecord(
+            trial=trial.number, state=IN_WORDS[trial.state], set=space.overrides(trial.params) if trial.params else {},
+            values=tuple(trial.values) if trial.state is TrialState.COMPLETE else (),
+            runs=tuple(trial.user_attrs.get(RUNS, ())), why=trial.user_attrs.get(WHY, ""),
+        )
+        for trial in counted(study)
+    )  # fmt: skip
+    return replace(about, trials=trials, best_trials=tuple(trial.number for trial in study.best_trials))
 
 
-def _trial(trial: FrozenTrial, space: Space) -> dict[str, Any]:
-    complete = trial.state is TrialState.COMPLETE
-    return {
-        "trial": trial.number,
-        "state": IN_WORDS[trial.state],
-        "set": space.overrides(trial.params) if trial.params else {},
-        "values": list(trial.values) if complete else [],
-        "epochs": trial.last_step,
-        "runs": list(trial.user_attrs.get(RUNS, [])),
-        "why": trial.user_attrs.get(WHY, ""),
-    }
-
-
-def _write(tuned: Tuned, checked: CheckedTuning, study: Study) -> None:
-    """The tables of runs and of trials, the figure, and the record with the number of looks at each part."""
-    trials = {trial["trial"]: trial for trial in tuned.trials}
-    of_trials = [] if tuned.folds else [(trial, name, TRIAL) for trial in tuned.trials for name in trial["runs"]]
-    of_best = [(trials[number], name, "best") for number, names in tuned.final.items() for name in names]
+def _write(tuned: Tuned, space: Space, study: Study) -> None:
+    """The tables of runs and of trials, the figure, and the record."""
+    folder, folds = Path(tuned.folder), tuned.folds > 0
+    trials = {trial.trial: trial for trial in tuned.trials}
+    uses = [] if folds else [(trial, TRIAL, trial.runs) for trial in tuned.trials]
+    uses += [(trials[int(number)], "best", runs) for number, runs in tuned.final.items()]
+    keys = [] if folds else tuned.keys
     rows = [
-        [tuned.experience, trial["trial"], use, *([] if tuned.folds else _set(trial, tuned)), name]
-        for trial, name, use in (*of_trials, *of_best)
+        [tuned.experience, trial.trial, use, *(tuned.texts(trial) if keys else []), run]
+        for trial, use, runs in uses
+        for run in runs
     ]
-    columns = ["experience", "trial", "use", *([] if tuned.folds else tuned.keys), "run"]
-    write_csv(tuned.folder / RUNS_TABLE, columns, rows)
-    names = [f"validation.{one.name}" for one in tuned.objectives]
+    write_csv(folder / RUNS_TABLE, ["experience", "trial", "use", *keys, "run"], rows)
+    names = [f"validation.{one.metric}" for one in tuned.objectives]
     rows = [
-        [trial["trial"], trial["state"], *_set(trial, tuned), *(trial["values"] or [None] * len(names)),
-         *([trial["folds"]] if tuned.folds else []), trial["why"]]
+        [trial.trial, trial.state, *tuned.texts(trial), *(trial.values or [None] * len(names)),
+         *([trial.folds] if folds else []), trial.why]
         for trial in tuned.trials
     ]  # fmt: skip
-    columns = ["trial", "state", *tuned.keys, *names, *(["folds"] if tuned.folds else []), "why"]
-    write_csv(tuned.folder / TRIALS_TABLE, columns, rows)
-    if any(trial["values"] for trial in tuned.trials):
-        save(_figure(tuned, checked, study), tuned.folder / FIGURE)
-    write_json(tuned.folder / ABOUT, {**read_json(tuned.folder / ABOUT), **tuned.document()})
+    columns = ["trial", "state", *tuned.keys, *names, *(["folds"] if folds else []), "why"]
+    write_csv(folder / TRIALS_TABLE, columns, rows)
+    if any(trial.values for trial in tuned.trials):
+        save(_figure(tuned, space, study), folder / FIGURE)
+    write_json(folder / ABOUT, tuned.document())
 
 
-def _set(trial: Mapping[str, Any], tuned: Tuned) -> list[str]:
-    return [value_text(trial["set"].get(key)) for key in tuned.keys]
-
-
-def _figure(tuned: Tuned, checked: CheckedTuning, study: Study) -> Figure:
+def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     part = "mean over inner folds" if tuned.folds else "validation"
-    labels = [f"{part}: {one.name.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives]
+    labels = [f"{part}: {one.metric.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives]
     title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
     if len(labels) > 1:
-        best = [one["trial"] for one in tuned.best]
-        return front((labels[0], labels[1]), [one["values"][:2] for one in tuned.trials], best, title)
+        return front((labels[0], labels[1]), [one.values[:2] for one in tuned.trials], tuned.best_trials, title)
     trials = [trial for trial in counted(study) if trial.params]
     values = [_last(trial) if trial.value is None else trial.value for trial in trials]
     shares = _importances(study)
     keys = [
-        Varied(one.name, [trial.params[one.name] for trial in trials], one.log, shares.get(one.name))
-        for one in checked.space.dimensions
+        Varied(
+            one.name,
+            [trial.params[one.name] for trial in trials],
+            bool(one.range and one.range.log),
+            shares.get(one.name),
+        )
+        for one in space.dimensions
     ]
     pruned = [trial.state is not TrialState.COMPLETE for trial in trials]
     highest = tuned.objectives[0].direction == "maximize"

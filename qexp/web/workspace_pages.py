@@ -33,7 +33,7 @@ from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
 from qexp.store.record import NAME, State
-from qexp.tuning.results import Tuned
+from qexp.tuning.results import search_in
 from qexp.upkeep import trash
 from qexp.web import live as of_runs
 from qexp.web.access import require_inside, require_no_way_out
@@ -487,7 +487,7 @@ def show_study(request: Request) -> Response:
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
     names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
     try:
-        search = Tuned.read(folder)
+        search = search_in(folder)
         values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
         values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}

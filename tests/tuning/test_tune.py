@@ -9,6 +9,7 @@ from functools import partial
 from statistics import fmean
 
 import pytest
+from optuna.distributions import IntDistribution
 
 import qexp
 from qexp.base.files import read_lines
@@ -33,7 +34,7 @@ def checked(specs, **options):
 
 def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
     space = checked(specs, space={"batch_size": "lin:2:4", **RATE, "sizes.0": [8, 16]}).space
-    assert [one.whole for one in space.dimensions] == [True, False, False]
+    assert [isinstance(one.distribution, IntDistribution) for one in space.dimensions] == [True, False, False]
     values = space.overrides({"batch_size": 3, "learning_rate": 0.00123456789, "sizes.0": "16"})
     assert values == {"batch_size": 3, "learning_rate": 0.00123457, "sizes.0": 16}
 
@@ -50,8 +51,8 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
         ({"space": {}}, "a search needs a space"),
         ({"overrides": {"learning_rate": 1}}, "keep one of them"),
         ({"metric": ["test.depth.mae"]}, "the validation part alone"),
-        ({"metric": ["deep.mae"]}, "did you mean 'depth'"),
-        ({"metric": ["depth.may"]}, "did you mean 'mae'"),
+        ({"metric": ["deep.mae"]}, "did you mean 'depth.mae'"),
+        ({"metric": ["depth.may"]}, "did you mean 'depth.mae'"),
         ({"metric": ["loss", "depth.mae"], "pruner": "asha"}, "given up by one metric"),
         ({"sampler": "grid"}, "a grid needs a list of values"),
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
@@ -114,7 +115,8 @@ def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_
         assert run.spec["batch_size"] == int(row["batch_size"])
         assert run.spec["learning_rate"] == float(row["learning_rate"])
     about = json.loads((searched / "studies/sound_tune/tune.json").read_text())
-    [best] = about["best"]
+    [number] = about["best_trials"]
+    best = about["trials"][number]
     assert best["values"] == [min(float(row["validation.loss"]) for row in trials)]
     assert about["looks"] == {"validation": 6, "test": 1}
     assert [*about["final"]] == [str(best["trial"])]
@@ -148,12 +150,12 @@ def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
 def test_trials_that_fall_behind_are_given_up(specs):
     options = {"space": {"learning_rate": "log:1e-9:1e-2"}, "overrides": {"epochs": 500}, "pruner": "asha"}
     tuned = qexp.tune("sound", trials=6, final_seeds=0, sampler="random", **options)
-    states = {trial["state"] for trial in tuned.trials}
+    states = {trial.state for trial in tuned.trials}
     assert states == {"done", "pruned"}
     for trial in tuned.trials:
-        run = qexp.open_run(trial["runs"][0])
+        run = qexp.open_run(trial.runs[0])
         tags = read_annotations(run.path).get("tags", [])
-        assert ("pruned" in tags) == (trial["state"] == "pruned") == (run.state == "interrupted")
+        assert ("pruned" in tags) == (trial.state == "pruned") == (run.state == "interrupted")
 
 
 @pytest.mark.heavy
@@ -162,17 +164,17 @@ def test_each_fold_of_rows_chooses_on_its_own_inner_folds(specs):
     stones.write(specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None)
     space = {"learning_rate": "log:1e-4:1e-1", "batch_size": [4, 8]}
     tuned = qexp.tune("stones", space=space, trials=4, seeds=[0, 1], jobs=2)
-    runs = [RunDirectory(qexp.open_run(name).path) for name in tuned.final[tuned.best[0]["trial"]]]
+    runs = [RunDirectory(qexp.open_run(name).path) for name in tuned.final[str(tuned.best[0].trial)]]
     assert [run.record().seed for run in runs] == [0, 1]
     folds = [fold.record().fold for run in runs for fold in run.all_folds()]
-    points = [list(trial["set"].values()) for trial in tuned.trials]
+    points = [list(trial.set.values()) for trial in tuned.trials]
     for fold in folds:
         assert fold.inner_loss == min(fold.judged)
         assert fold.chosen["learning_rate,batch_size"] == points[fold.judged.index(fold.inner_loss)]
     means = [fmean(fold.judged[number] for fold in folds) for number in range(4)]
-    assert [trial["values"] for trial in tuned.trials] == [[mean] for mean in means]
-    assert tuned.best[0]["values"] == [min(means)]
-    assert sum(trial["folds"] for trial in tuned.trials) == 6
+    assert [trial.values for trial in tuned.trials] == [(mean,) for mean in means]
+    assert tuned.best[0].values == (min(means),)
+    assert sum(trial.folds for trial in tuned.trials) == 6
 
 
 @pytest.mark.heavy
@@ -186,21 +188,21 @@ def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given
     tuned = qexp.tune(
         "own", space={"parameters.x": "lin:-9:9"}, trials=6, sampler="random", pruner="asha", final_seeds=0
     )
-    assert {trial["state"] for trial in tuned.trials} == {"done", "pruned"}
+    assert {trial.state for trial in tuned.trials} == {"done", "pruned"}
     [best] = tuned.best
-    assert best["values"] == [pytest.approx(abs(best["set"]["parameters.x"]) + 1 / 40)]
+    assert best.values == (pytest.approx(abs(best.set["parameters.x"]) + 1 / 40),)
 
 
 @pytest.mark.heavy
 def test_of_several_metrics_all_are_kept_that_no_other_is_better_than(specs):
     tuned = qexp.tune("sound", space=RATE, metric=["depth.mae", "depth.bias"], trials=5, final_seeds=0, jobs=2)
-    values = {trial["trial"]: trial["values"] for trial in tuned.trials}
+    values = {trial.trial: trial.values for trial in tuned.trials}
     best = {
         number
         for number, mine in values.items()
         if not any(all(b <= a for a, b in zip(mine, other, strict=True)) and other != mine for other in values.values())
     }
-    assert {trial["trial"] for trial in tuned.best} == best
+    assert {trial.trial for trial in tuned.best} == best
     assert all(bias >= 0 for _, bias in values.values())
 
 
