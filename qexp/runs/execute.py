@@ -27,7 +27,7 @@ from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
 from qexp.kinds.attempt import Display, OwnRecord, Results, Work
-from qexp.spec.experiences import type_name
+from qexp.spec.experiences import type_name, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import HEARTBEAT, Lease, attempts, take_lease, withdraw
 from qexp.store.process import beating
@@ -95,7 +95,7 @@ def require_processes_for(spec: Mapping[str, Any]) -> None:
 
     if together().count == 1:
         why = "in Python they cannot train a run; use the command: torchrun … -m qexp run …"
-    elif type_name(spec) != "training":
+    elif type_of(spec).outputs(dict(spec)) is None:
         why = "a program is started by one; let the command of the experience start several"
     elif data_kind(spec["dataset"]).several_networks:
         why = "these networks are many small ones, trained side by side in one process; start it without torchrun"

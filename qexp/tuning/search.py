@@ -30,7 +30,7 @@ from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_here, run_there
 from qexp.runs.prepare import Plan
-from qexp.spec.experiences import OUTPUT as RESULT, Command, type_of
+from qexp.spec.experiences import OUTPUT as RESULT, type_of
 from qexp.store.directory import RunDirectory, retag
 from qexp.store.record import State
 from qexp.tuning.options import LOSS, Tuning
@@ -71,7 +71,7 @@ def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
     outputs = type_of(spec).outputs(spec)
     if twice := [name for name in names if names.count(name) > 1]:
         raise QexpError(f"`metric={twice[0]}` is given twice")
-    if isinstance(type_of(spec), Command):
+    if outputs is None:
         if not spec["metrics_file"]:
             raise QexpError("a search of a program needs validation errors: give its experience a `metrics_file`")
         return [_objective(name, plan, outputs) for name in names]

@@ -20,7 +20,7 @@ from qexp.figures.searches import Varied, front, search_panels
 from qexp.jobs.launchers import Watcher, scheduler_of
 from qexp.kinds.experiments import check, experience, spec_cache
 from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_here, run_there
-from qexp.spec.experiences import Command, type_of
+from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
@@ -79,7 +79,7 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     document = loaded.document if loaded else experience(reference, tuning.overrides, workspace, cache).document
     kind = document["dataset"].get("type") if isinstance(document.get("dataset"), dict) else None
     nested = kind in KINDS and "select" in documents_named(kind).schemas["experience"]
-    fixed = {} if nested or isinstance(type_of(document), Command) else UNTESTED
+    fixed = {} if nested or type_of(document).outputs(document) is None else UNTESTED
     space = checked_space(tuning.space, reference, {**tuning.overrides, **fixed}, cache, nested=nested)
     if tuning.sampler == "grid":
         space.choices()
