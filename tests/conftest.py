@@ -422,6 +422,20 @@ def here(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return root
 
 
+@pytest.fixture
+def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`says("sacct", "7_0|COMPLETED|0:0\\n")`: a program of that name on the PATH, which prints that."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def install(program: str, answer: str, error: str = "", code: int = 0) -> None:
+        (folder / program).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\nprintf '%s' '{error}' >&2\nexit {code}\n")
+        (folder / program).chmod(0o755)
+
+    return install
+
+
 def pytest_collection_finish() -> None:
     """What is loaded now stays, and need not be searched for garbage again and again."""
     gc.freeze()

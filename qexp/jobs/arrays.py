@@ -35,8 +35,18 @@ CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State
 """Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT, USR1, USR2."""
 
 
-def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def parts(items: Sequence[T], size: int = JOBS_PER_CALL) -> Iterator[Sequence[T]]:
     return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def by_word(table: Mapping[str, T]) -> dict[str, T]:
+    """`{"a b": 1}` → `{"a": 1, "b": 1}`."""
+    return {word: value for words, value in table.items() for word in words.split()}
+
+
+def array_of(job: str) -> str:
+    """`123_4` or `123.4` → 123."""
+    return re.split("[._]", job)[0]
 
 
 def numbers(tasks: str) -> Iterator[int]:
@@ -81,10 +91,17 @@ def call(
     return str(answer.stdout)
 
 
+def found(pattern: str, answer: str) -> str | None:
+    """The group of a pattern, where an answer has it."""
+    match = re.search(pattern, answer, re.MULTILINE)
+    return match[1] if match else None
+
+
 # Options that all of them have, beside their own.
 
 
 OPTIONS: dict[str, Acceptor] = {
+    "time": Option(r"\d+:[0-5]\d:[0-5]\d", 'hours, minutes and seconds, such as "4:00:00"'),
     "signal": Option(
         r"[1-9]\d{0,4}", "whole seconds before the time limit, from 1 to 65535", default="60", largest=65535
     ),
@@ -92,62 +109,36 @@ OPTIONS: dict[str, Acceptor] = {
     "setup": Option(r"[^\x00-\x1f\x7f]+", "shell lines to run before a run, one text each", several=True),
 }
 
+CPUS = Option(r"[1-9]\d*", "the number of CPUs per run, from 1 on")
+
+OWN = "qexp sets it itself"
+
+
+def taken(flags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Option of a scheduler's program that cannot be passed on → what to write instead, or what sets it.
+
+    flags   option of a launch → the one that takes its value unchanged
+    others  all others, with spaces between those that have the same answer → the answer
+    """
+    around = {flag: f"write it as {key} = ... in the table around it" for key, flag in flags.items()}
+    return around | by_word(others)
+
 
 # The shell scripts that a scheduler starts, once for each task of an array.
 
 
-@dataclass(frozen=True)
-class Shell:
-    """What the scripts of a scheduler differ in, as lines of shell.
-
-    begin    sets `line`, the number of the task from 1, `cores`, and `restarts`, how often the task was started again
-    output   redirects the output to the file `$output`, where the scheduler does not
-    signals  traps of signals, from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
-    heard    a trap of SIGTERM once the run may have started
-    timed    a command around that of the run that sends it SIGTERM when the time is nearly up
-    ended    sets `time_is_up` after the end, where `timed` has done that
-    requeue  has the scheduler start the task once more
-    finish   changes `code`, the exit code, where the scheduler takes one for something else
-    """
-
-    begin: str
-    output: str
-    signals: str
-    heard: str = "trap 'signalled=yes' TERM"
-    timed: str = ""
-    ended: str = ""
-    requeue: str = "exit 99"
-    finish: str = ""
-
-
-TIMED = 'timeout --foreground --preserve-status "$((SECONDS < {soft} ? {soft} - SECONDS : 1))" '
-
-ENDED = '[ -n "$stopped" ] || [ "$SECONDS" -lt {soft} ] || time_is_up=yes'
-
-
-def timed(options: Mapping[str, Any]) -> dict[str, str]:
-    """`timed` and `ended` for schedulers that give no warning, or one that cannot be used.
-
-    Grid Engine takes its soft limit for the hard one when a job starts again.
-    """
-    if "time" not in options:
-        return {}
-    hard = seconds_of(options["time"])
-    soft = max(hard - int(options["signal"]), hard // 2)
-    return {"timed": TIMED.format(soft=soft), "ended": ENDED.format(soft=soft)}
-
-
-RUNS = r"""#!/bin/bash
-# Launch {launch}: one run per task; {items} lists their directories.
-# Submitted from this folder by:
+HEAD = r"""#!/bin/bash
+# Launch {launch}: a task for each line of {list_file}. Submitted from this folder by:
 #   {command}
 
+cd -- {folder} || exit 3
 {begin}
-output={output_name}
-{output}
-run=$(sed -n "${{line}}p" {items})
+exec >> {output}$((line - 1)).txt 2>&1
+"""
+
+RUNS = r"""run=$(sed -n "${{line}}p" {list_file})
 if [ -z "$run" ]; then
-    echo "line $line of {items} in $PWD on $(hostname) names no run" >&2
+    echo "line $line of {list_file} in $PWD on $(hostname) names no run" >&2
     exit 3
 fi
 checkpoint() {{
@@ -160,6 +151,8 @@ if [ "$restarts" -gt 0 ]; then
     rm -f -- "$run"/attempts/*/heartbeat
 fi
 
+# Seconds after which the run is told to stop, and is killed; empty if there is no limit, or the scheduler warns of it.
+soft={soft} hard={hard}
 time_is_up= stopped= signalled= python=
 stop() {{ stopped=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"; }}
 {signals}
@@ -167,8 +160,10 @@ stop() {{ stopped=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"; }
 {heard}
 if [ -n "$time_is_up" ]; then exit {time_is_up}; fi
 if [ -n "$stopped" ]; then exit 130; fi
+limited=()
+[ -z "$soft" ] || limited=(timeout --foreground --preserve-status $((SECONDS < soft ? soft - SECONDS : 1)))
 # The run itself hears of SIGTERM alone.
-(trap '' USR1 USR2; exec {timed}{python} -m qexp execute "$run" --device {device} {wrap}--threads "$cores") &
+(trap '' USR1 USR2; exec "${{limited[@]}}" {python} -m qexp execute "$run" --device {device} {wrap}--threads "$cores") &
 python=$!
 [ -z "$stopped" ] || kill -TERM "$python"
 while :; do  # a signal ends `wait` before the process has ended
@@ -176,7 +171,7 @@ while :; do  # a signal ends `wait` before the process has ended
     wait "$python" && code=0 || code=$?
     [ -n "$signalled" ] || break
 done
-{ended}
+[ -z "$soft" ] || [ -n "$stopped" ] || [ "$SECONDS" -lt "$soft" ] || time_is_up=yes
 if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
     # A run that makes no progress within its time limit would be requeued without end.
     if [ {requeued} = true ] && [ "$(checkpoint)" != "$before" ]; then
@@ -184,26 +179,18 @@ if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
     fi
     code={time_is_up}
 fi
-{finish}
+case "$code" in 99|100) code=1 ;; esac  # a scheduler would start or hold the job again
 exit "$code"
 """
 
-COMMANDS = r"""#!/bin/bash
-# {launch}: one command per task; {items} lists them.
-# Submitted from this folder by:
-#   {command}
-
-{begin}
-output={output_name}
-{output}
-{setup}
+COMMANDS = r"""{setup}
 export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$cores}}"
-command=$(sed -n "${{line}}p" {items})
+command=$(sed -n "${{line}}p" {list_file})
 eval "exec $command"
 """
 
 
-# Submission of runs and commands as job arrays.
+# Submission of runs and commands as job arrays, and their end.
 
 
 @dataclass(frozen=True)
@@ -212,48 +199,56 @@ class Array:
 
     number  from 1
     before  the id of the array after whose end it starts; None if it may start at once
-    tasks   how many
+    runs    whether it starts runs, not other commands
+    lines   its list: the directory of each run, or the commands
     """
 
     launch: Submission
     number: int
     before: str | None
-    tasks: int
+    runs: bool
+    lines: Sequence[str]
 
     @property
     def folder(self) -> Path:
-        return self.launch.folder
+        return self.launch.folder.absolute()
 
     @property
     def script(self) -> str:
         return f"array_{self.number}.sh"
 
+    @property
+    def list_file(self) -> str:
+        return f"{'runs' if self.runs else 'commands'}_{self.number}.txt"
+
+    @property
+    def output(self) -> str:
+        """What the names of its tasks' files of output begin with; the number of a line from 0 follows."""
+        return f"array_{self.number}/" if self.runs else f"output/{self.number}_"
+
 
 class ArrayScheduler:
-    """The half of `Scheduler` that submits, for schedulers of job arrays, which add the rest.
+    """The most of `Scheduler`, for schedulers of job arrays, which add `options` and what is declared here."""
 
-    name         in messages
-    output_name  file in a run's directory with the output of its process and of the scheduler itself
-    job          what the job of a task is called, such as `{array}_{task}`
-    first        the number of an array's first task
+    name: str  # in messages
+    output_name: str  # file in a run's directory with the output of its process and of the scheduler itself
+    job: str = "{array}.{task}"  # what the job of a task is called
+    first: int = 0  # the number of an array's first task
+    variables: tuple[str, str, str]  # in the environment of a job: its array, its task, the name of its cluster
+    warns: bool = False  # whether the scheduler tells the script that the time is nearly up
 
-    longest       the largest number of tasks in an array
-    shell         what its script differs in
-    command       the command that submits it; whether of runs, or of other commands
-    submit_array  submits it by that command, and returns its id; raises SchedulerError if it is refused
-    cancel        as in `Scheduler`, also with the ids of arrays
-    """
+    # Lines of its scripts.
+    begin: str  # sets `line`, the task's number from 1, `cores`, and `restarts`, how often it was started again
+    signals: str = ""  # traps from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
+    heard: str = "trap 'signalled=yes' TERM"  # a trap of SIGTERM once the run may have started
+    requeue: str = "exit 99"  # has the scheduler start the task once more
 
-    name: str
-    output_name: str
-    job: str
-    first: int = 1
-
-    longest: Callable[[], int]
-    shell: Callable[[Array], Shell]
-    command: Callable[[Array, bool], list[str]]
-    submit_array: Callable[[Array, Sequence[str]], str]
-    cancel: Callable[[Mapping[str, Path | None]], dict[str, State]]
+    longest: Callable[[], int]  # the largest number of tasks in an array
+    command: Callable[[Array], list[str]]  # the words that submit one
+    submit_array: Callable[[Array, Sequence[str]], str]  # submits it by them and returns its id; raises SchedulerError
+    states: Callable[[Mapping[str, Path | None]], dict[str, State]]
+    end: Callable[[Sequence[str]], None]  # ends jobs, or whole arrays
+    ask_cluster: Callable[[], str | None]  # the name of the cluster; raises QexpError if it cannot be reached
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job.
@@ -261,24 +256,7 @@ class ArrayScheduler:
         The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
-
-        def write(array: Array, part: Sequence[RunDirectory], command: Sequence[str]) -> str:
-            self._write_list(
-                array.folder / f"runs_{array.number}.txt", [os.fsencode(run.path.absolute()) for run in part]
-            )
-            by_task = array.folder / f"array_{array.number}"
-            files.make_folder(by_task)
-            try:
-                # A scheduler can put a task's number into the name of its output file, but not a run's name.
-                for task, run in enumerate(part):
-                    for link in (by_task / f"{task}.txt", array.folder / "output" / f"{run.name}.txt"):
-                        link.unlink(missing_ok=True)
-                        link.symlink_to(run.path.absolute() / self.output_name)
-            except OSError as error:
-                raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
-            return self.script_of_runs(array, command, device)
-
-        jobs = self._submit_in_arrays(submission, runs, write, runs=True)
+        jobs = self._submit(submission, True, [str(run.path.absolute()) for run in runs], device)
         return {run.name: job for run, job in zip(runs, jobs, strict=True)}
 
     def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
@@ -286,63 +264,86 @@ class ArrayScheduler:
 
         The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands.
         """
+        return self._submit(submission, False, [shlex.join(words) for words in commands])
 
-        def write(array: Array, part: Sequence[Sequence[str]], command: Sequence[str]) -> str:
-            items, output = f"commands_{array.number}.txt", f"output/{array.number}_$((line - 1)).txt"
-            self._write_list(array.folder / items, [os.fsencode(shlex.join(words)) for words in part])
-            return COMMANDS.format(**self._common(array, command), items=items, output_name=output)
+    def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
+        """See `Scheduler`."""
+        before = self.states(jobs)
+        for part in parts([job for job in jobs if before.get(job, State.RUNNING).at_work]):
+            self.end(part)
+        return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
-        return self._submit_in_arrays(submission, commands, write, runs=False)
+    def this_job(self) -> tuple[str, str | None] | None:
+        """The array task of this process, and its cluster."""
+        array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
+        is_task = array.isdecimal() and task.isdecimal()
+        return (self.job.format(array=array, task=task), cluster or None) if is_task else None
 
-    def script_of_runs(self, array: Array, command: Sequence[str], device: str) -> str:
-        """The script of an array of runs.
+    def cluster(self) -> str | None:
+        """The name of the cluster, also on a compute node that may not ask for it."""
+        try:
+            return self.ask_cluster()
+        except QexpError:
+            return os.environ.get(self.variables[-1])
 
-        command  the command that submits it
-        """
+    def script(self, array: Array, command: Sequence[str], device: str = "") -> str:
+        """The script of an array, which a command submits."""
         options = array.launch.options
-        return RUNS.format(
-            **self._common(array, command),
-            items=f"runs_{array.number}.txt",
-            output_name=f"array_{array.number}/$((line - 1)).txt",
-            python=shlex.quote(sys.executable),
-            device=shlex.quote(device),
-            requeued=options["requeue"],
+        soft, hard = ("", "") if self.warns else limits(options)
+        return (HEAD + (RUNS if array.runs else COMMANDS)).format(
+            launch=array.launch.name, list_file=array.list_file, command=shlex.join(command), output=array.output,
+            folder=shlex.quote(str(array.folder)), begin=self.begin, signals=self.signals, heard=self.heard,
+            requeue=self.requeue, setup="\n".join(options["setup"]), soft=soft, hard=hard, time_is_up=TIME_IS_UP,
+            python=shlex.quote(sys.executable), device=shlex.quote(device), requeued=options["requeue"],
             wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
-            time_is_up=TIME_IS_UP,
-        )
+        )  # fmt: skip
 
-    def _common(self, array: Array, command: Sequence[str]) -> dict[str, str]:
-        setup = "\n".join(array.launch.options["setup"])
-        return {**vars(self.shell(array)), "launch": array.launch.name, "command": shlex.join(command), "setup": setup}
-
-    def _write_list(self, path: Path, lines: Sequence[bytes]) -> None:
-        if broken := next((line for line in lines if b"\n" in line or b"\r" in line), None):
-            text = os.fsdecode(broken)
-            raise QexpError(f"{text!r}: {self.name} does not accept a path with a line break; move the workspace")
-        files.write_bytes(path, b"".join(line + b"\n" for line in lines))
-
-    def _submit_in_arrays(
-        self,
-        launch: Submission,
-        items: Sequence[T],
-        write: Callable[[Array, Sequence[T], Sequence[str]], str],
-        runs: bool,
-    ) -> list[str]:
-        """Submit items part by part; `write` writes an array's list and returns its script. Returns a job per item."""
+    def _submit(self, launch: Submission, runs: bool, lines: Sequence[str], device: str = "") -> list[str]:
+        """Submit a list, part by part. Returns the job of each of its lines."""
         longest = max(self.longest(), 1)
         files.make_folder(launch.folder / "output")
         arrays: dict[str, int] = {}
         try:
             submitted = len(list(launch.folder.glob("array_*.sh")))  # a launch may get further jobs
-            for number, part in enumerate(parts(items, longest), submitted + 1):
+            for number, part in enumerate(parts(lines, longest), submitted + 1):
                 # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
                 before = list(arrays)[-1] if arrays and launch.at_most else None
-                array = Array(launch, number, before, len(part))
-                command = self.command(array, runs)
-                files.write_bytes(array.folder / array.script, os.fsencode(write(array, part, command)))
+                array = Array(launch, number, before, runs, part)
+                command = self.command(array)
+                self._write_list(array)
+                files.write_bytes(array.folder / array.script, os.fsencode(self.script(array, command, device)))
                 arrays[self.submit_array(array, command)] = len(part)
         except BaseException:
-            self.cancel(dict.fromkeys(arrays))
+            if arrays:
+                self.end([*arrays])
             raise
-        tasks = ((array, self.first + line) for array, count in arrays.items() for line in range(count))
-        return [self.job.format(array=array, task=task) for array, task in tasks]
+        tasks = ((array_id, self.first + line) for array_id, count in arrays.items() for line in range(count))
+        return [self.job.format(array=array_id, task=task) for array_id, task in tasks]
+
+    def _write_list(self, array: Array) -> None:
+        """Write the list of an array, and link the output of runs."""
+        if broken := next((line for line in array.lines if "\n" in line or "\r" in line), None):
+            raise QexpError(f"{broken!r}: {self.name} does not accept a path with a line break; move the workspace")
+        files.write_bytes(array.folder / array.list_file, os.fsencode("".join(f"{line}\n" for line in array.lines)))
+        if not array.runs:
+            return
+        files.make_folder(array.folder / array.output)
+        try:
+            # A scheduler can put a task's number into the name of its output file, but not a run's name.
+            for task, run in enumerate(map(Path, array.lines)):
+                for link in (f"{array.output}{task}.txt", f"output/{run.name}.txt"):
+                    (array.folder / link).unlink(missing_ok=True)
+                    (array.folder / link).symlink_to(run / self.output_name)
+        except OSError as error:
+            raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
+
+
+def limits(options: Mapping[str, Any]) -> tuple[str, str]:
+    """Seconds after which a run is told to stop, and is killed; empty without a time limit.
+
+    Not by a soft limit of the scheduler: Grid Engine takes it for the hard one when a job starts again.
+    """
+    if "time" not in options:
+        return "", ""
+    hard = seconds_of(options["time"])
+    return str(max(hard - int(options["signal"]), hard // 2)), str(hard)

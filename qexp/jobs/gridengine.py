@@ -6,15 +6,13 @@ import getpass
 import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import arrays
-from qexp.jobs.arrays import CODES, Array, ArrayScheduler, Shell, call, seconds_of
+from qexp.jobs.arrays import CODES, OWN, Array, ArrayScheduler, array_of, call, found, seconds_of
 from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
 
@@ -24,122 +22,80 @@ from qexp.store.record import State
 FLAGS: dict[str, str] = {"queue": "q", "project": "P", "pe": "pe", "resources": "l"}
 """Option → the option of qsub that takes its value unchanged."""
 
-_OWN = "qexp sets it itself"
-
-TAKEN: dict[str, str] = {
-    **{flag: f"write it as {key} = ... in the table around it" for key, flag in FLAGS.items()},
-    "r": "write it as requeue = true in the table around it",
-    "N": f"{_OWN}, to the name of the launch; --tag and --note describe runs",
-    **dict.fromkeys(("t", "tc"), f"{_OWN}, to a task for each run; -j limits how many run at a time"),
-    **dict.fromkeys(("hold_jid", "hold_jid_ad"), f"{_OWN}, between the arrays of a launch"),
-    **dict.fromkeys(("o", "e", "j"), f"{_OWN}; the output is in gridengine.txt in the directory of each run"),
-    **dict.fromkeys(("cwd", "wd", "b", "shell", "S", "C", "notify", "terse", "V", "i", "@"), _OWN),
-    **dict.fromkeys(("sync", "now"), "wait for runs with: qexp wait"),
-    **dict.fromkeys(("verify", "help", "w"), "it would submit nothing; see the runs of a command with --dry-run"),
-}
-"""Option of qsub that cannot be passed on → what to write instead, or what sets it."""
+TAKEN = arrays.taken(
+    FLAGS,
+    {
+        "r": "write it as requeue = true in the table around it",
+        "N": f"{OWN}, to the name of the launch; --tag and --note describe runs",
+        "t tc": f"{OWN}, to a task for each run; -j limits how many run at a time",
+        "hold_jid hold_jid_ad": f"{OWN}, between the arrays of a launch",
+        "o e j": f"{OWN}; the output is in gridengine.txt in the directory of each run",
+        "cwd wd b shell S C notify terse V i @": OWN,
+        "sync now": "wait for runs with: qexp wait",
+        "verify help w": "it would submit nothing; see the runs of a command with --dry-run",
+    },
+)
 
 OPTIONS: dict[str, Acceptor] = {
+    **arrays.OPTIONS,
     "queue": Option(r"[\w.,@*-]+", "the name of a queue, or several with commas between"),
     "project": Option(r"[\w.-]+", "the name of a project"),
-    "time": Option(r"\d+:[0-5]\d:[0-5]\d", 'hours, minutes and seconds, such as "4:00:00"'),
     "pe": Option(r"[\w.*-]+ [1-9]\d*", 'a parallel environment and the number of slots, such as "smp 4"'),
     "memory": Option(r"\d+(\.\d+)?[KMGTkmgt]?", "the memory per slot, such as 4G or 500M"),
     "resources": Option(r"[^\s\x00-\x1f]+", 'more resources, such as "gpu=1,mem_free=4G"'),
-    **arrays.OPTIONS,
     "options": PassedOn("qsub", TAKEN, r"[A-Za-z@][A-Za-z_]*", "an option of", 'M = "me@example.org", m = "a"'),
 }
 
-# Jobs that Grid Engine has accepted: their states, and cancelling them.
+# What Grid Engine says of jobs that it has accepted.
 
 
 LISTED = ("qstat", "-f", "-ne", "-xml", "-s", "prsz")
+
+SILENT, ENDED = "silent", "ended"
+"""All that the master knows of a job on a node that does not answer, and of one that has ended."""
 
 LATE_SECONDS = 5.0
 """Seconds after which an end is in the accounting, beyond the interval at which that is written."""
 
 
-@dataclass
-class Listed:
-    """What the master knows of jobs; those on a node that is silent have no state."""
-
-    states: dict[str, State] = field(default_factory=dict)
-    silent: set[str] = field(default_factory=set)
-    ended: set[str] = field(default_factory=set)
-
-
-def job_states(jobs: Iterable[str]) -> dict[str, State]:
-    """Job → current state, for jobs that Grid Engine knows.
-
-    Only the master knows which jobs wait and run. How a job ended is known to the accounting alone, and some seconds
-    later; a job that was deleted before it began is never there.
-    Raises SchedulerError if the master does not answer and the accounting does not have all of them.
-    """
-    wanted = set(jobs)
-    try:
-        listed = _listed(wanted)
-    except SchedulerError:
-        if (ended := _accounted(wanted)) and ended.keys() == wanted:
-            return ended
-        raise
-    states = {job: state for job, state in listed.states.items() if job in wanted}
-    gone = wanted - states.keys() - listed.silent
-    ended = _accounted(gone)
-    if ended is None:
-        return states
-    known = {_array(job) for job in (*listed.states, *listed.ended, *ended)}
-    late = {job for job in gone - ended.keys() if _array(job) in known}
-    deadline = time.monotonic() + (_accounting_seconds() if late else 0.0)
-    while late and time.monotonic() < deadline:
-        time.sleep(1.0)
-        ended |= _accounted(late) or {}
-        late -= ended.keys()
-    return states | ended | dict.fromkeys(late, State.INTERRUPTED)
-
-
-def _array(job: str) -> str:
-    return job.partition(".")[0]
-
-
-def _listed(wanted: set[str]) -> Listed:
+def _listed(wanted: set[str]) -> dict[str, State | str]:
     """What the master knows of this user's jobs, or of all if that leaves some out."""
-    listed = Listed()
+    listed: dict[str, State | str] = {}
     for user in (getpass.getuser(), "*") if wanted else ():
         listed = read_list(call(*LISTED, "-u", user))
-        if wanted <= listed.states.keys() | listed.silent | listed.ended:
+        if wanted <= listed.keys():
             break
     return listed
 
 
-def read_list(answer: str) -> Listed:
-    """What `LISTED` prints."""
-    listed = Listed()
-    # The names of jobs are printed as they are, with characters that XML forbids.
+def read_list(answer: str) -> dict[str, State | str]:
+    """Job → its state, SILENT, or ENDED, from what `LISTED` prints."""
     try:
+        # The names of jobs are printed as they are, with characters that XML forbids.
         root = ElementTree.fromstring(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", answer))
     except ElementTree.ParseError as error:
         raise SchedulerError(f"qstat has not answered in XML: {error}") from None
+    listed: dict[str, State | str] = {}
     for parent in root.iter():
-        silent = "u" in parent.findtext("state", "") and parent.tag == "Queue-List"
+        silent = parent.tag == "Queue-List" and "u" in parent.findtext("state", "")
         for entry in parent.findall("job_list"):
-            array, word = entry.findtext("JB_job_number", ""), entry.findtext("state", "")
-            for task in arrays.numbers(entry.findtext("tasks", "")):
-                job = f"{array}.{task}"
-                if entry.get("state") == "zombie":
-                    listed.ended.add(job)
-                elif silent:
-                    listed.silent.add(job)
-                elif "E" in word:  # it waits until somebody clears the error
-                    listed.states[job] = State.FAILED
-                else:
-                    listed.states[job] = State.QUEUED if "q" in word and "d" not in word else State.RUNNING
+            letters = entry.findtext("state", "")
+            said: State | str = State.QUEUED if "q" in letters and "d" not in letters else State.RUNNING
+            if entry.get("state") == "zombie":
+                said = ENDED
+            elif silent:
+                said = SILENT
+            elif "E" in letters:  # it waits until somebody clears the error
+                said = State.FAILED
+            array, tasks = entry.findtext("JB_job_number", ""), arrays.numbers(entry.findtext("tasks", ""))
+            listed |= {f"{array}.{task}": said for task in tasks}
     return listed
 
 
 def _accounted(jobs: Collection[str]) -> dict[str, State] | None:
     """Job → how it ended, for jobs in the accounting; None if that cannot be read."""
     ended: dict[str, State | None] = {}
-    for array in sorted({_array(job) for job in jobs}):
+    for array in sorted({array_of(job) for job in jobs}):
         try:
             answer = call("qacct", "-j", array)
         except QexpError as error:
@@ -181,100 +137,80 @@ def _amount(text: str) -> float:
 def _accounting_seconds() -> float:
     """Seconds after which an end is in the accounting."""
     settings = call("qconf", "-sconf")
-    match = re.search(r"accounting_flush_time=([\d:]+)", settings) or re.search(r"\bflush_time=([\d:]+)", settings)
-    return min(LATE_SECONDS + seconds_of(match[1] if match else "15"), arrays.ANSWER_SECONDS)
-
-
-def cancel_jobs(jobs: Collection[str]) -> dict[str, State]:
-    """Cancel jobs, or whole arrays, that wait or run; jobs that have ended are left alone.
-
-    Returns job → state for jobs that waited, to be stored: the accounting will not have them.
-    """
-    if not jobs:
-        return {}
-    listed = _listed(set(jobs))
-    alive = listed.states.keys() | listed.silent
-    for part in arrays.parts([job for job in jobs if "." not in job or job in alive], arrays.JOBS_PER_CALL):
-        try:
-            call("qdel", *part)
-        except SchedulerError as error:
-            if "does not exist" not in str(error):
-                raise
-    return {job: State.INTERRUPTED for job in jobs if listed.states.get(job) is State.QUEUED}
-
-
-CLUSTER = "QEXP_GRIDENGINE_CLUSTER"
-"""Environment variable that the scripts set: compute nodes may not be allowed to ask."""
-
-
-def this_job() -> tuple[str, str | None] | None:
-    """The array task of this process, and its cluster."""
-    array, task = os.environ.get("JOB_ID", ""), os.environ.get("SGE_TASK_ID", "")
-    return (f"{array}.{task}", os.environ.get(CLUSTER)) if array.isdecimal() and task.isdecimal() else None
-
-
-def cluster() -> str | None:
-    """The machine of the master, with the cell if that has a name of its own; None if it does not answer."""
-    try:
-        host = call("qconf", "-sss").strip()
-    except QexpError:
-        return os.environ.get(CLUSTER)
-    cell = os.environ.get("SGE_CELL", "default")
-    return host if cell == "default" else f"{host}/{cell}"
+    interval = found(r"accounting_flush_time=([\d:]+)", settings) or found(r"\bflush_time=([\d:]+)", settings)
+    return min(LATE_SECONDS + seconds_of(interval or "15"), arrays.ANSWER_SECONDS)
 
 
 # Grid Engine as a launcher: runs are tasks of job arrays.
 
 
-BEGIN = """cd -- {folder} || exit 3
-export {variable}={cluster}
-line=$SGE_TASK_ID restarts=${{RESTARTED:-0}} cores=${{NSLOTS:-1}}"""
-
-SIGNALS = """# All processes get SIGUSR1 before they are suspended, and SIGUSR2 before they are killed.
-trap '' USR1
-trap '[ "$SECONDS" -lt {hard} ] || time_is_up=yes; stop' USR2"""
-
-
 class GridEngine(ArrayScheduler):
     """Implements `Scheduler`; a job is a task of an array, such as `123.4`."""
 
-    name = "Grid Engine"
-    output_name = "gridengine.txt"
-    job = "{array}.{task}"
+    name, output_name, first = "Grid Engine", "gridengine.txt", 1
+    variables = ("JOB_ID", "SGE_TASK_ID", "QEXP_GRIDENGINE_CLUSTER")
+    begin = "line=$SGE_TASK_ID restarts=${RESTARTED:-0} cores=${NSLOTS:-1}"
+    # The script begins a moment after the time that Grid Engine counts.
+    signals = (
+        "# All processes get SIGUSR1 before they are suspended, and SIGUSR2 before they are killed.\n"
+        "trap '' USR1\n"
+        """trap '[ -z "$hard" ] || [ "$SECONDS" -lt $((hard - 5)) ] || time_is_up=yes; stop' USR2"""
+    )
     options: Mapping[str, Acceptor] = OPTIONS
-    states = staticmethod(job_states)
-    cancel = staticmethod(cancel_jobs)
-    this_job = staticmethod(this_job)
-    cluster = staticmethod(cluster)
+
+    def states(self, jobs: Iterable[str]) -> dict[str, State]:
+        """See `Scheduler`.
+
+        Only the master knows which jobs wait and run. How a job ended is known to the accounting alone, and some
+        seconds later; a job that was deleted before it began is never there.
+        """
+        wanted = set(jobs)
+        try:
+            listed = _listed(wanted)
+        except SchedulerError:
+            if (ended := _accounted(wanted)) and ended.keys() == wanted:
+                return ended
+            raise
+        states = {job: said for job, said in listed.items() if job in wanted and isinstance(said, State)}
+        gone = {job for job in wanted if listed.get(job, ENDED) == ENDED}
+        ended = _accounted(gone)
+        if ended is None:
+            return states
+        known = {array_of(job) for job in (*listed, *ended)}
+        late = {job for job in gone - ended.keys() if array_of(job) in known}
+        deadline = time.monotonic() + (_accounting_seconds() if late else 0.0)
+        while late and time.monotonic() < deadline:
+            time.sleep(1.0)
+            ended |= _accounted(late) or {}
+            late -= ended.keys()
+        return states | ended | dict.fromkeys(late, State.INTERRUPTED)
+
+    def end(self, jobs: Sequence[str]) -> None:
+        try:
+            call("qdel", *jobs)
+        except SchedulerError as error:
+            if "does not exist" not in str(error):
+                raise
+
+    def ask_cluster(self) -> str | None:
+        """The machine of the master, with the cell if that has a name of its own."""
+        host, cell = call("qconf", "-sss").strip(), os.environ.get("SGE_CELL", "default")
+        return host if cell == "default" else f"{host}/{cell}"
 
     def longest(self) -> int:
         arrays.require("qsub")
-        match = re.search(r"^max_aj_tasks\s+(\d+)", call("qconf", "-sconf"), re.MULTILINE)
-        return int(match[1]) if match and int(match[1]) else 75000
+        return int(found(r"^max_aj_tasks\s+(\d+)", call("qconf", "-sconf")) or 0) or 75000
 
-    def shell(self, array: Array) -> Shell:
-        options = array.launch.options
-        hard = seconds_of(options.get("time", "0"))
-        folder, here = shlex.quote(str(array.folder.absolute())), shlex.quote(cluster() or "")
-        return Shell(
-            begin=BEGIN.format(folder=folder, variable=CLUSTER, cluster=here),
-            output='exec >> "$output" 2>&1',
-            # The script begins a moment after the time that Grid Engine counts.
-            signals=SIGNALS.format(hard=hard - 5 if hard else sys.maxsize),
-            **arrays.timed(options),
-            finish='case "$code" in 99|100) code=1 ;; esac  # Grid Engine would start or hold the job again',
-        )
-
-    def command(self, array: Array, runs: bool) -> list[str]:
+    def command(self, array: Array) -> list[str]:
         launch, options = array.launch, array.launch.options
-        resources = [f"h_rt={options['time']}"] if "time" in options else []
-        resources += [f"h_vmem={options['memory']}"] if "memory" in options else []
+        limits = {"time": "h_rt", "memory": "h_vmem"}
         return [
-            "qsub", "-terse", "-N", re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}"), "-t", f"1-{array.tasks}",
+            "qsub", "-terse", "-N", re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}"), "-t", f"1-{len(array.lines)}",
             *(["-tc", str(launch.at_most)] if launch.at_most else []),
             "-C", "", "-S", "/bin/bash", "-V", "-b", "n", "-o", "/dev/null", "-j", "y", "-notify",
+            "-v", f"{self.variables[-1]}={self.cluster() or ''}",  # compute nodes may not be allowed to ask
             "-r", "y" if options["requeue"] == "true" else "n",
-            *(word for resource in resources for word in ("-l", resource)),
+            *(word for key, name in limits.items() if key in options for word in ("-l", f"{name}={options[key]}")),
             *(word for key, flag in FLAGS.items() if key in options for word in (f"-{flag}", *options[key].split(" "))),
             *(word for passed_on in options.get("options", {}).items() for word in _passed_on(*passed_on)),
             *(["-hold_jid", array.before] if array.before else []),
@@ -286,10 +222,11 @@ class GridEngine(ArrayScheduler):
             answer = call(*command, cwd=array.folder, timeout=None)
         except SchedulerError as error:
             # A job that no queue would take is refused with a warning, and yet accepted.
-            cancel_jobs(re.findall(r"Your job-array (\d+)\.", str(error)))
+            if accepted := found(r"Your job-array (\d+)\.", str(error)):
+                self.end([accepted])
             raise
-        if job := re.search(r"^(\d+)\.\d+-\d+:\d+\s*$", answer, re.MULTILINE):
-            return job[1]
+        if job := found(r"^(\d+)\.\d+-\d+:\d+\s*$", answer):
+            return job
         raise SchedulerError(f"qsub has not said which job it submitted:\n{answer}")
 
 

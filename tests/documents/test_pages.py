@@ -18,7 +18,7 @@ BEGUN = [page for page in PAGES if tried(page) and not page.startswith(("docs/tu
 ONLY_SHOWN = {
     "docs/coming-from/max.md": "tests/documents/test_shown_commands.py",
     "docs/how-to/browser.md": "tests/documents/test_shown_commands.py",
-    "docs/how-to/grid-engine.md": "tests/gridengine/test_page.py",
+    "docs/how-to/grid-engine.md": "tests/gridengine/test_fates.py",
     "docs/how-to/htcondor.md": "tests/htcondor/test_htcondor.py",
     "docs/how-to/several-processes.md": "tests/documents/test_shown_commands.py",
     "docs/how-to/slurm.md": "tests/slurm/test_how_to.py",

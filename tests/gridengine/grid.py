@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.slurm.cluster import NoClusterError, free_ports, install, program_path, until
+from tests.slurm.cluster import NoClusterError, daemons, free_ports, install, until
 
 PACKAGES = {
     "sge_qmaster": "gridengine-master", "sge_execd": "gridengine-exec",
@@ -24,20 +24,12 @@ PACKAGES = {
 DEBIAN = Path("/usr/lib/gridengine")
 SHARED = Path("/usr/share/gridengine")
 
-BOOTSTRAP = """
-admin_user none
-default_domain none
-ignore_fqdn true
-spooling_method classic
-spooling_lib libspoolc
-spooling_params {folder}/default/common;{folder}/master
-binary_path /usr/sbin
-qmaster_spool_dir {folder}/master
-security_mode none
-listener_threads 2
-worker_threads 2
-scheduler_threads 1
-"""
+BOOTSTRAP = {
+    "admin_user": "none", "default_domain": "none", "ignore_fqdn": "true", "spooling_method": "classic",
+    "spooling_lib": "libspoolc", "spooling_params": "{folder}/default/common;{folder}/master",
+    "binary_path": "/usr/sbin", "qmaster_spool_dir": "{folder}/master", "security_mode": "none",
+    "listener_threads": "2", "worker_threads": "2", "scheduler_threads": "1",
+}  # fmt: skip
 
 SETTINGS = {
     "execd_spool_dir": "{folder}/node", "min_uid": "0", "min_gid": "0", "load_report_time": "00:00:02",
@@ -47,20 +39,11 @@ SETTINGS = {
 
 SCHEDULING = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"}
 
-ENVIRONMENT = """
-pe_name smp
-slots 24
-user_lists NONE
-xuser_lists NONE
-start_proc_args NONE
-stop_proc_args NONE
-allocation_rule $pe_slots
-control_slaves FALSE
-job_is_first_task TRUE
-urgency_slots min
-accounting_summary TRUE
-qsort_args NONE
-"""
+ENVIRONMENT = {
+    "pe_name": "smp", "slots": "24", "user_lists": "NONE", "xuser_lists": "NONE", "start_proc_args": "NONE",
+    "stop_proc_args": "NONE", "allocation_rule": "$pe_slots", "control_slaves": "FALSE", "job_is_first_task": "TRUE",
+    "urgency_slots": "min", "accounting_summary": "TRUE", "qsort_args": "NONE",
+}  # fmt: skip
 
 QUEUE = {"qname": "main.q", "hostlist": "{host}", "slots": "24", "pe_list": "smp", "load_thresholds": "NONE",
          "notify": "00:00:10"}  # fmt: skip
@@ -70,12 +53,11 @@ class Cluster:
     """The daemons, which `start` and `kill` start and kill one by one."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self.folder, self._stack = folder, stack
+        self.folder, self._daemon = folder, daemons(stack, folder)
         ports = free_ports("SGE_QMASTER_PORT", "SGE_EXECD_PORT")
         names = {"SGE_ROOT": str(folder), "SGE_CELL": "default", "LD_LIBRARY_PATH": str(DEBIAN)}
         self.variables = names | {name: str(port) for name, port in ports.items()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        stack.callback(self._end)
 
     def call(self, *command: str | Path) -> str:
         """What a program prints, as the cluster's administrator calls it; empty if it fails."""
@@ -83,24 +65,11 @@ class Cluster:
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=False).stdout.strip()
 
     def start(self, name: str) -> None:
-        output = self._stack.enter_context((self.folder / f"{name}.txt").open("ab"))
-        variables = {**os.environ, **self.variables, "SGE_ND": "1"}
-        self._processes[name] = subprocess.Popen(
-            [program_path(name) or name], env=variables, stdout=output, stderr=output, start_new_session=True
-        )
+        self._processes[name] = self._daemon(name, **self.variables, SGE_ND="1")
 
     def kill(self, name: str) -> None:
         self._processes[name].kill()
         self._processes[name].wait()
-
-    def _end(self) -> None:
-        for process in reversed(self._processes.values()):
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @contextmanager
@@ -114,7 +83,7 @@ def cluster() -> Iterator[Cluster]:
         try:
             _configure(ours)
         except AssertionError as error:
-            said = "\n".join(path.read_text()[-500:] for path in folder.glob("*.txt"))
+            said = "\n".join(path.read_text()[-500:] for path in folder.glob("*.output"))
             raise NoClusterError(f"Grid Engine does not start: {error}\n{said}") from None
         try:
             yield ours
@@ -130,16 +99,15 @@ def _configure(ours: Cluster) -> None:
         path.mkdir(parents=True)
     for name in ("bin", "util", "utilbin", "lib"):
         (folder / name).symlink_to(f"/var/lib/gridengine/{name}")
-    (common / "bootstrap").write_text(BOOTSTRAP.format(folder=folder).lstrip())
+    _write(common / "bootstrap", BOOTSTRAP, folder=folder)
     (common / "act_qmaster").write_text(f"{host}\n")
     (common / "host_aliases").write_text(f"{host} localhost\n")
     ours.call(DEBIAN / "spoolinit", "classic", "libspoolc", f"{common};{folder}/master", "init")
-    settings = _written(
-        folder / "configuration", (SHARED / "default-configuration").read_text(), SETTINGS, folder=folder
-    )
+    settings = (SHARED / "default-configuration").read_text()
     for what, source in {
-        "configuration": settings, "complexes": SHARED / "util/resources/centry",
-        "usersets": SHARED / "util/resources/usersets", "managers": Path(getpass.getuser()),
+        "configuration": _write(folder / "configuration", SETTINGS, settings, folder=folder),
+        "complexes": SHARED / "util/resources/centry", "usersets": SHARED / "util/resources/usersets",
+        "managers": Path(getpass.getuser()),
     }.items():  # fmt: skip
         ours.call(DEBIAN / "spooldefaults", what, source)
     ours.start("sge_qmaster")
@@ -148,16 +116,16 @@ def _configure(ours: Cluster) -> None:
         ours.call("qconf", option, host)
     ours.start("sge_execd")
     until(lambda: host in ours.call("qconf", "-sel"), "a node")
-    (folder / "smp").write_text(ENVIRONMENT.lstrip())
-    ours.call("qconf", "-Ap", folder / "smp")
-    ours.call("qconf", "-Aq", _written(folder / "queue", ours.call("qconf", "-sq"), QUEUE, host=host))
-    ours.call("qconf", "-Msconf", _written(folder / "scheduling", ours.call("qconf", "-ssconf"), SCHEDULING))
+    ours.call("qconf", "-Ap", _write(folder / "smp", ENVIRONMENT))
+    ours.call("qconf", "-Aq", _write(folder / "queue", QUEUE, ours.call("qconf", "-sq"), host=host))
+    ours.call("qconf", "-Msconf", _write(folder / "scheduling", SCHEDULING, ours.call("qconf", "-ssconf")))
     until(lambda: "lx-" in ours.call("qstat", "-f"), "a queue that takes jobs")
 
 
-def _written(path: Path, text: str, values: Mapping[str, str], **names: object) -> Path:
-    """A file of settings: a text with other values."""
+def _write(path: Path, values: Mapping[str, str], text: str = "", **names: object) -> Path:
+    """A file of settings: those of a text with other values, or the values alone."""
+    text = text or "".join(f"{key} \n" for key in values)
     for key, value in values.items():
         text = re.sub(rf"^{key}\s.*$", lambda _, k=key, v=value: f"{k} {v.format(**names)}", text, flags=re.MULTILINE)
-    path.write_text(f"{text}\n")
+    path.write_text(f"{text.strip()}\n")
     return path

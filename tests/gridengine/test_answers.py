@@ -1,10 +1,9 @@
-"""What Grid Engine says, as a real one has said it: every end has its state. And the options of qsub."""
+"""What Grid Engine says, as a real one has said it: every end has its state."""
 
 import pytest
 
-from qexp.errors import QexpError, SchedulerError
+from qexp.errors import SchedulerError
 from qexp.jobs.gridengine import GridEngine, read_list
-from qexp.jobs.launchers import options_of, this_job
 
 LIST = """<?xml version='1.0'?>
 <job_info xmlns:xsd="http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat/qstat.xsd">
@@ -31,35 +30,19 @@ LIST = """<?xml version='1.0'?>
 
 LIMITS = "-l h_rt=30,h_vmem=600M,s_rt=15"
 
-ENDS = {
-    "done": ("0", "0", "4s", "0.000B"),
-    "failed": ("0", "3", "4s", "0.000B"),
-    "timeout": ("37  : qmaster enforced h_rt, h_cpu, or h_vmem limit", "137   (Killed)", "31s", "9.500MB"),
-    "interrupted": ("100 : assumedly after job", "137   (Killed)", "13s", "9.500MB"),
-    "out_of_memory": ("100 : assumedly after job", "137   (Killed)", "13s", "1.172GB"),
-    "lost": ("19  : before writing exit_status", "0", "0s", "0.000B"),
-}  # fmt: skip
-"""State → what the accounting says: failed, exit_status, ru_wallclock, maxvmem; h_vmem is per slot, of two."""
+AFTER = "100 : assumedly after job"
+OVER = "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit"
 
-MORE = [
-    ("timeout", "0", "124", "20s"), ("timeout", "100 : assumedly after job", "137", "30s"),
-    ("interrupted", "0", "130", "4s"), ("interrupted", "100 : assumedly after job", "140", "1s"),
-    ("failed", "100 : assumedly after job", "139", "1s"), ("failed", "30  : application error returned", "100", "1s"),
-    ("out_of_memory", "0", "137", "4s"), ("done", "15  : in epilog", "0", "4s"), ("lost", "8   : in prolog", "0", "0s"),
-    ("done", "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit", "0", "35s"),
+ENDS = [
+    ("done", "0", "0", "4s"), ("failed", "0", "3", "4s"), ("timeout", OVER, "137   (Killed)", "31s", "9.500MB"),
+    ("interrupted", AFTER, "137   (Killed)", "13s", "9.500MB"), ("lost", "19  : before writing exit_status", "0", "0s"),
+    ("out_of_memory", AFTER, "137   (Killed)", "13s", "1.172GB"), ("out_of_memory", "0", "137", "4s"),
+    ("timeout", "0", "124", "20s"), ("timeout", AFTER, "137", "30s"), ("interrupted", "0", "130", "4s"),
+    ("interrupted", AFTER, "140", "1s"), ("failed", AFTER, "139", "1s"), ("lost", "8   : in prolog", "0", "0s"),
+    ("failed", "30  : application error returned", "100", "1s"), ("done", "15  : in epilog", "0", "4s"),
+    ("done", OVER, "0", "35s"),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def says(tmp_path, monkeypatch):
-    """`says("qacct", "...")`: a program of that name on the PATH, which prints that."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    def install(program: str, answer: str, error: str = "", code: int = 0) -> None:
-        (tmp_path / program).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\necho '{error}' >&2\nexit {code}\n")
-        (tmp_path / program).chmod(0o755)
-
-    return install
+"""State, and what the accounting says: failed, exit_status, ru_wallclock, maxvmem; h_vmem is per slot, of two."""
 
 
 def entry(task: int, failed: str, code: str, seconds: str, memory: str = "0.000B") -> str:
@@ -70,19 +53,19 @@ def entry(task: int, failed: str, code: str, seconds: str, memory: str = "0.000B
 
 
 def test_jobs_that_wait_run_or_are_held_by_an_error_and_those_of_a_silent_node():
-    listed = read_list(LIST)
-    running, waiting = dict.fromkeys(("6.1", "6.2", "6.3"), "running"), ("6.5", "7.1", "7.2", "7.3", "7.9")
-    assert listed.states == running | dict.fromkeys(waiting, "queued") | {"6.6": "failed"}
-    assert (listed.silent, listed.ended) == ({"6.4"}, {"6.7", "6.8"})
+    said = {
+        **dict.fromkeys(("6.1", "6.2", "6.3"), "running"), **dict.fromkeys(("6.7", "6.8"), "ended"),
+        **dict.fromkeys(("6.5", "7.1", "7.2", "7.3", "7.9"), "queued"), "6.4": "silent", "6.6": "failed",
+    }  # fmt: skip
+    assert read_list(LIST) == said
 
 
 def test_every_end_has_its_state_and_of_several_starts_the_last_one_counts(says):
     says("qstat", "", "unable to send message to qmaster", 1)
     again = entry(1, "25  : rescheduling", "99", "4s")
-    ends = [*((state, *words) for state, words in ENDS.items()), *MORE]
-    entries = [entry(task, *words) for task, (_, *words) in enumerate(ends, 1)]
+    entries = [entry(task, *words) for task, (_, *words) in enumerate(ENDS, 1)]
     says("qacct", "".join([again, *entries, entry(99, "25  : rescheduling", "99", "4s")]))
-    meant = {f"6.{task}": state for task, (state, *_) in enumerate(ends, 1)}
+    meant = {f"6.{task}": state for task, (state, *_) in enumerate(ENDS, 1)}
     assert GridEngine().states(meant) == meant
     with pytest.raises(SchedulerError, match="unable to send message"):  # 6.99 waits for another start
         GridEngine().states([*meant, "6.99"])
@@ -92,24 +75,3 @@ def test_without_accounting_only_what_the_master_knows_is_said(says):
     says("qstat", LIST)
     says("qacct", "", "accounting: No such file or directory", 1)
     assert GridEngine().states(["6.1", "6.4", "6.7"]) == {"6.1": "running"}
-
-
-def test_a_process_of_another_kind_of_job_is_no_task(monkeypatch, tmp_path):
-    monkeypatch.setenv("JOB_ID", "6")
-    monkeypatch.setenv("SGE_TASK_ID", "undefined")
-    assert this_job(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"time": "60"}, 'time cannot be .60.; give hours, minutes and seconds, such as "4:00:00"'),
-        ({"pe": "smp"}, 'a parallel environment and the number of slots, such as "smp 4"'),
-        ({"options.N": "x"}, "options.N cannot be passed on to qsub: qexp sets it itself, to the name of the launch"),
-        ({"options.P": "x"}, "options.P cannot be passed on to qsub: write it as project = ..."),
-        ({"options.-m": "a"}, "give an option of qsub, without hyphens before it"),
-    ],
-)
-def test_options_that_grid_engine_would_misread_are_refused(options, words):
-    with pytest.raises(QexpError, match=words):
-        options_of("gridengine", {}, options)

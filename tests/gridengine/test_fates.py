@@ -1,31 +1,27 @@
-"""Runs on a real Grid Engine: how each ends, whatever ends it, is known afterwards."""
+"""Runs on a real Grid Engine: how each ends is known afterwards; and the settings and commands of its page."""
 
 import os
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from qexp.base.workspace import Workspace
+from qexp.api.listing import runs
 from qexp.errors import QexpError, SchedulerError
+from qexp.jobs.arrays import array_of
 from qexp.jobs.gridengine import GridEngine
-from qexp.jobs.launchers import options_of
-from qexp.jobs.scheduler import Submission
-from qexp.jobs.states import state_now
-from qexp.kinds import experiments
-from qexp.runs import plan, prepare
-from qexp.runs.order import read_overrides
-from qexp.store.directory import RunDirectory
-from qexp.store.record import JobRecord
 from tests.conftest import call
-from tests.gridengine.grid import Cluster
-from tests.runs.conftest import has_lines
+from tests.gridengine.grid import Cluster, cluster
 from tests.runs.test_same_bits import contents
 from tests.slurm.cluster import until
-from tests.slurm.test_arrays import folders
-from tests.slurm.test_ends_of_runs import BRIEF, ENDLESS, LOSSES, SLOW
+from tests.slurm.conftest import where_it_can_be_had
+from tests.slurm.test_arrays import submit_jobs
+from tests.slurm.test_ends_of_runs import BRIEF, ENDLESS, SLOW, Submitted
+from tests.slurm.test_how_to import assert_done, open_workspace
+
+# Tests of clusters follow one another in one of pytest's workers.
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 ENDS = {
     "done": (BRIEF, "done"),
@@ -46,52 +42,30 @@ PARTED = [
 """Setup lines by which the time of a run's first start is nearly up as soon as it has trained for two epochs."""
 
 
-@dataclass
-class Submitted:
-    """Runs of a workspace on the cluster."""
+PAGE = "docs/how-to/grid-engine.md"
 
-    workspace: Workspace
-    jobs: dict[str, str] = field(default_factory=dict)
+OF_THIS_CLUSTER = {
+    'queue = "gpu.q"': 'queue = "main.q"',
+    '"module load cuda"': '"export LOADED=cuda"',
+    'memory = "8G"': 'memory = "20G"',
+}
+"""What the cluster of the page has and this one does not → what this one has."""
 
-    def run(self, name: str) -> RunDirectory:
-        return RunDirectory(self.workspace.runs / name)
 
-    def prepare(self, name: str, seed: int, *overrides: str) -> RunDirectory:
-        experience = experiments.experience("mogi_quick", read_overrides("--set", overrides), self.workspace)
-        return prepare.prepare(plan.plan_run(experience, seed, name, self.workspace), self.workspace)
-
-    def submit(self, launch: str, runs: list[RunDirectory], **options: str | list[str]) -> None:
-        chosen = options_of("gridengine", {"gridengine": options}, {})
-        folder = self.workspace.runs / ".launches" / launch
-        self.jobs |= GridEngine().submit(Submission(folder, launch, chosen), runs)
-
-    def word(self, name: str) -> str | None:
-        return GridEngine().states([self.jobs[name]]).get(self.jobs[name])
-
-    def state(self, name: str) -> str:
-        """From the record and what Grid Engine says now."""
-        record = self.run(name).record()
-        return state_now(self.run(name), record.state, record.open_attempt, self.word(name))
-
-    def trains(self, name: str) -> Callable[[], bool]:
-        return has_lines(self.run(name).metrics_file, 2)
-
-    def has_ended(self, name: str) -> Callable[[], bool]:
-        return lambda: self.word(name) not in ("queued", "running", None)
-
-    def process(self, name: str) -> int:
-        attempt = self.run(name).record().open_attempt
-        assert attempt is not None
-        return attempt.process.pid
+@pytest.fixture(scope="module")
+def grid() -> Iterator[Cluster]:
+    """A cluster that Grid Engine's programs find; started with CI set alone, since its tests take minutes."""
+    with where_it_can_be_had(cluster()) as ours, pytest.MonkeyPatch.context() as patch:
+        for name, value in (ours.variables | {"OMP_NUM_THREADS": "1"}).items():
+            if name != "LD_LIBRARY_PATH":
+                patch.setenv(name, value)
+        yield ours
 
 
 @pytest.fixture(scope="module")
 def submitted(grid: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
     """All runs of this module at once, in a folder whose name Grid Engine and a shell might want to read."""
-    root = tmp_path_factory.mktemp("grid") / "it's 100%a $TASK_ID : work"
-    assert call("init", root).code == 0
-    ours = Submitted(Workspace(root))
-    (root / "specs/extensions.py").write_text(LOSSES)
+    ours = Submitted(tmp_path_factory.mktemp("grid") / "it's 100%a $TASK_ID : work", "gridengine")
     ours.submit("warned", [ours.prepare("warned", 0, *ENDLESS)], time="0:01:30", signal="30")
     deaf = ["trap '' USR2", "SECONDS=-1000"]  # hears of no limit
     ours.submit("deaf", [ours.prepare("deaf", 1, *ENDLESS)], time="0:00:20", setup=deaf)
@@ -107,13 +81,13 @@ def test_each_run_of_an_array_ends_in_its_own_state(submitted):
     for name in ("deleted", "killed", "crashed"):
         until(submitted.trains(name), f"training of {name}")
     GridEngine().cancel([submitted.jobs["deleted"]])
-    os.kill(submitted.process("killed"), signal.SIGKILL)
-    # As if the node had crashed: nobody is left to say how the job ended.
-    for number in (shepherd_of(submitted.process("crashed")), submitted.process("crashed")):
+    killed, crashed = (submitted.run(name).record().open_attempt.process.pid for name in ("killed", "crashed"))
+    # As if the node of one had crashed: nobody is left to say how the job ended.
+    for number in (killed, shepherd_of(crashed), crashed):
         os.kill(number, signal.SIGKILL)
-    for name in ENDS:
-        until(submitted.has_ended(name), f"the end of {name}")
-    assert {name: submitted.state(name) for name in ENDS} == {name: state for name, (_, state) in ENDS.items()}
+    submitted.wait_for(*ENDS)
+    states = submitted.states()
+    assert {name: states[name] for name in ENDS} == {name: state for name, (_, state) in ENDS.items()}
     assert submitted.run("deleted").record().state == "interrupted"
 
 
@@ -124,73 +98,52 @@ def shepherd_of(process: int) -> int:
     return process
 
 
-def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoint(submitted):
-    until(submitted.has_ended("warned"), "the end")
-    assert submitted.state("warned") == "timeout"
-    assert submitted.run("warned").record().state == "interrupted"
-    assert (submitted.run("warned").path / "checkpoints/last.safetensors").is_file()
-
-
-def test_a_run_that_is_killed_at_its_limit_without_a_warning_says_timeout(submitted):
-    until(submitted.has_ended("deaf"), "the end")
-    assert submitted.state("deaf") == "timeout"
+def test_a_run_that_is_warned_or_killed_at_its_limit_says_timeout(submitted):
+    submitted.assert_warned("warned")
+    submitted.wait_for("deaf")
+    assert submitted.states()["deaf"] == "timeout"
 
 
 def test_a_run_that_needs_more_time_starts_again_by_itself_and_comes_to_the_same_bits(submitted):
-    for name in ("parted", "whole"):
-        until(submitted.has_ended(name), "the end")
+    submitted.wait_for("parted", "whole")
     *before, last = [attempt.state for attempt in submitted.run("parted").record().attempts]
     assert (set(before), last) == ({"interrupted"}, "done")
     assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
 
 
-def test_a_run_knows_which_job_it_was_and_where_its_output_is(submitted, grid):
-    until(submitted.has_ended("done"), "the end")
-    run = submitted.run("done")
-    assert run.record().job == JobRecord(
-        launcher="gridengine",
-        id=submitted.jobs["done"],
-        cluster=grid.call("qconf", "-sss"),
-        workspace=str(submitted.workspace.root),
-    )
-    output = submitted.workspace.runs / ".launches/array/output/done.txt"
-    assert "epoch 3/3" in output.read_text()
-    assert output.resolve() == (run.path / "gridengine.txt").resolve()
-
-
-def submit(folder: Path, runs: Sequence[RunDirectory], *setup: str, at_most: int | None = None, **options: str) -> list:
-    chosen = options_of("gridengine", {"gridengine": options}, {"setup": setup})
-    return [*GridEngine().submit(Submission(folder, "2 runs", chosen, at_most), runs).values()]
+def test_a_run_knows_which_job_it_was_and_where_its_output_is(submitted):
+    submitted.assert_known("done")
+    submitted.assert_output("array", "done", "epoch 3/3")
 
 
 def test_what_is_deleted_before_it_begins_is_interrupted_whoever_deletes_it(grid, tmp_path):
-    jobs = submit(tmp_path / "launch", folders(tmp_path, 4), "sleep 600", at_most=1)
+    jobs = submit_jobs("gridengine", tmp_path, 4, "sleep 600", at_most=1)
     until(lambda: GridEngine().states(jobs)[jobs[0]] == "running", "the first job")
     grid.call("qdel", jobs[1])
     assert GridEngine().cancel([jobs[2], "999.1"]) == {jobs[2]: "interrupted"}
     said = GridEngine().states(jobs)
     assert said == dict(zip(jobs, ("running", "interrupted", "interrupted", "queued"), strict=True))
-    grid.call("qdel", jobs[0].partition(".")[0])
+    grid.call("qdel", array_of(jobs[0]))
     until(lambda: {*GridEngine().states(jobs).values()} == {"interrupted"}, "the end of all")
     assert GridEngine().cancel(jobs) == {}
     assert GridEngine().states(["999.1"]) == {}
 
 
 def test_a_job_that_cannot_run_is_refused_in_plain_words(grid, tmp_path):
-    for options, words in {"queue": "unknown queue", "project": '"nowhere" does not exist'}.items():
+    for option, words in {"queue": "unknown queue", "project": '"nowhere" does not exist'}.items():
         with pytest.raises(SchedulerError, match=words) as caught:
-            submit(tmp_path / "launch", folders(tmp_path / options, 1), **{options: "nowhere"})
+            submit_jobs("gridengine", tmp_path / option, 1, "exit 0", **{option: "nowhere"})
         assert caught.value.exit_code == 6
 
 
-def test_a_master_that_is_gone_is_said_and_a_run_outlives_that(grid, tmp_path):
-    (job,) = submit(tmp_path / "launch", folders(tmp_path, 1), "sleep 8", "exit 7")
+def test_a_master_that_is_gone_is_said_and_a_job_outlives_that(grid, tmp_path):
+    (job,) = submit_jobs("gridengine", tmp_path, 1, "sleep 8", "exit 7")
     until(lambda: GridEngine().states([job]) == {job: "running"}, "the start")
     grid.kill("sge_qmaster")
     with pytest.raises(SchedulerError, match="qstat refused"):
         GridEngine().states([job])
     with pytest.raises(SchedulerError, match="refused"):
-        submit(tmp_path / "another", folders(tmp_path / "another", 1))
+        submit_jobs("gridengine", tmp_path / "another", 1, "exit 0")
     assert GridEngine().cluster() is None
     grid.start("sge_qmaster")
 
@@ -201,3 +154,24 @@ def test_a_master_that_is_gone_is_said_and_a_run_outlives_that(grid, tmp_path):
             return False
 
     until(ended, "the end")
+
+
+@pytest.fixture
+def settings(grid: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_workspace(tmp_path, PAGE, "gridengine", OF_THIS_CLUSTER)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_commands_of_the_page_run_on_a_cluster(settings, grid):
+    def said(job: str) -> str:
+        return grid.call("qstat", "-j", array_of(job))
+
+    assert_done(PAGE, said, "h_rt=1800", "smp range: 4", "me@example.org")
+
+
+def test_the_profile_of_the_page_reaches_the_job_which_can_be_stopped(settings, grid):
+    name, job = call("run", "mogi_cnn", "--profile", "big", "--option", "options.h=true").done().split()
+    said = grid.call("qstat", "-j", array_of(job))
+    assert all(words in said for words in ("h_rt=172800", "kind=long", "-10"))
+    assert call("stop", name).code == 0
+    assert runs()[0]["state"] == "interrupted"

@@ -27,7 +27,7 @@ PACKAGES_OF_ACCOUNTING = {"mariadbd": "mariadb-server-core", "slurmdbd": "slurmd
 
 LONGEST_ARRAY = 20
 
-Daemons = Callable[..., None]
+Daemons = Callable[..., subprocess.Popen[bytes]]
 
 SETTINGS = {
     "ClusterName": "qexp",
@@ -230,14 +230,23 @@ def free_ports(*names: str) -> dict[str, int]:
 def daemons(stack: ExitStack, folder: Path) -> Daemons:
     """`daemon("slurmd", "-D", SLURM_CONF=path)` starts one that ends with the stack, the last one first."""
 
-    def start(name: str, *arguments: str, **environment: str) -> None:
-        output = stack.enter_context((folder / f"{name}.output").open("wb"))
+    def start(name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        output = stack.enter_context((folder / f"{name}.output").open("ab"))
         words, variables = [program_path(name) or name, *arguments], {**os.environ, **environment}
         process = subprocess.Popen(words, env=variables, stdout=output, stderr=output, start_new_session=True)
-        stack.callback(process.wait)
-        stack.callback(process.terminate)
+        stack.callback(_end, process)
+        return process
 
     return start
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _said(configuration: Path, *command: str) -> str:

@@ -3,12 +3,15 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.slurm.cluster import NoClusterError, cluster
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +26,19 @@ def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def accounting_cluster() -> Iterator[Path]:
     """A cluster with accounting, where its database can be had."""
+    with where_it_can_be_had(cluster(accounting=True)) as configuration, _found(configuration):
+        yield configuration
+
+
+@contextmanager
+def where_it_can_be_had(cluster: AbstractContextManager[T]) -> Iterator[T]:
     require_ci()
     with ExitStack() as stack:
         try:
-            configuration = stack.enter_context(cluster(accounting=True))
+            ours = stack.enter_context(cluster)
         except NoClusterError as error:
             pytest.skip(str(error))
-        stack.enter_context(_found(configuration))
-        yield configuration
+        yield ours
 
 
 def require_ci() -> None:

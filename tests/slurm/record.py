@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qexp.jobs.arrays import TIME_IS_UP
-from qexp.jobs.launchers import options_of
-from qexp.jobs.scheduler import Submission
 from qexp.jobs.slurm import ACCOUNTED, LISTED, Slurm
-from qexp.store.directory import RunDirectory
 from tests.slurm import cluster as slurm_cluster
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as call
+from tests.slurm.test_arrays import submit_jobs
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -54,11 +52,7 @@ def submit(
     folder: Path, name: str, *setup: str, count: int = 1, at_most: int | None = None, **options: str
 ) -> list[str]:
     """Submit runs that do nothing but their setup lines, as qexp does."""
-    runs = [RunDirectory(folder / name / str(number)) for number in range(count)]
-    for run in runs:
-        run.path.mkdir(parents=True)
-    chosen = options_of("slurm", {"slurm": {"memory": "50M", "time": 5, **options}}, {"setup": setup})
-    return [*Slurm().submit(Submission(folder / name / "launch", name, chosen, at_most), runs).values()]
+    return submit_jobs("slurm", folder / name, count, *setup, at_most=at_most, memory="50M", time=5, **options)
 
 
 def record_ends(folder: Path) -> None:

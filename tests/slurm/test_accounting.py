@@ -6,47 +6,27 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import SchedulerError
-from qexp.jobs.launchers import options_of
-from qexp.jobs.scheduler import Submission
 from qexp.jobs.slurm import ACCOUNTED, Slurm
+from tests.conftest import call
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
 from tests.slurm.conftest import slurm as administrator
-from tests.slurm.test_arrays import folders
+from tests.slurm.test_arrays import submit
 
 SMALL = ("--set", "sizes=[96,32,32]", "--set", "batch_size=16")
 
 ENDLESS = (*SMALL, "--set", "epochs=1000000")
 
 
-class Sweeps:
-    """What is handed over from the command line, and asked there."""
-
-    def __init__(self, qexp, workspace: Path) -> None:
-        self._qexp = qexp
-        self.runs = workspace / "runs"
-
-    def start(self, *options: str) -> list[str]:
-        """The runs of a launch."""
-        stdout = self._qexp("run", "mogi_quick", *options, "--launcher", "slurm").done()
-        return [line.split()[0] for line in stdout.splitlines()]
-
-    def jobs(self) -> dict[str, str]:
-        """Run → job."""
-        files = self.runs.glob(".launches/*/jobs.json")
-        return {name: job for file in files for name, job in json.loads(file.read_text())["jobs"].items()}
-
-    def listed(self) -> dict[str, str]:
-        """Run → state, as `qexp ls` says."""
-        return {run["name"]: run["state"] for run in json.loads(self._qexp("ls", "--json").done())}
-
-    def trains(self, name: str) -> bool:
-        return has_lines(self.runs / name / "metrics.jsonl", 1)()
+def start(*options: str) -> dict[str, str]:
+    """Run → job, of a launch."""
+    stdout = call("run", "mogi_quick", *options, "--launcher", "slurm").done()
+    return dict(line.split() for line in stdout.splitlines())
 
 
-@pytest.fixture
-def sweeps(accounting_cluster: Path, workspace: Path, qexp) -> Sweeps:
-    return Sweeps(qexp, workspace)
+def listed() -> dict[str, str]:
+    """Run → state, as `qexp ls` says."""
+    return {run["name"]: run["state"] for run in json.loads(call("ls", "--json").done())}
 
 
 def forgotten() -> bool:
@@ -57,25 +37,18 @@ def accounted(*jobs: str) -> list[str]:
     return administrator(*ACCOUNTED, f"--jobs={','.join(jobs)}").splitlines()
 
 
-def submit(folder: Path, count: int, setup: str, at_most: int | None = None) -> list[str]:
-    """An array of jobs that do nothing but their setup line; gives their names."""
-    options = options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, {"setup": [setup]})
-    return [*Slurm().submit(Submission(folder / "launch", "jobs", options, at_most), folders(folder, count)).values()]
-
-
-def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps):
-    (done,) = sweeps.start("--seed", "9", *SMALL, "--set", "epochs=2")
-    warned, cancelled, preempted, waiting = sweeps.start("--seeds", "0:4", "-j", "3", *ENDLESS)
-    jobs = sweeps.jobs()
+def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(accounting_cluster, workspace):
+    jobs = start("--seed", "9", *SMALL, "--set", "epochs=2") | start("--seeds", "0:4", "-j", "3", *ENDLESS)
+    done, warned, cancelled, preempted, waiting = jobs
     for name in (warned, cancelled, preempted):
-        until(lambda name=name: sweeps.trains(name), "the first epoch")
+        until(has_lines(workspace / "runs" / name / "metrics.jsonl", 1), "the first epoch")
     at_work = dict.fromkeys((warned, cancelled, preempted), "running")
-    assert sweeps.listed().items() >= (at_work | {waiting: "queued"}).items()
+    assert listed().items() >= (at_work | {waiting: "queued"}).items()
 
     # By hand, so that nothing of it is remembered by us; and the accounting still believes that it waits.
     until(lambda: any("PENDING" in line for line in accounted(jobs[waiting])), "word of a task that waits")
     administrator("scancel", jobs[waiting])
-    assert sweeps.listed().items() >= (at_work | {waiting: "interrupted"}).items()
+    assert listed().items() >= (at_work | {waiting: "interrupted"}).items()
 
     administrator("scancel", "--batch", "--signal=USR1", jobs[warned])
     administrator("scancel", jobs[cancelled])
@@ -88,7 +61,7 @@ def test_how_runs_ended_is_known_after_the_controller_has_forgotten_them(sweeps)
         done: "done", warned: "timeout", cancelled: "interrupted", preempted: "preempted",
         waiting: "interrupted",
     }  # fmt: skip
-    assert sweeps.listed() == ends
+    assert listed() == ends
     assert Slurm().states(jobs.values()) == {jobs[name]: state for name, state in ends.items()}
 
 

@@ -4,12 +4,13 @@ import itertools
 import shlex
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs.launchers import options_of
+from qexp.jobs.launchers import LAUNCHERS, options_of
 from qexp.jobs.scheduler import Submission
 from qexp.jobs.slurm import Slurm
 from qexp.store.directory import RunDirectory
@@ -25,7 +26,18 @@ def folders(parent: Path, count: int) -> list[RunDirectory]:
     return [RunDirectory(path) for path in paths]
 
 
-def options(setup: Sequence[str] = ("exit 0",)) -> dict[str, str | list[str]]:
+def submit_jobs(
+    launcher: str, folder: Path, count: int, *setup: str, at_most: int | None = None, **options: str | int
+) -> list[str]:
+    """Submit jobs that do nothing but their setup lines."""
+    chosen, runs = options_of(launcher, {launcher: options}, {"setup": setup}), folders(folder, count)
+    return [*LAUNCHERS[launcher].submit(Submission(folder / "launch", "2 jobs", chosen, at_most), runs).values()]
+
+
+submit = partial(submit_jobs, "slurm", memory="10M", time=5)
+
+
+def options(setup: Sequence[str]) -> dict[str, str | list[str]]:
     return options_of("slurm", {"slurm": {"memory": "10M", "time": 5}}, {"setup": setup})
 
 
@@ -49,26 +61,24 @@ def test_a_launch_longer_than_the_longest_array_is_cut_and_its_limit_holds_for_a
 
 
 def test_the_script_that_is_kept_can_be_submitted_again_by_hand(slurm_cluster, tmp_path):
-    runs, folder = folders(tmp_path, 2), tmp_path / "launch 100%a"
-    wait_for([*Slurm().submit(Submission(folder, "again", options(['echo "$run"', "exit 0"])), runs).values()])
+    folder = tmp_path / "its 100%a/launch"
+    wait_for(submit(folder.parent, 2, 'echo "$run"', "exit 0"))
     line = next(line for line in (folder / "array_1.sh").read_text().splitlines() if "sbatch" in line)
     again = subprocess.run(shlex.split(line.lstrip("# ")), cwd=folder, capture_output=True, text=True, check=True)
     wait_for([f"{again.stdout.strip()}_{task}" for task in range(2)])
-    assert (folder / "output/run 1.txt").read_text() == f"{runs[1].path}\n" * 2
+    assert (folder / "output/run 1.txt").read_text() == f"{folder.parent / 'run 1'}\n" * 2
 
 
 def test_a_code_of_the_setup_lines_is_the_jobs(slurm_cluster, tmp_path):
-    launch = Submission(tmp_path / "launch", "seven", options(["exit 7"]))
-    (job,) = Slurm().submit(launch, folders(tmp_path, 1)).values()
+    (job,) = submit(tmp_path, 1, "exit 7")
     assert wait_for([job]) == {job: "failed"}
     code = administrator("squeue", "--array", "--states=all", "--noheader", "--Format=exit_code", f"--jobs={job}")
     assert code == str(7 << 8)
 
 
 def test_a_wrong_partition_is_refused_in_the_words_of_sbatch(slurm_cluster, tmp_path):
-    refused = options_of("slurm", {"slurm": {"partition": "nowhere"}}, {})
     with pytest.raises(SchedulerError, match="invalid partition specified: nowhere") as caught:
-        Slurm().submit(Submission(tmp_path / "launch", "refused", refused), folders(tmp_path, 2))
+        submit(tmp_path, 2, partition="nowhere")
     assert caught.value.exit_code == 6
 
 
@@ -81,9 +91,8 @@ def test_what_was_submitted_before_a_refusal_is_cancelled(slurm_cluster, tmp_pat
 
 
 def test_waiting_jobs_are_cancelled_and_known_to_be_and_ended_ones_are_left_alone(slurm_cluster, tmp_path):
-    runs = folders(tmp_path, 3)
-    endless = options(['[ "$run" = "${run%0}" ] || exit 0', "sleep 600"])
-    ended, running, waiting = Slurm().submit(Submission(tmp_path / "launch", "stopped", endless, 1), runs).values()
+    setup = ('[ "$run" = "${run%0}" ] || exit 0', "sleep 600")
+    ended, running, waiting = submit(tmp_path, 3, *setup, at_most=1)
     until(lambda: Slurm().states([ended, running]) == {ended: "done", running: "running"}, "the second job")
     assert Slurm().cancel([ended, running, waiting, "4000000_1"]) == {waiting: "interrupted"}
     assert wait_for([running]) == {running: "interrupted"}
@@ -108,10 +117,10 @@ def test_a_controller_that_is_not_there_is_an_error_of_the_scheduler(slurm_clust
 def test_without_sbatch_it_is_said_where_to_submit_from(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(QexpError, match="no sbatch on the PATH") as caught:
-        Slurm().submit(Submission(tmp_path / "launch", "none", options()), folders(tmp_path, 1))
+        submit(tmp_path, 1)
     assert caught.value.exit_code == 2
 
 
 def test_a_folder_that_slurm_cannot_name_is_refused(slurm_cluster, tmp_path):
     with pytest.raises(QexpError, match="backslash"):
-        Slurm().submit(Submission(tmp_path / "back\\slash", "slash", options()), folders(tmp_path, 1))
+        submit(tmp_path / "back\\slash", 1)

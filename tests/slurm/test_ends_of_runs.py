@@ -2,8 +2,8 @@
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,12 +60,18 @@ FATES = {0: "failed", 1: "failed", 2: "timeout", 3: "out_of_memory", 4: "interru
 RUNS = 12
 
 
-@dataclass
 class Submitted:
-    """Runs of a workspace on the cluster."""
+    """Runs of a new workspace, on the cluster of a launcher.
 
-    workspace: Workspace
-    jobs: dict[str, str] = field(default_factory=dict)
+    options  of all launches
+    """
+
+    def __init__(self, root: Path, launcher: str, **options: str) -> None:
+        assert call("init", root).code == 0
+        (root / "specs/extensions.py").write_text(LOSSES)
+        self.workspace, self.launcher, self.options = Workspace(root), launcher, options
+        self.scheduler: Any = LAUNCHERS[launcher]
+        self.jobs: dict[str, str] = {}
 
     def run(self, name: str) -> RunDirectory:
         return RunDirectory(self.workspace.runs / name)
@@ -74,17 +80,17 @@ class Submitted:
         experience = experiments.experience("mogi_quick", read_overrides("--set", overrides), self.workspace)
         return prepare.prepare(plan.plan_run(experience, seed, name, self.workspace), self.workspace)
 
-    def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: str) -> None:
-        chosen = options_of("slurm", {"slurm": {"time": 10, **options}}, {})
+    def submit(self, launch: str, runs: list[RunDirectory], at_most: int | None = None, **options: Any) -> None:
+        chosen = options_of(self.launcher, {self.launcher: {**self.options, **options}}, {})
         folder = self.workspace.runs / ".launches" / launch
-        self.jobs |= Slurm().submit(Submission(folder, launch, chosen, at_most), runs)
+        self.jobs |= self.scheduler.submit(Submission(folder, launch, chosen, at_most), runs)
 
     def word(self, name: str) -> str | None:
-        return Slurm().states([self.jobs[name]]).get(self.jobs[name])
+        return self.scheduler.states([self.jobs[name]]).get(self.jobs[name])
 
     def states(self) -> dict[str, str]:
-        """Name → state, from the record and what Slurm says now."""
-        words = Slurm().states(self.jobs.values())
+        """Name → state, from the record and what the scheduler says now."""
+        words = self.scheduler.states(self.jobs.values())
         records = {name: self.run(name).record() for name in self.jobs}
         return {
             name: state_now(self.run(name), record.state, record.open_attempt, words.get(self.jobs[name]))
@@ -94,32 +100,54 @@ class Submitted:
     def trains(self, name: str) -> Callable[[], bool]:
         return has_lines(self.run(name).metrics_file, 2)
 
-    def has_ended(self, name: str) -> Callable[[], bool]:
-        return lambda: self.word(name) not in ("queued", "running", None)
+    def wait_for(self, *names: str) -> None:
+        for name in names:
+            until(lambda name=name: self.word(name) not in ("queued", "running", None), f"the end of {name}")
 
-    def end_in(self, name: str, seconds: int) -> None:
-        """Have Slurm believe that a job that runs has so much time left; it looks at that twice a minute.
+    def assert_warned(self, name: str) -> None:
+        """The run was warned before its time was up, and says timeout, with a checkpoint."""
+        self.wait_for(name)
+        assert self.states()[name] == "timeout"
+        assert self.run(name).record().state == "interrupted"
+        assert (self.run(name).path / "checkpoints/last.safetensors").is_file()
 
-        The controller may refuse for a moment, so it is asked again.
-        """
+    def assert_known(self, name: str) -> None:
+        """The run knows which job it was."""
+        self.wait_for(name)
+        cluster, workspace = self.scheduler.cluster(), str(self.workspace.root)
+        assert cluster is not None
+        job = JobRecord(launcher=self.launcher, id=self.jobs[name], cluster=cluster, workspace=workspace)
+        assert self.run(name).record().job == job
 
-        def accepted() -> bool:
-            try:
-                administrator("scontrol", "update", f"JobId={self.jobs[name]}", f"EndTime=now+{seconds}")
-            except subprocess.CalledProcessError:
-                return False
-            return True
+    def assert_output(self, launch: str, name: str, text: str) -> None:
+        """What the run has printed lies in it, and can be found from the launch."""
+        self.wait_for(name)
+        output = self.workspace.runs / ".launches" / launch / "output" / f"{name}.txt"
+        assert text in output.read_text()
+        assert output.resolve() == (self.run(name).path / f"{self.launcher}.txt").resolve()
 
-        until(accepted, f"a new end of {name}")
+
+def end_in(submitted: Submitted, name: str, seconds: int) -> None:
+    """Have Slurm believe that a job that runs has so much time left; it looks at that twice a minute.
+
+    The controller may refuse for a moment, so it is asked again.
+    """
+
+    def accepted() -> bool:
+        try:
+            administrator("scontrol", "update", f"JobId={submitted.jobs[name]}", f"EndTime=now+{seconds}")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    until(accepted, f"a new end of {name}")
 
 
 @pytest.fixture(scope="module")
 def submitted(slurm_cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
     """All runs of this module at once, in a folder whose name Slurm and a shell might want to read for themselves."""
     root = tmp_path_factory.mktemp("slurm") / "it's 100%a $HOME work"
-    assert call("init", root).code == 0
-    ours = Submitted(Workspace(root))
-    (root / "specs/extensions.py").write_text(LOSSES)
+    ours = Submitted(root, "slurm", time="10")
     diverging, greedy = (*BRIEF, "learning_rate=1e30", "optimizer=sgd"), (*BRIEF, "losses.depth=greedy")
     overrides = {0: diverging, 2: ENDLESS, 3: greedy, 4: ENDLESS}
     array = [ours.prepare(f"run_{seed}", seed, *overrides.get(seed, BRIEF)) for seed in range(RUNS)]
@@ -132,7 +160,7 @@ def submitted(slurm_cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     # The longest waits begin first: Slurm looks at time limits twice a minute.
     for name, seconds in {"warned": 60, "run_2": 1}.items():
         until(ours.trains(name), "training")
-        ours.end_in(name, seconds)
+        end_in(ours, name, seconds)
     return ours
 
 
@@ -145,8 +173,7 @@ def test_a_run_that_is_requeued_before_the_time_limit_resumes_by_itself_to_the_s
     assert submitted.states()["parted"] == "queued"
     # Slurm holds a requeued job back for two minutes; it needs but a second to be rid of the first start.
     administrator("scontrol", "update", f"JobId={submitted.jobs['parted']}", "StartTime=now+3")
-    until(submitted.has_ended("parted"), "the end")
-    until(submitted.has_ended("whole"), "the end")
+    submitted.wait_for("parted", "whole")
     assert [attempt.state for attempt in submitted.run("parted").record().attempts] == ["interrupted", "done"]
     assert contents(submitted.run("whole").path) == contents(submitted.run("parted").path)
 
@@ -155,46 +182,33 @@ def test_of_a_dozen_runs_each_ends_in_its_own_state(submitted):
     until(submitted.trains("run_4"), "training")
     Slurm().cancel([submitted.jobs["run_4"]])
     names = [f"run_{seed}" for seed in range(RUNS)]
-    for name in names:
-        until(submitted.has_ended(name), f"the end of {name}")
+    submitted.wait_for(*names)
     found = submitted.states()
     assert {name: found[name] for name in names} == {name: FATES.get(seed, "done") for seed, name in enumerate(names)}
 
 
 def test_a_run_knows_which_job_it_was(submitted):
-    until(submitted.has_ended("run_7"), "the end")
-    assert submitted.run("run_7").record().job == JobRecord(
-        launcher="slurm",
-        id=submitted.jobs["run_7"],
-        cluster=LAUNCHERS["slurm"].cluster(),
-        workspace=str(submitted.workspace.root),
-    )
+    submitted.assert_known("run_7")
 
 
 def test_a_job_ends_with_the_exit_code_of_its_run(submitted):
     codes = {}
     for name in ("run_0", "run_1", "run_7"):
-        until(submitted.has_ended(name), "the end")
+        submitted.wait_for(name)
         codes[name] = administrator("squeue", "--array", "--states=all", "--noheader", "--Format=exit_code",
                                     f"--jobs={submitted.jobs[name]}")  # fmt: skip
     assert codes == {"run_0": str(1 << 8), "run_1": str(1 << 8), "run_7": "0"}
 
 
 def test_a_run_is_warned_before_its_time_is_up_and_says_timeout_with_a_checkpoint(submitted):
-    until(submitted.has_ended("warned"), "the end")
-    assert submitted.states()["warned"] == "timeout"
-    assert submitted.run("warned").record().state == "interrupted"
-    assert (submitted.run("warned").path / "checkpoints/last.safetensors").is_file()
+    submitted.assert_warned("warned")
 
 
 def test_what_a_run_and_slurm_print_lies_in_the_run_and_can_be_found_from_the_launch(submitted):
     # Not the run whose time is up: where Slurm warns and ends it in one look, a run that heeds the warning may be
     # gone before Slurm has a word to print.
+    submitted.assert_output("dozen", "run_3", "Exceeded job memory limit")
+    submitted.assert_output("dozen", "run_7", "epoch 3/3")
     folder = submitted.workspace.runs / ".launches/dozen"
-    for name, text in {"run_3": "Exceeded job memory limit", "run_7": "epoch 3/3"}.items():
-        until(submitted.has_ended(name), "the end")
-        output = folder / "output" / f"{name}.txt"
-        assert text in output.read_text()
-        assert output.resolve() == (submitted.run(name).path / "slurm.txt").resolve()
     assert {path.name for path in folder.iterdir()} == {"array_1", "array_1.sh", "runs_1.txt", "output"}
     assert all(path.is_symlink() for path in (folder / "array_1").iterdir())

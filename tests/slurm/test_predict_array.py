@@ -12,10 +12,9 @@ import qexp as package
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError
 from qexp.jobs import launchers
-from qexp.jobs.slurm import Slurm
 from tests import stones
 from tests.conftest import call, shared_folder
-from tests.slurm.cluster import until
+from tests.slurm.test_arrays import wait_for
 
 TILES = ("a.csv", "b.csv", "c.csv")
 PREDICT = ("predict", "stones_0", "tiles", "--device", "cpu")
@@ -45,12 +44,8 @@ def tiles(trained: Path, workspace: Path) -> Path:
 def ended(lines: str) -> dict[str, str]:
     """File → how its task ended, of what the command printed."""
     jobs = dict(line.split() for line in lines.splitlines())
-
-    def states() -> dict[str, str]:
-        return Slurm().states(jobs.values())
-
-    until(lambda: not {*states().values()} & {"queued", "running"}, "the end of all tasks")
-    return {name: states()[job] for name, job in jobs.items()}
+    states = wait_for([*jobs.values()])
+    return {name: states[job] for name, job in jobs.items()}
 
 
 def outputs(stderr: str) -> Sequence[str]:

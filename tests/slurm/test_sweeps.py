@@ -10,7 +10,6 @@ from qexp.jobs import launchers
 from tests.conftest import started
 from tests.runs.conftest import has_lines
 from tests.slurm.cluster import until
-from tests.slurm.conftest import slurm as administrator
 
 BRIEF = ("--set", "epochs=2", "--set", "sizes=[96,32,32]", "--set", "batch_size=16")
 SWEEP = ("run", "mogi_quick", "--grid", "learning_rate=1e-3,1e30", *BRIEF, "--launcher", "slurm")
@@ -40,17 +39,6 @@ def test_a_sweep_that_slurm_refuses_leaves_runs_that_wait_for_nobody(slurm_clust
     stderr = qexp(*SWEEP, "--option", "partition=nosuch").failed(6)
     assert "nosuch" in stderr or "partition" in stderr
     assert {run["state"] for run in runs()} == {"created"}
-
-
-def test_options_of_a_profile_reach_the_job(slurm_cluster: Path, workspace: Path, qexp):
-    (workspace / "qexp.toml").write_text(
-        '[slurm]\noptions = {comment = "all of them"}\n[slurm.held]\ntime = 7\noptions = {nice = 5, hold = true}\n'
-    )
-    name, job = qexp("run", "mogi_quick", *BRIEF, "--name", "held_back", "--profile", "held").done().split()
-    said = administrator("scontrol", "show", "job", job)
-    for words in ("Comment=all of them", "Nice=5", "TimeLimit=00:07:00", "Reason=JobHeldUser"):
-        assert words in said
-    assert qexp("stop", name).code == 0
 
 
 def test_a_wrapped_run_on_the_cluster_is_stopped_in_order_and_ends_as_done(slurm_cluster: Path, workspace: Path, qexp):

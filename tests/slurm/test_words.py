@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,20 +54,6 @@ def read_recording(name: str) -> tuple[list[str], dict[str, str]]:
     head, *answers = (RECORDED / f"{name}.txt").read_text().split("$ ")
     outputs = {command.split()[0]: output for command, _, output in (text.partition("\n") for text in answers)}
     return head.splitlines()[1].removeprefix("# ").split(), outputs
-
-
-@pytest.fixture
-def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`says("sacct", "7_0|COMPLETED|0:0")`: a program of that name on the PATH, which prints that."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-    def install(program: str, answer: str, error: str = "", code: int = 0) -> None:
-        (folder / program).write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\nprintf '%s' '{error}' >&2\nexit {code}\n")
-        (folder / program).chmod(0o755)
-
-    return install
 
 
 def test_every_recording_has_a_meaning_and_is_of_what_is_asked_today():
@@ -134,35 +120,50 @@ def test_options_of_the_command_line_win_and_all_forms_of_a_time_are_taken():
     assert options_of("slurm", {"slurm": table}, {"setup": ["b", "c=d"]})["setup"] == ["b", "c=d"]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"memori": "4G"}, "no option 'memori'; did you mean 'memory'?"),
-        ({"time": "soon"}, "options: time cannot be 'soon'; give minutes"),
-        ({"memory": "4 GB"}, "memory cannot be '4 GB'; give the memory per run, such as 4G"),
-        ({"requeue": "yes"}, "give true or false"),
-        *(({"signal": text}, "from 1 to 65535") for text in ("70000", "0")),
-        *(
-            ({key: text}, f"{key} cannot be {text!r}")
-            for key, text in {
-                "time": "1:2:3:4", "cpus": "0", "partition": "a;rm -r b", "account": "$(id)", "setup": "a\nb",
-                "gres": "gpu:1\n--wrap=id", "qos": "",
-            }.items()
-        ),
-        ({"options.job-name": "x"}, "options.job-name cannot be passed on to sbatch: qexp sets it itself, to the name"),
-        ({"options.outp": "x"}, "options.outp cannot be passed on to sbatch: qexp sets it itself, to slurm.txt"),
-        ({"options.mem": "4G"}, "cannot be passed on to sbatch: write it as memory = ... in the table around it"),
-        ({"options.wrap": "id"}, "cannot be passed on to sbatch: write it as wrap = ..."),
-        ({"options.--nice": "4"}, "options.--nice: give the long name of an option of sbatch, without hyphens"),
-        ({"options.J": "4"}, "options.J: give the long name of an option of sbatch"),
-        ({"options.comment": "a\nb"}, "options.comment cannot be 'a\\nb'; give a text or a number in one line"),
-        ({"options.nice": [1]}, "options.nice cannot be [1]; give a text or a number"),
-        ({"options": "nice"}, "options must be a table"),
-    ],
-)  # fmt: skip
-def test_a_wrong_option_and_one_that_qexp_sets_itself_are_errors_that_say_what_would_work(given, message):
+OF_SLURM = [
+    ({"memori": "4G"}, "no option 'memori'; did you mean 'memory'?"),
+    ({"time": "soon"}, "options: time cannot be 'soon'; give minutes"),
+    ({"memory": "4 GB"}, "memory cannot be '4 GB'; give the memory per run, such as 4G"),
+    ({"requeue": "yes"}, "give true or false"),
+    *(({"signal": text}, "from 1 to 65535") for text in ("70000", "0")),
+    *(
+        ({key: text}, f"{key} cannot be {text!r}")
+        for key, text in {
+            "time": "1:2:3:4", "cpus": "0", "partition": "a;rm -r b", "account": "$(id)", "setup": "a\nb",
+            "gres": "gpu:1\n--wrap=id", "qos": "",
+        }.items()
+    ),
+    ({"options.job-name": "x"}, "options.job-name cannot be passed on to sbatch: qexp sets it itself, to the name"),
+    ({"options.outp": "x"}, "options.outp cannot be passed on to sbatch: qexp sets it itself, to slurm.txt"),
+    ({"options.mem": "4G"}, "cannot be passed on to sbatch: write it as memory = ... in the table around it"),
+    ({"options.wrap": "id"}, "cannot be passed on to sbatch: write it as wrap = ..."),
+    ({"options.--nice": "4"}, "options.--nice: give the long name of an option of sbatch, without hyphens"),
+    ({"options.J": "4"}, "options.J: give the long name of an option of sbatch"),
+    ({"options.comment": "a\nb"}, "options.comment cannot be 'a\\nb'; give a text or a number in one line"),
+    ({"options.nice": [1]}, "options.nice cannot be [1]; give a text or a number"),
+    ({"options": "nice"}, "options must be a table"),
+]  # fmt: skip
+
+OF_OTHERS = [
+    ("gridengine", {"time": "60"}, "time cannot be '60'; give hours, minutes and seconds, such as \"4:00:00\""),
+    ("gridengine", {"pe": "smp"}, 'a parallel environment and the number of slots, such as "smp 4"'),
+    (
+        "gridengine",
+        {"options.N": "x"},
+        "options.N cannot be passed on to qsub: qexp sets it itself, to the name of the",
+    ),
+    ("gridengine", {"options.P": "x"}, "options.P cannot be passed on to qsub: write it as project = ..."),
+    ("gridengine", {"options.-m": "a"}, "give an option of qsub, without hyphens before it"),
+    ("htcondor", {"time": "60"}, "time cannot be '60'; give hours, minutes and seconds"),
+    ("htcondor", {"options.log": "x"}, "options.log cannot be passed on to submit descriptions: qexp sets it itself"),
+    ("htcondor", {"options.request_cpus": "2"}, "write it as cpus = ..."),
+]
+
+
+@pytest.mark.parametrize(("launcher", "given", "message"), [*(("slurm", *wrong) for wrong in OF_SLURM), *OF_OTHERS])
+def test_a_wrong_option_and_one_that_qexp_sets_itself_are_errors_that_say_what_would_work(launcher, given, message):
     with pytest.raises(QexpError) as caught:
-        options_of("slurm", {}, given)
+        options_of(launcher, {}, given)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -258,15 +259,25 @@ def test_of_a_forgotten_job_the_heartbeat_tells(directory):
     assert state_now(directory, State.RUNNING, ELSEWHERE, FORGOTTEN) == "running"
 
 
-def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
-    for variable in ("SLURM_ARRAY_JOB_ID", "SLURM_CLUSTER_NAME"):
+@pytest.mark.parametrize(
+    ("launcher", "array", "task", "cluster", "identifier"),
+    [
+        ("slurm", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME", "12_3"),
+        ("gridengine", "JOB_ID", "SGE_TASK_ID", "QEXP_GRIDENGINE_CLUSTER", "12.3"),
+        ("htcondor", "QEXP_HTCONDOR_ARRAY", "QEXP_HTCONDOR_TASK", "QEXP_HTCONDOR_CLUSTER", "12.3"),
+    ],
+)
+def test_a_process_knows_the_task_as_which_it_runs(monkeypatch, launcher, array, task, cluster, identifier):
+    for variable in (array, cluster):
         monkeypatch.delenv(variable, raising=False)
     assert this_job(Path("/here")) is None
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    job = JobRecord(launcher="slurm", id="12_3", workspace="/here")
+    monkeypatch.setenv(array, "12")
+    monkeypatch.setenv(task, "undefined")  # as Grid Engine says of a job that is no array
+    assert this_job(Path("/here")) is None
+    monkeypatch.setenv(task, "3")
+    job = JobRecord(launcher=launcher, id=identifier, workspace="/here")
     assert this_job(Path("/here")) == job
-    monkeypatch.setenv("SLURM_CLUSTER_NAME", "alpha")
+    monkeypatch.setenv(cluster, "alpha")
     assert this_job(Path("/here")) == replace(job, cluster="alpha")
 
 
@@ -275,8 +286,8 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch):
     ["checkpoints/last.safetensors", "folds/007/checkpoints/best.safetensors", "folds/.stacks/000/a/stack.safetensors"],
 )
 def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
-    array = Array(Submission(tmp_path, "one", options_of("slurm", {}, {})), 1, None, 1)
-    script = Slurm().script_of_runs(array, ["sbatch"], "cuda:1")
+    array = Array(Submission(tmp_path, "one", options_of("slurm", {}, {})), 1, None, True, [str(tmp_path)])
+    script = Slurm().script(array, ["sbatch"], "cuda:1")
     assert '-m qexp execute "$run" --device cuda:1 ' in script  # the device that was named
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
 
