@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import math
@@ -15,11 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
 from qexp.base import files
 from qexp.base.text import leaves
-from qexp.kinds.attempt import OwnRecord
+from qexp.errors import QexpError, TakenOverError
+from qexp.kinds.attempt import Work
 from qexp.spec.experiences import OUTPUT, RESULT_NAME, RESULT_PARTS, Numbers
 from qexp.store.epochs import Line
 from qexp.store.record import Epochs
@@ -53,31 +53,36 @@ def place(name: str) -> tuple[str, str, str]:
 def epochs_of(rows: Iterable[Row], earlier: Sequence[Line] = ()) -> list[Line]:
     """Lines of `metrics.jsonl`. Rows of one number are one epoch; from a smaller number on, all are replaced.
 
-    earlier  those that the rows continue, or replace
+    earlier  those that the rows, of which there is at least one, continue or replace
     """
     merged, numbered = list[tuple[float, dict[str, float]]](), False
     for row in rows:
         number = next((row[name] for name in POSITIONS if name in row), math.nan)
-        numbered = numbered or math.isfinite(number)
-        if not math.isfinite(number):
-            number = merged[-1][0] if numbered and merged else len(earlier) + len(merged) + 1
+        if math.isfinite(number):
+            numbered = True
+        else:
+            number = merged[-1][0] if numbered else len(earlier) + len(merged) + 1
         while merged and merged[-1][0] > number:
             merged.pop()
         if merged and merged[-1][0] == number:
             merged[-1][1].update(row)
         else:
             merged.append((number, dict(row)))
-    lines = [line for line in earlier if not merged or {"step": line["epoch"], **line}["step"] < merged[0][0]]
-    lowest = [math.inf, *(line["validation"]["loss"] for line in lines if line["best"])]
+    lines = [line for line in earlier if line["step" if "step" in line else "epoch"] < merged[0][0]]
+    lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
     for number, row in merged:
-        lines.append(_line(row, len(lines) + 1, int(number) if number == int(number) else number, lowest[-1]))
-        lowest += [lines[-1]["validation"]["loss"]] if lines[-1]["best"] else []
+        line = files.with_marks(_line(row, len(lines) + 1, number))
+        loss = line["validation"]["loss"]
+        line["best"] = loss is not None and loss < lowest
+        lowest = loss if line["best"] else lowest
+        lines.append(line)
     return lines
 
 
-def _line(row: Row, epoch: int, position: float, lowest: float) -> Line:
+def _line(row: Row, epoch: int, number: float) -> Line:
     line: Line = {"epoch": epoch, "train": {"loss": None}, "validation": {"loss": None}}
-    line |= {} if position == epoch else {"step": position}
+    if number != epoch:
+        line["step"] = int(number) if number == int(number) else number
     for name, value in row.items():
         part, output, metric = place(name)
         if name in RATES:
@@ -86,53 +91,49 @@ def _line(row: Row, epoch: int, position: float, lowest: float) -> Line:
             line[part]["loss"] = value
         elif name not in POSITIONS:
             line.setdefault(part, {}).setdefault(output, {})[metric] = value
-    loss = line["validation"]["loss"]
-    line["best"] = loss is not None and loss < lowest
-    return line if all(map(math.isfinite, row.values())) else files.with_marks(line)
+    return line
 
 
-def results_of(line: Line) -> Numbers:
-    """The numbers of a line as a program's results."""
+def results_of(lines: Sequence[Line]) -> Numbers:
+    """The numbers of the last line, if there is one, as a program's results."""
     numbers: Numbers = {}
-    for part in RESULT_PARTS:
-        numbers[part] = {name: of_one for name, of_one in line.get(part, {}).items() if name not in ("loss", "losses")}
-        if (loss := line.get(part, {}).get("loss")) is not None:
-            numbers[part][OUTPUT] = {"loss": loss, **numbers[part].get(OUTPUT, {})}
-    return {part: outputs for part, outputs in numbers.items() if outputs}
+    for part in RESULT_PARTS if lines else ():
+        outputs = dict(lines[-1].get(part, {}))
+        outputs.pop("losses", None)
+        if (loss := outputs.pop("loss", None)) is not None:
+            outputs[OUTPUT] = {"loss": loss, **outputs.get(OUTPUT, {})}
+        if outputs:
+            numbers[part] = outputs
+    return numbers
 
 
-def rows_in(content: bytes) -> tuple[list[Row], list[bytes]]:
-    """Rows of JSON lines or CSV, and the lines that are none: not whole, or without a number."""
-    rows, others, header, comma = list[Row](), list[bytes](), list[str](), ","
-    for line in filter(None, map(bytes.strip, content.splitlines())):
-        row: Row = {}
+def rows_in(content: bytes, names: list[str]) -> list[Row]:
+    """Rows of JSON lines or CSV; lines that are not whole, or without a number, are left out.
+
+    names  of the columns of CSV, which a header changes
+    """
+    rows = list[Row]()
+    for line in filter(str.strip, content.decode("utf-8-sig", "replace").split("\n")):
+        row: dict[str, float | None] = {}
         with suppress(ValueError, RecursionError, csv.Error):
-            if line.startswith(b"{"):
-                # NaN and Infinity, which JSON does not have, are written all the same.
-                document = json.loads(line, parse_int=float) if b"N" in line or b"I" in line else orjson.loads(line)
-                row = {name: value for name, value in leaves(document) if type(value) in (int, float)}
+            if line.lstrip().startswith("{"):
+                row = dict(leaves(json.loads(line, parse_int=float)))
             else:
-                text = line.decode("utf-8-sig")
-                cells = next(csv.reader([text], delimiter=comma))
+                cells = next(csv.reader([re.sub("[;\t]", ",", line)]))
                 values = list(map(_number, cells))
-                if all(value is None for value in values) and (not header or len(cells) > 1):
-                    comma = max(",;\t", key=text.count)
-                    header = [name.strip() for name in next(csv.reader([text], delimiter=comma))]
+                if set(values) == {None} and (not names or (len(cells) > 1 and all(cells[1:]))):
+                    names[:] = map(str.strip, cells)
                     continue
-                pairs = zip(header, values, strict=True)
-                row = {name: value for name, value in pairs if value is not None}
-        (rows if row else others).append(row or line)  # type: ignore[arg-type]
-    return rows, others
+                row = dict(zip(names, values, strict=True))
+        if numbers := {name: value for name, value in row.items() if name and type(value) is float}:
+            rows.append(numbers)
+    return rows
 
 
 def _number(cell: str) -> float | None:
     with suppress(ValueError):
         return float(cell)
     return None
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_mtime_ns, status.st_size
 
 
 SHARE = 0.05
@@ -142,56 +143,51 @@ SHARE = 0.05
 class MetricsFile:
     """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be rotated."""
 
-    def __init__(self, path: Path, kept_in: Path, *, again: bool, own: bool) -> None:
+    def __init__(self, path: Path, kept_in: Path, *, again: bool) -> None:
         """kept_in  `metrics.jsonl`
         again    whether the program continues what an earlier attempt began
-        own      whether no other run writes into the file
         """
-        self._path, self._kept_in, self._file = path, kept_in, None  # type: Path, Path, BinaryIO | None
-        self.epochs = self._before = list(files.read_lines(kept_in)) if again else []
-        kept_in.unlink(missing_ok=not self.epochs)
-        self._first, self._due, self._left_out = "", 0.0, list[bytes]()
-        self._of_others, self._stamp = b"", (0, 0)
-        if path.is_file() and not (again and own):
-            self._of_others, self._stamp = path.read_bytes(), _stamp(path.stat())
+        self._path, self._kept_in = path, kept_in
+        self._rows, self._names, self._due = list[Row](), list[str](), 0.0
+        self._file: BinaryIO = path.open("rb") if path.is_file() else io.BytesIO()
+        self._changed = path.stat().st_mtime_ns if path.is_file() else 0
+        self._seen = self._file.read()  # by other runs and attempts
+        rows_in(self._seen, self._names)
+        if not again:
+            kept_in.unlink(missing_ok=True)
+        self.epochs = self._earlier = list(files.read_lines(kept_in))
 
     def look(self, *, last: bool = False) -> None:
         """last: also a line without its end."""
         if (begun := time.monotonic()) < self._due and not last:
             return
-        there = self._path.stat() if self._path.is_file() else None
-        if there and self._file is not None and not os.path.samestat(there, os.fstat(self._file.fileno())):
-            self._read(self._file, last=True)  # it was rotated
-            self._file.close()
-            self._file = None
-        if there and self._file is None:
-            self._file = self._path.open("rb")
-        if self._file is not None:
-            self._read(self._file, last)
+        self._read(last)  # before it is rotated, or what was written until it was
+        with suppress(FileNotFoundError):
+            if self._path.is_file():
+                there = self._path.open("rb")
+                self._file.close()
+                self._file = there
+                self._read(last)
+                if last and not self._rows and self._path.stat().st_mtime_ns != self._changed:
+                    self._seen = b""  # it was written anew, with the same content
+                    self._read(last)
         self._due = time.monotonic() + (time.monotonic() - begun) / SHARE
-        if last and (others := self._left_out):
-            log.warning(
-                "%s: lines that are no rows of numbers: %d, such as %r", self._path, len(others), others[0][:60]
-            )
         if last and not self.epochs:
             log.warning("%s: no metrics were found", self._path)
 
-    def _read(self, file: BinaryIO, last: bool) -> None:
-        before, self._stamp = self._stamp, _stamp(os.fstat(file.fileno()))
-        if before == self._stamp and not last:
-            return
-        file.seek(0)
-        content = file.read()
-        written_anew = len(content) == len(self._of_others) and before != self._stamp
-        if self._of_others and content.startswith(self._of_others) and not written_anew:
-            header = b"" if content.startswith(b"{") else content.partition(b"\n")[0] + b"\n"
-            content = header + content[len(self._of_others) :]
-        rows, self._left_out = rows_in(content if last else content[: content.rfind(b"\n") + 1])
+    def _read(self, last: bool) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        begin = len(self._seen) if content.startswith(self._seen) else 0
+        end = len(content) if last else max(begin, content.rfind(b"\n") + 1)
+        self._names = self._names if begin else []
+        rows, self._seen = rows_in(content[begin:end], self._names), content[:end]
         if rows:
-            if self._first not in ("", str(rows[0])):  # another file, which may continue the first
-                self._before = self.epochs
-            self._first, self.epochs = str(rows[0]), epochs_of(rows, self._before)
-            files.write_bytes(self._kept_in, b"".join(orjson.dumps(line) + b"\n" for line in self.epochs))
+            if begin == 0 and self._rows and str(rows[0]) == str(self._rows[0]):  # the same file, written anew
+                self._rows = []
+            self._rows += rows
+            self.epochs = epochs_of(self._rows, self._earlier)
+            files.write_lines(self._kept_in, self.epochs)
 
 
 BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")
@@ -226,24 +222,34 @@ SECONDS_BETWEEN_NOTES = 2.0
 class Progress:
     """What is found of a program while it runs, and noted in the run's record."""
 
-    def __init__(self, own: OwnRecord, metrics: MetricsFile | None, epochs: int, log_file: Path) -> None:
-        """`epochs`: how many there will be; 0 if that is unknown."""
-        self._own, self._metrics, self._of = own, metrics, epochs
-        self._log, self._start, self._next = log_file, log_file.stat().st_size, 0.0
+    def __init__(self, work: Work, metrics: Path | None, *, again: bool) -> None:
+        """metrics  the file in which the program writes them
+        again    whether the program continues what an earlier attempt began
+        """
+        self._own, self._log, self._next = work.own, work.attempt / "log.txt", 0.0
+        self._start = self._log.stat().st_size
+        kept_in = self._own.directory.metrics_file
+        self._metrics = None if metrics is None else MetricsFile(metrics, kept_in, again=again)
+        of = work.spec["parameters"].get("epochs")
+        self._of = of if isinstance(of, int) else 0
+        if not again:
+            self._own.keep(epochs=Epochs())
 
     def look(self, *, last: bool = False) -> None:
         try:
             if self._metrics is not None:
                 self._metrics.look(last=last)
-        except OSError as error:  # such as a full disk, which need not end a program that writes elsewhere
+            if last:
+                self._own.keep(epochs=self._epochs())
+            elif time.monotonic() >= self._next:
+                self._next = time.monotonic() + SECONDS_BETWEEN_NOTES
+                if (epochs := self._epochs()) != self._own.record.epochs:
+                    self._own.note(epochs=epochs)
+        except TakenOverError:
+            raise
+        except (OSError, QexpError) as error:  # such as a full disk, which need not end a program that writes elsewhere
             log.warning("its metrics are not followed any further: %s", error)
             self._metrics = None
-        if last:
-            self._own.keep(epochs=self._epochs())
-        elif time.monotonic() >= self._next:
-            self._next = time.monotonic() + SECONDS_BETWEEN_NOTES
-            if (epochs := self._epochs()) != self._own.record.epochs:
-                self._own.note(epochs=epochs)
 
     def _epochs(self) -> Epochs:
         bar = counted(self._log, self._start, self._own.directory.path / "progress.txt")

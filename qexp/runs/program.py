@@ -20,7 +20,7 @@ from pathlib import Path
 from qexp.base import files, machine
 from qexp.base.files import locked
 from qexp.base.quantities import QUANTITIES
-from qexp.base.text import filled, names_in
+from qexp.base.text import filled
 from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
 from qexp.kinds.attempt import Results, Work
 from qexp.kinds.files import changed_program_files
@@ -242,13 +242,14 @@ def _require_unchanged(call: Call) -> None:
 
 
 def _is_alone(call: Call, locks: ExitStack) -> bool:
-    """Wait until no other run writes the same results file, and hold its lock.
+    """Wait until no other run writes the same file of results, or of metrics, and hold its lock.
 
     False if the run is interrupted first.
     """
-    if not shares_its_results(call.work.spec):
+    shared = call.results if shares_its_results(call.work.spec) else call.metrics
+    if shared is None or shared.is_relative_to(call.work.own.directory.path.absolute()):
         return True
-    name = hashlib.sha256(str(call.results).encode()).hexdigest()[:16]
+    name = hashlib.sha256(str(shared).encode()).hexdigest()[:16]
     lock = call.workspace / "runs" / f".results-{name}"
     waits = False
     while not call.work.interrupted():
@@ -256,7 +257,7 @@ def _is_alone(call: Call, locks: ExitStack) -> bool:
             locks.enter_context(locked(lock, SECONDS_BETWEEN_LOOKS))
         except QexpError:
             if not waits:
-                log.info("waits for another run, which writes %s, too", call.results)
+                log.info("waits for another run, which writes %s, too", shared)
             waits = True
         else:
             return True
@@ -297,7 +298,7 @@ def _run(call: Call) -> bool:
     files.write_json(call.work.attempt / PROGRAM, described)
     log.info("%s", shlex.join(words))
     log_size = log_file.stat().st_size
-    progress = _progress(call, again)
+    progress = followed.Progress(call.work, call.metrics, again=again)
     try:
         with start_program(words, call.folder, call.added, log_file) as program:
             try:
@@ -315,16 +316,6 @@ def _run(call: Call) -> bool:
         last_line = last_words.strip().rpartition("\n")[2].strip()
         raise (ProgramMemoryError if no_memory else ProgramError)(how + (f": {last_line[:300]}" if last_line else ""))
     return True
-
-
-def _progress(call: Call, again: bool) -> followed.Progress:
-    """`again`: whether the program continues what an earlier attempt began."""
-    spec, own, metrics = call.work.spec, call.work.own, None
-    if call.metrics is not None:
-        of_run = "run" in names_in(spec["metrics_file"])
-        metrics = followed.MetricsFile(call.metrics, own.directory.metrics_file, again=again, own=of_run)
-    epochs = spec["parameters"].get("epochs")
-    return followed.Progress(own, metrics, epochs if isinstance(epochs, int) else 0, call.work.attempt / "log.txt")
 
 
 def _watch(program: Program, call: Call, progress: followed.Progress) -> int | None:
@@ -360,8 +351,10 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
     if stamp_before is not None and _stamp(file) == stamp_before:
         raise ProgramError(f"the program ended without an error, but did not write {file}, which was there before")
     try:
-        expected = must_write(work.spec) or file.exists()
-        numbers = experiences.read_program_results(file, str(file)) if expected else _last_metrics(call)
+        if must_write(work.spec) or file.exists():
+            numbers = experiences.read_program_results(file, str(file))
+        else:
+            numbers = followed.results_of(work.own.directory.metrics() if call.metrics else [])
         files.make_folder(copy.parent)
         files.write_bytes(copy, file.read_bytes() if file.exists() else files.json_bytes(numbers))
     except SpecError as error:
@@ -381,12 +374,6 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))
-
-
-def _last_metrics(call: Call) -> experiences.Numbers:
-    """The numbers of the last epoch of a program that writes no others."""
-    lines = call.work.own.directory.metrics() if call.metrics else []
-    return followed.results_of(lines[-1]) if lines else {}
 
 
 def _files_below(folder: Path, but: Sequence[str]) -> Iterator[Path]:

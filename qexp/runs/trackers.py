@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qexp.base import files
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
-from qexp.errors import NotFoundError, QexpError, extra
-from qexp.runs import followed
+from qexp.errors import NotFoundError, QexpError, SpecError, extra
+from qexp.runs.followed import Row, epochs_of, results_of, rows_in
 from qexp.runs.prepare import new_run
 from qexp.spec.experiences import RESULTS, schema_file
-from qexp.spec.reading import defaults_in, digest
+from qexp.spec.reading import defaults_in, digest, parse_value
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Epochs, Imported, Record, State, now
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 STATES = {"FINISHED": State.DONE, "FAILED": State.FAILED, "CANCELLED": State.INTERRUPTED, "KILLED": State.INTERRUPTED}
 """How Qanat and MLflow call the ends of a run; those that have not ended are left out."""
 
-Rows = dict[float, dict[str, float]]
-"""Step → name → number."""
-
 
 class Found(NamedTuple):
     """A run of another tracker; `id` is no other's."""
@@ -43,7 +40,7 @@ class Found(NamedTuple):
     id: str
     experiment: str
     parameters: dict[str, Any]
-    rows: Rows
+    rows: list[Row]
     seconds: list[float]
     """When it began and ended, since 1970."""
     state: State
@@ -64,11 +61,12 @@ def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     parameters = {re.sub(r"^[^A-Za-z]+|[^\w-]", "", key) or "p": _value(value) for key, value in run.parameters.items()}
     seed = parameters.pop("seed", 0)
-    document = {"type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters}
-    spec = {**defaults_in(schema_file("command")), **document, "fingerprints": {}, "found": str(path.absolute())}
-    lines = followed.epochs_of({**run.rows[step], "step": step} for step in sorted(run.rows))
-    last = {name: value for step in sorted(run.rows) for name, value in run.rows[step].items()}
-    results = followed.results_of(followed.epochs_of([last])[0])
+    spec = defaults_in(schema_file("command")) | {
+        "type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters,
+        "fingerprints": {}, "found": str(path.absolute()),
+    }  # fmt: skip
+    lines = epochs_of(run.rows)
+    results = results_of(epochs_of([{name: value for row in run.rows for name, value in row.items()}]))
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
     files.write_json(directory.spec_file, spec)
@@ -89,8 +87,8 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
 
 
 def _value(text: Any) -> Any:
-    with suppress(ValueError, TypeError):
-        return json.loads(text)
+    with suppress(SpecError):  # no JSON, or too large a number, such as the commit 7e12345
+        return parse_value(text, "") if isinstance(text, str) else text
     return text
 
 
@@ -110,8 +108,8 @@ def _found(path: Path) -> Iterator[Found]:
             return (yield from _of_mlflow(f"sqlite:///{database.absolute()}"))
     elif any(path.glob("*/meta.yaml")):
         return (yield from _of_mlflow(path.absolute().as_uri()))
-    elif folders := {file.parent for file in path.rglob("*tfevents*")}:
-        return (yield from _of_tensorboard(path, folders))
+    elif next(path.rglob("*tfevents*"), None):
+        return (yield from _of_tensorboard(path))
     raise QexpError(f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db) or TensorBoard")
 
 
@@ -128,10 +126,17 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
         for index, parameters in enumerate((groups[number] or [{}]) if status.upper() in STATES else []):
             home = file.parent.parent / (folder or "-") / (f"group_{index}" if len(groups[number]) > 1 else "")
             found = [home / name for name in ("metrics.jsonl", "metrics.csv") if (home / name).is_file()]
-            lines = followed.rows_in(found[0].read_bytes())[0] if found else []
-            rows = {row.get("epoch", row.get("step", at)): dict(row) for at, row in enumerate(lines, start=1)}
+            rows = rows_in(found[0].read_bytes(), []) if found else []
             own = f"{file.resolve()}:{number}.{index}"
             yield Found(own, experiment, parameters, rows, seconds, STATES[status.upper()], note or "")
+
+
+def _by_step(numbers: Iterable[tuple[float, str, float]]) -> list[Row]:
+    """The rows of steps, names and numbers."""
+    rows = defaultdict[float, dict[str, float]](dict)
+    for step, name, number in numbers:
+        rows[step][name] = number
+    return [{**rows[step], "epoch": step} for step in sorted(rows)]  # whatever the tracker calls an epoch
 
 
 def _client(uri: str) -> MlflowClient:
@@ -146,42 +151,37 @@ def _client(uri: str) -> MlflowClient:
 
 
 def _of_mlflow(uri: str) -> Iterator[Found]:
-    client = _client(uri)
+    client, most = _client(uri), 50_000  # that it lists at once
     from mlflow.exceptions import MlflowException
 
     try:
-        experiments = {one.experiment_id: one.name for one in client.search_experiments()}
-        pages = [client.search_runs([*experiments])]
-        while pages[-1].token:
-            pages.append(client.search_runs([*experiments], page_token=pages[-1].token))
-        for info, data in ((run.info, run.data) for page in pages for run in page if run.info.status in STATES):
-            rows: Rows = defaultdict(dict)
-            for key in data.metrics:
-                for metric in client.get_metric_history(info.run_id, key):
-                    rows[metric.step][key] = metric.value
-            seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [0.0]
-            experiment, note = experiments[info.experiment_id], info.run_name or ""
-            yield Found(info.run_id, experiment, data.params, rows, seconds, STATES[info.status], note)
+        for experiment in client.search_experiments(max_results=most):
+            for run in client.search_runs([experiment.experiment_id], max_results=most):
+                info, data = run.info, run.data
+                if info.status not in STATES:
+                    continue
+                history = [(key, one) for key in data.metrics for one in client.get_metric_history(info.run_id, key)]
+                rows = _by_step((one.step, key, one.value) for key, one in history)
+                seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [0.0]
+                state, note = STATES[info.status], info.run_name or ""
+                yield Found(info.run_id, experiment.name, data.params, rows, seconds, state, note)
     except MlflowException as error:
         raise QexpError(f"MLflow cannot read {uri}: {str(error).splitlines()[0]}") from None
 
 
-def _of_tensorboard(path: Path, folders: set[Path]) -> Iterator[Found]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+def _of_tensorboard(path: Path) -> Iterator[Found]:
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
-    for folder in sorted(folders):
-        read = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
-        events = [(tag, event, event.value) for tag in read.Tags()["scalars"] for event in read.Scalars(tag)]
-        tensors = [(tag, event) for tag in read.Tags()["tensors"] for event in read.Tensors(tag)]
-        arrays = [(tag, event, make_ndarray(event.tensor_proto)) for tag, event in tensors]
-        events += [
-            (tag, event, float(one.item())) for tag, event, one in arrays if one.size == 1 and one.dtype != object
+    for folder in sorted({file.parent for file in path.rglob("*tfevents*")}):
+        numbers = [
+            (event.wall_time, event.step, value.tag, float(array.item()))
+            for file in sorted(folder.glob("*tfevents*"))
+            for event in EventFileLoader(str(file)).Load()
+            for value in event.summary.value
+            if value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object
         ]
-        rows: Rows = defaultdict(dict)
-        for tag, event, value in events:
-            rows[event.step][tag] = value
-        seconds = sorted(event.wall_time for _, event, _ in events) or [0.0]
+        rows, seconds = _by_step(number[1:] for number in numbers), sorted(number[0] for number in numbers) or [0.0]
         note = folder.relative_to(path).as_posix()
         yield Found(str(folder.resolve()), path.resolve().name, {}, rows, seconds, State.DONE, note)
 
@@ -198,12 +198,11 @@ def export_to_mlflow(directory: RunDirectory, file: Path) -> None:
 
     times = [datetime.fromisoformat(at or record.created).timestamp() for at in (record.started, record.ended)]
     begun, ended = (int(1000 * at) for at in times)
-    numbers = [  # at even times, as a line has none
-        Metric(name.replace(".", "/"), value, begun + (ended - begun) * line["epoch"] // len(lines), line["epoch"])
-        for line in lines
-        for name, value in leaves({part: line.get(part) for part in ("train", "validation", "test", "learning_rate")})
-    ] + [Metric(name, value, ended, len(lines)) for name, value in leaves(record.results)]
-    numbers = [number for number in numbers if number.value is not None]
+    numbers = [Metric(name, value, ended, len(lines)) for name, value in leaves(record.results) if value is not None]
+    for line in lines:
+        at = begun + (ended - begun) * line["epoch"] // len(lines)  # even times, as a line has none
+        of_line = leaves({part: line.get(part) for part in ("train", "validation", "test", "learning_rate")})
+        numbers += [Metric(key.replace(".", "/"), one, at, line["epoch"]) for key, one in of_line if one is not None]
     parameters = [Param(re.sub(r"[^\w./ -]", "_", name), str(value)[:6000]) for name, value in leaves(directory.spec())]
     tags = {"qexp.created": record.created, "qexp.state": record.state.value, "qexp.seed": str(record.seed)}
     tags |= {"qexp.digest": record.digest, "qexp.tags": " ".join(record.tags), "mlflow.note.content": record.note}
@@ -216,9 +215,7 @@ def export_to_mlflow(directory: RunDirectory, file: Path) -> None:
             raise QexpError(f"{file} has the run {record.name} already")
         run = client.create_run(where, begun, tags, record.name).info.run_id
         try:
-            for start in range(0, max(len(numbers), 10 * len(parameters)), 1000):
-                of_these = parameters[start // 10 : start // 10 + 100]
-                client.log_batch(run, numbers[start : start + 1000], of_these)
+            client.log_batch(run, numbers, parameters)
             for path in [*directory.path.glob("*.json"), *directory.results.rglob("*")]:
                 if path.is_file() and path.stat().st_size <= MOST_BYTES:
                     client.log_artifact(run, str(path), path.parent.relative_to(directory.path).as_posix().strip("."))

@@ -72,7 +72,7 @@ def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise QexpError(f"`metric={twice[0]}` is given twice")
     if outputs is None:
-        if not spec["metrics_file"]:
+        if not spec.get("metrics_file"):
             raise QexpError("a search of a program needs validation errors: give its experience a `metrics_file`")
         return [_objective(name, plan, outputs) for name in names]
     for key in space.keys:

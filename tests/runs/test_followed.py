@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,47 +22,45 @@ from tests.runs.conftest import until
 Step = Callable[[Path], Any]
 
 
-def append(text: str) -> Step:
-    def step(file: Path) -> None:
-        with file.open("a") as log:
-            log.write(text)
-
-    return step
-
-
 def rewrite(text: str) -> Step:
     return lambda file: file.write_text(text)
+
+
+def append(text: str) -> Step:
+    return lambda file: file.write_text((file.read_text() if file.exists() else "") + text)
 
 
 def replace(text: str) -> Step:
     return lambda file: (file.with_suffix(".new").write_text(text), file.with_suffix(".new").replace(file))
 
 
-def rotate(file: Path) -> None:
-    file.replace(file.with_suffix(".1"))
+def append_and_rotate(text: str) -> Step:
+    return lambda file: (append(text)(file), file.replace(file.with_suffix(".1")))
 
 
-def nothing(file: Path) -> None: ...
+Epochs = list[tuple[float, float | None, float | None]]
+"""Number, loss and validation loss of each."""
 
 
 @pytest.fixture
-def follow(tmp_path, monkeypatch) -> Callable[..., list[dict[str, Any]]]:
-    """Epochs of a file that is looked at after each step, as they are read from `metrics.jsonl`."""
+def follow(tmp_path, monkeypatch) -> Callable[..., Epochs]:
+    """What is kept of a file that is looked at before and after each step."""
     monkeypatch.setattr(followed, "SHARE", math.inf)
 
-    def epochs(*steps: Step, again: bool = False, own: bool = True) -> list[dict[str, Any]]:
-        metrics = MetricsFile(tmp_path / "log", tmp_path / "metrics.jsonl", again=again, own=own)
+    def epochs(*steps: Step, again: bool = False) -> Epochs:
+        metrics = MetricsFile(tmp_path / "log", tmp_path / "metrics.jsonl", again=again)
         for step in steps:
-            step(tmp_path / "log")
             metrics.look()
+            step(tmp_path / "log")
         metrics.look(last=True)
-        return RunDirectory(tmp_path).metrics()
+        return losses(RunDirectory(tmp_path).metrics())
 
     return epochs
 
 
-def losses(epochs: list[dict[str, Any]]) -> list[tuple[float, float | None, float | None]]:
-    return [(line.get("step", line["epoch"]), line["train"]["loss"], line["validation"]["loss"]) for line in epochs]
+def losses(lines: list[dict[str, Any]]) -> Epochs:
+    parts = ("train", "validation")
+    return [(line.get("step", line["epoch"]), *(line[part]["loss"] for part in parts)) for line in lines]
 
 
 ONE, TWO, THREE = ((epoch, 1 / epoch, 2 / epoch) for epoch in (1, 2, 3))
@@ -71,80 +70,71 @@ def as_json(*lines: tuple[float, float, float]) -> str:
     return "".join(json.dumps(dict(zip(("epoch", "loss", "val_loss"), line, strict=True))) + "\n" for line in lines)
 
 
-def as_csv(*lines: tuple[float, float, float], header: str = "epoch,train_loss,val_loss\n") -> str:
+def as_csv(*lines: tuple[Any, float, float], header: str = "epoch,train_loss,val_loss\n") -> str:
     return header + "".join(",".join(map(str, line)) + "\n" for line in lines)
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [nothing, append(as_json(ONE, TWO, THREE))],
-        [append(as_json(ONE)), append(as_json(TWO)), nothing, append(as_json(THREE).rstrip())],
-        [append(as_json(ONE, TWO)[:-9]), append(as_json(ONE, TWO)[-9:]), append(as_json(THREE) + '{"epoch": 4, "lo')],
-        [append(as_csv(ONE, TWO)), append(as_csv(THREE, header=""))],
-        [append(as_csv(ONE, TWO, THREE).replace(",", ";") + "4;0.1")],
-        [append("step,loss\n1,1.0\n2,0.5\n"), append("step,val_loss\n2,1.0\n"), rewrite(as_csv(ONE, TWO, THREE))],
-        [rewrite(as_csv(ONE)), replace(as_csv(ONE, TWO)), replace(as_csv(ONE, TWO, THREE))],
-        [append(as_json(ONE)), rotate, append(as_json(TWO)), rotate, append(as_json(THREE))],
-        [append(as_json(ONE, TWO)), rewrite(""), append(as_json(THREE))],
-        [append(as_json(ONE, (2, 9, 9), (3, 9, 9))), append(as_json(TWO, THREE))],
-        [append('not JSON\n\n{"epoch": 1, "loss": 1}\n{"val_loss": 2, "name": "x"}\n' + as_json(TWO, THREE))],
-        [append('{"epoch": 1, "train": {"loss": 1}, "valid": {"loss": 2}}\n' + as_json(TWO, THREE) + "[[" * 9 + "{\n")],
-    ],
-    ids=[
-        "late", "appended", "half-lines", "CSV", "semicolons", "columns-that-come", "replaced", "rotated", "truncated",
-        "trained-again", "rows-of-one-epoch", "nested",
-    ],
-)  # fmt: skip
+OF_PANDAS = as_csv(*((f"0,{epoch}", *rest) for epoch, *rest in (ONE, TWO, THREE)), header=",epoch,loss,val_loss\n")
+
+WAYS = {
+    "half lines": [append(as_json(ONE, TWO)[:-9]), append(as_json(ONE, TWO)[-9:]), append(as_json(THREE) + '{"epo')],
+    "no last end": [append(as_json(ONE)), append(as_json(TWO, THREE).rstrip())],
+    "CSV": [append(as_csv(ONE, TWO)), append(as_csv(THREE, header=""))],
+    "semicolons": [append(as_csv(ONE, TWO, THREE).replace(",", ";") + ";;\n4;0.1")],
+    "pandas": [rewrite(OF_PANDAS.replace(",", "\t"))],
+    "columns": [append("step,loss\n1,1\n2,0.5\n"), append("step,val_loss\n2,1\n"), rewrite(as_csv(ONE, TWO, THREE))],
+    "replaced": [rewrite(as_csv(ONE)), replace(as_csv(ONE, TWO)), replace(as_csv(ONE, TWO, THREE))],
+    "rotated": [append(as_json(ONE)), append_and_rotate(as_json(TWO)), append(as_json(THREE))],
+    "truncated": [append(as_json(ONE, TWO)), rewrite(""), append(as_json(THREE))],
+    "trained again": [append(as_json(ONE, (2, 9, 9), (3, 9, 9))), append(as_json(TWO, THREE))],
+    "rows of an epoch": [append('words\n\n{"epoch": 1, "loss": 1}\n{"val_loss": 2, "a": ""}\n' + as_json(TWO, THREE))],
+    "nested": [append('{"epoch": 1, "train": {"loss": 1}, "valid": {"loss": 2}}\n' + as_json(TWO, THREE) + "[[" * 9)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", WAYS.values(), ids=WAYS)
 def test_whatever_a_program_does_to_its_file_its_epochs_are_these(follow, steps):
-    assert losses(follow(*steps)) == [ONE, TWO, THREE]
+    assert follow(*steps) == [ONE, TWO, THREE]
 
 
-def test_lines_without_numbers_are_counted_also_after_a_rotation_and_numbers_of_their_own_are_kept(follow):
-    one, two = '{"loss": 1}\n', '{"loss": 2}\n'
-    after = '{"loss": 3}\n'
-    epochs = follow(append(one), append(two), rotate, append(after), replace(after + one))
-    assert losses(epochs) == [(1, 1, None), (2, 2, None), (3, 3, None), (4, 1, None)]
+def test_lines_without_numbers_are_counted_also_after_a_rotation_and_of_an_attempt_that_goes_on(follow):
+    one, two, three = (f'{{"loss": {loss}}}\n' for loss in (1, 2, 3))
+    follow(rewrite(one), rewrite(""), rewrite(one), append_and_rotate(two), append(three), replace(three + one))
+    epochs = follow(append(two), again=True)
+    assert epochs == [(1, 1, None), (2, 2, None), (3, 3, None), (4, 1, None), (5, 2, None)]
+    assert follow(again=True) == epochs, "also if nothing is written any more"
 
 
-def test_numbers_that_are_not_finite_are_null_with_a_mark_and_never_the_best(follow):
-    lines = [
-        '{"step": 10, "val_loss": NaN}',
-        '{"step": 20, "val_loss": 0.5, "lr": 1e-3}',
-        '{"step": 30, "val_loss": Infinity}',
-    ]
-    first, second, third = follow(append("\n".join(lines)))
+def test_numbers_that_are_not_finite_are_null_with_a_mark_and_never_the_best(follow, tmp_path):
+    numbers = ((10, "NaN"), (20, '0.5, "lr": 1e-3'), (30, "Infinity"))
+    follow(append("\n".join(f'{{"step": {step}, "val_loss": {loss}}}' for step, loss in numbers)))
+    first, second, third = lines = RunDirectory(tmp_path).metrics()
     assert [first["validation"]["loss"], first["not_finite"]] == [None, {"validation.loss": "nan"}]
     assert [line["best"] for line in (first, second, third)] == [False, True, False]
-    (panel,) = curves({"": [first, second, third]}, {})
+    (panel,) = curves({"": lines}, {})
     assert panel["x"] == [10, 20], "the numbers of the program, up to the last finite value"
     assert second["learning_rate"] == 1e-3
 
 
-def test_what_was_in_the_file_before_is_not_this_attempts_unless_it_continues_its_own(follow, tmp_path):
-    (tmp_path / "log").write_text(as_csv((1, 9, 9), (2, 9, 9), (7, 9, 9)))
-    assert losses(follow(append(as_csv(ONE, header="")))) == [ONE]
-    continued = follow(append(as_csv(TWO, header="")), again=True, own=False)
-    assert losses(continued) == [ONE, TWO]
-    assert losses(follow(rewrite(as_csv(ONE)), rewrite(as_csv(ONE, TWO)), again=True)) == [ONE, TWO]
-    assert losses(follow(rewrite(as_csv(ONE, TWO)))) == [ONE, TWO], "written anew with the same content"
+def test_what_was_in_the_file_before_is_not_this_attempts(follow, tmp_path):
+    (tmp_path / "log").write_text(as_csv((1, 9, 9), (2, 9, 9), (7, 9, 9)) + "8,")
+    assert follow(append(as_csv(ONE, header=""))) == [ONE]
+    assert follow(append(as_csv(TWO, header="")), again=True) == [ONE, TWO]
+    assert follow(rewrite(as_csv(ONE)), rewrite(as_csv(ONE, TWO)), again=True) == [ONE, TWO]
+    os.utime(tmp_path / "log", (0, 0))
+    assert follow(rewrite(as_csv(ONE, TWO))) == [ONE, TWO], "written anew with the same content"
 
 
 @pytest.mark.parametrize(
     ("name", "where"),
     [
-        ("loss", ("train", "result", "loss")),
-        ("val_loss", ("validation", "result", "loss")),
-        ("Eval/depth.mae", ("validation", "depth", "mae")),
-        ("test_rmse", ("test", "result", "rmse")),
-        ("trainable", ("train", "result", "trainable")),
-        ("train/loss/depth", ("train", "losses", "depth")),
-        ("top-5 (%)", ("train", "result", "top-5_")),
-        ("5 %", ("train", "result", "m_5_")),
+        ("loss", "train result loss"), ("val_loss", "validation result loss"), ("trainable", "train result trainable"),
+        ("Eval/depth.mae", "validation depth mae"), ("train/loss/depth", "train losses depth"),
+        ("top-5 (%)", "train result top-5_"), ("5 %", "train result m_5_"),
     ],
-)
+)  # fmt: skip
 def test_names_say_part_output_and_metric(name, where):
-    assert place(name) == where
+    assert place(name) == tuple(where.split())
 
 
 @pytest.mark.parametrize(
@@ -184,8 +174,7 @@ def experience(tmp_path, monkeypatch) -> Callable[..., None]:
     """`experience(command=["true"])`: one of the name `own`, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "specs/experiences").mkdir(parents=True)
-    file = tmp_path / "specs/experiences/own.json"
-    return lambda **keys: file.write_text(json.dumps({"type": "command", **keys}))
+    return lambda **keys: Path("specs/experiences/own.json").write_text(json.dumps({"type": "command", **keys}))
 
 
 @pytest.mark.slow
@@ -198,11 +187,21 @@ def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_i
     assert losses(run.directory.metrics()) == [(0, 1, 2), (100, 0.75, 1.75), (200, 0.5, 1.5)]
     assert progress_in_words(run.directory, run.directory.record(), 3).startswith("epoch 3 of 10")
     Path("go").touch()
-    assert 'are no rows of numbers: 1, such as b\'{"step": 400, "va\'' in process.communicate()[1]
+    process.communicate()
     assert run.record["epochs"] == {"done": 4, "of": 10, "best": 4}
     assert run.results == {"validation": {"result": {"loss": 0.5, "mae": 1}}}
     assert "identical" in call("verify", "own_0").done()
     assert call("ls", "--columns", "name,validation.loss").done().splitlines()[1].split() == ["own_0", "0.5"]
+
+
+@pytest.mark.slow
+def test_runs_that_write_their_metrics_to_the_same_file_wait_for_each_other(experience):
+    script = 'for e in 0 1 2; do echo "{{\\"epoch\\": $e, \\"loss\\": {seed}}}" >> log; sleep 0.2; done'
+    experience(command=["sh", "-c", script], metrics_file="log")
+    call("run", "own", "--seeds", "1:3", "-j", "2").done()
+    for seed in (1, 2):
+        lines = package.open_run(f"own_{seed}").directory.metrics()
+        assert [line["train"]["loss"] for line in lines] == [seed] * 3
 
 
 @pytest.mark.parametrize(

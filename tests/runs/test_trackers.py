@@ -12,11 +12,9 @@ from qexp.upkeep import doctor
 from tests.conftest import call
 
 QANAT = """
-CREATE TABLE experiments (id INTEGER PRIMARY KEY, path VARCHAR, name VARCHAR, description VARCHAR, created DATETIME,
-    updated DATETIME, executable VARCHAR, executable_command VARCHAR);
+CREATE TABLE experiments (id INTEGER PRIMARY KEY, path VARCHAR, name VARCHAR, description VARCHAR);
 CREATE TABLE runs_of_experiments (id INTEGER PRIMARY KEY, experiment_id INTEGER, launched DATETIME, finished DATETIME,
-    status VARCHAR, storage_path VARCHAR, description VARCHAR, metric VARCHAR, commit_sha VARCHAR, runner VARCHAR,
-    container_path VARCHAR, runner_params VARCHAR, progress VARCHAR, comment_file VARCHAR);
+    status VARCHAR, storage_path VARCHAR, description VARCHAR, metric VARCHAR, commit_sha VARCHAR);
 CREATE TABLE groups_of_parameters (id INTEGER PRIMARY KEY, run_id INTEGER, "values" VARCHAR);
 INSERT INTO experiments (id, name) VALUES (1, 'Robust mean');
 INSERT INTO runs_of_experiments (id, experiment_id, launched, finished, status, storage_path) VALUES
@@ -24,9 +22,9 @@ INSERT INTO runs_of_experiments (id, experiment_id, launched, finished, status, 
     (2, 1, '2023-05-03 11:17:00.000000', NULL, 'running', 'results/run_2'),
     (3, 1, '2023-05-03 11:17:00.000000', '2023-05-03 11:18:00.000000', 'failed', 'results/run_3');
 INSERT INTO groups_of_parameters (run_id, "values") VALUES
-    (1, '{"--n_bins": "10"}'), (1, '{"--n_bins": "20", "--seed": "4"}'), (3, '{"--n_bins": "30"}');
+    (1, '{"--n_bins": "10"}'), (1, '{"--n_bins": "20", "--seed": "4"}'), (3, '{"commit": "7e12345"}');
 """
-"""A database as Qanat makes it, by its own tables and columns."""
+"""A database as Qanat makes it, with most of its columns."""
 
 
 @pytest.fixture
@@ -43,47 +41,45 @@ def project(here):
     with closing(sqlite3.connect(here / "project/.qanat/database.db")) as database:
         database.executescript(QANAT)
     for group, bins in enumerate((10, 20)):
-        (here / f"project/results/run_1/group_{group}").mkdir(parents=True)
-        (here / f"project/results/run_1/group_{group}/metrics.csv").write_text(
-            f"epoch,val_rmse\n1,{bins}\n2,{bins / 4}\n"
-        )
+        folder = here / f"project/results/run_1/group_{group}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(f"epoch,loss,val_rmse\n1,3,\n1,,{bins}\n2,,{bins / 4}\n")
     return here / "project"
 
 
 def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_once(project):
     runs = package.import_runs(project)
     assert [(run.record["state"], run.spec["parameters"], run.record["seed"]) for run in runs] == [
-        ("done", {"n_bins": 10}, 0), ("done", {"n_bins": 20}, 4), ("failed", {"n_bins": 30}, 0)
+        ("done", {"n_bins": 10}, 0), ("done", {"n_bins": 20}, 4), ("failed", {"commit": "7e12345"}, 0)
     ]  # fmt: skip
-    assert [run.results for run in runs[:2]] == [{"validation": {"result": {"rmse": rmse}}} for rmse in (2.5, 5)]
+    assert [run.results["validation"] for run in runs[:2]] == [{"result": {"rmse": rmse}} for rmse in (2.5, 5)]
+    assert [line["train"]["loss"] for line in runs[0].directory.metrics()] == [3, None]
     assert runs[0].record["seconds"] == 150
     assert package.import_runs(project) == []
     with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
         database.execute("UPDATE runs_of_experiments SET status = 'finished' WHERE id = 2")
         database.commit()
-    stdout = call("import-runs", str(project)).done()
-    assert len(stdout.split()) == 1, "the one that ended since"
+    assert len(call("import-runs", project).done().split()) == 1, "the one that ended since"
     listed = call("ls", "--columns", "name,parameters.n_bins,validation.result.rmse", "--status", "done").done()
     assert {"20", "5"} <= set(listed.split())
     assert "learning_curves.png" in call("compare", runs[0].name, runs[1].name).done()
     assert not list(doctor.findings(package.base.workspace.Workspace(project.parent)))
-    again = call("rerun", runs[0].name)
-    assert again.code
-    assert "was imported" in again.stderr
+    assert "was imported" in call("rerun", runs[0].name).stderr
 
 
 def test_a_database_of_a_newer_qanat_or_of_nobody_is_an_error_and_nothing_is_written(project, here):
     with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
         database.execute("ALTER TABLE runs_of_experiments RENAME COLUMN launched TO started_at")
-    refused = call("import-runs", str(project))
-    assert (refused.code, "of a version of Qanat that is known: no such column: r.launched" in refused.stderr) == (
-        2,
-        True,
-    )
-    for name, content in (("text.db", b"no database, " * 99), ("empty.db", b"")):
-        (here / name).write_bytes(content)
-        assert call("import-runs", name).code == 2
-        assert (here / name).read_bytes() == content
+    (here / "text.db").write_bytes(b"no database, " * 99)
+    (here / "empty.db").touch()
+    for name, why in (
+        ("project", "no such column: r.launched"),
+        ("text.db", "known"),
+        ("empty.db", "no runs of"),
+    ):
+        refused = call("import-runs", name)
+        assert (refused.code, why in refused.stderr) == (2, True)
+    assert (here / "empty.db").read_bytes() == b""
     assert call("import-runs", "missing").code == 3
     assert not list((here / "runs").glob("*_*"))
 
@@ -109,44 +105,35 @@ def test_runs_of_tensorboard_are_those_of_its_folders(here):
 def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here, monkeypatch):
     (here / "specs/experiences").mkdir()
     rows = "epoch,loss,val_loss\n1,1,2\n2,0.5,nan\n"
-    script = f"printf '{rows}' > {{run}}/log.csv; echo '{{{{\"mae\": 0.25}}}}' > {{results}}; : {{seed}}"
-    own = {
-        "type": "command",
-        "command": ["sh", "-c", script],
-        "metrics_file": "{run}/log.csv",
-        "parameters": {"a": [1]},
-    }
+    script = f"printf '{rows}' > {{run}}/log; echo '{{{{\"mae\": 0.25}}}}' > {{results}}; : {{seed}}"
+    own = {"type": "command", "command": ["sh", "-c", script], "metrics_file": "{run}/log", "parameters": {"a": [1]}}
     (here / "specs/experiences/own.json").write_text(json.dumps(own))
     run = package.run("own", seed=3, tags=["good"])
-    assert call("export", "own_3", "--format", "mlflow", "--to", "mlflow.db").done() == ""
-    assert "has the run own_3 already" in call("export", "own_3", "--format", "mlflow", "--to", "mlflow.db").stderr
+    words = ("export", "own_3", "--format", "mlflow", "--to", "mlflow.db")
+    assert call(*words).done() == ""
+    assert "has the run own_3 already" in call(*words).stderr
     from mlflow import MlflowClient
 
     client = MlflowClient("sqlite:///mlflow.db")
     (experiment,) = [one for one in client.search_experiments() if one.name == "own"]
     (exported,) = client.search_runs([experiment.experiment_id])
-    assert exported.data.metrics == {"train/loss": 0.5, "validation/loss": 2, "test.result.mae": 0.25}
-    assert [(m.step, m.value) for m in client.get_metric_history(exported.info.run_id, "train/loss")] == [
-        (1, 1),
-        (2, 0.5),
-    ]
-    assert exported.data.params["parameters.a"] == "[1]"
-    assert (exported.info.run_name, exported.info.status, exported.data.tags["qexp.tags"]) == (
-        "own_3",
-        "FINISHED",
-        "good",
-    )
-    assert {one.path for one in client.list_artifacts(exported.info.run_id)} >= {"spec.json", "results"}
+    info, data = exported.info, exported.data
+    assert data.metrics == {"train/loss": 0.5, "validation/loss": 2, "test.result.mae": 0.25}
+    assert [(m.step, m.value) for m in client.get_metric_history(info.run_id, "train/loss")] == [(1, 1), (2, 0.5)]
+    assert (data.params["parameters.a"], data.tags["qexp.tags"]) == ("[1]", "good")
+    assert (info.run_name, info.status) == ("own_3", "FINISHED")
+    assert {one.path for one in client.list_artifacts(info.run_id)} >= {"spec.json", "results"}
     (again,) = package.import_runs("mlflow.db")
-    assert again.results == {
-        "train": {"result": {"loss": 0.5}},
-        "validation": {"result": {"loss": 2}},
-        "test": run.results["test"],
-    }
+    of_parts = {part: {"result": {"loss": loss}} for part, loss in (("train", 0.5), ("validation", 2))}
+    assert again.results == {**of_parts, "test": run.results["test"]}
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     folder = MlflowClient((here / "mlruns").as_uri())
     old = folder.create_run(folder.create_experiment("old")).info.run_id
-    folder.log_metric(old, "loss", 0.5, step=1)
+    for step in (10, 20):
+        folder.log_metric(old, "loss", step, step=step)
+    folder.log_metric(old, "epoch", 1, step=20)
     assert package.import_runs("mlruns") == [], "it has not ended"
     folder.set_terminated(old)
-    assert [one.results for one in package.import_runs("mlruns")] == [{"train": {"result": {"loss": 0.5}}}]
+    (old_run,) = package.import_runs("mlruns")
+    assert old_run.results == {"train": {"result": {"loss": 20}}}
+    assert [line["step"] for line in old_run.directory.metrics()] == [10, 20], "whatever is called an epoch"

@@ -183,8 +183,11 @@ def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given
         print(json.dumps({"epoch": n + 1, "val_loss": abs(x) + 1 / (n + 1)}), file=log, flush=True); time.sleep(0.1)"""
     code = f"import json, sys, time\nx, log = float(sys.argv[1]), open(sys.argv[2], 'w')\n{lines}"
     command = [sys.executable, "-c", code.replace("{", "{{").replace("}", "}}"), "{parameters.x}", "{run}/log.jsonl"]
-    keys = {"type": "command", "metrics_file": "{run}/log.jsonl", "parameters": {"x": 0.5, "seed": "{seed}"}}
-    specs.write("experience", {**keys, "command": command}, "own")
+    keys = {"type": "command", "command": command, "parameters": {"x": 0.5, "seed": "{seed}"}}
+    specs.write("experience", keys, "own")
+    with pytest.raises(QexpError, match="needs metrics_file"):
+        qexp.tune("own", space={"parameters.x": "lin:-9:9"})
+    specs.write("experience", {**keys, "metrics_file": "{run}/log.jsonl"}, "own")
     tuned = qexp.tune(
         "own", space={"parameters.x": "lin:-9:9"}, trials=6, sampler="random", pruner="asha", final_seeds=0
     )
