@@ -86,7 +86,6 @@ def train_folds(
 
 def has_the_run() -> bool:
     """Whether this process does what the command line says; the others compute gradients for it, and have returned."""
-    from qexp.base import machine
     from qexp.runs.execute import is_first
 
-    return machine.STARTED_TOGETHER == 1 or is_first()
+    return is_first()

@@ -35,10 +35,10 @@ class Processes:
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.first, self.count, self._rank = rank == 0, count, rank
-        self._samples = 0
-        """Samples of the present batch, of all processes."""
+        self._samples, self._share = 0, 1.0
+        """Samples of the present batch, of all processes, and the share of its losses that is computed here."""
         self._mine: slice | None = None
-        """Which of them are computed here; None if all are, in each process."""
+        """Which samples are computed here; None if all are, in each process."""
 
     def of_first(self, value: T) -> T:
         """The first process's value."""
@@ -52,29 +52,26 @@ class Processes:
         """Whether it is true in one of the processes."""
         return here if self.count == 1 else bool(_add(torch.tensor(float(here))))
 
-    def share(self, samples: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], float]:
-        """The samples of a batch that this process computes, and their share of it.
-
-        A batch with fewer samples than there are processes is computed by each of them.
-        """
+    def mine(self, samples: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The samples of a batch that this process computes: all, if they are fewer than there are processes."""
         self._samples = size = len(next(iter(samples.values())))
-        self._mine = None
-        if size < self.count or self.count == 1:
-            return samples, 1 / self.count
+        if self.count == 1 or size < self.count:
+            self._mine, self._share = None, 1 / self.count
+            return samples
         start, stop = (size * rank // self.count for rank in (self._rank, self._rank + 1))
-        self._mine = slice(start, stop)
-        return {name: values[self._mine] for name, values in samples.items()}, (stop - start) / size
+        self._mine, self._share = slice(start, stop), (stop - start) / size
+        return {name: values[self._mine] for name, values in samples.items()}
 
-    def backward(self, objective: Tensor, losses: Sequence[Tensor], share: float, weights: Sequence[Tensor]) -> Any:
+    def backward(self, objective: Tensor, losses: Sequence[Tensor], weights: Sequence[Tensor]) -> Any:
         """Set the gradients of an objective, a mean over samples. Returns the losses of the whole batch, (loss,)."""
         means = torch.stack([loss.detach() for loss in losses])
         if self.count == 1:
             objective.backward()
             return means
-        (objective * share).backward()
+        (objective * self._share).backward()
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        flat = _add(torch.cat([share * means, *(gradient.reshape(-1) for gradient in gradients)]))
-        sums = flat.split([len(losses), *(gradient.numel() for gradient in gradients)])
+        added = [self._share * means, *gradients]
+        sums = _add(torch.cat([values.reshape(-1) for values in added])).split([values.numel() for values in added])
         for gradient, total in zip(gradients, sums[1:], strict=True):
             gradient.copy_(total.view_as(gradient))
         return sums[0]

@@ -396,12 +396,12 @@ class Trainer:
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            samples, share = self.processes.share(batch(index))
+            samples = self.processes.mine(batch(index))
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
                 features = network.features({name: samples[name] for name in network.inputs})
             losses = losses_of(network, recipe.losses, features, samples)
             self.optimizer.zero_grad(set_to_none=True)
-            batch_losses = self.processes.backward(total(losses, network.penalty()), losses, share, self.weights)
+            batch_losses = self.processes.backward(total(losses, network.penalty()), losses, self.weights)
             if recipe.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
             self.optimizer.step()

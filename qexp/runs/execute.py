@@ -86,8 +86,7 @@ def execute(
 
 def require_processes_for(spec: Mapping[str, Any]) -> None:
     """Raises QexpError if this process was started together with others that cannot work on that spec with it."""
-    count = machine.STARTED_TOGETHER
-    if count == 1:
+    if machine.STARTED_TOGETHER == 1:
         return
     from qexp.kinds.objects import data_kind
     from qexp.networks.losses import LOSSES
@@ -103,11 +102,13 @@ def require_processes_for(spec: Mapping[str, Any]) -> None:
         why = f"the loss '{min(own)}' is the workspace's own, perhaps no mean over samples; start it without torchrun"
     else:
         return
-    raise QexpError(f"{count} processes were started together, but {why}")
+    raise QexpError(f"{machine.STARTED_TOGETHER} processes were started together, but {why}")
 
 
 def is_first() -> bool:
     """Whether this is the first of several processes; the others return when they have trained along with it."""
+    if machine.STARTED_TOGETHER == 1:
+        return True
     from qexp.networks.processes import join
 
     processes = join()
@@ -120,8 +121,7 @@ def is_first() -> bool:
         except QexpError:  # it has ended, and trained nothing
             return False
         own = OwnRecord(RunDirectory(path), RunDirectory(path).record())
-        train = import_module(TYPES["training"]).results_of
-        train(Work(own, path, device, Display(), interrupted, threads, None))
+        import_module(TYPES["training"]).results_of(Work(own, path, device, Display(), interrupted, threads, None))
     return False
 
 

@@ -31,7 +31,7 @@ def results_of(work: Work) -> Results | None:
         if device.type == "cpu":
             wanted = threads_for(spec, tables)
             torch.set_num_threads(min(wanted, work.threads or wanted))
-        if processes.count > 1:
+        if processes.count > 1 and processes.first:
             backend = "nccl" if device.type == "cuda" else "gloo"
             *earlier, this = work.own.record.attempts
             work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))

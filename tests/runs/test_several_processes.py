@@ -23,14 +23,14 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture
 def together() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """`together("run", "sound")`: qexp in two processes, gone when the test ends."""
+    """`together("sound")`: qexp run in two processes, gone when the test ends."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: str, count: int = 2) -> subprocess.Popen[str]:
-        command = [*TORCHRUN, str(count), "-m", "qexp", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    def begin(*words: str, count: int = 2) -> subprocess.Popen[str]:
+        command = [*TORCHRUN, str(count), "-m", "qexp", "run", *words, "--device", "cpu"]
+        threads = {**os.environ, "OMP_NUM_THREADS": "1"}
         started.append(
-            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
+            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=threads)
         )
         return started[-1]
 
@@ -66,16 +66,16 @@ def test_two_processes_have_the_losses_of_one_also_resumed_by_another_number(une
     qexp.run("sound", name="one", device="cpu")
     with pytest.raises(InterruptedRunError):
         qexp.api.train(qexp.Order("sound", [0]), name="one_two", display=Interrupting(2, 3))
-    done(together("run", "sound", "--name", "one_two", "--device", "cpu", "--resume"))
-    attempts = json.loads((uneven / "one_two/run.json").read_text())["attempts"]
+    done(together("sound", "--name", "one_two", "--resume"))
+    attempts = qexp.open_run("one_two").record["attempts"]
     assert [(attempt.get("processes"), attempt.get("backend")) for attempt in attempts] == [(None, None), (2, "gloo")]
 
-    # SIGTERM, as a scheduler sends it, to the process that has the run
-    process = together("run", "sound", "--name", "two_one", "--device", "cpu", "--set", "epochs=12")
+    process = together("sound", "--name", "two_one", "--set", "epochs=12")
     until(has_lines(uneven / "two_one/metrics.jsonl", 2), "the second epoch")
-    os.kill(json.loads((uneven / "two_one/run.json").read_text())["attempts"][-1]["process"]["pid"], signal.SIGTERM)
+    run = qexp.open_run("two_one")
+    os.kill(run.record["attempts"][-1]["process"]["pid"], signal.SIGTERM)  # as a scheduler does
     process.communicate(timeout=PATIENCE)
-    assert json.loads((uneven / "two_one/run.json").read_text())["state"] == "interrupted"
+    assert run.record["state"] == "interrupted"
     assert len(losses(uneven / "two_one")) < 24
     qexp.run("sound", name="two_one", device="cpu", overrides={"epochs": 12}, resume=True)
 
@@ -90,32 +90,29 @@ def test_the_masks_of_spectra_are_those_of_one_process(tmp_path, together, monke
     changed = {"batch_size": 7, "gradient_clip": 0.25, "layer_decay": 0.9}
     qexp.run("masked", name="one", device="cpu", overrides=changed)
     told = [word for key, value in changed.items() for word in ("--set", f"{key}={value}")]
-    done(together("run", "masked", "--name", "three", "--device", "cpu", *told, count=3))
+    done(together("masked", "--name", "three", *told, count=3))
     assert losses(Path("runs/three")) == pytest.approx(losses(Path("runs/one")), rel=1e-5)
 
 
 def test_a_process_that_is_killed_ends_the_others_and_the_run_says_so(specs, together):
     specs.spoil("experience", ("epochs", 1_000_000))
-    process = together("run", "sound", "--device", "cpu")
+    process = together("sound")
     until(has_lines(specs.root / "runs/sound_0/metrics.jsonl", 1), "the first epoch")
-    first = qexp.open_run("sound_0").record["attempts"][0]["process"]["pid"]
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        if int(child) != first:
-            os.kill(int(child), signal.SIGKILL)
+    run = qexp.open_run("sound_0")
+    first = run.record["attempts"][0]["process"]["pid"]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(next(int(child) for child in children if int(child) != first), signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
-    record = qexp.open_run("sound_0").record
-    assert (record["state"], record["error"]) in [
+    assert (run.record["state"], run.record["error"]) in [
         ("failed", "another of the 2 processes has ended, or did not answer"),
         ("interrupted", None),  # where torchrun's signal came first
     ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "why"), [((), "many small ones"), (("--seeds", "0:2"), "torchrun is for one run")]
-)
-def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(workspace, together, arguments, why):
+@pytest.mark.parametrize(("words", "why"), [((), "many small ones"), (("--seeds", "0:2"), "torchrun is for one run")])
+def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(workspace, together, words, why):
     stones.write(workspace)
-    process = together("run", "stones", "--device", "cpu", *arguments)
+    process = together("stones", *words)
     stderr = process.communicate(timeout=PATIENCE)[1]
     assert (process.returncode, why in " ".join(stderr.split())) == (1, True), stderr
     assert not list((workspace / "runs").glob("*"))
