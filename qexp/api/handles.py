@@ -359,6 +359,8 @@ class Run(Shown):
 
             export_to_mlflow(self.directory, Path(target))
             return Path(target)
+        if format is not None:
+            raise QexpError(f"`format={format}`: a run is exported as an archive, or to mlflow")
         from qexp.store.directory import target_outside_of_runs
         from qexp.upkeep import archive
 

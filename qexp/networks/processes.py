@@ -7,7 +7,6 @@ for rounding. The first has the run: its record and files, validation and evalua
 from __future__ import annotations
 
 import atexit
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,11 +87,8 @@ class Processes:
         if self._mine is None or not module.training:
             return type(module).forward(module, x)
         # Random numbers are drawn in the order of memory, which differs if channels are last.
-        strides = [stride if size > 1 else math.inf for size, stride in zip(x.shape, x.stride(), strict=True)]
-        outer_first = sorted(range(x.dim()), key=strides.__getitem__, reverse=True)
-        ones = x.new_ones([[self._samples, *x.shape[1:]][axis] for axis in outer_first])
-        of_all = functional.dropout(ones.permute([outer_first.index(axis) for axis in range(x.dim())]), module.p)
-        return x * of_all[self._mine]
+        ones = x.new_empty_strided([self._samples, *x.shape[1:]], [x[0].numel(), *x.stride()[1:]]).fill_(1)
+        return x * functional.dropout(ones, module.p)[self._mine]
 
     def _normalised(self, module: Any, x: Tensor) -> Any:
         if self._mine is None or not module.training:
