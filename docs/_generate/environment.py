@@ -25,7 +25,13 @@ GIVEN = {
     "QEXP_ACTION_DIR": "Where an action writes its output.",
 }
 
-INTERNAL = {"QEXP_COMPLETE", "QEXP_GRIDENGINE_CLUSTER", "QEXP_HTCONDOR_CLUSTER", "QEXP_HTCONDOR_JOB"}
+INTERNAL = {
+    "QEXP_COMPLETE",
+    "QEXP_GRIDENGINE_CLUSTER",
+    "QEXP_HTCONDOR_ARRAY",
+    "QEXP_HTCONDOR_CLUSTER",
+    "QEXP_HTCONDOR_TASK",
+}
 """What the shell's completion sets, as `_QEXP_COMPLETE`, and the jobs of Grid Engine and HTCondor."""
 
 
