@@ -353,10 +353,8 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
     """Say what was done, and end with the exit code of that."""
     for problem in transfer.failed.values():
         error(problem)
-    files = (
-        f" ({transfer.files:,} file{'s' * (transfer.files != 1)}, {in_bytes(transfer.size)})" if transfer.files else ""
-    )
-    runs = f"{len(transfer.done):,} run{'s' * (len(transfer.done) != 1)} {verb}"
+    count, runs = len(transfer.sizes), f"{len(transfer.done):,} run{'s' * (len(transfer.done) != 1)} {verb}"
+    files = f" ({count:,} file{'s' * (count != 1)}, {in_bytes(sum(transfer.sizes))})" if count else ""
     again = "; the same command goes on" if transfer.interrupted else ""
     message(f"{runs}{files}, {len(transfer.there):,} there already{again}")
     failed = {problem.exit_code for problem in transfer.failed.values()}

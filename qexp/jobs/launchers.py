@@ -247,24 +247,29 @@ class Launch:
 
 def find_launch(reference: str, workspace: Workspace) -> Launch:
     """A launch by its id, a unique prefix of it, or `last`. Raises NotFoundError."""
-    launches = all_launches(workspace)
-    if reference == "last":
-        if not launches:
-            raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
-        return launches[-1]
-    matching = [launch for launch in launches if reference and launch.id.startswith(reference)]
-    exact = [launch for launch in matching if launch.id == reference]
-    if len(exact or matching) == 1:
-        return (exact or matching)[0]
-    if matching:
-        raise NotFoundError(f"'{reference}' begins the ids of {len(matching)} launches; write more of it")
-    for record in sorted((workspace.runs / ".launches").glob(f"*/{PREDICTION}")) if reference else ():
+    folder, ids = workspace.runs / ".launches", [launch.id for launch in all_launches(workspace)]
+    if reference == "last" and not ids:
+        raise NotFoundError("there is no launch yet; a sweep makes one: qexp run EXPERIENCE --seeds 0:3")
+    begun = any(launch.startswith(reference) for launch in ids)
+    for record in sorted(folder.glob(f"*/{PREDICTION}")) if reference and not begun else ():
         if record.parent.name.startswith(reference):
             raise NotFoundError(
                 f"launch {record.parent.name} is a prediction, which has no runs; {workspace.shown(record)} has its "
                 "jobs: end them with the scheduler's own command"
             )
-    raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, [launch.id for launch in launches[-8:]])}")
+    return Launch(folder / launch_among(ids, reference))
+
+
+def launch_among(ids: Sequence[str], reference: str) -> str:
+    """The id that a reference is or alone begins, or the last one for `last`. Raises NotFoundError."""
+    begun = [launch for launch in ids if reference and launch.startswith(reference)]
+    begun = ids[-1:] if reference == "last" else begun
+    found = [reference] if reference in begun else begun
+    if len(found) > 1:
+        raise NotFoundError(f"'{reference}' begins the ids of {len(found)} launches; write more of it")
+    if not found:
+        raise NotFoundError(f"no launch '{reference}'; {suggestion(reference, ids[-8:])}")
+    return found[0]
 
 
 def all_launches(workspace: Workspace) -> list[Launch]:

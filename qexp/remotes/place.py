@@ -9,12 +9,12 @@ incoming/            files that are being written, where a place has names to ch
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -24,28 +24,30 @@ import orjson
 
 from qexp.base import files
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, MissingExtraError, NotFoundError, QexpError, extra, hint, some
+from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, some
+from qexp.upkeep.archive import quoted
 
 MARKER, VERSION = "qexp-remote.json", 1
 
-RENAMING = {"file", "local", "ssh", "sftp"}
-"""Protocols of places where a unfinished file can be seen; it gets its name when it is whole."""
+SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
+"""Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was cut is noticed."""
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    # Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was cut is noticed.
-    **{name: {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15} for name in ("ssh", "sftp")},
-    "s3": {
-        "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}
-    },  # s3fs tries again itself
+S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}  # s3fs tries again itself
+
+PROTOCOLS: dict[str, tuple[str, bool, dict[str, Any]]] = {
+    **dict.fromkeys(("file", "local"), ("fsspec", True, {"auto_mkdir": True})),
+    **dict.fromkeys(("ssh", "sftp"), ("sshfs", True, SSH)),
+    "s3": ("s3fs", False, {"config_kwargs": S3}),
 }
-"""Protocol → options of its file system."""
+"""Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and options."""
 
-LIBRARIES = {"s3": "s3fs", "ssh": "sshfs", "sftp": "sshfs"}
-
-FOREIGN = {"aiobotocore", "aiohttp", "adlfs", "asyncssh", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs"}
-"""Libraries whose errors are about the remote."""
-
-FULL = re.compile("No space left|[Qq]uota exceeded")
+TROUBLES = {
+    "No space left|[Qq]uota exceeded": "is full",
+    "Read-only file system|NotImplementedError": "is for reading only",
+    "PermissionError|ermission denied|redentials": "refuses access with these credentials",
+    "": "cannot be reached, or the connection was cut",
+}
+"""Pattern in the type and the text of an error → what it says of the remote; the first that is found."""
 
 
 class RemoteError(QexpError):
@@ -57,20 +59,17 @@ def reported(remote: str) -> Iterator[None]:
     """Errors of a file system become errors about the remote; what exists, or does not, is left to the caller."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError, QexpError):
+    except (FileNotFoundError, FileExistsError, ImportError, TypeError, ValueError, QexpError):
         raise
     except Exception as error:
-        foreign = {kind.__module__.partition(".")[0] for kind in type(error).__mro__} & FOREIGN
-        if not foreign and not isinstance(error, OSError | NotImplementedError):
-            raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        if FULL.search(text):
-            raise RemoteError(f"{remote} is full: {text}") from error
-        if isinstance(error, NotImplementedError) or getattr(error, "errno", None) == errno.EROFS:
-            raise RemoteError(f"{remote} is for reading only") from error
-        if isinstance(error, PermissionError) or "ermission denied" in text or "redentials" in text:
-            raise RemoteError(f"{remote} refuses access with these credentials: {text}") from error
-        raise RemoteError(f"{remote} cannot be reached, or the connection was cut: {text}") from error
+        kind, text = type(error).__name__, " ".join(str(error).split())
+        trouble = next(words for pattern, words in TROUBLES.items() if re.search(pattern, f"{kind}: {text}"))
+        raise RemoteError(f"{remote} {trouble}: {text or kind}") from error
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -84,75 +83,98 @@ class Remote:
     root: str
     renames: bool
     id: str = ""
-    _folders: set[str] = field(default_factory=set)
+    _objects: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    """Folder of objects → their sizes."""
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
         with reported(self.shown):
             return bytes(self.system.cat_file(f"{self.root}/{path}"))
 
-    def fetch(self, path: str, target: Path) -> None:
-        """Write the content of a large file to one here. Raises FileNotFoundError."""
-        with reported(self.shown):
-            self.system.get_file(f"{self.root}/{path}", str(target))
-
     def sizes(self, folder: str) -> dict[str, int | None]:
         """Name → size of what is in a folder; nothing if there is no such folder."""
         place = f"{self.root}/{folder}".rstrip("/")
+        with suppress(FileNotFoundError), reported(self.shown):
+            self.system.invalidate_cache()
+            listed = self.system.ls(place, detail=True)
+            names = {entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in listed}
+            return {name: size for name, size in names.items() if name not in ("", place.rpartition("/")[2])}
+        return {}
+
+    def write(self, path: str, content: bytes | Path) -> None:
+        """Put a file in place in one step: a new one with this content, or a copy of a file, which may replace another.
+
+        Raises FileExistsError for a new one where somebody has put one.
+        """
+        target = f"{self.root}/{path}"
+        place = f"{self.root}/incoming/{secrets.token_hex(8)}" if self.renames else target
+        if self.root.startswith("http"):
+            raise RemoteError(f"{self.shown} is for reading only")
         try:
             with reported(self.shown):
-                self.system.invalidate_cache()
-                listed = self.system.ls(place, detail=True)
-        except FileNotFoundError:
-            return {}
-        names = {entry["name"].rstrip("/").rpartition("/")[2]: entry.get("size") for entry in listed}
-        return {name: size for name, size in names.items() if name and name != place.rpartition("/")[2]}
+                if isinstance(content, Path):
+                    self.system.put_file(str(content), place)
+                else:
+                    self.system.pipe_file(place, content, **({} if self.renames else {"mode": "create"}))
+                if not self.renames:
+                    return
+                if not self._objects.get(path.rpartition("/")[0]):  # else the folder is there
+                    self.system.makedirs(target.rpartition("/")[0], exist_ok=True)
+                rename = self.system.mv if isinstance(content, Path) else self._rename_to_new
+                rename(place, target)
+        except FileNotFoundError as error:
+            raise RemoteError(f"{self.shown} does not exist, and cannot be made: {error}") from error
 
-    def write(self, path: str, content: bytes | Path, new: bool = False) -> None:
-        """Put a file in place in one step. Raises FileExistsError, of `new` ones, where somebody has put one there."""
-        with reported(self.shown):
-            if self.root.startswith("http"):
-                raise NotImplementedError
-            target = f"{self.root}/{path}"
-            place = f"{self.root}/incoming/{secrets.token_hex(8)}" if self.renames else target
-            if self.renames:
-                self._make_folders("incoming", path.rpartition("/")[0])
-            if isinstance(content, Path):
-                self.system.put_file(str(content), place)
-            else:
-                self.system.pipe_file(place, content, **({"mode": "create"} if new and not self.renames else {}))
-            if self.renames and new:
-                _rename_to_new(self.system, place, target)
-            elif self.renames:
-                self.system.mv(place, target)
+    def _rename_to_new(self, draft: str, target: str) -> None:
+        """Give a file a name that no file has, in one step. Raises FileExistsError."""
+        if getattr(self.system, "local_file", False):
+            try:
+                os.link(draft, target)
+            finally:
+                Path(draft).unlink()
+            return
+        from asyncssh import SFTPError
+        from fsspec.asyn import sync
 
-    def _make_folders(self, *folders: str) -> None:
-        for folder in {*folders} - self._folders:
-            self.system.makedirs(f"{self.root}/{folder}".rstrip("/"), exist_ok=True)
-            self._folders.add(folder)
+        async def rename() -> None:
+            async with self.system._pool.get() as channel:
+                await channel.rename(draft, target)  # SFTP's own, which replaces nothing
 
-
-def _rename_to_new(system: Any, draft: str, target: str) -> None:
-    """Give a file a name that no file has, in one step. Raises FileExistsError."""
-    if getattr(system, "local_file", False):
         try:
-            os.link(draft, target)
-        finally:
-            Path(draft).unlink()
-        return
-    from asyncssh import SFTPError
-    from fsspec.asyn import sync
+            sync(self.system.loop, rename)
+        except SFTPError as error:
+            raise FileExistsError(target) if self.system.exists(target) else error from None
 
-    async def rename() -> None:
-        async with system._pool.get() as channel:
-            await channel.rename(draft, target)  # SFTP's own, which replaces nothing
+    def send(self, file: Path, sha256: str, check: bool) -> bool:
+        """Write a content unless it is there. Returns whether it was written.
 
-    try:
-        sync(system.loop, rename)
-    except SFTPError:
-        if system.exists(target):
-            raise FileExistsError(target) from None
-        raise
+        check  whether to read what is there
+        Raises QexpError if the file has got another content.
+        """
+        folder, name, size = f"objects/{sha256[:2]}", sha256[2:], file.stat().st_size
+        place = f"{folder}/{name}"
+        if folder not in self._objects:
+            self._objects[folder] = self.sizes(folder)
+        there = self._objects[folder].get(name, -1) in (None, size)
+        if there and not (check and hashlib.sha256(self.read(place)).hexdigest() != sha256):
+            return False
+        self.write(place, file)
+        if sha256_of(file) != sha256:
+            raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
+        self._objects[folder][name] = size
+        return True
+
+    def fetch(self, sha256: str, target: Path) -> None:
+        """Write a content to a file here. Raises DamagedError if it is gone, or has another hash."""
+        place, right = f"objects/{sha256[:2]}/{sha256[2:]}", False
+        with suppress(FileNotFoundError):
+            with reported(self.shown):
+                self.system.get_file(f"{self.root}/{place}", str(target))
+            right = sha256_of(target) == sha256
+        if not right:
+            raise DamagedError(
+                f"{self.shown}/{place} is damaged or gone; where the run still is, `qexp push --check` repairs it"
+            )
 
 
 # From what a user writes to a remote.
@@ -171,72 +193,68 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
     from fsspec.core import url_to_fs
 
     get_loop().set_exception_handler(lambda loop, context: None)  # of tasks whose result nobody waits for any more
-
+    library, renames, defaults = PROTOCOLS.get(protocol, ("fsspec", False, {}))
     try:
         with reported(shown), extra("remote"):
-            if library := LIBRARIES.get(protocol):
-                __import__(library)
-            system, root = url_to_fs(url, skip_instance_cache=True, **{**OPTIONS.get(protocol, {}), **options})
+            __import__(library)
+            system, root = url_to_fs(url, skip_instance_cache=True, **{**defaults, **options})
+            remote = Remote(shown, system, root.rstrip("/"), renames)
+            remote.id = _id_of(remote, create)
     except (ImportError, ValueError, TypeError, FileNotFoundError) as error:
-        raise MissingExtraError(f"{shown} cannot be used: {error}") from None
-    remote = Remote(shown, system, root.rstrip("/"), protocol in RENAMING)
-    remote.id = _read_marker(remote, create)
+        raise QexpError(f"{shown} cannot be used: {error}") from error
     return remote
 
 
 def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
     """URL and options of a remote, as qexp.toml has them or as they are written."""
-    remotes = workspace.settings().get("remotes", {})
-    known = remotes.get(named) if isinstance(remotes, Mapping) else None
-    if known is not None:
-        table = {"url": known} if isinstance(known, str) else known
-        url, options = (table.get("url"), table.get("options", {})) if isinstance(table, Mapping) else (None, None)
-        if not isinstance(url, str) or not isinstance(options, Mapping) or table.keys() - {"url", "options"}:
-            raise QexpError(f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any')
-        return url, dict(options)
+    remotes = workspace.settings().get("remotes")
+    remotes = remotes if isinstance(remotes, Mapping) else {}
+    if named in remotes:
+        match remotes[named]:
+            case str(url):
+                return url, {}
+            case {"url": str(url), **others} if not others:
+                return url, {}
+            case {"url": str(url), "options": dict(options), **others} if not others:
+                return url, options
+        raise QexpError(f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any')
     if "://" in named:
         return named, {}
     if "/" in named or named in (".", ".."):
         return str(Path(named).expanduser().absolute()), {}
-    known_names = list(remotes) if isinstance(remotes, Mapping) else []
     raise NotFoundError(
-        f"no remote '{named}' in qexp.toml{hint(named, known_names)}; give a URL, a folder as ./{named}, or add "
+        f"no remote '{named}' in qexp.toml{hint(named, remotes)}; give a URL, a folder as ./{named}, or add "
         f'a table [remotes] with {named} = "URL"'
     )
 
 
-def _read_marker(remote: Remote, create: bool) -> str:
+def _id_of(remote: Remote, create: bool) -> str:
     """The id of a remote. Raises NotFoundError where there is none, and nothing is to be created."""
     try:
         marker = orjson.loads(remote.read(MARKER))
+    except orjson.JSONDecodeError:
+        marker = None
     except FileNotFoundError:
-        there = set(remote.sizes("")) - {"incoming"}
+        there = remote.sizes("").keys() - {"incoming"}
         if there and MARKER not in there:
             raise QexpError(f"{remote.shown} is no remote of qexp, and holds {some(sorted(there))}") from None
         if not create:
             raise NotFoundError(
                 f"{remote.shown} is no remote of qexp; `qexp push` makes one of an empty place"
             ) from None
-        return _make_marker(remote)
-    except orjson.JSONDecodeError:
-        marker = None
-    if not isinstance(marker, dict) or marker.get("format") != "qexp remote" or not isinstance(marker.get("id"), str):
-        raise DamagedError(f"{remote.shown} has a file {MARKER} that qexp did not write")
-    if marker.get("version") != VERSION:
-        raise QexpError(
-            f"{remote.shown} was made by qexp {str(marker.get('qexp'))[:40]}, in a form unknown to this one"
-        )
-    if not re.fullmatch("[0-9a-f]{16}", marker["id"]):
-        raise DamagedError(f"{remote.shown} has a file {MARKER} that qexp did not write")
+        new = {"format": "qexp remote", "version": VERSION, "id": secrets.token_hex(8)}
+        with suppress(FileExistsError):  # by another process, just now
+            remote.write(MARKER, files.json_bytes({**new, "qexp": metadata.version("qexp")}))
+        return _id_of(remote, create=False)
+    require_known_form(marker, "qexp remote", f"{remote.shown}/{MARKER}")
+    if not re.fullmatch("[0-9a-f]{16}", str(marker.get("id"))):
+        raise DamagedError(f"{remote.shown}/{MARKER} is damaged: it has no id")
     return str(marker["id"])
 
 
-def _make_marker(remote: Remote) -> str:
-    new = {"format": "qexp remote", "version": VERSION, "id": secrets.token_hex(8), "qexp": metadata.version("qexp")}
-    try:
-        remote.write(MARKER, files.json_bytes(new), new=True)
-    except FileNotFoundError:
-        raise NotFoundError(f"{remote.shown} does not exist, and cannot be made") from None
-    except FileExistsError:  # by another process, just now
-        return _read_marker(remote, create=False)
-    return str(new["id"])
+def require_known_form(document: Any, name: str, where: str) -> None:
+    """Raise QexpError for a document of a later version of qexp, DamagedError for one of something else."""
+    if not isinstance(document, dict) or document.get("format") != name:
+        raise DamagedError(f"{where} is damaged: qexp did not write it")
+    if document.get("version") != VERSION:
+        raise QexpError(f"{where} was made by qexp {quoted(str(document.get('qexp')))}, in a form unknown to this one")

@@ -7,7 +7,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -442,16 +442,20 @@ def find_run(reference: str, catalog: Catalog, several: str = "") -> RunDirector
         if (name := fold.rstrip("/")) not in folds:
             raise NotFoundError(f"{run} has no fold '{name}'; {suggestion(name, folds)}")
         return folds[name]
-    names = catalog.names()
+    return RunDirectory(catalog.workspace.runs / by_prefix(reference, catalog.names(), several))
+
+
+def by_prefix(reference: str, names: Collection[str], several: str = "") -> str:
+    """The name that alone begins so; see `find_run`."""
     matching = [name for name in names if reference and name.startswith(reference)]
     if len(matching) == 1:
-        return RunDirectory(catalog.workspace.runs / matching[0])
+        return matching[0]
     if matching:
         first_names = ", ".join(sorted(matching, key=natural)[:8])
         raise NotFoundError(
             f"'{reference}' is a prefix of {len(matching)} run names: {first_names}; write more of it{several}"
         )
-    what = OTHER_FILES.get(by_path.suffix.lower(), "")
+    what = OTHER_FILES.get(Path(reference).suffix.lower(), "")
     raise NotFoundError(f"no run '{reference}'; {what or suggestion(reference, names)}")
 
 

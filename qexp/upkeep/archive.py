@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -62,9 +61,7 @@ def export(directory: RunDirectory, target: Path) -> int:
         raise QexpError(f"{directory.name} is {state}; wait for its end, or stop it: qexp stop {directory.name}")
     if os.path.lexists(target):
         raise QexpError(f"{target} exists already; remove it, or choose another name")
-    members = list(itertools.islice(members_of(directory.path.resolve(), directory.name), MOST + 1))
-    if len(members) > MOST:
-        raise QexpError(f"{directory.name} has more than {MOST:,} files and folders; an archive cannot hold them")
+    members = members_of(directory)
     try:
         files.clear(target.absolute())
         with drafted(target.absolute()) as draft:
@@ -106,12 +103,14 @@ def quoted(name: str) -> str:
     return repr(name if len(name) <= 100 else name[:100] + "…")
 
 
-def members_of(run: Path, called: str) -> Iterator[tuple[Path, str]]:
+def members_of(directory: RunDirectory) -> list[tuple[Path, str]]:
     """Files and folders of a run with their names in the archive, each folder before its contents.
 
     Temporary files and locks of qexp are left out, except in `code/`, which holds copies of the user's files.
+    Raises QexpError for what neither an archive nor a remote can hold, such as a name that is no text.
     """
-    waiting = [(run, called)]
+    run, called = directory.path.resolve(), directory.name
+    members, waiting = list[tuple[Path, str]](), [(run, called)]
     while waiting:
         path, name = waiting.pop()
         try:
@@ -121,16 +120,19 @@ def members_of(run: Path, called: str) -> Iterator[tuple[Path, str]]:
         if path.is_dir() and (path == run or not path.is_symlink()):
             if path.relative_to(run).parts[:1] == ("attempts",) and path.name.startswith((LEASE, ENDED, CLAIMING)):
                 continue  # unfinished files of a dead process
-            yield path, name
+            members.append((path, name))
             waiting += sorted(((child, f"{name}/{child.name}") for child in path.iterdir()), reverse=True)
         elif path.is_file():
             draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (path.suffix == ".lock" and not path.stat().st_size)
             if (run / "code") in path.parents or not draft_or_lock:
-                yield path, name
+                members.append((path, name))
         elif path.is_symlink():
             raise QexpError(f"{path} is a link to a file that does not exist; replace it by the file")
         else:
             raise QexpError(f"{path} is neither a file nor a folder, and cannot be packed")
+        if len(members) > MOST:
+            raise QexpError(f"{called} has more than {MOST:,} files and folders, and cannot be packed")
+    return members
 
 
 def _write(members: list[tuple[Path, str]], run: str, archive: zipfile.ZipFile) -> None:
@@ -238,12 +240,9 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
 def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, zipfile.ZipInfo]:
     """Name → member, from the list of contents alone. Raises UnsafeError, or one of `BROKEN`."""
     infos = archive.infolist()
-    if len(infos) > MOST + 1:
-        raise UnsafeError(f"it has more than {MOST:,} files and folders")
     members: dict[str, zipfile.ZipInfo] = {}
     for member in infos:
         name = member.filename.rstrip("/")
-        require_harmless(name)
         if name in members:
             raise UnsafeError(f"its member {quoted(name)} occurs twice")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -251,21 +250,30 @@ def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, 
         encrypted = member.flag_bits & 1
         if encrypted or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UnsafeError(f"its member {quoted(name)} is packed in a way that `qexp export` never uses")
-        if name.partition("/")[2] in DOCUMENTS and member.file_size > LARGEST_DOCUMENT:
-            raise UnsafeError(
-                f"its file {quoted(name)} has {member.file_size:,} bytes, more than any such file of a run"
-            )
         members[name] = member
+    require_safe({name: None if member.is_dir() else member.file_size for name, member in members.items()})
     content_size = sum(member.file_size for member in infos)
     if content_size > room:
         raise UnsafeError("its content is larger than the free space on the disk of runs/")
     if content_size > max(SMALL, LARGEST_RATIO * size):
         raise UnsafeError(f"its content is more than {LARGEST_RATIO:,} times its own size, which no run reaches")
-    for name in members:
-        above = (members.get(str(parent)) for parent in PurePosixPath(name).parents)
-        if both := next((parent for parent in above if parent is not None and not parent.is_dir()), None):
-            raise UnsafeError(f"its member {quoted(both.filename)} is both a file and a folder")
     return members
+
+
+def require_safe(sizes: Mapping[str, int | None]) -> None:
+    """Raise UnsafeError for members that lead outside, are both file and folder, or too large or many for a run.
+
+    sizes  name in the archive → size of a file, None for a folder
+    """
+    if len(sizes) > MOST + 1:  # with the manifest
+        raise UnsafeError(f"it has more than {MOST:,} files and folders")
+    for name, size in sizes.items():
+        require_harmless(name)
+        if size is not None and name.partition("/")[2] in DOCUMENTS and size > LARGEST_DOCUMENT:
+            raise UnsafeError(f"its file {quoted(name)} has {size:,} bytes, more than any such file of a run")
+        for above in PurePosixPath(name).parents:
+            if sizes.get(str(above)) is not None:
+                raise UnsafeError(f"its member {quoted(str(above))} is both a file and a folder")
 
 
 def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, dict[str, str]]:

@@ -1,6 +1,7 @@
 """Runs go to a remote and come back whole, or not at all; what is there is never replaced by something else."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,43 +23,36 @@ from tests.runs.conftest import contents, running
 pytestmark = pytest.mark.slow
 
 
-@dataclass
-class Place:
-    """A remote called `lab`, whose connections can be cut."""
-
-    settings: str
-    cut: servers.Cut | None = None
-
-    def known_in(self, *workspaces: Path) -> None:
-        for workspace in workspaces:
-            (workspace / "qexp.toml").write_text(f"[remotes.lab]\n{self.settings}\n")
-
-
-@pytest.fixture(params=["folder", "s3", "ssh"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    if request.param == "folder":
-        yield Place(f'url = "{tmp_path}/remote"')
-    elif request.param == "s3":
-        for name, value in {"ACCESS_KEY_ID": "lab", "SECRET_ACCESS_KEY": "x", "DEFAULT_REGION": "us-east-1"}.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
-        with servers.s3(tmp_path) as port:
-            cut = servers.Cut(port)
-            options = f'{{endpoint_url = "http://127.0.0.1:{cut.port}"}}'
-            yield Place(f'url = "s3://lab/of_us"\noptions = {options}', cut)
-    else:
-        with servers.ssh(tmp_path) as (port, let_in):
-            cut, known = servers.Cut(port), Path(let_in["known_hosts"])
-            known.write_text(known.read_text().replace(f":{port} ", f":{cut.port} "))
-            options = ", ".join(f"{key} = {json.dumps(value)}" for key, value in let_in.items())
-            yield Place(f'url = "ssh://127.0.0.1:{cut.port}{tmp_path}/remote"\noptions = {{{options}}}', cut)
-
-
 @pytest.fixture
 def there(here: Path, tmp_path: Path) -> Path:
     """Another workspace, with specs and without runs."""
-    root = tmp_path / "there"
-    shutil.copytree(here / "specs", root / "specs")
-    return root
+    shutil.copytree(here / "specs", tmp_path / "there/specs")
+    return tmp_path / "there"
+
+
+@pytest.fixture(params=["folder", "s3", "ssh"])
+def lab(
+    request: pytest.FixtureRequest, here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[servers.Cut | None]:
+    """A remote that both workspaces call `lab`: what cuts the connections to it, None for a folder."""
+    cut = None
+    with ExitStack() as stack:
+        if request.param == "folder":
+            settings = f'url = "{tmp_path}/remote"'
+        elif request.param == "s3":
+            for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
+                monkeypatch.setenv(f"AWS_{name}", "us-east-1")
+            cut = servers.Cut(stack.enter_context(servers.s3(tmp_path)))
+            settings = f'url = "s3://lab/of_us"\noptions.endpoint_url = "http://127.0.0.1:{cut.port}"'
+        else:
+            port, let_in = stack.enter_context(servers.ssh(tmp_path))
+            cut, known = servers.Cut(port), tmp_path / "known_hosts"
+            known.write_text(known.read_text().replace(f":{port} ", f":{cut.port} "))
+            options = "".join(f"\noptions.{key} = {json.dumps(value)}" for key, value in let_in.items())
+            settings = f'url = "ssh://127.0.0.1:{cut.port}{tmp_path}/remote"{options}'
+        for workspace in (here, there):
+            (workspace / "qexp.toml").write_text(f"[remotes.lab]\n{settings}\n")
+        yield cut
 
 
 def add_run(workspace: Path, name: str, size: int = 0) -> Path:
@@ -79,10 +73,9 @@ def but_for_import(run: Path) -> dict[str, object]:
     return {**contents(run), "run.json": {**record, "imported": None, "launch": None, "name": ""}}
 
 
-def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_results(place, here, there, qexp):
+def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_results(lab, here, there, qexp):
     add_run(here, "other", 3000)
     (here / "runs/other/empty").mkdir()
-    place.known_in(here, there)
     assert "2 runs pushed" in qexp("push", "lab").messages()
     assert qexp("push", "lab").messages() == "0 runs pushed, 2 there already\n"
     listed = json.loads(qexp("ls", "--remote", "lab", "--json", "--workspace", there).done())
@@ -96,13 +89,13 @@ def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_result
     assert qexp("pull", "lab", "--workspace", there).messages() == "0 runs pulled, 2 there already\n"
     assert qexp("push", "lab", "--workspace", there).messages() == "0 runs pushed, 2 there already\n"
     assert qexp("doctor", "--workspace", there).done() == ""
-    if place.cut:
-        place.cut.after(0)
+    if lab:
+        lab.after(0)
         assert "lab" in (said := qexp("pull", "lab", "--workspace", there).refused()) or "127.0.0.1" in said
         assert "cannot be reached" in said
 
 
-def test_a_run_that_goes_on_is_updated_and_changes_on_both_sides_are_refused(here, there, tmp_path, qexp):
+def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_refused(here, there, tmp_path, qexp):
     remote = str(tmp_path / "remote")
     qexp("push", remote).done()
     qexp("pull", remote, "--workspace", there).done()
@@ -119,46 +112,31 @@ def test_a_run_that_goes_on_is_updated_and_changes_on_both_sides_are_refused(her
     assert "1 run pushed" in qexp("push", remote, "sound_0", "--name", "ours").messages()
     assert [package.open_run(name).record["note"] for name in ("sound_0", "theirs")] == ["of ours", "of theirs"]
 
-
-def test_another_run_of_the_same_name_is_refused_on_both_sides(here, there, tmp_path, qexp):
-    remote = str(tmp_path / "remote")
-    qexp("push", remote).done()
     before = contents(tmp_path / "remote")
-    shutil.copytree(here / "runs", there / "runs")
     change_record(there / "runs/sound_0", created="2020-01-01")
     said = qexp("push", remote, "--workspace", there).failed()
     assert "has another run sound_0, prepared at" in said
     assert "--name" in said
-    assert "differs from what is here" in qexp("pull", remote, "--workspace", there).failed()
+    assert "differs from what is here" in qexp("pull", remote, "sound_0", "--workspace", there).failed()
     assert contents(tmp_path / "remote") == before
 
 
-def test_a_launch_is_pushed_and_pulled_with_its_runs(here, there, tmp_path, qexp):
+def test_a_launch_comes_with_its_runs_and_their_code_which_is_not_executed(here, there, tmp_path, qexp):
     launch = here / "runs/.launches/20260101-000000/launch.json"
     launch.parent.mkdir(parents=True)
     record = {"id": launch.parent.name, "launcher": "slurm", "runs": ["sound_0"], "settings": {"partition": "big"}}
     launch.write_text(json.dumps({**record, "created": "2026-01-01", "argv": ["qexp", "run"]}))
-    add_run(here, "other")
-    remote = str(tmp_path / "remote")
-    assert "1 run pushed" in qexp("push", remote, "--launch", "last").messages()
-    assert "1 run pulled" in qexp("pull", remote, "--launch", "2026", "--workspace", there).messages()
-    assert qexp("ls", "-q", "--launch", "last", "--workspace", there).done() == "sound_0\n"
-    assert json.loads(launch.read_text())["launcher"] == "slurm"
-    pulled = json.loads((there / "runs/.launches/20260101-000000/launch.json").read_text())
-    assert (pulled["launcher"], pulled["settings"]) == ("local", {})
-
-
-def test_code_that_comes_with_a_run_is_not_executed_and_runs_at_work_stay(here, there, tmp_path, qexp):
-    remote = str(tmp_path / "remote")
     (here / "runs/sound_0/code").mkdir(exist_ok=True)
     (here / "runs/sound_0/code/extensions.py").write_text("raise SystemExit(99)")
     prepare_with(here / "runs/sound_0", lambda spec: None)
-    busy = add_run(here, "busy")
-    change_record(busy, **running())
-    said = qexp("push", remote).failed(4)
-    assert "busy is running; it can be pushed when it has ended" in said
-    assert "1 run pushed" in said
-    qexp("pull", remote, "--workspace", there).done()
+    change_record(add_run(here, "busy"), **running())
+    remote = str(tmp_path / "remote")
+    assert "1 run pushed" in qexp("push", remote, "--launch", "last").messages()
+    assert "busy is running; it can be pushed when it has ended" in qexp("push", remote).failed(4)
+    assert "1 run pulled" in qexp("pull", remote, "--launch", "2026", "--workspace", there).messages()
+    assert qexp("ls", "-q", "--launch", "last", "--workspace", there).done() == "sound_0\n"
+    pulled = json.loads((there / "runs/.launches/20260101-000000/launch.json").read_text())
+    assert (pulled["launcher"], pulled["settings"]) == ("local", {})
     assert package.open_run("sound_0", workspace=there).record["imported"]["code_trusted"] is False
 
 
@@ -167,10 +145,9 @@ def test_a_damaged_file_is_named_never_pulled_and_repaired_by_a_push_with_check(
     qexp("push", remote).done()
     weights = max((remote / "objects").rglob("*/*"), key=lambda path: path.stat().st_size)
     sound = weights.read_bytes()
-    for damage in (sound[:-1], sound[:-1] + b"x" * (sound[-1:] != b"x") + b"y" * (sound[-1:] == b"x"), None):
+    for damage in (sound[:-1], bytes([sound[0] ^ 1]) + sound[1:], None):
         weights.unlink() if damage is None else weights.write_bytes(damage)
-        said = qexp("pull", str(remote), "--workspace", there).failed(5)
-        assert f"{weights.parent.name}/{weights.name} is damaged or gone" in said
+        assert f"{weights.name} is damaged or gone" in qexp("pull", str(remote), "--workspace", there).failed(5)
         assert not (there / "runs/sound_0").exists()
         assert "(1 file" in qexp("push", str(remote), "--check").messages()
         assert weights.read_bytes() == sound
@@ -179,16 +156,11 @@ def test_a_damaged_file_is_named_never_pulled_and_repaired_by_a_push_with_check(
 
 HOSTILE = {
     "outside": (lambda run: {"files": {"../x": run["files"]["run.json"]}}, 2, "outside the run's folder"),
-    "absolute": (lambda run: {"folders": ["/tmp/x"]}, 2, "outside the run's folder"),
     "both": (lambda run: {"folders": ["run.json/x"]}, 2, "both a file and a folder"),
     "newer": (lambda run: {"version": 2, "qexp": "9.0"}, 2, "9.0', in a form unknown to this one"),
     "no hash": (lambda run: {"files": {"run.json": ["../../secret", 1, 0o644, 0]}}, 5, "has no hash"),
     "no file": (lambda run: {"files": 3}, 5, "is damaged"),
     "another record": (lambda run: {"record": {**run["record"], "seed": 9}}, 5, "those of another run"),
-    "a record of 20 MB": (
-        lambda run: {"files": {**run["files"], "run.json": [*run["files"]["run.json"][:1], 20_000_000, 420, 0]}},
-        2, "more than any such file",
-    ),
 }  # fmt: skip
 
 
@@ -213,10 +185,8 @@ def test_places_that_are_no_remote_are_named(here, tmp_path, qexp):
     assert not (tmp_path / "nothing").exists()
     qexp("push", str(newer)).done()
     marker = json.loads((newer / "qexp-remote.json").read_text())
-    for change, code, complaint in (
-        ({"version": 2, "qexp": "9.0"}, 2, "made by qexp 9.0"), ({"format": "x"}, 5, "did not write"),
-        ({"id": "../../x"}, 5, "did not write"),
-    ):  # fmt: skip
+    changes = [({"version": 2, "qexp": "9.0"}, 2, "'9.0', in a form"), ({"format": "x"}, 5, "did not write")]
+    for change, code, complaint in (*changes, ({"id": "../../x"}, 5, "has no id")):
         (newer / "qexp-remote.json").write_text(json.dumps({**marker, **change}))
         assert complaint in qexp("pull", str(newer)).refused(code)
     for named in ("lab", "nowhere://x/y", "ssh://127.0.0.1:9/x", "http://127.0.0.1:9/x", "s3://no-bucket-of-ours/x"):
@@ -227,89 +197,81 @@ def test_places_that_are_no_remote_are_named(here, tmp_path, qexp):
 
 def test_a_web_server_s_folder_can_be_pulled_from_and_not_pushed_to(here, there, tmp_path, qexp):
     qexp("push", str(tmp_path / "remote")).done()
-    port = servers.free_port()
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "-d", str(tmp_path / "remote")]
-    with servers.served(port, *command, log=tmp_path / "web.log"):
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", str(tmp_path / "remote")]
+    with servers.served(port := servers.free_port(), *command, str(port), log=tmp_path / "web.log"):
         assert "1 run pulled" in qexp("pull", f"http://127.0.0.1:{port}", "--workspace", there).messages()
-        add_run(here, "other")
+        add_run(here, "then")
         assert "is for reading only" in qexp("push", f"http://127.0.0.1:{port}").failed(4)
 
 
-def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(place, here, tmp_path, monkeypatch, qexp):
-    if place.cut is None:
-        pytest.skip("a folder asks for none")
-    place.known_in(here)
+@pytest.mark.parametrize("lab", ["s3", "ssh"], indirect=True)
+def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(lab, here, tmp_path, monkeypatch, qexp):
     qexp("push", "lab").done()
-    if "s3" in place.settings:
-        servers.demand_credentials(place.cut.to, True)
+    if "s3" in (settings := (here / "qexp.toml").read_text()):
+        servers.demand_credentials(lab.to)
         assert "refuses access" in qexp("pull", "lab").refused()
         for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
             monkeypatch.delenv(f"AWS_{name}")
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         assert "refuses access" in qexp("push", "lab").refused()
     else:
-        (here / "qexp.toml").write_text((here / "qexp.toml").read_text().replace('/user"', '/stranger"'))
+        (here / "qexp.toml").write_text(settings.replace('/user"', '/stranger"'))
         assert "refuses access" in qexp("pull", "lab").refused()
         (tmp_path / "known_hosts").write_text("")
         assert "Host key is not trusted" in qexp("pull", "lab").refused()
 
 
 def test_a_remote_that_is_full_or_read_only_says_so_and_holds_nothing_by_halves(here, there, tmp_path, qexp):
-    add_run(here, "large", 6_000_000)
+    add_run(here, "too_large", 6_000_000)
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)):
-        said = qexp("push", str(disk)).failed(4 if (disk / "runs/sound_0~1.json").exists() else 2)
-        assert "is full" in said
-        assert not (disk / "runs/large~1.json").exists()
+        assert "is full" in qexp("push", str(disk)).failed(4)
+        assert not (disk / "runs/too_large~1.json").exists()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        assert "is for reading only" in qexp("push", str(disk)).failed(4 if "1 run pushed" in said else 2)
-        qexp("pull", str(disk), "--workspace", there).done()
+        assert "is for reading only" in qexp("push", str(disk)).failed(4)
+        assert "1 run pulled" in qexp("pull", str(disk), "--workspace", there).messages()
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(there / "runs")):
         qexp("push", str(tmp_path / "remote")).done()
         assert "free space" in qexp("pull", str(tmp_path / "remote"), "--workspace", there).failed(4)
 
 
 @pytest.mark.heavy
-def test_two_labs_that_push_at_once_lose_nothing(place, here, there, qexp):
+def test_two_labs_that_push_at_once_lose_nothing(lab, here, there, qexp):
     shutil.copytree(here / "runs", there / "runs")
     names = [f"run_{number}" for number in range(6)]
     for name in names:  # other runs of the same names
         add_run(here, name, 20_000)
         add_run(there, name, 20_000)
-    place.known_in(here, there)
-    labs = [started(lab, "push", "lab") for lab in (here, there)]
-    said = [lab.communicate(timeout=servers.PATIENCE)[1] for lab in labs]
+    pushing = [started(workspace, "push", "lab") for workspace in (here, there)]
+    said = [process.communicate(timeout=servers.PATIENCE)[1] for process in pushing]
     refused = [text.count("has another run run_") for text in said]
     assert sum(refused) == len(names), said
-    for lab in labs:
-        assert lab.returncode in (0, 4), said
-    won = {run["name"]: run["created"] for run in json.loads(qexp("ls", "--remote", "lab", "--json").done())}
-    ours = {run["name"]: run["created"] for run in json.loads(qexp("ls", "--json").done())}
+    assert {process.returncode for process in pushing} <= {0, 4}, said
+    won, ours = ({run["name"]: run["created"] for run in package.runs(remote=name)} for name in ("lab", None))
     assert sum(won[name] == ours[name] for name in names) == len(names) - refused[0]
 
 
 @pytest.mark.heavy
-def test_transfers_that_are_cut_or_killed_go_on_and_lose_nothing(place, here, there, qexp):
+def test_transfers_that_are_cut_or_killed_go_on_and_lose_nothing(lab, here, there, qexp):
     for number in range(5):
         add_run(here, f"run_{number}", 60_000)
-    place.known_in(here, there)
     cuts = int(os.environ.get("QEXP_CUTS", 3))  # on the way there, and as many on the way back
     chance = random.Random(cuts)
-    for lab, command in ((here, "push"), (there, "pull")):
+    for workspace, command in ((here, "push"), (there, "pull")):
         for _ in range(cuts):
-            if place.cut:
-                place.cut.after(chance.randrange(2_000, 300_000))
-            process = started(lab, command, "lab")
-            if not place.cut or chance.random() < 0.3:
+            if lab:
+                lab.after(chance.randrange(2_000, 300_000))
+            process = started(workspace, command, "lab")
+            if not lab or chance.random() < 0.3:
                 time.sleep(chance.uniform(0.4, 1.6))
                 process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
             assert "Traceback" not in process.communicate(timeout=servers.PATIENCE)[1]
-            if place.cut:
-                place.cut.mend()
-            for run in (path for path in (there / "runs").glob("[!.]*/") if path.name != "catalog.json"):
+            if lab:
+                lab.after(math.inf)
+            for run in (there / "runs").glob("[!.]*/"):
                 assert but_for_import(run) == but_for_import(here / "runs" / run.name)
-        qexp(command, "lab", "--workspace", lab).done()
+        qexp(command, "lab", "--workspace", workspace).done()
     for run in (here / "runs").glob("[!.]*/"):
         assert but_for_import(there / "runs" / run.name) == but_for_import(run)
     assert qexp("doctor", "--workspace", there).done() == ""
