@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from qexp.base.files import sha256_of
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, hint
 from qexp.rows.array_cache import content_hash
@@ -48,8 +49,7 @@ def _nearest_neighbour(paths: Sequence[Path]) -> str:
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal. Raises TableError."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
 

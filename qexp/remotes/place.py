@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from qexp.base import files
+from qexp.base.files import sha256_of
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, some
 from qexp.upkeep.archive import quoted
@@ -67,11 +68,6 @@ def reported(remote: str) -> Iterator[None]:
         raise RemoteError(f"{remote} {trouble}: {text or kind}") from error
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @dataclass
 class Remote:
     """A place with runs of others."""
@@ -104,7 +100,7 @@ class Remote:
     def write(self, path: str, content: bytes | Path) -> None:
         """Put a file in place in one step: a new one with this content, or a copy of a file, which may replace another.
 
-        Raises FileExistsError for a new one where somebody has put one.
+        Raises FileExistsError for a new one where somebody has put one, and NotFoundError if the remote is gone.
         """
         target = f"{self.root}/{path}"
         place = f"{self.root}/incoming/{secrets.token_hex(8)}" if self.renames else target
@@ -123,7 +119,7 @@ class Remote:
                 rename = self.system.mv if isinstance(content, Path) else self._rename_to_new
                 rename(place, target)
         except FileNotFoundError as error:
-            raise RemoteError(f"{self.shown} does not exist, and cannot be made: {error}") from error
+            raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
 
     def _rename_to_new(self, draft: str, target: str) -> None:
         """Give a file a name that no file has, in one step. Raises FileExistsError."""

@@ -17,13 +17,13 @@ from typing import Any
 import orjson
 
 from qexp.base import files
-from qexp.base.files import drafted, in_bytes
+from qexp.base.files import drafted, in_bytes, sha256_of
 from qexp.base.machine import terminable
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError
 from qexp.jobs.launchers import Launch, LaunchRecord, find_launch, launch_among
 from qexp.jobs.states import Watch
-from qexp.remotes.place import VERSION, Remote, RemoteError, require_known_form, sha256_of
+from qexp.remotes.place import VERSION, Remote, RemoteError, require_known_form
 from qexp.runs.catalog import KEPT, by_prefix, is_pattern, matching, natural
 from qexp.runs.options import PullOptions, PushOptions, SharingOptions
 from qexp.store.directory import RunDirectory

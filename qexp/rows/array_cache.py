@@ -53,8 +53,7 @@ def content_hash(path: Path) -> str:
         if stored["seen"] == stamp:
             os.utime(note)  # for `unused_for`
             return str(stored["sha256"])
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = files.sha256_of(path)
     with contextlib.suppress(OSError, QexpError):  # the file is then hashed again the next time
         note.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(note, {"path": str(path.absolute()), "seen": stamp, "sha256": digest})
