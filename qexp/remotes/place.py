@@ -206,13 +206,10 @@ def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
     remotes = workspace.settings().get("remotes")
     remotes = remotes if isinstance(remotes, Mapping) else {}
     if named in remotes:
-        match remotes[named]:
-            case str(url):
-                return url, {}
-            case {"url": str(url), **others} if not others:
-                return url, {}
-            case {"url": str(url), "options": dict(options), **others} if not others:
-                return url, options
+        table = {"url": remotes[named]} if isinstance(remotes[named], str) else remotes[named]
+        url, options = (table.get("url"), table.get("options", {})) if isinstance(table, dict) else (None, {})
+        if isinstance(url, str) and isinstance(options, dict) and not table.keys() - {"url", "options"}:
+            return url, options
         raise QexpError(f'qexp.toml at remotes.{named}: write url = "…", and options = {{…}} if it needs any')
     if "://" in named:
         return named, {}
@@ -231,13 +228,11 @@ def _id_of(remote: Remote, create: bool) -> str:
     except orjson.JSONDecodeError:
         marker = None
     except FileNotFoundError:
-        there = remote.sizes("").keys() - {"incoming"}
+        there, what = remote.sizes("").keys() - {"incoming"}, f"{remote.shown} is no remote of qexp"
         if there and MARKER not in there:
-            raise QexpError(f"{remote.shown} is no remote of qexp, and holds {some(sorted(there))}") from None
+            raise QexpError(f"{what}, and holds {some(sorted(there))}") from None
         if not create:
-            raise NotFoundError(
-                f"{remote.shown} is no remote of qexp; `qexp push` makes one of an empty place"
-            ) from None
+            raise NotFoundError(f"{what}; `qexp push` makes one of an empty place") from None
         new = {"format": "qexp remote", "version": VERSION, "id": secrets.token_hex(8)}
         with suppress(FileExistsError):  # by another process, just now
             remote.write(MARKER, files.json_bytes({**new, "qexp": metadata.version("qexp")}))

@@ -161,20 +161,22 @@ def version_of(directory: RunDirectory, common: Common | None = None) -> Version
     known: Mapping[str, Entry] = common.files if common else {}
     # In the last seconds before they were read, files can have changed twice and look the same.
     settled = datetime.fromisoformat(common.pushed).timestamp() - 2 if common else 0
-
-    def entry(path: str) -> Entry:
-        about, before = paths[path].stat(), known.get(path)
-        look = (about.st_size, archive.permissions(about.st_mode), max(0, int(about.st_mtime)))
-        same = before is not None and before[1:] == look and look[2] < settled
-        return before[0] if before and same else sha256_of(paths[path]), *look
-
+    looks = {path: look_of(file) for path, file in paths.items()}
+    unread = [path for path, look in looks.items() if look != known.get(path, ())[1:] or look[2] >= settled]
+    hashes = {path: entry[0] for path, entry in known.items()} | each(lambda path: sha256_of(paths[path]), unread)
     return Version(
         pushed=pushed,
         record=replace(directory.record(), state=Watch().states([directory])[directory]),
         evaluations=evaluations_of(directory.path),
-        files=each(entry, paths),
+        files={path: (hashes[path], *look) for path, look in looks.items()},
         folders=tuple(path for path in inside if path not in paths),
     )
+
+
+def look_of(file: Path) -> tuple[int, int, int]:
+    """What an entry has besides the hash."""
+    about = file.stat()
+    return about.st_size, archive.permissions(about.st_mode), max(0, int(about.st_mtime))
 
 
 # The transfer of runs.
@@ -242,10 +244,9 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
     remote, file, before = transfer.remote, transfer.common_file(directory.name), len(transfer.sizes)
     common = read_common(file, name, directory.record())
     here = version_of(directory, None if check else common)
-    same = newest > 0
-    if same and common and common.number == newest:
-        same = common.hashes == here.hashes
-    elif same:
+    pushed = common if common and common.number == newest else None
+    same = newest > 0 if pushed is None else pushed.hashes == here.hashes
+    if same and pushed is None:
         there = read_version(remote, name, newest)
         if identity(there.record) != identity(here.record):
             made = f"prepared at {there.record.created}"
@@ -268,7 +269,8 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
             remote.write(path_of(name, newest), files.json_bytes(here.document()))
         except FileExistsError:  # by another lab, just now
             return _push(transfer, directory, name, newest, check)
-    write_common(file, name, newest, here)
+    if not same or pushed is None:
+        write_common(file, name, newest, here)
     return not same or len(transfer.sizes) > before
 
 
