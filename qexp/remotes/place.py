@@ -23,7 +23,6 @@ from typing import Any
 import orjson
 
 from qexp.base import files
-from qexp.base.files import sha256_of
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, some
 from qexp.upkeep.archive import quoted
@@ -155,7 +154,7 @@ class Remote:
         if there and not (check and hashlib.sha256(self.read(place)).hexdigest() != sha256):
             return False
         self.write(place, file)
-        if sha256_of(file) != sha256:
+        if files.sha256_of(file) != sha256:
             raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
         self._objects[folder][name] = size
         return True
@@ -166,7 +165,7 @@ class Remote:
         with suppress(FileNotFoundError):
             with reported(self.shown):
                 self.system.get_file(f"{self.root}/{place}", str(target))
-            right = sha256_of(target) == sha256
+            right = files.sha256_of(target) == sha256
         if not right:
             raise DamagedError(
                 f"{self.shown}/{place} is damaged or gone; where the run still is, `qexp push --check` repairs it"

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 
 from qexp.base import files
-from qexp.base.files import drafted, in_bytes, sha256_of
 from qexp.base.machine import terminable
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError
@@ -31,7 +30,6 @@ from qexp.store.documents import MisfitError, Part
 from qexp.store.evaluations import summaries as evaluations_of
 from qexp.store.record import NAME, Record, now, require_name
 from qexp.upkeep import archive
-from qexp.upkeep.archive import UnsafeError, quoted
 from qexp.upkeep.trash import in_use
 
 
@@ -104,10 +102,10 @@ def read_version(remote: Remote, name: str, number: int) -> Version:
         archive.require_safe({f"{name}/{path}": size for path, size in sizes.items()})
         for path, (sha256, *numbers) in version.files.items():
             if not re.fullmatch("[0-9a-f]{64}", sha256) or not all(0 <= one < 1 << 40 for one in numbers):
-                raise ValueError(f"{quoted(path)} has no hash, size, permissions and time")
+                raise ValueError(f"{archive.quoted(path)} has no hash, size, permissions and time")
     except FileNotFoundError:
         raise DamagedError(f"{where} is gone") from None
-    except UnsafeError as error:
+    except archive.UnsafeError as error:
         raise QexpError(f"{where} is refused: {error}") from None
     except (ValueError, MisfitError) as error:
         raise DamagedError(f"{where} is damaged: {error}") from None
@@ -163,7 +161,7 @@ def version_of(directory: RunDirectory, common: Common | None = None) -> Version
     settled = datetime.fromisoformat(common.pushed).timestamp() - 2 if common else 0
     looks = {path: look_of(file) for path, file in paths.items()}
     unread = [path for path, look in looks.items() if look != known.get(path, ())[1:] or look[2] >= settled]
-    hashes = {path: entry[0] for path, entry in known.items()} | each(lambda path: sha256_of(paths[path]), unread)
+    hashes = {path: entry[0] for path, entry in known.items()} | each(lambda path: files.sha256_of(paths[path]), unread)
     return Version(
         pushed=pushed,
         record=replace(directory.record(), state=Watch().states([directory])[directory]),
@@ -319,8 +317,8 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
             raise QexpError(f"{name} in {remote.shown} {why}; pull it under another name with `name`")
     size = sum(entry[1] for entry in version.files.values())
     if size > shutil.disk_usage(target.parent).free:
-        raise QexpError(f"{run} has {in_bytes(size)}, more than the free space on the disk of runs/")
-    with drafted(target) as draft:
+        raise QexpError(f"{run} has {files.in_bytes(size)}, more than the free space on the disk of runs/")
+    with files.drafted(target) as draft:
         directory, where = RunDirectory(draft / run), f"{remote.shown}/{path_of(run, number)}"
         _fetch(transfer, version, directory.path)
         archive.require_readable(directory, where)
