@@ -260,11 +260,10 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
     return Launch(folder / launch_among(ids, reference))
 
 
-def launch_among(ids: Sequence[str], reference: str) -> str:
+def launch_among(ids: list[str], reference: str) -> str:
     """The id that a reference is or alone begins, or the last one for `last`. Raises NotFoundError."""
     begun = [launch for launch in ids if reference and launch.startswith(reference)]
-    begun = ids[-1:] if reference == "last" else begun
-    found = [reference] if reference in begun else begun
+    found = ids[-1:] if reference == "last" else [reference] if reference in begun else begun
     if len(found) > 1:
         raise NotFoundError(f"'{reference}' begins the ids of {len(found)} launches; write more of it")
     if not found:
