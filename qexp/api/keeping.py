@@ -243,8 +243,9 @@ def import_runs(path: str | Path, *, workspace: str | Path | None = None) -> lis
 
     Raises QexpError before anything is written.
 
-    >>> qexp.import_runs("mlflow.db")
-    [<run fit_5feceb66: done>]
+    >>> path = qexp.open_run("mogi_quick_0").export("mlflow.db", "mlflow")
+    >>> qexp.import_runs(path)
+    [<run mogi_quick_...: done>]
     """
     from qexp.runs.trackers import import_runs as import_from
 
@@ -310,6 +311,7 @@ def pull(remote: str, options: PullOptions) -> Transfer:
 
     returns     names of runs that were pulled (`done`) and that were `there`; `failed`: run → error
 
+    >>> pushed = qexp.push("./shared", "mogi_quick_0")
     >>> qexp.pull("./shared", "mogi_quick_0", name="a_copy").done
     ['mogi_quick_0']
     """

@@ -201,8 +201,10 @@ def tune(options: Tuning) -> ShownTuned:
 def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTuned | None:
     """What a search has found so far, by its folder or its name in studies/; None if there is none.
 
-    >>> qexp.search_at("mogi_quick_tune").best[0].set.keys()
-    dict_keys(['learning_rate'])
+    >>> space = {"learning_rate": "log:1e-3:1e-2"}
+    >>> tuned = qexp.tune("mogi_quick", space=space, trials=2, final_seeds=0, out="studies/rates")
+    >>> qexp.search_at("rates").space
+    {'learning_rate': 'log:0.001:0.01'}
     """
     from qexp.tuning.results import search_of
     from qexp.web.notebook import shown_tuned
