@@ -185,7 +185,7 @@ def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given
     command = [sys.executable, "-c", code.replace("{", "{{").replace("}", "}}"), "{parameters.x}", "{run}/log.jsonl"]
     keys = {"type": "command", "command": command, "parameters": {"x": 0.5, "seed": "{seed}"}}
     specs.write("experience", keys, "own")
-    with pytest.raises(QexpError, match="needs metrics_file"):
+    with pytest.raises(QexpError, match="give its experience a metrics_file"):
         qexp.tune("own", space={"parameters.x": "lin:-9:9"})
     specs.write("experience", {**keys, "metrics_file": "{run}/log.jsonl"}, "own")
     tuned = qexp.tune(
