@@ -151,7 +151,7 @@ if [ "$restarts" -gt 0 ]; then
     rm -f -- "$run"/attempts/*/heartbeat
 fi
 
-# Seconds after which the run is told to stop, and is killed; empty if there is no limit, or the scheduler warns of it.
+# Seconds after which the run is asked to stop, and is killed; empty if there is no limit, or the scheduler warns of it.
 soft={soft} hard={hard}
 time_is_up= stopped= signalled= python=
 stop() {{ stopped=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"; }}

@@ -458,7 +458,7 @@ class Search(Watcher):
         lines = [kept_line(directory) for directory in directories]
         values = [[objective.of_line(line) for line in lines] for objective in self._checked.objectives]
         if any(value is None for of_seeds in values for value in of_seeds):
-            one.trial.set_user_attr(WHY, "it has no validation error, or one that is no number")
+            one.trial.set_user_attr(WHY, "it has no validation error, or that is not finite")
             return self._tell(one, state=TrialState.FAIL)
         return self._tell(one, values=[fmean(value for value in of_seeds if value is not None) for of_seeds in values])
 

@@ -67,7 +67,7 @@ class TabularSpecs(KindDocuments):
                 yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
         if not experience.get("test", True):
             lack = "rows are divided into folds, and have no validation part of their own"
-            yield ("test",), f"{lack}; values are chosen inside of each fold, by 'select'"
+            yield ("test",), f"{lack}; values are chosen within each fold, by 'select'"
         callbacks = [_type(value) for value in experience["additional_callbacks"]]
         if "test_evaluate" in callbacks:
             where: Where = ("additional_callbacks", callbacks.index("test_evaluate"))
