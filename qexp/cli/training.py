@@ -339,7 +339,7 @@ def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
     and only then tested. The folder holds study.csv with a row for each trial, study.png and tune.json.
     """
     try:
-        tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay, "tell": message})
+        tuned = api.tune(**{**vars(tuning), "watched": PoolDisplay})
     finally:
         api.refresh(warn=warning, workspace=tuning.workspace)
     print_search(tuned, as_json, tuning.workspace)

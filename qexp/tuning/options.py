@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from qexp.base.options import Report, ignore, option, python_only
+from qexp.base.options import option
 from qexp.errors import QexpError
 from qexp.runs.order import Order, Watched, read_grid, read_seeds
 
@@ -71,7 +71,6 @@ class TuneOptions(Watched):
     out: str | Path | None = option(
         None, "Folder of the search; studies/<experience>_tune if left out.", metavar="FOLDER"
     )
-    tell: Report = python_only(ignore, "Receives what is done already and what is left")
 
 
 @dataclass(frozen=True)

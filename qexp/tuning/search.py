@@ -245,8 +245,8 @@ class CheckedTuning:
     epochs: int
     digest: str
     """Of the experience, with the first values of the space."""
-    nested: bool
-    """Whether values are chosen inside of each fold, on its inner folds."""
+    drawn: Study | None
+    """The trials among which each fold of rows chooses on its inner folds; None for a search by a validation part."""
     fixed: Mapping[str, Any]
     """What all trials set: their test part is not evaluated. Of a program that cannot be said."""
     order: CheckedOrder

@@ -83,24 +83,20 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     space = checked_space(tuning.space, reference, {**tuning.overrides, **fixed}, cache, nested=nested)
     if tuning.sampler == "grid":
         space.choices()
+    drawn = _drawn(tuning, space) if nested else None
     if nested:
-        _require_nested(tuning, space)
         checked = check_order(tuning.order_of(space.selection([space.first]), tuning.seeds), workspace)
     else:
         checked = check_order(tuning.order_of({**space.first, **fixed}, tuning.seeds), workspace)
     plan = checked.plans[0]
     return CheckedTuning(
         reference, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), plan.epochs, plan.digest,
-        nested, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
+        drawn, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
     )  # fmt: skip
 
 
-def _require_nested(tuning: Tuning, space: Space) -> None:
-    """Raises QexpError for what cannot be had where each fold chooses for itself."""
-    if len(draw(space, tuning).get_trials(deepcopy=False)) < 2:
-        raise QexpError(
-            "there is nothing to choose from: give at least two `trials`, and values that differ in `space`"
-        )
+def _drawn(tuning: Tuning, space: Space) -> Study:
+    """The trials among which each fold chooses. Raises QexpError for what cannot be had where each does for itself."""
     if tuning.sampler not in (None, "random", "grid"):
         raise QexpError(
             f"`sampler={tuning.sampler}`: every fold of rows chooses among the same values, so that those held out in "
@@ -110,6 +106,12 @@ def _require_nested(tuning: Tuning, space: Space) -> None:
         raise QexpError(f"`pruner={tuning.pruner}`: networks of folds of rows are trained together; leave it out")
     if tuple(tuning.metric) != (LOSS,):
         raise QexpError(f"`metric={tuning.metric[0]}`: folds of rows choose by the loss on inner folds; leave it out")
+    drawn = draw(space, tuning)
+    if len(drawn.get_trials(deepcopy=False)) < 2:
+        raise QexpError(
+            "there is nothing to choose from: give at least two `trials`, and values that differ in `space`"
+        )
+    return drawn
 
 
 def _folder(tuning: Tuning, workspace: Workspace) -> Path:
@@ -124,7 +126,7 @@ def _claim(tuning: Tuning, checked: CheckedTuning, workspace: Workspace) -> Tune
     new = Tuned(
         folder=str(checked.folder), experience=checked.reference, space=checked.space.document(),
         objectives=tuple(checked.objectives), overrides=tuning.overrides, seeds=tuple(tuning.seeds),
-        digest=checked.digest, drawn=tuning.trials if checked.nested else 0,
+        digest=checked.digest, drawn=tuning.trials if checked.drawn is not None else 0,
     )  # fmt: skip
     if (before := search_in(checked.folder)) is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
@@ -156,7 +158,9 @@ def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watch
     """
     checked = check_tuning(tuning, workspace)
     about = _claim(tuning, checked, workspace)
-    return (_choose_in_folds if checked.nested else _search)(about, tuning, checked, workspace, watched)
+    if checked.drawn is not None:
+        return _choose_in_folds(about, checked.drawn, tuning, checked, workspace, watched)
+    return _search(about, tuning, checked, workspace, watched)
 
 
 def _search(
@@ -200,10 +204,14 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
 
 
 def _choose_in_folds(
-    about: Tuned, tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]
+    about: Tuned,
+    study: Study,
+    tuning: Tuning,
+    checked: CheckedTuning,
+    workspace: Workspace,
+    watched: Callable[[], Watcher],
 ) -> Tuned:
-    """Draw all values at once, have each fold choose among them by its inner folds, and evaluate what it held out."""
-    study = draw(checked.space, tuning)
+    """Have each fold choose among all trials of a study by its inner folds, and evaluate what it held out."""
     drawn = study.get_trials(deepcopy=False)
     selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
@@ -277,12 +285,7 @@ def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     values = [_last(trial) if trial.value is None else trial.value for trial in trials]
     shares = _importances(study)
     keys = [
-        Varied(
-            one.name,
-            [trial.params[one.name] for trial in trials],
-            bool(one.range and one.range.log),
-            shares.get(one.name),
-        )
+        Varied(one.name, [trial.params[one.name] for trial in trials], one.log, shares.get(one.name))
         for one in space.dimensions
     ]
     pruned = [trial.state is not TrialState.COMPLETE for trial in trials]

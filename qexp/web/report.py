@@ -29,7 +29,7 @@ from qexp.runs.catalog import Catalog, is_pattern, named_runs
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.tuning.results import Tuned, search_of
 from qexp.web.comparison_page import comparison_page
-from qexp.web.html import environment
+from qexp.web.html import View, environment
 from qexp.web.run_page import run_page
 
 SCRIPTS = (
@@ -194,15 +194,19 @@ def text_of(given: str | Path) -> str:
 
 def _headed(head: Head, title: str, descriptions: Iterable[str]) -> dict[str, Any]:
     """What the templates show at the top."""
-    from qexp.web.notebook import shown_tuned  # loads much
-
     return {
         "heading": head.title or title,
         "descriptions": list(dict.fromkeys(filter(None, descriptions))),
         "date": f"{datetime.now():%Y-%m-%d}",
         "text": head.text,
-        "searches": [shown_tuned(search).view() for search in head.searches],
+        "searches": list(map(_search, head.searches)),
     }
+
+
+def _search(search: Tuned) -> View:
+    from qexp.web.notebook import shown_tuned  # loads much
+
+    return shown_tuned(search).view()
 
 
 def _shareable(page: str, head: Head, workspace: Workspace) -> str:
