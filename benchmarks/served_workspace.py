@@ -13,6 +13,7 @@ from pathlib import Path
 from qexp import api
 from qexp.base import files
 from qexp.runs.prepare import Plan
+from qexp.spec.reading import digest
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Epochs, Record, State
 
@@ -45,7 +46,7 @@ def write(root: Path, plan: Plan, number: int, created: datetime) -> None:
     record = Record(
         name=f"{plan.experience}_{number}", experience=plan.experience, seed=number, state=state,
         dataset=plan.dataset, model=plan.model, created=created.isoformat(timespec="milliseconds"),
-        digest=f"{number:064x}", overrides=(f"learning_rate={rate:g}",), tags=random.choice(TAGS),
+        digest=digest(spec), overrides=(f"learning_rate={rate:g}",), tags=random.choice(TAGS),
         units={"depth": "km", "delta_volume": "10⁶ m³"}, epochs=Epochs(done=done, of=20, best=done or None),
         seconds=random.uniform(10, 500), error=None if state is not State.FAILED else "the loss is not finite",
         results={part: {"depth": metrics, "delta_volume": metrics} for part in ("validation", "test")}

@@ -4,7 +4,7 @@ qexp-remote.json     its form, and an id
 objects/ab/cdef…     contents by their SHA-256; never changed
 runs/NAME~3.json     the third version of a run: record, and path → hash of its files; never changed either
 launches/ID.json     the record of a launch
-incoming/            files that are being written, where a place has names to change
+…/incoming-…         files that are being written, where a place has names to change
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, some
 from qexp.upkeep.archive import quoted
 
-MARKER, VERSION = "qexp-remote.json", 1
+MARKER, VERSION, DRAFT = "qexp-remote.json", 1, "incoming-"
 
 SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
 """Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was cut is noticed."""
@@ -35,14 +35,16 @@ SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
 S3 = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}  # s3fs tries again itself
 
 PROTOCOLS: dict[str, tuple[str, bool, dict[str, Any]]] = {
-    **dict.fromkeys(("file", "local"), ("fsspec", True, {"auto_mkdir": True})),
+    **dict.fromkeys(("file", "local"), ("fsspec", True, {})),
     **dict.fromkeys(("ssh", "sftp"), ("sshfs", True, SSH)),
     "s3": ("s3fs", False, {"config_kwargs": S3}),
 }
 """Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and options."""
 
+FULL = "is full"
+
 TROUBLES = {
-    "No space left|[Qq]uota exceeded": "is full",
+    "No space left|[Qq]uota exceeded": FULL,
     "Read-only file system|NotImplementedError": "is for reading only",
     "PermissionError|ermission denied|redentials": "refuses access with these credentials",
     "": "cannot be reached, or the connection was cut",
@@ -52,6 +54,10 @@ TROUBLES = {
 
 class RemoteError(QexpError):
     """A remote cannot be reached or used, for any of its files."""
+
+
+class FullError(RemoteError):
+    """A remote has no space left."""
 
 
 @contextmanager
@@ -64,7 +70,8 @@ def reported(remote: str) -> Iterator[None]:
     except Exception as error:
         kind, text = type(error).__name__, " ".join(str(error).split())
         trouble = next(words for pattern, words in TROUBLES.items() if re.search(pattern, f"{kind}: {text}"))
-        raise RemoteError(f"{remote} {trouble}: {text or kind}") from error
+        problem = FullError if trouble == FULL else RemoteError
+        raise problem(f"{remote} {trouble}: {text or kind}") from error
 
 
 @dataclass
@@ -101,24 +108,28 @@ class Remote:
 
         Raises FileExistsError for a new one where somebody has put one, and NotFoundError if the remote is gone.
         """
-        target = f"{self.root}/{path}"
-        place = f"{self.root}/incoming/{secrets.token_hex(8)}" if self.renames else target
+        folder, target = f"{self.root}/{path}".rpartition("/")[0], f"{self.root}/{path}"
+        place = f"{folder}/{DRAFT}{secrets.token_hex(8)}" if self.renames else target
         if self.root.startswith("http"):
             raise RemoteError(f"{self.shown} is for reading only")
         try:
             with reported(self.shown):
+                if self.renames and not self._objects.get(path.rpartition("/")[0]):  # else the folder is there
+                    self.system.makedirs(folder, exist_ok=True)
                 if isinstance(content, Path):
                     self.system.put_file(str(content), place)
                 else:
                     self.system.pipe_file(place, content, **({} if self.renames else {"mode": "create"}))
                 if not self.renames:
                     return
-                if not self._objects.get(path.rpartition("/")[0]):  # else the folder is there
-                    self.system.makedirs(target.rpartition("/")[0], exist_ok=True)
                 rename = self.system.mv if isinstance(content, Path) else self._rename_to_new
                 rename(place, target)
         except FileNotFoundError as error:
             raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
+        except FullError:
+            with suppress(Exception):
+                self.system.rm_file(place)
+            raise
 
     def _rename_to_new(self, draft: str, target: str) -> None:
         """Give a file a name that no file has, in one step. Raises FileExistsError."""
@@ -154,8 +165,6 @@ class Remote:
         if there and not (check and hashlib.sha256(self.read(place)).hexdigest() != sha256):
             return False
         self.write(place, file)
-        if files.sha256_of(file) != sha256:
-            raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
         self._objects[folder][name] = size
         return True
 
@@ -191,13 +200,20 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
     library, renames, defaults = PROTOCOLS.get(protocol, ("fsspec", False, {}))
     try:
         with reported(shown), extra("remote"):
-            __import__(library)
+            module = __import__(library)
+            if library == "s3fs":  # which tries again after some errors, but not after those of the server itself
+                module.set_custom_error_handler(_is_of_server)
             system, root = url_to_fs(url, skip_instance_cache=True, **{**defaults, **options})
             remote = Remote(shown, system, root.rstrip("/"), renames)
             remote.id = _id_of(remote, create)
     except (ImportError, ValueError, TypeError, FileNotFoundError) as error:
         raise QexpError(f"{shown} cannot be used: {error}") from error
     return remote
+
+
+def _is_of_server(error: Exception) -> bool:
+    status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return isinstance(status, int) and status >= 500
 
 
 def _address(named: str, workspace: Workspace) -> tuple[str, dict[str, Any]]:
@@ -227,7 +243,8 @@ def _id_of(remote: Remote, create: bool) -> str:
     except orjson.JSONDecodeError:
         marker = None
     except FileNotFoundError:
-        there, what = remote.sizes("").keys() - {"incoming"}, f"{remote.shown} is no remote of qexp"
+        there, what = {*remote.sizes("")}, f"{remote.shown} is no remote of qexp"
+        there = {name for name in there if not name.startswith(DRAFT)}
         if there and MARKER not in there:
             raise QexpError(f"{what}, and holds {some(sorted(there))}") from None
         if not create:

@@ -6,12 +6,13 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -32,10 +33,13 @@ from qexp.store.record import NAME, Record, now, require_name
 from qexp.upkeep import archive
 from qexp.upkeep.trash import in_use
 
+RUNS, FILES = 2, 8
+"""Runs that are transferred at once, and files of each."""
+
 
 def each(action: Callable[[str], Any], names: Collection[str]) -> dict[str, Any]:
     """Name → what a function returns for it, several at once. All calls have ended when this ends, or has an error."""
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(FILES) as pool:
         return dict(zip(names, pool.map(action, names), strict=True))
 
 
@@ -70,6 +74,15 @@ class Version(Part):
     @property
     def hashes(self) -> dict[str, str]:
         return {path: entry[0] for path, entry in self.files.items()}
+
+    def holds(self, path: str, file: Path) -> bool:
+        """Whether a file is as it was when it was read; if unsure, by its content."""
+        sha256, *look = self.files.get(path, ("",))
+        if look_of(file) != tuple(look):
+            return False
+        # In the last seconds before they were read, files can have changed twice and look the same.
+        settled = look[2] < datetime.fromisoformat(self.pushed).timestamp() - 2
+        return settled or files.sha256_of(file) == sha256
 
 
 def path_of(name: str, number: int) -> str:
@@ -146,28 +159,29 @@ def read_common(file: Path, name: str, record: Record) -> Common | None:
 
 
 def write_common(file: Path, name: str, number: int, here: Version) -> None:
-    with suppress(QexpError):  # of a full disk; nothing depends on it
+    with suppress(QexpError, OSError):  # of a full disk; nothing depends on it
         files.make_folder(file.parent)
-        files.write_json(file, Common(**vars(here), name=name, number=number).document())
+        file.write_bytes(files.json_bytes(Common(**vars(here), name=name, number=number).document()))
 
 
-def version_of(directory: RunDirectory, common: Common | None = None) -> Version:
-    """A run as a version, with its state as of now. Files that look as in the common one are not read."""
+def version_of(directory: RunDirectory, known: Version | None = None) -> Version:
+    """A run as a version, with its state as of now. Files that are as in a known one are not read."""
     pushed, members = now(), archive.members_of(directory)[1:]
     inside = {name.partition("/")[2]: file for file, name in members}
-    paths = {path: file for path, file in inside.items() if not file.is_dir()}
-    known: Mapping[str, Entry] = common.files if common else {}
-    # In the last seconds before they were read, files can have changed twice and look the same.
-    settled = datetime.fromisoformat(common.pushed).timestamp() - 2 if common else 0
-    looks = {path: look_of(file) for path, file in paths.items()}
-    unread = [path for path, look in looks.items() if look != known.get(path, ())[1:] or look[2] >= settled]
-    hashes = {path: entry[0] for path, entry in known.items()} | each(lambda path: files.sha256_of(paths[path]), unread)
+    entries, folders = dict[str, Entry](), list[str]()
+    for path, file in inside.items():
+        if file.is_dir():
+            folders.append(path)
+        else:
+            look = look_of(file)
+            same = known is not None and known.holds(path, file)
+            entries[path] = (known.files[path][0] if known and same else files.sha256_of(file), *look)
     return Version(
         pushed=pushed,
         record=replace(directory.record(), state=Watch().states([directory])[directory]),
         evaluations=evaluations_of(directory.path),
-        files={path: (hashes[path], *look) for path, look in looks.items()},
-        folders=tuple(path for path in inside if path not in paths),
+        files=entries,
+        folders=tuple(folders),
     )
 
 
@@ -196,25 +210,43 @@ class Transfer:
     """Bytes of each file that was transferred; others were there."""
     interrupted: bool = False
     """Whether a signal has stopped it."""
+    stopped: Event = field(default_factory=Event)
+    """Set when no further file is to be transferred."""
+
+    def require_going_on(self) -> None:
+        """Raise CancelledError if the transfer was stopped."""
+        if self.stopped.is_set():
+            raise CancelledError
 
     def run_all(self, names: Collection[str], job: Callable[[str], bool], options: SharingOptions) -> bool:
         """Transfer runs by a function that returns whether there was anything to do. Returns whether all are done."""
         if options.name is not None and len(names) != 1:
             raise QexpError(f"`name={options.name}` is for a single run, and {len(names)} are named")
-        try:
-            with terminable():
-                for number, name in enumerate(names, 1):
-                    try:
-                        (self.done if job(name) else self.there).append(name)
-                    except OSError as error:
-                        self.failed[name] = QexpError(f"{name} cannot be read or written here: {error}")
-                    except QexpError as error:
-                        self.failed[name] = error
-                        if isinstance(error, RemoteError):  # which all others would get, too
-                            break
-                    options.count(number, len(names))
-        except KeyboardInterrupt:
-            self.interrupted = True
+
+        def transfer(name: str) -> None:
+            try:
+                with suppress(CancelledError):
+                    self.require_going_on()
+                    (self.done if job(name) else self.there).append(name)
+            except OSError as error:
+                self.failed[name] = QexpError(f"{name} cannot be read or written here: {error}")
+            except QexpError as error:
+                self.failed[name] = error
+                if isinstance(error, RemoteError):  # which all others would get, too
+                    self.stopped.set()
+
+        with ThreadPoolExecutor(RUNS) as pool:
+            try:
+                with terminable():
+                    for number, ended in enumerate(as_completed([pool.submit(transfer, name) for name in names]), 1):
+                        ended.result()
+                        options.count(number, len(names))
+            except KeyboardInterrupt:
+                self.interrupted = True
+            finally:
+                self.stopped.set()
+        for transferred in (self.done, self.there):
+            transferred.sort(key=natural)
         return not self.failed and not self.interrupted
 
     def common_file(self, run: str) -> Path:
@@ -256,8 +288,12 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
             )
 
     def send(path: str) -> None:
-        if remote.send(directory.path / path, here.files[path][0], check):
-            transfer.sizes.append(here.files[path][1])
+        transfer.require_going_on()
+        file, (sha256, size, *_) = directory.path / path, here.files[path]
+        if remote.send(file, sha256, check):
+            if not here.holds(path, file):
+                raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
+            transfer.sizes.append(size)
 
     if check or not same:
         each(send, here.files)
@@ -325,7 +361,7 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
         if identity(directory.record()) != identity(version.record):
             raise DamagedError(f"{where} is damaged: its files are those of another run")
         archive.settle(directory, name, where.removesuffix(".json"), trust_code)
-        here = version_of(directory)
+        here = version_of(directory, version)
         if exists:
             files.put(directory.path, target)
         write_common(file, run, number, here)
@@ -336,13 +372,13 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
 
 def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
     """Write the files of a version, checked by their hashes."""
-    for path in version.folders:
+    for path in {*version.folders, *(str(Path(path).parent) for path in version.files)}:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
     def fetch(path: str) -> None:
+        transfer.require_going_on()
         sha256, size, mode, changed = version.files[path]
         target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
         transfer.remote.fetch(sha256, target)
         target.chmod(archive.permissions(mode))
         with suppress(OSError, OverflowError):  # no such time

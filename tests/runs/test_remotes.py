@@ -222,12 +222,14 @@ def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(lab, here, tmp
 
 
 def test_a_remote_that_is_full_or_read_only_says_so_and_holds_nothing_by_halves(here, there, tmp_path, qexp):
-    add_run(here, "too_large", 6_000_000)
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)):
+        qexp("push", str(disk)).done()
+        add_run(here, "too_large", 6_000_000)
         assert "is full" in qexp("push", str(disk)).failed(4)
         assert not (disk / "runs/too_large~1.json").exists()
+        assert not [*disk.rglob("incoming-*")]
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         assert "is for reading only" in qexp("push", str(disk)).failed(4)
         assert "1 run pulled" in qexp("pull", str(disk), "--workspace", there).messages()
