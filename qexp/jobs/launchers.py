@@ -230,6 +230,11 @@ class Launch:
             raise QexpError(f"cannot write to {turn_file.parent}: {error.strerror}") from error
         return True
 
+    def return_turn(self, run: str) -> None:
+        """Let a run that was started, and whose process is gone, wait for its turn once more."""
+        if not self.withdrawn(run):
+            self._turn(run).unlink(missing_ok=True)
+
     def withdrawn(self, run: str) -> bool:
         """Whether a run was withdrawn from the pool before its turn."""
         try:

@@ -531,6 +531,24 @@ def launch_runs(
     return Launched(launch, states=states, stopped=stopped)
 
 
+def run_and_wait(
+    launch: Launch,
+    checked_order: CheckedOrder,
+    directories: Sequence[RunDirectory],
+    watcher: Watcher,
+    more: Callable[[], RunDirectory | None] = lambda: None,
+) -> bool:
+    """Run a launch here or by its scheduler until all have ended. Returns whether a signal ended that early.
+
+    more  gives further runs, one at a time
+    """
+    scheduler = LAUNCHERS[checked_order.order.launcher]
+    if scheduler is None:
+        return run_here(launch, directories, watcher, more)[1]
+    given = iter(directories)
+    return run_there(launch, checked_order, scheduler, watcher, lambda: next(given, None) or more())
+
+
 def run_here(
     launch: Launch,
     directories: Sequence[RunDirectory],
@@ -570,15 +588,14 @@ def run_there(
     scheduler: Scheduler,
     watcher: Watcher,
     more: Callable[[], RunDirectory | None],
-) -> tuple[dict[str, State], bool]:
-    """Keep `jobs` runs of a launch with a scheduler until there are no more. Returns run → final state, and whether a
-    signal ended that early: jobs that were submitted go on.
+) -> bool:
+    """Keep `jobs` runs of a launch with a scheduler until there are no more. Returns whether a signal ended that early:
+    jobs that were submitted go on.
 
     more  gives further runs, one at a time; those that are at work already are only waited for
     """
     signals: list[int] = []
     waiting: list[RunDirectory] = []
-    ended: dict[str, State] = {}
     begun = time.monotonic()
     watcher.start([])
     with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)), _supervised(launch):
@@ -596,11 +613,10 @@ def run_there(
             lines = {run.name: _last_line(run.metrics_file, run.spec().get("epochs")) for run in waiting}
             watcher.progress({name: line for name, line in lines.items() if line})
             for name in [name for name, state in states.items() if not state.at_work]:
-                ended[name] = states[name]
                 watcher.run_ended(name, states[name], time.monotonic() - begun)
-            waiting = [directory for directory in waiting if directory.name not in ended]
+            waiting = [directory for directory in waiting if states[directory.name].at_work]
     watcher.stop()
-    return ended, bool(signals)
+    return bool(signals)
 
 
 def at_work(directory: RunDirectory) -> bool:

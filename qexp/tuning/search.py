@@ -28,7 +28,7 @@ from qexp.jobs.launchers import Launch, Watcher, scheduler_of
 from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.meaning import MAIN_METRIC
-from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_here, run_there
+from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, open_launch, run_and_wait
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import OUTPUT as RESULT, type_of
 from qexp.store.directory import RunDirectory, retag
@@ -299,16 +299,12 @@ class Search(Watcher):
         Returns whether a signal ended that early. Raises QexpError if a run could not be started.
         """
         order = self._checked.order
-        scheduler = scheduler_of(order.order.launcher)
+        more = self.next_run_here if scheduler_of(order.order.launcher) is None else self.next_run
         while True:
             elsewhere = self.take_up()
             if self.has_work():
                 self.launch, _ = open_launch(order, self._workspace)
-                if scheduler is None:
-                    _, stopped = run_here(self.launch, [], self, self.next_run_here)
-                else:
-                    _, stopped = run_there(self.launch, order, scheduler, self, self.next_run)
-                if stopped:
+                if run_and_wait(self.launch, order, [], self, more):
                     return True
                 if self.trouble:
                     raise QexpError(f"{self.trouble}; continue with `resume=True`")
@@ -441,6 +437,8 @@ class Search(Watcher):
         elif self._stopping or state is State.INTERRUPTED:
             self._open.pop(one.trial.number)  # the next command goes on with it
         elif state.resumable and self._attempts[run] < MOST_ATTEMPTS:
+            assert self.launch is not None
+            self.launch.return_turn(run)
             self._attempts[run] += 1
             self._again.append(RunDirectory(self._workspace.runs / run))
         else:

@@ -17,9 +17,9 @@ from qexp.comparison.seeds import STUDY_FILES, TRIAL
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, suggestion
 from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
-from qexp.jobs.launchers import Watcher, scheduler_of
+from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import check, experience, spec_cache
-from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_here, run_there
+from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_and_wait
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
 from qexp.spec.resolution import override
@@ -193,13 +193,7 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
     if not order.workload.again and not order.workload.new:
         return
     launch, directories = open_launch(order, workspace)
-    scheduler = scheduler_of(order.order.launcher)
-    if scheduler is None:
-        _, stopped = run_here(launch, directories, watched())
-    else:
-        waiting = iter(directories)
-        _, stopped = run_there(launch, order, scheduler, watched(), lambda: next(waiting, None))
-    if stopped:
+    if run_and_wait(launch, order, directories, watched()):
         raise InterruptedRunError(INTERRUPTED)
 
 

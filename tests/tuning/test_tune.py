@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from statistics import fmean
 
@@ -227,19 +228,20 @@ def test_no_trial_is_lost_or_counted_twice_when_runs_and_the_search_are_killed(s
     def told(least):
         return sum(entry.get("state") == 1 for entry in read_lines(journal)) >= least
 
+    def kill(*victims):
+        for victim in victims:
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+
     for least in (1, 4):
         process = started(specs.root, *command, "-j", "2", "--set", "epochs=40", "--resume")
+        until(partial(running_trials, specs.root), "that trials are at work")
+        kill(*running_trials(specs.root))  # the search starts them once more
         until(partial(told, least), "that trials are told")
-        for victim in (process.pid, *running_trials(specs.root)):
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill(process.pid, *running_trials(specs.root))
         process.communicate()
     document = json.loads(call(*command, "-j", "2", "--set", "epochs=40", "--resume", "--json").done())
-    assert [trial["state"] for trial in document["trials"]] == [
-        "done"
-    ] * 8  # a number is lost where a kill hit the question
+    assert [trial["state"] for trial in document["trials"]] == ["done"] * 8
     # A number is left out where a kill hit the question for values.
     assert len({trial["trial"] for trial in document["trials"]}) == 8
     names = [name for trial in document["trials"] for name in trial["runs"]]
