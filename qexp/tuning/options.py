@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,13 @@ class Tuning(Order, TuneOptions):
         TRIAL_SEEDS, "Train each trial with these seeds; the mean over them counts.", also="0:3 for 0 to 2, or 0,2,5.",
         example="range(3)", metavar="A:B", shell=str, read=read_seeds,
     )  # fmt: skip
+    _: KW_ONLY
+    jobs: int | None = option(
+        None, "Maximum number of runs at a time, on a cluster as well; 1 if left out.", "-j", "--jobs", metavar="N"
+    )
+    resume: bool = option(
+        False, "Go on with the search that is in the folder, interrupted or not; then more trials may be asked for."
+    )
 
     def order_of(self, changes: Mapping[str, Any], seeds: Sequence[int]) -> Order:
         """An order for the experience with these changes besides its overrides; interrupted runs are resumed."""

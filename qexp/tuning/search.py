@@ -436,7 +436,8 @@ class Search(Watcher):
             retag(self._workspace.runs / run, ["pruned"])
         elif self._stopping or state is State.INTERRUPTED:
             self._open.pop(one.trial.number)  # the next command goes on with it
-        elif state.resumable and self._attempts[run] < MOST_ATTEMPTS:
+        elif (state.resumable or state.unfinished) and self._attempts[run] < MOST_ATTEMPTS:
+            # Unfinished is one whose process was killed before it could say that it has begun.
             assert self.launch is not None
             self.launch.return_turn(run)
             self._attempts[run] += 1
