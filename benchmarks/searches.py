@@ -1,7 +1,7 @@
 """The validation loss that a search reaches, learning from its trials or at random.
 
 Run: python -m benchmarks.searches
-Two cores take an hour.
+Two cores take an hour. Draws searches.png.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 import qexp
+from qexp.figures.canvas import COLOURS, add_title, folded, save, whole_numbers
 
 SPACE = {
     "learning_rate": "log:1e-4:3e-2",
@@ -21,6 +24,9 @@ SPACE = {
 }
 
 TRIALS, REPETITIONS, COUNTS = 40, range(5), (10, 20, 40)
+
+NAMES = {"tpe": "tree of Parzen estimators", "random": "random"}
+FIGURE = Path("searches.png")
 
 
 def least_so_far(sampler: str, seed: int, root: Path) -> list[float]:
@@ -32,13 +38,33 @@ def least_so_far(sampler: str, seed: int, root: Path) -> list[float]:
     return list(accumulate((trial.values[0] for trial in tuned.trials if trial.values), min))
 
 
+def draw(reached: Mapping[str, Sequence[list[float]]]) -> None:
+    """The median over searches and their range, against the number of trials."""
+    figure, (panel,) = folded(1, 5.0, 3.4)
+    trials = np.arange(1, TRIALS + 1)
+    for (sampler, searches), colour in zip(reached.items(), COLOURS, strict=False):
+        losses = np.array(searches)
+        panel.fill_between(trials, losses.min(0), losses.max(0), color=colour, alpha=0.2, linewidth=0, step="post")
+        panel.step(trials, np.median(losses, 0), where="post", color=colour, label=NAMES[sampler])
+    panel.set_yscale("log")
+    panel.set_ylim(top=0.1)  # the first trials are what they are
+    panel.set_xlim(1, TRIALS)
+    panel.set_xlabel("trials")
+    panel.set_ylabel("least validation loss")
+    whole_numbers(panel.xaxis)
+    panel.legend(frameon=False)
+    add_title(figure, f"{len(REPETITIONS)} searches of mogi_quick: median and range")
+    save(figure, FIGURE)
+
+
 def main() -> None:
     with TemporaryDirectory() as folder:
         root = Path(folder)
         qexp.init(root)
         reached: Mapping[str, Sequence[list[float]]] = {
-            sampler: [least_so_far(sampler, seed, root) for seed in REPETITIONS] for sampler in ("tpe", "random")
+            sampler: [least_so_far(sampler, seed, root) for seed in REPETITIONS] for sampler in NAMES
         }
+    draw(reached)
     for sampler, searches in reached.items():
         for count in COUNTS:
             losses = [losses[count - 1] for losses in searches]

@@ -34,6 +34,8 @@ class Varied:
     name: str
     values: Sequence[float | str]
     """Numbers, or the texts of choices."""
+    choices: Sequence[str]
+    """The texts that were chosen from, in their order; empty for a range."""
     log: bool
     importance: float | None = None
     """Its share of what the values explain of the error; None if there are too few trials to say."""
@@ -69,11 +71,10 @@ def search_panels(
     axes[0].set_xlabel("trial")
     whole_numbers(axes[0].xaxis)
     for panel, key in zip(axes[1:], keys, strict=True):
-        if any(isinstance(value, str) for value in key.values):
-            names = list(dict.fromkeys(map(str, key.values)))
-            where = np.array([names.index(str(value)) for value in key.values], dtype=float)
-            panel.set_xticks(range(len(names)), [wrap(name, 14) for name in names])
-            panel.set_xlim(-0.5, len(names) - 0.5)
+        if key.choices:
+            where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
+            panel.set_xticks(range(len(key.choices)), [wrap(name, 14) for name in key.choices])
+            panel.set_xlim(-0.5, len(key.choices) - 0.5)
             inside = np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
             _scatter(panel, where + inside, values, given_up, best)
         else:
