@@ -40,7 +40,7 @@ def least_so_far(sampler: str, seed: int, root: Path) -> list[float]:
 
 def draw(reached: Mapping[str, Sequence[list[float]]]) -> None:
     """All searches and their median, against the number of trials."""
-    figure, (panel,) = folded(1, 5.0, 3.4)
+    figure, (panel,) = folded(1, 6.0, 3.6)
     trials = np.arange(1, TRIALS + 1)
     for (sampler, searches), colour in zip(reached.items(), COLOURS, strict=False):
         losses = np.array(searches)
