@@ -41,10 +41,8 @@ PROTOCOLS: dict[str, tuple[str, bool, dict[str, Any]]] = {
 }
 """Protocol → the library, whether an unfinished file can be seen and is named when it is whole, and options."""
 
-FULL = "is full"
-
 TROUBLES = {
-    "No space left|[Qq]uota exceeded": FULL,
+    "No space left|[Qq]uota exceeded": "is full",
     "Read-only file system|NotImplementedError": "is for reading only",
     "PermissionError|ermission denied|redentials": "refuses access with these credentials",
     "": "cannot be reached, or the connection was cut",
@@ -54,10 +52,6 @@ TROUBLES = {
 
 class RemoteError(QexpError):
     """A remote cannot be reached or used, for any of its files."""
-
-
-class FullError(RemoteError):
-    """A remote has no space left."""
 
 
 @contextmanager
@@ -70,8 +64,7 @@ def reported(remote: str) -> Iterator[None]:
     except Exception as error:
         kind, text = type(error).__name__, " ".join(str(error).split())
         trouble = next(words for pattern, words in TROUBLES.items() if re.search(pattern, f"{kind}: {text}"))
-        problem = FullError if trouble == FULL else RemoteError
-        raise problem(f"{remote} {trouble}: {text or kind}") from error
+        raise RemoteError(f"{remote} {trouble}: {text or kind}") from error
 
 
 @dataclass
@@ -108,36 +101,48 @@ class Remote:
 
         Raises FileExistsError for a new one where somebody has put one, and NotFoundError if the remote is gone.
         """
-        folder, target = f"{self.root}/{path}".rpartition("/")[0], f"{self.root}/{path}"
-        place = f"{folder}/{DRAFT}{secrets.token_hex(8)}" if self.renames else target
         if self.root.startswith("http"):
             raise RemoteError(f"{self.shown} is for reading only")
+        target = f"{self.root}/{path}"
         try:
-            with reported(self.shown):
-                if self.renames and not self._objects.get(path.rpartition("/")[0]):  # else the folder is there
-                    self.system.makedirs(folder, exist_ok=True)
+            with self._draft(path) as draft, reported(self.shown):
                 if isinstance(content, Path):
-                    self.system.put_file(str(content), place)
+                    self.system.put_file(str(content), draft)
                 else:
-                    self.system.pipe_file(place, content, **({} if self.renames else {"mode": "create"}))
-                if not self.renames:
-                    return
-                rename = self.system.mv if isinstance(content, Path) else self._rename_to_new
-                rename(place, target)
+                    self.system.pipe_file(draft, content, **({} if self.renames else {"mode": "create"}))
+                if self.renames:
+                    rename = self.system.mv if isinstance(content, Path) else self._rename_to_new
+                    rename(draft, target)
         except FileNotFoundError as error:
             raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
-        except FullError:
-            with suppress(Exception):
-                self.system.rm_file(place)
+
+    @contextmanager
+    def _draft(self, path: str) -> Iterator[str]:
+        """Where a file is written before it is renamed, beside its place; what is there is removed after an error.
+
+        Where files cannot be seen before they are whole, it is the place itself.
+        """
+        if not self.renames:
+            yield f"{self.root}/{path}"
+            return
+        folder = path.rpartition("/")[0]
+        place = f"{self.root}/{folder}".rstrip("/")
+        if not self._objects.get(folder):  # else it is there
+            with reported(self.shown):
+                self.system.makedirs(place, exist_ok=True)
+        draft = f"{place}/{DRAFT}{secrets.token_hex(8)}"
+        try:
+            yield draft
+        except BaseException:
+            with suppress(Exception):  # which the first error says better
+                self.system.rm_file(draft)
             raise
 
     def _rename_to_new(self, draft: str, target: str) -> None:
         """Give a file a name that no file has, in one step. Raises FileExistsError."""
         if getattr(self.system, "local_file", False):
-            try:
-                os.link(draft, target)
-            finally:
-                Path(draft).unlink()
+            os.link(draft, target)
+            Path(draft).unlink()
             return
         from asyncssh import SFTPError
         from fsspec.asyn import sync
@@ -243,8 +248,8 @@ def _id_of(remote: Remote, create: bool) -> str:
     except orjson.JSONDecodeError:
         marker = None
     except FileNotFoundError:
-        there, what = {*remote.sizes("")}, f"{remote.shown} is no remote of qexp"
-        there = {name for name in there if not name.startswith(DRAFT)}
+        there = [name for name in remote.sizes("") if not name.startswith(DRAFT)]
+        what = f"{remote.shown} is no remote of qexp"
         if there and MARKER not in there:
             raise QexpError(f"{what}, and holds {some(sorted(there))}") from None
         if not create:

@@ -75,14 +75,15 @@ class Version(Part):
     def hashes(self) -> dict[str, str]:
         return {path: entry[0] for path, entry in self.files.items()}
 
-    def holds(self, path: str, file: Path) -> bool:
-        """Whether a file is as it was when it was read; if unsure, by its content."""
-        sha256, *look = self.files.get(path, ("",))
-        if look_of(file) != tuple(look):
-            return False
+    def hash_of(self, path: str, file: Path, look: tuple[int, int, int]) -> str:
+        """The hash of a file, which is read unless it surely is as it was when this version was made.
+
+        look  of the file, as `look_of` returns it
+        """
+        sha256, *then = self.files.get(path, ("",))
         # In the last seconds before they were read, files can have changed twice and look the same.
         settled = look[2] < datetime.fromisoformat(self.pushed).timestamp() - 2
-        return settled or files.sha256_of(file) == sha256
+        return sha256 if settled and look == tuple(then) else files.sha256_of(file)
 
 
 def path_of(name: str, number: int) -> str:
@@ -159,7 +160,8 @@ def read_common(file: Path, name: str, record: Record) -> Common | None:
 
 
 def write_common(file: Path, name: str, number: int, here: Version) -> None:
-    with suppress(QexpError, OSError):  # of a full disk; nothing depends on it
+    # Neither synced nor replaced in one step: what cannot be read is as unknown as what is not there.
+    with suppress(QexpError, OSError):  # of a full disk
         files.make_folder(file.parent)
         file.write_bytes(files.json_bytes(Common(**vars(here), name=name, number=number).document()))
 
@@ -174,8 +176,7 @@ def version_of(directory: RunDirectory, known: Version | None = None) -> Version
             folders.append(path)
         else:
             look = look_of(file)
-            same = known is not None and known.holds(path, file)
-            entries[path] = (known.files[path][0] if known and same else files.sha256_of(file), *look)
+            entries[path] = (known.hash_of(path, file, look) if known else files.sha256_of(file), *look)
     return Version(
         pushed=pushed,
         record=replace(directory.record(), state=Watch().states([directory])[directory]),
@@ -240,6 +241,8 @@ class Transfer:
                 with terminable():
                     for number, ended in enumerate(as_completed([pool.submit(transfer, name) for name in names]), 1):
                         ended.result()
+                        if self.stopped.is_set():
+                            break
                         options.count(number, len(names))
             except KeyboardInterrupt:
                 self.interrupted = True
@@ -291,7 +294,7 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
         transfer.require_going_on()
         file, (sha256, size, *_) = directory.path / path, here.files[path]
         if remote.send(file, sha256, check):
-            if not here.holds(path, file):
+            if here.hash_of(path, file, look_of(file)) != sha256:
                 raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
             transfer.sizes.append(size)
 

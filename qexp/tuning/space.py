@@ -34,6 +34,11 @@ class Dimension:
         return tuple(self.name.split("+"))
 
     @property
+    def texts(self) -> list[str]:
+        """The values from which is chosen, as texts; empty for a range."""
+        return [value_text(value) for value in self.values]
+
+    @property
     def range(self) -> Range | None:
         return None if isinstance(self.distribution, CategoricalDistribution) else self.distribution
 
@@ -50,13 +55,13 @@ class Dimension:
     def text(self) -> str:
         """As an option takes it."""
         if self.range is None:
-            return ",".join(map(value_text, self.values))
+            return ",".join(self.texts)
         return ":".join(["log" if self.log else "lin", *map(value_text, self.ends)])
 
     def value(self, internal: Any) -> Any:
         """The value of a parameter of Optuna's, of which a range has six digits, so that it can be read and typed."""
         if self.range is None:
-            return next(value for value in self.values if value_text(value) == internal)
+            return self.values[self.texts.index(internal)]
         if isinstance(self.range, IntDistribution):
             return int(internal)
         return min(max(float(f"{internal:.6g}"), self.range.low), self.range.high)
@@ -96,7 +101,7 @@ class Space:
         """Name → all values as texts, for a search of all combinations. Raises QexpError for a range."""
         if ranges := [one.name for one in self.dimensions if one.range]:
             raise QexpError(f"`space[{ranges[0]}]`: a grid needs a list of values, A,B, not a range")
-        return {one.name: [value_text(value) for value in one.values] for one in self.dimensions}
+        return {one.name: one.texts for one in self.dimensions}
 
 
 def checked_space(

@@ -22,7 +22,7 @@ from qexp.kinds.experiments import check, experience, spec_cache
 from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_and_wait
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
-from qexp.spec.resolution import override, value_text
+from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
 from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, TrialRecord, Tuned, search_in
@@ -279,13 +279,7 @@ def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     values = [_last(trial) if trial.value is None else trial.value for trial in trials]
     shares = _importances(study)
     keys = [
-        Varied(
-            one.name,
-            [trial.params[one.name] for trial in trials],
-            [value_text(value) for value in one.values],
-            one.log,
-            shares.get(one.name),
-        )
+        Varied(one.name, [trial.params[one.name] for trial in trials], one.texts, one.log, shares.get(one.name))
         for one in space.dimensions
     ]
     pruned = [trial.state is not TrialState.COMPLETE for trial in trials]
