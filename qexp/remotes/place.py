@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -81,6 +81,16 @@ class Remote:
     _objects: dict[str, dict[str, int | None]] = field(default_factory=dict)
     """Folder of objects → their sizes."""
 
+    @property
+    def at_once(self) -> int:
+        """The number of files that are best read or written at once."""
+        return 1 if self.is_folder else 8
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it lies in the file system of this machine."""
+        return bool(getattr(self.system, "local_file", False))
+
     def read(self, path: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
         with reported(self.shown):
@@ -106,7 +116,9 @@ class Remote:
         target = f"{self.root}/{path}"
         try:
             with self._draft(path) as draft, reported(self.shown):
-                if isinstance(content, Path):
+                if isinstance(content, Path) and hasattr(self.system, "_pool"):
+                    self._by_sftp(lambda channel: channel.put(str(content), draft))
+                elif isinstance(content, Path):
                     self.system.put_file(str(content), draft)
                 else:
                     self.system.pipe_file(draft, content, **({} if self.renames else {"mode": "create"}))
@@ -140,21 +152,26 @@ class Remote:
 
     def _rename_to_new(self, draft: str, target: str) -> None:
         """Give a file a name that no file has, in one step. Raises FileExistsError."""
-        if getattr(self.system, "local_file", False):
+        if self.is_folder:
             os.link(draft, target)
             Path(draft).unlink()
             return
         from asyncssh import SFTPError
-        from fsspec.asyn import sync
-
-        async def rename() -> None:
-            async with self.system._pool.get() as channel:
-                await channel.rename(draft, target)  # SFTP's own, which replaces nothing
 
         try:
-            sync(self.system.loop, rename)
+            self._by_sftp(lambda channel: channel.rename(draft, target))  # SFTP's own, which replaces nothing
         except SFTPError as error:
             raise FileExistsError(target) if self.system.exists(target) else error from None
+
+    def _by_sftp(self, action: Callable[[Any], Awaitable[None]]) -> None:
+        """What sshfs has no function for, or one that asks for every folder above a file."""
+        from fsspec.asyn import sync
+
+        async def act() -> None:
+            async with self.system._pool.get() as channel:
+                await action(channel)
+
+        sync(self.system.loop, act)
 
     def send(self, file: Path, sha256: str, check: bool) -> bool:
         """Write a content unless it is there. Returns whether it was written.

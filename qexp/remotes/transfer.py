@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -29,17 +30,22 @@ from qexp.runs.options import PullOptions, PushOptions, SharingOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import MisfitError, Part
 from qexp.store.evaluations import summaries as evaluations_of
-from qexp.store.record import NAME, Record, now, require_name
+from qexp.store.record import NAME, Record, State, now, require_name
 from qexp.upkeep import archive
 from qexp.upkeep.trash import in_use
 
-RUNS, FILES = 2, 8
-"""Runs that are transferred at once, and files of each."""
+RUNS = 2
+"""Runs that are transferred at once."""
 
 
-def each(action: Callable[[str], Any], names: Collection[str]) -> dict[str, Any]:
-    """Name → what a function returns for it, several at once. All calls have ended when this ends, or has an error."""
-    with ThreadPoolExecutor(FILES) as pool:
+def each(action: Callable[[str], Any], names: Collection[str], remote: Remote) -> dict[str, Any]:
+    """Name → what a function returns for it, as many at once as the remote can do with.
+
+    All calls have ended when this ends, or has an error.
+    """
+    if remote.at_once == 1:
+        return {name: action(name) for name in names}
+    with ThreadPoolExecutor(remote.at_once) as pool:
         return dict(zip(names, pool.map(action, names), strict=True))
 
 
@@ -136,7 +142,7 @@ def summaries(remote: Remote) -> list[dict[str, Any]]:
         path = f"{remote.shown}/{path_of(name, newest[name])}"
         return {**kept, "name": name, "evaluations": version.evaluations, "path": path}
 
-    return list(each(summary, newest).values())
+    return list(each(summary, newest, remote).values())
 
 
 # What a workspace has in common with a remote.
@@ -166,29 +172,27 @@ def write_common(file: Path, name: str, number: int, here: Version) -> None:
         file.write_bytes(files.json_bytes(Common(**vars(here), name=name, number=number).document()))
 
 
-def version_of(directory: RunDirectory, known: Version | None = None) -> Version:
-    """A run as a version, with its state as of now. Files that are as in a known one are not read."""
+def version_of(directory: RunDirectory, record: Record, known: Version | None = None) -> Version:
+    """A run with this record as a version, with its state as of now. Files that are as in a known one are not read."""
     pushed, members = now(), archive.members_of(directory)[1:]
-    inside = {name.partition("/")[2]: file for file, name in members}
     entries, folders = dict[str, Entry](), list[str]()
-    for path, file in inside.items():
-        if file.is_dir():
+    for file, name, about in members:
+        path, look = name.partition("/")[2], look_of(about)
+        if stat.S_ISDIR(about.st_mode):
             folders.append(path)
         else:
-            look = look_of(file)
             entries[path] = (known.hash_of(path, file, look) if known else files.sha256_of(file), *look)
     return Version(
         pushed=pushed,
-        record=replace(directory.record(), state=Watch().states([directory])[directory]),
+        record=record if record.state is State.DONE else replace(record, state=Watch().state(directory)),
         evaluations=evaluations_of(directory.path),
         files=entries,
         folders=tuple(folders),
     )
 
 
-def look_of(file: Path) -> tuple[int, int, int]:
+def look_of(about: os.stat_result) -> tuple[int, int, int]:
     """What an entry has besides the hash."""
-    about = file.stat()
     return about.st_size, archive.permissions(about.st_mode), max(0, int(about.st_mtime))
 
 
@@ -275,8 +279,9 @@ def push(runs: Sequence[RunDirectory], remote: Remote, workspace: Workspace, opt
 def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, check: bool) -> bool:
     """Push a run unless its newest version is what is here. Returns whether there was anything to do."""
     remote, file, before = transfer.remote, transfer.common_file(directory.name), len(transfer.sizes)
-    common = read_common(file, name, directory.record())
-    here = version_of(directory, None if check else common)
+    record = directory.record()
+    common = read_common(file, name, record)
+    here = version_of(directory, record, None if check else common)
     pushed = common if common and common.number == newest else None
     same = newest > 0 if pushed is None else pushed.hashes == here.hashes
     if same and pushed is None:
@@ -294,12 +299,12 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
         transfer.require_going_on()
         file, (sha256, size, *_) = directory.path / path, here.files[path]
         if remote.send(file, sha256, check):
-            if here.hash_of(path, file, look_of(file)) != sha256:
+            if here.hash_of(path, file, look_of(file.stat())) != sha256:
                 raise QexpError(f"{file} was changed while it was pushed; push again when nothing writes to it")
             transfer.sizes.append(size)
 
     if check or not same:
-        each(send, here.files)
+        each(send, here.files, remote)
     if not same:
         newest += 1
         try:
@@ -341,12 +346,13 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
     """Pull a version of a run unless it is here. Returns whether the run here was made or replaced."""
     remote, file, target = transfer.remote, transfer.common_file(name), transfer.workspace.runs / name
     exists = os.path.lexists(target)
-    common = read_common(file, run, RunDirectory(target).record()) if exists else None
+    record = RunDirectory(target).record() if exists else None
+    common = read_common(file, run, record) if record else None
     if common and common.number >= number:
         return False
     version = read_version(remote, run, number)
-    if exists:
-        here = version_of(RunDirectory(target), common)
+    if record:
+        here = version_of(RunDirectory(target), record, common)
         if here.hashes == version.hashes:
             write_common(file, run, number, here)
             return False
@@ -360,11 +366,11 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
     with files.drafted(target) as draft:
         directory, where = RunDirectory(draft / run), f"{remote.shown}/{path_of(run, number)}"
         _fetch(transfer, version, directory.path)
-        archive.require_readable(directory, where)
-        if identity(directory.record()) != identity(version.record):
+        pulled = archive.require_readable(directory, where)
+        if identity(pulled) != identity(version.record):
             raise DamagedError(f"{where} is damaged: its files are those of another run")
-        archive.settle(directory, name, where.removesuffix(".json"), trust_code)
-        here = version_of(directory, version)
+        settled = archive.settle(directory, pulled, name, where.removesuffix(".json"), trust_code)
+        here = version_of(directory, settled, version)
         if exists:
             files.put(directory.path, target)
         write_common(file, run, number, here)
@@ -388,7 +394,7 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
             os.utime(target, (changed, changed))
         transfer.sizes.append(size)
 
-    each(fetch, version.files)
+    each(fetch, version.files, transfer.remote)
 
 
 # Launches: which runs were started together.

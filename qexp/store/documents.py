@@ -95,10 +95,10 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Part):
         return value.document()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return value.value if isinstance(value, StrEnum) else value
 
 

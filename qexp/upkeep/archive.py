@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 import orjson
@@ -24,7 +24,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.store.directory import RunDirectory, storage_place
 from qexp.store.lease import CLAIMING, ENDED, LEASE
-from qexp.store.record import Imported, State, now, require_name
+from qexp.store.record import Imported, Record, State, now, require_name
 from qexp.upkeep.trash import in_use
 
 SUFFIX = ".zip"
@@ -103,45 +103,49 @@ def quoted(name: str) -> str:
     return repr(name if len(name) <= 100 else name[:100] + "…")
 
 
-def members_of(directory: RunDirectory) -> list[tuple[Path, str]]:
-    """Files and folders of a run with their names in the archive, each folder before its contents.
+def members_of(directory: RunDirectory) -> list[tuple[Path, str, os.stat_result]]:
+    """Files and folders of a run with their names in the archive and their status, each folder before its contents.
 
-    Temporary files and locks of qexp are left out, except in `code/`, which holds copies of the user's files.
-    Raises QexpError for what neither an archive nor a remote can hold, such as a name that is no text.
+    Links to files are followed. Temporary files and locks of qexp are left out, except in `code/`, which holds copies
+    of the user's files. Raises QexpError for what neither an archive nor a remote can hold, such as a name that is no
+    text.
     """
-    run, called = directory.path.resolve(), directory.name
-    members, waiting = list[tuple[Path, str]](), [(run, called)]
+    called = directory.name
+    members, waiting = list[tuple[Path, str, os.stat_result]](), [(called, directory.path.resolve(), False)]
     while waiting:
-        path, name = waiting.pop()
+        name, path, is_link = waiting.pop()
         try:
             require_harmless(name)
+            about = path.stat()
         except UnsafeError as error:
             raise QexpError(f"{called} cannot be packed: {error}; rename it, or move it away") from None
-        if path.is_dir() and (path == run or not path.is_symlink()):
-            if path.relative_to(run).parts[:1] == ("attempts",) and path.name.startswith((LEASE, ENDED, CLAIMING)):
+        except OSError as error:
+            raise QexpError(f"{path} is unreadable, or a link to nothing: {error.strerror}") from None
+        inside = name.removeprefix(f"{called}/")
+        if stat.S_ISDIR(about.st_mode) and not is_link:
+            if inside.startswith("attempts/") and path.name.startswith((LEASE, ENDED, CLAIMING)):
                 continue  # unfinished files of a dead process
-            members.append((path, name))
-            waiting += sorted(((child, f"{name}/{child.name}") for child in path.iterdir()), reverse=True)
-        elif path.is_file():
-            draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (path.suffix == ".lock" and not path.stat().st_size)
-            if (run / "code") in path.parents or not draft_or_lock:
-                members.append((path, name))
-        elif path.is_symlink():
-            raise QexpError(f"{path} is a link to a file that does not exist; replace it by the file")
+            members.append((path, name, about))
+            with os.scandir(path) as entries:
+                below = [(f"{name}/{entry.name}", path / entry.name, entry.is_symlink()) for entry in entries]
+            waiting += sorted(below, reverse=True)
+        elif stat.S_ISREG(about.st_mode):
+            draft_or_lock = files.TEMPORARY.fullmatch(path.name) or (not about.st_size and path.suffix == ".lock")
+            if inside.startswith("code/") or not draft_or_lock:
+                members.append((path, name, about))
         else:
-            raise QexpError(f"{path} is neither a file nor a folder, and cannot be packed")
+            raise QexpError(f"{path} is neither a file nor a folder of the run, and cannot be packed")
         if len(members) > MOST:
             raise QexpError(f"{called} has more than {MOST:,} files and folders, and cannot be packed")
     return members
 
 
-def _write(members: list[tuple[Path, str]], run: str, archive: zipfile.ZipFile) -> None:
+def _write(members: list[tuple[Path, str, os.stat_result]], run: str, archive: zipfile.ZipFile) -> None:
     hashes = {}
-    for path, name in members:
-        if path.is_dir():
-            archive.writestr(_member(f"{name}/", path.stat()), b"")
+    for path, name, about in members:
+        if stat.S_ISDIR(about.st_mode):
+            archive.writestr(_member(f"{name}/", about), b"")
             continue
-        # Links are followed.
         with path.open("rb") as content, archive.open(_member(name, os.fstat(content.fileno())), "w") as member:
             hashes[name] = _copy(content, member)
     document = {
@@ -206,8 +210,8 @@ def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_c
         with drafted(target) as draft:
             _extract(archive, members, hashes, draft)
             imported_run = RunDirectory(draft / run)
-            require_readable(imported_run, file)
-            settle(imported_run, target.name, os.fsencode(file.name).decode(errors="replace"), trust_code)
+            record = require_readable(imported_run, file)
+            settle(imported_run, record, target.name, os.fsencode(file.name).decode(errors="replace"), trust_code)
             try:
                 imported_run.path.rename(target)
             except OSError:
@@ -271,9 +275,10 @@ def require_safe(sizes: Mapping[str, int | None]) -> None:
         require_harmless(name)
         if size is not None and name.partition("/")[2] in DOCUMENTS and size > LARGEST_DOCUMENT:
             raise UnsafeError(f"its file {quoted(name)} has {size:,} bytes, more than any such file of a run")
-        for above in PurePosixPath(name).parents:
-            if sizes.get(str(above)) is not None:
-                raise UnsafeError(f"its member {quoted(str(above))} is both a file and a folder")
+        above = name
+        while above := above.rpartition("/")[0]:
+            if sizes.get(above) is not None:
+                raise UnsafeError(f"its member {quoted(above)} is both a file and a folder")
 
 
 def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> tuple[str, dict[str, str]]:
@@ -334,29 +339,30 @@ def permissions(mode: int) -> int:
     return (mode & (0o755 if mode & 0o100 else 0o644)) | 0o600
 
 
-def require_readable(directory: RunDirectory, origin: str | Path) -> None:
-    """Raise DamagedError for a run of an archive or a remote whose documents cannot be read."""
+def require_readable(directory: RunDirectory, origin: str | Path) -> Record:
+    """The record of a run of an archive or a remote. Raises DamagedError unless all its documents can be read."""
     try:
         for run in (directory, *directory.all_folds()):
             run.record()
             run.metrics()
             run.environment()
         directory.spec()
-        if not directory.record().digest:
+        record = directory.record()
+        if not record.digest:
             raise DamagedError(f"{directory.record_file} is damaged: it has no digest of the spec")
     except (DamagedError, NotFoundError) as error:
         reason = str(error).replace(f"{directory.path.parent}/", "")
         raise DamagedError(f"{origin} holds a run that cannot be read: {reason}") from None
+    return record
 
 
-def settle(directory: RunDirectory, name: str, origin: str, trust_code: bool) -> None:
-    """Write the run's new name and its origin into the record, and that no process works on it.
+def settle(directory: RunDirectory, record: Record, name: str, origin: str, trust_code: bool) -> Record:
+    """Write the run's new name and its origin into its record, and that no process works on it. Returns the record.
 
     Its former jobs and launches are dropped, since those of this machine can have the same numbers.
     """
     for lease in directory.path.glob(f"attempts/*/{LEASE}*"):
         shutil.rmtree(lease, ignore_errors=True)
-    record = directory.record()
     document = record.document()
     imported = Imported(
         archive=origin,
@@ -370,6 +376,6 @@ def settle(directory: RunDirectory, name: str, origin: str, trust_code: bool) ->
         attempts = (*attempts[:-1], replace(attempts[-1], state=State.LOST))
     idle = {State.RUNNING: State.LOST, State.QUEUED: State.INTERRUPTED if attempts else State.CREATED}
     state = idle.get(record.state, record.state)
-    directory.write(
-        replace(record, name=name, state=state, attempts=attempts, job=None, launch=None, imported=imported)
-    )
+    settled = replace(record, name=name, state=state, attempts=attempts, job=None, launch=None, imported=imported)
+    directory.write(settled)
+    return settled
