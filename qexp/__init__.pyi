@@ -13,6 +13,7 @@ from .api import (
     export_network as export_network,
     figures as figures,
     images as images,
+    import_experiment as import_experiment,
     import_run as import_run,
     import_runs as import_runs,
     import_weights as import_weights,

@@ -121,6 +121,7 @@ EXTRAS = {
     "posterior": ("zuko", "emcee", "arviz_stats"),
     "tune": ("optuna", "cmaes"),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "qanat": ("yaml",),
     "htcondor": ("htcondor2",),
     "remote": ("s3fs", "sshfs"),
 }

@@ -53,6 +53,7 @@ OF_EXTRAS = {
     "export": ["export", "sound_0", "--format", "onnx", "--to", "network"],
     "spectra": ["data", "xrf", "--out", "cores"],
     "page": ["serve"],
+    "qanat": ["import-runs", "experiment.yaml"],
     "mlflow": ["export", "sound_0", "--format", "mlflow", "--to", "mlflow.db"],
     "tune": ["tune", "sound", "--space", "learning_rate=log:1e-4:1e-2"],
     "htcondor": ["run", "sound", "--seeds", "7:9", "--launcher", "htcondor"],
@@ -77,6 +78,7 @@ def test_the_extras_of_errors_are_those_that_pip_installs():
     declared = PROJECT["optional-dependencies"]
     named = {name: {re.split("[>=<]", text)[0].replace("-", "_") for text in declared[name]} for name in EXTRAS}
     named["mlflow"] = {name.removesuffix("_skinny") for name in named["mlflow"]}
+    named["qanat"] = {"yaml"}  # what PyYAML is called in programs
     named["htcondor"] = {"htcondor2"}  # what that distribution's current package is called
     assert named == {name: set(libraries) for name, libraries in EXTRAS.items()}
     assert declared["all"] == [f"qexp[{','.join(EXTRAS)}]"]

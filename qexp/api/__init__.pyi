@@ -23,6 +23,7 @@ from .keeping import (
     act as act,
     actions as actions,
     doctor as doctor,
+    import_experiment as import_experiment,
     import_run as import_run,
     import_runs as import_runs,
     import_weights as import_weights,

@@ -252,6 +252,25 @@ def import_runs(path: str | Path, *, workspace: str | Path | None = None) -> lis
     return [Run(directory) for directory in import_from(Path(path), workspaces.find(workspace))]
 
 
+def import_experiment(file: str | Path, *, workspace: str | Path | None = None) -> list[Path]:
+    """Write an experience for an experiment of Qanat. Returns the files that were written.
+
+    file  its YAML, as `qanat experiment new -f` takes it; the project must be the workspace
+
+    There is an experience for each of the files of parameters in the experiment's folder, with points in
+    `specs/points` if it has several; without any there is one. Actions are added to qexp.toml. Raises QexpError before
+    anything is written.
+
+    >>> program = "specs/programs/half_width.py"
+    >>> _ = Path("width.yaml").write_text(f"{{name: width, executable: {program}, executable_command: python3}}")
+    >>> [file.name for file in qexp.import_experiment("width.yaml")]
+    ['width.json']
+    """
+    from qexp.runs.trackers import import_experiment as import_from
+
+    return import_from(Path(file), workspaces.find(workspace))
+
+
 def is_archive(path: str | Path) -> bool:
     """Whether a path has the name of an archive.
 

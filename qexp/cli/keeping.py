@@ -317,11 +317,21 @@ def import_(
 
 def import_runs(
     path: Annotated[
-        Path, typer.Argument(help="A project of Qanat, a database or mlruns of MLflow, or TensorBoard's event files.")
+        Path,
+        typer.Argument(
+            help="A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; files of TensorBoard's events."
+        ),
     ],
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Read the finished runs of another tracker, for tables and comparisons; those that are there already stay."""
+    """Read the finished runs of another tracker, for tables and comparisons; those that are there already stay.
+
+    Of an experiment of Qanat, as YAML, experiences are written.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        for file in api.import_experiment(path, workspace=workspace):
+            result(str(file))
+        return
     for run in (runs := api.import_runs(path, workspace=workspace)):
         result(run.name)
     message(f"{len(runs)} new run{'s' if len(runs) != 1 else ''} from {path}")

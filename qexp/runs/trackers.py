@@ -1,12 +1,17 @@
-"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard; and out to MLflow."""
+"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard; and out to MLflow.
+
+Experiments of Qanat become experiences.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import math
 import os
 import re
+import shlex
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -51,15 +56,14 @@ def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
     """The runs that are new. Raises QexpError before anything is written if one of them cannot be read."""
     found, new = list(_found(path)), list[RunDirectory]()
     for run in found:
-        experiment = re.sub(r"[^A-Za-z0-9]+", "_", run.experiment).strip("_")[:150] or "run"
-        name = f"{experiment}_{hashlib.sha256(run.id.encode()).hexdigest()[:8]}"
+        name = f"{_name(run.experiment)}_{hashlib.sha256(run.id.encode()).hexdigest()[:8]}"
         with suppress(FileExistsError):
             new.append(new_run(name, workspace, None, partial(_fill, run, path, name)))
     return new
 
 
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
-    parameters = {re.sub(r"^[^A-Za-z]+|[^\w-]", "", key) or "p": _value(value) for key, value in run.parameters.items()}
+    parameters = {_parameter(key): _value(value) for key, value in run.parameters.items()}
     seed = parameters.pop("seed", 0)
     spec = defaults_in(schema_file("command")) | {
         "type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters,
@@ -84,6 +88,15 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             epochs=Epochs(done=len(lines) if len(lines) > 1 else 0),
         )
     )  # fmt: skip
+
+
+def _name(experiment: str) -> str:
+    """As part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", experiment).strip("_")[:150] or "run"
+
+
+def _parameter(key: str) -> str:
+    return re.sub(r"^[^A-Za-z]+|[^\w-]", "", key) or "p"
 
 
 def _value(text: Any) -> Any:
@@ -129,6 +142,109 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
             rows = rows_in(found[0].read_bytes(), []) if found else []
             own = f"{file.resolve()}:{number}.{index}"
             yield Found(own, experiment, parameters, rows, seconds, STATES[status.upper()], note or "")
+
+
+# An experiment of Qanat as it is declared, in YAML.
+
+
+def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
+    """Write an experience for an experiment, or for each of its files of parameters, with points if there are several.
+
+    Those files lie in the experiment's folder; its actions are added to qexp.toml. Returns what was written; raises
+    QexpError before that.
+    """
+    declared = _yaml(file)
+    try:
+        name, executable = _name(declared["name"]), declared["executable"]
+        home = workspace.root / declared.get("path", file.absolute().parent)
+        actions = [one for entry in declared.get("actions", []) for one in entry.values()]
+        commands = {one["name"]: shlex.join([*_words(one), "--storage_path", "{run.path}"]) for one in actions}
+        common = {
+            "type": "command", "description": declared.get("description", ""), "files": [executable],
+            "dataset": ", ".join(declared.get("datasets", [])),
+        }  # fmt: skip
+        words = _words(declared)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise QexpError(f"{file} declares no experiment as Qanat does: {error!r}") from None
+    if not (workspace.root / executable).is_file():
+        raise QexpError(
+            f"{file}: there is no {executable} in {workspace.root}; make the project a workspace: qexp init --bare"
+        )
+    documents = dict[Path, Any]()
+    found = {f"{name}_{_name(path.stem)}": _points(path) for path in sorted(home.rglob("*.y*ml"))}
+    for own, points in ({one: points for one, points in found.items() if points} or {name: [{}]}).items():
+        options = [
+            word for key in points[0] if key.startswith("-") for word in (key, f"{{parameters.{_parameter(key)}}}")
+        ]
+        others = [f"{{parameters.{key}}}" for key in points[0] if not key.startswith("-")]
+        values = [{_parameter(key): value for key, value in point.items()} for point in points]
+        documents[workspace.specs / f"experiences/{own}.json"] = {
+            **common, "command": [*words, *others, *options, "--storage_path", "{run}"], "parameters": values[0]
+        }  # fmt: skip
+        if len(values) > 1:
+            documents[workspace.specs / f"points/{own}.json"] = [
+                {f"parameters.{key}": value for key, value in point.items()} for point in values
+            ]
+    if there := [path for path in documents if path.exists()]:
+        raise QexpError(f"{workspace.shown(there[0])} exists already; rename or remove it first")
+    settings, known = workspace.root / "qexp.toml", workspace.settings().get("actions", {})
+    new = {action: command for action, command in commands.items() if action not in known}
+    for path, document in documents.items():
+        files.make_folder(path.parent)
+        files.write_json(path, document)
+    if new:
+        tables = [f"\n[actions.{json.dumps(one)}]\ncommand = {json.dumps(command)}\n" for one, command in new.items()]
+        before = settings.read_bytes() if settings.is_file() else b""
+        files.write_bytes(settings, before + "".join(tables).encode())
+    return [*documents, *([settings] if new else [])]
+
+
+def _words(declared: dict[str, Any]) -> list[str]:
+    """The command of an experiment or an action, without its arguments."""
+    given = [*shlex.split(declared.get("executable_command", "")), declared["executable"]]
+    return [word.replace("{", "{{").replace("}", "}}") for word in given]
+
+
+def _yaml(file: Path) -> Any:
+    """A document whose scalars are all texts: for YAML itself `no` is false."""
+    with extra("qanat"):
+        import yaml
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no {file}") from None
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise QexpError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _points(file: Path) -> list[dict[str, Any]]:
+    """The groups of parameters of a file, as Qanat makes them: each with each value of a range; none of other files."""
+    document = _yaml(file)
+    if not isinstance(document, dict) or not document.keys() & {"fixed_args", "varying_args"}:
+        return []
+    try:
+        varying = document.get("varying_args", {})
+        ranges = _arguments(varying.get("range", {}))
+        steps = [{key: value} for key, numbers in ranges.items() for value in _steps(*json.loads(numbers))] or [{}]
+        groups = [_arguments(group) for group in varying.get("groups", [])] or [{}]
+        points = [{**_arguments(document.get("fixed_args", {})), **group, **step} for step in steps for group in groups]
+    except (TypeError, AttributeError, ValueError) as error:
+        raise QexpError(f"{file} has no parameters as Qanat reads them: {error}") from None
+    if any(point.keys() != points[0].keys() for point in points):
+        raise QexpError(f"{file}: its groups set different parameters; write a file for each")
+    return points
+
+
+def _arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """Option, or `pos_0` → value. A list is the word that Qanat makes of it."""
+    named = {f"pos_{key}": value for key, value in given.get("positional", {}).items()} | given.get("options", {})
+    return {key: f"[{', '.join(one)}]" if isinstance(one, list) else _value(one) for key, one in named.items()}
+
+
+def _steps(start: float, stop: float, step: float) -> list[float]:
+    if not step > 0:
+        raise ValueError(f"a range with steps of {step} has no end")
+    return [parse_value(f"{start + step * count:.12g}", "") for count in range(math.ceil((stop - start) / step))]
 
 
 def _by_step(numbers: Iterable[tuple[float, str, float]]) -> list[Row]:

@@ -84,6 +84,75 @@ def test_a_database_of_a_newer_qanat_or_of_nobody_is_an_error_and_nothing_is_wri
     assert not list((here / "runs").glob("*_*"))
 
 
+EXPERIMENT = """
+name: sample 2D
+description: Samples
+path: sampling
+executable: sampling/sample.py
+executable_command: python3 -u
+datasets: [a, b]
+actions:
+  - plot: {name: plot, executable: sampling/plot.py, executable_command: python3}
+"""
+
+PARAMETERS = """
+fixed_args:
+  positional: {0: no}
+varying_args:
+  groups:
+    - options: {'--mean': [10, -50]}
+    - options: {'--mean': [1, 23]}
+  range:
+    options: {'--n-samples': [5, 2001, 1000]}
+"""
+
+
+def test_an_experiment_of_qanat_becomes_an_experience_that_runs_with_its_groups_of_parameters(here):
+    (here / "sampling/files").mkdir(parents=True)
+    (here / "sampling/experiment.yaml").write_text(EXPERIMENT)
+    (here / "sampling/files/many.yml").write_text(PARAMETERS)
+    (here / "sampling/files/other.yaml").write_text("a: 1")
+    program = "import sys\nwith open(sys.argv[-1] + '/words', 'w') as file: print(*sys.argv[1:-1], sep='|', file=file)"
+    (here / "sampling/sample.py").write_text(program)
+    call("import-runs", "sampling/experiment.yaml").done()
+    points = json.loads((here / "specs/points/sample_2D_many.json").read_text())
+    means, counts = ("[10, -50]", "[1, 23]"), (5, 1005)
+    assert [tuple(point.values()) for point in points] == [("no", mean, count) for count in counts for mean in means]
+    call("run", "sample_2D_many", "--points", "specs/points/sample_2D_many.json", "--dry-run").done()
+    run = package.run("sample_2D_many")
+    words = "no|--mean|[10, -50]|--n-samples|5|--storage_path\n"
+    assert ((run.directory.path / "words").read_text(), run.record["dataset"]) == (words, "a, b")
+    (here / "sampling/plot.py").write_text("import sys; print(sys.argv[1:])")
+    call("action", "plot", run.name).done()
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "why"),
+    [
+        ({}, 3, "there is no experiment.yaml"),
+        ({"experiment.yaml": "name: {"}, 2, "cannot be read: while parsing"),
+        ({"experiment.yaml": "- 1"}, 2, "declares no experiment as Qanat does"),
+        ({"experiment.yaml": "executable: sampling/sample.py"}, 2, "KeyError('name')"),
+        ({"experiment.yaml": EXPERIMENT}, 2, "there is no sampling/sample.py"),
+        ({"p.yaml": PARAMETERS.replace("1000]", "0]")}, 2, "a range with steps of 0 has no end"),
+        ({"p.yaml": PARAMETERS.replace("mean': [1,", "other': [1,")}, 2, "its groups set different parameters"),
+        ({"p.yaml": "fixed_args: 1"}, 2, "has no parameters as Qanat reads them"),
+        ({"../specs/experiences/sample_2D.json": "{}"}, 2, "sample_2D.json exists already"),
+    ],
+)  # fmt: skip
+def test_an_experiment_that_qanat_could_not_read_either_writes_nothing(files, code, why, here):
+    for folder in ("sampling", "specs/experiences"):
+        (here / folder).mkdir(parents=True)
+    if "experiment.yaml" not in files and files:
+        files = {"experiment.yaml": EXPERIMENT, "sample.py": "", **files}
+    for name, text in files.items():
+        (here / "experiment.yaml" if name == "experiment.yaml" else here / "sampling" / name).write_text(text)
+    before = sorted(here.rglob("*"))
+    refused = call("import-runs", "experiment.yaml")
+    assert (refused.code, why in refused.stderr) == (code, True), refused.stderr
+    assert sorted(here.rglob("*")) == before
+
+
 @pytest.mark.slow
 def test_runs_of_tensorboard_are_those_of_its_folders(here):
     from torch.utils.tensorboard import SummaryWriter
