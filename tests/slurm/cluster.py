@@ -1,4 +1,4 @@
-"""A Slurm cluster of one node on this machine: real daemons, in a folder and on ports of their own.
+"""A Slurm cluster on this machine, of one node or several: real daemons, in a folder and on ports of their own.
 
 It says that it has more CPUs than there are, so that several tiny jobs run at once.
 """
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -38,13 +38,12 @@ SETTINGS = {
     "AuthInfo": "socket={folder}/munge.socket",
     "CredType": "cred/munge",
     "SlurmctldPort": "{controller_port}",
-    "SlurmdPort": "{node_port}",
     "SlurmctldPidFile": "{folder}/slurmctld.pid",
-    "SlurmdPidFile": "{folder}/slurmd.pid",
+    "SlurmdPidFile": "{folder}/%n.pid",
     "SlurmctldLogFile": "{folder}/slurmctld.log",
-    "SlurmdLogFile": "{folder}/slurmd.log",
+    "SlurmdLogFile": "{folder}/%n.log",
     "StateSaveLocation": "{folder}/state",
-    "SlurmdSpoolDir": "{folder}/spool",
+    "SlurmdSpoolDir": "{folder}/spool/%n",
     "ProctrackType": "proctrack/linuxproc",
     "TaskPlugin": "task/none",
     "SwitchType": "switch/none",
@@ -63,10 +62,9 @@ SETTINGS = {
     "SlurmdParameters": "config_overrides",
 }
 
-NODE = """
-NodeName={host} NodeAddr=127.0.0.1 CPUs=24 RealMemory=60000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES DefMemPerCPU=1000 MaxTime=60 PriorityTier=1 State=UP
-"""
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=24 RealMemory=60000 State=UNKNOWN\n"
+
+MAIN = "PartitionName=main Nodes=ALL Default=YES DefMemPerCPU=1000 MaxTime=60 PriorityTier=1 State=UP\n"
 
 WITH_ACCOUNTING = {
     "AccountingStorageType": "accounting_storage/slurmdbd",
@@ -79,7 +77,7 @@ WITH_ACCOUNTING = {
     "PreemptMode": "CANCEL",
 }
 
-URGENT = "PartitionName=urgent Nodes={host} DefMemPerCPU=1000 MaxTime=60 PriorityTier=2 State=UP\n"
+URGENT = "PartitionName=urgent Nodes=ALL DefMemPerCPU=1000 MaxTime=60 PriorityTier=2 State=UP\n"
 """Its jobs end those of the partition main where there is no room for both."""
 
 ACCOUNTING = """
@@ -105,12 +103,13 @@ class NoClusterError(Exception):
 
 
 @contextmanager
-def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Path]:
+def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None, nodes: int = 1) -> Iterator[Path]:
     """The configuration of a cluster that takes jobs; the daemons and their jobs are gone afterwards.
 
     accounting  with a database that remembers all jobs, and a controller that forgets them after some seconds; without,
                 it remembers them for five minutes
     settings    more lines of slurm.conf, or others than there would be
+    nodes       number of nodes; each believes that the machine is its own
     """
     install(PACKAGES | (PACKAGES_OF_ACCOUNTING if accounting else {}), "slurm-wlm-basic-plugins")
     with ExitStack() as stack:
@@ -119,12 +118,16 @@ def cluster(accounting: bool = False, settings: Mapping[str, str] | None = None)
         folder = Path(stack.enter_context(temporary))
         folder.chmod(0o755)  # munged lets only those in who can get at its socket
         all_settings = {**SETTINGS, **(WITH_ACCOUNTING if accounting else {}), **(settings or {})}
-        configuration = _configure(folder, all_settings, NODE + URGENT * accounting)
+        host = socket.gethostname().partition(".")[0]
+        names = [host] if nodes == 1 else [f"node{number}" for number in range(nodes)]
+        ports = free_ports(*names)
+        lines = [NODE.format(name=name, host=host, port=ports[name]) for name in names]
+        configuration = _configure(folder, host, all_settings, "".join([*lines, MAIN, URGENT * accounting]))
         daemon = daemons(stack, folder)
         _start_munge(daemon, folder)
         if accounting:
             _start_accounting(daemon, configuration)
-        with _taking_jobs(daemon, configuration):
+        with _taking_jobs(daemon, configuration, names):
             yield configuration
 
 
@@ -169,10 +172,14 @@ def _start_accounting(daemon: Daemons, configuration: Path) -> None:
 
 
 @contextmanager
-def _taking_jobs(daemon: Daemons, configuration: Path) -> Iterator[None]:
+def _taking_jobs(daemon: Daemons, configuration: Path, nodes: Sequence[str]) -> Iterator[None]:
     daemon("slurmctld", "-D", "-f", str(configuration), SLURM_CONF=str(configuration))
-    daemon("slurmd", "-D", "-f", str(configuration), SLURM_CONF=str(configuration))
-    until(lambda: "idle" in _said(configuration, "sinfo", "--noheader", "--format=%T"), "a node that takes jobs")
+    for name in nodes:
+        daemon("slurmd", "-D", "-N", name, "-f", str(configuration), SLURM_CONF=str(configuration))
+    idle = f"idle {len(nodes)}"
+    until(
+        lambda: _said(configuration, "sinfo", "--noheader", "--format=%T %D", "--partition=main") == idle, "idle nodes"
+    )
     try:
         yield
     finally:
@@ -202,18 +209,18 @@ def program_path(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin")
 
 
-def _configure(folder: Path, settings: Mapping[str, str], nodes: str) -> Path:
+def _configure(folder: Path, host: str, settings: Mapping[str, str], nodes: str) -> Path:
     """Write slurm.conf and slurmdbd.conf, and make the folders that they name."""
     for name in ("state", "spool"):
         (folder / name).mkdir()
     key = folder / "munge.key"
     key.touch(0o600)
     key.write_bytes(secrets.token_bytes(1024))
-    host, ports = socket.gethostname().partition(".")[0], free_ports("controller_port", "node_port", "database_port")
+    ports = free_ports("controller_port", "database_port")
     values = {"host": host, "user": getpass.getuser(), "folder": folder, **ports}
-    lines = [f"{key}={value}\n" for key, value in settings.items()]
+    lines = [f"{key}={value}\n".format(**values) for key, value in settings.items()]
     path = folder / "slurm.conf"
-    path.write_text("".join([*lines, nodes]).format(**values))
+    path.write_text("".join([*lines, nodes]))
     (folder / "cgroup.conf").write_text("ConstrainRAMSpace=yes\n")  # read where settings ask for task/cgroup
     accounting = folder / "slurmdbd.conf"
     accounting.touch(0o600)

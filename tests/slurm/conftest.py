@@ -19,14 +19,14 @@ def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cluster that Slurm's programs find; started only where somebody asks for it, since its tests take minutes."""
     require_ci()
     require_one_worker(tmp_path_factory.getbasetemp())
-    with cluster() as configuration, _found(configuration):
+    with cluster() as configuration, found(configuration):
         yield configuration
 
 
 @pytest.fixture(scope="module")
 def accounting_cluster() -> Iterator[Path]:
     """A cluster with accounting, where its database can be had."""
-    with where_it_can_be_had(cluster(accounting=True)) as configuration, _found(configuration):
+    with where_it_can_be_had(cluster(accounting=True)) as configuration, found(configuration):
         yield configuration
 
 
@@ -57,7 +57,7 @@ def require_one_worker(folder: Path) -> None:
 
 
 @contextmanager
-def _found(configuration: Path) -> Iterator[None]:
+def found(configuration: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(configuration))
         patch.setenv("OMP_NUM_THREADS", "1")
