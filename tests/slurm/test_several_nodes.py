@@ -13,7 +13,6 @@ from tests.slurm.cluster import cluster, free_ports
 from tests.slurm.conftest import found, where_it_can_be_had
 from tests.slurm.test_how_to import open_workspace
 
-
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 
