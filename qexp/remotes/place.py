@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -116,17 +117,32 @@ class Remote:
         target = f"{self.root}/{path}"
         try:
             with self._draft(path) as draft, reported(self.shown):
-                if isinstance(content, Path) and hasattr(self.system, "_pool"):
-                    self._by_sftp(lambda channel: channel.put(str(content), draft))
-                elif isinstance(content, Path):
-                    self.system.put_file(str(content), draft)
+                if isinstance(content, Path):
+                    self._put(content, draft)
                 else:
                     self.system.pipe_file(draft, content, **({} if self.renames else {"mode": "create"}))
                 if self.renames:
-                    rename = self.system.mv if isinstance(content, Path) else self._rename_to_new
+                    over = os.replace if self.is_folder else self.system.mv
+                    rename = over if isinstance(content, Path) else self._rename_to_new
                     rename(draft, target)
         except FileNotFoundError as error:
             raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
+
+    # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
+
+    def _put(self, file: Path, place: str) -> None:
+        if self.is_folder:
+            shutil.copyfile(file, place)
+        elif hasattr(self.system, "_pool"):
+            self._by_sftp(lambda channel: channel.put(str(file), place))
+        else:
+            self.system.put_file(str(file), place)
+
+    def _get(self, place: str, file: Path) -> None:
+        if self.is_folder:
+            shutil.copyfile(place, file)
+        else:
+            self.system.get_file(place, str(file))
 
     @contextmanager
     def _draft(self, path: str) -> Iterator[str]:
@@ -164,7 +180,6 @@ class Remote:
             raise FileExistsError(target) if self.system.exists(target) else error from None
 
     def _by_sftp(self, action: Callable[[Any], Awaitable[None]]) -> None:
-        """What sshfs has no function for, or one that asks for every folder above a file."""
         from fsspec.asyn import sync
 
         async def act() -> None:
@@ -195,7 +210,7 @@ class Remote:
         place, right = f"objects/{sha256[:2]}/{sha256[2:]}", False
         with suppress(FileNotFoundError):
             with reported(self.shown):
-                self.system.get_file(f"{self.root}/{place}", str(target))
+                self._get(f"{self.root}/{place}", target)
             right = files.sha256_of(target) == sha256
         if not right:
             raise DamagedError(
