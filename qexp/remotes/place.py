@@ -9,17 +9,19 @@ launches/ID.json     the record of a launch
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -29,6 +31,12 @@ from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, som
 from qexp.upkeep.archive import quoted
 
 MARKER, VERSION, DRAFT = "qexp-remote.json", 1, "incoming-"
+
+AT_ONCE = 8
+"""Files of a run that are transferred at once, but to and from a folder."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SSH = {"known_hosts": (), "connect_timeout": 20, "keepalive_interval": 15}
 """Hosts are known by ~/.ssh/known_hosts, which sshfs leaves out by itself; a connection that was cut is noticed."""
@@ -60,7 +68,7 @@ def reported(remote: str) -> Iterator[None]:
     """Errors of a file system become errors about the remote; what exists, or does not, is left to the caller."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError, ImportError, TypeError, ValueError, QexpError):
+    except (FileNotFoundError, FileExistsError, ImportError, TypeError, ValueError, QexpError, CancelledError):
         raise
     except Exception as error:
         kind, text = type(error).__name__, " ".join(str(error).split())
@@ -83,14 +91,23 @@ class Remote:
     """Folder of objects → their sizes."""
 
     @property
-    def at_once(self) -> int:
-        """The number of files that are best read or written at once."""
-        return 1 if self.is_folder else 8
-
-    @property
     def is_folder(self) -> bool:
         """Whether it lies in the file system of this machine."""
         return bool(getattr(self.system, "local_file", False))
+
+    @property
+    def by_sftp(self) -> bool:
+        return hasattr(self.system, "_pool")
+
+    def each(self, action: Callable[[T], R], items: Collection[T]) -> list[R]:
+        """What a function returns for each item, several at once where one has to wait for the remote.
+
+        All calls have ended when this ends, or has an error.
+        """
+        if self.is_folder:
+            return [action(item) for item in items]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(action, items))
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises FileNotFoundError."""
@@ -128,21 +145,14 @@ class Remote:
         except FileNotFoundError as error:
             raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
 
-    # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
-
     def _put(self, file: Path, place: str) -> None:
+        # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
         if self.is_folder:
             shutil.copyfile(file, place)
-        elif hasattr(self.system, "_pool"):
-            self._by_sftp(lambda channel: channel.put(str(file), place))
+        elif self.by_sftp:
+            self._sftp(lambda channel: channel.put(str(file), place))
         else:
             self.system.put_file(str(file), place)
-
-    def _get(self, place: str, file: Path) -> None:
-        if self.is_folder:
-            shutil.copyfile(place, file)
-        else:
-            self.system.get_file(place, str(file))
 
     @contextmanager
     def _draft(self, path: str) -> Iterator[str]:
@@ -175,11 +185,11 @@ class Remote:
         from asyncssh import SFTPError
 
         try:
-            self._by_sftp(lambda channel: channel.rename(draft, target))  # SFTP's own, which replaces nothing
+            self._sftp(lambda channel: channel.rename(draft, target))  # SFTP's own, which replaces nothing
         except SFTPError as error:
             raise FileExistsError(target) if self.system.exists(target) else error from None
 
-    def _by_sftp(self, action: Callable[[Any], Awaitable[None]]) -> None:
+    def _sftp(self, action: Callable[[Any], Awaitable[object]]) -> None:
         from fsspec.asyn import sync
 
         async def act() -> None:
@@ -194,8 +204,8 @@ class Remote:
         check  whether to read what is there
         Raises QexpError if the file has got another content.
         """
-        folder, name, size = f"objects/{sha256[:2]}", sha256[2:], file.stat().st_size
-        place = f"{folder}/{name}"
+        place, size = place_of(sha256), file.stat().st_size
+        folder, _, name = place.rpartition("/")
         if folder not in self._objects:
             self._objects[folder] = self.sizes(folder)
         there = self._objects[folder].get(name, -1) in (None, size)
@@ -205,17 +215,58 @@ class Remote:
         self._objects[folder][name] = size
         return True
 
-    def fetch(self, sha256: str, target: Path) -> None:
-        """Write a content to a file here. Raises DamagedError if it is gone, or has another hash."""
-        place, right = f"objects/{sha256[:2]}/{sha256[2:]}", False
-        with suppress(FileNotFoundError):
+    def fetch(self, contents: Mapping[Path, str], require_going_on: Callable[[], None]) -> None:
+        """Write contents, by their SHA-256, to files here.
+
+        require_going_on  called before each; its error ends all
+        Raises DamagedError for one that is gone, or has another hash.
+        """
+        places = {target: f"{self.root}/{place_of(sha256)}" for target, sha256 in contents.items()}
+
+        def get(target: Path) -> None:
+            require_going_on()
+            with suppress(FileNotFoundError), reported(self.shown):
+                if self.is_folder:
+                    shutil.copyfile(places[target], target)
+                else:
+                    self.system.get_file(places[target], str(target))
+
+        if self.by_sftp:
             with reported(self.shown):
-                self._get(f"{self.root}/{place}", target)
-            right = files.sha256_of(target) == sha256
-        if not right:
-            raise DamagedError(
-                f"{self.shown}/{place} is damaged or gone; where the run still is, `qexp push --check` repairs it"
-            )
+                self._sftp(lambda channel: _get_by_sftp(channel, places, require_going_on))
+        else:
+            self.each(get, contents)
+        for target, sha256 in contents.items():
+            if not target.is_file() or files.sha256_of(target) != sha256:
+                raise DamagedError(
+                    f"{self.shown}/{place_of(sha256)} is damaged or gone; where the run still is, `qexp push --check` "
+                    "repairs it"
+                )
+
+
+def place_of(sha256: str) -> str:
+    """Where a content is in a remote."""
+    return f"objects/{sha256[:2]}/{sha256[2:]}"
+
+
+async def _get_by_sftp(channel: Any, places: Mapping[Path, str], require_going_on: Callable[[], None]) -> None:
+    """Get files in one task for each, which costs less than threads that wait; those that are gone are left out."""
+    from asyncssh import SFTPNoSuchFile
+
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def get(target: Path, place: str) -> None:
+        async with free:
+            require_going_on()
+            with suppress(SFTPNoSuchFile):
+                await channel.get(place, str(target))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for target, place in places.items():
+                group.create_task(get(target, place))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 # From what a user writes to a remote.

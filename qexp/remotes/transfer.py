@@ -34,19 +34,8 @@ from qexp.store.record import NAME, Record, State, now, require_name
 from qexp.upkeep import archive
 from qexp.upkeep.trash import in_use
 
-RUNS = 2
+RUNS = 4
 """Runs that are transferred at once."""
-
-
-def each(action: Callable[[str], Any], names: Collection[str], remote: Remote) -> dict[str, Any]:
-    """Name → what a function returns for it, as many at once as the remote can do with.
-
-    All calls have ended when this ends, or has an error.
-    """
-    if remote.at_once == 1:
-        return {name: action(name) for name in names}
-    with ThreadPoolExecutor(remote.at_once) as pool:
-        return dict(zip(names, pool.map(action, names), strict=True))
 
 
 # What a remote says of runs, which may be anything.
@@ -142,7 +131,7 @@ def summaries(remote: Remote) -> list[dict[str, Any]]:
         path = f"{remote.shown}/{path_of(name, newest[name])}"
         return {**kept, "name": name, "evaluations": version.evaluations, "path": path}
 
-    return list(each(summary, newest, remote).values())
+    return remote.each(summary, newest)
 
 
 # What a workspace has in common with a remote.
@@ -304,7 +293,7 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
             transfer.sizes.append(size)
 
     if check or not same:
-        each(send, here.files, remote)
+        remote.each(send, here.files)
     if not same:
         newest += 1
         try:
@@ -384,17 +373,12 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
     for path in {*version.folders, *(str(Path(path).parent) for path in version.files)}:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
-    def fetch(path: str) -> None:
-        transfer.require_going_on()
-        sha256, size, mode, changed = version.files[path]
-        target = folder / path
-        transfer.remote.fetch(sha256, target)
-        target.chmod(archive.permissions(mode))
+    transfer.remote.fetch({folder / path: entry[0] for path, entry in version.files.items()}, transfer.require_going_on)
+    for path, (_, size, mode, changed) in version.files.items():
+        (folder / path).chmod(archive.permissions(mode))
         with suppress(OSError, OverflowError):  # no such time
-            os.utime(target, (changed, changed))
+            os.utime(folder / path, (changed, changed))
         transfer.sizes.append(size)
-
-    each(fetch, version.files, transfer.remote)
 
 
 # Launches: which runs were started together.
