@@ -34,7 +34,7 @@ from qexp.store.record import NAME, Record, State, now, require_name
 from qexp.upkeep import archive
 from qexp.upkeep.trash import in_use
 
-RUNS = 4
+RUNS = 2
 """Runs that are transferred at once."""
 
 
