@@ -190,13 +190,18 @@ class Remote:
             raise FileExistsError(target) if self.system.exists(target) else error from None
 
     def _sftp(self, action: Callable[[Any], Awaitable[object]]) -> None:
+        """Raises FileNotFoundError, as functions of fsspec do, and otherwise errors of asyncssh."""
+        from asyncssh import SFTPNoSuchFile
         from fsspec.asyn import sync
 
         async def act() -> None:
             async with self.system._pool.get() as channel:
                 await action(channel)
 
-        sync(self.system.loop, act)
+        try:
+            sync(self.system.loop, act)
+        except SFTPNoSuchFile as error:
+            raise FileNotFoundError(error.reason) from None
 
     def send(self, file: Path, sha256: str, check: bool) -> bool:
         """Write a content unless it is there. Returns whether it was written.
