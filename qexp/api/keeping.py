@@ -261,8 +261,8 @@ def import_experiment(file: str | Path, *, workspace: str | Path | None = None) 
     `specs/points` if it has several; without any there is one. Actions are added to qexp.toml. Raises QexpError before
     anything is written.
 
-    >>> program = "specs/programs/half_width.py"
-    >>> _ = Path("width.yaml").write_text(f"{{name: width, executable: {program}, executable_command: python3}}")
+    >>> from pathlib import Path
+    >>> _ = Path("width.yaml").write_text("{name: width, executable: specs/programs/half_width.py}")
     >>> [file.name for file in qexp.import_experiment("width.yaml")]
     ['width.json']
     """
