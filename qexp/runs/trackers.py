@@ -170,9 +170,13 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         raise QexpError(
             f"{file}: there is no {executable} in {workspace.root}; make the project a workspace: qexp init --bare"
         )
-    documents = dict[Path, Any]()
-    found = {f"{name}_{_name(path.stem)}": _points(path) for path in sorted(home.rglob("*.y*ml"))}
-    for own, points in ({one: points for one, points in found.items() if points} or {name: [{}]}).items():
+    documents, found = dict[Path, Any](), dict[str, list[dict[str, Any]]]()
+    for path in sorted(home.rglob("*.y*ml")):
+        if points := _points(path):
+            if (own := f"{name}_{_name(path.stem)}") in found:
+                raise QexpError(f"{path}: another file of parameters gives the experience {own} already; rename one")
+            found[own] = points
+    for own, points in (found or {name: [{}]}).items():
         options = [
             word for key in points[0] if key.startswith("-") for word in (key, f"{{parameters.{_parameter(key)}}}")
         ]

@@ -137,6 +137,7 @@ def test_an_experiment_of_qanat_becomes_an_experience_that_runs_with_its_groups_
         ({"p.yaml": PARAMETERS.replace("1000]", "0]")}, 2, "a range with steps of 0 has no end"),
         ({"p.yaml": PARAMETERS.replace("mean': [1,", "other': [1,")}, 2, "its groups set different parameters"),
         ({"p.yaml": "fixed_args: 1"}, 2, "has no parameters as Qanat reads them"),
+        ({"p.yaml": PARAMETERS, "p.yml": PARAMETERS}, 2, "another file of parameters gives the experience sample_2D_p"),
         ({"../specs/experiences/sample_2D.json": "{}"}, 2, "sample_2D.json exists already"),
     ],
 )  # fmt: skip
