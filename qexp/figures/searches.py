@@ -1,4 +1,4 @@
-"""Figures of a search: the errors of its trials in their order, and against each key that was varied."""
+"""Figures of a search: the errors of its trials in their order, against each key that was varied, and with all keys."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from qexp.base.text import key_in_words
 from qexp.figures.canvas import (
     COLOURS,
     add_title,
-    folded,
+    characters,
+    columns_of,
     legend_below,
+    page_width,
     plain_numbers,
     sized,
+    small,
+    subplots,
     whole_numbers,
     wrap,
 )
@@ -32,7 +36,7 @@ class Varied:
     """A key of a search, with its value in each trial."""
 
     name: str
-    values: Sequence[float | str]
+    values: Sequence[float | str] | np.ndarray
     """Numbers, or the texts of choices."""
     choices: Sequence[str]
     """The texts that were chosen from, in their order; empty for a range."""
@@ -50,7 +54,8 @@ def search_panels(
     highest: bool = False,
     title: str,
 ) -> Figure:
-    """A panel of the errors of all trials in their order with the best so far, and one against each key.
+    """Panels of the errors of all trials in their order with the best so far, and against each key; with several keys,
+    a line through the values of each trial.
 
     measured  label of the errors
     errors    of each trial; NaN for one without; of one that was given up, that of its last epoch
@@ -64,7 +69,7 @@ def search_panels(
     running = (np.fmax if highest else np.fmin).accumulate(whole)
     positive = np.isfinite(values).any() and np.nanmin(values) > 0
     spread = positive and np.nanmax(values) > 10 * np.nanmin(values)
-    figure, axes = folded(1 + len(keys), 4.2, 3.4, 3)
+    figure, axes, below = _with_a_row_below(1 + len(keys), 4.2, 3.4, row=len(keys) > 1)
     numbers = np.arange(len(values))
     _scatter(axes[0], numbers, values, given_up, best)
     axes[0].step(numbers, running, where="post", color=BEST, linewidth=1.2, label="best so far")
@@ -73,7 +78,9 @@ def search_panels(
     for panel, key in zip(axes[1:], keys, strict=True):
         if key.choices:
             where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
-            panel.set_xticks(range(len(key.choices)), [wrap(name, 14) for name in key.choices])
+            panel.set_xticks(
+                range(len(key.choices)), [wrap(name, max(42 // len(key.choices), 5)) for name in key.choices]
+            )
             panel.set_xlim(-0.5, len(key.choices) - 0.5)
             inside = np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
             _scatter(panel, where + inside, values, given_up, best)
@@ -81,7 +88,7 @@ def search_panels(
             _scatter(panel, np.asarray(key.values, dtype=float), values, given_up, best)
             if key.log:
                 panel.set_xscale("log")
-        panel.set_xlabel(wrap(", ".join(key_in_words(one).replace("_", " ") for one in key.name.split("+")), 30))
+        panel.set_xlabel(wrap(_words(key.name), 30))
         if key.importance is not None:
             panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=sized(9))
     for panel in axes:
@@ -92,25 +99,101 @@ def search_panels(
         for axis in (panel.xaxis, panel.yaxis):
             if axis.get_scale() == "log":
                 plain_numbers(axis)
-    legend_below(figure, axes[0], shown=1)
+    if below is not None:
+        ranks = np.argsort(np.argsort(np.where(np.isnan(whole), np.inf, -whole if highest else whole)))
+        tenth = int(np.isfinite(whole).sum() // 10)
+        label = "best tenth" if tenth > 1 else ""
+        _coordinates(below, [*keys, Varied(measured, whole, [], bool(spread))], ranks < max(tenth, 1), label)
+    legend_below(figure, axes[0], *([below] if below else []), shown=1)
     add_title(figure, title)
     return figure
 
 
-def front(labels: tuple[str, str], errors: Sequence[Sequence[float]], best: Sequence[int], title: str) -> Figure:
-    """Two errors of all trials against each other, and the trials of which none is better in both."""
-    figure, (panel,) = folded(1, 5.0, 3.8)
-    table = np.array([one if len(one) else (np.nan, np.nan) for one in errors], dtype=float)
+def front(
+    labels: Sequence[str],
+    errors: Sequence[Sequence[float]],
+    keys: Sequence[Varied],
+    best: Sequence[bool],
+    title: str,
+) -> Figure:
+    """The first two errors of all trials against each other, those of which none is better in all, and a line through
+    the values and errors of each trial.
+    """
+    figure, (panel,), below = _with_a_row_below(1, 7.0, 3.8)
+    assert below is not None
+    table, strong = np.array(errors, dtype=float), np.array(best)
     panel.plot(table[:, 0], table[:, 1], "o", color=TRIED, markersize=4, alpha=0.6, label="trial")
-    chosen = table[sorted(best, key=lambda number: table[number, 0])]
+    chosen = table[strong][np.argsort(table[strong, 0])]
+    steps = "-D" if len(labels) == 2 else "D"
     panel.plot(
-        chosen[:, 0], chosen[:, 1], "-D", color=BEST, markersize=5, linewidth=0.8, label="none is better in both"
+        chosen[:, 0], chosen[:, 1], steps, color=BEST, markersize=5, linewidth=0.8, label="none is better in all"
     )
     panel.set_xlabel(labels[0])
     panel.set_ylabel(labels[1])
+    measured = [Varied(label.split(": ")[-1], table[:, number], [], log=False) for number, label in enumerate(labels)]
+    _coordinates(below, [*keys, *measured], strong, "")
     legend_below(figure, panel, shown=1)
     add_title(figure, title)
     return figure
+
+
+def _with_a_row_below(
+    count: int, width: float, height: float, *, row: bool = True
+) -> tuple[Figure, list[Axes], Axes | None]:
+    """Panels, and one below them that is as wide as the figure, if there shall be one."""
+    columns = columns_of(count, width, 3)
+    figure, grid = subplots(-(-count // columns) + row, columns, width, height, count)
+    panels, below = [panel for line in grid for panel in line], None
+    if row and (last := panels[-1].get_subplotspec()):
+        for panel in grid[-1]:
+            panel.remove()
+        below = figure.add_subplot(last.get_gridspec()[-1, :])
+    return figure, panels[:count], below
+
+
+def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label: str) -> None:
+    """A line through the values of each trial on parallel axes; bold for strong ones (parallel coordinates)."""
+    lines, room = np.empty((len(strong), len(axes))), characters(inches=page_width() / (len(axes) + 1))
+    for number, axis in enumerate(axes):
+        lines[:, number], ticks = _on_axis(axis)
+        panel.axvline(number, color="black", linewidth=0.8)
+        lower = 34 if number % 2 and len(axes) > 4 else 6  # names have room for two then
+        panel.annotate(
+            wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1), (number, 0), (0, -sized(lower)),
+            ("data", "axes fraction"), "offset points", va="top", ha="center", fontsize=small(),
+        )  # fmt: skip
+        for at, text in ticks:
+            left = number == 0
+            panel.annotate(
+                wrap(text, room), (number, at), (-4 if left else 4, 0), textcoords="offset points", va="center",
+                ha="right" if left else "left", fontsize=small(),
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+            )  # fmt: skip
+    whole = np.isfinite(lines).all(axis=1)
+    panel.plot(lines[whole & ~strong].T, color=TRIED, alpha=0.3, linewidth=0.8)
+    panel.plot(lines[whole & strong].T, color=BEST, linewidth=1.5, label=label)
+    panel.set_xlim(-0.05, len(axes) - 0.95)
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
+
+
+def _on_axis(axis: Varied) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """The places of values on an axis from 0 to 1, and those of the texts beside it."""
+    if axis.choices:
+        places = np.linspace(0, 1, len(axis.choices)) if len(axis.choices) > 1 else np.array([0.5])
+        where = [places[axis.choices.index(str(value))] for value in axis.values]
+        return np.array(where), list(zip(places.tolist(), axis.choices, strict=True))
+    numbers = np.array(axis.values, dtype=float)
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    if low == high:
+        return np.where(np.isfinite(numbers), 0.5, np.nan), [(0.5, f"{low:.3g}")]
+    scaled, (start, end) = (np.log(numbers), np.log([low, high])) if axis.log else (numbers, (low, high))
+    return (scaled - start) / (end - start), [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
+
+
+def _words(name: str) -> str:
+    """Keys with + between them, or the name of an error, in words."""
+    return ", ".join(key_in_words(one).replace("_", " ") for one in name.split("+"))
 
 
 def _scatter(panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int) -> None:

@@ -273,18 +273,18 @@ def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     part = "mean over inner folds" if tuned.folds else "validation"
     labels = [f"{part}: {one.metric.replace('_', ' ').replace('.', ' ')}" for one in tuned.objectives]
     title = f"{len(tuned.trials)} trials of {tuned.experience}; none looked at test data"
-    if len(labels) > 1:
-        return front((labels[0], labels[1]), [one.values[:2] for one in tuned.trials], tuned.best_trials, title)
-    trials = [trial for trial in counted(study) if trial.params]
-    values = [_last(trial) if trial.value is None else trial.value for trial in trials]
-    shares = _importances(study)
+    trials, shares = [trial for trial in counted(study) if trial.params], _importances(study)
     keys = [
         Varied(one.name, [trial.params[one.name] for trial in trials], one.texts, one.log, shares.get(one.name))
         for one in space.dimensions
     ]
-    pruned = [trial.state is not TrialState.COMPLETE for trial in trials]
+    whole = [trial.state is TrialState.COMPLETE for trial in trials]
+    if len(labels) > 1:
+        errors = [trial.values if done else [math.nan] * len(labels) for trial, done in zip(trials, whole, strict=True)]
+        return front(labels, errors, keys, [trial.number in tuned.best_trials for trial in trials], title)
+    values = [_last(trial) if trial.value is None else trial.value for trial in trials]
     highest = tuned.objectives[0].direction == "maximize"
-    return search_panels(labels[0], values, pruned, keys, highest=highest, title=title)
+    return search_panels(labels[0], values, [not done for done in whole], keys, highest=highest, title=title)
 
 
 def _last(trial: FrozenTrial) -> float:

@@ -10,6 +10,7 @@ from qexp.deformation.maps import Maps, draw_semivariograms, draw_tracks, invers
 from qexp.figures.curves import OF_WHAT, fold_curves, learning_bands, learning_curves
 from qexp.figures.distributions import Drawn, Histogram, corner, histograms, values_by_group
 from qexp.figures.fields import Extent, Moment, draw_moments
+from qexp.figures.searches import Varied, front, search_panels
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels, values_in_rows
 from qexp.inference.density import Prior, of_training
 from qexp.kinds.fields.figures import FieldSample, errors_by_thickness, sample_fields
@@ -404,6 +405,33 @@ QUANTILES = 5
 
 OUTPUTS = ("depth", "delta_volume", "x")
 
+
+def searched(number=30):
+    """Three keys in the trials of a search, and their errors; some trials were given up."""
+    random, sizes = drawn_at_random(6), ["[64, 64, 64]", "[256]", "[1024, 256]"]
+    rates, decay = 10 ** random.uniform(-5, -2, number), random.uniform(0, 0.1, number)
+    chosen = random.randint(0, 3, number)
+    errors = 0.02 * (1 + chosen) * (1 + np.abs(np.log10(rates) + 3)) * (1 + decay)
+    keys = [
+        Varied("learning_rate", rates, [], log=True, importance=0.7),
+        Varied("model.operations.head.parameters.sizes", [sizes[one] for one in chosen], sizes, log=False),
+        Varied("weight_decay", decay, [], log=False, importance=0.1),
+    ]
+    return errors, errors > 0.15, keys
+
+
+def of_search():
+    errors, pruned, keys = searched()
+    return search_panels("validation: depth r2", 1 - errors, pruned, keys, highest=True, title="30 trials")
+
+
+def of_trade_off():
+    errors, _, keys = searched()
+    table = np.stack([errors, 1 / errors, drawn_at_random(7).rand(len(errors))], axis=1)
+    labels = [f"validation: {name} mae" for name in ("depth", "delta volume", "x")]
+    return front(labels, table, keys, (table[:, 2] < 0.2).tolist(), "30 trials of mogi_quick")
+
+
 DRAWINGS = {
     "learning_curve": lambda: learning_curves({"mogi_quick_0": list(lines(30))}, VOLUME, NOTE),
     "learning_curves": lambda: learning_curves({f"quick_{seed}": list(lines(30, seed)) for seed in (0, 1)}, VOLUME),
@@ -411,6 +439,8 @@ DRAWINGS = {
     "fold_curves": lambda: fold_curves([fold(40, seed) for seed in range(9)], [25 + seed for seed in range(9)], NOTE),
     "test_errors": lambda: errors_of_seeds(seeds(), VOLUME),
     "values_in_rows": lambda: values_in_rows(seeds()["depth"], "mean absolute error (km)", "mogi_quick"),
+    "search": of_search,
+    "search_of_several": of_trade_off,
     "study": lambda: study_panels(study(), "n_train", ["30", "100", "300", "1000"], "test depth: mae (km)"),
     "study_of_four": lambda: study_panels(study(4), "n_train", ["30", "100", "300", "1000"], "depth: mae (km)"),
     "held_out": lambda: estimates_against_measured({"tio2": rows(), "feo": rows(seed=1)}, "10 networks", NOTE),
