@@ -1,4 +1,4 @@
-"""Job arrays: what schedulers share that start a shell script once for each of a list of runs or commands."""
+"""What a scheduler of a cluster offers, as job arrays: a shell script that starts once for each of a list of runs."""
 
 from __future__ import annotations
 
@@ -227,8 +227,14 @@ class Array:
         return f"array_{self.number}/" if self.runs else f"output/{self.number}_"
 
 
-class ArrayScheduler:
-    """The most of `Scheduler`, for schedulers of job arrays, which add `options` and what is declared here."""
+class Scheduler:
+    """Starts submitted jobs when resources allow, and reports their states for some time after their end.
+
+    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted. What is declared here is
+    what a scheduler of job arrays adds; one of another kind has its own methods, as far as they are public.
+    """
+
+    options: Mapping[str, Acceptor]  # in qexp.toml and after --option
 
     name: str  # in messages
     output_name: str  # file in a run's directory with the output of its process and of the scheduler itself
@@ -246,13 +252,21 @@ class ArrayScheduler:
     longest: Callable[[], int]  # the largest number of tasks in an array
     command: Callable[[Array], list[str]]  # the words that submit one
     submit_array: Callable[[Array, Sequence[str]], str]  # submits it by them and returns its id; raises SchedulerError
-    states: Callable[[Mapping[str, Path | None]], dict[str, State]]
-    end: Callable[[Sequence[str]], None]  # ends jobs, or whole arrays
+    end: Callable[[Sequence[str]], None]  # ends jobs, or whole arrays; a run must get SIGTERM and time for a checkpoint
     ask_cluster: Callable[[], str | None]  # the name of the cluster; raises QexpError if it cannot be reached
+
+    def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
+        """Job → current state; jobs that the scheduler no longer lists are left out.
+
+        jobs  job → the folder of its launch, if that is known
+        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
+        """
+        raise NotImplementedError
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
         """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job.
 
+        Each is started by `python -m qexp execute DIR --device DEVICE`, with the `arguments` of a wrap in the options.
         The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
@@ -267,20 +281,20 @@ class ArrayScheduler:
         return self._submit(submission, False, [shlex.join(words) for words in commands])
 
     def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """See `Scheduler`."""
+        """Cancel jobs that wait or run. Returns job → INTERRUPTED for those whose end no process will record."""
         before = self.states(jobs)
         for part in parts([job for job in jobs if before.get(job, State.RUNNING).at_work]):
             self.end(part)
         return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
 
     def this_job(self) -> tuple[str, str | None] | None:
-        """The array task of this process, and its cluster."""
+        """The job of this process and the name of its cluster, if known; None if it is no job of this scheduler."""
         array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
         is_task = array.isdecimal() and task.isdecimal()
         return (self.job.format(array=array, task=task), cluster or None) if is_task else None
 
     def cluster(self) -> str | None:
-        """The name of the cluster, also on a compute node that may not ask for it."""
+        """The name of the cluster, also on a compute node that may not ask for it; None if there is none here."""
         try:
             return self.ask_cluster()
         except QexpError:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import arrays
-from qexp.jobs.arrays import CODES, OWN, Array, ArrayScheduler, array_of, call, found, seconds_of
+from qexp.jobs.arrays import CODES, OWN, Array, Scheduler, array_of, call, found, seconds_of
 from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
 
@@ -144,7 +144,7 @@ def _accounting_seconds() -> float:
 # Grid Engine as a launcher: runs are tasks of job arrays.
 
 
-class GridEngine(ArrayScheduler):
+class GridEngine(Scheduler):
     """Implements `Scheduler`; a job is a task of an array, such as `123.4`."""
 
     name, output_name, first = "Grid Engine", "gridengine.txt", 1
@@ -156,7 +156,7 @@ class GridEngine(ArrayScheduler):
         "trap '' USR1\n"
         """trap '[ -z "$hard" ] || [ "$SECONDS" -lt $((hard - 5)) ] || time_is_up=yes; stop' USR2"""
     )
-    options: Mapping[str, Acceptor] = OPTIONS
+    options = OPTIONS
 
     def states(self, jobs: Iterable[str]) -> dict[str, State]:
         """See `Scheduler`.

@@ -11,7 +11,7 @@ from typing import Any
 from qexp.base import files
 from qexp.errors import QexpError, SchedulerError, extra
 from qexp.jobs import arrays
-from qexp.jobs.arrays import CODES, OWN, Array, ArrayScheduler, array_of, seconds_of
+from qexp.jobs.arrays import CODES, OWN, Array, Scheduler, array_of, seconds_of
 from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
 
@@ -86,7 +86,7 @@ def read_events(log: Path) -> tuple[dict[str, State], set[str]]:
     return states, clusters
 
 
-class HTCondor(ArrayScheduler):
+class HTCondor(Scheduler):
     """Implements `Scheduler`; a job is one of a cluster, such as `123.4`."""
 
     name, output_name = "HTCondor", "htcondor.txt"
@@ -96,7 +96,7 @@ begun=output/.$0_$line
 [ ! -e "$begun" ] || restarts=1
 : > "$begun\""""
     heard = "# HTCondor sends SIGTERM to this script alone.\ntrap stop TERM"
-    options: Mapping[str, Acceptor] = OPTIONS
+    options = OPTIONS
 
     def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
         """See `Scheduler`."""

@@ -1,6 +1,6 @@
 """Launchers, the pool of this machine and the schedulers of clusters; and what they launched.
 
-A new scheduler is a module with a class that implements `Scheduler`, and a line in `LAUNCHERS`.
+A new scheduler is a module with a class derived from `Scheduler`, and a line in `LAUNCHERS`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from qexp.base.files import locked
 from qexp.base.options import option
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
+from qexp.jobs.arrays import Scheduler
 from qexp.jobs.gridengine import GridEngine
 from qexp.jobs.htcondor import HTCondor
-from qexp.jobs.scheduler import Chosen, Option, Scheduler, launch_options, profiles_of, trouble_with_wrap
+from qexp.jobs.scheduler import Chosen, Option, launch_options, profiles_of, trouble_with_wrap
 from qexp.jobs.slurm import Slurm
-from qexp.store.documents import MisfitError, Part
+from qexp.store.documents import Part
 from qexp.store.process import Process, alive
 from qexp.store.record import WRITTEN, JobRecord, State
 
@@ -175,17 +176,12 @@ class Launch:
     def record_file(self) -> Path:
         return self.folder / "launch.json"
 
-    def record(self) -> dict[str, Any]:
-        """Id, time, command, launcher, its settings and the names of the runs. Raises DamagedError."""
+    def record(self) -> LaunchRecord:
+        """Raises DamagedError."""
         try:
-            record = files.read_json(self.record_file)
+            return LaunchRecord.read(self.record_file)
         except FileNotFoundError:
             raise DamagedError(f"{self.record_file} is gone") from None
-        try:
-            LaunchRecord.from_document(record)
-        except MisfitError as misfit:
-            raise DamagedError(f"{self.record_file} is damaged: {misfit}") from None
-        return dict(record)
 
     @property
     def pool_file(self) -> Path:
@@ -200,7 +196,7 @@ class Launch:
     def pool(self) -> Process | None:
         """The process that runs the launch's local pool, or was killed in it; None if it has none."""
         try:
-            return Process.from_document(files.read_json(self.pool_file))
+            return Process.read(self.pool_file)
         except (FileNotFoundError, DamagedError):
             return None
 

@@ -1,20 +1,17 @@
-"""What a scheduler of a cluster offers, the options of launchers, and the command around a run."""
+"""The options of a launch, what it submits, and the command around a run."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, ClassVar
 
 from qexp.base.text import filled, names_in, words_of
 from qexp.errors import QexpError, suggestion
 from qexp.store.directory import RunDirectory
-
-if TYPE_CHECKING:
-    from qexp.store.record import State
 
 Passed = dict[str, str | bool]
 """Option that is passed on → its value, or True if it takes none."""
@@ -24,19 +21,10 @@ Value = str | list[str] | Passed
 Chosen = dict[str, Value]
 
 
-class Acceptor(Protocol):
-    """An option: what it is without a value from the user, and what values it accepts."""
-
-    @property
-    def without(self) -> Value | None:
-        """The value if none is given; None if the option is then left out."""
-
-    def accept(self, value: Any) -> Value:
-        """The value in its own form. Raises ValueError with words that continue after the name of the option."""
-
-
 @dataclass(frozen=True)
 class Option:
+    """An option of a launch, whose values are texts."""
+
     pattern: str
     """A regular expression that the whole text of a value must match."""
     expected: str
@@ -53,9 +41,11 @@ class Option:
 
     @property
     def without(self) -> Value | None:
+        """The value if none is given; None if the option is then left out."""
         return [] if self.several else self.default
 
     def accept(self, value: Any) -> Value:
+        """The value in its own form. Raises ValueError with words that continue after the name of the option."""
         values = value if self.several and isinstance(value, list | tuple) else [value]
         # TOML and Python write booleans differently.
         texts = [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
@@ -81,10 +71,7 @@ class PassedOn:
     names: str = "the long name of an option of"
     """What the names are, in words before that of the program."""
     example: str = 'mail-user = "me@example.org"'
-
-    @property
-    def without(self) -> Value | None:
-        return None
+    without: ClassVar[None] = None
 
     def accept(self, value: Any) -> Value:
         if not isinstance(value, Mapping):
@@ -105,13 +92,16 @@ class PassedOn:
         return {"true": True, "false": False}.get(str(value), str(value))
 
 
+Acceptor = Option | PassedOn
+
+
 def launch_options(
     launcher: str,
     acceptors: Mapping[str, Acceptor],
     settings: Mapping[str, Any],
     chosen: Mapping[str, Any],
-    profile: str | None = None,
-    common: Mapping[str, Any] | None = None,
+    profile: str | None,
+    common: Mapping[str, Any],
 ) -> Chosen:
     """The options of a launch, checked and with defaults. Raises QexpError that lists all mistakes.
 
@@ -140,7 +130,7 @@ def launch_options(
         return chosen
 
     options: Chosen = {key: option.without for key, option in acceptors.items() if option.without is not None}
-    layers = [accept("qexp.toml", common or {})]
+    layers = [accept("qexp.toml", common)]
     layers.append(accept(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles}))
     profile_options = {name: accept(f"qexp.toml at [{launcher}.{name}]", values) for name, values in profiles.items()}
     if profile is not None:
@@ -182,9 +172,6 @@ def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dic
     return nested
 
 
-# The interface of a cluster's scheduler.
-
-
 @dataclass(frozen=True)
 class Submission:
     """What the jobs of a launch have in common.
@@ -199,54 +186,6 @@ class Submission:
     name: str
     options: Mapping[str, Any]
     at_most: int | None = None
-
-
-class Scheduler(Protocol):
-    """Starts submitted jobs when resources allow, and reports their states for some time after their end.
-
-    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted.
-    """
-
-    @property
-    def options(self) -> Mapping[str, Acceptor]:
-        """Key → accepted values, in qexp.toml and after --option."""
-
-    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
-        """Submit prepared runs, each to be started by `python -m qexp execute DIR --device DEVICE`. Returns run → job.
-
-        If the options contain a wrap, its `arguments` are added to that command, which then calls it.
-        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
-        """
-
-    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
-        """Submit commands other than runs. Returns a job for each; their output goes to `submission.folder / "output"`.
-
-        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
-        """
-
-    def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """Job → current state; jobs that the scheduler no longer lists are left out.
-
-        jobs  job → the folder of its launch, if that is known
-
-        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
-        """
-
-    def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """Cancel jobs that wait or run; jobs that have ended are left alone. `jobs` is as in `states`.
-
-        A run must get SIGTERM and the time to write a checkpoint.
-        Returns job → INTERRUPTED for jobs that had not started, as no process will record their end.
-        """
-
-    def this_job(self) -> tuple[str, str | None] | None:
-        """The job of this process and the name of its cluster, if known.
-
-        None if this process is not a job of this scheduler.
-        """
-
-    def cluster(self) -> str | None:
-        """The name of the cluster that can be reached from this machine; None if there is none or it is unnamed."""
 
 
 # The command around a run: a container, a profiler, or any other program that starts the one it is given.

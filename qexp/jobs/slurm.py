@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import arrays
-from qexp.jobs.arrays import OWN, TIME_IS_UP, Array, ArrayScheduler, array_of, by_word, found
+from qexp.jobs.arrays import OWN, TIME_IS_UP, Array, Scheduler, array_of, by_word, found
 from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
 
@@ -142,7 +142,7 @@ def _answers(command: Sequence[str], jobs: Iterable[str], harmless: str) -> dict
 # Slurm as a launcher: runs are tasks of job arrays.
 
 
-class Slurm(ArrayScheduler):
+class Slurm(Scheduler):
     """Implements `Scheduler`; a job is a task of an array, such as `123_4`."""
 
     name, output_name, job = "Slurm", "slurm.txt", "{array}_{task}"
@@ -157,7 +157,7 @@ class Slurm(ArrayScheduler):
         "trap 'time_is_up=yes; stop' USR1"
     )
     requeue = 'scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"'
-    options: Mapping[str, Acceptor] = OPTIONS
+    options = OPTIONS
 
     def states(self, jobs: Iterable[str]) -> dict[str, State]:
         """See `Scheduler`.

@@ -19,8 +19,8 @@ from qexp.base import files
 from qexp.base.files import real_path
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs import launchers
+from qexp.jobs.arrays import Scheduler
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch
-from qexp.jobs.scheduler import Scheduler
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.lease import attempts
 from qexp.store.process import Process, alive, fresh, number_in_view, pid_namespace
@@ -215,10 +215,10 @@ def _is_elsewhere(job: Job, cluster: str | None) -> bool:
 def _launcher(folder: Path) -> str | None:
     """The scheduler to which a launch was submitted, if it is in `LAUNCHERS`."""
     try:
-        launcher = Launch(folder).record()["launcher"]
+        launcher = Launch(folder).record().launcher
     except DamagedError:
         return None
-    return launcher if isinstance(launcher, str) and LAUNCHERS.get(launcher) is not None else None
+    return None if LAUNCHERS.get(launcher) is None else launcher
 
 
 class Reports:
@@ -479,7 +479,7 @@ def stop_launch(launch: Launch, runs: Path) -> dict[str, State]:
 
     runs  the folder of the workspace's runs
     """
-    directories = [RunDirectory(runs / name) for name in launch.record()["runs"]]
+    directories = [RunDirectory(runs / name) for name in launch.record().runs]
     if (pool := launch.pool()) is not None:
         _signal(f"launch {launch.id}", pool, launch.heartbeat, signal.SIGTERM)
         while launch.pool_works():  # the pool ends after its runs

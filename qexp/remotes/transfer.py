@@ -385,7 +385,7 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
 
 
 def _push_launch(launch: Launch, remote: Remote) -> None:
-    path, content = f"launches/{launch.id}.json", files.json_bytes(launch.record())
+    path, content = f"launches/{launch.id}.json", files.json_bytes(launch.record().document())
     with suppress(FileExistsError):
         remote.write(path, content)
     if remote.read(path) != content:
@@ -409,5 +409,5 @@ def _write_launch(launch: LaunchRecord, workspace: Workspace) -> None:
     if not here.record_file.exists():
         files.make_folder(here.folder)
         files.write_json(here.record_file, replace(launch, launcher="local", settings={}).document())
-    elif here.record()["runs"] != list(launch.runs):
+    elif here.record().runs != launch.runs:
         raise QexpError(f"there is another launch {launch.id} here; its runs were pulled")

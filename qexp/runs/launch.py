@@ -11,12 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache
 from itertools import islice
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,8 +24,9 @@ from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers
+from qexp.jobs.arrays import Scheduler
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
-from qexp.jobs.scheduler import NO_WRAP, Scheduler, Submission, Wrap, wrap_of
+from qexp.jobs.scheduler import NO_WRAP, Submission, Wrap, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
@@ -133,28 +133,6 @@ TAIL = 8192
 """Bytes at the end of the metrics file that are searched for the last line."""
 
 
-@dataclass
-class _Job:
-    directory: RunDirectory
-    process: subprocess.Popen[bytes]
-    started: float = field(default_factory=time.monotonic)
-
-    @cached_property
-    def epochs(self) -> int | None:
-        """How many epochs it is to train, if it trains."""
-        epochs: int | None = self.directory.spec().get("epochs")
-        return epochs
-
-
-@dataclass(frozen=True)
-class _End:
-    run: str
-    state: State = State.CREATED
-    seconds: float = 0.0
-    trouble: str = ""
-    """Why the run could not be started; empty if it was."""
-
-
 class Pool:
     """Runs prepared run directories. A run that crashes or cannot be started does not stop the others.
 
@@ -182,8 +160,9 @@ class Pool:
         self._names = [directory.name for directory in directories]
         slots = jobs if more else min(jobs, len(directories))
         self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(slots)]
-        self._running: dict[str, _Job] = {}
-        self._ended: queue.SimpleQueue[_End] = queue.SimpleQueue()
+        self._running: dict[RunDirectory, subprocess.Popen[bytes]] = {}
+        self._ended: queue.SimpleQueue[tuple[str, State | str, float]] = queue.SimpleQueue()
+        """Name of a run, its final state or why it could not be started, and its seconds."""
         self._lock = threading.Lock()
         self._signals = 0
         self._error: Exception | None = None
@@ -206,21 +185,20 @@ class Pool:
                     passed_on = self._signals
                     self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
                 with self._lock:
-                    running = dict(self._running)
-                for name in [name for name in running if name not in announced]:
+                    running = [*self._running]
+                for name in [run.name for run in running if run.name not in announced]:
                     announced.add(name)
                     watcher.run_started(name)
                 try:
-                    end = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                    name, end, seconds = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
-                    lines = {name: _last_line(job.directory.metrics_file, job.epochs) for name, job in running.items()}
-                    watcher.progress({name: line for name, line in lines.items() if line})
+                    watcher.progress(_last_lines(running))
                     continue
-                if end.trouble:
-                    watcher.not_started(end.run, end.trouble)
+                if not isinstance(end, State):
+                    watcher.not_started(name, end)
                     continue
-                states[end.run] = end.state
-                watcher.run_ended(end.run, end.state, end.seconds)
+                states[name] = end
+                watcher.run_ended(name, end, seconds)
         watcher.stop()
         if self._error is not None:
             raise self._error
@@ -240,18 +218,18 @@ class Pool:
                     return
                 try:
                     taken = self._launch.take(directory.name, "started")  # unless it was withdrawn
-                    job = _Job(directory, self._begin(directory, gpu)) if taken else None
+                    process = self._begin(directory, gpu) if taken else None
                 except (QexpError, OSError) as error:  # for example a full disk; the other runs are still tried
-                    self._ended.put(_End(directory.name, trouble=str(error)))
+                    self._ended.put((directory.name, str(error), 0.0))
                     continue
-                if job is None:
-                    self._ended.put(_End(directory.name, Watch().state(directory)))
+                if process is None:
+                    self._ended.put((directory.name, Watch().state(directory), 0.0))
                     continue
-                self._running[directory.name] = job
-            job.process.wait()
+                self._running[directory], started = process, time.monotonic()
+            process.wait()
             with self._lock:
-                del self._running[directory.name]
-            self._ended.put(_End(directory.name, Watch().state(directory), time.monotonic() - job.started))
+                del self._running[directory]
+            self._ended.put((directory.name, Watch().state(directory), time.monotonic() - started))
 
     def _next(self) -> RunDirectory | None:
         with suppress(queue.Empty):
@@ -276,12 +254,12 @@ class Pool:
 
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
-            for job in self._running.values():
+            for process in self._running.values():
                 with suppress(ProcessLookupError):  # it has just ended
                     if number == signal.SIGKILL:
-                        os.killpg(job.process.pid, number)  # with the programs around and below it
+                        os.killpg(process.pid, number)  # with the programs around and below it
                     else:
-                        job.process.send_signal(number)
+                        process.send_signal(number)
 
 
 def visible_gpus() -> list[str]:
@@ -296,17 +274,22 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(listing.count("GPU "))]
 
 
-def _last_line(metrics_file: Path, epochs: int | None) -> dict[str, Any] | None:
-    """The metrics of the last complete epoch, and `of` how many epochs it is."""
-    try:
-        with metrics_file.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - TAIL))
-            lines = file.read().splitlines(keepends=True)
-        line: dict[str, Any] = json.loads([text for text in lines if text.endswith(b"\n")][-1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return {**line, "of": epochs}
+def _last_lines(directories: Iterable[RunDirectory]) -> dict[str, dict[str, Any]]:
+    """Run → the metrics of its last complete epoch, if it has any, and `of` how many epochs it is."""
+    found: dict[str, dict[str, Any]] = {}
+    for directory in directories:
+        with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+            lines = [text for text in file.read().splitlines(keepends=True) if text.endswith(b"\n")]
+            found[directory.name] = {**json.loads(lines[-1]), "of": _epochs_of(directory)}
+    return found
+
+
+@cache
+def _epochs_of(directory: RunDirectory) -> int | None:
+    """How many epochs a run is to train, if it trains."""
+    epochs: int | None = directory.spec().get("epochs")
+    return epochs
 
 
 # A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.
@@ -463,7 +446,7 @@ def add_to_launch(launch: Launch, checked_order: CheckedOrder, workspace: Worksp
     """Prepare the runs of a further order for a launch that is at work. Returns them, existing ones first."""
     load, record = checked_order.workload, launch.record()
     names = [plan.name for plan in (*load.again, *load.new)]
-    files.write_json(launch.record_file, {**record, "runs": list(dict.fromkeys([*record["runs"], *names]))})
+    files.write_json(launch.record_file, replace(record, runs=(*dict.fromkeys([*record.runs, *names]),)).document())
     return prepared_for(launch, checked_order, workspace)
 
 
@@ -559,7 +542,7 @@ def run_here(
 
     more  see `Pool`
     """
-    settings = launch.record()["settings"]
+    settings = launch.record().settings
     jobs, device = settings["jobs"], settings["device"]
     gpus = visible_gpus() if device in ("auto", "cuda") else []
     pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more)
@@ -610,8 +593,7 @@ def run_there(
                 watcher.run_started(directory.name)
             time.sleep(SECONDS_BETWEEN_QUERIES)
             states = {directory.name: state for directory, state in Watch().states(waiting).items()}
-            lines = {run.name: _last_line(run.metrics_file, run.spec().get("epochs")) for run in waiting}
-            watcher.progress({name: line for name, line in lines.items() if line})
+            watcher.progress(_last_lines(waiting))
             for name in [name for name, state in states.items() if not state.at_work]:
                 watcher.run_ended(name, states[name], time.monotonic() - begun)
             waiting = [directory for directory in waiting if states[directory.name].at_work]
@@ -653,5 +635,5 @@ def detach(launch: Launch, workspace: Workspace) -> int:
 
 def supervise_launch(launch: Launch, workspace: Workspace, watcher: Watcher) -> dict[str, State]:
     """Run the prepared runs of a detached launch. Returns run → final state."""
-    directories = [RunDirectory(workspace.runs / name) for name in launch.record()["runs"]]
+    directories = [RunDirectory(workspace.runs / name) for name in launch.record().runs]
     return run_here(launch, directories, watcher)[0]

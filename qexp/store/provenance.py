@@ -77,8 +77,7 @@ def keep_code_state(workspace: Path, folder: Path, checkout: Path | None = None)
 
 def fingerprint(path: Path) -> Fingerprint:
     """SHA-256 and size [bytes] of a file."""
-    with path.open("rb") as file:
-        return Fingerprint(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+    return Fingerprint(sha256=files.sha256_of(path), bytes=path.stat().st_size)
 
 
 NAME_AND_VERSION = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)

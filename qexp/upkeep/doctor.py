@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -189,7 +189,7 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
                 yield from both if os.path.lexists(path) else []
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
-    yield from _of_catalog(Catalog(workspace), paths)
+    yield from _of_catalog(Catalog(workspace), {run.name for run, state in states.items() if state.readable})
     for entry in trash.half_purged(workspace):
         yield Finding(entry.path, "is a run whose deletion was interrupted", "delete the rest: qexp purge")
     yield from leftovers_of_workspace(workspace.root, left_out=[workspace.runs])
@@ -417,7 +417,8 @@ def _shapes(file: Path) -> dict[str, list[int]]:
 # Catalog, trash, disk
 
 
-def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
+def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
+    """readable  names of all folders with a record that can be read"""
     if not os.path.lexists(catalog.path):
         return
     advice = "rebuild it from the run directories, as the next listing does: qexp reindex"
@@ -433,17 +434,8 @@ def _of_catalog(catalog: Catalog, paths: Iterable[Path]) -> Iterator[Finding]:
         what = str(error) if isinstance(error, DamagedError) else "it is damaged: a row does not describe a run"
         yield Finding(catalog.path, what, advice, damaged=True, repair=rebuild)
         return
-    present = {path.name for path in paths if NAME.fullmatch(path.name) and _has_record(path)}
+    present = set(filter(NAME.fullmatch, readable))
     new, gone = present - listed, listed - present
     if gone:  # what it lacks alone is added by the next listing
         outdated = f"lacks {len(new)} runs, and lists {len(gone)} that no longer exist"
         yield Finding(catalog.path, outdated, advice, repair=rebuild)
-
-
-def _has_record(path: Path) -> bool:
-    """Whether there is a run with a readable record."""
-    try:
-        RunDirectory(path).record()
-    except (DamagedError, NotFoundError):
-        return False
-    return True

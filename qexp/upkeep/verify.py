@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -107,7 +106,7 @@ def _change(what: str, then: Any, today: Any) -> Iterator[Change]:
 
 
 def _short_hash(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+    return files.sha256_of(path)[:16] if path.is_file() else None
 
 
 # Differences between the outputs of two runs.

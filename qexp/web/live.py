@@ -386,7 +386,7 @@ class RunTable:
         names = None
         if question.launch:
             with suppress(NotFoundError):
-                names = set(launchers.find_launch(question.launch, self._workspace).record()["runs"])
+                names = set(launchers.find_launch(question.launch, self._workspace).record().runs)
             names = names or set()
         tags, words = [question.tag] if question.tag else [], question.search.lower().split()
         runs = choose(columns, where=question.where or None, status=question.status or None, tags=tags, names=names)

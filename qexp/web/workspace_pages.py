@@ -283,7 +283,7 @@ def show_comparison(request: Request) -> Response:
     workspace, query = site_of(request).workspace, request.query_params
     names = query.getlist("run")
     if launch := query.get("launch"):
-        names = launch_at(workspace, launch).record()["runs"]
+        names = [*launch_at(workspace, launch).record().runs]
     names = list(dict.fromkeys(names))
     if not names:
         raise QexpError("choose the runs to compare: select them in the table of runs")
@@ -360,12 +360,12 @@ def _described(launch: Launch, states: States) -> dict[str, Any]:
     record = launch.record()
     return {
         "id": launch.id,
-        "created": time(record.get("created")),
-        "command": _command(record.get("argv", [])),
-        "launcher": record["launcher"],
-        "settings": {key: value for key, value in record.get("settings", {}).items() if value not in (None, {}, [])},
-        "count": len(record["runs"]),
-        "states": _counts(states.get(name, State.GONE.value) for name in record["runs"]),
+        "created": time(record.created),
+        "command": _command(record.argv),
+        "launcher": record.launcher,
+        "settings": {key: value for key, value in record.settings.items() if value not in (None, {}, [])},
+        "count": len(record.runs),
+        "states": _counts(states.get(name, State.GONE.value) for name in record.runs),
         "pool": launch.pool_works(),
     }
 

@@ -108,7 +108,7 @@ def launched(root):
 def test_a_launch_is_written_down_and_its_runs_know_it_and_share_the_cores_and_the_gpus(launched):
     launch = launchers.find_launch("last", Workspace(launched))
     runs = {run["name"]: package.open_run(run["name"], workspace=launched) for run in package.runs(workspace=launched)}
-    assert launch.record()["runs"] == list(runs)
+    assert launch.record().runs == tuple(runs)
     assert {run.record["launch"] for run in runs.values()} == {launch.id}
     assert launchers.find_launch(launch.id[:9], Workspace(launched)).id == launch.id
     with pytest.raises(NotFoundError, match="no launch"):

@@ -110,7 +110,7 @@ def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(wra
     assert (code, record["state"], record["attempts"]) == (1, "failed", [])
     assert record["error"].startswith("the wrap ended with exit code 3 before the run began: ")
     if in_a_pool:
-        options = launchers.find_launch("last", Workspace(specs.root)).record()["settings"]["options"]
+        options = launchers.find_launch("last", Workspace(specs.root)).record().settings["options"]
         assert options["wrap"].endswith("/broken' {run}")
     else:
         assert record["error"] in stderr

@@ -54,4 +54,4 @@ def test_each_ends_in_its_own_state_and_nothing_is_left_running(jobs):
     until(lambda: not any(Path(f"/proc/{number}").exists() for number in started), "the end of all processes")
     assert len(set(started)) == 6
     assert package.open_run("own_1").record["error"] == "exit code 3: wrong"
-    assert find_launch("last", Workspace(Path.cwd())).record()["launcher"] == "slurm"
+    assert find_launch("last", Workspace(Path.cwd())).record().launcher == "slurm"

@@ -32,7 +32,7 @@ def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluste
     (again,) = [line.split()[0] for line in stdout.splitlines()]
     assert qexp("wait", again).code == 1
     assert attempts() == {"done": 1, "failed": 2}
-    assert launchers.find_launch("last", Workspace(workspace)).record()["runs"] == [again]
+    assert launchers.find_launch("last", Workspace(workspace)).record().runs == (again,)
 
 
 def test_a_sweep_that_slurm_refuses_leaves_runs_that_wait_for_nobody(slurm_cluster: Path, workspace: Path, qexp):
@@ -88,4 +88,4 @@ def test_a_search_has_its_trials_on_the_cluster_and_goes_on_with_those_that_it_l
     [[final]] = document["final"].values()
     assert all(len(open_run(name).record["attempts"]) == 1 for name in [*trials, final])
     assert open_run(final).record["job"]["launcher"] == "slurm"
-    assert launch.record()["runs"] == [final]
+    assert launch.record().runs == (final,)

@@ -197,8 +197,8 @@ def test_a_profile_implies_its_launcher(specs, says, qexp):
     code, stdout, stderr = qexp("run", "sound", "--profile", "big")
     assert (code, stdout) == (0, "sound_0  777_0\n"), stderr
     launch = launchers.find_launch("last", Workspace(specs.root))
-    settings = launch.record()["settings"]
-    assert (launch.record()["launcher"], settings["profile"]) == ("slurm", "big")
+    settings = launch.record().settings
+    assert (launch.record().launcher, settings["profile"]) == ("slurm", "big")
     assert settings["options"]["options"] == {"mail-user": "a@b.org", "exclusive": True}
     assert "--mail-user=a@b.org --exclusive" in (launch.folder / "array_1.sh").read_text()
     stderr = qexp("run", "sound", "--seed", "1", "--profile", "bug").failed()
