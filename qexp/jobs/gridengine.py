@@ -16,9 +16,6 @@ from qexp.jobs.arrays import CODES, OWN, Array, Scheduler, array_of, call, found
 from qexp.jobs.scheduler import Acceptor, Option, PassedOn
 from qexp.store.record import State
 
-# Options of qsub that a launch can choose.
-
-
 FLAGS: dict[str, str] = {"queue": "q", "project": "P", "pe": "pe", "resources": "l"}
 """Option → the option of qsub that takes its value unchanged."""
 
@@ -139,9 +136,6 @@ def _accounting_seconds() -> float:
     settings = call("qconf", "-sconf")
     interval = found(r"accounting_flush_time=([\d:]+)", settings) or found(r"\bflush_time=([\d:]+)", settings)
     return min(LATE_SECONDS + seconds_of(interval or "15"), arrays.ANSWER_SECONDS)
-
-
-# Grid Engine as a launcher: runs are tasks of job arrays.
 
 
 class GridEngine(Scheduler):

@@ -195,10 +195,9 @@ class Launch:
 
     def pool(self) -> Process | None:
         """The process that runs the launch's local pool, or was killed in it; None if it has none."""
-        try:
+        with suppress(FileNotFoundError, DamagedError):
             return Process.read(self.pool_file)
-        except (FileNotFoundError, DamagedError):
-            return None
+        return None
 
     def pool_works(self) -> bool:
         """Whether the pool's process is alive, so that the waiting runs will be started."""
@@ -233,10 +232,9 @@ class Launch:
 
     def withdrawn(self, run: str) -> bool:
         """Whether a run was withdrawn from the pool before its turn."""
-        try:
+        with suppress(OSError):
             return self._turn(run).read_text() == "withdrawn"
-        except OSError:
-            return False
+        return False
 
     def _turn(self, run: str) -> Path:
         return self.folder / "turns" / run

@@ -134,7 +134,11 @@ def launch_options(
     layers.append(accept(f"qexp.toml at [{launcher}]", {k: v for k, v in table.items() if k not in profiles}))
     profile_options = {name: accept(f"qexp.toml at [{launcher}.{name}]", values) for name, values in profiles.items()}
     if profile is not None:
-        layers.append(_profile(launcher, profile, profile_options))
+        if profile not in profiles:
+            named = f"[{launcher}.{profile}]"
+            others = suggestion(profile, profiles) if profiles else f"write {named} and below it its options"
+            raise QexpError(f"`profile={profile}`: qexp.toml has no table {named}; {others}")
+        layers.append(profile_options[profile])
     layers.append(accept("`options`", _nested(chosen, acceptors)))
     if mistakes:
         raise QexpError("\n".join(mistakes))
@@ -151,13 +155,6 @@ def profiles_of(launcher: str, acceptors: Mapping[str, Acceptor], settings: Mapp
     if not isinstance(table, Mapping):
         return {}
     return {key: value for key, value in table.items() if isinstance(value, Mapping) and key not in acceptors}
-
-
-def _profile(launcher: str, name: str, profiles: Mapping[str, Chosen]) -> Chosen:
-    if name not in profiles:
-        others = suggestion(name, profiles) if profiles else f"write [{launcher}.{name}] and below it its options"
-        raise QexpError(f"`profile={name}`: qexp.toml has no table [{launcher}.{name}]; {others}")
-    return profiles[name]
 
 
 def _nested(chosen: Mapping[str, Any], acceptors: Mapping[str, Acceptor]) -> dict[str, Any]:

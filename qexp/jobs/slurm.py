@@ -54,13 +54,11 @@ def _state(word: str, ending: str) -> State | None:
     return State.OUT_OF_MEMORY if signal == 9 else State.FAILED
 
 
-def _tasks(job: str) -> Iterator[str]:
+def _tasks(job: str) -> list[str]:
     """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for itself."""
     array, bracket, tasks = job.partition("_[")
-    if not bracket:
-        yield job
-        return
-    yield from (f"{array}_{task}" for task in arrays.numbers(tasks.rstrip("]").partition("%")[0]))
+    numbers = arrays.numbers(tasks.rstrip("]").partition("%")[0])
+    return [f"{array}_{number}" for number in numbers] if bracket else [job]
 
 
 # Options of sbatch that a launch can choose.
@@ -137,9 +135,6 @@ def _answers(command: Sequence[str], jobs: Iterable[str], harmless: str) -> dict
             if harmless not in str(error):
                 raise
     return states
-
-
-# Slurm as a launcher: runs are tasks of job arrays.
 
 
 class Slurm(Scheduler):

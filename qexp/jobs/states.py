@@ -332,12 +332,9 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
 
 def _is_abandoned(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
-    if state is not State.CREATED:
-        return False
-    try:
-        return files.age(directory.record_file) > SECONDS_TO_START
-    except OSError:
-        return False
+    with suppress(OSError):
+        return state is State.CREATED and files.age(directory.record_file) > SECONDS_TO_START
+    return False
 
 
 def require_done(directory: RunDirectory) -> None:

@@ -133,44 +133,34 @@ class Remote:
             raise RemoteError(f"{self.shown} is for reading only")
         target = f"{self.root}/{path}"
         try:
-            with self._draft(path) as draft, reported(self.shown):
-                if isinstance(content, Path):
-                    self._put(content, draft)
-                else:
-                    self.system.pipe_file(draft, content, **({} if self.renames else {"mode": "create"}))
+            with reported(self.shown):
                 if self.renames:
-                    over = os.replace if self.is_folder else self.system.mv
-                    rename = over if isinstance(content, Path) else self._rename_to_new
-                    rename(draft, target)
+                    self._write_beside(path, content)
+                elif isinstance(content, Path):
+                    self.system.put_file(str(content), target)
+                else:
+                    self.system.pipe_file(target, content, mode="create")
         except FileNotFoundError as error:
             raise NotFoundError(f"{self.shown} does not exist, and cannot be made: {error}") from error
 
-    def _put(self, file: Path, place: str) -> None:
-        # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
-        if self.is_folder:
-            shutil.copyfile(file, place)
-        elif self.by_sftp:
-            self._sftp(lambda channel: channel.put(str(file), place))
-        else:
-            self.system.put_file(str(file), place)
-
-    @contextmanager
-    def _draft(self, path: str) -> Iterator[str]:
-        """Where a file is written before it is renamed, beside its place; what is there is removed after an error.
-
-        Where files cannot be seen before they are whole, it is the place itself.
-        """
-        if not self.renames:
-            yield f"{self.root}/{path}"
-            return
+    def _write_beside(self, path: str, content: bytes | Path) -> None:
+        """Write a file beside its place, and rename it; what is there is removed after an error."""
         folder = path.rpartition("/")[0]
-        place = f"{self.root}/{folder}".rstrip("/")
+        place, target = f"{self.root}/{folder}".rstrip("/"), f"{self.root}/{path}"
         if not self._objects.get(folder):  # else it is there
-            with reported(self.shown):
-                self.system.makedirs(place, exist_ok=True)
+            self.system.makedirs(place, exist_ok=True)
         draft = f"{place}/{DRAFT}{secrets.token_hex(8)}"
         try:
-            yield draft
+            if not isinstance(content, Path):
+                self.system.pipe_file(draft, content)
+                self._rename_to_new(draft, target)
+            # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
+            elif self.is_folder:
+                shutil.copyfile(content, draft)
+                Path(draft).replace(target)
+            else:
+                self._sftp(lambda channel: channel.put(str(content), draft))
+                self.system.mv(draft, target)
         except BaseException:
             with suppress(Exception):  # which the first error says better
                 self.system.rm_file(draft)

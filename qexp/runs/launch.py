@@ -514,24 +514,6 @@ def launch_runs(
     return Launched(launch, states=states, stopped=stopped)
 
 
-def run_and_wait(
-    launch: Launch,
-    checked_order: CheckedOrder,
-    directories: Sequence[RunDirectory],
-    watcher: Watcher,
-    more: Callable[[], RunDirectory | None] = lambda: None,
-) -> bool:
-    """Run a launch here or by its scheduler until all have ended. Returns whether a signal ended that early.
-
-    more  gives further runs, one at a time
-    """
-    scheduler = LAUNCHERS[checked_order.order.launcher]
-    if scheduler is None:
-        return run_here(launch, directories, watcher, more)[1]
-    given = iter(directories)
-    return run_there(launch, checked_order, scheduler, watcher, lambda: next(given, None) or more())
-
-
 def run_here(
     launch: Launch,
     directories: Sequence[RunDirectory],
@@ -565,25 +547,33 @@ SECONDS_BETWEEN_QUERIES = 5.0
 """Between two questions to a scheduler."""
 
 
-def run_there(
+def run_and_wait(
     launch: Launch,
     checked_order: CheckedOrder,
-    scheduler: Scheduler,
+    directories: Sequence[RunDirectory],
     watcher: Watcher,
-    more: Callable[[], RunDirectory | None],
+    more: Callable[[], RunDirectory | None] = lambda: None,
 ) -> bool:
-    """Keep `jobs` runs of a launch with a scheduler until there are no more. Returns whether a signal ended that early:
-    jobs that were submitted go on.
+    """Run a launch here, or keep `jobs` of its runs with its scheduler, until all have ended. Returns whether a signal
+    ended that early; jobs that were submitted go on.
 
-    more  gives further runs, one at a time; those that are at work already are only waited for
+    more  gives further runs, one at a time; those that a scheduler has already are only waited for
     """
+    scheduler = LAUNCHERS[checked_order.order.launcher]
+    if scheduler is None:
+        return run_here(launch, directories, watcher, more)[1]
+    given = iter(directories)
+
+    def following() -> RunDirectory | None:
+        return next(given, None) or more()
+
     signals: list[int] = []
     waiting: list[RunDirectory] = []
     begun = time.monotonic()
     watcher.start([])
     with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)), _supervised(launch):
         while not signals:
-            new = list(islice(iter(more, None), (checked_order.order.jobs or 1) - len(waiting)))
+            new = list(islice(iter(following, None), (checked_order.order.jobs or 1) - len(waiting)))
             if fresh := [directory for directory in new if not at_work(directory)]:
                 submit(launch, fresh, checked_order, scheduler)
             waiting += new

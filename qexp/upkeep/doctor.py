@@ -350,9 +350,8 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
     if (foreign := record.foreign_weights) is not None:
         file = directory.best_weights
         if not file.is_file() or provenance.fingerprint(file) != foreign.weights:
-            what = f"holds weights of {foreign.file.name}, but they " + (
-                "were changed" if file.is_file() else "are missing"
-            )
+            how = "were changed" if file.is_file() else "are missing"
+            what = f"holds weights of {foreign.file.name}, but they {how}"
             advice = f"import them again from {foreign.file.path}, or restore them from a copy"
             yield Finding(file, what, advice, damaged=True)
         return
