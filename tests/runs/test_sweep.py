@@ -163,7 +163,7 @@ def test_what_has_just_ended_keeps_no_other_from_being_killed(tmp_path):
     pool = launch.Pool(Launch(tmp_path / "launch"), runs, jobs=2)
     ended, endless = (subprocess.Popen(["sleep", time], start_new_session=True) for time in ("0", "600"))
     ended.wait()
-    pool._running = {run.path.name: launch._Job(run, of) for run, of in zip(runs, (ended, endless), strict=True)}
+    pool._running = dict(zip(runs, (ended, endless), strict=True))
     pool._pass_on(signal.SIGTERM)
     pool._pass_on(signal.SIGKILL)
     assert endless.wait(60) < 0
