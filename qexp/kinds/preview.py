@@ -77,6 +77,11 @@ class Preview(ABC, Generic[D, P]):
     counted: ClassVar[str] = "samples"
     """What the values are of, in the plural."""
 
+    @property
+    def own(self) -> P:
+        """The rows, patches or quantile intervals of the part."""
+        return self.parts[self.part]
+
     @abstractmethod
     def samples(self, count: int) -> xarray.Dataset:
         """At most `count` samples, with the dimension `sample` and units in the attributes."""

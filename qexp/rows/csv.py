@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from qexp.rows.table import MISSING, Grid, Piece, Table, TableError, Types, as_number, explained, is_number
 
@@ -245,8 +244,5 @@ class CsvSink:
     def write(self, rows: pa.Table) -> None:
         self._writer.write(rows.rename_columns(self._titles))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def close(self) -> None:
         self._writer.close()

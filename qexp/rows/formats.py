@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -207,7 +207,7 @@ def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: M
     """
     kind = format_of(path)
     try:
-        with files.beside(path) as temporary, kind.sink(temporary, schema, grid, origin) as sink:
+        with files.beside(path) as temporary, closing(kind.sink(temporary, schema, grid, origin)) as sink:
             yield sink
     except OSError as error:
         raise QexpError(f"cannot write {path}: {error.strerror or error}") from error

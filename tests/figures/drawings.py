@@ -1,7 +1,5 @@
 """A figure of every kind, drawn from numbers that are the same on every machine."""
 
-from dataclasses import replace
-
 import numpy as np
 import xarray
 
@@ -29,7 +27,6 @@ from qexp.kinds.images.figures import (
 from qexp.kinds.images.matrix_figures import matrix_panels, side_by_side
 from qexp.kinds.rows.figures import (
     HeldOut,
-    RowSample,
     draw_map,
     estimates_against_measured,
     layers,
@@ -38,8 +35,6 @@ from qexp.kinds.rows.figures import (
 )
 from qexp.kinds.spectra.figures import (
     Estimates,
-    Reconstruction,
-    Saliency,
     down_core,
     energies,
     errors_by_energy,
@@ -196,7 +191,7 @@ def spectrum(seed=0, channels=2048, title="core_001_0002.csv, core_001, 25 mm"):
     random = drawn_at_random(seed)
     expected = 300 * np.exp(-(((np.arange(channels) - 320) / 9) ** 2)) + 40 * np.exp(-np.arange(channels) / 400)
     hidden = np.repeat(random.uniform(size=channels // 16) < 0.75, 16)
-    return Reconstruction(title, random.poisson(expected).astype(np.float32), expected, hidden)
+    return title, random.poisson(expected).astype(np.float32), expected, hidden
 
 
 def of_channels(seed=0):
@@ -204,11 +199,13 @@ def of_channels(seed=0):
     return {name: np.exp(random.normal(size=2048)) for name in ("network", "mean training spectrum", "noise")}
 
 
-def of_saliency(seed=0):
+def of_saliency(seed=0, scale=1.0):
     random = drawn_at_random(seed)
-    counts = spectrum(seed).reconstructed
+    _, _, counts, _ = spectrum(seed)
     mean = np.sin(np.arange(2048) / 60) * counts / counts.max() + random.normal(0, 0.02, 2048)
-    return Saliency("toc", "wt%", mean, np.abs(mean) + 0.05, counts, 256)
+    of_channels = {"toc_saliency": scale * mean, "toc_saliency_magnitude": np.abs(mean) + 0.05, "counts": counts}
+    variables = {name: ("channel", values, {"units": "wt%"}) for name, values in of_channels.items()}
+    return xarray.Dataset(variables, {"energy": ("channel", WHERE)}, {"spectra": 256})
 
 
 # Simulated images.
@@ -395,7 +392,7 @@ def columns():
     random = drawn_at_random(8)
     names = [f"{wavelength}nm" for wavelength in range(400, 760, 20)]
     every = 0.2 + 0.1 * np.sin(np.arange(len(names)) / 3) + 0.02 * random.normal(size=(60, len(names)))
-    samples = [RowSample(f"Apollo {11 + row}, station {row}", every[row]) for row in range(6)]
+    samples = [(f"Apollo {11 + row}, station {row}", every[row]) for row in range(6)]
     return sample_rows(samples, names, "reflectance", "", every, "lunar, train")
 
 
@@ -456,10 +453,10 @@ DRAWINGS = {
     "estimates_by_core": lambda: estimates_by_core(of_cores(), NOTE),
     "down_core": lambda: down_core(of_cores(9), NOTE),
     "reconstructions": lambda: reconstructions([spectrum(0), spectrum(1)], WHERE, NOTE),
-    "saliency": lambda: saliency(of_saliency(), WHERE, NOTE),
+    "saliency": lambda: saliency(of_saliency(), "toc", NOTE),
     "errors_by_energy": lambda: errors_by_energy(of_channels(), WHERE, NOTE),
     "spectrum_samples": lambda: sample_spectra(
-        [(f"core_{n:03d}, {25 * n} mm", spectrum(n).counts) for n in range(4)], WHERE, "xrf, train"
+        [(f"core_{n:03d}, {25 * n} mm", spectrum(n)[1]) for n in range(4)], WHERE, "xrf, train"
     ),
     "image_samples": lambda: sample_images(image_samples(), {"displacement": "m"}, "mogi, train"),
     "samples_of_views": lambda: sample_images(
@@ -515,10 +512,10 @@ DIFFICULT = {
     "outputs with long names": of_spheroid,
     "long names after one epoch": lambda: learning_curves({"one_0": list(lines(1, 0, list(SPHEROID)))}, SPHEROID),
     "long titles of spectra": lambda: sample_spectra(
-        [(f"core_{n:03d}, depth {900 + n} mm, organic carbon 0.365 wt%", spectrum(n).counts) for n in range(5)],
+        [(f"core_{n:03d}, depth {900 + n} mm, organic carbon 0.365 wt%", spectrum(n)[1]) for n in range(5)],
         WHERE, "xrf, train",
     ),
-    "contributions of few digits": lambda: saliency(replace(of_saliency(), mean=0.01 * of_saliency().mean), WHERE, ""),
+    "contributions of few digits": lambda: saliency(of_saliency(scale=0.01), "toc", ""),
     "many groups of seeds": lambda: learning_bands(
         {f"learning_rate 0.00{n}, batch_size {n}": [list(lines(9, n))] for n in range(8)}, OF_WHAT, VOLUME
     ),

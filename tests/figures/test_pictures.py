@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, fit_numbers, panels, save, use_style, wrap
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels
-from qexp.kinds.rows.figures import RowSample, sample_rows
+from qexp.kinds.rows.figures import sample_rows
 from tests.figures.drawings import DIFFICULT, DRAWINGS
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -201,7 +201,7 @@ def test_lines_of_a_title_are_about_as_long_and_numbers_stay_with_their_units():
 def test_names_of_columns_are_whole_and_longer_ones_keep_their_ends():
     names = ["temperature_at_surface", "p", "dissolved_oxygen_concentration_mean"]
     every = np.arange(12.0).reshape(4, 3)
-    figure = sample_rows([RowSample("s1", every[0])], names, "bands", "", every, "sea, all")
+    figure = sample_rows([("s1", every[0])], names, "bands", "", every, "sea, all")
     fit_numbers(figure)
     figure.canvas.draw()
     shown = [text.get_text() for text in written(figure)]

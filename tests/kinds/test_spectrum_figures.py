@@ -10,7 +10,6 @@ from qexp.figures.canvas import DPI, panel_grid, save
 from qexp.kinds.spectra import figures
 from qexp.kinds.spectra.figures import (
     Estimates,
-    Reconstruction,
     down_core,
     energies,
     errors_by_energy,
@@ -28,7 +27,7 @@ FIGURES = {
     "by core": lambda note: estimates_by_core(of_cores(), note),
     "down core": lambda note: down_core(of_cores(9), note),
     "reconstructions": lambda note: reconstructions([spectrum(0), spectrum(1)], WHERE, note),
-    "saliency": lambda note: saliency(of_saliency(), WHERE, note),
+    "saliency": lambda note: saliency(of_saliency(), "toc", note),
     "errors by energy": lambda note: errors_by_energy(of_channels(), WHERE, note),
     **OF_ROWS,
 }
@@ -89,7 +88,7 @@ def test_without_energies_there_are_channels_and_no_elements():
 
 
 def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_is_told_as_hidden():
-    hidden = spectrum().hidden
+    *_, hidden = spectrum()
     _, visible, reconstructed = reconstructions([spectrum()], WHERE, "").axes
     np.testing.assert_array_equal(np.isnan(visible.lines[0].get_ydata()), hidden)
     curves = {line.get_label(): line.get_ydata() for line in reconstructed.lines}
@@ -100,8 +99,8 @@ def test_what_a_network_does_not_see_is_left_out_in_the_middle_and_is_all_that_i
 
 
 def test_one_estimate_beyond_all_bounds_does_not_squeeze_a_spectrum():
-    one = spectrum()
-    one.reconstructed[np.flatnonzero(one.hidden)[0]] = 1e30
+    one = _, _, reconstructed, hidden = spectrum()
+    reconstructed[np.flatnonzero(hidden)[0]] = 1e30
     assert reconstructions([one], WHERE, "").axes[0].get_ylim()[1] < 1e5
 
 
@@ -172,10 +171,11 @@ def test_what_is_not_there_of_spectra_and_cores_stops_nothing(tmp_path):
         save(down_core(case, ""), tmp_path / f"{name} down.png")
     save(down_core(replace(cores, measured=None), ""), tmp_path / "only estimated.png")
     zeros = np.zeros(2048)
-    empty = Reconstruction("$a_{", zeros, zeros, np.zeros(2048, dtype=bool))
-    save(reconstructions([empty, replace(empty, hidden=~empty.hidden)], None, ""), tmp_path / "zeros.png")
+    empty = [("$a_{", zeros, zeros, np.full(2048, hidden)) for hidden in (False, True)]
+    save(reconstructions(empty, None, ""), tmp_path / "zeros.png")
+    title, counts, _, hidden = spectrum()
     wild = np.where(np.arange(2048) % 3 == 0, np.inf, np.where(np.arange(2048) % 3 == 1, np.nan, -1e9))
-    save(reconstructions([replace(spectrum(), reconstructed=wild)], WHERE, ""), tmp_path / "wild.png")
+    save(reconstructions([(title, counts, wild, hidden)], WHERE, ""), tmp_path / "wild.png")
     save(errors_by_energy({"network": wild, "other": -wild}, WHERE, ""), tmp_path / "wild errors.png")
     save(errors_by_energy({"network": np.full(2048, np.nan), "mean": zeros}, WHERE, ""), tmp_path / "nan.png")
     save(errors_by_energy({"network": np.ones(1)}, energies([1.0, 0.1], 1), ""), tmp_path / "one channel.png")

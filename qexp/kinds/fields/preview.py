@@ -30,7 +30,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
-        patches = self._patches
+        patches = self.own
         positions = patches.draw(count, self.random(), turned=False)
         cut = patches.cut(positions, len(self.dataset.variables), [])
         columns: dict[str, Any] = {
@@ -54,7 +54,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         return [Variable(name, self.dataset.units[name], values) for name, values in self._read.items()]
 
     def remarks(self) -> list[str]:
-        frames = sum(len(part.chosen) for part in self._patches.parts)
+        frames = sum(len(part.chosen) for part in self.own.parts)
         ice = "" if self.dataset.threshold is None else f", cells with more than {self.dataset.threshold:g} m of ice"
         return [f"numbers and histograms: {len(self._chosen)} of {frames} frames{ice}"]
 
@@ -78,10 +78,6 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         yield self.histograms(variables, title)
         yield from self._by_folder(title)
 
-    @property
-    def _patches(self) -> Patches:
-        return self.parts[self.part]
-
     def _words(self, samples: xarray.Dataset, index: int, height: int, width: int) -> str:
         frames = self._folder(str(samples["folder"].values[index]))
         when = f"frame {samples['frame'].values[index]}"
@@ -93,7 +89,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         return f"{frames.name}\n{when}\n{size}"
 
     def _folder(self, name: str) -> Frames:
-        return next(part.frames for part in self._patches.parts if part.frames.name == name)
+        return next(part.frames for part in self.own.parts if part.frames.name == name)
 
     def _frames(self, samples: xarray.Dataset) -> list[FieldSample]:
         """The first frames that samples are cut from, with the outlines of those samples."""
@@ -138,7 +134,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
     @cached_property
     def _chosen(self) -> list[tuple[Frames, int]]:
         """Frames to read, spread evenly over those of the part."""
-        return _spread_over(self._patches)
+        return _spread_over(self.own)
 
     @cached_property
     def _read(self) -> dict[str, Array]:

@@ -70,21 +70,20 @@ BOXED_FROM = 5
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One output's held-out rows, in its own unit."""
+    """One output's held-out rows, in its own unit; (row,) each.
+
+    names     identifiers
+    spread    lower and upper end over the networks that estimate a row
+    interval  lower and upper end of each row's interval
+    """
 
     measured: Array
-    """(row,)"""
     estimated: Array
-    """(row,)"""
     names: Sequence[str]
-    """Identifiers, (row,)."""
     unit: str = ""
     spread: tuple[Array, Array] | None = None
-    """Lower and upper end over the networks that estimate a row, (row,) each."""
     groups: Sequence[str] | None = None
-    """(row,)"""
     interval: tuple[Array, Array] | None = None
-    """Lower and upper end of each row's interval, (row,) each."""
 
 
 def estimates_against_measured(
@@ -185,20 +184,12 @@ MEASURED = {"nm": "wavelength", "µm": "wavelength", "um": "wavelength", "eV": "
 """What the numbers in the names of columns are, by the unit that follows them."""
 
 
-@dataclass(frozen=True)
-class RowSample:
-    """One row of a variable's columns."""
-
-    words: str
-    values: Array
-    """(column,)"""
-
-
 def sample_rows(
-    rows: Sequence[RowSample], columns: Sequence[str], name: str, unit: str, others: Array, title: str
+    rows: Sequence[tuple[str, Array]], columns: Sequence[str], name: str, unit: str, others: Array, title: str
 ) -> Figure:
     """A panel per row: its values over the columns, and in grey the range of 90 % of all rows.
 
+    rows    title, and values of a variable's columns, (column,), of each
     others  all rows of the dataset, (row, column)
     """
     numbers, words = positions(columns)
@@ -210,19 +201,19 @@ def sample_rows(
             len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.42 + 0.15 * lines, top=0.6 + 0.15 * lines,
             bottom=0.25 + WIDTH_OF_CHARACTER * max(map(len, names)) if upright else 0.5,
         )  # fmt: skip
-        titles = [fitting(axes[0], row.words, size=LEAST_TEXT) for row in rows]
+        titles = [fitting(axes[0], text, size=LEAST_TEXT) for text, _ in rows]
         lines = max(title.count("\n") for title in titles)
     low, high = np.nanpercentile(others, (5, 95), axis=0)
-    values = np.concatenate([low, high, *(row.values for row in rows)])
+    values = np.concatenate([low, high, *(of_row for _, of_row in rows)])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.06 * (most - least) or 0.5
-    for axis, row, title_of_row in zip(axes, rows, titles, strict=True):
+    for axis, (_, of_row), title_of_row in zip(axes, rows, titles, strict=True):
         if words is None:  # a line between columns without an order would say nothing
             axis.vlines(numbers, low, high, color="0.86", linewidth=sized(6))
         else:
             axis.fill_between(numbers, low, high, color="0.88", linewidth=0)
         line = "o" if words is None else "o-"
-        axis.plot(numbers, row.values, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
+        axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
         first, lowest = place_of(axis, len(rows))

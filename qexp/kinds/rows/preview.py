@@ -12,7 +12,7 @@ from qexp.figures.distributions import values_by_group
 from qexp.kinds.preview import Pictures, Preview, Variable, value_in_words
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.experiment import ALL
-from qexp.kinds.rows.figures import RowSample, sample_rows
+from qexp.kinds.rows.figures import sample_rows
 from qexp.metrics.splits import Rows
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
-        rows = self.some(self._rows, count)
+        rows = self.some(self.own, count)
         variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {ROW: ("sample", self.dataset.row_numbers(rows.tolist()))}
         for name, columns in self.dataset.columns.items():
@@ -58,7 +58,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
             Variable(
                 name if len(columns) == 1 else f"{name} {column}",
                 self.dataset.units[name],
-                self.dataset.values[name][self._rows, index],
+                self.dataset.values[name][self.own, index],
                 self.dataset.gaps[column] if self.part == ALL else 0,
             )
             for name, columns in self.dataset.columns.items()
@@ -70,7 +70,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         wide = [name for name, columns in self.dataset.columns.items() if len(columns) > 1]
         alike = [name for name in wide if self._alike(name)]
         for name in alike:
-            rows = [RowSample(text, values) for text, values in zip(words, samples[name].values, strict=True)]
+            rows = list(zip(words, samples[name].values, strict=True))
             every, unit = self.dataset.values[name], self.dataset.units[name]
             drawn = sample_rows(rows, self.dataset.columns[name], name, unit, every, title)
             yield "samples" if len(wide) == 1 else f"samples_{name}", drawn
@@ -79,15 +79,11 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         ]
         if further:
             yield "samples_ranks" if alike else "samples", self._ranks(samples, further, words, title)
-        if len(self._rows) > 1:
+        if len(self.own) > 1:
             of_numbers = [variable for variable in variables if variable.name in self.dataset.columns]
             yield self.histograms(of_numbers if of_numbers and len(variables) > MOST_HISTOGRAMS else variables, title)
         for group in self.dataset.groups:
             yield from self._by_group(group, title)
-
-    @property
-    def _rows(self) -> Rows:
-        return self.parts[self.part]
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         """What a row is called, and its outputs."""
@@ -117,7 +113,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         rows = []
         for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
             sample = np.concatenate([np.atleast_1d(samples[name].values[index]) for name in names])
-            rows.append(RowSample(text, 100 * (every < sample).mean(axis=0)))
+            rows.append((text, 100 * (every < sample).mean(axis=0)))
         return sample_rows(rows, columns, SHARE_BELOW, "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:

@@ -76,21 +76,21 @@ LONGEST = 17
 
 @dataclass(frozen=True)
 class Estimates:
-    """Estimates of one number for spectra of cores, in the number's own unit."""
+    """Estimates of one number for spectra of cores, in the number's own unit; (row,) each.
+
+    depths    downwards; NaN where unknown
+    measured  NaN where nothing was measured; None if no row has a measured value
+    interval  lower and upper end of each estimate's interval
+    """
 
     name: str
     unit: str
     cores: Sequence[str]
-    """(row,)"""
     depths: ArrayLike
-    """(row,), downwards; NaN where unknown."""
     estimated: ArrayLike
-    """(row,)"""
     measured: ArrayLike | None = None
-    """(row,), NaN where nothing was measured; None if no row has a measured value."""
     depth_unit: str = ""
     interval: tuple[ArrayLike, ArrayLike] | None = None
-    """Lower and upper end of each estimate's interval, (row,) each."""
 
     def label(self, what: str) -> str:
         """The label of an axis: `estimated toc (wt%)`."""
@@ -175,12 +175,13 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
         down=0.8,
         stretch=(1.0, 1.0),
     )
-    for axis, profile in zip(axes, drawn, strict=False):
-        _draw_profile(axis, profile)
-        axis.set_title(_shown(profile.core), fontsize=sized(9), y=TITLE)
+    with_depths = np.isfinite(_numbers(estimates.depths)).any()
+    for axis, (core, profile) in zip(axes, drawn, strict=False):
+        _draw_profile(axis, *profile)
+        axis.set_title(_shown(core), fontsize=sized(9), y=TITLE)
         first, lowest = place_of(axis, len(drawn))
         if first:
-            axis.set_ylabel(with_unit("depth", estimates.depth_unit) if profile.depths_known else "spectrum")
+            axis.set_ylabel(with_unit("depth", estimates.depth_unit) if with_depths else "spectrum")
         if lowest:
             axis.set_xlabel(estimates.label(""), fontsize=sized(9))
     some = f", {len(drawn)} of {len(profiles)} cores" if len(drawn) < len(profiles) else ""
@@ -191,28 +192,15 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class _Profile:
-    """A panel of one core, from top to bottom."""
+def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
+    """Each core with its depths, estimates, measured values and ends of intervals, from top to bottom.
 
-    core: str
-    depths: Array
-    estimated: Array
-    measured: Array
-    low: Array
-    high: Array
-    """Ends of the intervals, NaN without any."""
-    depths_known: bool
-
-
-def _profiles(estimates: Estimates) -> Iterator[_Profile]:
-    estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
-    depths, cores = _numbers(estimates.depths), np.asarray(estimates.cores, dtype=str)
-    if estimates.measured is None:
-        measured = np.full(len(estimated), np.nan)
-    low, high = (_numbers(end) for end in estimates.interval or (np.full(len(estimated), np.nan),) * 2)
+    NaN stands for what there is not; without any depth, spectra are numbered from 1.
+    """
+    given = (estimates.depths, estimates.estimated, estimates.measured, *(estimates.interval or (None, None)))
+    depths, *others = (np.broadcast_to(_numbers(values), len(estimates.cores)) for values in given)
     depths_known = bool(np.isfinite(depths).any())
-    names, owners = np.unique(cores, return_inverse=True)
+    names, owners = np.unique(np.asarray(estimates.cores, dtype=str), return_inverse=True)
     # Rows of a core need not be adjacent, but a search for each of many cores would be slow.
     order = np.argsort(owners, kind="stable")
     for name, rows in zip(names, np.split(order, np.cumsum(np.bincount(owners))[:-1]), strict=False):
@@ -220,18 +208,17 @@ def _profiles(estimates: Estimates) -> Iterator[_Profile]:
         rows, down = rows[np.isfinite(down)], down[np.isfinite(down)]
         if len(rows):
             deeper = np.argsort(down, kind="stable")
-            line, dots, least, most = (values[rows[deeper]] for values in (estimated, measured, low, high))
-            yield _Profile(str(name), down[deeper], line, dots, least, most, depths_known)
+            yield str(name), [down[deeper], *(values[rows[deeper]] for values in others)]
 
 
-def _draw_profile(axis: Axes, profile: _Profile) -> None:
-    few = len(profile.depths) <= 60
-    axis.fill_betweenx(profile.depths, profile.low, profile.high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
+def _draw_profile(axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array) -> None:
+    few = len(depths) <= 60
+    axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
     axis.plot(
-        profile.estimated, profile.depths, "-", color=ESTIMATED, linewidth=1.3 if few else 0.8, zorder=2,
+        estimated, depths, "-", color=ESTIMATED, linewidth=1.3 if few else 0.8, zorder=2,
         marker="." if few else None, markersize=4,
     )  # fmt: skip
-    axis.plot(profile.measured, profile.depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
+    axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
     axis.locator_params(axis="x", nbins=3)
@@ -282,41 +269,19 @@ MOST_LEVELS = 2
 """Number of rows of element symbols; a symbol without a free place is left out."""
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """A spectrum and its reconstruction from its visible channels; counts, (channel,) each."""
-
-    title: str
-    counts: Array
-    reconstructed: Array
-    hidden: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Saliency:
-    """Input times gradient of an estimate, averaged over test spectra, (channel,) each."""
-
-    output: str
-    unit: str
-    mean: Array
-    magnitude: Array
-    """Mean of the absolute value."""
-    counts: Array
-    """Mean counts of the spectra."""
-    spectra: int
-    """Their number."""
-
-
 def energies(first_and_step: Sequence[float] | None, channels: int) -> Array | None:
     """Energies of the channels, (channel,) [keV], from that of the first and the step; None if unknown."""
     return None if first_and_step is None else first_and_step[0] + first_and_step[1] * np.arange(channels)
+
+
+Reconstruction = tuple[str, Array, Array, NDArray[np.bool_]]
+"""Title, counts, reconstructed counts, and whether they were hidden from the network, (channel,) each."""
 
 
 def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note: str) -> Figure:
     """A row per spectrum: its counts, its visible channels, and the reconstruction over them.
 
     In a narrow figure without the first, which is also behind the last.
-
 
     where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
     note   caution on the numbers, may be empty
@@ -326,28 +291,27 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         each * len(spectra), 1 if narrow() else each, WIDE, HIGH, across=0.2, down=0.42 + more, top=GRID_TOP + more,
         fold=False, stretch=(0.75, 0.9),
     )  # fmt: skip
-    for row, spectrum in enumerate(spectra):
+    for row, (title, true, estimated, hidden) in enumerate(spectra):
         of_spectrum = axes[each * row : each * (row + 1)]
         *originals, visible, reconstructed = of_spectrum
-        x = _positions(where, len(spectrum.counts))
-        counts = np.maximum(spectrum.counts, LEAST_COUNTS)
-        estimate = np.maximum(spectrum.reconstructed, LEAST_COUNTS)
+        x = _positions(where, len(true))
+        counts, estimate = np.maximum(true, LEAST_COUNTS), np.maximum(estimated, LEAST_COUNTS)
         for original in originals:
             original.plot(x, counts, color=COLOURS[6], linewidth=0.7)
-        visible.plot(x, np.where(spectrum.hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
+        visible.plot(x, np.where(hidden, np.nan, counts), color=COLOURS[6], linewidth=0.7)
         reconstructed.plot(x, counts, color="0.7", linewidth=0.7, label="original")
         for values, colour, words in (
-            (np.where(spectrum.hidden, estimate, np.nan), COLOURS[1], "of what was hidden"),
-            (np.where(spectrum.hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
+            (np.where(hidden, estimate, np.nan), COLOURS[1], "of what was hidden"),
+            (np.where(hidden, np.nan, estimate), COLOURS[0], "of what was seen"),
         ):
             reconstructed.plot(x, values, color=colour, linewidth=0.8, label=words)
-        changes = np.flatnonzero(np.diff(spectrum.hidden.astype(np.int8), prepend=0, append=0))
+        changes = np.flatnonzero(np.diff(hidden.astype(np.int8), prepend=0, append=0))
         half = 0.5 * (x[-1] - x[0]) / max(len(x) - 1, 1)
         for first, end in zip(changes[::2], changes[1::2], strict=True):  # neighbouring hidden channels
             visible.axvspan(x[first] - half, x[end - 1] + half, color=HIDDEN, linewidth=0, zorder=0)
-        _share_counts(of_spectrum, counts, estimate[spectrum.hidden])
-        title = spectrum.title.replace("$", r"\$")
-        seen = f"seen; hidden is grey ({100 * spectrum.hidden.mean():.0f} %)"
+        _share_counts(of_spectrum, counts, estimate[hidden])
+        title = title.replace("$", r"\$")
+        seen = f"seen; hidden is grey ({100 * hidden.mean():.0f} %)"
         titles = [title, seen, "reconstructed"] if originals else [f"{title}\n{seen}", "reconstructed"]
         for axis, words in zip(of_spectrum, titles, strict=True):
             axis.set_title(words, fontsize=sized(9), y=TITLE)
@@ -424,27 +388,28 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     return figure
 
 
-def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
+def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     """The mean spectrum, and below it how much each channel raises or lowers the estimate, with elements marked.
 
-    where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
+    table  input times gradient, averaged over test spectra, as an evaluation writes it, with energies if they are known
     note   caution on the numbers, may be empty
     """
+    mean, counts, where = table[saliency_of(output)], table["counts"].values, _energies_in(table)
     figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15, left=0.85)
     figure.set_dpi(resolution())
-    x = _positions(where, len(contributions.counts))
-    spectrum.plot(x, np.maximum(contributions.counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
+    x = _positions(where, len(counts))
+    spectrum.plot(x, np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)
     spectrum.set_yscale("log")
     spectrum.set_ylim(bottom=LEAST_COUNTS)
     spectrum.set_ylabel("mean counts")
     spectrum.tick_params(labelbottom=False)
     for extreme, colour, what in ((np.maximum, COLOURS[1], "raises"), (np.minimum, COLOURS[0], "lowers")):
-        mean = extreme(contributions.mean, 0)
-        axis.fill_between(x, 0, mean, color=colour, linewidth=0, label=f"mean: {what} the estimate")
-    axis.plot(x, contributions.magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
+        axis.fill_between(x, 0, extreme(mean.values, 0), color=colour, linewidth=0, label=f"mean: {what} the estimate")
+    magnitude = table[saliency_magnitude_of(output)].values
+    axis.plot(x, magnitude, color="0.2", linewidth=0.6, label="mean of the absolute value")
     axis.axhline(0, color="0.2", linewidth=0.5)
-    unit = typeset(contributions.unit)
-    axis.set_ylabel("input × gradient" + (f" ({unit})" if unit else ""))
+    measure = typeset(unit(table, saliency_of(output)))
+    axis.set_ylabel("input × gradient" + (f" ({measure})" if measure else ""))
     axis.set_xlabel(_label(where))
     for panel in (spectrum, axis):
         _span(panel, x)
@@ -453,8 +418,8 @@ def saliency(contributions: Saliency, where: Array | None, note: str) -> Figure:
         for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
             axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     legend_below(figure, axis)
-    title = f"{contributions.output}: mean contribution of channels to the estimates"
-    add_title(figure, f"{title} of {contributions.spectra:,} test spectra", note)
+    title = f"{output}: mean contribution of channels to the estimates"
+    add_title(figure, f"{title} of {int(table.attrs['spectra']):,} test spectra", note)
     return figure
 
 
@@ -578,15 +543,9 @@ def errors_by_energy_of_run(directory: RunDirectory) -> Pictures:
 def saliency_of_run(directory: RunDirectory) -> Pictures:
     """How much each channel contributes to the estimates; no figure if the run estimates no number."""
     for name in directory.spec()["outputs"]:
-        if name == SPECTRUM:
-            continue
-        variables = table(directory.results / SALIENCY, [saliency_of(name)])
-        columns = (saliency_of(name), saliency_magnitude_of(name), "counts")
-        mean, magnitude, counts = (variables[column].values for column in columns)
-        measure, spectra = unit(variables, saliency_of(name)), int(variables.attrs["spectra"])
-        contributions = Saliency(name, measure, mean, magnitude, counts, spectra)
-        where = variables["energy"].values if "energy" in variables.coords else None
-        yield FIGURES_FOLDER / "saliency", saliency(contributions, where, directory.record().caution)
+        if name != SPECTRUM:
+            variables = table(directory.results / SALIENCY, [saliency_of(name)])
+            yield FIGURES_FOLDER / "saliency", saliency(variables, name, directory.record().caution)
 
 
 def reconstructions_of_run(directory: RunDirectory) -> Pictures:
@@ -596,9 +555,13 @@ def reconstructions_of_run(directory: RunDirectory) -> Pictures:
     variables = table(directory.results / RECONSTRUCTIONS)
     planes = (variables["counts"].values, variables["reconstruction"].values, variables["hidden"].values.astype(bool))
     titles = [_title(variables.isel(spectrum=index)) for index in range(variables.sizes["spectrum"])]
-    spectra = list(map(Reconstruction, titles, *planes))
-    where = variables["energy"].values if "energy" in variables.coords else None
-    yield FIGURES_FOLDER / "reconstructions", reconstructions(spectra, where, directory.record().caution)
+    spectra = list(zip(titles, *planes, strict=True))
+    figure = reconstructions(spectra, _energies_in(variables), directory.record().caution)
+    yield FIGURES_FOLDER / "reconstructions", figure
+
+
+def _energies_in(table: xarray.Dataset) -> Array | None:
+    return table["energy"].values if "energy" in table.coords else None
 
 
 def _title(spectrum: xarray.Dataset) -> str:

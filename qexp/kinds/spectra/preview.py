@@ -30,7 +30,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
-        data, rows = self.dataset, self.some(self._rows, count)
+        data, rows = self.dataset, self.some(self.own, count)
         columns: dict[str, Any] = {SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})}
         if data.target is not None and data.targets is not None:
             columns[data.target] = ("sample", data.targets[rows], {"units": data.units[data.target]})
@@ -44,7 +44,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         return xarray.Dataset(columns, coordinates)
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
-        data, rows = self.dataset, self._rows
+        data, rows = self.dataset, self.own
         described = [
             Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
             Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
@@ -56,8 +56,8 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         return described
 
     def remarks(self) -> list[str]:
-        cores = len(np.unique(self.dataset.cores[self._rows]))
-        return [f"{len(self._rows):,} spectra of {cores} cores; counts of {len(self._read):,} of them"]
+        cores = len(np.unique(self.dataset.cores[self.own]))
+        return [f"{len(self.own):,} spectra of {cores} cores; counts of {len(self._read):,} of them"]
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
         spectra = [
@@ -68,14 +68,10 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         yield self.histograms([variable for variable in variables if variable.name != SPECTRUM], title)
         yield from self._by_core(title)
 
-    @property
-    def _rows(self) -> Rows:
-        return self.parts[self.part]
-
     @cached_property
     def _read(self) -> Array:
         """Counts, (spectrum, channel), of spectra spread evenly over the part."""
-        return self.dataset.read(self._rows[spread_evenly(len(self._rows), SPECTRA)])
+        return self.dataset.read(self.own[spread_evenly(len(self.own), SPECTRA)])
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         words = [str(samples["core"].values[index])]
