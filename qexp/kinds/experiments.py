@@ -555,36 +555,27 @@ def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
     return SpecCache(tables_with(workspace.extensions), workspace, machine.memory() if memory is None else memory)
 
 
-@dataclass(frozen=True)
-class Examination:
-    """The findings on one spec file without training."""
-
-    problems: list[Problem]
-    warnings: list[Problem]
-    """Warnings on keys, values, rows or fields: allowed, but possibly not intended."""
-
-
-def examine(path: Path, cache: SpecCache) -> Examination:
-    """Check one spec file, whatever it contains."""
+def examine(path: Path, cache: SpecCache) -> Check:
+    """Check one spec file, whatever it contains; warnings are also on rows or fields, where these may be mistakes."""
     try:
         if (kind := spec_kind(path)) == "experience":
             return _examine_experience(path, cache)
         document, label, warnings = _read_document(path, kind, cache)
     except SpecError as error:
-        return Examination(error.problems, [])
+        return Check(None, None, error.problems, [])
     if kind == "model":
         findings = cache.findings_in_model(document)
     else:
         dataset, findings = cache.dataset(document)
         warnings += _data_warnings(document, dataset)
-    return Examination(*([Problem(label, *finding) for finding in some] for some in (findings, warnings)))
+    return Check(None, None, *([Problem(label, *finding) for finding in some] for some in (findings, warnings)))
 
 
-def _examine_experience(path: Path, cache: SpecCache) -> Examination:
+def _examine_experience(path: Path, cache: SpecCache) -> Check:
     checked = check(str(path), [], cache)
     loaded = checked.loaded
     if loaded is None:
-        return Examination(checked.problems, checked.warnings)
+        return checked
     warnings = [
         *checked.warnings,
         *loaded.problems("dataset", _data_warnings(loaded.document.get("dataset"), checked.dataset)),
@@ -592,7 +583,7 @@ def _examine_experience(path: Path, cache: SpecCache) -> Examination:
     if not checked.problems:
         doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
-    return Examination(checked.problems, warnings)
+    return replace(checked, warnings=warnings)
 
 
 def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:

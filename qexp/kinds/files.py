@@ -125,20 +125,6 @@ def data_folder(
     raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}")])
 
 
-def still_to_be_made(document: Document, find: Callable[[], Path]) -> list[Finding]:
-    """The message for a missing folder whose dataset gives the command that makes it; empty otherwise.
-
-    find  searches the folder, as `data_folder` does
-    """
-    if not document["made_by"]:
-        return []
-    try:
-        find()
-    except DatasetError as error:
-        return list(error.findings)
-    return []
-
-
 def data_candidates(path: str, workspace: Workspace | None) -> list[Path]:
     """The paths where a folder may be; an absolute path is its own only one."""
     return [folder / path for folder in data_folders(workspace)] if not Path(path).is_absolute() else [Path(path)]

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from qexp.base.files import in_bytes
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import some
+from qexp.errors import DatasetError, some
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network, bytes_of
@@ -269,8 +270,17 @@ class KindData(ABC, Generic[D]):
         """What is told of a sound dataset where specs are checked, but not where they are run."""
         return iter(())
 
+    def folder(self, document: Document, workspace: Workspace | None) -> Path | None:
+        """Where the files of a dataset are, if it may give the command that makes them. Raises DatasetError."""
+        return None
+
     def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
         """Problems that the command that makes the dataset's files would solve."""
+        if document.get("made_by"):
+            try:
+                self.folder(document, workspace)
+            except DatasetError as error:
+                return list(error.findings)
         return []
 
     def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:

@@ -300,8 +300,8 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     own_unit = Scale(low=limits.low, high=limits.high, period=period)
     if transform is None or transform.numbers > 1 or transform.needs_own or np.ptp(truth) == 0:
         return own_unit
-    transform.fit(_column(truth))
-    scale = Scale(_on_arrays(transform), _on_arrays(transform.inverse), limits.low, limits.high)
+    transform.fit(column_of(truth))
+    scale = Scale(on_arrays(transform), on_arrays(transform.inverse), limits.low, limits.high)
     values = np.unique(truth)
     scaled = scale.forward(values)
     steps, restored = np.diff(scaled), scale.inverse(scaled)
@@ -310,19 +310,20 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     return scale if one_way and close.all() else own_unit
 
 
-def _column(values: Array) -> torch.Tensor:
+def column_of(values: Array) -> torch.Tensor:
+    """(value, 1), a copy in double precision."""
     return torch.from_numpy(np.array(values, dtype=np.float64)).reshape(-1, 1)
 
 
-def _on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     """A function of columns as one of arrays of any shape."""
 
     @torch.no_grad()
-    def on_arrays(values: Array) -> Array:
-        result: Array = function(_column(values)).numpy().reshape(np.shape(values))
+    def of_array(values: Array) -> Array:
+        result: Array = function(column_of(values)).numpy().reshape(np.shape(values))
         return result
 
-    return on_arrays
+    return of_array
 
 
 # Metrics of experiences: those that are reported, and whether they can be computed.

@@ -285,10 +285,10 @@ class TableEstimation(Estimation[M]):
     def write(self, chunk: int | None, progress: OnProgress) -> dict[str, Any]:
         model, target, tally = self.model, self.target, EstimateTally(self.model)
         schema = self.schema(target.suffix == ".nc")
-        with (
-            new_file_of_rows(target, schema, self.grid, model.attributes) as sink,
-            draws_beside(model.draws, target, model.attributes_of_draws, self.numbered) as add_draws,
-        ):
+        drawn: AbstractContextManager[AddDraws] = nullcontext(lambda names, values: None)
+        if model.draws is not None:
+            drawn = model.draws.new_file(file_of_draws(target), model.attributes_of_draws, self.numbered)
+        with new_file_of_rows(target, schema, self.grid, model.attributes) as sink, drawn as add_draws:
             for piece in self.pieces(chunk, add_draws):
                 self.count += piece.count
                 sink.write(piece.table(schema, tally.add(piece.estimates, piece.count)))
@@ -618,15 +618,6 @@ class SampleDraws:
             variable = group.create_variable(name, dimensions, np.float32, chunks=chunks, fillvalue=np.nan)
             variable.attrs["units"] = unit
         return group
-
-
-def draws_beside(
-    draws: SampleDraws | None, target: Path, about: Mapping[str, str], numbered: bool
-) -> AbstractContextManager[AddDraws]:
-    """As `SampleDraws.new_file`, beside a file of estimates; without draws, a function that does nothing."""
-    if draws is None:
-        return nullcontext(lambda names, values: None)
-    return draws.new_file(file_of_draws(target), about, numbered)
 
 
 def file_of_draws(target: Path) -> Path:

@@ -73,8 +73,8 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
     dataset = open_cores(folders, energy=[0.1, 0.2], units={TARGET: "wt%"})
     cores = [*CORES["train"], *CORES["validation"], *CORES["test"]]
     counts, targets = (np.concatenate(parts) for parts in zip(*map(spectra, cores), strict=True))
-    assert dataset.spectra.dtype == np.float32
-    assert np.array_equal(dataset.spectra, counts)
+    assert dataset.read(dataset.rows).dtype == np.float32
+    assert np.array_equal(dataset.read(dataset.rows), counts)
     assert np.array_equal(dataset.targets, targets)
     assert dataset.cores.tolist() == [core for core in cores for _ in range(SPECTRA)]
     assert dataset.names.tolist() == [f"{core}_{number}.csv" for core in cores for number in range(SPECTRA)]
@@ -89,7 +89,7 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
 
 def test_the_hash_of_a_spectrum_is_that_of_its_counts_whatever_their_form(tmp_path):
     dataset = open_cores(write_folders(tmp_path / "lines"))
-    expected = [hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in dataset.spectra]
+    expected = [hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in dataset.read(dataset.rows)]
     assert dataset.hashes.tolist() == expected
     for name, separator in (("commas", ","), ("spaces", "  "), ("windows", "\r\n"), ("both", ",\n"), ("points", ".0 ")):
         path = write_folders(tmp_path / name, separator=separator)
@@ -232,7 +232,7 @@ from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.spec.kinds import filled_in
 document = {"type": "spectra", "channels": 64, "patch_size": 8}
 dataset = SpectraDataset(Path(sys.argv[1]), filled_in(document))
-print(dataset.fingerprint, int(dataset.spectra.sum()))
+print(dataset.fingerprint, int(dataset.read(dataset.rows).sum()))
 """
 
 
@@ -247,7 +247,7 @@ def test_two_processes_that_start_at_once_both_find_everything(folders):
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1]
     dataset = open_cores(folders, target=None)
-    assert outputs[0].split() == [dataset.fingerprint, str(int(dataset.spectra.sum()))]
+    assert outputs[0].split() == [dataset.fingerprint, str(int(dataset.read(dataset.rows).sum()))]
     assert len(arrays()) == 1
 
 
@@ -297,7 +297,7 @@ def test_a_table_with_a_spectrum_per_row_is_the_same_dataset(folders, tmp_path, 
     of_table = open_cores(tmp_path / name)
     for attribute in ("spectra", "names", "cores", "part", "depths", "targets", "hashes"):
         assert np.array_equal(getattr(of_table, attribute), getattr(of_folders, attribute)), attribute
-    assert of_table.metadata["voltage"].tolist() == of_folders.metadata["voltage"].tolist()
+    assert of_table.column("voltage").tolist() == of_folders.column("voltage").tolist()
     assert arrays() == cached
     assert open_cores(tmp_path / name).fingerprint == of_table.fingerprint
 
@@ -465,7 +465,8 @@ def plain(batch):
 def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_order_each_time(folders):
     dataset = open_cores(folders)
     data = samples(dataset)
-    targets = {tuple(row): target for row, target in zip(dataset.spectra.tolist(), dataset.targets, strict=True)}
+    rows = dataset.read(dataset.rows).tolist()
+    targets = {tuple(row): target for row, target in zip(rows, dataset.targets, strict=True)}
     orders = []
     for number in (1, 2):
         batch = data.epoch(number, 5, plain)
@@ -475,7 +476,7 @@ def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_or
         assert {name: tuple(values.shape[1:]) for name, values in epoch.items()} == dataset.shapes()
         assert {values.dtype for values in epoch.values()} == {torch.float32}
         orders.append([tuple(row) for row in epoch["spectrum"].tolist()])
-        assert sorted(orders[-1]) == sorted(map(tuple, dataset.spectra[:18].tolist()))
+        assert sorted(orders[-1]) == sorted(map(tuple, dataset.read(dataset.rows)[:18].tolist()))
         for row, target in zip(orders[-1], epoch[TARGET][:, 0].tolist(), strict=True):
             assert target == pytest.approx(targets[row], rel=1e-6)
     assert orders[0] != orders[1]
@@ -495,7 +496,7 @@ def test_any_batch_can_be_made_again_without_those_before_it(folders, mix):
 def mixtures(dataset, number):
     """Spectra and targets of an epoch, and of each two rows and the share of the second that it was made of."""
     batch = samples(dataset).epoch(number, 18, plain)(0)
-    spectra, targets = dataset.spectra[:18].astype(np.float64), dataset.targets[:18]
+    spectra, targets = dataset.read(dataset.rows)[:18].astype(np.float64), dataset.targets[:18]
     mixed = []
     for spectrum, target in zip(batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True):
         pairs = []
@@ -564,9 +565,9 @@ def test_transforms_are_fitted_to_labelled_targets_and_all_spectra_of_training_a
     data = samples(dataset, labelled=labelled)
     assert data.train_size == labelled
     assert data.to_fit()[TARGET][:, 0].numpy() == pytest.approx(dataset.targets[:labelled])
-    assert np.array_equal(data.to_fit()["spectrum"].numpy(), dataset.spectra[:18])
-    assert np.array_equal(data.validation["spectrum"].numpy(), dataset.spectra[18:24])
-    assert np.array_equal(data.test["spectrum"].numpy(), dataset.spectra[24:])
+    assert np.array_equal(data.to_fit()["spectrum"].numpy(), dataset.read(dataset.rows)[:18])
+    assert np.array_equal(data.validation["spectrum"].numpy(), dataset.read(dataset.rows)[18:24])
+    assert np.array_equal(data.test["spectrum"].numpy(), dataset.read(dataset.rows)[24:])
     assert TARGET not in samples(open_cores(folders, target=None)).test
 
 

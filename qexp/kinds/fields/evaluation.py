@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +31,6 @@ from qexp.kinds.fields.folders import (
     FieldError,
     FieldFolder,
     Frames,
-    alike,
     cached_frames,
     field_folders,
     in_untrained_cells,
@@ -63,18 +62,9 @@ TIMED = 21
 """Number of frames on which the network's speed is measured; the first is a warm-up."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some frames of a folder, output → (frame, y, x), in the output's unit."""
-
-    first: int
-    estimates: Mapping[str, Array]
-    truths: Mapping[str, Array]
-    thickness: Array | None
-    """None if it is not known."""
-
-    def __len__(self) -> int:
-        return len(next(iter(self.truths.values())))
+Block = tuple[Mapping[str, Array], Mapping[str, Array], Array | None]
+"""Consecutive frames of a folder: output → estimates, (frame, y, x), and true values, in the output's unit; and the
+thickness, None if it is not known."""
 
 
 def train(attempt: Attempt) -> Results | None:
@@ -108,10 +98,10 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
                     return None
-                tally.add(block.estimates, block.truths, block.thickness)
-                kept.add(block)
+                tally.add(*block)
+                kept.add(*block)
                 for name, limits in model.limits.items():
-                    at_limits[name] += limits.reached(block.estimates[name])
+                    at_limits[name] += limits.reached(block[0][name])
             kept.write(directory, units, model.limits, record.caution)
             log.info("evaluated %s: %d frames, %s cells", frames.name, len(frames), f"{tally.total.cells:,}")
     cells = sum(len(frames) * frames.size[0] * frames.size[1] for frames in fields.folders)
@@ -157,12 +147,8 @@ def estimated(frames: Frames, model: Estimator, device: torch.device) -> Iterato
         read = frames.read(names, start, min(start + at_once, len(frames)))
         samples = {name: torch.from_numpy(read[name]).unsqueeze(1).to(device) for name in inputs}
         estimates = model.estimate(samples, batch_size=at_once)
-        yield Block(
-            start,
-            {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs},
-            {name: read[name] for name in outputs},
-            read.get(THICKNESS),
-        )
+        of_outputs = {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
+        yield of_outputs, {name: read[name] for name in outputs}, read.get(THICKNESS)
 
 
 def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) -> dict[str, Any]:
@@ -205,18 +191,19 @@ class _KeptFrames:
         self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT, len(frames))).round().astype(int))
         self._fields: dict[str, list[Array]] = {}
         """Variable of the file → a field, (y, x), per kept frame."""
+        self._seen = 0
 
-    def add(self, block: Block) -> None:
-        """Keep the wanted frames of a block; cells without ice are NaN if the thickness is known."""
+    def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
+        """Keep the wanted ones of the next frames; cells without ice are NaN if the thickness is known."""
         least = 0.0 if self._threshold is None else self._threshold
-        for number in self._numbers[(self._numbers >= block.first) & (self._numbers < block.first + len(block))]:
-            index = number - block.first
-            for ending, fields in (("", block.truths), (ESTIMATE, block.estimates)):
+        for index in range(len(next(iter(truths.values())))):
+            for ending, fields in (("", truths), (ESTIMATE, estimates)) if self._seen in self._numbers else ():
                 for name, values in fields.items():
                     field = values[index]
-                    if block.thickness is not None:
-                        field = np.where(block.thickness[index] > least, field, np.float32(np.nan))
+                    if thickness is not None:
+                        field = np.where(thickness[index] > least, field, np.float32(np.nan))
                     self._fields.setdefault(f"{name}{ending}", []).append(thinned(field))
+            self._seen += 1
 
     def write(
         self, directory: RunDirectory, units: Mapping[str, str], limits: Mapping[str, Limits], caution: str
@@ -295,9 +282,10 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         results = results_of(attempt, fields, models[0], tallies)
         return replace(results, intervals={attempt.directory.part: intervals})
 
+    spacings = {folder.name: folder.spacing for folder in fields.folders if folder.spacing is not None}
     return EvaluationData(
         document, part, usual, sum(map(len, fields.folders)), lambda run: _independence(run, sources), evaluate,
-        warnings=_other_cells(request, fields.folders),
+        warnings=in_untrained_cells(spacings, request.spec["dataset"].get("spacing", [])),
     )  # fmt: skip
 
 
@@ -349,16 +337,6 @@ def _below(root: Path, file: str | None) -> list[FieldsIn]:
     if any(root.glob("*.npy")):
         return [(root, None)]
     return [(folder, file if file is None or (folder / file).is_file() else None) for folder in field_folders(root)]
-
-
-def _other_cells(request: EvaluationRequest, frames: Sequence[Frames]) -> list[str]:
-    """A warning if cells have another size than those that the network was trained on."""
-    sizes = request.spec["dataset"].get("spacing", [])
-    spacings = {folder.name: folder.spacing for folder in frames if folder.spacing is not None}
-    others = {name: own for name, own in spacings.items() if not any(alike(own, size) for size in sizes)}
-    if not sizes or not others:
-        return []
-    return [in_untrained_cells(some(list(others), SHOWN), next(iter(others.values())), sizes)]
 
 
 def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) -> Independence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,10 +33,10 @@ BYTES_OF_POSITION = 40
 class GriddedData(KindData[GriddedDataset]):
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> GriddedDataset:
         mapping = field_mapping(document, workspace)
-        return GriddedDataset(files.data_folder(document, workspace), {**document, **vars(mapping)})
+        return GriddedDataset(self.folder(document, workspace), {**document, **vars(mapping)})
 
-    def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
-        return files.still_to_be_made(document, lambda: files.data_folder(document, workspace))
+    def folder(self, document: Document, workspace: Workspace | None) -> Path:
+        return files.data_folder(document, workspace)
 
     def roles(self, document: Document, workspace: Workspace | None) -> tuple[list[str], list[str]] | None:
         mapping = field_mapping(document, workspace)

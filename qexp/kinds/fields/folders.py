@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError, some, suggestion
 from qexp.rows import array_cache
 from qexp.rows.array_cache import Array, CachedArray
 
@@ -645,14 +645,21 @@ def alike(spacing: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def in_untrained_cells(
-    name: str, spacing: Sequence[float], trained: Sequence[Sequence[float]], changed: str = ""
-) -> str:
-    """The warning that cells have another size than all those that a network was trained on, along y and along x."""
+    spacings: Mapping[str, tuple[float, float]], trained: Sequence[Sequence[float]], changed: str = ""
+) -> list[str]:
+    """A warning if cells have another size, along y and along x, than all those that a network was trained on.
+
+    spacings  name of a file or folder → size of its cells
+    """
+    others = {name: own for name, own in spacings.items() if not any(alike(own, size) for size in trained)}
+    if not trained or not others:
+        return []
+    height, width = next(iter(others.values()))
     sizes = ", ".join(f"{y:g} x {x:g} m" for y, x in trained)
-    return (
-        f"{name}: the cells are {spacing[0]:g} x {spacing[1]:g} m{changed}, but the network was trained on {sizes}, "
-        "and does not adapt to the cell size"
-    )
+    return [
+        f"{some(list(others), 3)}: the cells are {height:g} x {width:g} m{changed}, but the network was trained on "
+        f"{sizes}, and does not adapt to the cell size"
+    ]
 
 
 def counts_above(frames: Frames, variable: str, threshold: float, patch_size: int) -> NDArray[np.int64]:

@@ -26,7 +26,6 @@ from qexp.kinds.fields.folders import (
     FieldFolder,
     FrameGrid,
     NetcdfFolder,
-    alike,
     grid_of,
     in_untrained_cells,
     open_folder,
@@ -303,7 +302,10 @@ class FieldEstimation(Estimation[FieldModel]):
                     progress(stop, stop / frames)
         except OSError as error:
             raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
-        self._warnings = _other_widths(self.source, grid, model)
+        if grid.y is not None and grid.x is not None and min(grid.size) > 1:
+            changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
+            spacing = {str(self.source): (grid.y.spacing, grid.x.spacing)}
+            self._warnings = in_untrained_cells(spacing, model.spacings, changed)
         about = {"frames": frames, "size": list(grid.size), "units": dict(model.outputs), "warnings": self._warnings}
         return {**about, **tally.document()}
 
@@ -350,17 +352,6 @@ def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, 
         }
         attributes[name] = {key: text for key, text in words.items() if text}
     return attributes
-
-
-def _other_widths(source: Path, grid: FieldGrid, model: FieldModel) -> list[str]:
-    """A warning if the cell size differs from that of the training data."""
-    if grid.y is None or grid.x is None or min(grid.size) < 2 or not model.spacings:
-        return []
-    here = (grid.y.spacing, grid.x.spacing)
-    if any(alike(here, spacing) for spacing in model.spacings):
-        return []
-    changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
-    return [in_untrained_cells(str(source), here, model.spacings, changed)]
 
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:

@@ -56,7 +56,7 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
     def remarks(self) -> list[str]:
         frames = sum(len(part.chosen) for part in self.own.parts)
         ice = "" if self.dataset.threshold is None else f", cells with more than {self.dataset.threshold:g} m of ice"
-        return [f"numbers and histograms: {len(self._chosen)} of {frames} frames{ice}"]
+        return [f"numbers and histograms: {len(_spread_over(self.own))} of {frames} frames{ice}"]
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
         typical = {variable.name: variable.typical() for variable in variables}
@@ -132,15 +132,10 @@ class FieldsPreview(Preview[GriddedDataset, Patches]):
         yield f"{name}_by_folder", figure
 
     @cached_property
-    def _chosen(self) -> list[tuple[Frames, int]]:
-        """Frames to read, spread evenly over those of the part."""
-        return _spread_over(self.own)
-
-    @cached_property
     def _read(self) -> dict[str, Array]:
-        """Variable → its values in the cells of the chosen frames that have ice."""
+        """Variable → its values in those cells of frames, spread evenly over the part, that have ice."""
         columns: dict[str, list[Array]] = {name: [] for name in self.dataset.variables}
-        for frames, number in self._chosen:
+        for frames, number in _spread_over(self.own):
             fields, ice = self._frame(frames, number)
             for name, values in columns.items():
                 values.append(fields[name][ice])

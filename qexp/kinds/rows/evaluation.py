@@ -32,6 +32,7 @@ from qexp.errors import DatasetError, NotFoundError, QexpError, some
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
 from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, means_of_folds, networks_of_folds
+from qexp.kinds.networks import column_of, on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
@@ -183,27 +184,15 @@ def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> 
 def _as_pair(plan: Folds, output: str) -> BaselineTransform | None:
     """The output's transform and limits for baselines, the first fitted to the training rows of each fold."""
     limits = limits_of(plan.spec).get(output, NO_LIMITS)
-
-    def limited(values: Array) -> Array:
-        within: Array = limits(torch.from_numpy(np.ascontiguousarray(values))).numpy()
-        return within
-
     if output not in plan.spec["transforms"]:
-        return None if limits == NO_LIMITS else (lambda values: values, limited)
+        return None if limits == NO_LIMITS else (lambda values: values, on_arrays(limits))
     transform = built(plan.tables["transforms"], plan.spec["transforms"][output])
 
-    def forward(values: Array) -> Array:
-        column = torch.from_numpy(values)[:, None]
-        transform.fit(column)
-        transformed: Array = transform(column)[:, 0].numpy()
-        return transformed
+    def forward(values: Array) -> Any:
+        transform.fit(column_of(values))
+        return on_arrays(transform)(values)
 
-    def inverse(values: Array) -> Array:
-        tensor = torch.from_numpy(np.ascontiguousarray(values))
-        inverted: Array = transform.inverse(tensor.reshape(-1, 1)).numpy().reshape(np.shape(values))
-        return limited(inverted)
-
-    return forward, inverse
+    return forward, on_arrays(lambda column: limits(transform.inverse(column)))
 
 
 def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Array, rows: Rows) -> None:

@@ -126,20 +126,9 @@ class RowModel(FileModel):
         return RowEstimation(self, source, target)
 
 
-@dataclass(frozen=True)
-class EstimatedChunk:
-    """A chunk with its estimates, (row, output) each.
-
-    ends   of the intervals; empty without any
-    draws  (draw, row, output), if they were asked for
-    """
-
-    chunk: Chunk
-    means: Values
-    spreads: Values
-    ends: Sequence[Values]
-    outside: NDArray[np.int16]
-    draws: Matrix | None
+EstimatedChunk = tuple[Chunk, list[Values], NDArray[np.int16], Matrix | None]
+"""A chunk; means, spreads and, if there are intervals, their ends, (row, output) each; the number of features that are
+outside, (row,); and draws, (draw, row, output), if they were asked for."""
 
 
 class RowEstimation(TableEstimation[RowModel]):
@@ -188,23 +177,22 @@ class RowEstimation(TableEstimation[RowModel]):
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
         outputs = list(self.model.outputs)
-        for part in self._estimated(chunk or CHUNK):
-            count = len(part.outside)
-            if part.draws is not None:
-                add_draws(range(self.count, self.count + count), part.draws)
-            columns: dict[str, Any] = {name: part.chunk.kept[name] for name in self._rows.kept.names}
-            columns |= _by_column(outputs, part.means) | _by_column(map(spread_of, outputs), part.spreads)
-            for name_of, ends in zip((low_of, high_of), part.ends, strict=False):
-                columns |= _by_column(map(name_of, outputs), ends)
-            outside = part.outside > 0
-            self._outside += int(outside.sum())
-            self._missing += int(np.isnan(part.means).any(axis=1).sum())
+        for part, (means, spreads, *ends), outside, draws in self._estimated(chunk or CHUNK):
+            count = len(outside)
+            if draws is not None:
+                add_draws(range(self.count, self.count + count), draws)
+            columns: dict[str, Any] = {name: part.kept[name] for name in self._rows.kept.names}
+            columns |= _by_column(outputs, means) | _by_column(map(spread_of, outputs), spreads)
+            for name_of, values in zip((low_of, high_of), ends, strict=False):
+                columns |= _by_column(map(name_of, outputs), values)
+            self._outside += int((outside > 0).sum())
+            self._missing += int(np.isnan(means).any(axis=1).sum())
             if self._positions is not None:
-                x, y = (part.chunk.kept[name].to_numpy().astype(np.float64) for name in self._positions)
-                pairs = np.stack([part.means, np.nan_to_num(part.spreads)], axis=-1).reshape(count, -1)
-                self._raster.add(x, y, np.column_stack([pairs, outside]))
-            estimates = dict(zip(outputs, part.means.T, strict=True))
-            yield EstimatedPiece(count, {**columns, OUTSIDE: part.outside}, estimates, part.chunk.done)
+                x, y = (part.kept[name].to_numpy().astype(np.float64) for name in self._positions)
+                pairs = np.stack([means, np.nan_to_num(spreads)], axis=-1).reshape(count, -1)
+                self._raster.add(x, y, np.column_stack([pairs, outside > 0]))
+            estimates = dict(zip(outputs, means.T, strict=True))
+            yield EstimatedPiece(count, {**columns, OUTSIDE: outside}, estimates, part.done)
 
     def _estimated(self, size: int) -> Iterator[EstimatedChunk]:
         """All chunks in order, predicted while earlier ones are written and later ones are read.
@@ -284,16 +272,16 @@ def _estimate_chunk(model: RowModel, chunk: Chunk, first: int, given_up: Event) 
         if given_up.is_set():
             raise CancelledError
         blocks.append(model.estimate(np.ascontiguousarray(features[start : start + BLOCK])))
-    means, spreads, *ends = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    estimates: list[Values] = [np.concatenate(column) for column in zip(*blocks, strict=True)]
     empty = np.asarray(~np.isfinite(features).all(axis=1))
-    for values in (means, spreads, *ends):
+    for values in estimates:
         values[empty] = np.nan
     outside = np.zeros(len(features), dtype=np.int16)
     least, most = model.ranges.astype(np.float32).T  # rounded like the features, so that the limits count as inside
     for column, low, high in zip(features.T, least, most, strict=True):
         outside += (column < low) | (column > high)  # a missing one is neither: its row has no estimate
     draws = None if model.draws is None else _draw(model, features, empty, first, given_up)
-    return EstimatedChunk(chunk, means, spreads, ends, outside, draws)
+    return chunk, estimates, outside, draws
 
 
 def _draw(model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: int, given_up: Event) -> Matrix:

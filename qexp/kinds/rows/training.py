@@ -280,10 +280,6 @@ class DisplayedSteps(Steps):
 # Choice of hyper-parameters and epochs in inner folds, fold by fold, and the networks of what was chosen.
 
 
-def networks_per_stack(plan: Folds, task: Task) -> int:
-    return stack_size(task.model.network, plan.spec["batch_size"])
-
-
 class Selection:
     """Hyper-parameters and networks of some folds, which are trained side by side."""
 
@@ -334,7 +330,7 @@ class Selection:
         plan, recipe = self._plan, self._plan.recipe(candidate)
         trained: dict[int, TrainedNetwork] = {}
         everyone = [task for of_fold in tasks.values() for task in of_fold]
-        stacks = in_stacks(everyone, lambda task: networks_per_stack(plan, task))
+        stacks = in_stacks(everyone, lambda task: stack_size(task.model.network, plan.spec["batch_size"]))
         for number, members in enumerate(stacks):
             folder = self._folder / f"{purpose}-{number:03d}"
             files.make_folder(folder)
@@ -394,7 +390,7 @@ def batches_of(plan: Folds) -> list[list[Fold]]:
     Folds of different sizes never share a batch, so that different processes can train them.
     """
     tasks = tasks_of_first(plan)
-    at_once = max(1, networks_per_stack(plan, tasks[0]) // len(tasks))
+    at_once = max(1, stack_size(tasks[0].model.network, plan.spec["batch_size"]) // len(tasks))
     batches: list[list[Fold]] = []
     for _, alike in groupby(plan.folds, key=lambda fold: len(fold.train)):
         folds = list(alike)

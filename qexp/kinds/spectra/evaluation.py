@@ -43,6 +43,7 @@ from qexp.kinds.evaluation import (
 )
 from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, quantiles_among, read_test_predictions
 from qexp.kinds.kind import overlap_in_words, overlaps_with
+from qexp.kinds.networks import on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.scores import (
     OVERALL,
@@ -179,18 +180,11 @@ def inner_folds(rows: Rows, cores: NDArray[np.str_], seeds: Seeds) -> list[tuple
 
 def _as_pair(subject: Subject, name: str) -> BaselineTransform:
     """The number's transform for baselines, as it was fitted for the network."""
-
-    def forward(values: Array) -> Array:
-        column = torch.from_numpy(values)[:, None].to(subject.device)
-        transformed: Array = subject.model.transformed(name, column)[:, 0].cpu().numpy()
-        return transformed
-
-    def inverse(values: Array) -> Array:
-        column = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1).to(subject.device)
-        inverted: Array = subject.model.in_units({name: column}, {})[name].double().cpu().numpy()
-        return inverted.reshape(np.shape(values))
-
-    return forward, inverse
+    model, device = subject.model, subject.device
+    return (
+        on_arrays(lambda column: model.transformed(name, column.to(device)).cpu()),
+        on_arrays(lambda column: model.in_units({name: column.to(device)}, {})[name].double().cpu()),
+    )
 
 
 # Reconstructed spectra: errors of the channels that were hidden from the network, and some spectra for figures.

@@ -17,14 +17,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import some
 from qexp.kinds import files, kind
 from qexp.kinds.kind import Exposed, KindData, Samples, one_fold, split_finding
-from qexp.kinds.networks import (
-    build_transforms,
-    in_batches,
-    network_of,
-    of_sums_only,
-    of_training_mean,
-    try_transform,
-)
+from qexp.kinds.networks import build_transforms, in_batches, network_of, of_sums_only, of_training_mean, try_transform
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SPECTRUM, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
 from qexp.metrics.splits import Rows, SplitError
@@ -41,14 +34,14 @@ class SpectraData(KindData[SpectraDataset]):
     all_samples: ClassVar = {"labelled": "all"}
 
     def dataset(self, document: Document, tables: Tables, workspace: Workspace | None) -> SpectraDataset:
-        return SpectraDataset(_data_path(document, workspace), document)
+        return SpectraDataset(self.folder(document, workspace), document)
 
-    def awaited(self, document: Document, workspace: Workspace | None) -> list[Finding]:
-        return files.still_to_be_made(document, lambda: _data_path(document, workspace))
+    def folder(self, document: Document, workspace: Workspace | None) -> Path:
+        return files.data_folder(document, workspace, Path.exists, "folder or table")
 
     def pinned(self, document: Document, dataset: SpectraDataset, workspace: Workspace) -> Document:
         pinned = {"units": dataset.units, "fingerprint": dataset.fingerprint}
-        return {**document, **pinned, "found": str(_data_path(document, workspace).absolute())}
+        return {**document, **pinned, "found": str(self.folder(document, workspace).absolute())}
 
     def findings(
         self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int
@@ -88,11 +81,6 @@ class SpectraData(KindData[SpectraDataset]):
 
     def without_effect(self, spec: Document) -> Collection[str]:
         return () if MASK in spec["inputs"] else ("mask_ratio",)
-
-
-def _data_path(document: Document, workspace: Workspace | None) -> Path:
-    """The folder or table of spectra. Raises DatasetError."""
-    return files.data_folder(document, workspace, Path.exists, "folder or table")
 
 
 def divided(document: Document, dataset: SpectraDataset, tables: Tables, seeds: Seeds) -> tuple[Rows, Rows, Rows]:

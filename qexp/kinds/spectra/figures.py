@@ -166,15 +166,8 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     drawn = [profiles[index] for index in spread_evenly(len(profiles), MOST_NARROW if narrow() else MOST_PROFILES)]
     count = max(len(drawn), 1)
     width = max(1.25, 3.75 / count)  # so that the title of a single core can be read
-    figure, axes = panel_grid(
-        count,
-        PROFILES_IN_A_ROW,
-        width,
-        1.8 if narrow() else 2.7,
-        across=0.42 if narrow() else 0.5,
-        down=0.8,
-        stretch=(1.0, 1.0),
-    )
+    high, across = (1.8, 0.42) if narrow() else (2.7, 0.5)
+    figure, axes = panel_grid(count, PROFILES_IN_A_ROW, width, high, across=across, down=0.8, stretch=(1.0, 1.0))
     with_depths = np.isfinite(_numbers(estimates.depths)).any()
     for axis, (core, profile) in zip(axes, drawn, strict=False):
         _draw_profile(axis, *profile)
@@ -343,7 +336,7 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
         titles = [fitting(axes[0], words, size=LEAST_TEXT) for words, _ in spectra]
         lines = max(words.count("\n") for words in titles)
     figure.set_dpi(resolution())
-    marked = {} if where is None else _lines(float(where[0]), float(where[-1]))
+    marked = _lines(where)
     for axis, words, (_, counts) in zip(axes, titles, spectra, strict=True):
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
         _span(axis, _positions(where, len(counts)))
@@ -381,8 +374,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
         axis.set_ylim(1, 10)
     plain_numbers(axis.yaxis)
     axis.grid(alpha=0.25, linewidth=0.5, axis="y")
-    if where is not None:
-        _mark_elements(axis, _lines(float(where[0]), float(where[-1])))
+    _mark_elements(axis, _lines(where))
     legend_below(figure, axis)
     add_title(figure, "", note)
     return figure
@@ -414,9 +406,8 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     for panel in (spectrum, axis):
         _span(panel, x)
     plain_numbers(spectrum.yaxis)
-    if where is not None:
-        for energy in _mark_elements(spectrum, _lines(float(where[0]), float(where[-1]))):
-            axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
+    for energy in _mark_elements(spectrum, _lines(where)):
+        axis.axvline(energy, color="0.75", linewidth=0.5, zorder=0)
     legend_below(figure, axis)
     title = f"{output}: mean contribution of channels to the estimates"
     add_title(figure, f"{title} of {int(table.attrs['spectra']):,} test spectra", note)
@@ -428,9 +419,9 @@ def _drawable(values: Array) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(values) & (values > 0))
 
 
-def _lines(lowest: float, highest: float) -> dict[str, float]:
-    """Elements and energies of their K alpha lines between two energies, from low to high [keV]."""
-    return {element: energy for element, energy in MARKED.items() if lowest <= energy <= highest}
+def _lines(where: Array | None) -> dict[str, float]:
+    """Elements and energies of their K alpha lines among those of channels, from low to high [keV]; none without."""
+    return {} if where is None else {name: line for name, line in MARKED.items() if where[0] <= line <= where[-1]}
 
 
 def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
@@ -445,18 +436,9 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]  # matplotlib's own
     ends = [-np.inf] * MOST_LEVELS
     """End of the last symbol in each row [pixel]."""
-    marked = []
+    marked, above = [], axis.get_xaxis_transform()
     for element, energy in of_elements.items():
-        text = axis.text(
-            energy,
-            1,
-            element,
-            transform=axis.get_xaxis_transform(),
-            ha="center",
-            va="bottom",
-            fontsize=small(),
-            color="0.25",
-        )
+        text = axis.text(energy, 1, element, transform=above, ha="center", va="bottom", fontsize=small(), color="0.25")
         box = text.get_window_extent(renderer)
         level = next((level for level, end in enumerate(ends) if box.x0 > end + 3), None)
         if level is None:
@@ -467,7 +449,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
         top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
         text.set_y(top)
         axis.plot(
-            [energy, energy], [0, top], transform=axis.get_xaxis_transform(), color="0.75", linewidth=0.5, zorder=0,
+            [energy, energy], [0, top], transform=above, color="0.75", linewidth=0.5, zorder=0,
             clip_on=False, scalex=False, scaley=False,
         )  # fmt: skip
     return marked
