@@ -576,10 +576,8 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
     loaded = checked.loaded
     if loaded is None:
         return checked
-    warnings = [
-        *checked.warnings,
-        *loaded.problems("dataset", _data_warnings(loaded.document.get("dataset"), checked.dataset)),
-    ]
+    of_data = _data_warnings(loaded.document.get("dataset"), checked.dataset)
+    warnings = checked.warnings + loaded.problems("dataset", of_data)
     if not checked.problems:
         doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
@@ -602,18 +600,12 @@ def _read_document(path: Path, kind: str, cache: SpecCache) -> tuple[Document, s
 def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
     workspace = cache.workspace
-    where: Where = ()
     try:
         kind = spec_kind(path)
         if kind == "model":
             return []
-        if kind == "dataset":
-            document: Any = reading.read(path)
-            label = workspace.shown(path)
-        else:
-            loaded = resolution.experience(str(path), [], workspace)
-            document, label = loaded.document.get("dataset"), loaded.files["dataset"]
-            where = ("dataset",) if "dataset" in loaded.written_out else ()
+        loaded = resolution.experience(str(path), [], workspace) if kind == "experience" else None
+        document: Any = reading.read(path) if loaded is None else loaded.document.get("dataset")
     except SpecError:  # which `examine` reports
         return []
     if not isinstance(document, dict):
@@ -622,7 +614,9 @@ def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     if validation.findings("dataset", document, cache.tables):
         return []  # likewise
     findings = data_kind(document).awaited(filled_in(document), workspace)
-    return [Problem(label, (*where, *below), message) for below, message in findings]
+    if loaded is None:
+        return [Problem(workspace.shown(path), *finding) for finding in findings]
+    return loaded.problems("dataset", findings)
 
 
 def spec_kind(path: Path) -> str:

@@ -169,11 +169,12 @@ class FileModel(ABC):
         return Prediction(source, target, made, results, remarks, warnings, estimation.counts(record))
 
     def remarks(self, record: Mapping[str, Any], count: int, samples: str = "") -> list[str]:
-        """What the record of a file of so many estimates says of those outside the training data, and at limits.
+        """What intervals are, and what the record of a file of so many estimates says of those outside the training
+        data, and at limits.
 
         samples  what is counted, if it is not what the file has a row for
         """
-        phrases = []
+        phrases = [] if self.intervals is None else [self.intervals.words]
         if outside := record.get(ESTIMATES_OUTSIDE, 0):
             by_output = record[f"{ESTIMATES_OUTSIDE}_in"].items()
             phrase = "; ".join(f"{name}: {number:,}" for name, number in by_output if number)

@@ -20,6 +20,7 @@ from qexp.base.tables import built
 from qexp.errors import QexpError
 from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, capture, takes_any_frame
 from qexp.export.network import dle_fields, export_network, transform_document
+from qexp.kinds.options import PredictOptions
 from qexp.kinds.rows.prediction import row_model
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator
@@ -413,7 +414,7 @@ def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, na
     rows = np.random.default_rng(3).uniform(0.1, 0.9, (5, 3)).astype(np.float32)
     for question in (rows, rows[:1]):
         [theirs] = evaluate(folder, {"colour": question})
-        mean, spread, *_ = row_model(directory, "cpu").estimate(question)
+        mean, spread, *_ = row_model(directory, PredictOptions("", "", device="cpu")).estimate(question)
         require_close(theirs, {"iron": mean, "iron_spread": spread})
     members = 1 if name in ("chosen_0", "cautious_0") else 3  # on inner parts, where there are any that choose epochs
     assert about["networks"] == members * len(directory.all_folds())

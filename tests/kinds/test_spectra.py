@@ -260,7 +260,8 @@ def test_what_is_left_by_a_process_that_was_killed_in_reading_does_no_harm(tmp_p
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert np.array_equal(open_cores(path, target=None).spectra, spectra("A1", 2000)[0])
+    dataset = open_cores(path, target=None)
+    assert np.array_equal(dataset.read(dataset.rows), spectra("A1", 2000)[0])
 
 
 # Tables

@@ -236,7 +236,7 @@ def spectra(tmp_path, monkeypatch) -> Path:
 def test_a_table_of_spectra_is_the_same_in_training_and_in_prediction(spectra, form, name):
     spectra.write_bytes(FORMS[form](spectra_csv(name)))
     dataset, (counts, beside) = spectra_trained(spectra), spectra_predicted(spectra)
-    np.testing.assert_array_equal(counts, dataset.spectra)
+    np.testing.assert_array_equal(counts, dataset.read(dataset.rows))
     assert beside["name"].to_pylist() == dataset.names.tolist()
     assert beside["core"].to_pylist() == dataset.cores.tolist()
     np.testing.assert_array_equal(beside["depth"].to_numpy(), dataset.depths)

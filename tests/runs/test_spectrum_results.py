@@ -275,7 +275,7 @@ def test_baselines_see_the_spectra_of_the_network_as_it_does_and_choose_by_whole
     evaluated(directory, of, [{"type": "looks", "parameters": {}}], table)
     *choosing, (inputs, others) = seen
     assert sorted((len(train), len(test)) for train, test in choosing) == [(3, 3), (4, 2), (5, 1)]
-    known, other = (np.log1p(dataset.spectra[rows].astype(np.float64)) for rows in (few, of.test))
+    known, other = (np.log1p(dataset.read(rows).astype(np.float64)) for rows in (few, of.test))
     spread = np.where(known.std(axis=0) > 0, known.std(axis=0), 1.0)
     np.testing.assert_allclose(inputs, (known - known.mean(axis=0)) / spread, atol=1e-3)
     np.testing.assert_allclose(others, (other - known.mean(axis=0)) / spread, atol=1e-3)
@@ -355,7 +355,7 @@ def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
         np.testing.assert_array_equal(kept["name"].values.astype(str), dataset.names[rows])
         np.testing.assert_array_equal(kept["core"].values.astype(str), dataset.cores[rows])
         np.testing.assert_array_equal(kept["depth"], dataset.depths[rows])
-        np.testing.assert_array_equal(kept["counts"], dataset.spectra[rows])
+        np.testing.assert_array_equal(kept["counts"], dataset.read(rows))
         hidden = of.data.counted("spectrum", of.data.test)[positions].numpy()
         np.testing.assert_array_equal(kept["hidden"], hidden)
         np.testing.assert_allclose(kept["energy"], ENERGY[0] + ENERGY[1] * np.arange(cores.CHANNELS))
@@ -370,14 +370,14 @@ def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_to
     hidden = of.data.counted("spectrum", of.data.test).numpy()
 
     def logs(rows):
-        return np.log1p(dataset.spectra[rows].astype(np.float64))
+        return np.log1p(dataset.read(rows).astype(np.float64))
 
     def scaled(values):
         return (values - values.mean(axis=1, keepdims=True)) / values.std(axis=1, keepdims=True)
 
     own = logs(of.test)
     guess = scaled(logs(of.train)).mean(axis=0) * own.std(axis=1, keepdims=True) + own.mean(axis=1, keepdims=True)
-    squared = np.where(hidden, (np.expm1(guess) - dataset.spectra[of.test]) ** 2, 0).sum(axis=0)
+    squared = np.where(hidden, (np.expm1(guess) - dataset.read(of.test)) ** 2, 0).sum(axis=0)
     found = [float(line["rmse_of_mean"] or "nan") for line in lines_of(directory.results / "errors_by_energy.csv")]
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(found, np.sqrt(squared / hidden.sum(axis=0)), rtol=1e-4)

@@ -140,7 +140,8 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
         len(grid), columns, SIDE, SIDE * ratio, BETWEEN, BETWEEN, left=left, right=0.25, top=TOP, bottom=0.2,
         fold=False, square=True,
     )  # fmt: skip
-    limits = {name: limits_of(_finite(samples, name)) for name in names}
+    every = {name: np.concatenate([sample.fields[name].ravel() for sample in samples]) for name in names}
+    limits = {name: limits_of(values[np.isfinite(values)]) for name, values in every.items()}
     for axis, (block, row, column) in zip(axes, grid, strict=True):
         if block * columns + column >= len(names) or row == len(samples):
             axis.remove()
@@ -154,10 +155,6 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
             _bar_above(axis, image, label(name, typeset(units[name])))
     add_title(figure, title)
     return figure
-
-
-def _finite(samples: Sequence[FieldSample], name: str) -> Array:
-    return np.concatenate([sample.fields[name][np.isfinite(sample.fields[name])] for sample in samples])
 
 
 def _draw(

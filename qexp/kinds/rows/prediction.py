@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,6 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    FilePredictor,
     TableEstimation,
     closing_columns,
     draws_of,
@@ -242,10 +241,9 @@ class RowEstimation(TableEstimation[RowModel]):
         return {**{name: record[name] for name in ("rows", "outside", "missing")}, "map": picture}
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
-        intervals, phrases = self.model.intervals, [f"{record['rows']:,} rows"]
+        phrases = [f"{record['rows']:,} rows"]
         if missing := record["missing"]:
             phrases.append(f"{missing:,} without an estimate, because a feature is missing")
-        phrases += [] if intervals is None else [intervals.words]
         return [*phrases, *self.model.remarks(record, record["rows"])]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
@@ -309,19 +307,16 @@ def map_title(name: str, origin: Mapping[str, str]) -> str:
 # The model for predicting rows from a finished run: its networks, columns and ranges.
 
 
-def row_model(
-    directory: RunDirectory, device: str = "auto", interval: float | None = None, draws: int | None = None
-) -> RowModel:
+def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     """The model of a run.
 
-    interval  coverage of the intervals; see `new_intervals`
-    draws     from the posterior of each row, which are written to a file of their own
-    Raises QexpError if the run is not done, or if draws are asked for without a posterior head.
+    Raises QexpError if the run is not done, if draws are asked for without a posterior head, or for columns that it has
+    not.
     """
     record, spec = directory.record(), directory.training_spec()
-    on = device_of(device)
+    on = device_of(options.device)
     folds = load_folds(directory, on)
-    intervals = new_intervals(directory, interval, list(folds))
+    intervals = new_intervals(directory, options.interval, list(folds))
     probabilities = () if intervals is None else intervals.probabilities
     reduce = columns_of(list(folds.values()), intervals)
     ensemble = Ensemble([model for of_fold in folds.values() for model in of_fold])
@@ -340,10 +335,13 @@ def row_model(
         inputs = samples(rows)
         return [model.posterior(inputs) for model in ensemble.models]
 
-    features = record.features
+    draws, features = draws_of(ensemble.network, record, options.draws), [feature.column for feature in record.features]
+    if options.columns is not None:
+        require_columns(options.columns, features)
     return RowModel(
-        features=[feature.column for feature in features],
-        ranges=np.array([[feature.least, feature.greatest] for feature in features]),
+        features=features,
+        columns=options.columns,
+        ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         limits=limits_of(spec),
@@ -351,7 +349,7 @@ def row_model(
         origin=origin_of(directory, record),
         intervals=intervals,
         posteriors=posteriors if ensemble.network.heads else None,
-        draws=draws_of(ensemble.network, record, draws),
+        draws=draws,
     )
 
 
@@ -372,11 +370,6 @@ def columns_of(
     return columns
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
-    model = row_model(directory, options.device, options.interval, options.draws)
-    if options.columns is not None:
-        require_columns(options.columns, model.features)
-    return replace(model, columns=options.columns).predict
+TAKEN = frozenset(("columns", "interval", "draws"))
 
-
-PREDICTION = FileKind("rows", targets, _estimator, frozenset(("columns", "interval", "draws")), extent)
+PREDICTION = FileKind("rows", targets, lambda run, options: row_model(run, options).predict, TAKEN, extent)

@@ -40,8 +40,8 @@ class SpectraData(KindData[SpectraDataset]):
         return files.data_folder(document, workspace, Path.exists, "folder or table")
 
     def pinned(self, document: Document, dataset: SpectraDataset, workspace: Workspace) -> Document:
-        pinned = {"units": dataset.units, "fingerprint": dataset.fingerprint}
-        return {**document, **pinned, "found": str(self.folder(document, workspace).absolute())}
+        found = str(dataset.path.absolute())
+        return {**document, "units": dataset.units, "fingerprint": dataset.fingerprint, "found": found}
 
     def findings(
         self, document: Document, dataset: SpectraDataset, tables: Tables, network: Network | None, available: int

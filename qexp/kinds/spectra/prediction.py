@@ -19,6 +19,7 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import means_of_folds, new_intervals
 from qexp.kinds.objects import device_of
+from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
     AddDraws,
     EstimatedPiece,
@@ -512,10 +513,9 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         return {name: record[name] for name in ("spectra", "missing", "missing_count")}
 
     def remarks(self, record: Mapping[str, Any]) -> list[str]:
-        count, intervals = record["spectra"], self.model.intervals
+        count = record["spectra"]
         phrases = [f"{count:,} spectra" if count != 1 else "1 spectrum"]
         phrases += WithoutEstimate.remarks(record, "their counts are all the same")
-        phrases += [] if intervals is None else [intervals.words]
         return [*phrases, *self.model.remarks(record, count)]
 
     def warnings(self, record: Mapping[str, Any]) -> Sequence[str]:
@@ -530,13 +530,9 @@ def _empty(counts: NDArray[np.float32]) -> NDArray[np.bool_]:
 # The model for predicting from spectra with a finished run: its network and the layout of files.
 
 
-def spectrum_model(
-    directory: RunDirectory, device: str = "auto", interval: float | None = None, draws: int | None = None
-) -> SpectrumModel:
+def spectrum_model(directory: RunDirectory, options: PredictOptions) -> SpectrumModel:
     """The model of a run.
 
-    interval  coverage of the intervals; see `new_intervals`
-    draws     from the posterior of each spectrum, which are written to a file of their own
     Raises QexpError if the run is not done or estimates only spectra, or if draws are asked for without a posterior
     head.
     """
@@ -551,8 +547,8 @@ def spectrum_model(
         raise QexpError(
             f"{directory.name} needs {', '.join(others)} besides spectra, which files of spectra do not contain"
         )
-    on = device_of(device)
-    model, intervals = load_model(directory, on).eval(), new_intervals(directory, interval, [""])
+    on = device_of(options.device)
+    model, intervals = load_model(directory, on).eval(), new_intervals(directory, options.interval, [""])
     probabilities = () if intervals is None else intervals.probabilities
 
     @torch.no_grad()
@@ -578,13 +574,10 @@ def spectrum_model(
         origin=origin_of(directory, record),
         intervals=intervals,
         posterior=posterior if model.network.heads else None,
-        draws=draws_of(model.network, record, draws),
+        draws=draws_of(model.network, record, options.draws),
     )
 
 
-PREDICTION = FileKind(
-    "spectra",
-    targets,
-    lambda run, options: spectrum_model(run, options.device, options.interval, options.draws).predict,
-    frozenset(("interval", "draws")),
-)
+TAKEN = frozenset(("interval", "draws"))
+
+PREDICTION = FileKind("spectra", targets, lambda run, options: spectrum_model(run, options).predict, TAKEN)
