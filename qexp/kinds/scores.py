@@ -60,30 +60,23 @@ class Scores:
         complete, finite = with_training_mean(metrics, training_mean), np.isfinite(estimate).all()
         self.results[output] = evaluate(complete, estimate, truth)
         self.intervals[output] = jackknife_intervals(complete, estimate, truth, self.alike) if finite else {}
-        if self.by is not None and self.groups is not None:
-            self.errors += errors_by_group(self.by, self.groups, output, metrics, estimate, truth, training_mean)
+        self.errors += self._by_group(output, metrics, estimate, truth, training_mean)
+
+    def _by_group(
+        self, output: str, metrics: Metrics, estimate: Array, truth: Array, training_mean: ArrayLike
+    ) -> Iterator[GroupErrors]:
+        """The errors of an output on all test samples, then on those of each group, by name."""
+        if self.by is None or self.groups is None:
+            return
+        names, means = self.groups.astype(str), np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
+        of_groups = [(self.by, name, np.flatnonzero(names == name)) for name in np.unique(names)]
+        for of, name, rows in [(OVERALL, "", np.arange(len(truth))), *of_groups]:
+            values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
+            yield errors_of_group(of, str(name), len(rows), output, values)
 
     def document(self, part: str, **further: Any) -> Results:
         """further  what else the record says"""
         return Results({part: self.results}, {part: self.intervals}, groups=recorded(self.errors), **further)
-
-
-def errors_by_group(
-    kind: str,
-    groups: NDArray[Any],
-    output: str,
-    metrics: Metrics,
-    estimate: Array,
-    truth: Array,
-    training_mean: ArrayLike,
-) -> Iterator[GroupErrors]:
-    """The errors of an output on all test samples, then on those of each group, by name; see `Scores`."""
-    names, means = groups.astype(str), np.broadcast_to(np.asarray(training_mean, np.float64), truth.shape)
-    everything = np.arange(len(truth))
-    parts = [(OVERALL, "", everything), *((kind, name, np.flatnonzero(names == name)) for name in np.unique(names))]
-    for of, name, rows in parts:
-        values = evaluate(with_training_mean(metrics, means[rows]), estimate[rows], truth[rows])
-        yield errors_of_group(of, str(name), len(rows), output, values)
 
 
 def errors_of_group(kind: str, name: str, count: int, output: str, metrics: Mapping[str, float]) -> GroupErrors:
@@ -116,13 +109,7 @@ Column = tuple[Any, Mapping[str, Any]]
 
 
 def columns_of_output(
-    output: str,
-    unit: str,
-    truth: Array,
-    estimate: Array,
-    words: str,
-    limits: Limits = NO_LIMITS,
-    period: float | None = None,
+    output: str, unit: str, truth: Array, estimate: Array, words: str, limits: Limits, period: float | None = None
 ) -> dict[str, Column]:
     """The true values and the estimates of an output.
 

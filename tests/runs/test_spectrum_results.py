@@ -14,7 +14,7 @@ from qexp.base.tables import Entry
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import fit_transforms
-from qexp.kinds.scores import RECORDED, errors_by_group, recorded
+from qexp.kinds.scores import RECORDED, Scores, recorded
 from qexp.kinds.spectra import evaluation
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.evaluation import Subject, evaluate, inner_folds
@@ -243,7 +243,9 @@ def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, di
 def test_a_record_holds_the_errors_of_a_hundred_groups_and_the_table_those_of_all():
     def errors(count):
         names = np.array([f"core {number:03}" for number in range(count)])
-        return list(errors_by_group("core", names, "toc", {}, np.zeros(count), np.ones(count), 0.0))
+        scores = Scores("core", names)
+        scores.add("toc", {}, np.zeros(count), np.ones(count))
+        return scores.errors
 
     assert len(recorded(errors(RECORDED))) == RECORDED
     assert recorded(errors(RECORDED + 1)) == ()
