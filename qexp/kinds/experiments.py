@@ -581,7 +581,7 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
     if not checked.problems:
         doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
-    return replace(checked, warnings=warnings)
+    return Check(None, None, checked.problems, warnings)  # the dataset may be large
 
 
 def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:
