@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -337,16 +337,9 @@ def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
             if not any(name in run.test.get(output, {}) for run in group.counted.values()):
                 continue
             values = {seed: value for seed, value in numbers.items() if value is not None and math.isfinite(value)}
-            yield GroupRow(
-                group.name,
-                output,
-                name,
-                meaning,
-                meaning.in_unit(units.get(output, "")),
-                estimate(list(values.values()), meaning.limits(values.values())) if values else None,
-                values,
-                [seed for seed in numbers if seed not in values],
-            )
+            mean = estimate(list(values.values()), meaning.limits(values.values())) if values else None
+            unit, not_finite = meaning.in_unit(units.get(output, "")), [seed for seed in numbers if seed not in values]
+            yield GroupRow(group.name, output, name, meaning, unit, mean, values, not_finite)
 
 
 def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
@@ -439,6 +432,15 @@ class SeedComparison:
     def units(self) -> dict[str, str]:
         """Output → its unit."""
         return units_of_groups(self.groups)
+
+    def only(self, chosen: Callable[[GroupRow | PairRow], bool]) -> SeedComparison:
+        """The comparison with some of its rows."""
+        return replace(
+            self,
+            results=list(filter(chosen, self.results)),
+            calibrations=list(filter(chosen, self.calibrations)),
+            pairs=[replace(pair, rows=list(filter(chosen, pair.rows))) for pair in self.pairs],
+        )
 
     def missing(self, group: SeedGroup) -> list[int]:
         """Seeds for which another group has a run, but this one does not."""
@@ -562,15 +564,8 @@ def _specs(groups: Sequence[SeedGroup]) -> list[dict[str, Any]]:
 
 def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) -> SeedComparison:
     kinds = {kind: [group.runs[0].summary[kind] for group in groups] for kind in ("model", "dataset")}
-    return SeedComparison(
-        list(groups),
-        kinds,
-        differences(specs),
-        list(rows_of_results(groups)),
-        list(rows_of_capabilities(groups)),
-        [],
-        [],
-    )
+    results, calibrations = list(rows_of_results(groups)), list(rows_of_capabilities(groups))
+    return SeedComparison(list(groups), kinds, differences(specs), results, calibrations, [], [])
 
 
 def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:

@@ -415,20 +415,8 @@ def compare_points(
                 groups.append(SeedGroup(with_caution(experience, caution), chosen))
                 points_of_groups[groups[-1].name] = members_here[0].point
         if any(group.counted for group in groups):
-            yield PointComparison(point, _of_metric(compare_across_seeds(groups), output, metric), points_of_groups)
-
-
-def _of_metric(comparison: SeedComparison, output: str, metric: str) -> SeedComparison:
-    """A comparison reduced to one metric."""
-    return replace(
-        comparison,
-        results=[row for row in comparison.results if (row.output, row.metric) == (output, metric)],
-        calibrations=[],
-        pairs=[
-            replace(pair, rows=[row for row in pair.rows if (row.output, row.metric) == (output, metric)])
-            for pair in comparison.pairs
-        ],
-    )
+            studied = compare_across_seeds(groups).only(lambda row: (row.output, row.metric) == (output, metric))
+            yield PointComparison(point, studied, points_of_groups)
 
 
 # The folder of a study: a table of its runs, a table of its results per value, and the figure.

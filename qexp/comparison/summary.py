@@ -58,12 +58,7 @@ def only(comparison: AnyComparison, metrics: Sequence[str] = (), outputs: Sequen
 
     if isinstance(comparison, Comparison):
         return replace(comparison, results=[row for row in comparison.results if chosen(row)])
-    return replace(
-        comparison,
-        results=[row for row in comparison.results if chosen(row)],
-        calibrations=[row for row in comparison.calibrations if chosen(row)],
-        pairs=[replace(pair, rows=[row for row in pair.rows if chosen(row)]) for pair in comparison.pairs],
-    )
+    return comparison.only(chosen)
 
 
 def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str = "") -> Iterator[Table | str]:

@@ -444,12 +444,7 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
     return begin[possible]
 
 
-def _parameters(
-    fit: Fit,
-    candidate: Candidate,
-    of_residuals: Array | None,
-    profile: Profile,
-) -> dict[str, Estimate]:
+def _parameters(fit: Fit, candidate: Candidate, of_residuals: Array | None, profile: Profile) -> dict[str, Estimate]:
     units, errors = candidate.units, standard_errors(fit)
     numbers = {index: number for number, index in enumerate(fit.free)}
     estimates = {}

@@ -142,19 +142,6 @@ class Scale:
     """The ends of the colour bar that are pointed."""
 
 
-def scale_for(displacements: Sequence[Array], vectors: Sequence[Array]) -> Scale:
-    """The scale of maps of displacements [m] and of stations' vectors (station, 3) [m]."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    reach, unit, factor = scale_of(displacements)
-    longest = max((float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0)
-    values = factor * np.concatenate(displacements)
-    return Scale(
-        unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, extend(values, -reach, reach)
-    )
-
-
 def _along_arrows(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     """Points along the arrows of stations, from their dots to the tips, (point, 2)."""
     positions, vectors = _vectors(map, values)
@@ -205,18 +192,9 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1)
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        count,
-        columns,
-        width,
-        height,
-        ACROSS / (2 if narrow() else 1),
-        DOWN,
-        left=LEFT,
-        bottom=BOTTOM + BARS + LINE * (lines - 1),
-        top=0.6,
-        fold=fold,
-        square=True,
-    )
+        count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN,
+        left=LEFT, bottom=BOTTOM + BARS + LINE * (lines - 1), top=0.6, fold=fold, square=True,
+    )  # fmt: skip
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
     return figure, axes
@@ -542,9 +520,16 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
 
 
 def _scale_over(tracks: Sequence[Maps], kinds: Sequence[str]) -> Scale:
+    """The scale of maps of these displacements [m], and of the vectors of stations."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     shown = [(track, getattr(track, what)) for track in tracks for what in kinds]
     vectors = [_vectors(track, values)[1] for track, values in shown if track.stations]
-    return scale_for([values for _, values in shown], vectors)
+    longest = max((float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0)
+    reach, unit, factor = scale_of([values for _, values in shown])
+    pointed = extend(factor * np.concatenate([values for _, values in shown]), -reach, reach)
+    return Scale(unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, pointed)
 
 
 def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:

@@ -70,13 +70,12 @@ def _level(track: Track) -> Track:
     return replace(track, elevation=None, spread=None)
 
 
-def best_point_source(tracks: Sequence[Track], seed: int = 0) -> PointSource:
+def best_point_source(tracks: Sequence[Track]) -> PointSource:
     """The Mogi source that fits the points of all tracks best, weighted by their noise, each with an offset of its own.
 
     tracks  whose points all count
-    seed    of the starts, and of the choice of points where a track has more than MOST_POINTS
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     thin = [_level(track.thinned(MOST_POINTS, random)) for track in tracks]
     positions = np.concatenate([np.stack([track.x, track.y], axis=1) for track in thin])
     origin = float(positions[:, 0].mean()), float(positions[:, 1].mean())
@@ -87,7 +86,7 @@ def best_point_source(tracks: Sequence[Track], seed: int = 0) -> PointSource:
     sources = GENERATORS["mogi"].build().sources
     wanted = searches(sources, positions, QUANTITIES, bounds)
     problem = prepare_problem(thin, sources, wanted, {}, offsets=True, ramps=False, origin=origin)
-    fit = best(problem, starts(problem, wanted, STARTS, seed), seed)
+    fit = best(problem, starts(problem, wanted, STARTS, seed=0))
     gain = problem.chi2_without_source - fit.chi2
     return PointSource(problem.model, torch.from_numpy(fit.values)[None], origin, gain)
 

@@ -684,9 +684,9 @@ def row_panels(
     return figure, axes
 
 
-def wrap_label(text: str, most: int = 36) -> str:
+def wrap_label(text: str) -> str:
     """The label of a row in lines that leave room for the panel beside it."""
-    return wrap(text, min(most, characters() // 3))
+    return wrap(text, min(36, characters() // 3))
 
 
 # Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.

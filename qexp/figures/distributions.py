@@ -223,26 +223,16 @@ FAR = 100.0
 """Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
 
 
-def corner(parameters: Sequence[Drawn], title: str, mark: str = "the best fit") -> Figure:
+def corner(parameters: Sequence[Drawn], title: str) -> Figure:
     """Histograms with median and central 95 % interval on the diagonal; below it contours around 50 and 95 %.
 
     Parameters that are far from zero, such as coordinates, are drawn as their offset from the median.
     """
     count, parameters = len(parameters), [_offset(parameter) for parameter in parameters]
     figure, axes = panel_grid(
-        count**2,
-        count,
-        PANEL,
-        PANEL,
-        BETWEEN,
-        BETWEEN,
-        left=LEFT + 0.2 * narrow(),
-        right=RIGHT,
-        top=TOP,
-        bottom=BOTTOM,
-        fold=False,
-        square=True,
-    )
+        count**2, count, PANEL, PANEL, BETWEEN, BETWEEN,
+        left=LEFT + 0.2 * narrow(), right=RIGHT, top=TOP, bottom=BOTTOM, fold=False, square=True,
+    )  # fmt: skip
     ranges = []
     for parameter in parameters:
         low, high = map(float, np.quantile(parameter.values, [OUTER, 1 - OUTER]))
@@ -266,7 +256,7 @@ def corner(parameters: Sequence[Drawn], title: str, mark: str = "the best fit") 
         origins = [f"{one.name} from {one.origin:,.12g} {one.unit}" for one in parameters if one.origin]
         title = "; ".join([title, *([", ".join(origins)] if origins else [])])
         title = f"{title}; lines around {' and '.join(f'{100 * share:.0f} %' for share in SHARES)} of the draws"
-    marked = f"; black: {mark}" if any(parameter.mark is not None for parameter in parameters) else ""
+    marked = "; black: the best fit" if any(parameter.mark is not None for parameter in parameters) else ""
     add_title(figure, f"{title}{marked}")
     return figure
 
@@ -360,9 +350,6 @@ def _inner_ticks(low: float, high: float, inches: float) -> list[float]:
 def _words(parameter: Drawn, inches: float) -> str:
     """Name and unit, in lines as long as a panel."""
     origin = f" from {parameter.origin:,.12g}" if parameter.origin and not narrow() else ""
-    words = with_unit(
-        f"{in_symbols(parameter.name)}{origin}",
-        typeset(parameter.unit),
-    )
+    words = with_unit(f"{in_symbols(parameter.name)}{origin}", typeset(parameter.unit))
     room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST
     return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)

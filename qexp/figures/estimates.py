@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import quantity_in_words
-from qexp.figures.canvas import LEAST_TEXT, plain_numbers, sized, small, wrap
+from qexp.figures.canvas import plain_numbers, small, wrap
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ MARGIN = 2.0
 """Between a name and everything else [point]."""
 
 
-def name_points(
-    axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = (), size: float = LEAST_TEXT
-) -> None:
+def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, texts: Sequence[Text] = ()) -> None:
     """Write names beside points, each where it covers least.
 
     points  (name, 2), the most important first: a name without room within the axes is left out
@@ -95,9 +93,7 @@ def name_points(
     obstacles = axis.transData.transform(others)
     for name, point, (x, y) in zip(names, points, axis.transData.transform(points), strict=True):
         words = wrap(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", LONGEST)
-        text = axis.annotate(
-            words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=sized(size), zorder=4
-        )
+        text = axis.annotate(words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=small(), zorder=4)
         width, height = text.get_window_extent().size
         candidates: list[tuple[int, int, float, int, Bbox, Array]] = []
         for distance, across, up in product(DISTANCES, (1, 0, -1), (0, 1, -1)):

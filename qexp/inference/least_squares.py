@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -169,13 +169,6 @@ def _damped_step(gradient: Tensor, information: Tensor, scale: Tensor, damping: 
     right = torch.where(free, -gradient / unit, 0.0)
     solved, _ = torch.linalg.solve_ex(matrix + torch.diag_embed(diagonal), right)
     return torch.nan_to_num(solved / unit, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def blocks(which: Tensor, numbers_per_problem: int, most_numbers: int) -> Iterator[slice]:
-    """Slices of problems whose residuals together are at most `most_numbers`, or of one problem."""
-    count = max(most_numbers // max(numbers_per_problem, 1), 1)
-    for start in range(0, len(which), count):
-        yield slice(start, start + count)
 
 
 # The displacement that sources cause along given directions, as a function of all their parameters.
@@ -396,8 +389,9 @@ class Problem:
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = []
         models = (1 if self.one_sided else 2) * len(self.coordinates.free) + 1
-        for block in blocks(which, models * self.model.points, MOST_NUMBERS):
-            residuals, jacobian = self.linearised(coordinates[block], which[block])
+        together = max(MOST_NUMBERS // (models * self.model.points), 1)
+        for rows, problems in zip(coordinates.split(together), which.split(together), strict=True):
+            residuals, jacobian = self.linearised(rows, problems)
             gradient = (jacobian @ residuals[..., None])[..., 0]
             parts.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
         costs, gradients, information = (torch.cat(columns) for columns in zip(*parts, strict=True))

@@ -11,15 +11,7 @@ import torch
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
-from qexp.inference.density import (
-    Density,
-    Level,
-    PenalisedSquares,
-    PosteriorDensity,
-    Prior,
-    Signals,
-    whole_signals,
-)
+from qexp.inference.density import Density, Level, PenalisedSquares, PosteriorDensity, Prior, Signals, whole_signals
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Minima, Problem, SumsOfSquares, minimise, starts
 from qexp.inference.parameters import Search

@@ -530,10 +530,7 @@ def by_either(
     return Draws(chosen[None], "importance", weights.pareto_k, weights.ess)
 
 
-METHODS: dict[str, Callable[..., Draws]] = {
-    "auto": by_either,
-    "sampler": by_sampler,
-}
+METHODS: dict[str, Callable[..., Draws]] = {"auto": by_either, "sampler": by_sampler}
 
 
 def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:

@@ -197,23 +197,20 @@ class Semivariogram:
     longest: float
 
 
-def semivariogram(x: Array, y: Array, values: Array, longest: float | None = None, seed: int = 0) -> Semivariogram:
-    """The semivariogram of points, in BINS bins of equal width.
+def semivariogram(x: Array, y: Array, values: Array) -> Semivariogram:
+    """The semivariogram of points, in BINS bins of equal width, up to a third of the diagonal of their extent: of pairs
+    that are further apart they hold few independent ones.
 
-    x, y     (point,)  [m]
-    values   (point,)  [m]
-    longest  largest distance of a pair [m]; a third of the diagonal of the extent if left out: of larger distances the
-             points hold few independent pairs
-    seed     of the pairs that are drawn where there are more than MOST_POINTS points
+    x, y, values  (point,)  [m]
     Bins of fewer than 30 pairs are left out. Matheron (1963), Econ. Geol. 58, 1246-1266.
     """
-    limit = float(np.hypot(np.ptp(x), np.ptp(y)) / 3) if longest is None else longest
+    limit = float(np.hypot(np.ptp(x), np.ptp(y)) / 3)
     if len(x) <= MOST_POINTS:
         from scipy.spatial.distance import pdist
 
         distance, squared = pdist(np.stack([x, y], axis=1)), pdist(values[:, None], "sqeuclidean")
     else:
-        random, most = np.random.default_rng(seed), MOST_POINTS * (MOST_POINTS - 1) // 2
+        random, most = np.random.default_rng(0), MOST_POINTS * (MOST_POINTS - 1) // 2
         first, second = random.integers(0, len(x), (2, most))
         distance, squared = np.hypot(x[first] - x[second], y[first] - y[second]), (values[first] - values[second]) ** 2
     near = (distance < limit) & (distance > 0)

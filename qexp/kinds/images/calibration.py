@@ -660,7 +660,9 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         prior = prior_of_outputs(dataset, posteriors.names)
         for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
-            on_done = partial(_count, options, batch.start)
+            on_done = partial(
+                lambda start, done: options.on_observation(start + done, options.observations), batch.start
+            )
             draws = posteriors.draws(batch, truth, options.draws, seeds, on_done)
             located.append(locate(truth, draws, prior, seeds.numpy(PURPOSE, "positions", batch.number)))
             doubted += draws.doubted
@@ -675,10 +677,6 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     if canvas.draws_at_once():
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)
     return calibration
-
-
-def _count(options: CalibrateOptions, start: int, done: int) -> None:
-    options.on_observation(start + done, options.observations)
 
 
 def _calibration(

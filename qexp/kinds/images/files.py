@@ -113,9 +113,9 @@ class ImageVariable:
         return self.file.read(self.name, samples)
 
 
-def degrees_in_metres(east: float, north: float, latitude: float) -> tuple[float, float]:
-    """Width and height [m] of a pixel whose sides are degrees of longitude and latitude, at a latitude in degrees."""
-    return east * DEGREE_OF_LATITUDE * math.cos(math.radians(latitude)), north * DEGREE_OF_LATITUDE
+def degrees_in_metres(latitude: float) -> tuple[float, float]:
+    """Lengths [m] of a degree of longitude and of one of latitude, at a latitude in degrees."""
+    return DEGREE_OF_LATITUDE * math.cos(math.radians(latitude)), DEGREE_OF_LATITUDE
 
 
 def require_numbers(dtype: np.dtype[Any], label: str) -> None:
@@ -222,7 +222,7 @@ class GeotiffImages(ImageFile):
             return None
         unit, factor = ("degrees", None) if crs.is_geographic else crs.linear_units_factor
         unit = "m" if factor == 1 else unit
-        metres = (factor, factor) if factor else degrees_in_metres(1, 1, (bounds.top + bounds.bottom) / 2)
+        metres = (factor, factor) if factor else degrees_in_metres((bounds.top + bounds.bottom) / 2)
         middles = (bounds.left + bounds.right + width) / 2, (bounds.bottom + bounds.top + height) / 2
         east, north = zip(("", ""), (unit, unit), (width, height), middles, metres, strict=True)
         return ImageAxis(*east), ImageAxis(*north)
@@ -301,12 +301,9 @@ class NetcdfImages(ImageFile):
         if x is None or y is None:
             return None
         if x.unit.startswith("degree") and y.unit.startswith("degree"):
-            metres = degrees_in_metres(1, 1, y.origin - y.step / 2)
-        elif (factors := (conversion(x.unit, "m"), conversion(y.unit, "m"))) != (None, None):
-            return replace(x, metres=factors[0]), replace(y, metres=factors[1])
-        else:
-            return x, y
-        return replace(x, metres=metres[0]), replace(y, metres=metres[1])
+            east, north = degrees_in_metres(y.origin - y.step / 2)
+            return replace(x, metres=east), replace(y, metres=north)
+        return replace(x, metres=conversion(x.unit, "m")), replace(y, metres=conversion(y.unit, "m"))
 
     def tells_north(self, name: str) -> bool:
         variable = self._variable(name)
@@ -328,7 +325,7 @@ class NetcdfImages(ImageFile):
             where = "" if samples is None else f" at samples {samples.start} to {samples.stop - 1}"
             raise QexpError(f"{self.label(name)} cannot be read{where}: {error}") from None
         for axis, dimension, way in zip((-2, -1), variable.dims[-2:], (Y, X), strict=False):
-            if variable.ndim >= 2 and self._descends(dimension, way):
+            if variable.ndim >= 2 and self._towards(dimension, way) is False:
                 values = np.flip(values, axis)
         return values
 
@@ -385,10 +382,6 @@ class NetcdfImages(ImageFile):
         if not unit and name.lower() in DEGREES:
             unit = "degrees"
         return ImageAxis(name, unit, step, float(along.min()) + step * len(along) / 2, None)
-
-    def _descends(self, dimension: Any, way: Way) -> bool:
-        """Whether coordinates fall along a dimension."""
-        return self._towards(dimension, way) is False
 
     def _towards(self, dimension: Any, way: Way) -> bool | None:
         """Whether coordinates along a dimension, or the latitudes or longitudes of all pixels, grow along it; None if

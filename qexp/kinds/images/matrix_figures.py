@@ -56,8 +56,7 @@ AxisCells = tuple[str, Array, tuple[float, float]]
 class Kind:
     """A kind of value of an output, which has a panel of its own.
 
-    words    after the output's name, in titles
-    axis     the same with `{}` in place of the name, beside lines
+    axis     label, with `{}` in place of the output's name
     colours  name of a colour map
     scale    limits of colours
     like     the kind whose limits are taken, if the output has it
@@ -65,7 +64,6 @@ class Kind:
     unit     None: that of the output
     """
 
-    words: str
     axis: str
     colours: str
     scale: Callable[[Array], tuple[float, float]]
@@ -89,33 +87,22 @@ def around_one(values: Array) -> tuple[float, float]:
 
 
 KINDS = {
-    "estimate": Kind("estimate", "estimated {}", "viridis", lambda values: span(values)),
-    "error": Kind("error", "error of {}", "RdBu_r", _around_zero, level=0.0),
-    "refined_error": Kind("refined error", "refined error of {}", "RdBu_r", _around_zero, like="error", level=0.0),
-    "bias": Kind("mean error", "mean error of {}", "RdBu_r", _around_zero, level=0.0),
-    "refined_bias": Kind(
-        "refined mean error", "refined mean error of {}", "RdBu_r", _around_zero, like="bias", level=0.0
-    ),
-    "absolute_error": Kind("mean |error|", "mean |error| of {}", "magma_r", _from_zero),
-    "refined_absolute_error": Kind(
-        "refined mean |error|", "refined mean |error| of {}", "magma_r", _from_zero, like="absolute_error"
-    ),
-    "relative_error": Kind("relative error", "relative error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
-    "relative_bias": Kind(
-        "relative mean error", "relative mean error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"
-    ),
-    "standard_deviation": Kind("standard deviation", "standard deviation of {}", "magma_r", _from_zero),
-    "bound": Kind(
-        "Cramér–Rao bound", "Cramér–Rao bound of {}", "magma_r", _from_zero
-    ),
-    "over_bound": Kind(
-        "standard deviation / bound", "standard deviation / bound of {}", "PuOr_r", around_one, level=1.0, unit=""
-    ),
+    "estimate": Kind("estimated {}", "viridis", lambda values: span(values)),
+    "error": Kind("error of {}", "RdBu_r", _around_zero, level=0.0),
+    "refined_error": Kind("refined error of {}", "RdBu_r", _around_zero, like="error", level=0.0),
+    "bias": Kind("mean error of {}", "RdBu_r", _around_zero, level=0.0),
+    "refined_bias": Kind("refined mean error of {}", "RdBu_r", _around_zero, like="bias", level=0.0),
+    "absolute_error": Kind("mean |error| of {}", "magma_r", _from_zero),
+    "refined_absolute_error": Kind("refined mean |error| of {}", "magma_r", _from_zero, like="absolute_error"),
+    "relative_error": Kind("relative error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
+    "relative_bias": Kind("relative mean error of {}", "RdBu_r", _around_zero, level=0.0, unit="%"),
+    "standard_deviation": Kind("standard deviation of {}", "magma_r", _from_zero),
+    "bound": Kind("Cramér–Rao bound of {}", "magma_r", _from_zero),
+    "over_bound": Kind("standard deviation / bound of {}", "PuOr_r", around_one, level=1.0, unit=""),
     "refined_over_bound": Kind(
-        "refined: standard deviation / bound", "refined: standard deviation / bound of {}", "PuOr_r", around_one,
-        like="over_bound", level=1.0, unit="",
+        "refined: standard deviation / bound of {}", "PuOr_r", around_one, like="over_bound", level=1.0, unit=""
     ),
-}  # fmt: skip
+}
 """Kind → how it is drawn, in the order of the panels."""
 
 HATCHED = ("bound", "over_bound", "refined_over_bound")

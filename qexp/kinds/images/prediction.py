@@ -576,13 +576,9 @@ def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: 
 
 def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
     model = image_model(
-        directory,
-        options.device,
-        with_misfit=options.misfit,
-        interval=options.interval,
-        draws=options.draws,
+        directory, options.device, with_misfit=options.misfit, interval=options.interval, draws=options.draws,
         refined=options.refined,
-    )
+    )  # fmt: skip
     return in_files(model, options.columns, options.unit).predict
 
 
