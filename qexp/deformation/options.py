@@ -277,10 +277,6 @@ class InvertOptions(Computing):
     )
     history: str = python_only("qexp.invert", "How it was made, for the files' attribute of that name")
 
-    def __post_init__(self) -> None:
-        self._require_sensible()
-        self._require_consistent()
-
     @property
     def sources(self) -> list[str]:
         """The models that are compared."""
@@ -291,7 +287,7 @@ class InvertOptions(Computing):
         """Whether the estimates are those of least squares; a posterior needs them."""
         return self.run is None or self.refine or self.posterior
 
-    def _require_sensible(self) -> None:
+    def __post_init__(self) -> None:
         if self.offsets not in OFFSETS:
             raise QexpError(f"`offsets={self.offsets}`: choose from {' and '.join(OFFSETS)}")
         if self.starts is not None and self.starts < 1:
@@ -309,6 +305,7 @@ class InvertOptions(Computing):
         for name in self.sources:
             if self.sources.count(name) > 1:
                 raise QexpError(f"`source={name}` is given twice")
+        self._require_consistent()
 
     def _require_consistent(self) -> None:
         for name in self.fixed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp.base.quantities import in_words, typeset, with_unit
 from qexp.figures.canvas import (
@@ -257,17 +258,15 @@ def _label(axis: Axes, layout: ValueAxis, name: str) -> None:
     margin = SPACE * float(np.ptp(scaled)) or 1.0
     ends = scaled.min() - margin, scaled.max() + margin
     axis.set_xlim(*(np.exp(ends) if layout.logarithmic else ends))
-    axis.set_xticks(positions, list(_apart(layout)))
+    axis.set_xticks(positions, list(_apart(layout, scaled)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(name)
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _apart(layout: ValueAxis) -> Iterator[str]:
+def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
     """The labels, empty where they would touch another; the last one is always shown."""
-    positions = np.array(list(layout.positions.values()))
-    scaled = np.log(positions) if layout.logarithmic else positions
     span = np.ptp(scaled) or 1.0
     written: list[float] = []
     has_room = {}

@@ -89,9 +89,7 @@ class HeldOutIntervals(Part):
 def intervals_of(directory: RunDirectory) -> HeldOutIntervals | None:
     """The intervals that are kept in a run or in an evaluation, if they are. Raises DamagedError."""
     file = directory.results / INTERVALS
-    if not file.is_file():
-        return None
-    return HeldOutIntervals.read(file)
+    return HeldOutIntervals.read(file) if file.is_file() else None
 
 
 class IntervalsOfRows(Results):

@@ -102,9 +102,7 @@ class Limit(Part):
 def limit_of(directory: RunDirectory) -> Limit | None:
     """The limit that was computed for a run's own test part, if it was. Raises DamagedError."""
     file = directory.results / LIMIT
-    if not (directory.held_out and file.is_file()):
-        return None
-    return Limit.read(file)
+    return Limit.read(file) if directory.held_out and file.is_file() else None
 
 
 def keep_limit(directory: RunDirectory, limit: Limit) -> None:

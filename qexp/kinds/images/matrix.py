@@ -65,16 +65,14 @@ class Estimated:
 def matrix_table(
     estimates: Mapping[str, Estimated],
     grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
-    repeats: int,
     directory: RunDirectory,
-    dataset: str,
-    seed: int,
+    record: Mapping[str, Any],
     quantities: Quantities,
-    bounds: Bounds | None = None,
+    bounds: Bounds | None,
 ) -> xarray.Dataset:
     """One variable per output and kind of value, over the axes.
 
+    record  of the matrix
     Estimates of an angle that repeats, such as a strike, are moved by whole periods to the nearest of the true value.
     """
     import xarray
@@ -101,12 +99,9 @@ def matrix_table(
             variables[f"{name}{end}"] = (dimensions, values.reshape(shape), attributes)
     about: dict[str, Any] = {
         "Conventions": "CF-1.10",
-        "title": f"inference matrix of the run {directory.name} on the dataset {dataset}",
-        "run": directory.name,
-        "dataset": dataset,
-        "repeats": repeats,
-        "seed": seed,
-        **{f"fixed_{name}": number for name, number in constants.items()},
+        "title": f"inference matrix of the run {record['run']} on the dataset {record['dataset']}",
+        **{key: record[key] for key in ("run", "dataset", "repeats", "seed")},
+        **{f"fixed_{name}": number for name, number in record["fixed"].items()},
     }
     matrix = xarray.Dataset(variables, coordinates, about)
     return matrix if bounds is None else matrix.assign(_of_bounds(matrix, bounds, dimensions))
@@ -322,9 +317,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         )
     record |= _left_out(estimates, source, grid, constants) | _of_refinement(refinement, estimates)
     quantities = with_periods(source.quantities, model.periods)
-    table = matrix_table(
-        estimates, grid, constants, options.repeats, directory, dataset_name, options.seed, quantities, least
-    )
+    table = matrix_table(estimates, grid, directory, record, quantities, least)
     trained = generated_of(spec["dataset"], tables, workspace)
     record |= summary(table, outputs) | _for_figure(source, trained, [*record["axes"], *estimates], constants)
     record |= {"remark": turned, "warnings": list(_outside(trained, grid, constants, record["units"]))}
