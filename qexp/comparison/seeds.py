@@ -183,14 +183,22 @@ def runs_of_study(reference: str, catalog: Catalog) -> list[RunDirectory] | None
     if (folder := study_folder(reference, catalog.workspace)) is None:
         return None
     table = folder / STUDY
-    with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        lines = list(csv.DictReader(file))
+    lines = lines_of(table)
     names = dict.fromkeys(Path(line.get("run") or "").name for line in lines if line.get("use") != TRIAL)
     if lines and not names:
         raise QexpError(f"{folder}: the search is not over, so that none of its runs has results on a test part")
     if not names or "" in names:
         raise QexpError(f"{table} names no runs; write it again with qexp study")
     return [RunDirectory(catalog.workspace.runs / name) for name in names]
+
+
+def lines_of(table: Path) -> list[dict[str, str]]:
+    """The lines of a table of a study; none if there is no such file."""
+    try:
+        with table.open(newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
 
 
 def _named(argument: str, summaries: Sequence[dict[str, Any]], catalog: Catalog) -> Iterator[ComparedRun]:

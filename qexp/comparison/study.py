@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import re
@@ -16,7 +15,7 @@ from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
 from qexp.comparison.compare import differences_of, plain_rows, remarks, results_of_groups
-from qexp.comparison.seeds import STUDY_FILES, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds
+from qexp.comparison.seeds import STUDY_FILES, ComparedRun, SeedComparison, SeedGroup, compare_across_seeds, lines_of
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, some, suggestion
 from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
@@ -606,23 +605,14 @@ def _folder(study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, wo
 def _require_own(folder: Path, members: Sequence[Member], measured: Measured, workspace: Workspace) -> None:
     """Raise QexpError if a folder holds another study: runs that are not of this one, or another metric."""
     ours = {member.plan.name for member in members}
-    others = [name for row in _rows(folder / RUNS) if (name := row.get("run")) and name not in ours]
-    metrics = {f"{row['output']} {row['metric']}" for row in _rows(folder / VALUES) if row.get("metric")}
+    others = [name for row in lines_of(folder / RUNS) if (name := row.get("run")) and name not in ours]
+    metrics = {f"{row['output']} {row['metric']}" for row in lines_of(folder / VALUES) if row.get("metric")}
     if others or metrics - {measured.words}:
         what = f"other runs, {some(list(dict.fromkeys(others)))}" if others else f"{', '.join(sorted(metrics))}"
         raise QexpError(
             f"{workspace.shown(folder)} holds a study of {what}, which would be lost; choose another folder with "
             "`out`, or delete that one"
         )
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    """The rows of a table of a study; none if there is no such file."""
-    try:
-        with table.open(newline="", encoding="utf-8", errors="replace") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
 
 
 def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:

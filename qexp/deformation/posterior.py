@@ -185,15 +185,9 @@ def source_posterior(
     ]
     predicted = _predicted(problem, observed, levels, options.seed)
     return SourcePosterior(
-        parameters,
-        draws.reshape(*chains, -1),
-        observed.log.reshape(chains),
-        levels,
-        predicted,
-        observed.draws,
-        seconds,
-        [*observed.draws.doubts, *cut, *([NOISE_IS_ESTIMATED] if noise_is_estimated(tracks) else [])],
-    )
+        parameters, draws.reshape(*chains, -1), observed.log.reshape(chains), levels, predicted, observed.draws,
+        seconds, [*observed.draws.doubts, *cut, *([NOISE_IS_ESTIMATED] if noise_is_estimated(tracks) else [])],
+    )  # fmt: skip
 
 
 def noise_is_estimated(tracks: Sequence[Track]) -> bool:

@@ -43,17 +43,14 @@ class Mixture:
     roots: Array
     of_prior: float
 
-    def draws(self, count: int, random: np.random.Generator, degrees: float = DEGREES) -> Array:
-        """(draw, coordinate), with the components in proportion to their shares.
-
-        degrees  of freedom of the components
-        """
+    def draws(self, count: int, random: np.random.Generator) -> Array:
+        """(draw, coordinate), with the components in proportion to their shares."""
         components = len(self.shares)
         shares = np.append(self.shares, self.of_prior)
         at = (np.arange(count) + random.random()) / count
         chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), at), components)
         normal = random.standard_normal((count, self.centres.shape[1]))
-        stretch = np.ones(count) if np.isinf(degrees) else np.sqrt(degrees / random.chisquare(degrees, count))
+        stretch = np.sqrt(DEGREES / random.chisquare(DEGREES, count))
         component = np.minimum(chosen, components - 1)
         moved = self.centres[component] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[component], normal)
         return np.where((chosen < components)[:, None], moved, normal)

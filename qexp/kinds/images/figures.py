@@ -275,13 +275,8 @@ def image_grid(
             axis.set_facecolor(NO_DATA)
             ends = _ends([[values]])
             reach = max(-ends[0][0], ends[0][1], 1e-12)
-            drawn = axis.imshow(
-                values,
-                origin="lower",
-                extent=extent,
-                interpolation="nearest",
-                **_colours((-reach, reach) if signed else ends[0]),
-            )
+            colours = _colours((-reach, reach) if signed else ends[0])
+            drawn = axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **colours)
             axis.spines[["top", "right"]].set_visible(True)
             if size == ALONE:
                 bar = figure.colorbar(drawn, ax=axis, shrink=0.8)

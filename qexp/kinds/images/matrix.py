@@ -207,14 +207,9 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
 
 
 SETTINGS = {
-    "dataset": "dataset",
-    "axes": "axes",
-    "fixed": "fixed values",
-    "repeats": "repeats",
-    "seed": "seed",
-    "refined": "`refine`",
-    "bound": "`bound`",
-}
+    "dataset": "dataset", "axes": "axes", "fixed": "fixed values", "repeats": "repeats", "seed": "seed",
+    "refined": "`refine`", "bound": "`bound`",
+}  # fmt: skip
 """Key of a matrix' record → how a message calls it."""
 
 

@@ -33,7 +33,7 @@ from qexp.inference.density import (
 )
 from qexp.inference.integration import circular_moments
 from qexp.inference.posterior import draws_of, laplace, modes, search_modes
-from qexp.inference.sampling import METHODS, Draws, Mixture
+from qexp.inference.sampling import Draws, Mixture, by_either
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, require_known
 from qexp.inference.weighting import Weighting
 from qexp.kinds.images.refinement import MatrixAxis, Refinement
@@ -255,7 +255,6 @@ def posteriors(
     *,
     count: int = 1000,
     seed: int = 0,
-    method: str = "auto",
     on_observation: Callable[[int], None] = lambda done: None,
 ) -> PosteriorDraws:
     """Draws from the posteriors of all unknown variables of simulated observations.
@@ -269,7 +268,7 @@ def posteriors(
     draws: dict[int, Draws] = {}
     values = np.zeros((len(samples[likelihoods.images[0]]), count, len(names)))
     for posterior in approximated(likelihoods, samples, random, start):
-        drawn = posterior.draws(method, count, random)
+        drawn = posterior.draws(count, random)
         draws[posterior.observation] = replace(drawn, doubts=(*drawn.doubts, *posterior.held_back))
         values[posterior.observation] = posterior.values(drawn.all[:count], names)
         on_observation(len(draws))
@@ -291,11 +290,11 @@ class Approximated:
     proposal: Mixture
     reduced: bool
 
-    def draws(self, method: str, count: int, random: np.random.Generator) -> Draws:
+    def draws(self, count: int, random: np.random.Generator) -> Draws:
         """Draws in scores."""
         if self.reduced:
-            return METHODS[method](self.density, self.proposal, count, random)
-        return draws_of(self.density, self.proposal, METHODS[method], count, random)[0]
+            return by_either(self.density, self.proposal, count, random)
+        return draws_of(self.density, self.proposal, by_either, count, random)[0]
 
     @property
     def held_back(self) -> Iterator[str]:
