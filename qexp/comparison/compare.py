@@ -182,7 +182,6 @@ def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.
 
-
 LONGEST = 48
 """Largest number of characters of a value in a table; JSON output has all."""
 

@@ -162,7 +162,6 @@ STUDY = "study.csv"
 STUDY_FILES = STUDY, "table.csv", "study.png"
 """That, the table of its results, and its figure."""
 
-
 TRIAL = "trial"
 """What the column `use` says of runs of a search whose test part is not evaluated; they are no runs of a study."""
 

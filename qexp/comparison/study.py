@@ -41,9 +41,7 @@ from qexp.store.record import State
 Point = tuple[str | None, ...]
 """A value for each axis, as a text; None if an experience does not depend on the axis."""
 
-
 _LAST_STEP = re.compile(r"[^.]+(?:\.\d+)*$", re.ASCII)
-
 
 IN_WORDS = {"sizes.0": "training samples", "sizes.1": "validation samples", "sizes.2": "test samples"}
 """Name of an axis → what it is called where the name tells little."""
@@ -419,7 +417,6 @@ def compare_points(
 
 
 # The folder of a study: a table of its runs, a table of its results per value, and the figure.
-
 
 RUNS, VALUES, FIGURE = STUDY_FILES
 

@@ -225,7 +225,6 @@ def compare_candidates(candidates: Sequence[Inversion]) -> list[Mapping[str, Any
 
 # Whether what a fit leaves of an observation is the declared noise.
 
-
 SIGNIFICANT = 1e-3
 """p-value below which residuals are said not to be the declared noise."""
 UNCERTAIN = 3.0

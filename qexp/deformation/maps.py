@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 MOST_NAMED = 30
 """Stations of a map that are named; the names of more would hide the arrows."""
 
-
 NAMED_FROM = 1.3
 """Width of a map from which on its stations are named [inch]."""
 
@@ -92,7 +91,6 @@ def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[fl
 
 
 # Maps of the displacements that tracks observe: one panel each, all on one colour scale.
-
 
 PANEL, IN_COLUMN = 2.9, 2.2
 """Length of the longer side of a panel, and in a narrow figure [inch]."""
@@ -435,7 +433,6 @@ def _ticks_across(axis: Axes) -> Array:
 
 # Maps of an observation, of the model that explains it, and of what is left, track by track.
 
-
 SYMBOLS = {"data": "observed", "model": "model", "residual": "residual"}
 
 
@@ -539,7 +536,6 @@ def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:
 
 
 # Semivariograms of tracks with the models that fit them.
-
 
 WIDE, HIGH = 4.4, 3.4
 """Sizes of a panel with its margins [inch]."""

@@ -214,7 +214,6 @@ def draw(
 
 # Files are read, brought into one coordinate reference system, and written as one observation file.
 
-
 PER_FILE = (
     "name", "unit", "error", "incidence", "heading", "look", "north", "wavelength", "sensor", "direction", "coherence",
     "dem", "geometry", "variable",

@@ -128,7 +128,6 @@ def _encoded(
 
 # Files of a posterior: draws as ArviZ reads them, a corner plot, and a table of intervals in LaTeX.
 
-
 DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior.png", "posterior.tex"
 
 POSTERIOR_FORMAT = "qexp posterior 1"
@@ -236,7 +235,6 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 
 
 # The files of an inversion: numbers, maps, and rasters for geographic information systems.
-
 
 RESULT, PARAMETERS, TABLE, MAPS, COMPARISON, RESIDUALS = (
     "result.json", "parameters.csv", "result.nc", "maps.png", "comparison.csv", "residuals.png",

@@ -35,7 +35,6 @@ EDGE, CROWDED = 2.5, 0.05
 """Absolute score beyond which a draw lies at an edge of the prior, where one in eighty of an even one does; and the
 share of draws there beyond which that is said."""
 
-
 NOISE_IS_ESTIMATED = (
     "the noise was estimated from the same data, but its type, range and nugget count as known: intervals are somewhat "
     "too narrow"

@@ -61,7 +61,6 @@ def tables_of_tracks(tracks: Sequence[TrackSummary]) -> Iterator[Table]:
 
 # An inversion.
 
-
 LONG = 1e4
 """Values without an error from here on are written in full, as metres are."""
 UNDETERMINED = 1e9

@@ -37,7 +37,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 # Sizes. Figures are laid out for texts of ten points, whatever the size of the style's font: all that is not a panel
 # grows with it, see `sized`.
 
-
 WIDTHS = {"single": 3.35, "double": 6.7}
 """Name → exact width of a figure for print: one column of a page or two [inch]."""
 
@@ -464,7 +463,6 @@ def _layout_done(figure: Figure, ending: str) -> Iterator[None]:
 # Numbers along axes: as many as do not touch each other, and room for them. Only a figure whose values are known has
 # them, so that this is done before it is written.
 
-
 GAP, EDGE = 0.4, 0.03
 """Least distance between numbers side by side, as a share of their size, and between a label and the edge [inch]."""
 
@@ -593,7 +591,6 @@ def wrap(text: str, width: int) -> str:
 
 # Panels in rows and columns below a title, with fixed margins: for figures of many small panels.
 
-
 GRID_TOP = 0.72
 """Height for a title, a note and the titles of the top row of panels [inch]."""
 
@@ -690,7 +687,6 @@ def wrap_label(text: str) -> str:
 
 
 # Matplotlib style files: other fonts, sizes and colours of the frame for the same figures.
-
 
 NOT_OF_FIGURES = ("backend", "backend_fallback", "interactive", "toolbar", "webagg", "savefig.format")
 """Settings of matplotlib that do not change the look of a figure; a style cannot change them."""

@@ -27,7 +27,6 @@ Look = Literal["right", "left"]
 UNIT_TOLERANCE = 1e-2
 """Largest deviation from 1 of the length of a line of sight; files often have four digits."""
 
-
 LARGEST = 1e5
 """Displacements beyond these metres are none."""
 
@@ -249,7 +248,6 @@ def turned(direction: Array, angle: Array) -> Array:
 
 
 # The observation file: NetCDF by the CF conventions, all points of all tracks one after the other.
-
 
 FORMAT = "qexp observation 1"
 """Value of the attribute `qexp_format`, by which a file is known."""

@@ -16,7 +16,6 @@ from qexp.observations.reduction import Reduction, reduction
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
 
-
 ASSUMED_ERROR = 0.01
 """Of displacements [m] until the noise gives their errors; the same in all tracks, so that they count alike."""
 

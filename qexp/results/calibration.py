@@ -413,7 +413,6 @@ class Calibrations(Results):
 # `calibration.depth.coverage_90` is of the network's head on the whole prior, or of held-out rows; of other kinds of
 # calibration it is `calibration.depth.refined.coverage_90`. So nothing is compared that is not alike.
 
-
 WIDTH = "width"
 
 OF_OUTPUT = (*(f"coverage_{percent}" for percent in (50, 68, 90, 95)), "p_value", WIDTH, "width_ratio", "bound_ratio")

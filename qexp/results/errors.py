@@ -256,7 +256,6 @@ def independence_in_words(evaluation: EvaluationRecord) -> str:
 # The network among its baselines, on the rows that were held out: rows of `qexp.metrics.baselines.compared_estimators`,
 # possibly read from JSON.
 
-
 Row = Mapping[str, Any]
 
 

@@ -117,7 +117,6 @@ def batches(
 
 # Where the true values of observations lie in their posteriors.
 
-
 PROBABILITIES = (0.05, 0.16, 0.5, 0.84, 0.95)
 """Of the quantiles that are kept of each posterior."""
 
@@ -488,7 +487,6 @@ def _ratios(
 
 # Widths of intervals beside the Cramér–Rao bound, where exact posteriors are not computed.
 
-
 MOST_OBSERVATIONS = 200
 """Observations whose bounds are computed."""
 
@@ -568,7 +566,6 @@ class BoundReference:
 
 
 # `calibration.nc`: what the figures of a calibration are drawn from, and every observation's own numbers.
-
 
 OBSERVATION, QUANTILE, POINT = "observation", "quantile", "point"
 

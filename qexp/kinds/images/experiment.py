@@ -155,7 +155,6 @@ def _path_of_level(document: Document) -> Where:
 
 # The views of a simulated dataset, of its document and the files that it names.
 
-
 FILES = ("mask", "points", "elevation")
 """Keys of a view that may name a file."""
 
@@ -262,7 +261,6 @@ def _errors(values: list[Any], points: int | None) -> Tensor:
 
 
 # Simulated datasets, and experiences on them.
-
 
 DRAWS = 4096
 """Samples of each part whose values are tried."""

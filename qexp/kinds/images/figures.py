@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 
 # Samples of images with the values that made them.
 
-
 Array = NDArray[np.floating]
 Scale = tuple[float, float]
 """The values at the lower and upper end of the colours."""
@@ -226,7 +225,6 @@ def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
 
 # Images over one variable or two, side by side: how an image depends on what made it.
 
-
 GRID_SIDE = 1.1
 """Side of one of several images [inch]."""
 
@@ -302,7 +300,6 @@ def image_grid(
 
 # Calibration of posteriors: ranks, coverage, and where intervals are too narrow, from `results/calibration*.nc`.
 
-
 BAND, LINE = "0.85", "0.55"
 
 WIDTH, HEIGHT = 3.6, 3.3
@@ -320,7 +317,6 @@ DARK = 0.15
 
 SHOWN = 0.25
 """Difference from the right coverage at the end of the scale of colours."""
-
 
 CELLS = {"estimate": "estimated", "truth": "true"}
 
@@ -511,7 +507,6 @@ CALIBRATION_FIGURES: Mapping[str, FigureOfRun] = {
 }
 
 # Figures of runs on generated images: estimates of the test samples, and matrices.
-
 
 TEST_ESTIMATES = "test_estimates"
 """Name of the figure, and of its files."""

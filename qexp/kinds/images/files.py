@@ -30,7 +30,6 @@ Shape = tuple[int, ...]
 UNNAMED = ""
 """The array of a file that has but one, without a name."""
 
-
 DEGREE_OF_LATITUDE = 111_195.0
 """Length of a degree along a meridian of a sphere of the Earth's mean radius of 6371 km [m]."""
 
@@ -404,7 +403,6 @@ def _as_text(value: Any) -> str:
 
 
 # Opening of images by the suffix of a file, or of a folder with a file per variable.
-
 
 SINGLE: Mapping[str, type[NpyImages] | type[GeotiffImages]] = {
     ".npy": NpyImages,

@@ -205,7 +205,6 @@ def summary(table: xarray.Dataset, outputs: Sequence[str]) -> dict[str, Any]:
 
 # Matrices in the folder of a run: under a name each, written as drafts, replaced only on request.
 
-
 SETTINGS = {
     "dataset": "dataset", "axes": "axes", "fixed": "fixed values", "repeats": "repeats", "seed": "seed",
     "refined": "`refine`", "bound": "`bound`",

@@ -105,7 +105,6 @@ def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:
 
 # The misfit of images to a run's simulator: of the residuals that the best source leaves.
 
-
 STARTS, SEED = 16, 0
 """Number of starts over the whole range of sources, and the seed by which they are drawn, where a fit is doubtful."""
 

@@ -163,7 +163,6 @@ def _seen_from(direction: Array, look: Look | None) -> str:
 
 # Images of a track on the grid of a network: means over its pixels, with what no point is seen in filled or masked.
 
-
 LARGEST_SPACING = 3.0
 """Of the points of a track, in pixels: an image of more distant ones would be made of gaps."""
 LEAST_SEEN = 0.02
@@ -259,7 +258,6 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
 #
 # Least squares may have several minima close together, and the estimate itself need not lead to the lowest. How far the
 # truth may be from it, and in which directions, is told by the test samples whose estimates are most like it.
-
 
 ALIKE = 100
 """Test samples whose errors an estimate may have."""

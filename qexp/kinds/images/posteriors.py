@@ -215,7 +215,6 @@ def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Seq
 
 # Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
 
-
 SPANNING, TESTED, WIDER = 400, 100, 1.3
 """Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
 
@@ -386,7 +385,6 @@ def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterat
 
 # Posteriors of a user's images by the likelihood of the dataset that a network was trained on, from its estimates.
 
-
 BY_LIKELIHOOD = "by the likelihood of the dataset's declared noise, with its distributions as prior"
 
 
@@ -448,7 +446,6 @@ class ImagePosteriors:
 
 
 # Posteriors of the images in a file: intervals and correlations among its columns, and draws beside it.
-
 
 Single = NDArray[np.float32]
 

@@ -433,7 +433,6 @@ def _type(values: NDArray[Any]) -> pa.DataType:
 
 # The model for predicting from images with a finished run: its network, inputs and the range of its training data.
 
-
 SEEN = 1_024
 """Training samples whose inputs are the range to compare with."""
 SIMULATED = 2**21

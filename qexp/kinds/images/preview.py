@@ -162,7 +162,6 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
 
 # Images of a simulated dataset at values that the user chooses: one, or a grid of them over one variable or two.
 
-
 MOST_NUMBERS = 200_000_000
 """Pixels of all images together, at most."""
 

@@ -98,7 +98,6 @@ def possible_cells(
 
 # Least squares in the cells of a matrix: estimates refined through the model that made the observations.
 
-
 DEEPER, TIMES = 1.25, 12
 """Factor by which, and how often, the depths of a start are increased that would break the surface."""
 TOGETHER = 16

@@ -109,7 +109,6 @@ def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> In
 
 # The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked and counted.
 
-
 NAME = "name"
 
 CLOSE = 0.01
