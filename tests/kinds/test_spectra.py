@@ -54,6 +54,11 @@ def arrays() -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in (cache_folder() / "arrays").glob("*.f32")}
 
 
+def all_counts(dataset):
+    """(row, channel)"""
+    return dataset.read(dataset.rows)
+
+
 def refused(path, **changes) -> str:
     with pytest.raises(DatasetError) as error:
         open_cores(path, **changes)
@@ -73,8 +78,8 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
     dataset = open_cores(folders, energy=[0.1, 0.2], units={TARGET: "wt%"})
     cores = [*CORES["train"], *CORES["validation"], *CORES["test"]]
     counts, targets = (np.concatenate(parts) for parts in zip(*map(spectra, cores), strict=True))
-    assert dataset.read(dataset.rows).dtype == np.float32
-    assert np.array_equal(dataset.read(dataset.rows), counts)
+    assert all_counts(dataset).dtype == np.float32
+    assert np.array_equal(all_counts(dataset), counts)
     assert np.array_equal(dataset.targets, targets)
     assert dataset.cores.tolist() == [core for core in cores for _ in range(SPECTRA)]
     assert dataset.names.tolist() == [f"{core}_{number}.csv" for core in cores for number in range(SPECTRA)]
@@ -89,7 +94,7 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
 
 def test_the_hash_of_a_spectrum_is_that_of_its_counts_whatever_their_form(tmp_path):
     dataset = open_cores(write_folders(tmp_path / "lines"))
-    expected = [hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in dataset.read(dataset.rows)]
+    expected = [hashlib.sha256(row.astype("<f4").tobytes()).hexdigest()[:24] for row in all_counts(dataset)]
     assert dataset.hashes.tolist() == expected
     for name, separator in (("commas", ","), ("spaces", "  "), ("windows", "\r\n"), ("both", ",\n"), ("points", ".0 ")):
         path = write_folders(tmp_path / name, separator=separator)
@@ -165,7 +170,7 @@ def test_a_second_start_opens_no_spectrum_and_finds_the_same(folders):
             path.write_bytes(path.read_bytes()[::-1].replace(b"\n", b"", 1) + b"\n")
             os.utime(path, ns=(path.stat().st_atime_ns, read[path]))
     second = open_cores(folders)
-    assert np.array_equal(second.spectra, first.spectra)
+    assert np.array_equal(all_counts(second), all_counts(first))
     assert second.fingerprint == first.fingerprint
     for name in ("names", "cores", "part", "depths", "targets", "hashes"):
         assert np.array_equal(getattr(second, name), getattr(first, name))
@@ -179,7 +184,7 @@ def test_files_that_were_touched_or_copied_elsewhere_find_the_array_that_is_ther
     for path in (folders, tmp_path / "elsewhere"):
         again = open_cores(path)
         assert again.fingerprint == first.fingerprint
-        assert np.array_equal(again.spectra, first.spectra)
+        assert np.array_equal(all_counts(again), all_counts(first))
     assert arrays() == cached
     assert len(cached) == 1
     assert not list((cache_folder() / "arrays").glob(".*"))
@@ -221,7 +226,8 @@ def test_an_array_that_was_deleted_or_cut_off_is_made_again(folders):
     for spoil in (path.unlink, lambda: path.write_bytes(path.read_bytes()[:-4])):
         spoil()
         again = open_cores(folders)
-        assert np.array_equal(again.spectra, np.concatenate([spectra(core)[0] for of in CORES.values() for core in of]))
+        every = np.concatenate([spectra(core)[0] for of in CORES.values() for core in of])
+        assert np.array_equal(all_counts(again), every)
         assert again.fingerprint == first.fingerprint
 
 
@@ -247,7 +253,7 @@ def test_two_processes_that_start_at_once_both_find_everything(folders):
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1]
     dataset = open_cores(folders, target=None)
-    assert outputs[0].split() == [dataset.fingerprint, str(int(dataset.read(dataset.rows).sum()))]
+    assert outputs[0].split() == [dataset.fingerprint, str(int(all_counts(dataset).sum()))]
     assert len(arrays()) == 1
 
 
@@ -261,7 +267,7 @@ def test_what_is_left_by_a_process_that_was_killed_in_reading_does_no_harm(tmp_p
     process.send_signal(signal.SIGKILL)
     process.wait()
     dataset = open_cores(path, target=None)
-    assert np.array_equal(dataset.read(dataset.rows), spectra("A1", 2000)[0])
+    assert np.array_equal(all_counts(dataset), spectra("A1", 2000)[0])
 
 
 # Tables
@@ -296,9 +302,10 @@ def test_a_table_with_a_spectrum_per_row_is_the_same_dataset(folders, tmp_path, 
     cached = arrays()
     write(as_table(folders), tmp_path / name)
     of_table = open_cores(tmp_path / name)
-    for attribute in ("spectra", "names", "cores", "part", "depths", "targets", "hashes"):
+    assert np.array_equal(all_counts(of_table), all_counts(of_folders))
+    for attribute in ("names", "cores", "part", "depths", "targets", "hashes"):
         assert np.array_equal(getattr(of_table, attribute), getattr(of_folders, attribute)), attribute
-    assert of_table.column("voltage").tolist() == of_folders.column("voltage").tolist()
+    assert of_table.metadata["voltage"].tolist() == of_folders.metadata["voltage"].tolist()
     assert arrays() == cached
     assert open_cores(tmp_path / name).fingerprint == of_table.fingerprint
 
@@ -466,7 +473,7 @@ def plain(batch):
 def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_order_each_time(folders):
     dataset = open_cores(folders)
     data = samples(dataset)
-    rows = dataset.read(dataset.rows).tolist()
+    rows = all_counts(dataset).tolist()
     targets = {tuple(row): target for row, target in zip(rows, dataset.targets, strict=True)}
     orders = []
     for number in (1, 2):
@@ -477,7 +484,7 @@ def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_or
         assert {name: tuple(values.shape[1:]) for name, values in epoch.items()} == dataset.shapes()
         assert {values.dtype for values in epoch.values()} == {torch.float32}
         orders.append([tuple(row) for row in epoch["spectrum"].tolist()])
-        assert sorted(orders[-1]) == sorted(map(tuple, dataset.read(dataset.rows)[:18].tolist()))
+        assert sorted(orders[-1]) == sorted(map(tuple, all_counts(dataset)[:18].tolist()))
         for row, target in zip(orders[-1], epoch[TARGET][:, 0].tolist(), strict=True):
             assert target == pytest.approx(targets[row], rel=1e-6)
     assert orders[0] != orders[1]
@@ -497,7 +504,7 @@ def test_any_batch_can_be_made_again_without_those_before_it(folders, mix):
 def mixtures(dataset, number):
     """Spectra and targets of an epoch, and of each two rows and the share of the second that it was made of."""
     batch = samples(dataset).epoch(number, 18, plain)(0)
-    spectra, targets = dataset.read(dataset.rows)[:18].astype(np.float64), dataset.targets[:18]
+    spectra, targets = all_counts(dataset)[:18].astype(np.float64), dataset.targets[:18]
     mixed = []
     for spectrum, target in zip(batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True):
         pairs = []
@@ -566,9 +573,9 @@ def test_transforms_are_fitted_to_labelled_targets_and_all_spectra_of_training_a
     data = samples(dataset, labelled=labelled)
     assert data.train_size == labelled
     assert data.to_fit()[TARGET][:, 0].numpy() == pytest.approx(dataset.targets[:labelled])
-    assert np.array_equal(data.to_fit()["spectrum"].numpy(), dataset.read(dataset.rows)[:18])
-    assert np.array_equal(data.validation["spectrum"].numpy(), dataset.read(dataset.rows)[18:24])
-    assert np.array_equal(data.test["spectrum"].numpy(), dataset.read(dataset.rows)[24:])
+    assert np.array_equal(data.to_fit()["spectrum"].numpy(), all_counts(dataset)[:18])
+    assert np.array_equal(data.validation["spectrum"].numpy(), all_counts(dataset)[18:24])
+    assert np.array_equal(data.test["spectrum"].numpy(), all_counts(dataset)[24:])
     assert TARGET not in samples(open_cores(folders, target=None)).test
 
 
@@ -670,7 +677,8 @@ def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
     assert re.search(r"test/target lacks the numbers .* leave out: D1_5.csv", findings)
     some = open_cores(folders, missing="drop")
     labelled = ~np.isin(complete.names, ["A1_2.csv", "C1_0.csv", "D1_5.csv"])
-    for attribute in ("names", "part", "cores", "depths", "targets", "hashes", "spectra"):
+    assert np.array_equal(all_counts(some), all_counts(complete)[labelled])
+    for attribute in ("names", "part", "cores", "depths", "targets", "hashes"):
         assert np.array_equal(getattr(some, attribute), getattr(complete, attribute)[labelled]), attribute
     remark = "3 of 30 spectra are left out, because they have no number for 'toc': A1_2.csv, C1_0.csv, D1_5.csv"
     assert some.warnings == [remark]
@@ -696,7 +704,8 @@ def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path
     complete = open_cores(folders)
     data = open_cores(tmp_path / f"all.{ending}", target="TOC%", columns="", missing="drop")
     labelled = np.arange(30) % 3 > 0
-    for attribute in ("names", "part", "cores", "targets", "hashes", "spectra"):
+    assert np.array_equal(all_counts(data), all_counts(complete)[labelled])
+    for attribute in ("names", "part", "cores", "targets", "hashes"):
         assert np.array_equal(getattr(data, attribute), getattr(complete, attribute)[labelled]), attribute
     assert data.warnings[0].startswith("10 of 30 spectra are left out, because they have no number for 'TOC%': spect")
     assert "spectrum 4 (-1 in channel 9 is negative)" in refused(tmp_path / f"all.{ending}", target=None, columns="")

@@ -130,14 +130,19 @@ class SpectraDataset:
         target = {} if self.target is None else {self.target: ""}
         return {SPECTRUM: "counts", MASK: "", "depth": depth, **target, **self._units}
 
+    @cached_property
+    def metadata(self) -> Mapping[str, Texts]:
+        """All columns but core and depth, as texts, (row,)."""
+        return {
+            name: np.array(texts) for name, texts in self._rows.columns.items() if name not in (self._core, self._depth)
+        }
+
     def column(self, name: str) -> Texts:
         """Values that a split may group by: `core`, `part`, `name`, or a column of the files. Raises SplitError."""
-        others: dict[str, Any] = {**self._rows.columns}
-        columns = {key: texts for key, texts in others.items() if key not in (self._core, self._depth)}
-        columns |= {"core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
+        columns = {**self.metadata, "core": self.cores, self._core: self.cores, "part": self.part, "name": self.names}
         if name not in columns:
             raise SplitError("by", f"spectra have no column '{name}'; {suggestion(name, columns)}")
-        return np.array(columns[name])
+        return columns[name]
 
     def _source(self, document: Document) -> SpectrumSource:
         """Keys that came later have no default, so that digests stay as they were."""
