@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -113,14 +113,10 @@ def _collect(
             mistakes.append(outcome)
         else:
             predictions.append(outcome)
-    _require_none(mistakes, count)
-    return predictions
-
-
-def _require_none(mistakes: Sequence[QexpError], count: int) -> None:
     if mistakes:
         lines = [f"{len(mistakes)} of {count} files could not be estimated:", *map(str, mistakes)]
         raise PartlyFailedError("\n".join(lines))
+    return predictions
 
 
 def _warn_of(outcome: Prediction | QexpError) -> None:

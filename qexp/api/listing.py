@@ -56,11 +56,8 @@ def runs(options: ListOptions) -> Listing:
     """
     from qexp.runs.columns import usual_columns
 
-    return Listing(
-        _listed(every_run(options.remote, warn=options.warn, workspace=options.workspace), options),
-        "runs",
-        usual_columns,
-    )
+    summaries = every_run(options.remote, warn=options.warn, workspace=options.workspace)
+    return Listing(listed(summaries, **vars(options)), "runs", usual_columns)
 
 
 @takes(ListOptions)
@@ -70,10 +67,6 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     >>> "mogi_quick_0" in [run["name"] for run in qexp.api.listed(qexp.runs(), "seed < 5")]
     True
     """
-    return _listed(summaries, options)
-
-
-def _listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     from qexp.jobs import launchers
     from qexp.runs.columns import choose
 

@@ -23,8 +23,10 @@ from qexp.runs.order import (
     Training,
 )
 from qexp.tuning.options import Tuning
+from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
+    from qexp.comparison.study import StudyOrder
     from qexp.kinds.attempt import Display
     from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
@@ -150,15 +152,11 @@ def study(options: StudiedOptions) -> ShownStudy:
     >>> study
     <study of depth mae over learning_rate>
     """
-    from qexp.comparison.study import StudyOrder, run_study
-    from qexp.store.directory import target_outside_of_runs
-    from qexp.web.notebook import studied
+    from qexp.comparison.study import run_study
+    from qexp.web.notebook import ShownStudy
 
-    studying = StudyOrder(options.order, options.pretraining, options.metric)
-    folder = target_outside_of_runs(options.out) if options.out is not None else None
-    home = workspaces.find(options.workspace)
     shown: dict[str, Any] = {"watched": watcher_of(options.watched), "tell": options.tell, "width": options.width}
-    return studied(run_study(studying, home, folder, most=options.most, **shown))
+    return ShownStudy(**fields_of(run_study(*_studying(options), most=options.most, **shown)))
 
 
 @takes(StudiedOptions)
@@ -169,13 +167,19 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     >>> len(plans), whole
     (4, True)
     """
-    from qexp.comparison.study import StudyOrder, plan_study
+    from qexp.comparison.study import plan_study
+
+    return plan_study(*_studying(options), tell=options.tell, width=options.width)
+
+
+def _studying(options: StudiedOptions) -> tuple[StudyOrder, workspaces.Workspace, Path | None]:
+    """What is studied, in which workspace, and the folder of its files if it is named."""
+    from qexp.comparison.study import StudyOrder
     from qexp.store.directory import target_outside_of_runs
 
-    studying = StudyOrder(options.order, options.pretraining, options.metric)
+    order = StudyOrder(options.order, options.pretraining, options.metric)
     folder = target_outside_of_runs(options.out) if options.out is not None else None
-    home = workspaces.find(options.workspace)
-    return plan_study(studying, home, folder, tell=options.tell, width=options.width)
+    return order, workspaces.find(options.workspace), folder
 
 
 @takes(Tuning)

@@ -28,62 +28,24 @@ ALLOCATIONS = 5_000
 """New containers before a collection; 700 in Python 3.11. With 200,000 commands are no faster."""
 
 GROUPS = {
-    "Train": {
-        "run": "training",
-        "rerun": "training",
-        "study": "training",
-        "tune": "training",
-        "wait": "training",
-        "stop": "training",
-    },
+    "Train": dict.fromkeys(("run", "rerun", "study", "tune", "wait", "stop"), "training"),
     "Look": {
-        "ls": "listing",
-        "status": "training",
-        "show": "listing",
-        "compare": "pages",
-        "report": "pages",
-        "serve": "pages",
-        "figures": "pages",
-        "logs": "listing",
-        "where": "listing",
+        "ls": "listing", "status": "training", "show": "listing", "compare": "pages", "report": "pages",
+        "serve": "pages", "figures": "pages", "logs": "listing", "where": "listing",
     },
     "Trust": {
-        "matrix": "estimation",
-        "evaluate": "estimation",
-        "limit": "estimation",
-        "intervals": "estimation",
-        "calibrate": "estimation",
-        "verify": "keeping",
+        **dict.fromkeys(("matrix", "evaluate", "limit", "intervals", "calibrate"), "estimation"), "verify": "keeping",
     },
     "Use": {
-        "predict": "estimation",
-        "observe": "deformation",
-        "invert": "deformation",
-        "export": "keeping",
+        "predict": "estimation", "observe": "deformation", "invert": "deformation", "export": "keeping",
         "action": "keeping",
     },
-    "Keep": {
-        "tag": "keeping",
-        "note": "keeping",
-        "rm": "keeping",
-        "restore": "keeping",
-        "purge": "keeping",
-        "push": "keeping",
-        "pull": "keeping",
-        "import": "keeping",
-        "import-weights": "keeping",
-        "import-runs": "keeping",
-    },
-    "Specs and data": {
-        "init": "specs",
-        "specs": "specs",
-        "validate": "specs",
-        "tables": "specs",
-        "schema": "specs",
-        "data": "specs",
-    },
-    "Repair": {"doctor": "keeping", "reindex": "keeping"},
-}
+    "Keep": dict.fromkeys(
+        ("tag", "note", "rm", "restore", "purge", "push", "pull", "import", "import-weights", "import-runs"), "keeping"
+    ),
+    "Specs and data": dict.fromkeys(("init", "specs", "validate", "tables", "schema", "data"), "specs"),
+    "Repair": dict.fromkeys(("doctor", "reindex"), "keeping"),
+}  # fmt: skip
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
 
 HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
@@ -242,8 +204,8 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
         getattr(sys, name).reconfigure(errors="replace")
     if "WORLD_SIZE" in os.environ:
-        from qexp.cli.processes import has_the_run
+        from qexp.runs.execute import is_first
 
-        if not has_the_run():
+        if not is_first():  # which computes gradients for the first, and has returned
             return
     app(prog_name="qexp")

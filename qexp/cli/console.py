@@ -10,8 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -27,6 +26,7 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", metavar="DIR", help="The directory that holds specs/; searched upwards if left out."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+LatexOption = Annotated[bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")]
 
 BOLD, RED, GREEN, YELLOW, CYAN = "1", "31", "32", "33", "36"  # of ANSI terminals
 
@@ -93,8 +93,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
             max(map(width_of, cells)) for cells in zip(*head, *([*map(_first, row)] for row in lines), strict=True)
         ]
     else:
-        fitted = fit(columns, rows, right, width)
-        head, lines, widths, left_out = fitted.head, fitted.lines, fitted.widths, fitted.left_out
+        head, lines, widths, left_out = fit(columns, rows, right, width)
     styled = width is not None and "NO_COLOR" not in os.environ
     aligned = [name in right for name in columns[: len(widths)]]
     for texts in head:
@@ -192,8 +191,7 @@ def terminal_width() -> int | None:
         return 80
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(NamedTuple):
     """A table in a width."""
 
     head: list[list[str]]

@@ -20,6 +20,7 @@ from qexp.cli import completion
 from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, named_once, with_options
 from qexp.cli.console import (
     JsonOption,
+    LatexOption,
     error,
     message,
     piece,
@@ -227,12 +228,7 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
 
 @with_options(IntervalsOptions)
 def intervals(
-    run: RunArgument,
-    options: IntervalsOptions,
-    as_json: JsonOption = False,
-    as_latex: Annotated[
-        bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
-    ] = False,
+    run: RunArgument, options: IntervalsOptions, as_json: JsonOption = False, as_latex: LatexOption = False
 ) -> None:
     """Say how many held-out rows or spectra lie in intervals from the errors of the others, overall and by group.
 

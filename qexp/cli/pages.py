@@ -15,6 +15,7 @@ from qexp.cli import completion
 from qexp.cli.arguments import RunsArgument, with_options
 from qexp.cli.console import (
     JsonOption,
+    LatexOption,
     WorkspaceOption,
     error,
     message,
@@ -86,9 +87,7 @@ def compare(
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
-    as_latex: Annotated[
-        bool, typer.Option("--latex", help="Print LaTeX tables, which need booktabs and graphicx.")
-    ] = False,
+    as_latex: LatexOption = False,
     evaluation: EvaluationOption = None,
     metrics: MetricOption = None,
     outputs: OutputOption = None,

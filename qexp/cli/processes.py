@@ -1,4 +1,4 @@
-"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one run"""
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds"""
 
 from __future__ import annotations
 
@@ -74,18 +74,12 @@ def train_folds(
 ) -> None:
     """Train the batches of folds whose numbers come in, a line each."""
     from qexp.base.files import drafted_in
+    from qexp.base.machine import freed_memory_kept
     from qexp.kinds.rows.training import work
     from qexp.store.directory import RunDirectory
 
     run = directory.absolute()
-    with drafted_in(drafts, below=run) if drafts is not None else nullcontext():
+    with freed_memory_kept(), drafted_in(drafts, below=run) if drafts is not None else nullcontext():
         finished = work(RunDirectory(run), sys.stdin, sys.stdout)
     if not finished:
         raise typer.Exit(130)
-
-
-def has_the_run() -> bool:
-    """Whether this process does what the command line says; the others compute gradients for it, and have returned."""
-    from qexp.runs.execute import is_first
-
-    return is_first()

@@ -22,10 +22,8 @@ from qexp.networks.shapes import Shape, features
 class Density(ABC):
     """The density of the transformed outputs of each sample of a batch."""
 
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """The device on which it is."""
+    device: torch.device
+    """On which it is."""
 
     @abstractmethod
     def log_prob(self, values: Tensor) -> Tensor:
@@ -85,11 +83,7 @@ class Gaussian(Density):
     """
 
     def __init__(self, mean: Tensor, factor: Tensor) -> None:
-        self.mean, self.factor = mean, factor
-
-    @property
-    def device(self) -> torch.device:
-        return self.mean.device
+        self.mean, self.factor, self.device = mean, factor, mean.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         half = 0.5 * self.scores(values).square().sum(-1)
@@ -148,11 +142,7 @@ class Mixture(Density):
     """
 
     def __init__(self, log_weights: Tensor, components: Gaussian) -> None:
-        self.log_weights, self.components = log_weights, components
-
-    @property
-    def device(self) -> torch.device:
-        return self.log_weights.device
+        self.log_weights, self.components, self.device = log_weights, components, log_weights.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         return torch.logsumexp(self.log_weights + self.components.log_prob(values[..., None, :]), dim=-1)
@@ -265,11 +255,7 @@ class Flow(Density):
     """
 
     def __init__(self, gaussian: Gaussian, flow: Any) -> None:
-        self.gaussian, self.flow = gaussian, flow
-
-    @property
-    def device(self) -> torch.device:
-        return self.gaussian.device
+        self.gaussian, self.flow, self.device = gaussian, flow, gaussian.device
 
     def log_prob(self, values: Tensor) -> Tensor:
         of_scores: Tensor = self.flow.log_prob(self.gaussian.scores(values))

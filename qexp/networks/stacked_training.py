@@ -28,7 +28,6 @@ from qexp.networks.training import (
     Recipe,
     Samples,
     deterministic,
-    keep_freed_memory,
     own_random_state,
 )
 
@@ -237,7 +236,6 @@ class Stack:
 
     def __init__(self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path) -> None:
         require_alike(tasks, recipe)
-        keep_freed_memory()
         self.tasks, self.recipe, self.device, self.folder = list(tasks), recipe, device, folder
         self.outcomes = [Outcome() for _ in tasks]
         self.epochs_done = 0

@@ -66,19 +66,6 @@ def deterministic() -> Iterator[None]:
         settings.fill_uninitialized_memory = fill
 
 
-# Reuse of the memory that a training step frees, by glibc, which allocates torch's memory on Linux.
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep freed memory for the next step instead of returning it to the system.
-
-    It does so for all blocks up to the largest one that was ever freed. Getting memory again page by page took a tenth
-    of the time of a training step of large networks.
-    """
-    # glibc ignores blocks of more than 32 MiB when it adapts its threshold.
-    torch.empty(31 * 2**20, dtype=torch.uint8, device="cpu")
-
-
 # TensorBoard events of a run, without torch's heavy writer.
 
 

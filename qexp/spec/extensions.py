@@ -95,32 +95,14 @@ def _first(names: Iterable[str]) -> str:
 # The paths of the imports of old extensions.
 
 FACES = [
-    "qexp.baselines.estimators",
-    "qexp.datasets.distributions",
-    "qexp.datasets.generators",
-    "qexp.datasets.generators.deformation",
-    "qexp.datasets.generators.generator",
-    "qexp.datasets.generators.requirements",
-    "qexp.datasets.noises.layout",
-    "qexp.datasets.noises.noise",
-    "qexp.datasets.splits",
-    "qexp.datasets.transforms.transform",
-    "qexp.errors",
-    "qexp.forward.crack",
-    "qexp.forward.dislocation",
-    "qexp.forward.ellipsoid",
-    "qexp.forward.geometry",
-    "qexp.forward.point",
-    "qexp.metrics.metric",
-    "qexp.models.activations",
-    "qexp.models.modules",
-    "qexp.models.shapes",
-    "qexp.quantities",
-    "qexp.tables",
-    "qexp.training.callbacks",
-    "qexp.training.losses",
-    "qexp.training.schedules",
-]
+    "qexp.baselines.estimators", "qexp.datasets.distributions", "qexp.datasets.generators",
+    "qexp.datasets.generators.deformation", "qexp.datasets.generators.generator",
+    "qexp.datasets.generators.requirements", "qexp.datasets.noises.layout", "qexp.datasets.noises.noise",
+    "qexp.datasets.splits", "qexp.datasets.transforms.transform", "qexp.errors", "qexp.forward.crack",
+    "qexp.forward.dislocation", "qexp.forward.ellipsoid", "qexp.forward.geometry", "qexp.forward.point",
+    "qexp.metrics.metric", "qexp.models.activations", "qexp.models.modules", "qexp.models.shapes", "qexp.quantities",
+    "qexp.tables", "qexp.training.callbacks", "qexp.training.losses", "qexp.training.schedules",
+]  # fmt: skip
 """Modules from which extensions imported these names before there was this one. The copies of extensions in old runs
 still do: where there is no module of that name any more, or none above it, it stands for this one."""
 

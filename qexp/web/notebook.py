@@ -147,10 +147,6 @@ class ShownStudy(Shown, Study):
         return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)
 
 
-def studied(study: Study) -> ShownStudy:
-    return ShownStudy(**fields_of(study))
-
-
 class ShownTuned(Shown, Tuned):
     """What a search has found, with the table of the best trials and its figure."""
 
