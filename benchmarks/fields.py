@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -14,12 +14,12 @@ from benchmarks.timing import Comparison, at_most, seconds
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
 from qexp.examples.ice import fields, glacier, grow, write
-from qexp.examples.options import Glaciers
+from qexp.examples.options import IceOptions
 from qexp.kinds.experiments import experience
 from qexp.kinds.objects import initial_model, threads
 from qexp.kinds.tables import BUILT_IN
 
-OPTIONS = Glaciers()
+OPTIONS = IceOptions("ice", glaciers=4, test=1)
 FRAMES = 20
 
 
@@ -39,7 +39,7 @@ class Speed:
 def write_data() -> None:
     """Simulate glaciers for the experiences, in the workspace."""
     if not (find().root / "data/ice").exists():
-        write(find().root / "data/ice", OPTIONS, glaciers=4, test=1)
+        write(replace(OPTIONS, out=find().root / "data/ice"))
 
 
 def measure() -> list[Comparison]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_least, at_most, seconds
 from qexp.base.workspace import find
-from qexp.examples.options import Cores
+from qexp.examples.options import XrfOptions
 from qexp.examples.xrf import ALL, write
 from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.networks.masked_autoencoder import masked_encoder
@@ -39,7 +39,7 @@ class Encoding:
 def write_data() -> None:
     """Simulate cores for the experiences, in the workspace."""
     if not (find().root / "data/xrf").exists():
-        write(find().root / "data/xrf", Cores(spectra=OF_EACH, labelled=0), cores=CORES, test=1, validation=1)
+        write(XrfOptions(find().root / "data/xrf", CORES, test=1, validation=1, spectra=OF_EACH, labelled=0))
 
 
 def measure() -> list[Comparison]:
@@ -81,7 +81,7 @@ def start() -> Comparison:
 
     with tempfile.TemporaryDirectory() as parent:
         folder, cache = Path(parent) / "spectra", tempfile.mkdtemp(dir=parent)
-        write(folder, Cores(spectra=STARTED // 8, labelled=0), cores=8, test=0, validation=0)
+        write(XrfOptions(folder, cores=8, test=0, validation=0, spectra=STARTED // 8, labelled=0))
         try:
             open_spectra(cache)
             title = f"a second start with {STARTED:,} spectra, times as fast as the first"

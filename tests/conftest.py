@@ -121,14 +121,13 @@ def shared_folder(make: Callable[[Path], object]) -> Any:
 @shared_folder
 def _made_up_data(data: Path) -> None:
     from qexp.examples.ice import write as ice_folders_write
-    from qexp.examples.options import Cores, Glaciers
+    from qexp.examples.options import IceOptions, XrfOptions
     from qexp.examples.xrf import write as xrf_folders_write  # loads torch, which few tests need
 
     for name in ("ice", "ice_coupled"):
-        ice_folders_write(data / name, Glaciers(frames=2, size=40), glaciers=3, test=1)
+        ice_folders_write(IceOptions(data / name, glaciers=3, test=1, frames=2, size=40))
     for name, layout in (("xrf", "plain"), ("max", "max")):
-        options = Cores(spectra=3, labelled=2)
-        xrf_folders_write(data / name, options, cores=3, test=1, validation=1, layout=layout)
+        xrf_folders_write(XrfOptions(data / name, 3, test=1, validation=1, layout=layout, spectra=3, labelled=2))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -358,7 +358,7 @@ def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
 
     out = target_outside_of_runs(options.out)
     with watching(options.watch, "ice") as watch:
-        return write(out, options, options.glaciers, options.test, options.overwrite, watch)
+        return write(replace(options, out=out, watch=watch))
 
 
 @takes(XrfOptions)
@@ -375,8 +375,6 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
     with extra("spectra"):
         from qexp.examples.xrf import write
 
+    out = target_outside_of_runs(options.out)
     with watching(options.watch, "xrf") as watch:
-        return write(
-            target_outside_of_runs(options.out), options, options.cores, options.test, options.validation,
-            options.overwrite, watch, options.layout,
-        )  # fmt: skip
+        return write(replace(options, out=out, watch=watch))

@@ -23,7 +23,7 @@ from qexp.base import files
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError
 from qexp.examples.folders import README, new_folder
-from qexp.examples.options import Glaciers
+from qexp.examples.options import IceOptions
 from qexp.physics import ice
 from qexp.physics.ice import DENSITY, GRAVITY
 
@@ -222,8 +222,9 @@ LONGEST_STEP = 0.25
 """Largest time step of the integration [a], the only limit while ice is thin."""
 
 
-def check(options: Glaciers, glaciers: int, test: int) -> None:
+def check(options: IceOptions, test: int) -> None:
     """Raises QexpError with all problems of the options."""
+    glaciers = options.glaciers
     (low, high), (least, most) = options.arrhenius, options.sliding
     coupling, frame = options.coupling, options.size * options.spacing
     sound = [
@@ -367,38 +368,29 @@ class WrittenGlacier(NamedTuple):
     """Time that the integration took [s]."""
 
 
-def write(
-    out: Path,
-    options: Glaciers,
-    glaciers: int = 12,
-    test: int | None = None,
-    overwrite: bool = False,
-    watch: Callable[[str, float], None] = lambda name, share: None,
-) -> list[WrittenGlacier]:
+def write(options: IceOptions) -> list[WrittenGlacier]:
     """Make glaciers, and write OUT/test/NAME/ex.nc of the first `test` of them and OUT/train/NAME/ex.nc of the others.
-
-    test     a quarter of them, at least one, if left out
-    watch    called with the name of a glacier and the finished share of the whole
 
     OUT appears when all glaciers are finished. A glacier has the same bits however many others are made with it.
     Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
     """
-    test = min(max(glaciers // 4, 1), glaciers - 1) if test is None else test
-    check(options, glaciers, test)
+    out, glaciers = Path(options.out), options.glaciers
+    test = min(max(glaciers // 4, 1), glaciers - 1) if options.test is None else options.test
+    check(options, test)
     written, seeds = [], Seeds(options.seed)
-    with new_folder(out, HEADING, overwrite) as folder, _one_thread():
+    with new_folder(out, HEADING, options.overwrite) as folder, _one_thread():
         for number in range(glaciers):
             part = "test" if number < test else "train"
             random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
 
             def report(share: float, name: str = random.name, number: int = number) -> None:
-                watch(name, (number + share) / glaciers)
+                options.watch(name, (number + share) / glaciers)
 
             states, steps, seconds = _count_steps(random, options, report)
             files.make_folder(folder / part / random.name)
             files.write_bytes(folder / part / random.name / "ex.nc", _netcdf(random, number, states, options))
             written.append(WrittenGlacier(out / part / random.name, options.frames, steps, seconds))
-        files.write_bytes(folder / README, _readme(options, glaciers, test).encode())
+        files.write_bytes(folder / README, _readme(options, test).encode())
     return written
 
 
@@ -414,7 +406,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _count_steps(
-    glacier: Glacier, options: Glaciers, watch: Callable[[float], None]
+    glacier: Glacier, options: IceOptions, watch: Callable[[float], None]
 ) -> tuple[list[Tensor], int, float]:
     """Thickness of all frames, the number of time steps, and their computing time [s]."""
     years: list[float] = []
@@ -428,7 +420,7 @@ def _count_steps(
     return states, len(years), time.perf_counter() - started
 
 
-def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: Glaciers) -> bytes:
+def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOptions) -> bytes:
     import h5netcdf
 
     centres = (np.arange(options.size) + 0.5) * options.spacing
@@ -457,7 +449,7 @@ def _describe(variable: Any, described: Variable) -> None:
     variable.attrs.update(attributes)
 
 
-def _attributes(glacier: Glacier, number: int, options: Glaciers) -> dict[str, str | float | int]:
+def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str, str | float | int]:
     climate = glacier.climate
     return {
         "Conventions": "CF-1.11",
@@ -475,8 +467,10 @@ def _attributes(glacier: Glacier, number: int, options: Glaciers) -> dict[str, s
     }
 
 
-def _readme(options: Glaciers, glaciers: int, test: int) -> str:
-    coupled = "" if options.coupling is None else "\n\n" + COUPLED.format(options.coupling)
+def _readme(options: IceOptions, test: int) -> str:
+    glaciers, coupled = options.glaciers, ""
+    if options.coupling is not None:
+        coupled = "\n\n" + COUPLED.format(options.coupling)
     rows = "\n".join(
         f"| {name} | {variable.units} | {variable.long_name} |"
         for name, variable in {**COORDINATES, **VARIABLES}.items()

@@ -17,10 +17,18 @@ Watch = Callable[[str, float], None]
 def unwatched(name: str, share: float) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Glaciers:
-    """How each of a set of glaciers is simulated."""
+@dataclass(frozen=True)
+class IceOptions:
+    """Options of `qexp data ice`."""
 
+    out: str | Path = option(..., "A new folder, which gets train/ and test/.", metavar="FOLDER")
+    glaciers: int = option(12, "Number of glaciers, including those for the test.", metavar="N")
+    test: int | None = option(None, "Number of test glaciers; a quarter if left out.", metavar="N")
+    _: KW_ONLY
+    overwrite: bool = option(False, "Replace glaciers that were simulated there before.")
+    watch: Watch = python_only(
+        unwatched, "Receives the name of a glacier, and the finished share of the whole; a bar if left out"
+    )
     frames: int = option(15, "Frames per glacier, at successive times.", metavar="N")
     size: int = option(80, "Cells along each side of a frame.", metavar="CELLS")
     spacing: float = option(150.0, "Width of a cell [m].", metavar="METRES")
@@ -39,6 +47,7 @@ class Glaciers:
     )  # fmt: skip
 
     def __str__(self) -> str:
+        """How each glacier is simulated, as words of a command line."""
         words = [f"--frames {self.frames} --size {self.size} --spacing {self.spacing:g} --seed {self.seed}"]
         words += [
             f"--{name} {low:g}:{high:g}" for name in ("arrhenius", "sliding") for low, high in [getattr(self, name)]
@@ -47,38 +56,7 @@ class Glaciers:
 
 
 @dataclass(frozen=True)
-class IceOptions(Glaciers):
-    """Options of `qexp data ice`."""
-
-    out: str | Path = option(..., "A new folder, which gets train/ and test/.", metavar="FOLDER")
-    glaciers: int = option(12, "Number of glaciers, including those for the test.", metavar="N")
-    test: int | None = option(None, "Number of test glaciers; a quarter if left out.", metavar="N")
-    _: KW_ONLY
-    overwrite: bool = option(False, "Replace glaciers that were simulated there before.")
-    watch: Watch = python_only(
-        unwatched, "Receives the name of a glacier, and the finished share of the whole; a bar if left out"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cores:
-    """How each of a set of cores is simulated."""
-
-    spectra: int = option(200, "Spectra per core, one per centimetre.", metavar="N")
-    labelled: int = option(40, "Spectra per core that have CaCO3 and TOC, at equal distances.", metavar="N")
-    voltage: tuple[int, ...] = option(
-        (30,), "Tube voltage [kV]: 10 or 30, or both, for alternating cores.", also="30 if left out.",
-        metavar="KV,KV", example="(10, 30)", shell=str, read=whole_numbers,
-    )  # fmt: skip
-    seed: int = option(0, "Random seed.")
-
-    def __str__(self) -> str:
-        voltages = ",".join(map(str, self.voltage))
-        return f"--spectra {self.spectra} --labelled {self.labelled} --voltage {voltages} --seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class XrfOptions(Cores):
+class XrfOptions:
     """Options of `qexp data xrf`."""
 
     out: str | Path = option(..., "A new folder, which gets pretrain/, caco3/ and toc/.", metavar="FOLDER")
@@ -95,3 +73,15 @@ class XrfOptions(Cores):
     watch: Watch = python_only(
         unwatched, "Receives the name of a core, and the finished share of the whole; a bar if left out"
     )
+    spectra: int = option(200, "Spectra per core, one per centimetre.", metavar="N")
+    labelled: int = option(40, "Spectra per core that have CaCO3 and TOC, at equal distances.", metavar="N")
+    voltage: tuple[int, ...] = option(
+        (30,), "Tube voltage [kV]: 10 or 30, or both, for alternating cores.", also="30 if left out.",
+        metavar="KV,KV", example="(10, 30)", shell=str, read=whole_numbers,
+    )  # fmt: skip
+    seed: int = option(0, "Random seed.")
+
+    def __str__(self) -> str:
+        """How each core is simulated, as words of a command line."""
+        voltages = ",".join(map(str, self.voltage))
+        return f"--spectra {self.spectra} --labelled {self.labelled} --voltage {voltages} --seed {self.seed}"

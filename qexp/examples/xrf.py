@@ -21,7 +21,7 @@ from qexp.base.arrays import Array
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.examples.folders import README, new_folder
-from qexp.examples.options import Cores
+from qexp.examples.options import XrfOptions
 from qexp.physics.xrf import (
     Beam,
     Detector,
@@ -404,8 +404,9 @@ AT_A_TIME = 500
 """Number of spectra that are computed together, which limits the memory for long cores."""
 
 
-def check(options: Cores, cores: int, test: int, validation: int) -> None:
+def check(options: XrfOptions, test: int, validation: int) -> None:
     """Raises QexpError with all problems of the options."""
+    cores = options.cores
     rest, spectra, labelled = cores - test - 1, options.spectra, options.labelled
     others = "from 0 to one less than there are cores that are not for the test"
     sound = [
@@ -449,7 +450,7 @@ class Scan:
     toc: Array
 
 
-def scan(seeds: Seeds, number: int, options: Cores) -> Scan:
+def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
     """The core of a number and its spectra, independent of all others."""
     drawn = core(seeds, number, options.spectra, STEP)
     scanner = scanner_of(seeds, number, options.voltage[number % len(options.voltage)])
@@ -520,7 +521,7 @@ def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
     return np.clip(caco3, 0, 100), np.clip(toc, 0, 100)
 
 
-def labelled_depths(options: Cores) -> list[int]:
+def labelled_depths(options: XrfOptions) -> list[int]:
     """The spectra of a core with targets, at the centres of equal parts of it."""
     return [(2 * part + 1) * options.spectra // (2 * options.labelled) for part in range(options.labelled)]
 
@@ -550,35 +551,25 @@ class WrittenCores(NamedTuple):
     labelled: int
 
 
-def write(
-    out: Path,
-    options: Cores,
-    cores: int = 30,
-    test: int | None = None,
-    validation: int | None = None,
-    overwrite: bool = False,
-    watch: Callable[[str, float], None] = lambda name, share: None,
-    layout: str = "plain",
-) -> WrittenCores:
+def write(options: XrfOptions) -> WrittenCores:
     """Make cores, and write OUT/{pretrain,caco3,toc}/{test,train}/ with info.csv, spe/ and, for labels, target/.
 
-    test        how many of the cores are for the test, the first ones: a quarter, at least one, if left out
-    validation  number of the next cores, listed in val.csv: a sixth of the remaining cores, if left out
-    watch       called with the name of a core and the finished share of the whole
-    layout      of the folders: a name in `LAYOUTS`
+    The first ones are for the test, a quarter, but at least one, if left out; the next ones are listed in val.csv, a
+    sixth of those that remain if left out.
 
     OUT appears when all cores are finished. A core has the same bytes however many others are made with it.
     Raises QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
     """
-    test = min(max(cores // 4, 1), cores - 1) if test is None else test
-    validation = (cores - test) // 6 if validation is None else validation
-    check(options, cores, test, validation)
-    if layout not in LAYOUTS:
-        raise QexpError(f"`layout={layout}`: {suggestion(layout, LAYOUTS)}")
-    seeds, labelled, form = Seeds(options.seed), labelled_depths(options), LAYOUTS[layout]
+    out, cores = Path(options.out), options.cores
+    test = min(max(cores // 4, 1), cores - 1) if options.test is None else options.test
+    validation = (cores - test) // 6 if options.validation is None else options.validation
+    check(options, test, validation)
+    if options.layout not in LAYOUTS:
+        raise QexpError(f"`layout={options.layout}`: {suggestion(options.layout, LAYOUTS)}")
+    seeds, labelled, form = Seeds(options.seed), labelled_depths(options), LAYOUTS[options.layout]
     folders = {name: Path(form.folders[name]) for name in (ALL, *(TARGETS if labelled else []))}
     parts = ["test", "train"] if test else ["train"]
-    with new_folder(out, HEADING, overwrite) as folder:
+    with new_folder(out, HEADING, options.overwrite) as folder:
         lists = _Lists(form)
         for name, data_set in folders.items():
             for part in parts:
@@ -586,7 +577,7 @@ def write(
                 if name in TARGETS:
                     files.make_folder(folder / data_set / part / "target")
         for number in range(cores):
-            watch(f"core_{number:03d}", number / cores)
+            options.watch(f"core_{number:03d}", number / cores)
             scanned = scan(seeds, number, options)
             part = "test" if number < test else "train"
             for name, data_set in folders.items():
@@ -595,7 +586,7 @@ def write(
                 lists.add(name, data_set / part, scanned, depths, validated=test <= number < test + validation)
         for path, lines in lists.with_subsets(seeds).items():
             _write(folder / path, lines)
-        files.write_bytes(folder / README, _readme(options, cores, test, validation, layout).encode())
+        files.write_bytes(folder / README, _readme(options, test, validation).encode())
     written = [out / data_set / part for data_set in folders.values() for part in parts]
     return WrittenCores(written, cores * options.spectra, cores * len(labelled))
 
@@ -647,11 +638,11 @@ def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
         raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _readme(options: Cores, cores: int, test: int, validation: int, layout: str) -> str:
-    form = LAYOUTS[layout]
+def _readme(options: XrfOptions, test: int, validation: int) -> str:
+    form, cores = LAYOUTS[options.layout], options.cores
     names = dict.fromkeys(name for columns in form.columns.values() for name in columns)
     columns = "\n".join(f"| {name} | {COLUMNS[name].meaning} |" for name in names)
-    option = f" --layout {layout}" if layout != "plain" else ""
+    option = f" --layout {options.layout}" if options.layout != "plain" else ""
     info = "`info.csv` names all others" if form.apart else "`info.csv` names all"
     of_targets = " and ".join(f"`{form.folders[name]}/`" for name in TARGETS)
     labels = (

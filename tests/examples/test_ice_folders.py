@@ -1,7 +1,6 @@
 """Folders of simulated glaciers: what is in a file holds together, and a seed says all that is in it."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import h5netcdf.legacyapi
@@ -14,14 +13,14 @@ from qexp.errors import QexpError
 from qexp.examples import ice, xrf
 from qexp.examples.folders import new_folder
 from qexp.examples.ice import VARIABLES, glacier, roughness, write
-from qexp.examples.options import Cores, Glaciers
+from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.fields.folders import PRESETS
 from qexp.physics.ice import DENSITY, GRAVITY
 from tests.conftest import shared_folder
 
-CORES = Cores(spectra=10, labelled=4)
+CORES = XrfOptions("xrf", cores=3, spectra=10, labelled=4)
 
-SMALL = Glaciers(frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
+SMALL = IceOptions("ice", frames=3, size=24, spacing=400.0, arrhenius=(30.0, 120.0), sliding=(0.0, 20.0))
 
 
 def read(folder: Path) -> dict[str, xarray.Dataset]:
@@ -30,12 +29,12 @@ def read(folder: Path) -> dict[str, xarray.Dataset]:
 
 @shared_folder
 def some_folder(folder: Path) -> None:
-    write(folder / "ice", SMALL, 4, 1)
+    write(replace(SMALL, out=folder / "ice", glaciers=4, test=1))
 
 
 @shared_folder
 def coupled_folder(folder: Path) -> None:
-    write(folder / "ice", replace(SMALL, coupling=4.0), 4, 1)
+    write(replace(SMALL, out=folder / "ice", glaciers=4, test=1, coupling=4.0))
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def coupled(coupled_folder: Path) -> dict[str, xarray.Dataset]:
 
 @pytest.mark.heavy
 def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Path):
-    glaciers = write(tmp_path / "ice", SMALL, 3, 1)
+    glaciers = write(replace(SMALL, out=tmp_path / "ice", glaciers=3, test=1))
     folders = [str(glacier.folder.relative_to(tmp_path / "ice")) for glacier in glaciers]
     assert folders == ["test/valley_000", "train/cap_001", "train/valley_002"]
     assert sorted(path.name for path in (tmp_path / "ice").iterdir()) == ["README.md", "test", "train"]
@@ -135,21 +134,21 @@ def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_th
 def test_a_seed_gives_a_glacier_the_same_bytes_whatever_others_there_are_and_what_it_is_for(
     tmp_path: Path, some_folder
 ):
-    write(tmp_path / "few", SMALL, 2, 0)
+    write(replace(SMALL, out=tmp_path / "few", glaciers=2, test=0))
     few, some = (
         {file.parent.name: file.read_bytes() for file in folder.glob("*/*/ex.nc")}
         for folder in (tmp_path / "few", some_folder / "ice")
     )
     assert few.keys() == {"valley_000", "cap_001"}
     assert few.items() <= some.items()
-    write(tmp_path / "other", replace(SMALL, seed=1), 1, 0)
+    write(replace(SMALL, out=tmp_path / "other", glaciers=1, test=0, seed=1))
     few, other = (read(tmp_path / name)["valley_000"] for name in ("few", "other"))
     assert not np.array_equal(other.topg, few.topg)
 
 
 @pytest.mark.slow
 def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
-    write(tmp_path, replace(SMALL, frames=6), 1, 0)
+    write(replace(SMALL, out=tmp_path, glaciers=1, test=0, frames=6))
     finer = read(tmp_path)["valley_000"]
     np.testing.assert_allclose(finer.time[1::2], some["valley_000"].time)
     # A frame cuts a time step short, and what it leads to is as good but not the same.
@@ -187,7 +186,8 @@ def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "write_set", [partial(write, options=SMALL, glaciers=2), partial(xrf.write, options=CORES, cores=3)]
+    "write_set",
+    [lambda **given: write(replace(SMALL, glaciers=2, **given)), lambda **given: xrf.write(replace(CORES, **given))],
 )
 def test_what_is_written_is_there_as_a_whole_or_not_at_all_and_replaces_nothing_of_others(tmp_path: Path, write_set):
     def fall(name: str, share: float) -> None:
@@ -195,12 +195,12 @@ def test_what_is_written_is_there_as_a_whole_or_not_at_all_and_replaces_nothing_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_set(tmp_path / "new", watch=fall)
+        write_set(out=tmp_path / "new", watch=fall)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/README.md").write_text("# My thesis\n")
     with pytest.raises(QexpError, match="something else"):
-        write_set(tmp_path / "theirs", overwrite=True)
+        write_set(out=tmp_path / "theirs", overwrite=True)
     assert (tmp_path / "theirs/README.md").read_text() == "# My thesis\n"
 
 
@@ -229,7 +229,7 @@ def read_as_dle_reads(file: Path, mapping: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["f2", "f13"])
 def test_a_folder_is_read_as_2dto2d_dle_reads_it(tmp_path: Path, mapping):
-    write(tmp_path / "ice", SMALL, 2, 1)
+    write(replace(SMALL, out=tmp_path / "ice", glaciers=2, test=1))
     for file in sorted((tmp_path / "ice").glob("*/*/ex.nc")):
         inputs, outputs = read_as_dle_reads(file, mapping)
         assert inputs.shape[:3] == outputs.shape[:3]

@@ -10,23 +10,23 @@ import pytest
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.examples import xrf
-from qexp.examples.options import Cores
+from qexp.examples.options import XrfOptions
 from qexp.examples.xrf import BASINS, ELEMENTS, Scan, core as sediments_core, drift, write
 from qexp.physics.xrf import mass_fractions
 from tests.conftest import shared_folder
 
-SMALL = Cores(spectra=10, labelled=4)
+SMALL = XrfOptions("xrf", spectra=10, labelled=4)
 
 
 @shared_folder
 def made(folder: Path) -> None:
     folder.rmdir()
-    write(folder, SMALL, cores=5, test=1, validation=1)
+    write(replace(SMALL, out=folder, cores=5, test=1, validation=1))
 
 
 @pytest.fixture(scope="module")
 def scanned() -> Scan:
-    return xrf.scan(Seeds(0), 2, Cores(spectra=40))
+    return xrf.scan(Seeds(0), 2, XrfOptions("xrf", spectra=40))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -86,36 +86,36 @@ def test_cores_are_in_one_part_the_same_in_each_data_set_and_rows_for_validation
 
 
 def test_labels_are_spread_evenly_over_a_core():
-    assert xrf.labelled_depths(Cores(spectra=200, labelled=40))[:3] == [2, 7, 12]
+    assert xrf.labelled_depths(XrfOptions("xrf", spectra=200, labelled=40))[:3] == [2, 7, 12]
     for spectra in (1, 7, 50):
         for count in range(spectra + 1):
-            chosen = xrf.labelled_depths(Cores(spectra=spectra, labelled=count))
+            chosen = xrf.labelled_depths(XrfOptions("xrf", spectra=spectra, labelled=count))
             assert len(set(chosen)) == count
             assert all(0 <= depth < spectra for depth in chosen)
 
 
 @pytest.mark.slow
 def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
-    write(tmp_path / "xrf", replace(SMALL, labelled=0), cores=2)
+    write(replace(SMALL, out=tmp_path / "xrf", cores=2, labelled=0))
     assert names_in(tmp_path / "xrf") == ["README.md", "pretrain"]
 
 
 @pytest.mark.heavy
 def test_a_seed_gives_the_same_bytes_and_a_core_the_same_whatever_others_there_are_and_it_is_for(tmp_path, made: Path):
-    write(tmp_path / "again", SMALL, cores=5, test=1, validation=1)
+    write(replace(SMALL, out=tmp_path / "again", cores=5, test=1, validation=1))
     assert files_of(tmp_path / "again") == files_of(made)
     spectra = {Path(name).name: content for name, content in files_of(made).items() if name.startswith("pretrain")}
-    write(tmp_path / "few", SMALL, cores=3, test=0, validation=0)
+    write(replace(SMALL, out=tmp_path / "few", cores=3, test=0, validation=0))
     for name, content in files_of(tmp_path / "few/pretrain/train/spe").items():
         assert content == spectra[name]
-    write(tmp_path / "other", replace(SMALL, seed=1), cores=5, test=1, validation=1)
+    write(replace(SMALL, out=tmp_path / "other", cores=5, test=1, validation=1, seed=1))
     other = files_of(tmp_path / "other")
     assert not any(other[name] == content for name, content in files_of(made).items() if "/spe/" in name)
 
 
 @pytest.mark.slow
 def test_a_longer_core_goes_on_where_the_shorter_one_ends(scanned: Scan):
-    longer = xrf.scan(Seeds(0), 2, Cores(spectra=60))
+    longer = xrf.scan(Seeds(0), 2, XrfOptions("xrf", spectra=60))
     np.testing.assert_array_equal(longer.core.carbonate[:40], scanned.core.carbonate)
     np.testing.assert_array_equal(longer.caco3[:40], scanned.caco3)
     np.testing.assert_array_equal(longer.counts[:40], scanned.counts)
@@ -197,7 +197,7 @@ def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(sc
 def test_spectra_have_the_rates_that_a_core_scanner_has():
     for number in range(6):
         for voltage in xrf.CURRENTS:
-            scan = xrf.scan(Seeds(0), number, Cores(spectra=2, labelled=1, voltage=(voltage,)))
+            scan = xrf.scan(Seeds(0), number, XrfOptions("xrf", spectra=2, labelled=1, voltage=(voltage,)))
             rate = scan.counts.sum(axis=1).mean() / scan.scanner.live_time
             assert 3e3 < rate < 2e5
             beyond = scan.counts[:, int(1000 * voltage / xrf.GAIN) + 20 :].sum() / scan.counts.sum()
@@ -216,7 +216,7 @@ def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
 
 @pytest.mark.heavy
 def test_laboratories_err_by_what_the_readme_says():
-    cores = [xrf.scan(Seeds(5), number, Cores(spectra=40, labelled=1)) for number in range(8)]
+    cores = [xrf.scan(Seeds(5), number, XrfOptions("xrf", spectra=40, labelled=1)) for number in range(8)]
     caco3, carbonate = (
         np.concatenate(values) for values in zip(*((scan.caco3, scan.core.carbonate) for scan in cores), strict=True)
     )
@@ -226,7 +226,7 @@ def test_laboratories_err_by_what_the_readme_says():
 
 @pytest.mark.heavy
 def test_a_quarter_of_the_cores_is_for_the_test_a_sixth_of_the_others_for_validation_and_voltages_take_turns(tmp_path):
-    write(tmp_path / "xrf", Cores(spectra=1, labelled=1, voltage=(10, 30)), cores=16)
+    write(XrfOptions(tmp_path / "xrf", cores=16, spectra=1, labelled=1, voltage=(10, 30)))
     assert len(rows(tmp_path / "xrf/toc/test/info.csv")) == 4
     assert len(rows(tmp_path / "xrf/toc/train/val.csv")) == 2
     spectra = [row for part in ("test", "train") for row in rows(tmp_path / f"xrf/pretrain/{part}/info.csv")]
@@ -242,7 +242,7 @@ def test_a_quarter_of_the_cores_is_for_the_test_a_sixth_of_the_others_for_valida
 @shared_folder
 def published(folder: Path) -> None:
     folder.rmdir()
-    write(folder, Cores(spectra=11, labelled=11), cores=3, test=1, validation=1, layout="max")
+    write(XrfOptions(folder, cores=3, test=1, validation=1, layout="max", spectra=11, labelled=11))
 
 
 def test_folders_and_lists_are_named_as_published_and_lists_of_training_and_validation_are_apart(published: Path):
@@ -271,12 +271,12 @@ def test_lists_of_some_training_spectra_are_parts_of_info_csv(published: Path):
 
 @pytest.mark.slow
 def test_a_layout_changes_no_spectrum(published: Path, tmp_path: Path):
-    options = Cores(spectra=11, labelled=11)
-    write(tmp_path / "plain", options, cores=1, test=0, validation=0)
+    options = XrfOptions(tmp_path / "plain", cores=1, test=0, validation=0, spectra=11, labelled=11)
+    write(options)
     for plain, other in (("pretrain/train/spe", "pretrain/test/spe"), ("toc/train/spe", "finetune/TOC%/test/spe")):
         assert files_of(tmp_path / "plain" / plain) == files_of(published / other)
     targets = files_of(tmp_path / "plain/toc/train/target").items()
     assert {name: text.strip() for name, text in targets} == files_of(published / "finetune/TOC%/test/target")
     with pytest.raises(QexpError, match="layout=\"mix\": did you mean 'max'"):
-        write(tmp_path / "no", options, layout="mix")
+        write(replace(options, out=tmp_path / "no", layout="mix"))
     assert not (tmp_path / "no").exists()
