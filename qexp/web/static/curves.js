@@ -138,13 +138,9 @@ function byKeys(figure, plot, curves) {
 everyOne("curves", (place, all) => {
   const metrics = [...new Set(all.flatMap((panel) => (panel.metric ? [panel.metric] : [])))];
   const timed = all.every((panel) => panel.series.every(({ pace }) => pace));
-  const select = (words, options) => {
-    const menu = element("select", { onchange: () => draw() }, ...options.map((text, value) => element("option", { text, value })));
-    return { menu, whole: element("label", {}, `${words} `, menu) };
-  };
-  const metric = select("metric", metrics);
-  const along = select("along", ["epochs", "time of training"]);
-  const axis = select("axis", ["logarithmic", "linear"]);
+  const metric = menuOf("metric", metrics, () => draw());
+  const along = menuOf("along", ["epochs", "time of training"], () => draw());
+  const axis = menuOf("axis", ["logarithmic", "linear"], () => draw());
   const controls = element("div", { class: "choices" }, ...(metrics.length > 1 ? [metric.whole] : []), ...(timed ? [along.whole] : []), axis.whole);
   const grid = element("div", { class: "panels-of-curves" });
   let plots = [];

@@ -4,20 +4,15 @@ const BARS = { width: 170, height: 22 };
 const OF_ONE = ["better", "worse"];
 
 function drawDifferences(place, { groups, base: usual, samples, metrics, quantiles, level }) {
-  const chooser = (words, names, chosen) => {
-    const options = names.map((text, value) => element("option", { text, value, ...(value === chosen ? { selected: "" } : {}) }));
-    const select = element("select", { onchange: () => paint() }, ...options);
-    return { select, whole: element("label", {}, `${words} `, select) };
-  };
   const several = (of) => groups.map((_, group) => group).filter((group) => Object.keys(of.values[group]).length > 1);
   const first = metrics.reduce((best, metric) => (metric.main && several(metric).length > several(best).length ? metric : best));
-  const base = chooser("differences from", groups, several(first).includes(usual) ? usual : several(first)[0] ?? 0);
-  const metric = chooser("in", metrics.map(({ words }) => words), metrics.indexOf(first));
+  const base = menuOf("differences from", groups, () => paint(), several(first).includes(usual) ? usual : several(first)[0] ?? 0);
+  const metric = menuOf("in", metrics.map(({ words }) => words), () => paint(), metrics.indexOf(first));
   const table = element("div", { class: "scrolled tall" });
   const note = element("p", { class: "quiet" });
   reachable(table);
   const paint = () => {
-    const [of, from] = [metrics[metric.select.value], Number(base.select.value)];
+    const [of, from] = [metrics[metric.menu.value], Number(base.menu.value)];
     const rows = groups.map((name, group) => ({ name, group, ...differenceOf(of, group, from, samples) })).filter((_, group) => group !== from);
     const compared = rows.filter((row) => row.each);
     for (const row of compared) Object.assign(row, withIntervals(row, of.best, quantiles[row.each.length], of.together[row.each.length]));

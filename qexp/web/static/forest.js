@@ -5,13 +5,12 @@ const FOREST = { row: 34, bottom: 44, top: 8, label: 220, slim: 124, words: 168,
 function drawForest(place, { metrics, level }) {
   const names = [...new Set(metrics.map(({ metric }) => metric))];
   const main = metrics.find(({ main }) => main) ?? metrics[0];
-  const menu = element("select", { onchange: () => draw() }, ...names.map((text) => element("option", { text, value: text })));
-  menu.value = main.metric;
+  const chosen = menuOf("metric", names, () => draw(), names.indexOf(main.metric));
   const log = element("input", { type: "checkbox", onchange: () => draw() });
   const panels = element("div", { class: "panels" });
   const note = element("p", { class: "quiet" });
   const draw = () => {
-    const shown = metrics.filter(({ metric }) => metric === menu.value);
+    const shown = metrics.filter(({ metric }) => metric === names[chosen.menu.value]);
     const groups = GROUPS.alone ? [0] : [...GROUPS.names.keys()].filter((group) => !GROUPS.hidden.has(group));
     const width = Math.max(Math.min(place.clientWidth || FOREST.widest, FOREST.widest), 280);
     panels.replaceChildren(...shown.map((metric) => {
@@ -30,7 +29,7 @@ function drawForest(place, { metrics, level }) {
       ? `Dots: runs; diamonds: their mean over ${seeds} of different specs, which has no interval.`
       : `Dots: seeds; diamond and bar: mean over ${seeds} and its ${level} % interval (Student)${least === 1 ? "; none of a single seed" : ""}.`;
   };
-  place.append(element("div", { class: "choices" }, element("label", {}, "metric ", menu), element("label", {}, log, " logarithmic axis")), panels, note);
+  place.append(element("div", { class: "choices" }, chosen.whole, element("label", {}, log, " logarithmic axis")), panels, note);
   GROUPS.follow(draw);
   let seen = 0;
   new ResizeObserver(() => { if (Math.abs(place.clientWidth - seen) > 1) { seen = place.clientWidth; draw(); } }).observe(place);

@@ -144,6 +144,13 @@ function readoutOf(name, hint) {
   return element(name, { class: "readout", role: "status", "aria-live": "polite", "data-hint": hint });
 }
 
+/** A menu of texts in a label; its value is the number of the chosen one. */
+function menuOf(words, texts, changed, chosen = 0) {
+  const menu = element("select", { onchange: changed }, ...texts.map((text, value) => element("option", { text, value })));
+  menu.value = chosen;
+  return { menu, whole: element("label", {}, `${words} `, menu) };
+}
+
 function everyOne(kind, draw) {
   for (const place of document.querySelectorAll(`[data-draw="${kind}"]`)) {
     draw(place, JSON.parse(place.querySelector('script[type="application/json"]').textContent));

@@ -9,15 +9,10 @@ function drawMatrices(place, { matrices }) {
   known().slice(0, SHOWN_AT_FIRST).forEach((matrix) => { matrix.on = true; });
   const kinds = kindsOf(known());
   if (!kinds.length) return;
-  const select = (words, options, chosen) => {
-    const field = element("select", { onchange: () => draw() }, ...options.map((text, value) => element("option", { text, value })));
-    field.value = chosen;
-    return { field, whole: element("label", {}, `${words} `, field) };
-  };
   const main = Math.max(kinds.findIndex(isError), 0);
-  const kind = select("values", kinds.map(({ output, words, unit }) => `${output}: ${label(words, unit)}`), main);
+  const kind = menuOf("values", kinds.map(({ output, words, unit }) => `${output}: ${label(words, unit)}`), () => draw(), main);
   const titles = ["none", ...all.map((matrix) => matrix.title)];
-  const [first, second] = [select("difference of", titles, 0), select("minus", titles, 0)];
+  const [first, second] = ["difference of", "minus"].map((words) => menuOf(words, titles, () => draw()));
   const sizes = element("input", { type: "checkbox", onchange: () => draw() });
   const boxes = all.map((matrix) => boxOf(matrix, () => draw()));
   const grid = element("div", { class: "maps-row" });
@@ -42,12 +37,12 @@ function drawMatrices(place, { matrices }) {
   };
 
   const draw = () => {
-    const { output, words, unit } = kinds[kind.field.value];
+    const { output, words, unit } = kinds[kind.menu.value];
     const shown = all.filter((matrix) => matrix.on && matrix.plane).flatMap((matrix) => {
       const layer = layerOf(matrix, output, words);
       return layer ? [{ ...matrix, layer, numbers: layer.numbers }] : [];
     });
-    const [one, other] = [first, second].map(({ field }) => shown.find((matrix) => matrix.title === titles[field.value]));
+    const [one, other] = [first, second].map(({ menu }) => shown.find((matrix) => matrix.title === titles[menu.value]));
     const difference = one && other && one !== other && differenceOfMaps(one, other, sizes.checked);
     const scale = shown.length ? commonScale(scales, `${output} ${words}`, shown, () => maps.forEach((map) => map.map.paint())) : null;
     scalePlace.replaceChildren(...(scale ? [scale.controls] : []));

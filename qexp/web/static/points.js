@@ -22,10 +22,9 @@ function pointsOf(panel) {
   const mark = drawn("circle", { r: 5, class: "mark", visibility: "hidden" });
   box.append(mark);
   const readout = readoutOf("div", "Point at a sample to read its values.");
-  const order = places.map((_, index) => index).sort((one, other) => panel.truth[one] - panel.truth[other]);
-  let shown = -1;
+  const samples = [...places.keys()];
+  const order = [...samples].sort((one, other) => panel.truth[one] - panel.truth[other]);
   const show = (index) => {
-    shown = index;
     const [x, y] = places[index];
     mark.setAttribute("cx", x);
     mark.setAttribute("cy", y);
@@ -35,28 +34,9 @@ function pointsOf(panel) {
     readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `
       + `${measured(panel.estimate[index], panel.unit)}${spread}, error ${measured(error, panel.unit)}`;
   };
-  const nearest = (event) => {
-    const seen = whole.getBoundingClientRect();
-    const scale = (POINTS_SIDE + MARGIN.left + MARGIN.right) / seen.width;
-    const [x, y] = [(event.clientX - seen.left) * scale - MARGIN.left, (event.clientY - seen.top) * scale - MARGIN.top];
-    let [found, least] = [-1, NEAR ** 2];
-    places.forEach(([px, py], index) => {
-      const distance = (px - x) ** 2 + (py - y) ** 2;
-      if (distance < least) [found, least] = [index, distance];
-    });
-    if (found >= 0) show(found);
-  };
-  const step = (event) => {
-    const far = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!far) return;
-    event.preventDefault();
-    const now = order.indexOf(shown);
-    show(order[Math.min(Math.max(now + far, 0), order.length - 1)]);
-  };
-  const over = element("div", {
-    class: "scatter", tabindex: 0, role: "group", onpointermove: nearest, onkeydown: step,
-    "aria-label": `${panel.words}: left and right arrow keys go through the samples`,
-  }, whole);
+  const nearest = (x, y) => nearestOf(samples, (index) => places[index], x - MARGIN.left, y - MARGIN.top, NEAR);
+  const words = `${panel.words}: left and right arrow keys go through the samples`;
+  const over = overRuns(whole, "scatter", () => order, nearest, show, words, { ArrowLeft: -1, ArrowRight: 1 });
   return element("figure", {}, element("figcaption", { text: panel.title }), over, readout);
 }
 

@@ -185,8 +185,8 @@ function marksOf(marks, axis) {
   });
 }
 
-function nearestOf(indices, at, x, y) {
-  let [found, least] = [-1, 20 ** 2];
+function nearestOf(indices, at, x, y, near = 20) {
+  let [found, least] = [-1, near ** 2];
   for (const index of indices) {
     const [px, py] = at(index);
     const distance = (px - x) ** 2 + (py - y) ** 2;
@@ -195,12 +195,14 @@ function nearestOf(indices, at, x, y) {
   return found;
 }
 
-/** A drawing in which the mouse finds runs, and arrow keys go through them in an order. */
-function overRuns(svg, name, order, found, show) {
+const ARROWS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+
+/** A drawing in which the mouse finds runs or samples, and arrow keys go through them in an order. */
+function overRuns(svg, name, order, found, show, words = "arrow keys go through the runs", arrows = ARROWS) {
   let shown = -1;
   const tell = (index) => { shown = index; show(index); };
   const step = (event) => {
-    const far = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    const far = arrows[event.key];
     if (!far) return;
     event.preventDefault();
     const all = order();
@@ -213,8 +215,7 @@ function overRuns(svg, name, order, found, show) {
     if (index >= 0) tell(index);
   };
   return element("div", {
-    class: name, tabindex: 0, role: "group", "aria-label": "arrow keys go through the runs", onpointermove: moved,
-    onkeydown: step,
+    class: name, tabindex: 0, role: "group", "aria-label": words, onpointermove: moved, onkeydown: step,
   }, svg);
 }
 
