@@ -204,8 +204,8 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
         getattr(sys, name).reconfigure(errors="replace")
     if "WORLD_SIZE" in os.environ:
-        from qexp.runs.execute import is_first
+        from qexp.cli.processes import has_the_run
 
-        if not is_first():  # which computes gradients for the first, and has returned
+        if not has_the_run():
             return
     app(prog_name="qexp")

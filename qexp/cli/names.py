@@ -53,7 +53,12 @@ def document() -> dict[str, dict[str, Any]]:
 
 
 def text() -> str:
-    return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    """JSON with a line for each command, table and choice."""
+    parts = []
+    for part, entries in document().items():
+        lines = [f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in entries.items()]
+        parts.append(f" {json.dumps(part)}: {{\n" + ",\n".join(lines) + "\n }")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

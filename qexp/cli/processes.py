@@ -1,4 +1,4 @@
-"""What runs, pools and schedulers start: qexp execute, supervise, train-folds"""
+"""What runs, pools and schedulers start: qexp execute, supervise, train-folds, several for one run"""
 
 from __future__ import annotations
 
@@ -83,3 +83,10 @@ def train_folds(
         finished = work(RunDirectory(run), sys.stdin, sys.stdout)
     if not finished:
         raise typer.Exit(130)
+
+
+def has_the_run() -> bool:
+    """Whether this process does what the command line says; the others compute gradients for it, and have returned."""
+    from qexp.runs.execute import is_first
+
+    return is_first()
