@@ -150,11 +150,7 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
 
 
 def every_run(
-    remote: str | None = None,
-    *,
-    refresh: bool = True,
-    warn: Report = as_warning,
-    workspace: str | Path | None = None,
+    remote: str | None = None, *, refresh: bool = True, warn: Report = as_warning, workspace: str | Path | None = None
 ) -> list[Summary]:
     """Summaries of all runs.
 
@@ -238,10 +234,7 @@ def rows(summaries: Sequence[Summary], fields: Sequence[str], *, warn: Report = 
 
 
 def groups(
-    summaries: Sequence[Summary],
-    *fields: str | Sequence[str],
-    means: Sequence[str] = (),
-    warn: Report = as_warning,
+    summaries: Sequence[Summary], *fields: str | Sequence[str], means: Sequence[str] = (), warn: Report = as_warning
 ) -> list[dict[str, Any]]:
     """Groups of runs with the same values of fields: number, states, and mean test errors of each.
 

@@ -85,11 +85,7 @@ NOISE = "noise"
 QUANTITIES: dict[str, Quantity] = {
     "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
     "delta_volume": Quantity(
-        "10⁶ m³",
-        1e6,
-        "volume change of the source, inflation positive",
-        plausible=(-1e3, 1e3),
-        name="volume change",
+        "10⁶ m³", 1e6, "volume change of the source, inflation positive", plausible=(-1e3, 1e3), name="volume change",
         symbol="ΔV",
     ),
     "x": Quantity("km", 1e3, "position of the source east of the image centre", natural_zero=False),
@@ -119,12 +115,8 @@ QUANTITIES: dict[str, Quantity] = {
         for axis in "xyz"
     },
     "pressure_over_mu": Quantity(
-        "",
-        1.0,
-        "pressure change of the source over the shear modulus, inflation positive",
-        plausible=(-0.05, 0.05),
-        name="pressure change over shear modulus",
-        symbol="ΔP/μ",
+        "", 1.0, "pressure change of the source over the shear modulus, inflation positive", plausible=(-0.05, 0.05),
+        name="pressure change over shear modulus", symbol="ΔP/μ",
     ),
     "strike_slip": Quantity(
         "m", 1.0, "slip along the strike, left-lateral positive", plausible=(-50.0, 50.0), name="strike slip"
@@ -142,7 +134,7 @@ QUANTITIES: dict[str, Quantity] = {
     "displacement": Quantity("m", 1.0, "displacement of the surface along the line of sight, toward the satellite"),
     "mask": Quantity("", 1.0, "1 where a pixel of the displacement image is seen, else 0"),
     "noise": Quantity("m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0),
-}
+}  # fmt: skip
 """Name of a variable in a spec → its quantity."""
 
 DIMENSIONLESS = Quantity("", 1.0, "no unit declared")

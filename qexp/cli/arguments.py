@@ -194,9 +194,7 @@ def _require_values(command: click.Command, context: click.Context, words: list[
 
 
 def with_options(
-    *declared: type[Any],
-    leave_out: Collection[str] = (),
-    with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    *declared: type[Any], leave_out: Collection[str] = (), with_words: Callable[[dict[str, Any]], dict[str, Any]] = dict
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command that is given the fields of dataclasses as options of the shell.
 

@@ -73,12 +73,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def denses(
-    shape: Shape,
-    /,
-    filters: Sequence[int],
-    activation: str = "leaky_relu",
-    bias: bool = False,
-    l2: float = 0.0,
+    shape: Shape, /, filters: Sequence[int], activation: str = "leaky_relu", bias: bool = False, l2: float = 0.0
 ) -> nn.Module:
     """Fully connected layers on the flattened input, with the activation between them; by default without bias."""
     layers: list[nn.Module] = [nn.Flatten()]

@@ -325,9 +325,7 @@ MODULES: dict[str, Entry] = {
             bias=BIAS,
             l2=L2,
             initial_scale=number(
-                "initial weights are uniform within ± this / √inputs; null: Glorot's",
-                above=0,
-                type=["number", "null"],
+                "initial weights are uniform within ± this / √inputs; null: Glorot's", above=0, type=["number", "null"]
             ),
         ),
         help="Multilayer perceptron: hidden layers with an activation, then a linear layer, on the flattened input.",

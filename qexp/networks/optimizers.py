@@ -59,12 +59,7 @@ def adam(
 
 
 def sgd(
-    weights: Weights,
-    learning_rate: float,
-    /,
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
+    weights: Weights, learning_rate: float, /, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
 ) -> torch.optim.Optimizer:
     """Gradient descent. Raises ValueError for `nesterov` without momentum."""
     if nesterov and momentum <= 0:

@@ -22,14 +22,7 @@ from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
 from qexp.networks.sequence import SequenceNorm
-from qexp.networks.training import (
-    PRECISIONS,
-    EpochView,
-    Recipe,
-    Samples,
-    deterministic,
-    own_random_state,
-)
+from qexp.networks.training import PRECISIONS, EpochView, Recipe, Samples, deterministic, own_random_state
 
 
 class LossModule(nn.Module):

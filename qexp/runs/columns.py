@@ -17,16 +17,7 @@ from typing import Any
 from qexp.base import files
 from qexp.base.files import in_bytes
 from qexp.base.text import NOTHING, Table, output_and_metric, value_at
-from qexp.errors import (
-    LONGEST_SHOWN,
-    DamagedError,
-    NotFoundError,
-    QexpError,
-    nearest,
-    shortened,
-    some,
-    suggestion,
-)
+from qexp.errors import LONGEST_SHOWN, DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.store.directory import EVALUATIONS, RunDirectory

@@ -258,8 +258,7 @@ def below_surface(words: str, half_height: Callable[[Values], Array]) -> Require
     words  the height as a formula of the variables
     """
     return Requirement(
-        f"lie below the surface: depth > {words}",
-        lambda values: values["depth"] * (1 - MARGIN) > half_height(values),
+        f"lie below the surface: depth > {words}", lambda values: values["depth"] * (1 - MARGIN) > half_height(values)
     )
 
 

@@ -28,13 +28,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
-from qexp.kinds.images.matrix_figures import (
-    around_one,
-    half_width,
-    held_out_of,
-    numbers_of as matrix_numbers,
-    span,
-)
+from qexp.kinds.images.matrix_figures import around_one, half_width, held_out_of, numbers_of as matrix_numbers, span
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, number, printed
