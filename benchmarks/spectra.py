@@ -17,7 +17,7 @@ from qexp.base.workspace import find
 from qexp.examples.options import XrfOptions
 from qexp.examples.xrf import ALL, write
 from qexp.kinds.spectra.dataset import SpectraDataset
-from qexp.networks.masked_autoencoder import masked_encoder
+from qexp.networks.masked_autoencoder import Encoder
 from qexp.rows.array_cache import VARIABLE
 from qexp.spec.kinds import filled_in
 
@@ -60,7 +60,7 @@ def encodings(batch_size: int = 64, repeats: int = 9) -> list[Encoding]:
     """Of the ratios in turn, so that a machine that slows down slows all."""
     random = torch.Generator().manual_seed(0)
     spectra, numbers = (torch.rand(batch_size, count, generator=random) for count in (CHANNELS, PATCHES))
-    encoders = {ratio: masked_encoder([(CHANNELS,), (PATCHES,)], "small", mask_ratio=ratio) for ratio in RATIOS}
+    encoders = {ratio: Encoder([(CHANNELS,), (PATCHES,)], "small", mask_ratio=ratio) for ratio in RATIOS}
 
     def encoded(ratio: float) -> None:
         encoders[ratio]([spectra, numbers]).sum().backward()

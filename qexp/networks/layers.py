@@ -98,27 +98,25 @@ def layer_norm(shape: Shape, /, epsilon: float = 1e-6) -> nn.Module:
 
 
 class Concatenate(nn.Module):
-    """Concatenates tensors along their channels."""
-
-    def forward(self, tensors: list[Tensor]) -> Tensor:
-        return torch.cat(tensors, dim=1)
-
-
-def concatenate(shapes: list[Shape], /, axis: int = -1) -> nn.Module:
-    """Join several inputs along their channels.
+    """Joins several inputs along their channels.
 
     axis  counted as in Keras: the batch is 0, channels are last
     """
-    if not isinstance(shapes, list):
-        raise ShapeError(
-            f"joins several inputs, but has one, {written(shapes)}; list several as 'x_name', or leave it out"
-        )
-    if len({shape[1:] for shape in shapes}) > 1:
-        raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
-    last = len(shapes[0])
-    if axis not in (-1, last):
-        raise ShapeError(f"joins channels or features, the last axis: 'axis' must be -1 or {last}, but is {axis}")
-    return Concatenate()
+
+    def __init__(self, shapes: list[Shape], /, axis: int = -1) -> None:
+        super().__init__()
+        if not isinstance(shapes, list):
+            raise ShapeError(
+                f"joins several inputs, but has one, {written(shapes)}; list several as 'x_name', or leave it out"
+            )
+        if len({shape[1:] for shape in shapes}) > 1:
+            raise ShapeError(f"cannot join inputs of sizes {', '.join(written(shape) for shape in shapes)}")
+        last = len(shapes[0])
+        if axis not in (-1, last):
+            raise ShapeError(f"joins channels or features, the last axis: 'axis' must be -1 or {last}, but is {axis}")
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return torch.cat(tensors, dim=1)
 
 
 # Convolutional operations.

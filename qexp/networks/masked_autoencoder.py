@@ -209,40 +209,52 @@ class Size:
     depth: int
     heads: int
 
+    def blocks(self, layer_scale: float | None) -> nn.ModuleList:
+        return nn.ModuleList(TransformerBlock(self.width, self.heads, layer_scale) for _ in range(self.depth))
+
 
 ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
 DECODERS = {"tiny": Size(32, 1, 2), "small": Size(64, 1, 2), "base": Size(512, 8, 16)}
 
 
 class Encoder(nn.Module):
-    """Spectra → tokens: a class token, and one for each visible patch.
+    """Spectra → tokens: a class token, and one for each patch that the random numbers of a second input do not mask.
 
-    length      channels of a spectrum
     mask_ratio  fraction of the patches that is masked, if random numbers are given with the spectra
     patches     "alike": all are embedded with the same weights; "own": each has its own
     last_norm   whether a last layer norm is applied; without it the tokens' mean is nearly linear in the spectrum as
                 long as the blocks change little
+    Raises ShapeError if the patches do not divide a spectrum.
     """
 
     positions: Tensor
 
     def __init__(
         self,
-        length: int,
-        patch_size: int,
-        size: Size,
-        mask_ratio: float,
-        patches: str,
-        layer_scale: float | None,
-        last_norm: bool,
+        shape: Shape | list[Shape],
+        /,
+        size: str = "small",
+        patch_size: int = 16,
+        mask_ratio: float = 0.75,
+        patches: str = "alike",
+        layer_scale: float | None = None,
+        last_norm: bool = True,
+        width: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
     ) -> None:
         super().__init__()
+        spectrum, numbers = (shape[0], shape[1:]) if isinstance(shape, list) else (shape, [])
+        count = _number_of_patches(spectrum, patch_size, numbers)
+        if len(numbers) > 1:
+            raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
+        of_size = _size(ENCODERS[size], width, depth, heads)
         self.patch_size, self.mask_ratio = patch_size, mask_ratio
-        self.embedding = EMBEDDINGS[patches](length // patch_size, patch_size, size.width)
-        self.class_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
-        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
-        self.norm = nn.LayerNorm(size.width, EPSILON) if last_norm else nn.Identity()
+        self.embedding = EMBEDDINGS[patches](count, patch_size, of_size.width)
+        self.class_token = nn.Parameter(torch.randn(1, 1, of_size.width) * 0.02)
+        self.register_buffer("positions", positions(count, of_size.width), persistent=False)
+        self.blocks = of_size.blocks(layer_scale)
+        self.norm = nn.LayerNorm(of_size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
         """(sample, length), alone or with random numbers, (sample, patch) → (sample, 1 + visible patch, width)."""
@@ -269,37 +281,56 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tokens of the visible patches → the whole spectrum. Without blocks it is linear in the tokens.
+    """Tokens of the visible patches, the spectrum and the random numbers of its mask → the whole spectrum.
 
-    token_width  width of the encoder's tokens
-    keeps_visible   whether visible patches are copied to the output, so that only masked ones contribute to the loss
-    patches      "alike": the channels of all patches are made with the same weights; "own": each has its own
-    reads        "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
-                 other tokens alone
+    Without blocks it is linear in the tokens.
+
+    loss_on  "masked": visible patches are copied to the output, so that only masked ones contribute to the loss
+    patches  "alike": the channels of all patches are made with the same weights; "own": each has its own
+    reads    "tokens": the tokens of all visible patches; "class": the class token alone; "mean": the mean of the
+             other tokens alone
+    Raises ShapeError if the inputs do not fit each other.
     """
 
     positions: Tensor
 
     def __init__(
         self,
-        length: int,
-        patch_size: int,
-        token_width: int,
-        size: Size,
-        mask_ratio: float,
-        keeps_visible: bool,
-        patches: str,
-        reads: str,
-        layer_scale: float | None,
+        shape: Shape | list[Shape],
+        /,
+        size: str = "small",
+        patch_size: int = 16,
+        mask_ratio: float = 0.75,
+        loss_on: str = "masked",
+        reads: str = "tokens",
+        patches: str = "alike",
+        layer_scale: float | None = None,
+        width: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
     ) -> None:
         super().__init__()
-        self.patch_size, self.mask_ratio, self.keeps_visible, self.reads = patch_size, mask_ratio, keeps_visible, reads
-        self.embedding = Linear(token_width, size.width)
-        self.mask_token = nn.Parameter(torch.randn(1, 1, size.width) * 0.02)
-        self.register_buffer("positions", positions(length // patch_size, size.width), persistent=False)
-        self.blocks = nn.ModuleList(TransformerBlock(size.width, size.heads, layer_scale) for _ in range(size.depth))
-        self.norm = nn.LayerNorm(size.width, EPSILON) if size.depth else nn.Identity()
-        self.channels = CHANNELS[patches](length // patch_size, size.width, patch_size)
+        if not isinstance(shape, list) or len(shape) != 3:
+            raise ShapeError(
+                "takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask"
+            )
+        tokens, spectrum, numbers = shape
+        count = _number_of_patches(spectrum, patch_size, [numbers])
+        visible = visible_count(count, mask_ratio)
+        if len(tokens) != 2 or tokens[0] != 1 + visible:
+            raise ShapeError(
+                f"a mask_ratio of {mask_ratio:g} leaves a class token and {visible} of {count} patches, but its "
+                f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
+            )
+        of_size = _size(DECODERS[size], width, depth, heads)
+        self.patch_size, self.mask_ratio, self.reads = patch_size, mask_ratio, reads
+        self.keeps_visible = loss_on == "masked"
+        self.embedding = Linear(tokens[1], of_size.width)
+        self.mask_token = nn.Parameter(torch.randn(1, 1, of_size.width) * 0.02)
+        self.register_buffer("positions", positions(count, of_size.width), persistent=False)
+        self.blocks = of_size.blocks(layer_scale)
+        self.norm = nn.LayerNorm(of_size.width, EPSILON) if of_size.depth else nn.Identity()
+        self.channels = CHANNELS[patches](count, of_size.width, patch_size)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Tokens, spectra (sample, length), random numbers (sample, patch) → (sample, length)."""
@@ -326,81 +357,17 @@ class Decoder(nn.Module):
 
 
 class TokenPooling(nn.Module):
-    """The class token of a sample, or the mean of its patches' tokens."""
+    """One vector of an encoder's tokens: the class token of a sample, or the mean of its patches'."""
 
-    def __init__(self, of: str) -> None:
+    def __init__(self, shape: Shape, /, of: str = "class") -> None:
         super().__init__()
+        if len(shape) != 2:
+            raise ShapeError(f"takes the tokens of an encoder, but its input is {written(shape)}")
         self.of = of
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(sample, token, width) → (sample, width)."""
         return tokens[:, 0] if self.of == "class" else tokens[:, 1:].mean(dim=1)
-
-
-def masked_encoder(
-    shape: Shape | list[Shape],
-    /,
-    size: str = "small",
-    patch_size: int = 16,
-    mask_ratio: float = 0.75,
-    patches: str = "alike",
-    layer_scale: float | None = None,
-    last_norm: bool = True,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-) -> nn.Module:
-    """An encoder of spectra: of all patches, or of those that the random numbers of the second input do not mask.
-
-    Raises ShapeError if the patches do not divide a spectrum.
-    """
-    spectrum, numbers = (shape[0], shape[1:]) if isinstance(shape, list) else (shape, [])
-    _require_patches(spectrum, patch_size, numbers)
-    if len(numbers) > 1:
-        raise ShapeError(f"takes a spectrum and the random numbers of its mask, but has {1 + len(numbers)} inputs")
-    of_size = _size(ENCODERS[size], width, depth, heads)
-    return Encoder(spectrum[0], patch_size, of_size, mask_ratio, patches, layer_scale, last_norm)
-
-
-def masked_decoder(
-    shape: Shape | list[Shape],
-    /,
-    size: str = "small",
-    patch_size: int = 16,
-    mask_ratio: float = 0.75,
-    loss_on: str = "masked",
-    reads: str = "tokens",
-    patches: str = "alike",
-    layer_scale: float | None = None,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-) -> nn.Module:
-    """A decoder of spectra; its inputs are an encoder's tokens, the spectrum, and the random numbers of its mask.
-
-    Raises ShapeError if they do not fit each other.
-    """
-    if not isinstance(shape, list) or len(shape) != 3:
-        raise ShapeError("takes three inputs: an encoder's tokens, the spectrum, and the random numbers of its mask")
-    tokens, spectrum, numbers = shape
-    _require_patches(spectrum, patch_size, [numbers])
-    count = spectrum[0] // patch_size
-    visible = visible_count(count, mask_ratio)
-    if len(tokens) != 2 or tokens[0] != 1 + visible:
-        raise ShapeError(
-            f"a mask_ratio of {mask_ratio:g} leaves a class token and {visible} of {count} patches, but its "
-            f"first input is {written(tokens)}; give encoder and decoder the same mask_ratio and patch_size"
-        )
-    of_size = _size(DECODERS[size], width, depth, heads)
-    width_in, keeps_visible = tokens[1], loss_on == "masked"
-    return Decoder(spectrum[0], patch_size, width_in, of_size, mask_ratio, keeps_visible, patches, reads, layer_scale)
-
-
-def token_pooling(shape: Shape, /, of: str = "class") -> nn.Module:
-    """One vector of an encoder's tokens: the class token, or the mean of the patches'."""
-    if len(shape) != 2:
-        raise ShapeError(f"takes the tokens of an encoder, but its input is {written(shape)}")
-    return TokenPooling(of)
 
 
 def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None) -> Size:
@@ -412,7 +379,7 @@ def _size(of_name: Size, width: int | None, depth: int | None, heads: int | None
     return size
 
 
-def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape]) -> None:
+def _number_of_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape]) -> int:
     if len(spectrum) != 1:
         raise ShapeError(f"takes a spectrum [channels], but its input is {written(spectrum)}")
     if spectrum[0] % patch_size:
@@ -426,3 +393,4 @@ def _require_patches(spectrum: Shape, patch_size: int, numbers: Sequence[Shape])
                 f"a spectrum of {spectrum[0]} channels has {spectrum[0] // patch_size} patches of {patch_size}, but "
                 f"its mask is {written(of_mask)}; give the dataset and the model the same patch_size"
             )
+    return spectrum[0] // patch_size

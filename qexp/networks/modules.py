@@ -20,12 +20,12 @@ from qexp.networks.layers import (
     ACTIVATIONS,
     UPSAMPLINGS,
     ChannelAttention,
+    Concatenate,
     ResnetBlock,
     SameAvgPool2d,
     SameMaxPool2d,
     UNet,
     batch_norm,
-    concatenate,
     convolutions,
     denses,
     dle_cnn,
@@ -33,7 +33,7 @@ from qexp.networks.layers import (
     layer_norm,
     pooling,
 )
-from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, masked_decoder, masked_encoder, token_pooling
+from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, Decoder, Encoder, TokenPooling
 from qexp.networks.sequence import mlp, one_d_cnn, sequence_convolutions
 from qexp.networks.shapes import Shape, ShapeError, features, written
 
@@ -164,7 +164,7 @@ class JoiningEntry(Entry):
 
 
 _CONCATENATE = JoiningEntry(
-    build=concatenate,
+    build=Concatenate,
     parameters=properties(
         axis=integer("the axis of the channels or features in Keras's order: the last, -1", left_out="default")
     ),
@@ -362,7 +362,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "dle_unet", "parameters": {"outputs": 2, "blocks": 3, "filters": 8}},
     ),
     "masked_encoder": JoiningEntry(
-        build=masked_encoder,
+        build=Encoder,
         parameters=properties(
             size=choice([*ENCODERS], "base: 768 wide, 12 deep, 12 heads"),
             last_norm={"type": "boolean", "description": "whether a final layer norm is applied to the tokens"},
@@ -372,7 +372,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "masked_encoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "masked_decoder": JoiningEntry(
-        build=masked_decoder,
+        build=Decoder,
         parameters=properties(
             size=choice([*DECODERS], "base: 512 wide, 8 deep, 16 heads"),
             reads=choice(
@@ -388,7 +388,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},
     ),
     "token_pooling": Entry(
-        build=token_pooling,
+        build=TokenPooling,
         parameters=properties(of=choice(["class", "mean"], "the class token, or the mean of the patches'")),
         help="An encoder's tokens pooled to one vector, as the input of a regression head.",
         example={"module": "token_pooling", "parameters": {"of": "mean"}},

@@ -10,13 +10,13 @@ from qexp.base.seeds import Seeds
 from qexp.networks.masked_autoencoder import (
     DECODERS,
     ENCODERS,
+    Decoder,
+    Encoder,
     Linear,
     Size,
+    TokenPooling,
     hidden_channels,
-    masked_decoder,
-    masked_encoder,
     positions,
-    token_pooling,
     visible_count,
     visible_patches,
 )
@@ -63,7 +63,7 @@ def small(ratio=RATIO, loss_on="masked"):
 
 def encoder(ratio=RATIO, masked=True):
     torch.manual_seed(0)
-    return masked_encoder([(CHANNELS,), (PATCHES,)] if masked else (CHANNELS,), **SMALL, mask_ratio=ratio).eval()
+    return Encoder([(CHANNELS,), (PATCHES,)] if masked else (CHANNELS,), **SMALL, mask_ratio=ratio).eval()
 
 
 def block(width):
@@ -106,14 +106,14 @@ def test_sizes_are_those_of_the_table():
     assert ENCODERS["base"] == Size(width=768, depth=12, heads=12)
     assert DECODERS["base"] == Size(width=512, depth=8, heads=16)
     for size in ("tiny", "small"):
-        result = masked_encoder((2048,), size=size)
+        result = Encoder((2048,), size=size)
         assert result.norm.weight.numel() == ENCODERS[size].width
         assert len(result.blocks) == ENCODERS[size].depth
 
 
 @pytest.mark.parametrize(("ratio", "seen"), [(0.0, 16), (0.5, 8), (0.75, 4)])
 def test_the_encoder_computes_on_the_class_token_and_the_patches_that_are_seen_alone(ratio, seen):
-    build = partial(masked_encoder, **SMALL, mask_ratio=ratio)
+    build = partial(Encoder, **SMALL, mask_ratio=ratio)
     inputs = {"spectrum": (CHANNELS,), "mask": (PATCHES,)}
     network = Network(inputs, ["y"], {"one": Operation(build, joins=True)}, [Branch(tuple(inputs), ("y",), ("one",))])
     assert network.shapes["y"] == (1 + seen, 8)
@@ -285,7 +285,7 @@ def test_positions_matter_are_pairs_of_a_sine_and_a_cosine_and_are_neither_train
 @pytest.mark.parametrize(("of", "expected"), [("class", lambda x: x[:, 0]), ("mean", lambda x: x[:, 1:].mean(1))])
 def test_pooling_takes_the_class_token_or_the_mean_of_the_patches(of, expected):
     tokens = random(3, 5, 8)
-    assert torch.equal(token_pooling((5, 8), of=of)(tokens), expected(tokens))
+    assert torch.equal(TokenPooling((5, 8), of=of)(tokens), expected(tokens))
 
 
 def test_layers_are_told_by_the_encoder_from_the_embedding_up_to_its_last_block():
@@ -313,24 +313,24 @@ MASKED = [(CHANNELS,), (PATCHES,)]
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: masked_encoder((100,), patch_size=16), "16 channels do not divide a spectrum of 100; 20 would"),
-        (lambda: masked_encoder((64,), patch_size=100), "100 channels do not divide a spectrum of 64; 64 would"),
-        (lambda: masked_encoder([(64,), (8,)]), r"has 4 patches of 16, but its mask is \[8\].*same patch_size"),
-        (lambda: masked_encoder((2, 64)), r"takes a spectrum \[channels\], but its input is \[64, 2\]"),
-        (lambda: masked_encoder([*MASKED, (4,)], patch_size=4), "16 patches of 4, but its mask is"),
-        (lambda: masked_encoder([*MASKED, (16,)], patch_size=4), "random numbers of its mask, but has 3 inputs"),
-        (lambda: masked_encoder((64,), width=60, heads=8), "8 heads cannot share a width of 60; a width of 64 would"),
-        (lambda: masked_encoder((64,), width=9, heads=3), "3 heads cannot share a width of 9; a width of 12 would"),
-        (lambda: masked_encoder((64,), width=1, heads=3), "3 heads cannot share a width of 1; a width of 6 would"),
-        (lambda: masked_decoder((5, 8)), "takes three inputs"),
-        (lambda: masked_decoder([(5, 8), *MASKED]), "4 patches of 16, but its mask is"),
+        (lambda: Encoder((100,), patch_size=16), "16 channels do not divide a spectrum of 100; 20 would"),
+        (lambda: Encoder((64,), patch_size=100), "100 channels do not divide a spectrum of 64; 64 would"),
+        (lambda: Encoder([(64,), (8,)]), r"has 4 patches of 16, but its mask is \[8\].*same patch_size"),
+        (lambda: Encoder((2, 64)), r"takes a spectrum \[channels\], but its input is \[64, 2\]"),
+        (lambda: Encoder([*MASKED, (4,)], patch_size=4), "16 patches of 4, but its mask is"),
+        (lambda: Encoder([*MASKED, (16,)], patch_size=4), "random numbers of its mask, but has 3 inputs"),
+        (lambda: Encoder((64,), width=60, heads=8), "8 heads cannot share a width of 60; a width of 64 would"),
+        (lambda: Encoder((64,), width=9, heads=3), "3 heads cannot share a width of 9; a width of 12 would"),
+        (lambda: Encoder((64,), width=1, heads=3), "3 heads cannot share a width of 1; a width of 6 would"),
+        (lambda: Decoder((5, 8)), "takes three inputs"),
+        (lambda: Decoder([(5, 8), *MASKED]), "4 patches of 16, but its mask is"),
         (
-            lambda: masked_decoder([(5, 8), *MASKED], patch_size=4, mask_ratio=0.5),
+            lambda: Decoder([(5, 8), *MASKED], patch_size=4, mask_ratio=0.5),
             r"mask_ratio of 0.5 leaves a class token and 8 of 16 patches, but its first input is \[8, 5\]; give "
             "encoder and decoder the same mask_ratio and patch_size",
         ),
-        (lambda: masked_decoder([(5,), *MASKED], patch_size=4), r"its first input is \[5\]"),
-        (lambda: token_pooling((8,)), r"takes the tokens of an encoder, but its input is \[8\]"),
+        (lambda: Decoder([(5,), *MASKED], patch_size=4), r"its first input is \[5\]"),
+        (lambda: TokenPooling((8,)), r"takes the tokens of an encoder, but its input is \[8\]"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_an_error_that_says_what_would(build, message):
@@ -345,13 +345,13 @@ def test_an_encoder_and_a_decoder_of_different_ratios_are_an_error_at_the_decode
 
 
 def test_patches_of_their_own_have_weights_that_no_other_touches_and_are_alike_where_those_are_the_same():
-    encoder = masked_encoder((64,), size="tiny", patches="own")
+    encoder = Encoder((64,), size="tiny", patches="own")
     spectra = torch.randn(3, 64)
     encoder.embedding(spectra.unflatten(1, (4, 16)))[:, 2].square().sum().backward()
     touched = encoder.embedding.weight.grad.unflatten(1, (4, 16)).abs().sum(dim=(0, 2)) > 0
     assert touched.tolist() == [False, False, True, False]
     assert encoder.layer_of("embedding.weight") == 0
-    alike, own = (masked_encoder((64,), size="tiny", patches=patches) for patches in ("alike", "own"))
+    alike, own = (Encoder((64,), size="tiny", patches=patches) for patches in ("alike", "own"))
     state = alike.state_dict()
     state["embedding.weight"] = state["embedding.weight"].repeat(1, 4)
     state["embedding.bias"] = state["embedding.bias"].expand(4, 1, -1)
@@ -362,7 +362,7 @@ def test_patches_of_their_own_have_weights_that_no_other_touches_and_are_alike_w
 
 
 def decoder_of(reads, **parameters):
-    return masked_decoder([(3, 24), (64,), (4,)], size="tiny", mask_ratio=0.5, reads=reads, loss_on="all", **parameters)
+    return Decoder([(3, 24), (64,), (4,)], size="tiny", mask_ratio=0.5, reads=reads, loss_on="all", **parameters)
 
 
 @pytest.mark.parametrize("reads", ["class", "mean"])
@@ -393,7 +393,7 @@ def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_
     spectra, changes = torch.randn(5, CHANNELS, dtype=torch.float64), {}
     for scale in (1e-4, 1e-3, None, 1.0):
         torch.manual_seed(0)
-        result = masked_encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False).double()
+        result = Encoder((CHANNELS,), **SMALL, patches="own", layer_scale=scale, last_norm=False).double()
         with torch.no_grad():
             tokens = result(spectra)
             patches = result.embedding(spectra.unflatten(1, (-1, PATCH))) + result.positions
@@ -405,12 +405,12 @@ def test_what_blocks_change_is_in_proportion_to_the_layer_scale_that_they_begin_
 
 
 def test_layer_scales_are_weights_of_their_block_two_for_each_number_of_a_token():
-    plain, scaled = (masked_encoder((CHANNELS,), **SMALL, layer_scale=scale) for scale in (None, 0.1))
+    plain, scaled = (Encoder((CHANNELS,), **SMALL, layer_scale=scale) for scale in (None, 0.1))
     added = {name for name, _ in scaled.named_parameters()} - {name for name, _ in plain.named_parameters()}
     assert len(added) == 2 * SMALL["depth"]
     assert all(scaled.get_parameter(name).shape == (SMALL["width"],) for name in added)
     assert {scaled.layer_of(name) for name in added} == {1, 2}
-    bare = masked_encoder((CHANNELS,), **SMALL, last_norm=False)
+    bare = Encoder((CHANNELS,), **SMALL, last_norm=False)
     assert plain.state_dict().keys() - bare.state_dict().keys() == {"norm.weight", "norm.bias"}
 
 
