@@ -157,8 +157,5 @@ def export_network(run: Runs, options: ExportOptions) -> ShownExport:
     from qexp.web.notebook import ShownExport
 
     directory = directory_of(run, options.workspace, options.trust_code)
-    exported = networks.export_network(
-        directory, target_outside_of_runs(options.to), options.format or "onnx", physical=options.physical,
-        overwrite=options.overwrite,
-    )  # fmt: skip
+    exported = networks.export_network(directory, replace(options, to=target_outside_of_runs(options.to)))
     return ShownExport(**fields_of(exported))

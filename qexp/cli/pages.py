@@ -190,17 +190,9 @@ def report(
     over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
     """
     path = api.report(
-        *(runs or []),
-        tags=tags or (),
-        launch=launch,
-        to=to,
-        title=title,
-        text=text,
-        full=full,
-        pdf=pdf,
-        overwrite=overwrite,
-        workspace=workspace,
-    )
+        *(runs or []), tags=tags or (), launch=launch, to=to, title=title, text=text, full=full, pdf=pdf,
+        overwrite=overwrite, workspace=workspace,
+    )  # fmt: skip
     result(str(path))
     how = "" if path.suffix == ".pdf" else "; open it in a browser"
     message(f"{in_bytes(path.stat().st_size)}{how}")

@@ -25,6 +25,7 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
 from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
 from qexp.networks.transforms import Chain, Scale, Transform
+from qexp.runs.options import ExportOptions
 from qexp.spec.experiences import units_of
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
@@ -275,21 +276,18 @@ class Exported:
     """The content of `network.json`."""
 
 
-def export_network(
-    directory: RunDirectory, target: Path, format: str = "onnx", *, physical: bool = False, overwrite: bool = False
-) -> Exported:
+def export_network(directory: RunDirectory, options: ExportOptions) -> Exported:
     """Write a run's network, its inputs and outputs, and a README to a folder, which appears complete or not at all.
 
-    physical   put the transforms inside the graph, so that inputs and outputs have units; otherwise the graph is the
-               bare network, and values are transformed outside. The networks of several folds become one graph with
-               their mean and standard deviation; their transforms differ, and must be inside.
-    overwrite  replace a folder that was written by an earlier export
+    The networks of several folds become one graph with their mean and standard deviation; their transforms differ, and
+    must be inside.
     Raises QexpError for a run that is not done, an unknown format, an existing folder, or a network with operations
     that the format cannot hold.
     """
+    target, format, physical = Path(options.to), options.format or "onnx", options.physical
     if format not in FORMATS:
         raise QexpError(f"`format={format}`: no such format; {suggestion(format, FORMATS)}")
-    _require_room(target, overwrite)
+    _require_room(target, options.overwrite)
     models = load_models(directory, torch.device("cpu"))
     if len(models) > 1 and not physical:
         raise QexpError(

@@ -101,7 +101,7 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
                     "type": {
                         "enum": [name],
                         "description": "says which keys the spec has",
-                        **_default_type(name, needed),
+                        **({"default": TRAINING} if name == TRAINING and "type" not in needed else {}),
                     },
                     **{
                         key: value
@@ -117,10 +117,6 @@ def _types_in(schema: Mapping[str, Any]) -> Table:
         for name in schema["properties"]["type"]["enum"]
         if (of_type := schema["$defs"][name])
     }
-
-
-def _default_type(name: str, needed: Iterable[str]) -> Document:
-    return {"default": TRAINING} if name == TRAINING and "type" not in needed else {}
 
 
 def _bare(definition: Document, table: Table) -> Document:

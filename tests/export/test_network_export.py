@@ -30,6 +30,7 @@ from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, MODULES, Joinin
 from qexp.networks.network import Network, Operation
 from qexp.networks.portable import Positional, portable
 from qexp.networks.transforms import TRANSFORMS, Scale, Standardize
+from qexp.runs.options import ExportOptions
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, MadeOnce, Specs, call, put, shared_folder
@@ -365,7 +366,7 @@ def exported(made_once: MadeOnce, tmp_path: Path) -> Callable[..., Path]:
         key = f"{name}_{format}_{'physical' if physical else 'bare'}"
 
         def make(folder: Path) -> None:
-            export_network(run_of(workspace, name), folder / "out", format, physical=physical)
+            export_network(run_of(workspace, name), ExportOptions(folder / "out", format, physical=physical))
 
         return shutil.copytree(made_once(f"exported.{key}", make) / "out", tmp_path / key)
 
@@ -423,7 +424,7 @@ def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, na
 
 def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leave(several, tmp_path):
     with pytest.raises(QexpError, match=r"alike_0 has 12 networks.*add physical=True"):
-        export_network(run_of(several, "alike_0"), tmp_path / "out")
+        export_network(run_of(several, "alike_0"), ExportOptions(tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -527,7 +528,7 @@ def test_a_bare_network_of_fields_is_called_as_dle_calls_its_own(ice, name, eval
 
 @pytest.mark.heavy
 def test_the_document_tells_what_goes_in_and_out_and_where_it_comes_from(finished, several, exported, tmp_path):
-    about = export_network(run_of(finished, "sound_1"), tmp_path / "sound").about
+    about = export_network(run_of(finished, "sound_1"), ExportOptions(tmp_path / "sound")).about
     record = run_of(finished, "sound_1").record()
     assert about == json.loads((tmp_path / "sound" / "network.json").read_text())
     assert (about["run"], about["seed"], about["digest"]) == ("sound_1", 1, record.digest)
