@@ -12,6 +12,7 @@ from qexp.api.handles import directory_of
 from qexp.base.options import takes, uncounted
 from qexp.deformation.options import STAGES, InvertOptions, ObserveOptions, unstaged
 from qexp.errors import QexpError
+from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
     from qexp.deformation.observe import Observed
@@ -34,7 +35,7 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     """
     from qexp.deformation.observe import observe as read
     from qexp.store.directory import target_outside_of_runs
-    from qexp.web.deformation import shown_observed
+    from qexp.web.deformation import ShownObserved
 
     several = list(sources) if isinstance(sources, Iterable) and not isinstance(sources, str) else [sources]
     for file in several:
@@ -45,7 +46,7 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
             )
     paths = (options.to, options.figure)
     target, picture = (None if path is None else target_outside_of_runs(path) for path in paths)
-    return shown_observed(read([Path(file) for file in several], options, target, picture))
+    return ShownObserved(**fields_of(read([Path(file) for file in several], options, target, picture)))
 
 
 @takes(InvertOptions)

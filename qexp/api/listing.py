@@ -14,7 +14,7 @@ from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
 from qexp.errors import NotFoundError, QexpError, extra, shortened, some
 from qexp.runs.options import ListOptions, ServeOptions
-from qexp.web.html import Shown, Titled, View
+from qexp.web.html import Titled, View
 from qexp.web.listing import Listing as Listing
 
 if TYPE_CHECKING:
@@ -26,10 +26,8 @@ Summary = dict[str, Any]
 """A run as listings have it: the keys of `qexp ls --json`."""
 
 
-class ListedRuns(Shown, list[Run]):
+class ListedRuns(Titled, list[Run]):
     """A list of `Run` objects that shows itself as a table."""
-
-    __str__ = Shown.text
 
     def __repr__(self) -> str:
         return f"<{len(self):,} runs: {some([run.name for run in self])}>" if self else "<no runs>"

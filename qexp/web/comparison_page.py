@@ -45,7 +45,7 @@ from qexp.spec.experiences import ABSENT
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
 from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
-from qexp.web.html import Drawn, Shown, View, drawn, fields_of, picture
+from qexp.web.html import Drawn, Titled, View, drawn, fields_of, picture
 
 NAMED = 8
 """Runs that a sentence names."""
@@ -446,10 +446,8 @@ MOST_TABLES, MOST_ROWS = 3, 16
 """Tables of a comparison that are shown at once, and their rows."""
 
 
-class ShownComparison(Shown, Comparison):
+class ShownComparison(Titled, Comparison):
     """A comparison of runs."""
-
-    __str__ = Shown.text
 
     def __repr__(self) -> str:
         return f"<comparison of {', '.join(self.names)}>"
@@ -463,10 +461,8 @@ class ShownComparison(Shown, Comparison):
         return View(f"Comparison of {len(self.names)} runs", parts=parts, more=_pictures(self.figures))
 
 
-class ShownSeedComparison(Shown, SeedComparison):
+class ShownSeedComparison(Titled, SeedComparison):
     """A comparison of groups of runs over their seeds."""
-
-    __str__ = Shown.text
 
     def __repr__(self) -> str:
         return f"<comparison over seeds of {', '.join(self.names)}>"

@@ -18,7 +18,7 @@ from qexp.deformation.tables import (
     tables_of_tracks,
     values_in_words,
 )
-from qexp.web.html import Drawn, Shown, View, drawn, fields_of
+from qexp.web.html import Drawn, Shown, Titled, View, drawn, fields_of
 
 
 class ShownObserved(Shown, Observed):
@@ -54,11 +54,10 @@ class ShownPosterior(Shown, SourcePosterior):
         return View(title, cautions=self.remarks, parts=[table_of_posterior(self), sampling_words(self), image])
 
 
-class ShownInversion(Shown, Inversion):
+class ShownInversion(Titled, Inversion):
     """The estimated sources of an observation, with the tables that `qexp invert` prints, and its maps."""
 
     posterior: ShownPosterior | None
-    __str__ = Shown.text
 
     def __repr__(self) -> str:
         return f"<inversion by {self.source}: {', '.join(values_in_words(self))}>"
@@ -69,10 +68,6 @@ class ShownInversion(Shown, Inversion):
         more = {"draws of the posterior": self.posterior.view().parts[1:]} if self.posterior else {}
         parts: list[Table | Drawn | str] = [*tables(self), fit_words(self), maps]
         return View(f"Inversion by {self.source}", cautions=self.remarks, parts=parts, more=more)
-
-
-def shown_observed(observed: Observed) -> ShownObserved:
-    return ShownObserved(**fields_of(observed))
 
 
 def shown_inversion(inversion: Inversion) -> ShownInversion:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from qexp.base.text import Table, leaves
 from qexp.errors import QexpError, some
-from qexp.web.html import Shown, View
+from qexp.web.html import Titled, View
 
 if TYPE_CHECKING:
     import pandas
@@ -21,14 +21,12 @@ MOST_SHOWN = 40
 """Rows of a listing that are shown."""
 
 
-class Listing(Shown, list[Summary]):
+class Listing(Titled, list[Summary]):
     """A list of runs, specs or epochs, a dictionary each, that shows itself as a table."""
 
     def __init__(self, rows: Iterable[Summary], what: str, columns: Callable[[Sequence[Summary]], list[Column]]):
         super().__init__(rows)
         self._what, self._columns = what, columns
-
-    __str__ = Shown.text
 
     def __repr__(self) -> str:
         names = some([row["name"] for row in self if "name" in row])

@@ -123,10 +123,8 @@ class Predictions(Shown, list[Prediction]):
 # Studies that show themselves in notebooks and terminals.
 
 
-class ShownStudy(Shown, Study):
+class ShownStudy(Titled, Study):
     """The results of a study."""
-
-    __str__ = Shown.text
 
     def to_pandas(self) -> pandas.DataFrame:
         """The means with their intervals, and the paired differences, as numbers: what `table.csv` holds."""
@@ -147,10 +145,9 @@ class ShownStudy(Shown, Study):
         return View(title, cautions=unfinished, parts=[*pictures, self.results(), *self.remarks()], more=more)
 
 
-class ShownTuned(Shown, Tuned):
+class ShownTuned(Titled, Tuned):
     """What a search has found, with the table of the best trials and its figure."""
 
-    __str__ = Shown.text
     __repr__ = Tuned.__repr__
 
     def view(self) -> View:
