@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qexp.export.graphs import Graph, GraphError, NamedTensor, Sides
-from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, UNet
+from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, SameConv2d, UNet
 from qexp.networks.network import Network
-from qexp.networks.portable import PlainSameConvolution, Positional
+from qexp.networks.portable import Positional
 from qexp.networks.shapes import Shape
 
 KERAS_VERSION = "2.15.0"
@@ -119,7 +119,7 @@ def _in_turn(layers: Layers, module: nn.Module, source: str) -> str:
 
 def _convolution(layers: Layers, module: Any, source: str) -> str:
     kernel = _array(module.weight).transpose(2, 3, 1, 0)
-    if isinstance(module, PlainSameConvolution):
+    if isinstance(module, SameConv2d):
         return _with_kernel(layers, "Conv2D", module, kernel, source, "same")
     padded = module.padding != (0, 0)
     keeps_size = all(side == 2 * around + 1 for side, around in zip(module.kernel_size, module.padding, strict=True))
@@ -169,7 +169,7 @@ MODULES: Mapping[type[nn.Module], Callable[[Layers, Any, str], str]] = {
     ChannelsLast: _in_turn,
     UNet: _u_net,
     nn.Conv2d: _convolution,
-    PlainSameConvolution: _convolution,
+    SameConv2d: _convolution,
     nn.ConvTranspose2d: _transposed,
     Doubling: _transposed,
     nn.Identity: lambda layers, module, source: source,

@@ -147,11 +147,9 @@ class SameConv2d(nn.Conv2d):
     """A convolution with ceil(side / stride) results per side, whatever the size of its input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        (top, bottom), (left, right) = (
-            same_padding(side, kernel, stride)
-            for side, kernel, stride in zip(x.shape[-2:], self.kernel_size, self.stride, strict=True)
-        )
-        if top == bottom and left == right:
+        (top, bottom), (left, right) = map(same_padding, x.shape[-2:], self.kernel_size, self.stride)
+        # In an export the operations must be the same for frames of all sizes.
+        if not torch.compiler.is_exporting() and top == bottom and left == right:
             return functional.conv2d(x, self.weight, self.bias, self.stride, (top, left))
         padded = functional.pad(x, (left, right, top, bottom))
         return functional.conv2d(padded, self.weight, self.bias, self.stride)

@@ -1,7 +1,7 @@
 """Trained networks as modules that can be exported: standard operations, traced or scripted.
 
-Some modules that are fast to train cannot be exported: convolutions of stacks that write into buffers, padding that
-branches on the size of a frame. Each has a plain counterpart here.
+Some modules that are fast to train cannot be exported, such as convolutions of stacks that write into buffers. Each
+has a plain counterpart here.
 """
 
 from __future__ import annotations
@@ -16,23 +16,9 @@ from torch.nn import functional
 
 from qexp.base.outputs import spread_of
 from qexp.networks.estimator import Estimator, mean, spread
-from qexp.networks.layers import SameConv2d, same_padding
 from qexp.networks.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm
 
 Samples = Mapping[str, Tensor]
-
-
-class PlainSameConvolution(nn.Module):
-    """`SameConv2d` with the same operations for frames of all sizes."""
-
-    def __init__(self, module: SameConv2d) -> None:
-        super().__init__()
-        self.weight, self.bias = module.weight, module.bias
-        self.kernel_size, self.stride = module.kernel_size, module.stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = map(same_padding, x.shape[2:], self.kernel_size, self.stride)
-        return functional.conv2d(functional.pad(x, (*columns, *rows)), self.weight, self.bias, self.stride)
 
 
 class PlainSequenceConvolution(nn.Module):
@@ -79,7 +65,6 @@ class PlainMeanOfPositions(nn.Module):
 
 
 PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
-    SameConv2d: PlainSameConvolution,
     SequenceConvolution: PlainSequenceConvolution,
     SequenceNorm: PlainSequenceNorm,
     MeanOfPositions: lambda module: PlainMeanOfPositions(),
