@@ -1,41 +1,22 @@
 """Trained networks as modules that can be exported: standard operations, traced or scripted.
 
-Some modules that are fast to train cannot be exported, such as convolutions of stacks that write into buffers. Each
-has a plain counterpart here.
+Normalisations of stacks, which write into buffers, cannot be exported, and have a plain counterpart here.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
-from torch.nn import functional
 
 from qexp.base.outputs import spread_of
 from qexp.networks.estimator import Estimator, mean, spread
-from qexp.networks.sequence import MeanOfPositions, SequenceConvolution, SequenceNorm
+from qexp.networks.sequence import SequenceNorm
 
 Samples = Mapping[str, Tensor]
-
-
-class PlainSequenceConvolution(nn.Module):
-    """`SequenceConvolution` as a matrix product: `vmap` of torch's convolution needs a fixed batch size."""
-
-    def __init__(self, module: SequenceConvolution) -> None:
-        super().__init__()
-        self.weight, self.bias = module.weight, module.bias
-        self.kernel_size, self.stride = module.kernel_size[0], module.stride[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[-1]
-        last = (length - 1) // self.stride * self.stride
-        padded = functional.pad(x, ((self.kernel_size - 1) // 2, self.kernel_size))
-        windows = [padded[..., offset : offset + last + 1 : self.stride] for offset in range(self.kernel_size)]
-        results = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
-        return results if self.bias is None else results + self.bias[:, None]
 
 
 class PlainSequenceNorm(nn.Module):
@@ -57,25 +38,10 @@ class PlainSequenceNorm(nn.Module):
         return y.squeeze(-1) if x.dim() == 2 else y
 
 
-class PlainMeanOfPositions(nn.Module):
-    """`MeanOfPositions` without its own gradient."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=-1)
-
-
-PLAIN: dict[type[nn.Module], Callable[..., nn.Module]] = {
-    SequenceConvolution: PlainSequenceConvolution,
-    SequenceNorm: PlainSequenceNorm,
-    MeanOfPositions: lambda module: PlainMeanOfPositions(),
-}
-"""Module → what builds its plain counterpart."""
-
-
 def portable(module: nn.Module) -> nn.Module:
     """Replace, in place, all modules inside one that cannot be exported; returns the module, or its own counterpart."""
-    if type(module) in PLAIN:
-        return PLAIN[type(module)](module).eval()
+    if isinstance(module, SequenceNorm):
+        return PlainSequenceNorm(module).eval()
     for name, child in module.named_children():
         module._modules[name] = portable(child)
     return module

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from qexp.networks.layers import ACTIVATIONS, ONE_DNN, product
 from qexp.networks.shapes import Shape, ShapeError, features, written
@@ -109,6 +110,8 @@ class MeanOfPositions(nn.Module):
     """The mean over positions: (sample, channel, position) → (sample, channel)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return x.mean(dim=-1)
         y: Tensor = _apply(_Mean, x[None]).squeeze(0)
         return y
 
@@ -120,6 +123,8 @@ class SequenceConvolution(nn.Conv1d):
         super().__init__(channels, filters, kernel_size, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return self._as_product(x)
         weight = self.weight
         kind = x.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -127,6 +132,15 @@ class SequenceConvolution(nn.Conv1d):
             x, weight = x.to(cast), weight.to(cast)
         y: Tensor = _apply(_Convolution, x[None], weight[None], self.stride[0])[0].squeeze(0)
         return y if self.bias is None else y + self.bias[:, None]
+
+    def _as_product(self, x: Tensor) -> Tensor:
+        """The same by standard operations; `vmap` of torch's convolution needs a fixed batch size."""
+        (kernel_size,), (stride,) = self.kernel_size, self.stride
+        last = (x.shape[-1] - 1) // stride * stride
+        padded = functional.pad(x, ((kernel_size - 1) // 2, kernel_size))
+        windows = [padded[..., offset : offset + last + 1 : stride] for offset in range(kernel_size)]
+        results = self.weight.flatten(1) @ torch.stack(windows, dim=2).flatten(1, 2)
+        return results if self.bias is None else results + self.bias[:, None]
 
 
 class SequenceNorm(nn.BatchNorm1d):
