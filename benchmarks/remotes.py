@@ -1,5 +1,7 @@
 """Rates of `qexp push` and `qexp pull` beside those of fsspec alone, for the same files, to servers on this machine.
 
+For a folder also beside `rclone copy`, which compares hashes, too, where rclone is installed.
+
 Run: python -m benchmarks.remotes [COUNT [PROTOCOL ...]]
 COUNT runs (default: 1,000) have 2 MB each. Protocols are file, ssh and s3, the last with a server that keeps everything
 in memory; all by default.
@@ -8,6 +10,8 @@ in memory; all by default.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +78,10 @@ def measure(root: Path, url: str, options: Mapping[str, Any], count: int) -> dic
         if failed := how("lab", workspace=workspace).failed:
             sys.exit(f"{how.__name__}: {next(iter(failed.values()))}")
 
+    rclone = ["rclone", "copy", "-q", f"{here}/runs", f"{path}-rclone"]
+    copied = shutil.which(rclone[0]) is not None and url.startswith("file:")
     return {
+        **({"rclone": seconds(lambda: subprocess.run(rclone, check=True))} if copied else {}),
         "put": seconds(lambda: system.put(f"{here}/runs/", f"{path}/", recursive=True)),
         "push": seconds(lambda: shared(api.push, here)),
         "second push": seconds(lambda: shared(api.push, here)),
@@ -90,6 +97,8 @@ def main() -> None:
             took = measure(Path(folder), url, options, count)
         print(f"{protocol:4}", ", ".join(f"{name} {value:.1f} s" for name, value in took.items()))
         print(f"     rate over fsspec's: push {took['put'] / took['push']:.2f}, pull {took['get'] / took['pull']:.2f}")
+        if "rclone" in took:
+            print(f"     rate over rclone's: push {took['rclone'] / took['push']:.2f}")
 
 
 if __name__ == "__main__":
