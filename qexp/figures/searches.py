@@ -76,21 +76,7 @@ def search_panels(
     axes[0].set_xlabel("trial")
     whole_numbers(axes[0].xaxis)
     for panel, key in zip(axes[1:], keys, strict=True):
-        if key.choices:
-            where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
-            panel.set_xticks(
-                range(len(key.choices)), [wrap(name, max(42 // len(key.choices), 5)) for name in key.choices]
-            )
-            panel.set_xlim(-0.5, len(key.choices) - 0.5)
-            inside = np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
-            _scatter(panel, where + inside, values, given_up, best)
-        else:
-            _scatter(panel, np.asarray(key.values, dtype=float), values, given_up, best)
-            if key.log:
-                panel.set_xscale("log")
-        panel.set_xlabel(wrap(_words(key.name), 30))
-        if key.importance is not None:
-            panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=sized(9))
+        _against_key(panel, key, values, given_up, best)
     for panel in axes:
         panel.set_ylabel(measured)
         if spread:
@@ -194,6 +180,23 @@ def _on_axis(axis: Varied) -> tuple[np.ndarray, list[tuple[float, str]]]:
 def _words(name: str) -> str:
     """Keys with + between them, or the name of an error, in words."""
     return ", ".join(key_in_words(one).replace("_", " ") for one in name.split("+"))
+
+
+def _against_key(panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarray, best: int) -> None:
+    """The errors of all trials against the values of a key, with its importance."""
+    if key.choices:
+        where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
+        panel.set_xticks(range(len(key.choices)), [wrap(name, max(42 // len(key.choices), 5)) for name in key.choices])
+        panel.set_xlim(-0.5, len(key.choices) - 0.5)
+        inside = np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
+        _scatter(panel, where + inside, values, pruned, best)
+    else:
+        _scatter(panel, np.asarray(key.values, dtype=float), values, pruned, best)
+        if key.log:
+            panel.set_xscale("log")
+    panel.set_xlabel(wrap(_words(key.name), 30))
+    if key.importance is not None:
+        panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=sized(9))
 
 
 def _scatter(panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int) -> None:
