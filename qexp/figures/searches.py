@@ -69,7 +69,7 @@ def search_panels(
     running = (np.fmax if highest else np.fmin).accumulate(whole)
     positive = np.isfinite(values).any() and np.nanmin(values) > 0
     spread = positive and np.nanmax(values) > 10 * np.nanmin(values)
-    figure, axes, below = _with_a_row_below(1 + len(keys), 4.2, 3.4, row=len(keys) > 1)
+    figure, axes, below = _folded(1 + len(keys), 4.2, 3.4, row_below=len(keys) > 1)
     numbers = np.arange(len(values))
     _scatter(axes[0], numbers, values, given_up, best)
     axes[0].step(numbers, running, where="post", color=BEST, linewidth=1.2, label="best so far")
@@ -85,12 +85,12 @@ def search_panels(
         for axis in (panel.xaxis, panel.yaxis):
             if axis.get_scale() == "log":
                 plain_numbers(axis)
-    if below is not None:
-        ranks = np.argsort(np.argsort(np.where(np.isnan(whole), np.inf, -whole if highest else whole)))
+    for wide in below:
+        order = np.argsort(np.where(np.isnan(whole), np.inf, -whole if highest else whole))
         tenth = int(np.isfinite(whole).sum() // 10)
-        label = "best tenth" if tenth > 1 else ""
-        _coordinates(below, [*keys, Varied(measured, whole, [], bool(spread))], ranks < max(tenth, 1), label)
-    legend_below(figure, axes[0], *([below] if below else []), shown=1)
+        strong, label = np.isin(numbers, order[: max(tenth, 1)]), "best tenth" if tenth > 1 else ""
+        _coordinates(wide, [*keys, Varied(measured, whole, [], bool(spread))], strong, label)
+    legend_below(figure, axes[0], *below, shown=1)
     add_title(figure, title)
     return figure
 
@@ -105,8 +105,7 @@ def front(
     """The first two errors of all trials against each other, those of which none is better in all, and a line through
     the values and errors of each trial.
     """
-    figure, (panel,), below = _with_a_row_below(1, 7.0, 3.8)
-    assert below is not None
+    figure, (panel,), (below,) = _folded(1, 7.0, 3.8, row_below=True)
     table, strong = np.array(errors, dtype=float), np.array(best)
     panel.plot(table[:, 0], table[:, 1], "o", color=TRIED, markersize=4, alpha=0.6, label="trial")
     chosen = table[strong][np.argsort(table[strong, 0])]
@@ -123,18 +122,16 @@ def front(
     return figure
 
 
-def _with_a_row_below(
-    count: int, width: float, height: float, *, row: bool = True
-) -> tuple[Figure, list[Axes], Axes | None]:
+def _folded(count: int, width: float, height: float, *, row_below: bool) -> tuple[Figure, list[Axes], list[Axes]]:
     """Panels, and one below them that is as wide as the figure, if there shall be one."""
     columns = columns_of(count, width, 3)
-    figure, grid = subplots(-(-count // columns) + row, columns, width, height, count)
-    panels, below = [panel for line in grid for panel in line], None
-    if row and (last := panels[-1].get_subplotspec()):
+    figure, grid = subplots(-(-count // columns) + row_below, columns, width, height, count)
+    below = []
+    if row_below and (place := grid[-1][0].get_subplotspec()):
         for panel in grid[-1]:
             panel.remove()
-        below = figure.add_subplot(last.get_gridspec()[-1, :])
-    return figure, panels[:count], below
+        below = [figure.add_subplot(place.get_gridspec()[-1, :])]
+    return figure, [panel for row in grid for panel in row][:count], below
 
 
 def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label: str) -> None:

@@ -177,6 +177,7 @@ class Pool:
             for worker in workers:
                 worker.start()
             announced: set[str] = set()
+            epochs_of = cache(_epochs_of)  # of these runs alone: later a name may be another run's
             passed_on = 0
             while any(worker.is_alive() for worker in workers) or not self._ended.empty():
                 if self._signals > passed_on:
@@ -192,7 +193,7 @@ class Pool:
                 try:
                     name, end, seconds = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
                 except queue.Empty:
-                    watcher.progress(_last_lines(running))
+                    watcher.progress(_last_lines(running, epochs_of))
                     continue
                 if not isinstance(end, State):
                     watcher.not_started(name, end)
@@ -274,18 +275,19 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(listing.count("GPU "))]
 
 
-def _last_lines(directories: Iterable[RunDirectory]) -> dict[str, dict[str, Any]]:
+def _last_lines(
+    directories: Iterable[RunDirectory], epochs_of: Callable[[RunDirectory], int | None]
+) -> dict[str, dict[str, Any]]:
     """Run → the metrics of its last complete epoch, if it has any, and `of` how many epochs it is."""
     found: dict[str, dict[str, Any]] = {}
     for directory in directories:
         with suppress(OSError, IndexError, ValueError), directory.metrics_file.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
             lines = [text for text in file.read().splitlines(keepends=True) if text.endswith(b"\n")]
-            found[directory.name] = {**json.loads(lines[-1]), "of": _epochs_of(directory)}
+            found[directory.name] = {**json.loads(lines[-1]), "of": epochs_of(directory)}
     return found
 
 
-@cache
 def _epochs_of(directory: RunDirectory) -> int | None:
     """How many epochs a run is to train, if it trains."""
     epochs: int | None = directory.spec().get("epochs")
@@ -569,6 +571,7 @@ def run_and_wait(
 
     signals: list[int] = []
     waiting: list[RunDirectory] = []
+    epochs_of = cache(_epochs_of)  # of these runs alone: later a name may be another run's
     begun = time.monotonic()
     watcher.start([])
     with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: signals.append(number)), _supervised(launch):
@@ -583,7 +586,7 @@ def run_and_wait(
                 watcher.run_started(directory.name)
             time.sleep(SECONDS_BETWEEN_QUERIES)
             states = {directory.name: state for directory, state in Watch().states(waiting).items()}
-            watcher.progress(_last_lines(waiting))
+            watcher.progress(_last_lines(waiting, epochs_of))
             for name in [name for name, state in states.items() if not state.at_work]:
                 watcher.run_ended(name, states[name], time.monotonic() - begun)
             waiting = [directory for directory in waiting if states[directory.name].at_work]
