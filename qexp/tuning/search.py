@@ -173,7 +173,7 @@ class JournalFile(BaseJournalBackend):
 def open_study(folder: Path, objectives: Sequence[Objective], tuning: Tuning, space: Space, epochs: int) -> Study:
     """The study of a folder, which is made if there is none.
 
-    epochs  of a trial
+    epochs  the most of a trial
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.JournalStorage(JournalFile(folder / JOURNAL))
@@ -243,6 +243,7 @@ class CheckedTuning:
     objectives: Sequence[Objective]
     folder: Path
     epochs: int
+    """The most that a trial has."""
     digest: str
     """Of the experience, with the first values of the space."""
     drawn: Study | None

@@ -80,6 +80,10 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     kind = document["dataset"].get("type") if isinstance(document.get("dataset"), dict) else None
     nested = kind in KINDS and "select" in documents_named(kind).schemas["experience"]
     fixed = {} if nested or type_of(document).outputs(document) is None else UNTESTED
+    if fixed and any("test" in name.split("+") for name in tuning.space):
+        raise QexpError("`space[test]`: trials never see the test part; search other keys")
+    if fixed and tuning.final_seeds and not document.get("test", True):
+        raise QexpError(f"`final_seeds={tuning.final_seeds}` is to test the best, and `test` is false; give 0, or true")
     space = checked_space(tuning.space, reference, {**tuning.overrides, **fixed}, cache, nested=nested)
     if tuning.sampler == "grid":
         space.choices()
@@ -89,8 +93,9 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     else:
         checked = check_order(tuning.order_of({**space.first, **fixed}, tuning.seeds), workspace)
     plan = checked.plans[0]
+    epochs = max([plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)])
     return CheckedTuning(
-        reference, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), plan.epochs, plan.digest,
+        reference, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), epochs, plan.digest,
         drawn, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
     )  # fmt: skip
 

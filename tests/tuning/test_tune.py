@@ -50,6 +50,8 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
         ({"space": {"losses.depth": ["mae", "mse"]}}, "changes what the loss is"),
         ({"space": {"dataset.fixed.noise": "lin:0:1"}}, "changes the validation part"),
         ({"space": {}}, "a search needs a space"),
+        ({"space": {"test": [True, False]}}, "trials never see the test part"),
+        ({"overrides": {"test": False}}, "final_seeds=5.*is to test the best"),
         ({"overrides": {"learning_rate": 1}}, "keep one of them"),
         ({"metric": ["test.depth.mae"]}, "the validation part alone"),
         ({"metric": ["deep.mae"]}, "did you mean 'depth.mae'"),
@@ -69,6 +71,10 @@ def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
     specs.write("experience", put(SOUND["experience"], "additional_callbacks", ["test_evaluate"]))
     with pytest.raises(QexpError, match="looks at the test part"):
         checked(specs)
+
+
+def test_the_most_epochs_of_a_trial_are_those_of_the_space(specs):
+    assert [checked(specs, space={"epochs": values}).epochs for values in ([2, 9, 4], "log:2:16")] == [9, 16]
 
 
 # The journal
