@@ -488,12 +488,10 @@ def _placed(axes: Axes) -> bool:
 
 
 def _thin_out(axis: XAxis | YAxis) -> bool:
-    """Reduce the ticks of an axis until their numbers are apart; names stay. Returns whether there are fewer."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, ScalarFormatter
+    """Reduce the ticks of an axis until their numbers or names are apart. Returns whether there are fewer."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, ScalarFormatter
 
     formatter = axis.get_major_formatter()
-    if isinstance(formatter, FixedFormatter):
-        return False
     if isinstance(formatter, ScalarFormatter) and formatter.get_useOffset():
         formatter.set_useOffset(False)  # nobody adds 1e-5+1.2e-1 in the head
     shown = _numbers(axis)
