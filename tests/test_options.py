@@ -79,7 +79,7 @@ def test_a_keyword_that_is_nearly_one_is_named():
         repeated("mogi_3", "mogi", cuont=2)
     with pytest.raises(TypeError, match="repeated: missing a required argument: 'dataset'"):
         repeated("mogi_3")
-    with pytest.raises(TypeError, match=r"compare: .*'metric'; did you mean 'metrics'\?"):
+    with pytest.raises(TypeError, match=r"compare: .*'metric'; it is called 'metrics'"):
         package.compare("a", "b", metric="mae")
     with pytest.raises(TypeError, match=r"report: .*'titel'; did you mean 'title'\?"):
         package.report("a", titel="b")

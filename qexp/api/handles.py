@@ -12,7 +12,7 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import as_warning, checks_keywords, takes
 from qexp.errors import QexpError, shortened, some
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, FiguresOptions, IntervalsOptions, LimitOptions
-from qexp.runs.options import VerifyOptions
+from qexp.runs.options import ReportFile, VerifyOptions
 from qexp.runs.order import RerunOptions
 from qexp.web.html import Pictures, Shown, View, fields_of
 
@@ -325,28 +325,17 @@ class Run(Shown):
         directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
         return Pictures(draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn))
 
-    def report(
-        self,
-        to: str | Path | None = None,
-        *,
-        title: str = "",
-        text: str | Path = "",
-        full: bool = False,
-        overwrite: bool = False,
-    ) -> Path:
-        """Write one HTML file about the run; see `qexp report`.
+    @takes(ReportFile)
+    def report(self, options: ReportFile) -> Path:
+        """Write one HTML file about the run, or a PDF if its name ends in .pdf; see `qexp report`.
 
-        to         the file, `<run>.html` in the current folder if left out; printed by Chromium if it ends in .pdf
-        title      of the report; the name of the run if left out
-        text       the author's words at the top, plain or in simple Markdown: a file, or the text itself
-        full       show paths, the machine and its settings, too
-        overwrite  replace a file that is not an HTML report of qexp
-        Returns its path. Raises QexpError if it cannot be written there.
+        returns  its path
+        Raises QexpError if it cannot be written there.
         """
-        from qexp.web.report import Head, report, text_of
+        from qexp.web.report import report
 
-        target = Path(f"{self.name}.html") if to is None else Path(to)
-        return report(self.directory, target, overwrite, Head(title, text_of(text), full))
+        target = Path(f"{self.name}.html" if options.to is None else options.to)
+        return report(self.directory, target, options)
 
     def export(self, target: str | Path, format: str | None = None) -> Path:
         """Write the run to an archive.

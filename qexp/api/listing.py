@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from qexp.base import workspace as workspaces
 from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
 from qexp.errors import NotFoundError, QexpError, extra, shortened, some
-from qexp.runs.options import ListOptions, ServeOptions
+from qexp.runs.options import ComparisonOptions, ListOptions, MoreRuns, ReportOptions, ServeOptions
 from qexp.web.html import Titled, View
 from qexp.web.listing import Listing as Listing
 
@@ -272,50 +272,30 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
     return list(provenance.lineage_tree(summaries, {run["name"]: run for run in among}))
 
 
-def chosen(
-    runs: Sequence[Runs], tags: Iterable[str] = (), launch: str | None = None, *, workspace: str | Path | None = None
-) -> list[str]:
+def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
     """Names, paths and patterns of runs, and the names of those that have all of some tags and are of a launch.
 
     Raises NotFoundError for tags that no run has.
     """
-    names, tags = references_of(list(runs), workspace), [tags] if isinstance(tags, str) else list(tags)
-    if not tags and launch is None:
+    names, tags = references_of(list(runs), options.workspace), list(options.tags)
+    if not tags and options.launch is None:
         return names
     from qexp.runs.columns import unknown_tags
 
-    summaries = every_run(warn=ignore, workspace=workspace)
-    found = [run["name"] for run in listed(summaries, tags=tags, launch=launch, workspace=workspace)]
+    summaries = every_run(warn=ignore, workspace=options.workspace)
+    found = [run["name"] for run in listed(summaries, tags=tags, launch=options.launch, workspace=options.workspace)]
     if not found:
         raise NotFoundError(f"no run matches{unknown_tags(summaries, tags)}")
     return [*names, *found]
 
 
-@checks_keywords
-def compare(
-    *runs: Runs,
-    tags: Iterable[str] = (),
-    launch: str | None = None,
-    evaluation: str | None = None,
-    width: str | None = None,
-    metrics: str | Sequence[str] = (),
-    outputs: str | Sequence[str] = (),
-    figures: bool = True,
-    warn: Report = as_warning,
-    workspace: str | Path | None = None,
-) -> ShownComparison | ShownSeedComparison:
+@takes(ComparisonOptions)
+def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownSeedComparison:
     """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs with several seeds
     each; see `qexp compare`.
 
     runs        `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
                 of them
-    tags        also the runs that have all of these tags, besides those named
-    launch      also the runs of a launch, by its id or "last"; with tags those that have them
-    evaluation  name of the evaluation that is compared, instead of the results on the runs' own test parts
-    metrics     one or several that are compared, such as "mae"; all if left out
-    outputs     one or several that are compared; all if left out
-    figures     draw pictures into `comparisons/` in the workspace
-    width       of the figures in print, "single" or "double", a column of a page or two
 
     >>> qexp.compare(*qexp.sweep("mogi_quick", seeds=range(2)))
     <comparison of mogi_quick_0, mogi_quick_1>
@@ -326,44 +306,23 @@ def compare(
     from qexp.runs.catalog import Catalog
     from qexp.web.comparison_page import compared
 
-    catalog = Catalog(workspaces.find(workspace))
-    with use_style(None, width):
-        comparison = compare_named(
-            chosen(runs, tags, launch, workspace=workspace), catalog, evaluation, figures=figures
-        )
+    catalog = Catalog(workspaces.find(options.workspace))
+    with use_style(None, options.width):
+        comparison = compare_named(chosen(runs, options), catalog, options.evaluation, figures=options.figures)
     for text in catalog.warnings:
-        warn(text)
-    return compared(only(comparison, *([names] if isinstance(names, str) else names for names in (metrics, outputs))))
+        options.warn(text)
+    return compared(only(comparison, options.metrics, options.outputs))
 
 
 # Reports of runs.
 
 
-@checks_keywords
-def report(
-    *runs: Runs,
-    tags: Iterable[str] = (),
-    launch: str | None = None,
-    to: str | Path | None = None,
-    title: str = "",
-    text: str | Path = "",
-    full: bool = False,
-    pdf: bool = False,
-    overwrite: bool = False,
-    workspace: str | Path | None = None,
-) -> Path:
+@takes(ReportOptions)
+def report(*runs: Runs, options: ReportOptions) -> Path:
     """Write a report: all that is known about one run, or a comparison of several; see `qexp report`.
 
     runs       `Run` objects, names, unique prefixes, paths, patterns such as "mogi_*", folders of studies, and lists
                of them; all runs if left out
-    tags       also the runs that have all of these tags
-    launch     also the runs of a launch, by its id or "last"; with tags those that have them
-    to         the file; `<run>.html` in the current folder if left out, or named after what is asked for
-    title      of the report; the name of the run, or the experiences of several, if left out
-    text       the author's words at the top, plain or in simple Markdown (tables, no pictures): a file, or the text
-    full       show paths, the machine and its settings, too
-    pdf        print it to a PDF; implied by a name that ends in .pdf
-    overwrite  replace a file that is not an HTML report of qexp
     returns    the path of the file
     Raises QexpError before anything is written.
 
@@ -371,24 +330,25 @@ def report(
     'run.html'
     """
     from qexp.runs.catalog import Catalog
-    from qexp.web.report import Head, report as report_of_run, report_of_several, runs_of_report, searches_in, text_of
+    from qexp.web.report import report as report_of_run, report_of_several, runs_of_report, searches_in
 
-    named, tags = references_of(list(runs), workspace), [tags] if isinstance(tags, str) else list(tags)
+    options = replace(options, tags=list(options.tags))
+    named = references_of(list(runs), options.workspace)
     if runs and not named:
         raise QexpError("no run is named: the list of runs is empty")
-    names = chosen(named, tags, launch, workspace=workspace)
-    home = workspaces.find(workspace)
+    names = chosen(named, options)
+    home = workspaces.find(options.workspace)
     reported = runs_of_report(names, Catalog(home))
     words = [Path(name).name or name for name in named]
-    words += [*([f"launch {launch}"] if launch else []), *(f"tag {tag}" for tag in tags)]
-    called, head = ", ".join(words) or "all runs", Head(title, text_of(text), full, searches_in(names, home))
+    words += [*([f"launch {options.launch}"] if options.launch else []), *(f"tag {tag}" for tag in options.tags)]
+    called, searches = ", ".join(words) or "all runs", searches_in(names, home)
     single = next(iter(reported)) if len(reported) == 1 else None
-    target = Path(to) if to is not None else Path(f"{single.name if single else _file_name(called)}.html")
-    if pdf:
+    target = Path(f"{single.name if single else _file_name(called)}.html" if options.to is None else options.to)
+    if options.pdf:
         target = target.with_suffix(".pdf")
     if single is not None:
-        return report_of_run(single, target, overwrite, head)
-    return report_of_several(called, reported, target, overwrite, head)
+        return report_of_run(single, target, options, searches)
+    return report_of_several(called, reported, target, options, searches)
 
 
 def _file_name(title: str) -> str:

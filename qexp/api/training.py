@@ -14,6 +14,7 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError, some
 from qexp.jobs.launchers import Watcher
+from qexp.runs.options import MoreRuns
 from qexp.runs.order import (
     Order as Order,
     Pretraining as Pretraining,
@@ -249,7 +250,7 @@ def wait(
     """
     from qexp.jobs.states import endings
 
-    names = chosen([references], launch=launch, workspace=workspace)
+    names = chosen([references], MoreRuns(launch=launch, workspace=workspace))
     directories = [run.directory for run in open_runs(names, workspace=workspace)]
     for directory, state in endings(directories, timeout):
         yield Run(directory), state

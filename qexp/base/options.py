@@ -282,6 +282,8 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def __call__(
         self, function: Callable[[Subject, Options], Returned]
     ) -> Callable[Concatenate[Subject, Keywords], Returned]: ...
+    @overload  # of any number of subjects, which no type of Python tells beside keywords
+    def __call__(self, function: Callable[..., Returned]) -> Callable[..., Returned]: ...
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make: Any = self._options
         declared, fields = inspect.signature(function), inspect.signature(make).parameters
@@ -292,6 +294,9 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
             else fields[field.name]
             for field in own_first(make)
         ]
+        several = bool(first) and first[-1].kind is inspect.Parameter.VAR_POSITIONAL
+        if several:
+            keywords_of = [keyword.replace(kind=inspect.Parameter.KEYWORD_ONLY) for keyword in keywords_of]
         signature = declared.replace(parameters=[*first, *keywords_of])
         lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
         paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
@@ -300,7 +305,9 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
 
         def called(*arguments: Any, **keywords: Any) -> Any:
             bound = _bound(function, signature, arguments, keywords, make)
-            subject = [bound.pop(parameter.name) for parameter in first]
+            subjects = [bound.pop(parameter.name, ()) for parameter in first]
+            if several:
+                subjects += subjects.pop()
             # A text alone is a list of one, and not its letters.
             bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
             for name in mappings.keys() & bound.keys():
@@ -314,7 +321,7 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
             # None stands for what is left out, and so does False for a path.
             left_out = {name for name, value in bound.items() if value is None or (value is False and name in paths)}
             _require_kinds({name: bound[name] for name in bound.keys() - left_out}, function, signature)
-            return function(*subject, make(**{name: bound[name] for name in bound.keys() - left_out}))
+            return function(*subjects, options=make(**{name: bound[name] for name in bound.keys() - left_out}))
 
         update_wrapper(called, function)
         called.__doc__ = documented(inspect.getdoc(function) or "", make)

@@ -28,7 +28,7 @@ from qexp.cli.console import (
 )
 from qexp.errors import QexpError
 from qexp.kinds.options import FiguresOptions
-from qexp.runs.options import ServeOptions
+from qexp.runs.options import ComparisonOptions, ReportOptions, ServeOptions
 
 if TYPE_CHECKING:
     from qexp.comparison.compare import Comparison
@@ -40,62 +40,19 @@ COMPARED = typer.Argument(
     help="Runs: names, unique prefixes, paths, quoted patterns such as 'mogi_cnn_*', or the folder of a study.",
     autocompletion=completion.runs,
 )
-EvaluationOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Use the evaluation of this name instead of the runs' own results.",
-        autocompletion=completion.evaluations,
-    ),
-]
-MetricOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metric",
-        metavar="METRIC",
-        help="Only this metric, such as rmse. Repeat for more.",
-        autocompletion=completion.metrics,
-    ),
-]
-WidthOption = Annotated[
-    str | None, typer.Option(metavar="single|double", help="Width of the figures for print, see qexp figures.")
-]
-OutputOption = Annotated[
-    list[str] | None, typer.Option("--output", metavar="OUTPUT", help="Only this output. Repeat for more.")
-]
 
 
-TagOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tag", metavar="TAG", help="Also the runs with this tag, besides those named. Repeat to require several."
-    ),
-]
-LaunchOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ID", help="Also the runs of a launch, or 'last', besides those named; with --tag those that have it.",
-        autocompletion=completion.launches,
-    ),
-]  # fmt: skip
-
-
+@with_options(ComparisonOptions)
 def compare(
+    options: ComparisonOptions,
     runs: Annotated[list[str] | None, COMPARED] = None,
-    tags: TagOption = None,
-    launch: LaunchOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the results as CSV, with all digits.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     as_latex: LatexOption = False,
-    evaluation: EvaluationOption = None,
-    metrics: MetricOption = None,
-    outputs: OutputOption = None,
-    width: WidthOption = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Print all metrics, and the difference of every two groups in each.")
     ] = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Compare runs: which are better in what, differences of their specs, curves and matrices in one picture.
 
@@ -112,12 +69,9 @@ def compare(
     as_file = as_csv or as_markdown or as_latex
     if sum((as_json, as_csv, as_markdown, as_latex)) > 1:
         raise QexpError("--json, --csv, --markdown and --latex exclude each other; take one")
-    if everything and (metrics or as_json or as_file):
+    if everything and (options.metrics or as_json or as_file):
         raise QexpError("--all is for a terminal's tables of all metrics; leave out --all, or --metric and other forms")
-    comparison = api.compare(
-        *(runs or []), tags=tags or (), launch=launch, evaluation=evaluation, metrics=metrics or (),
-        outputs=outputs or (), figures=not as_file, width=width, warn=warning, workspace=workspace,
-    )  # fmt: skip
+    comparison = api.compare(*(runs or []), **{**vars(options), "figures": not as_file, "warn": warning})
     if as_json:
         print_json(comparison.document())
     elif as_csv:
@@ -127,10 +81,10 @@ def compare(
     elif as_latex:
         piece(latex(tables(comparison), remarks(comparison)))
     else:
-        _print_comparison(comparison, everything or bool(metrics), workspace)
+        _print_comparison(comparison, everything or bool(options.metrics), options.workspace)
 
 
-def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool, workspace: str | None) -> None:
+def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool, workspace: str | Path | None) -> None:
     from qexp.comparison.summary import overview
 
     home = find(workspace)
@@ -147,7 +101,9 @@ def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool
 # qexp report
 
 
+@with_options(ReportOptions)
 def report(
+    options: ReportOptions,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -157,31 +113,6 @@ def report(
             autocompletion=completion.runs,
         ),
     ] = None,
-    tags: TagOption = None,
-    launch: LaunchOption = None,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.html",
-            help="The file to write; if left out, named after the run or the comparison, in the current folder.",
-        ),
-    ] = None,
-    title: Annotated[
-        str, typer.Option(metavar="TEXT", help="Title; the name of the run, or the experiences, if left out.")
-    ] = "",
-    text: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE|TEXT",
-            help="Your words at the top, plain or in Markdown (tables, no pictures): a file, or the text itself.",
-        ),
-    ] = "",
-    full: Annotated[bool, typer.Option("--full", help="Show paths, the machine and its settings, too.")] = False,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Print it to a PDF, which needs Chromium.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing file that is not an HTML report of qexp.")
-    ] = False,
-    workspace: WorkspaceOption = None,
 ) -> None:
     """Write a report: one HTML file that opens in any browser, without qexp and without a network.
 
@@ -189,10 +120,7 @@ def report(
     curves, the spec, the origin, and the command that makes it again. Several runs are compared over their seeds and
     over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
     """
-    path = api.report(
-        *(runs or []), tags=tags or (), launch=launch, to=to, title=title, text=text, full=full, pdf=pdf,
-        overwrite=overwrite, workspace=workspace,
-    )  # fmt: skip
+    path = api.report(*(runs or []), **vars(options))
     result(str(path))
     how = "" if path.suffix == ".pdf" else "; open it in a browser"
     message(f"{in_bytes(path.stat().st_size)}{how}")

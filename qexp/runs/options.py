@@ -9,7 +9,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from qexp.base.options import Counted, InWorkspace, Opening, Report, Trusting, ignore, option, python_only, uncounted
+from qexp.base.options import (
+    Counted,
+    InWorkspace,
+    Opening,
+    Report,
+    Trusting,
+    as_warning,
+    ignore,
+    option,
+    python_only,
+    uncounted,
+)
 from qexp.errors import QexpError, shortened
 
 # Runs of a listing.
@@ -40,6 +51,68 @@ class ListOptions(InWorkspace):
         None, "List the runs of a remote: a URL, a folder, or a name in qexp.toml.", metavar="REMOTE"
     )
     warn: Report = python_only(ignore, "Receives a line for each run that cannot be read")
+
+
+# Comparisons and reports of runs.
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreRuns(InWorkspace):
+    """Runs besides those that are named."""
+
+    tags: Iterable[str] = option(
+        (), "Also the runs with this tag, besides those named.", "--tag", also="Repeat to require several.",
+        metavar="TAG", shell=list[str],
+    )  # fmt: skip
+    launch: str | None = option(
+        None, "Also the runs of a launch, or 'last', besides those named; with `tags` those that have it.",
+        metavar="ID", complete="launches",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions(MoreRuns):
+    """Options of `qexp compare`."""
+
+    evaluation: str | None = option(
+        None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
+        complete="evaluations",
+    )  # fmt: skip
+    width: str | None = option(None, "Width of the figures for print, see qexp figures.", metavar="single|double")
+    metrics: Sequence[str] = option(
+        (), "Only this metric, such as rmse.", "--metric", also="Repeat for more.", metavar="METRIC", shell=list[str],
+        complete="metrics",
+    )  # fmt: skip
+    outputs: Sequence[str] = option(
+        (), "Only this output.", "--output", also="Repeat for more.", metavar="OUTPUT", shell=list[str]
+    )
+    figures: bool = python_only(True, "Draw pictures into `comparisons/` in the workspace.")
+    warn: Report = python_only(as_warning, "Receives a line for each run that cannot be read.")
+
+
+@dataclass(frozen=True)
+class ReportFile:
+    """The file of a report, and what stands in it besides the runs."""
+
+    to: str | Path | None = option(
+        None, "The file to write; if left out, named after the run or the comparison, in the current folder.",
+        metavar="FILE.html", shell=Path,
+    )  # fmt: skip
+    _: KW_ONLY
+    title: str = option("", "Title; the name of the run, or the experiences, if left out.", metavar="TEXT")
+    text: str | Path = option(
+        "", "Your words at the top, plain or in Markdown (tables, no pictures): a file, or the text itself.",
+        metavar="FILE|TEXT", shell=str,
+    )  # fmt: skip
+    full: bool = option(False, "Show paths, the machine and its settings, too.")
+    overwrite: bool = option(False, "Replace an existing file that is not an HTML report of qexp.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(ReportFile, MoreRuns):
+    """Options of `qexp report`."""
+
+    pdf: bool = option(False, "Print it to a PDF, which needs Chromium.")
 
 
 # Networks, archives and repetitions of runs.

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files as resources
@@ -26,6 +25,7 @@ from qexp.comparison.seeds import ComparedRun, runs_of_study
 from qexp.errors import QexpError, some
 from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, is_pattern, named_runs
+from qexp.runs.options import ReportFile
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.tuning.results import Tuned, search_of
 from qexp.web.comparison_page import comparison_page
@@ -162,21 +162,7 @@ OURS, BEGINNING = b'<meta name="generator" content="qexp">', 400
 """What each HTML report has in its first 400 bytes."""
 
 
-@dataclass(frozen=True)
-class Head:
-    """What an author puts above a report."""
-
-    title: str = ""
-    """The name of the run, or the experiences of several, if left out."""
-    text: str = ""
-    """Plain text, or simple Markdown."""
-    full: bool = False
-    """Whether it shows paths, the machine and its settings, too."""
-    searches: Sequence[Tuned] = ()
-    """Those by which the values of the runs were chosen."""
-
-
-NO_HEAD = Head()
+AS_IT_IS = ReportFile()
 
 
 def text_of(given: str | Path) -> str:
@@ -192,14 +178,17 @@ def text_of(given: str | Path) -> str:
     return given
 
 
-def _headed(head: Head, title: str, descriptions: Iterable[str]) -> dict[str, Any]:
-    """What the templates show at the top."""
+def _headed(options: ReportFile, searches: Sequence[Tuned], title: str, descriptions: Iterable[str]) -> dict[str, Any]:
+    """What the templates show at the top.
+
+    searches  those by which the values of the runs were chosen
+    """
     return {
-        "heading": head.title or title,
+        "heading": options.title or title,
         "descriptions": list(dict.fromkeys(filter(None, descriptions))),
         "date": f"{datetime.now():%Y-%m-%d}",
-        "text": head.text,
-        "searches": list(map(_search, head.searches)),
+        "text": text_of(options.text),
+        "searches": list(map(_search, searches)),
     }
 
 
@@ -209,19 +198,19 @@ def _search(search: Tuned) -> View:
     return shown_tuned(search).view()
 
 
-def _shareable(page: str, head: Head, workspace: Workspace) -> str:
+def _shareable(page: str, full: bool, workspace: Workspace) -> str:
     """A page without the folders of this machine, unless all is to be shown."""
-    if head.full:
+    if full:
         return page
     for folder, words in ((real_path(workspace.root), "."), (workspace.root, "."), (Path.home(), "~")):
         page = page.replace(str(folder), words) if len(folder.parts) > 1 else page
     return page
 
 
-def report(directory: RunDirectory, target: Path, overwrite: bool = False, head: Head = NO_HEAD) -> Path:
+def report(directory: RunDirectory, target: Path, options: ReportFile, searches: Sequence[Tuned] = ()) -> Path:
     """Write the report of a run.
 
-    overwrite  replace a file that is not an HTML report of qexp
+    searches  those by which its values were chosen
     Raises QexpError if the file cannot be written, must not be replaced, or its folder does not exist.
     """
 
@@ -229,20 +218,26 @@ def report(directory: RunDirectory, target: Path, overwrite: bool = False, head:
         workspace = Workspace(directory.path.parent.parent)
         # A run elsewhere, such as a fold, has no others beside it.
         in_workspace = directory.path.parent == workspace.runs and workspace.specs.is_dir()
-        return page_of_run(directory, Catalog(workspace).runs() if in_workspace else [], head)
+        return page_of_run(directory, Catalog(workspace).runs() if in_workspace else [], options, searches)
 
-    return _written(page, target, overwrite)
+    return _written(page, target, options.overwrite)
 
 
-def page_of_run(directory: RunDirectory, others: Sequence[Mapping[str, Any]], head: Head = NO_HEAD) -> str:
-    """The report of a run; `others` as in `run_page`."""
-    values = run_page(directory, others, private=head.full)
-    headed = _headed(head, directory.record().name, [directory.spec_as_written().get("description", "")])
-    return _shareable(document("run.html", values | headed), head, Workspace(directory.whole.path.parent.parent))
+def page_of_run(
+    directory: RunDirectory,
+    others: Sequence[Mapping[str, Any]],
+    options: ReportFile = AS_IT_IS,
+    searches: Sequence[Tuned] = (),
+) -> str:
+    """The report of a run; `others` as in `run_page`, `searches` as in `report`."""
+    values = run_page(directory, others, private=options.full)
+    headed = _headed(options, searches, directory.record().name, [directory.spec_as_written().get("description", "")])
+    workspace = Workspace(directory.whole.path.parent.parent)
+    return _shareable(document("run.html", values | headed), options.full, workspace)
 
 
 def report_of_several(
-    title: str, reported: ReportedRuns, target: Path, overwrite: bool = False, head: Head = NO_HEAD
+    title: str, reported: ReportedRuns, target: Path, options: ReportFile, searches: Sequence[Tuned]
 ) -> Path:
     """Write the report of several runs, which compares them. Raises QexpError, as `report` does."""
 
@@ -253,10 +248,11 @@ def report_of_several(
         experiences = {run.summary["experience"]: run.directory for run in runs}
         texts = [directory.spec_as_written().get("description", "") for directory in experiences.values()]
         words = some(list(experiences), most=4)
-        page = document("comparison.html", comparison_page(words, runs, missing) | _headed(head, words, texts))
-        return _shareable(page, head, Workspace(runs[0].directory.path.parent.parent))
+        headed = _headed(options, searches, words, texts)
+        page = document("comparison.html", comparison_page(words, runs, missing) | headed)
+        return _shareable(page, options.full, Workspace(runs[0].directory.path.parent.parent))
 
-    return _written(page, target, overwrite)
+    return _written(page, target, options.overwrite)
 
 
 def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
