@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
@@ -27,7 +27,6 @@ from qexp.tuning.options import Tuning
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
-    from qexp.comparison.study import StudyOrder
     from qexp.kinds.attempt import Display
     from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
@@ -153,11 +152,11 @@ def study(options: StudiedOptions) -> ShownStudy:
     >>> study
     <study of depth mae over learning_rate>
     """
-    from qexp.comparison.study import run_study
+    from qexp.comparison.study import StudyOrder, run_study
     from qexp.web.notebook import ShownStudy
 
-    shown: dict[str, Any] = {"watched": watcher_of(options.watched), "tell": options.tell, "width": options.width}
-    return ShownStudy(**fields_of(run_study(*_studying(options), most=options.most, **shown)))
+    order, home = StudyOrder(options.order, options), workspaces.find(options.workspace)
+    return ShownStudy(**fields_of(run_study(order, home, watcher_of(options.watched))))
 
 
 @takes(StudiedOptions)
@@ -168,19 +167,9 @@ def planned_study(options: StudiedOptions) -> tuple[list[Plan], bool]:
     >>> len(plans), whole
     (4, True)
     """
-    from qexp.comparison.study import plan_study
+    from qexp.comparison.study import StudyOrder, plan_study
 
-    return plan_study(*_studying(options), tell=options.tell, width=options.width)
-
-
-def _studying(options: StudiedOptions) -> tuple[StudyOrder, workspaces.Workspace, Path | None]:
-    """What is studied, in which workspace, and the folder of its files if it is named."""
-    from qexp.comparison.study import StudyOrder
-    from qexp.store.directory import target_outside_of_runs
-
-    order = StudyOrder(options.order, options.pretraining, options.metric)
-    folder = target_outside_of_runs(options.out) if options.out is not None else None
-    return order, workspaces.find(options.workspace), folder
+    return plan_study(StudyOrder(options.order, options), workspaces.find(options.workspace))
 
 
 @takes(Tuning)

@@ -138,8 +138,8 @@ def keys(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 @_offer
 def keys_of_pretraining(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    names = [ctx.params["pretrain"]] if ctx.params.get("pretrain") else []
-    return _keys_of([_document(ctx, "experiences", name) for name in names], ctx, incomplete)
+    name = ctx.params.get("pretrain_experience")
+    return _keys_of([_document(ctx, "experiences", name)] if name else [], ctx, incomplete)
 
 
 def _keys_of(experiences: Iterable[dict[str, Any]], ctx: typer.Context, incomplete: str) -> Iterator[str]:

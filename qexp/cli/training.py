@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay
+from qexp.base.options import option
 from qexp.base.workspace import find
 from qexp.cli import arguments, completion
 from qexp.cli.arguments import RUNS, RunArgument, TrustCodeOption, with_options
@@ -225,47 +226,51 @@ def rerun(
 
 
 StudySeedsOption = Annotated[str, typer.Option(metavar="A:B", help="Train one run per seed: 0:5 for 0 to 4, or 0,2,5.")]
-StudyPretrainOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="EXPERIENCE",
-        help="Train this first; experiences with 'pretrain' in their spec start from its run.",
-        autocompletion=completion.experiences,
-    ),
-]
-PretrainGridOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY.PATH=A,B",
-        help="Values of a key of the pretraining; they precede those of --grid.",
-        autocompletion=completion.keys_of_pretraining,
-    ),
-]
-PretrainSetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pretrain-set",
-        metavar="KEY.PATH=VALUE",
-        help="Override a value of the spec of --pretrain.",
-        autocompletion=completion.keys_of_pretraining,
-    ),
-]
-PretrainSeedOption = Annotated[
-    str,
-    typer.Option(metavar="SEED", help="Seed of the pretraining; 'same': each run starts from one with its own seed."),
-]
 
 
-@with_options(Order, StudyOptions, leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume"))
+@dataclass(frozen=True, kw_only=True)
+class PretrainingOptions:
+    """Options of a study's pretraining, which in Python is one object."""
+
+    panels: ClassVar = {"What is trained": ("pretrain_experience",)}
+
+    pretrain_experience: str | None = option(
+        None, "Train this first; experiences with 'pretrain' in their spec start from its run.", "--pretrain",
+        metavar="EXPERIENCE", complete="experiences",
+    )  # fmt: skip
+    pretrain_grid: Mapping[str, list[Any]] = option(
+        {}, "Values of a key of the pretraining; they precede those of --grid.", metavar="KEY.PATH=A,B",
+        shell=list[str], read=read_grid, complete="keys_of_pretraining",
+    )  # fmt: skip
+    pretrain_overrides: Mapping[str, Any] = option(
+        {}, "Override a value of the spec of --pretrain.", "--pretrain-set", metavar="KEY.PATH=VALUE",
+        shell=list[str], read=read_overrides, complete="keys_of_pretraining",
+    )  # fmt: skip
+    pretrain_seed: str = option(
+        "0", "Seed of the pretraining; 'same': each run starts from one with its own seed.", metavar="SEED"
+    )
+
+    @property
+    def pretraining(self) -> api.Pretraining | None:
+        """Raises QexpError for what is said of a pretraining that is not named."""
+        seed = self.pretrain_seed
+        if self.pretrain_experience is None:
+            if self.pretrain_grid or self.pretrain_overrides or seed != "0":
+                raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
+            return None
+        of_all = int(seed) if seed.isdecimal() and len(seed) <= MOST_DIGITS else seed
+        return api.Pretraining(self.pretrain_experience, self.pretrain_grid, self.pretrain_overrides, of_all)
+
+
+@with_options(
+    Order, StudyOptions, PretrainingOptions, leave_out=("seeds", "pretrain", "allow_leak", "storage_path", "resume")
+)
 def study(
     order: Order,
     options: StudyOptions,
+    first: PretrainingOptions,
     points: arguments.PointsOption = None,
     seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
-    pretrain: StudyPretrainOption = None,
-    pretrain_grid: PretrainGridOption = None,
-    pretrain_overrides: PretrainSetOption = None,
-    pretrain_seed: PretrainSeedOption = "0",
     dry_run: arguments.DryRunOption = False,
     yes: arguments.YesToManyOption = False,
     as_json: JsonOption = False,
@@ -278,8 +283,7 @@ def study(
     differences between every two experiences, and study.png.
     """
     order = _with_points(replace(order, seeds=read_seeds("--seeds", seeds)), points)
-    pretraining = _pretraining(pretrain, pretrain_grid or [], pretrain_overrides or [], pretrain_seed)
-    options = replace(options, pretraining=pretraining)
+    options = replace(options, pretraining=first.pretraining)
     if dry_run:
         plans, is_all = api.planned_study(order, **{**vars(options), "tell": message})
         _print_plans(plans)
@@ -301,21 +305,6 @@ def study(
     for name, state in finished.unfinished.items():
         warning(f"{name} is {state.words}, and is not counted")
     raise typer.Exit(4 if finished.unfinished else 0)
-
-
-def _pretraining(
-    experience: str | None, grid: Sequence[str], overrides: Sequence[str], seed: str
-) -> api.Pretraining | None:
-    if experience is None:
-        if grid or overrides or seed != "0":
-            raise QexpError("--pretrain-grid, --pretrain-set and --pretrain-seed are for --pretrain EXPERIENCE")
-        return None
-    return api.Pretraining(
-        experience,
-        read_grid("--pretrain-grid", grid),
-        read_overrides("--pretrain-set", overrides),
-        int(seed) if seed.isdecimal() and len(seed) <= MOST_DIGITS else seed,
-    )
 
 
 def _print_study(finished: Study, workspace: str | Path | None) -> None:

@@ -28,14 +28,14 @@ from qexp.metrics.built_in import asked_for, metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
-from qexp.runs.order import SAME, Order, Pretraining
+from qexp.runs.order import SAME, Order, Pretraining, StudyOptions
 from qexp.runs.plan import Grid, GridAxis, check_seeds, require_few
 from qexp.runs.prepare import Plan
 from qexp.spec import resolution
 from qexp.spec.experiences import type_of
 from qexp.spec.reading import Document, digest
 from qexp.spec.resolution import Overrides, value_text
-from qexp.store.directory import RunDirectory, with_caution
+from qexp.store.directory import RunDirectory, target_outside_of_runs, with_caution
 from qexp.store.record import State
 
 Point = tuple[str | None, ...]
@@ -83,10 +83,12 @@ class StudyOrder:
 
     runs: Order
     """The runs other than those of pretraining, which use the same settings; its `pretrain` is not used."""
-    pretraining: Pretraining | None = None
-    """Experiences with `pretrain` in their spec start from these runs."""
-    metric: str | None = None
-    """`output.metric`, a metric of the first output, or an output; mae of the first output if left out."""
+    options: StudyOptions
+
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """Experiences with `pretrain` in their spec start from these runs."""
+        return self.options.pretraining
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
 
     document  of the first experience
     """
-    name, firsts = study.metric or MAIN_METRIC, type_of(document).outputs(document)
+    name, firsts = study.options.metric or MAIN_METRIC, type_of(document).outputs(document)
     if name.startswith("validation."):
         of_test = name.removeprefix("validation.")
         raise QexpError(
@@ -519,63 +521,36 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
 # Execution of a study: from its options to its folder.
 
 
-def run_study(
-    study: StudyOrder,
-    workspace: Workspace,
-    out: Path | None = None,
-    *,
-    most: int | None = None,
-    watched: Callable[[], Watcher] = Watcher,
-    tell: Callable[[str], None] = lambda text: None,
-    width: str | None = None,
-) -> Study:
+def run_study(study: StudyOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> Study:
     """Train the missing runs of a study, then write its tables and its figure.
 
-    out      folder for `study.csv` (a row per run), `table.csv` (a row per experience and value, and per pair of
-             experiences and value) and `study.png`; default: named after the first experience, the axes, and what is
-             set besides
-    most     largest number of runs that may be started at once
     watched  returns the watcher of a launch
-    tell     receives messages on runs that start and runs that exist already
-    width    of the figure, see `use_style`
     Raises QexpError, before any run starts, for unknown specs, values or metrics, and for a folder that holds another
-    study; RunFailedError if a pretraining run
-    is not done; InterruptedRunError after a signal: the same call continues the study.
+    study; RunFailedError if a pretraining run is not done; InterruptedRunError after a signal: the same call continues
+    the study.
     """
-    require_width(width)
-    axes = study.axes()
-    measured = check_study(study, axes, workspace)
-    out = out or _folder(study, axes, measured, workspace)
+    axes, measured, out = _checked(study, workspace)
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
         pretraining = launch.check_order(order, workspace)
-        states = _run(pretraining, workspace, most, watched, tell)
+        states = _run(pretraining, workspace, study.options, watched)
         if unfinished := [(name, state) for name, state in states.items() if state is not State.DONE]:
             raise RunFailedError(f"pretraining runs are not done: {_states_in_words(unfinished)}; see qexp logs")
         parents = parents_of(study, axes, pretraining.plans)
     members, checked = members_of(study, axes, parents, workspace)
     _require_own(out, members, measured, workspace)
-    _run(checked, workspace, most, watched, tell)
-    return _collect(members, axes, study.fixed, measured, workspace, out, width)
+    _run(checked, workspace, study.options, watched)
+    return _collect(study, members, axes, measured, workspace, out)
 
 
-def plan_study(
-    study: StudyOrder,
-    workspace: Workspace,
-    out: Path | None = None,
-    *,
-    tell: Callable[[str], None] = lambda text: None,
-    width: str | None = None,
-) -> tuple[list[Plan], bool]:
+def plan_study(study: StudyOrder, workspace: Workspace) -> tuple[list[Plan], bool]:
     """The runs that would start, and whether these are all: pretrained runs are planned when pretraining is done.
 
-    tell  receives what `run_study` would tell before it starts runs, and where it would write
+    `tell` receives what `run_study` would tell before it starts runs, and where it would write.
     Raises QexpError for unknown specs, values or metrics.
     """
-    require_width(width)
-    axes = study.axes()
-    measured = check_study(study, axes, workspace)
-    out = out or _folder(study, axes, measured, workspace)
+    axes, measured, out = _checked(study, workspace)
+    tell = study.options.tell
     tell(f"{measured.words} would be drawn in {workspace.shown(out)}")
     parents: Parents = {}
     if (order := study.pretraining_order()) is not None:
@@ -589,6 +564,16 @@ def plan_study(
     _require_own(out, members, measured, workspace)
     _tell_of(checked, tell)
     return [*checked.workload.again, *checked.workload.new], True
+
+
+def _checked(study: StudyOrder, workspace: Workspace) -> tuple[list[StudyAxis], Measured, Path]:
+    """The axes of a study, what is drawn, and its folder. Raises QexpError, as `check_study` does."""
+    require_width(study.options.width)
+    axes = study.axes()
+    measured = check_study(study, axes, workspace)
+    out = study.options.out
+    folder = _folder(study, axes, measured, workspace) if out is None else target_outside_of_runs(out)
+    return axes, measured, folder
 
 
 def _folder(study: StudyOrder, axes: Sequence[StudyAxis], measured: Measured, workspace: Workspace) -> Path:
@@ -626,15 +611,12 @@ def _tell_of(checked: CheckedOrder, tell: Callable[[str], None]) -> None:
 
 
 def _run(
-    checked: CheckedOrder,
-    workspace: Workspace,
-    most: int | None,
-    watched: Callable[[], Watcher],
-    tell: Callable[[str], None],
+    checked: CheckedOrder, workspace: Workspace, options: StudyOptions, watched: Callable[[], Watcher]
 ) -> dict[str, State]:
     """Run a checked order and wait for runs that other processes execute. Returns run → state."""
+    tell = options.tell
     _tell_of(checked, tell)
-    pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=most)
+    pool = launch.launch_runs(checked, workspace, watched=watched, tell=tell, most=options.most)
     if pool is not None and pool.stopped:
         raise InterruptedRunError("the study was interrupted; repeat the command to continue")
     directories = [RunDirectory(workspace.runs / plan.name) for plan in checked.plans]
@@ -647,13 +629,12 @@ def _run(
 
 
 def _collect(
+    order: StudyOrder,
     members: Sequence[Member],
     axes: Sequence[StudyAxis],
-    fixed: Mapping[str, Any],
     measured: Measured,
     workspace: Workspace,
     out: Path,
-    width: str | None,
 ) -> Study:
     """The results of the runs, written to the study's folder. Raises RunFailedError if no run is done."""
     directories = [RunDirectory(workspace.runs / member.plan.name) for member in members]
@@ -670,8 +651,8 @@ def _collect(
     units = [row.unit for compared in points for row in compared.comparison.results]
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
     unit = units[0] if units else ""
-    study = Study(names, fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
-    with use_style(None, width):
+    study = Study(names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
+    with use_style(None, order.options.width):
         write_study(study, members, axes, runs, workspace)
     return study
 
