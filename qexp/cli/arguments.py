@@ -73,10 +73,6 @@ RunOption = Annotated[
     str | None,
     typer.Option("--run", metavar="RUN", help="The run, instead of the first word.", autocompletion=completion.runs),
 ]
-TrustCodeOption = Annotated[
-    bool,
-    typer.Option("--trust-code", help="Execute the code of imported runs, code/extensions.py; only if you trust it."),
-]
 PointsOption = Annotated[
     Path | None,
     typer.Option(

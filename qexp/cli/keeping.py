@@ -15,10 +15,10 @@ import typer
 from qexp import api
 from qexp.api.progress import TrainingDisplay
 from qexp.base.files import in_bytes, size_of
-from qexp.base.options import words_of
+from qexp.base.options import Opening, words_of
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument, TrustCodeOption, with_options
+from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -401,18 +401,11 @@ def import_weights(options: WeightsOrder) -> None:
 # qexp verify
 
 
-@with_options(VerifyOptions)
-def verify(
-    run: RunArgument,
-    options: VerifyOptions,
-    trust_code: TrustCodeOption = False,
-    as_json: JsonOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(VerifyOptions, Opening)
+def verify(run: RunArgument, options: VerifyOptions, opening: Opening, as_json: JsonOption = False) -> None:
     """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if they differ."""
-    verification = api.open_run(run, trust_code=trust_code, workspace=workspace).verify(
-        **{**vars(options), "display": TrainingDisplay()}
-    )
+    original = api.open_run(run, **vars(opening))
+    verification = original.verify(**{**vars(options), "display": TrainingDisplay()})
     if as_json:
         print_json(verification.document())
     else:

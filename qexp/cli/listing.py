@@ -12,10 +12,11 @@ import typer
 
 from qexp import api
 from qexp.base.files import in_bytes
+from qexp.base.options import Opening
 from qexp.base.text import in_one_line, leaves, natural
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument, TrustCodeOption, with_options
+from qexp.cli.arguments import RunArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -307,24 +308,20 @@ def _names(option: str, text: str) -> list[str]:
 # qexp show
 
 
-def show(
-    run: RunArgument,
-    as_json: JsonOption = False,
-    trust_code: TrustCodeOption = False,
-    workspace: WorkspaceOption = None,
-) -> None:
+@with_options(Opening)
+def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> None:
     """Show a run: its state, spec, results, files and lineage; or a search, by its folder or its name in studies/."""
     from qexp.results.capabilities import sections_of, sections_of_evaluations
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
     try:
-        handle = api.open_run(run, trust_code=trust_code, workspace=workspace)
+        handle = api.open_run(run, **vars(opening))
     except NotFoundError:
-        search = api.search_at(run, workspace=workspace)
+        search = api.search_at(run, workspace=opening.workspace)
         if search is None:
             raise
-        print_search(search, as_json, workspace)
+        print_search(search, as_json, opening.workspace)
         return
     if as_json:
         print_json(handle.record)

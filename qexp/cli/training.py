@@ -14,10 +14,10 @@ import typer
 
 from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay
-from qexp.base.options import option
+from qexp.base.options import Opening, option
 from qexp.base.workspace import find
 from qexp.cli import arguments, completion
-from qexp.cli.arguments import RUNS, RunArgument, TrustCodeOption, with_options
+from qexp.cli.arguments import RUNS, RunArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     WorkspaceOption,
@@ -110,7 +110,7 @@ def _with_points(order: Order, points: Path | None) -> Order:
     return order if points is None else replace(order, grid={**read_points(points), **order.grid})
 
 
-def print_trained(trained: api.Run, workspace: str | None) -> None:
+def print_trained(trained: api.Run, workspace: str | Path | None) -> None:
     """Add a run to the catalog, and print its results."""
     from qexp.results.errors import estimators, field_errors, own_results
 
@@ -207,19 +207,17 @@ def _print_left(workload: Workload) -> None:
 # qexp rerun
 
 
-@with_options(RerunOptions)
-def rerun(
-    run: RunArgument, options: RerunOptions, trust_code: TrustCodeOption = False, workspace: WorkspaceOption = None
-) -> None:
+@with_options(RerunOptions, Opening)
+def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
     """Train the spec that a run holds once more, as a new run, even if the files in specs/ have changed since.
 
     The run's own copy of specs/extensions.py is used. The new run is kept, and can have another seed or other values;
     'qexp verify' instead repeats a run in a temporary folder, and compares every bit.
     """
-    original = api.open_run(run, trust_code=trust_code, workspace=workspace)
+    original = api.open_run(run, **vars(opening))
     with warnings_shown():
         trained = original.rerun(**{**vars(options), "display": TrainingDisplay()})
-    print_trained(trained, workspace)
+    print_trained(trained, opening.workspace)
 
 
 # qexp study
