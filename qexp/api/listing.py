@@ -13,12 +13,20 @@ from qexp.base import workspace as workspaces
 from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
 from qexp.errors import NotFoundError, QexpError, extra, shortened, some
+from qexp.runs.columns import (
+    Columns,
+    choose,
+    groups as groups_of,
+    newest as newest,
+    ordered as ordered_by,
+    unknown_tags,
+    usual_columns,
+)
 from qexp.runs.options import ComparisonOptions, ListOptions, MoreRuns, ReportOptions, ServeOptions
 from qexp.web.html import Titled, View
 from qexp.web.listing import Listing as Listing
 
 if TYPE_CHECKING:
-    from qexp.runs.columns import Columns
     from qexp.store.provenance import TreeRun
     from qexp.web.comparison_page import ShownComparison, ShownSeedComparison
 
@@ -34,8 +42,6 @@ class ListedRuns(Titled, list[Run]):
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it: the first rows."""
-        from qexp.runs.columns import usual_columns
-
         homes = dict.fromkeys(run.path.parent.parent for run in self)
         known = {run["path"]: run for home in homes for run in every_run(warn=ignore, workspace=home)}
         return Listing([known[str(run.path)] for run in self if str(run.path) in known], "runs", usual_columns).view()
@@ -52,8 +58,6 @@ def runs(options: ListOptions) -> Listing:
     >>> "mogi_quick_0" in [run["name"] for run in qexp.runs("seed < 5", sort="created")]
     True
     """
-    from qexp.runs.columns import usual_columns
-
     summaries = every_run(options.remote, warn=options.warn, workspace=options.workspace)
     return Listing(listed(summaries, **vars(options)), "runs", usual_columns)
 
@@ -66,7 +70,6 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     True
     """
     from qexp.jobs import launchers
-    from qexp.runs.columns import choose
 
     values, names = columns(list(summaries)), None
     if options.launch is not None:
@@ -101,8 +104,6 @@ class Status(Titled):
 
     def view(self) -> View:
         """What a notebook or a terminal shows of it."""
-        from qexp.runs.columns import usual_columns
-
         listing = Listing(self.unfinished, "runs", usual_columns).view().parts
         sizes = self.sizes_in_words()
         return View(self.counts_in_words(), parts=[*listing, *([sizes] if sizes else [])])
@@ -183,24 +184,9 @@ def ordered(
     >>> qexp.api.ordered(qexp.runs("seed == 0"), "created")[0]["seed"]
     0
     """
-    from qexp.runs.columns import ordered as ordered_by
-
     if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
         return ordered_by(summaries, sort, reverse)
     return ordered_by(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
-
-
-def newest(summaries: list[Summary], count: int) -> list[Summary]:
-    """The summaries of the runs that were created last, in the order in which they are given.
-
-    count  how many there are to be
-
-    >>> len(qexp.api.newest(qexp.runs(), 1))
-    1
-    """
-    from qexp.runs.columns import newest as created_last
-
-    return created_last(summaries, count)
 
 
 def columns(summaries: Sequence[Summary]) -> Columns:
@@ -209,8 +195,6 @@ def columns(summaries: Sequence[Summary]) -> Columns:
     >>> qexp.api.columns(qexp.runs("name == 'mogi_quick_0'")).values("learning_rate")
     [0.003]
     """
-    from qexp.runs.columns import Columns
-
     if isinstance(summaries, str) or not all(isinstance(run, Mapping) for run in summaries):
         raise QexpError(f"{shortened(repr(summaries))} are no runs of a listing; give them first, such as qexp.runs()")
     return Columns(summaries)
@@ -242,8 +226,6 @@ def groups(
     >>> qexp.api.groups(qexp.runs("name == 'mogi_quick_0'"), "experience")[0]["states"]
     {'done': 1}
     """
-    from qexp.runs.columns import groups as groups_of
-
     names = [name for field in fields for name in ([field] if isinstance(field, str) else field)]
     values = [list(column) for column in zip(*rows(summaries, means, warn=warn), strict=True)]
     of_columns = dict(zip(means, values, strict=True)) if values else {}
@@ -280,8 +262,6 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
     names, tags = references_of(list(runs), options.workspace), list(options.tags)
     if not tags and options.launch is None:
         return names
-    from qexp.runs.columns import unknown_tags
-
     summaries = every_run(warn=ignore, workspace=options.workspace)
     found = [run["name"] for run in listed(summaries, tags=tags, launch=options.launch, workspace=options.workspace)]
     if not found:

@@ -206,10 +206,10 @@ def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, An
 
 def _require_kind(kind: str) -> str:
     """The kind of spec. Raises QexpError if there is none of that name."""
-    from qexp.spec.schema import DOCUMENTS
+    from qexp.spec.resolution import FOLDERS
 
-    if kind not in DOCUMENTS:
-        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, DOCUMENTS)}")
+    if kind not in FOLDERS:
+        raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, FOLDERS)}")
     return kind
 
 

@@ -186,10 +186,10 @@ def tune(options: Tuning) -> ShownTuned:
     3
     """
     from qexp.tuning.tune import run_tuning
-    from qexp.web.notebook import shown_tuned
+    from qexp.web.notebook import ShownTuned
 
     home = workspaces.find(options.workspace)
-    return shown_tuned(run_tuning(options, home, watcher_of(options.watched)))
+    return ShownTuned(**fields_of(run_tuning(options, home, watcher_of(options.watched))))
 
 
 def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTuned | None:
@@ -201,10 +201,10 @@ def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTu
     {'learning_rate': 'log:0.001:0.01'}
     """
     from qexp.tuning.results import search_of
-    from qexp.web.notebook import shown_tuned
+    from qexp.web.notebook import ShownTuned
 
     tuned = search_of(reference, workspaces.find(workspace))
-    return None if tuned is None else shown_tuned(tuned)
+    return None if tuned is None else ShownTuned(**fields_of(tuned))
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).with_name("names.json")
+from qexp.cli.completion import NAMES
 
 
 def document() -> dict[str, dict[str, Any]]:
@@ -25,7 +24,8 @@ def document() -> dict[str, dict[str, Any]]:
     from qexp.kinds.tables import BUILT_IN
     from qexp.spec.experiences import TYPES
     from qexp.spec.kinds import KINDS, kind_named
-    from qexp.spec.schema import DOCUMENTS, tables_of_types
+    from qexp.spec.resolution import FOLDERS
+    from qexp.spec.schema import tables_of_types
     from qexp.store.record import LISTED
 
     tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
@@ -35,7 +35,7 @@ def document() -> dict[str, dict[str, Any]]:
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
         "figures": {figure for name in KINDS for figure in kind_named(name).load("figures")},
-        "kinds of specs": DOCUMENTS,
+        "kinds of specs": FOLDERS,
         "rules of weights": shipped(),
         "states": LISTED,
     }
@@ -62,4 +62,4 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(text(), encoding="utf-8")
+    NAMES.write_text(text(), encoding="utf-8")

@@ -42,7 +42,7 @@ def sequence_convolutions(
     layers: list[nn.Module] = [AsSequence()]
     channels = shape[0] if len(shape) == 2 else 1
     for count, step in zip(filters, steps, strict=True):
-        layers.append(SequenceConvolution(channels, count, kernel_size, step, use_bias))
+        layers.append(SequenceConvolution(channels, count, kernel_size, step, bias=use_bias))
         if batch_norm:
             layers.append(SequenceNorm(count))
         layers.append(ACTIVATIONS[activation]())
@@ -118,9 +118,6 @@ class MeanOfPositions(nn.Module):
 
 class SequenceConvolution(nn.Conv1d):
     """A convolution whose kernel is centred on every stride-th position, with zeros beyond the ends."""
-
-    def __init__(self, channels: int, filters: int, kernel_size: int, stride: int, bias: bool) -> None:
-        super().__init__(channels, filters, kernel_size, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():

@@ -147,7 +147,13 @@ def steps(path: str) -> list[str]:
 
 
 def newest(summaries: list[Summary], count: int) -> list[Summary]:
-    """The runs created last, in the given order."""
+    """The summaries of the runs that were created last, in the order in which they are given.
+
+    count  how many there are to be
+
+    >>> len(qexp.api.newest(qexp.runs(), 1))
+    1
+    """
     names = {run["name"] for run in sorted(summaries, key=lambda run: run["created"] or "")[-count:]}
     return [run for run in summaries if run["name"] in names]
 

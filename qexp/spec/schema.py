@@ -12,9 +12,6 @@ from qexp.spec.experiences import TRAINING, TYPES, schema_file
 from qexp.spec.kinds import all_documents
 from qexp.spec.reading import Document
 
-DOCUMENTS = ("dataset", "model", "experience")
-"""Kinds of spec."""
-
 
 def whole_schema(kind: str, tables: Tables) -> Document:
     """The schema of a kind: its file in `schemas/`, with each `x-table` replaced by the entries of that table.

@@ -26,7 +26,7 @@ from qexp.runs.evaluate import Evaluation
 from qexp.runs.look import Look
 from qexp.store.directory import MATRIX, MATRIX_RECORD
 from qexp.tuning.results import Tuned
-from qexp.web.html import Shown, Titled, View, drawn, fields_of, html, picture
+from qexp.web.html import Shown, Titled, View, drawn, html, picture
 from qexp.web.run_page import drawings_of_all
 
 if TYPE_CHECKING:
@@ -153,10 +153,6 @@ class ShownTuned(Titled, Tuned):
     def view(self) -> View:
         pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
         return View(f"Search of {self.experience}", parts=[*pictures, self.results(), *self.remarks()])
-
-
-def shown_tuned(tuned: Tuned) -> ShownTuned:
-    return ShownTuned(**fields_of(tuned))
 
 
 # Evaluations, networks for other programs, and a look at data.

@@ -29,7 +29,7 @@ from qexp.runs.options import ReportFile
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.tuning.results import Tuned, search_of
 from qexp.web.comparison_page import comparison_page
-from qexp.web.html import View, environment
+from qexp.web.html import View, environment, fields_of
 from qexp.web.run_page import run_page
 
 SCRIPTS = (
@@ -193,9 +193,9 @@ def _headed(options: ReportFile, searches: Sequence[Tuned], title: str, descript
 
 
 def _search(search: Tuned) -> View:
-    from qexp.web.notebook import shown_tuned  # loads much
+    from qexp.web.notebook import ShownTuned  # loads much
 
-    return shown_tuned(search).view()
+    return ShownTuned(**fields_of(search)).view()
 
 
 def _shareable(page: str, full: bool, workspace: Workspace) -> str:

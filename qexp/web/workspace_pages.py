@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import hashlib
 import math
 import secrets
@@ -23,7 +22,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
-from qexp.comparison.seeds import TRIAL
+from qexp.comparison.seeds import STUDY_FILES, TRIAL, lines_of
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import Launch
@@ -49,8 +48,10 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
     from starlette.requests import Request
 
-STUDIES, STUDY_TABLE = "studies", "study.csv"
-"""Folder of the workspace, and the file of each study there."""
+STUDIES = "studies"
+"""Folder of the workspace."""
+
+STUDY_TABLE, VALUES, FIGURE = STUDY_FILES
 
 
 def run_at(workspace: Workspace, name: str) -> RunDirectory:
@@ -454,8 +455,6 @@ def run_matrix(request: Request) -> Response:
 # Pages of studies: their figure and tables, as `qexp study` wrote them.
 
 
-VALUES, FIGURE = "table.csv", "study.png"
-
 MEAN, BETWEEN = "mean ± standard deviation", "95 % interval"
 
 OF_SEEDS = {"mean": MEAN, "standard_deviation": "", "interval_low": BETWEEN, "interval_high": ""}
@@ -511,8 +510,7 @@ def _lines(folder: Path, name: str) -> list[dict[str, str]]:
     """The rows of a table of the study; none if it was not written."""
     if not (folder / name).is_file():
         return []
-    with require_inside(folder, name).open(newline="", encoding="utf-8", errors="replace") as file:
-        lines = list(csv.DictReader(file))
+    lines = lines_of(require_inside(folder, name))
     return [{title: text or "" for title, text in line.items() if isinstance(title, str)} for line in lines]
 
 

@@ -90,7 +90,7 @@ def test_keys_and_variables_are_completed_from_the_spec_that_the_line_names(home
 
 
 def test_the_names_that_are_completed_are_those_of_the_code():
-    assert names.FILE.read_text(encoding="utf-8") == names.text(), "write them again with: make names"
+    assert names.NAMES.read_text(encoding="utf-8") == names.text(), "write them again with: make names"
 
 
 @pytest.mark.slow

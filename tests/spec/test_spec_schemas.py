@@ -5,7 +5,8 @@ from jsonschema import Draft202012Validator
 
 from qexp.base.tables import Entry
 from qexp.kinds.tables import BUILT_IN
-from qexp.spec.schema import DOCUMENTS, whole_schema
+from qexp.spec.resolution import FOLDERS
+from qexp.spec.schema import whole_schema
 from qexp.spec.validation import findings
 from tests.conftest import SOUND, put
 
@@ -37,7 +38,7 @@ def definition_of(kind, definition, tables=BUILT_IN):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", DOCUMENTS)
+@pytest.mark.parametrize("kind", FOLDERS)
 def test_the_schema_of_every_kind_is_a_schema_itself_with_all_tables_filled_in(kind):
     schema = whole_schema(kind, BUILT_IN)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
