@@ -9,7 +9,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.figures.canvas import (
@@ -27,7 +26,7 @@ from qexp.figures.canvas import (
 )
 from qexp.figures.estimates import name_points
 from qexp.observations.noise import NoiseEstimate, model
-from qexp.observations.observation import Look, Observation, spacing
+from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ NAMED_FROM = 1.3
 class Stations:
     """Displacements of stations.
 
-    positions  (station, 2)  along x and y
+    positions  (station, 2)  along x and y [km]
     vectors    (station, 3)  along x, y and up; NaN where a component is not observed
     names      (station,)    empty where a station has none
     """
@@ -56,14 +55,10 @@ class Stations:
     names: Sequence[str]
 
 
-def stations_of(x: Array, y: Array, direction: Array, values: Array, names: NDArray[np.str_] | None) -> Stations:
-    """The components of stations, which are at one place, put together.
-
-    x, y, values  (point,)
-    direction     (point, 3)  of the components
-    names         (point,)    or None
-    """
-    positions, first, owners = np.unique(np.stack([x, y], axis=1), axis=0, return_index=True, return_inverse=True)
+def stations_of(map: Maps, values: Array) -> Stations:
+    """The components of stations, which are at one place, put together; values: (point,)."""
+    direction, names = map.track.direction, map.track.station
+    positions, first, owners = np.unique(map.positions, axis=0, return_index=True, return_inverse=True)
     vectors, counts = np.zeros((2, len(positions), 3))
     np.add.at(vectors, owners.ravel(), direction * values[:, None])
     np.add.at(counts, owners.ravel(), direction**2)
@@ -79,7 +74,7 @@ def _name_stations(axis: Axes, map: Maps, scale: Scale, marks: Sequence[tuple[fl
     marks  other points to keep free
     The limits of the axis must be set. Nothing is written if the stations are too many.
     """
-    stations = stations_of(map.x, map.y, map.direction, map.data, map.names)
+    stations = stations_of(map, map.data)
     rows = [row for row, name in enumerate(stations.names) if name]
     inches = axis.get_window_extent().width / axis.figure.dpi
     if len(stations.positions) > MOST_NAMED or inches < sized(NAMED_FROM):
@@ -142,9 +137,9 @@ class Scale:
 
 def _along_arrows(axis: Axes, map: Maps, values: Array, scale: Scale) -> Array:
     """Points along the arrows of stations, from their dots to the tips, (point, 2)."""
-    positions, vectors = _vectors(map, values)
-    arrows = _length(axis.get_xlim(), scale) * np.nan_to_num(vectors[:, :2])
-    return (positions + np.linspace(0, 1, 6)[:, None, None] * arrows).reshape(-1, 2)
+    stations = stations_of(map, values)
+    arrows = _length(axis.get_xlim(), scale) * np.nan_to_num(stations.vectors[:, :2])
+    return (stations.positions + np.linspace(0, 1, 6)[:, None, None] * arrows).reshape(-1, 2)
 
 
 def _length(sides: tuple[float, float], scale: Scale) -> float:
@@ -160,11 +155,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     """
     tracks = observation.tracks
     seen = [track.where_observed() for track in tracks]
-    maps = [
-        Maps(track.name, track.x / 1e3, track.y / 1e3, track.displacement, track.displacement, track.direction,
-             track.kind == "gnss", track.station, track.spread, track.count, track.look)
-        for track in seen
-    ]  # fmt: skip
+    maps = [Maps(track, track.displacement, track.displacement) for track in seen]
     scale = _scale_over(maps, ("data",))
     figure, axes = _grid(len(maps), min(len(maps), 3), frame_of([(map, map.data, scale) for map in maps]), fold=True)
     for axis, map, track in zip(axes, maps, tracks, strict=True):
@@ -173,8 +164,8 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
             axis.scatter(hidden.x / 1000, hidden.y / 1000, 1.5, color="0.6", linewidths=0)
         _draw_map(axis, map, map.data, scale)
         if not map.stations:
-            _mark_flight(axis, map.direction, map.look)
-        _label(axis, map.name, *place_of(axis, len(maps)))
+            _mark_flight(axis, map.track.direction, map.track.look)
+        _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
             _name_stations(axis, map, scale)
     _draw_scale_bar(axes[0])
@@ -224,7 +215,7 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Scale, words: str, 
 
 def _towards(maps: Sequence[Maps], unit: str, what: str = "") -> str:
     """What the colours are, the component that they show, and what has none, as short as a narrow figure needs it."""
-    flat = any(np.isnan(_vectors(map, map.data)[1][:, 2]).any() for map in maps if map.stations)
+    flat = any(np.isnan(stations_of(map, map.data).vectors[:, 2]).any() for map in maps if map.stations)
     words = {frozenset({False}): "toward the satellite", frozenset({True}): "up"}
     seen = words.get(frozenset(map.stations for map in maps), "toward the satellite, or up")
     return f"{seen} ({unit}); black: no vertical" if flat else f"{what}{seen} ({unit})"
@@ -246,10 +237,10 @@ def frame_of(drawn: Sequence[tuple[Maps, Array, Scale]]) -> Frame:
 
     drawn  map, what is shown of it, and the scale
     """
-    points = np.concatenate([np.stack([map.x, map.y], axis=1) for map, _, _ in drawn])
-    frame, arrows = _frame(points), [(*_vectors(map, values), scale) for map, values, scale in drawn if map.stations]
+    points = np.concatenate([map.positions for map, _, _ in drawn])
+    frame, arrows = _frame(points), [(stations_of(map, values), scale) for map, values, scale in drawn if map.stations]
     for _ in range(10 if arrows else 0):  # as a wider map has longer arrows
-        tips = [at + _length(frame[:2], scale) * np.nan_to_num(vectors[:, :2]) for at, vectors, scale in arrows]
+        tips = [of.positions + _length(frame[:2], scale) * np.nan_to_num(of.vectors[:, :2]) for of, scale in arrows]
         frame = _frame(np.concatenate([points, *tips]))
     return frame
 
@@ -262,13 +253,13 @@ def _frame(points: Array) -> Frame:
 
 def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     """Points as squares of about their cells' size; of averaged points as large as these, of very many as means."""
-    x, y, values = map.x, map.y, scale.factor * values
-    if map.spread is not None and map.count is not None:  # as rectangles, about as large as the cells
+    (x, y), values, track = map.positions.T, scale.factor * values, map.track
+    if track.spread is not None and track.count is not None:  # as rectangles, about as large as the cells
         from matplotlib.collections import PolyCollection
 
         corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-        sides = sides_of(map.spread, map.count) / 1000
-        cells = list(np.stack([x, y], axis=1)[:, None] + corners * sides[:, None])
+        sides = sides_of(track.spread, track.count) / 1000
+        cells = list(map.positions[:, None] + corners * sides[:, None])
         drawn = PolyCollection(cells, linewidths=0, rasterized=True, **_coloured(scale.colours))
         drawn.set_array(values)
         axis.add_collection(drawn)
@@ -313,7 +304,8 @@ def _draw_map(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
     if not map.stations:
         _draw_points(axis, map, values, scale)
         return
-    positions, vectors = _vectors(map, values)
+    stations = stations_of(map, values)
+    positions, vectors = stations.positions, stations.vectors
     outlined: dict[str, Any] = {"edgecolors": "0.2", "linewidths": 0.6, "zorder": 3}
     up = np.isfinite(vectors[:, 2])
     axis.scatter(positions[~up, 0], positions[~up, 1], sized(8), NOT_MEASURED, linewidths=0, zorder=3)
@@ -438,60 +430,56 @@ SYMBOLS = {"data": "observed", "model": "model", "residual": "residual"}
 
 @dataclass(frozen=True)
 class Maps:
-    """One track: the points that count.
+    """What is drawn of one track.
 
-    x, y       (point,)    [km]
-    data       (point,)    displacement, less offset and ramp [m]
-    model      (point,)    [m]
-    direction  (point, 3)  east, north, up
-    stations   whether they are components of GNSS stations, which are drawn as arrows
-    names      (point,)    of the stations, or None
-    spread     (point, 2)  as of a `Track` [m], or None
-    count      (point,)    likewise
-    look       likewise
+    track  with the points that count
+    data   (point,)  displacement, less offset and ramp [m]
+    model  (point,)  [m]
     """
 
-    name: str
-    x: Array
-    y: Array
+    track: Track
     data: Array
     model: Array
-    direction: Array
-    stations: bool
-    names: NDArray[np.str_] | None = None
-    spread: Array | None = None
-    count: Array | None = None
-    look: Look | None = None
+
+    @property
+    def positions(self) -> Array:
+        """(point, 2) [km]"""
+        return np.stack([self.track.x, self.track.y], axis=1) / 1e3
 
     @property
     def residual(self) -> Array:
         return self.data - self.model
 
+    @property
+    def stations(self) -> bool:
+        """Whether they are components of GNSS stations, which are drawn as arrows."""
+        return self.track.kind == "gnss"
 
-def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]], title: str, less: str) -> Figure:
+
+def inversion_maps(maps: Sequence[Maps], sources: Sequence[tuple[float, float]], title: str, less: str) -> Figure:
     """A row per track with the observed displacement and the model on one scale, and the residual on its own.
 
     sources  positions east, north [km], which are marked
     less     what is subtracted from the observed displacement, such as "offset and ramp", or nothing
     """
-    shown = _scale_over(tracks, ("data", "model"))
-    left = _scale_over(tracks, ("residual",))
+    shown = _scale_over(maps, ("data", "model"))
+    left = _scale_over(maps, ("residual",))
     scales = {"data": shown, "model": shown, "residual": left}
-    frame = frame_of([(track, getattr(track, what), scale) for track in tracks for what, scale in scales.items()])
-    words = _towards(tracks, shown.unit)
+    frame = frame_of([(map, getattr(map, what), scale) for map in maps for what, scale in scales.items()])
+    words = _towards(maps, shown.unit)
     words = words.replace("; ", ";\n") if narrow() else words  # beside the other bar there is no room
     lines = 1 + words.count("\n")
-    figure, axes = _grid(len(SYMBOLS) * len(tracks), len(SYMBOLS), frame, fold=False, lines=lines)
-    for index, (axis, (track, what)) in enumerate(zip(axes, product(tracks, SYMBOLS), strict=True)):
+    figure, axes = _grid(len(SYMBOLS) * len(maps), len(SYMBOLS), frame, fold=False, lines=lines)
+    for index, (axis, (map, what)) in enumerate(zip(axes, product(maps, SYMBOLS), strict=True)):
         scale = scales[what]
-        _draw_map(axis, track, getattr(track, what), scale)
+        _draw_map(axis, map, getattr(map, what), scale)
         heading = f"{SYMBOLS[what]},\nless {less}" if less and what == "data" else SYMBOLS[what]
-        _label(axis, heading if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), track.name)
+        _label(axis, heading if index < len(SYMBOLS) else "", *place_of(axis, len(axes)), map.track.name)
         for east, north in sources:
             for colour, width in (("white", 2.6), ("black", 1.2)):
                 axis.plot(east, north, "+", color=colour, markersize=sized(7 + width), mew=sized(width), zorder=4)
-        if track.stations and what == "data":
-            _name_stations(axis, track, scale, sources)
+        if map.stations and what == "data":
+            _name_stations(axis, map, scale, sources)
     _draw_scale_bar(axes[0])
     columns = [[axis for number, axis in enumerate(axes) if (number % 3 == 2) == last] for last in (False, True)]
     _colour_bar(figure, columns[0], shown, words, lines)
@@ -502,37 +490,31 @@ def inversion_maps(tracks: Sequence[Maps], sources: Sequence[tuple[float, float]
 
 def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) -> Figure:
     """A row per candidate with the residuals of all tracks, on one scale."""
-    tracks = [track for _, of_candidate in candidates for track in of_candidate]
-    columns, scale = len(candidates[0][1]), _scale_over(tracks, ("residual",))
-    frame = frame_of([(track, track.residual, scale) for track in tracks])
-    figure, axes = _grid(len(tracks), columns, frame, fold=False)
-    for index, (axis, track) in enumerate(zip(axes, tracks, strict=True)):
-        _draw_map(axis, track, track.residual, scale)
-        heading = track.name if index < columns else ""
+    maps = [map for _, of_candidate in candidates for map in of_candidate]
+    columns, scale = len(candidates[0][1]), _scale_over(maps, ("residual",))
+    frame = frame_of([(map, map.residual, scale) for map in maps])
+    figure, axes = _grid(len(maps), columns, frame, fold=False)
+    for index, (axis, map) in enumerate(zip(axes, maps, strict=True)):
+        _draw_map(axis, map, map.residual, scale)
+        heading = map.track.name if index < columns else ""
         _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
     _draw_scale_bar(axes[0])
-    _colour_bar(figure, axes, scale, _towards(tracks, scale.unit, "residual "))
+    _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "residual "))
     add_title(figure, title)
     return figure
 
 
-def _scale_over(tracks: Sequence[Maps], kinds: Sequence[str]) -> Scale:
+def _scale_over(maps: Sequence[Maps], kinds: Sequence[str]) -> Scale:
     """The scale of maps of these displacements [m], and of the vectors of stations."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    shown = [(track, getattr(track, what)) for track in tracks for what in kinds]
-    vectors = [_vectors(track, values)[1] for track, values in shown if track.stations]
+    shown = [(map, getattr(map, what)) for map in maps for what in kinds]
+    vectors = [stations_of(map, values).vectors for map, values in shown if map.stations]
     longest = max((float(np.hypot(*np.nan_to_num(of[:, :2]).T).max(initial=0)) for of in vectors), default=0.0)
     reach, unit, factor = scale_of([values for _, values in shown])
     pointed = extend(factor * np.concatenate([values for _, values in shown]), -reach, reach)
     return Scale(unit, factor, ScalarMappable(Normalize(-reach, reach), "RdBu_r"), longest, pointed)
-
-
-def _vectors(track: Maps, values: Array) -> tuple[Array, Array]:
-    """Positions of stations, (station, 2), and their components, (station, 3); NaN where one is not observed."""
-    stations = stations_of(track.x, track.y, track.direction, values, None)
-    return stations.positions, stations.vectors
 
 
 # Semivariograms of tracks with the models that fit them.

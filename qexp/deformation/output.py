@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -409,11 +410,8 @@ def _maps(inversion: Inversion) -> list[Maps]:
     maps = []
     for track in inversion.observation.tracks:
         points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
-        data, model = points.displacement - result.surface[where], result.model[where]
-        stations = track.kind == "gnss"
-        maps.append(
-            Maps(track.name, points.x / 1e3, points.y / 1e3, data, model, points.direction, stations, points.station)
-        )
+        as_points = replace(points, spread=None, count=None)
+        maps.append(Maps(as_points, points.displacement - result.surface[where], result.model[where]))
     return maps
 
 

@@ -344,8 +344,7 @@ def explained(scale=1.0):
     for of in observation().tracks:
         points = of.where_observed()
         model = scale * (points.displacement * 0.95 + 0.002 * np.cos(points.x / 800))
-        x, y, gnss = points.x / 1e3, points.y / 1e3, of.kind == "gnss"
-        maps.append(Maps(of.name, x, y, points.displacement, model, points.direction, gnss, points.station))
+        maps.append(Maps(points, points.displacement, model))
     return maps
 
 

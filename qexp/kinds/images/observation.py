@@ -25,6 +25,7 @@ from qexp.kinds.images.posteriors import OfHeads
 from qexp.kinds.images.prediction import Array as Images, ImageModel, image_model
 from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
+from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import MOST
 from qexp.kinds.tables import tables_of
 from qexp.observations.observation import Look, Observation, Track, spacing
@@ -370,7 +371,7 @@ def _open_network(directory: RunDirectory, device: str) -> _Network:
         raise QexpError(
             f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"
         )
-    model = image_model(directory, device)
+    model = image_model(directory, PredictOptions("", "", device=device))
     views = views_of(dataset, list(model.layout.inputs))
     quantities = with_periods(dataset.quantities, model.periods)
     words, sources = generator_in_words(spec["dataset"]), dataset.generator.sources

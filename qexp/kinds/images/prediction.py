@@ -76,13 +76,12 @@ from qexp.kinds.prediction import (
 )
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
-from qexp.networks.estimator import Estimator, Posterior
+from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.store.directory import RunDirectory
-from qexp.store.record import Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,8 +97,6 @@ UNLIKE = 1e-3
 HARDLY = f"residuals with p < {UNLIKE:g} or features with p < {UNUSUAL:g}"
 PIXELS = 2**19
 """Pixels of a batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
-LARGEST_BATCH = 128
-"""Largest number of samples of a batch."""
 BATCHES = 4
 """Batches that are read and written at a time."""
 PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
@@ -162,7 +159,7 @@ class ImageModel(FileModel):
     def batch(self) -> int:
         """Samples that are estimated at a time."""
         pixels = sum(int(np.prod(shape)) for shape in self.layout.inputs.values())
-        return max(1, min(LARGEST_BATCH, PIXELS // pixels))
+        return max(1, min(BATCH, PIXELS // pixels))
 
     def open(self, source: Path, target: Path) -> ImageEstimation:
         return ImageEstimation(self, source, target)
@@ -439,26 +436,14 @@ SIMULATED = 2**21
 """Pixels that are simulated at a time."""
 
 
-def image_model(
-    directory: RunDirectory,
-    device: str = "auto",
-    *,
-    with_misfit: bool = False,
-    interval: float | None = None,
-    draws: int | None = None,
-    refined: bool = False,
-) -> ImageModel:
+def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     """The model of a run.
 
-    with_misfit  whether it also tells how well images fit the simulator
-    interval     coverage of the intervals of posteriors; 0.9 if left out
-    draws        from the posterior of each sample, which are written to a file of their own
-    refined      whether posteriors are those of the known likelihood, not those of the network's posterior heads
     Raises QexpError if the run is not done or estimates no numbers, if the misfit cannot be computed, if intervals
     or draws are asked for without a posterior head, or if a likelihood is asked for that is not known.
     """
     record, spec = directory.record(), directory.training_spec()
-    on = device_of(device)
+    on, refined = device_of(options.device), options.refined
     model = load_model(directory, on)
     network, outputs = model.network, list(model.network.outputs)
     source = generated_of(spec["dataset"], tables_of(directory))
@@ -466,33 +451,35 @@ def image_model(
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
     part = source.parts(spec["split"], Seeds(record.seed))["train"]
 
+    def samples(inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
+
     def estimate(inputs: Mapping[str, Array]) -> Array:
-        samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
-        estimates = model.estimate(samples, batch_size=len(next(iter(samples.values()))))
+        estimates = model.estimate(samples(inputs))
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
-    def posterior(inputs: Mapping[str, Array]) -> Posterior:
-        samples = {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
-        return model.posterior(samples, batch_size=len(next(iter(samples.values()))))
-
     quantities = with_periods(source.quantities, model.periods)
+    if not refined and options.interval is not None:
+        require_heads(network, record, "`interval`")
+    require_coverage(options.interval)
+    coverage = COVERAGE if options.interval is None else options.interval
+    posteriors: WrittenPosteriors | None = None
     if refined:
-        require_coverage(interval)
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
-        posteriors: WrittenPosteriors | None = Refined(by_likelihood, frozenset(outputs), interval or COVERAGE)
-    else:
-        posteriors = _posteriors(posterior, network, record, interval)
-    misfit = _misfit(source, outputs, with_misfit)
+        posteriors = Refined(by_likelihood, frozenset(outputs), coverage)
+    elif network.heads:
+        posteriors = OfHeads(lambda inputs: model.posterior(samples(inputs)), units_of_heads(network, record), coverage)
+    misfit = _misfit(source, outputs, options.misfit)
     return ImageModel(
         layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
         outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         posteriors=posteriors,
-        draws=draws_of(network, record, draws, posteriors.units if refined and posteriors else None),
+        draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
         features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
-        misfit=misfit if with_misfit else None,
-        untested=misfit is not None and not with_misfit,
+        misfit=misfit if options.misfit else None,
+        untested=misfit is not None and not options.misfit,
         limits=limits_of(spec),
         trained=trained_ranges(source, outputs, quantities),
         periods=model.periods,
@@ -508,17 +495,6 @@ def _misfit(source: GeneratedDataset, outputs: Sequence[str], asked: bool) -> Im
         if asked:
             raise
         return None
-
-
-def _posteriors(
-    posterior: Callable[[Mapping[str, Array]], Posterior], network: Network, record: Record, interval: float | None
-) -> WrittenPosteriors | None:
-    if interval is not None:
-        require_heads(network, record, "`interval`")
-    if not network.heads:
-        return None
-    require_coverage(interval)
-    return OfHeads(posterior, units_of_heads(network, record), COVERAGE if interval is None else interval)
 
 
 def _reference(
@@ -574,11 +550,7 @@ def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: 
 
 
 def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
-    model = image_model(
-        directory, options.device, with_misfit=options.misfit, interval=options.interval, draws=options.draws,
-        refined=options.refined,
-    )  # fmt: skip
-    return in_files(model, options.columns, options.unit).predict
+    return in_files(image_model(directory, options), options.columns, options.unit).predict
 
 
 def in_files(model: ImageModel, columns: Columns | None, unit: str | Mapping[str, str] | None) -> ImageModel:
