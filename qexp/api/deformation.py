@@ -89,7 +89,7 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
             estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), asked)
     if folder is not None:
         with use_style(None, options.width):
-            write(folder, estimates[0], estimates[1:], options.spacing, options.overwrite, options.history)
+            write(folder, estimates, options)
     return shown_inversion(estimates[0])
 
 

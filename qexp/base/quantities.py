@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,11 @@ def with_periods(quantities: Quantities, periods: Mapping[str, float]) -> Quanti
     """The quantities with those of some variables repeating after a period, in their unit; variable → period."""
     repeating = {name: replace(quantity(name, quantities), period=period) for name, period in periods.items()}
     return {**quantities, **repeating} if repeating else quantities
+
+
+def periods_of(names: Iterable[str], quantities: Quantities) -> dict[str, float]:
+    """Variable → the period of its quantity, in its unit, for those that have one."""
+    return {name: period for name in names if (period := quantity(name, quantities).period) is not None}
 
 
 def in_degrees(quantities: Quantities) -> Quantities:

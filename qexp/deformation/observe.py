@@ -16,7 +16,7 @@ from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.errors import NotFoundError, QexpError, some
 from qexp.figures.canvas import require_formats, require_width, save, use_style
-from qexp.observations.noise import Area, NoiseEstimate, Outside, declared, with_noise
+from qexp.observations.noise import NoiseEstimate, SignalFree, beyond, declared, with_noise, within
 from qexp.observations.observation import (
     NORTHS,
     CorrelatedNoise,
@@ -99,15 +99,14 @@ def _estimates(tracks: Sequence[Track], options: ObserveOptions) -> Mapping[str,
         return {}
     from qexp.deformation.signal import estimate_noise  # loads torch, without which files are read
 
-    signal_free: Area | Outside | None = None
+    signal_free: SignalFree | None = None
     if options.noise_area is not None:
         west, east, south, north = _numbers("`noise_area`", options.noise_area, "EAST0,EAST1,NORTH0,NORTH1")
         if not (west < east and south < north):
             raise QexpError("`noise_area`: write EAST0,EAST1,NORTH0,NORTH1 in m, the smaller of two first")
-        signal_free = Area((west, east), (south, north))
+        signal_free = within(west, east, south, north)
     if options.noise_mask is not None:
-        centre_east, centre_north, radius = _numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS")
-        signal_free = Outside(centre_east, centre_north, radius)
+        signal_free = beyond(*_numbers("`noise_mask`", options.noise_mask, "EAST,NORTH,RADIUS"))
     estimates = estimate_noise(tracks, signal_free, options.noise_ramp)
     return {track.name: estimate for track, estimate in zip(tracks, estimates, strict=True)}
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from qexp.base.quantities import conversion, in_symbols, in_words, number_with_u
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
 from qexp.deformation.maps import Maps, inversion_maps, residual_maps
+from qexp.deformation.options import InvertOptions
 from qexp.deformation.posterior import SourcePosterior
 from qexp.deformation.tables import chi2_words
 from qexp.errors import QexpError, extra
@@ -134,20 +134,15 @@ DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior.png", "posterior.te
 POSTERIOR_FORMAT = "qexp posterior 1"
 
 
-def posterior_files(
-    posterior: SourcePosterior,
-    source: str,
-    observation: Observation,
-    history: str,
-    fitted: Mapping[str, tuple[float, str]],
-) -> dict[str, bytes]:
-    """Name → content; `fitted` has the value of the best fit of each parameter, and its unit."""
+def posterior_files(inversion: Inversion, posterior: SourcePosterior, history: str) -> dict[str, bytes]:
+    """Name → content."""
     contents = {
-        DRAWS: _posterior_netcdf(posterior, source, observation, history),
-        POSTERIOR_TABLE: _latex(posterior, source).encode(),
+        DRAWS: _posterior_netcdf(inversion, posterior, history),
+        POSTERIOR_TABLE: _latex(posterior, inversion.source).encode(),
     }
     if draws_at_once():
-        contents[PICTURE] = encode(corner_of(posterior, f"Posterior of {source}", fitted), "png")
+        title = f"Posterior of {inversion.source}"
+        contents[PICTURE] = encode(corner_of(posterior, title, fitted_of(inversion)), "png")
     return contents
 
 
@@ -156,10 +151,8 @@ def fitted_of(inversion: Inversion) -> dict[str, tuple[float, str]]:
     return {name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()}
 
 
-def corner_of(
-    posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]] = MappingProxyType({})
-) -> Figure:
-    """The draws of each parameter, and of each two of them; `fitted` as in `posterior_files`."""
+def corner_of(posterior: SourcePosterior, title: str, fitted: Mapping[str, tuple[float, str]]) -> Figure:
+    """The draws of each parameter, and of each two of them; `fitted` is that of `fitted_of`."""
     drawn = [
         Drawn(name, parameter.unit, values, _mark(*fitted.get(name, (math.nan, "")), parameter.unit))
         for (name, parameter), values in zip(posterior.parameters.items(), posterior.all.T, strict=True)
@@ -173,7 +166,7 @@ def _mark(value: float, unit: str, target: str) -> float | None:
     return None if factor is None or not math.isfinite(value) else factor * value
 
 
-def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Observation, history: str) -> bytes:
+def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history: str) -> bytes:
     """NetCDF-4 with the groups of ArviZ' InferenceData: posterior, its statistics, and data, observed and predicted."""
     import xarray
 
@@ -194,7 +187,7 @@ def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Obse
         words = {"units": "1", "long_name": "factor of the declared errors"}
         draws_group["noise_factor"] = (both, posterior.noise_factor, words)
     statistics = xarray.Dataset({"lp": (both, posterior.log_density, {"long_name": "logarithm of the density"})}, axes)
-    observed = [track.where_observed() for track in observation.tracks]
+    observed = [track.where_observed() for track in inversion.observation.tracks]
     tracks = {"track": ("point", np.repeat([track.name for track in observed], [track.size for track in observed]))}
     measured = np.concatenate([track.displacement for track in observed])
     data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
@@ -205,7 +198,7 @@ def _posterior_netcdf(posterior: SourcePosterior, source: str, observation: Obse
     )
     diagnostics = {"pareto_k": posterior.found.pareto_k, "ess": posterior.found.ess, "r_hat": posterior.found.r_hat}
     about = {
-        "qexp_format": POSTERIOR_FORMAT, "title": f"posterior of {source}", "inference_library": "qexp",
+        "qexp_format": POSTERIOR_FORMAT, "title": f"posterior of {inversion.source}", "inference_library": "qexp",
         "history": history,
         "method": posterior.found.method, "remarks": "; ".join(posterior.remarks),
         **{name: value for name, value in diagnostics.items() if value is not None},
@@ -273,32 +266,27 @@ def require_room(target: Path, overwrite: bool) -> None:
         raise QexpError(f"`to={target}`: `overwrite=True` replaces earlier inversions only, and this has {others[0]}")
 
 
-def write(
-    target: Path, best: Inversion, others: Sequence[Inversion], spacing: float | None, overwrite: bool, history: str
-) -> list[Path]:
+def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions) -> None:
     """Write the folder of an inversion, whole or not at all; each of several candidates has a folder in it.
 
-    spacing  of the rasters of scattered points [m]; None: GeoTIFF only of grids
-    Returns the paths of the files.
+    inversions  the best first
     """
-    require_room(target, overwrite)
-    contents = _contents(best, spacing, history)
-    if others:
-        for inversion in (best, *others):
-            contents |= {
-                f"{inversion.source}/{name}": content
-                for name, content in _contents(inversion, spacing, history).items()
-            }
+    require_room(target, options.overwrite)
+    best, history = inversions[0], options.history
+    contents = _contents(best, options.spacing, history)
+    if len(inversions) > 1:
+        for inversion in inversions:
+            of_candidate = _contents(inversion, options.spacing, history)
+            contents |= {f"{inversion.source}/{name}": content for name, content in of_candidate.items()}
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = files.csv_text(best.rivals[0], rows).encode()
         if draws_at_once():
-            title = f"Residuals of {', '.join(inversion.source for inversion in (best, *others))}"
-            maps = [(inversion.source, _maps(inversion)) for inversion in (best, *others)]
+            title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
+            maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
             contents[RESIDUALS] = encode(residual_maps(maps, title), "png")
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted(contents)}
     contents[RESULT] = files.json_bytes(document)
     write_folder(target, contents)
-    return [target / name for name in sorted(contents)]
 
 
 def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict[str, bytes]:
@@ -317,8 +305,7 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
     if draws_at_once():
         contents[MAPS] = encode(maps_of(inversion), "png")
     if inversion.posterior is not None:
-        posterior, observation = inversion.posterior, inversion.observation
-        contents |= posterior_files(posterior, inversion.source, observation, history, fitted_of(inversion))
+        contents |= posterior_files(inversion, inversion.posterior, history)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
         contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:

@@ -106,7 +106,7 @@ def estimate_noise(
         require_enough(track, track.observed)
     if signal_free is not None:
         how = "the given points without signal"
-        return [estimate_of(track, signal_free.holds(track), track.displacement, how, planes) for track in observed]
+        return [estimate_of(track, signal_free(track), track.displacement, how, planes) for track in observed]
     source = best_point_source([replace(track, noise=None) for track in observed])
     first = [_without(source, track, planes).best for track in observed]
     pairs = zip(observed, first, strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import NOISE, base_name, quantity
+from qexp.base.quantities import NOISE, base_name
 from qexp.errors import QexpError
 from qexp.inference.weighting import MOST_CORRELATED, Block, Weighting
 from qexp.simulation.dataset import GeneratedDataset, mask_of
@@ -21,12 +21,6 @@ from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNois
 from qexp.simulation.views import GNSS, SIZED
 
 Mask = NDArray[np.bool_]
-
-
-def periods_of(dataset: GeneratedDataset, names: Sequence[str]) -> dict[str, float]:
-    """Variable → the period of its quantity, in its unit, for those that have one."""
-    periods = {name: quantity(name, dataset.quantities).period for name in names}
-    return {name: period for name, period in periods.items() if period is not None}
 
 
 def require_known(dataset: GeneratedDataset, images: Sequence[str], given: Collection[str] = ()) -> list[str]:

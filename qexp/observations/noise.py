@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,31 +18,18 @@ LEAST_POINTS = 50
 FORM = "write TYPE:SILL,RANGE,NUGGET in m², m, m², such as exponential:2.3e-5,10200,3e-6"
 
 
-@dataclass(frozen=True)
-class Area:
-    """A rectangle that the signal does not reach, in the observation's coordinates [m]."""
-
-    east: tuple[float, float]
-    north: tuple[float, float]
-
-    def holds(self, track: Track) -> NDArray[np.bool_]:
-        inside = (track.x >= self.east[0]) & (track.x <= self.east[1])
-        return np.asarray(inside & (track.y >= self.north[0]) & (track.y <= self.north[1]))
+SignalFree = Callable[[Track], NDArray[np.bool_]]
+"""Which points of a track the signal does not reach, (point,)."""
 
 
-@dataclass(frozen=True)
-class Outside:
-    """All but a circle, in the observation's coordinates [m]."""
-
-    east: float
-    north: float
-    radius: float
-
-    def holds(self, track: Track) -> NDArray[np.bool_]:
-        return np.asarray(np.hypot(track.x - self.east, track.y - self.north) > self.radius)
+def within(west: float, east: float, south: float, north: float) -> SignalFree:
+    """Those in a rectangle, in the observation's coordinates [m]."""
+    return lambda track: (track.x >= west) & (track.x <= east) & (track.y >= south) & (track.y <= north)
 
 
-SignalFree = Area | Outside
+def beyond(east: float, north: float, radius: float) -> SignalFree:
+    """Those outside of a circle, likewise."""
+    return lambda track: np.hypot(track.x - east, track.y - north) > radius
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,7 +24,7 @@ from qexp.kinds.images.figures import (
     ranks,
     sample_images,
 )
-from qexp.kinds.images.matrix_figures import matrix_panels, side_by_side
+from qexp.kinds.images.matrix_figures import HeldOut as MatrixMarks, matrix_panels, side_by_side
 from qexp.kinds.rows.figures import (
     HeldOut,
     draw_map,
@@ -269,7 +269,7 @@ def matrix(kinds, names=("depth", "delta_volume"), axes=2):
     units = {**VOLUME, "x": "km"}
     title = "mogi_posterior_0 on mogi_test at x 0 km"
     held_out = {"depth": [(2.0, 2.4)], "delta_volume": [(3.0, 5.0)]}
-    return matrix_panels(dict.fromkeys(names, planes), cells, units, held_out, title)
+    return matrix_panels(dict.fromkeys(names, planes), cells, units, MatrixMarks.of(cells, held_out, True), title)
 
 
 def tables(axes=2):

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.stats
 import torch
 
-from qexp.inference.simulated_images import periods_of
+from qexp.base.quantities import periods_of
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.limit import by_integration, exact_likelihoods
 from qexp.kinds.tables import BUILT_IN
@@ -64,4 +64,4 @@ IMAGES = ["displacement"]
 
 def integrated(of: GeneratedDataset, samples: dict[str, torch.Tensor], *given: str) -> tuple[np.ndarray, np.ndarray]:
     """Means and medians, (2, sample, variable); and those by grids that are half as fine."""
-    return by_integration(exact_likelihoods(of, IMAGES, given), periods_of(of, list(of.test)), samples)
+    return by_integration(exact_likelihoods(of, IMAGES, given), periods_of(of.test, of.quantities), samples)

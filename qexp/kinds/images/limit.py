@@ -14,14 +14,13 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
-from qexp.base.quantities import nearest, quantity
+from qexp.base.quantities import nearest, periods_of, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures import canvas
 from qexp.inference import integration
 from qexp.inference.integration import Unknown, circular_moments
-from qexp.inference.simulated_images import periods_of
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, TEST
 from qexp.kinds.experiments import dataset_document
@@ -92,7 +91,7 @@ def _limit(
     all_values: bool = False,
 ) -> Limit:
     likelihoods = exact_likelihoods(dataset, images, known)
-    periods = {**periods_of(dataset, likelihoods.names), **periods}
+    periods = {**periods_of(likelihoods.names, dataset.quantities), **periods}
     part = {name: [(0.0, 1.0)] for name in dataset.test} if all_values else dataset.test
     samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
     sampled, doubted = len(likelihoods.names) > integration.MOST, 0

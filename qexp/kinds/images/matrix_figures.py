@@ -121,23 +121,19 @@ def matrix_panels(
     outputs: Mapping[str, Panels],
     axes: Sequence[AxisCells],
     units: Mapping[str, str],
-    held_out: Mapping[str, Sequence[tuple[float, float]]],
+    marks: HeldOut,
     title: str,
     blank: str = "",
     views: Sequence[str] = (),
     unseen: NDArray[np.bool_] | None = None,
-    tested: bool = True,
 ) -> Figure:
     """A panel per output and kind of value that it has.
 
-    units     variable → its unit, of outputs and axes
-    held_out  variable → the intervals of values that training lacks
-    blank     why some cells have no values
-    views     names of the views, as in `quantities.in_words`
-    unseen    where the data do not show the source, over the axes; hatched in panels of bounds
-    tested    whether test samples have the values of all other variables
+    units   variable → its unit, of outputs and axes
+    blank   why some cells have no values
+    views   names of the views, as in `quantities.in_words`
+    unseen  where the data do not show the source, over the axes; hatched in panels of bounds
     """
-    marks = HeldOut.of(axes, held_out, tested)
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
     figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True)
@@ -361,9 +357,6 @@ def span(values: Array) -> tuple[float, float]:
 Matrices = Mapping[str, Sequence[Any]]
 """Title → matrices of runs that differ by their seed, or of one run (each an xarray.Dataset), over the same axes."""
 
-Intervals = Mapping[str, Sequence[Sequence[float | None]]]
-"""Variable → the intervals of values that are held out, as in the record of a matrix; None: no end."""
-
 
 def side_by_side(
     matrices: Matrices, dataset: str, views: Sequence[str] = (), records: Mapping[str, Mapping[str, Any]] | None = None
@@ -427,24 +420,17 @@ def held_out_of(record: Mapping[str, Any], axes: Sequence[AxisCells], others: Ma
 
     others  the values of axes that are not shown
     """
-    return HeldOut.of(axes, _with_ends(record.get("held_out", {})), is_tested(record, others))
-
-
-def is_tested(record: Mapping[str, Any], others: Mapping[str, float]) -> bool:
-    """Whether test samples have the fixed values of a matrix, by its record, and those of axes that are not shown."""
+    held_out = {
+        name: [(-math.inf if low is None else low, math.inf if high is None else high) for low, high in intervals]
+        for name, intervals in record.get("held_out", {}).items()
+    }
     values = {**record["fixed"], **others}
-    return all(
+    tested = all(
         any(low <= values[name] <= high for low, high in intervals)
-        for name, intervals in _with_ends(record.get("held_out", {})).items()
+        for name, intervals in held_out.items()
         if intervals and name in values
     )
-
-
-def _with_ends(intervals: Intervals) -> dict[str, list[tuple[float, float]]]:
-    return {
-        name: [(-math.inf if low is None else low, math.inf if high is None else high) for low, high in of_variable]
-        for name, of_variable in intervals.items()
-    }
+    return HeldOut.of(axes, held_out, tested)
 
 
 def _averaged(matrices: Matrices) -> bool:
@@ -583,16 +569,16 @@ def matrix_of(folder: Path) -> Figure:
         f"{in_symbols(name, views)} {number_with_unit(brief(value), units.get(name, ''))}"
         for name, value in fixed.items()
     )
+    shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
     return matrix_panels(
         {name: _panels(plane, name) for name in names},
-        [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes],
+        shown,
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
-        _with_ends(record["held_out"]),
+        held_out_of(record, shown, fixed),
         f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else "") + over_noise(record),
         record.get("why_left_out", ""),
         views,
         plane["seen"].values == 0 if "seen" in plane else None,
-        is_tested(record, fixed),
     )
 
 

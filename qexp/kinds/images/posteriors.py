@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
-from qexp.base.quantities import NOISE, Quantities, nearest, quantity
+from qexp.base.quantities import NOISE, Quantities, nearest, periods_of, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.inference.density import (
@@ -413,9 +413,7 @@ class ImagePosteriors:
             raise QexpError(f"`refined`: {lack}") from lack
         self.names = self._likelihoods.names
         self.units = {name: quantity(name, quantities).unit for name in self.names}
-        self.periods = {
-            name: period for name in self.names if (period := quantity(name, quantities).period) is not None
-        }
+        self.periods = periods_of(self.names, quantities)
 
     def __call__(
         self,
@@ -423,7 +421,6 @@ class ImagePosteriors:
         estimates: Mapping[str, NDArray[np.floating]],
         count: int,
         seed: int,
-        on_image: Callable[[int], None] = lambda done: None,
     ) -> PosteriorDraws:
         """Draws for images of which some pixels are seen, `count` each.
 
@@ -432,7 +429,7 @@ class ImagePosteriors:
         """
         samples = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in inputs.items()}
         start = {name: np.asarray(column, np.float64) for name, column in estimates.items() if name in self.names}
-        return posteriors(self._likelihoods, samples, start, count=count, seed=seed, on_observation=on_image)
+        return posteriors(self._likelihoods, samples, start, count=count, seed=seed)
 
     def around(self, draws: PosteriorDraws) -> Array:
         """The draws, (sample, draw, variable), those of directions moved by whole periods around their mean."""

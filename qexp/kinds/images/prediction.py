@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qexp.base.files import stem_of
 from qexp.base.outputs import estimate_of, limits_of
-from qexp.base.quantities import alike, base_name, conversion, quantity, with_periods
+from qexp.base.quantities import alike, base_name, conversion, periods_of, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.kinds.held_out import require_coverage
@@ -521,11 +521,8 @@ def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
 
 def directions_of(source: GeneratedDataset, inputs: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Input that varies and whose values repeat, such as a heading → its median in the training data and its period."""
-    return {
-        name: (float(source.distributions[name].quantile(np.array(0.5))), period)
-        for name in inputs
-        if name in source.test and (period := quantity(name, source.quantities).period) is not None
-    }
+    periods = periods_of((name for name in inputs if name in source.test), source.quantities)
+    return {name: (median, periods[name]) for name, median in source.medians(periods).items()}
 
 
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:

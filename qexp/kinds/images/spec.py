@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, quantity
+from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, periods_of, quantity
 from qexp.base.tables import Table, Tables, long_form
 from qexp.spec.kinds import KindDocuments
 from qexp.spec.reading import Document, Finding, Where, defaults_in
@@ -182,8 +182,7 @@ class GeneratedSpecs(KindDocuments):
         return {name: quantity(name, quantities).unit for name in names}
 
     def periods(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, float]:
-        periods = {name: quantity(name, of_dataset(dataset, quantities)).period for name in names}
-        return {name: period for name, period in periods.items() if period is not None}
+        return periods_of(names, of_dataset(dataset, quantities))
 
     def summary(self, spec: Document) -> dict[str, str]:
         dataset = spec["dataset"]
