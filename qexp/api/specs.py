@@ -228,21 +228,18 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
     directory = Path(directory)
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with files.drafted(directory / "specs") as draft:
-            for kind in FOLDERS.values():
-                (draft / kind).mkdir()
-            if not bare:
-                specs, data = EXAMPLES / "specs", EXAMPLES / "data"
-                _copy((file for file in specs.rglob("*") if "__pycache__" not in file.parts), specs, draft)
-                _copy(data.glob(STAND_INS), data, directory / "data")
-            (directory / "data").mkdir(exist_ok=True)
-            if not (directory / ".gitignore").exists():
-                (directory / ".gitignore").write_text(IGNORED)
-            draft.rename(directory / "specs")  # which makes it a workspace
-    except OSError as error:
-        raise QexpError(f"cannot write to {directory}: {error.strerror or error}") from error
+    files.make_folder(directory)
+    with files.writing(f"to {directory}"), files.drafted(directory / "specs") as draft:
+        for kind in FOLDERS.values():
+            (draft / kind).mkdir()
+        if not bare:
+            specs, data = EXAMPLES / "specs", EXAMPLES / "data"
+            _copy((file for file in specs.rglob("*") if "__pycache__" not in file.parts), specs, draft)
+            _copy(data.glob(STAND_INS), data, directory / "data")
+        (directory / "data").mkdir(exist_ok=True)
+        if not (directory / ".gitignore").exists():
+            (directory / ".gitignore").write_text(IGNORED)
+        draft.rename(directory / "specs")  # which makes it a workspace
 
 
 def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -51,19 +51,23 @@ def real_path(path: Path) -> Path:
 
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, if they do not exist."""
-    try:
+    with writing(f"to {path}"):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing(where: Path | str) -> Iterator[None]:
+    """Errors of the file system become QexpError: that it is impossible to write `where`, a file or `to` a folder."""
+    try:
+        yield
     except OSError as error:
-        raise QexpError(f"cannot write to {path}: {error.strerror}") from error
+        raise QexpError(f"cannot write {where}: {error.strerror or error}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file atomically: after a crash or on a full disk the old one is unchanged."""
-    try:
-        with replacing(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path), replacing(path) as file:
+        file.write(content)
 
 
 @contextmanager
@@ -473,6 +477,17 @@ def drafted(target: Path) -> Iterator[Path]:
                 os.close(handle)
 
 
+@contextmanager
+def new_draft(target: Path) -> Iterator[Path]:
+    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there cannot be one."""
+    make_folder(target.parent)
+    clear(target)
+    with ExitStack() as until_the_end:
+        with writing(f"to {target.parent}"):
+            draft = until_the_end.enter_context(drafted(target))
+        yield draft
+
+
 def put(draft: Path, target: Path) -> None:
     """Give a complete draft its name, in place of the folder of that name, which is deleted then. Raises OSError."""
     if not _exchange(draft, target):
@@ -671,12 +686,9 @@ def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
     """
     folder = Path(os.path.realpath(target))  # keep a link as a link
     make_folder(folder.parent)
-    try:
-        clear(folder)
-        with terminable(), drafted(folder) as draft:
-            for name, content in contents.items():
-                (draft / name).parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(draft / name, content)
-            put(draft, folder)
-    except OSError as error:
-        raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+    clear(folder)
+    with writing(target), terminable(), drafted(folder) as draft:
+        for name, content in contents.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(draft / name, content)
+        put(draft, folder)

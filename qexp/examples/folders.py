@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from qexp.base import files
@@ -22,12 +22,7 @@ def new_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     files.clear(out.resolve())
     require_free(out, heading, overwrite)
     out = out.resolve()
-    files.make_folder(out.parent)
-    with ExitStack() as until_the_end:
-        try:
-            draft = until_the_end.enter_context(files.drafted(out))
-        except OSError as error:
-            raise QexpError(f"cannot write to {out.parent}: {error.strerror or error}") from error
+    with files.new_draft(out) as draft:
         yield draft
         require_free(out, heading, overwrite)  # `out` may have changed meanwhile
         files.put(draft, out)

@@ -632,10 +632,8 @@ def _write_files(folder: Path, scanned: Scan, depths: Iterable[int], name: str, 
 
 def _write(path: Path, lines: Iterable[str], end: str = "\n") -> None:
     """Write a file of the temporary folder without waiting for the disk, since there are thousands."""
-    try:
+    with files.writing(path):
         path.write_bytes(("\n".join(lines) + end).encode())
-    except OSError as error:
-        raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _readme(options: XrfOptions, test: int, validation: int) -> str:

@@ -342,14 +342,12 @@ class Scheduler:
         if not array.runs:
             return
         files.make_folder(array.folder / array.output)
-        try:
+        with files.writing(f"to {array.folder}"):
             # A scheduler can put a task's number into the name of its output file, but not a run's name.
             for task, run in enumerate(map(Path, array.lines)):
                 for link in (f"{array.output}{task}.txt", f"output/{run.name}.txt"):
                     (array.folder / link).unlink(missing_ok=True)
                     (array.folder / link).symlink_to(run / self.output_name)
-        except OSError as error:
-            raise QexpError(f"cannot write to {array.folder}: {error.strerror}") from error
 
 
 def limits(options: Mapping[str, Any]) -> tuple[str, str]:

@@ -211,18 +211,17 @@ class Launch:
         """
         turn_file = self._turn(run)
         files.make_folder(turn_file.parent)
-        try:
-            handle = os.open(turn_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise QexpError(f"cannot write to {turn_file.parent}: {error.strerror}") from error
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(turn)
-        except OSError as error:  # a full disk still has room for an empty file; delete it, nothing is settled
-            turn_file.unlink(missing_ok=True)
-            raise QexpError(f"cannot write to {turn_file.parent}: {error.strerror}") from error
+        with files.writing(f"to {turn_file.parent}"):
+            try:
+                handle = os.open(turn_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                return False
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(turn)
+            except OSError:  # a full disk still has room for an empty file; delete it, nothing is settled
+                turn_file.unlink(missing_ok=True)
+                raise
         return True
 
     def return_turn(self, run: str) -> None:
@@ -282,12 +281,11 @@ def claim_launch(workspace: Workspace) -> Launch:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
         folder = parent / (stamp if number == 1 else f"{stamp}-{number:03d}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise QexpError(f"cannot write to {parent}: {error.strerror}") from error
+        with files.writing(f"to {parent}"):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
         files.make_folder(folder / "output")
         return Launch(folder)
     raise QexpError(f"{parent} has a thousand launches from this second; check which program starts them")

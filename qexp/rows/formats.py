@@ -206,8 +206,9 @@ def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: M
     origin  run, digest and caution, written into the file if its format has a place for them
     """
     kind = format_of(path)
-    try:
-        with files.beside(path) as temporary, closing(kind.sink(temporary, schema, grid, origin)) as sink:
-            yield sink
-    except OSError as error:
-        raise QexpError(f"cannot write {path}: {error.strerror or error}") from error
+    with (
+        files.writing(path),
+        files.beside(path) as temporary,
+        closing(kind.sink(temporary, schema, grid, origin)) as sink,
+    ):
+        yield sink

@@ -101,19 +101,16 @@ class LockedStorage(Storage):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        try:
-            with locked(self._path):
-                self._pending, self._changed = self._load(), False
-                try:
-                    yield
-                    if self._changed:
-                        body = orjson.dumps(self._pending)[1:]
-                        head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
-                        files.write_bytes(self._path, head + b"," * (body != b"}") + body)
-                finally:
-                    self._pending = None
-        except OSError as error:
-            raise QexpError(f"cannot write {self._path}: {error.strerror or error}") from error
+        with files.writing(self._path), locked(self._path):
+            self._pending, self._changed = self._load(), False
+            try:
+                yield
+                if self._changed:
+                    body = orjson.dumps(self._pending)[1:]
+                    head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
+                    files.write_bytes(self._path, head + b"," * (body != b"}") + body)
+            finally:
+                self._pending = None
 
     def read(self) -> dict[str, dict[str, Any]] | None:
         return self._pending if self._pending is not None else self._load()

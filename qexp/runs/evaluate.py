@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,36 +37,16 @@ from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
 
 
-@contextmanager
-def draft_evaluation(directory: RunDirectory, name: str) -> Iterator[Path]:
-    """A new folder for an evaluation, which is deleted at the end unless it was published.
-
-    What killed processes left of the evaluation of this name is put back or deleted before.
-    """
-    evaluations = directory.evaluations
-    files.make_folder(evaluations)
-    files.clear(evaluations / name)
-    with ExitStack() as until_the_end:
-        try:
-            folder = until_the_end.enter_context(files.drafted(evaluations / name))
-        except OSError as error:
-            raise QexpError(f"cannot write to {evaluations}: {error.strerror or error}") from error
-        yield folder
-
-
 def publish(directory: RunDirectory, name: str, folder: Path, force: bool, exists: Callable[[], bool]) -> bool:
     """Give a draft its name; False if another process has meanwhile made the same evaluation.
 
     exists  whether there is the same evaluation; raises QexpError if there is another one of that name
     """
     target = directory.evaluations / name
-    try:
-        with locked(directory.evaluations):
-            if not force and exists():
-                return False
-            files.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is
-    except OSError as error:
-        raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+    with files.writing(target), locked(directory.evaluations):
+        if not force and exists():
+            return False
+        files.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is
     return True
 
 
@@ -120,7 +99,7 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     if not options.force and (existing := _existing(directory, name, digest_of_all)) is not None:
         return Evaluation(existing, made=False)
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
-    with terminable(), draft_evaluation(directory, name) as folder:
+    with terminable(), files.new_draft(directory.evaluations / name) as folder:
         dataset = usual_name if options.input is None else str(options.input)
         record = _evaluate(request, data, _record(request, data, name, dataset, digest_of_all), folder)
         if canvas.draws_at_once():

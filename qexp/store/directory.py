@@ -144,12 +144,9 @@ def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None
     """Read, change and replace the annotations under a lock, so that no process undoes another's change."""
     file = folder / ANNOTATIONS
     record = read_record(folder / "run.json")  # its own annotations hold until others are set
-    try:
-        with locked(file):
-            annotations = {"tags": list(record.tags), "note": record.note, **read_annotations(folder)}
-            files.write_json(file, changed(annotations))
-    except OSError as error:
-        raise QexpError(f"cannot write {file}: {error.strerror or error}") from error
+    with files.writing(file), locked(file):
+        annotations = {"tags": list(record.tags), "note": record.note, **read_annotations(folder)}
+        files.write_json(file, changed(annotations))
 
 
 # The files of a run's directory.

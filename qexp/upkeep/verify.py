@@ -27,6 +27,7 @@ from qexp.figures import canvas
 from qexp.jobs.states import state_now
 from qexp.kinds.attempt import Display
 from qexp.metrics.meaning import number
+from qexp.runs.prepare import keep_code
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 from qexp.store.record import Epochs, Numbers, Record, State, now
@@ -353,10 +354,8 @@ def _folder_for(name: str, keep: Path | None) -> Iterator[Path]:
         files.make_folder(keep)
         yield keep.absolute()
         return
-    try:
+    with files.writing(f"to {tempfile.gettempdir()}"):
         temporary = tempfile.TemporaryDirectory(prefix="qexp-verify-", ignore_cleanup_errors=True)
-    except OSError as refused:
-        raise QexpError(f"cannot write to {tempfile.gettempdir()}: {refused.strerror}") from refused
     with temporary:
         folder = Path(temporary.name, name)
         files.make_folder(folder)
@@ -365,15 +364,11 @@ def _folder_for(name: str, keep: Path | None) -> Iterator[Path]:
 
 def _copy_inputs(directory: RunDirectory, again: RunDirectory, record: Record, workspace: Workspace) -> None:
     """Copy spec, seed, extensions, initial weights and `seen.json` of the run, and nothing else."""
-    try:
-        for folder in ("code", "attempts", "checkpoints"):
-            (again.path / folder).mkdir()
-        code = provenance.keep_code_state(workspace.root, again.path / "code")
+    with files.writing(f"to {again.path}"):
+        code = keep_code(again.path, "", workspace)
         for file in ("spec.json", "code/extensions.py", PRETRAINED, provenance.SEEN):
             if (directory.path / file).is_file():
                 shutil.copyfile(directory.path / file, again.path / file)
-    except OSError as refused:
-        raise QexpError(f"cannot write to {again.path}: {refused.strerror}") from refused
     trusted = record.imported and replace(record.imported, code_trusted=True)  # `require_trust` has checked that
     again.write(
         Record(

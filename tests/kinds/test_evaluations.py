@@ -14,8 +14,9 @@ import pytest
 import xarray
 
 import qexp as package
+from qexp.base.files import new_draft
 from qexp.errors import NotFoundError, QexpError
-from qexp.runs.evaluate import draft_evaluation, publish
+from qexp.runs.evaluate import publish
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, call, copied, prepare_with, put, shared_folder, started
@@ -438,10 +439,10 @@ def test_runs_are_compared_by_an_evaluation_in_the_place_of_their_own_results(fi
 
 def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
     run = package.open_run("sound_0").directory
-    with draft_evaluation(run, "twice") as first, draft_evaluation(run, "twice") as second:
+    place = run.evaluations / "twice"
+    with new_draft(place) as first, new_draft(place) as second:
         for folder in (first, second):
             (folder / "record.json").write_text(folder.name)
-        place = run.evaluations / "twice"
         assert publish(run, "twice", first, False, place.exists)
         assert not publish(run, "twice", second, False, place.exists)
         assert (place / "record.json").read_text() == first.name
@@ -466,7 +467,7 @@ def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypa
     left = list(run.evaluations.iterdir())
     assert len(left) == (number == signal.SIGKILL)
     assert ("was killed while it wrote or replaced sound" in qexp("doctor").stdout) == bool(left)
-    with draft_evaluation(run, "sound"):
+    with new_draft(run.evaluations / "sound"):
         assert not [path for path in left if path.exists()]
 
 

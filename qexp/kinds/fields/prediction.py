@@ -286,22 +286,20 @@ class FieldEstimation(Estimation[FieldModel]):
             needed = f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
             raise QexpError(f"cannot write {target}: {needed}")
         chunk = chunk or max(1, CELLS // cells)
-        try:
-            with (
-                files.beside(target) as temporary,
-                new_field_file(temporary, grid, _attributes_of_outputs(fields, model), model.attributes) as write,
-            ):
-                for start in range(0, frames, chunk):
-                    stop = min(start + chunk, frames)
-                    ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
-                    estimates = model.estimate(
-                        {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
-                    )
-                    write(start, estimates)
-                    tally.add({name: estimates[name].ravel() for name in model.outputs}, cells * (stop - start))
-                    progress(stop, stop / frames)
-        except OSError as error:
-            raise QexpError(f"cannot write {target}: {error.strerror or error}") from error
+        with (
+            files.writing(target),
+            files.beside(target) as temporary,
+            new_field_file(temporary, grid, _attributes_of_outputs(fields, model), model.attributes) as write,
+        ):
+            for start in range(0, frames, chunk):
+                stop = min(start + chunk, frames)
+                ready = read_ready(fields, model.inputs, start, stop, resample=model.resample)
+                estimates = model.estimate(
+                    {name: np.require(values, requirements=("C", "W")) for name, values in ready.items()}
+                )
+                write(start, estimates)
+                tally.add({name: estimates[name].ravel() for name in model.outputs}, cells * (stop - start))
+                progress(stop, stop / frames)
         if grid.y is not None and grid.x is not None and min(grid.size) > 1:
             changed = f" (resampled by {model.resample:g})" if model.resample != 1 else ""
             spacing = {str(self.source): (grid.y.spacing, grid.x.spacing)}

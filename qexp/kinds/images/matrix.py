@@ -241,18 +241,15 @@ def store_matrix(
     Raises QexpError if there is another matrix of that name, unless it is to be replaced.
     """
     files.make_folder(folder.parent)
-    try:
-        files.clear(folder)
-        with files.drafted(folder) as draft:
-            files.write_netcdf(draft / MATRIX, table)
-            files.write_json(draft / MATRIX_RECORD, record)
-            _complete(draft, npy)
-            with locked(folder.parent):
-                if not force and matrix_exists(folder, record):
-                    return False
-                files.put(draft, folder)
-    except OSError as error:
-        raise QexpError(f"cannot write {folder}: {error.strerror or error}") from error
+    files.clear(folder)
+    with files.writing(folder), files.drafted(folder) as draft:
+        files.write_netcdf(draft / MATRIX, table)
+        files.write_json(draft / MATRIX_RECORD, record)
+        _complete(draft, npy)
+        with locked(folder.parent):
+            if not force and matrix_exists(folder, record):
+                return False
+            files.put(draft, folder)
     return True
 
 
