@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from qexp.base.machine import terminable
+from qexp.base.text import number_in
 from qexp.errors import DamagedError, QexpError, TakenOverError
 
 if TYPE_CHECKING:
@@ -173,11 +174,7 @@ def _no_formula(cell: Any) -> Any:
     """A text that a spreadsheet would evaluate as a formula, escaped with an apostrophe."""
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
+    return cell if number_in(cell) is not None else f"'{cell}"
 
 
 def write_json(path: Path, document: Any) -> None:

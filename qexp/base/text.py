@@ -7,6 +7,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,13 @@ def output_and_metric(path: str) -> tuple[str, str]:
     """`("chamber.depth", "mae")` of `chamber.depth.mae`: a metric has no dots."""
     output, _, metric = path.rpartition(".")
     return output, metric
+
+
+def number_in(text: str) -> float | None:
+    """The number that a text is for Python; None if it is none."""
+    with suppress(ValueError):
+        return float(text)
+    return None
 
 
 def natural(text: str) -> list[tuple[float, str]]:

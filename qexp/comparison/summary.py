@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
-from qexp.base.quantities import number_with_unit
+from qexp.base.quantities import number_with_unit, with_unit
 from qexp.base.text import Table
 from qexp.comparison.compare import (
     INTERVAL,
@@ -106,10 +106,6 @@ def _letters(count: int) -> list[str]:
     return list(ascii_uppercase[:count]) if count <= len(ascii_uppercase) else [str(n + 1) for n in range(count)]
 
 
-def _of_output(metric: str, unit: str) -> str:
-    return f"{metric} ({unit})" if unit else metric
-
-
 # Runs side by side.
 
 
@@ -131,7 +127,7 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
     for row in comparison.results:
         tables.setdefault(("" if single else row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in tables.items():
-        columns = [_of_output(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
+        columns = [with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
         cells = [[letter, *(_starred(row, index) for row in rows)] for index, letter in enumerate(letters.values())]
         title = "Results" if single else output
         title += "" if calibrated else f" {on(comparison)}"
@@ -217,11 +213,11 @@ def _tables_of_groups(comparison: SeedComparison, letters: dict[str, str]) -> It
                 for paired in pair.rows
                 if (paired.output, paired.metric, paired.better) == (output, row.metric, row.group)
             ]
-            metric = [] if single else [_of_output(row.metric, row.unit)]
+            metric = [] if single else [with_unit(row.metric, row.unit)]
             ends = [interval, least, greatest]
             cells.append([*metric, letters[row.group], count, mean, " ".join(better) or NONE, *ends])
         metrics = [] if single else ["metric"]
-        what = f"{output}: {_of_output(rows[0].metric, rows[0].unit)}" if single else output
+        what = f"{output}: {with_unit(rows[0].metric, rows[0].unit)}" if single else output
         right = frozenset(columns[1:]) - {"better than"}
         yield Table(what if calibrated else f"{what} {on(comparison)}", [*metrics, *columns], cells, right)
 
@@ -233,7 +229,7 @@ def _differences(comparison: SeedComparison, letters: dict[str, str]) -> Iterato
     which = f" ({next(iter(seeds))})" if len(seeds) == 1 else ""
     for pair in comparison.pairs:
         for row in pair.rows:
-            metric = _of_output(f"|{row.metric}|" if row.absolute else row.metric, row.unit)
+            metric = with_unit(f"|{row.metric}|" if row.absolute else row.metric, row.unit)
             count, mean, interval = of_mean(row.estimate, row.meaning)
             better = NONE if row.better is None else letters[row.better]
             first, second = letters[pair.first], letters[pair.second]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import in_words, typeset, with_unit
+from qexp.base.text import number_in
 from qexp.figures.canvas import (
     COLOURS,
     LOGARITHMIC,
@@ -297,8 +298,5 @@ def floored(panels: Mapping[str, Mapping[str, Line]], floor: float | None) -> tu
 
 
 def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
+    number = number_in(text)
+    return number if number is not None and np.isfinite(number) else None

@@ -9,7 +9,7 @@ from itertools import chain, groupby
 from typing import Any
 
 from qexp.base import files
-from qexp.base.quantities import QUANTITIES, number_with_unit, quantity
+from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_unit
 from qexp.base.text import Table
 from qexp.errors import some
 from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
@@ -219,7 +219,7 @@ def _of_metrics(
     in_titles, titles = len(set(units)) == 1, []
     for name, meaning in meanings.items():
         unit = meaning.in_unit(units[0]) if in_titles or OUTPUT not in meaning.unit else ""
-        titles.append(f"{name} ({unit})" if unit else name)
+        titles.append(with_unit(name, unit))
     cells = []
     for (before, output, metrics), unit in zip(rows, units, strict=True):
         numbers = []

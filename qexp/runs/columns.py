@@ -16,7 +16,9 @@ from typing import Any
 
 from qexp.base import files
 from qexp.base.files import in_bytes
-from qexp.base.text import NOTHING, Table, output_and_metric, value_at
+from qexp.base.options import is_number
+from qexp.base.quantities import with_unit
+from qexp.base.text import NOTHING, Table, number_in, output_and_metric, value_at
 from qexp.errors import LONGEST_SHOWN, DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
@@ -261,7 +263,8 @@ def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: An
             return f"{name} is a list; write {text} {word} {name}" if isinstance(comparison, _EQUAL) else None
         if is_number(value) and isinstance(other, bool):  # which Python takes for 0 and 1
             return f"{name} is a number, and {text} is {_kind(other)}"
-        if is_number(value) and isinstance(other, str) and isinstance(comparison, _EQUAL) and _reads_as_number(other):
+        reads_as_number = isinstance(other, str) and number_in(other) is not None
+        if is_number(value) and reads_as_number and isinstance(comparison, _EQUAL):
             constant = isinstance(node, ast.Constant)
             return f"{name} is a number; write {other}" if constant else f"{text} is a text; write {str(value)!r}"
     return None
@@ -271,14 +274,6 @@ def _kind(value: Any) -> str:
     return {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}.get(
         type(value), "several fields"
     )
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def ordered(
@@ -592,8 +587,7 @@ def column_of(field: str, columns: Columns) -> Column:
     values, unit = columns.values(field), columns.unit(field)
     by_run = {run["name"]: value for run, value in zip(columns.runs, values, strict=True)}
     numeric = all(value is None or is_number(value) for value in values)
-    title = f"{field} ({unit})" if unit else field
-    return Column(title, field, lambda run: cell(field, by_run[run["name"]]), numeric)
+    return Column(with_unit(field, unit), field, lambda run: cell(field, by_run[run["name"]]), numeric)
 
 
 def groups(
@@ -721,10 +715,6 @@ def in_csv(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False)
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def time(stamp: str | None) -> str:
     return (stamp or "")[:16].replace("T", " ")
 
@@ -746,5 +736,4 @@ def units_of(runs: Sequence[Summary]) -> dict[str, str]:
 
 
 def error_title(output: str, units: Mapping[str, str]) -> str:
-    unit = units.get(output)
-    return f"{output} {MAIN_METRIC}" + (f" ({unit})" if unit else "")
+    return with_unit(f"{output} {MAIN_METRIC}", units.get(output, ""))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qexp.base import files
-from qexp.base.text import leaves
+from qexp.base.text import leaves, number_in
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.attempt import Work
 from qexp.spec.experiences import OUTPUT, RESULT_NAME, RESULT_PARTS, Numbers
@@ -120,7 +120,7 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
                 row = dict(leaves(json.loads(line, parse_int=float)))
             else:
                 cells = next(csv.reader([re.sub("[;\t]", ",", line)]))
-                values = list(map(_number, cells))
+                values = list(map(number_in, cells))
                 if set(values) == {None} and (not names or (len(cells) > 1 and all(cells[1:]))):
                     names[:] = map(str.strip, cells)
                     continue
@@ -128,12 +128,6 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
         if numbers := {name: value for name, value in row.items() if name and type(value) is float}:
             rows.append(numbers)
     return rows
-
-
-def _number(cell: str) -> float | None:
-    with suppress(ValueError):
-        return float(cell)
-    return None
 
 
 SHARE = 0.05

@@ -20,7 +20,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from qexp.base.text import Table
+from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, TRIAL, lines_of
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
@@ -540,12 +540,8 @@ def _over_seeds(column: str, line: Mapping[str, str]) -> str:
 
 
 def _rounded(column: str, text: str) -> Any:
-    if column in TEXTS:
-        return text
-    try:
-        return number(float(text))
-    except ValueError:
-        return text
+    value = None if column in TEXTS else number_in(text)
+    return text if value is None else number(value)
 
 
 # The page of the workspace: use of the disk, what doctor finds, and the trash.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.outputs import estimate_of
-from qexp.base.quantities import label, typeset
+from qexp.base.quantities import label, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     WIDTH_OF_CHARACTER,
@@ -70,8 +70,7 @@ def errors_by_thickness(
                 words = metric_in_words(metric)
                 axis.plot(metrics[metric], style, color=colour, label=words, linewidth=1.4, markersize=4.5)
         axis.axhline(0, color="0.6", linewidth=0.8, zorder=0)
-        unit = typeset(units.get(output, ""))
-        _describe(axis, output, "error" + (f" ({unit})" if unit else ""), classes, cells)
+        _describe(axis, output, with_unit("error", typeset(units.get(output, ""))), classes, cells)
     if vectors:
         last = axes[len(outputs)]
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
