@@ -78,35 +78,33 @@ HALF_PI, TURN = math.pi / 2, 2 * math.pi
 ANGLE = partial(Quantity, RADIAN, 1.0, natural_zero=False)
 BEARING = partial(ANGLE, at_least=-TURN, at_most=TURN, period=TURN)
 TILT = partial(ANGLE, at_least=0.0, at_most=HALF_PI)
+LENGTH = partial(Quantity, "km", 1e3)
+VOLUME = partial(Quantity, "10⁶ m³", 1e6, plausible=(-1e3, 1e3))
+SLIP = partial(Quantity, "m", 1.0, plausible=(-50.0, 50.0))
 
 NOISE = "noise"
 """The variable that scales noise for which no amplitude is declared."""
 
 QUANTITIES: dict[str, Quantity] = {
-    "depth": Quantity("km", 1e3, "depth of the source below the flat surface, positive downwards", above=0.0),
-    "delta_volume": Quantity(
-        "10⁶ m³", 1e6, "volume change of the source, inflation positive", plausible=(-1e3, 1e3), name="volume change",
-        symbol="ΔV",
-    ),
-    "x": Quantity("km", 1e3, "position of the source east of the image centre", natural_zero=False),
-    "y": Quantity("km", 1e3, "position of the source north of the image centre", natural_zero=False),
-    "x_res": Quantity("km", 1e3, "width of a pixel, eastwards", above=0.0, name="pixel width"),
-    "y_res": Quantity("km", 1e3, "height of a pixel, northwards", above=0.0, name="pixel height"),
+    "depth": LENGTH("depth of the source below the flat surface, positive downwards", above=0.0),
+    "delta_volume": VOLUME("volume change of the source, inflation positive", name="volume change", symbol="ΔV"),
+    "x": LENGTH("position of the source east of the image centre", natural_zero=False),
+    "y": LENGTH("position of the source north of the image centre", natural_zero=False),
+    "x_res": LENGTH("width of a pixel, eastwards", above=0.0, name="pixel width"),
+    "y_res": LENGTH("height of a pixel, northwards", above=0.0, name="pixel height"),
     "azimuth": ANGLE(
         "horizontal direction of the look from satellite to ground, counter-clockwise from east", period=TURN
     ),
     "incidence": TILT("angle between the line of sight and the vertical"),
     "heading": BEARING("direction in which the satellite flies, clockwise from north"),
-    "radius": Quantity("km", 1e3, "radius of the source", above=0.0),
-    "semi_major": Quantity("km", 1e3, "half the long axis of the spheroid", above=0.0, name="semi-major axis"),
-    "semi_minor": Quantity(
-        "km", 1e3, "half of each of the two short axes of the spheroid", above=0.0, name="semi-minor axis"
-    ),
-    "a_x": Quantity("km", 1e3, "half the axis of the source along its own x", at_least=0.0, name="semi-axis x"),
-    "a_y": Quantity("km", 1e3, "half the axis of the source along its own y", at_least=0.0, name="semi-axis y"),
-    "a_z": Quantity("km", 1e3, "half the axis of the source along its own z", at_least=0.0, name="semi-axis z"),
-    "length": Quantity("km", 1e3, "length of the rectangle along its strike", above=0.0),
-    "width": Quantity("km", 1e3, "width of the rectangle along its dip", above=0.0),
+    "radius": LENGTH("radius of the source", above=0.0),
+    "semi_major": LENGTH("half the long axis of the spheroid", above=0.0, name="semi-major axis"),
+    "semi_minor": LENGTH("half of each of the two short axes of the spheroid", above=0.0, name="semi-minor axis"),
+    "a_x": LENGTH("half the axis of the source along its own x", at_least=0.0, name="semi-axis x"),
+    "a_y": LENGTH("half the axis of the source along its own y", at_least=0.0, name="semi-axis y"),
+    "a_z": LENGTH("half the axis of the source along its own z", at_least=0.0, name="semi-axis z"),
+    "length": LENGTH("length of the rectangle along its strike", above=0.0),
+    "width": LENGTH("width of the rectangle along its dip", above=0.0),
     "strike": BEARING("direction of the source, clockwise from north"),
     "dip": TILT("angle between the rectangle and the horizontal, downwards to the right of its strike"),
     "plunge": TILT("angle between the long axis of the spheroid and the horizontal"),
@@ -118,19 +116,10 @@ QUANTITIES: dict[str, Quantity] = {
         "", 1.0, "pressure change of the source over the shear modulus, inflation positive", plausible=(-0.05, 0.05),
         name="pressure change over shear modulus", symbol="ΔP/μ",
     ),
-    "strike_slip": Quantity(
-        "m", 1.0, "slip along the strike, left-lateral positive", plausible=(-50.0, 50.0), name="strike slip"
-    ),
-    "dip_slip": Quantity(
-        "m", 1.0, "slip along the dip, positive where the upper side moves up", plausible=(-50.0, 50.0)
-    ),
-    "opening": Quantity("m", 1.0, "opening of the source, closing negative", plausible=(-50.0, 50.0)),
-    **{
-        f"potency_{axis}": Quantity(
-            "10⁶ m³", 1e6, f"opening times area of the crack normal to the source's {axis}", plausible=(-1e3, 1e3)
-        )
-        for axis in "xyz"
-    },
+    "strike_slip": SLIP("slip along the strike, left-lateral positive", name="strike slip"),
+    "dip_slip": SLIP("slip along the dip, positive where the upper side moves up"),
+    "opening": SLIP("opening of the source, closing negative"),
+    **{f"potency_{axis}": VOLUME(f"opening times area of the crack normal to the source's {axis}") for axis in "xyz"},
     "displacement": Quantity("m", 1.0, "displacement of the surface along the line of sight, toward the satellite"),
     "mask": Quantity("", 1.0, "1 where a pixel of the displacement image is seen, else 0"),
     "noise": Quantity("m", 1.0, "standard deviation of the noise on a displacement image", at_least=0.0),
