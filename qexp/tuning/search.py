@@ -170,23 +170,21 @@ class JournalFile(BaseJournalBackend):
                 raise
 
 
-def open_study(folder: Path, objectives: Sequence[Objective], tuning: Tuning, space: Space, epochs: int) -> Study:
-    """The study of a folder, which is made if there is none.
-
-    epochs  the most of a trial
-    """
+def open_study(checked: CheckedTuning) -> Study:
+    """The study in the folder of a search, which is made if there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = optuna.storages.JournalStorage(JournalFile(folder / JOURNAL))
+    storage, tuning = optuna.storages.JournalStorage(JournalFile(checked.folder / JOURNAL)), checked.tuning
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
-            storage=storage, study_name=folder.name, directions=[one.direction for one in objectives],
-            load_if_exists=True, pruner=_pruner(tuning.pruner, epochs),
+            storage=storage, study_name=checked.folder.name, load_if_exists=True,
+            directions=[one.direction for one in checked.objectives], pruner=_pruner(tuning.pruner, checked.epochs),
         )  # fmt: skip
         # A process that goes on with a search does not draw the numbers of the first once more.
         before = len(study.get_trials(deepcopy=False))
         fresh = [before, secrets.randbits(32)] if before else []
-        study.sampler = _sampler(tuning.sampler, space, Seeds(tuning.seeds[0]).numpy("tune", *map(str, fresh)))
+        random = Seeds(tuning.seeds[0]).numpy("tune", *map(str, fresh))
+        study.sampler = _sampler(tuning.sampler, checked.space, random)
     return study
 
 
@@ -238,7 +236,8 @@ def _pruner(name: str, epochs: int) -> BasePruner:
 class CheckedTuning:
     """A search that can be begun."""
 
-    reference: str
+    tuning: Tuning
+    workspace: Workspace
     space: Space
     objectives: Sequence[Objective]
     folder: Path
@@ -274,12 +273,10 @@ class Search(Watcher):
     display  is shown the same
     """
 
-    def __init__(
-        self, study: Study, checked: CheckedTuning, tuning: Tuning, workspace: Workspace, display: Watcher
-    ) -> None:
-        self._study, self._checked, self._tuning = study, checked, tuning
-        self._workspace, self._display = workspace, display
-        space = checked.space
+    def __init__(self, study: Study, checked: CheckedTuning, display: Watcher) -> None:
+        self._study, self._checked, self._display = study, checked, display
+        self._workspace, space = checked.workspace, checked.space
+        self._tuning = tuning = checked.tuning
         self._open: dict[int, OpenTrial] = {}
         self._attempts: Counter[str] = Counter()
         self._again: deque[RunDirectory] = deque()

@@ -88,15 +88,13 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     if tuning.sampler == "grid":
         space.choices()
     drawn = _drawn(tuning, space) if nested else None
-    if nested:
-        checked = check_order(tuning.order_of(space.selection([space.first]), tuning.seeds), workspace)
-    else:
-        checked = check_order(tuning.order_of({**space.first, **fixed}, tuning.seeds), workspace)
+    changes = space.selection([space.first]) if nested else {**space.first, **fixed}
+    checked = check_order(tuning.order_of(changes, tuning.seeds), workspace)
     plan = checked.plans[0]
     epochs = max([plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)])
     return CheckedTuning(
-        reference, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), epochs, plan.digest,
-        drawn, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
+        tuning, workspace, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), epochs,
+        plan.digest, drawn, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
     )  # fmt: skip
 
 
@@ -125,11 +123,11 @@ def _folder(tuning: Tuning, workspace: Workspace) -> Path:
     return workspace.root / "studies" / f"{Path(tuning.references[0]).stem}_tune"
 
 
-def _claim(tuning: Tuning, checked: CheckedTuning, workspace: Workspace) -> Tuned:
+def _claim(checked: CheckedTuning) -> Tuned:
     """The record of the search, written to its folder. Raises QexpError if that holds another, or one to be resumed."""
-    shown = workspace.shown(checked.folder)
+    tuning, shown = checked.tuning, checked.workspace.shown(checked.folder)
     new = Tuned(
-        folder=str(checked.folder), experience=checked.reference, space=checked.space.document(),
+        folder=str(checked.folder), experience=tuning.references[0], space=checked.space.document(),
         objectives=tuple(checked.objectives), overrides=tuning.overrides, seeds=tuple(tuning.seeds),
         digest=checked.digest, drawn=tuning.trials if checked.drawn is not None else 0,
     )  # fmt: skip
@@ -162,17 +160,15 @@ def run_tuning(tuning: Tuning, workspace: Workspace, watched: Callable[[], Watch
     value.
     """
     checked = check_tuning(tuning, workspace)
-    about = _claim(tuning, checked, workspace)
+    about = _claim(checked)
     if checked.drawn is not None:
-        return _choose_in_folds(about, checked.drawn, tuning, checked, workspace, watched)
-    return _search(about, tuning, checked, workspace, watched)
+        return _choose_in_folds(about, checked.drawn, checked, watched)
+    return _search(about, checked, watched)
 
 
-def _search(
-    about: Tuned, tuning: Tuning, checked: CheckedTuning, workspace: Workspace, watched: Callable[[], Watcher]
-) -> Tuned:
-    study = open_study(checked.folder, checked.objectives, tuning, checked.space, checked.epochs)
-    stopped = Search(study, checked, tuning, workspace, watched()).run()
+def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]) -> Tuned:
+    study, tuning = open_study(checked), checked.tuning
+    stopped = Search(study, checked, watched()).run()
     tuned = _collect(about, study, checked.space)
     _write(tuned, checked.space, study)
     if stopped:
@@ -182,8 +178,8 @@ def _search(
     final = dict(tuned.final)
     for trial in tuned.best if tuning.final_seeds else ():
         seeds = range(max(tuning.seeds) + 1, max(tuning.seeds) + 1 + tuning.final_seeds)
-        order = check_order(tuning.order_of(trial.set, seeds), workspace)
-        _train(order, workspace, watched)
+        order = check_order(tuning.order_of(trial.set, seeds), checked.workspace)
+        _train(order, checked.workspace, watched)
         final[str(trial.trial)] = tuple(plan.name for plan in order.plans)
     tuned = replace(tuned, final=final)
     _write(tuned, checked.space, study)
@@ -202,15 +198,9 @@ def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watc
         raise InterruptedRunError(INTERRUPTED)
 
 
-def _choose_in_folds(
-    about: Tuned,
-    study: Study,
-    tuning: Tuning,
-    checked: CheckedTuning,
-    workspace: Workspace,
-    watched: Callable[[], Watcher],
-) -> Tuned:
+def _choose_in_folds(about: Tuned, study: Study, checked: CheckedTuning, watched: Callable[[], Watcher]) -> Tuned:
     """Have each fold choose among all trials of a study by its inner folds, and evaluate what it held out."""
+    tuning, workspace = checked.tuning, checked.workspace
     drawn = study.get_trials(deepcopy=False)
     selection = checked.space.selection([checked.space.overrides(trial.params) for trial in drawn])
     order = check_order(tuning.order_of(selection, tuning.seeds), workspace)
