@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
     chosen = experience(reference, overrides, workspace)
     if not type_of(chosen.document).trains:
         raise QexpError(f"{chosen.name} runs a program and has no network; name an experience that trains one")
-    return chosen
+    # It starts from this file, whatever it was to start from.
+    return replace(chosen, document={**chosen.document, "pretrain": None})
 
 
 SHARED = ("dataset", "inputs", "outputs", "transforms")
@@ -200,15 +202,10 @@ def not_fitting(file: Path, rules: Rules, problems: Sequence[str]) -> str:
 
 
 def with_values(
-    order: WeightsOrder,
-    account: Account,
-    contents: Contents,
-    target: Target,
-    experience: Experience,
-    spec: dict[str, Any],
+    order: WeightsOrder, account: Account, contents: Contents, target: Target, experience: Experience
 ) -> tuple[Estimator, dict[str, str]]:
     """The model with the weights of the file and fitted transforms, and the origin of each transform's numbers."""
-    model = initial_model(spec, experience.tables, Seeds(order.seed))
+    model = initial_model(experience.document, experience.tables, Seeds(order.seed))
     values = fitting.values(account, contents.tensors, target)
     problems = [
         *fitting.unequal(account, contents.tensors, model),
@@ -218,7 +215,7 @@ def with_values(
     ]
     if problems:
         raise QexpError(not_fitting(order.path, account.rules, problems))
-    origins = _fit_transforms(order, account.rules, values, model, experience, spec)
+    origins = _fit_transforms(order, account.rules, values, model, experience)
     state = model.state_dict() | {
         name: _per_channel(name, tensor, model) if transformed_by(name) is not None else tensor
         for name, tensor in values.items()
@@ -253,13 +250,9 @@ def _per_channel(name: str, values: Tensor, model: Estimator) -> Tensor:
 
 
 def _fit_transforms(
-    order: WeightsOrder,
-    rules: Rules,
-    values: Mapping[str, Tensor],
-    model: Estimator,
-    experience: Experience,
-    spec: dict[str, Any],
+    order: WeightsOrder, rules: Rules, values: Mapping[str, Tensor], model: Estimator, experience: Experience
 ) -> dict[str, str]:
+    spec = experience.document
     kind = data_kind(spec["dataset"])
     in_files = _transforms_in(values)
     samples: dict[str, Tensor] = {}
@@ -306,15 +299,13 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
         target = target_of(model, experience.document)
         account = account_of(order, contents.tensors, target)
         turned = azimuths.turned(experience, account.rules, workspace)
-        experience = turned.experience
-        spec = {**experience.document, "pretrain": None}  # it starts from this file, whatever it was to start from
-        model, transforms = with_values(order, account, contents, target, experience, spec)
+        model, transforms = with_values(order, account, contents, target, turned.experience)
     try:
         return new_run(
             order.to,
             workspace,
-            None if order.storage_path is None else Path(order.storage_path),
-            lambda draft: _fill(draft, order, account, model, transforms, turned, spec, workspace),
+            order.storage,
+            lambda draft: _fill(draft, order, account, model, transforms, turned, workspace),
         )
     except FileExistsError:
         raise _name_in_use(order.to) from None
@@ -331,10 +322,9 @@ def _fill(
     model: Estimator,
     transforms: Mapping[str, str],
     turned: Turned,
-    spec: dict[str, Any],
     workspace: Workspace,
 ) -> None:
-    experience = turned.experience
+    experience, spec = turned.experience, turned.experience.document
     code = keep_code(draft, experience.extensions, workspace)
     directory = RunDirectory(draft)
     checkpoint.write(directory.best_weights, model.state_dict(), {"imported": order.path.name})
