@@ -279,6 +279,14 @@ def read_json(path: Path) -> Any:
     return document
 
 
+def object_in(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if there is no file, if it cannot be read, or if it holds something else."""
+    with suppress(FileNotFoundError, DamagedError):
+        document = read_json(path)
+        return document if isinstance(document, dict) else {}
+    return {}
+
+
 def _too_deep(document: Any) -> bool:
     level = [document]
     for _ in range(DEEPEST):

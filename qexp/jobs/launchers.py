@@ -323,11 +323,7 @@ def remember_states(folder: Path, states: Mapping[str, State]) -> None:
 
 def stored_states(folder: Path) -> dict[str, State]:
     """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
-    try:
-        states = files.read_json(folder / "states.json")
-    except (FileNotFoundError, DamagedError):
-        return {}
-    stored = states.items() if isinstance(states, dict) else ()
+    stored = files.object_in(folder / "states.json").items()
     return {job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN}
 
 

@@ -180,11 +180,8 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
     """
     latest: dict[str, Job] = {}
     for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
-        try:
-            document = files.read_json(file)
-        except (FileNotFoundError, DamagedError):
-            continue
-        if not isinstance(document, dict) or not isinstance(document.get("jobs"), dict):
+        document = files.object_in(file)
+        if not isinstance(document.get("jobs"), dict):
             continue
         jobs_here = {name: job for name, job in document["jobs"].items() if name in names and isinstance(job, str)}
         if not jobs_here:
@@ -359,7 +356,7 @@ LOG_PIECE = 1 << 16
 
 def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
     """The log of an attempt (default: the last), in pieces. Raises NotFoundError if it does not exist."""
-    number = attempt or _last_attempt(directory)
+    number = attempt or max(attempts(directory), default=None)
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
     _require_attempt(directory, number)
@@ -370,7 +367,7 @@ def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[
     """The log with everything added until the run ends; if no attempt is given, later attempts follow as well."""
     if attempt is not None:
         _require_attempt(directory, attempt)
-    watch, number = Watch(), attempt or _last_attempt(directory) or 0
+    watch, number = Watch(), attempt or max(attempts(directory), default=0)
     tail = _Tail(directory.attempt(number) / "log.txt")
     while True:
         # State before log: an attempt that had ended or was replaced by now adds nothing after this read.
@@ -384,10 +381,6 @@ def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[
             return
         else:
             time.sleep(LOG_PAUSE)
-
-
-def _last_attempt(directory: RunDirectory) -> int | None:
-    return max(attempts(directory), default=None)
 
 
 def _require_attempt(directory: RunDirectory, number: int) -> None:

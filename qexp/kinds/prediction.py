@@ -20,7 +20,7 @@ from qexp.base.machine import terminable
 from qexp.base.outputs import Limits, at_limits
 from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
-from qexp.errors import DamagedError, NotFoundError, QexpError, hint, some
+from qexp.errors import NotFoundError, QexpError, hint, some
 from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.rows.csv import title
 from qexp.rows.formats import new_file_of_rows
@@ -696,12 +696,8 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
     """
     if not target.exists():
         return None
-    try:
-        record = files.read_json(record_of(target))
-    except (FileNotFoundError, DamagedError):
-        record = {}
-    reason = None
-    if not isinstance(record, dict) or not record:
+    record, reason = files.object_in(record_of(target)), None
+    if not record:
         reason = "no record beside it says how it was made"
     elif different := [name for name in DIFFERENCES if record.get(name) != key.get(name)]:
         reason = DIFFERENCES[different[0]].format(source=source)

@@ -145,10 +145,8 @@ def states_of(directory: RunDirectory) -> dict[str, str]:
     """Name of each action that was run on a run → done, failed or interrupted, by the last time it was run."""
     states = {}
     for file in sorted((directory.path / "actions").glob("[!.]*/record.json")):
-        with suppress(QexpError):
-            record = files.read_json(file)
-            if isinstance(record, dict):
-                states[file.parent.name.removesuffix(FAILED)] = str(record.get("state"))
+        if record := files.object_in(file):
+            states[file.parent.name.removesuffix(FAILED)] = str(record.get("state"))
     return states
 
 
@@ -217,9 +215,8 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 def _put_result(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     """Rename a draft to its final name. Returns that."""
     failed = target.with_name(f"{target.name}{FAILED}")
-    with suppress(FileNotFoundError, QexpError, KeyError, TypeError):  # there is no earlier success
-        if record["state"] != "done" and files.read_json(target / "record.json")["state"] == "done":
-            target = failed
+    if record["state"] != "done" and files.object_in(target / "record.json").get("state") == "done":
+        target = failed
     files.put(draft, target)
     if target != failed:
         shutil.rmtree(failed, ignore_errors=True)

@@ -458,11 +458,7 @@ def is_run(folder: Path) -> bool:
         return False
     if any((folder / name).exists() for name in ("spec.json", "attempts", "checkpoints")):  # which every run once had
         return True
-    try:
-        record = files.read_json(file)
-    except (FileNotFoundError, DamagedError):
-        return False
-    return isinstance(record, dict) and {"name", "state", "seed"} <= record.keys()
+    return {"name", "state", "seed"} <= files.object_in(file).keys()
 
 
 def runs_around(path: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,11 +113,9 @@ def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None
 
 def _claimant(attempt: Path) -> Process | None:
     """The process of an attempt; None if its file cannot be read."""
-    try:
-        command = files.read_json(attempt / COMMAND)
-        return Process.from_document(command.get("process")) if isinstance(command, dict) else None
-    except (FileNotFoundError, DamagedError):
-        return None
+    with suppress(DamagedError):
+        return Process.from_document(files.object_in(attempt / COMMAND).get("process"))
+    return None
 
 
 def _claim(directory: RunDirectory, number: int, wrap: str | None, until_the_end: ExitStack) -> Lease:
