@@ -66,9 +66,6 @@ def act(
             yield run.name, error
 
 
-# Keeping runs: trash, archives, and the state of the workspace.
-
-
 def remove(
     references: Runs,
     *,

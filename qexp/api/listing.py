@@ -294,9 +294,6 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     return compared(only(comparison, options.metrics, options.outputs))
 
 
-# Reports of runs.
-
-
 @takes(ReportOptions)
 def report(*runs: Runs, options: ReportOptions) -> Path:
     """Write a report: all that is known about one run, or a comparison of several; see `qexp report`.
@@ -334,9 +331,6 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
 def _file_name(title: str) -> str:
     """A file name of letters that need no quotes in a shell."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:80] or "report"
-
-
-# The workspace in a browser.
 
 
 @takes(ServeOptions)

@@ -56,9 +56,6 @@ def _escape(helped: Helped) -> Helped:
     return escaped
 
 
-# Arguments that several commands take, with what the shell completes for them.
-
-
 MANY = 10_000
 """Starting more runs at once needs --yes."""
 

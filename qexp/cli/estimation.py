@@ -197,9 +197,6 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
             result(str(file))
 
 
-# qexp evaluate
-
-
 @with_options(EvaluateOptions)
 def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = False) -> None:
     """Evaluate a finished run on data other than its own test part.
@@ -221,9 +218,6 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
         warning(text)
     message("tables and figures:" if evaluation.made else "it exists already; tables and figures:")
     result(find(options.workspace).shown(evaluation.directory.results))
-
-
-# qexp intervals
 
 
 @with_options(IntervalsOptions)
@@ -260,9 +254,6 @@ def intervals(
     else:
         path = find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)
         message(f"the interval of every row: {path}")
-
-
-# qexp calibrate
 
 
 @with_options(CalibrateOptions)

@@ -94,9 +94,6 @@ def _print_actions(as_json: bool, workspace: str | None) -> None:
         )
 
 
-# qexp tag
-
-
 def tag(
     runs: RunsArgument,
     add: Annotated[
@@ -126,9 +123,6 @@ def tag(
                     message(f"{run.name} has no tag '{tag}'; {suggestion(tag, tags)}")
 
 
-# qexp note
-
-
 def note(
     run: RunArgument,
     text: Annotated[
@@ -140,9 +134,6 @@ def note(
     written = api.open_run(run, workspace=workspace).note(text)
     if text is None and written:
         result(written)
-
-
-# qexp rm
 
 
 def rm(
@@ -179,9 +170,6 @@ def ask(question: str) -> None:
         raise typer.Exit(130)
 
 
-# qexp restore
-
-
 def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> None:
     """Restore a run from the trash, the newest with that name; without a name, list the trash."""
     if run is not None:
@@ -193,9 +181,6 @@ def restore(run: TrashedArgument = None, workspace: WorkspaceOption = None) -> N
         return
     rows = [[run.name, f"{run.since:%Y-%m-%d %H:%M}", in_bytes(size_of(run.data)), run.path.name] for run in entries]
     print_table(["run", "removed", "size", "name in the trash"], rows, right=["size"])
-
-
-# qexp purge
 
 
 @with_options(PurgeOptions)
@@ -237,9 +222,6 @@ def _confirm_purge(doomed: Sequence[Trashed]) -> None:
     ask(f"{question}?")
 
 
-# qexp doctor
-
-
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired without loss.")] = False,
     as_json: JsonOption = False,
@@ -264,15 +246,9 @@ def doctor(
     raise typer.Exit(5 if damaged else 0)
 
 
-# qexp reindex
-
-
 def reindex(workspace: WorkspaceOption = None) -> None:
     """Build the catalog again from the run directories."""
     message(f"{api.reindex(warn=warning, workspace=workspace)} runs")
-
-
-# qexp export
 
 
 @with_options(ExportOptions)
@@ -297,9 +273,6 @@ def export(run: RunArgument, options: ExportOptions) -> None:
     message(f"{to} holds {whose}: {sizes}")
 
 
-# qexp import
-
-
 @with_options(ImportOptions)
 def import_(
     file: Annotated[Path, typer.Argument(help="An archive that `qexp export` wrote.")], options: ImportOptions
@@ -310,9 +283,6 @@ def import_(
     if run.own_code:
         executed = "commands execute from now on" if options.trust_code else "is not executed without --trust-code"
         warning(f"the run contains code, which {executed}: {run.own_code}")
-
-
-# qexp import-runs
 
 
 def import_runs(
@@ -372,9 +342,6 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
     raise typer.Exit(130 if transfer.interrupted else some_done if failed else 0)
 
 
-# qexp import-weights
-
-
 @with_options(WeightsOrder)
 def import_weights(options: WeightsOrder) -> None:
     """Make a finished run of weights that another program trained: PyTorch, safetensors or Keras."""
@@ -396,9 +363,6 @@ def import_weights(options: WeightsOrder) -> None:
     message(
         f"{run.name} is in {find(options.workspace).shown(run.path)}: model {record.model}, dataset {record.dataset}"
     )
-
-
-# qexp verify
 
 
 @with_options(VerifyOptions, Opening)

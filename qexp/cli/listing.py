@@ -305,9 +305,6 @@ def _names(option: str, text: str) -> list[str]:
     return names
 
 
-# qexp show
-
-
 @with_options(Opening)
 def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> None:
     """Show a run: its state, spec, results, files and lineage; or a search, by its folder or its name in studies/."""
@@ -377,9 +374,6 @@ def _files(run: Path) -> Iterator[str]:
             yield from (str(path.relative_to(run)) for path in paths)
 
 
-# qexp logs
-
-
 def logs(
     run: RunArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")] = False,
@@ -399,9 +393,6 @@ def logs(
         raise typer.Exit(130) from None
     if follow:
         message(f"{handle.name}: {handle.state}")
-
-
-# qexp where
 
 
 def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:

@@ -98,9 +98,6 @@ def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool
         result(home.shown(path))
 
 
-# qexp report
-
-
 @with_options(ReportOptions)
 def report(
     options: ReportOptions,
@@ -126,9 +123,6 @@ def report(
     message(f"{in_bytes(path.stat().st_size)}{how}")
 
 
-# qexp figures
-
-
 @with_options(FiguresOptions)
 def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOption = None) -> None:
     """Draw the figures of finished runs again, from the numbers in their directories."""
@@ -145,9 +139,6 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
         error(text)
     if failures:
         raise typer.Exit(4 if len(failures) < len(runs_to_draw) else failures[0].exit_code)
-
-
-# qexp serve
 
 
 @with_options(ServeOptions)

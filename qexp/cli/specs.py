@@ -59,9 +59,6 @@ def init(
         message(f"created a workspace with examples; next:\n{there}  qexp run mogi_quick --seed 0")
 
 
-# qexp specs
-
-
 def specs(
     kind: Annotated[
         str | None,
@@ -87,15 +84,9 @@ def specs(
             warning(spec["problem"])
 
 
-# qexp schema
-
-
 def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
     """Print the JSON Schema of a kind of spec, including the parameters of table entries, for use in editors."""
     print_json(api.schema(kind, workspace=workspace))
-
-
-# qexp tables
 
 
 def tables(
@@ -150,9 +141,6 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
         plausible = "" if quantity.plausible is None else "{:g} to {:g}".format(*quantity.plausible)
         rows.append([key, quantity.unit, f"{quantity.si_factor:g}", plausible, quantity.description])
     print_table(["variable", "unit", "in SI", "plausible", "meaning"], rows, right=["in SI"])
-
-
-# qexp validate
 
 
 def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:

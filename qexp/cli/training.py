@@ -204,9 +204,6 @@ def _print_left(workload: Workload) -> None:
         message(text)
 
 
-# qexp rerun
-
-
 @with_options(RerunOptions, Opening)
 def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
     """Train the spec that a run holds once more, as a new run, even if the files in specs/ have changed since.
@@ -315,9 +312,6 @@ def _print_study(finished: Study, workspace: str | Path | None) -> None:
         result(find(workspace).shown(path))
 
 
-# qexp tune
-
-
 @with_options(Tuning, leave_out=("grid", "only_failed", "allow_leak"))
 def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
     """Search the values of keys with which an experience has the least validation error, by trials.
@@ -356,9 +350,6 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     print_sentence(status.sizes_in_words())
 
 
-# qexp wait
-
-
 def wait(
     runs: Annotated[list[str] | None, RUNS] = None,
     launch: Annotated[
@@ -395,9 +386,6 @@ def wait(
         error(damage)
     if any(state is not State.DONE for state in states):
         raise typer.Exit(1 if len(states) == 1 else 4)
-
-
-# qexp stop
 
 
 def stop(

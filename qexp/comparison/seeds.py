@@ -374,8 +374,6 @@ def rows_of_capabilities(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
                 yield GroupRow(group, output, name, UNKNOWN, unit_of(output, name, units), mean, values, [])
 
 
-# Comparison of experiences by runs with several seeds: their mean results, and which one is better.
-#
 # Runs with equal seeds have the same test samples. Differences between two groups are therefore paired by seed, which
 # removes the variation that the samples add to both.
 

@@ -193,8 +193,6 @@ EMBEDDINGS: dict[str, Patches] = {"alike": AlikePatches, "own": partial(OwnPatch
 CHANNELS: dict[str, Patches] = {"alike": AlikePatches, "own": partial(OwnPatches, False)}
 
 
-# A masked autoencoder of spectra: an encoder of some patches of neighbouring channels, and its decoder.
-#
 # The mask comes as an input, a random number for each patch, (sample, patch): the patches with the smallest numbers are
 # visible. Networks draw no random numbers themselves, so that a mask can be reproduced, stored, and used in evaluation.
 #

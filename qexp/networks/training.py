@@ -204,8 +204,6 @@ class DrawnData:
         return math.nan
 
 
-# The training loop: whether it starts afresh or from a checkpoint, it ends with the same bits.
-
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 TRANSFORM_BLOCK = 128

@@ -302,9 +302,6 @@ def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> dict[str, A
     }  # fmt: skip
 
 
-# The page of several runs: their results over seeds, what was swept, their curves, and a table of all of them.
-
-
 def comparison_page(
     title: str, runs: Sequence[ComparedRun], notices: Sequence[str], in_a_file: bool = True
 ) -> dict[str, Any]:

@@ -87,9 +87,6 @@ def matrix_at(folder: Path) -> Matrix:
     return matrix
 
 
-# Estimates that show themselves in notebooks and terminals.
-
-
 class Estimates(Shown, dict[str, NDArray[np.float32]]):
     """Output → its estimates, (sample,) or whole spectra and fields, in the output's unit."""
 
@@ -118,9 +115,6 @@ class Predictions(Shown, list[Prediction]):
             rows.append([str(prediction.target), "made" if prediction.made else "was there", *texts])
         title = f"{len(self)} file{'s' * (len(self) != 1)} estimated"
         return View(title, parts=[Table("", ["file", "", "what was estimated", "warnings"], rows)])
-
-
-# Studies that show themselves in notebooks and terminals.
 
 
 class ShownStudy(Titled, Study):
@@ -153,9 +147,6 @@ class ShownTuned(Titled, Tuned):
     def view(self) -> View:
         pictures = [picture(path.stem, path) for path in self.files if path.suffix == ".png" and path.is_file()]
         return View(f"Search of {self.experience}", parts=[*pictures, self.results(), *self.remarks()])
-
-
-# Evaluations, networks for other programs, and a look at data.
 
 
 class ShownEvaluation(Titled, Evaluation):
