@@ -288,7 +288,7 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
 
     catalog = Catalog(workspaces.find(options.workspace))
     with use_style(None, options.width):
-        comparison = compare_named(chosen(runs, options), catalog, options.evaluation, figures=options.figures)
+        comparison = compare_named(chosen(runs, options), catalog, options)
     for text in catalog.warnings:
         options.warn(text)
     return compared(only(comparison, options.metrics, options.outputs))

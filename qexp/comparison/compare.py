@@ -36,6 +36,7 @@ from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import PASSED, SIGNIFICANT
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
+from qexp.runs.options import ComparisonOptions
 from qexp.spec.experiences import differences
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation
@@ -89,28 +90,22 @@ class Comparison:
 
 
 def compare_named(
-    arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None, *, figures: bool = True
+    arguments: Sequence[str], catalog: Catalog, options: ComparisonOptions
 ) -> Comparison | SeedComparison:
-    """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`.
-
-    evaluation  whose results are compared, instead of those of the runs' own test parts
-    figures     draw them into `comparisons/` in the workspace
-    """
-    chosen = runs_to_compare(arguments, catalog, evaluation)
+    """Compare the named runs, or groups of runs that differ by seed only; see `differ_by_seed`."""
+    chosen = runs_to_compare(arguments, catalog, options.evaluation)
     if differ_by_seed(chosen):
         comparison = compare_across_seeds(seed_groups(chosen))
-        return with_figures(comparison, catalog.workspace) if figures else comparison
-    return compare([run.directory for run in chosen], catalog.workspace, evaluation, figures=figures)
+        return with_figures(comparison, catalog.workspace) if options.figures else comparison
+    return compare([run.directory for run in chosen], catalog.workspace, options)
 
 
-def compare(
-    directories: Sequence[RunDirectory], workspace: Workspace, evaluation: str | None = None, *, figures: bool = True
-) -> Comparison:
-    """Compare two or more runs; the figures are saved in `comparisons/` in the workspace, unless there shall be none.
+def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: ComparisonOptions) -> Comparison:
+    """Compare two or more runs.
 
     Raises NotFoundError if a run has no such evaluation.
     """
-    names = [directory.name for directory in directories]
+    names, evaluation = [directory.name for directory in directories], options.evaluation
     if len(set(names)) < len(names):
         raise QexpError("the same run is named twice")
     evaluations = [find_evaluation(directory, evaluation) for directory in directories] if evaluation else []
@@ -129,7 +124,7 @@ def compare(
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
-        _draw(directories, workspace.root / "comparisons" / folder_name(names)) if figures else [],
+        _draw(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
         evaluation,
         differing,
         {

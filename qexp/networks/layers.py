@@ -76,12 +76,35 @@ def denses(
     shape: Shape, /, filters: Sequence[int], activation: str = "leaky_relu", bias: bool = False, l2: float = 0.0
 ) -> nn.Module:
     """Fully connected layers on the flattened input, with the activation between them; by default without bias."""
+    return mlp(shape, filters[:-1], filters[-1], activation, bias=bias)
+
+
+def mlp(
+    shape: Shape,
+    /,
+    units: Sequence[int],
+    outputs: int = 1,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    bias: bool = True,
+    l2: float = 0.0,
+    initial_scale: float | None = None,
+) -> nn.Module:
+    """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
+
+    With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the largest effects first,
+    so that few epochs give a smooth function, which suits a few dozen noisy samples. See `initialise`.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     width = features(shape)
-    for count in filters:
+    for count in units:
         layers += [nn.Linear(width, count, bias=bias), ACTIVATIONS[activation]()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
         width = count
-    return nn.Sequential(*layers[:-1])
+    network = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
+    network.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
+    return network
 
 
 def batch_norm(shape: Shape, /, momentum: float = 0.1, epsilon: float = 1e-5) -> nn.Module:
@@ -240,8 +263,7 @@ class SamePool2d(nn.Module):
 
     def _padded(self, x: Tensor, value: float) -> Tensor:
         """The images with a value around them, of which there is one pixel more at the end if the number is odd."""
-        top, bottom = same_padding(x.shape[2], self.window[0], self.steps[0])
-        left, right = same_padding(x.shape[3], self.window[1], self.steps[1])
+        (top, bottom), (left, right) = map(same_padding, x.shape[-2:], self.window, self.steps)
         return functional.pad(x, (left, right, top, bottom), value=value)
 
 

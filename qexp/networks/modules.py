@@ -31,10 +31,11 @@ from qexp.networks.layers import (
     dle_cnn,
     global_average,
     layer_norm,
+    mlp,
     pooling,
 )
 from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, Decoder, Encoder, TokenPooling
-from qexp.networks.sequence import mlp, one_d_cnn, sequence_convolutions
+from qexp.networks.sequence import one_d_cnn, sequence_convolutions
 from qexp.networks.shapes import Shape, ShapeError, features, written
 
 COUNT = integer("", 1)

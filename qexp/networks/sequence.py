@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from qexp.networks.layers import ACTIVATIONS, ONE_DNN, product
-from qexp.networks.shapes import Shape, ShapeError, features, written
+from qexp.networks.shapes import Shape, ShapeError, written
 
 
 def sequence_convolutions(
@@ -68,34 +68,6 @@ def one_d_cnn(
     blocks = sequence_convolutions(shape, filters, kernel_size, strides, use_bias=False, batch_norm=True)
     network = nn.Sequential(*blocks.children(), MeanOfPositions(), nn.Linear(filters[-1], units))
     network.initial_scale = 1.0  # type: ignore[assignment] # torch's own initialisation, as in DL-IM
-    return network
-
-
-def mlp(
-    shape: Shape,
-    /,
-    units: Sequence[int],
-    outputs: int = 1,
-    activation: str = "relu",
-    dropout: float = 0.0,
-    bias: bool = True,
-    l2: float = 0.0,
-    initial_scale: float | None = None,
-) -> nn.Module:
-    """Dense layers of `units`, each with activation and dropout, then a linear one of `outputs`.
-
-    With an `initial_scale` much smaller than 1 the network starts nearly linear and learns the largest effects first,
-    so that few epochs give a smooth function, which suits a few dozen noisy samples. See `initialise`.
-    """
-    layers: list[nn.Module] = [nn.Flatten()]
-    width = features(shape)
-    for count in units:
-        layers += [nn.Linear(width, count, bias=bias), ACTIVATIONS[activation]()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        width = count
-    network = nn.Sequential(*layers, nn.Linear(width, outputs, bias=bias))
-    network.initial_scale = initial_scale  # type: ignore[assignment] # read by `initialise`
     return network
 
 
