@@ -53,15 +53,6 @@ def at_limits(output: str, limits: Limits, unit: str, count: int, total: int) ->
     return f"{count:,} of {total:,} estimates of {output} are at its limits, {number_with_unit(str(limits), unit)}"
 
 
-def remarks(limits: Mapping[str, Limits], units: Mapping[str, str], counts: Mapping[str, int], total: int) -> list[str]:
-    """A sentence for each output with estimates at its limits.
-
-    counts  output → number of such estimates
-    total   number of all estimates of an output
-    """
-    return [at_limits(name, limits[name], units.get(name, ""), count, total) for name, count in counts.items() if count]
-
-
 # Names of the variables that hold estimates of an output, beside the output's own, which holds its true values.
 
 
