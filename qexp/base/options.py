@@ -29,6 +29,7 @@ from functools import update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from qexp.base.text import number_in
 from qexp.errors import QexpError, hint, in_python, shortened
 
 WIDTH = 120
@@ -535,17 +536,12 @@ def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
     """`["34", "incidence.tif"]` → 34.0 and a path."""
     read: list[float | Path] = []
     for text in texts:
-        try:
-            number = float(text)
-        except ValueError:
-            if text.count(",") == 1 and text.lstrip("-").replace(",", "").isdecimal():
-                point = text.replace(",", ".")
-                raise QexpError(f"{option} {shortened(text)}: a decimal has a point: write {point}") from None
-            read.append(Path(text))
-            continue
-        if not math.isfinite(number):
+        number = number_in(text)
+        if number is None and text.count(",") == 1 and text.lstrip("-").replace(",", "").isdecimal():
+            raise QexpError(f"{option} {shortened(text)}: a decimal has a point: write {text.replace(',', '.')}")
+        if number is not None and not math.isfinite(number):
             raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
-        read.append(number)
+        read.append(Path(text) if number is None else number)
     return read
 
 

@@ -54,11 +54,13 @@ def supervise(
     from qexp.api.progress import PoolDisplay
     from qexp.base.workspace import find
     from qexp.jobs import launchers
-    from qexp.runs.launch import supervise_launch
+    from qexp.runs.launch import run_here
+    from qexp.store.directory import RunDirectory
     from qexp.store.record import State
 
     home = find(workspace)
-    states = supervise_launch(launchers.find_launch(launch, home), home, PoolDisplay())
+    detached = launchers.find_launch(launch, home)
+    states, _ = run_here(detached, [RunDirectory(home.runs / name) for name in detached.record().runs], PoolDisplay())
     if set(states.values()) != {State.DONE}:
         raise typer.Exit(4)
 

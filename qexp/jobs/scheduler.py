@@ -221,9 +221,6 @@ class Wrap:
         return ["--wrap", self.command, "--python", self.python] if self else []
 
 
-NO_WRAP = Wrap()
-
-
 def wrap_of(options: Mapping[str, Any]) -> Wrap:
     """The wrap among the options of a launch."""
     return Wrap(options.get("wrap", ""), options.get("python", sys.executable))

@@ -26,7 +26,7 @@ from qexp.errors import QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.arrays import Scheduler
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
-from qexp.jobs.scheduler import NO_WRAP, Submission, Wrap, wrap_of
+from qexp.jobs.scheduler import Submission, Wrap, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
@@ -148,7 +148,7 @@ class Pool:
         jobs: int,
         device: str = "auto",
         gpus: Sequence[str] = (),
-        wrap: Wrap = NO_WRAP,
+        wrap: Wrap = Wrap(),
         more: Callable[[], RunDirectory | None] | None = None,
     ) -> None:
         self._wrap, self._more = wrap, more
@@ -619,14 +619,8 @@ def submit(
     return jobs
 
 
-def detach(launch: Launch, workspace: Workspace) -> int:
-    """Run the launch in a background process; returns its process id."""
+def detach(launch: Launch, workspace: Workspace) -> None:
+    """Run the launch in a background process."""
     with (launch.folder / "pool.txt").open("ab") as output:
         command = [sys.executable, "-m", "qexp", "supervise", launch.id]
-        return start_child(command, output, {VARIABLE: str(workspace.root)}).pid
-
-
-def supervise_launch(launch: Launch, workspace: Workspace, watcher: Watcher) -> dict[str, State]:
-    """Run the prepared runs of a detached launch. Returns run → final state."""
-    directories = [RunDirectory(workspace.runs / name) for name in launch.record().runs]
-    return run_here(launch, directories, watcher)[0]
+        start_child(command, output, {VARIABLE: str(workspace.root)})

@@ -66,6 +66,13 @@ class Plan:
     """The checkout of qexp that will execute the run, if it is not the running qexp."""
 
 
+SHARED = (
+    "name", "experience", "dataset", "model", "seed", "digest", "overrides", "launch", "note", "rerun_of", "caution",
+    "units", "metrics",
+)  # fmt: skip
+"""Fields that the record of a run takes over from its plan."""
+
+
 def prepare(
     plan: Plan, workspace: Workspace, storage: Path | None = None, like: RunDirectory | None = None
 ) -> RunDirectory:
@@ -140,26 +147,14 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
     if spectra:
         write_bytes(draft / SEEN, seen_bytes(spectra))
     record = Record(
-        name=plan.name,
+        **{key: getattr(plan, key) for key in SHARED},
         kind="trained" if type_of(plan.spec).trains else "program",
-        experience=plan.experience,
-        dataset=plan.dataset,
-        model=plan.model,
-        seed=plan.seed,
         state=State.QUEUED if plan.launch else State.CREATED,
         created=now(),
-        digest=plan.digest,
-        overrides=plan.overrides,
-        launch=plan.launch,
         tags=tuple(dict.fromkeys(plan.tags)),
-        note=plan.note,
-        rerun_of=plan.rerun_of,
         parents=(plan.parent.name,) if plan.parent else (),
-        caution=plan.caution,
         lineage=lineage,
         seen=provenance.fingerprint(draft / SEEN) if spectra else None,
-        units=plan.units,
-        metrics=plan.metrics,
         code=code,
         epochs=Epochs(of=plan.epochs),
     )
