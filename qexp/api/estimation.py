@@ -132,15 +132,10 @@ def submit_predictions(run: Runs, options: SubmitOptions) -> Submitted:
 
     >>> qexp.api.submit_predictions("mogi_quick_0", "images", "estimates", launcher=cluster)  # doctest: +SKIP
     """
-    from qexp.jobs.launchers import launcher_with, options_of
-    from qexp.runs.predict import submit, targets
+    from qexp.runs.predict import submit
 
     home = workspaces.find(options.workspace)
-    launcher = launcher_with(options.launcher, options.profile, home.settings())
-    settings = options_of(launcher, home.settings(), options.options, options.profile)
-    directory = directory_of(run, options.workspace, options.trust_code)
-    pairs = targets(directory, options)
-    return submit(directory, pairs, home, launcher, settings, options)
+    return submit(directory_of(run, options.workspace, options.trust_code), home, options)
 
 
 @takes(ExportOptions)

@@ -310,10 +310,9 @@ class Run(Shown):
         from qexp.upkeep.verify import verify
         from qexp.web.trust import ShownVerification
 
-        keep, display = None if options.keep is None else Path(options.keep), display_of(options.display)
+        options = replace(options, display=display_of(options.display))
         home = workspaces.Workspace(self.path.parent.parent)
-        verification = verify(self.directory, home, keep=keep, device=options.device, display=display)
-        return ShownVerification(**fields_of(verification))
+        return ShownVerification(**fields_of(verify(self.directory, home, options)))
 
     @takes(FiguresOptions)
     def figures(self, options: FiguresOptions) -> Pictures:

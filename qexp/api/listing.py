@@ -74,7 +74,7 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     values, names = columns(list(summaries)), None
     if options.launch is not None:
         names = set(launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().runs)
-    runs = choose(values, where=options.where, status=options.status, tags=options.tags, names=names)
+    runs = choose(values, options, names)
     for text in values.warnings:
         options.warn(text)
     return ordered(runs, options.sort, options.reverse, warn=options.warn)

@@ -22,6 +22,7 @@ from qexp.base.text import NOTHING, Table, number_in, output_and_metric, value_a
 from qexp.errors import LONGEST_SHOWN, DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
 from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
+from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
 from qexp.store.record import LISTED, Record
 
@@ -521,22 +522,16 @@ def _paths(document: Any, before: str = "") -> Iterator[str]:
 # Listings: the runs that are chosen, and columns and groups of them with cells as texts, for the shell and for pages.
 
 
-def choose(
-    columns: Columns,
-    *,
-    where: str | None = None,
-    status: str | None = None,
-    tags: Iterable[str] = (),
-    names: Collection[str] | None = None,
-) -> list[Summary]:
+def choose(columns: Columns, options: ListOptions, names: Collection[str] | None = None) -> list[Summary]:
     """The runs of some columns in a state, with all of the tags and one of the names, that match an expression.
 
     Raises QexpError for an invalid expression or an unknown state.
     """
+    where, status = options.where, options.status
     if status is not None and status not in LISTED:
         raise QexpError(f"`status={status}`: no such state; {suggestion(status, LISTED)}")
     holds = condition(where, columns.one_by_one) if where is not None else lambda run: True
-    wanted = set(tags)
+    wanted = set(options.tags)
     runs = [run for run in columns.runs if status in (None, run["state"]) and wanted <= {*run["tags"]} and holds(run)]
     columns.require_found()
     return runs if names is None else [run for run in runs if run["name"] in names]

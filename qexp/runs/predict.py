@@ -20,8 +20,8 @@ from qexp.base.quantities import conversion, nearest, quantity, with_periods
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
 from qexp.jobs import launchers
-from qexp.jobs.launchers import LAUNCHERS
-from qexp.jobs.scheduler import Chosen, Submission, wrap_of
+from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
+from qexp.jobs.scheduler import Submission, wrap_of
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import NetcdfImages
@@ -341,21 +341,15 @@ class Submitted:
     """File to be written → its job."""
 
 
-def submit(
-    directory: RunDirectory,
-    pairs: Sequence[tuple[Path, Path]],
-    workspace: Workspace,
-    launcher: str,
-    settings: Chosen,
-    options: SubmitOptions,
-) -> Submitted:
+def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions) -> Submitted:
     """Submit the prediction of files to a scheduler.
 
-    pairs     files to read and to write, see `targets`
-    launcher  name of a launcher other than the local one
-    settings  its options, as `options_of` returns them
     Raises QexpError if the run cannot predict, SchedulerError if the scheduler refuses.
     """
+    configured = workspace.settings()
+    launcher = launcher_with(options.launcher, options.profile, configured)
+    settings = options_of(launcher, configured, options.options, options.profile)
+    pairs = targets(directory, options)
     scheduler = LAUNCHERS[launcher]
     assert scheduler is not None, "local predictions need no launch"
     load_models(directory, torch.device("cpu"))  # fails here instead of in every task

@@ -27,6 +27,7 @@ from qexp.figures import canvas
 from qexp.jobs.states import state_now
 from qexp.kinds.attempt import Display
 from qexp.metrics.meaning import number
+from qexp.runs.options import VerifyOptions
 from qexp.runs.prepare import keep_code
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, target_outside_of_runs
@@ -228,33 +229,24 @@ def _brief(value: str | None) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def verify(
-    directory: RunDirectory,
-    workspace: Workspace,
-    *,
-    keep: Path | None = None,
-    device: str | None = None,
-    display: Display | None = None,
-) -> Verification:
+def verify(directory: RunDirectory, workspace: Workspace, options: VerifyOptions) -> Verification:
     """Repeat a finished run in a process of its own, and compare the outputs.
 
-    keep     folder for the repeated run; default: a temporary folder
-    device   auto, cpu or cuda; default: the kind that the run used
-    display  is shown the epochs of the repeated run
     Raises QexpError that names missing or changed files if the run cannot be repeated.
     """
     record = directory.record()
     directory.require_trust()
     _require_whole(directory, record)
     then = directory.environment()
-    device = _device(device, then)
+    device = _device(options.device, then)
+    keep = None if options.keep is None else Path(options.keep)
     with terminable(), _folder_for(directory.name, keep) as folder:
         again = RunDirectory(folder)
         _copy_inputs(directory, again, record, workspace)
         drawing = {} if keep else {canvas.DRAWING: "no"}
         # The number of threads of the first run, which networks have from their own environment.
         limit = ["--threads", str(then["threads"])] if then.get("threads") and not directory.weight_files() else []
-        error = _execute(again, device, {**_variables(then), **drawing}, limit, display or Display())
+        error = _execute(again, device, {**_variables(then), **drawing}, limit, options.display or Display())
         return _compare(directory, again, workspace, error)
 
 

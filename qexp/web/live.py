@@ -30,6 +30,7 @@ from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
 from qexp.runs.columns import Columns, choose, column_of, group_table, groups, units_of, usual_columns
+from qexp.runs.options import ListOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import attempts
 from qexp.store.record import LISTED, State
@@ -389,7 +390,8 @@ class RunTable:
                 names = set(launchers.find_launch(question.launch, self._workspace).record().runs)
             names = names or set()
         tags, words = [question.tag] if question.tag else [], question.search.lower().split()
-        runs = choose(columns, where=question.where or None, status=question.status or None, tags=tags, names=names)
+        conditions = ListOptions(question.where or None, status=question.status or None, tags=tags)
+        runs = choose(columns, conditions, names)
         runs = [run for run in runs if all(word in _text(run) for word in words)] if words else runs
         self._columns = columns = columns.over(runs)
         states, shared = dict(Counter(run["state"] for run in runs).most_common()), list[str]()

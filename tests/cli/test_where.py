@@ -2,6 +2,7 @@ import pytest
 
 from qexp.errors import QexpError
 from qexp.runs.columns import Columns, choose, condition, field, groups, ordered
+from qexp.runs.options import ListOptions
 from qexp.store.record import LISTED
 
 RUNS = [
@@ -101,15 +102,16 @@ def test_an_expression_chooses_the_runs_for_which_it_holds_and_tells_nothing_of_
 
 def test_a_state_and_an_expression_must_both_hold_and_a_state_that_there_is_not_is_answered_with_the_nearest():
     columns = Columns(RUNS)
-    assert choose(columns, status="done") == [RUNS[0], RUNS[2]]
-    assert choose(columns, where="seed > 0", status="done") == [RUNS[2]]
-    assert choose(columns) == RUNS
-    assert complaint(choose, columns, status="finished").startswith(
+    assert choose(columns, ListOptions(status="done")) == [RUNS[0], RUNS[2]]
+    assert choose(columns, ListOptions("seed > 0", status="done")) == [RUNS[2]]
+    assert choose(columns, ListOptions()) == RUNS
+    assert complaint(choose, columns, ListOptions(status="finished")).startswith(
         'status="finished": no such state; known: created, '
     )
-    assert complaint(choose, columns, status="dome") == "status=\"dome\": no such state; did you mean 'done'?"
+    dome = complaint(choose, columns, ListOptions(status="dome"))
+    assert dome == "status=\"dome\": no such state; did you mean 'done'?"
     for state in LISTED:
-        choose(columns, status=state)
+        choose(columns, ListOptions(status=state))
 
 
 def test_a_field_that_there_is_not_is_answered_with_the_nearest():

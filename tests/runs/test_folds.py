@@ -17,6 +17,7 @@ import qexp as package
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, RunFailedError
 from qexp.networks import checkpoint
+from qexp.runs.options import VerifyOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.record import FoldCount, State
 from qexp.upkeep.verify import verify
@@ -252,13 +253,13 @@ def test_a_fold_that_fails_is_named_and_the_others_are_kept(write, workspace):
 @pytest.mark.heavy
 def test_a_run_with_folds_is_proved_like_any_other(run, workspace):
     made = run(epochs=2)
-    verification = verify(made, Workspace(workspace))
+    verification = verify(made, Workspace(workspace), VerifyOptions())
     assert verification.holds
     assert set(verification.identical) == {"weights", "held-out estimates", "metrics", "results"}
     tensors, document = checkpoint.read(made.fold("002").best_weights)
     name = next(iter(tensors))
     checkpoint.write(made.fold("002").best_weights, {**tensors, name: tensors[name] + 1}, document)
-    assert not verify(made, Workspace(workspace)).identical["weights"]
+    assert not verify(made, Workspace(workspace), VerifyOptions()).identical["weights"]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.tables import BUILT_IN
+from qexp.runs.options import VerifyOptions
 from qexp.store.directory import RunDirectory
 from qexp.store.record import SCHEMA_VERSION, Ancestor, Record
 from qexp.upkeep.verify import verify
@@ -65,7 +66,7 @@ def test_a_parent_that_is_known_by_its_name_alone_is_an_ancestor_of_which_nothin
     }  # fmt: skip
     assert "pretrained   from mogi_quick_3\n" in qexp("show", "parent_by_name").stdout
     with pytest.raises(QexpError, match="missing from"):  # its weights, and not its spec, is what cannot be verified
-        verify(stored("parent_by_name"), Workspace(Path.cwd()))
+        verify(stored("parent_by_name"), Workspace(Path.cwd()), VerifyOptions())
 
 
 LATER = {"groups": [], "targets": [], "kind": "trained", "foreign_weights": None, "rerun_of": None, "weights": None}
