@@ -16,7 +16,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -503,6 +503,18 @@ def put(draft: Path, target: Path) -> None:
     sync_folder(target.parent)
     shutil.rmtree(draft, ignore_errors=True)
     clear(target)
+
+
+def put_unless(exists: Callable[[], bool], draft: Path, target: Path) -> bool:
+    """Put a complete draft in its place unless something is there that counts; of several processes one at a time.
+
+    exists  whether it is; raises QexpError if something else is there
+    """
+    with writing(target), locked(target.parent):
+        if exists():
+            return False
+        put(draft, target)
+    return True
 
 
 def restore(target: Path) -> bool:

@@ -1,16 +1,17 @@
-"""Evaluations are written in a draft, which gets its name when it is complete."""
+"""Evaluation of a finished run on data other than its own test part, kept in `evaluations/NAME/` of the run.
+
+The networks, and the transforms as they were fitted in training, are those of the run; nothing is fitted to the data.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from qexp.base import files
-from qexp.base.files import locked
 from qexp.base.machine import terminable
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
@@ -35,24 +36,6 @@ from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
-
-
-def publish(directory: RunDirectory, name: str, folder: Path, force: bool, exists: Callable[[], bool]) -> bool:
-    """Give a draft its name; False if another process has meanwhile made the same evaluation.
-
-    exists  whether there is the same evaluation; raises QexpError if there is another one of that name
-    """
-    target = directory.evaluations / name
-    with files.writing(target), locked(directory.evaluations):
-        if not force and exists():
-            return False
-        files.put(folder, target)  # with --force one is there, or one without a record, which no evaluation is
-    return True
-
-
-# Evaluation of a finished run on data other than its own test part, kept in `evaluations/NAME/` of the run.
-#
-# The networks, and the transforms as they were fitted in training, are those of the run; nothing is fitted to the data.
 
 
 @dataclass(frozen=True)
@@ -98,14 +81,18 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
     digest_of_all = digest(all_data, trained.digest, str(trained.seed), _content(request, data))
     if not options.force and (existing := _existing(directory, name, digest_of_all)) is not None:
         return Evaluation(existing, made=False)
+    target = directory.evaluations / name
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
-    with terminable(), files.new_draft(directory.evaluations / name) as folder:
+    with terminable(), files.new_draft(target) as folder:
         dataset = usual_name if options.input is None else str(options.input)
         record = _evaluate(request, data, _record(request, data, name, dataset, digest_of_all), folder)
         if canvas.draws_at_once():
             figures.draw(EvaluationDirectory(folder, directory.code_trusted, record), left_out=options.warn)
         files.write_json(folder / evaluations.RECORD, record.document())
-        new = publish(directory, name, folder, options.force, lambda: bool(_existing(directory, name, digest_of_all)))
+        # With --force one is there, or one without a record, which no evaluation is.
+        new = files.put_unless(
+            lambda: not options.force and bool(_existing(directory, name, digest_of_all)), folder, target
+        )
     return Evaluation(evaluations.find_evaluation(directory, name), new)
 
 

@@ -14,9 +14,8 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.base.files import new_draft
+from qexp.base.files import new_draft, put_unless
 from qexp.errors import NotFoundError, QexpError
-from qexp.runs.evaluate import publish
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, call, copied, prepare_with, put, shared_folder, started
@@ -443,8 +442,8 @@ def test_of_two_equal_evaluations_at_once_the_first_is_kept(here):
     with new_draft(place) as first, new_draft(place) as second:
         for folder in (first, second):
             (folder / "record.json").write_text(folder.name)
-        assert publish(run, "twice", first, False, place.exists)
-        assert not publish(run, "twice", second, False, place.exists)
+        assert put_unless(place.exists, first, place)
+        assert not put_unless(place.exists, second, place)
         assert (place / "record.json").read_text() == first.name
     assert [path.name for path in run.evaluations.iterdir()] == ["twice"]
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.base.files import locked
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
 from qexp.base.quantities import Quantities, Quantity, in_words, nearest, quantity, with_periods
@@ -246,11 +245,7 @@ def store_matrix(
         files.write_netcdf(draft / MATRIX, table)
         files.write_json(draft / MATRIX_RECORD, record)
         _complete(draft, npy)
-        with locked(folder.parent):
-            if not force and matrix_exists(folder, record):
-                return False
-            files.put(draft, folder)
-    return True
+        return files.put_unless(lambda: not force and matrix_exists(folder, record), draft, folder)
 
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
