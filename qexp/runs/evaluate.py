@@ -28,7 +28,6 @@ from qexp.kinds.options import EvaluateOptions
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.results.capabilities import Section, results_of
-from qexp.results.intervals import HeldOutIntervals, intervals_of
 from qexp.spec.kinds import caution_of_data, documents_of, load_stage
 from qexp.spec.reading import digest
 from qexp.store import evaluations
@@ -49,11 +48,6 @@ class Evaluation:
     @property
     def record(self) -> EvaluationRecord:
         return self.directory.evaluation()
-
-    @property
-    def held_out_intervals(self) -> HeldOutIntervals | None:
-        """How many rows or spectra lie in the intervals that the run's held-out errors promise, if that is known."""
-        return intervals_of(self.directory)
 
     @property
     def results(self) -> Section:
