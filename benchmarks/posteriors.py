@@ -118,7 +118,7 @@ def of_a_user(run: qexp.Run, count: int, draws: int = 1000) -> str:
     accuracies = []
     for index in range(count):
         drawn = np.stack([refined[name].values[0, :, index] for name in names], axis=1)
-        accuracies.append(distinguished(np.log(exact[index]), np.log(drawn), seed=0).accuracy)
+        accuracies.append(distinguished(np.log(exact[index]), np.log(drawn), seed=0))
     return (
         f"C2ST {np.mean(accuracies):.3f}, at most {np.max(accuracies):.3f}; {1e3 * each:.0f} ms of processor time for "
         "each of 100"

@@ -88,7 +88,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     values, samples = drawn(dataset, model, first + count)
     outputs = list(model.network.outputs)
     refinement = Refinement(dataset, [], dataset.fixed, outputs)
-    data, observed = refinement.data(samples), refinement.pixels.masks(samples)
+    data, observed = refinement.pixels.numbers_of(samples), refinement.pixels.masks(samples)
     estimates = {name: values[:, 0].double().numpy() for name, values in model.estimate(samples).items()}
     minima: dict[str, list[float]] = {starts: [] for starts in STARTS}
     nothing, points, seconds = [], [], 0.0

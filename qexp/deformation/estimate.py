@@ -240,7 +240,7 @@ def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
     found, _ = problem.linearised(torch.from_numpy(fit.at)[None], torch.arange(1))
     residuals, slices = found.numpy(), problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
-    tests = misfit(residuals, blocks, len(fit.free) + problem.weighting.nuisances)
+    tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     return tests, [float(np.square(residuals[0, where]).sum()) for where in slices]
 
 
@@ -374,9 +374,9 @@ def estimate_sources(
         observation=observation,
         parameters=parameters,
         tracks=results,
-        estimated=[display_name(fit.names[index]) for index in fit.free],
+        estimated=[display_name(name) for name in fit.coordinates.names],
         correlations=correlations(fit),
-        chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.free) + problem.weighting.nuisances,
+        chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
         network=network,
         misfit=misfit,
@@ -406,11 +406,10 @@ def _held(
     if fixed or bounds:
         for search in searches(candidate.sources, stations, units.quantities, {}):
             column = search.parameter.name
-            for option, low, high in (
-                *(("fixed", value, value) for value in [fixed.get(column)] if value is not None),
-                *(("bounds", *ends) for ends in [bounds.get(column)] if ends is not None),
-            ):
-                require_near(search, option, low, high, units)
+            if column in fixed:
+                require_near(search, "fixed", fixed[column], fixed[column], units)
+            if column in bounds:
+                require_near(search, "bounds", *bounds[column], units)
     if candidate.start is not None:
         fixed = {name: candidate.start[name] for name in candidate.held if name not in bounds} | fixed
     if fixed.keys() >= set(candidate.columns):
@@ -445,9 +444,9 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
 
 def _parameters(fit: Fit, candidate: Candidate, of_residuals: Array | None, profile: Profile) -> dict[str, Estimate]:
     units, errors = candidate.units, standard_errors(fit)
-    numbers = {index: number for number, index in enumerate(fit.free)}
+    numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
     estimates = {}
-    for index, column in enumerate(fit.names):
+    for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
         value, unit = units.from_si(column, float(fit.values[index])), units.unit_of(column)
         if index not in numbers:
             estimates[display_name(column)] = Estimate(value, unit, fixed=True)
@@ -469,11 +468,11 @@ def _parameters(fit: Fit, candidate: Candidate, of_residuals: Array | None, prof
 def _of_network(fit: Fit, candidate: Candidate) -> dict[str, Estimate]:
     """The estimates of a network, with the intervals of its posterior head if it has one."""
     estimates, units = {}, candidate.units
-    for index, column in enumerate(fit.names):
+    for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
         value, ends = units.from_si(column, float(fit.values[index])), candidate.intervals.get(column)
         interval = None if ends is None else (units.from_si(column, ends[0]), units.from_si(column, ends[1]))
         estimates[display_name(column)] = Estimate(
-            value, units.unit_of(column), interval95=interval, fixed=index not in fit.free
+            value, units.unit_of(column), interval95=interval, fixed=index not in fit.coordinates.free
         )
     return estimates
 
@@ -558,15 +557,15 @@ def inseparable(fit: Fit, problem: Problem) -> list[str]:
     """
     _, _, information = problem.normal_equations(torch.from_numpy(fit.at)[None], torch.arange(1))
     fit = replace(fit, covariance=covariances(information[0]).numpy())
-    errors, values = standard_errors(fit), np.abs(fit.values[list(fit.free)])
+    errors, values = standard_errors(fit), np.abs(fit.values[fit.coordinates.free])
     uncertain = [
         number
-        for number, parameter in enumerate(fit.coordinates.parameters[index] for index in fit.free)
+        for number, parameter in enumerate(fit.coordinates.parameters[index] for index in fit.coordinates.free)
         if (parameter.logarithmic or parameter.linear) and errors[number] > values[number]
     ]
     strong = np.abs(correlations(fit)[np.ix_(uncertain, uncertain)]) > ALIKE
     return [
-        display_name(fit.names[fit.free[number]])
+        display_name(fit.coordinates.names[number])
         for number, row in zip(uncertain, strong, strict=True)
         if row.sum() > 1  # with itself it always is
     ]

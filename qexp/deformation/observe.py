@@ -82,14 +82,10 @@ def _require_use(options: ObserveOptions, radar: Sequence[Track]) -> None:
         )
     if options.noise_area is not None and options.noise_mask is not None:
         raise QexpError("`noise_area` and `noise_mask` both name the area without a signal; keep one")
-    useless_without = {
-        "`noise_area`": options.noise_area,
-        "`noise_mask`": options.noise_mask,
-        "`noise_ramp`": options.noise_ramp or None,
-    }
-    useless = [name for name, value in useless_without.items() if value is not None]
+    values = {name: getattr(options, name) for name in ("noise_area", "noise_mask", "noise_ramp")}
+    useless = [name for name, value in values.items() if value is not None and value is not False]
     if useless and ESTIMATE not in options.noises:
-        raise QexpError(f"{useless[0]} has no effect without `noise={ESTIMATE}`")
+        raise QexpError(f"`{useless[0]}` has no effect without `noise={ESTIMATE}`")
     if options.keep_errors and not set(options.noises) - {NONE}:
         raise QexpError("`keep_errors` has no effect without a noise; nothing else replaces the errors")
 

@@ -43,9 +43,7 @@ class Nuisances:
 class Fit:
     """The best minimum; all in SI units.
 
-    names       (parameter,)       all parameters of the sources
-    values      (parameter,)
-    free        numbers of the estimated ones among them
+    values      (parameter,)       of all parameters of the sources
     coordinates                    of the free parameters
     covariance  (free, free)       of the free parameters' coordinates, by the declared noise, and 0 of those at
                                    bounds, which are held; not finite where the observation does not determine them
@@ -61,9 +59,7 @@ class Fit:
     jacobian    (free, point)      derivatives of the model by the coordinates [m]
     """
 
-    names: tuple[str, ...]
     values: Array
-    free: tuple[int, ...]
     coordinates: Coordinates
     at: Array
     covariance: Array
@@ -197,9 +193,7 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         pairs = (of_block.tolist(), their_variances.sqrt().tolist())
         nuisances.append(Nuisances(*(dict(zip(block.words, numbers, strict=True)) for numbers in pairs)))
     return Fit(
-        names=tuple(parameter.name for parameter in coordinates.parameters),
         values=coordinates.wrapped(coordinates.values(at[None]))[0].numpy(),
-        free=tuple(coordinates.free),
         coordinates=coordinates,
         at=at.numpy(),
         covariance=covariance.numpy(),
@@ -341,7 +335,7 @@ def shows_source(problem: Problem, fit: Fit) -> bool:
     """Whether BIC prefers the source to none."""
     points, nuisances = problem.model.points, problem.weighting.nuisances
     without = bic(problem.chi2_without_source, points, nuisances)
-    return bic(fit.chi2, points, nuisances + len(fit.free)) < without
+    return bic(fit.chi2, points, nuisances + len(fit.coordinates.free)) < without
 
 
 def would_show_source(problem: Problem, signal: Tensor) -> Tensor:

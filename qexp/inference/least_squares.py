@@ -518,7 +518,7 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
     coordinates = problem.coordinates
     free = [searches[index] for index in coordinates.free]
     for search in free:
-        if not search.amplitude and not math.isfinite(search.high - search.low):
+        if not search.parameter.linear and not math.isfinite(search.high - search.low):
             name = search.parameter.name
             raise QexpError(
                 f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "
@@ -543,7 +543,7 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
 
 def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) -> Tensor:
     """The coordinates with amplitudes by linear least squares, (start, coordinate), within their bounds."""
-    linear = [index for index, search in enumerate(free) if search.amplitude]
+    linear = [index for index, search in enumerate(free) if search.parameter.linear]
     if not linear:
         return at
     at = at.clone()

@@ -29,10 +29,6 @@ class Search:
     high: float
     bounded: bool = False
 
-    @property
-    def amplitude(self) -> bool:
-        return self.parameter.linear
-
 
 def searches(
     sources: Sequence[Source], stations: Array, quantities: Quantities, bounds: Mapping[str, tuple[float, float]]

@@ -83,7 +83,7 @@ def observed_posterior(
     minima = modes(PenalisedSquares(whole_signals(search), prior, weight), starting)
     starting = np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
     proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), starting))
-    names = [search.parameter.name for search in searches if search.amplitude]
+    names = [search.parameter.name for search in searches if search.parameter.linear]
     amplitudes = [name for name in names if name in prior.free]
 
     def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:

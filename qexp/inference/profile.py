@@ -146,8 +146,8 @@ class _Ends:
     searches: list[_Search]
 
     def profile(self, fit: Fit) -> Profile:
-        low, high = np.empty((2, len(fit.free)))
-        open_low, open_high = np.zeros((2, len(fit.free)), np.bool_)
+        count = len(fit.coordinates.free)
+        (low, high), (open_low, open_high) = np.empty((2, count)), np.zeros((2, count), np.bool_)
         for search, end in self.each:
             falls = (end.side < 0) != search.falls(end.column)
             (low if falls else high)[end.column] = search.value(end)

@@ -17,7 +17,7 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.errors import extra
-from qexp.inference.density import Density, PosteriorDensity
+from qexp.inference.density import STEP, Density, PosteriorDensity
 
 DEGREES = 5.0
 """Of freedom of Student's t: tails that are heavier than those of most posteriors."""
@@ -279,9 +279,6 @@ def resample(weights: Array, count: int, random: np.random.Generator) -> NDArray
 # a normal distribution, whose mean and width follow from linear least squares. How far they are from that mean, in
 # units of that width, is their coordinate; all other parameters keep their scores. Ridges between an amplitude and a
 # size, along which the posterior is long, bent and thin, become straight and wide.
-
-STEP = 1e-4
-"""Of a difference of scores, by which values are differentiated."""
 
 
 class StandardisedAmplitudes:

@@ -74,7 +74,7 @@ class Pixels:
     """
 
     def __init__(self, source: GeneratedDataset, images: Sequence[str]) -> None:
-        size, self.available = (source.height, source.width), {}
+        size, self.available = source.size, {}
         for image in images:
             view = source.view(image)
             mask, (channels, height, width) = view.mask(size), view.shape(size)
@@ -262,7 +262,7 @@ def blocks_of(image: str, source: GeneratedDataset) -> Blocks | None:
     None if that of its pixels is not, or is diagonal. Raises QexpError for scattered points.
     """
     view = source.view(image)
-    _, height, width = view.shape((source.height, source.width))
+    _, height, width = view.shape(source.size)
     if height * width <= MOST_CORRELATED or _all_white(added_to(image, source)):
         return None
     if view.points is not None:

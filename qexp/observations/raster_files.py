@@ -390,13 +390,9 @@ def open_mintpy_difference(path: Path, epochs: Sequence[str]) -> Raster:
     )  # fmt: skip
 
 
-def attribute(path: Path, attributes: dict[str, str], name: str, default: str | None = None) -> float:
-    """An attribute as a number.
-
-    default  what it is where the file does not have it
-    Raises QexpError for one that is no number, or not there.
-    """
-    text = attributes.get(name, default)
+def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
+    """An attribute as a number. Raises QexpError for one that is no number, or not there."""
+    text = attributes.get(name)
     try:
         return float("" if text is None else text)
     except ValueError:

@@ -221,7 +221,7 @@ SIDE = "ANTENNA_SIDE"
 
 
 def _side(path: Path, attributes: dict[str, str]) -> Look:
-    return "left" if attribute(path, attributes, SIDE, "-1") > 0 else "right"
+    return "left" if SIDE in attributes and attribute(path, attributes, SIDE) > 0 else "right"
 
 
 # Readers of observations: which one knows a file, and what it takes from the command line.

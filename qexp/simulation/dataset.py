@@ -51,7 +51,7 @@ class GeneratedDataset:
         quantities: Quantities = QUANTITIES,
     ) -> None:
         self.generator = generator
-        self.height, self.width = size
+        self.size = self.height, self.width = size
         self.fixed = dict(fixed)
         self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in held_out.items()}
         self.test: Intervals = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
@@ -68,6 +68,15 @@ class GeneratedDataset:
         """All variables that have a value, fixed and varying."""
         return [*self.fixed, *(name for name in self.test if name not in self.fixed)]
 
+    @property
+    def images(self) -> list[str]:
+        """The images of a sample, one per view."""
+        return self.generator.images(self.variables)
+
+    def si_factor(self, variable: str) -> float:
+        """One unit of a variable in SI units."""
+        return quantity(variable, self.quantities).si_factor
+
     def with_only_fixed(self, fixed: Mapping[str, float]) -> GeneratedDataset:
         """The same dataset with only these values fixed; `observe` then takes the values of all other variables."""
         return self._with(fixed, {}, self.distributions)
@@ -81,15 +90,14 @@ class GeneratedDataset:
     def _with(
         self, fixed: Mapping[str, float], held_out: Intervals, distributions: Mapping[str, Distribution]
     ) -> GeneratedDataset:
-        size = (self.height, self.width)
-        return GeneratedDataset(self.generator, size, fixed, held_out, distributions, self.noise, self.quantities)
+        return GeneratedDataset(self.generator, self.size, fixed, held_out, distributions, self.noise, self.quantities)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for image in self.generator.images(self.variables):
+        for image in self.images:
             view = self.view(image)
-            shapes[image] = view.shape((self.height, self.width))
+            shapes[image] = view.shape(self.size)
             if view.visible is not None or (view.measures != GNSS and self.noise.hides(image)):
                 shapes[mask_of(image)] = (1, *shapes[image][1:])
         return {**shapes, **dict.fromkeys(self.variables, (1,))}
@@ -101,7 +109,7 @@ class GeneratedDataset:
     @property
     def view_names(self) -> list[str]:
         """The names of the views in their order, empty for one without a name."""
-        return [self.view(image).name for image in self.generator.images(self.variables)]
+        return [self.view(image).name for image in self.images]
 
     def parts(self, shares: Sequence[float], seeds: Seeds) -> dict[str, Intervals]:
         """Divide the quantiles that are not held out for the test part between training and validation."""
@@ -174,7 +182,7 @@ class GeneratedDataset:
     def _in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
         """All variables, (1,) if fixed, in SI units."""
         every = self._with_fixed_values(values).items()
-        return {name: value * quantity(name, self.quantities).si_factor for name, value in every}
+        return {name: value * self.si_factor(name) for name, value in every}
 
     def as_simulated(
         self, values: Mapping[str, Values], device: torch.device = torch.device("cpu")
@@ -214,7 +222,7 @@ class GeneratedDataset:
                 normal = torch.randn(images[name].shape, generator=streams.torch(device, "errors", name), device=device)
                 images[name].addcmul_(normal, errors.to(normal).T[:, :, None])
         for name, image in images.items():
-            mask = self.view(name).mask((self.height, self.width))
+            mask = self.view(name).mask(self.size)
             if mask is not None:
                 masks[name] = (
                     masks[name] * mask.to(image) if name in masks else mask.to(image).expand(count, -1, -1, -1)
@@ -240,7 +248,7 @@ class GeneratedDataset:
         view = self.view(image)
         if view.points is not None:
             return Points(view.points, view.elevation)
-        _, height, width = view.shape((self.height, self.width))
+        _, height, width = view.shape(self.size)
         return Grid(height, width, *self.generator.pixel_sizes(image, values), view.elevation)
 
     def templates(self, image: str, variable: str, values: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -253,7 +261,7 @@ class GeneratedDataset:
         at_medians = self.with_only_fixed(medians)
         signals = at_medians.signals({variable: values})[image]
         view = self.view(image)
-        if (mask := view.mask((self.height, self.width))) is not None:
+        if (mask := view.mask(self.size)) is not None:
             signals *= mask
         if view.measures == GNSS:
             if view.errors is None or not (view.errors > 0).all():
@@ -280,8 +288,7 @@ class GeneratedDataset:
     def layouts(self) -> dict[str, Layout]:
         """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
         si = self.as_simulated(self.quantiles(0.25, 0.75), torch.device("cpu"))
-        images = self.generator.images(self.variables)
-        return {image: self.layout(image, si) for image in images if self.view(image).measures != GNSS}
+        return {image: self.layout(image, si) for image in self.images if self.view(image).measures != GNSS}
 
     def quantiles(self, *probabilities: float) -> dict[str, Values]:
         """Values of the varying variables, (probability,) each."""

@@ -102,7 +102,7 @@ def test_a_fixed_parameter_keeps_its_value_and_has_no_error():
     held, found = problem([track()], fixed={"x": 50.0})
     fit = best(held, starts(held, found, 2, seed=0))
     assert fit.values[0] == 50.0
-    assert fit.free == (1, 2, 3)
+    assert fit.coordinates.free == [1, 2, 3]
     assert standard_errors(fit).shape == (3,)
 
 

@@ -34,7 +34,7 @@ def fitted(name, tracks, fixed=None, bounds=None, start=None):
 def least_chi2(name, tracks, fit, held, fixed=None):
     """χ² with one more parameter held, followed from the estimate and from a search."""
     near = fit.values.copy()
-    near[fit.names.index(held[0])] = held[1]
+    near[[parameter.name for parameter in fit.coordinates.parameters].index(held[0])] = held[1]
     found = []
     for start in (near.tolist(), None):
         try:
@@ -51,12 +51,12 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
     problem, fit = fitted("mctigue", tracks)
     fit, found = with_intervals(problem, fit)
     rise, errors = threshold(fit) ** 2, standard_errors(fit)
-    for place, name in enumerate(fit.names):
+    for place, name in enumerate(problem.model.names):
         for end, is_open in ((found.low, found.open_low), (found.high, found.open_high)):
             if not is_open[place]:
                 risen = least_chi2("mctigue", tracks, fit, (name, float(end[place]))) - fit.chi2
                 assert risen == pytest.approx(rise, rel=0.1), name  # where radius and depth are equal, nearly
-    pressure = fit.names.index("pressure_over_mu")
+    pressure = problem.model.names.index("pressure_over_mu")
     assert found.low[pressure] < strength * SPHERE[-1] < found.high[pressure]
     assert found.low[pressure] * found.high[pressure] > 0  # that there is a source is beyond doubt
     assert fit.at_bounds == ("radius",)  # with which held the errors to first order miss the truth
@@ -76,7 +76,7 @@ def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
     """Nothing tells the pressure of a small sphere from that of a smaller one with more of it."""
     problem, fit = fitted("mctigue", seen((150.0, -100.0, 2500.0, 250.0, 4e-2), mctigue))
     fit, found = with_intervals(problem, fit)
-    radius = fit.names.index("radius")
+    radius = problem.model.names.index("radius")
     assert found.open_low[radius]
     assert not found.open_high[radius]
     assert found.low[radius] == pytest.approx(1e-3 * 11 * 700.0)  # the end of the search
@@ -87,7 +87,7 @@ def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
 def test_bounds_end_an_interval_and_leave_it_open():
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue), bounds={"radius": (600.0, 1200.0)})
     found = profile_likelihood(problem, fit, threshold(fit))
-    radius = fit.names.index("radius")
+    radius = problem.model.names.index("radius")
     assert (found.low[radius], found.high[radius]) == pytest.approx((600.0, 1200.0))
     assert found.open_low[radius]
     assert found.open_high[radius]
@@ -98,7 +98,7 @@ def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_ope
     okada = GENERATORS["okada"].build().sources[0].kernel
     problem, fit = fitted("okada", seen(DIKE, okada), fixed={"dip_slip": 0.0}, start=DIKE)
     fit, found = with_intervals(problem, fit)
-    names = [fit.names[index] for index in fit.free]
+    names = fit.coordinates.names
     slip, opening = names.index("strike_slip"), names.index("opening")
     assert found.low[slip] < 0 < found.high[slip]
     assert 0 < found.low[opening] < 1.0 < found.high[opening]
@@ -119,11 +119,11 @@ def test_all_likely_sources_that_were_met_lie_in_all_intervals_and_no_angle_turn
     kernel = GENERATORS["yang"].build().sources[0].kernel
     problem, fit = fitted("yang", seen(SPHEROID, kernel, size=10, error=0.002), start=SPHEROID)
     ends = profile._followed(profile._searches(problem, fit, threshold(fit)))
-    found, likely = ends.profile(fit), ends.met(threshold(fit))[:, fit.free].numpy()
+    found, likely = ends.profile(fit), ends.met(threshold(fit))[:, fit.coordinates.free].numpy()
     narrow = 1e-3 * (found.high - found.low)
     assert (likely >= found.low - narrow).all()
     assert (likely <= found.high + narrow).all()
-    turning = [fit.names.index(name) for name in ("strike", "plunge")]
+    turning = [problem.model.names.index(name) for name in ("strike", "plunge")]
     np.testing.assert_allclose((found.high - found.low)[turning], np.pi)
     assert (found.open_low & found.open_high)[turning].all()
 

@@ -129,7 +129,9 @@ def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
             covariance = 1e-8 * np.exp(-distance / 2.5e3) + 1e-9 * np.eye(seen.sum()) + 3e-4**2
             shown = samples[f"displacement{end}"][own[0]].double().numpy().ravel()[seen]
             squares += shown @ np.linalg.solve(covariance, shown)
-        problem = refinement.problem(refinement.data(samples)[own], known, refinement.pixels.masks(samples)[own[0]])
+        problem = refinement.problem(
+            refinement.pixels.numbers_of(samples)[own], known, refinement.pixels.masks(samples)[own[0]]
+        )
         assert float(problem.weighted.square().sum()) == pytest.approx(squares, rel=1e-9)
 
 
@@ -155,7 +157,7 @@ def test_of_an_image_with_too_many_pixels_means_of_whole_blocks_are_fitted_that_
     source = generated_of(described, BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED}, ["dike.depth"])
     samples = samples_of(source, [2.0, 3.0])
-    problem = refinement.problem(refinement.data(samples)[:1], mask=refinement.pixels.masks(samples)[0])
+    problem = refinement.problem(refinement.pixels.numbers_of(samples)[:1], mask=refinement.pixels.masks(samples)[0])
     seen, image = samples["mask"][0, 0].numpy() > 0, samples["displacement"][0, 0].double().numpy()
     blocks = [(slice(row, row + 2), slice(column, column + 2)) for row in range(0, 81, 2) for column in range(0, 79, 2)]
     expected = [image[block].mean() for block in blocks if seen[block].all()]

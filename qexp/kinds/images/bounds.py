@@ -47,8 +47,8 @@ def bounds_of_cells(
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
-    if likelihood.quiet:
-        raise QexpError(f"`bound`: {some(likelihood.quiet)} has no noise, which alone makes a bound; leave `bound` out")
+    if quiet := likelihood.weights.quiet:
+        raise QexpError(f"`bound`: {some(quiet)} has no noise, which alone makes a bound; leave `bound` out")
     cells = int(np.prod([axis.cells for axis in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
@@ -74,11 +74,11 @@ def bounds_of_samples(
     given  variable → value for each sample in its unit, of those that vary and are no unknowns
     truth  unknown → its true values, (sample,), in its unit
     """
-    data = likelihood.data(samples)
+    data = likelihood.pixels.numbers_of(samples)
     deviations = {name: np.full(len(data), np.nan) for name in truth}
     signal, seen = np.full(len(data), np.nan), np.full(len(data), np.nan)
     for group, shared, mask in likelihood.alike(samples, given):
-        scale = likelihood.noise_over_weights(shared)
+        scale = likelihood.weights.scale(shared)
         if not likelihood.enough(mask) or not scale:
             continue
         for part in np.split(group, range(TOGETHER, len(group), TOGETHER)):
@@ -89,10 +89,10 @@ def bounds_of_samples(
             reached = np.ones(len(part), np.bool_)  # whether a search would begin at the truth
             for parameter, start in zip(problem.coordinates.parameters, at.numpy().T, strict=True):
                 if parameter.name in truth:
-                    true = likelihood.unit(parameter.name) * truth[parameter.name][part]
+                    true = likelihood.source.si_factor(parameter.name) * truth[parameter.name][part]
                     reached &= np.isclose(start, true, rtol=1e-6)
             for name, column in zip(problem.coordinates.names, least.unbind(dim=1), strict=True):
-                deviations[name][part] = np.where(reached, column.numpy() / likelihood.unit(name), np.nan)
+                deviations[name][part] = np.where(reached, column.numpy() / likelihood.source.si_factor(name), np.nan)
             signal[part] = np.where(reached, ratio.numpy(), np.nan)
             seen[part] = np.where(reached, would_show_source(problem, ratio).numpy(), np.nan)
     return Bounds(deviations, signal, seen)

@@ -568,7 +568,7 @@ def _about(variable: Quantity) -> str:
 
 def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
     """Whether the dataset makes the images that a model's filters are matched to."""
-    images = dataset.generator.images(dataset.variables)
+    images = dataset.images
     for index, branch in enumerate(network.branches):
         for position, name in enumerate(branch.operations):
             filters = network.operations[name]

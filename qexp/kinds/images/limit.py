@@ -50,8 +50,7 @@ def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
     tables = tables_with(workspace.extensions)
     name, document = dataset_document(str(options.dataset), workspace, tables)
     dataset = generated_of(document, tables, workspace)
-    images = dataset.generator.images(dataset.variables)
-    return _limit(dataset, name, images, (), {}, count, options.seed or 0, options.on_sample, part == ALL)
+    return _limit(dataset, name, dataset.images, (), {}, count, options.seed or 0, options.on_sample, part == ALL)
 
 
 def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions) -> Limit:
@@ -67,7 +66,7 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
         )
     tables = tables_of(directory)
     dataset, periods = generated_of(spec["dataset"], tables, workspace), periods_of_outputs(spec, tables)
-    images = [name for name in dataset.generator.images(dataset.variables) if name in spec["inputs"]]
+    images = [name for name in dataset.images if name in spec["inputs"]]
     samples = int(spec["sizes"][2])
     limit = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, options.on_sample)
     keep_limit(directory, limit)
@@ -129,8 +128,8 @@ def _limit(
 
 def exact_likelihoods(dataset: GeneratedDataset, images: Sequence[str], known: Collection[str]) -> Likelihoods:
     """Those of all that varies and is not known; of pixels, not of means of blocks of them, if it is integrated."""
-    given = [name for name in dataset.test if name in known]
-    return Likelihoods(dataset, images, given, averaging=len(dataset.test) - len(given) > integration.MOST)
+    unknown = [name for name in dataset.test if name not in known]
+    return Likelihoods(dataset, images, known, averaging=len(unknown) > integration.MOST)
 
 
 def by_sampling(

@@ -127,9 +127,9 @@ class ImageMisfit:
                 "`misfit` out"
             )
         self._refinement = Refinement(source, [], source.fixed, outputs)
-        quiet = self._refinement.quiet
-        if not self._refinement.noise_over_weights(source.fixed):
-            quiet = source.generator.images(source.variables)
+        quiet = self._refinement.weights.quiet
+        if not self._refinement.weights.scale(source.fixed):
+            quiet = source.images
         if quiet:
             raise QexpError(
                 f"`misfit`: '{quiet[0]}' has no noise in the training data, so that no residual is possible; train on "
@@ -143,14 +143,14 @@ class ImageMisfit:
         """
         refinement = self._refinement
         samples = {name: torch.from_numpy(values) for name, values in inputs.items()}
-        data = refinement.data(samples)
+        data = refinement.pixels.numbers_of(samples)
         p_values = np.full(len(data), np.nan)
         for group, shared, mask in refinement.alike(samples, {}):
             if not refinement.enough(mask):
                 continue
             problem = refinement.problem(data[group], shared, mask)
             starts = refinement.starts(problem, {name: np.asarray(values)[group] for name, values in estimates.items()})
-            scale = refinement.noise_over_weights(shared)
+            scale = refinement.weights.scale(shared)
             p_values[group] = _p_values(problem, problem.minimum(starts).coordinates, scale)
             for row in np.flatnonzero(p_values[group] < DOUBTFUL):
                 single = Problem(problem.model, problem.weighting, problem.data[[row]], problem.coordinates)

@@ -81,7 +81,7 @@ class SeenView:
 def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]:
     """The views that a network takes as inputs. Raises QexpError if they are no radar images."""
     views = []
-    for image in dataset.generator.images(dataset.variables):
+    for image in dataset.images:
         if image not in inputs:
             continue
         view = dataset.view(image)
@@ -90,9 +90,9 @@ def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]
                 f"the run was trained on the points of its own '{image}', which other observations do not have; "
                 "a network for qexp invert --run takes radar images on a grid"
             )
-        _, height, width = view.shape((dataset.height, dataset.width))
+        _, height, width = view.shape(dataset.size)
         suffix = image.removeprefix(DISPLACEMENT)
-        pixel = tuple(1.0 * typical(dataset, name + suffix) * _factor(dataset, name) for name in ("x_res", "y_res"))
+        pixel = tuple(1.0 * typical(dataset, name + suffix) * dataset.si_factor(name) for name in ("x_res", "y_res"))
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
         directions = _directions(dataset, suffix)
         side: Look = "right" if view.look == RIGHT else "left"
@@ -113,15 +113,11 @@ def _values(dataset: GeneratedDataset, name: str) -> Array:
     return dataset.distributions[name].quantile(PROBABILITIES)
 
 
-def _factor(dataset: GeneratedDataset, name: str) -> float:
-    return quantity(name, dataset.quantities).si_factor
-
-
 def _directions(dataset: GeneratedDataset, suffix: str) -> Array:
     of_view = {name: name + suffix in dataset.variables for name in ("azimuth", "heading")}
     across = "azimuth" if of_view["azimuth"] or not of_view["heading"] else "heading"
     angles = [
-        torch.from_numpy(_values(dataset, name + suffix) * _factor(dataset, name)) for name in (across, "incidence")
+        torch.from_numpy(_values(dataset, name + suffix) * dataset.si_factor(name)) for name in (across, "incidence")
     ]
     toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
     if across == "heading":
@@ -349,7 +345,7 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     intervals: dict[str, tuple[float, float]] = {}
     if isinstance(network.model.posteriors, OfHeads):
         for name, ends in network.model.posteriors.posterior_of(inputs).quantiles(ENDS).items():
-            low, high = (_factor(dataset, name) * float(end) for end in ends[0])
+            low, high = (dataset.si_factor(name) * float(end) for end in ends[0])
             intervals[name] = low, high
     distributions = {name: dataset.distributions[name] for name in start if name in dataset.test}
     near = []
@@ -480,7 +476,7 @@ def _position(
     names = network.sources[0].columns[:2]
     if not all(name in estimates for name in names):
         return None
-    east, north = (estimates[name] * _factor(network.dataset, name) for name in names)
+    east, north = (estimates[name] * network.dataset.si_factor(name) for name in names)
     view = network.views[0]
     inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
     if math.hypot(east, north) < RECENTRED * max(view.pixel) or not inside:
@@ -497,7 +493,7 @@ def _start(network: _Network, estimates: Mapping[str, float]) -> tuple[dict[str,
             missing.append(
                 f"{display_name(name)} is not estimated by the network; it starts at the median of the training data"
             )
-        factor, trained = _factor(network.dataset, name), network.model.trained.get(name)
+        factor, trained = network.dataset.si_factor(name), network.model.trained.get(name)
         values[name] = factor * value
         if name not in network.linear and trained is not None:
             # Beyond the range of its training data a network's estimate means little.

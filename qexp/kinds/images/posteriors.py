@@ -119,17 +119,18 @@ class Likelihoods:
     """The likelihoods of a dataset's observations: what they share, such as factors of covariances, is kept.
 
     images     the names of those that are seen
-    given      varying variables that are not unknown
+    known      variables that are given beside the images; `given` are those of them that vary
     averaging  see `Refinement`
     names      the unknown variables
     Raises QexpError for a dataset whose likelihood is not known.
     """
 
     def __init__(
-        self, dataset: GeneratedDataset, images: Sequence[str], given: Sequence[str] = (), *, averaging: bool = True
+        self, dataset: GeneratedDataset, images: Sequence[str], known: Collection[str] = (), *, averaging: bool = True
     ) -> None:
-        self.dataset, self.images, self.given, self._averaging = dataset, list(images), list(given), averaging
-        self.names = require_known(dataset, images, given)
+        self.dataset, self.images, self._averaging = dataset, list(images), averaging
+        self.given = [name for name in dataset.test if name in known]
+        self.names = require_known(dataset, images, known)
         if self.names == [NOISE]:
             raise QexpError(f"only '{NOISE}' is unknown; posteriors by the likelihood need another unknown, too")
         level = {NOISE: usual_level(dataset, images)} if NOISE in self.names else {}
@@ -158,15 +159,15 @@ class Likelihoods:
         """By displacements of few points."""
         axes = tuple((name, float(values.min()), float(values.max())) for name, values in given.items())
         refinement = self._refinement(axes)
-        data = refinement.data(samples)
-        factors = {name: self._in_si(name) for name in self.dataset.test}
+        data = refinement.pixels.numbers_of(samples)
+        factors = {name: self.dataset.si_factor(name) for name in self.dataset.test}
         for group, shared, mask in refinement.alike(samples, given):
             visible = refinement.fitted(mask) > 0
             problem = refinement.problem(data[group], shared, mask if visible else None)
             columns = [parameter.name for parameter in problem.coordinates.parameters]
             marginals = [prior_of(self.dataset, name, factors[name]) for name in columns if name in self._free]
             prior = Prior(columns, marginals, {name: shared[name] for name in columns if name not in self._free})
-            noise = refinement.noise_over_weights(shared)
+            noise = refinement.weights.scale(shared)
             signals = whole_signals(problem, noise if visible else math.inf)
             points = problem.model.points - problem.weighting.nuisances
             yield group, Likelihood(signals, prior, self._level(noise, points if visible else 0, factors), factors)
@@ -182,7 +183,7 @@ class Likelihoods:
             visible = bool(mask.any())
             mask = mask if visible else np.ones_like(mask)
             source, numbers = self._source.with_fixed(shared), torch.from_numpy(np.flatnonzero(mask))
-            fixed = {name: value * self._in_si(name) for name, value in source.fixed.items()}
+            fixed = {name: value * self.dataset.si_factor(name) for name, value in source.fixed.items()}
             weighting, noise = self._weights(fixed, mask), self._weights.scale(fixed)
             divisor = noise if visible else math.inf
             signals = Signals(
@@ -197,9 +198,6 @@ class Likelihoods:
         """That of observations whose signals are whitened by this level, if it is unknown."""
         return Level(prior_of(self.dataset, NOISE, factors[NOISE]), noise, points) if NOISE in self.names else None
 
-    def _in_si(self, name: str) -> float:
-        return quantity(name, self.dataset.quantities).si_factor
-
 
 def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
     return weighting(values) / noise
@@ -208,7 +206,7 @@ def _whitened(weighting: Weighting, noise: float, values: Tensor) -> Tensor:
 def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> bool:
     """Whether all unknowns are parameters of sources of deformation, whose displacements are all seen."""
     generator = dataset.generator
-    if not isinstance(generator, DeformationImages) or set(generator.images(dataset.variables)) - set(images):
+    if not isinstance(generator, DeformationImages) or set(dataset.images) - set(images):
         return False
     return not set(names) - {NOISE} - {name for source in generator.sources for name in source.columns}
 
@@ -400,7 +398,7 @@ class ImagePosteriors:
     """
 
     def __init__(self, dataset: GeneratedDataset, inputs: Collection[str], quantities: Quantities) -> None:
-        images = [name for name in dataset.generator.images(dataset.variables) if name in inputs]
+        images = [name for name in dataset.images if name in inputs]
         for name in images:
             if mask_of(name) in dataset.shapes() and mask_of(name) not in inputs:
                 raise QexpError(
@@ -408,7 +406,7 @@ class ImagePosteriors:
                     f"that which pixels an image shows is unknown; train a network with the input '{mask_of(name)}'"
                 )
         try:
-            self._likelihoods = Likelihoods(dataset, images, [name for name in dataset.test if name in inputs])
+            self._likelihoods = Likelihoods(dataset, images, inputs)
         except QexpError as lack:
             raise QexpError(f"`refined`: {lack}") from lack
         self.names = self._likelihoods.names

@@ -507,9 +507,9 @@ def _reference(
 
 def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
     units = {name: quantity(name, source.quantities).unit for name in network.inputs}
-    images = [name for name in network.inputs if name in source.generator.images(source.variables)]
+    images = [name for name in network.inputs if name in source.images]
     on_grids = [name for name in images if source.view(name).points is None]
-    masks = {name: source.view(name).mask((source.height, source.width)) for name in images}
+    masks = {name: source.view(name).mask(source.size) for name in images}
     return ImageLayout(
         inputs=dict(network.inputs),
         units=units,

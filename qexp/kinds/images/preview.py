@@ -66,8 +66,7 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
         count = min(MOST_IMAGES, max(1, PIXELS // pixels))
         drawn = self._drawn(count)
-        names = self.dataset.generator.images(self.dataset.variables)
-        values = {**self._values, **{name: drawn[name].numpy().ravel() for name in names}}
+        values = {**self._values, **{name: drawn[name].numpy().ravel() for name in self.dataset.images}}
         views = self.dataset.view_names
         return [
             Variable(name, self._unit(name), array, view=name_of_view(name, views) if any(views) else None)
@@ -86,13 +85,13 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         ]
 
     def proposal(self, variables: Sequence[Variable]) -> dict[str, Any]:
-        images = self.dataset.generator.images(self.dataset.variables)
+        images = self.dataset.images
         typical = {variable.name: variable.typical() for variable in variables if variable.name in images}
         scales = {name: {"type": "scale", "parameters": {"typical": value}} for name, value in typical.items()}
         return {"transforms": scales}
 
     def pictures(self, samples: xarray.Dataset, variables: Sequence[Variable], title: str) -> Pictures:
-        names = self.dataset.generator.images(self.dataset.variables)
+        names = self.dataset.images
         values = {name: samples[name].values.astype(np.float64) for name in self.dataset.test}
         drawn_samples = [
             ImageSample(
@@ -180,7 +179,7 @@ def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
     grid = axes_of(over, "over")
     quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
     fixed = constant_values(source, grid, {**quiet, **at}, ("over", "at"))
-    shapes = {image: source.shapes()[image] for image in source.generator.images(source.variables)}
+    shapes = {image: source.shapes()[image] for image in source.images}
     cells = math.prod(axis.cells for axis in grid)
     if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
         raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
@@ -252,7 +251,7 @@ def _dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:
     component = {"component": channels} if channels > 1 else {}
     if dataset.view(DISPLACEMENT + suffix).points is not None:
         return {**component, f"point{suffix}": height}
-    side = suffix if (height, width) != (dataset.height, dataset.width) else ""
+    side = suffix if (height, width) != dataset.size else ""
     return {**component, f"y{side}": height, f"x{side}": width}
 
 

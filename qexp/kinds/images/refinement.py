@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.options import is_number
-from qexp.base.quantities import NOISE, base_name, quantity
+from qexp.base.quantities import NOISE, base_name
 from qexp.errors import QexpError, some
 from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
 from qexp.inference.parameters import Coordinates, Search, searches
@@ -147,13 +147,13 @@ class Refinement:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
             raise QexpError("`refine`, `bound`: the dataset's generator does not describe its sources; leave them out")
-        self._source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
+        self.source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out")
         given = [axis.variable for axis in grid if axis.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
-        self._constants = {name: value * self.unit(name) for name, value in constants.items()}
+        self._constants = {name: value * self.source.si_factor(name) for name, value in constants.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
         self._images = generator.images(source.variables)
         self.pixels = Pixels(source, self._images)
@@ -165,7 +165,7 @@ class Refinement:
             name: np.ones(math.prod(self.blocks[name].shape), np.bool_) if name in self.blocks else available.numpy()
             for name, available in self.pixels.available.items()
         }
-        self._weights = Weights(source, weighted, self.blocks)
+        self.weights = Weights(source, weighted, self.blocks)
         self._workers = torch.get_num_threads()
         self._scenes = lru_cache(KEPT_SCENES)(self._scene)
 
@@ -183,7 +183,7 @@ class Refinement:
         estimates   output → the network's estimates, (cell,)
         on_refined  called with a number of cells after they are refined
         """
-        data = self.data(samples)
+        data = self.pixels.numbers_of(samples)
         refined = {name: np.full(len(data), np.nan) for name in estimates}
 
         def refine(cells: NDArray[np.intp], shared: Mapping[str, float], mask: Mask) -> int:
@@ -192,7 +192,7 @@ class Refinement:
             parameters = problem.coordinates.values(minima.coordinates)
             for column, name in enumerate(self._columns):
                 if name in refined:
-                    refined[name][cells] = (parameters[:, column] / self.unit(name)).numpy()
+                    refined[name][cells] = (parameters[:, column] / self.source.si_factor(name)).numpy()
             return len(cells)
 
         threads = torch.get_num_threads()
@@ -218,15 +218,12 @@ class Refinement:
         """Cells that share all but the estimated parameters: their numbers, what they share, and what is seen of them.
 
         samples, values  as for a call
-        Yields (cell,), variable → value in SI units, and (number,) of the numbers of `data`.
+        Yields (cell,), variable → value in SI units, and (number,) of the numbers of `pixels`.
         """
         given = {name: values[name] for name in self._given}
         for cells, shared, mask in alike(self.pixels.masks(samples), given):
-            yield cells, {**self._constants, **{name: value * self.unit(name) for name, value in shared.items()}}, mask
-
-    def data(self, samples: Mapping[str, Tensor]) -> Tensor:
-        """The numbers of samples that are fitted, (sample, number) [m]."""
-        return self.pixels.numbers_of(samples)
+            in_si = {name: value * self.source.si_factor(name) for name, value in shared.items()}
+            yield cells, {**self._constants, **in_si}, mask
 
     def enough(self, mask: Mask) -> bool:
         """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
@@ -239,7 +236,7 @@ class Refinement:
     def problem(self, data: Tensor, shared: Mapping[str, float] | None = None, mask: Mask | None = None) -> Problem:
         """The least-squares problems of samples.
 
-        data    (sample, number), see `data`
+        data    (sample, number) [m], see `Pixels.numbers_of`
         shared  variable → value in SI units, which the samples share, of those that are not estimated
         mask    (number,), False for pixels that are hidden in all of these samples; None if there are none
         """
@@ -256,16 +253,7 @@ class Refinement:
             group = self._averages.groups(used)
             data, model = means(data, group), DeformationOfMeans(*of_points, group)
         parameters = [search.parameter for search in scene.searches]
-        return Problem(model, self._weights(shared, complete), data, Coordinates(parameters, fixed))
-
-    def noise_over_weights(self, shared: Mapping[str, float]) -> float:
-        """The standard deviation of the noise over that of the weights of `problem`; 0 where there is no noise."""
-        return self._weights.scale(shared)
-
-    @property
-    def quiet(self) -> list[str]:
-        """Images that have no noise."""
-        return self._weights.quiet
+        return Problem(model, self.weights(shared, complete), data, Coordinates(parameters, fixed))
 
     def searches(self) -> Sequence[Search]:
         """Those of the parameters of the sources, in the geometry of the values that are held."""
@@ -281,8 +269,8 @@ class Refinement:
             if parameter.name in problem.coordinates.fixed:
                 start[:, column] = problem.coordinates.fixed[parameter.name]
             else:
-                estimated = torch.from_numpy(estimates[parameter.name] * self.unit(parameter.name)).nan_to_num()
-                start[:, column] = estimated.clamp(parameter.low, parameter.high)
+                estimated = estimates[parameter.name] * self.source.si_factor(parameter.name)
+                start[:, column] = torch.from_numpy(estimated).nan_to_num().clamp(parameter.low, parameter.high)
         fixed = problem.coordinates.fixed
         depths = torch.tensor([base_name(name) == "depth" and name not in fixed for name in self._columns])
         for _ in range(TIMES):
@@ -298,26 +286,22 @@ class Refinement:
         parts = [self._stations(name, geometry) for name in self._images]
         stations, direction, elevation = (torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True))
         heights = elevation if bool((elevation != 0).any()) else None
-        of_parameters = self._generator.sources, stations.numpy(), self._source.quantities
+        of_parameters = self._generator.sources, stations.numpy(), self.source.quantities
         usual = {search.parameter.name: search.parameter for search in searches(*of_parameters, {})}
         wider = {}  # bounds where an axis reaches beyond the usual ones
         for axis in self._grid:
             if (parameter := usual.get(axis.variable)) is not None:
-                least, most = (float(axis.centres[end]) * self.unit(axis.variable) for end in (0, -1))
+                least, most = (float(axis.centres[end]) * self.source.si_factor(axis.variable) for end in (0, -1))
                 if least < parameter.low or most > parameter.high:
                     wider[axis.variable] = (min(parameter.low, least / 2), max(parameter.high, 2 * most))
         return Scene(stations, direction, heights, searches(*of_parameters, wider))
 
     def _stations(self, image: str, geometry: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Station, direction and elevation of each number of an image, (number, 2), (number, 3) and (number,)."""
-        positions, view = self._source.layout(image, geometry).positions()[0], self._source.view(image)
+        positions, view = self.source.layout(image, geometry).positions()[0], self.source.view(image)
         heights = torch.zeros(len(positions)) if view.elevation is None else view.elevation.flatten()
         if view.measures != GNSS:
             direction = self._generator.direction(image, geometry)
             return positions, direction.expand(len(positions), -1), heights.double()
         axes = torch.eye(3, dtype=torch.float64).repeat_interleave(len(positions), dim=0)
         return positions.repeat(3, 1), axes, heights.double().repeat(3)
-
-    def unit(self, name: str) -> float:
-        """The SI factor of a variable."""
-        return quantity(name, self._source.quantities).si_factor
