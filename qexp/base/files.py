@@ -683,9 +683,6 @@ def _renameat2() -> Any:
         return None
 
 
-# Folders of results outside of runs, which appear complete or not at all.
-
-
 def names_in(target: Path) -> set[str]:
     """The names in a folder, none if it does not exist. Raises QexpError where a folder cannot be."""
     try:

@@ -63,9 +63,6 @@ def seconds_of(text: str) -> int:
     return seconds
 
 
-# Calls of a scheduler's programs.
-
-
 def require(program: str) -> None:
     if shutil.which(program) is None:
         raise QexpError(

@@ -61,9 +61,6 @@ def _tasks(job: str) -> list[str]:
     return [f"{array}_{number}" for number in numbers] if bracket else [job]
 
 
-# Options of sbatch that a launch can choose.
-
-
 _TIME = r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}|UNLIMITED"
 
 FLAGS: dict[str, str] = {
@@ -108,9 +105,6 @@ OPTIONS: dict[str, Acceptor] = {
     "constraint": Option(r"[\w.,:&|!*()\[\]-]+", "features of nodes, such as a100|h100"),
     "options": PassedOn("sbatch", TAKEN),
 }
-
-# Calls of Slurm's programs.
-
 
 CONFIGURATION = ("scontrol", "show", "config")
 

@@ -264,9 +264,6 @@ async def _get_by_sftp(channel: Any, places: Mapping[Path, str], require_going_o
         raise errors.exceptions[0] from None
 
 
-# From what a user writes to a remote.
-
-
 def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remote:
     """A remote by its URL, the path of a folder, or its name in qexp.toml.
 

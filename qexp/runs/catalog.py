@@ -77,9 +77,6 @@ def _of_file(path: str) -> Stamp | None:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
-# The file of the catalog: replaced atomically, changed under a lock, read without one.
-
-
 FORM = 2
 """Version of the rows' form; a catalog with another version is rebuilt."""
 
@@ -148,9 +145,6 @@ def _require_tables(path: Path, content: bytes) -> None:
     rows = tables.get("runs", {}) if isinstance(tables, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(row, dict) and "summary" in row for row in rows.values()):
         raise DamagedError(f"{path} is damaged: it is not a table of runs")
-
-
-# The catalog: an index of all runs, updated from their directories whenever these have changed.
 
 
 SMALL = 1_000_000
@@ -412,9 +406,6 @@ def natural(name: str) -> list[str | int]:
     parts: list[str | int] = [*DIGITS.split(name)]
     parts[1::2] = map(int, parts[1::2])
     return parts
-
-
-# Lookup of runs by name, unique prefix, path, or pattern.
 
 
 WILDCARD = re.compile(r"[*?[]")

@@ -300,9 +300,6 @@ def ordered(
     return [run for _, run in having] + [run for value, run in keyed if not isinstance(value, int | float | str)]
 
 
-# Columns of a listing (the values of runs by name) and groups of runs that share a value.
-
-
 PARTS = ("test", "validation")
 
 LOSS = "validation.loss"
@@ -679,9 +676,6 @@ def group_table(
 
 def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(output for group in groups for output in group["test"]))
-
-
-# Cells, as texts.
 
 
 def cell(column: str, value: Any) -> str:

@@ -140,9 +140,6 @@ def _specs(kind: str, workspace: Workspace) -> Iterator[tuple[Path, dict[str, An
             yield path, reading.read(path)
 
 
-# Which tensor of the files is which weight of the network, by the rules that fit.
-
-
 MOST_LISTED = 1000
 """Number of problems that an error lists."""
 
@@ -196,9 +193,6 @@ def not_fitting(file: Path, rules: Rules, problems: Sequence[str]) -> str:
     if len(problems) > MOST_LISTED:
         lines.append(f"and {len(problems) - MOST_LISTED} more")
     return f"{file}: does not fit this model by the rules '{rules.name}':\n  " + "\n  ".join(lines)
-
-
-# The network with the weights of a file, and transforms with the numbers of the files or fitted to the data.
 
 
 def with_values(
@@ -277,9 +271,6 @@ def _divide_by_n(transform: torch.nn.Module, count: int) -> None:
     for name, buffer in transform.named_buffers():
         if name.endswith("deviation"):
             buffer.mul_(((count - 1) / count) ** 0.5)
-
-
-# Import of weights that another program trained: a finished run, without training and without results.
 
 
 def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:

@@ -23,8 +23,6 @@ from qexp.base.options import (
 )
 from qexp.errors import QexpError, shortened
 
-# Runs of a listing.
-
 
 @dataclass(frozen=True)
 class ListOptions(InWorkspace):
@@ -51,9 +49,6 @@ class ListOptions(InWorkspace):
         None, "List the runs of a remote: a URL, a folder, or a name in qexp.toml.", metavar="REMOTE"
     )
     warn: Report = python_only(ignore, "Receives a line for each run that cannot be read")
-
-
-# Comparisons and reports of runs.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +110,6 @@ class ReportOptions(ReportFile, MoreRuns):
     pdf: bool = option(False, "Print it to a PDF, which needs Chromium.")
 
 
-# Networks, archives and repetitions of runs.
-
-
 @dataclass(frozen=True)
 class ExportOptions(Opening):
     """Options of `qexp export`; for an archive `to` alone, and what opens the run."""
@@ -163,9 +155,6 @@ class VerifyOptions:
     )
 
 
-# Runs to and from a remote.
-
-
 @dataclass(frozen=True)
 class SharingOptions(InWorkspace):
     """Options of `qexp push` and `qexp pull`."""
@@ -195,9 +184,6 @@ class PullOptions(SharingOptions, Trusting):
     """Options of `qexp pull`."""
 
 
-# The trash.
-
-
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -224,9 +210,6 @@ class PurgeOptions(InWorkspace):
     confirm: Callable[[Sequence[Any]], None] | None = python_only(
         None, "Receives the runs before any is deleted, if there are any; an exception that it raises ends the call"
     )
-
-
-# The workspace in a browser.
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ from qexp.base.options import (
 from qexp.errors import QexpError, shortened
 from qexp.jobs.launchers import LaunchOptions
 
-# Texts of the shell as seeds, overrides and grids.
-
 MOST_DIGITS = 30
 """Digits of a number that is read at all; a seed has at most 19, apart from zeros before them."""
 
@@ -215,9 +213,6 @@ def _split(text: str, separator: str) -> Iterator[str]:
     yield part.strip()
 
 
-# What is to be run.
-
-
 USUAL_SEEDS = (0,)
 
 STUDY_SEEDS = range(5)
@@ -363,9 +358,6 @@ class SweepOptions(Order, Watched):
         return whole
 
 
-# Pretraining that runs of an order start from.
-
-
 SAME = "same"
 """As the seed of pretraining: each run starts from one with its own seed."""
 
@@ -394,9 +386,6 @@ class Pretraining:
                 raise QexpError(f"`pretrain_seed={self.seed}`: give a seed, or '{SAME}' for the seed of each run")
             return of_others
         return [self.seed]
-
-
-# A run that is trained once more.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -445,9 +434,6 @@ class StudiedOptions(SweepOptions, StudyOptions):
     """Options of `qexp.study`."""
 
     seeds: Sequence[int] = option(STUDY_SEEDS, "Train one run per seed.", example="range(10)")
-
-
-# A run of weights that another program trained.
 
 
 def read_files(option: str, texts: Sequence[str]) -> dict[str, Path]:

@@ -142,9 +142,6 @@ def _of_axis(problem: Problem, axes: Sequence[GridAxis], point: Overrides, grid:
     return Problem(f"`{grid}[{axis.name}]`", problem.path, message)
 
 
-# The spectra that an experience's runs are trained on, and the check of their test spectra for leakage.
-
-
 OF_UNKNOWN_TRAINING = "starts from weights that another program trained, on unknown spectra"
 """Caution of runs whose test spectra may have been used for training."""
 
@@ -213,9 +210,6 @@ class Exposures:
         cautions = [kind.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])]
         cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
         return Exposure(spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings))
-
-
-# An existing run with the name of a planned one: whether it is the same run, done, or a conflict.
 
 
 def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:

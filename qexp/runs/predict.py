@@ -255,9 +255,6 @@ def _as_batch(name: str, array: NDArray[np.float32], shape: Shape) -> tuple[torc
     )
 
 
-# Prediction of files with a finished run, with a table of functions by type of dataset.
-
-
 MEANT = {
     "columns": "`columns` is for rows and images",
     "unit": "`unit` is for images",
@@ -326,9 +323,6 @@ def predict_files(
         except QexpError as mistake:
             result = mistake
         yield result
-
-
-# Prediction of the files of a folder on a cluster: one task of a job array per file.
 
 
 @dataclass(frozen=True)

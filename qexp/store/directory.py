@@ -420,9 +420,6 @@ def with_caution(name: str, caution: str) -> str:
     return f"{name} ({caution})" if caution else name
 
 
-# Checks that a finished run has all of its results, and that its spec and extensions are unchanged.
-
-
 def is_complete(directory: RunDirectory) -> bool:
     """Whether all results of a finished run exist; imported weights have none. Raises DamagedError without a spec."""
     evaluated = directory.evaluation_file().is_file() or directory.record().foreign_weights is not None

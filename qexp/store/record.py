@@ -90,9 +90,6 @@ LISTED = tuple(state for state in State if state is not State.GONE)
 WRITTEN = tuple(state for state in State if state.readable)
 """The states that a record may hold."""
 
-# Names of runs, and the time stamps in their records.
-
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 IN_NAMES = "letters, digits, '.', '_' and '-'"
 """Names of runs, matrices and evaluations, and in words what they consist of."""

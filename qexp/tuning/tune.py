@@ -55,9 +55,6 @@ IN_WORDS = {
 }  # fmt: skip
 
 
-# The check of what was asked for.
-
-
 def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     """Raises QexpError for whatever would be refused later, before anything is written."""
     references = tuning.references

@@ -174,9 +174,6 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-# Import of a run from an archive, after complete checks.
-
-
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
 """Errors that a damaged archive can cause when it is read."""
 

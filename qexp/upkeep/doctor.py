@@ -215,9 +215,6 @@ def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
     return [repair_finding(finding) for finding in problems] if fix else problems
 
 
-# Entries of runs/
-
-
 def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
     if path.name.startswith((".", "catalog.json")):
         if is_stale_temporary(path):
@@ -411,9 +408,6 @@ def _shapes(file: Path) -> dict[str, list[int]]:
 
     with safe_open(file, framework="numpy") as weights:
         return {name: weights.get_slice(name).get_shape() for name in weights.keys() if name.startswith("network.")}  # noqa: SIM118
-
-
-# Catalog, trash, disk
 
 
 def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:

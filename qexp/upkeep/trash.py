@@ -195,9 +195,6 @@ def _restore_link(entry: Trashed, target: Path, workspace: Workspace) -> None:
         entry.path.unlink()
 
 
-# Permanent deletion of runs in the trash.
-
-
 DOOMED = ".purging-"
 """Prefix of runs that are being deleted, so that after a crash no half-deleted run is restored."""
 

@@ -111,9 +111,6 @@ def _short_hash(path: Path) -> str | None:
     return files.sha256_of(path)[:16] if path.is_file() else None
 
 
-# Differences between the outputs of two runs.
-
-
 @dataclass(frozen=True)
 class Largest:
     """The place of the largest difference between two sets of numbers; null if they cannot be compared."""
