@@ -464,7 +464,7 @@ STALE_SECONDS = 3600.0
 
 @contextmanager
 def drafted(target: Path) -> Iterator[Path]:
-    """A new, locked folder beside `place`, which is deleted at the end unless it was given its name. Raises OSError."""
+    """A new, locked folder beside the target, deleted at the end unless it was given its name. Raises OSError."""
     draft, handle = _beside(target, "draft"), None
     try:
         while handle is None:
