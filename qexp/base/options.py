@@ -169,7 +169,6 @@ Counted = Callable[[int, int], None]
 
 
 def as_warning(text: str) -> None:
-    """Issue a warning of Python."""
     warnings.warn(in_python(text), stacklevel=3)
 
 

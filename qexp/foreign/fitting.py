@@ -112,7 +112,6 @@ def find_rules(reference: str) -> Rules:
 
 @cache
 def schema() -> Any:
-    """The JSON Schema of rules."""
     return json.loads((files("qexp.foreign") / "rules.schema.json").read_text(encoding="utf-8"))
 
 

@@ -132,7 +132,6 @@ def _amount(text: str) -> float:
 
 
 def _accounting_seconds() -> float:
-    """Seconds after which an end is in the accounting."""
     settings = call("qconf", "-sconf")
     interval = found(r"accounting_flush_time=([\d:]+)", settings) or found(r"\bflush_time=([\d:]+)", settings)
     return min(LATE_SECONDS + seconds_of(interval or "15"), arrays.ANSWER_SECONDS)

@@ -99,7 +99,6 @@ begun=output/.$0_$line
     options = OPTIONS
 
     def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
-        """See `Scheduler`."""
         states: dict[str, State] = {}
         for folder in {folder for folder in jobs.values() if folder is not None and (folder / LOG).is_file()}:
             seen, clusters = read_events(folder / LOG)
@@ -131,7 +130,6 @@ begun=output/.$0_$line
             return str(condor.Schedd().submit(condor.Submit(description)).cluster())
 
     def description(self, array: Array) -> str:
-        """The submit description of an array."""
         launch, options, folder = array.launch, array.launch.options, str(array.folder)
         if '"' in folder or "$" in folder:
             raise QexpError(f"{folder}: HTCondor does not accept a path with $ or quotation marks; move the workspace")

@@ -97,7 +97,6 @@ def _imported(imported: Imported | None) -> str:
 
 
 def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:
-    """The origin of weights that another program trained."""
     origin = record.foreign_weights
     if origin is None:
         return

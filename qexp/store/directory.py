@@ -289,7 +289,6 @@ class RunDirectory:
 
     @property
     def matrices(self) -> Path:
-        """The folder with a folder for each matrix."""
         return self.path / "matrices"
 
     @property

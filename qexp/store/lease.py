@@ -59,7 +59,6 @@ class Lease:
 
 
 def attempts(directory: RunDirectory) -> list[int]:
-    """The numbers of the attempts so far."""
     folder = directory.path / "attempts"
     return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal())
 

@@ -130,7 +130,6 @@ def environment(device: str | None, threads: int | None, used: Mapping[str, Any]
 
 
 def variables() -> dict[str, str]:
-    """The environment variables of this process that change results or speed."""
     return {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)}
 
 

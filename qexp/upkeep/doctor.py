@@ -286,7 +286,6 @@ def _without_record(directory: RunDirectory) -> Iterator[Finding]:
 
 
 def _unreadable(path: Path, read: Callable[[], object], advice: str) -> Iterator[Finding]:
-    """The finding for what cannot be read."""
     try:
         read()
     except DamagedError as error:
