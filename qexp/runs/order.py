@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 import tomllib
@@ -101,15 +100,9 @@ def read_overrides(option: str, texts: Sequence[str]) -> dict[str, Any]:
 
 def _value(text: str, name: str) -> Any:
     """JSON where it can be, else the text itself."""
-    from qexp.spec.reading import parse_value
+    from qexp.spec.reading import is_json, parse_value
 
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    except (ValueError, RecursionError):
-        pass  # it is JSON, of a kind that `parse_value` refuses in words
-    return parse_value(text, name)
+    return parse_value(text, name) if is_json(text) else text
 
 
 def read_grid(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:

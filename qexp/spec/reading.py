@@ -89,6 +89,17 @@ def parse_value(text: str, name: str) -> Any:
     return value
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is JSON, also of a kind that `parse_value` refuses in words; others stand for themselves."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    except (ValueError, RecursionError):
+        pass
+    return True
+
+
 def plain(value: Any, name: str) -> Any:
     """A Python value as JSON holds it: tuples become lists, NumPy numbers plain ones.
 

@@ -63,13 +63,8 @@ def override(key: str, value: Any) -> Override:
 
 def value_text(value: Any) -> str:
     """A value as written in an option: compact JSON, with plain words unquoted."""
-    if isinstance(value, str):
-        try:
-            json.loads(value)
-        except json.JSONDecodeError:
-            return value
-        except (ValueError, RecursionError):
-            pass
+    if isinstance(value, str) and not reading.is_json(value):
+        return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
