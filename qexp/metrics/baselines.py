@@ -82,8 +82,6 @@ class Baseline:
 
 
 def mean() -> Baseline:
-    """The mean of the training target."""
-
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         return np.full((len(choices), len(others)), target.mean())
 
@@ -94,8 +92,6 @@ def mean() -> Baseline:
 def ridge(
     penalties: Sequence[float] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
 ) -> Baseline:
-    """Ridge regression for several `penalties`."""
-
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.linear_model import Ridge
 
@@ -108,8 +104,6 @@ def ridge(
 
 
 def pls(components: Sequence[int] = (1, 2, 3, 4, 5, 6, 7, 8)) -> Baseline:
-    """Partial least squares for several numbers of `components`."""
-
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.cross_decomposition import PLSRegression
 
@@ -134,8 +128,6 @@ def svr(
     gammas: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
     epsilons: Sequence[float] = (0.1,),
 ) -> Baseline:
-    """Support vector regression for all pairs of cost and epsilon."""
-
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.svm import SVR
 
@@ -178,8 +170,6 @@ def gaussian_process(restarts: int = 1) -> Baseline:
 
 
 def extra_trees(trees: int = 100) -> Baseline:
-    """Extremely randomized trees."""
-
     def estimate(inputs: Array, target: Array, others: Array, choices: Sequence[Choice], seed: int) -> Array:
         from sklearn.ensemble import ExtraTreesRegressor
 
@@ -241,21 +231,11 @@ BASELINES: dict[str, Entry] = {
 Split = tuple[Rows, Rows]
 """Training and test rows, as row numbers of the table."""
 
-InnerSplits = int | Callable[[Rows], Sequence[Split]]
-"""The number of shuffled inner folds, or a function that splits row numbers into training and test rows."""
+InnerSplits = Callable[[Rows], Sequence[Split]]
+"""A function that splits row numbers into training and test rows."""
 
 BaselineTransform = tuple[Callable[[Array], Array], Callable[[Array], Array]]
 """A transform of the target and its inverse. Linear ones have no effect, since targets are standardized."""
-
-
-@dataclass(frozen=True)
-class HeldOutEstimates:
-    """Estimates of held-out rows, and the selected hyper-parameters."""
-
-    values: Array
-    """(row, output) in the outputs' own units: the mean over the folds that hold out a row; NaN if none does."""
-    chosen: list[list[Choice]]
-    """Hyper-parameters by fold and output."""
 
 
 def cross_validated(
@@ -266,8 +246,10 @@ def cross_validated(
     inner: InnerSplits,
     seed: int,
     transforms: Sequence[BaselineTransform | None] | None = None,
-) -> HeldOutEstimates:
-    """A baseline's estimates of all held-out rows.
+) -> Array:
+    """A baseline's estimates of all held-out rows, (row, output), in the outputs' own units.
+
+    Of a row that several folds hold out it is their mean, and NaN if none does.
 
     inputs      (row, column)
     targets     (row, output); each output is estimated separately
@@ -285,16 +267,14 @@ def cross_validated(
         for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True)
     ]
     total, times = np.zeros_like(true), np.zeros(len(true), dtype=np.int64)
-    chosen: list[list[Choice]] = []
     for train, test in folds:
         choices = [output.choose(train, inner) for output in outputs]
         columns = [output.estimate(train, test, [choice])[0] for output, choice in zip(outputs, choices, strict=True)]
         total[test] += np.stack(columns, axis=1)
         times[test] += 1
-        chosen.append(choices)
     values = np.full_like(true, np.nan)
     values[times > 0] = total[times > 0] / times[times > 0, None]
-    return HeldOutEstimates(values, chosen)
+    return values
 
 
 @dataclass(frozen=True)
@@ -313,7 +293,7 @@ class _Output:
         if len(choices) == 1:
             return choices[0]
         squared = np.zeros(len(choices))
-        for part, rest in _inner(train, inner, self.seed):
+        for part, rest in _inner(train, inner):
             squared += np.square(self.estimate(part, rest, choices) - self.target[rest]).sum(axis=1)
         # A transform's inverse can overflow for a very bad choice.
         return choices[int(np.argmin(np.where(np.isfinite(squared), squared, np.inf)))]
@@ -341,18 +321,12 @@ class _Output:
             return np.asarray(inverse(center + spread * scaled))
 
 
-def _inner(train: Rows, inner: InnerSplits, seed: int) -> list[Split]:
-    if callable(inner):
-        splits = [(np.asarray(part), np.asarray(rest)) for part, rest in inner(train)]
-        strangers = sorted(
-            set(np.concatenate([rows for split in splits for rows in split]).tolist()) - set(train.tolist())
-        )
-        if strangers:
-            raise ValueError(f"the inner folds use rows that are not training rows of their fold: {strangers[:5]}")
-        return splits
-    order = Seeds(seed).numpy("baseline", "inner").permutation(train)
-    parts = [np.sort(part) for part in np.array_split(order, min(inner, len(train)))]
-    return [(np.setdiff1d(train, part), part) for part in parts]
+def _inner(train: Rows, inner: InnerSplits) -> Sequence[Split]:
+    splits = inner(train)
+    strangers = sorted(set(np.concatenate([rows for split in splits for rows in split]).tolist()) - set(train.tolist()))
+    if strangers:
+        raise ValueError(f"the inner folds use rows that are not training rows of their fold: {strangers[:5]}")
+    return splits
 
 
 # The network and its baselines compared on the same held-out rows: errors of each, and their differences.
@@ -415,8 +389,8 @@ def _rows(
             row |= _numbers(metrics, estimate, truth, group)
             row |= {"difference": None, "difference_interval": None}
             if name != NETWORK and _usable(estimate, truth) and _usable(network, truth):
-                apart = difference(metrics["rmse"], estimate, network, truth, group)
-                row |= {"difference": apart.value, "difference_interval": apart.interval and list(apart.interval)}
+                apart, ends = difference(metrics["rmse"], estimate, network, truth, group)
+                row |= {"difference": apart, "difference_interval": ends and list(ends)}
             yield row
 
 

@@ -28,18 +28,11 @@ class IntervalShare:
     """The share of true values inside intervals of one probability."""
 
     probability: float
-    count: int
-    """Number of true values."""
-    inside: int
-    """Of them, those in their interval."""
+    share: float
     expected: tuple[float, float]
     """Where the share lies for calibrated intervals, with probability `EXPECTED`."""
     p_value: float
     """Probability of a number as far from the expected one, for calibrated intervals (exact, two-sided)."""
-
-    @property
-    def share(self) -> float:
-        return self.inside / self.count
 
 
 def coverage(inside: NDArray[np.bool_], probability: float) -> IntervalShare:
@@ -47,7 +40,7 @@ def coverage(inside: NDArray[np.bool_], probability: float) -> IntervalShare:
     count, hits = len(inside), int(inside.sum())
     low, high = expected(count, probability)
     p_value = float(binomtest(hits, count, probability).pvalue)
-    return IntervalShare(probability, count, hits, (low / count, high / count), p_value)
+    return IntervalShare(probability, hits / count, (low / count, high / count), p_value)
 
 
 def coverages(levels: Array) -> list[IntervalShare]:
@@ -347,10 +340,6 @@ class Uniformity:
     upper: Array
     p_value: float
     """Probability that uniform numbers leave a band of the same form as far at some point."""
-
-    @property
-    def inside(self) -> bool:
-        return bool(((self.lower <= self.share) & (self.share <= self.upper)).all())
 
 
 def uniformity(values: Array) -> Uniformity:

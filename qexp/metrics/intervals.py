@@ -92,18 +92,6 @@ def quantile(probability: float, degrees_of_freedom: float) -> float:
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The difference of a metric between two estimators over the same rows, with its interval."""
-
-    value: float
-    interval: Interval | None
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
-
-
 PLAIN, LOGARITHMIC = Scale(), Scale(np.log, np.exp)
 BELOW_ONE = Scale(lambda values: np.log(1 - values), lambda values: 1 - np.exp(values))
 """Scales on which errors of metrics are nearly normal."""
@@ -156,14 +144,14 @@ def intervals_over_pieces(pieces: Sequence[Sums]) -> dict[str, Interval | None]:
 
 def difference(
     metric: Metric, first: ArrayLike, second: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
-) -> Difference:
-    """The metric of the first estimator minus that of the second, over the same rows."""
+) -> tuple[float, Interval | None]:
+    """The metric of the first estimator minus that of the second, over the same rows, with its interval."""
     additive = _additive(metric)
     terms = [additive.centred(*_finite(estimate, truth)) for estimate in (first, second)]
     size, totals = _of_groups(terms, len(terms[0][0]), groups)
     (value, without), (other_value, other_without) = (_values(additive, sums, size) for sums in totals)
     apart = value - other_value
-    return Difference(apart, _ends(apart, without - other_without, size, PLAIN))
+    return apart, _ends(apart, without - other_without, size, PLAIN)
 
 
 def _additive(metric: Metric) -> Additive:

@@ -51,8 +51,6 @@ class Split(Protocol):
 
 
 class LeaveOneOut:
-    """Leave-one-out: each fold holds out one row."""
-
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         return _holding_out(rows, [rows[[index]] for index in range(len(rows))])
 
@@ -82,8 +80,6 @@ class KFold:
 
 
 class GroupKFold:
-    """Group k-fold: rows of one group are held out together; each fold holds out one group, or several."""
-
     def __init__(self, by: str, folds: int | None = None) -> None:
         self._by, self._folds = by, folds
 
@@ -110,8 +106,6 @@ class GroupKFold:
 
 
 class HeldOut:
-    """One fold: the rows with certain values in a column."""
-
     def __init__(self, by: str, values: Sequence[str]) -> None:
         self._by, self._values = by, values
 
@@ -129,8 +123,6 @@ class HeldOut:
 
 
 class Parts:
-    """One fold: the rows that the files assign to the test part or, if there are none, to validation."""
-
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         parts = column("part")[rows]
         for part in ("test", "validation"):
@@ -147,8 +139,6 @@ class Parts:
 
 
 class Random:
-    """A random fraction of the rows, drawn again in every repeat."""
-
     def __init__(self, share: float = 0.2, repeats: int = 1) -> None:
         self._share, self._repeats = share, repeats
 
@@ -162,8 +152,6 @@ class Random:
 
 
 class RandomGroups:
-    """One fold: a random fraction of the groups, at least one."""
-
     def __init__(self, by: str, share: float = 0.2) -> None:
         self._by, self._share = by, share
 
@@ -183,8 +171,6 @@ class RandomGroups:
 
 
 class TimeBlock:
-    """One fold: the last rows of every group, or of the whole file, in the order of the file."""
-
     def __init__(self, by: str | None = None, share: float = 0.2) -> None:
         self._by, self._share = by, share
 

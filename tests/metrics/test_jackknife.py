@@ -101,19 +101,18 @@ def test_no_error_lies_below_zero_and_no_r2_above_one():
 def test_a_paired_difference_is_known_better_than_the_errors_themselves_and_is_none_from_itself():
     estimate, truth = sample(55)
     worse = truth + 1.2 * (estimate - truth)
-    apart = difference(RMSE, worse, estimate, truth)
+    apart, ends = difference(RMSE, worse, estimate, truth)
     rmse = RMSE.compute
-    assert apart.value == pytest.approx(rmse(worse, truth) - rmse(estimate, truth))
+    assert apart == pytest.approx(rmse(worse, truth) - rmse(estimate, truth))
     # Their own intervals overlap by far; the difference is 0.2 times the error, whatever the rows.
     low, high = interval(RMSE, estimate, truth)
     assert interval(RMSE, worse, truth)[0] < high
-    assert apart.interval == pytest.approx((0.2 * low, 0.2 * high), rel=0.1)
-    assert apart.excludes_zero
-    back = difference(RMSE, estimate, worse, truth)
-    assert back.value == -apart.value
-    assert back.interval == pytest.approx((-apart.interval[1], -apart.interval[0]), rel=1e-9)
-    apart = difference(RMSE, estimate, estimate, truth)
-    assert (apart.value, apart.interval, apart.excludes_zero) == (0.0, (0.0, 0.0), False)
+    assert ends == pytest.approx((0.2 * low, 0.2 * high), rel=0.1)
+    assert ends[0] > 0
+    back, back_ends = difference(RMSE, estimate, worse, truth)
+    assert back == -apart
+    assert back_ends == pytest.approx((-ends[1], -ends[0]), rel=1e-9)
+    assert difference(RMSE, estimate, estimate, truth) == (0.0, (0.0, 0.0))
 
 
 def test_perfect_estimates_have_an_interval_without_width_and_a_single_row_or_r2_of_a_constant_truth_none():
@@ -124,7 +123,7 @@ def test_perfect_estimates_have_an_interval_without_width_and_a_single_row_or_r2
     }  # fmt: skip
     assert interval(RMSE, [1.0], [2.0]) is None
     assert interval(RMSE, truth, truth, ["one"] * 10) is None
-    assert difference(RMSE, [1.0], [2.0], [2.0]).interval is None
+    assert difference(RMSE, [1.0], [2.0], [2.0])[1] is None
     assert interval(R2, [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]) is None
 
 

@@ -31,6 +31,10 @@ def test_uniform_numbers_leave_the_band_in_five_of_a_hundred_cases(count):
     assert 0.8 * (1 - CONFIDENCE) < expected <= 1 - CONFIDENCE
 
 
+def stays_inside(result):
+    return ((result.lower <= result.share) & (result.share <= result.upper)).all()
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("count", [50, 1000])
 def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
@@ -40,7 +44,8 @@ def test_p_values_of_uniform_numbers_are_uniform_and_agree_with_the_band(count):
     for probability in (0.05, 0.5):
         assert abs(np.mean(chances <= probability) - probability) < 4 * np.sqrt(probability * (1 - probability) / 400)
     edge = 1 - inside(*band(count), points_for(count), count)
-    assert all(result.inside == (result.p_value > edge) for result in results if abs(result.p_value - edge) > 1e-3)
+    clear = [result for result in results if abs(result.p_value - edge) > 1e-3]
+    assert all(stays_inside(result) == (result.p_value > edge) for result in clear)
 
 
 @pytest.mark.heavy
@@ -49,7 +54,7 @@ def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
     least, random, tried = power(count), np.random.default_rng(2), 150
     for width, shift in ((least.narrow, 0.0), (1.0, least.shift)):
         values = norm.cdf((random.normal(size=(tried, count)) - shift) / width)
-        noticed = np.mean([not uniformity(row).inside for row in values])
+        noticed = np.mean([not stays_inside(uniformity(row)) for row in values])
         assert abs(noticed - NOTICED) < 4 * np.sqrt(NOTICED * (1 - NOTICED) / tried)
 
 

@@ -403,10 +403,7 @@ class Local:
 
 
 def _shares(levels: Array) -> tuple[CoverageShare, ...]:
-    return tuple(
-        CoverageShare(probability=of.probability, share=of.share, expected=of.expected, p_value=of.p_value)
-        for of in coverages(levels)
-    )
+    return tuple(CoverageShare(**vars(of)) for of in coverages(levels))
 
 
 # Posteriors beside the exact ones of the same observations: their widths, and whether draws can be distinguished.

@@ -171,9 +171,7 @@ def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> 
     baselines, table = plan.spec["baselines"], plan.tables["baselines"]
     for name, description in zip(names(baselines, table), baselines, strict=True):
         baseline = built(table, description)
-        estimators[name] = cross_validated(
-            baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms
-        ).values
+        estimators[name] = cross_validated(baseline, inputs, truth, folds, plan.inner_rows, attempt.seed, transforms)
     units = {output: plan.dataset.units[output] for output in plan.spec["outputs"]}
     of_data = "; ".join(words for words in attempt.caution.split("; ") if words != AS_PUBLISHED)
     notes = {**dict.fromkeys(estimators, of_data), NETWORK: attempt.caution}

@@ -157,7 +157,7 @@ def compared_with_baselines(
             lambda training: inner_folds(training, dataset.cores[rows], Seeds(attempt.seed)),
             attempt.seed, [_as_pair(subject, name)],
         )  # fmt: skip
-        estimators[called] = estimated.values[split[1]]
+        estimators[called] = estimated[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]
     compared = compared_estimators(estimators, targets[split[1]], units, cores, notes)
