@@ -12,7 +12,7 @@ from qexp.base.files import sha256_of
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, hint
 from qexp.rows.array_cache import content_hash
-from qexp.rows.table import TableError
+from qexp.rows.table import TableError, explained
 from qexp.spec.reading import Document, Finding
 
 
@@ -21,16 +21,12 @@ def find_data_file(path: str, folders: Iterable[Path], recorded: str = "") -> Pa
 
     recorded  where the file was when the run was prepared, which is searched first
     """
-    if Path(recorded).is_file():
-        return Path(recorded)
-    if Path(path).is_absolute():
-        if Path(path).is_file():
-            return Path(path)
-        raise TableError(f"there is no file {path}{_nearest_neighbour([Path(path)])}")
-    candidates = [folder / path for folder in folders]
-    if (file := next(filter(Path.is_file, candidates), None)) is not None:
+    candidates = data_candidates(path, folders)
+    if (file := next(filter(Path.is_file, [Path(recorded), *candidates]), None)) is not None:
         return file
     near = _nearest_neighbour(candidates)
+    if Path(path).is_absolute():
+        raise TableError(f"there is no file {path}{near}")
     paths = ", ".join(map(str, candidates)) or "nowhere"
     raise TableError(
         f"there is no file '{path}'{near}; looked for {paths}; put the file there, or add its folder to QEXP_DATA"
@@ -48,10 +44,8 @@ def _nearest_neighbour(paths: Sequence[Path]) -> str:
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal. Raises TableError."""
-    try:
+    with explained(path):
         return sha256_of(path)
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 # The files and data that a program names: where they are, and hashes of their content. Loads no torch.
@@ -116,7 +110,7 @@ def data_folder(
     Raises DatasetError, with the command that makes the folder if the dataset gives one.
     """
     recorded = [Path(document["found"])] if document.get("found") else []
-    paths = [*recorded, *data_candidates(document["path"], workspace)]
+    paths = [*recorded, *data_candidates(document["path"], data_folders(workspace))]
     if (path := next(filter(is_there, paths), None)) is not None:
         return path
     command = document["made_by"]
@@ -125,9 +119,9 @@ def data_folder(
     raise DatasetError([(("path",), f"there is no {what} '{document['path']}'; looked for {searched}; {way_out}")])
 
 
-def data_candidates(path: str, workspace: Workspace | None) -> list[Path]:
-    """The paths where a folder may be; an absolute path is its own only one."""
-    return [folder / path for folder in data_folders(workspace)] if not Path(path).is_absolute() else [Path(path)]
+def data_candidates(path: str, folders: Iterable[Path]) -> list[Path]:
+    """The paths where a file or folder may be; an absolute path is its own only one."""
+    return [Path(path)] if Path(path).is_absolute() else [folder / path for folder in folders]
 
 
 def data_folders(workspace: Workspace | None) -> list[Path]:

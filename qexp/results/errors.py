@@ -61,7 +61,7 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
     elif (written := directory.written_by_program()) is not None:
         rows = [[name, files.in_bytes(file["bytes"]), file["sha256"][:16]] for name, file in written.items()]
         if rows:
-            yield _table(["file", "size", "sha256"], rows[:MOST_FILES], words=1)
+            yield Table("", ["file", "size", "sha256"], rows[:MOST_FILES], frozenset(("size", "sha256")))
             if len(rows) > MOST_FILES:
                 yield f"and {len(rows) - MOST_FILES:,} more files"
         else:
@@ -177,7 +177,8 @@ def field_errors(record: Record) -> Parts:
         lengths = [number_with_unit(number(value), unit) for value in (values.mean_error, values.mean_speed)]
         rows.append([f"({vector})", *lengths, f"{number(values.percent)} %"])
     if rows:
-        yield _table(["vector", "mean error", "mean speed", "error / speed"], rows, words=1)
+        columns = ["vector", "mean error", "mean speed", "error / speed"]
+        yield Table("", columns, rows, frozenset(columns[1:]))
     height, width = errors.frame
     threads = f", {errors.threads} thread{'s' if errors.threads != 1 else ''}" if errors.device == "cpu" else ""
     milliseconds = number(1000 * errors.seconds_per_frame)
@@ -197,11 +198,6 @@ def group_errors(record: Record) -> Parts:
         yield _of_metrics([kind, "n", "output"], of_all, record)
         if len(groups) > GROUPS:
             yield f"and {len(groups) - GROUPS:,} more in results/errors.csv"
-
-
-def _table(columns: list[str], rows: list[list[str]], words: int) -> Table:
-    """A table whose columns after the first `words` are numbers."""
-    return Table("", columns, rows, frozenset(columns[words:]))
 
 
 def _of_metrics(

@@ -126,7 +126,8 @@ def field_mapping(document: Document, workspace: Workspace | None) -> FieldMappi
     if name is not None:
         if name in folders.PRESETS:
             return folders.preset(name)
-        folder = next((path for path in files.data_candidates(name, workspace) if path.is_dir()), None)
+        candidates = files.data_candidates(name, files.data_folders(workspace))
+        folder = next(filter(Path.is_dir, candidates), None)
         try:
             if folder is None:
                 raise QexpError(f"no mapping and no folder '{name}'; {suggestion(name, folders.PRESETS)}")
