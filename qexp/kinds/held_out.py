@@ -20,6 +20,7 @@ from qexp.base.quantities import nearest
 from qexp.errors import DamagedError, QexpError
 from qexp.kinds.networks import scale_of
 from qexp.kinds.rows.spec import grouped_by
+from qexp.kinds.scores import write_table
 from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
@@ -305,9 +306,7 @@ def write_intervals(directory: RunDirectory, ends: Mapping[str, tuple[Array, Arr
     for output, (low, high) in ends.items():
         table |= {name: rows[name].values.tolist() for name in (output, estimate_of(output))}
         table |= {low_of(output): low.tolist(), high_of(output): high.tolist()}
-    if caution := rows.attrs.get("caution"):
-        table["caution"] = [caution] * rows.sizes[index]
-    files.write_csv(directory.results / INTERVALS_OF_ROWS, table, zip(*table.values(), strict=True))
+    write_table(directory.results / INTERVALS_OF_ROWS, table, rows.attrs.get("caution", ""))
 
 
 Values = NDArray[np.floating]

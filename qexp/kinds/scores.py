@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,13 +93,19 @@ def recorded(errors: Sequence[GroupErrors]) -> tuple[GroupErrors, ...]:
 
 
 def write_errors(directory: RunDirectory, errors: Sequence[GroupErrors], units: Mapping[str, str], note: str) -> None:
-    """A line per group and output; cells of undefined metrics are empty, and a note is repeated in every line."""
+    """A line per group and output; cells of undefined metrics are empty."""
     metrics = list(dict.fromkeys(name for group in errors for name in group.metrics))
-    lines = []
-    for group in errors:
-        about = [group.of, group.name, group.n, group.output, units.get(group.output, "")]
-        lines.append([*about, *map(group.metrics.get, metrics), *([note] if note else [])])
-    files.write_csv(directory.results / TABLE, [*HEAD, *metrics, *(["caution"] if note else [])], lines)
+    lines = [
+        [group.of, group.name, group.n, group.output, units.get(group.output, ""), *map(group.metrics.get, metrics)]
+        for group in errors
+    ]
+    write_table(directory.results / TABLE, dict(zip([*HEAD, *metrics], zip(*lines, strict=True), strict=True)), note)
+
+
+def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
+    """Write columns of equal length as CSV; None is an empty cell, and a note is repeated in every line."""
+    columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
+    files.write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 # The file of true values and estimates.
@@ -144,26 +151,27 @@ def write_test_predictions(
     texts: Mapping[str, NDArray[Any]],
     columns: Mapping[str, Column],
     probabilities: Sequence[float],
-    about: Mapping[str, Any],
+    note: str,
+    **about: Any,
 ) -> None:
     """Write true values and estimates, which marks a run as evaluated.
 
     sample         what a sample is called, such as "row"; `numbers` are theirs
     texts          name → what identifies each, (sample,)
     probabilities  of the quantiles among the columns; empty without any
-    about          attributes besides the run and the part
+    note, about    attributes besides the run and the part, see `attributes`
     """
     import xarray
 
     variables: dict[str, Any] = {name: (sample, values.astype(object)) for name, values in texts.items()}
-    for name, (values, attributes) in columns.items():
+    for name, (values, words) in columns.items():
         dimensions = (sample, "quantile")[: np.ndim(values)]
-        variables[name] = (dimensions, np.asarray(values), attributes)
+        variables[name] = (dimensions, np.asarray(values), words)
     coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
-    table = xarray.Dataset(variables, coordinates, {"run": directory.name, "part": directory.part, **about})
+    table = xarray.Dataset(variables, coordinates, attributes(directory, note, **about))
     files.write_netcdf(directory.results / TEST_PREDICTIONS, table)
 
 
-def caution_of(note: str) -> dict[str, str]:
-    """The attribute that repeats a caution, if there is one."""
-    return {"caution": note} if note else {}
+def attributes(directory: RunDirectory, note: str, **about: Any) -> dict[str, Any]:
+    """What a file of results says of itself: the run, the part, `about`, and a caution if there is one."""
+    return {"run": directory.name, "part": directory.part, **about, **({"caution": note} if note else {})}

@@ -39,7 +39,7 @@ from qexp.kinds.fields.folders import (
 from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
 from qexp.kinds.networks import network_of
-from qexp.kinds.scores import TABLE, recorded
+from qexp.kinds.scores import TABLE, attributes, recorded
 from qexp.kinds.training import train_network
 from qexp.metrics.intervals import intervals_over_pieces
 from qexp.metrics.metric import Metrics
@@ -223,12 +223,11 @@ class _KeptFrames:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
             coordinates["time"] = ("frame", np.asarray(frames.time)[self._numbers], {"units": unit})
         where = extent(frames.x, frames.y, frames.size)
-        attributes = {
-            "run": directory.name, "part": directory.part, "folder": frames.name, "frames": len(frames),
-            "extent": [where.left, where.right, where.bottom, where.top], "extent_unit": where.unit,
-            **({"caution": caution} if caution else {}),
-        }  # fmt: skip
-        table = xarray.Dataset(variables, coordinates, attributes)
+        about = attributes(
+            directory, caution, folder=frames.name, frames=len(frames),
+            extent=[where.left, where.right, where.bottom, where.top], extent_unit=where.unit,
+        )  # fmt: skip
+        table = xarray.Dataset(variables, coordinates, about)
         files.make_folder(folder := directory.results / FRAMES)
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
         files.write_netcdf(folder / f"{frames.name}.nc", table, packed)

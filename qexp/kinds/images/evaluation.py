@@ -69,7 +69,7 @@ def write(directory: RunDirectory, model: Estimator, test: Mapping[str, Tensor],
         columns[quantile_of(name)] = values.cpu().numpy(), words
     directory.results.mkdir(exist_ok=True)
     numbers = np.arange(len(next(iter(test.values()))))
-    write_test_predictions(directory, "sample", numbers, {}, columns, QUANTILES if quantiles else (), {})
+    write_test_predictions(directory, "sample", numbers, {}, columns, QUANTILES if quantiles else (), "")
 
 
 # Evaluation on simulated images of another dataset, or of other samples of the run's own.

@@ -38,7 +38,7 @@ from qexp.kinds.prediction import TrainingExtent, ranges_of_targets
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
-from qexp.kinds.scores import Column, Scores, caution_of, columns_of_output, write_errors, write_test_predictions
+from qexp.kinds.scores import Column, Scores, columns_of_output, write_errors, write_table, write_test_predictions
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
 from qexp.metrics.recorded import NETWORK
@@ -72,9 +72,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
             table[column_of_quantile(output, probability)] = values.tolist()
         training_mean = dataset.values[output][fold.train, 0].mean()
         results[output] = evaluate_metrics(with_training_mean(metrics[output], training_mean), middle, truth)
-    if caution := folder.record().caution:
-        table["caution"] = [caution] * len(fold.test)
-    files.write_csv(folder.path / PREDICTIONS, table, zip(*table.values(), strict=True))
+    write_table(folder.path / PREDICTIONS, table, folder.record().caution)
     return {"test": results}
 
 
@@ -217,9 +215,7 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
             about = {"units": unit, "long_name": f"{output}: quantiles of the posterior of a row that was held out"}
             columns[quantile_of(output)] = quantiles[rows], about
     numbers = dataset.row_numbers(list(rows))
-    write_test_predictions(
-        attempt.directory, "row", numbers, texts, columns, probabilities, caution_of(attempt.caution)
-    )
+    write_test_predictions(attempt.directory, "row", numbers, texts, columns, probabilities, attempt.caution)
 
 
 # Evaluation on rows of other tables, by the mean of all networks of a run's folds.
@@ -413,11 +409,9 @@ def _write_evaluated(
     table |= {
         name: [None if np.isnan(value) else value for value in values.tolist()] for name, (values, _) in columns.items()
     }
-    if attempt.caution:
-        table["caution"] = [attempt.caution] * len(tables)
-    files.write_csv(attempt.directory.results / PREDICTIONS, table, zip(*table.values(), strict=True))
-    about = {"groups": tables.by or "", **caution_of(attempt.caution)}
-    write_test_predictions(attempt.directory, "row", tables.numbers, texts, columns, (), about)
+    write_table(attempt.directory.results / PREDICTIONS, table, attempt.caution)
+    groups, caution = tables.by or "", attempt.caution
+    write_test_predictions(attempt.directory, "row", tables.numbers, texts, columns, (), caution, groups=groups)
 
 
 def _independence(tables: Tables, request: EvaluationRequest) -> Independence:

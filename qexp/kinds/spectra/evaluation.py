@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from qexp.base import files
@@ -49,10 +49,11 @@ from qexp.kinds.scores import (
     OVERALL,
     Column,
     Scores,
-    caution_of,
+    attributes,
     columns_of_output,
     errors_of_group,
     write_errors,
+    write_table,
     write_test_predictions,
 )
 from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset, SpectrumSamples
@@ -109,18 +110,9 @@ def identifiers(dataset: SpectraDataset) -> dict[str, NDArray[np.str_]]:
     return {"name": dataset.names, CORE: dataset.cores}
 
 
-def attributes(directory: RunDirectory, note: str) -> dict[str, str]:
-    return {"run": directory.name, "part": directory.part, **caution_of(note)}
-
-
-def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
-    """Write columns of equal length as CSV; NaN becomes an empty cell, and a note is repeated in every line."""
-    columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
-    lines = (
-        [None if isinstance(value, float) and not math.isfinite(value) else value for value in line]
-        for line in zip(*columns.values(), strict=True)
-    )
-    files.write_csv(path, columns, lines)
+def cells(values: ArrayLike) -> list[float | None]:
+    """Numbers for a table, (row,), with None for those that are not finite."""
+    return [value if math.isfinite(value) else None for value in np.asarray(values).tolist()]
 
 
 # Estimated numbers of the test spectra: intervals over cores, and the comparison with baselines.
@@ -275,7 +267,7 @@ def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed
     if where is not None:
         table["energy"] = where.round(6).tolist()
     table["times_hidden"] = reconstructed.times.astype(int).tolist()
-    table |= {name: values.tolist() for name, values in errors.items()}
+    table |= {name: cells(values) for name, values in errors.items()}
     write_table(directory.results / ERRORS_BY_ENERGY, table, note)
     _write_kept(directory, subject, reconstructed, where, note)
 
@@ -453,14 +445,14 @@ def _write_predictions(
     texts = {name: values[test] for name, values in identifiers(dataset).items()}
     about = {"units": dataset.units.get("depth", ""), "long_name": "depth in the core"}
     columns = {"depth": (dataset.depths[test], about), **columns}
-    table = {name: values.tolist() for name, values in texts.items()}
-    table |= {name: np.asarray(values).tolist() for name, (values, _) in columns.items()}
+    table: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in texts.items()}
+    table |= {name: cells(values) for name, (values, _) in columns.items()}
     write_table(directory.results / PREDICTIONS, table, note)
     for name, values in quantiles.items():
         about = {"units": dataset.units.get(name, ""), "long_name": f"{name}: quantiles of the posterior"}
         columns[quantile_of(name)] = values, about
     probabilities = HELD_OUT_QUANTILES if quantiles else ()
-    write_test_predictions(directory, "spectrum", test, texts, columns, probabilities, caution_of(note))
+    write_test_predictions(directory, "spectrum", test, texts, columns, probabilities, note)
 
 
 # Evaluation on spectra of other cores: numbers by core, or hidden channels.
