@@ -80,7 +80,7 @@ def test_spectra_targets_cores_and_depths_are_those_of_the_files_in_the_order_of
     counts, targets = (np.concatenate(parts) for parts in zip(*map(spectra, cores), strict=True))
     assert all_counts(dataset).dtype == np.float32
     assert np.array_equal(all_counts(dataset), counts)
-    assert np.array_equal(dataset.targets, targets)
+    assert np.array_equal(dataset.measured[TARGET], targets)
     assert dataset.cores.tolist() == [core for core in cores for _ in range(SPECTRA)]
     assert dataset.names.tolist() == [f"{core}_{number}.csv" for core in cores for number in range(SPECTRA)]
     assert dataset.depths.tolist() == [5, 15, 25, 35, 45, 55] * len(cores)
@@ -194,10 +194,10 @@ def test_targets_that_change_are_read_again_and_the_spectra_are_kept_once(folder
     first, cached = open_cores(folders), arrays()
     (folders / "train" / "target" / "A1_0.csv").write_text("77.5\n")
     second = open_cores(folders)
-    assert second.targets[0] == 77.5
+    assert second.measured[TARGET][0] == 77.5
     assert second.fingerprint != first.fingerprint
     assert arrays() == cached
-    assert open_cores(folders, target=None).targets is None
+    assert open_cores(folders, target=None).measured == {}
     assert arrays() == cached
 
 
@@ -474,7 +474,7 @@ def test_an_epoch_has_every_training_spectrum_once_with_its_target_in_another_or
     dataset = open_cores(folders)
     data = samples(dataset)
     rows = all_counts(dataset).tolist()
-    targets = {tuple(row): target for row, target in zip(rows, dataset.targets, strict=True)}
+    targets = {tuple(row): target for row, target in zip(rows, dataset.measured[TARGET], strict=True)}
     orders = []
     for number in (1, 2):
         batch = data.epoch(number, 5, plain)
@@ -504,7 +504,7 @@ def test_any_batch_can_be_made_again_without_those_before_it(folders, mix):
 def mixtures(dataset, number):
     """Spectra and targets of an epoch, and of each two rows and the share of the second that it was made of."""
     batch = samples(dataset).epoch(number, 18, plain)(0)
-    spectra, targets = all_counts(dataset)[:18].astype(np.float64), dataset.targets[:18]
+    spectra, targets = all_counts(dataset)[:18].astype(np.float64), dataset.measured[TARGET][:18]
     mixed = []
     for spectrum, target in zip(batch["spectrum"].numpy(), batch[TARGET][:, 0].tolist(), strict=True):
         pairs = []
@@ -572,7 +572,7 @@ def test_transforms_are_fitted_to_labelled_targets_and_all_spectra_of_training_a
     dataset = open_cores(folders)
     data = samples(dataset, labelled=labelled)
     assert data.train_size == labelled
-    assert data.to_fit()[TARGET][:, 0].numpy() == pytest.approx(dataset.targets[:labelled])
+    assert data.to_fit()[TARGET][:, 0].numpy() == pytest.approx(dataset.measured[TARGET][:labelled])
     assert np.array_equal(data.to_fit()["spectrum"].numpy(), all_counts(dataset)[:18])
     assert np.array_equal(data.validation["spectrum"].numpy(), all_counts(dataset)[18:24])
     assert np.array_equal(data.test["spectrum"].numpy(), all_counts(dataset)[24:])
@@ -648,7 +648,7 @@ def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign
         (folders / part / "target").mkdir()
         (folders / part / "TOC%").rename(folders / part / "target/TOC%")
     inside = open_cores(folders, target="TOC%")
-    assert inside.targets.tolist() == plain.targets.tolist()
+    assert inside.measured[TARGET].tolist() == plain.measured[TARGET].tolist()
     assert inside.fingerprint == plain.fingerprint
     assert inside.shapes()["TOC%"] == (1,)
 

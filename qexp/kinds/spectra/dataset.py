@@ -76,11 +76,12 @@ class SpectraDataset:
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
         self.hashes: Texts = np.array(facts.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
-        targets = self._rows.targets
-        self.targets = None if targets is None else np.array(targets, dtype=np.float64)
-        for code in [] if self.targets is None else codes(self.targets):
-            where = some(self.names[self.targets == code].tolist())
-            self.warnings.append(f"'{self.target}' of spectrum {where} is {code:g}, {LIKE_A_CODE}")
+        self.measured = {} if self.target is None else {self.target: np.array(self._rows.targets, dtype=np.float64)}
+        """The target, if there is one → its values, (row,)."""
+        for name, values in self.measured.items():
+            for code in codes(values):
+                where = some(self.names[values == code].tolist())
+                self.warnings.append(f"'{name}' of spectrum {where} is {code:g}, {LIKE_A_CODE}")
         self._units: dict[str, str] = document["units"]
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError(
@@ -120,15 +121,13 @@ class SpectraDataset:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch."""
-        target = {} if self.target is None else {self.target: (1,)}
-        return {SPECTRUM: (self.channels,), MASK: (self.patches,), **target}
+        return {SPECTRUM: (self.channels,), MASK: (self.patches,), **dict.fromkeys(self.measured, (1,))}
 
     @cached_property
     def units(self) -> dict[str, str]:
         """Units of the variables, the depth, and columns with a given unit."""
         depth = self._units.get(self._depth or "", unit_in(self._depth or ""))
-        target = {} if self.target is None else {self.target: ""}
-        return {SPECTRUM: "counts", MASK: "", "depth": depth, **target, **self._units}
+        return {SPECTRUM: "counts", MASK: "", "depth": depth, **dict.fromkeys(self.measured, ""), **self._units}
 
     @cached_property
     def metadata(self) -> Mapping[str, Texts]:
@@ -324,9 +323,8 @@ class SpectrumSamples:
 
     def training_mean(self, output: str) -> float:
         """The mean of the targets that are trained on, in the target's unit; NaN for spectra."""
-        if output != self._dataset.target or self._dataset.targets is None:
-            return math.nan
-        return float(self._dataset.targets[self.train_rows].mean(dtype=np.float64))
+        values = self._dataset.measured.get(output)
+        return math.nan if values is None else float(values[self.train_rows].mean(dtype=np.float64))
 
     def _masks(self, count: int, *purpose: str | int) -> NDArray[np.float32]:
         return self._seeds.numpy(*purpose).random((count, self._dataset.patches), dtype=np.float32)
@@ -341,9 +339,7 @@ class SpectrumSamples:
 
     def _target(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
         """The target, (sample, 1), if there is one."""
-        if self._dataset.target is None or self._dataset.targets is None:
-            return {}
-        return {self._dataset.target: self._dataset.targets[rows, None].astype(np.float32)}
+        return {name: values[rows, None].astype(np.float32) for name, values in self._dataset.measured.items()}
 
     def _tensors(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in values.items()}

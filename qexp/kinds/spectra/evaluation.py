@@ -122,11 +122,6 @@ INNER_FOLDS = 5
 """Largest number of inner folds of the training spectra, on which baselines choose their parameters."""
 
 
-def measured(dataset: SpectraDataset, rows: Rows) -> Array:
-    assert dataset.targets is not None, "a spec that has a number among its outputs has a target"
-    return np.asarray(dataset.targets[rows], dtype=np.float64)
-
-
 def compared_with_baselines(
     attempt: Attempt, subject: Subject, name: str, estimates: Array
 ) -> list[ComparisonRow] | None:
@@ -137,7 +132,7 @@ def compared_with_baselines(
     baselines, table = attempt.spec["baselines"], attempt.tables["baselines"]
     dataset, rows = subject.dataset, np.concatenate([subject.train, subject.test])
     split = np.arange(len(subject.train)), np.arange(len(subject.train), len(rows))
-    targets = measured(dataset, rows)[:, None]
+    targets = dataset.measured[name][rows, None]
     estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
     if baselines:
         inputs = np.concatenate([spectra.double().cpu().numpy() for spectra in transformed(subject, rows)])
@@ -392,7 +387,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         scores.errors += reconstructed.errors_by_core()
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
     for name, values in estimates.items():
-        truth, middle = measured(dataset, test), values[:, 0]
+        truth, middle = dataset.measured[name][test], values[:, 0]
         scores.add(name, subject.metrics[name], middle, truth, subject.data.training_mean(name))
         with_baselines = compared_with_baselines(attempt, subject, name, middle)
         if with_baselines is None:
@@ -405,7 +400,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
     quantiles = {name: values[:, 1:] for name, values in estimates.items() if values.shape[1] > 1}
     _write_predictions(directory, subject, columns, quantiles, attempt.caution)
-    targets = [(name, measured(dataset, subject.train)) for name in estimates]
+    targets = [(name, dataset.measured[name][subject.train]) for name in estimates]
     ranges = tuple(
         Feature(column=name, least=float(values.min()), greatest=float(values.max()))
         for name, values in targets
@@ -558,7 +553,8 @@ def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -
     except DatasetError:
         return math.nan
     rows = labelled(request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds)
-    return math.nan if trained.targets is None else float(trained.targets[rows].mean(dtype=np.float64))
+    means = [float(values[rows].mean(dtype=np.float64)) for values in trained.measured.values()]
+    return means[0] if means else math.nan
 
 
 def _independence(dataset: SpectraDataset, rows: Rows, part: str, request: EvaluationRequest) -> Independence:

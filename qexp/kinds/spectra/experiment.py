@@ -172,13 +172,13 @@ def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) 
             yield ("transforms", name), f"{same}: their standard deviation is 0; leave them out"
         elif name == SPECTRUM:
             yield from _try_on_spectra(transform, trained_on, dataset)
-        elif name != MASK and dataset.targets is not None:
+        elif name in dataset.measured:
             used = labelled(document, trained_on, Seeds(0))
             if len(used) == 1 and type(transform).fit is not Transform.fit:
                 lone = "it is fitted to the labelled spectra, but there is only one; use at least 2"
                 yield ("transforms", name), lone
             else:
-                targets = torch.from_numpy(dataset.targets.astype(np.float32))[:, None]
+                targets = torch.from_numpy(dataset.measured[name].astype(np.float32))[:, None]
                 yield from try_transform(name, transform, targets[used], targets)
 
 

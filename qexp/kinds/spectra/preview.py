@@ -32,8 +32,8 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
 
         data, rows = self.dataset, self.some(self.own, count)
         columns: dict[str, Any] = {SPECTRUM: (("sample", "channel"), data.read(rows), {"units": data.units[SPECTRUM]})}
-        if data.target is not None and data.targets is not None:
-            columns[data.target] = ("sample", data.targets[rows], {"units": data.units[data.target]})
+        for name, values in data.measured.items():
+            columns[name] = ("sample", values[rows], {"units": data.units[name]})
         coordinates: dict[str, Any] = {
             "name": ("sample", data.names[rows]),
             "core": ("sample", data.cores[rows]),
@@ -49,8 +49,7 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
             Variable(SPECTRUM, data.units[SPECTRUM], self._read.ravel()),
             Variable(TOTAL, data.units[SPECTRUM], self._read.sum(axis=1, dtype=np.float64)),
         ]
-        if data.target is not None and data.targets is not None:
-            described.append(Variable(data.target, data.units[data.target], data.targets[rows]))
+        described += [Variable(name, data.units[name], values[rows]) for name, values in data.measured.items()]
         if np.isfinite(data.depths).any():
             described.append(Variable(DEPTH, data.units[DEPTH], data.depths[rows]))
         return described
@@ -75,8 +74,8 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
 
     def _words(self, samples: xarray.Dataset, index: int) -> str:
         words = [str(samples["core"].values[index])]
-        for name in (DEPTH, self.dataset.target):
-            if name is not None and np.isfinite(value := float(samples[name].values[index])):
+        for name in (DEPTH, *self.dataset.measured):
+            if np.isfinite(value := float(samples[name].values[index])):
                 words.append(value_in_words(in_words(name), value, samples[name].attrs["units"]))
         return ", ".join(words)
 
@@ -85,8 +84,9 @@ class SpectraPreview(Preview[SpectraDataset, Rows]):
         data = self.dataset
         rows = np.concatenate(list(self.parts.values()))
         parts = np.repeat(list(self.parts), [len(of_part) for of_part in self.parts.values()])
-        if data.target is not None and data.targets is not None:
-            name, unit, values = data.target, data.units[data.target], data.targets[rows]
+        if data.measured:
+            ((name, measured),) = data.measured.items()
+            unit, values = data.units[name], measured[rows]
         else:
             chosen = spread_evenly(len(rows), SPECTRA)
             rows, parts = rows[chosen], parts[chosen]
