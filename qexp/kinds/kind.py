@@ -325,7 +325,7 @@ class KindData(ABC, Generic[D]):
                 yield ("operations", name), message
 
     def data(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
-        """The samples of a resolved experience, for a run that trains one network."""
+        """The samples of a resolved experience, for a run that trains one network; those for training on demand."""
         raise NotImplementedError
 
     def to_fit(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds) -> Mapping[str, torch.Tensor]:

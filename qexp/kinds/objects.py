@@ -21,7 +21,7 @@ from qexp.kinds.networks import learned_in, matched_filters, metrics_of, model_o
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.network import initialise, operations_per_sample
 from qexp.networks.optimizers import over_run
-from qexp.networks.training import Data, Recipe
+from qexp.networks.training import Recipe
 from qexp.networks.transforms import Transform
 from qexp.spec.kinds import filled_in, load_stage
 from qexp.spec.reading import Document
@@ -74,11 +74,6 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
         frozen=pretrain["freeze"] if pretrain else (),
         epochs_frozen=pretrain["epochs_frozen"] if pretrain else None,
     )
-
-
-def data_of(spec: Document, dataset: Dataset, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
-    """The samples of a dataset for training one network: training samples are made on demand, the others are kept."""
-    return data_kind(spec["dataset"]).data(spec, dataset, tables, seeds, device)
 
 
 def fit_transforms(

@@ -16,7 +16,7 @@ from qexp.base import files
 from qexp.base.files import read_lines, write_lines
 from qexp.base.seeds import Seeds
 from qexp.kinds.attempt import Attempt, Results
-from qexp.kinds.objects import data_of, fit_transforms, initial_model, recipe_of
+from qexp.kinds.objects import data_kind, fit_transforms, initial_model, recipe_of
 from qexp.metrics.metric import with_training_mean
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
@@ -52,7 +52,7 @@ def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
 def _prepare(attempt: Attempt) -> Trainer:
     """The trainer with model and data, at the last checkpoint if there is one."""
     spec, seeds = attempt.spec, Seeds(attempt.seed)
-    data = data_of(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
+    data = data_kind(spec["dataset"]).data(spec, attempt.dataset, attempt.tables, seeds, attempt.device)
     model = initial_model(spec, attempt.tables, seeds).to(attempt.device)
     pretrained = attempt.directory.checkpoints / "pretrained.safetensors"
     if pretrained.exists():

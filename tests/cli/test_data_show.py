@@ -15,7 +15,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError
 from qexp.kinds.experiments import experience, open_dataset, spec_cache
-from qexp.kinds.objects import data_of
+from qexp.kinds.objects import data_kind
 from qexp.kinds.options import ShowOptions
 from qexp.kinds.rows.folds import Folds
 from qexp.physics.point import mogi
@@ -62,7 +62,9 @@ def numbers(
 @pytest.mark.slow
 def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(home):
     mogi = experience("mogi_quick", {}, Workspace(home))
-    data = data_of(mogi.document, mogi.dataset, mogi.tables, Seeds(5), torch.device("cpu"))
+    data = data_kind(mogi.document["dataset"]).data(
+        mogi.document, mogi.dataset, mogi.tables, Seeds(5), torch.device("cpu")
+    )
     for part, of_run in {"train": data.train(1), "validation": data.validation, "test": data.test}.items():
         samples = package.samples(part=part, count=4, seed=5, experience="mogi_quick")
         for name in ("depth", "delta_volume"):

@@ -8,7 +8,7 @@ import xarray
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of
+from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.order import read_overrides
@@ -27,7 +27,7 @@ def place(specs):
 def trainer(place, folder, *overrides):
     spec = experience("domes", read_overrides("--set", overrides), place).document
     seeds = Seeds(4)
-    data = data_of(spec, dataset_of(spec["dataset"], BUILT_IN), BUILT_IN, seeds, CPU)
+    data = data_kind(spec["dataset"]).data(spec, dataset_of(spec["dataset"], BUILT_IN), BUILT_IN, seeds, CPU)
     model = initial_model(spec, BUILT_IN, seeds)
     fit_transforms(model, data.to_fit)
     folder.mkdir(exist_ok=True)

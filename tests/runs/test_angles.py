@@ -13,7 +13,7 @@ from qexp.base.outputs import PERIOD
 from qexp.base.quantities import nearest
 from qexp.base.seeds import Seeds
 from qexp.errors import SpecError
-from qexp.kinds.objects import data_of, dataset_of, initial_model, recipe_of
+from qexp.kinds.objects import data_kind, dataset_of, initial_model, recipe_of
 from qexp.kinds.rows.figures import held_out
 from qexp.kinds.tables import tables_of
 from qexp.networks.training import Trainer
@@ -92,7 +92,7 @@ def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, di
 
     def trainer() -> Trainer:
         model, cpu = initial_model(spec, tables, seeds), torch.device("cpu")
-        data = data_of(spec, dataset, tables, seeds, cpu)
+        data = data_kind(spec["dataset"]).data(spec, dataset, tables, seeds, cpu)
         return Trainer(model, data, recipe_of(spec, tables), seeds, cpu, tmp_path)
 
     class Silent:

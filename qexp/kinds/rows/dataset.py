@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qexp.base.seeds import Seeds
+from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.rows.spec import as_list
-from qexp.metrics.splits import Copies, Fold, Rows, Split, copies
+from qexp.metrics.splits import Copies, Fold, Rows, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
 from qexp.spec.reading import Document, Finding, Where
@@ -87,9 +89,10 @@ class TabularDataset:
         """Numbers of all rows, (row,)."""
         return np.arange(len(self), dtype=np.int64)
 
-    def folds(self, split: Split, random: np.random.Generator) -> list[Fold]:
+    def folds(self, split: Document, tables: Tables, seeds: Seeds) -> list[Fold]:
         """All rows, divided. Raises SplitError, and TableError for a column that the file does not have."""
-        return split.folds(self.rows, self.column, random)
+        folds: list[Fold] = built(tables["splits"], split).folds(self.rows, self.column, seeds.numpy("folds"))
+        return folds
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch: (column,)."""

@@ -323,7 +323,7 @@ def _rows(request: EvaluationRequest, dataset: TabularDataset, part: str) -> Row
     if part == ALL:
         return dataset.rows
     try:
-        folds = _folds(request, dataset)
+        folds = dataset.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
     except (SplitError, TableError) as error:
         raise QexpError(f"`part={part}`: {dataset.path} cannot be divided as the run's rows were: {error}") from None
     if len(folds) != 1:
@@ -475,12 +475,8 @@ def _numbers_rows(identifiers: NDArray[np.str_], rows: int) -> bool:
 
 def _trained_on(request: EvaluationRequest, trained: TabularDataset) -> Rows:
     """The rows that some network of the run was trained on."""
-    return np.unique(np.concatenate([fold.train for fold in _folds(request, trained)]))
-
-
-def _folds(request: EvaluationRequest, dataset: TabularDataset) -> list[Fold]:
-    """The rows of a table as the run's split divides them. Raises SplitError or TableError."""
-    return dataset.folds(built(request.tables["splits"], request.spec["split"]), Seeds(request.run_seed).numpy("folds"))
+    folds = trained.folds(request.spec["split"], request.tables, Seeds(request.run_seed))
+    return np.unique(np.concatenate([fold.train for fold in folds]))
 
 
 def _means_of_training_targets(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> dict[str, float]:

@@ -102,14 +102,14 @@ class TabularData(KindData[TabularDataset]):
         """All rows; of an experience with one fold its two parts, with several folds the rows that each holds out."""
         if spec is None:
             return {ALL: dataset.rows}
-        folds = dataset.folds(built(tables["splits"], spec["split"]), Seeds(seed).numpy("folds"))
+        folds = dataset.folds(spec["split"], tables, Seeds(seed))
         if len(folds) == 1:
             return {"train": folds[0].train, "test": folds[0].test}
         return {ALL: dataset.rows, **{fold.name: fold.test for fold in folds}}
 
     def doubts(self, spec: Document, dataset: TabularDataset, tables: Tables, seed: int) -> Doubts:
         """Held-out rows that are copies of training rows, and declared groups that are not held out as a whole."""
-        folds = dataset.folds(built(tables["splits"], spec["split"]), Seeds(seed).numpy("folds"))
+        folds = dataset.folds(spec["split"], tables, Seeds(seed))
         copied = _copies_of_training_rows(spec, dataset, folds)
         warnings = [f"{copied}; hold measurements of one thing out together, by a group"] if copied else []
         by = spec["split"]["parameters"].get("by")

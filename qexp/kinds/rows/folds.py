@@ -55,7 +55,7 @@ class Folds:
         self.tables, self._seeds = tables, seeds
         self.as_published = spec["protocol"] == "as_published"
         self.candidates = [Candidate(chosen, document) for chosen, document in candidates(spec, tables)]
-        self.folds = dataset.folds(built(tables["splits"], spec["split"]), seeds.numpy("folds"))
+        self.folds = dataset.folds(spec["split"], tables, seeds)
         self._keys = lru_cache(EPOCHS_REMEMBERED * spec["members"])(self._random_keys)
 
     @property

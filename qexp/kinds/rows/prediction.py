@@ -118,8 +118,6 @@ class RowModel(FileModel):
     """Names or positions of the features in files, where they differ from the features' own names."""
     posteriors: Callable[[Matrix], Sequence[Posterior]] | None = None
     """From (row, feature) to the posteriors of all networks, if they have posterior heads."""
-    workers: int | None = None
-    """Chunks that are predicted at once, each on one core; torch's number of threads if None."""
 
     def open(self, source: Path, target: Path) -> RowEstimation:
         return RowEstimation(self, source, target)
@@ -198,22 +196,21 @@ class RowEstimation(TableEstimation[RowModel]):
 
         Each chunk is predicted on one core, because several cores on small matrix products mostly wait for each other.
         """
-        threads, draws = torch.get_num_threads(), self.model.draws
-        workers, given_up = self.model.workers or threads, Event()
+        threads, draws, given_up = torch.get_num_threads(), self.model.draws, Event()
         if draws is None:
             all_chunks = self._rows.chunks(size)
         else:  # whole blocks of rows that are drawn for together
             size = max(min(size, HELD // (draws.count * len(draws.units))) // DRAWN, 1) * DRAWN
             all_chunks = in_equal_chunks(self._rows.chunks(size), size)
         waiting: deque[Future[EstimatedChunk]] = deque()
-        pool = ThreadPoolExecutor(workers, "estimating", torch.set_num_threads, (1,))
+        pool = ThreadPoolExecutor(threads, "estimating", torch.set_num_threads, (1,))
         try:
             with closing(read_ahead(all_chunks, self._rows.path)) as chunks:
                 first = 0
                 for chunk in (chunk for chunk in chunks if len(chunk.features)):
                     waiting.append(pool.submit(_estimate_chunk, self.model, chunk, first, given_up))
                     first += len(chunk.features)
-                    if len(waiting) > workers:
+                    if len(waiting) > threads:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
