@@ -40,7 +40,7 @@ def open_cores(path: Path, target: str | None = TARGET, **keys: Any) -> SpectraD
 def table_of(dataset: SpectraDataset) -> pa.Table:
     """Labelled spectra as rows of a table."""
     columns = {"filename": dataset.names, "core": dataset.cores, "depth": dataset.depths, "part": dataset.part}
-    columns |= {TARGET: dataset.targets, "voltage": dataset.metadata["voltage"]}
+    columns |= {TARGET: dataset.measured[TARGET], "voltage": dataset.metadata["voltage"]}
     columns |= {f"channel_{index}": counts for index, counts in enumerate(dataset.read(dataset.rows).T)}
     return pa.table({name: pa.array(values.tolist()) for name, values in columns.items()})
 

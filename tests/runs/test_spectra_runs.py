@@ -93,7 +93,7 @@ def test_r2_against_the_training_mean_is_of_the_labelled_spectra_and_errors_by_c
     estimate, truth = (np.array([float(line[key]) for line in lines]) for key in ("toc_estimate", "toc"))
     dataset = cores.open_cores(here / "data/few", "toc")
     used = labelled({"labelled": 8}, np.flatnonzero(dataset.part == "train"), Seeds(0))
-    apart = np.sum((truth - dataset.targets[used].mean()) ** 2)
+    apart = np.sum((truth - dataset.measured["toc"][used].mean()) ** 2)
     judged = run.results["test"]["toc"]["r2_training_mean"]
     assert judged == pytest.approx(1 - np.sum((estimate - truth) ** 2) / apart)
     assert run.metrics[0]["validation"]["toc"]["r2_training_mean"] is not None

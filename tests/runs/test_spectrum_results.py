@@ -135,7 +135,7 @@ def test_test_results_of_a_number_are_the_metrics_of_all_test_spectra_and_so_are
     of = network(REGRESSOR, dataset)
     found = evaluated(directory, of)
     estimates = of.model.estimate(of.data.test)["toc"][:, 0].double().numpy()
-    truth = dataset.targets[of.test]
+    truth = dataset.measured["toc"][of.test]
     assert found.results["test"]["toc"] == pytest.approx(evaluate_metrics(of.metrics["toc"], estimates, truth))
     low, high = found.intervals["test"]["toc"]["rmse"]
     assert low <= found.results["test"]["toc"]["rmse"] <= high
@@ -162,7 +162,7 @@ def test_errors_by_core_are_the_metrics_of_its_spectra_and_one_spectrum_has_no_r
     of_cores = [("core", "D1", "6"), ("core", "D2", "6"), ("core", "E1", "1")]
     assert [(line["of"], line["name"], line["n"]) for line in written] == [("overall", "", "13"), *of_cores]
     lines = lines_of(directory.results / "predictions.csv")
-    training_mean = dataset.targets[of.train].mean()
+    training_mean = dataset.measured["toc"][of.train].mean()
     for one in written:
         of_core = [line for line in lines if one["name"] in ("", line["core"])]
         estimate, truth = (np.array([float(line[key]) for line in of_core]) for key in ("toc_estimate", "toc"))
@@ -193,7 +193,7 @@ def test_saliency_of_a_linear_network_is_weight_times_input_and_limits_do_not_hi
     of = network(LINEAR, dataset)
     evaluated(directory, of)
     (weight,) = (one for name, one in of.model.named_parameters() if name.endswith("weight"))
-    targets = dataset.targets[of.train]
+    targets = dataset.measured["toc"][of.train]
     seen = np.log1p(dataset.read(of.test).astype(np.float64))
     each = seen * weight.detach().numpy().ravel() * targets.std(ddof=1)
     with xarray.open_dataset(directory.results / "saliency.nc") as found:
@@ -258,8 +258,8 @@ def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset
     rows = {row.estimator: row for row in found.comparison}
     assert list(rows) == ["network", "mean", "ridge"]
     assert rows["network"].rmse == pytest.approx(found.results["test"]["toc"]["rmse"])
-    truth = dataset.targets[of.test]
-    assert rows["mean"].bias == pytest.approx(dataset.targets[of.train].mean() - truth.mean())
+    truth = dataset.measured["toc"][of.test]
+    assert rows["mean"].bias == pytest.approx(dataset.measured["toc"][of.train].mean() - truth.mean())
     assert all(row.n == len(truth) and row.groups == len(set(dataset.cores[of.test])) for row in rows.values())
     assert rows["ridge"].rmse < rows["mean"].rmse
 
