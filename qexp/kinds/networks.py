@@ -24,7 +24,7 @@ from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HeadEntry
 from qexp.networks.losses import OF_POSTERIORS
 from qexp.networks.modules import JoiningEntry, MatchedFilters
-from qexp.networks.network import Branch, Network, Operation, initialise, learned
+from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
@@ -149,11 +149,6 @@ def _normalises_over_samples(network: Network) -> bool:
     finally:
         network.eval()
     return False
-
-
-def learned_in(spec: Document, modules: Table) -> dict[str, tuple[str, ...]]:
-    """What has a loss of its own in a checked experience; see `Network.learned`."""
-    return learned(spec["outputs"], heads_in(spec["model"], modules))
 
 
 def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:

@@ -17,9 +17,9 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.kind import Dataset, KindData
-from qexp.kinds.networks import learned_in, matched_filters, metrics_of, model_of, network_of
+from qexp.kinds.networks import heads_in, matched_filters, metrics_of, model_of, network_of
 from qexp.networks.estimator import BATCH, Estimator
-from qexp.networks.network import initialise, operations_per_sample
+from qexp.networks.network import initialise, learned, operations_per_sample
 from qexp.networks.optimizers import over_run
 from qexp.networks.training import Recipe
 from qexp.networks.transforms import Transform
@@ -58,7 +58,7 @@ def recipe_of(spec: Document, tables: Tables) -> Recipe:
     return Recipe(
         losses={
             name: built(tables["losses"], spec["losses"][outputs[0]])
-            for name, outputs in learned_in(spec, tables["modules"]).items()
+            for name, outputs in learned(spec["outputs"], heads_in(spec["model"], tables["modules"])).items()
         },
         metrics=metrics_of(spec, tables),
         optimizer=partial(build_optimizer, **optimizer["parameters"]),

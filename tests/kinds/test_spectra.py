@@ -61,7 +61,7 @@ def all_counts(dataset):
 
 def values_of(dataset, name):
     """A property of all spectra, by its name; `targets`: the only number that is measured."""
-    return dataset.measured[TARGET] if name == "targets" else getattr(dataset, name)
+    return dataset.measured[dataset.target] if name == "targets" else getattr(dataset, name)
 
 
 def refused(path, **changes) -> str:
@@ -655,7 +655,7 @@ def test_targets_may_lie_in_a_folder_of_their_name_which_may_have_a_percent_sign
         (folders / part / "target").mkdir()
         (folders / part / "TOC%").rename(folders / part / "target/TOC%")
     inside = open_cores(folders, target="TOC%")
-    assert inside.measured[TARGET].tolist() == plain.measured[TARGET].tolist()
+    assert inside.measured["TOC%"].tolist() == plain.measured[TARGET].tolist()
     assert inside.fingerprint == plain.fingerprint
     assert inside.shapes()["TOC%"] == (1,)
 
