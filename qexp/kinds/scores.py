@@ -123,24 +123,22 @@ def columns_of_output(
     words   what the estimates are
     period  after which the output's values repeat, if they do
     """
-    more = attributes_of_limits(output, limits, unit, [estimate]) | ({} if period is None else {PERIOD: period})
+    more = attributes_of_limits(output, limits, unit, estimate) | ({} if period is None else {PERIOD: period})
     return {
         output: (truth, {"units": unit, "long_name": f"{output}: measured"}),
         estimate_of(output): (estimate, {"units": unit, "long_name": f"{output}: {words}", **more}),
     }
 
 
-def attributes_of_limits(
-    output: str, limits: Limits, unit: str, estimates: Sequence[NDArray[np.floating]]
-) -> dict[str, Any]:
-    """Log how many estimates of an output, given in blocks, lie at its limits; returns attributes that say the same.
+def attributes_of_limits(output: str, limits: Limits, unit: str, estimate: NDArray[np.floating]) -> dict[str, Any]:
+    """Log how many estimates of an output lie at its limits; returns attributes that say the same.
 
     Empty, and no line in the log, for an output without limits.
     """
     if limits == NO_LIMITS:
         return {}
-    count = sum(map(limits.reached, estimates))
-    log.info("%s", at_limits(output, limits, unit, count, sum(block.size for block in estimates)))
+    count = limits.reached(estimate)
+    log.info("%s", at_limits(output, limits, unit, count, estimate.size))
     return {"limits": str(limits), "at_limits": count}
 
 

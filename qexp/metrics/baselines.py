@@ -364,34 +364,24 @@ def compared_estimators(
             )
     if NETWORK not in estimated:
         raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
-    group = None if groups is None else np.asarray(groups)
-    return list(_rows(estimated, true, units, group, notes or {}, periods or {}))
-
-
-def _rows(
-    estimated: Mapping[str, Array],
-    true: Array,
-    units: Mapping[str, str],
-    groups: NDArray[Any] | None,
-    notes: Mapping[str, str],
-    periods: Mapping[str, float],
-) -> Iterator[dict[str, Any]]:
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
-    group = None if groups is None else groups[held_out]
+    group, rows = None if groups is None else np.asarray(groups)[held_out], list[dict[str, Any]]()
+    notes, periods = notes or {}, periods or {}
     for column, (output, unit) in enumerate(units.items()):
         metrics = with_period({metric: METRICS[metric].build() for metric in SHOWN}, periods.get(output))
-        truth = true[held_out, column]
+        measured = true[held_out, column]
         network = estimated[NETWORK][held_out, column]
         for name, values in estimated.items():
             estimate = values[held_out, column]
             row: dict[str, Any] = {"output": output, "unit": unit, "estimator": name, "note": notes.get(name, "")}
-            row |= {"n": len(truth), "groups": None if group is None else len(np.unique(group))}
-            row |= _numbers(metrics, estimate, truth, group)
+            row |= {"n": len(measured), "groups": None if group is None else len(np.unique(group))}
+            row |= _numbers(metrics, estimate, measured, group)
             row |= {"difference": None, "difference_interval": None}
-            if name != NETWORK and _usable(estimate, truth) and _usable(network, truth):
-                apart, ends = difference(metrics["rmse"], estimate, network, truth, group)
+            if name != NETWORK and _usable(estimate, measured) and _usable(network, measured):
+                apart, ends = difference(metrics["rmse"], estimate, network, measured, group)
                 row |= {"difference": apart, "difference_interval": ends and list(ends)}
-            yield row
+            rows.append(row)
+    return rows
 
 
 def _numbers(metrics: Metrics, estimate: Array, truth: Array, groups: NDArray[Any] | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def write(directory: RunDirectory, model: Estimator, test: Mapping[str, Tensor],
             columns[name] = values[:, 0].cpu().numpy(), attributes
             if name in estimates:
                 estimate, words = estimates[name][:, 0], {"long_name": f"estimate of: {meaning.description}"}
-                limits = attributes_of_limits(name, model.limits.get(name, NO_LIMITS), meaning.unit, [estimate])
+                limits = attributes_of_limits(name, model.limits.get(name, NO_LIMITS), meaning.unit, estimate)
                 turn = {} if meaning.period is None else {PERIOD: meaning.period}
                 columns[estimate_of(name)] = estimate, {**attributes, **words, **limits, **turn}
     quantiles = model.posterior(test).quantiles(QUANTILES) if model.network.heads else {}

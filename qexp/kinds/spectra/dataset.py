@@ -231,10 +231,9 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
         facts = _Facts.from_document(document)
         if array := array_cache.find(facts.key(), (len(facts.rows), channels)):
             return array, facts
-    rows, remarks = source.rows()
-    facts = _Facts(rows, remarks, source.left_out)
-    shape = (len(rows), channels)
-    array = array_cache.cached_by_content(shape, map(facts.see, source.counts(rows)), facts.key)
+    facts = _Facts(*source.rows())
+    shape = (len(facts.rows), channels)
+    array = array_cache.cached_by_content(shape, map(facts.see, source.counts(facts.rows)), facts.key)
     facts.end()
     array_cache.keep_note(key, facts.document())
     return array, facts

@@ -139,11 +139,6 @@ class Labels:
         self._count = 0
         self._without: list[str] = []
 
-    @property
-    def left_out(self) -> int:
-        """The number of spectra that are left out."""
-        return len(self._without) if self._missing == DROP else 0
-
     def keep(self, name: str, value: float, origin: str, findings: Findings) -> bool:
         """Whether a spectrum with this target, NaN if it is missing, is used.
 
@@ -158,14 +153,15 @@ class Labels:
             findings.add(lack, name, ("target",))
         return self._missing == ERROR
 
-    def end(self, path: Path, findings: Findings) -> list[str]:
-        """Remarks on the spectra that were left out; a finding if none is left."""
+    def end(self, path: Path, findings: Findings) -> tuple[list[str], int]:
+        """Remarks on the spectra that were left out, and their number; a finding if none is left."""
         if self._missing != DROP or not self._without:
-            return []
+            return [], 0
         if len(self._without) == self._count:
             findings.add(f"{path}: no spectrum has a number for '{self._target}'", where=("target",))
         without = f"they have no number for '{self._target}': {some(self._without)}"
-        return [f"{len(self._without):,} of {self._count:,} spectra are left out, because {without}"]
+        left_out = len(self._without)
+        return [f"{left_out:,} of {self._count:,} spectra are left out, because {without}"], left_out
 
 
 def depth_like(columns: Iterable[str]) -> str:
@@ -207,9 +203,6 @@ class Folders:
     alone    whether the folder is itself a part, for the test, with spe/ and a list in it
     """
 
-    left_out = 0
-    """The number of spectra that are not used, once `rows` has been called."""
-
     def __init__(
         self, path: Path, target: str | None, channels: int, lists: Mapping[str, str | None], missing: str, alone: bool
     ) -> None:
@@ -235,8 +228,8 @@ class Folders:
         keys = [self._target, self._channels, self._lists, self._missing, *alone]
         return [str(self.path.absolute()), *keys, digest.hexdigest()]
 
-    def rows(self) -> tuple[SpectrumRows, list[str]]:
-        """The spectra that are used, and remarks on those that are left out. Raises DatasetError."""
+    def rows(self) -> tuple[SpectrumRows, list[str], int]:
+        """The spectra that are used, remarks on those that are left out, and their number. Raises DatasetError."""
         findings, labels = Findings(), Labels(self._target or "", self._missing)
         names: list[str] = []
         parts: list[str] = []
@@ -265,9 +258,9 @@ class Folders:
                 parts.append(TEST if part.name == TEST or self._alone else VALIDATION if name in validation else TRAIN)
             for column_cells in columns.values():
                 column_cells += [""] * (len(names) - len(column_cells))
-        remarks, self.left_out = labels.end(self.path, findings), labels.left_out
+        left_out = labels.end(self.path, findings)
         findings.refuse()
-        return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks
+        return SpectrumRows(names, parts, columns, None if self._target is None else targets), *left_out
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
@@ -524,8 +517,6 @@ class SpectrumTable:
     missing  see `SpectraDataset`
     """
 
-    left_out = 0
-
     def __init__(self, path: Path, target: str | None, channels: int, columns: str, missing: str) -> None:
         self.path, self.list_names = path, path.name
         self._target, self._channels, self._columns, self._missing = target, channels, columns, missing
@@ -533,7 +524,7 @@ class SpectrumTable:
     def state(self) -> list[Any]:
         return [content_hash(self.path), self._target, self._channels, self._columns, self._missing]
 
-    def rows(self) -> tuple[SpectrumRows, list[str]]:
+    def rows(self) -> tuple[SpectrumRows, list[str], int]:
         findings = Findings()
         try:
             table = CountTable(self.path, self._channels, self._columns)
@@ -557,17 +548,17 @@ class SpectrumTable:
                 findings.add(kind, f"'{part}' of spectrum {row + 1}")
         if self._target is None:
             findings.refuse()
-            return SpectrumRows(names, parts, columns, None), []
+            return SpectrumRows(names, parts, columns, None), [], 0
         labels, origin = Labels(self._target, self._missing), f"{self.path}, column '{self._target}',"
         kind = f"{origin} has cells that are not finite numbers"
         texts = columns.pop(self._target)
         targets = [_finite_number(text, kind, f"spectrum {row}", findings) for row, text in enumerate(texts, start=1)]
         used = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, origin, findings)]
-        remarks, self.left_out = labels.end(self.path, findings), labels.left_out
+        left_out = labels.end(self.path, findings)
         findings.refuse()
         names, parts = ([texts[row] for row in used] for texts in (names, parts))
         columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
-        return SpectrumRows(names, parts, columns, [targets[row] for row in used]), remarks
+        return SpectrumRows(names, parts, columns, [targets[row] for row in used]), *left_out
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa
