@@ -259,9 +259,14 @@ def estimators(record: Record) -> Parts:
     """The network among its baselines, if there are any."""
     if record.comparison:
         rows = [row.document() for row in record.comparison]
-        for output, members in groupby(rows, lambda row: str(row["output"])):
-            yield _estimators_of_output(output, list(members))
+        yield from estimator_tables(rows)
         yield from remarks(rows)
+
+
+def estimator_tables(rows: Sequence[Row]) -> list[Table]:
+    """A table per output, sorted by RMSE; the smallest is highlighted."""
+    outputs = groupby(rows, lambda row: str(row["output"]))
+    return [_estimators_of_output(output, list(members)) for output, members in outputs]
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -287,7 +292,6 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
-    """Sorted by RMSE; the smallest is highlighted."""
     unit = f" ({rows[0]['unit']})" if rows[0]["unit"] else ""
     ordered = sorted(rows, key=lambda row: float("inf") if row["rmse"] is None else row["rmse"])
     columns = ["estimator", f"RMSE{unit}", f"against the {NETWORK}{unit}", f"MAE{unit}", "R²", f"bias{unit}"]
