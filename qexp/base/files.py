@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from qexp.base.machine import terminable
 from qexp.base.text import number_in
-from qexp.errors import DamagedError, QexpError, TakenOverError
+from qexp.errors import DamagedError, NotFoundError, QexpError, TakenOverError
 
 if TYPE_CHECKING:
     import xarray
@@ -63,6 +63,12 @@ def writing(where: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise QexpError(f"cannot write {where}: {error.strerror or error}") from error
+
+
+def require_file(path: Path) -> None:
+    """Raises NotFoundError if there is no such file."""
+    if not path.is_file():
+        raise NotFoundError(f"{path}: there is no such file")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

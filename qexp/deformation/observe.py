@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from qexp.base import files
 from qexp.deformation.maps import draw_semivariograms, draw_tracks
 from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.errors import NotFoundError, QexpError, some
@@ -521,8 +522,7 @@ def _choose_readers(sources: Sequence[Path], options: ObserveOptions) -> Iterato
         of_file |= {"error": errors[index], "error_follows": follows}
         yield path, reader, ReadOptions(**of_file, unit_option=option)
     for index, path in enumerate(stations):
-        if not path.is_file():
-            raise NotFoundError(f"{path}: there is no such file")
+        files.require_file(path)
         shared = {name: value for name, value in values.items() if name not in PER_FILE}
         unit = _of_file("gnss_unit", gnss_unit or None, index, len(stations))
         option = _unit_option("gnss_unit", gnss_unit or None, index, len(stations))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.errors import NotFoundError, QexpError
+from qexp.errors import QexpError
 from qexp.rows.arrays import DAMAGED
 
 if TYPE_CHECKING:
@@ -374,8 +374,7 @@ def read_observation(path: Path) -> Observation:
     """Read an observation file. Raises NotFoundError, and QexpError for any other file or one that is not sound."""
     import xarray
 
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     try:
         with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as file:
             table = file.load()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.errors import NotFoundError, QexpError, extra, suggestion
+from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
@@ -34,8 +35,7 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
         return open_netcdf(path, variable)
     if ending in HDF5:
         return open_licsbas(path, variable or "") if is_series(path) else open_mintpy(path, variable)
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     raise QexpError(f"{path}: rasters end in {', '.join((*GEOTIFF, *NETCDF, *HDF5))}; {CONVERSION}")
 
 
@@ -223,8 +223,7 @@ HDF5 = (".h5", ".he5", ".hdf5")
 def open_hdf5(path: Path) -> Iterator[Any]:
     import h5py
 
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import Track
 from qexp.observations.reading import (
     ASSUMED_ERROR,
@@ -515,8 +516,7 @@ def read_text_table(path: Path, header_words: Collection[str], most: int | None 
     most          lines to read; None: all
     Raises NotFoundError, and TableError for a file that is no table.
     """
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     with explained(path), path.open(encoding="utf-8-sig") as file:
         lines = enumerate(islice(file, most), 1)
         above, number, text = "", 0, ""  # the line above the first row, which may be a header in a comment

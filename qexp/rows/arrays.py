@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.errors import NotFoundError
 from qexp.rows.table import Grid, Piece, Table, TableError, Types
 
 if TYPE_CHECKING:
@@ -29,12 +28,11 @@ DAMAGED = files.BROKEN_NETCDF
 
 
 def open_dataset(path: Path) -> xarray.Dataset:
-    """Open a file of the classic format or of NetCDF 4. Raises NotFoundError, and TableError for any other."""
+    """Open a file of the classic format or of NetCDF 4. Raises and TableError for any other."""
     import h5py
     import xarray
 
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     with path.open("rb") as file:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import files
-from qexp.errors import NotFoundError, QexpError, nearest, suggestion
+from qexp.errors import QexpError, nearest, suggestion
 from qexp.rows.arrays import NetcdfSink, NetcdfTable, ParquetTable, parquet_sink
 from qexp.rows.csv import CsvSink, CsvTable
 from qexp.rows.table import Grid, Table, TableError
@@ -169,8 +169,7 @@ def open_table(
     positions  of these features in such a file, counted from 1, if other columns are between them
     """
     kind = format_of(path, endings)
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     table = kind.table(path)
     if unnamed and isinstance(table, CsvTable):
         table.assume_names(unnamed, positions)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.errors import NotFoundError, extra
+from qexp.errors import extra
 from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     with extra("geo"):
         import rasterio
 
-    if not path.is_file():
-        raise NotFoundError(f"{path}: there is no such file")
+    files.require_file(path)
     try:
         with warnings.catch_warnings():  # what follows from pixels that are not placed is said where it matters
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
