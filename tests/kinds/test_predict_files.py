@@ -11,6 +11,7 @@ import pytest
 import xarray
 
 from qexp.errors import QexpError
+from qexp.kinds.objects import threads
 from qexp.kinds.prediction import TrainedRange
 from tests.conftest import without_unit
 from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra
@@ -18,9 +19,15 @@ from tests.kinds import test_predict_fields, test_predict_images, test_predict_r
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def three_threads():
+    with threads(3):
+        yield
+
+
 def rows(folder):
     test_predict_rows.write_csv(folder / "source.csv")
-    return replace(test_predict_rows.MODEL, workers=3), folder / "source.csv", folder / "made.csv"
+    return test_predict_rows.MODEL, folder / "source.csv", folder / "made.csv"
 
 
 def fields(folder):

@@ -14,6 +14,7 @@ import xarray
 from pyarrow import parquet
 
 from qexp.errors import QexpError
+from qexp.kinds.objects import threads
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.spectra.dataset import SpectraDataset
@@ -52,7 +53,8 @@ def predicted(path: Path) -> np.ndarray:
         batches.append(features.copy())
         return features[:, :1], features[:, :1]
 
-    row_model(estimate, workers=1).predict(path, path.parent / "made.parquet", overwrite=True)
+    with threads(1):
+        row_model(estimate).predict(path, path.parent / "made.parquet", overwrite=True)
     return np.concatenate(batches)
 
 
