@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from qexp.base.tables import Entry, choice, integer, number, properties
 
 
-class Epoch(Protocol):
-    """The interface through which a callback sees an epoch and acts on the training."""
+@dataclass
+class Epoch:
+    """What a callback sees of an epoch, and through which it acts on the training."""
 
-    validation_loss: float
+    state: Any
+    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor` and `stopped`."""
     line: dict[str, Any]
     """The epoch's line of `metrics.jsonl`, to which a callback may add."""
-    learning_rate: float
-    """At the epoch's last step."""
+    validation_loss: float
+    evaluate_test: Callable[[], dict[str, dict[str, float]]]
+    """Output → metric → value over the test part."""
+
+    def __post_init__(self) -> None:
+        self.learning_rate: float = self.line["learning_rate"]
+        """At the epoch's last step."""
 
     def scale_learning_rate(self, factor: float) -> None:
         """Multiply the learning rate of all later steps by `factor`."""
+        self.state.learning_rate_factor *= factor
 
     def stop(self, reason: str) -> None:
         """End training after this epoch; `reason` goes into the record."""
-
-    def evaluate_test(self) -> dict[str, dict[str, float]]:
-        """Output → metric → value over the test part."""
+        self.state.stopped = reason
 
 
 class Callback:

@@ -17,12 +17,12 @@ from torch.func import functional_call, vmap
 
 from qexp.networks import checkpoint, training
 from qexp.networks.best_weights import BestRows, WeightLayout, is_kept
-from qexp.networks.callbacks import Callback
+from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
 from qexp.networks.sequence import SequenceNorm
-from qexp.networks.training import PRECISIONS, EpochView, Recipe, Samples, deterministic, own_random_state
+from qexp.networks.training import PRECISIONS, Recipe, Samples, deterministic, own_random_state
 
 
 class LossModule(nn.Module):
@@ -449,7 +449,7 @@ class Stack:
             numbers.append([rate * outcome.learning_rate_factor, *means[row], *validation, best])
             written.append(position)
             if task.callbacks:
-                view = EpochView(outcome, line_of(numbers[-1], epoch, names), loss, _no_test_part)
+                view = Epoch(outcome, line_of(numbers[-1], epoch, names), loss, _no_test_part)
                 for callback in task.callbacks:
                     callback.after_epoch(view)
         lines = EpochLines(names, epoch, dict(zip(written, numbers, strict=True)))

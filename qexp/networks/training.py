@@ -19,7 +19,7 @@ from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import Metric, evaluate
 from qexp.networks import checkpoint
 from qexp.networks.best_weights import BestWeights, is_kept
-from qexp.networks.callbacks import Callback
+from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.estimator import Estimator
 from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
@@ -419,7 +419,7 @@ class Trainer:
             progress.best_loss, progress.best_epoch = loss, progress.epoch
             self._best.keep(self.model)
         line["best"] = progress.best_epoch == progress.epoch
-        view = EpochView(progress, line, loss, lambda: self.evaluate(self.data.test))
+        view = Epoch(progress, line, loss, lambda: self.evaluate(self.data.test))
         for callback in self.recipe.callbacks:
             callback.after_epoch(view)
         progress.epoch, progress.batch = progress.epoch + 1, 0
@@ -497,23 +497,3 @@ def scheduled_rate(recipe: Recipe, epoch: int, batch: int, batches: int) -> floa
     """The learning rate that the schedule gives a step; epochs count from 1, batches from 0."""
     step = (epoch - 1) * batches + batch
     return recipe.learning_rate * recipe.schedule(step / max(recipe.epochs * batches - 1, 1))
-
-
-@dataclass
-class EpochView:
-    """An epoch of a network's training as callbacks see it."""
-
-    state: Any
-    """A `Progress`, or the like, with what callbacks change: `learning_rate_factor` and `stopped`."""
-    line: dict[str, Any]
-    validation_loss: float
-    evaluate_test: Callable[[], dict[str, dict[str, float]]]
-
-    def __post_init__(self) -> None:
-        self.learning_rate: float = self.line["learning_rate"]
-
-    def scale_learning_rate(self, factor: float) -> None:
-        self.state.learning_rate_factor *= factor
-
-    def stop(self, reason: str) -> None:
-        self.state.stopped = reason
