@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from qexp.base import workspace as workspaces
 from qexp.base.options import as_warning, checks_keywords, takes
-from qexp.errors import QexpError, shortened, some
+from qexp.errors import NotFoundError, QexpError, SpecError, shortened, some, suggestion
+from qexp.jobs import states
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, FiguresOptions, IntervalsOptions, LimitOptions
+from qexp.runs.catalog import Catalog, find_run, is_pattern, named_runs
 from qexp.runs.options import ReportFile, VerifyOptions
 from qexp.runs.order import RerunOptions
+from qexp.store.directory import RunDirectory, annotate, retag, target_outside_of_runs
+from qexp.store.evaluations import EvaluationRecord, evaluations_of, find_evaluation
 from qexp.web.html import Pictures, Shown, View, fields_of
+from qexp.web.listing import Listing, epochs_listed
 
 if TYPE_CHECKING:
     import xarray
@@ -24,9 +29,6 @@ if TYPE_CHECKING:
     from qexp.results.intervals import HeldOutIntervals
     from qexp.results.limit import Limit
     from qexp.runs.predict import Predictor
-    from qexp.store.directory import RunDirectory
-    from qexp.store.evaluations import EvaluationRecord
-    from qexp.web.listing import Listing
     from qexp.web.notebook import Estimates, Matrix, ShownEvaluation
     from qexp.web.trust import ShownCalibration, ShownIntervals, ShownLimit, ShownVerification
 
@@ -66,10 +68,8 @@ class Run(Shown):
     @property
     def state(self) -> str:
         """The present state, such as "running" or "done"."""
-        from qexp.jobs.states import Watch
-
         self.directory.record()  # raises NotFoundError or DamagedError
-        return Watch().state(self.directory).value
+        return states.Watch().state(self.directory).value
 
     @property
     def seed(self) -> int | None:
@@ -90,8 +90,6 @@ class Run(Shown):
     @property
     def evaluations(self) -> dict[str, EvaluationRecord]:
         """Name → evaluation on other data: its `results` (part → output → metric → value), `independent`, `reasons`."""
-        from qexp.store.evaluations import evaluations_of
-
         records = [evaluation.evaluation() for evaluation in evaluations_of(self.directory)]
         return {record.name: record for record in records}
 
@@ -122,7 +120,6 @@ class Run(Shown):
         evaluation  its name; the run's own held-out rows if left out
         """
         from qexp.results.intervals import intervals_of
-        from qexp.store.evaluations import find_evaluation
 
         return intervals_of(self.directory if evaluation is None else find_evaluation(self.directory, evaluation))
 
@@ -157,8 +154,6 @@ class Run(Shown):
     @property
     def metrics(self) -> Listing:
         """A dictionary per epoch; a notebook shows them as a table, and `to_pandas()` makes a data frame of them."""
-        from qexp.web.listing import epochs_listed
-
         return epochs_listed(self.directory.metrics())
 
     def matrix(self, name: str) -> Matrix:
@@ -167,7 +162,6 @@ class Run(Shown):
         name  that of its dataset, unless it was given one
         Raises NotFoundError.
         """
-        from qexp.errors import NotFoundError, suggestion
         from qexp.web.notebook import matrix_at
 
         names = self.directory.matrix_names()
@@ -240,18 +234,14 @@ class Run(Shown):
 
         timeout  seconds; without end if left out
         """
-        from qexp.jobs.states import endings
-
-        return next(state for _, state in endings([self.directory], timeout)).value
+        return next(state for _, state in states.endings([self.directory], timeout)).value
 
     def stop(self, now: bool = False) -> str:
         """Stop the run, here or on the cluster, and wait for its end. Returns its state.
 
         now  kill it, without a last checkpoint
         """
-        from qexp.jobs.states import stop
-
-        return stop(self.directory, now).value
+        return states.stop(self.directory, now).value
 
     def logs(self, attempt: int | None = None) -> str:
         """The log of an attempt.
@@ -266,8 +256,6 @@ class Run(Shown):
         attempt  its number; the last one if left out
         follow   wait for more, until the run ends
         """
-        from qexp.jobs import states
-
         return (states.follow_log if follow else states.read_log)(self.directory, attempt)
 
     def tag(self, *add: str, remove: Iterable[str] = ()) -> list[str]:
@@ -276,8 +264,6 @@ class Run(Shown):
         add     tags of letters, digits, dots, underscores and hyphens
         remove  tags that it has; others are no mistake
         """
-        from qexp.store.directory import retag
-
         retag(self.path, add, remove)
         return list(self.directory.record().tags)
 
@@ -287,8 +273,6 @@ class Run(Shown):
 
         text  an empty one deletes the note; if left out, nothing is changed
         """
-        from qexp.store.directory import annotate
-
         if text is not None:
             annotate(self.path, text)
         return self.directory.record().note
@@ -318,7 +302,6 @@ class Run(Shown):
     def figures(self, options: FiguresOptions) -> Pictures:
         """Draw the figures again from the run's files; returns the paths of the pictures. See `qexp figures`."""
         from qexp.kinds.figures import draw
-        from qexp.store.evaluations import find_evaluation
 
         evaluation = options.evaluation
         directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
@@ -349,7 +332,6 @@ class Run(Shown):
             return Path(target)
         if format is not None:
             raise QexpError(f"`format={format}`: a run is exported as an archive, or to mlflow")
-        from qexp.store.directory import target_outside_of_runs
         from qexp.upkeep import archive
 
         archive.export(self.directory, target_outside_of_runs(target))
@@ -407,16 +389,12 @@ def open_runs(references: Runs, *, workspace: str | Path | None = None) -> list[
     >>> [run.seed for run in qexp.api.open_runs("mogi_quick_0")]
     [0]
     """
-    from qexp.runs.catalog import Catalog, named_runs
-
     names = references_of(references, workspace)
     return [Run(directory) for directory in named_runs(names, Catalog(workspaces.find(workspace)))]
 
 
 def directory_of(run: Runs, workspace: str | Path | None, trust_code: bool = False) -> RunDirectory:
     """That of a single run. Raises NotFoundError, and QexpError for several."""
-    from qexp.runs.catalog import Catalog, find_run, is_pattern
-
     if isinstance(run, str) and not is_pattern(run):
         return find_run(run, Catalog(workspaces.find(workspace))).trusting(trust_code)
     runs = [run] if isinstance(run, Run) else open_runs(run, workspace=workspace)
@@ -472,12 +450,11 @@ def intervals(run: Runs, options: IntervalsOptions) -> ShownIntervals:
     >>> qexp.intervals(run).unit
     'row'
     """
-    from qexp.jobs.states import require_done
     from qexp.kinds.held_out import keep_intervals
     from qexp.web.trust import ShownIntervals, shown_in
 
     directory = directory_of(run, options.workspace, options.trust_code)
-    require_done(directory)
+    states.require_done(directory)
     return shown_in(ShownIntervals, keep_intervals(directory), directory)
 
 
@@ -511,7 +488,6 @@ def named_run_or_dataset(reference: str, *, workspace: str | Path | None = None)
     >>> qexp.api.named_run_or_dataset("mogi"), qexp.api.named_run_or_dataset("mogi_quick_0")
     ('mogi', <run mogi_quick_0: done>)
     """
-    from qexp.errors import NotFoundError, SpecError
     from qexp.spec.resolution import locate
 
     try:

@@ -15,15 +15,19 @@ from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, takes
 from qexp.base.text import Table
 from qexp.errors import QexpError
+from qexp.jobs.launchers import find_launch
+from qexp.jobs.states import ask_to_stop, require_stoppable, wait_for_end
+from qexp.runs.catalog import Catalog
 from qexp.runs.options import ImportOptions, PullOptions, PurgeOptions, PushOptions
 from qexp.runs.order import WeightsOrder
+from qexp.upkeep import trash as trashes
+from qexp.upkeep.trash import Purged, Trashed
 from qexp.web.html import Titled, View
 
 if TYPE_CHECKING:
     from qexp.remotes.transfer import Transfer
     from qexp.runs.actions import Acted, Action
     from qexp.upkeep.doctor import Finding
-    from qexp.upkeep.trash import Purged, Trashed
 
 
 def actions(*, workspace: str | Path | None = None) -> dict[str, Action]:
@@ -52,7 +56,6 @@ def act(
     [('mogi_quick_0', 0)]
     """
     from qexp.runs.actions import find_action, run_action
-    from qexp.runs.catalog import Catalog
 
     home = workspaces.find(workspace)
     command = find_action(action, home)
@@ -84,9 +87,6 @@ def remove(
     >>> [trashed.name for trashed in qexp.api.remove("failed_idea")]
     ['failed_idea']
     """
-    from qexp.jobs.states import ask_to_stop, require_stoppable, wait_for_end
-    from qexp.upkeep import trash as trashes
-
     home = workspaces.find(workspace)
     directories = trashes.runs_to_remove(references_of(references, home.root), home)
     if confirm is not None:
@@ -107,8 +107,6 @@ def trash(*, workspace: str | Path | None = None) -> list[Trashed]:
     >>> [trashed.name for trashed in qexp.api.trash()]
     [...]
     """
-    from qexp.upkeep import trash as trashes
-
     return trashes.entries(workspaces.find(workspace))
 
 
@@ -121,8 +119,6 @@ def restore(name: str, *, workspace: str | Path | None = None) -> Run:
     >>> qexp.restore("mogi_quick_0")
     <run mogi_quick_0: done>
     """
-    from qexp.upkeep import trash as trashes
-
     return Run(trashes.restore(name, workspaces.find(workspace)))
 
 
@@ -137,13 +133,11 @@ def purge(options: PurgeOptions) -> Purged:
     >>> qexp.purge(timedelta(days=30)).names
     []
     """
-    from qexp.upkeep.trash import doomed, purge_runs
-
     home = workspaces.find(options.workspace)
-    runs = doomed(home, options.older_than)
+    runs = trashes.doomed(home, options.older_than)
     if options.confirm is not None and runs:
         options.confirm(runs)
-    return purge_runs(runs, home)
+    return trashes.purge_runs(runs, home)
 
 
 @dataclass(frozen=True)
@@ -209,8 +203,6 @@ def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -
     >>> qexp.reindex() > 0
     True
     """
-    from qexp.runs.catalog import Catalog
-
     catalog = Catalog(workspaces.find(workspace))
     count = catalog.reindex()
     for text in catalog.warnings:
@@ -308,7 +300,6 @@ def push(remote: str, options: PushOptions) -> Transfer:
     >>> qexp.push("./shared", "mogi_quick_0").failed
     {}
     """
-    from qexp.jobs.launchers import find_launch
     from qexp.remotes import place, transfer
 
     home = workspaces.find(options.workspace)

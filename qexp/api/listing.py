@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import disk_usage
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.handles import Run, Runs, references_of
-from qexp.base import workspace as workspaces
+from qexp.base import files, workspace as workspaces
 from qexp.base.files import in_bytes
 from qexp.base.options import Report, as_warning, checks_keywords, ignore, takes
 from qexp.errors import NotFoundError, QexpError, extra, shortened, some
+from qexp.jobs import launchers
+from qexp.runs.catalog import Catalog
 from qexp.runs.columns import (
     Columns,
     choose,
@@ -23,6 +27,7 @@ from qexp.runs.columns import (
     usual_columns,
 )
 from qexp.runs.options import ComparisonOptions, ListOptions, MoreRuns, ReportOptions, ServeOptions
+from qexp.store.record import State
 from qexp.web.html import Titled, View
 from qexp.web.listing import Listing as Listing
 
@@ -69,8 +74,6 @@ def listed(summaries: Iterable[Summary], options: ListOptions) -> list[Summary]:
     >>> "mogi_quick_0" in [run["name"] for run in qexp.api.listed(qexp.runs(), "seed < 5")]
     True
     """
-    from qexp.jobs import launchers
-
     values, names = columns(list(summaries)), None
     if options.launch is not None:
         names = set(launchers.find_launch(options.launch, workspaces.find(options.workspace)).record().runs)
@@ -93,8 +96,6 @@ class Status(Titled):
 
     def counts_in_words(self) -> str:
         """The number of runs in each state."""
-        from qexp.store.record import State
-
         return ", ".join(f"{count:,} {State(state).words}" for state, count in self.counts.items()) or "no runs"
 
     def sizes_in_words(self) -> str:
@@ -124,12 +125,6 @@ def status(*, sizes: bool = True, warn: Report = as_warning, workspace: str | Pa
     >>> qexp.status(sizes=False).counts["done"] > 0
     True
     """
-    from collections import Counter
-    from shutil import disk_usage
-
-    from qexp.base import files
-    from qexp.store.record import State
-
     home = workspaces.find(workspace)
     summaries = every_run(warn=warn, workspace=home.root)
     states = Counter(run["state"] for run in summaries)
@@ -160,8 +155,6 @@ def every_run(
     >>> len(qexp.api.every_run()) == len(qexp.runs())
     True
     """
-    from qexp.runs.catalog import Catalog
-
     if remote is not None:
         from qexp.remotes import place, transfer
 
@@ -283,7 +276,6 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
     from qexp.comparison.compare import compare_named
     from qexp.comparison.summary import only
     from qexp.figures.canvas import use_style
-    from qexp.runs.catalog import Catalog
     from qexp.web.comparison_page import compared
 
     catalog = Catalog(workspaces.find(options.workspace))
@@ -291,7 +283,8 @@ def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownS
         comparison = compare_named(chosen(runs, options), catalog, options)
     for text in catalog.warnings:
         options.warn(text)
-    return compared(only(comparison, options.metrics, options.outputs))
+    wanted = ([names] if isinstance(names, str) else names for names in (options.metrics, options.outputs))
+    return compared(only(comparison, *wanted))
 
 
 @takes(ReportOptions)
@@ -306,7 +299,6 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     >>> qexp.report("mogi_quick_0", to="run.html").name
     'run.html'
     """
-    from qexp.runs.catalog import Catalog
     from qexp.web.report import report as report_of_run, report_of_several, runs_of_report, searches_in
 
     options = replace(options, tags=list(options.tags))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.progress import watching
-from qexp.base import workspace as workspaces
-from qexp.base.options import takes
+from qexp.base import files, workspace as workspaces
+from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
+from qexp.spec.reading import read
+from qexp.spec.resolution import FOLDERS
+from qexp.store.directory import target_outside_of_runs
 from qexp.web.html import Pictures, Titled, View, fields_of
 
 if TYPE_CHECKING:
@@ -96,8 +101,6 @@ def validate(
     >>> qexp.validate("specs/datasets/mogi.json")
     <1 spec is right>
     """
-    from qexp.spec.resolution import FOLDERS
-
     home = workspaces.find(workspace)
     everything = sorted(path for kind in FOLDERS.values() for path in (home.specs / kind).glob("*.json"))
     named = [files] if isinstance(files, str | Path) else files or ()
@@ -139,12 +142,7 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
     >>> "mogi_quick" in [spec["name"] for spec in qexp.specs("experience")]
     True
     """
-    from collections import Counter
-
     from qexp.api.listing import Listing, every_run
-    from qexp.base.options import ignore
-    from qexp.spec.reading import read
-    from qexp.spec.resolution import FOLDERS
 
     kinds = FOLDERS if kind is None else [_require_kind(kind)]
     home = workspaces.find(workspace)
@@ -206,8 +204,6 @@ def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, An
 
 def _require_kind(kind: str) -> str:
     """The kind of spec. Raises QexpError if there is none of that name."""
-    from qexp.spec.resolution import FOLDERS
-
     if kind not in FOLDERS:
         raise QexpError(f"no kind of spec '{kind}'; {suggestion(kind, FOLDERS)}")
     return kind
@@ -222,9 +218,6 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
 
     >>> qexp.init("my-volcano")
     """
-    from qexp.base import files
-    from qexp.spec.resolution import FOLDERS
-
     directory = Path(directory)
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
@@ -244,8 +237,6 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
 
 def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
     """Copy files to the same places below another folder, each whole or not at all."""
-    import shutil
-
     for file in sorted(sources):
         if file.is_file():
             copy = target / file.relative_to(source)
@@ -335,8 +326,6 @@ def show_data(options: ShowOptions) -> ShownLook:
 
 def _folder_of(options: PictureOptions, name: str, home: Workspace) -> Path:
     """The folder of the figures of a dataset or experience."""
-    from qexp.store.directory import target_outside_of_runs
-
     return home.root / "figures" / Path(name).stem if options.out is None else target_outside_of_runs(options.out)
 
 
@@ -351,7 +340,6 @@ def make_ice(options: IceOptions) -> list[ice.WrittenGlacier]:
     3
     """
     from qexp.examples.ice import write
-    from qexp.store.directory import target_outside_of_runs
 
     out = target_outside_of_runs(options.out)
     with watching(options.watch, "ice") as watch:
@@ -367,8 +355,6 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
     >>> qexp.make_xrf("made/xrf", cores=3, spectra=3, labelled=2, test=1, validation=1).spectra
     9
     """
-    from qexp.store.directory import target_outside_of_runs
-
     with extra("spectra"):
         from qexp.examples.xrf import write
 

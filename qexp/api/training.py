@@ -13,7 +13,9 @@ from qexp.api.progress import display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
 from qexp.base.options import Report, as_warning, ignore, takes
 from qexp.errors import QexpError, some
+from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
+from qexp.runs.catalog import Catalog
 from qexp.runs.options import MoreRuns
 from qexp.runs.order import (
     Order as Order,
@@ -23,6 +25,7 @@ from qexp.runs.order import (
     SweepOptions,
     Training,
 )
+from qexp.store.record import State
 from qexp.tuning.options import Tuning
 from qexp.web.html import fields_of
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from qexp.kinds.attempt import Display
     from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
-    from qexp.store.record import State
     from qexp.web.notebook import ShownStudy, ShownTuned
 
 
@@ -212,8 +214,6 @@ def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -
 
     >>> qexp.api.refresh()
     """
-    from qexp.runs.catalog import Catalog
-
     catalog = Catalog(workspaces.find(workspace))
     catalog.refresh_if_small()
     for text in catalog.warnings:
@@ -237,11 +237,9 @@ def wait(
     >>> [(run.name, str(state)) for run, state in qexp.api.wait("mogi_quick_0", timeout=60)]
     [('mogi_quick_0', 'done')]
     """
-    from qexp.jobs.states import endings
-
     names = chosen([references], MoreRuns(launch=launch, workspace=workspace))
     directories = [run.directory for run in open_runs(names, workspace=workspace)]
-    for directory, state in endings(directories, timeout):
+    for directory, state in states.endings(directories, timeout):
         yield Run(directory), state
 
 
@@ -268,19 +266,17 @@ def stop(references: Runs, *, now: bool = False, workspace: str | Path | None = 
     >>> [stopped.was_running for stopped in qexp.api.stop("mogi_quick_0")]
     [False]
     """
-    from qexp.jobs.states import Watch, ask_to_stop, wait_for_end
-
     stopping, failed = [], []
     for run in open_runs(references, workspace=workspace):
         try:
-            if ask_to_stop(run.directory, now):
+            if states.ask_to_stop(run.directory, now):
                 stopping.append(run)
             else:
-                yield Stopped(run, Watch().state(run.directory), was_running=False)
+                yield Stopped(run, states.Watch().state(run.directory), was_running=False)
         except QexpError as error:
             failed.append(Stopped(run, None, error=error))
     for run in stopping:
-        yield Stopped(run, wait_for_end(run.directory))
+        yield Stopped(run, states.wait_for_end(run.directory))
     yield from failed
 
 
@@ -292,8 +288,5 @@ def stop_launch(launch: str, *, workspace: str | Path | None = None) -> dict[str
     >>> set(map(str, qexp.api.stop_launch("last").values()))
     {'done'}
     """
-    from qexp.jobs import launchers
-    from qexp.jobs.states import stop_launch as stop_all
-
     home = workspaces.find(workspace)
-    return dict(stop_all(launchers.find_launch(launch, home), home.runs))
+    return dict(states.stop_launch(launchers.find_launch(launch, home), home.runs))

@@ -74,11 +74,11 @@ class ComparisonOptions(MoreRuns):
         complete="evaluations",
     )  # fmt: skip
     width: str | None = option(None, "Width of the figures for print, see qexp figures.", metavar="single|double")
-    metrics: Sequence[str] = option(
+    metrics: str | Sequence[str] = option(
         (), "Only this metric, such as rmse.", "--metric", also="Repeat for more.", metavar="METRIC", shell=list[str],
         complete="metrics",
     )  # fmt: skip
-    outputs: Sequence[str] = option(
+    outputs: str | Sequence[str] = option(
         (), "Only this output.", "--output", also="Repeat for more.", metavar="OUTPUT", shell=list[str]
     )
     figures: bool = python_only(True, "Draw pictures into `comparisons/` in the workspace.")
