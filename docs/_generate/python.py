@@ -38,6 +38,7 @@ SUBJECTS = {
     "estimation": "Estimate",
     "deformation": "Observed deformation",
     "listing": "Look and compare",
+    "columns": "Look and compare",
     "keeping": "Keep",
     "specs": "Specs and data",
 }
