@@ -49,8 +49,8 @@ class UnsafeError(Exception):
     """An archive has unsafe content; the message continues "… is refused:"."""
 
 
-def export(directory: RunDirectory, target: Path) -> int:
-    """Write a run to an archive, which appears complete or not at all. Returns its size in bytes.
+def export(directory: RunDirectory, target: Path) -> None:
+    """Write a run to an archive, which appears complete or not at all.
 
     Raises QexpError for a run at work, an existing file, and files that an archive cannot hold.
     """
@@ -72,7 +72,6 @@ def export(directory: RunDirectory, target: Path) -> int:
                 _write(members, directory.name, archive)
             (draft / target.name).rename(target)
         files.sync_folder(target.absolute().parent)
-        return target.stat().st_size
     except OSError as error:
         raise QexpError(f"cannot write {target}: {error}") from error
 
