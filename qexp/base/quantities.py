@@ -176,7 +176,10 @@ def in_degrees(quantities: Quantities) -> Quantities:
 _OF_A_SOURCE = re.compile(r"([A-Za-z]\w*)\.([A-Za-z]\w*)")
 
 
-OF_VIEWS = frozenset(("azimuth", "heading", "incidence", "x_res", "y_res", "displacement", "mask"))
+VIEW_KEYS = ("azimuth", "heading", "incidence", "x_res", "y_res")
+"""Numbers of a view."""
+
+OF_VIEWS = frozenset((*VIEW_KEYS, "displacement", "mask"))
 """Quantities of which each view has its own."""
 
 

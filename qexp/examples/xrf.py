@@ -31,7 +31,6 @@ from qexp.physics.xrf import (
     efficiency,
     fluorescence,
     interactions,
-    line_energies,
     mass_fractions,
     piled_up,
     response,
@@ -506,7 +505,7 @@ def _optics(voltage: int) -> tuple[Interactions, Array, Array]:
     tube = beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST, BIN)
     filtered = Beam(tube.energies, tube.photons * transmission(TUBE_PATH, tube.energies))
     tables = interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST, 1000.0 * voltage)
-    energies = np.concatenate([line_energies(tables), tables.scattered_energies])
+    energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
     return tables, energies, transmission(DETECTOR_PATH, energies) * efficiency(energies, SILICON)
 
 

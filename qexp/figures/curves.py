@@ -94,11 +94,7 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
                 _draw_curve(axis, lines, ("test", output, MAIN_METRIC), colour, f"{prefix}test")
     for axis in (losses, *errors):
         _finish(axis, np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata()) for line in axis.get_lines())]))
-    _describe_loss(losses, OF_WHAT)
-    for axis, output in zip(errors, outputs, strict=True):
-        _describe_error(axis, output, units)
-    _tell_scales((losses, *errors))
-    share_below((losses, *errors))
+    _describe((losses, *errors), outputs, units, OF_WHAT, (", validation", ""))
     best = [line for lines in runs.values() for line in lines if line["best"]]
     if best and len(runs) == 1:
         (at,) = positions(best[-1:])
@@ -138,22 +134,21 @@ OF_WHAT = "of transformed values"
 """What losses are of, in the label of their axis."""
 
 
-def _describe_loss(axis: Axes, of_what: str) -> None:
-    axis.set_ylabel(fitting(axis, f"loss ({of_what})", upright=True))
-    axis.set_title("loss", fontsize=sized(10), y=TITLE)
-
-
-def _describe_error(axis: Axes, output: str, units: Mapping[str, str]) -> None:
-    axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
-    words = [f"{of(output)}{part}" for part in (", validation", "") for of in (in_words, in_symbols)]
-    axis.set_title(fitting(axis, *words), fontsize=sized(10), y=TITLE)
-
-
-def _tell_scales(axes: Sequence[Axes]) -> None:
+def _describe(
+    axes: Sequence[Axes], outputs: Sequence[str], units: Mapping[str, str], of_what: str, ends: Sequence[str]
+) -> None:
+    """Titles and labels of the panel of losses, and of the errors of each output, whose title has one of the ends."""
+    axes[0].set_ylabel(fitting(axes[0], f"loss ({of_what})", upright=True))
+    axes[0].set_title("loss", fontsize=sized(10), y=TITLE)
+    for axis, output in zip(axes[1:], outputs, strict=True):
+        axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
+        words = [f"{of(output)}{end}" for end in ends for of in (in_words, in_symbols)]
+        axis.set_title(fitting(axis, *words), fontsize=sized(10), y=TITLE)
     for axis in axes if scales_differ(*(axis.yaxis for axis in axes)) else ():
         if axis.get_yscale() == "log":
-            words = axis.get_ylabel().replace("\n", " ").removesuffix(")")
-            axis.set_ylabel(fitting(axis, f"{words}{', ' if '(' in words else ' ('}{LOGARITHMIC})", upright=True))
+            label = axis.get_ylabel().replace("\n", " ").removesuffix(")")
+            axis.set_ylabel(fitting(axis, f"{label}{', ' if '(' in label else ' ('}{LOGARITHMIC})", upright=True))
+    share_below(axes)
 
 
 def _marker(count: int) -> str | None:
@@ -227,12 +222,7 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
             style = STYLES[index // len(COLOURS) % len(STYLES)]
             _draw_band(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
         _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
-    _describe_loss(axes[0], loss)
-    for axis, output in zip(axes[1:], outputs, strict=True):
-        _describe_error(axis, output, units)
-        axis.set_title(fitting(axis, in_words(output), in_symbols(output)), fontsize=sized(10), y=TITLE)
-    _tell_scales(axes)
-    share_below(axes)
+    _describe(axes, outputs, units, loss, ("",))
     legend_below(figure, axes[0])
     add_title(figure, f"validation; {_explanation(groups)}")
     return figure

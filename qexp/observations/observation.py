@@ -252,7 +252,6 @@ def turned(direction: Array, angle: Array) -> Array:
 FORMAT = "qexp observation 1"
 """Value of the attribute `qexp_format`, by which a file is known."""
 
-KINDS = ("radar", "gnss")
 COMPONENTS = ("east", "north", "up")
 
 WORDS: Mapping[str, tuple[str, str]] = {
@@ -396,7 +395,7 @@ def _observation(table: xarray.Dataset) -> Observation:
     names, kinds = table["track_name"].values, table["track_kind"].values
     tracks = []
     for index, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-        if kind not in KINDS:
+        if kind not in get_args(Kind):
             raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
         rows = owner == index
         numbers = [variable for variable in (*WORDS, *SOME) if variable in table]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
+from qexp.base.quantities import UNITS
 from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import UNIT_TOLERANCE, Track
 from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
@@ -27,11 +28,6 @@ from qexp.observations.reading import (
 )
 from qexp.observations.reduction import Pixels, joined, reduced
 
-UNITS = {
-    "metre": "m", "metres": "m", "meter": "m", "meters": "m", "centimetre": "cm", "centimeters": "cm",
-    "centimetres": "cm", "millimetre": "mm", "millimeters": "mm", "millimetres": "mm",
-}  # fmt: skip
-"""Units as files write them → as here; without those that are a rate."""
 MOST_PIXELS = 4_000_000_000
 """Of a grid that is read, a part at a time; more take hours, and are a mistake."""
 SAMPLED = 50_000
@@ -125,7 +121,7 @@ def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
 def unit_in(field: Raster) -> str:
     """The unit that a file gives its field, as it is written here."""
     unit = field.unit.strip().lower()
-    return UNITS.get(unit, unit)
+    return next((short for short in METRES if UNITS.get(unit) == UNITS[short]), unit)
 
 
 def displacement_of(field: Raster, options: ReadOptions, wavelength: float | None) -> tuple[float, bool]:

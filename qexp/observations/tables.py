@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.errors import QexpError, suggestion
-from qexp.observations.observation import Track
+from qexp.observations.observation import COMPONENTS, Track
 from qexp.observations.reading import (
     ASSUMED_ERROR,
     METRES,
@@ -105,8 +105,6 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
 
 
 # Displacements of GNSS stations in a text or CSV file.
-
-COMPONENTS = ("east", "north", "up")
 
 HEAD = 1000
 """Lines from which a table is recognised."""

@@ -109,11 +109,6 @@ def scattering(mass_fractions: Array, cross_sections: Interactions) -> Array:
     return np.concatenate([elastic, inelastic], axis=1)
 
 
-def line_energies(cross_sections: Interactions) -> Array:
-    """(line,) [eV]"""
-    return np.array([line.energy for line in cross_sections.lines])
-
-
 # The light of an X-ray tube: bremsstrahlung and the lines of its anode.
 #
 # Ebel (1999), X-Ray Spectrom. 28, 255-266, for the continuum and the K lines, and Ebel (2003), X-Ray Spectrom. 32,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.quantities import VIEW_KEYS
 from qexp.base.tables import Entry, number, properties
 from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
@@ -63,11 +64,10 @@ GENERATOR_METHODS = {
 
 # Images of surface deformation along a satellite's line of sight, and displacements of stations.
 
-VIEW_VARIABLES = ("azimuth", "heading", "incidence", "x_res", "y_res")
 BLOCK = 128
 """Images made at a time, so that intermediate results stay in the processor's cache."""
 
-_OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_VARIABLES)})(_[1-9][0-9]*)?")
+_OF_A_VIEW = re.compile(rf"(?:{'|'.join(VIEW_KEYS)})(_[1-9][0-9]*)?")
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,7 @@ def document(noise, size=(64, 64), **changes):
 def found(kind, grid, size=(64, 64)):
     source = dataset_of(document(kind, size), BUILT_IN)
     at = {name: value for name, value in FIXED.items() if name not in [axis.variable for axis in grid]}
-    likelihood = Refinement(source, grid, at, OUTPUTS)
-    return bounds_of_cells(source, grid, at, OUTPUTS, likelihood, torch.Generator().manual_seed(0))
+    return bounds_of_cells(Refinement(source, grid, at, OUTPUTS), torch.Generator().manual_seed(0))
 
 
 def cell(depth, delta_volume):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError, some
 from qexp.inference import least_squares
 from qexp.inference.fit import would_show_source
-from qexp.kinds.images.refinement import TOGETHER, MatrixAxis, Refinement, possible_cells
-from qexp.simulation.dataset import GeneratedDataset
+from qexp.kinds.images.refinement import TOGETHER, Refinement, possible_cells
 
 
 @dataclass(frozen=True)
@@ -32,27 +31,20 @@ class Bounds:
     seen: Array
 
 
-def bounds_of_cells(
-    source: GeneratedDataset,
-    grid: Sequence[MatrixAxis],
-    constants: Mapping[str, float],
-    outputs: Sequence[str],
-    likelihood: Refinement,
-    random: torch.Generator,
-) -> Bounds:
+def bounds_of_cells(likelihood: Refinement, random: torch.Generator) -> Bounds:
     """The bounds for the pixels that the first realisation of each cell shows.
 
-    constants   variable → value of those that are no axes
-    likelihood  of the observations, with the outputs as unknowns
+    likelihood  of the observations in the cells of a matrix
     random      as it makes the first realisations of the matrix
     Raises QexpError where there is no noise.
     """
+    grid, constants, outputs = likelihood.grid, likelihood.constants, likelihood.outputs
     if quiet := likelihood.weights.quiet:
         raise QexpError(f"`bound`: {some(quiet)} has no noise, which alone makes a bound; leave `bound` out")
     cells = int(np.prod([axis.cells for axis in grid]))
     deviations = {name: np.full(cells, np.nan) for name in outputs}
     signal, seen = np.full(cells, np.nan), np.full(cells, np.nan)
-    source = source.with_only_fixed(constants)
+    source = likelihood.source.with_only_fixed(constants)
     for numbers, values, _ in possible_cells(source, grid):
         truth = {name: values.get(name, np.full(len(numbers), constants.get(name, np.nan))) for name in outputs}
         bounds = bounds_of_samples(likelihood, source.observe(values, random), values, truth)

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from qexp.base.arrays import Array
+from qexp.base.outputs import QUANTILES
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
@@ -117,10 +118,7 @@ def batches(
 
 # Where the true values of observations lie in their posteriors.
 
-PROBABILITIES = (0.05, 0.16, 0.5, 0.84, 0.95)
-"""Of the quantiles that are kept of each posterior."""
-
-LOW, MEDIAN, HIGH = PROBABILITIES.index(0.05), PROBABILITIES.index(0.5), PROBABILITIES.index(0.95)
+LOW, MEDIAN, HIGH = QUANTILES.index(0.05), QUANTILES.index(0.5), QUANTILES.index(0.95)
 
 LEAST_SHARE = 5e-5
 """Of the prior below or above the ends of its axes."""
@@ -191,7 +189,7 @@ def locate(truth: Array, draws: ObservationDraws, prior: Prior, random: np.rando
     density = np.zeros(0)
     if draws.log_density is not None and draws.of_truth is not None:
         density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
-    quantiles = np.moveaxis(np.quantile(values, PROBABILITIES, axis=1), 0, -1)
+    quantiles = np.moveaxis(np.quantile(values, QUANTILES, axis=1), 0, -1)
     return TruthPositions(truth, np.stack(columns, axis=1), quantiles, balls, density)
 
 
@@ -585,7 +583,7 @@ def number_table(statistics: Statistics, quantities: Quantities, attributes: Map
         variables |= _distribution(f"{'ball' if region == 'balls' else region}_level", of_region)
     band = statistics.ranks[0]
     variables |= {"lower": (POINT, band.lower), "upper": (POINT, band.upper)}
-    coordinates = {QUANTILE: list(PROBABILITIES), POINT: band.points}
+    coordinates = {QUANTILE: list(QUANTILES), POINT: band.points}
     return xarray.Dataset(variables, coordinates, {**attributes, "interval": INTERVAL, "outputs": statistics.names})
 
 

@@ -62,16 +62,13 @@ from qexp.spec.reading import Document, Finding, Where
 def noise_of(document: Document, images: Sequence[str], tables: Tables) -> NoiseModel:
     """The noise of a checked document; `images` are those of its views, in their order."""
     declared = noise_in_long_form(document["noise_model"], tables["noises"])
-    if not isinstance(declared, list):
-        return NoiseModel([Component(built(tables["noises"], declared), _on(declared, document, images))])
-    of_type: Counter[str] = Counter()
-    components = []
-    for component in declared:
+    several = isinstance(declared, list)
+    of_type, components = Counter[str](), []
+    for component in declared if several else [declared]:
         # Its position among those of its type: a component of another type changes no other's random numbers.
-        stream = component["type"], of_type[component["type"]]
+        stream = (component["type"], of_type[component["type"]]) if several else None
         of_type[component["type"]] += 1
-        noise = built(tables["noises"], component)
-        components.append(Component(noise, _on(component, document, images), stream))
+        components.append(Component(built(tables["noises"], component), _on(component, document, images), stream))
     return NoiseModel(components)
 
 

@@ -52,6 +52,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images import matrix_figures
+from qexp.kinds.images.matrix_figures import HATCHES
 from qexp.metrics.meaning import printed
 from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.results.limit import limit_of
@@ -304,8 +305,6 @@ BAND, LINE = "0.85", "0.55"
 
 WIDTH, HEIGHT = 3.6, 3.3
 """Of a panel with its margins [inch]."""
-
-HATCHES = "0.7"
 
 MOST_TICKS = 8
 

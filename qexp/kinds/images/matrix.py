@@ -297,7 +297,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
         of_first = seeds.torch(torch_device, "matrix", 0)
         least = None
         if likelihood and options.bound:
-            least = bounds_of_cells(source, grid, constants, outputs, likelihood, of_first)
+            least = bounds_of_cells(likelihood, of_first)
         estimates = estimate_cells(
             model, source, grid, constants, options.repeats, seeds, torch_device, refinement, options.on_refined
         )

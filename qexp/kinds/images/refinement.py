@@ -147,13 +147,14 @@ class Refinement:
         generator = source.generator
         if not isinstance(generator, DeformationImages):
             raise QexpError("`refine`, `bound`: the dataset's generator does not describe its sources; leave them out")
-        self.source, self._outputs, self._generator, self._grid = source, list(outputs), generator, list(grid)
+        self.source, self.outputs, self._generator, self.grid = source, list(outputs), generator, list(grid)
         self._columns = [name for kernel in generator.sources for name in kernel.columns]
         if others := [name for name in outputs if name not in self._columns]:
             raise QexpError(f"`refine`, `bound`: {some(others)} is no parameter of a source; leave them out")
         given = [axis.variable for axis in grid if axis.variable not in outputs]
         self._given = sorted(given, key=lambda name: name != NOISE and base_name(name) not in SIZED)
-        self._constants = {name: value * self.source.si_factor(name) for name, value in constants.items()}
+        self.constants = constants
+        self._in_si = {name: value * source.si_factor(name) for name, value in constants.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
         self._images = generator.images(source.variables)
         self.pixels = Pixels(source, self._images)
@@ -223,11 +224,11 @@ class Refinement:
         given = {name: values[name] for name in self._given}
         for cells, shared, mask in alike(self.pixels.masks(samples), given):
             in_si = {name: value * self.source.si_factor(name) for name, value in shared.items()}
-            yield cells, {**self._constants, **in_si}, mask
+            yield cells, {**self._in_si, **in_si}, mask
 
     def enough(self, mask: Mask) -> bool:
         """Whether so much is seen that there are not fewer numbers to fit than unknowns, by what `alike` says is."""
-        return self.fitted(mask) >= len(self._outputs)
+        return self.fitted(mask) >= len(self.outputs)
 
     def fitted(self, mask: Mask) -> int:
         """How many numbers are fitted."""
@@ -240,8 +241,8 @@ class Refinement:
         shared  variable → value in SI units, which the samples share, of those that are not estimated
         mask    (number,), False for pixels that are hidden in all of these samples; None if there are none
         """
-        shared = self._constants if shared is None else shared
-        fixed = {name: shared[name] for name in self._columns if name not in self._outputs}
+        shared = self._in_si if shared is None else shared
+        fixed = {name: shared[name] for name in self._columns if name not in self.outputs}
         scene = self._scenes(tuple(shared[name] for name in self._geometry))
         mask = np.ones(data.shape[1], dtype=np.bool_) if mask is None else mask
         used, complete = (mask, mask) if self._averages is None else self._averages.complete(mask)
@@ -257,7 +258,7 @@ class Refinement:
 
     def searches(self) -> Sequence[Search]:
         """Those of the parameters of the sources, in the geometry of the values that are held."""
-        return self._scenes(tuple(self._constants[name] for name in self._geometry)).searches
+        return self._scenes(tuple(self._in_si[name] for name in self._geometry)).searches
 
     def starts(self, problem: Problem, estimates: Mapping[str, Array]) -> Tensor:
         """Where the least squares of samples start, (sample, parameter) in SI units, for estimates of the outputs.
@@ -289,7 +290,7 @@ class Refinement:
         of_parameters = self._generator.sources, stations.numpy(), self.source.quantities
         usual = {search.parameter.name: search.parameter for search in searches(*of_parameters, {})}
         wider = {}  # bounds where an axis reaches beyond the usual ones
-        for axis in self._grid:
+        for axis in self.grid:
             if (parameter := usual.get(axis.variable)) is not None:
                 least, most = (float(axis.centres[end]) * self.source.si_factor(axis.variable) for end in (0, -1))
                 if least < parameter.low or most > parameter.high:

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base.quantities import ANGLES, DEGREES, NOISE, Quantities, of_dataset, periods_of, quantity
+from qexp.base.quantities import ANGLES, DEGREES, NOISE, VIEW_KEYS, Quantities, of_dataset, periods_of, quantity
 from qexp.base.tables import Table, Tables, long_form
 from qexp.spec.kinds import KindDocuments
 from qexp.spec.reading import Document, Finding, Where, defaults_in
-
-NUMBERS = ("azimuth", "heading", "incidence", "x_res", "y_res")
-"""Keys of a view that are fixed variables."""
 
 
 def variable_of(name: str, view: int) -> str:
@@ -26,7 +23,7 @@ def fixed_values(dataset: Mapping[str, Any]) -> dict[str, tuple[float, Where]]:
         name: (float(value), ("fixed", name)) for name, value in dataset["fixed"].items()
     }
     for index, view in enumerate(dataset.get("views", [])):
-        for name in NUMBERS:
+        for name in VIEW_KEYS:
             if name in view:
                 values.setdefault(variable_of(name, index), (float(view[name]), ("views", index, name)))
     return values
@@ -37,12 +34,12 @@ def problems_in_views(dataset: Document) -> Iterator[Finding]:
     views = dataset.get("views", [])
     mentioned = {*dataset["fixed"], *dataset["varyings"]}
     for index, view in enumerate(views):
-        yield from _in_view(view, index, {name for name in NUMBERS if variable_of(name, index) in mentioned})
+        yield from _in_view(view, index, {name for name in VIEW_KEYS if variable_of(name, index) in mentioned})
         names = [other.get("name") for other in views[:index]]
         if view.get("name") is not None and view["name"] in names:
             yield ("views", index, "name"), f"view {names.index(view['name'])} is called '{view['name']}', too"
     for index in range(len(views) or 1):
-        of_view = {name for name in NUMBERS if variable_of(name, index) in mentioned or name in _view(views, index)}
+        of_view = {name for name in VIEW_KEYS if variable_of(name, index) in mentioned or name in _view(views, index)}
         if {"azimuth", "heading"} <= of_view:
             where: Where = ("views", index) if index < len(views) else ("fixed",)
             yield (
@@ -63,7 +60,7 @@ def _view(views: list[Document], index: int) -> Document:
 
 def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Finding]:
     where: Where = ("views", index)
-    for name in NUMBERS:
+    for name in VIEW_KEYS:
         if name in view and name in mentioned:
             variable = variable_of(name, index)
             yield (*where, name), f"'{variable}' has a value in 'fixed' or 'varyings', too; keep one of them"
@@ -171,7 +168,7 @@ class GeneratedSpecs(KindDocuments):
             generators = tables["generators"]
             resolved["sources"] = [{**source, **long_form(source, generators)} for source in dataset["sources"]]
         if "views" in dataset:
-            views = [{key: value for key, value in view.items() if key not in NUMBERS} for view in dataset["views"]]
+            views = [{key: value for key, value in view.items() if key not in VIEW_KEYS} for view in dataset["views"]]
             resolved["views"] = [{**defaults_in(keys["views"]["items"]), **view} for view in views]
         if "matrix" in dataset:
             resolved["matrix"] = {**defaults_in(keys["matrix"]), **dataset["matrix"]}
