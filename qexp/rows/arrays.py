@@ -28,7 +28,7 @@ DAMAGED = files.BROKEN_NETCDF
 
 
 def open_dataset(path: Path) -> xarray.Dataset:
-    """Open a file of the classic format or of NetCDF 4. Raises and TableError for any other."""
+    """Open a file of the classic format or of NetCDF 4. Raises NotFoundError, and TableError for any other."""
     import h5py
     import xarray
 
