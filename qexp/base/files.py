@@ -176,6 +176,12 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file, each with its cells by column."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def _no_formula(cell: Any) -> Any:
     """A text that a spreadsheet would evaluate as a formula, escaped with an apostrophe."""
     if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):

@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +18,9 @@ from qexp.base import machine
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
-from qexp.kinds import files, networks
+from qexp.kinds import files
 from qexp.kinds.kind import Dataset, Doubts, Exposed, KindData, memory_of_experience, memory_of_model
-from qexp.kinds.networks import build_transforms, in_heads, network_of, of_several_numbers
+from qexp.kinds.networks import build_transforms, in_heads, metrics_of, network_of, of_several_numbers
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with
 from qexp.networks.network import BranchError, Network, layers_above
@@ -358,7 +358,8 @@ class TrainingObjects(ExperienceObjects):
         return {**document, "dataset": pinned}
 
     def meanings(self, spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
-        return networks.meanings_of(spec, tables)
+        of_outputs = metrics_of(spec, tables).values()
+        return {name: asdict(metric.meaning) for metrics in of_outputs for name, metric in metrics.items()}
 
     def extensions(self, workspace: Workspace) -> str:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -107,8 +106,7 @@ def columns(path: Path) -> dict[str, list[str]]:
     """A CSV file: column → a text per line. Raises MissingNumbersError if the file is missing."""
     if not path.is_file():
         raise missing(f"there is no {path}")
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+    lines = files.read_csv(path)
     return {name: [line[name] or "" for line in lines] for name in (lines[0] if lines else {})}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,9 +53,8 @@ def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Excha
     if not path.is_file():
         raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
     folds: dict[str, tuple[str, ...]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for fold, row, *_ in csv.reader(file):
-            folds[row] = (*folds.get(row, ()), fold)
+    for fold, row, *_ in map(dict.values, files.read_csv(path)):
+        folds[row] = (*folds.get(row, ()), fold)
     try:
         of_rows = [folds[str(number)] for number in predictions["row"].values]
     except KeyError as error:

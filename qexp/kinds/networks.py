@@ -342,12 +342,6 @@ def periods_of_outputs(spec: Document, tables: Tables) -> dict[str, float]:
     return periods | periods_of(transforms_of(spec, tables))
 
 
-def meanings_of(spec: Document, tables: Tables) -> dict[str, dict[str, Any]]:
-    """What the numbers of all metrics of an experience mean (best value, unit), as its runs record it."""
-    metrics = metrics_of(spec, tables)
-    return {name: metric.meaning.document() for output in metrics.values() for name, metric in output.items()}
-
-
 def of_training_mean(document: Document, outputs: Sequence[str], why: str, tables: Tables) -> Iterator[Finding]:
     """Problems of metrics of outputs whose training targets have no mean: the metrics must not depend on it.
 

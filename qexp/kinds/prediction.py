@@ -95,8 +95,7 @@ FilePredictor = Callable[..., Prediction]
 """Predicts one file of a run, as `FileModel.predict` does."""
 
 
-def no_progress(count: int, share: float) -> None:
-    """Ignore the progress."""
+def no_progress(count: int, share: float) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

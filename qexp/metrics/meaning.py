@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from qexp.base.quantities import SUPERSCRIPTS
 
@@ -58,9 +57,6 @@ class Meaning:
         if self.is_share and max(numbers, default=0) <= 1:
             return -math.inf, 1.0
         return -math.inf, math.inf
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 UNKNOWN = Meaning()

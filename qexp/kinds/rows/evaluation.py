@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +78,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
     directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
-    lines = {fold.name: _read_lines(directory.fold(fold.name)) for fold in plan.folds}
+    lines = {fold.name: files.read_csv(directory.fold(fold.name).path / PREDICTIONS) for fold in plan.folds}
     estimates, rows = _estimates(lines, plan), np.unique(np.concatenate([fold.test for fold in plan.folds]))
     truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
@@ -112,11 +111,6 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
 
 Lines = Mapping[str, Sequence[Mapping[str, str]]]
 """Fold → its held-out rows, each with its cells by column."""
-
-
-def _read_lines(fold: RunDirectory) -> list[dict[str, str]]:
-    with (fold.path / PREDICTIONS).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _estimates(lines: Lines, plan: Folds) -> Array:

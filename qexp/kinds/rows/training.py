@@ -110,6 +110,7 @@ def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
 def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
     """Create the directories of folds, with their first records. Returns the names of folds that are done already."""
     finished = {fold.name for fold in plan.folds if done(directory.fold(fold.name))}
+    shared = ("experience", "dataset", "model", "seed", "digest", "units", "metrics", "caution")
     for fold in plan.folds:
         if fold.name in finished:
             continue
@@ -122,14 +123,7 @@ def open_folds(directory: RunDirectory, run: Record, plan: Folds) -> set[str]:
         folder.write(
             Record(
                 name=f"{run.name}/{FOLDS}/{fold.name}",
-                experience=run.experience,
-                dataset=run.dataset,
-                model=run.model,
-                seed=run.seed,
-                digest=run.digest,
-                units=run.units,
-                metrics=run.metrics,
-                caution=run.caution,
+                **{key: getattr(run, key) for key in shared},
                 state=State.QUEUED,
                 created=now(),
                 epochs=Epochs(of=run.epochs.of),
