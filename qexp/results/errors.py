@@ -55,7 +55,14 @@ class Errors(Results):
 def own_results(directory: RunDirectory, record: Record) -> Parts:
     """The numbers of a run; of a program that gave none the files that it wrote; nothing before there are any."""
     if record.results:
-        yield from _wide_results(record)
+        of_all = [
+            ([part, output], output, metrics)
+            for part, outputs in record.results.items()
+            for output, metrics in outputs.items()
+        ]
+        yield _of_metrics(["part", "output"], of_all, record)
+        if record.caution:
+            yield record.caution
         yield from _choices(directory)
         yield from _hard_to_read(directory, record)
     elif (written := directory.written_by_program()) is not None:
@@ -112,18 +119,6 @@ def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     if narrow:
         words = f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are narrow"
         yield f"{words}: see 'Held-out intervals' in the documentation's explanations"
-
-
-def _wide_results(record: Record) -> Parts:
-    """A row per part and output, a column per metric; then the caution."""
-    of_all = [
-        ([part, output], output, metrics)
-        for part, outputs in record.results.items()
-        for output, metrics in outputs.items()
-    ]
-    yield _of_metrics(["part", "output"], of_all, record)
-    if record.caution:
-        yield record.caution
 
 
 def results_with_intervals(record: Record) -> Parts:
