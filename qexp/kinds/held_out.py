@@ -75,12 +75,10 @@ MEDIAN = 0.5
 
 @dataclass(frozen=True)
 class HeldOutEstimates:
-    """One output's estimates of held-out rows or spectra.
+    """One output's estimates of held-out rows or spectra; `unit` and `by` are those of `ExchangeableUnits`.
 
     quantiles  probability → quantiles of a posterior head, (row,); empty where the output has none
-    unit       kind of the units that are exchangeable: `row`, or the kind of group that is held out
     units      the unit of each row, as numbers from 0; likewise below (row,)
-    by         kind of the groups by which coverage is listed; None if there are none
     patterns   the folds that hold a row out, which are several if they are repeated; empty for a run without folds
     pattern    that of each row, by its place in `patterns`
     """

@@ -231,7 +231,6 @@ class FieldFolder:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
         return self.folder.name
 
     @cached_property
@@ -270,12 +269,10 @@ class FieldFolder:
 
     @cached_property
     def x(self) -> CoordinateAxis | None:
-        """Coordinates along x, or None if the folder has none."""
         return self._axis("x")
 
     @cached_property
     def y(self) -> CoordinateAxis | None:
-        """Coordinates along y, or None if the folder has none."""
         return self._axis("y")
 
     @cached_property
@@ -548,7 +545,6 @@ class Frames:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
         return self.folder.name
 
     def __len__(self) -> int:

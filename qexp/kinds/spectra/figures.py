@@ -1,4 +1,8 @@
-"""Figures of spectra: estimates against measurements and down each core, and reconstructed channels."""
+"""Figures of spectra: estimates against measurements and down each core, and reconstructed channels.
+
+In all of them `note` is a caution on the numbers, which may be empty, and `where` are the energies of the channels,
+(channel,) [keV]; None: channels are drawn against their numbers, without elements.
+"""
 
 from __future__ import annotations
 
@@ -98,10 +102,7 @@ class Estimates:
 
 
 def estimates_by_core(estimates: Estimates, note: str) -> Figure:
-    """Estimated against measured values with the identity line, and the RMSE of each core.
-
-    note  caution on the numbers, may be empty
-    """
+    """Estimated against measured values with the identity line, and the RMSE of each core."""
     estimated, measured = _numbers(estimates.estimated), _numbers(estimates.measured)
     finite = np.isfinite(estimated) & np.isfinite(measured)
     estimated, measured, cores = estimated[finite], measured[finite], np.asarray(estimates.cores, dtype=str)[finite]
@@ -159,7 +160,6 @@ def down_core(estimates: Estimates, note: str, interval: str = "") -> Figure:
     Without depths, spectra are drawn in their order. Of many cores only some are drawn, evenly spread over their
     order, and the title says so.
 
-    note      caution on the numbers, may be empty
     interval  what the intervals are, for the title
     """
     profiles = list(_profiles(estimates))
@@ -275,9 +275,6 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     """A row per spectrum: its counts, its visible channels, and the reconstruction over them.
 
     In a narrow figure without the first, which is also behind the last.
-
-    where  energies of the channels, (channel,) [keV]; None: drawn against channel numbers
-    note   caution on the numbers, may be empty
     """
     each, more = (2, LINE) if narrow() else (3, 0.0)
     figure, axes = panel_grid(
@@ -325,7 +322,6 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     """A panel per spectrum, all on one logarithmic scale, with elements marked at their K alpha lines above.
 
     spectra  title and counts, (channel,), of each
-    where    energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
     """
     lines, titles = 0, [words for words, _ in spectra]
     for _ in range(2):  # the second time with room for titles in several lines
@@ -358,8 +354,6 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
     """Errors of hidden channels as curves over the energy, with elements marked at their K alpha lines.
 
     errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never hidden
-    where   energies of the channels, (channel,) [keV]; None: drawn against channel numbers, without elements
-    note    caution on the numbers, may be empty
     """
     figure, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
     figure.set_dpi(resolution())
@@ -384,7 +378,6 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     """The mean spectrum, and below it how much each channel raises or lowers the estimate, with elements marked.
 
     table  input times gradient, averaged over test spectra, as an evaluation writes it, with energies if they are known
-    note   caution on the numbers, may be empty
     """
     mean, counts, where = table[saliency_of(output)], table["counts"].values, _energies_in(table)
     figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15, left=0.85)
