@@ -41,6 +41,7 @@ from qexp.runs.columns import (
     in_csv,
     outputs_of_groups,
     units_of,
+    unknown_tags,
     usual_columns,
 )
 from qexp.runs.options import ListOptions
@@ -283,8 +284,6 @@ def ls(
 
 
 def _why_none(options: ListOptions, every_run: list[Run]) -> str:
-    from qexp.runs.columns import unknown_tags
-
     if options.status or options.where or options.tags or options.launch:
         return f"no runs match{unknown_tags(every_run, options.tags)}"
     return "no runs; start one with: qexp run EXPERIENCE"

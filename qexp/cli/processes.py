@@ -12,8 +12,6 @@ import typer
 
 from qexp.cli.console import WorkspaceOption
 
-# qexp execute: what runs, pools and schedulers start
-
 
 def execute(
     directory: Annotated[Path, typer.Argument(help="A prepared run's directory.")],

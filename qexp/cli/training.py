@@ -46,13 +46,13 @@ from qexp.runs.order import (
     read_seed,
     read_seeds,
 )
+from qexp.store.record import State
 from qexp.tuning.options import Tuning
 
 if TYPE_CHECKING:
     from qexp.comparison.study import Study
     from qexp.runs.launch import Workload
     from qexp.runs.prepare import Plan
-    from qexp.store.record import State
 
 
 SeedOption = Annotated[str | None, typer.Option(metavar="NUMBER", help="Random seed of the run; 0 if left out.")]
@@ -181,8 +181,6 @@ def _print_plans(plans: Sequence[Plan]) -> None:
 
 def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload, resumed: bool) -> None:
     """Print how the runs of a pool ended, and exit with the matching code."""
-    from qexp.store.record import State
-
     ended = [f"{number} {state.words}" for state, number in Counter(states.values()).items()]
     if len(states) < count:
         ended.append(f"{count - len(states)} not started")
@@ -366,8 +364,6 @@ def wait(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Wait until runs have ended; exit with 0 if all are done, 1 if a single run failed, 4 if one of several did."""
-    from qexp.store.record import State
-
     if not (runs or launch):
         raise QexpError("name the runs to wait for, or a launch: --launch last")
     states: list[State] = []

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+from markupsafe import Markup, escape
 
 from qexp.base.quantities import in_words
 from qexp.base.text import Table, cleaned, in_one_line, key_in_words
@@ -20,7 +21,6 @@ from qexp.metrics.meaning import NONE, Numbers, aligned, printed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
     from matplotlib.figure import Figure
     from rich.console import Group, RenderableType
 
@@ -55,8 +55,6 @@ def environment(*folders: str) -> Environment:
 
 def breakable(text: str) -> Markup:
     """A long name with places where a line may end: after its underscores, before its points, and not in a unit."""
-    from markupsafe import Markup, escape
-
     words = re.sub(r"\([^()]*\)", lambda unit: unit[0].replace(" ", "\u00a0"), text)
     return Markup(str(escape(words)).replace("_", "_<wbr>").replace(".", "<wbr>."))
 
@@ -152,8 +150,6 @@ _RULED = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 
 def prose(text: str) -> Markup:
     """Plain text or simple Markdown, escaped: paragraphs, headings, lists, tables, emphasis, code and links."""
-    from markupsafe import Markup, escape
-
     blocks = []
     for block in re.split(r"\n\s*\n", cleaned(text.replace("\r\n", "\n")).strip()):
         lines = [_marked(str(escape(line))) for line in block.splitlines()]
@@ -180,8 +176,6 @@ def _marked(line: str) -> str:
 
 def data(value: Any) -> Markup:
     """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
-    from markupsafe import Markup
-
     text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -216,8 +210,6 @@ DRAWING = Lock()
 
 
 def _image(words: str, content: bytes, kind: str) -> Markup:
-    from markupsafe import Markup
-
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     return Markup('<img src="{}" alt="{}">').format(source, words)
 
