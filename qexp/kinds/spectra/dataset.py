@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -180,15 +181,16 @@ class SpectraDataset:
         return depths_of(texts, self._rows.names, origin, findings)
 
 
+@dataclass
 class _Facts:
     """Facts found while all spectra were read, cached so that they need not be read again."""
 
-    def __init__(self, rows: SpectrumRows, remarks: Sequence[str] = (), left_out: int = 0) -> None:
-        self.rows = rows
-        self.hashes: list[str] = []
-        self.without_spread: list[int] = []
-        self.warnings, self.left_out = list(remarks), left_out
-        self.fingerprint = ""
+    rows: SpectrumRows
+    warnings: list[str] = field(default_factory=list)
+    left_out: int = 0
+    hashes: list[str] = field(default_factory=list)
+    without_spread: list[int] = field(default_factory=list)
+    fingerprint: str = ""
 
     def see(self, block: Array) -> Array:
         start = len(self.hashes)
@@ -214,28 +216,19 @@ class _Facts:
         """Key of the array: the same spectra in the same order are cached once, whatever their metadata."""
         return ["spectra", VERSION, hashlib.sha256("".join(self.hashes).encode()).hexdigest()]
 
-    def document(self) -> dict[str, Any]:
-        return {**vars(self), "rows": vars(self.rows)}
-
-    @classmethod
-    def from_document(cls, document: Document) -> _Facts:
-        facts = cls(SpectrumRows(**document["rows"]))
-        vars(facts).update({name: value for name, value in document.items() if name != "rows"})
-        return facts
-
 
 def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
     """The array of all spectra and the facts about them, read from the files only if anything changed."""
     key = ["facts of spectra", VERSION, *source.state()]
     if document := array_cache.note(key):
-        facts = _Facts.from_document(document)
+        facts = _Facts(**{**document, "rows": SpectrumRows(**document["rows"])})
         if array := array_cache.find(facts.key(), (len(facts.rows), channels)):
             return array, facts
     facts = _Facts(*source.rows())
     shape = (len(facts.rows), channels)
     array = array_cache.cached_by_content(shape, map(facts.see, source.counts(facts.rows)), facts.key)
     facts.end()
-    array_cache.keep_note(key, facts.document())
+    array_cache.keep_note(key, {**vars(facts), "rows": vars(facts.rows)})
     return array, facts
 
 

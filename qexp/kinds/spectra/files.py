@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,7 +234,7 @@ class Folders:
         findings, labels = Findings(), Labels(self._target or "", self._missing)
         names: list[str] = []
         parts: list[str] = []
-        columns: dict[str, list[str]] = {}
+        lines: list[dict[str, str]] = []
         targets: list[float] = []
         for part in self._parts():
             info = self._info(part)
@@ -252,14 +253,12 @@ class Folders:
                 cells_of = {name: cells_of[name] for name in used}
                 targets += [values[name] for name in used]
             for name, cells in cells_of.items():
-                for column, cell in cells.items():
-                    columns.setdefault(column, [""] * len(names)).append(cell)
                 names.append(name)
+                lines.append(cells)
                 parts.append(TEST if part.name == TEST or self._alone else VALIDATION if name in validation else TRAIN)
-            for column_cells in columns.values():
-                column_cells += [""] * (len(names) - len(column_cells))
         left_out = labels.end(self.path, findings)
         findings.refuse()
+        columns = {name: [cells.get(name, "") for cells in lines] for name in dict.fromkeys(chain.from_iterable(lines))}
         return SpectrumRows(names, parts, columns, None if self._target is None else targets), *left_out
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
