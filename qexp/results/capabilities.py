@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from qexp.base.text import Table
@@ -84,14 +84,8 @@ class Results:
 
 def class_of(capability: str) -> type[Results]:
     """The class of the results of a capability."""
-    loaded: type[Results] = loaded_object(CAPABILITIES[capability])
+    loaded: type[Results] = resolve_name(CAPABILITIES[capability])
     return loaded
-
-
-def loaded_object(location: str) -> Any:
-    """What "module:name" names."""
-    module, _, name = location.partition(":")
-    return getattr(import_module(module), name)
 
 
 def results_of(directory: RunDirectory, record: Record | None = None) -> list[Results]:

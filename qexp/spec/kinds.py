@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from qexp.base import files
@@ -49,10 +50,7 @@ class Kind:
     def load(self, stage: str) -> Any:
         """What does the work of a stage; None if there is nothing for it."""
         implementation = getattr(self, stage)
-        if not isinstance(implementation, str):
-            return implementation
-        module, _, name = implementation.partition(":")
-        return getattr(import_module(module), name)
+        return resolve_name(implementation) if isinstance(implementation, str) else implementation
 
 
 class KindDocuments(ABC):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -22,7 +23,7 @@ from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import NONE, main_metric, number, printed, tells_nothing, with_interval
 from qexp.metrics.recorded import NETWORK, meaning_of
-from qexp.results.capabilities import Results, Section, loaded_object, sections_of, sections_of_evaluations
+from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
 from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
@@ -276,7 +277,7 @@ def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, An
 def drawings_of(results: Results) -> list[Drawn]:
     """What is drawn of the results of a capability: by what it names, else the pictures that are kept in the run."""
     if results.drawn_by:
-        drawings: list[Drawn] = loaded_object(results.drawn_by)(results.directory)
+        drawings: list[Drawn] = resolve_name(results.drawn_by)(results.directory)
         return drawings
     return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
 
