@@ -14,7 +14,7 @@ from torch.nn import functional
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of
+from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 
@@ -41,7 +41,8 @@ class SideBySide:
     def __init__(self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None) -> None:
         tables, seeds = BUILT_IN, Seeds(0)
         self.spec = experience(name, overrides or {}, find()).document
-        self.data = data_of(self.spec, dataset_of(self.spec["dataset"], tables), tables, seeds, CPU)
+        dataset = dataset_of(self.spec["dataset"], tables)
+        self.data = data_kind(self.spec["dataset"]).data(self.spec, dataset, tables, seeds, CPU)
         recipe = recipe_of(self.spec, tables)
         model = initial_model(self.spec, tables, seeds)
         fit_transforms(model, self.data.to_fit)

@@ -16,7 +16,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace, find
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import data_of, dataset_of, fit_transforms, initial_model, recipe_of, threads, threads_for
+from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of, threads, threads_for
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog
@@ -57,7 +57,8 @@ def _alone(workspace: Workspace, turn: int) -> float:
         spec, tables = experience("mogi_quick", {}, workspace).document, BUILT_IN
         seeds, device = Seeds(turn), torch.device("cpu")
         with threads(threads_for(spec, tables)):
-            data = data_of(spec, dataset_of(spec["dataset"], tables), tables, seeds, device)
+            dataset = dataset_of(spec["dataset"], tables)
+            data = data_kind(spec["dataset"]).data(spec, dataset, tables, seeds, device)
             model = initial_model(spec, tables, seeds)
             fit_transforms(model, data.to_fit)
             trainer = Trainer(model, data, recipe_of(spec, tables), seeds, device, Path(tempfile.mkdtemp()))
