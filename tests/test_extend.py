@@ -9,7 +9,7 @@ import pytest
 
 from qexp import extend
 from qexp.errors import QexpError
-from qexp.kinds.tables import tables_of_a_run
+from qexp.kinds.tables import tables_with
 from qexp.spec import extensions
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_an_extension_of_an_old_run_finds_modules_that_have_moved(tmp_path, monk
     text = "from qexp.gone.deeper.tables import Entry\nLOSSES = {'mine': Entry(lambda: abs, {}, '', {'type': 'mine'})}"
     (tmp_path / "extensions.py").write_text(text)
     try:
-        assert isinstance(tables_of_a_run(tmp_path / "extensions.py")["losses"]["mine"], extend.Entry)
+        assert isinstance(tables_with(tmp_path / "extensions.py", of_a_run=True)["losses"]["mine"], extend.Entry)
     finally:
         for name in [name for name in sys.modules if name.startswith("qexp.gone")]:
             monkeypatch.delitem(sys.modules, name)
@@ -77,7 +77,7 @@ def test_an_extension_of_an_old_run_finds_modules_that_have_moved(tmp_path, monk
 def test_other_names_are_unknown_as_always(tmp_path, line, said):
     (tmp_path / "extensions.py").write_text(line)
     with pytest.raises(QexpError, match=said):
-        tables_of_a_run(tmp_path / "extensions.py")
+        tables_with(tmp_path / "extensions.py", of_a_run=True)
 
 
 def test_documents_name_no_other_path_for_extensions():

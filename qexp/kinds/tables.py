@@ -54,25 +54,17 @@ def tables_of(directory: RunDirectory) -> Tables:
     Raises UntrustedCodeError for an imported run whose code the user has not trusted.
     """
     directory.require_trust()
-    return tables_of_a_run(directory.extensions)
+    return tables_with(directory.extensions, of_a_run=True)
 
 
-def tables_with(extensions: Path) -> Tables:
+def tables_with(extensions: Path, *, of_a_run: bool = False) -> Tables:
     """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
 
     The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.extend.Entry`,
     `QUANTITIES`, of `qexp.extend.Quantity`, and `KINDS`, of `qexp.extend.Kind`. It is executed once in a process.
+    of_a_run  whether it is a run's copy, whose entries replace built-in ones of their names, which were added later
     Raises QexpError for an entry that has the name of a built-in one.
     """
-    return _tables(extensions, of_a_run=False)
-
-
-def tables_of_a_run(extensions: Path) -> Tables:
-    """The same for the copy in a run, whose entries replace built-in ones of their names, which were added later."""
-    return _tables(extensions, of_a_run=True)
-
-
-def _tables(extensions: Path, *, of_a_run: bool) -> Tables:
     if not extensions.is_file():
         return BUILT_IN
     content, variables = variables_of(extensions)
