@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,12 @@ def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
     return matrix
 
 
+class Sink(Protocol):
+    """A file to which rows are added."""
+
+    def write(self, rows: pa.Table) -> None: ...
+
+
 @dataclass(frozen=True)
 class Format:
     table: Callable[[Path], Table]
@@ -193,8 +199,8 @@ def open_rows(path: Path, features: Sequence[str], columns: Columns | None = Non
 
 
 @contextmanager
-def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> Iterator[Any]:
-    """A new file to `write` rows to, which appears once it is complete, and not at all after an error.
+def new_file_of_rows(path: Path, schema: pa.Schema, grid: Grid | None, origin: Mapping[str, str]) -> Iterator[Sink]:
+    """A new file to add rows to, which appears once it is complete, and not at all after an error.
 
     origin  run, digest and caution, written into the file if its format has a place for them
     """
