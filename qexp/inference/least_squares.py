@@ -225,6 +225,7 @@ class Deformation:
             self.direction = direction.repeat(len(corners), 1)
             self.elevation = None if elevation is None else elevation.repeat(len(corners))
         self.names = [name for source in sources for name in source.columns]
+        self._widths = [len(source.columns) for source in sources]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
 
     @property
@@ -245,21 +246,16 @@ class Deformation:
 
     def __call__(self, parameters: Tensor) -> Tensor:
         """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem, parameter), SI units."""
-        start, moved = 0, []
-        for source in self.sources:
-            of_source = parameters[:, start : start + len(source.columns)]
-            start += len(source.columns)
-            moved.append(source.displacements(of_source, self.stations[None], self.elevation))
+        each = zip(self.sources, parameters.split(self._widths, dim=1), strict=True)
+        moved = [source.displacements(columns, self.stations[None], self.elevation) for source, columns in each]
         along = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
         return along.reshape(len(along), len(self.stations) // self.points, self.points).mean(dim=1)
 
     def possible(self, parameters: Tensor) -> Tensor:
         """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""
-        start, possible = 0, torch.isfinite(parameters).all(dim=-1)
-        for source in self.sources:
-            of_source = parameters[:, start : start + len(source.columns)].detach().numpy()
-            start += len(source.columns)
-            values = dict(zip(source.variables, of_source.T, strict=True))
+        possible = torch.isfinite(parameters).all(dim=-1)
+        for source, columns in zip(self.sources, parameters.detach().split(self._widths, dim=1), strict=True):
+            values = dict(zip(source.variables, columns.numpy().T, strict=True))
             values["depth"] = values["depth"] + self._lowest
             met = [values["depth"] > 0, *(requirement.holds(values) for requirement in source.requirements)]
             possible &= torch.from_numpy(np.logical_and.reduce(met))

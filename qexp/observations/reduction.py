@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -98,10 +99,11 @@ def reduced(source: Pixelated, plan: Reduction) -> Track:
     across = -(-source.shape[0] // largest), -(-source.shape[1] // largest)
     if plan.criterion.local:
         several = max(PIECE // largest, 1)
-        base = _Base(side, levels, (0, 0), (min(several, across[0]), min(several, across[1])))
-        parts = [_block_means(block, base, plan, source.metres) for block in source.blocks(several * largest)]
+        base = _Base(side, levels, (min(several, across[0]), min(several, across[1])))
+        blocks = source.blocks(several * largest)
+        parts = [_means(partial(iter, [block]), base, plan, source.metres) for block in blocks]
     else:
-        base = _Base(side, levels, (0, 0), across)
+        base = _Base(side, levels, across)
         if base.size > MOST_CELLS:
             raise QexpError(
                 f"{source.shape[0]:,} × {source.shape[1]:,} pixels are {base.size:,} cells of {side} × {side}, more "
@@ -128,25 +130,17 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
     return replace(reduced(Scattered(track), plan), noise=track.noise, look=track.look)
 
 
-def _block_means(block: Pixels, base: _Base, plan: Reduction, metres: tuple[float, float]) -> Track | None:
-    side = max(PIECE // (base.side << base.levels), 1) * (base.side << base.levels)
-    corner = int(block.row[0]) // side * side, int(block.column[0]) // side * side
-    return _means(lambda: [block], replace(base, corner=corner), plan, metres)
-
-
 @dataclass(frozen=True)
 class _Base:
-    """The smallest cells of a part of the pixels.
+    """The smallest cells of a part of the pixels, whose first row and column are multiples of its height and width.
 
     side     of a smallest cell [pixels]
     levels   how often a largest cell is halved
-    corner   row and column of the first pixel
     largest  rows and columns of largest cells
     """
 
     side: int
     levels: int
-    corner: tuple[int, int]
     largest: tuple[int, int]
 
     @property
@@ -159,8 +153,8 @@ class _Base:
 
     def cells(self, pixels: Pixels) -> Integers:
         """The smallest cell of each point."""
-        row, column = (pixels.row - self.corner[0]) // self.side, (pixels.column - self.corner[1]) // self.side
-        return row * self.shape[1] + column
+        rows, columns = self.shape
+        return pixels.row // self.side % rows * columns + pixels.column // self.side % columns
 
 
 def _means(
@@ -251,7 +245,7 @@ Flags = NDArray[np.bool_]
 
 
 class Criterion:
-    """What decides whether a cell is split.
+    """What decides whether a cell is split; this one looks at nothing and splits nothing.
 
     local     whether a cell can be judged without the others
     side      of cells that are all of one size [pixels]; None if there are several sizes
@@ -268,10 +262,10 @@ class Criterion:
         return self
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
-        raise NotImplementedError
+        yield from ()
 
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
-        raise NotImplementedError
+        return np.zeros(len(counts), bool)
 
 
 @dataclass(frozen=True)
@@ -351,12 +345,6 @@ class Uniform(Criterion):
     """Splits nothing: all cells are squares of `side` by `side` pixels."""
 
     side: int
-
-    def features(self, pixels: Pixels) -> Iterator[Array]:
-        yield from ()
-
-    def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
-        return np.zeros(len(counts), bool)
 
 
 class Entry(NamedTuple):

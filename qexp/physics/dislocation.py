@@ -38,12 +38,10 @@ def okada(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tens
     Okada (1985), Bull. Seismol. Soc. Am. 75, 1135-1154; in the form of `qexp.physics.dislocation`.
     """
     _require_planes(source)
-    planes, at, directions = _planes(source), _columns(stations), _east_north_up(source)
+    planes, at = _planes(source), _columns(stations)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
-        return surface_displacement(
-            planes.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep, level=True
-        )
+        return surface_displacement(planes.of(rows), _rows(at, rows), poisson_ratio, steep=steep, level=True)
 
     return _steep_and_others(planes, source.dtype, displacement).mT.to(source.dtype)
 
@@ -66,13 +64,11 @@ def cdm(source: Tensor, stations: Tensor, poisson_ratio: float = 0.25) -> Tensor
     `qexp.physics.dislocation`.
     """
     _require_crossed(source)
-    crossed, at, directions = _crossed(source), _columns(stations), _east_north_up(source)
+    crossed, at = _crossed(source), _columns(stations)
 
     def displacement(rows: Tensor, steep: bool) -> Tensor:
         first, second, third = (
-            surface_displacement(
-                rectangles.of(rows), _rows(at, rows), directions[rows], poisson_ratio, steep=steep and rises
-            )
+            surface_displacement(rectangles.of(rows), _rows(at, rows), poisson_ratio, steep=steep and rises)
             for rectangles, rises in zip(crossed, (False, True, True), strict=True)
         )
         return first + second + third
@@ -181,10 +177,6 @@ def _half_height_of_crossed(source: Tensor) -> Tensor:
     return reach.sum(-1) - reach.amin(-1)  # each rectangle spans two of the three axes
 
 
-def _east_north_up(source: Tensor) -> Tensor:
-    return torch.eye(3, dtype=torch.float64, device=source.device).expand(len(source), -1, -1)
-
-
 def _columns(stations: Tensor) -> Tensor:
     """(station, 2) or (batch, station, 2) → (batch or 1, 2, station), in double precision."""
     return stations.double().mT if stations.dim() == 3 else stations.double().mT[None]
@@ -224,22 +216,21 @@ STATIONS_AT_A_TIME = 2**13
 
 
 def surface_displacement(
-    rectangles: Rectangles, stations: Tensor, directions: Tensor, poisson_ratio: float, steep: bool, level: bool = False
+    rectangles: Rectangles, stations: Tensor, poisson_ratio: float, steep: bool, level: bool = False
 ) -> Tensor:
-    """Displacement of the surface along some directions.
+    """Displacement of the surface.
 
-    stations    (batch or 1, 2, station)     east and north [m]
-    directions  (batch, direction, 3)        unit vectors east, north, up
-    steep                                    whether the second edges are nearly vertical, or none is; first ones never
-    level                                    whether first edges are horizontal: they add nothing to W then
-    returns     (batch, direction, station)  [m]
+    stations  (batch or 1, 2, station)  east and north [m]
+    steep                               whether the second edges are nearly vertical, or none is; first ones never
+    level                               whether first edges are horizontal: they add nothing to W then
+    returns   (batch, 3, station)       east, north, up [m]
     """
     rectangles, terms = rectangles.with_edges_upward(), 0
     if steep:  # terms of the series beyond the first: |x| is at most 0.53 |T| below the surface
         steepest = 0.53 * float(rectangles.axes[:, :2, 1].detach().square().sum(-1).max().sqrt())
         needed = math.ceil(math.log(1e-16) / math.log(steepest)) if steepest > 0 else 0
         terms = max(FEWEST_TERMS, needed)
-    factors = _factors(rectangles, directions, poisson_ratio, terms, level) / (2 * math.pi)
+    factors = _factors(rectangles, poisson_ratio, terms, level) / (2 * math.pi)
     stations = stations.expand(len(factors), -1, -1)
     size = max(1, STATIONS_AT_A_TIME // max(1, stations.shape[-1]))
     blocks = zip(factors.split(size), stations.split(size), *(part.split(size) for part in rectangles), strict=True)
@@ -247,7 +238,7 @@ def surface_displacement(
 
 
 def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
-    """Fields (batch, 1, station), times factors (batch, direction, field): (batch, direction, station)."""
+    """Fields (batch, 1, station), times factors (batch, 3, field): (batch, 3, station)."""
     columns = factors[..., None].unbind(2)
     total = columns[0] * next(fields)
     for factor, field in zip(columns[1:], fields, strict=True):
@@ -255,11 +246,11 @@ def _sum(factors: Tensor, fields: Iterator[Tensor]) -> Tensor:
     return total
 
 
-def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, terms: int, level: bool) -> Tensor:
-    """How much of each of `fields_of` is in 2π u along the directions: (batch, direction, field)."""
+def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bool) -> Tensor:
+    """How much of each of `fields_of` is in 2π u toward east, north and up: (batch, 3, field)."""
     axes = rectangles.axes
     slip_first, slip_second, opening = rectangles.burgers[:, None, :].unbind(-1)
-    seen_first, seen_second, seen_across = (directions @ axes).unbind(-1)
+    seen_first, seen_second, seen_across = axes.unbind(-1)
     factors = [
         2 * (seen_first * slip_first + seen_second * slip_second + seen_across * opening),
         seen_first * slip_first - seen_across * opening,
@@ -273,7 +264,7 @@ def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, t
     for edge in (1,) if level else (1, 0):
         along, side = axes[..., edge], axes[..., 1 - edge]
         strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
-        weights = _Weights.of(along, directions, turned, strength)
+        weights = _Weights.of(along, turned, strength)
         steep = terms and edge
         factors += _of_steep_edge(weights, axes, terms) if steep else _of_edge(weights, along, rectangles)
     return torch.stack(factors, -1)
@@ -281,7 +272,7 @@ def _factors(rectangles: Rectangles, directions: Tensor, poisson_ratio: float, t
 
 @dataclass(frozen=True)
 class _Weights:
-    """Factors of Λ, P and Q in −(1 − 2ν) ∇W along some directions, (batch, direction); the real part of products."""
+    """Factors of Λ, P and Q in −(1 − 2ν) ∇W toward east, north and up, (batch, 3); the real part of products."""
 
     logarithm: Tensor
     up: Tensor
@@ -292,14 +283,15 @@ class _Weights:
     one_and_up: Tensor
 
     @classmethod
-    def of(cls, along: Tensor, directions: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
+    def of(cls, along: Tensor, turned: Tensor, strength: Tensor) -> _Weights:
         """Of v·M·b with M the tensor of integrals and b horizontal: v₃ Re(b* P) + (Re(v* b* Q) − Λ Re(v* b))/2."""
-        toward = torch.complex(directions[..., 0], -directions[..., 1])
+        east, north, upward = torch.eye(3, dtype=along.dtype, device=along.device)
+        toward = torch.complex(east, -north)
         turned, strength = turned[:, None], strength[:, None]
         back = torch.complex(turned.real, -turned.imag)
         return cls(
             logarithm=-strength / 2 * (toward * turned).real,
-            up=strength * directions[..., 2] * back,
+            up=strength * upward * back,
             horizontal=strength / 2 * toward * back,
             tangent=torch.complex(along[:, 0], along[:, 1])[:, None],
             mirrored=torch.complex(along[:, 0], -along[:, 1])[:, None],

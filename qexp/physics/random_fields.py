@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.special
 import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
@@ -52,9 +51,7 @@ def von_karman(distance: Tensor, sill: float, outer_scale: float, hurst: float) 
     scaled = np.atleast_1d(distance.detach().double().cpu().numpy()) / outer_scale
     values = np.full(scaled.shape, sill)
     apart = scaled > 0
-    values[apart] *= (
-        2 ** (1 - hurst) / math.gamma(hurst) * scaled[apart] ** hurst * scipy.special.kv(hurst, scaled[apart])
-    )
+    values[apart] *= 2 ** (1 - hurst) / math.gamma(hurst) * scaled[apart] ** hurst * kv(hurst, scaled[apart])
     return torch.from_numpy(values).to(distance).view(distance.shape)
 
 
@@ -413,11 +410,8 @@ def _generalised_mean(
     """Weights C⁻¹1 / (1ᵀC⁻¹1) of the mean that is independent of all differences, (height * width,); its variance."""
     sizes = torch.tensor([pixel_width]), torch.tensor([pixel_height])
     lines, columns = next_fast_len(2 * height), next_fast_len(2 * width)
-
-    def correlation(distance: Tensor) -> Tensor:
-        return von_karman(distance, 1.0, outer_scale, hurst)
-
-    covariance = filter_on_torus(torus_eigenvalues(lines, columns, *sizes, correlation)[0].numpy(), height, width)
+    gains = torus_eigenvalues(lines, columns, *sizes, lambda distance: von_karman(distance, 1.0, outer_scale, hurst))
+    covariance = filter_on_torus(gains[0].numpy(), height, width)
     ones = np.ones(height * width)
     solution, unfinished = cg(covariance, ones, rtol=MEAN_TOLERANCE, maxiter=5000)
     if unfinished:

@@ -444,8 +444,6 @@ class ImagePosteriors:
 
 Single = NDArray[np.float32]
 
-COVERAGE = 0.9
-
 DOUBTED = "posterior_doubted"
 """Column that is 1 where the draws of a posterior by the likelihood are not to be trusted."""
 
@@ -463,13 +461,11 @@ class OfHeads:
     posterior_of  from input → (sample, ...) to their posterior
     units         variable → unit, in the order of draws
     coverage      of the intervals
-    refined       whether they are those of the known likelihood
     """
 
     posterior_of: Callable[[Mapping[str, Single]], NetworkPosterior]
     units: Mapping[str, str]
-    coverage: float = COVERAGE
-    refined: bool = False
+    coverage: float
 
     def of_batch(
         self,
@@ -505,8 +501,7 @@ class Refined:
 
     images: ImagePosteriors
     outputs: frozenset[str]
-    coverage: float = COVERAGE
-    refined: bool = True
+    coverage: float
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -597,6 +592,6 @@ def further_fields(posteriors: WrittenPosteriors) -> list[pa.Field]:
         correlation_of(*pair): f"rank correlation of {' and '.join(pair)} in the posterior"
         for pair in combinations(posteriors.units, 2)
     }
-    if posteriors.refined:
+    if isinstance(posteriors, Refined):
         words[DOUBTED] = f"1 where the draws of the posterior are not to be trusted: {DOUBTS}"
     return [new_column(name, pa.float32(), description=description) for name, description in words.items()]

@@ -24,7 +24,6 @@ from qexp.kinds.images.files import SUFFIXES, ImageAxis, variables_in
 from qexp.kinds.images.misfit import UNUSUAL, FeatureDistance, ImageMisfit
 from qexp.kinds.images.posteriors import (
     BY_LIKELIHOOD,
-    COVERAGE,
     DOUBTED,
     DOUBTS,
     ImagePosteriors,
@@ -143,9 +142,9 @@ class ImageModel(FileModel):
     extent = MOST
 
     @property
-    def refined(self) -> WrittenPosteriors | None:
+    def refined(self) -> Refined | None:
         """Posteriors by the known likelihood, if they were asked for."""
-        return self.posteriors if self.posteriors is not None and self.posteriors.refined else None
+        return self.posteriors if isinstance(self.posteriors, Refined) else None
 
     @property
     def coverage(self) -> float | None:
@@ -458,11 +457,15 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         estimates = model.estimate(samples(inputs))
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
+    def features() -> FeatureDistance:
+        simulated = source.sample(part, SEEN, Seeds(record.seed), ("features",), torch.device("cpu"))
+        return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
+
     quantities = with_periods(source.quantities, model.periods)
     if not refined and options.interval is not None:
         require_heads(network, record, "`interval`")
     require_coverage(options.interval)
-    coverage = COVERAGE if options.interval is None else options.interval
+    coverage = 0.9 if options.interval is None else options.interval
     posteriors: WrittenPosteriors | None = None
     if refined:
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
@@ -477,7 +480,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
         ranges=cache(lambda: _ranges(source, part, network, Seeds(record.seed))),
-        features=cache(lambda: FeatureDistance(model, _reference(source, part, network, Seeds(record.seed), on))),
+        features=cache(features),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
         limits=limits_of(spec),
@@ -495,14 +498,6 @@ def _misfit(source: GeneratedDataset, outputs: Sequence[str], asked: bool) -> Im
         if asked:
             raise
         return None
-
-
-def _reference(
-    source: GeneratedDataset, part: Intervals, network: Network, seeds: Seeds, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """The inputs of training samples, which are simulated again."""
-    samples = source.sample(part, SEEN, seeds, ("features",), torch.device("cpu"))
-    return {name: samples[name].to(device) for name in network.inputs}
 
 
 def _layout(source: GeneratedDataset, network: Network) -> ImageLayout:
