@@ -19,7 +19,7 @@ INTERVALS, INTERVALS_OF_ROWS = "intervals.json", "intervals.csv"
 """In `results`: coverages; and the interval of every row."""
 
 USUAL = 0.9
-"""Coverage of the intervals that are kept for each row."""
+"""Coverage of intervals for which none is asked for."""
 
 OVERALL = "overall"
 """Kind of the group of all rows."""

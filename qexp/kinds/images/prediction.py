@@ -78,6 +78,7 @@ from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE
+from qexp.results.intervals import USUAL
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.store.directory import RunDirectory
@@ -465,7 +466,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     if not refined and options.interval is not None:
         require_heads(network, record, "`interval`")
     require_coverage(options.interval)
-    coverage = 0.9 if options.interval is None else options.interval
+    coverage = USUAL if options.interval is None else options.interval
     posteriors: WrittenPosteriors | None = None
     if refined:
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
