@@ -187,7 +187,7 @@ def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
     axes = [MatrixAxis("noise", 1e-5, 3e-5, 5), MatrixAxis("dike.depth", 2, 4, 2)]
     source = generated_of(described, BUILT_IN)
     refinement = Refinement(source, axes, {**source.fixed, **FIXED}, ["dike.depth"])
-    weights = {id(refinement.problem(torch.zeros(1, 64), {**refinement._constants, "noise": level}).weighting)
+    weights = {id(refinement.problem(torch.zeros(1, 64), {**refinement._in_si, "noise": level}).weighting)
                for level in axes[0].centres}  # fmt: skip
     assert len(weights) == 1
 
