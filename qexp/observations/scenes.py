@@ -292,8 +292,12 @@ class Scene:
             return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
         if self.phase:
             return ()
-        named = unit_in(self.field) in METRES
-        return suspicions(largest * self.scale, named, options, ", or for phase `wavelength` or `sensor`")
+        unit, source = unit_in(self.field), self.field.source
+        doubts = suspicions(largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`")
+        if unit not in ("", "1", *METRES) and options.unit is None:
+            words = f"{source} is in '{unit}', which is read as metres; convert it, or give its unit: "
+            doubts = (words + options.with_unit("mm"), *doubts)
+        return doubts
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.

@@ -76,9 +76,9 @@ def geotiff_of_scaled_whole_numbers(folder):
     return tif(folder / "los.tif", stored, nodata=-(2**31), scale=1e-6, offset=0.1), angles(folder)
 
 
-def as_dataset(values, name="z"):
+def as_dataset(values, name="z", unit="m"):
     down = slice(None, None, -1)  # GMT's rows go north
-    field = xarray.DataArray(values[down], {"y": Y[down, 0], "x": X[0]}, ("y", "x"), attrs={"units": "m"})
+    field = xarray.DataArray(values[down], {"y": Y[down, 0], "x": X[0]}, ("y", "x"), attrs={"units": unit})
     return xarray.Dataset({name: field})
 
 
@@ -254,6 +254,19 @@ def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path)
     assert "wrapped" in package.observe(tif(tmp_path / "a.tif", phase), sensor="sentinel-1", **options).warnings[0]
     assert "`unit=mm`" in package.observe(tif(tmp_path / "b.tif", LOS * 1e3), **options).warnings[0]
     assert package.observe(tif(tmp_path / "c.tif", LOS), **options).warnings == []
+
+
+def test_a_unit_that_is_not_known_is_read_as_metres_with_a_warning(tmp_path):
+    def observed(values, named, **more):
+        as_dataset(masked(values), unit=named).to_netcdf(tmp_path / "los.nc", engine="h5netcdf")
+        return package.observe(tmp_path / "los.nc", **angles_gmt(tmp_path), crs=UTM, error=0.01, **more)
+
+    assert "is in 'mm/yr', which is read as metres" in observed(LOS, "mm/yr").warnings[0]
+    for unit, factor in {"centimeter": 100, "Millimetres": 1000, "1": 1}.items():
+        observation = observed(factor * LOS, unit)
+        assert not observation.warnings
+        assert observation.tracks[0].rms == pytest.approx(np.sqrt(np.mean(LOS[SEEN] ** 2)))
+    assert not observed(1000 * LOS, "ft", unit="mm").warnings
 
 
 OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)
