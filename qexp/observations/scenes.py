@@ -295,8 +295,8 @@ class Scene:
         unit, source = unit_in(self.field), self.field.source
         doubts = suspicions(largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`")
         if unit not in ("", "1", *METRES) and options.unit is None:
-            words = f"{source} is in '{unit}', which is read as metres; convert it, or give its unit: "
-            doubts = (words + options.with_unit("mm"), *doubts)
+            words = f"{source} is in '{unit}', which is read as metres; convert it, or name m, cm or mm, such as "
+            doubts = (words + options.with_unit("m"), *doubts)
         return doubts
 
 

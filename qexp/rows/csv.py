@@ -10,6 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from qexp.base.quantities import with_unit
 from qexp.rows.table import MISSING, Grid, Piece, Table, TableError, Types, as_number, explained, is_number
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
 def title(field: pa.Field) -> str:
     """A column's name with its unit, as a header of CSV has it: `depth_estimate (km)`."""
     unit = (field.metadata or {}).get(b"unit", b"").decode()
-    return f"{field.name} ({unit})" if unit else field.name
+    return with_unit(field.name, unit)
 
 
 class CsvSink:

@@ -211,7 +211,7 @@ def _compiled(node: ast.expr, text: str, look: Look) -> Callable[[Summary], Any]
 def _negative(number: Any) -> Any:
     if number is None:
         return None
-    if isinstance(number, bool) or not isinstance(number, int | float):
+    if not is_number(number):
         raise QexpError(f"`where`: {number!r} is not a number and cannot have a minus sign")
     return -number
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from qexp.base.options import is_number
 from qexp.base.outputs import limits_of
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.tables import Tables, long_form
@@ -149,7 +150,7 @@ def _in_output(where: tuple[str, ...], output: str, metrics: Any) -> Iterator[Fi
         for metric, value in metrics.items():
             if not RESULT_NAME.fullmatch(metric):
                 yield (*where, metric), "is not a name; use letters, digits, - and _, beginning with a letter"
-            elif value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            elif value is not None and not is_number(value):
                 yield (*where, metric), f"must be a number or null, but is {reading.describe(value)}"
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from qexp.base.options import is_number
 from qexp.base.tables import Tables
 from qexp.errors import nearest, suggestion
 from qexp.spec.experiences import belongs_to, type_name, type_of
@@ -217,7 +218,7 @@ def _as_list(path: Where, value: Any, schema: Mapping[str, Any]) -> str:
         with suppress(ValueError):
             json.loads(f"[{value}]")
             return f"; write [{value}], or in a shell --set '{key}=[{value}]'"
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         whole = "" if schema.get("minItems", 0) > 1 else f"write [{value}], or "
         return f"; {whole}for one of its numbers `overrides={ {f'{key}.0': value} }`"
     return ""

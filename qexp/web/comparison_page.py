@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from qexp.base.options import is_number
 from qexp.base.quantities import in_words, label, number_with_unit, typeset
 from qexp.base.text import Table
 from qexp.comparison.compare import (
@@ -266,7 +267,7 @@ def _value(text: str) -> Value:
     """A number, where the text is one that a drawing can show; else the text."""
     try:
         read = json.loads(text)
-        value = float(read) if isinstance(read, int | float) and not isinstance(read, bool) else math.nan
+        value = float(read) if is_number(read) else math.nan
     except (ValueError, OverflowError, RecursionError):  # a text may have hundreds of digits, or of brackets
         return text
     return value if math.isfinite(value) else text

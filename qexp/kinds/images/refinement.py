@@ -156,7 +156,7 @@ class Refinement:
         self.constants = constants
         self._in_si = {name: value * source.si_factor(name) for name, value in constants.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
-        self._images = generator.images(source.variables)
+        self._images = source.images
         self.pixels = Pixels(source, self._images)
         blocks = {name: blocks_of(name, source) for name in self._images} if averaging else {}
         self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
