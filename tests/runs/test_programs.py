@@ -252,6 +252,17 @@ def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command
     assert "goes on in attempt 2" in log_of(attempt=2)
 
 
+@pytest.mark.slow
+def test_a_run_whose_program_hears_of_the_end_of_a_job_first_is_interrupted(program):
+    program("echo $$ > ready; sleep 300")
+    process, (number,) = working()
+    os.kill(number, signal.SIGTERM)
+    until(lambda: process_start(number) is None, "the end of the program")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 130
+    assert package.open_run("own_0").state == "interrupted"
+
+
 @pytest.mark.heavy
 def test_a_program_that_does_not_want_to_end_is_killed_after_a_time_of_grace(program):
     program("trap '' TERM; echo $$ > ready; while :; do sleep 0.05; done", grace=0.2)

@@ -49,7 +49,8 @@ def test_each_ends_in_its_own_state_and_nothing_is_left_running(jobs):
     Slurm().cancel([jobs["own_2"]])
     # What Slurm sends a minute before the time limit, and to the script alone.
     administrator("scancel", "--batch", "--signal=USR1", jobs["own_3"])
-    until(lambda: {name: package.open_run(name).state for name in ENDS} == ENDS, "the ends")
+    until(lambda: not any(state.at_work for state in Slurm().states(jobs.values()).values()), "the end of the jobs")
+    assert {name: package.open_run(name).state for name in ENDS} == ENDS
     started += numbers_of("own_0") + numbers_of("own_1")
     until(lambda: not any(Path(f"/proc/{number}").exists() for number in started), "the end of all processes")
     assert len(set(started)) == 6
