@@ -4,7 +4,7 @@ qexp-remote.json     its form, and an id
 objects/ab/cdef…     contents by their SHA-256; never changed
 runs/NAME~3.json     the third version of a run: record, and path → hash of its files; never changed either
 launches/ID.json     the record of a launch
-…/incoming-…         files that are being written, where a place has names to change
+…/incoming-…         files that are being written, where a place has names to change, and a lock
 """
 
 from __future__ import annotations
@@ -169,8 +169,17 @@ class Remote:
     def _rename_to_new(self, draft: str, target: str) -> None:
         """Give a file a name that no file has, in one step. Raises FileExistsError."""
         if self.is_folder:
-            os.link(draft, target)
-            Path(draft).unlink()
+            try:
+                os.link(draft, target)
+            except FileExistsError:
+                raise
+            except OSError:  # there are no links, as on a USB stick
+                with files.locked(Path(self.root) / DRAFT):
+                    if Path(target).exists():
+                        raise FileExistsError(target) from None
+                    Path(draft).rename(target)
+            else:
+                Path(draft).unlink()
             return
         from asyncssh import SFTPError
 

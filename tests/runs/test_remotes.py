@@ -1,5 +1,6 @@
 """Runs go to a remote and come back whole, or not at all; what is there is never replaced by something else."""
 
+import errno
 import json
 import math
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 import qexp as package
+from qexp.base.workspace import Workspace
+from qexp.remotes.place import open_remote
 from tests.conftest import mounted, prepare_with, started
 from tests.runs import servers
 from tests.runs.conftest import contents, running
@@ -236,6 +239,20 @@ def test_a_remote_that_is_full_or_read_only_says_so_and_holds_nothing_by_halves(
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", str(there / "runs")):
         qexp("push", str(tmp_path / "remote")).done()
         assert "free space" in qexp("pull", str(tmp_path / "remote"), "--workspace", there).failed(4)
+
+
+def test_a_folder_in_a_file_system_without_links_is_a_remote_too(here, there, tmp_path, monkeypatch, qexp):
+    def link(source: str, target: str) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source)
+
+    monkeypatch.setattr(os, "link", link)  # as on a USB stick
+    remote = tmp_path / "remote"
+    qexp("push", str(remote)).done()
+    assert "1 run pulled" in qexp("pull", str(remote), "--workspace", there).messages()
+    with pytest.raises(FileExistsError):
+        open_remote(str(remote), Workspace(here)).write("runs/sound_0~1.json", b"of another lab")
+    assert [file.name for file in remote.rglob("incoming-*")] == ["incoming-.lock"]
+    assert [file.name for file in (remote / "runs").iterdir()] == ["sound_0~1.json"]
 
 
 @pytest.mark.heavy
