@@ -36,7 +36,6 @@ from qexp.observations.scenes import (
     from_angles,
     from_components,
     in_crs,
-    in_one_year,
     is_given,
     is_grid,
     read_grid,
@@ -127,7 +126,6 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
                 "displacements, give their unit: `unit=mm`"
             )
         error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
-    field, warnings = in_one_year(field)
     given = is_given(options)
     if not given and not {*COMPONENTS} <= {*fields}:
         raise QexpError(
@@ -145,7 +143,7 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
 
     coherence = replace(masks[0], read=least) if masks else None
     name = options.name or path.name.split(".")[0]
-    return reading_of(scene_of(name, field, direction, options, error=error, coherence=coherence), options, warnings)
+    return reading_of(scene_of(name, field, direction, options, error=error, coherence=coherence), options)
 
 
 # Velocities and time series of MintPy, with the angles of its file of geometry.
@@ -182,11 +180,10 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         field = open_mintpy(path, options.variable)
         deviation = f"{options.variable or kind}Std"
         error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
-    field, warnings = in_one_year(field)
     direction = _mintpy_direction(path, field, attributes, options)
     wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
     scene = scene_of(options.name or path.stem, in_crs(field, options), direction, options, wavelength, error)
-    reading = reading_of(scene, options, warnings)
+    reading = reading_of(scene, options)
     return replace(reading, look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,24 +110,19 @@ def scene_of(
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
 
 
-def in_one_year(field: Raster) -> tuple[Raster, tuple[str, ...]]:
-    """A velocity as the displacement of one year, and what to tell of it; other fields as they are."""
-    unit = field.unit.lower()
-    rate = next((ending for ending in ("/year", "/yr") if unit.endswith(ending)), None)
-    if rate is None:
-        return field, ()
-    return replace(field, unit=unit.removesuffix(rate)), ("velocities are read as the displacements of one year",)
+PER_YEAR = re.compile(r"(\s*/\s*(year|yr|y|a)|\s+(year|yr|a)\s*\^?-1)$")
 
 
-def unit_in(field: Raster) -> str:
-    """The unit that a file gives its field, as it is written here."""
-    unit = field.unit.strip().lower()
-    return next((short for short in METRES if UNITS.get(unit) == UNITS[short]), unit)
+def unit_of(field: Raster) -> tuple[str, bool]:
+    """The unit of displacement that a file gives its field, as it is written here; and whether it is that per year."""
+    given = field.unit.strip().lower()
+    unit = PER_YEAR.sub("", given)
+    return next((short for short in METRES if UNITS.get(unit) == UNITS[short]), unit), unit != given
 
 
 def displacement_of(field: Raster, options: ReadOptions, wavelength: float | None) -> tuple[float, bool]:
     """The displacement toward the satellite of one unit of a field [m], and whether the field is phase."""
-    unit = unit_in(field)
+    unit, _ = unit_of(field)
     has_wavelength = options.wavelength is not None or options.sensor is not None
     if options.wavelength is not None and options.sensor is not None:
         raise QexpError("`wavelength` and `sensor` both give the wavelength; leave one out")
@@ -150,11 +146,8 @@ def displacement_of(field: Raster, options: ReadOptions, wavelength: float | Non
     return METRES.get(unit) or options.metres, False
 
 
-def reading_of(scene: Scene, options: ReadOptions, remarks: tuple[str, ...] = ()) -> Reading:
-    """The points of a scene, or the means of its cells where a reduction is asked for.
-
-    remarks  on the file, which go behind those on the scene
-    """
+def reading_of(scene: Scene, options: ReadOptions) -> Reading:
+    """The points of a scene, or the means of its cells where a reduction is asked for."""
     if scene.window.size > MOST_PIXELS:
         raise QexpError(
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with `bounds`"
@@ -165,7 +158,7 @@ def reading_of(scene: Scene, options: ReadOptions, remarks: tuple[str, ...] = ()
             f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
         )
     plan, unit = options.reduction, "m" if scene.phase and options.error is not None else options.error_unit
-    crs, warnings = scene.field.layout.crs, (*scene.warnings(largest, options), *remarks)
+    crs, warnings = scene.field.layout.crs, scene.warnings(largest, options)
     look = (options.look or "right") if is_given(options) and options.direction is None else None
     if plan is None:
         return Reading((scene.points(),), crs, warnings, error_unit=unit, look=look)
@@ -287,17 +280,19 @@ class Scene:
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
     def warnings(self, largest: float, options: ReadOptions) -> tuple[str, ...]:
-        """What makes a field of this largest absolute value suspicious."""
+        """What makes a field of this largest absolute value suspicious, and that velocities count as displacements."""
+        (unit, per_year), source = unit_of(self.field), self.field.source
+        doubts: tuple[str, ...] = ()
         if self.phase and WRAPPED < largest / np.pi <= 1:
-            return ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
-        if self.phase:
-            return ()
-        unit, source = unit_in(self.field), self.field.source
-        doubts = suspicions(largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`")
-        if unit not in ("", "1", *METRES) and options.unit is None:
-            words = f"{source} is in '{unit}', which is read as metres; convert it, or name m, cm or mm, such as "
-            doubts = (words + options.with_unit("m"), *doubts)
-        return doubts
+            doubts = ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
+        elif not self.phase:
+            doubts = suspicions(
+                largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`"
+            )
+            if unit not in ("", "1", *METRES) and options.unit is None:
+                words = f"{source} is in '{unit}', which is read as metres; convert it, or name m, cm or mm, such as "
+                doubts = (words + options.with_unit("m"), *doubts)
+        return (*doubts, "velocities are read as the displacements of one year") if per_year else doubts
 
 
 # Lines of sight over a grid: from angles or components, as numbers or rasters.

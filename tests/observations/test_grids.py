@@ -256,15 +256,19 @@ def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path)
     assert package.observe(tif(tmp_path / "c.tif", LOS), **options).warnings == []
 
 
+ONE_YEAR = "velocities are read as the displacements of one year"
+
+
 def test_a_unit_that_is_not_known_is_read_as_metres_with_a_warning(tmp_path):
     def observed(values, named, **more):
         as_dataset(masked(values), unit=named).to_netcdf(tmp_path / "los.nc", engine="h5netcdf")
         return package.observe(tmp_path / "los.nc", **angles_gmt(tmp_path), crs=UTM, error=0.01, **more)
 
-    assert "is in 'mm/yr', which is read as metres" in observed(LOS, "mm/yr").warnings[0]
-    for unit, factor in {"centimeter": 100, "Millimetres": 1000, "1": 1}.items():
+    assert "is in 'ft', which is read as metres" in observed(LOS, "ft").warnings[0]
+    velocities = {"mm/yr": 1000, "cm / a": 100, "mm yr-1": 1000, "m year^-1": 1}
+    for unit, factor in {"centimeter": 100, "Millimetres": 1000, "1": 1, **velocities}.items():
         observation = observed(factor * LOS, unit)
-        assert not observation.warnings
+        assert [text.rpartition(": ")[2] for text in observation.warnings] == [ONE_YEAR] * (unit in velocities)
         assert observation.tracks[0].rms == pytest.approx(np.sqrt(np.mean(LOS[SEEN] ** 2)))
     assert not observed(1000 * LOS, "ft", unit="mm").warnings
 
