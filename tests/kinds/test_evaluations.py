@@ -389,6 +389,8 @@ def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qex
     _, stdout, stderr = qexp("ls", "--json", "--columns", columns)
     assert [list(run.values()) for run in json.loads(stdout)] == [[mae, mae]]
     assert "sound_0 on first: evaluated on training data" in stderr
+    with xarray.open_dataset("runs/sound_0/evaluations/first/results/test_predictions.nc") as predictions:
+        assert predictions.attrs["caution"] == "evaluated on training data"
     assert "depth.mae (km)" in qexp("ls", "--columns", columns).stdout
     for condition, names in (
         (f'evaluations["held.out-2"].train.depth.mae <= {mae}', ["sound_0"]),

@@ -33,7 +33,6 @@ from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
 from qexp.simulation.distributions import gaps
-from qexp.store.directory import RunDirectory
 
 
 def train(attempt: Attempt) -> Results | None:
@@ -43,11 +42,11 @@ def train(attempt: Attempt) -> Results | None:
 
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
-    write(attempt.directory, trainer.model, trainer.data.test, attempt.dataset.quantities)
+    write(attempt, trainer.model, trainer.data.test, attempt.dataset.quantities)
     return Results({"test": trainer.evaluate(trainer.data.test)})
 
 
-def write(directory: RunDirectory, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
+def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
     """Write the samples' true values and estimates."""
     quantities = with_periods(quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
@@ -67,9 +66,9 @@ def write(directory: RunDirectory, model: Estimator, test: Mapping[str, Tensor],
         meaning = quantity(name, quantities)
         words = {"units": meaning.unit, "long_name": f"quantiles of the posterior of: {meaning.description}"}
         columns[quantile_of(name)] = values.cpu().numpy(), words
-    directory.results.mkdir(exist_ok=True)
-    numbers = np.arange(len(next(iter(test.values()))))
-    write_test_predictions(directory, "sample", numbers, {}, columns, QUANTILES if quantiles else (), "")
+    attempt.directory.results.mkdir(exist_ok=True)
+    numbers, probabilities = np.arange(len(next(iter(test.values())))), QUANTILES if quantiles else ()
+    write_test_predictions(attempt.directory, "sample", numbers, {}, columns, probabilities, attempt.caution)
 
 
 # Evaluation on simulated images of another dataset, or of other samples of the run's own.
@@ -95,7 +94,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results:
         on_device = {name: of.to(request.device) for name, of in samples().items()}
-        write(attempt.directory, models[0], on_device, source.quantities)
+        write(attempt, models[0], on_device, source.quantities)
         estimates = {name: values.double().cpu().numpy() for name, values in models[0].estimate(on_device).items()}
         scores = Scores()
         for name, metrics_of_output in metrics.items():
