@@ -305,7 +305,7 @@ class Search(Watcher):
                 if run_and_wait(self.launch, order, [], self, more):
                     return True
                 if self.trouble:
-                    raise QexpError(f"{self.trouble}; continue with `resume=True`")
+                    raise QexpError(f"{self.trouble}; the same with `resume=True` goes on with the search")
             elif elsewhere:
                 time.sleep(PAUSE)
             else:

@@ -183,7 +183,7 @@ def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]
     return tuned
 
 
-INTERRUPTED = "the search was interrupted; continue with `resume=True`"
+INTERRUPTED = "the search was interrupted; the same with `resume=True` goes on with it"
 
 
 def _train(order: CheckedOrder, workspace: Workspace, watched: Callable[[], Watcher]) -> None:
