@@ -168,8 +168,12 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+TRAIN_ONE_RUN = ("run", "rerun", "execute")
+
+
 @app.callback()
 def options(
+    ctx: typer.Context,
     workspace: Annotated[
         str | None, typer.Option(metavar="DIR", help="The directory that holds specs/; searched upwards if left out.")
     ] = None,
@@ -182,6 +186,11 @@ def options(
         raise QexpError("--workspace is empty; give it a value, or leave it out")
     if workspace is not None:
         os.environ[VARIABLE] = workspace
+    if "WORLD_SIZE" in os.environ and ctx.invoked_subcommand in TRAIN_ONE_RUN:
+        from qexp.cli.processes import has_the_run
+
+        if not has_the_run():
+            raise typer.Exit
 
 
 def _collect_less() -> None:
@@ -203,9 +212,4 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - open as long as the process
         getattr(sys, name).reconfigure(errors="replace")
-    if "WORLD_SIZE" in os.environ:
-        from qexp.cli.processes import has_the_run
-
-        if not has_the_run():
-            return
     app(prog_name="qexp")

@@ -105,13 +105,22 @@ def require_processes_for(spec: Mapping[str, Any]) -> None:
     raise QexpError(f"{machine.STARTED_TOGETHER} processes were started together, but {why}")
 
 
+SECONDS_TO_JOIN = 5.0
+"""Seconds after which a process says that it waits for those that were started together with it."""
+
+
 def is_first() -> bool:
     """Whether this is the first of several processes; the others return when they have trained along with it."""
     if machine.STARTED_TOGETHER == 1:
         return True
     from qexp.networks.processes import join
 
+    waits = f"waits for the others of {machine.STARTED_TOGETHER} processes; without torchrun, unset WORLD_SIZE"
+    said = threading.Timer(SECONDS_TO_JOIN, log.warning, [waits])
+    said.daemon = True
+    said.start()
     processes = join()
+    said.cancel()
     if processes.first:
         return True
     log.disabled = True  # the first says everything

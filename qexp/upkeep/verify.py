@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files
-from qexp.base.machine import signal_name, terminable
+from qexp.base.machine import FINDING, signal_name, terminable
 from qexp.base.text import Table, leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
@@ -320,7 +320,8 @@ def _variables(then: Mapping[str, Any]) -> dict[str, str]:
 
     The number of threads follows from them on the same machine; on another one it is set explicitly.
     """
-    others = {name: value for name, value in os.environ.items() if not provenance.VARIABLES.fullmatch(name)}
+    left_out = provenance.VARIABLES.fullmatch
+    others = {name: value for name, value in os.environ.items() if not left_out(name) and name not in FINDING}
     settings, recorded = provenance.variables(), then.get("variables")
     if recorded is not None:
         today = {name: value for name, value in settings.items() if name in OF_TODAY}

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import qexp
+from qexp.base.machine import FINDING
 from qexp.errors import InterruptedRunError
 from tests import cores, stones
-from tests.conftest import SOUND, Specs, put
+from tests.conftest import SOUND, Specs, put, started
 from tests.runs.conftest import PATIENCE, Interrupting, has_lines, until
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
@@ -116,3 +117,15 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(
     stderr = process.communicate(timeout=PATIENCE)[1]
     assert (process.returncode, why in " ".join(stderr.split())) == (1, True), stderr
     assert not list((workspace / "runs").glob("*"))
+
+
+def test_only_commands_that_train_one_run_wait_for_the_processes_that_the_environment_speaks_of(workspace):
+    told = "".join(f"export {name}={value};" for name, value in zip(FINDING, (0, 2, "127.0.0.1", 29987), strict=True))
+    assert started(workspace, "ls", before=told).communicate(timeout=PATIENCE)[0] == ""
+    process = started(workspace, "run", "sound", before=told)
+    assert process.stderr is not None
+    try:
+        assert process.stderr.readline() == "waits for the others of 2 processes; without torchrun, unset WORLD_SIZE\n"
+    finally:
+        process.kill()
+        process.communicate()
