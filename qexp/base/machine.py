@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -207,6 +208,24 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+SECONDS_TO_HEAR = 2.0
+"""Seconds in which a signal to all processes of a job has reached each of them."""
+
+ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM, 130)
+
+
+def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
+    """Whether a child has ended because this process is asked to end as well.
+
+    A scheduler may send SIGTERM to all processes of a job one after the other, and the child may end before this one
+    hears of it, which is waited for.
+    """
+    deadline = time.monotonic() + SECONDS_TO_HEAR
+    while code in ASKED_TO_END and not interrupted() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return interrupted()
 
 
 @contextmanager

@@ -122,9 +122,6 @@ OF_RESULTS = (RESULTS, WRITTEN)
 SECONDS_BETWEEN_LOOKS = 0.2
 """Seconds between two checks whether the run was asked to end."""
 
-SECONDS_TO_HEAR = 2.0
-"""Seconds in which this process, too, hears of the signal that a scheduler sends to all processes of a job."""
-
 TAIL = 20_000
 """Bytes at the end of the log that are searched for the program's last words."""
 
@@ -333,11 +330,7 @@ def _watch(program: Program, call: Call, progress: followed.Progress) -> int | N
                 program.kill()
                 program.ended(2 * SECONDS_BETWEEN_LOOKS)
             return None
-    deadline = time.monotonic() + SECONDS_TO_HEAR
-    terminated = code in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    while terminated and not call.work.interrupted() and time.monotonic() < deadline:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    return None if call.work.interrupted() else code
+    return None if machine.ended_with_all(code, call.work.interrupted) else code
 
 
 def _last_words(log_file: Path, start: int) -> str:

@@ -90,6 +90,23 @@ def test_a_process_that_dies_is_an_error_and_not_waited_for(prepared):
     assert not workers_of(prepared)
 
 
+@pytest.mark.heavy
+def test_a_run_whose_processes_hear_of_the_end_of_a_job_first_is_interrupted(prepared):
+    ended: list[int] = []
+
+    def hears_last() -> bool:
+        if ended:
+            return True
+        until(lambda: len(workers_of(prepared)) == 2, "that they begin")
+        ended.extend(workers_of(prepared))
+        for number in ended:
+            os.kill(number, signal.SIGTERM)
+        until(lambda: not workers_of(prepared), "that they end")
+        return False
+
+    assert not train(prepared, hears_last)
+
+
 PARENT = """
 import sys
 from pathlib import Path

@@ -442,15 +442,19 @@ def train_in_processes(
     waiting, messages = list(batches), queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]]()
     workers = [_start_worker(directory, messages) for _ in range(processes)]
     steps_done, stopping = 0.0, False
+
+    def stop() -> bool:
+        for worker in workers:
+            worker.process.terminate()
+        return True
+
     try:
         for worker in workers:
             _next_batch(worker, waiting)
         running = len(workers)
         while running:
-            if interrupted() and not stopping:
-                stopping = True
-                for worker in workers:
-                    worker.process.terminate()
+            if not stopping and interrupted():
+                stopping = stop()
             try:
                 worker, message = messages.get(timeout=SECONDS_BETWEEN_LOOKS)
             except queue.Empty:
@@ -458,7 +462,9 @@ def train_in_processes(
             if message is None:
                 running -= 1
                 if worker.batch is not None and not stopping:
-                    _explain(worker)
+                    if not machine.ended_with_all(worker.process.returncode, interrupted):
+                        _explain(worker)
+                    stopping = stop()
             elif "done" in message:
                 steps_done += message["steps"]
                 worker.steps = 0.0
