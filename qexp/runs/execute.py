@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from qexp.base import machine
-from qexp.base.machine import handled, start_child
+from qexp.base.machine import ended_with_all, handled, start_child
 from qexp.errors import InterruptedRunError, ProgramError, QexpError, RunFailedError, TakenOverError
 from qexp.figures import canvas
 from qexp.jobs.launchers import this_job
@@ -300,7 +300,8 @@ def execute_wrapped(
                 # The first as SIGTERM, as Ctrl-C a second time ends a run without a checkpoint.
                 wrapped.send(signal.SIGINT if passed and number == signal.SIGINT else signal.SIGTERM)
                 passed += 1
-    _report(wrapped, around, bool(received))
+        stopped = ended_with_all(wrapped.code or 0, lambda: bool(received))
+    _report(wrapped, around, stopped)
 
 
 @dataclass
