@@ -214,6 +214,7 @@ SECONDS_TO_HEAR = 2.0
 """Seconds in which a signal to all processes of a job has reached each of them."""
 
 ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM, 130)
+"""Exit codes of a child that SIGTERM has killed, as Python and as a shell give it, and of qexp that was interrupted."""
 
 
 def ended_with_all(code: int, interrupted: Callable[[], bool]) -> bool:
