@@ -17,11 +17,10 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import require_done
-from qexp.kinds import figures, objects
+from qexp.kinds import azimuths, figures, objects
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, independence_of
 from qexp.kinds.experiments import dataset_document
-from qexp.kinds.images import azimuths
 from qexp.kinds.networks import metrics_of
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import EvaluateOptions

@@ -21,9 +21,9 @@ from qexp.errors import QexpError
 from qexp.foreign import fitting, weight_files
 from qexp.foreign.fitting import Account, Rules, Target, find_rules, shipped
 from qexp.foreign.weight_files import Contents, StoredTensor
+from qexp.kinds import azimuths
+from qexp.kinds.azimuths import Turned
 from qexp.kinds.experiments import Experience, experience, objects_of
-from qexp.kinds.images import azimuths
-from qexp.kinds.images.azimuths import Turned
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model
 from qexp.networks import checkpoint

@@ -20,8 +20,8 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once, save
+from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
-from qexp.kinds.images import azimuths
 from qexp.kinds.images.bounds import Bounds, bounds_of_cells
 from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.images.matrix_figures import absolute_errors, matrix_of
