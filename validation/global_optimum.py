@@ -23,9 +23,9 @@ from torch import Tensor
 import qexp
 from qexp.base.seeds import Seeds
 from qexp.inference.fit import SAME_MINIMUM, best, bic, refine_fit
+from qexp.inference.refinement import Refinement
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.observation import STARTS_NEAR, values_nearby
-from qexp.kinds.images.refinement import Refinement
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import qexp as package
-from qexp.kinds.images.bounds import bounds_of_cells
+from qexp.inference.bounds import bounds_of_cells
+from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds.images.matrix_figures import HeldOut, matrix_panels
-from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.web.drawings import matrices

@@ -10,9 +10,9 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError
+from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.matrix_figures import matrix_of
-from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import call, write_dense

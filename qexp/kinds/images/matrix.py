@@ -20,12 +20,12 @@ from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once, save
+from qexp.inference.bounds import Bounds, bounds_of_cells
+from qexp.inference.refinement import LARGEST, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
 from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
-from qexp.kinds.images.bounds import Bounds, bounds_of_cells
 from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.images.matrix_figures import absolute_errors, matrix_of
-from qexp.kinds.images.refinement import LARGEST, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of

@@ -13,7 +13,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.inference.fit import best
 from qexp.inference.least_squares import Problem, starts as spread_starts
-from qexp.kinds.images.refinement import Refinement
+from qexp.inference.refinement import Refinement
 from qexp.metrics.calibration import blocks_of_tracks, misfit
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network

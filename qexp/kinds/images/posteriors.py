@@ -33,10 +33,10 @@ from qexp.inference.density import (
 )
 from qexp.inference.integration import circular_moments
 from qexp.inference.posterior import draws_of, laplace, modes, search_modes
+from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.inference.sampling import Draws, Mixture, by_either
 from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, require_known
 from qexp.inference.weighting import Weighting
-from qexp.kinds.images.refinement import MatrixAxis, Refinement
 from qexp.kinds.prediction import SampleDraws, new_column
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import DeformationImages

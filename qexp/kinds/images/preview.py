@@ -19,13 +19,13 @@ from qexp.errors import QexpError
 from qexp.figures.canvas import require_formats, save, use_style
 from qexp.figures.distributions import Histogram, histograms
 from qexp.figures.fields import Extent
+from qexp.inference.refinement import MatrixAxis, axes_of, possible_cells, values_at
 from qexp.kinds.experiments import open_dataset, spec_cache
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import ImageSample, Side, image_grid, sample_images
 from qexp.kinds.images.files import NORTHWARDS, ROWS
 from qexp.kinds.images.matrix import constant_values
 from qexp.kinds.images.matrix_figures import outer_edges
-from qexp.kinds.images.refinement import MatrixAxis, axes_of, possible_cells, values_at
 from qexp.kinds.options import ImageOptions
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
 from qexp.simulation.dataset import GeneratedDataset, Intervals, Values, mask_of

@@ -13,7 +13,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError, some
 from qexp.inference import least_squares
 from qexp.inference.fit import would_show_source
-from qexp.kinds.images.refinement import TOGETHER, Refinement, possible_cells
+from qexp.inference.refinement import TOGETHER, Refinement, possible_cells
 
 
 @dataclass(frozen=True)
