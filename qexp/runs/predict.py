@@ -19,13 +19,13 @@ from qexp.base.options import ignore
 from qexp.base.quantities import conversion, nearest, quantity, with_periods
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
+from qexp.inference.image_posteriors import ImagePosteriors
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
 from qexp.jobs.scheduler import Submission, wrap_of
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import NetcdfImages
-from qexp.kinds.images.posteriors import ImagePosteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
 from qexp.kinds.prediction import (

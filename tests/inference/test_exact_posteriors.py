@@ -10,11 +10,11 @@ import torch
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.inference.image_posteriors import Likelihoods, PosteriorDraws, approximated, posteriors
 from qexp.inference.integration import grid_of
 from qexp.kinds.images.calibration import ExactReference
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.limit import exact_likelihoods
-from qexp.kinds.images.posteriors import Likelihoods, PosteriorDraws, approximated, posteriors
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND

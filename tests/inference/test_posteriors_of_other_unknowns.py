@@ -14,9 +14,9 @@ import torch
 
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.inference.image_posteriors import Likelihoods, posteriors
 from qexp.inference.integration import circular_moments
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.posteriors import Likelihoods, posteriors
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
 from tests.conftest import SOUND

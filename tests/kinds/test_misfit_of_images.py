@@ -10,8 +10,8 @@ import xarray
 
 import qexp as package
 from qexp.base.seeds import Seeds
+from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.misfit import ImageMisfit
 from qexp.kinds.tables import BUILT_IN
 from tests.conftest import SOUND, Specs, call, copied, put, shared_folder
 

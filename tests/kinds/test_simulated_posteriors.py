@@ -13,12 +13,12 @@ from scipy.stats import kstest
 import qexp
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
+from qexp.inference.image_posteriors import TOLERANCE, Likelihoods, approximated, posteriors
 from qexp.inference.integration import grid_of
 from qexp.inference.posterior import search_modes
 from qexp.inference.sampling import METHODS
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.limit import exact_likelihoods
-from qexp.kinds.images.posteriors import TOLERANCE, Likelihoods, approximated, posteriors
 from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset

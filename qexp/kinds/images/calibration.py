@@ -23,13 +23,13 @@ from qexp.figures import canvas
 from qexp.inference import integration
 from qexp.inference.bounds import Bounds, bounds_of_samples
 from qexp.inference.density import Prior, of_training
+from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
 from qexp.kinds.images.figures import CALIBRATION_FIGURES
 from qexp.kinds.images.limit import exact_likelihoods
-from qexp.kinds.images.posteriors import Likelihoods, approximated, posteriors
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of

@@ -20,13 +20,13 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures import canvas
 from qexp.inference import integration
+from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.integration import Unknown, circular_moments
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, TEST
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
-from qexp.kinds.images.posteriors import Likelihoods, approximated, posteriors
 from qexp.kinds.networks import periods_of_outputs
 from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with

@@ -20,7 +20,6 @@ from qexp.inference.least_squares import deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.misfit import UNUSUAL
 from qexp.kinds.images.posteriors import OfHeads
 from qexp.kinds.images.prediction import Array as Images, ImageModel, image_model
 from qexp.kinds.images.source import SEEN, statistics
@@ -28,6 +27,7 @@ from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import MOST
 from qexp.kinds.tables import tables_of
+from qexp.networks.feature_distance import UNUSUAL
 from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight

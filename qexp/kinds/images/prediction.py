@@ -18,21 +18,12 @@ from qexp.base.outputs import estimate_of, limits_of
 from qexp.base.quantities import alike, base_name, conversion, periods_of, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
+from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
+from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.files import SUFFIXES, ImageAxis, variables_in
-from qexp.kinds.images.misfit import UNUSUAL, FeatureDistance, ImageMisfit
-from qexp.kinds.images.posteriors import (
-    BY_LIKELIHOOD,
-    DOUBTED,
-    DOUBTS,
-    ImagePosteriors,
-    OfHeads,
-    Refined,
-    WrittenPosteriors,
-    fields_of,
-    further_fields,
-)
+from qexp.kinds.images.posteriors import DOUBTED, DOUBTS, OfHeads, Refined, WrittenPosteriors, fields_of, further_fields
 from qexp.kinds.images.source import (
     EXTREMES,
     NAME,
@@ -76,6 +67,7 @@ from qexp.kinds.prediction import (
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH, Estimator
+from qexp.networks.feature_distance import UNUSUAL, FeatureDistance
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE
 from qexp.results.intervals import USUAL
