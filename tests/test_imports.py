@@ -22,6 +22,7 @@ LAYERS = [
     {"remotes"},
     {"comparison", "upkeep", "export", "extend", "tuning"},
     {"runs"},
+    {"trust"},
     {"kinds"},
     {"deformation", "jobs", "results"},
     {"store"},

@@ -472,7 +472,7 @@ def calibrate(run: Runs, options: CalibrateOptions) -> ShownCalibration:
     ['depth', 'delta_volume']
     """
     from qexp.api.progress import counted
-    from qexp.kinds.images.calibration import calibrate
+    from qexp.trust.calibration import calibrate
     from qexp.web.trust import ShownCalibration, shown_in
 
     directory = directory_of(run, options.workspace, options.trust_code)
@@ -521,7 +521,7 @@ def limit(options: LimitOptions) -> ShownLimit:
     ['depth', 'delta_volume']
     """
     from qexp.api.progress import counted
-    from qexp.kinds.images.limit import of_dataset, of_run
+    from qexp.trust.limit import of_dataset, of_run
     from qexp.web.trust import ShownLimit
 
     home = workspaces.find(options.workspace)

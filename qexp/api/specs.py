@@ -282,7 +282,7 @@ def images(options: ImageOptions) -> xarray.Dataset:
     >>> images["displacement"].sizes["depth"]
     4
     """
-    from qexp.kinds.images.preview import images_at
+    from qexp.trust.images_at import images_at
 
     return images_at(workspaces.find(options.workspace), options)
 
@@ -297,7 +297,7 @@ def show_images(options: ShowImagesOptions) -> Pictures:
     >>> pictures[0].name
     'at_displacement.png'
     """
-    from qexp.kinds.images.preview import draw_images, images_at
+    from qexp.trust.images_at import draw_images, images_at
 
     home = workspaces.find(options.workspace)
     images = images_at(home, options)

@@ -683,7 +683,7 @@ def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) 
     runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute errors
     """
     from qexp.figures.canvas import save
-    from qexp.kinds.images.matrix_figures import side_by_side
+    from qexp.trust.matrix_figures import side_by_side
 
     of_data: dict[str, dict[str, dict[str, dict[int, tuple[Path, dict[str, Any]]]]]] = {}
     for title, of_seeds in runs.items():

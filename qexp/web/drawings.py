@@ -27,8 +27,6 @@ from qexp.kinds.figures import (
     truth_and_estimate,
     unit,
 )
-from qexp.kinds.images.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
-from qexp.kinds.images.matrix_figures import around_one, half_width, held_out_of, numbers_of as matrix_numbers, span
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, number, printed
@@ -36,6 +34,8 @@ from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
+from qexp.trust.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
+from qexp.trust.matrix_figures import around_one, half_width, held_out_of, numbers_of as matrix_numbers, span
 from qexp.web.html import Drawn, drawn
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray
 
-from qexp.kinds.images.matrix_figures import matrix_of
+from qexp.trust.matrix_figures import matrix_of
 from tests.conftest import SOUND, Specs, call
 
 UNIFORM = {"type": "uniform", "parameters": {"a": 1.0, "b": 3.0}}

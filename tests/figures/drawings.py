@@ -13,18 +13,7 @@ from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels, val
 from qexp.inference.density import Prior, of_training
 from qexp.kinds.fields.figures import FieldSample, errors_by_thickness, sample_fields
 from qexp.kinds.figures import coverage_by_group
-from qexp.kinds.images.calibration import Statistics, TruthPositions, number_table
-from qexp.kinds.images.figures import (
-    ImageSample,
-    Side,
-    coverage,
-    image_grid,
-    local,
-    of_estimates,
-    ranks,
-    sample_images,
-)
-from qexp.kinds.images.matrix_figures import HeldOut as MatrixMarks, matrix_panels, side_by_side
+from qexp.kinds.images.figures import ImageSample, Side, image_grid, of_estimates, sample_images
 from qexp.kinds.rows.figures import (
     HeldOut,
     draw_map,
@@ -48,6 +37,9 @@ from qexp.observations.observation import CorrelatedNoise, Observation, Track
 from qexp.results.intervals import Coverage
 from qexp.rows.cell_means import CellMeans
 from qexp.simulation.distributions import log_uniform, uniform
+from qexp.trust.calibration import Statistics, TruthPositions, number_table
+from qexp.trust.figures import coverage, local, ranks
+from qexp.trust.matrix_figures import HeldOut as MatrixMarks, matrix_panels, side_by_side
 
 VOLUME = {"depth": "km", "delta_volume": "10⁶ m³"}
 

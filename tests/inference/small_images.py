@@ -9,9 +9,9 @@ import torch
 
 from qexp.base.quantities import periods_of
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.limit import by_integration, exact_likelihoods
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.trust.limit import by_integration, exact_likelihoods
 from tests.conftest import SOUND
 
 NOISE = 0.01

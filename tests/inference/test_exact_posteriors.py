@@ -12,11 +12,11 @@ from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.inference.image_posteriors import Likelihoods, PosteriorDraws, approximated, posteriors
 from qexp.inference.integration import grid_of
-from qexp.kinds.images.calibration import ExactReference
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.limit import exact_likelihoods
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.trust.calibration import ExactReference
+from qexp.trust.limit import exact_likelihoods
 from tests.conftest import SOUND
 from tests.inference.small_images import (
     EXPONENTIAL,

@@ -18,10 +18,10 @@ from qexp.inference.integration import grid_of
 from qexp.inference.posterior import search_modes
 from qexp.inference.sampling import METHODS
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.limit import exact_likelihoods
 from qexp.kinds.tables import BUILT_IN
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.trust.limit import exact_likelihoods
 from tests.conftest import SOUND, call, shared_folder, write_dense
 from tests.inference.small_images import EXPONENTIAL, HIDING, IMAGES, LOG_NORMAL, UNIFORM, document as small_images
 

@@ -9,5 +9,5 @@ KIND = Kind(
     evaluate="qexp.kinds.images.evaluation:open_data",
     predict="qexp.kinds.images.prediction:PREDICTION",
     look="qexp.kinds.images.preview:ImagesPreview",
-    figures="qexp.kinds.images.figures:FIGURES",
+    figures="qexp.trust.figures:FIGURES",
 )

@@ -1,9 +1,9 @@
-"""Figures of simulated images: samples, estimates of the test samples, calibrations."""
+"""Figures of simulated images: samples, and estimates of the test samples."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,6 @@ from qexp.figures.canvas import (
     characters,
     exact,
     fitting,
-    folded,
-    legend_below,
     make_room,
     narrow,
     page_width,
@@ -32,7 +30,6 @@ from qexp.figures.canvas import (
     panels,
     place_of,
     scales_differ,
-    share_below,
     sized,
     small,
     subplots,
@@ -42,19 +39,13 @@ from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent
 from qexp.kinds.figures import (
     FIGURES_FOLDER,
-    FigureOfRun,
-    MissingNumbersError,
     Pictures,
-    learning_curve,
     outputs,
     table,
     truth_and_estimate,
     unit,
 )
-from qexp.kinds.images import matrix_figures
-from qexp.kinds.images.matrix_figures import HATCHES
 from qexp.metrics.meaning import printed
-from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory, with_caution
@@ -62,7 +53,6 @@ from qexp.store.directory import RunDirectory, with_caution
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.axis import XAxis, YAxis
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
@@ -299,213 +289,7 @@ def image_grid(
     return figure
 
 
-# Calibration of posteriors: ranks, coverage, and where intervals are too narrow, from `results/calibration*.nc`.
-
-BAND, LINE = "0.85", "0.55"
-
-WIDTH, HEIGHT = 3.6, 3.3
-"""Of a panel with its margins [inch]."""
-
-MOST_TICKS = 8
-
-NARROW, WIDE = "▼", "▲"
-"""Marks of cells whose intervals are too narrow, or too wide, beyond chance."""
-
-DARK = 0.15
-"""Difference from the right coverage below which cells are dark."""
-
-SHOWN = 0.25
-"""Difference from the right coverage at the end of the scale of colours."""
-
-CELLS = {"estimate": "estimated", "truth": "true"}
-
-GREY = "grey: where 95 % of calibrated posteriors stay"
-
-REGIONS = {"density_level_share": "highest density", "ball_level_share": "balls around random points"}
-
-
-def ranks(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Distribution functions of the ranks of true values, minus that of uniform ones: a panel per output."""
-    lines = {in_words(name): {"": numbers[f"{name}_position_share"].values} for name in names}
-    words = "rank: share of samples\nbelow the truth", "share of ranks − uniform"
-    return _differences(lines, numbers, title, words)
-
-
-def coverage(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside intervals of each output, and inside regions of all, minus their probability."""
-    levels = {f"intervals of {in_words(name)}": {"": numbers[f"{name}_level_share"].values} for name in names}
-    if len(names) > 1:
-        levels["regions of all"] = {words: numbers[key].values for key, words in REGIONS.items() if key in numbers}
-    words = "probability", "share inside − probability"
-    return _differences(levels, numbers, title, words, (("too wide", 0.97, "top"), ("too narrow", 0.03, "bottom")))
-
-
-def _differences(
-    panels: Mapping[str, Mapping[str, Array]],
-    numbers: xarray.Dataset,
-    title: str,
-    words: tuple[str, str],
-    corners: Sequence[tuple[str, float, str]] = (),
-) -> Figure:
-    """Distribution functions minus the uniform one, each panel with their simultaneous band and on the same scale.
-
-    panels   title of a panel → name of a line → share at each point of the band
-    words    beside the axes
-    corners  what lines far above and below zero mean: words, height, and side of these that is there
-    """
-    figure, axes = folded(len(panels), WIDTH, HEIGHT, shared=True)
-    points, *band = (numbers[name].values for name in ("point", "lower", "upper"))
-    drawn = [*band, *(share for lines in panels.values() for share in lines.values())]
-    most = 1.5 * max(np.abs(share - points).max() for share in drawn)
-    ends = np.concatenate([[0.0], points, [1.0]])
-    low, high = (np.concatenate([[0.0], share - points, [0.0]]) for share in band)
-    for axis, (heading, lines) in zip(axes, panels.items(), strict=True):
-        axis.fill_between(ends, low, high, color=BAND, linewidth=0, zorder=0)
-        axis.axhline(0, color=LINE, linewidth=1, zorder=1)
-        for colour, (name, share) in zip(COLOURS, lines.items(), strict=False):
-            axis.plot(points, share - points, color=colour, linewidth=1.6, zorder=2, label=name or None)
-        axis.set(xlim=(0, 1), ylim=(-most, most))
-        axis.set_title(heading, fontsize=sized(10))
-        axis.set_xlabel(words[0])
-        if place_of(axis, len(panels))[0]:
-            axis.set_ylabel(fitting(axis, words[1], upright=True))
-        for text, height, side in corners:
-            axis.text(0.97, height, text, transform=axis.transAxes, ha="right", va=side, fontsize=small(), color=LINE)
-        if len(lines) > 1:
-            legend_below(figure, axis)
-    share_below(axes)
-    add_title(figure, f"{title}; {GREY}")
-    return figure
-
-
-@dataclass(frozen=True)
-class LocalPanel:
-    """The coverage of an output's intervals in cells, over one axis or two."""
-
-    axes: Sequence[str]
-    edges: Sequence[Array]
-    """Of the cells along each axis, in the axis's unit; drawn at equal distances."""
-    share: Array
-    """NaN where there are few observations."""
-    wrong: NDArray[np.int64]
-    """-1 where intervals are too narrow, 1 where they are too wide beyond chance."""
-
-
-def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
-    """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
-    probability, units = float(numbers.attrs["interval"]), {name: unit(numbers, name) for name in names}
-    explained = dict[str, bool]()
-    figure, grid = subplots(len(names), len(CELLS), *((2.2, 2.7) if narrow() else (4.2, 3.4)))
-    image = None
-    for name, row in zip(names, grid, strict=True):
-        for (kind, words), axis in zip(CELLS.items(), row, strict=True):
-            count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
-            share = np.where(count.values < FEW, np.nan, inside.values / np.maximum(count.values, 1))
-            edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
-            axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
-            panel = LocalPanel(axes, edges, share, wrong.values)
-            if len(axes) == 2:
-                image = _plane(axis, panel, words, units, probability)
-            else:
-                _line(axis, panel, words, units, probability)
-            heading = (f"{of(name)}: by {words} values" for of in (in_words, in_symbols))
-            axis.set_title(fitting(axis, *heading), fontsize=sized(10))
-            marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
-            for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
-                explained[text] = explained.get(text, False) or bool(np.asarray(cells).any())
-    if image is not None:  # the colours of all are the same
-        bar = figure.colorbar(image, ax=[axis for row in grid for axis in row], extend="min")
-        bar.ax.set_ylim(probability - SHOWN, 1.0)
-        bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
-        bar.ax.tick_params(labelsize=small())
-    rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
-    add_title(figure, "; ".join([title, rule, *(text for text, occurs in explained.items() if occurs)]))
-    return figure
-
-
-def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> ScalarMappable:
-    few = np.isnan(panel.share)
-    axis.patch.set(hatch="////", edgecolor=HATCHES)
-    number = len(panel.share)
-    image = axis.imshow(
-        panel.share.T, origin="lower", extent=(0, number, 0, number), cmap="PuOr", aspect="auto",
-        vmin=probability - SHOWN, vmax=probability + SHOWN,
-    )  # fmt: skip
-    for column, row in np.argwhere((panel.wrong != 0) & ~few):
-        colour = "white" if panel.share[column, row] < probability - DARK else "black"
-        mark = NARROW if panel.wrong[column, row] < 0 else WIDE
-        axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
-    both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
-    for ticked, name, edges in zip(both, panel.axes, panel.edges, strict=True):
-        _tick(ticked, edges)
-        called = (f"{words} {with_unit(of(name), typeset(units[name]))}" for of in (in_words, in_symbols))
-        ticked.set_label_text(fitting(axis, *called, upright=ticked is axis.yaxis))
-        ticked.set_tick_params(labelsize=small())
-    axis.spines[["top", "right"]].set_visible(True)
-    return image
-
-
-def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
-    (edges,), number = panel.edges, len(panel.share)
-    axis.bar(np.arange(number) + 0.5, np.nan_to_num(panel.share), width=0.92, color=COLOURS[0])
-    for cell in np.flatnonzero(panel.wrong):
-        mark = NARROW if panel.wrong[cell] < 0 else WIDE
-        axis.text(cell + 0.5, panel.share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=small())
-    axis.axhline(probability, color=LINE, linewidth=1)
-    for left in np.flatnonzero(np.isnan(panel.share)).tolist():
-        axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
-    _tick(axis.xaxis, edges)
-    axis.set(xlim=(0, number), ylim=(0, 1), xlabel=f"{words} {label(panel.axes[0], units[panel.axes[0]])}")
-    axis.set_ylabel(fitting(axis, f"share of {100 * probability:g} % intervals with the truth", upright=True))
-
-
-def _tick(axis: XAxis | YAxis, edges: Array) -> None:
-    """Values at the edges of cells, at every second if there are many; the outer ones are ends of the prior."""
-    inner = range(len(edges))[1 : -1 : 1 if len(edges) <= MOST_TICKS else 2]
-    axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
-
-
-def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Dataset:
-    """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
-    file = directory.results / name_of_file(calibration.kind, "nc")
-    numbers = table(file)
-    if numbers.attrs.get("created") != calibration.created:
-        record = name_of_file(calibration.kind, "json")
-        raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
-    return numbers
-
-
-def title_of(directory: RunDirectory, calibration: Calibration) -> str:
-    kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
-    return f"{directory.name}{kind}: {calibration.draws:,} observations"
-
-
-CALIBRATION_DRAWINGS = {
-    "ranks of the true values": ranks,
-    "true values in intervals and regions": coverage,
-    "true values in intervals, by where they lie": local,
-}
-
-
-def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure]) -> FigureOfRun:
-    """A picture per calibration: `calibration_ranks`, of another kind than the head `calibration_refined_ranks`."""
-
-    def pictures(directory: RunDirectory) -> Pictures:
-        for calibration in calibrations_of(directory).values():
-            kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
-            figure = draw(
-                title_of(directory, calibration), list(calibration.outputs), numbers_of(directory, calibration)
-            )
-            yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", figure
-
-    return pictures
-
-
-CALIBRATION_FIGURES: Mapping[str, FigureOfRun] = {
-    f"calibration_{draw.__name__}": _of_calibrations(draw) for draw in CALIBRATION_DRAWINGS.values()
-}
-
-# Figures of runs on generated images: estimates of the test samples, and matrices.
+# Figures of runs: estimates of the test samples.
 
 TEST_ESTIMATES = "test_estimates"
 """Name of the figure, and of its files."""
@@ -553,11 +337,3 @@ def of_estimates(predictions: xarray.Dataset, limits: Mapping[str, float], title
         explained += f"; {LOGARITHMIC}: {', '.join(logarithmic)}"
     add_title(figure, f"{title}{explained}")
     return figure
-
-
-FIGURES: Mapping[str, FigureOfRun] = {
-    "learning_curve": learning_curve,
-    TEST_ESTIMATES: estimates,
-    **CALIBRATION_FIGURES,
-    "matrix": matrix_figures.matrix,
-}

@@ -25,7 +25,6 @@ from qexp.inference.refinement import LARGEST, MatrixAxis, Refinement, axes_of, 
 from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of, require_variables_of
-from qexp.kinds.images.matrix_figures import absolute_errors, matrix_of
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
@@ -35,6 +34,7 @@ from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
+from qexp.trust.matrix_figures import absolute_errors, matrix_of
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,6 @@ from scipy.stats import norm
 import qexp as package
 from qexp.errors import QexpError
 from qexp.inference.density import Prior, of_training
-from qexp.kinds.images.calibration import ObservationDraws, locate
 from qexp.results.calibration import (
     Calibration,
     CellShare,
@@ -29,6 +28,7 @@ from qexp.results.calibration import (
     with_verdict,
 )
 from qexp.simulation.distributions import normal
+from qexp.trust.calibration import ObservationDraws, locate
 from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 

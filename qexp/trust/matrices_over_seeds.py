@@ -15,12 +15,12 @@ from qexp.base.outputs import outputs_among
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.jobs.states import require_done
-from qexp.kinds.images import matrix
-from qexp.kinds.images.matrix import REFINED, summary
-from qexp.kinds.images.matrix_figures import numbers_of
 from qexp.spec.reading import canonical, digest
 from qexp.store.directory import RunDirectory
 from qexp.store.record import NAME, now
+from qexp.trust import matrix
+from qexp.trust.matrix import REFINED, summary
+from qexp.trust.matrix_figures import numbers_of
 
 if TYPE_CHECKING:
     import xarray

@@ -28,8 +28,6 @@ from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
-from qexp.kinds.images.figures import CALIBRATION_FIGURES
-from qexp.kinds.images.limit import exact_likelihoods
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
@@ -74,6 +72,8 @@ from qexp.simulation.dataset import GeneratedDataset, Intervals
 from qexp.simulation.generators import DeformationImages
 from qexp.store.directory import RunDirectory
 from qexp.store.record import now
+from qexp.trust.figures import CALIBRATION_FIGURES
+from qexp.trust.limit import exact_likelihoods
 
 if TYPE_CHECKING:
     import xarray

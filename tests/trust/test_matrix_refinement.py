@@ -12,11 +12,11 @@ import qexp as package
 from qexp.errors import QexpError
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.matrix_figures import matrix_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.simulation.dataset import GeneratedDataset
+from qexp.trust.matrix_figures import matrix_of
 from tests.conftest import call, write_dense
-from tests.kinds.test_matrix_of_sources import DATASET, FIXED, root
+from tests.trust.test_matrix_of_sources import DATASET, FIXED, root
 
 pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder
 

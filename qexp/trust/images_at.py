@@ -1,0 +1,185 @@
+"""Images of a simulated dataset at values that the user chooses: one, or a grid of them over one variable or two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from qexp.base import files
+from qexp.base.quantities import NOISE, OF_VIEWS, base_name, in_words, name_of_view, quantity
+from qexp.base.seeds import Seeds
+from qexp.base.workspace import Workspace
+from qexp.errors import QexpError
+from qexp.figures.canvas import require_formats, save, use_style
+from qexp.inference.refinement import MatrixAxis, axes_of, possible_cells, values_at
+from qexp.kinds.experiments import open_dataset, spec_cache
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.figures import Side, image_grid
+from qexp.kinds.images.preview import dimensions
+from qexp.kinds.options import ImageOptions
+from qexp.kinds.preview import Array, value_in_words
+from qexp.simulation.dataset import GeneratedDataset, mask_of
+from qexp.trust.matrix import constant_values
+from qexp.trust.matrix_figures import outer_edges
+
+if TYPE_CHECKING:
+    import xarray
+
+MOST_NUMBERS = 200_000_000
+"""Pixels of all images together, at most."""
+
+MOST_DRAWN = 24
+"""Images on a side of a figure, at most."""
+
+
+def images_at(workspace: Workspace, options: ImageOptions) -> xarray.Dataset:
+    """Images at chosen values; see `qexp.images`."""
+    import xarray
+
+    at, over, noise = options.at, options.over, options.noise
+    cache = spec_cache(workspace)
+    name, document, _ = open_dataset(options.dataset, cache)
+    source = generated_of(document, cache.tables, workspace)
+    grid = axes_of(over, "over")
+    quiet = {NOISE: 0.0} if not noise and NOISE in source.variables and NOISE not in over else {}
+    fixed = constant_values(source, grid, {**quiet, **at}, ("over", "at"))
+    shapes = {image: source.shapes()[image] for image in source.images}
+    cells = math.prod(axis.cells for axis in grid)
+    if (numbers := cells * max(math.prod(shape) for shape in shapes.values())) > MOST_NUMBERS:
+        raise QexpError(f"`over`: images of {numbers:,} pixels together are too many; the limit is {MOST_NUMBERS:,}")
+    simulated = _simulated(source, grid, fixed, shapes, noise, options.seed)
+    sides = [axis.variable for axis in grid]
+    variables: dict[str, Any] = {}
+    coordinates: dict[str, Any] = {
+        axis.variable: (axis.variable, axis.centres, _about(source, axis.variable)) for axis in grid
+    }
+    for image, values in simulated.items():
+        dims = dimensions(source, image)
+        array = values.reshape([*(axis.cells for axis in grid), *dims.values()])
+        of_view = {"view": view} if (view := name_of_view(image, source.view_names)) else {}
+        variables[image] = ([*sides, *dims], array, {**_about(source, image), **of_view})
+        coordinates |= _coordinates(source, image, fixed, over, [*dims])
+    words = [
+        value_in_words(in_words(key, source.view_names), value, quantity(key, source.quantities).unit)
+        for key, value in sorted(fixed.items(), key=lambda item: item[0] not in at)  # what was chosen comes first
+        if (noise or key != NOISE) and (key in at or base_name(key) not in OF_VIEWS)
+    ]
+    about = {"title": f"{name}: {', '.join(words)}", **{f"fixed_{key}": value for key, value in fixed.items()}}
+    return xarray.Dataset(variables, coordinates, about)
+
+
+def _simulated(
+    source: GeneratedDataset,
+    grid: Sequence[MatrixAxis],
+    fixed: Mapping[str, float],
+    shapes: Mapping[str, tuple[int, ...]],
+    noise: bool,
+    seed: int,
+) -> dict[str, Array]:
+    """Image → (cell, channel, height, width); NaN in cells that are not possible."""
+    if not grid:  # then there is one cell, of a variable that is fixed
+        name, value = next(iter(fixed.items()))
+        grid = [MatrixAxis(name, value, value, 1)]
+    cells = math.prod(axis.cells for axis in grid)
+    every: dict[str, Array] = {name: np.full((cells, *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    random = Seeds(seed).torch(torch.device("cpu"), "images")
+    axes = [axis.variable for axis in grid]
+    source = source.with_only_fixed({name: value for name, value in fixed.items() if name not in axes})
+    for numbers, values, _ in possible_cells(source, grid):
+        samples = source.observe(values, random) if noise else source.signals(values)
+        for name, images in every.items():
+            pixels = samples[name].numpy()
+            if (mask := mask_of(name)) in samples:
+                pixels = np.where(samples[mask].numpy() > 0, pixels, np.nan)
+            images[numbers] = pixels
+    if all(np.isnan(images).all() for images in every.values()):
+        raise QexpError(f"no image is possible: {source.why_not(values_at(grid, np.arange(cells)))}")
+    return every
+
+
+def _about(source: GeneratedDataset, name: str) -> dict[str, str]:
+    variable = quantity(name, source.quantities)
+    return {"long_name": variable.description, "units": variable.unit}
+
+
+def _coordinates(
+    source: GeneratedDataset, image: str, fixed: Mapping[str, float], over: Mapping[str, Any], dims: Sequence[str]
+) -> dict[str, Any]:
+    """x and y of the pixels [km], unless their size is an axis; of scattered points x and y by point."""
+    view = source.view(image)
+    if view.points is not None:
+        x, y = view.points.numpy().T / 1000
+        suffix = dims[-1].removeprefix("point")
+        return {f"{side}{suffix}": (dims[-1], values, {"units": "km"}) for side, values in (("x", x), ("y", y))}
+    if any(name.startswith(("x_res", "y_res")) for name in over):
+        return {}
+    sizes = source.with_only_fixed(fixed).pixel_sizes(image, {})
+    width, height = (float(size[0]) / 1000 for size in sizes)
+    _, rows, columns = source.shapes()[image]
+    *_, y, x = dims
+    return {
+        x: (x, (np.arange(columns) - columns / 2) * width, {"units": "km", "long_name": "east of the centre"}),
+        y: (y, (np.arange(rows) - rows / 2) * height, {"units": "km", "long_name": "north of the centre"}),
+    }
+
+
+def draw_images(
+    table: xarray.Dataset,
+    folder: Path,
+    formats: Sequence[str] = ("png",),
+    style: tuple[Path | None, str | None] = (None, None),
+) -> list[Path]:
+    """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of the others.
+
+    Raises QexpError if there is no image on a grid, or for more images than a figure can show.
+    """
+    require_formats(formats)
+    of_images = {dim for name in table.data_vars for dim in table[name].dims[-2:]} | {"component"}
+    sides = [str(name) for name in table.dims if name in table.coords and name not in of_images]
+    for name in sides[:2]:
+        if table.sizes[name] > MOST_DRAWN:
+            raise QexpError(
+                f"`over[{name}]`: a figure shows up to {MOST_DRAWN} images on a side, not {table.sizes[name]:,}"
+            )
+    middle = table.isel({name: table.sizes[name] // 2 for name in sides[2:]})
+    drawn = [str(name) for name in table.data_vars if str(table[name].dims[-1]).startswith("x")]
+    if not drawn:
+        raise QexpError(
+            "no image lies on a grid, which alone can be drawn here; qexp data show draws points and stations"
+        )
+    paths: list[Path] = []
+    others = [
+        value_in_words(in_words(name), float(middle[name]), str(middle[name].attrs["units"])) for name in sides[2:]
+    ]
+    with use_style(*style):
+        for name in drawn:
+            values = middle[name].transpose(*sides[:2], ...)
+            figure = image_grid(
+                values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
+                [Side(in_words(side), table[side].values, str(table[side].attrs["units"])) for side in sides[:2]],
+                _extent(values),
+                f"{_called(values)} ({values.attrs['units']})",
+                ", ".join([str(table.attrs["title"]), *others]),
+            )
+            files.make_folder(folder)
+            for ending in formats:
+                paths.append(folder / f"at_{name}.{ending}")
+                save(figure, paths[-1])
+    return paths
+
+
+def _called(values: xarray.DataArray) -> str:
+    """An image in words, with the name of its view if that has one: `descending displacement`."""
+    name, view = str(values.name), values.attrs.get("view")
+    return f"{view} {in_words(base_name(name))}" if view else in_words(name)
+
+
+def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | None:
+    """The edges of the images [km], if the sizes of their pixels are known."""
+    y, x = (str(dim) for dim in values.dims[-2:])
+    return (*outer_edges(values[x].values), *outer_edges(values[y].values)) if x in values.coords else None
