@@ -22,10 +22,11 @@ from torch import Tensor
 
 import qexp
 from qexp.base.seeds import Seeds
+from qexp.deformation.by_network import STARTS_NEAR, values_nearby
 from qexp.inference.fit import SAME_MINIMUM, best, bic, refine_fit
 from qexp.inference.refinement import Refinement
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.observation import STARTS_NEAR, values_nearby
+from qexp.kinds.images.inversion import tested
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator
@@ -90,6 +91,8 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     refinement = Refinement(dataset, [], dataset.fixed, outputs)
     data, observed = refinement.pixels.numbers_of(samples), refinement.pixels.masks(samples)
     estimates = {name: values[:, 0].double().numpy() for name, values in model.estimate(samples).items()}
+    of_test = tested(directory, outputs)
+    assert of_test is not None
     minima: dict[str, list[float]] = {starts: [] for starts in STARTS}
     nothing, points, seconds = [], [], 0.0
     for index in range(first, first + count):
@@ -101,7 +104,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
             {name: values[name][(index - shift) % len(values[name])] for name in outputs} for shift in range(others + 1)
         ]
         began = time.perf_counter()
-        near = values_nearby(directory, start, STARTS_NEAR - 1, seed=0)
+        near = values_nearby(of_test, start, STARTS_NEAR - 1, seed=0)
         for starts, sources in zip(STARTS, ([start, *near], elsewhere), strict=True):
             begin = torch.cat(
                 [

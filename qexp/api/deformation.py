@@ -68,6 +68,7 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
     from qexp.figures.canvas import require_width, use_style
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
+    from qexp.spec.kinds import load_stage
     from qexp.store.directory import target_outside_of_runs
     from qexp.web.deformation import shown_inversion
 
@@ -84,9 +85,11 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
         if options.run is None:
             estimates = by_least_squares(data, asked, tables_here(options.workspace))
         else:
-            from qexp.kinds.images.observation import by_network  # loads networks
+            from qexp.deformation.by_network import by_network
 
-            estimates = by_network(data, directory_of(options.run, options.workspace, options.trust_code), asked)
+            directory = directory_of(options.run, options.workspace, options.trust_code)
+            network = load_stage(directory.training_spec()["dataset"], "invert")(directory, options.device)
+            estimates = by_network(data, network, asked)
     if folder is not None:
         with use_style(None, options.width):
             write(folder, estimates, options)

@@ -42,6 +42,8 @@ class Kind:
     """(what is asked) → other data, opened to be evaluated."""
     predict: Any = None
     """Estimates of files: a `FileKind`."""
+    invert: Any = None
+    """(directory, device) → the network of a run as the inversion of an observation asks it: a `TrainedNetwork`."""
     look: Any = None
     """The class of the view of one part of a dataset."""
     figures: Any = None
@@ -193,6 +195,7 @@ WITHOUT = {
     "held_out": "make no intervals from the errors of held-out samples, as tabular ones and spectra do",
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",
+    "invert": "are no images of deformation, which qexp invert needs",
     "look": "have no view",
     "figures": "have no figures",
 }

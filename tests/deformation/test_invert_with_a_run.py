@@ -9,8 +9,9 @@ import pytest
 import xarray
 
 import qexp
+from qexp.deformation.by_network import SeenView, fill_gaps, image_of, peak_of, values_nearby, without_edge
 from qexp.errors import QexpError
-from qexp.kinds.images.observation import SeenView, fill_gaps, image_of, peak_of, values_nearby, without_edge
+from qexp.kinds.images.inversion import tested
 from qexp.observations.observation import Observation, write_observation
 from tests.conftest import SOUND, Specs, call, write_dense
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
@@ -94,11 +95,12 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
         estimates = {name: float(table[f"{name}_estimate"][5]) for name in OUTPUTS}
         truth = {name: float(table[name][5]) for name in OUTPUTS}
         count = table.sizes["sample"]
-    near = values_nearby(directory, estimates, count, seed=0)
+    of_test = tested(directory, OUTPUTS)
+    near = values_nearby(of_test, estimates, count, seed=0)
     assert len(near) == count
     assert any(all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near)
-    assert values_nearby(directory, estimates, 4, seed=3) == values_nearby(directory, estimates, 4, seed=3)
-    assert values_nearby(directory, estimates, 0, seed=3) == []
+    assert values_nearby(of_test, estimates, 4, seed=3) == values_nearby(of_test, estimates, 4, seed=3)
+    assert values_nearby(of_test, estimates, 0, seed=3) == []
     said = invert(place, "--refine", "--starts", "5")
     assert "5 starts ended there" in said.stderr
     assert said.stderr.splitlines()[-1].startswith("mogi: reduced χ²")  # what the training data were made with

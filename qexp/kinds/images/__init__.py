@@ -8,6 +8,7 @@ KIND = Kind(
     train="qexp.kinds.images.evaluation:train",
     evaluate="qexp.kinds.images.evaluation:open_data",
     predict="qexp.kinds.images.prediction:PREDICTION",
+    invert="qexp.kinds.images.inversion:network_of",
     look="qexp.kinds.images.preview:ImagesPreview",
     figures="qexp.trust.figures:FIGURES",
 )

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.base.outputs import PERIOD, estimate_of
-from qexp.base.quantities import base_name, nearest, number_with_unit, quantity, with_periods
+from qexp.base.quantities import base_name, nearest, quantity, with_periods
 from qexp.deformation.estimate import Candidate, Inversion, estimate_sources
 from qexp.deformation.options import NONE, InvertOptions
 from qexp.errors import QexpError
 from qexp.inference.least_squares import deformation_of
 from qexp.inference.parameters import Units, amplitudes, display_name
-from qexp.kinds.figures import table
-from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.posteriors import OfHeads
-from qexp.kinds.images.prediction import Array as Images, ImageModel, image_model
-from qexp.kinds.images.source import SEEN, statistics
-from qexp.kinds.images.spec import generator_in_words
-from qexp.kinds.options import PredictOptions
-from qexp.kinds.prediction import MOST
-from qexp.kinds.tables import tables_of
-from qexp.networks.feature_distance import UNUSUAL
 from qexp.observations.observation import Look, Observation, Track, spacing
 from qexp.observations.reading import angles_of
 from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of
-from qexp.simulation.generators import DeformationImages, Source
+from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
 from qexp.simulation.views import DISPLACEMENT, GNSS
-from qexp.spec.kinds import TEST_PREDICTIONS
-from qexp.store.directory import RunDirectory
 
 TOLERANCE = 5.0
 """Largest angle between the lines of sight of a view and of its track [degrees]."""
@@ -78,7 +67,7 @@ class SeenView:
         return f"'{self.image}' ({name}{_seen_from(self.directions.mean(axis=0), self.look)})"
 
 
-def views_of(dataset: GeneratedDataset, inputs: Sequence[str]) -> list[SeenView]:
+def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenView]:
     """The views that a network takes as inputs. Raises QexpError if they are no radar images."""
     views = []
     for image in dataset.images:
@@ -260,21 +249,25 @@ ALIKE = 100
 """Test samples whose errors an estimate may have."""
 
 
-def values_nearby(
-    directory: RunDirectory, estimates: Mapping[str, float], count: int, seed: int
-) -> list[dict[str, float]]:
-    """Values that the truth may have, `count` times; none for a run without test samples.
+class Tested(NamedTuple):
+    """An output of test samples, (sample,) each, in its unit; and the period after which its values repeat, if any."""
 
+    truth: Array
+    estimate: Array
+    period: float | None
+
+
+def values_nearby(
+    tested: Mapping[str, Tested], estimates: Mapping[str, float], count: int, seed: int
+) -> list[dict[str, float]]:
+    """Values that the truth may have, `count` times.
+
+    tested     output → its test samples
     estimates  output → estimate in its unit
     """
-    path = directory.results / TEST_PREDICTIONS
-    if count < 1 or not path.exists():
-        return []
-    predictions = table(path)
     unlike, values = 0.0, {}
     for name, value in estimates.items():
-        truth, estimate = (np.asarray(predictions[key].values, np.float64) for key in (name, estimate_of(name)))
-        period = predictions[estimate_of(name)].attrs.get(PERIOD)
+        truth, estimate, period = tested[name]
         estimate = nearest(estimate, truth, period)
         positive = period is None and value > 0 and bool((truth > 0).all() and (estimate > 0).all())
         if positive:  # errors of a depth or a size are shares of it
@@ -295,25 +288,70 @@ RECENTRED = 2.0
 """Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
 
 
-@dataclass(frozen=True)
-class _Network:
-    """A run that is ready to estimate, with the geometry of what it was trained on."""
+Images = Mapping[str, NDArray[np.float32]]
+"""Input of a network → (1, ...)."""
 
-    model: ImageModel
+
+class TrainingRange(Protocol):
+    """Where the training data of an output lie, in its unit."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    def moved(self, values: Any) -> NDArray[Any]:
+        """Values, those that repeat moved by whole periods to the middle of the range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A network that was trained on images of deformation, as the inversion of an observation asks it.
+
+    run       the name of its run
+    dataset   on which it was trained
+    sources   what moved the ground there
+    words     what they are: `mogi`, or `mogi chamber and okada dike`
+    periods   output → the period after which its values repeat, in its unit, where it was trained so
+    inputs    their names
+    estimate  (inputs) → output → its estimate, in its unit
+    interval  (inputs, probabilities of both ends) → output → the ends, in its unit; None without posterior head
+    trained   output → where its training data lie
+    tested    () → output → its test samples; None if the run has none
+    outside   (inputs, estimates, image → its track) → sentences on what lies outside of the training data
+    """
+
+    run: str
     dataset: GeneratedDataset
     sources: Sequence[Source]
-    linear: frozenset[str]
-    """Their amplitudes."""
     words: str
-    """What its sources are: `mogi`, or `mogi chamber and okada dike`."""
-    views: Sequence[SeenView]
+    periods: Mapping[str, float]
+    inputs: Collection[str]
+    estimate: Callable[[Images], dict[str, float]]
+    interval: Callable[[Images, tuple[float, float]], Mapping[str, tuple[float, float]]] | None
+    trained: Mapping[str, TrainingRange]
+    tested: Callable[[], Mapping[str, Tested] | None]
+    outside: Callable[[Images, Mapping[str, float], Mapping[str, str]], list[str]]
+
+    @cached_property
+    def linear(self) -> frozenset[str]:
+        """The amplitudes of its sources."""
+        quantities = with_periods(self.dataset.quantities, self.periods)
+        return frozenset(
+            f"{source.name}.{name}" if source.name else name
+            for source in self.sources
+            for name in amplitudes(source, quantities)
+        )
+
+    @cached_property
+    def views(self) -> list[SeenView]:
+        return views_of(self.dataset, self.inputs)
 
 
 STARTS_NEAR = 8
 """Of a refinement: the network's estimate and others near it, unless another number is asked for."""
 
 
-def by_network(observation: Observation, directory: RunDirectory, options: InvertOptions) -> list[Inversion]:
+def by_network(observation: Observation, network: TrainedNetwork, options: InvertOptions) -> list[Inversion]:
     """An observation inverted by a trained network, and from its estimate by least squares if they are asked for.
 
     Without a `centre` the network's images lie around the largest displacement, and then, if it estimates a position,
@@ -322,7 +360,6 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     counts which explains the observation better. Least squares start there, or at the edge of the training data.
     Raises QexpError for a run whose views or pixels do not fit the observation.
     """
-    network = _open_network(directory, options.device)
     dataset, tracks = network.dataset, tracks_of(network.views, observation)
     doubtful = options.offsets != NONE and not all(_knows_offsets(network, view) for view in network.views)
     looks = [
@@ -331,10 +368,10 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     at, inputs, estimates, remarks = min(looks, key=lambda look: _unexplained(network, tracks, *look[:3:2]))
     units = Units(dataset.quantities, at)
     values, start, missing = _start(network, estimates)
-    outside = _outside(network, estimates, inputs, tracks)
+    outside = network.outside(inputs, estimates, {image: track.name for image, track in tracks.items()})
     remarks += [*missing, *outside]
     document = {
-        "run": directory.name,
+        "run": network.run,
         "parameters": {display_name(name): units.from_si(name, value) for name, value in values.items()},
         "views": {image: track.name for image, track in tracks.items()},
         "centre": list(at),
@@ -343,14 +380,14 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     # What all training data share belongs to the model, but for the position: theirs is that of the image.
     constant = [name for name in start if name in dataset.fixed and base_name(name) not in ("x", "y")]
     intervals: dict[str, tuple[float, float]] = {}
-    if isinstance(network.model.posteriors, OfHeads):
-        for name, ends in network.model.posteriors.posterior_of(inputs).quantiles(ENDS).items():
-            low, high = (dataset.si_factor(name) * float(end) for end in ends[0])
-            intervals[name] = low, high
+    if network.interval is not None:
+        for name, (low, high) in network.interval(inputs, ENDS).items():
+            intervals[name] = dataset.si_factor(name) * low, dataset.si_factor(name) * high
     distributions = {name: dataset.distributions[name] for name in start if name in dataset.test}
     near = []
     if options.least_squares:
-        others = values_nearby(directory, estimates, (options.starts or STARTS_NEAR) - 1, options.seed)
+        count, tested = (options.starts or STARTS_NEAR) - 1, network.tested()
+        others = values_nearby(tested, estimates, count, options.seed) if tested and count > 0 else []
         near = [_start(network, other)[1] for other in others]
     else:
         start = values
@@ -360,32 +397,13 @@ def by_network(observation: Observation, directory: RunDirectory, options: Inver
     return [estimate_sources(observation, candidate, options, network=document, remarks=remarks)]
 
 
-def _open_network(directory: RunDirectory, device: str) -> _Network:
-    spec = directory.training_spec()
-    dataset = generated_of(spec["dataset"], tables_of(directory))
-    if not isinstance(dataset.generator, DeformationImages):
-        raise QexpError(
-            f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"
-        )
-    model = image_model(directory, PredictOptions("", "", device=device))
-    views = views_of(dataset, list(model.layout.inputs))
-    quantities = with_periods(dataset.quantities, model.periods)
-    words, sources = generator_in_words(spec["dataset"]), dataset.generator.sources
-    linear = frozenset(
-        f"{source.name}.{name}" if source.name else name
-        for source in sources
-        for name in amplitudes(source, quantities)
-    )
-    return _Network(model, dataset, sources, linear, words, views)
-
-
-def _knows_offsets(network: _Network, view: SeenView) -> bool:
+def _knows_offsets(network: TrainedNetwork, view: SeenView) -> bool:
     return any(isinstance(component.noise, LinearNoise) for component in network.dataset.noise.on(view.image))
 
 
 def _look(
-    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float] | None, less_edges: bool
-) -> tuple[tuple[float, float], dict[str, Images], dict[str, float], list[str]]:
+    network: TrainedNetwork, tracks: Mapping[str, Track], centre: tuple[float, float] | None, less_edges: bool
+) -> tuple[tuple[float, float], Images, dict[str, float], list[str]]:
     """The centre of the images, and what `_at` says there.
 
     centre  None: the largest displacement, or the position that the network then estimates
@@ -398,7 +416,7 @@ def _look(
 
 
 def _unexplained(
-    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float], estimates: Mapping[str, float]
+    network: TrainedNetwork, tracks: Mapping[str, Track], centre: tuple[float, float], estimates: Mapping[str, float]
 ) -> float:
     """The sum of squares of what an estimate leaves of the tracks, each with an offset, in units of their errors."""
     points = [track.where_observed() for track in tracks.values()]
@@ -414,13 +432,14 @@ def _unexplained(
 
 
 def _at(
-    network: _Network, tracks: Mapping[str, Track], centre: tuple[float, float], less_edges: bool
-) -> tuple[dict[str, Images], dict[str, float], list[str]]:
+    network: TrainedNetwork, tracks: Mapping[str, Track], centre: tuple[float, float], less_edges: bool
+) -> tuple[Images, dict[str, float], list[str]]:
     """The inputs around a centre, the outputs in their units, and remarks on what was changed in the images.
 
     less_edges  whether images of views without offsets in training have the median of their edge subtracted
     """
-    wanted, inputs, remarks = network.model.layout.inputs, {}, []
+    wanted, remarks = network.inputs, []
+    inputs: dict[str, NDArray[np.float32]] = {}
     for view in network.views:
         track = tracks[view.image]
         values = image_of(track, view, centre)
@@ -445,12 +464,10 @@ def _at(
     for name in wanted:
         if name not in inputs:
             inputs[name] = np.array([[_scalar(network, name, tracks)]], dtype=np.float32)
-    estimates = network.model.estimate(inputs)[0]
-    outputs = dict(zip(network.model.outputs, map(float, estimates), strict=True))
-    return inputs, outputs, remarks
+    return inputs, network.estimate(inputs), remarks
 
 
-def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
+def _scalar(network: TrainedNetwork, name: str, tracks: Mapping[str, Track]) -> float:
     """The value of an input that is a number: of the geometry of a view's track, else that of the training data."""
     base, image = base_name(name), f"displacement{name.removeprefix(base_name(name))}"
     if base in ("incidence", "azimuth", "heading") and image in tracks:
@@ -470,7 +487,7 @@ def _scalar(network: _Network, name: str, tracks: Mapping[str, Track]) -> float:
 
 
 def _position(
-    network: _Network, estimates: Mapping[str, float], centre: tuple[float, float]
+    network: TrainedNetwork, estimates: Mapping[str, float], centre: tuple[float, float]
 ) -> tuple[float, float] | None:
     """The position of the first source, if the network estimates it, off the centre of the images and inside them."""
     names = network.sources[0].columns[:2]
@@ -484,7 +501,9 @@ def _position(
     return centre[0] + east, centre[1] + north
 
 
-def _start(network: _Network, estimates: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float], list[str]]:
+def _start(
+    network: TrainedNetwork, estimates: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float], list[str]]:
     """Column → estimate, and → start of a refinement, in SI units; and remarks on those that are not estimated."""
     values, start, missing = {}, {}, []
     for name in (name for source in network.sources for name in source.columns):
@@ -493,40 +512,10 @@ def _start(network: _Network, estimates: Mapping[str, float]) -> tuple[dict[str,
             missing.append(
                 f"{display_name(name)} is not estimated by the network; it starts at the median of the training data"
             )
-        factor, trained = network.dataset.si_factor(name), network.model.trained.get(name)
+        factor, trained = network.dataset.si_factor(name), network.trained.get(name)
         values[name] = factor * value
         if name not in network.linear and trained is not None:
             # Beyond the range of its training data a network's estimate means little.
             value = float(np.clip(trained.moved(value), trained.low, trained.high))
         start[name] = factor * value
     return values, start, missing
-
-
-def _outside(
-    network: _Network, estimates: Mapping[str, float], inputs: Mapping[str, Images], tracks: Mapping[str, Track]
-) -> list[str]:
-    """Sentences on what lies outside of the training data: estimates, statistics of inputs, and features of these."""
-    model, sentences = network.model, []
-    for name, trained in model.trained.items():
-        if trained.beyond(estimates[name]):
-            unit = model.outputs[name]
-            estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
-            ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
-            sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST}, {ends}")
-    ranges, values = model.ranges(), statistics(inputs)
-    beyond: dict[str, list[str]] = {}
-    for statistic, outside in ranges.outside(inputs).items():
-        if outside[0]:
-            unit = "" if statistic.kind == SEEN else f" {model.layout.units[statistic.input]}".rstrip()
-            low, high = ranges.ranges[statistic]
-            number = f"{values[statistic][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
-            beyond.setdefault(statistic.input, []).append(f"{statistic.kind} {number}".strip())
-    for name, numbers in beyond.items():
-        what = tracks[name].name if name in tracks else name
-        sentences.append(f"{what} lies outside the range of the network's training data: {', '.join(numbers)}")
-    if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL:
-        sentences.append(
-            "the network's features of the observation are unlike those of its training data: only "
-            f"{100 * share:.2g} % of these lie as far from their mean"
-        )
-    return sentences

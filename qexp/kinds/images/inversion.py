@@ -1,0 +1,103 @@
+"""A run on images of deformation as the inversion of an observation asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from qexp.base.outputs import PERIOD, estimate_of
+from qexp.base.quantities import number_with_unit
+from qexp.deformation.by_network import Images, Tested, TrainedNetwork
+from qexp.errors import QexpError
+from qexp.kinds.figures import table
+from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.images.posteriors import OfHeads
+from qexp.kinds.images.prediction import ImageModel, image_model
+from qexp.kinds.images.source import SEEN, statistics
+from qexp.kinds.images.spec import generator_in_words
+from qexp.kinds.options import PredictOptions
+from qexp.kinds.prediction import MOST
+from qexp.kinds.tables import tables_of
+from qexp.networks.feature_distance import UNUSUAL
+from qexp.simulation.generators import DeformationImages
+from qexp.spec.kinds import TEST_PREDICTIONS
+from qexp.store.directory import RunDirectory
+
+
+def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
+    """The network of a finished run. Raises QexpError if it estimates no numbers of a source of deformation."""
+    spec = directory.training_spec()
+    dataset = generated_of(spec["dataset"], tables_of(directory))
+    if not isinstance(dataset.generator, DeformationImages):
+        raise QexpError(
+            f"{directory.name} was not trained on images of a source of deformation, which qexp invert needs"
+        )
+    model = image_model(directory, PredictOptions("", "", device=device))
+    heads = model.posteriors if isinstance(model.posteriors, OfHeads) else None
+
+    def estimate(inputs: Images) -> dict[str, float]:
+        return dict(zip(model.outputs, map(float, model.estimate(inputs)[0]), strict=True))
+
+    def interval(inputs: Images, ends: tuple[float, float]) -> dict[str, tuple[float, float]]:
+        assert heads is not None
+        quantiles = heads.posterior_of(inputs).quantiles(ends)
+        return {name: (float(low), float(high)) for name, ((low, high),) in quantiles.items()}
+
+    return TrainedNetwork(
+        run=directory.name,
+        dataset=dataset,
+        sources=dataset.generator.sources,
+        words=generator_in_words(spec["dataset"]),
+        periods=model.periods,
+        inputs=list(model.layout.inputs),
+        estimate=estimate,
+        interval=interval if heads else None,
+        trained=model.trained,
+        tested=lambda: tested(directory, list(model.outputs)),
+        outside=lambda inputs, estimates, tracks: _outside(model, inputs, estimates, tracks),
+    )
+
+
+def tested(directory: RunDirectory, outputs: Sequence[str]) -> dict[str, Tested] | None:
+    """Output → its test samples; None for a run without any."""
+    path = directory.results / TEST_PREDICTIONS
+    if not path.exists():
+        return None
+    predictions = table(path)
+    return {
+        name: Tested(
+            np.asarray(predictions[name].values, np.float64),
+            np.asarray(predictions[estimate_of(name)].values, np.float64),
+            predictions[estimate_of(name)].attrs.get(PERIOD),
+        )
+        for name in outputs
+    }
+
+
+def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], tracks: Mapping[str, str]) -> list[str]:
+    """Sentences on what lies outside of the training data: estimates, statistics of inputs, and features of these."""
+    sentences = []
+    for name, trained in model.trained.items():
+        if trained.beyond(estimates[name]):
+            unit = model.outputs[name]
+            estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
+            ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
+            sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST}, {ends}")
+    ranges, values = model.ranges(), statistics(inputs)
+    beyond: dict[str, list[str]] = {}
+    for statistic, outside in ranges.outside(inputs).items():
+        if outside[0]:
+            unit = "" if statistic.kind == SEEN else f" {model.layout.units[statistic.input]}".rstrip()
+            low, high = ranges.ranges[statistic]
+            number = f"{values[statistic][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
+            beyond.setdefault(statistic.input, []).append(f"{statistic.kind} {number}".strip())
+    for name, numbers in beyond.items():
+        what = tracks.get(name, name)
+        sentences.append(f"{what} lies outside the range of the network's training data: {', '.join(numbers)}")
+    if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL:
+        sentences.append(
+            "the network's features of the observation are unlike those of its training data: only "
+            f"{100 * share:.2g} % of these lie as far from their mean"
+        )
+    return sentences
