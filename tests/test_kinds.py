@@ -1,7 +1,7 @@
 """Kinds of dataset stand in one table, a line each, and nothing else asks of which kind a dataset is."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields, replace
 
 import pytest
@@ -13,7 +13,7 @@ from qexp.runs import execute
 from qexp.spec import experiences
 from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, load_stage
 from qexp.spec.schema import whole_schema
-from tests.test_imports import MODULES, tree_of
+from tests.test_imports import MODULES, nodes_of, reads_all_modules
 
 FOLDERS = ("images.", "rows.", "fields.", "spectra.")
 """The folders of the kinds, in `qexp.kinds`."""
@@ -56,12 +56,12 @@ def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
     assert list(OF_TYPES[module]) == whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
 
 
-@pytest.mark.slow
+@reads_all_modules
 def test_no_module_asks_of_which_type_an_experience_is():
     compared = [
         f"{module}: {ast.unparse(node)}"
         for module in MODULES
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Compare)
         and any(names_of(part) & experiences.TYPES.keys() for part in (node.left, *node.comparators))
     ]
@@ -79,9 +79,9 @@ def names_of(node: ast.AST) -> set[str]:
     return {value for value in constants if isinstance(value, str)}
 
 
-def questions(tree: ast.Module) -> Iterator[ast.expr]:
+def questions(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
     """Expressions that ask of which kind a dataset is: by its class, by its type, or by a dictionary of kinds."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass", "type"):
             if "Dataset" in ast.unparse(node):
                 yield node
@@ -98,13 +98,13 @@ def questions(tree: ast.Module) -> Iterator[ast.expr]:
             yield node.value
 
 
-@pytest.mark.slow
+@reads_all_modules
 def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is():
     found = [
         f"{module}, line {asked.lineno}: {ast.unparse(asked)}"
         for module in MODULES
         if not of_one_kind(module)
-        for asked in questions(tree_of(module))
+        for asked in questions(nodes_of(module))
     ]
     assert found == []
 
@@ -121,4 +121,4 @@ def test_only_the_modules_of_kinds_ask_of_which_kind_a_dataset_is():
     ],
 )
 def test_such_questions_are_found(question):
-    assert len(list(questions(ast.parse(question)))) == 1
+    assert len(list(questions(ast.walk(ast.parse(question))))) == 1

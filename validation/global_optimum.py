@@ -26,7 +26,7 @@ from qexp.deformation.by_network import STARTS_NEAR, values_nearby
 from qexp.inference.fit import SAME_MINIMUM, best, bic, refine_fit
 from qexp.inference.refinement import Refinement
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.inversion import tested
+from qexp.kinds.images.inversion import estimates_of_test
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator
@@ -91,7 +91,7 @@ def fitted(run: str, first: int, count: int, others: int) -> tuple[Fits, float]:
     refinement = Refinement(dataset, [], dataset.fixed, outputs)
     data, observed = refinement.pixels.numbers_of(samples), refinement.pixels.masks(samples)
     estimates = {name: values[:, 0].double().numpy() for name, values in model.estimate(samples).items()}
-    of_test = tested(directory, outputs)
+    of_test = estimates_of_test(directory, outputs)
     assert of_test is not None
     minima: dict[str, list[float]] = {starts: [] for starts in STARTS}
     nothing, points, seconds = [], [], 0.0

@@ -75,12 +75,13 @@ def train_folds(
     """Train the batches of folds whose numbers come in, a line each."""
     from qexp.base.files import drafted_in
     from qexp.base.machine import freed_memory_kept
-    from qexp.kinds.rows.training import work
+    from qexp.spec.kinds import load_stage
     from qexp.store.directory import RunDirectory
 
-    run = directory.absolute()
-    with freed_memory_kept(), drafted_in(drafts, below=run) if drafts is not None else nullcontext():
-        finished = work(RunDirectory(run), sys.stdin, sys.stdout)
+    run = RunDirectory(directory.absolute())
+    work = load_stage(run.spec()["dataset"], "folds").work
+    with freed_memory_kept(), drafted_in(drafts, below=run.path) if drafts is not None else nullcontext():
+        finished = work(run, sys.stdin, sys.stdout)
     if not finished:
         raise typer.Exit(130)
 

@@ -16,23 +16,21 @@ from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
 from qexp.base.quantities import nearest
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import QexpError
 from qexp.kinds.networks import scale_of
-from qexp.kinds.rows.spec import grouped_by
 from qexp.kinds.scores import write_table
-from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.networks.estimator import Estimator, mean
 from qexp.results.intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
-from qexp.spec.kinds import TEST_PREDICTIONS, load_stage
-from qexp.store.directory import PREDICTIONS, RunDirectory
+from qexp.spec.kinds import TEST_PREDICTIONS, documents_of, load_stage
+from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
     import xarray
 
-ROW, CORE = "row", "core"
+ROW = "row"
 
 
 class ExchangeableUnits(NamedTuple):
@@ -46,25 +44,6 @@ class ExchangeableUnits(NamedTuple):
     unit: str
     by: str | None
     folds: Sequence[tuple[str, ...]]
-
-
-def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
-    spec, path = directory.spec(), directory.results / PREDICTIONS
-    if not path.is_file():
-        raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
-    folds: dict[str, tuple[str, ...]] = {}
-    for fold, row, *_ in map(dict.values, files.read_csv(path)):
-        folds[row] = (*folds.get(row, ()), fold)
-    try:
-        of_rows = [folds[str(number)] for number in predictions["row"].values]
-    except KeyError as error:
-        raise DamagedError(f"{path} does not list the row {error}") from None
-    unit = spec["split"]["parameters"].get("by")
-    return ExchangeableUnits(ROW if unit is None else str(unit), grouped_by(spec), of_rows)
-
-
-def units_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
-    return ExchangeableUnits(CORE, CORE, [()] * predictions.sizes["spectrum"])
 
 
 # The held-out estimates of a run and their errors, read from its files: what intervals are made from.
@@ -128,9 +107,9 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(spec["dataset"], "held_out")
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
-    outputs = [name for name in spec["outputs"] if name != SPECTRUM]
+    outputs = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
     if not outputs:
-        raise QexpError(f"{directory.name} reconstructs spectra and estimates no number that could have an interval")
+        raise QexpError(f"{directory.name} estimates no number that could have an interval")
     predictions, tables = read_test_predictions(directory), tables_of(directory)
     unit, by, folds = units_of(directory, predictions)
     groups = np.zeros(len(folds), dtype=str) if by is None else predictions[by].values.astype(str)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import IO, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, some
 from qexp.metrics.splits import Column, Rows, Split, SplitError
+from qexp.networks.estimator import Estimator
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network, bytes_of
 from qexp.networks.shapes import features
 from qexp.networks.training import Data
 from qexp.spec.reading import Document, Finding
+from qexp.store.directory import RunDirectory
 
 TOLERANCE = 2
 """Factor by which training may exceed this machine's memory: it may be meant for a larger one."""
@@ -324,6 +326,10 @@ class KindData(ABC, Generic[D]):
                 message = "matched filters need a simulated dataset, but this one is not simulated"
                 yield ("operations", name), message
 
+    def match_filters(self, operation: MatchedFilters, image: str, document: Document, tables: Tables) -> None:
+        """Give matched filters of an input their images, of a kind in whose models `findings_in_model` allows them."""
+        raise NotImplementedError
+
     def data(self, spec: Document, dataset: D, tables: Tables, seeds: Seeds, device: torch.device) -> Data:
         """The samples of a resolved experience, for a run that trains one network; those for training on demand."""
         raise NotImplementedError
@@ -363,6 +369,16 @@ class KindData(ABC, Generic[D]):
     def without_effect(self, spec: Document) -> Collection[str]:
         """Parameters of operations that have no effect in a resolved experience."""
         return ()
+
+
+@dataclass(frozen=True)
+class KindFolds:
+    """What is done with the folds of a run."""
+
+    load: Callable[[RunDirectory], dict[str, list[Estimator]]]
+    """Fold → its networks. Raises QexpError that names unfinished folds."""
+    work: Callable[[RunDirectory, IO[str], IO[str]], bool]
+    """(directory, orders, answers) → trains folds in a process of its own; False if it was asked to stop."""
 
 
 def one_fold(split: Split, rows: Rows, column: Column, random: np.random.Generator, advice: str) -> tuple[Rows, Rows]:

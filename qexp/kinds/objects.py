@@ -15,7 +15,6 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.networks import heads_in, matched_filters, metrics_of, model_of, network_of
 from qexp.networks.estimator import BATCH, Estimator
@@ -48,7 +47,7 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Estimator:
     model = model_of(spec, tables)
     initialise(model.network, seeds)
     for operation, image in matched_filters(model.network):
-        operation.match(*generated_of(spec["dataset"], tables).templates(image, operation.variable, operation.values))
+        data_kind(spec["dataset"]).match_filters(operation, image, spec["dataset"], tables)
     return model
 
 

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
 from qexp.base.machine import terminable
@@ -32,6 +32,7 @@ from qexp.store.record import Record
 if TYPE_CHECKING:
     import h5netcdf
     import pyarrow as pa
+    from torch import Tensor
 
     from qexp.kinds.held_out import NewIntervals
     from qexp.networks.estimator import Estimator, Posterior
@@ -53,6 +54,42 @@ MOST, ALL = "99 % of the training data", "the range of the training data"
 """What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
+class InputArrays:
+    """Arrays as the inputs of a run's network."""
+
+    def __init__(self, directory: RunDirectory, network: Network) -> None:
+        self.directory, self.network = directory, network
+
+    def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
+        """The numbers of an input in its unit; what is masked is NaN. Raises QexpError for another unit."""
+        return np.ma.filled(np.ma.asarray(given, dtype=np.float32), np.nan)
+
+    def within_turn(self, name: str, values: Tensor) -> Tensor:
+        """An input, (sample, ...), moved by whole turns to the directions of the training data, if it is one."""
+        return values
+
+
+class RefinedArrays(Protocol):
+    """Draws from the posteriors of arrays by a known likelihood."""
+
+    units: Mapping[str, str]
+    """Unknown variable → its unit, in the order of the draws."""
+
+    def draw(
+        self,
+        arrays: Mapping[str, NDArray[np.float32]],
+        estimates: Mapping[str, NDArray[np.float32]],
+        count: int,
+        seed: int,
+    ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
+        """Values, (draw, sample, variable), and sample → why its draws are not to be trusted.
+
+        arrays     input → (sample, ...)
+        estimates  output → (sample,), the network's
+        Raises QexpError for missing values.
+        """
+
+
 @dataclass(frozen=True)
 class FileKind:
     """How runs on one type of dataset predict files."""
@@ -67,6 +104,10 @@ class FileKind:
     """The fields of `PredictOptions` that it takes."""
     extent: Callable[[RunDirectory, Estimator], TrainingExtent] | None = None
     """Of a run and one of its networks; None where no range of the inputs is known."""
+    arrays: Callable[[RunDirectory, Network], InputArrays] = InputArrays
+    """How its networks take arrays."""
+    refined: Callable[[RunDirectory, Estimator], RefinedArrays] | None = None
+    """Posteriors of arrays by a known likelihood; None where there is none."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from qexp.errors import QexpError
 from qexp.jobs.states import require_done
 from qexp.kinds.networks import trained_model
-from qexp.kinds.rows import training
 from qexp.kinds.tables import tables_of
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
+from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
 
 
@@ -31,13 +31,11 @@ def load_models(directory: RunDirectory, device: torch.device) -> list[Estimator
 
 def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Estimator]]:
     """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
-    directory.training_spec()
+    spec = directory.training_spec()
     if directory.all_folds():
-        training.require_folds_done(directory)  # with a more detailed message than below
-    require_done(directory)
-    if directory.all_folds():
-        models = training.load_networks(directory)
+        models = load_stage(spec["dataset"], "folds").load(directory)
     else:
+        require_done(directory)
         weights, _ = checkpoint.read(directory.best_weights)
         tables = tables_of(directory)
         models = {"": [trained_model(directory.spec(), tables, weights, directory.best_weights)]}

@@ -16,21 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files
 from qexp.base.options import ignore
-from qexp.base.quantities import conversion, nearest, quantity, with_periods
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
-from qexp.inference.image_posteriors import ImagePosteriors
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
 from qexp.jobs.scheduler import Submission, wrap_of
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
-from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.files import NetcdfImages
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
 from qexp.kinds.prediction import (
     FileKind,
+    InputArrays,
     Prediction,
+    RefinedArrays,
     TrainingExtent,
     no_progress,
     require_different_targets,
@@ -43,7 +41,6 @@ from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape
 from qexp.rows.formats import FORMATS
-from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory, target_outside_of_runs
 
@@ -136,21 +133,15 @@ class Predictor:
         """
         require_draws(draws, f"{draws} draws")
         tensors, single = self._batch(inputs)
-        for name, values in tensors.items():
-            if missing := int((~torch.isfinite(values)).sum()):
-                advice = "and the network takes no mask of them; train one with the input"
-                if mask_of(name) in tensors:
-                    advice = "set them to 0, and so the pixels of"
-                raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
         with threads(self._threads):
             means = {name: mean for name, (mean, _) in self.ensemble.mean_and_spread(tensors).items()}
             start = {name: mean[:, 0].cpu().numpy() for name, mean in means.items()}
             arrays = {name: values.cpu().numpy() for name, values in tensors.items()}
-            posteriors = self._by_likelihood(arrays, start, draws, seed)
-        if doubts := posteriors.doubts:
-            samples = f" of {len(doubts)} of {len(posteriors.values)} samples ({some(list(map(str, doubts)), 3)})"
+            values, doubts = self._refined.draw(arrays, start, draws, seed)
+        if doubts:
+            samples = f" of {len(doubts)} of {values.shape[1]} samples ({some(list(map(str, doubts)), 3)})"
             warn(f"the draws{'' if single else samples} are not to be trusted: {next(iter(doubts.values()))[0]}")
-        return _for_arviz(np.moveaxis(posteriors.values, 0, 1), self._by_likelihood.units, single)
+        return _for_arviz(values, self._refined.units, single)
 
     def _size_of_frames(self, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[int, int] | None:
         """Height and width of arrays of another size than in training, if the network takes them."""
@@ -164,23 +155,6 @@ class Predictor:
                 return size
         return None
 
-    def _as_array(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
-        """An input as numbers; those of xarray in its unit and with rows northwards. What is masked is NaN."""
-        if hasattr(given, "dims") and self._simulated is not None:
-            file = NetcdfImages(Path(name), given.drop_encoding().to_dataset(name=name))  # type: ignore[union-attr]
-            unit, wanted = file.unit(name), quantity(name, self._simulated.quantities).unit
-            if (factor := conversion(unit or wanted, wanted)) is None:
-                raise QexpError(f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'}; convert it")
-            given = file.read(name, None) * factor
-        return np.ma.filled(np.ma.asarray(given, dtype=np.float32), np.nan)
-
-    @cached_property
-    def _simulated(self) -> GeneratedDataset | None:
-        """The dataset that it was trained on, if that is simulated."""
-        with suppress(QexpError):  # of other data
-            return generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
-        return None
-
     @cached_property
     def _extent(self) -> TrainingExtent | None:
         extent = file_kind(self.directory).extent
@@ -189,19 +163,16 @@ class Predictor:
         return None
 
     @cached_property
-    def _directions(self) -> dict[str, tuple[float, float]]:
-        """What the directions among the inputs are in training, if that is on simulated data."""
-        from qexp.kinds.images.prediction import directions_of
-
-        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
-        return {} if not numbers or self._simulated is None else directions_of(self._simulated, numbers)
+    def _arrays(self) -> InputArrays:
+        return file_kind(self.directory).arrays(self.directory, self.network)
 
     @cached_property
-    def _by_likelihood(self) -> ImagePosteriors:
+    def _refined(self) -> RefinedArrays:
         """Raises QexpError for a run on other data than simulated images of a known likelihood."""
-        dataset = generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
-        quantities = with_periods(dataset.quantities, self.ensemble.models[0].periods)
-        return ImagePosteriors(dataset, list(self.network.inputs), quantities)
+        kind = file_kind(self.directory)
+        if kind.refined is None:
+            raise QexpError(f"{MEANT['refined']}, but {self.directory.name} estimates {kind.counted}")
+        return kind.refined(self.directory, self.ensemble.models[0])
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
         """The inputs as tensors on the device, (sample, ...), and whether it was a single sample."""
@@ -213,12 +184,11 @@ class Predictor:
             if name not in inputs:
                 raise QexpError(f"the model needs the input '{name}'")
         tensors, single = {}, False
-        arrays = {name: self._as_array(name, inputs[name]) for name in wanted}
+        arrays = {name: self._arrays.numbers(name, inputs[name]) for name in wanted}
         size = self._size_of_frames(arrays)
         for name, shape in wanted.items():
-            tensors[name], single = _as_batch(name, arrays[name], (shape[0], *size) if size else shape)
-            if name in self._directions:  # 192° and −168° are the same, but not to a network
-                tensors[name] = torch.from_numpy(nearest(tensors[name].numpy(), *self._directions[name])).float()
+            batch, single = _as_batch(name, arrays[name], (shape[0], *size) if size else shape)
+            tensors[name] = self._arrays.within_turn(name, batch)
         if len({len(tensor) for tensor in tensors.values()}) > 1:
             counts = ", ".join(f"{name}: {len(tensor)}" for name, tensor in tensors.items())
             raise QexpError(f"all inputs must have the same number of samples, but have {counts}")

@@ -36,6 +36,8 @@ class Kind:
     """From specs to datasets and samples: a `KindData`."""
     train: Any
     """(attempt) → results of a run; None if it was interrupted."""
+    folds: Any = None
+    """What is done with the folds of a run: a `KindFolds`."""
     held_out: Any = None
     """(directory, predictions) → which held-out samples are exchangeable, so that their errors make intervals."""
     evaluate: Any = None
@@ -104,6 +106,10 @@ class KindDocuments(ABC):
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         """A dataset, already with the defaults of its schema, with short forms expanded."""
         return dataset
+
+    def numbers_among(self, outputs: Iterable[str]) -> list[str]:
+        """Those of the outputs of a network whose values are numbers, of which each has an error."""
+        return list(outputs)
 
     def units(self, names: Iterable[str], dataset: Document, quantities: Quantities) -> dict[str, str]:
         """Units of variables of a resolved dataset."""
@@ -192,6 +198,7 @@ def _kind(kind: Kind | str) -> Kind:
 
 
 WITHOUT = {
+    "folds": "are not trained in folds",
     "held_out": "make no intervals from the errors of held-out samples, as tabular ones and spectra do",
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",

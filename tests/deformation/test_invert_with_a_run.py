@@ -11,7 +11,7 @@ import xarray
 import qexp
 from qexp.deformation.by_network import SeenView, fill_gaps, image_of, peak_of, values_nearby, without_edge
 from qexp.errors import QexpError
-from qexp.kinds.images.inversion import tested
+from qexp.kinds.images.inversion import estimates_of_test
 from qexp.observations.observation import Observation, write_observation
 from tests.conftest import SOUND, Specs, call, write_dense
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, observed
@@ -95,7 +95,7 @@ def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_sampl
         estimates = {name: float(table[f"{name}_estimate"][5]) for name in OUTPUTS}
         truth = {name: float(table[name][5]) for name in OUTPUTS}
         count = table.sizes["sample"]
-    of_test = tested(directory, OUTPUTS)
+    of_test = estimates_of_test(directory, OUTPUTS)
     near = values_nearby(of_test, estimates, count, seed=0)
     assert len(near) == count
     assert any(all(one[name] == pytest.approx(truth[name], rel=1e-4) for name in OUTPUTS) for one in near)

@@ -327,6 +327,9 @@ class GeneratedData(KindData[GeneratedDataset]):
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
         return with_normal_scores(document, tables)
 
+    def match_filters(self, operation: MatchedFilters, image: str, document: Document, tables: Tables) -> None:
+        operation.match(*generated_of(document, tables).templates(image, operation.variable, operation.values))
+
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
         """The changes that turn the looks of all views.
 

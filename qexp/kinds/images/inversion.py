@@ -54,12 +54,12 @@ def network_of(directory: RunDirectory, device: str) -> TrainedNetwork:
         estimate=estimate,
         interval=interval if heads else None,
         trained=model.trained,
-        tested=lambda: tested(directory, list(model.outputs)),
+        tested=lambda: estimates_of_test(directory, list(model.outputs)),
         outside=lambda inputs, estimates, tracks: _outside(model, inputs, estimates, tracks),
     )
 
 
-def tested(directory: RunDirectory, outputs: Sequence[str]) -> dict[str, Tested] | None:
+def estimates_of_test(directory: RunDirectory, outputs: Sequence[str]) -> dict[str, Tested] | None:
     """Output → its test samples; None for a run without any."""
     path = directory.results / TEST_PREDICTIONS
     if not path.exists():

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.files import stem_of
 from qexp.base.outputs import estimate_of, limits_of
-from qexp.base.quantities import alike, base_name, conversion, periods_of, quantity, with_periods
+from qexp.base.quantities import alike, base_name, conversion, nearest, periods_of, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
 from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.files import SUFFIXES, ImageAxis, variables_in
+from qexp.kinds.images.files import SUFFIXES, ImageAxis, NetcdfImages, variables_in
 from qexp.kinds.images.posteriors import DOUBTED, DOUBTS, OfHeads, Refined, WrittenPosteriors, fields_of, further_fields
 from qexp.kinds.images.source import (
     EXTREMES,
@@ -47,6 +47,7 @@ from qexp.kinds.prediction import (
     FileKind,
     FileModel,
     FilePredictor,
+    InputArrays,
     TableEstimation,
     TrainingExtent,
     WithoutEstimate,
@@ -72,7 +73,7 @@ from qexp.networks.network import Network
 from qexp.observations.reading import LARGE
 from qexp.results.intervals import USUAL
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
-from qexp.simulation.dataset import GeneratedDataset, Intervals
+from qexp.simulation.dataset import GeneratedDataset, Intervals, mask_of
 from qexp.store.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -513,6 +514,63 @@ def directions_of(source: GeneratedDataset, inputs: Iterable[str]) -> dict[str, 
     return {name: (median, periods[name]) for name, median in source.medians(periods).items()}
 
 
+class ImageArrays(InputArrays):
+    """Those of xarray in their unit and with rows northwards; directions with any number of whole turns."""
+
+    @cached_property
+    def _source(self) -> GeneratedDataset:
+        return generated_of(self.directory.training_spec()["dataset"], tables_of(self.directory))
+
+    @cached_property
+    def _directions(self) -> dict[str, tuple[float, float]]:
+        numbers = [name for name, shape in self.network.inputs.items() if shape == (1,)]
+        return directions_of(self._source, numbers) if numbers else {}
+
+    def numbers(self, name: str, given: ArrayLike) -> NDArray[np.float32]:
+        if hasattr(given, "dims"):
+            file = NetcdfImages(Path(name), given.drop_encoding().to_dataset(name=name))  # type: ignore[union-attr]
+            unit, wanted = file.unit(name), quantity(name, self._source.quantities).unit
+            if (factor := conversion(unit or wanted, wanted)) is None:
+                raise QexpError(f"'{name}' has the unit '{unit}', but must be in {wanted or 'no unit'}; convert it")
+            given = file.read(name, None) * factor
+        return super().numbers(name, given)
+
+    def within_turn(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        if name not in self._directions:
+            return values
+        return torch.from_numpy(nearest(values.numpy(), *self._directions[name])).float()  # 192° is −168°
+
+
+class RefinedImages:
+    """Posteriors of images in arrays by the known likelihood of the dataset that a network was trained on.
+
+    Raises QexpError if it is not known.
+    """
+
+    def __init__(self, directory: RunDirectory, model: Estimator) -> None:
+        source = generated_of(directory.training_spec()["dataset"], tables_of(directory))
+        quantities = with_periods(source.quantities, model.periods)
+        self._posteriors = ImagePosteriors(source, list(model.network.inputs), quantities)
+        self.units: Mapping[str, str] = self._posteriors.units
+
+    def draw(
+        self,
+        arrays: Mapping[str, NDArray[np.float32]],
+        estimates: Mapping[str, NDArray[np.float32]],
+        count: int,
+        seed: int,
+    ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
+        """See `RefinedArrays`."""
+        for name, values in arrays.items():
+            if missing := int((~np.isfinite(values)).sum()):
+                advice = "and the network takes no mask of them; train one with the input"
+                if mask_of(name) in arrays:
+                    advice = "set them to 0, and so the pixels of"
+                raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
+        posteriors = self._posteriors(arrays, estimates, count, seed)
+        return np.moveaxis(posteriors.values, 0, 1), posteriors.doubts
+
+
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
     """Least and greatest width, and height, of an image's pixels in the training data [m]."""
     ends: dict[str, NDArray[np.float64]] = {
@@ -565,4 +623,4 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST)
 
 
-PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent)
+PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, RefinedImages)

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from qexp.base import files
 from qexp.base.outputs import limits_of
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
+from qexp.errors import DamagedError, QexpError
 from qexp.kinds.experiments import candidates
+from qexp.kinds.held_out import ROW, ExchangeableUnits
 from qexp.kinds.networks import model_of, periods_of, transforms_of
 from qexp.kinds.objects import recipe_of
 from qexp.kinds.rows.dataset import TabularDataset
@@ -27,6 +30,10 @@ from qexp.networks.network import Network, initialise
 from qexp.networks.stacked_training import Task
 from qexp.networks.training import Recipe
 from qexp.spec.reading import Document
+from qexp.store.directory import PREDICTIONS, RunDirectory
+
+if TYPE_CHECKING:
+    import xarray
 
 MEMBERS_THAT_CHOOSE = 3
 """Most members per inner fold that choose the candidate, if further networks are trained for the estimates."""
@@ -169,3 +176,21 @@ def in_stacks(tasks: Sequence[Task], size: Callable[[Task], int]) -> Iterator[li
         at_once = size(members[0])
         for start in range(0, len(members), at_once):
             yield members[start : start + at_once]
+
+
+# What each fold held out: rows whose errors make intervals.
+
+
+def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
+    spec, path = directory.spec(), directory.results / PREDICTIONS
+    if not path.is_file():
+        raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
+    folds: dict[str, tuple[str, ...]] = {}
+    for fold, row, *_ in map(dict.values, files.read_csv(path)):
+        folds[row] = (*folds.get(row, ()), fold)
+    try:
+        of_rows = [folds[str(number)] for number in predictions["row"].values]
+    except KeyError as error:
+        raise DamagedError(f"{path} does not list the row {error}") from None
+    unit = spec["split"]["parameters"].get("by")
+    return ExchangeableUnits(ROW if unit is None else str(unit), grouped_by(spec), of_rows)

@@ -25,8 +25,10 @@ import torch
 from qexp.base import files, machine
 from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
+from qexp.jobs.states import require_done
 from qexp.kinds.attempt import Attempt, Display, Results
 from qexp.kinds.experiments import candidates
+from qexp.kinds.kind import KindFolds
 from qexp.kinds.networks import trained_model
 from qexp.kinds.rows import evaluation
 from qexp.kinds.rows.experiment import TabularData
@@ -81,16 +83,13 @@ def done(fold: RunDirectory) -> bool:
     return state is State.DONE and fold.best_weights.is_file() and (fold.path / PREDICTIONS).is_file()
 
 
-def require_folds_done(directory: RunDirectory) -> None:
-    """Raise QexpError that names the unfinished folds of a run, if there are any."""
+def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
+    """Fold → its networks. Raises QexpError that names unfinished folds; DamagedError for incomplete weights."""
     undone = [fold.name for fold in directory.all_folds() if not done(fold)]
     if undone:
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
         raise QexpError(f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with `resume=True`")
-
-
-def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
-    """Fold → its networks; the folds must be done. Raises DamagedError for incomplete weights."""
+    require_done(directory)
     spec, tables = directory.spec(), tables_of(directory)
     documents = {json.dumps(chosen): document for chosen, document in candidates(spec, tables)}
     models: dict[str, list[Estimator]] = {}
@@ -665,3 +664,6 @@ def _seconds(plan: Folds, batches: Sequence[Sequence[Fold]], todo: Sequence[int]
     steps = networks * epochs_of(plan) * math.ceil(rows / plan.spec["batch_size"])
     operations = 3 * operations_per_sample(tasks[0].model.network) * rows * networks * epochs_of(plan)
     return float(operations / OPERATIONS_PER_SECOND + steps * SECONDS_PER_STEP)
+
+
+WORK_ON_FOLDS = KindFolds(load_networks, work)

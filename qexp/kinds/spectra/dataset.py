@@ -31,6 +31,7 @@ from qexp.kinds.spectra.files import (
     hash_of,
     unit_in,
 )
+from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows, SplitError
 from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
@@ -38,7 +39,7 @@ from qexp.rows.formats import FORMATS
 from qexp.rows.table import LIKE_A_CODE, codes
 from qexp.spec.reading import Document
 
-SPECTRUM, MASK = "spectrum", "mask"
+MASK = "mask"
 
 VERSION = 1
 """Version of the cached arrays, to be raised when the same files would give other values."""

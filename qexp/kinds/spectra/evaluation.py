@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -41,7 +41,14 @@ from qexp.kinds.evaluation import (
     one_of,
     trained_on,
 )
-from qexp.kinds.held_out import FoldEstimates, keep_intervals, keep_intervals_of, quantiles_among, read_test_predictions
+from qexp.kinds.held_out import (
+    ExchangeableUnits,
+    FoldEstimates,
+    keep_intervals,
+    keep_intervals_of,
+    quantiles_among,
+    read_test_predictions,
+)
 from qexp.kinds.kind import overlap_in_words, overlaps_with
 from qexp.kinds.networks import on_arrays
 from qexp.kinds.objects import dataset_of
@@ -56,10 +63,11 @@ from qexp.kinds.scores import (
     write_table,
     write_test_predictions,
 )
-from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.dataset import SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
 from qexp.kinds.spectra.figures import energies, spread_evenly
 from qexp.kinds.spectra.files import SPECTRA
+from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.training import train_network
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
@@ -70,6 +78,9 @@ from qexp.networks.training import Data, Trainer, deterministic
 from qexp.store.directory import ERRORS_BY_ENERGY, PREDICTIONS, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.store.provenance import read_seen
 from qexp.store.record import ComparisonRow, Feature, GroupErrors
+
+if TYPE_CHECKING:
+    import xarray
 
 AT_ONCE = 512
 """Number of spectra that are estimated together."""
@@ -590,3 +601,7 @@ def _own_held_out(dataset: SpectraDataset, rows: Rows, request: EvaluationReques
         return 0
     test = divided(request.spec, trained, request.tables, Seeds(request.run_seed))[2]
     return int(np.isin(dataset.hashes[rows], trained.hashes[test]).sum())
+
+
+def units_of_spectra(directory: RunDirectory, predictions: xarray.Dataset) -> ExchangeableUnits:
+    return ExchangeableUnits(CORE, CORE, [()] * predictions.sizes["spectrum"])

@@ -18,8 +18,9 @@ from qexp.errors import some
 from qexp.kinds import files, kind
 from qexp.kinds.kind import Exposed, KindData, Samples, one_fold, split_finding
 from qexp.kinds.networks import build_transforms, in_batches, network_of, of_sums_only, of_training_mean, try_transform
-from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SPECTRUM, SpectraDataset, SpectrumSamples
+from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
+from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows, SplitError
 from qexp.networks.masked_autoencoder import Encoder, hidden_channels, visible_count
 from qexp.networks.network import Network

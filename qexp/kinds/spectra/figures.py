@@ -51,6 +51,7 @@ from qexp.kinds.figures import (
     texts,
     unit,
 )
+from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.built_in import root_mean_squared_error
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import ERRORS_BY_ENERGY, RECONSTRUCTIONS, SALIENCY, RunDirectory
@@ -474,8 +475,6 @@ def _label(where: Array | None) -> str:
 
 # Figures of runs on spectra: estimates of the test spectra by core, and reconstructed channels.
 
-
-SPECTRUM = "spectrum"
 
 CURVES = {"rmse": "network", "rmse_of_mean": "mean training spectrum", "counting_noise": "noise of counting"}
 """Column of the errors by energy → its name in the legend."""

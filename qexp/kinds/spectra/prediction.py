@@ -39,7 +39,6 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
-from qexp.kinds.spectra.dataset import SPECTRUM
 from qexp.kinds.spectra.figures import Estimates, down_core
 from qexp.kinds.spectra.files import (
     INFO,
@@ -58,6 +57,7 @@ from qexp.kinds.spectra.files import (
     files_in,
     read_info,
 )
+from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior, with_quantiles
 from qexp.rows.formats import format_of, in_equal_chunks

@@ -11,8 +11,9 @@ import numpy as np
 from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
 from qexp.kinds.preview import Array, Pictures, Preview, Variable, value_in_words
-from qexp.kinds.spectra.dataset import SPECTRUM, SpectraDataset
+from qexp.kinds.spectra.dataset import SpectraDataset
 from qexp.kinds.spectra.figures import energies, sample_spectra, spread_evenly
+from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,10 @@ from qexp.base.quantities import Quantities
 from qexp.spec.kinds import KindDocuments, entry_in_words
 from qexp.spec.reading import Document, Finding
 
-RESERVED = ("spectrum", "mask", "name", "part", "core", "depth", "hidden_rmse")
+SPECTRUM = "spectrum"
+"""The variable with the counts of all channels."""
+
+RESERVED = (SPECTRUM, "mask", "name", "part", "core", "depth", "hidden_rmse")
 """Names that a target cannot have: variables of spectra, and columns of their tables."""
 
 
@@ -22,6 +25,9 @@ class SpectraSpecs(KindDocuments):
         'spectra are held out by core: "parts" for the test part of the dataset itself, or for example '
         '{"type": "held_out", "parameters": {"by": "core", "values": ["A", "B"]}}'
     )
+
+    def numbers_among(self, outputs: Iterable[str]) -> list[str]:
+        return [name for name in outputs if name != SPECTRUM]
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         channels, patch_size = dataset["channels"], dataset["patch_size"]
@@ -40,12 +46,12 @@ class SpectraSpecs(KindDocuments):
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         for index, name in enumerate(experience["outputs"]):
-            if name in experience["inputs"] and name != "spectrum":
+            if name in experience["inputs"] and name != SPECTRUM:
                 yield ("outputs", index), f"'{name}' is also an input: the network would see the answer"
-        if "spectrum" in experience["outputs"] and "mask" not in experience["inputs"]:
+        if SPECTRUM in experience["outputs"] and "mask" not in experience["inputs"]:
             advice = "add the input 'mask', which hides patches from it"
             yield ("outputs",), f"a network that sees a whole spectrum can copy it; {advice}"
-        if experience["baselines"] and "spectrum" in experience["outputs"]:
+        if experience["baselines"] and SPECTRUM in experience["outputs"]:
             yield ("baselines",), "baselines estimate numbers, not spectra; leave them out"
 
     def summary(self, spec: Document) -> dict[str, str]:
