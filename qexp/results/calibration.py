@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from qexp.base import files
 from qexp.base.quantities import in_words, number_with_unit
@@ -28,7 +28,7 @@ WHOLE = "all"
 """The part of the distributions that is the whole prior."""
 
 FEW = 20
-"""Draws in a cell below which nothing is said of it."""
+"""Observations in a cell below which nothing is said of it."""
 
 INTERVAL = 0.9
 """Probability of the intervals whose widths are reported, and whose coverage is looked at in cells."""
@@ -40,7 +40,7 @@ CLEAR = 3.0
 """Standard errors from where a mean is called too high or too low."""
 
 TELLING = 0.85
-"""Ratio of widths that so many draws must show before silence is called calibrated: about 500 do."""
+"""Ratio of widths that so many observations must show before silence is called calibrated: about 500 do."""
 
 SLIGHT = 0.03
 """Difference of the share of truths in 90 % intervals from 0.9 below which their width is called slightly wrong."""
@@ -152,15 +152,15 @@ class OutputCalibration(Part):
     bound_ratio: BoundRatio | None = None
     """Widths beside the Cramér–Rao bound, if there is one and exact posteriors were not computed."""
 
-    def width_fault(self, draws: int) -> str:
+    def width_fault(self, observations: int) -> str:
         """`narrow` or `wide` if the mean square of positions says so, whose standard error is known; or nothing."""
         spread = self.spread - 1
-        return "" if abs(spread) <= CLEAR * math.sqrt(0.8 / draws) else "narrow" if spread > 0 else "wide"
+        return "" if abs(spread) <= CLEAR * math.sqrt(0.8 / observations) else "narrow" if spread > 0 else "wide"
 
-    def median_fault(self, draws: int) -> str:
+    def median_fault(self, observations: int) -> str:
         """`low` or `high` if the mean position says that of medians; or nothing."""
         shift = self.mean_position - 0.5
-        return "" if abs(shift) <= CLEAR / math.sqrt(12 * draws) else "low" if shift > 0 else "high"
+        return "" if abs(shift) <= CLEAR / math.sqrt(12 * observations) else "low" if shift > 0 else "high"
 
     @property
     def coverage_of_interval(self) -> CoverageShare:
@@ -174,10 +174,10 @@ class OutputCalibration(Part):
 
     def verdict(self, calibration: Calibration) -> str:
         """Whether the output is calibrated, in some words."""
-        draws, least = calibration.draws, calibration.least
+        observations, least = calibration.observations, calibration.least
         if self.p_value < least:
             slightly = "slightly " if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT else ""
-            width, median = self.width_fault(draws), self.median_fault(draws)
+            width, median = self.width_fault(observations), self.median_fault(observations)
             faults = [f"{slightly}too {width}"] if width else []
             faults += [f"medians too {median}"] if median else []
             return " and ".join(faults) or "posteriors of a wrong shape"
@@ -237,17 +237,17 @@ class Calibration(Part):
     refined: bool = False
     """Whether the posteriors are those of the likelihood, and not those of the network's head."""
     caution: str = ""
-    """Why even sound posteriors would not be calibrated on these draws; empty if they would."""
+    """Why even sound posteriors would not be calibrated on these observations; empty if they would."""
     doubted: int = 0
-    """Number of observations whose samples are, by the diagnostics of their method, not to be trusted."""
+    """Number of observations whose draws are, by the diagnostics of their method, not to be trusted."""
     part: str
     """Part of the distributions that the values were drawn from: all, train, validation or test."""
     seed: int
     """Of the observations and draws."""
+    observations: int
+    """Values drawn from the prior, each with a simulated observation."""
     draws: int
-    """Draws from the prior, each with a simulated observation."""
-    samples: int
-    """Samples from the posterior of each observation."""
+    """Draws from the posterior of each observation."""
     created: str
     """When it was made, in UTC."""
     notices_narrow: float
@@ -262,6 +262,14 @@ class Calibration(Part):
     """Balls around random points (TARP), in shares of the prior."""
     exact: ExactComparison | None = None
     """Comparison with exact posteriors, if these were computed."""
+
+    @classmethod
+    def from_document(cls, document: Any) -> Self:
+        """Read a document, also one of the time when `observations` were called `draws`, and `draws` `samples`."""
+        if isinstance(document, dict) and "samples" in document:
+            today = {"draws": "observations", "samples": "draws"}
+            document = {today.get(key, key): value for key, value in document.items()}
+        return super().from_document(document)
 
     @property
     def kind(self) -> str:
@@ -318,7 +326,7 @@ def with_verdict(calibration: Calibration) -> Calibration:
         if region.p_value < calibration.least
     ]
     part = "" if calibration.part == WHOLE else f" of the part '{calibration.part}'"
-    words.append(f"{calibration.draws:,} observations{part}")
+    words.append(f"{calibration.observations:,} observations{part}")
     if calibration.doubted:
         words.append(f"{calibration.doubted:,} of them with samples that are not to be trusted")
     words += ["see the caution"] if calibration.caution else []
@@ -538,8 +546,8 @@ def _percents(coverage: Iterable[CoverageShare]) -> list[str]:
 def _sentences(calibration: Calibration) -> Iterator[str]:
     by = "the likelihood, from the network's estimates" if calibration.refined else "the network's posterior head"
     yield (
-        f"calibration: {calibration.draws:,} new observations of {calibration.dataset}, drawn from the "
-        f"{calibration.part_in_words} (seed {calibration.seed}), {calibration.samples:,} draws from the posterior of "
+        f"calibration: {calibration.observations:,} new observations of {calibration.dataset}, drawn from the "
+        f"{calibration.part_in_words} (seed {calibration.seed}), {calibration.draws:,} draws from the posterior of "
         f"each, by {by}"
     )
     if calibration.caution:
@@ -550,7 +558,7 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
             "method"
         )
     for name, output in calibration.outputs.items():
-        yield _of_intervals(name, output.coverage_of_interval, calibration.draws)
+        yield _of_intervals(name, output.coverage_of_interval, calibration.observations)
         yield _of_ranks(name, output, calibration)
         yield _of_cells(name, output.local, calibration)
         yield from _of_widths(name, output)
@@ -567,11 +575,11 @@ def _sentences(calibration: Calibration) -> Iterator[str]:
     yield what_would_be_noticed(calibration)
 
 
-def _of_intervals(name: str, coverage: CoverageShare, draws: int) -> str:
+def _of_intervals(name: str, coverage: CoverageShare, observations: int) -> str:
     low, high = (100 * end for end in coverage.expected)
     words = (
         f"the {100 * coverage.probability:g} % intervals of {in_words(name)} hold the truth in "
-        f"{100 * coverage.share:.1f} % of {draws:,} observations"
+        f"{100 * coverage.share:.1f} % of {observations:,} observations"
     )
     right = f"(95 % of calibrated ones: {low:.1f} to {high:.1f} %)"
     if coverage.expected[0] <= coverage.share <= coverage.expected[1]:
@@ -585,10 +593,10 @@ def _of_ranks(name: str, output: OutputCalibration, calibration: Calibration) ->
     if output.p_value >= calibration.least:
         return f"{words} are uniform, as in calibrated posteriors ({equal})"
     faults = []
-    if fault := output.median_fault(calibration.draws):
+    if fault := output.median_fault(calibration.observations):
         below = f"{100 * output.mean_position:.1f} % of the draws are below the truth"
         faults.append(f"medians tend to be too {fault}, as {below}")
-    if fault := output.width_fault(calibration.draws):
+    if fault := output.width_fault(calibration.observations):
         faults.append(f"posteriors tend to be too {fault}")
     return f"{words} are not uniform ({equal}): {'; '.join(faults) or 'the shape of the posteriors is wrong'}"
 
@@ -656,13 +664,13 @@ def _jointly(regions: Mapping[str, Regions], least: float) -> Iterator[str]:
 
 
 def what_would_be_noticed(calibration: Calibration) -> str:
-    """Which faults this number of draws would show, so that nobody takes silence for soundness."""
-    draws = f"{calibration.draws:,} observations"
+    """Which faults this number of observations would show, so that nobody takes silence for soundness."""
+    observations = f"{calibration.observations:,} observations"
     if not calibration.notices_narrow or calibration.notices_shift is None:
-        return f"{draws} would show hardly any fault, so that silence means little; take more"
+        return f"{observations} would show hardly any fault, so that silence means little; take more"
     return (
         f"power of the test: had posteriors been {100 * (1 - calibration.notices_narrow):.0f} % too narrow, or their "
-        f"medians off by {calibration.notices_shift:.2g} of their standard deviations, the ranks of {draws} "
+        f"medians off by {calibration.notices_shift:.2g} of their standard deviations, the ranks of {observations} "
         "would show it in nine of ten cases; smaller faults can stay unseen"
     )
 

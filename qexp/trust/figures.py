@@ -224,7 +224,7 @@ def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Data
 
 def title_of(directory: RunDirectory, calibration: Calibration) -> str:
     kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
-    return f"{directory.name}{kind}: {calibration.draws:,} observations"
+    return f"{directory.name}{kind}: {calibration.observations:,} observations"
 
 
 CALIBRATION_DRAWINGS = {

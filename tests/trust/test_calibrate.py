@@ -32,7 +32,7 @@ from qexp.trust.calibration import ObservationDraws, locate
 from tests.browsing import pages
 from tests.conftest import SOUND, Specs, call, copied, drawing, put, shared_folder
 
-DRAWS, SAMPLES = 1000, 100
+OBSERVATIONS, DRAWS = 1000, 100
 
 MODEL: dict[str, Any] = {
     "inputs": {"displacement": {"size": [16, 16, 1]}},
@@ -72,7 +72,7 @@ def calibrated(root: Path) -> None:
     save_file(tensors, weights, metadata)
     with drawing():
         for name in ("sound_0", "narrow_0"):
-            package.calibrate(name, observations=DRAWS, draws=SAMPLES, device="cpu", workspace=root)
+            package.calibrate(name, observations=OBSERVATIONS, draws=DRAWS, device="cpu", workspace=root)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def workspace(calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def error_of(share: float) -> float:
-    return math.sqrt(share * (1 - share) / DRAWS)
+    return math.sqrt(share * (1 - share) / OBSERVATIONS)
 
 
 def test_posteriors_that_are_the_prior_are_right(workspace):
@@ -128,11 +128,11 @@ def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
         low, median, high = (numbers["depth_quantile"].sel(quantile=one) for one in (0.05, 0.5, 0.95))
         inside = (low <= numbers["depth"]) & (numbers["depth"] <= high)
         recorded = next(one.share for one in found.outputs["depth"].coverage if one.probability == 0.9)
-        assert float(inside.mean()) == pytest.approx(recorded, abs=0.05)  # of 100 samples quantiles are interpolated
+        assert float(inside.mean()) == pytest.approx(recorded, abs=0.05)  # of 100 draws quantiles are interpolated
         assert found.outputs["depth"].width == pytest.approx(float((high - low).median()))
         position = numbers["depth_position"]
         assert float(((position > 0.5) == (numbers["depth"] > median)).mean()) > 0.98
-        assert int(numbers["depth_estimate_count"].sum()) == DRAWS
+        assert int(numbers["depth_estimate_count"].sum()) == OBSERVATIONS
         share = numbers["depth_position_share"].sel(point=0.25)
         assert float(share) == float((position <= 0.25).mean())
 
@@ -203,7 +203,7 @@ def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_t
     code, stdout, stderr = call("calibrate", "plain_0", "narrow_0", *words)
     assert (code, "narrow_0" in stdout, "plain_0" in stdout) == (4, True, False)
     assert re.search("error: plain_0: .* without a posterior; train one", stderr)
-    assert package.open_run("narrow_0").calibration.draws == 20
+    assert package.open_run("narrow_0").calibration.observations == 20
     shown = call("show", "narrow_0").stdout
     assert re.search(r"had posteriors been 58 % too narrow, .*, the ranks of 20 observations would show it", shown)
     assert "is unknown: no cell has enough observations" in shown
@@ -212,7 +212,9 @@ def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_t
 
 
 def test_verdicts_are_words_for_what_the_tests_find():
-    def verdict(draws=2000, part="all", caution="", ranks=0.5, share=0.9, spread=1.0, mean=0.5, places=0.5, region=0.5):
+    def verdict(
+        observations=2000, part="all", caution="", ranks=0.5, share=0.9, spread=1.0, mean=0.5, places=0.5, region=0.5
+    ):
         cell = CellShare(share=0.8, observations=40, between={"depth": (1.0, 2.0)})
         local = LocalCoverage(axes=("depth",), cells=9, narrow=2, wide=0, p_value=places, fewest=cell, most=cell)
         in_intervals = (CoverageShare(probability=0.9, share=share, expected=(0.88, 0.92), p_value=0.5),)
@@ -224,8 +226,8 @@ def test_verdicts_are_words_for_what_the_tests_find():
             for p_value, of_places in ((ranks, local), (0.9, replace(local, p_value=0.9)))
         )  # fmt: skip
         found = Calibration(
-            dataset="sound", part=part, seed=0, draws=draws, samples=100, created="", caution=caution,
-            notices_narrow=0.93 if draws == 2000 else 0.42, notices_shift=0.1,
+            dataset="sound", part=part, seed=0, observations=observations, draws=100, created="", caution=caution,
+            notices_narrow=0.93 if observations == 2000 else 0.42, notices_shift=0.1,
             outputs={"depth": depth, "delta_volume": volume},
             density=Regions(p_value=region, coverage=(replace(in_intervals[0], probability=0.5, share=0.59),)),
             balls=Regions(p_value=0.5, coverage=in_intervals),
@@ -242,8 +244,17 @@ def test_verdicts_are_words_for_what_the_tests_find():
     assert verdict(places=1e-4) == f"depth: calibrated on average, not everywhere (too narrow in 2 of 9 cells){rest}"
     more = "regions of highest density hold the truth more often than they should"
     assert verdict(region=1e-4) == f"depth: calibrated; volume change: calibrated; {more}; 2,000 observations"
-    assert verdict(draws=20) == "depth: no fault seen; volume change: no fault seen; 20 observations"
+    assert verdict(observations=20) == "depth: no fault seen; volume change: no fault seen; 20 observations"
     assert verdict(part="train", caution="it").endswith("; 2,000 observations of the part 'train'; see the caution")
+
+
+def test_a_record_that_calls_observations_draws_and_draws_samples_is_read(workspace):
+    record, today = Path("runs/sound_0/results/calibration.json"), package.open_run("sound_0").calibration
+    before = {"observations": "draws", "draws": "samples"}
+    record.write_text(json.dumps({before.get(key, key): value for key, value in today.document().items()}))
+    assert json.loads(record.read_text()).items() >= {"draws": OBSERVATIONS, "samples": DRAWS}.items()
+    assert package.open_run("sound_0").calibration == today
+    assert package.open_run("sound_0").record["calibration"] == today.document()
 
 
 @pytest.mark.slow
