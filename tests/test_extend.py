@@ -44,27 +44,46 @@ OLD = {
 """The paths from which extensions imported what they are made of before `qexp.extend` was there."""
 
 
-def test_old_paths_lead_to_the_same_names():
+def test_old_paths_lead_to_the_same_names(tmp_path):
     assert sorted(OLD) == extensions.FACES
-    differing = [
-        f"{module}.{name}"
-        for module, names in OLD.items()
-        for name in names
-        if getattr(importlib.import_module(module), name) is not getattr(extend, name)
-    ]
-    assert differing == []
-    assert {name for names in OLD.values() for name in names} < set(vars(extend))
+    names = {name for names in OLD.values() for name in names}
+    assert names < set(vars(extend))
+    for number, (module, offered) in enumerate(OLD.items()):
+        file = tmp_path / f"{number}.py"
+        file.write_text(f"from {module} import {', '.join(offered)}")
+        _, variables = extensions.variables_of(file)
+        assert [name for name in offered if variables[name] is not getattr(extend, name)] == []
 
 
-def test_an_extension_of_an_old_run_finds_modules_that_have_moved(tmp_path, monkeypatch):
+FORMS = {
+    "from qexp.gone.deeper.tables import Entry": "Entry",
+    "from qexp.gone.deeper.tables import *": "Entry",
+    "from qexp.gone.deeper import tables": "tables.Entry",
+    "from qexp.gone import deeper": "deeper.tables.Entry",
+    "import qexp.gone.deeper.tables": "qexp.gone.deeper.tables.Entry",
+    "import qexp.gone.deeper.tables as tables": "tables.Entry",
+}
+"""Import → what it is for."""
+
+
+@pytest.mark.parametrize("line", FORMS)
+def test_an_extension_of_an_old_run_finds_modules_that_have_moved(line, tmp_path, monkeypatch):
     monkeypatch.setattr(extensions, "FACES", ["qexp.gone.deeper.tables"])
-    text = "from qexp.gone.deeper.tables import Entry\nLOSSES = {'mine': Entry(lambda: abs, {}, '', {'type': 'mine'})}"
+    text = f"{line}\nLOSSES = {{'mine': {FORMS[line]}(lambda: abs, {{}}, '', {{'type': 'mine'}})}}"
     (tmp_path / "extensions.py").write_text(text)
-    try:
-        assert isinstance(tables_with(tmp_path / "extensions.py", of_a_run=True)["losses"]["mine"], extend.Entry)
-    finally:
-        for name in [name for name in sys.modules if name.startswith("qexp.gone")]:
-            monkeypatch.delitem(sys.modules, name)
+    assert isinstance(tables_with(tmp_path / "extensions.py", of_a_run=True)["losses"]["mine"], extend.Entry)
+
+
+def test_only_the_code_of_an_extension_finds_them_whenever_it_is_called(tmp_path):
+    before = list(sys.meta_path), set(sys.modules)
+    text = "def mogi():\n    from qexp.forward.point import mogi\n    return mogi\n\n\nfrom qexp.tables import Entry\n"
+    (tmp_path / "extensions.py").write_text(text)
+    _, variables = extensions.variables_of(tmp_path / "extensions.py")
+    assert (variables["Entry"], variables["mogi"]()) == (extend.Entry, extend.mogi)
+    assert (sys.meta_path, {name for name in set(sys.modules) - before[1] if name in OLD}) == (before[0], set())
+    for module in ("qexp.forward", "qexp.forward.point", "qexp.tables"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(module)
 
 
 @pytest.mark.parametrize(

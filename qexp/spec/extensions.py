@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +37,7 @@ def variables_of(extensions: Path) -> tuple[bytes, Mapping[str, Any]]:
         module_spec = importlib.util.spec_from_file_location(name, extensions)
         assert module_spec is not None
         module = sys.modules[name] = importlib.util.module_from_spec(module_spec)  # dataclasses look for theirs there
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
         try:
             exec(compile(content, str(extensions), "exec"), vars(module))
         except (Exception, SystemExit) as error:  # a user's code may raise any error
@@ -103,25 +102,36 @@ FACES = [
     "qexp.metrics.metric", "qexp.models.activations", "qexp.models.modules", "qexp.models.shapes", "qexp.quantities",
     "qexp.tables", "qexp.training.callbacks", "qexp.training.losses", "qexp.training.schedules",
 ]  # fmt: skip
-"""Modules from which extensions imported these names before there was this one. The copies of extensions in old runs
-still do: where there is no module of that name any more, or none above it, it stands for this one."""
+"""Modules from which extensions imported what `qexp.extend` offers before it was there. The copies of extensions in old
+runs still do: where there is no module of that name any more, or none above it, they get `qexp.extend`. Python itself
+does not know of them, so that no other import depends on whether an extension was read before it."""
 
 
-class OldPaths(MetaPathFinder, Loader):
-    """Finds modules that have moved; those that have a file are loaded as always."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if not any(f"{face}.".startswith(f"{fullname}.") for face in FACES):
-            return None
-        usual = PathFinder.find_spec(fullname, path)
-        has_a_file = usual is not None and usual.origin is not None  # an empty folder that was left has none
-        return None if has_a_file else ModuleSpec(fullname, self, is_package=True)
-
-    def exec_module(self, module: ModuleType) -> None:
-        offered = import_module("qexp.extend")
-        vars(module).update({name: value for name, value in vars(offered).items() if not name.startswith("_")})
+def _has_moved(name: str) -> bool:
+    """Whether a module is one of these, or was above one, and has no file any more."""
+    if not any(f"{face}.".startswith(f"{name}.") for face in FACES):
+        return False
+    try:
+        usual = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # nor is there any above it
+        return True
+    return usual is None or usual.origin is None  # an empty folder that was left has none
 
 
-sys.meta_path.insert(0, OldPaths())
+def _stand_in(name: str) -> ModuleType:
+    """What an extension gets of a module that has moved: `qexp.extend`; of one above it, those below, too."""
+    module = ModuleType(name)
+    vars(module).update(vars(importlib.import_module("qexp" if name == "qexp" else "qexp.extend")))
+    for step in {face.removeprefix(f"{name}.").split(".")[0] for face in FACES if face.startswith(f"{name}.")}:
+        if _has_moved(f"{name}.{step}"):
+            setattr(module, step, _stand_in(f"{name}.{step}"))
+    return module
+
+
+def _import(
+    name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
+) -> ModuleType:
+    """The `__import__` of extensions, also in their functions when these are called: nobody else finds such modules."""
+    if _has_moved(name):
+        return _stand_in(name if fromlist else "qexp")
+    return __import__(name, globals, locals, fromlist or (), level)
