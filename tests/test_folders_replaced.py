@@ -158,3 +158,14 @@ def test_many_who_replace_a_folder_at_once_leave_one_whole_folder(tmp_path, syst
     assert [process.exitcode for process in several] == [0] * 4
     assert contents(target) == {"file": "new", "other": "new"}
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_half_written_files_are_deleted_after_an_hour_and_no_others(tmp_path, monkeypatch):
+    kept, left = {"a.nc", ".b.nc.0123abcd.nc", ".a.nc.notes"}, {".a.nc.0123abcd.nc", ".a.nc.89ab4567"}
+    for name in kept | left:
+        (tmp_path / name).touch()
+    files.clear(tmp_path / "a.nc")
+    assert files.names_in(tmp_path) == kept | left  # a process may be at work on them
+    monkeypatch.setattr(files, "STALE_SECONDS", -1.0)
+    files.clear(tmp_path / "a.nc")
+    assert files.names_in(tmp_path) == kept

@@ -542,9 +542,15 @@ def restore(target: Path) -> bool:
 
 
 def clear(target: Path) -> None:
-    """Restore a folder, and delete what killed processes have left of it beside it; what cannot be deleted stays."""
+    """Restore a folder, and delete what killed processes have left of it, or of a file, beside it; what cannot be
+    deleted stays.
+    """
     restore(target)
     with suppress(OSError):
+        for path in target.parent.iterdir():
+            match = TEMPORARY.fullmatch(path.name)
+            if match is not None and match["whole"] == target.name and is_stale_temporary(path):
+                path.unlink(missing_ok=True)
         for leftover in [*_leftovers_of(target, "draft"), *_leftovers_of(target, "former")]:
             with suppress(OSError, QexpError):
                 delete(leftover)
@@ -620,6 +626,11 @@ def is_stale(path: Path) -> bool:
         return now_at(path) - last_change(path) > STALE_SECONDS
     except OSError:
         return False
+
+
+def is_stale_temporary(path: Path) -> bool:
+    """Whether a file is incomplete, and has not changed for a long time."""
+    return bool(TEMPORARY.fullmatch(path.name)) and path.is_file() and is_stale(path)
 
 
 def last_change(path: Path) -> float:

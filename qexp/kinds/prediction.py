@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -199,7 +198,7 @@ class FileModel(ABC):
         record = None if overwrite else reusable(source, target, key)
         if made := record is None:
             files.make_folder(target.absolute().parent)
-            clear(target)
+            files.clear(target)
             with terminable(signal.SIGUSR1):  # a scheduler sends it shortly before the time limit
                 entries = estimation.write(chunk, progress)
             record = {**key, "output": identity(target), **entries}
@@ -701,9 +700,6 @@ def require_heads(network: Network, record: Record, option: str) -> None:
         )
 
 
-STALE_SECONDS = 3600.0
-"""Seconds without growth after which a half-written file counts as left by a dead process."""
-
 DIFFERENCES = {
     "origin": "was made by another run",
     "input": "was made before {source} was changed",
@@ -751,15 +747,6 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
     if reason:
         raise QexpError(f"{target} exists already, and {reason}; `overwrite=True` replaces it")
     return record if "draws" not in key or file_of_draws(target).exists() else None
-
-
-def clear(target: Path) -> None:
-    """Delete half-written versions of this file that killed processes left."""
-    half_written = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(target.suffix)}")
-    with suppress(OSError):  # leftovers do no harm
-        for path in target.absolute().parent.iterdir():
-            if half_written.fullmatch(path.name) and files.age(path) > STALE_SECONDS:
-                path.unlink()
 
 
 def record_of(target: Path) -> Path:

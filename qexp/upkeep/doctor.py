@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from qexp.base import files
-from qexp.base.files import is_stale
+from qexp.base.files import is_stale, is_stale_temporary
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
@@ -81,10 +81,6 @@ def leftovers_of_run(folder: Path) -> Iterator[Finding]:
                 yield from leftover_lock(path)
             elif is_stale_temporary(path):
                 yield temporary_leftover(path)
-
-
-def is_stale_temporary(path: Path) -> bool:
-    return bool(files.TEMPORARY.fullmatch(path.name)) and path.is_file() and is_stale(path)
 
 
 def temporary_leftover(path: Path) -> Finding:
