@@ -187,7 +187,7 @@ names for completion. None is called from Python."""
 
 PRINTING = {
     "base.files": "JSON, CSV and sizes as texts",
-    "base.options": "what dataclasses of options say of the shell, and texts as values",
+    "base.options": "what dataclasses of options say of the shell",
     "base.machine": "signals reach the process of the command",
     "base.text": "tables as Markdown and LaTeX, and texts of others without what would act on a terminal",
     "base.workspace": "paths as messages show them",

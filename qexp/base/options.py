@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
-import math
 import os
 import re
 import textwrap
@@ -29,7 +27,6 @@ from functools import update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from qexp.base.text import number_in
 from qexp.errors import QexpError, hint, in_python, shortened
 
 WIDTH = 120
@@ -214,7 +211,6 @@ class Computing(Opening, OnDevice):
 # Functions that take fields as keywords.
 
 Subject = TypeVar("Subject")
-Value = TypeVar("Value")
 Options = TypeVar("Options")
 Returned = TypeVar("Returned")
 Keywords = ParamSpec("Keywords")
@@ -403,185 +399,3 @@ def documented(docstring: str, options: type[Any]) -> str:
     ]
     rest = [*([""] if lines[end:] and lines[end].startswith(">>> ") else []), *lines[end:]]
     return "\n".join([*lines[:end], *table, *rest])
-
-
-# Texts of options as the values that they stand for. Each function takes the name of the option, for errors.
-
-COLUMNS = (
-    "write NAME=OTHER, such as 414nm=R415, or the positions of all columns, such as 2,3,4; where a name has a comma or "
-    "a '=', JSON: '{\"NAME\": \"OTHER\"}'"
-)
-
-
-KEEP_ONE = "keep one"
-
-
-def pairs(
-    option: str, texts: Iterable[str], form: str, read: Callable[[str], Value], twice: str = KEEP_ONE
-) -> dict[str, Value]:
-    """`["depth=2"]` → `{"depth": read("2")}`.
-
-    form   how such a text is written
-    twice  what to do if a name is given twice
-    Raises QexpError for a text without a name, for a value that `read` refuses with ValueError, and for a name that is
-    given twice.
-    """
-    pairs: dict[str, Value] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        try:
-            if not (name and equals):
-                raise ValueError
-            is_twice, pairs[name] = name in pairs, read(value)
-        except ValueError:
-            several = text.split(",")
-            if len(several) > 1 and all("=" in one for one in several):
-                form = f"give the option for each: {' '.join(f'{option} {one.strip()}' for one in several)}"
-            raise QexpError(f"{option} {shortened(text)}: {form}") from None
-        if is_twice:
-            raise QexpError(f"{option} {shortened(name)} is given twice; {twice}")
-    return pairs
-
-
-def axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
-    """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
-
-    def axis(text: str) -> tuple[float, float, int]:
-        low, high, cells = text.split(":")
-        return float(low), float(high), int(cells)
-
-    return pairs(option, texts, "write variable=low:high:cells, for example depth=0:4:128", axis)
-
-
-def values(option: str, texts: Sequence[str]) -> dict[str, float]:
-    """`["x=0.5"]` → `{"x": 0.5}`."""
-    return pairs(option, texts, "write variable=number, for example x=0", finite)
-
-
-def finite(text: str) -> float:
-    """The finite number of a text. Raises ValueError."""
-    if not math.isfinite(number := float(text)):
-        raise ValueError
-    return number
-
-
-def bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
-
-    def ends(text: str) -> tuple[float, float]:
-        low, colon, high = text.partition(":")
-        pair = float(low or "-inf"), float(high or "inf")
-        if not (colon and (low or high) and pair[0] < pair[1]):
-            raise ValueError
-        return pair
-
-    form = "write parameter=low:high, the smaller first, for example depth=0.5:5"
-    return pairs(option, texts, form, ends)
-
-
-def text_of(text: str) -> str:
-    """A text that is not empty. Raises ValueError."""
-    if not text:
-        raise ValueError
-    return text
-
-
-def columns(option: str, texts: Sequence[str], twice: str = KEEP_ONE) -> dict[str, str] | list[int]:
-    """`a=b,c=d` and `{"a": "b", "c": "d"}` → {a: b, c: d}; `2,3` → [2, 3]; `twice` as of `pairs`."""
-    objects = [text for text in texts if text.startswith("{")]
-    parts = [part.strip() for text in texts if text not in objects for part in text.split(",")]
-    if not objects and all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
-        return [int(part) for part in parts]
-    names = pairs(option, parts, COLUMNS, lambda other: text_of(other.strip()), twice)
-    for text in objects:
-        try:
-            items = json.loads(text, object_pairs_hook=list)
-        except (ValueError, RecursionError):
-            items = []
-        if not (items and all(name and other and isinstance(other, str) for name, other in items)):
-            raise QexpError(f"{option} {shortened(text)}: {COLUMNS}")
-        for name, other in items:
-            if name in names:
-                raise QexpError(f"{option} {shortened(name)} is given twice; {twice}")
-            names[name] = other
-    return names
-
-
-def column_words(columns: Mapping[str, str] | Sequence[int]) -> list[str]:
-    """Columns as the shell takes them."""
-    if not isinstance(columns, Mapping):
-        return [",".join(map(str, columns))]
-    plain = all(name == name.strip(" {") and not {*",="} & {*name} for name in (*columns, *columns.values()))
-    return [",".join(f"{name}={other}" for name, other in columns.items()) if plain else json.dumps(dict(columns))]
-
-
-def units(option: str, texts: Sequence[str]) -> str | dict[str, str]:
-    """`["mm"]` → "mm"; `["a=mm,b=m"]` → {a: mm, b: m}."""
-    parts = [part.strip() for text in texts for part in text.split(",")]
-    if len(parts) == 1 and parts[0] and "=" not in parts[0]:
-        return parts[0]
-    return pairs(
-        option, parts, "write one unit, such as mm, or NAME=UNIT for each input", lambda unit: text_of(unit.strip())
-    )
-
-
-def unit_words(unit: str | Mapping[str, str]) -> list[str]:
-    """Units as the shell takes them."""
-    return [unit] if isinstance(unit, str) else [f"{name}={other}" for name, other in unit.items()]
-
-
-def numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
-    """`["34", "incidence.tif"]` → 34.0 and a path."""
-    read: list[float | Path] = []
-    for text in texts:
-        number = number_in(text)
-        if number is None and text.count(",") == 1 and text.lstrip("-").replace(",", "").isdecimal():
-            raise QexpError(f"{option} {shortened(text)}: a decimal has a point: write {text.replace(',', '.')}")
-        if number is not None and not math.isfinite(number):
-            raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
-        read.append(Path(text) if number is None else number)
-    return read
-
-
-def numbers(option: str, text: str) -> list[float]:
-    """`1,2.5` → [1.0, 2.5]."""
-    try:
-        return [finite(number) for number in text.split(",")]
-    except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
-
-
-def position(option: str, text: str) -> tuple[float, float]:
-    """`426000,4519000` → (426000.0, 4519000.0)."""
-    try:
-        east, north = map(finite, text.split(","))
-    except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000") from None
-    return east, north
-
-
-def three_files(option: str, texts: Sequence[str]) -> list[tuple[Path, ...]]:
-    """`["a.tif,b.tif,c.tif"]` → the paths of each text."""
-    read = [tuple(map(Path, text.split(","))) for text in texts]
-    for text, paths in zip(texts, read, strict=True):
-        if len(paths) != 3:
-            raise QexpError(f"{option} {shortened(text)}: write 3 files with commas between them")
-    return read
-
-
-def low_and_high(option: str, text: str) -> tuple[float, float]:
-    """`20:80` → (20, 80), `78` → (78, 78)."""
-    low, _, high = text.partition(":")
-    try:
-        return float(low), float(high or low)
-    except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: a number, or two as LOW:HIGH, such as 20:80") from None
-
-
-def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """`10,30` → (10, 30)."""
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise QexpError(f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30") from None

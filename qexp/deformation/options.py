@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base import options
 from qexp.base.options import Computing, Counted, option, print_width, python_only, uncounted
 from qexp.base.seeds import require_seed
-from qexp.errors import QexpError
+from qexp.base.shell_values import finite, pairs, read_columns, read_values
+from qexp.base.text import number_in
+from qexp.errors import QexpError, shortened
 
 ESTIMATE, NONE = "estimate", "none"
 """Noise that is estimated from the data, and noise that is taken away."""
@@ -49,6 +51,62 @@ Files = str | Path | Sequence[str | Path] | None
 """A file for all tracks, or one for each in order."""
 
 
+# Texts of the shell as the values that they stand for. Each function takes the name of the option, for errors.
+
+
+def read_bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
+
+    def ends(text: str) -> tuple[float, float]:
+        low, colon, high = text.partition(":")
+        pair = float(low or "-inf"), float(high or "inf")
+        if not (colon and (low or high) and pair[0] < pair[1]):
+            raise ValueError
+        return pair
+
+    form = "write parameter=low:high, the smaller first, for example depth=0.5:5"
+    return pairs(option, texts, form, ends)
+
+
+def read_numbers(option: str, text: str) -> list[float]:
+    """`1,2.5` → [1.0, 2.5]."""
+    try:
+        return [finite(number) for number in text.split(",")]
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: write numbers with commas between them") from None
+
+
+def read_numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
+    """`["34", "incidence.tif"]` → 34.0 and a path."""
+    read: list[float | Path] = []
+    for text in texts:
+        number = number_in(text)
+        if number is None and text.count(",") == 1 and text.lstrip("-").replace(",", "").isdecimal():
+            raise QexpError(f"{option} {shortened(text)}: a decimal has a point: write {text.replace(',', '.')}")
+        if number is not None and not math.isfinite(number):
+            raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
+        read.append(Path(text) if number is None else number)
+    return read
+
+
+def read_position(option: str, text: str) -> tuple[float, float]:
+    """`426000,4519000` → (426000.0, 4519000.0)."""
+    try:
+        east, north = map(finite, text.split(","))
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: write EAST,NORTH in metres, such as 426000,4519000") from None
+    return east, north
+
+
+def read_three_files(option: str, texts: Sequence[str]) -> list[tuple[Path, ...]]:
+    """`["a.tif,b.tif,c.tif"]` → the paths of each text."""
+    read = [tuple(map(Path, text.split(","))) for text in texts]
+    for text, paths in zip(texts, read, strict=True):
+        if len(paths) != 3:
+            raise QexpError(f"{option} {shortened(text)}: write 3 files with commas between them")
+    return read
+
+
 @dataclass(frozen=True)
 class ObserveOptions:
     """Options of `qexp observe`."""
@@ -81,7 +139,7 @@ class ObserveOptions:
         "error, los_east, los_north, los_up (or incidence, heading), elevation; of GNSS tables displacement_east, …, "
         "error_east, …; each for the files that have such a column. Or the positions of east, north, los, error and "
         "the vector, in this order.",
-        metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=partial(options.columns, twice=IN_TWO_FILES),
+        metavar="WHAT=COLUMN,...|N,N,...", shell=list[str], read=partial(read_columns, twice=IN_TWO_FILES),
     )  # fmt: skip
     unit: Each = option(
         None, "Unit of displacements and errors, m if left out; once for all files, or for each. Not for `gnss`.",
@@ -103,11 +161,11 @@ class ObserveOptions:
     )  # fmt: skip
     incidence: Angles = option(
         None, "Incidence of files without lines of sight, from the vertical, or a raster of it; once, or for each "
-        "file.", metavar="DEGREES|FILE", shell=list[str], read=options.numbers_or_files,
+        "file.", metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
     )  # fmt: skip
     heading: Angles = option(
         None, "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for each file.",
-        metavar="DEGREES|FILE", shell=list[str], read=options.numbers_or_files,
+        metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
     )  # fmt: skip
     look: Each = option(
         None, "Side to which the satellite looks, right if left out; once for all files with headings, in columns or "
@@ -129,7 +187,7 @@ class ObserveOptions:
     )  # fmt: skip
     direction: Sequence[str | Path] | Sequence[Sequence[str | Path]] | None = option(
         None, "Rasters of the components of the unit vector from the ground to the satellite; once, or for each file.",
-        metavar="EAST,NORTH,UP", shell=list[str], read=options.three_files,
+        metavar="EAST,NORTH,UP", shell=list[str], read=read_three_files,
     )  # fmt: skip
     coherence: Files = option(
         None, "Raster of coherence on the same grid; once, or for each file.", metavar="FILE", shell=list[Path]
@@ -154,7 +212,7 @@ class ObserveOptions:
     )  # fmt: skip
     bounds: Sequence[float] | None = option(
         None, "Part of a grid to read: west, east, south and north in the file's own coordinates, metres or degrees.",
-        metavar="WEST,EAST,SOUTH,NORTH", shell=str, read=options.numbers,
+        metavar="WEST,EAST,SOUTH,NORTH", shell=str, read=read_numbers,
     )  # fmt: skip
     reduce: str | None = option(
         None, "Average pixels or points over square cells, which are split until: quadtree:T, the standard deviation "
@@ -179,11 +237,11 @@ class ObserveOptions:
     noise_area: Sequence[float] | None = option(
         None, "Estimate the noise in this rectangle, which the signal does not reach: east, east, north, north in "
         "metres. If left out, the best-fitting point source is subtracted, and the points that it moves most are not "
-        "used.", metavar="EAST0,EAST1,NORTH0,NORTH1", shell=str, read=options.numbers,
+        "used.", metavar="EAST0,EAST1,NORTH0,NORTH1", shell=str, read=read_numbers,
     )  # fmt: skip
     noise_mask: Sequence[float] | None = option(
         None, "Estimate the noise outside this circle: east, north and radius in metres.",
-        metavar="EAST,NORTH,RADIUS", shell=str, read=options.numbers,
+        metavar="EAST,NORTH,RADIUS", shell=str, read=read_numbers,
     )  # fmt: skip
     noise_ramp: bool = option(False, "Subtract a plane before the noise is estimated, such as that of orbits.")
     keep_errors: bool = option(False, "Keep the errors of the files beside the correlated noise.")
@@ -225,7 +283,7 @@ class InvertOptions(Computing):
     refine: bool = option(False, "Refine the network's estimate by least squares on the original points.")
     centre: tuple[float, float] | None = option(
         None, "East and north of the centre of the network's images, in metres; the largest displacement if left out.",
-        metavar="EAST,NORTH", shell=str, read=options.position,
+        metavar="EAST,NORTH", shell=str, read=read_position,
     )  # fmt: skip
     source: str | Sequence[str] | None = option(
         None, "Source to estimate, several joined by '+'; mogi if left out. Of several, the best by AICc and BIC.",
@@ -239,12 +297,12 @@ class InvertOptions(Computing):
     fixed: Mapping[str, float] = option(
         {}, "Value of a parameter that is not to be estimated, such as depth=2 (km) or east=426000 (m).", "--fix",
         example='{"depth": 2}',
-        also="Repeat for more.", metavar="PARAMETER=VALUE", shell=list[str], read=options.values,
+        also="Repeat for more.", metavar="PARAMETER=VALUE", shell=list[str], read=read_values,
     )  # fmt: skip
     bounds: Mapping[str, tuple[float, float]] = option(
         {}, "Limits of an estimate, such as depth=0.5:5.", also="Repeat for more.",
         example='{"depth": (0.5, 5)}', metavar="PARAMETER=LOW:HIGH",
-        shell=list[str], read=options.bounds,
+        shell=list[str], read=read_bounds,
     )  # fmt: skip
     starts: int | None = option(
         None, "Starts of the search: 32, distributed over all parameters; with `run` 8, near the network's estimate.",

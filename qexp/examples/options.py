@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from qexp.base.options import low_and_high, option, python_only, whole_numbers
+from qexp.base.options import option, python_only
+from qexp.errors import QexpError, shortened
 
 Range = tuple[float, float]
 
@@ -15,6 +16,26 @@ Watch = Callable[[str, float], None]
 
 
 def unwatched(name: str, share: float) -> None: ...
+
+
+# Texts of the shell as the values that they stand for. Each function takes the name of the option, for errors.
+
+
+def read_low_and_high(option: str, text: str) -> tuple[float, float]:
+    """`20:80` → (20, 80), `78` → (78, 78)."""
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high or low)
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: a number, or two as LOW:HIGH, such as 20:80") from None
+
+
+def read_whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    """`10,30` → (10, 30)."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise QexpError(f"{option} {shortened(text)}: a whole number, or several with commas, such as 10,30") from None
 
 
 @dataclass(frozen=True)
@@ -35,11 +56,11 @@ class IceOptions:
     seed: int = option(0, "Random seed.")
     arrhenius: Range = option(
         (78.0, 78.0), "Rate factor of Glen's law, in MPa⁻³ a⁻¹; drawn per glacier from a range.",
-        also="78 if left out.", metavar="LOW:HIGH", shell=str, read=low_and_high,
+        also="78 if left out.", metavar="LOW:HIGH", shell=str, read=read_low_and_high,
     )  # fmt: skip
     sliding: Range = option(
         (0.0, 0.0), "Weertman's sliding coefficient, in km MPa⁻³ a⁻¹; drawn per glacier from a range.",
-        also="0 if left out.", metavar="LOW:HIGH", shell=str, read=low_and_high,
+        also="0 if left out.", metavar="LOW:HIGH", shell=str, read=read_low_and_high,
     )  # fmt: skip
     coupling: float | None = option(
         None, "Distribute the flux of each cell over this many ice thicknesses around it, a test case for networks; if "
@@ -77,7 +98,7 @@ class XrfOptions:
     labelled: int = option(40, "Spectra per core that have CaCO3 and TOC, at equal distances.", metavar="N")
     voltage: tuple[int, ...] = option(
         (30,), "Tube voltage [kV]: 10 or 30, or both, for alternating cores.", also="30 if left out.",
-        metavar="KV,KV", example="(10, 30)", shell=str, read=whole_numbers,
+        metavar="KV,KV", example="(10, 30)", shell=str, read=read_whole_numbers,
     )  # fmt: skip
     seed: int = option(0, "Random seed.")
 

@@ -8,7 +8,6 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qexp.base import options
 from qexp.base.options import (
     Computing,
     Counted,
@@ -21,8 +20,10 @@ from qexp.base.options import (
     print_width,
     python_only,
     uncounted,
+    words_of,
 )
 from qexp.base.seeds import require_seed
+from qexp.base.shell_values import column_words, pairs, read_columns, read_values, text_of
 from qexp.errors import QexpError
 from qexp.jobs.launchers import LaunchOptions
 
@@ -34,6 +35,34 @@ OnProgress = Callable[[int, float], None]
 
 Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
 """From what is counted, such as "rows", and a file that is estimated, what is shown its progress."""
+
+
+# Texts of the shell as the values that they stand for. Each function takes the name of the option, for errors.
+
+
+def read_axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
+    """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
+
+    def axis(text: str) -> tuple[float, float, int]:
+        low, high, cells = text.split(":")
+        return float(low), float(high), int(cells)
+
+    return pairs(option, texts, "write variable=low:high:cells, for example depth=0:4:128", axis)
+
+
+def read_units(option: str, texts: Sequence[str]) -> str | dict[str, str]:
+    """`["mm"]` → "mm"; `["a=mm,b=m"]` → {a: mm, b: m}."""
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    if len(parts) == 1 and parts[0] and "=" not in parts[0]:
+        return parts[0]
+    return pairs(
+        option, parts, "write one unit, such as mm, or NAME=UNIT for each input", lambda unit: text_of(unit.strip())
+    )
+
+
+def unit_words(unit: str | Mapping[str, str]) -> list[str]:
+    """Units as the shell takes them."""
+    return [unit] if isinstance(unit, str) else [f"{name}={other}" for name, other in unit.items()]
 
 
 @dataclass(frozen=True)
@@ -48,13 +77,13 @@ class MatrixOptions(Computing):
     axes: Mapping[str, tuple[float, float, int]] = option(
         {}, "Axis of true values: variable, and low, high and number of cells. The axes of the dataset if left out.",
         "--axis", also="Repeat for more.",
-        example='{"depth": (0, 4, 128)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=options.axes,
+        example='{"depth": (0, 4, 128)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=read_axes,
         complete="variables",
     )  # fmt: skip
     fixed: Mapping[str, float] = option(
         {}, "Value of a variable that is not an axis.", "--fix", also="Repeat for more.",
         example='{"x": 0.5}', metavar="VARIABLE=VALUE",
-        shell=list[str], read=options.values, complete="variables",
+        shell=list[str], read=read_values, complete="variables",
     )  # fmt: skip
     repeats: int = option(1, "Noise realisations per cell.", metavar="N")
     seed: int = option(0, "Random seed of the noise.")
@@ -111,12 +140,12 @@ class PredictOptions(Computing):
         None, "Columns of rows, or variables of images, with other names than in the training data: the run's name and "
         "the file's; of rows also the positions of the run's columns in the file, in order, counted from 1.",
         also="Repeat for more; write JSON where a name has a comma or a '='.",
-        metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=options.columns, write=options.column_words,
+        metavar="NAME=OTHER,...|N,N,...", shell=list[str], read=read_columns, write=column_words,
     )  # fmt: skip
     unit: str | Mapping[str, str] | None = option(
         None, "Unit of images whose file gives none or another: of all, or of one input.", also="Repeat for more.",
-        example='{"displacement": "mm"}', metavar="UNIT|NAME=UNIT", shell=list[str], read=options.units,
-        write=options.unit_words,
+        example='{"displacement": "mm"}', metavar="UNIT|NAME=UNIT", shell=list[str], read=read_units,
+        write=unit_words,
     )  # fmt: skip
     interval: float | None = option(
         None, "Coverage of the intervals of rows, spectra and posteriors of images; 0.9 if left out, or less "
@@ -151,7 +180,7 @@ class PredictOptions(Computing):
 
     def __post_init__(self) -> None:
         if isinstance(self.columns, str):  # as the shell takes it
-            object.__setattr__(self, "columns", options.columns("`columns`", [self.columns]))
+            object.__setattr__(self, "columns", read_columns("`columns`", [self.columns]))
         if self.chunk is not None and self.chunk < 1:
             raise QexpError(f"`chunk={self.chunk}`: at least 1")
 
@@ -163,7 +192,7 @@ class SubmitOptions(PredictOptions, LaunchOptions):
     @property
     def words(self) -> list[str]:
         """What a job for one of the files is given besides that file."""
-        return options.words_of(self, ("source", "target", "launcher", "options", "profile", "workspace"))
+        return words_of(self, ("source", "target", "launcher", "options", "profile", "workspace"))
 
 
 @dataclass(frozen=True)
@@ -365,11 +394,11 @@ class ImageOptions(InWorkspace):
     at: Mapping[str, float] = option(
         {}, "Draw the image of a simulated source with these values, without noise.", also="Repeat for more.",
         example='{"depth": 2}', metavar="VARIABLE=VALUE,...", shell=list[str],
-        read=lambda name, texts: options.values(name, [text for several in texts for text in several.split(",")]),
+        read=lambda name, texts: read_values(name, [text for several in texts for text in several.split(",")]),
     )  # fmt: skip
     over: Mapping[str, tuple[float, float, int]] = option(
         {}, "Draw a grid of images over this variable.", also="Repeat for a second one.",
-        example='{"depth": (1, 4, 3)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=options.axes,
+        example='{"depth": (1, 4, 3)}', metavar="VARIABLE=LOW:HIGH:CELLS", shell=list[str], read=read_axes,
     )  # fmt: skip
     _: KW_ONLY
     noise: bool = option(False, "With `at`, `over`: add the dataset's noise.")

@@ -19,11 +19,10 @@ from qexp.base.options import (
     default_of,
     ignore,
     option,
-    pairs,
     print_width,
     python_only,
-    text_of,
 )
+from qexp.base.shell_values import pairs, text_of
 from qexp.errors import QexpError, shortened
 from qexp.jobs.launchers import LaunchOptions
 

@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
-from qexp.base import options
+from qexp.base.shell_values import column_words, read_columns, read_values
 from qexp.errors import QexpError
 from qexp.jobs import launchers
+from qexp.kinds.options import read_axes
 from qexp.runs import order
 from qexp.runs.options import read_age
 
@@ -134,8 +135,8 @@ def test_an_option_of_a_launcher_that_is_repeated_is_a_list():
 
 
 def test_axes_and_values_of_a_matrix_are_numbers_and_an_age_has_a_unit():
-    assert options.axes("--axis", ["depth=0:4:8"]) == {"depth": (0.0, 4.0, 8)}
-    assert options.values("--fix", ["x=0.5", "y=-1"]) == {"x": 0.5, "y": -1.0}
+    assert read_axes("--axis", ["depth=0:4:8"]) == {"depth": (0.0, 4.0, 8)}
+    assert read_values("--fix", ["x=0.5", "y=-1"]) == {"x": 0.5, "y": -1.0}
     assert read_age("--older-than", "30d") == timedelta(days=30)
 
 
@@ -143,12 +144,12 @@ def test_axes_and_values_of_a_matrix_are_numbers_and_an_age_has_a_unit():
     ("read", "text", "complaint"),
     [
         *(
-            (options.axes, [text], "write variable=low:high:cells")
+            (read_axes, [text], "write variable=low:high:cells")
             for text in ("depth", "depth=0:4", "depth=a:4:8", "depth=0:4:8.5", "=0:4:8")
         ),
-        *((options.values, [text], "write variable=number") for text in ("x", "x=", "x=a")),
-        (options.values, ["x=1", "x=2"], "given twice"),
-        (options.values, ["x=1,y=2"], "give the option for each: --option x=1 --option y=2"),
+        *((read_values, [text], "write variable=number") for text in ("x", "x=", "x=a")),
+        (read_values, ["x=1", "x=2"], "given twice"),
+        (read_values, ["x=1,y=2"], "give the option for each: --option x=1 --option y=2"),
         *((read_age, text, "--option .*: write a number") for text in ("soon", "3", "-1d", "3y", "1234567d")),
     ],
 )
@@ -165,13 +166,13 @@ def test_what_records_keep_of_an_override_is_read_as_the_same_value():
 
 
 def test_columns_are_names_or_positions():
-    assert options.columns("--columns", ["a=b, c = d"]) == {"a": "b", "c": "d"}
-    assert options.columns("--columns", ["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
-    assert options.columns("--columns", ["2,3", "5"]) == [2, 3, 5]
-    assert options.columns("--columns", ["414=2"]) == {"414": "2"}
+    assert read_columns("--columns", ["a=b, c = d"]) == {"a": "b", "c": "d"}
+    assert read_columns("--columns", ["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
+    assert read_columns("--columns", ["2,3", "5"]) == [2, 3, 5]
+    assert read_columns("--columns", ["414=2"]) == {"414": "2"}
     names = {"los": "a,b", "c=d": " e"}
-    assert options.columns("--columns", options.column_words(names)) == names
-    assert options.columns("--columns", ['{"los": "a,b"}', "c=d"]) == {"los": "a,b", "c": "d"}
+    assert read_columns("--columns", column_words(names)) == names
+    assert read_columns("--columns", ['{"los": "a,b"}', "c=d"]) == {"los": "a,b", "c": "d"}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_columns_are_names_or_positions():
 )
 def test_other_columns_are_refused_with_what_would_work(text):
     with pytest.raises(QexpError, match=r"^--columns.*(such as 414nm=R415|is given twice)"):
-        options.columns("--columns", text)
+        read_columns("--columns", text)
 
 
 @pytest.mark.parametrize("text", ["range:1:5:2", "0:10", "1e-4:1e-2:3", "log10:-3:-1"])

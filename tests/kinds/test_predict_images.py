@@ -17,7 +17,7 @@ import xarray
 from rasterio.transform import from_origin
 
 import qexp as package
-from qexp.base.options import columns
+from qexp.base.shell_values import read_columns
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.images.prediction import PRESUMED_NORTH, ImageModel, in_files, targets
 from qexp.kinds.images.source import EXTREMES, SEEN, ImageLayout, InputRanges, Statistic, ranges_over, statistics
@@ -370,7 +370,7 @@ def test_where_several_variables_could_be_the_input_the_error_has_the_words_that
             model.predict(source, target)
         option, _, words = str(refused.value).rpartition("example ")[2].partition("=")
         assert (option, words) == ("columns", said)
-        made = in_files(model, columns(option, [words]), None).predict(source, target, overwrite=True)
+        made = in_files(model, read_columns(option, [words]), None).predict(source, target, overwrite=True)
         np.testing.assert_allclose(column(target), weighted(IMAGES), rtol=1e-5)
         assert made.remarks[1] == "displacement is 'los_asc' of the file, converted from mm to m"
     other = in_files(model_of(), {"displacement": "coherence"}, None)
