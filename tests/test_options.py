@@ -17,6 +17,7 @@ from qexp.cli import app
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.errors import QexpError, spelled
 from qexp.kinds.options import CalibrateOptions, EvaluateOptions, LimitOptions, MatrixOptions, SubmitOptions
+from qexp.runs.options import ReportFile
 from qexp.runs.order import NewRuns, RerunOptions, StudyOptions
 
 DECLARED = {
@@ -65,6 +66,13 @@ def test_a_function_takes_the_fields_of_its_options_as_keywords_and_documents_th
 def test_a_text_alone_is_a_list_of_one():
     tags_of = takes(NewRuns)(lambda options: options.tags)
     assert tags_of(tags="sound") == tags_of(tags=["sound"]) == ["sound"]
+
+
+def test_false_leaves_a_path_out_and_true_is_no_path():
+    to_of = takes(ReportFile)(lambda options: options.to)
+    assert to_of(to=False) is to_of(to=None) is None
+    with pytest.raises(TypeError, match="`to` is a path, or left out, and not True"):
+        to_of(to=True)
 
 
 def test_a_dictionary_in_place_of_a_name_is_told_what_would_work():

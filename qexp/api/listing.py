@@ -52,7 +52,14 @@ class ListedRuns(Titled, list[Run]):
         return Listing([known[str(run.path)] for run in self if str(run.path) in known], "runs", usual_columns).view()
 
 
-@takes(ListOptions)
+@takes(
+    ListOptions,
+    elsewhere={
+        "group": "qexp.api.groups makes groups of them",
+        "columns": "qexp.api.rows reads any",
+        "limit": "qexp.api.newest chooses the last",
+    },
+)
 def runs(options: ListOptions) -> Listing:
     """Summaries of runs, ordered by name (run_9 before run_10): all, or those for which an expression holds, such as
     "seed < 5".
@@ -262,7 +269,7 @@ def chosen(runs: Sequence[Runs], options: MoreRuns) -> list[str]:
     return [*names, *found]
 
 
-@takes(ComparisonOptions)
+@takes(ComparisonOptions, elsewhere={"all": "all metrics are compared; `metrics` and `outputs` choose some"})
 def compare(*runs: Runs, options: ComparisonOptions) -> ShownComparison | ShownSeedComparison:
     """Compare runs, or groups of runs that differ by their seed: of a pattern, or of several specs with several seeds
     each; see `qexp compare`.

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from qexp.web.notebook import ShownStudy, ShownTuned
 
 
-@takes(RunOptions)
+@takes(
+    RunOptions,
+    elsewhere={
+        "grid": "qexp.sweep takes one",
+        "seed": "a run has one seed; qexp.sweep trains a run for each of several",
+    },
+)
 def run(experience: str | Path, options: RunOptions) -> Run:
     """Train an experience with one seed in this process; a run that is done already is returned as it is.
 
@@ -115,7 +121,14 @@ def launch(
     return launch_runs(prepared, workspaces.find(workspace), watched=watched, tell=tell, most=most, detached=detached)
 
 
-@takes(SweepOptions)
+@takes(
+    SweepOptions,
+    elsewhere={
+        "dry_run": "qexp.api.prepare(Order(…)) has the plans, and trains nothing",
+        "detach": "qexp.api.launch takes `detached`",
+        "name": "qexp.run takes one; runs of a sweep are named by experience, change and seed",
+    },
+)
 def sweep(options: SweepOptions) -> ListedRuns:
     """Train all combinations of experiences, seeds and a grid; runs that are done already are not trained again.
 

@@ -23,7 +23,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper, wraps
+from functools import cache, update_wrapper, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -31,9 +31,6 @@ from qexp.errors import QexpError, hint, in_python, shortened
 
 WIDTH = 120
 """Characters of a line of a docstring."""
-
-SHELL_TYPES: dict[str, type] = {"bool": bool, "int": int, "float": float, "Path": Path, "str": str}
-"""What the shell reads itself, by the words of a field's annotation; of several the first of this table."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,7 @@ def shell_type(field: dataclasses.Field[Any]) -> Any:
     about = _option_of(field)
     if about.shell is not None:
         return about.shell
-    words = str(field.type).replace("|", " ").split()
-    return next(kind for word, kind in SHELL_TYPES.items() if word in words)
+    return next(kind.shell for kind in KINDS.values() if kind in kinds_of(str(field.type)))
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -221,56 +217,116 @@ def is_number(value: Any) -> bool:
     return hasattr(value, "__float__") and not isinstance(value, bool)
 
 
-KINDS_OF_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "int": (
-        "a whole number",
-        lambda value: is_number(value) and (hasattr(value, "__index__") or float(value).is_integer()),
-    ),
-    "float": ("a number", is_number),
-    "bool": ("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__")),
-    "str": ("a text", lambda value: isinstance(value, str | os.PathLike)),
-    "Path": ("a path", lambda value: isinstance(value, str | os.PathLike)),
-    "None": ("None", lambda value: value is None),
-}
-"""A word of an annotation → what it stands for, and whether a value is that; numbers of NumPy are, too."""
+def _is_whole(value: Any) -> bool:
+    return is_number(value) and (hasattr(value, "__index__") or float(value).is_integer())
 
-OF_OTHER_FUNCTIONS = {
-    ("run", "grid"): "qexp.sweep takes one",
-    ("run", "seed"): "a run has one seed; qexp.sweep trains a run for each of several",
-    ("runs", "group"): "qexp.api.groups makes groups of them",
-    ("runs", "columns"): "qexp.api.rows reads any",
-    ("runs", "limit"): "qexp.api.newest chooses the last",
-    ("sweep", "dry_run"): "qexp.api.prepare(Order(…)) has the plans, and trains nothing",
-    ("sweep", "detach"): "qexp.api.launch takes `detached`",
-    ("sweep", "name"): "qexp.run takes one; runs of a sweep are named by experience, change and seed",
-    ("compare", "all"): "all metrics are compared; `metrics` and `outputs` choose some",
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, str | Iterable) and not isinstance(value, bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """What the values of an argument are.
+
+    words     what they are called
+    fits      whether a value is one of them; numbers of NumPy are, too
+    shell     the type that the shell reads, where it reads such values itself
+    of_files  whether they name files
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
+    shell: type | None = None
+    of_files: bool = False
+
+
+TEXTS, PATHS = Kind("a list of texts", _is_list), Kind("a list of texts", _is_list, of_files=True)
+DICTIONARY, ANYTHING = Kind("a dictionary", lambda value: isinstance(value, Mapping)), Kind("", lambda value: True)
+
+KINDS = {
+    "bool": Kind("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__"), bool),
+    "int": Kind("a whole number", _is_whole, int),
+    "float": Kind("a number", is_number, float),
+    "Path": Kind("a path", _is_text, Path, of_files=True),
+    "str": Kind("a text", _is_text, str),
+    **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]"), TEXTS),
+    "Sequence[str | Path]": PATHS,
 }
-"""Function and keyword that it does not have, or not of several values → what has it."""
+"""A word of an annotation → what such values are; the shell reads the first of them that an annotation has."""
+
+
+@cache
+def kinds_of(annotation: str) -> tuple[Kind, ...]:
+    """What the values of an annotation are besides None, in its order; a word that is not in the table is anything.
+
+    The texts of annotations are enough for that: to look up what they mean would load modules that start-up needs not.
+    """
+    words = [word for word in re.split(r" \| (?![^\[]*\])", annotation) if word != "None"]
+    return tuple(DICTIONARY if word.startswith("Mapping[") else KINDS.get(word, ANYTHING) for word in words)
+
 
 NAMES_OF_SPECS = ("experience", "dataset", "model")
 OF_SPECS = "write a spec to a file below specs/, and give its name"
-"""Keywords that are given the name of a spec, and what to do with a spec itself."""
+"""Arguments that are given the name of a spec, and what to do with a spec itself."""
 
 OTHER_NAMES = {"out": "to", "output": "to"}
 """Keyword → what other functions call it."""
 
-LIST_OF_TEXTS = re.compile(r"(Collection|Iterable|Sequence)\[str")
 
-A_LIST: tuple[str, Callable[[Any], bool]] = (
-    "a list of texts",
-    lambda value: isinstance(value, str | Iterable) and not isinstance(value, bytes),
-)
-"""What an annotation of `LIST_OF_TEXTS` stands for, as in `KINDS_OF_VALUES`; a text alone is a list of one."""
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a function.
+
+    example    a value of it, where that does not go without saying
+    elsewhere  what takes several of them, if anything does
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    example: str = ""
+    elsewhere: str = ""
+
+    @property
+    def is_path(self) -> bool:
+        return any(kind.of_files for kind in self.kinds)
+
+    def is_left_out(self, value: Any) -> bool:
+        """None stands for what is left out, and so does False for a path."""
+        return value is None or (value is False and self.is_path)
+
+    def read(self, value: Any) -> Any:
+        """A value as the function takes it: a text alone is a list of one, and not its letters. Raises QexpError."""
+        if isinstance(value, str | Path) and self.kinds[0] in (TEXTS, PATHS):
+            return [value]
+        if any(kind.fits(value) for kind in self.kinds):
+            return value
+        given = " or ".join(kind.words for kind in self.kinds)
+        if DICTIONARY in self.kinds:
+            such = f", such as {self.example}" if self.example else ""
+            raise QexpError(f"`{self.name}={value}`: give {given}{such}")
+        meant = ""
+        if isinstance(value, Mapping) and self.name in NAMES_OF_SPECS:
+            meant = f"; {OF_SPECS}"
+        elif self.elsewhere and isinstance(value, Iterable) and not isinstance(value, str):
+            meant = f"; {self.elsewhere}"
+        raise QexpError(f"`{self.name}`: give {given}, not {shortened(repr(value))}{meant}")
 
 
 class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     """Lets a function of options, and of what they are for, take the fields of the options as keywords.
 
     Its docstring gets a line for each of them, before that of what it returns and its example.
+
+    elsewhere  keyword that the function does not have, or not of several values → what has it
     """
 
-    def __init__(self, options: Callable[Keywords, Options]) -> None:
-        self._options = options
+    def __init__(self, options: Callable[Keywords, Options], elsewhere: Mapping[str, str] | None = None) -> None:
+        self._options, self._elsewhere = options, elsewhere or {}
 
     @overload
     def __call__(self, function: Callable[[Options], Returned]) -> Callable[Keywords, Returned]: ...
@@ -282,48 +338,42 @@ class takes(Generic[Keywords, Options]):  # noqa: N801 - a decorator
     def __call__(self, function: Callable[..., Returned]) -> Callable[..., Returned]: ...
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         make: Any = self._options
-        declared, fields = inspect.signature(function), inspect.signature(make).parameters
-        first = [parameter for parameter in declared.parameters.values() if parameter.name != "options"]
-        keywords_of = [
-            fields[field.name].replace(default=default_of(field))
-            if field.default_factory is dict
-            else fields[field.name]
-            for field in own_first(make)
-        ]
-        several = bool(first) and first[-1].kind is inspect.Parameter.VAR_POSITIONAL
-        if several:
-            keywords_of = [keyword.replace(kind=inspect.Parameter.KEYWORD_ONLY) for keyword in keywords_of]
-        signature = declared.replace(parameters=[*first, *keywords_of])
-        lists = {field.name for field in own_first(make) if LIST_OF_TEXTS.match(str(field.type))}
-        paths = {field.name for field in own_first(make) if "Path" in str(field.type)}
-        named = [field for field in own_first(make) if str(field.type).startswith("Mapping[")]
-        mappings = {field.name: field for field in named if "| Sequence" not in str(field.type)}
+        declared = inspect.signature(function)
+        subjects = [parameter for parameter in declared.parameters.values() if parameter.name != "options"]
+        several = bool(subjects) and subjects[-1].kind is inspect.Parameter.VAR_POSITIONAL
+        signature = declared.replace(parameters=[*subjects, *self._keywords(by_name=several)])
+        fields = {field.name: self._argument(field) for field in own_first(make)}
 
         def called(*arguments: Any, **keywords: Any) -> Any:
-            bound = _bound(function, signature, arguments, keywords, make)
-            subjects = [bound.pop(parameter.name, ()) for parameter in first]
+            bound = _bound(function, signature, arguments, keywords, make, self._elsewhere)
+            given = [bound.pop(parameter.name, ()) for parameter in subjects]
             if several:
-                subjects += subjects.pop()
-            # A text alone is a list of one, and not its letters.
-            bound |= {name: [bound[name]] for name in lists & bound.keys() if isinstance(bound[name], str | Path)}
-            for name in mappings.keys() & bound.keys():
-                if not isinstance(bound[name], Mapping | None):
-                    example = _option_of(mappings[name]).example
-                    such = f", such as {example}" if example else ""
-                    raise QexpError(f"`{name}={bound[name]}`: give a dictionary{such}")
-            for name in paths & bound.keys():
-                if bound[name] is True:
+                given += given.pop()
+            for name, value in bound.items():
+                if value is True and fields[name].is_path:
                     raise TypeError(f"{function.__name__}: `{name}` is a path, or left out, and not True")
-            # None stands for what is left out, and so does False for a path.
-            left_out = {name for name, value in bound.items() if value is None or (value is False and name in paths)}
-            _require_kinds({name: bound[name] for name in bound.keys() - left_out}, function, signature)
-            return function(*subjects, options=make(**{name: bound[name] for name in bound.keys() - left_out}))
+            there = {name: value for name, value in bound.items() if not fields[name].is_left_out(value)}
+            return function(*given, options=make(**{name: fields[name].read(value) for name, value in there.items()}))
 
         update_wrapper(called, function)
         called.__doc__ = documented(inspect.getdoc(function) or "", make)
         called.__signature__ = signature  # type: ignore[attr-defined]
         called.__annotations__ = {**function.__annotations__, **make.__init__.__annotations__}
         return called
+
+    def _keywords(self, by_name: bool) -> Iterator[inspect.Parameter]:
+        """The fields as parameters of the function; by_name: none of them by its position"""
+        make: Any = self._options
+        parameters = inspect.signature(make).parameters
+        for field in own_first(make):
+            parameter = parameters[field.name]
+            if field.default_factory is dict:
+                parameter = parameter.replace(default={})
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) if by_name else parameter
+
+    def _argument(self, field: dataclasses.Field[Any]) -> Argument:
+        example = getattr(field.metadata.get("option"), "example", "")
+        return Argument(field.name, kinds_of(str(field.type)), example, self._elsewhere.get(field.name, ""))
 
 
 def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords, Returned]:
@@ -332,7 +382,9 @@ def checks_keywords(function: Callable[Keywords, Returned]) -> Callable[Keywords
 
     @wraps(function)
     def called(*arguments: Keywords.args, **keywords: Keywords.kwargs) -> Returned:
-        _require_kinds(_bound(function, signature, arguments, keywords), function, signature)
+        for name, value in _bound(function, signature, arguments, keywords).items():
+            if value is not None:
+                Argument(name, kinds_of(str(signature.parameters[name].annotation))).read(value)
         return function(*arguments, **keywords)
 
     return called
@@ -344,10 +396,12 @@ def _bound(
     arguments: Sequence[Any],
     keywords: Mapping[str, Any],
     options: type[Any] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Parameter → argument. Raises TypeError with the keyword that was probably meant, QexpError for one of old.
 
-    options  whose fields are the keywords; their names of old, and in the shell, are known
+    options    whose fields are the keywords; their names of old, and in the shell, are known
+    elsewhere  as of `takes`
     """
     try:
         return signature.bind(*arguments, **keywords).arguments
@@ -358,29 +412,14 @@ def _bound(
         declared = in_shell(options) if options else ()
         in_the_shell = {flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)}
         several = "; give several as one list" if "too many positional" in str(error) else ""
-        elsewhere = OF_OTHER_FUNCTIONS.get((function.__name__, unknown))
         other = in_the_shell.get(unknown, OTHER_NAMES.get(unknown))
-        named = f"; it is called '{other}'" if other in signature.parameters else hint(unknown, signature.parameters)
-        meant = f"; {elsewhere}" if elsewhere else named
+        if elsewhere and unknown in elsewhere:
+            meant = f"; {elsewhere[unknown]}"
+        elif other in signature.parameters:
+            meant = f"; it is called '{other}'"
+        else:
+            meant = hint(unknown, signature.parameters)
         raise TypeError(f"{getattr(function, '__name__', '')}: {error}{several}{meant}") from None
-
-
-def _require_kinds(bound: Mapping[str, Any], function: Callable[..., Any], signature: inspect.Signature) -> None:
-    """Raise QexpError for an argument that is not of its annotation, where that is one of plain values."""
-    for name, value in bound.items():
-        parameter = signature.parameters[name]
-        words = re.split(r" \| (?![^\[]*\])", str(parameter.annotation))
-        kinds = [A_LIST if LIST_OF_TEXTS.match(word) else KINDS_OF_VALUES.get(word) for word in words]
-        if parameter.kind is parameter.VAR_POSITIONAL or value is None or None in kinds:
-            continue
-        known = [kind for kind in kinds if kind is not None]
-        if not any(fits(value) for _, fits in known):
-            given = " or ".join(kind for kind, _ in known if kind != "None")
-            in_list = isinstance(value, Iterable) and not isinstance(value, str)
-            several = OF_OTHER_FUNCTIONS.get((function.__name__, name)) if in_list else None
-            spec = OF_SPECS if isinstance(value, Mapping) and name in NAMES_OF_SPECS else None
-            meant = f"; {several or spec}" if several or spec else ""
-            raise QexpError(f"`{name}`: give {given}, not {shortened(repr(value))}{meant}")
 
 
 def documented(docstring: str, options: type[Any]) -> str:

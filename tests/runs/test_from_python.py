@@ -176,6 +176,7 @@ def test_a_sweep_takes_experiences_or_an_order_and_seeds_as_python_has_them():
     [
         (lambda: package.run("mogi", overrides=["epochs=3"]), "overrides=.*: give a dictionary"),
         (lambda: package.sweep("mogi", grid="a=1,2"), "grid=.*: give a dictionary, such as"),
+        (lambda: package.predict("one", "a.nc", "b.nc", unit=5), "unit=5: give a text or a dictionary, such as"),
         (lambda: package.sweep("mogi", jobs="2"), "jobs: give a whole number, not '2'"),
         (lambda: package.run("mogi", seed="0"), "seed: give a whole number, not '0'$"),
         (lambda: package.report("one", text=["a"]), r"text: give a text or a path, not \['a'\]"),
