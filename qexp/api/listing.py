@@ -319,7 +319,8 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     words += [*([f"launch {options.launch}"] if options.launch else []), *(f"tag {tag}" for tag in options.tags)]
     called, searches = ", ".join(words) or "all runs", searches_in(names, home)
     single = next(iter(reported)) if len(reported) == 1 else None
-    target = Path(f"{single.name if single else _file_name(called)}.html" if options.to is None else options.to)
+    name = single.name if single else _file_name(called)
+    target = Path(f"{name}.html" if options.to is None else options.to)
     if options.pdf:
         target = target.with_suffix(".pdf")
     if single is not None:

@@ -156,11 +156,8 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
                 description = described if isinstance(described, str) else ""
             except QexpError as error:
                 problem = str(error)
-            number = counts[kind, path.stem]
-            rows.append(
-                {"kind": kind, "name": path.stem, "path": str(path), "runs": number, "description": description,
-                 "problem": problem}
-            )  # fmt: skip
+            about = {"kind": kind, "name": path.stem, "path": str(path), "runs": counts[kind, path.stem]}
+            rows.append({**about, "description": description, "problem": problem})
     return Listing(rows, "specs", _columns)
 
 

@@ -29,7 +29,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from qexp.errors import QexpError, hint, in_python, shortened
 
-WIDTH = 120
+DOCSTRING_WIDTH = 120
 """Characters of a line of a docstring."""
 
 
@@ -77,10 +77,11 @@ def option(default: Any, help: str, *flags: str, **form: Any) -> Any:
 
 def print_width() -> Any:
     """A field for the width of figures in print."""
-    return option(
-        None, "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points, laid out for "
-        "that; PNG with 300 dots per inch.", metavar="single|double",
-    )  # fmt: skip
+    help = (
+        "Width for print: one column of a page (3.35 inches) or two (6.7), with texts of 8 points, laid out for that; "
+        "PNG with 300 dots per inch."
+    )
+    return option(None, help, metavar="single|double")
 
 
 def python_only(default: Any, help: str) -> Any:
@@ -433,7 +434,7 @@ def documented(docstring: str, options: type[Any]) -> str:
         line
         for name, meaning in meanings.items()
         for line in textwrap.wrap(
-            f"{name:{width}}{meaning}", WIDTH - 4, subsequent_indent=" " * width, break_on_hyphens=False
+            f"{name:{width}}{meaning}", DOCSTRING_WIDTH - 4, subsequent_indent=" " * width, break_on_hyphens=False
         )
     ]
     rest = [*([""] if lines[end:] and lines[end].startswith(">>> ") else []), *lines[end:]]

@@ -56,7 +56,7 @@ def _escape(helped: Helped) -> Helped:
     return escaped
 
 
-MANY = 10_000
+MANY_RUNS = 10_000
 """Starting more runs at once needs --yes."""
 
 RunArgument = Annotated[str, typer.Argument(help="A run: name, unique prefix or path.", autocompletion=completion.runs)]
@@ -80,7 +80,7 @@ PointsOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="List the runs that would be started, and start none.")]
 YesToManyOption = Annotated[
-    bool, typer.Option("--yes", help=f"Start more than {MANY:,} runs, which is refused otherwise.")
+    bool, typer.Option("--yes", help=f"Start more than {MANY_RUNS:,} runs, which is refused otherwise.")
 ]
 SpecFilesArgument = Annotated[
     list[Path] | None,

@@ -141,7 +141,7 @@ def print_entry(key: str, text: str, width: int, before: str = "") -> None:
     columns = terminal_width()
     for line in cleaned(text).split("\n"):
         broken = [line]
-        if columns is not None and columns - len(further) >= FLOWING:
+        if columns is not None and columns - len(further) >= LEAST_FLOWING_WIDTH:
             broken = textwrap.wrap(line, columns - len(further), break_long_words=False, break_on_hyphens=False)
         for piece_of_line in broken or [""]:
             print(f"{first}{piece_of_line}".rstrip())
@@ -165,11 +165,11 @@ def print_parts(parts: Iterable[Table | str]) -> None:
 
 GAP = "  "
 
-FLOWING, EASY = 20, 32
+LEAST_FLOWING_WIDTH, EASY_FLOWING_WIDTH = 20, 32
 """Least width of a last column of words that continues below itself, rather than being left out; and the width for
 which other texts are shortened."""
 
-NAMED, SHORT = 28, 20
+NAME_WIDTH, TEXT_WIDTH = 28, 20
 """Widths to which names in the first column, and other texts, are shortened where room is wanted."""
 
 NO_BREAK = "\u00a0"
@@ -221,14 +221,14 @@ def fit(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
     widths = [max(wide, *map(width_of, lines)) for wide, lines in zip(widest, folded, strict=True)]
     shown, whole = len(columns), widths
     texts = {
-        at: max(SHORT if at else NAMED, *map(width_of, folded[at]))
+        at: max(TEXT_WIDTH if at else NAME_WIDTH, *map(width_of, folded[at]))
         for at, column in enumerate(columns)
         if column not in right
     }
     flows = shown > 1 and shown - 1 in texts and any(" " in cell for cell in cells[-1])
     if flows and _total(widths) > width:
-        texts[shown - 1] = max(FLOWING, *map(_longest_word, cells[-1]))
-        before = _squeezed(widths[:-1], texts, width - len(GAP) - EASY)
+        texts[shown - 1] = max(LEAST_FLOWING_WIDTH, *map(_longest_word, cells[-1]))
+        before = _squeezed(widths[:-1], texts, width - len(GAP) - EASY_FLOWING_WIDTH)
         room = width - _total([*before, 0])
         if room >= texts[shown - 1]:
             widths = [*before, room]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from qexp.kinds.prediction import Prediction
     from qexp.results.calibration import Calibration
 
-SOON = 10.0
+QUIET_SECONDS = 10.0
 """Seconds after which a command says how long it will take."""
 
 OF_SEVERAL_SEEDS = typer.Argument(
@@ -122,7 +122,7 @@ def _how_long() -> Callable[[int, int], None]:
         nonlocal told, first, began
         if not first:
             first, began = done, time.monotonic()
-        elif not told and (seconds := time.monotonic() - began) > SOON and done < cells:
+        elif not told and (seconds := time.monotonic() - began) > QUIET_SECONDS and done < cells:
             told = True
             seconds_left = seconds / (done - first) * (cells - done)
             how_long = "less than a minute" if seconds_left < 60 else f"about {seconds_left / 60:.0f} min"
@@ -152,7 +152,9 @@ def _run_and_files(values: dict[str, Any]) -> dict[str, Any]:
         raise QexpError(f"name what to estimate: {example}")
     if files and source is not None and files != [source]:
         raise QexpError(f"both {files[0]} and --input {source} are to be estimated; keep one of them: {example}")
-    return {**values, "run": run, "source": source if not files else files[0] if len(files) == 1 else files}
+    if files:
+        source = files[0] if len(files) == 1 else files
+    return {**values, "run": run, "source": source}
 
 
 @with_options(SubmitOptions, with_words=_run_and_files)

@@ -211,7 +211,8 @@ def purge(
         message("nothing to delete")
         return
     message(f"{len(done.names)} of {total} runs deleted, {in_bytes(done.freed)} freed")
-    raise typer.Exit(0 if not done.problems else 4 if done.names else 2)
+    if done.problems:
+        raise typer.Exit(4 if done.names else 2)
 
 
 def _confirm_purge(doomed: Sequence[Trashed]) -> None:
@@ -337,9 +338,10 @@ def _end_transfer(transfer: Transfer, verb: str) -> None:
     files = f" ({count:,} file{'s' * (count != 1)}, {in_bytes(sum(transfer.sizes))})" if count else ""
     again = "; the same command goes on" if transfer.interrupted else ""
     message(f"{runs}{files}, {len(transfer.there):,} there already{again}")
-    failed = {problem.exit_code for problem in transfer.failed.values()}
-    some_done = 4 if transfer.done or transfer.there else max(failed, default=0)
-    raise typer.Exit(130 if transfer.interrupted else some_done if failed else 0)
+    if transfer.interrupted:
+        raise typer.Exit(130)
+    if failed := {problem.exit_code for problem in transfer.failed.values()}:
+        raise typer.Exit(4 if transfer.done or transfer.there else max(failed))
 
 
 @with_options(WeightsOrder)

@@ -97,7 +97,7 @@ def print_tree(runs: list[Run], everything: list[Run], size: bool) -> None:
     def label(branch: TreeRun) -> str:
         *above, here = branch.followed or [None]
         line = "".join("│  " if more else "   " for more in above)
-        line += "" if here is None else "├─ " if here else "└─ "
+        line += {None: "", True: "├─ ", False: "└─ "}[here]
         return line + branch.name + (" (gone)" if branch.run is None else "")
 
     branches = api.tree(runs, everything)
@@ -116,12 +116,11 @@ def _print_rows(rows: list[list[str]], columns: Sequence[Column]) -> None:
 
 def print_groups(
     runs: list[Run],
+    options: ListOptions,
     fields: Sequence[str],
+    columns: Sequence[str] | None,
     limit: int | None,
     *,
-    columns: Sequence[str] | None,
-    sort: str | None,
-    reverse: bool,
     size: bool,
     as_json: bool,
     as_csv: bool,
@@ -129,6 +128,7 @@ def print_groups(
     """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors, or of
     other columns; in the order of the means of the column to sort by, which is shown.
     """
+    sort = options.sort
     by_mean = sort is not None and sort not in fields and _are_numbers(runs, sort)
     if by_mean and sort not in (columns or ()):
         outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
@@ -137,7 +137,7 @@ def print_groups(
     groups = api.groups(runs, *fields, means=columns or (), warn=warning)
     if by_mean:
         known = [group for group in groups if group["means"][sort]["mean"] is not None]
-        known.sort(key=lambda group: float(group["means"][sort]["mean"]), reverse=reverse)
+        known.sort(key=lambda group: float(group["means"][sort]["mean"]), reverse=options.reverse)
         groups = known + [group for group in groups if group["means"][sort]["mean"] is None]
     elif sort is None:
         groups.sort(key=lambda group: [natural(json.dumps(value)) for value in group["values"]])
@@ -187,7 +187,7 @@ def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], shown: Sequen
 # qexp ls
 
 
-ON_TERMINAL = 50
+ROWS_ON_TERMINAL = 50
 """Rows that a terminal gets without --all."""
 
 IN_CSV = ["name", "experience", "dataset", "model", "seed", "state", "created", "ended", "seconds"]
@@ -218,7 +218,7 @@ LineageOption = Annotated[
     bool, typer.Option("--lineage", help="Show a tree, each run below the one that it was pretrained from.")
 ]
 EverythingOption = Annotated[
-    bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ON_TERMINAL} otherwise.")
+    bool, typer.Option("--all", help=f"List all runs; a terminal shows only the newest {ROWS_ON_TERMINAL} otherwise.")
 ]
 RefreshOption = Annotated[
     bool, typer.Option("--refresh/--no-refresh", help="Look for changed runs first, or print the catalog as it is.")
@@ -248,10 +248,8 @@ def ls(
     every_run = api.every_run(options.remote, refresh=refresh, warn=warning, workspace=options.workspace)
     runs = api.listed(every_run, **{**vars(options), "warn": warning})
     if group is not None:
-        print_groups(
-            runs, _names("--group", group), limit, columns=fields, sort=options.sort, reverse=options.reverse,
-            size=size, as_json=as_json, as_csv=as_csv,
-        )  # fmt: skip
+        by = _names("--group", group)
+        print_groups(runs, options, by, fields, limit, size=size, as_json=as_json, as_csv=as_csv)
         return
     if fields is not None or as_csv:
         metrics = dict.fromkeys(path for run in runs for path, _ in leaves(run["results"]))
@@ -274,7 +272,7 @@ def ls(
     elif not runs:
         message(_why_none(options, every_run))
     else:
-        some = api.newest(runs, ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
+        some = api.newest(runs, ROWS_ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:
             print_tree(some, every_run, size)
         else:
@@ -354,9 +352,9 @@ def print_search(tuned: Tuned, as_json: bool, workspace: str | Path | None) -> N
         result(find(workspace).shown(path))
 
 
-SHOWN = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
+SHOWN_SUFFIXES = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
 
-MANY = 3
+MOST_PICTURES = 3
 """Pictures in a folder of their own above which they are counted."""
 
 
@@ -364,10 +362,10 @@ def _files(run: Path) -> Iterator[str]:
     """What a reader may want to open; the folds' own files are left out."""
     by_folder: dict[Path, list[Path]] = {}
     for path in sorted(run.rglob("*")):
-        if path.is_file() and path.suffix in SHOWN and not path.is_relative_to(run / "folds"):
+        if path.is_file() and path.suffix in SHOWN_SUFFIXES and not path.is_relative_to(run / "folds"):
             by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
-        if folder.parent.name == "figures" and len(paths) > MANY:
+        if folder.parent.name == "figures" and len(paths) > MOST_PICTURES:
             yield f"{folder.relative_to(run)}/ ({len(paths)} pictures)"
         else:
             yield from (str(path.relative_to(run)) for path in paths)

@@ -113,10 +113,11 @@ def tables(
         raise NotFoundError(f"no entry '{name}' in {table}; {suggestion(name, entries)}")
     chosen = entries if name is None else {name: entries[name]}
     if as_json:
-        print_json({
+        documents = {
             key: {"help": entry.help, "parameters": entry.schema(), "example": dict(entry.example)}
             for key, entry in chosen.items()
-        })  # fmt: skip
+        }
+        print_json(documents)
     elif name is None:
         print_table(["name", "what it is"], [[key, entry.help] for key, entry in entries.items()])
     else:

@@ -98,7 +98,7 @@ def run(
         return
     if name is not None and not single:
         raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
-    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY)
+    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY_RUNS)
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
@@ -285,7 +285,7 @@ def study(
         elif not plans:
             message("nothing to run; the study is drawn from the runs that are done")
         return
-    options = replace(options, most=None if yes else arguments.MANY)
+    options = replace(options, most=None if yes else arguments.MANY_RUNS)
     find(options.workspace)  # an error of its own, before the catalog is asked for
     try:
         finished = api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})
@@ -327,7 +327,7 @@ def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
 # qexp status
 
 
-SHOWN = 20
+SHOWN_RUNS = 20
 """Unfinished runs that are listed."""
 
 
@@ -340,10 +340,10 @@ def status(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     print_sentence(status.counts_in_words())
     if status.unfinished:
         piece("\n")
-        runs = list(status.unfinished[:SHOWN])
+        runs = list(status.unfinished[:SHOWN_RUNS])
         print_runs(runs, columns_of(runs, ["name", "state", "epochs", "started"], size=False))
-        if len(status.unfinished) > SHOWN:
-            message(f"and {len(status.unfinished) - SHOWN} more; see them with qexp ls")
+        if len(status.unfinished) > SHOWN_RUNS:
+            message(f"and {len(status.unfinished) - SHOWN_RUNS} more; see them with qexp ls")
     piece("\n")
     print_sentence(status.sizes_in_words())
 

@@ -32,7 +32,7 @@ Summary = dict[str, Any]
 Look = Callable[[str], Callable[[Summary], Any]]
 """Name of a field → function from a run's summary to the value of that field; None for a run without it."""
 
-DEEPEST = 50
+MOST_LEVELS = 50
 """Largest nesting depth of an expression; a field with a dozen dots and a few brackets has depth twenty."""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
@@ -89,10 +89,10 @@ def condition(text: str, look: Look | None = None) -> Callable[[Summary], bool]:
         write = f'write "{meant}"' if (meant := _in_python(text)) else f'write, for example, "{example}"'
         raise QexpError(f"`where`: cannot understand {words}{where}; {write}") from None
     level: list[ast.AST] = [tree]
-    for _ in range(DEEPEST):  # without recursion, so that the recursive functions below are safe
+    for _ in range(MOST_LEVELS):  # without recursion, so that the recursive functions below are safe
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     if level:
-        raise QexpError(f"`where`: more than {DEEPEST} steps inside each other: {shortened(text)!r}")
+        raise QexpError(f"`where`: more than {MOST_LEVELS} steps inside each other: {shortened(text)!r}")
     constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     if any(isinstance(value, int) and abs(value) >= 2**63 for value in constants):
         raise QexpError(f"`where`: a number must be less than 2^63: {shortened(text)!r}")

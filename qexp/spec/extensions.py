@@ -16,7 +16,7 @@ from qexp.base import files
 from qexp.errors import QexpError
 from qexp.spec.kinds import add_kinds
 
-NAMED = 5
+MOST_NAMES = 5
 """Largest number of names of one kind in a message."""
 
 _EXECUTED: dict[bytes, Mapping[str, Any]] = {}
@@ -78,7 +78,7 @@ def _contents(tree: ast.Module) -> Iterator[str]:
             imported += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             imported.append(node.module or ".")
-    for name, keys in list(tables.items())[:NAMED]:
+    for name, keys in list(tables.items())[:MOST_NAMES]:
         yield f"{name}: {_first(ascii(key)[:40] for key in keys)}"
     if defined:
         yield f"defines {_first(defined)}"
@@ -88,7 +88,7 @@ def _contents(tree: ast.Module) -> Iterator[str]:
 
 def _first(names: Iterable[str]) -> str:
     every = list(names)
-    return (", ".join(every[:NAMED]) or "empty") + (", …" if len(every) > NAMED else "")
+    return (", ".join(every[:MOST_NAMES]) or "empty") + (", …" if len(every) > MOST_NAMES else "")
 
 
 # The paths of the imports of old extensions.

@@ -29,13 +29,13 @@ Document = dict[str, Any]
 
 LARGEST_INTEGER = 2**63
 
-DEEPEST = 50
+MOST_LEVELS = 50
 """Largest nesting of objects and lists; a spec has about ten levels, and the schema check recurses as deep."""
 
-LARGEST_FILE = 1_000_000
+LARGEST_FILE_SIZE = 1_000_000
 """Largest size [bytes] of a spec, and of a program's results; the largest that people write have about ten thousand."""
 
-_TOO_DEEP = f"nested too deeply to be a spec; at most {DEEPEST} levels of objects and lists"
+_TOO_DEEP = f"nested too deeply to be a spec; at most {MOST_LEVELS} levels of objects and lists"
 
 
 class _Object(dict[str, Any]):
@@ -53,8 +53,8 @@ def read(path: Path, label: str | None = None) -> Document:
     """
     name = label or str(path)
     try:
-        if (size := path.stat().st_size) > LARGEST_FILE:
-            raise SpecError([Problem(name, (), f"is too large: {size:,} bytes, at most {LARGEST_FILE:,}")])
+        if (size := path.stat().st_size) > LARGEST_FILE_SIZE:
+            raise SpecError([Problem(name, (), f"is too large: {size:,} bytes, at most {LARGEST_FILE_SIZE:,}")])
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError([Problem(name, (), "there is no such file")]) from None
@@ -126,7 +126,7 @@ def _as_json(value: Any) -> Any:
 
 def _plain(value: Any, path: Where, name: str, problems: list[Problem]) -> Any:
     """Plain dictionaries, and whole numbers as integers: JSON has a single type of number."""
-    if len(path) > DEEPEST:
+    if len(path) > MOST_LEVELS:
         raise SpecError([Problem(name, (), _TOO_DEEP)])
     if isinstance(value, _Object):
         problems += [Problem(name, path, f"a key {trouble}") for key in value if (trouble := _unwritable(key))]

@@ -177,8 +177,8 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
 
 def _apply(document: Document, change: Override) -> None:
     """Set one value. Missing objects on the way are created; the schema check rejects unknown keys."""
-    if len(change.path) > reading.DEEPEST:
-        raise QexpError(f"{change.label}: {len(change.path):,} nested keys; a spec has at most {reading.DEEPEST}")
+    if len(change.path) > reading.MOST_LEVELS:
+        raise QexpError(f"{change.label}: {len(change.path):,} nested keys; a spec has at most {reading.MOST_LEVELS}")
     parent: Any = document
     path = keys_of(change.path, document)
     for depth, step in enumerate(path):

@@ -178,13 +178,11 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
             yield path, f"must be the name of a {noun or 'choice'}, but is {describe(value)}"
     elif rule == "type":
         kinds = limit if isinstance(limit, list) else [limit]
-        hint = (
-            _as_list(path, value, schema)
-            if kinds == ["array"]
-            else _as_object(value, schema)
-            if kinds == ["object"]
-            else ""
-        )
+        hint = ""
+        if kinds == ["array"]:
+            hint = _as_list(path, value, schema)
+        elif kinds == ["object"]:
+            hint = _as_object(value, schema)
         yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}{hint}"
     elif rule == "pattern":
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
@@ -192,11 +190,9 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
     elif rule in _LIMITS:
         limit = limit.get("const", limit) if isinstance(limit, dict) else limit
         rules = _LIMITS[rule].format(limit=limit, s="" if limit == 1 else "s")
-        meaning = (
-            f"; they are {schema['description']}"
-            if rule == "minItems" and limit > 1 and "description" in schema
-            else ""
-        )
+        meaning = ""
+        if rule == "minItems" and limit > 1 and "description" in schema:
+            meaning = f"; they are {schema['description']}"
         yield path, f"{rules}, but is {describe(value)}{meaning}"
     else:
         yield path, error.message
@@ -204,11 +200,9 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
 
 def _missing(key: str, document: Iterable[str], properties: Mapping[str, Any]) -> str:
     meant = nearest(key, [other for other in document if other not in properties])
+    question = f"; is {meant!r} meant to be it?" if meant else ""
     about = properties.get(key, {}).get("description")
-    return (
-        f"the key '{key}' is missing{f' ({about})' if about else ''}"
-        f"{f'; is {meant!r} meant to be it?' if meant else ''}"
-    )
+    return f"the key '{key}' is missing{f' ({about})' if about else ''}{question}"
 
 
 def _as_list(path: Where, value: Any, schema: Mapping[str, Any]) -> str:

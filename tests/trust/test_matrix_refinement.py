@@ -214,7 +214,7 @@ def test_the_command_prints_and_keeps_both_estimates(root):
 
 @pytest.mark.heavy
 def test_the_command_says_what_it_refines_how_long_that_takes_and_what_shows_too_little(tmp_path, monkeypatch):
-    monkeypatch.setattr("qexp.cli.estimation.SOON", 0.0)
+    monkeypatch.setattr("qexp.cli.estimation.QUIET_SECONDS", 0.0)
     name = "dike.depth"
     noise = [ATMOSPHERE, {"type": "decorrelation", "parameters": {"share": 0.7, "patch_size": 200}}]
     described = document(size=[78, 78], noise_model=noise, fixed={"dike.strike": 40.0})
