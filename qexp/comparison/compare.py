@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import make_folder
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace
+from qexp.comparison.figures import draw_runs, folder_name, with_figures
 from qexp.comparison.seeds import (
     GroupRow,
     LeftOut,
@@ -20,13 +20,9 @@ from qexp.comparison.seeds import (
     compare_across_seeds,
     differ_by_seed,
     differing_test_parts,
-    draw_matrices,
-    drawn_anew,
-    folder_name,
     outputs_and_metrics,
     runs_to_compare,
     seed_groups,
-    with_figures,
 )
 from qexp.errors import QexpError
 from qexp.jobs.states import Watch
@@ -124,7 +120,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
         [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
-        _draw(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
+        draw_runs(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
         evaluation,
         differing,
         {
@@ -154,25 +150,6 @@ def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[st
     for output, name in outputs_and_metrics(columns):
         values = [of_run.get(output, {}).get(name) for of_run in columns]
         yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [])
-
-
-def _draw(directories: Sequence[RunDirectory], folder: Path) -> list[Path]:
-    from qexp.figures.canvas import save
-    from qexp.figures.curves import learning_curves
-
-    drawn = []
-    records = [directory.record() for directory in directories]
-    names = [with_caution(record.name, record.caution) for record in records]
-    curves = {name: directory.metrics() for name, directory in zip(names, directories, strict=True)}
-    if all(curves.values()):
-        make_folder(folder)
-        drawn.append(folder / "learning_curves.png")
-        units = {output: unit for record in records for output, unit in record.units.items()}
-        save(learning_curves(curves, units), drawn[-1])
-    of_runs = {
-        name: {record.seed: directory} for name, record, directory in zip(names, records, directories, strict=True)
-    }
-    return drawn_anew([*drawn, *draw_matrices(of_runs, folder)], folder)
 
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.

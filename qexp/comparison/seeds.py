@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import make_folder, read_json, read_netcdf, real_path
+from qexp.base.files import real_path
 from qexp.base.text import NOTHING, natural, value_at
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
-from qexp.metrics.meaning import HIGHEST, MAIN_METRIC, UNKNOWN, ZERO, Meaning
+from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
 from qexp.metrics.recorded import meaning_of
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching, or_all
 from qexp.spec.experiences import ABSENT, differences, type_name, type_of
 from qexp.spec.resolution import steps, value_text
-from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory, with_caution
+from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation, summaries as summaries_of
 from qexp.store.record import State
 
@@ -573,36 +570,6 @@ def _each_alone(groups: Sequence[SeedGroup], specs: Sequence[dict[str, Any]]) ->
     return SeedComparison(list(groups), kinds, differences(specs), results, calibrations, [], [])
 
 
-def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedComparison:
-    """The comparison with its figures drawn and saved in `comparisons/` in the workspace."""
-    names = [re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups]
-    runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
-    # With a hash of the runs, so that comparisons do not overwrite each other's figures.
-    folder = f"{_listed(names)}--{_hash(runs)}"
-    place = workspace.root / "comparisons" / folder
-    return replace(comparison, figures=drawn_anew(_draw(comparison, place), place))
-
-
-LONGEST_LIST = 60
-"""Characters of names in the name of a folder, above which they are counted."""
-
-
-def folder_name(runs: Sequence[str]) -> str:
-    """The name of the folder for figures of some runs: their names or, of many, the first, their number and a hash."""
-    names = _listed(runs)
-    return names if names == "--".join(runs) else f"{names}--{_hash(runs)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    if len(names) < 2 or len("--".join(names)) <= LONGEST_LIST:
-        return "--".join(names)[:LONGEST_LIST]
-    return f"{names[0][:LONGEST_LIST]}--and-{len(names) - 1}-more"
-
-
-def _hash(runs: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(runs).encode()).hexdigest()[:8]
-
-
 def _differing_data(
     first: SeedGroup, second: SeedGroup, spec_of_first: Mapping[str, Any], spec_of_second: Mapping[str, Any]
 ) -> str | None:
@@ -642,92 +609,3 @@ def _paired_rows(first: str, second: str, results: Sequence[GroupRow]) -> Iterat
         compared = abs if row.meaning.best == ZERO else float
         difference = estimate([compared(row.values[seed]) - compared(other.values[seed]) for seed in seeds])
         yield PairRow(row.output, row.metric, row.meaning, row.unit, seeds, difference, None)
-
-
-def _draw(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
-    from qexp.figures.canvas import save
-    from qexp.figures.curves import OF_WHAT, learning_bands
-    from qexp.figures.seeds import OfSeeds, errors_of_seeds
-
-    make_folder(folder)
-    curves = {}
-    for group in comparison.groups:
-        if lines_of_runs := [lines for run in group.counted.values() if (lines := run.directory.metrics())]:
-            curves[group.name] = lines_of_runs
-    if curves:
-        losses_differ = any(path.partition(".")[0] in ("losses", "transforms") for path in comparison.differences)
-        loss = "each group's own" if losses_differ else OF_WHAT
-        save(learning_bands(curves, loss, comparison.units), folder / "learning_bands.png")
-        yield folder / "learning_bands.png"
-    errors: dict[str, dict[str, OfSeeds]] = {}
-    for row in comparison.results:
-        if row.metric == MAIN_METRIC and row.estimate is not None:
-            of_seeds = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
-            errors.setdefault(row.output, {})[row.group] = of_seeds
-    if errors:
-        save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
-        yield folder / "test_errors.png"
-    directories = {
-        group.name: {seed: run.directory for seed, run in group.counted.items()} for group in comparison.groups
-    }
-    yield from draw_matrices(directories, folder)
-
-
-MOST_PANELS = 12
-"""Matrices in one figure."""
-
-
-def draw_matrices(runs: Mapping[str, Mapping[int, RunDirectory]], folder: Path) -> Iterator[Path]:
-    """Figures of matrices of the same data set side by side, one for those over the same cells; of a single none.
-
-    runs  title → seed → run; matrices of several seeds are drawn as the mean of their absolute errors
-    """
-    from qexp.figures.canvas import save
-    from qexp.trust.matrix_figures import side_by_side
-
-    of_data: dict[str, dict[str, dict[str, dict[int, tuple[Path, dict[str, Any]]]]]] = {}
-    for title, of_seeds in runs.items():
-        for seed, directory in of_seeds.items():
-            for name in directory.matrix_names():
-                record = read_json(directory.matrices / name / MATRIX_RECORD)
-                cells = json.dumps([record["axes"], record["fixed"], list(record["mean_absolute_error"])])
-                alike = of_data.setdefault(record["dataset"], {}).setdefault(cells, {})
-                panel = title if seed not in alike.get(title, {}) else f"{title}: {name}"
-                alike.setdefault(panel, {})[seed] = directory.matrices / name / MATRIX, record
-    for data, figures in of_data.items():
-        parts = [
-            dict(list(alike.items())[first : first + MOST_PANELS])
-            for alike in figures.values()
-            for first in range(0, len(alike), MOST_PANELS)
-        ]
-        for number, part in enumerate(parts if sum(map(len, parts)) > 1 else [], 1):
-            of_several = f" ({number} of {len(parts)}: over other cells, or of further runs)" if len(parts) > 1 else ""
-            titles = {panel: _of_seeds(panel, list(of_panel), runs) for panel, of_panel in part.items()}
-            tables = {titles[panel]: [read_netcdf(path) for path, _ in part[panel].values()] for panel in part}
-            records = {titles[panel]: next(iter(part[panel].values()))[1] for panel in part}
-            views = next(iter(records.values())).get("views", ())
-            make_folder(folder)
-            path = folder / (f"matrix_{data}_{number}.png" if number > 1 else f"matrix_{data}.png")
-            save(side_by_side(tables, f"{data}{of_several}", views, records), path)
-            yield path
-
-
-def _of_seeds(panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, RunDirectory]]) -> str:
-    """Title of a panel, with the seeds that it stands for if its group has several."""
-    count = max(len(of_seeds) for title, of_seeds in runs.items() if panel == title or panel.startswith(f"{title}: "))
-    if len(seeds) == 1:
-        return panel if count == 1 else f"{panel}, seed {seeds[0]} alone, of {count}"
-    return f"{panel}, mean over {len(seeds)}{f' of {count}' * (len(seeds) < count)} seeds"
-
-
-PICTURES = re.compile(r"(learning_(bands|curves)|test_errors|matrix_.+)\.png")
-"""Names of the pictures of comparisons."""
-
-
-def drawn_anew(pictures: Iterable[Path], folder: Path) -> list[Path]:
-    """The pictures, once they are drawn; what an earlier comparison drew in the folder and this one did not is gone."""
-    drawn = list(pictures)
-    for path in folder.glob("*.png"):
-        if PICTURES.fullmatch(path.name) and path not in drawn:
-            path.unlink(missing_ok=True)
-    return drawn

@@ -15,7 +15,8 @@ import xarray
 
 from qexp.base.files import json_bytes
 from qexp.base.workspace import find
-from qexp.comparison.seeds import _draw, compare_across_seeds, differ_by_seed, drawn_anew, runs_to_compare, seed_groups
+from qexp.comparison.figures import draw_groups, drawn_anew
+from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
 from qexp.figures import canvas
 from qexp.figures.canvas import save
 from qexp.figures.curves import FEW, OF_WHAT, learning_bands, middle_and_band
@@ -394,7 +395,7 @@ def test_matrices_of_a_group_are_drawn_as_the_mean_of_their_absolute_errors_and_
     drawn = []
     monkeypatch.setattr(canvas, "save", lambda figure, path: drawn.append((path.name, figure)))
     groups = seed_groups(runs_to_compare(["slow_*", "fast_*"], Catalog(find(specs.root))))
-    made = drawn_anew(_draw(compare_across_seeds(groups), folder), folder)
+    made = drawn_anew(draw_groups(compare_across_seeds(groups), folder), folder)
     assert made[-1] == folder / "matrix_sound.png"
     assert [path.name for path in folder.iterdir()] == ["own.png"]
     panels = [axis for axis in dict(drawn)["matrix_sound.png"].axes if axis.images]

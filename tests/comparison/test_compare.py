@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import qexp as package
-from qexp.comparison.seeds import folder_name
+from qexp.comparison.figures import folder_name
 from qexp.errors import QexpError
 
 PAIR = ("mogi_quick_1", "mogi_quick_2")

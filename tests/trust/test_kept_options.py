@@ -18,7 +18,7 @@ from qexp.results.capabilities import CAPABILITIES
 from qexp.results.intervals import HeldOutIntervals
 from qexp.runs.order import RunOptions
 from tests.conftest import Specs, call, copied, shared_folder
-from tests.kinds.test_calibrate import DATASET, EXPERIENCE, MODEL
+from tests.trust.test_calibrate import DATASET, EXPERIENCE, MODEL
 
 
 @shared_folder
