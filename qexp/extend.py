@@ -15,7 +15,8 @@ from qexp.kinds.evaluation import (
     Independence as Independence,
 )
 from qexp.kinds.figures import FIGURES_FOLDER as FIGURES_FOLDER, Pictures as Pictures, learning_curve as learning_curve
-from qexp.kinds.kind import KindData as KindData, Samples as Samples
+from qexp.kinds.kind import KindData as KindData
+from qexp.kinds.memory import Samples as Samples
 from qexp.kinds.objects import dataset_of as dataset_of
 from qexp.kinds.options import PredictOptions as PredictOptions
 from qexp.kinds.prediction import FileKind as FileKind, Prediction as Prediction

@@ -19,7 +19,8 @@ from qexp.errors import DatasetError, QexpError
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, Independence
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
-from qexp.kinds.kind import KindData, Samples
+from qexp.kinds.kind import KindData
+from qexp.kinds.memory import Samples
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import FileKind, Prediction

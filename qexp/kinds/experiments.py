@@ -19,7 +19,9 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
 from qexp.kinds import files
-from qexp.kinds.kind import Dataset, Doubts, Exposed, KindData, memory_of_experience, memory_of_model
+from qexp.kinds.kind import Dataset, Doubts, KindData
+from qexp.kinds.leaks import Exposed
+from qexp.kinds.memory import memory_of_experience, memory_of_model
 from qexp.kinds.networks import build_transforms, in_heads, metrics_of, network_of, of_several_numbers
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import tables_with

@@ -2,207 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from qexp.base import machine
-from qexp.base.files import in_bytes
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, some
+from qexp.errors import DatasetError
+from qexp.kinds.leaks import Exposed
+from qexp.kinds.memory import Samples
 from qexp.metrics.splits import Column, Rows, Split, SplitError
 from qexp.networks.estimator import Estimator
 from qexp.networks.modules import MatchedFilters
-from qexp.networks.network import Network, bytes_of
-from qexp.networks.shapes import features
+from qexp.networks.network import Network
 from qexp.networks.training import Data
 from qexp.spec.reading import Document, Finding
 from qexp.store.directory import RunDirectory
-
-TOLERANCE = 2
-"""Factor by which training may exceed this machine's memory: it may be meant for a larger one."""
-
-WEIGHTS_AND_GRADIENTS = 2
-
-NUMBER = torch.float32.itemsize
-"""Bytes of each number in a sample."""
-
-IN_EXPERIENCE, IN_MODEL = "experience", "model"
-"""The document that a finding is about."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The samples of an experience."""
-
-    of_epoch: int
-    """Number of training samples, at least those of an epoch."""
-    kept: float = 0
-    """Bytes of the samples in memory at a time: all of an epoch, or those that are not for training."""
-    key: str = "batch_size"
-    """Key of the experience for their number."""
-
-
-def memory_of_model(network: Network, available: int) -> Iterator[Finding]:
-    """Problems of a model whose weights could not be trained."""
-    copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS)
-    yield from (finding for _, finding in _too_large(_of_operations(network, copies), Samples(0), available))
-
-
-def memory_of_experience(
-    document: Document, samples: Samples, network: Network, tables: Tables, available: int
-) -> Iterator[tuple[str, Finding]]:
-    """Problems of an experience that is valid otherwise: in the experience, or in its model."""
-    copies = dict.fromkeys(network.operations, WEIGHTS_AND_GRADIENTS + _state(document, tables))
-    pretrain = document["pretrain"]
-    if pretrain is not None and pretrain["epochs_frozen"] is None:
-        copies |= dict.fromkeys(pretrain["freeze"], 1)  # these weights are never trained
-    weights = {name: document.get("members", 1) * size for name, size in _of_operations(network, copies).items()}
-    batch = min(document["batch_size"], samples.of_epoch)
-    of_batch = NUMBER * batch * sum(features(shape) for shape in network.inputs.values())
-    if of_batch > samples.kept:
-        samples = Samples(samples.of_epoch, of_batch, "batch_size")
-    yield from _too_large(weights, samples, available)
-
-
-def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -> Iterator[tuple[str, Finding]]:
-    """Findings if weights and samples, without what is computed of them, are much larger than this machine's memory.
-
-    weights  operation → bytes of its weights, with everything of the same size that training keeps
-    """
-    of_weights = sum(weights.values())
-    total = of_weights + samples.kept
-    if total <= TOLERANCE * available:
-        return
-    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
-    comparison = f"training takes {in_bytes(total)}, but {has}"
-    if of_weights >= samples.kept:
-        name = max(weights, key=lambda name: weights[name])
-        message = f"{in_bytes(weights[name])} to train its weights: {comparison}; make it smaller"
-        yield IN_MODEL, (("operations", name), message)
-    else:
-        yield IN_EXPERIENCE, ((samples.key,), f"{in_bytes(samples.kept)} for samples: {comparison}; use fewer")
-
-
-def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:
-    """Operation → bytes of its weights and of what training keeps beside them.
-
-    copies  numbers that are kept for each weight of an operation
-    """
-    return {
-        name: copies[name] * bytes_of(operation.parameters()) + bytes_of(operation.buffers())
-        for name, operation in network.operations.items()
-    }
-
-
-def _state(document: Document, tables: Tables) -> float:
-    """Numbers that the optimizer keeps for each weight, found by a step with a small weight."""
-    weight = torch.nn.Parameter(torch.zeros(2, 2))
-    weight.grad = torch.zeros_like(weight)
-    optimizer = built(tables["optimizers"], document["optimizer"], [weight], 0.1)
-    optimizer.step()
-    values = [value for state in optimizer.state.values() for value in state.values()]
-    tensors = [value for value in values if isinstance(value, torch.Tensor) and value.shape == weight.shape]
-    return sum(tensor.numel() for tensor in tensors) / weight.numel()
-
-
-# Test spectra that were used for training, found by the hashes of their counts, whatever their names and files.
-
-
-CAUTION = "tested on training spectra"
-"""Caution of runs that were allowed although some of their test spectra were used for training."""
-
-CAUTION_OF_CORES = "tested on training cores"
-"""Caution of runs with spectra of one core in both the training and the test part."""
-
-WAY_OUT = "hold whole cores out, or continue with `allow_leak=True`, which marks every output"
-
-
-class Spectra(Protocol):
-    """The attributes of a dataset that are compared, each (row,)."""
-
-    @property
-    def hashes(self) -> NDArray[np.str_]: ...
-    @property
-    def cores(self) -> NDArray[np.str_]: ...
-
-
-Seen = Mapping[str, list[str]]
-"""Core → hashes of its spectra."""
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """The spectra that a test core shares with the training and validation parts."""
-
-    core: str
-    tested: int
-    """Number of its spectra in the test part."""
-    leaked: int
-    """Number of these that were trained on, under any name."""
-    others: int
-    """Number of other spectra of a core of the same name that were trained on."""
-
-    def __str__(self) -> str:
-        if self.leaked:
-            return f"core {self.core}: {self.leaked} of {self.tested} test spectra"
-        return f"core {self.core}: {self.others} other spectra"
-
-
-def seen_of(spectra: Spectra, rows: Rows) -> dict[str, list[str]]:
-    """Core → the sorted hashes of its spectra among some rows, each once."""
-    hashes: dict[str, set[str]] = {}
-    for core, hash_ in zip(spectra.cores[rows].tolist(), spectra.hashes[rows].tolist(), strict=True):
-        hashes.setdefault(core, set()).add(sys.intern(hash_))  # runs with different seeds have the same hashes
-    return {core: sorted(hashes[core]) for core in sorted(hashes)}
-
-
-def overlaps_with(spectra: Spectra, test: Rows, trained_on: Seen) -> list[Overlap]:
-    """The test cores of which some spectra were trained on, in order."""
-    cores, hashes = spectra.cores[test].tolist(), spectra.hashes[test].tolist()
-    hashes_trained_on = {hash_ for of_core in trained_on.values() for hash_ in of_core}
-    tested = Counter(cores)
-    leaked = Counter(core for core, hash_ in zip(cores, hashes, strict=True) if hash_ in hashes_trained_on)
-    of_test = set(hashes)
-    others = {core: sum(hash_ not in of_test for hash_ in trained_on.get(core, [])) for core in tested}
-    shared = sorted(core for core in tested if leaked[core] or others[core])
-    return [Overlap(core, tested[core], leaked[core], others[core]) for core in shared]
-
-
-def overlaps_within(spectra: Spectra, train: Rows, validation: Rows, test: Rows) -> list[Finding]:
-    """Problems of a split: spectra, or spectra of one core, both in the test part and in another one."""
-    overlaps = overlaps_with(spectra, test, seen_of(spectra, np.union1d(train, validation)))
-    of_spectra = [overlap for overlap in overlaps if overlap.leaked]
-    of_cores = [overlap for overlap in overlaps if not overlap.leaked]
-    problems = {
-        "test spectra are also trained or validated on": of_spectra,
-        "each core must be in one part only, but some are tested and trained on": of_cores,
-    }
-    return [
-        (("split",), f"{problem}: {overlap_in_words(leaks)}; {WAY_OUT}") for problem, leaks in problems.items() if leaks
-    ]
-
-
-def overlap_caution(overlaps: Sequence[Overlap]) -> str:
-    """The caution of a run that was allowed despite the overlaps; empty if there are none."""
-    if not overlaps:
-        return ""
-    return CAUTION if any(overlap.leaked for overlap in overlaps) else CAUTION_OF_CORES
-
-
-def overlap_in_words(overlaps: Iterable[Overlap]) -> str:
-    """Overlaps as a text that names the first twenty cores."""
-    return some([str(overlap) for overlap in overlaps], most=20)
 
 
 class Dataset(Protocol):
@@ -217,15 +38,6 @@ class Dataset(Protocol):
 
 
 D = TypeVar("D", bound=Dataset)
-
-
-@dataclass(frozen=True)
-class Exposed:
-    """Training and validation samples of a run, and its test samples, as rows of a dataset with their hashes."""
-
-    spectra: Spectra
-    trained: Rows
-    test: Rows
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from qexp.base.seeds import LARGEST_SEED
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, Problem, QexpError, SpecError, some
 from qexp.jobs.states import Watch, require_done
-from qexp.kinds import experiments, kind
+from qexp.kinds import experiments, leaks
 from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_of, spec_cache
-from qexp.kinds.kind import Exposed
+from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import BUILT_IN
@@ -188,14 +188,14 @@ class Exposures:
         return self._known[key]
 
     def _compared(self, exposed: Exposed, seed: int) -> Exposure:
-        spectra = kind.seen_of(exposed.spectra, exposed.trained)
-        leaked: dict[str, list[kind.Overlap]] = {}
-        same_names: dict[str, list[kind.Overlap]] = {}
+        spectra = leaks.seen_of(exposed.spectra, exposed.trained)
+        leaked: dict[str, list[leaks.Overlap]] = {}
+        same_names: dict[str, list[leaks.Overlap]] = {}
         for run, of_run in {ITSELF: spectra, **self._before}.items():
-            for overlap in kind.overlaps_with(exposed.spectra, exposed.test, of_run):
+            for overlap in leaks.overlaps_with(exposed.spectra, exposed.test, of_run):
                 (leaked if overlap.leaked or run == ITSELF else same_names).setdefault(run, []).append(overlap)
         if leaked and not self._experience.document.get("allow_leak"):
-            parts = "\n".join(f"  {run}: {kind.overlap_in_words(overlaps)}" for run, overlaps in leaked.items())
+            parts = "\n".join(f"  {run}: {leaks.overlap_in_words(overlaps)}" for run, overlaps in leaked.items())
             raise QexpError(
                 f"{self._experience.name} with seed {seed} would be tested on spectra that were used for training by\n"
                 f"{parts}\n"
@@ -204,10 +204,10 @@ class Exposures:
             )
         warnings = [
             f"{run} was trained on other spectra of cores that have the name of a test core: "
-            f"{kind.overlap_in_words(overlaps)}"
+            f"{leaks.overlap_in_words(overlaps)}"
             for run, overlaps in same_names.items()
         ]
-        cautions = [kind.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])]
+        cautions = [leaks.overlap_caution([overlap for overlaps in leaked.values() for overlap in overlaps])]
         cautions += [OF_UNKNOWN_TRAINING] if self._unknown else []
         return Exposure(spectra, "; ".join(caution for caution in cautions if caution), tuple(warnings))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qexp.kinds import kind
+from qexp.kinds import leaks
 
 
 class Spectra(NamedTuple):
@@ -26,7 +26,7 @@ def rows(*numbers: int) -> NDArray[np.int64]:
 
 
 def messages(some: Spectra, train: Sequence[int], validation: Sequence[int], test: Sequence[int]) -> list[str]:
-    overlaps = kind.overlaps_within(some, rows(*train), rows(*validation), rows(*test))
+    overlaps = leaks.overlaps_within(some, rows(*train), rows(*validation), rows(*test))
     assert all(where == ("split",) for where, _ in overlaps)
     return [message for _, message in overlaps]
 
@@ -54,19 +54,19 @@ def test_a_leak_is_the_same_in_any_order_of_the_rows():
     some = spectra(*(f"{core} {number % 37}" for number, core in enumerate("ABCDEFGH" * 10)))
     random = np.random.default_rng(0)
     parts = np.split(random.permutation(80), [40, 50])
-    expected = kind.overlaps_within(some, *map(np.sort, parts))
+    expected = leaks.overlaps_within(some, *map(np.sort, parts))
     assert expected
-    assert kind.overlaps_within(some, *map(random.permutation, parts)) == expected
+    assert leaks.overlaps_within(some, *map(random.permutation, parts)) == expected
 
 
 def test_overlaps_are_those_that_a_plain_count_finds():
     random = np.random.default_rng(1)
     some = Spectra(random.choice(list("ABCDE"), 200), random.integers(0, 120, 200).astype(str))
     test, trained = np.split(random.permutation(200), [80])
-    trained_on = kind.seen_of(some, trained)
+    trained_on = leaks.seen_of(some, trained)
     assert sorted({*some.cores[trained]}) == list(trained_on)
     overlaps = {
-        overlap.core: (overlap.tested, overlap.leaked) for overlap in kind.overlaps_with(some, test, trained_on)
+        overlap.core: (overlap.tested, overlap.leaked) for overlap in leaks.overlaps_with(some, test, trained_on)
     }
     for core in "ABCDE":
         of_core = [row for row in test if some.cores[row] == core]
@@ -75,12 +75,12 @@ def test_overlaps_are_those_that_a_plain_count_finds():
 
 
 def test_what_must_be_said_tells_spectra_from_cores():
-    of_core, of_spectra = kind.Overlap("A", 3, 0, 2), kind.Overlap("B", 3, 1, 0)
-    assert kind.overlap_caution([]) == ""
-    assert kind.overlap_caution([of_core]) == "tested on training cores"
-    assert kind.overlap_caution([of_core, of_spectra]) == "tested on training spectra"
+    of_core, of_spectra = leaks.Overlap("A", 3, 0, 2), leaks.Overlap("B", 3, 1, 0)
+    assert leaks.overlap_caution([]) == ""
+    assert leaks.overlap_caution([of_core]) == "tested on training cores"
+    assert leaks.overlap_caution([of_core, of_spectra]) == "tested on training spectra"
 
 
 def test_of_very_many_cores_the_first_are_named_and_the_rest_is_counted():
-    overlaps = [kind.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
-    assert kind.overlap_in_words(overlaps).endswith("core core_19: 1 of 3 test spectra and 30 more")
+    overlaps = [leaks.Overlap(f"core_{number:02d}", 3, 1, 0) for number in range(50)]
+    assert leaks.overlap_in_words(overlaps).endswith("core core_19: 1 of 3 test spectra and 30 more")

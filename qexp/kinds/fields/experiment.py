@@ -16,7 +16,8 @@ from qexp.kinds import files
 from qexp.kinds.fields import folders
 from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples
 from qexp.kinds.fields.folders import FieldMapping, alike
-from qexp.kinds.kind import NUMBER, Doubts, KindData, Samples, one_fold, split_finding
+from qexp.kinds.kind import Doubts, KindData, one_fold, split_finding
+from qexp.kinds.memory import NUMBER, Samples
 from qexp.kinds.networks import build_transforms, of_sums_only, of_training_mean, try_transform
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal

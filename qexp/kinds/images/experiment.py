@@ -33,7 +33,8 @@ from qexp.errors import DatasetError, QexpError, suggestion
 from qexp.kinds.files import data_folders, find_data_file, fingerprint, refuse
 from qexp.kinds.images.own_sources import try_own_sources
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
-from qexp.kinds.kind import NUMBER, KindData, Samples
+from qexp.kinds.kind import KindData
+from qexp.kinds.memory import NUMBER, Samples
 from qexp.kinds.networks import (
     beyond_prior,
     build_transforms,

@@ -13,7 +13,7 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
-from qexp.kinds import files, kind
+from qexp.kinds import files, memory
 from qexp.kinds.kind import Doubts, KindData, split_finding
 from qexp.kinds.networks import (
     ANOTHER_TRANSFORM,
@@ -127,8 +127,8 @@ class TabularData(KindData[TabularDataset]):
                 )
         return Doubts(copied, tuple(warnings))
 
-    def samples(self, document: Document, dataset: TabularDataset) -> kind.Samples:
-        return kind.Samples(len(dataset))
+    def samples(self, document: Document, dataset: TabularDataset) -> memory.Samples:
+        return memory.Samples(len(dataset))
 
 
 def _copies_of_training_rows(spec: Document, dataset: TabularDataset, folds: Sequence[Fold]) -> str:
@@ -262,7 +262,7 @@ def _of_changed(document: Document, tables: Tables, available: int) -> Iterator[
         except (ValueError, KeyError) as error:
             yield ("model",), str(error)
             return
-        for path, message in kind.memory_of_model(network, available):
+        for path, message in memory.memory_of_model(network, available):
             yield ("model", *path), message
 
 

@@ -49,7 +49,7 @@ from qexp.kinds.held_out import (
     quantiles_among,
     read_test_predictions,
 )
-from qexp.kinds.kind import overlap_in_words, overlaps_with
+from qexp.kinds.leaks import overlap_in_words, overlaps_with
 from qexp.kinds.networks import on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.scores import (

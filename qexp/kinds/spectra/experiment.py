@@ -15,8 +15,10 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import some
-from qexp.kinds import files, kind
-from qexp.kinds.kind import Exposed, KindData, Samples, one_fold, split_finding
+from qexp.kinds import files, leaks
+from qexp.kinds.kind import KindData, one_fold, split_finding
+from qexp.kinds.leaks import Exposed
+from qexp.kinds.memory import Samples
 from qexp.kinds.networks import build_transforms, in_batches, network_of, of_sums_only, of_training_mean, try_transform
 from qexp.kinds.spectra.dataset import MASK, MOST_TO_FIT, SpectraDataset, SpectrumSamples
 from qexp.kinds.spectra.files import PARTS, VALIDATION
@@ -158,7 +160,7 @@ def _in_parts(
         choice = "baselines choose their parameters on part of the labelled spectra"
         yield ("labelled",), f"{choice}, but there is only one; use at least 2"
     if not document["allow_leak"]:
-        yield from kind.overlaps_within(dataset, train, validation, test)
+        yield from leaks.overlaps_within(dataset, train, validation, test)
 
 
 def _in_transforms(document: Document, dataset: SpectraDataset, tables: Tables) -> Iterator[Finding]:
