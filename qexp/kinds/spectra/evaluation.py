@@ -193,23 +193,55 @@ KEPT = 3
 
 
 @dataclass
+class ErrorsByCore:
+    """Metrics of the hidden channels of all spectra, and of those of each core."""
+
+    overall: Sums
+    of_cores: dict[str, Sums] = field(default_factory=dict)
+    """Core → sums over its spectra, in the order in which they come."""
+
+    def add(self, estimate: Array, truth: Array, hidden: NDArray[np.bool_], cores: NDArray[np.str_]) -> None:
+        self.overall = self.overall.with_piece(estimate[hidden], truth[hidden])
+        for core in np.unique(cores):
+            rows = cores == core
+            before = self.of_cores.get(str(core), Sums(self.overall.metrics))
+            self.of_cores[str(core)] = before.with_piece(estimate[rows][hidden[rows]], truth[rows][hidden[rows]])
+
+    def errors(self) -> list[GroupErrors]:
+        """Of all test spectra, then of each core."""
+        groups = [(OVERALL, "", self.overall), *((CORE, name, sums) for name, sums in sorted(self.of_cores.items()))]
+        return [errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values()) for kind, name, sums in groups]
+
+
+@dataclass
+class ErrorsByChannel:
+    """Root mean squares over the spectra in which each channel was hidden, (channel,) [counts]."""
+
+    times: Array
+    """How often each was hidden."""
+    sums: dict[str, Array] = field(default_factory=dict)
+    """Quantity → sum of its squares over those times."""
+
+    def add(self, hidden: NDArray[np.bool_], squares: Mapping[str, Array]) -> None:
+        """squares  quantity → its squares, (spectrum, channel), 0 where a channel was not hidden"""
+        self.times += hidden.sum(axis=0)
+        for name, values in squares.items():
+            self.sums[name] = self.sums.get(name, 0.0) + values.sum(axis=0)
+
+    def roots(self) -> dict[str, Array]:
+        return {name: _root(total, self.times) for name, total in self.sums.items()}
+
+
+@dataclass
 class Reconstructed:
-    """Errors on hidden channels, accumulated block by block: for each channel and each spectrum."""
+    """Errors on hidden channels, accumulated block by block, and some spectra that are kept."""
 
     guess: Tensor
     """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
     keeps: frozenset[int]
     """Positions of those that are kept, among the test spectra."""
-    sums: Sums
-    """Sums of the metrics over all hidden channels."""
-    of_cores: dict[str, Sums]
-    """Core → those over its spectra, in the order in which they come."""
-    times: Array
-    """How often each channel was hidden, (channel,); then sums over those times: of the network's squared errors, of
-    the guess's, and of counts."""
-    squared: Array
-    squared_of_guess: Array
-    counts: Array
+    by_core: ErrorsByCore
+    by_channel: ErrorsByChannel
     of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
     kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
     """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
@@ -220,45 +252,25 @@ class Reconstructed:
         for spectra in transformed(subject, subject.train):
             total += spectra.double().sum(dim=0, keepdim=True).cpu()
         guess = (total / len(subject.train)).float().to(subject.device)
-        evenly, sums = spread_evenly(len(subject.test), KEPT), Sums(subject.metrics[SPECTRUM])
-        return cls(guess, frozenset(evenly.tolist()), sums, {}, *np.zeros((4, subject.dataset.channels)))
+        by_core = ErrorsByCore(Sums(subject.metrics[SPECTRUM]))
+        by_channel = ErrorsByChannel(np.zeros(subject.dataset.channels))
+        return cls(guess, frozenset(spread_evenly(len(subject.test), KEPT).tolist()), by_core, by_channel)
 
     def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
         truth, estimate = (variables[SPECTRUM].double().cpu().numpy() for variables in (samples, estimates))
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
-        guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM]
-        self.sums = self.sums.with_piece(estimate[hidden], truth[hidden])
-        squared = np.where(hidden, np.square(estimate - truth), 0.0)
-        self.times += hidden.sum(axis=0)
-        self.squared += squared.sum(axis=0)
-        self.squared_of_guess += np.where(hidden, np.square(guess.cpu().numpy() - truth), 0.0).sum(axis=0)
-        self.counts += np.where(hidden, truth, 0.0).sum(axis=0)
+        guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM].cpu().numpy()
+        squares = {"rmse": np.square(estimate - truth), "rmse_of_mean": np.square(guess - truth)}
+        squares["counting_noise"] = truth  # the variance of a count is the count
+        squares = {name: np.where(hidden, values, 0.0) for name, values in squares.items()}
         first = len(self.of_spectra)
-        cores = subject.dataset.cores[subject.test[first : first + len(truth)]]
-        for core in np.unique(cores):
-            rows = cores == core
-            before = self.of_cores.get(str(core), Sums(self.sums.metrics))
-            self.of_cores[str(core)] = before.with_piece(estimate[rows][hidden[rows]], truth[rows][hidden[rows]])
-        self.of_spectra += _root(squared.sum(axis=1), hidden.sum(axis=1)).tolist()
-        for index in sorted(self.keeps & set(range(first, first + len(truth)))):
-            row = index - first
-            self.kept.append((index, truth[row], estimate[row], hidden[row]))
-
-    def errors_by_core(self) -> list[GroupErrors]:
-        """Errors on the hidden channels of all test spectra, then of each core."""
-        cores = sorted(self.of_cores.items())
-        return [
-            errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values())
-            for kind, name, sums in [(OVERALL, "", self.sums), *((CORE, name, sums) for name, sums in cores)]
-        ]
-
-    def by_channel(self) -> dict[str, Array]:
-        """Root mean squares over hidden channels, (channel,) [counts]: of the network's errors, of the guess's, and
-        of the counting noise.
-        """
-        sums = {"rmse": self.squared, "rmse_of_mean": self.squared_of_guess, "counting_noise": self.counts}
-        return {name: _root(total, self.times) for name, total in sums.items()}
+        numbers = range(first, first + len(truth))
+        self.by_core.add(estimate, truth, hidden, subject.dataset.cores[subject.test[numbers]])
+        self.by_channel.add(hidden, squares)
+        self.of_spectra += _root(squares["rmse"].sum(axis=1), hidden.sum(axis=1)).tolist()
+        of_block = zip(numbers, truth, estimate, hidden, strict=True)
+        self.kept += [spectrum for spectrum in of_block if spectrum[0] in self.keeps]
 
 
 def _root(sums: Array, times: Array) -> Array:
@@ -268,11 +280,11 @@ def _root(sums: Array, times: Array) -> Array:
 
 def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
     dataset = subject.dataset
-    where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel()
+    where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel.roots()
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
     if where is not None:
         table["energy"] = where.round(6).tolist()
-    table["times_hidden"] = reconstructed.times.astype(int).tolist()
+    table["times_hidden"] = reconstructed.by_channel.times.astype(int).tolist()
     table |= {name: cells(values) for name, values in errors.items()}
     write_table(directory.results / ERRORS_BY_ENERGY, table, note)
     _write_kept(directory, subject, reconstructed, where, note)
@@ -392,10 +404,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores, comparison = Scores(CORE, cores, cores), list[ComparisonRow]()
     columns: dict[str, Column] = {}
     if reconstructed is not None:
-        scores.results[SPECTRUM] = reconstructed.sums.values()
+        scores.results[SPECTRUM] = reconstructed.by_core.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
         columns["hidden_rmse"] = reconstructed.of_spectra, about
-        scores.errors += reconstructed.errors_by_core()
+        scores.errors += reconstructed.by_core.errors()
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
     for name, values in estimates.items():
         truth, middle = dataset.measured[name][test], values[:, 0]
