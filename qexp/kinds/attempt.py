@@ -76,7 +76,7 @@ class Work:
         return self.own.directory.spec()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """The objects with which a run is trained and evaluated.
 

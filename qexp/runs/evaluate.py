@@ -165,12 +165,18 @@ def _evaluate(
     models = load_models(request.directory, request.device)
     record = replace(record, networks=len(models))
     directory = EvaluationDirectory(folder, request.directory.code_trusted, record)
-    # Baselines, which would have to be trained, are left out.
-    spec = {**request.spec, "dataset": dict(record.data), "baselines": []}
     attempt = Attempt(
-        directory, OwnRecord(directory, replace(directory.record(), seed=request.seed)), spec, None, request.tables,
-        request.device, Display(), lambda: False, torch.get_num_threads(),
-    )  # fmt: skip
+        directory=directory,
+        own=OwnRecord(directory, replace(directory.record(), seed=request.seed)),
+        # Baselines, which would have to be trained, are left out.
+        spec={**request.spec, "dataset": dict(record.data), "baselines": []},
+        dataset=None,
+        tables=request.tables,
+        device=request.device,
+        display=Display(),
+        interrupted=lambda: False,
+        processes=torch.get_num_threads(),
+    )
     with objects.threads(threads_to_predict(request.spec, request.tables, request.device)):
         results = data.evaluate(attempt, models, metrics_of(request.spec, request.tables))
     assert results is not None, "only a run ends early without an exception"

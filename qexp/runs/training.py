@@ -45,15 +45,15 @@ def results_of(work: Work) -> Results | None:
         for text in dataset.warnings:
             log.warning("%s", text)
         attempt = Attempt(
-            directory,
-            work.own,
-            spec,
-            dataset,
-            tables,
-            device,
-            work.display,
-            work.interrupted,
-            min(cores, work.threads or cores),
+            directory=directory,
+            own=work.own,
+            spec=spec,
+            dataset=dataset,
+            tables=tables,
+            device=device,
+            display=work.display,
+            interrupted=work.interrupted,
+            processes=min(cores, work.threads or cores),
         )
         results: Results | None = load_stage(spec["dataset"], "train")(attempt)
         return results

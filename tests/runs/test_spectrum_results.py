@@ -115,9 +115,16 @@ def network(spec, dataset, train=None, test=None):
 def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):
     record = Record(name=directory.name, seed=seed, caution=caution, state=State.RUNNING)
     return Attempt(
-        directory, OwnRecord(directory, record), {"baselines": baselines}, dataset, {"baselines": table},
-        torch.device("cpu"), Display(), interrupted, processes=1,
-    )  # fmt: skip
+        directory=directory,
+        own=OwnRecord(directory, record),
+        spec={"baselines": baselines},
+        dataset=dataset,
+        tables={"baselines": table},
+        device=torch.device("cpu"),
+        display=Display(),
+        interrupted=interrupted,
+        processes=1,
+    )
 
 
 def evaluated(directory, of, *asked, **more):
