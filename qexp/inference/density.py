@@ -18,10 +18,10 @@ from qexp.base.quantities import SUPERSCRIPTS
 from qexp.inference.least_squares import MOST_NUMBERS, Problem
 from qexp.simulation.distributions import Distribution
 
-SPAN = 8.0
+SCORE_SPAN = 8.0
 """Largest absolute score: less than 10⁻¹⁵ of the probability lies beyond it, on either side."""
 
-TABLE = np.linspace(-SPAN, SPAN, 8001)
+TABLE = np.linspace(-SCORE_SPAN, SCORE_SPAN, 8001)
 """Scores at which quantiles are tabulated to find the score of a value."""
 
 
@@ -51,18 +51,18 @@ class Marginal:
         if self.share is None:
             return score
         between = (self.value(score) - self.low) / (self.high - self.low)
-        return np.asarray(np.clip(ndtri(np.clip(between, 0.0, 1.0)), -SPAN, SPAN))
+        return np.asarray(np.clip(ndtri(np.clip(between, 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN))
 
     def value(self, score: Array) -> Array:
         first, last = self._ends
-        values = self.quantile(first + ndtr(np.clip(score, -SPAN, SPAN)) * (last - first))
+        values = self.quantile(first + ndtr(np.clip(score, -SCORE_SPAN, SCORE_SPAN)) * (last - first))
         return np.asarray(np.clip(values, self.low, self.high))
 
     def score(self, value: Array) -> Array:
         """Of a value; of one beyond the ends, the score of the nearer end."""
         value = self.within_turn(value)
         if self.share is not None:
-            return np.asarray(np.clip(ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SPAN, SPAN))
+            return np.asarray(np.clip(ndtri(np.clip(self.share(np.asarray(value)), 0.0, 1.0)), -SCORE_SPAN, SCORE_SPAN))
         return np.asarray(np.interp(value, self.value(TABLE), TABLE))
 
     def within_turn(self, value: Array) -> Array:
@@ -154,7 +154,7 @@ class Prior:
 
 # What sources would look like in data whose noise is independent and of variance 1, in as few numbers as possible.
 
-NEGLIGIBLE = 1e-7
+NEGLIGIBLE_SINGULAR_VALUE = 1e-7
 """Share of the largest singular value below which a direction of signals is left out."""
 
 
@@ -221,7 +221,7 @@ class Signals:
         if not visible.any():
             return None
         _, sizes, right = torch.linalg.svd(moved[visible] / lengths[visible, None], full_matrices=False)
-        basis = right[sizes > NEGLIGIBLE * sizes[0]]
+        basis = right[sizes > NEGLIGIBLE_SINGULAR_VALUE * sizes[0]]
         if len(basis) > self.model.points / 4:  # from which on a reduction is not worth its errors
             return None
         _, pivots = qr(basis.numpy(), mode="r", pivoting=True)
@@ -253,7 +253,7 @@ def whole_signals(problem: Problem, noise: float = 1.0) -> Signals:
 Density = Callable[[Array], Array]
 """The logarithm of a density but for a constant, (draw,), of (draw, coordinate); −inf where it is zero."""
 
-STEP = 1e-4
+SCORE_STEP = 1e-4
 """Of a difference of scores; larger than of other coordinates, as values near the ends of a prior change slowly."""
 
 
@@ -287,7 +287,7 @@ class Level:
 
     def curvature(self, chi2: float, score: float) -> float:
         """Of minus the logarithm of the posterior at its mode, with the expected squares of the level's slope."""
-        ends = np.clip(score + STEP * np.array([-1.0, 1.0]), -SPAN, SPAN)
+        ends = np.clip(score + SCORE_STEP * np.array([-1.0, 1.0]), -SCORE_SPAN, SCORE_SPAN)
         low, high = np.log(np.maximum(self.relative(ends), np.finfo(float).tiny))
         relative = float(self.relative(np.asarray(score)))
         return float(1 + 2 * chi2 / relative**2 * ((high - low) / (ends[1] - ends[0])) ** 2)
@@ -312,7 +312,7 @@ class PosteriorDensity:
 
     def __call__(self, scores: Array) -> Array:
         log = self.log_likelihood(self.chi2(scores), scores) - 0.5 * np.square(scores).sum(axis=1)
-        return np.where(np.isnan(log) | (np.abs(scores) > SPAN).any(axis=1), -np.inf, log)
+        return np.where(np.isnan(log) | (np.abs(scores) > SCORE_SPAN).any(axis=1), -np.inf, log)
 
     def values(self, scores: Array) -> Tensor:
         """Values of all parameters of the model, (draw, parameter)."""
@@ -343,7 +343,7 @@ class PenalisedSquares:
 
     def normal_equations(self, coordinates: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         count, free = coordinates.shape
-        steps = STEP * torch.eye(free, dtype=torch.float64)
+        steps = SCORE_STEP * torch.eye(free, dtype=torch.float64)
         ends = torch.stack([coordinates[:, None] + steps, coordinates[:, None] - steps], dim=1)
         every = torch.cat([coordinates, ends.reshape(-1, free)])
         signals = self.weight * self.signals(self.prior.values(every.numpy()))
@@ -353,7 +353,7 @@ class PenalisedSquares:
         residuals = middle - self.weight * data
         sides = torch.isfinite(after[..., :1]).double() + torch.isfinite(before[..., :1]).double()
         after, before = (torch.where(torch.isfinite(end), end, middle[:, None]) for end in (after, before))
-        jacobian = (after - before) / (STEP * sides.clamp(min=1))
+        jacobian = (after - before) / (SCORE_STEP * sides.clamp(min=1))
         cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
         gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
         information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)

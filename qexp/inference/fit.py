@@ -20,11 +20,11 @@ from qexp.observations.noise import covariance_rows, fit as fitted, semivariogra
 from qexp.observations.observation import Track
 from qexp.simulation.generators import Source
 
-ROUGH, BRIEF = 1e-5, 60
+ROUGH_SEARCH = 1e-5, 60
 """Tolerance and most iterations of a search from many starts; the best of them are then followed to the minimum."""
-FOLLOWED = 4
+FOLLOWED_MINIMA = 4
 """Minima of a search that are followed with all points, unless another number is asked for."""
-UNLIKELY, HIGHER = 10.0, 0.5
+UNLIKELY_COST, HIGHER_COST = 10.0, 0.5
 """Minima of a search are not followed with all points if their costs are higher than the lowest by the first of these,
 times the reduced χ² there; and not to the end if they are then higher by the second."""
 SAME_MINIMUM = 1e-4
@@ -111,7 +111,7 @@ def prepare_problem(
     return Problem(model, weighting, data[None], coordinates)
 
 
-def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED) -> Fit:
+def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOWED_MINIMA) -> Fit:
     """The lowest of the minima that starts lead to.
 
     starts    (start, parameter)  values of all parameters in SI units
@@ -120,16 +120,16 @@ def best(problem: Problem, starts: Tensor, seed: int = 0, followed: int = FOLLOW
     Raises QexpError if no start is possible.
     """
     search = problem.to_search(seed)
-    rough = search.minimum(starts, ROUGH, BRIEF)
+    rough = search.minimum(starts, *ROUGH_SEARCH)
     # Dislocations that are nearly level may as well dip to one of their other sides.
     other = along_the_other_side(rough.coordinates[_different(rough.cost)[:followed]], problem.coordinates.tilts)
     if len(other):
-        rough = rough.and_those(search.minimum(problem.coordinates.values(other), ROUGH, BRIEF))
+        rough = rough.and_those(search.minimum(problem.coordinates.values(other), *ROUGH_SEARCH))
     _require_possible(rough)
-    leads = _likely(rough, _different(rough.cost)[:followed], UNLIKELY, search)
-    with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), ROUGH, BRIEF)
+    leads = _likely(rough, _different(rough.cost)[:followed], UNLIKELY_COST, search)
+    with_all = problem.quick().minimum(problem.coordinates.values(rough.coordinates[leads]), *ROUGH_SEARCH)
     _require_possible(with_all)
-    promising = _likely(with_all, _different(with_all.cost), HIGHER, problem)
+    promising = _likely(with_all, _different(with_all.cost), HIGHER_COST, problem)
     minima = problem.minimum(problem.coordinates.values(with_all.coordinates[promising]))
     _require_possible(minima)
     lowest = int(minima.cost.argmin())
@@ -213,15 +213,15 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
 
 # Least squares from an estimate, such as a network's.
 
-SOME = 16
+STARTS_NEAR = 16
 """Starts at the estimate's position, spread over all other parameters, if one of these is an angle: its estimate may
 be wrong by half a turn. Without an angle there are few local minima, and as many starts are enough after a poor fit."""
-ELSEWHERE = 64
+STARTS_FAR = 64
 """Starts that are spread over all parameters where an estimate is uninformative."""
-POOR, ROUNDS = 2.0, 2
+POOR_CHI2, REPEATED_SEARCHES = 2.0, 2
 """Reduced χ² above which the fit is poor, so that the search is repeated from other starts; and the number of
 repetitions, which is 1 without an angle."""
-MANY = 16
+MANY_MINIMA = 16
 """Minima that are followed with all points where many have about the same cost."""
 
 
@@ -243,21 +243,22 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
             replace(span, low=value, high=value) if base_name(span.parameter.name) in POSITIONS else span
             for span, value in zip(searches, near[0].tolist(), strict=True)
         ]
-        fit = best(problem, torch.cat([near, starts(search, in_place, SOME, seed)]), seed, followed=MANY)
+        fit = best(problem, torch.cat([near, starts(search, in_place, STARTS_NEAR, seed)]), seed, followed=MANY_MINIMA)
+        count, followed, rounds = STARTS_FAR, MANY_MINIMA, REPEATED_SEARCHES
     else:
         fit = best(problem, near, seed)
-    count, followed, rounds = (ELSEWHERE, MANY, ROUNDS) if turns else (SOME, FOLLOWED, 1)
+        count, followed, rounds = STARTS_NEAR, FOLLOWED_MINIMA, 1
     for again in range(rounds):
-        if fit.chi2_reduced <= POOR:
+        if fit.chi2_reduced <= POOR_CHI2:
             break
         soft = search.softened()
-        minima = soft.minimum(starts(soft, searches, count, seed + again), ROUGH, BRIEF)
+        minima = soft.minimum(starts(soft, searches, count, seed + again), *ROUGH_SEARCH)
         lowest = coordinates.values(minima.coordinates[minima.cost.argsort()[:followed]])
         fit = best(problem, torch.cat([torch.from_numpy(fit.values)[None], lowest]), seed, followed=followed)
     if shows_source(problem, fit):
         return fit
-    elsewhere = starts(search, searches, ELSEWHERE, seed)
-    return best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, followed=MANY)
+    elsewhere = starts(search, searches, STARTS_FAR, seed)
+    return best(problem, torch.cat([torch.from_numpy(fit.values)[None], elsewhere]), seed, followed=MANY_MINIMA)
 
 
 # How sure estimates are: standard errors and correlations of a fit, and the threshold of its intervals.

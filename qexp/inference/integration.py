@@ -14,19 +14,19 @@ from qexp.base.quantities import nearest
 from qexp.inference.density import Density
 from qexp.inference.sampling import Mixture
 
-MOST = 2
+MOST_UNKNOWNS = 2
 """Unknowns over which a posterior can be integrated."""
 
-NODES = (41, 81, 161, 321)
+NODES_OF_AXIS = (41, 81, 161, 321)
 """Along each axis of a grid, the next number where the one before is too coarse."""
 
-SETTLED = 0.001
+SETTLED_CHANGE = 0.001
 """Largest change of mean and median by grids half as fine, in standard deviations; else the grid is too coarse."""
 
-NEGLIGIBLE = 14.0
+NEGLIGIBLE_LOG_DENSITY = 14.0
 """Where the logarithm of a density is so far below the largest, it does not matter."""
 
-MOST_GRIDS, FILLED = 20, 0.5
+MOST_GRIDS, FILLED_SHARE = 20, 0.5
 """Grids that close in one after the other; and the share of the nodes along each axis that matter in the last one."""
 
 
@@ -91,17 +91,17 @@ def moments(density: Density, proposal: Mixture, unknowns: Sequence[Unknown]) ->
     """
     pairs = []
     for first, unknown in enumerate(unknowns):
-        for nodes in NODES:
+        for nodes in NODES_OF_AXIS:
             grid = grid_of(density, proposal, first, nodes)
             fine, half = grid.moments(unknown), grid.moments(unknown, every=2)
-            if (np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2]) <= SETTLED * fine[2]).all():
+            if (np.abs(nearest(half[:2], fine[:2], unknown.period) - fine[:2]) <= SETTLED_CHANGE * fine[2]).all():
                 break
         pairs.append((fine[:2], half[:2]))
     fine, half = (np.array(moments).T for moments in zip(*pairs, strict=True))
     return fine, half
 
 
-def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NODES[-2]) -> Grid:
+def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NODES_OF_AXIS[-2]) -> Grid:
     """A density on a grid that closes in on what matters of it.
 
     first  the coordinate that changes along the first axis alone
@@ -116,16 +116,16 @@ def grid_of(density: Density, proposal: Mixture, first: int = 0, nodes: int = NO
     root[order] = np.linalg.cholesky(np.einsum("k,kij->ij", shares, each)[np.ix_(order, order)])
     draws = proposal.draws(1000, np.random.default_rng(0))  # they tell how far the first grid reaches
     log = density(draws)
-    within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE]
+    within = np.linalg.solve(root, (draws - centre).T)[:, log > log.max() - NEGLIGIBLE_LOG_DENSITY]
     low, high = within.min(axis=1), within.max(axis=1)
     for _ in range(MOST_GRIDS):
         axes = [np.linspace(*ends, nodes) for ends in zip(low, high, strict=True)]
         meshes = np.meshgrid(*axes, indexing="ij")
         log = density(centre + np.stack([mesh.ravel() for mesh in meshes], axis=1) @ root.T).reshape(meshes[0].shape)
-        where = np.nonzero(log > log.max() - NEGLIGIBLE)
+        where = np.nonzero(log > log.max() - NEGLIGIBLE_LOG_DENSITY)
         start, end = (np.array([edge(axis) for axis in where]) for edge in (np.min, np.max))
         below, above = start == 0, end == nodes - 1
-        if not below.any() and not above.any() and (end - start >= FILLED * nodes).all():
+        if not below.any() and not above.any() and (end - start >= FILLED_SHARE * nodes).all():
             break
         step, size = (high - low) / (nodes - 1), high - low
         high = low + end * step + np.where(above, 0.5 * size, 2 * step)

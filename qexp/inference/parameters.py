@@ -67,7 +67,7 @@ def searches(
     return ranges
 
 
-TRIALS, APART = 64, 1e-9
+TRIALS, NEGLIGIBLE_BEND = 64, 1e-9
 """Random sources tried to find the amplitudes among variables; and what counts as no difference of displacements."""
 TRIAL_DEPTH, TRIAL_SIZES = 1e4, (2e2, 2e3)
 """Of these sources [m]."""
@@ -94,7 +94,7 @@ def amplitudes(source: Source, quantities: Quantities) -> list[str]:
         for other in linear:  # of a product neither bends, but both together do
             change = {other: 2 * values[other]}
             bends.append(moved(steps[0] | change) - moved(change) - twice + middle)
-        if all(bool((bend.abs() <= APART * middle.abs().max()).all()) for bend in bends):
+        if all(bool((bend.abs() <= NEGLIGIBLE_BEND * middle.abs().max()).all()) for bend in bends):
             linear.append(name)
     return linear[::-1]
 
@@ -312,7 +312,7 @@ class Coordinates:
 # not get from one to the other.
 
 RIGHT_ANGLE = math.pi / 2
-LEVEL = math.radians(20)
+LEVEL_DIP = math.radians(20)
 """Dip below which a dislocation may as well dip to one of its other sides."""
 
 
@@ -391,7 +391,7 @@ def along_the_other_side(coordinates: Tensor, tilts: Sequence[Tilt]) -> Tensor:
         slips = [column for column in (tilt.strike_slip, tilt.dip_slip) if column is not None]
         if tilt.length is None or tilt.width is None or len(slips) == 1:
             continue
-        other = coordinates[coordinates[:, tilt.angle] < LEVEL].clone()
+        other = coordinates[coordinates[:, tilt.angle] < LEVEL_DIP].clone()
         other[:, tilt.angle] = 0.0
         other[:, tilt.strike] += RIGHT_ANGLE
         other[:, [tilt.length, tilt.width]] = other[:, [tilt.width, tilt.length]]
@@ -514,7 +514,7 @@ def fixed_in_si(column: str, value: float, units: Units, name: str) -> float:
     return units.to_si(column, value)
 
 
-FAR = 5.0
+FARTHEST_RATIO = 5.0
 """How many times as far as a search goes no value can be meant, unless its unit is mistaken."""
 
 
@@ -526,8 +526,8 @@ def require_near(usual: Search, option: str, low: float, high: float, units: Uni
     least, largest, column = usual.parameter.low, usual.parameter.high, usual.parameter.name
     if not math.isfinite(largest - least):
         return
-    reach = (FAR - 1) / 2 * (largest - least)
-    beyond = low > (FAR * largest if usual.parameter.logarithmic else largest + reach)
+    reach = (FARTHEST_RATIO - 1) / 2 * (largest - least)
+    beyond = low > (FARTHEST_RATIO * largest if usual.parameter.logarithmic else largest + reach)
     if not beyond and (usual.parameter.logarithmic or high >= least - reach):
         return
     name, unit = display_name(column), units.unit_of(column)

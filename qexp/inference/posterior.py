@@ -31,7 +31,7 @@ from qexp.inference.sampling import (
 Sample = Callable[[PosteriorDensity, Mixture, int, np.random.Generator], Draws]
 """A way to draw: density, proposal, number of draws, and randomness → draws."""
 
-SEARCHED, FOLLOWED = 16, 3
+SEARCHED_STARTS, FOLLOWED_STARTS = 16, 3
 """Starts of a search for further modes; and how many of these, the highest, are followed with all points."""
 
 
@@ -79,9 +79,9 @@ def observed_posterior(
     density = PosteriorDensity(whole_signals(problem), prior, degrees=degrees if unknown_level else None)
     weight = math.sqrt(degrees / fit.chi2) if unknown_level else 1.0
     search = problem.to_search(seed)  # modes are searched from the fit, and from what fewer points find
-    starting = prior.scores(starts(search, searches, SEARCHED, seed).numpy())
+    starting = prior.scores(starts(search, searches, SEARCHED_STARTS, seed).numpy())
     minima = modes(PenalisedSquares(whole_signals(search), prior, weight), starting)
-    starting = np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED)])
+    starting = np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED_STARTS)])
     proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), starting))
     names = [search.parameter.name for search in searches if search.parameter.linear]
     amplitudes = [name for name in names if name in prior.free]
@@ -98,13 +98,13 @@ def observed_posterior(
 
 # Draws by signals in a basis of those around a posterior.
 
-SPANNING, TESTED = 300, 60
+SPANNING_SOURCES, TESTED_DRAWS = 300, 60
 """Sources that span the basis of signals at first; and draws on which it is tested."""
 
-WIDER = 1.5
+WIDER_SPREAD = 1.5
 """Factor by which the sources that span the basis are spread wider than the posterior."""
 
-CLOSE, ATTEMPTS = 0.1, 3
+CLOSE_LOG_DENSITY, MOST_BASES = 0.1, 3
 """Largest standard deviation of the error of the logarithm of the density that reduced signals may make; and how often
 a larger basis is sought before draws are weighted by the density from all points."""
 
@@ -115,25 +115,25 @@ def draws_of(
     """Draws from a posterior by signals at all points, with fewer numbers where these are accurate; and the density
     that was used.
     """
-    scores = proposal.wider(WIDER).draws(SPANNING, random)
-    for _ in range(ATTEMPTS):
+    scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
+    for _ in range(MOST_BASES):
         signals = exact.signals.reduced(exact.values(scores))
         if signals is None:
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)
-        if error_of(exact, density, draws.all, random) <= CLOSE:
+        if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
             return draws, density
-        more = random.choice(draws.all, SPANNING // 2)
+        more = random.choice(draws.all, SPANNING_SOURCES // 2)
         # Moved along the differences of others, so that they reach a little farther.
-        some, first, second = (random.choice(draws.all, SPANNING // 2) for _ in range(3))
+        some, first, second = (random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(3))
         scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
     return _corrected(draws, exact, density, random), density
 
 
 def error_of(exact: Density, density: Density, draws: Array, random: np.random.Generator) -> float:
     """The standard deviation of the error of a density, at some of its draws."""
-    some = random.choice(draws, TESTED)
+    some = random.choice(draws, TESTED_DRAWS)
     with np.errstate(invalid="ignore"):
         error = float(np.std(exact(some) - density(some)))
     return error if math.isfinite(error) else math.inf
@@ -152,22 +152,22 @@ def _corrected(draws: Draws, exact: Density, density: Density, random: np.random
 
 # Modes of posteriors, and Laplace's approximation around them.
 
-FARTHEST = 6.0
+FARTHEST_SCORE = 6.0
 """Largest absolute score of a mode."""
 
 TOLERANCE, MOST_ITERATIONS = 1e-7, 100
 
-SAME = 0.5
+SAME_MODE_DISTANCE = 0.5
 """Modes that are closer than this, in standard deviations of the nearer one, are one."""
 
-UNLIKELY = 20.0
+UNLIKELY_LOG_SHARE = 20.0
 """Modes whose share of the posterior is smaller than exp of minus this are left out."""
 
 
 def modes(squares: SumsOfSquares, starts: Array) -> Minima:
     """Where the search of a mode ends from each start, (start, coordinate)."""
-    low = torch.full((starts.shape[1],), -FARTHEST, dtype=torch.float64)
-    begin = torch.from_numpy(np.clip(starts, -FARTHEST, FARTHEST))
+    low = torch.full((starts.shape[1],), -FARTHEST_SCORE, dtype=torch.float64)
+    begin = torch.from_numpy(np.clip(starts, -FARTHEST_SCORE, FARTHEST_SCORE))
     return minimise(squares, begin, low, -low, TOLERANCE, MOST_ITERATIONS)
 
 
@@ -182,7 +182,7 @@ def laplace(density: Density, minima: Minima) -> Mixture:
     distinct = _distinct(centres, curvature, values)
     centres, curvature, values = centres[distinct], curvature[distinct], values[distinct]
     log_shares = values - 0.5 * np.linalg.slogdet(curvature)[1]
-    some = log_shares > log_shares.max() - UNLIKELY
+    some = log_shares > log_shares.max() - UNLIKELY_LOG_SHARE
     return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
 
 
@@ -192,7 +192,7 @@ def likely(minima: Minima, most: int) -> Array:
     """
     centres, heights = minima.coordinates.numpy(), -minima.cost.numpy()
     distinct = _distinct(centres, minima.information.numpy(), heights)[:most]
-    return centres[[mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY]]
+    return centres[[mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY_LOG_SHARE]]
 
 
 def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
@@ -201,7 +201,7 @@ def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
     for mode in np.argsort(-values).tolist():
         apart = centres[mode] - centres[distinct]
         squares = np.einsum("mi,mij,mj->m", apart, curvature[distinct], apart)
-        if np.isfinite(values[mode]) and not (squares < SAME**2).any():
+        if np.isfinite(values[mode]) and not (squares < SAME_MODE_DISTANCE**2).any():
             distinct.append(mode)
     return distinct
 

@@ -19,35 +19,35 @@ from qexp.inference.fit import Fit, best, standard_errors, threshold
 from qexp.inference.least_squares import Deformation, Problem, covariances, minimise
 from qexp.inference.parameters import RIGHT_ANGLE
 
-CLOSE = 0.04
+CLOSE_SHARE = 0.04
 """An end is close enough if the root of the increase of χ² differs from the threshold by less than this share of it;
 the slope there corrects it."""
-TOLERANCE = 0.01
+CHI2_TOLERANCE = 0.01
 """Increase of χ² by which the other parameters may still be away from their best values."""
 MOST_STEPS, MOST_ITERATIONS = 16, 15
 """Values that are tried for an end, and iterations of the other parameters at each."""
-GROWTH = 4.0
+LARGEST_GROWTH = 4.0
 """Largest factor between the distances of two such values from the estimate."""
-SHARE = 0.3
+SHARE_OF_WAY = 0.3
 """Of the way to a value that is no possible source."""
-NARROW = 1e-3
+NARROW_SHARE = 1e-3
 """Share of its distance from the estimate to which an end is found where the model has no values beyond it."""
 MOST_MINIMA = 3
 """Minima, each lower than the one before, whose intervals are sought at most."""
-WIDEST = 3.0
+WIDEST_LOG_DEVIATION = 3.0
 """Standard deviation of a logarithm that the data do not determine, where the search for its interval begins."""
-PROMISING = 3.0
+PROMISING_ROOTS = 3.0
 """Roots of the increase of χ², in units of the threshold, from which better values of other parameters are followed."""
-DEEPER, MOST_DEEPER = 0.05, 40
+DEEPER_STEP, MOST_DEEPER = 0.05, 40
 """Change of logarithms by which an impossible source is made deeper and smaller until it is possible, and how often."""
 MANY_POINTS = 1000
 """Points from which on signals are reduced to a basis; see `density.Signals.reduced`."""
-SPANNING, SPREAD, ATTEMPTS = 100, 2.0, 3
+SPANNING_SOURCES, SPANNED_DEVIATIONS, MOST_BASES = 100, 2.0, 3
 """Sources that span the basis at first, by how many standard deviations they are spread, and how often it is widened by
 the sources at the ends before all points are used."""
-EDGE = 1e-3
+EDGE_STEP = 1e-3
 """Difference of a coordinate to sources that an estimate should not lie beside if they are impossible."""
-LOWER = 0.01
+LOWER_CHI2 = 0.01
 """Decrease of χ² from which on another minimum counts as lower than the estimate."""
 
 
@@ -79,12 +79,12 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     # Sources whose signals span those along the ways to the ends.
     search = _Search(quick, fit, [], 0.0)
     random = torch.Generator().manual_seed(0)
-    draws = torch.randn(SPANNING, len(search.start), generator=random, dtype=torch.float64)
+    draws = torch.randn(SPANNING_SOURCES, len(search.start), generator=random, dtype=torch.float64)
     root = torch.linalg.cholesky(search.covariance + 1e-12 * search.covariance.diagonal().diag())
-    moved = (search.start + SPREAD * draws @ root.mT).clamp(search.low, search.high)
+    moved = (search.start + SPANNED_DEVIATIONS * draws @ root.mT).clamp(search.low, search.high)
     spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
     spanning = spanning[problem.model.possible(spanning)]
-    for _ in range(ATTEMPTS if problem.model.points >= MANY_POINTS else 0):
+    for _ in range(MOST_BASES if problem.model.points >= MANY_POINTS else 0):
         few = whole_signals(quick).reduced(spanning)
         if few is None:
             break
@@ -105,7 +105,7 @@ def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
         if profile.lower is None:
             break
         other = best(problem, profile.lower[None])
-        if other.chi2 > fit.chi2 - LOWER:
+        if other.chi2 > fit.chi2 - LOWER_CHI2:
             break
         fit = replace(other, starts=fit.starts)
         profile = profile_likelihood(problem, fit, threshold(fit))
@@ -115,7 +115,7 @@ def with_intervals(problem: Problem, fit: Fit) -> tuple[Fit, Profile]:
 def at_edge(problem: Problem, fit: Fit) -> bool:
     """Whether sources that hardly differ from the estimate are impossible, bounds apart."""
     coordinates, at = problem.coordinates, torch.from_numpy(fit.at)
-    steps = EDGE * torch.eye(len(at), dtype=torch.float64)
+    steps = EDGE_STEP * torch.eye(len(at), dtype=torch.float64)
     beside = torch.cat([at + steps, at - steps]).clamp(coordinates.low, coordinates.high)
     return not bool(problem.model.possible(coordinates.values(beside)).all())
 
@@ -154,7 +154,7 @@ class _Ends:
             (open_low if falls else open_high)[end.column] = end.open
         met = [search.lowest for search in self.searches if search.lowest is not None]
         gain, lower = max(met, key=lambda source: source[0], default=(0.0, None))
-        return Profile(low, high, open_low, open_high, lower if gain > LOWER else None)
+        return Profile(low, high, open_low, open_high, lower if gain > LOWER_CHI2 else None)
 
     def met(self, most: float = math.inf) -> Tensor:
         """The sources on the ways to the ends, (source, parameter) in SI units.
@@ -170,7 +170,7 @@ class _Ends:
         values = torch.cat([search.problem.coordinates.values(at[None]) for search, _, _, at in last])
         _, costs = problem.strengthened(problem.coordinates.from_values(values), [])
         roots = (2 * costs - fit.chi2).clamp(min=0).sqrt().tolist()
-        limit = CLOSE * self.searches[0].threshold
+        limit = CLOSE_SHARE * self.searches[0].threshold
         wrong = any(abs(root - by_signals) > limit for root, (_, _, by_signals, _) in zip(roots, last, strict=True))
         return self.met() if wrong else None
 
@@ -251,7 +251,7 @@ class _Search:
         # with the others.
         at_bound = (self.start <= self.low) | (self.start >= self.high)
         joint = ~at_bound[:, None] & ~at_bound
-        diagonal = information[0].diagonal() + torch.where(coordinates.logarithmic, WIDEST**-2, 0.0)
+        diagonal = information[0].diagonal() + torch.where(coordinates.logarithmic, WIDEST_LOG_DEVIATION**-2, 0.0)
         covariance = covariances(torch.where(joint, information[0], 0.0).fill_diagonal_(0.0) + torch.diag(diagonal))
         self.covariance = torch.where(torch.isfinite(covariance), covariance, torch.diag(1 / diagonal))
 
@@ -298,7 +298,7 @@ class _Search:
                 if start is None:
                     continue
                 (root,), (coordinate,) = self._increase([end], start[None])
-                if root < (1 - 2 * CLOSE) * self.threshold:
+                if root < (1 - 2 * CLOSE_SHARE) * self.threshold:
                     end.go_on((end.at, root, coordinate), self.threshold)
                     better.append(end)
             if not better:
@@ -318,7 +318,7 @@ class _Search:
             distances = end.side * (at - self.start)[:, end.column]
             farthest = int(distances.masked_fill(distances > self._farthest(end), 0.0).argmax())
             distance = float(distances[farthest])
-            if end.at >= (1 - NARROW) * distance:
+            if end.at >= (1 - NARROW_SHARE) * distance:
                 continue
             (root,), (coordinate,) = self._increase([end], at[farthest][None])
             if root < self.threshold:
@@ -339,7 +339,7 @@ class _Search:
         linear = [] if end.column in amplitudes else amplitudes
         at, costs = self.problem.strengthened(at, linear)
         least = int(costs.argmin())
-        near = 2 * float(costs[least]) < self.chi2 + (PROMISING * self.threshold) ** 2
+        near = 2 * float(costs[least]) < self.chi2 + (PROMISING_ROOTS * self.threshold) ** 2
         return at[least].clamp(self.low, self.high) if near else None
 
     def _farthest(self, end: _End) -> float:
@@ -355,7 +355,7 @@ class _Search:
         below, above = end.below(self.threshold), end.above(self.threshold)
         if above is not None:
             width = above[0] - below[0]
-            share = (self.threshold - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else SHARE
+            share = (self.threshold - below[1]) / (above[1] - below[1]) if math.isfinite(above[1]) else SHARE_OF_WAY
             return below[0] + width * min(max(share, 0.1), 0.9)
         if below[0] == 0:
             first = self.threshold * math.sqrt(float(self.covariance[end.column, end.column]))
@@ -363,7 +363,7 @@ class _Search:
         before = max((step for step in end.path if step[0] < below[0]), key=lambda step: step[0])
         slope = (below[1] - before[1]) / (below[0] - before[0])
         step = 1.05 * (self.threshold - below[1]) / slope if slope > 0 else math.inf
-        return min(below[0] + min(max(step, 0.1 * below[0]), (GROWTH - 1) * below[0]), farthest)
+        return min(below[0] + min(max(step, 0.1 * below[0]), (LARGEST_GROWTH - 1) * below[0]), farthest)
 
     def _predicted(self, end: _End, step: float) -> Tensor:
         """Coordinates from which the others are followed to their best values at a distance."""
@@ -386,7 +386,7 @@ class _Search:
         deeper = torch.zeros_like(guess)
         for column, name in enumerate(coordinates.names):
             if coordinates.logarithmic[column] and column != fixed:
-                deeper[column] = DEEPER if base_name(name) == "depth" else -DEEPER
+                deeper[column] = DEEPER_STEP if base_name(name) == "depth" else -DEEPER_STEP
         moved = (guess + torch.arange(MOST_DEEPER)[:, None] * deeper).clamp(self.low, self.high)
         possible = self.problem.model.possible(coordinates.values(moved))
         return moved[int(possible.int().argmax())]
@@ -396,7 +396,7 @@ class _Search:
         low, high = (bound.expand(starts.shape).clone() for bound in (self.low, self.high))
         rows, columns = torch.arange(len(ends)), torch.tensor([end.column for end in ends])
         low[rows, columns] = high[rows, columns] = starts[rows, columns]
-        minima = minimise(self.problem, starts, low, high, TOLERANCE / max(self.chi2, 1.0), MOST_ITERATIONS)
+        minima = minimise(self.problem, starts, low, high, CHI2_TOLERANCE / max(self.chi2, 1.0), MOST_ITERATIONS)
         chi2 = 2 * minima.cost
         least = int(chi2.argmin())
         gain = self.chi2 - float(chi2[least])
@@ -408,7 +408,7 @@ class _Search:
         """Whether an end is found; if so, where it is."""
         last = end.path[-1]
         below, above = end.below(self.threshold), end.above(self.threshold)
-        if abs(last[1] - self.threshold) <= CLOSE * self.threshold:
+        if abs(last[1] - self.threshold) <= CLOSE_SHARE * self.threshold:
             finite = [step for step in end.path[:-1] if math.isfinite(step[1])]
             before = min(finite, key=lambda step: abs(step[0] - last[0]))
             slope = (last[1] - before[1]) / (last[0] - before[0])
@@ -418,7 +418,7 @@ class _Search:
         if above is None and below[0] >= self._farthest(end):
             end.at, end.open = below[0], True
             return True
-        if above is not None and above[0] - below[0] <= NARROW * above[0]:
+        if above is not None and above[0] - below[0] <= NARROW_SHARE * above[0]:
             end.at, end.open = below[0], math.isinf(above[1])
             return True
         return False

@@ -17,15 +17,15 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.errors import extra
-from qexp.inference.density import STEP, Density, PosteriorDensity
+from qexp.inference.density import SCORE_STEP, Density, PosteriorDensity
 
-DEGREES = 5.0
+T_DEGREES = 5.0
 """Of freedom of Student's t: tails that are heavier than those of most posteriors."""
 
 LEAST_SHARE = 1e-3
 """Components with a smaller share of the weights are left out."""
 
-ROUNDS = 8
+EM_ROUNDS = 8
 """Of expectation and maximisation."""
 
 
@@ -50,7 +50,7 @@ class Mixture:
         at = (np.arange(count) + random.random()) / count
         chosen = np.minimum(np.searchsorted(np.cumsum(shares / shares.sum()), at), components)
         normal = random.standard_normal((count, self.centres.shape[1]))
-        stretch = np.sqrt(DEGREES / random.chisquare(DEGREES, count))
+        stretch = np.sqrt(T_DEGREES / random.chisquare(T_DEGREES, count))
         component = np.minimum(chosen, components - 1)
         moved = self.centres[component] + stretch[:, None] * np.einsum("nij,nj->ni", self.roots[component], normal)
         return np.where((chosen < components)[:, None], moved, normal)
@@ -70,7 +70,7 @@ class Mixture:
         (2008), Stat. Comput. 18, 447-459.
         """
         now, size, count = self, draws.shape[1], weights.sum() ** 2 / np.square(weights).sum()
-        for _ in range(ROUNDS):
+        for _ in range(EM_ROUNDS):
             parts, distances = now._parts(draws)
             belongs = np.exp(parts - np.logaddexp.reduce(parts, axis=1, keepdims=True)) * weights[:, None]
             # The least share of the prior keeps weights bounded wherever the likelihood is.
@@ -80,7 +80,7 @@ class Mixture:
             belongs, shares = belongs[:, used], shares[used]
             if not len(shares):
                 return now
-            pulled = belongs * (DEGREES + size) / (DEGREES + distances[:, used])
+            pulled = belongs * (T_DEGREES + size) / (T_DEGREES + distances[:, used])
             centres = pulled.T @ draws / pulled.sum(axis=0)[:, None]
             apart = draws[None] - centres[:, None]
             scales = ((apart * pulled.T[..., None]).swapaxes(1, 2) @ apart) / shares[:, None, None]
@@ -99,7 +99,7 @@ class Mixture:
         size, count = draws.shape[1], len(self.shares)
         inverse, offsets, constants = self._prepared
         distances = np.square((draws @ inverse.T - offsets).reshape(-1, count, size)).sum(axis=2)
-        of_each = constants - 0.5 * (DEGREES + size) * np.log1p(distances / DEGREES)
+        of_each = constants - 0.5 * (T_DEGREES + size) * np.log1p(distances / T_DEGREES)
         of_prior = -0.5 * np.square(draws).sum(axis=1) - 0.5 * size * np.log(2 * np.pi)
         with np.errstate(divide="ignore"):
             return np.column_stack([of_each, of_prior + np.log(self.of_prior)]), distances
@@ -112,7 +112,7 @@ class Mixture:
         size = self.centres.shape[1]
         inverse: Array = np.asarray(np.linalg.inv(self.roots), dtype=np.float64)
         volume = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
-        constant = gammaln((DEGREES + size) / 2) - gammaln(DEGREES / 2) - 0.5 * size * np.log(DEGREES * np.pi)
+        constant = gammaln((T_DEGREES + size) / 2) - gammaln(T_DEGREES / 2) - 0.5 * size * np.log(T_DEGREES * np.pi)
         offsets = np.einsum("kij,kj->ki", inverse, self.centres).ravel()
         constants: Array = constant - volume + np.log(self.shares)
         return inverse.reshape(-1, size), offsets, constants
@@ -135,19 +135,19 @@ def _roots(covariances: Array) -> Array:
 
 # Importance sampling: proposals that are adapted to the posterior, smoothed weights, and draws without weights.
 
-GOOD, GOOD_K = 0.6, 0.5
+GOOD_EFFECTIVE_SHARE, GOOD_PARETO_K = 0.6, 0.5
 """Share of effective draws from which on, and k̂ up to which a proposal is not adapted further."""
 
-ROUND, MOST_ROUNDS = 300, 6
+DRAWS_PER_COORDINATE, MOST_ROUNDS = 300, 6
 """Draws of the first two rounds for each coordinate, of which later ones have more; and most rounds."""
 
-COMPONENTS = 4
+COMPONENTS_PER_ROUND = 4
 """Of a proposal, times the number of rounds."""
 
-NOTHING = 700.0
+LOG_WEIGHT_SPAN = 700.0
 """Of logarithms of weights below the largest one: exp of its negative is still a number."""
 
-SPARE, LEAST = 2.5, 600
+PROPOSALS_PER_DRAW, LEAST_PROPOSALS = 2.5, 600
 """Proposals for each draw without weights, and at least."""
 
 
@@ -171,14 +171,14 @@ class Weighted:
     @property
     def good(self) -> bool:
         """Whether no better proposal is needed."""
-        return self.pareto_k <= GOOD_K and self.ess >= GOOD * len(self.weights)
+        return self.pareto_k <= GOOD_PARETO_K and self.ess >= GOOD_EFFECTIVE_SHARE * len(self.weights)
 
 
 def sample_weighted(
     density: Density, proposal: Mixture, random: np.random.Generator, draws: int, on_drawn: Counted = uncounted
 ) -> Weighted:
     """Weighted draws of a density, with the proposal adapted to it, and once more if the weights are not good."""
-    count = max(LEAST, math.ceil(SPARE * draws))
+    count = max(LEAST_PROPOSALS, math.ceil(PROPOSALS_PER_DRAW * draws))
     close = adapt(density, proposal, random, lambda done, most: on_drawn(done, most + count))
     weights = draw_weighted(density, close, random, count)
     if weights.good or not weights.ess:
@@ -211,7 +211,8 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
         return np.full(count, 1 / count), math.inf
     try:
         with np.errstate(all="ignore"):
-            smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, NOTHING))  # it takes their negatives
+            negatives = np.minimum(highest - logarithms, LOG_WEIGHT_SPAN)  # it takes these
+            smooth, shape = array_stats.psislw(negatives)
     except ValueError:  # all but one of the largest are zero
         return np.full(count, 1 / count), math.inf
     weights = np.exp(smooth - smooth.max())
@@ -232,7 +233,7 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator, on_d
     best, highest = proposal, -1.0  # share of effective draws
     size = proposal.centres.shape[1]
     scores, values, used = np.zeros((0, size)), np.zeros(0), list[Mixture]()
-    counts = [ROUND * size * (1 + again // 2) for again in range(MOST_ROUNDS)]
+    counts = [DRAWS_PER_COORDINATE * size * (1 + again // 2) for again in range(MOST_ROUNDS)]
     for again, count in enumerate(counts):
         on_drawn(sum(counts[:again]), sum(counts))
         new = proposal.draws(count, random)
@@ -253,7 +254,7 @@ def adapt(density: Density, proposal: Mixture, random: np.random.Generator, on_d
         weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))  # Ionides (2008)
         weights /= weights.sum()
         # At least five effective draws for each coordinate of a component.
-        components = max(1, min(COMPONENTS * len(used), int(effective(weights) / (5 * size))))
+        components = max(1, min(COMPONENTS_PER_ROUND * len(used), int(effective(weights) / (5 * size))))
         centres, around = scores[resample(weights, components, random)], scores - weights @ scores
         spread = (weights[:, None] * around).T @ around / components ** (2 / size)
         even = mixture(np.zeros(components), centres, np.tile(spread, (components, 1, 1)), OF_PRIOR)
@@ -335,9 +336,8 @@ class StandardisedAmplitudes:
         for column, (index, marginal) in enumerate(zip(self._linear, self._marginals, strict=True)):
             inside = (values[:, column] > marginal.low) & (values[:, column] < marginal.high)
             score = marginal.score(np.where(inside, values[:, column], float(self._mean[column])))
-            slope = (marginal.value(score + STEP) - marginal.value(score - STEP)) / (
-                2 * STEP * float(self._size[column])
-            )
+            rise = marginal.value(score + SCORE_STEP) - marginal.value(score - SCORE_STEP)
+            slope = rise / (2 * SCORE_STEP * float(self._size[column]))
             with np.errstate(divide="ignore"):
                 stretch = np.where(inside, stretch - np.log(slope), np.nan)
             scores[:, index] = score
@@ -367,14 +367,14 @@ class StandardisedAmplitudes:
 
 # Markov chains of many walkers that move along the differences between one another.
 
-WALKERS, PER_COORDINATE, GROUPS = 200, 20, 4
+LEAST_WALKERS, WALKERS_PER_COORDINATE, WALKER_GROUPS = 200, 20, 4
 """Number of walkers: the first, or for many coordinates the second for each; and of groups of them, between which R̂
 tells a difference, as each walker alone has too few draws."""
 
 BURN_IN, STEPS, MOST_STEPS = 100, 200, 1600
 """Steps that are left out; steps after which chains are tested, each time after twice as many; and most steps."""
 
-MIXED, ENOUGH_DRAWS = 1.01, 800.0
+MIXED_R_HAT, ENOUGH_DRAWS = 1.01, 800.0
 """Largest R̂ and least effective number of draws with which chains end."""
 
 
@@ -404,7 +404,7 @@ def walk(
         import emcee  # loads scipy.stats, in half a second
 
     size = starts.shape[1]
-    walkers = max(WALKERS, PER_COORDINATE * size)
+    walkers = max(LEAST_WALKERS, WALKERS_PER_COORDINATE * size)
     chosen = random.choice(len(starts), walkers, replace=len(starts) < walkers)
     spread = starts.std(axis=0) + 1e-9
     begin = starts[chosen] + 1e-3 * spread * random.standard_normal((walkers, size))
@@ -447,13 +447,15 @@ def _judge_chains(scores: Array) -> Draws:
         from arviz_stats.base import array_stats
 
     each = [scores[..., index] for index in range(scores.shape[2])]
-    groups = [draws.reshape(GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(GROUPS, -1) for draws in each]
+    groups = [
+        draws.reshape(WALKER_GROUPS, -1, draws.shape[1]).swapaxes(1, 2).reshape(WALKER_GROUPS, -1) for draws in each
+    ]
     r_hat = max(float(array_stats.rhat(group)) for group in groups)
     bulk = min(float(array_stats.ess(draws, method="bulk")) for draws in each)
     tails = min(float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))) for draws in each)
     ess, doubts = min(bulk, tails), list[str]()
-    if not r_hat <= MIXED:
-        doubts = [f"the chains did not mix: R̂ is {r_hat:.3f}, and should be at most {MIXED}"]
+    if not r_hat <= MIXED_R_HAT:
+        doubts = [f"the chains did not mix: R̂ is {r_hat:.3f}, and should be at most {MIXED_R_HAT}"]
     elif not ess >= ENOUGH_DRAWS:
         doubts = [f"the chains have {ess:.0f} effective draws, and should have {ENOUGH_DRAWS:.0f}"]
     return Draws(scores, "sampler", None, ess, r_hat, tuple(doubts))
@@ -464,7 +466,7 @@ def _judge_chains(scores: Array) -> Draws:
 STARTS = 1000
 """Draws by importance sampling of which some are the starts of chains."""
 
-FEW = 200.0
+FEW_EFFECTIVE_DRAWS = 200.0
 """Effective number of draws below which quantiles are rough."""
 
 
@@ -532,6 +534,6 @@ def doubts_of(pareto_k: float, ess: float, draws: int) -> tuple[str, ...]:
     limit = min(1 - 1 / math.log10(draws), 0.7)  # Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72
     if not pareto_k <= limit:
         return (f"the largest weights are too unequal: Pareto k̂ is {pareto_k:.2f}, and should be at most {limit:.2f}",)
-    if ess < FEW:
-        return (f"the weights leave {ess:.0f} effective draws, and should leave {FEW:.0f}",)
+    if ess < FEW_EFFECTIVE_DRAWS:
+        return (f"the weights leave {ess:.0f} effective draws, and should leave {FEW_EFFECTIVE_DRAWS:.0f}",)
     return ()

@@ -144,7 +144,7 @@ class SimulatedImages:
 
 # Weights by the covariance of a dataset's noise, between the pixels that a sample shows.
 
-QUIET = 1e-4
+QUIET_DEVIATION = 1e-4
 """Standard deviation that is taken for the data of views without noise [m]; with any, all of them weigh the same."""
 MOST_KEPT = 1_000_000_000
 """Bytes of covariances and their factors that are kept, because other samples may have the same."""
@@ -206,7 +206,7 @@ class Weights:
 
     def _block(self, image: str, sizes: tuple[float, ...], level: float, mask: Mask) -> Block:
         numbers, view = int(mask.sum()), self._source.view(image)
-        error, covariance = np.full(numbers, QUIET), None
+        error, covariance = np.full(numbers, QUIET_DEVIATION), None
         added = [noise for noise in added_to(image, self._source) if level or not noise.of_unit_variance]
         white = [noise for noise in added if isinstance(noise, WhiteNoise)]
         if view.measures == GNSS:

@@ -423,10 +423,10 @@ class ExactReference:
         self.names, self.count = list(names), count
         self._likelihoods = exact_likelihoods(dataset, images, known)
         unknown = self._likelihoods.names
-        if len(unknown) > integration.MOST:
+        if len(unknown) > integration.MOST_UNKNOWNS:
             raise QexpError(
                 f"`exact`: {len(unknown)} variables vary ({', '.join(unknown)}), but posteriors are integrated over "
-                f"{integration.MOST} at most; put the others into 'fixed' in a copy of the dataset"
+                f"{integration.MOST_UNKNOWNS} at most; put the others into 'fixed' in a copy of the dataset"
             )
         self.accuracies: list[float] = []
         self._widths: list[Array] = []

@@ -93,7 +93,7 @@ def _limit(
     periods = {**periods_of(likelihoods.names, dataset.quantities), **periods}
     part = {name: [(0.0, 1.0)] for name in dataset.test} if all_values else dataset.test
     samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
-    sampled, doubted = len(likelihoods.names) > integration.MOST, 0
+    sampled, doubted = len(likelihoods.names) > integration.MOST_UNKNOWNS, 0
     if sampled:
         fine, half, doubted = by_sampling(likelihoods, periods, samples, lambda done: on_sample(done, count))
     else:
@@ -129,7 +129,7 @@ def _limit(
 def exact_likelihoods(dataset: GeneratedDataset, images: Sequence[str], known: Collection[str]) -> Likelihoods:
     """Those of all that varies and is not known; of pixels, not of means of blocks of them, if it is integrated."""
     unknown = [name for name in dataset.test if name not in known]
-    return Likelihoods(dataset, images, known, averaging=len(unknown) > integration.MOST)
+    return Likelihoods(dataset, images, known, averaging=len(unknown) > integration.MOST_UNKNOWNS)
 
 
 def by_sampling(

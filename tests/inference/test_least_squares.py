@@ -9,7 +9,16 @@ import scipy.optimize
 import torch
 
 from qexp.errors import QexpError
-from qexp.inference.fit import POOR, best, correlations, refine_fit, residual_errors, scale, standard_errors, threshold
+from qexp.inference.fit import (
+    POOR_CHI2,
+    best,
+    correlations,
+    refine_fit,
+    residual_errors,
+    scale,
+    standard_errors,
+    threshold,
+)
 from qexp.inference.least_squares import Problem, deformation_of, starts
 from qexp.inference.parameters import Coordinates, Parameter
 from qexp.inference.weighting import Block, Weighting, track_block
@@ -291,7 +300,7 @@ def test_a_strong_dike_below_the_surface_is_found_from_an_estimate_that_is_far_o
     dike, spans = problem_of("okada", tracks, {"strike_slip": 0.0, "dip_slip": 0.0}, offsets=True)
     from_truth = best(dike, torch.tensor([SHALLOW]))
     far_off = torch.tensor([[-4000.0, 0.0, 3000.0, 4000.0, 2000.0, 0.5, 1.2, 0.0, 0.0, 1.0]], dtype=torch.float64)
-    assert best(dike, far_off).chi2_reduced > POOR
+    assert best(dike, far_off).chi2_reduced > POOR_CHI2
     found = refine_fit(dike, far_off, spans, seed=0)
     assert found.chi2_reduced < 1.1
     np.testing.assert_allclose(found.chi2, from_truth.chi2, rtol=1e-6)
