@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from qexp import api
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.runs.prepare import Plan
 from qexp.spec.reading import digest
 from qexp.store.directory import RunDirectory
@@ -54,8 +54,8 @@ def write(root: Path, plan: Plan, number: int, created: datetime) -> None:
     )  # fmt: skip
     directory = RunDirectory(root / "runs" / record.name)
     files.make_folder(directory.path)
-    directory.spec_file.write_bytes(files.json_bytes(spec))
-    directory.record_file.write_bytes(files.json_bytes(record.document()))
+    directory.spec_file.write_bytes(formats.json_bytes(spec))
+    directory.record_file.write_bytes(formats.json_bytes(record.document()))
 
 
 if __name__ == "__main__":

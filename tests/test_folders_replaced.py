@@ -8,7 +8,7 @@ from multiprocessing import Process, get_context
 
 import pytest
 
-from qexp.base import files
+from qexp.base import folders
 from qexp.errors import QexpError
 
 WATCHED = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open")
@@ -19,8 +19,8 @@ WATCHED = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "open")
 def system(request, monkeypatch):
     """With the system call that exchanges two names, and as on file systems and systems without it."""
     if request.param == "renamed":
-        monkeypatch.setattr(files, "_renameat2", lambda: None)
-    elif files._renameat2() is None:
+        monkeypatch.setattr(folders, "_renameat2", lambda: None)
+    elif folders._renameat2() is None:
         pytest.skip("this system cannot exchange two names")
 
 
@@ -32,8 +32,8 @@ def folder(path, text):
 
 
 def replace(target):
-    with files.drafted(target) as draft:
-        files.put(folder(draft, "new"), target)
+    with folders.drafted(target) as draft:
+        folders.put(folder(draft, "new"), target)
 
 
 def killed_before(step: int, work: Callable[[], None]) -> bool:
@@ -83,16 +83,16 @@ def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_
         if not killed_before(step, lambda target=target: replace(target)):
             break
         lost = not target.exists()
-        leftovers = [path for path in here.iterdir() if files.is_leftover(path)]
-        assert not lost or any(files.is_lost(path) for path in leftovers)
-        files.clear(target)
+        leftovers = [path for path in here.iterdir() if folders.is_leftover(path)]
+        assert not lost or any(folders.is_lost(path) for path in leftovers)
+        folders.clear(target)
         assert contents(target) in [{"file": text, "other": text} for text in ("old", "new")]
         assert [path.name for path in here.iterdir()] == ["place"]
         ended.add((lost, (target / "file").read_text()))
         step += 1
     assert {(False, "old"), (False, "new")} <= ended
     assert step > 8
-    if files._renameat2() is None:
+    if folders._renameat2() is None:
         assert (True, "old") in ended, "it was never killed between the two renames"
 
 
@@ -103,8 +103,8 @@ def test_killed_while_it_clears_a_process_loses_nothing(tmp_path, system):
         here.mkdir()
         folder(here / ".place.0123abcd.former", "old")
         folder(here / ".place.4567abcd.draft", "new")
-        there = killed_before(step, lambda here=here: files.clear(here / "place"))
-        files.clear(here / "place")
+        there = killed_before(step, lambda here=here: folders.clear(here / "place"))
+        folders.clear(here / "place")
         assert contents(here / "place") == {"file": "old", "other": "old"}
         assert [path.name for path in here.iterdir()] == ["place"]
         if not there:
@@ -113,10 +113,10 @@ def test_killed_while_it_clears_a_process_loses_nothing(tmp_path, system):
 
 
 def test_the_old_folder_is_back_if_the_draft_is_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_renameat2", lambda: None)
+    monkeypatch.setattr(folders, "_renameat2", lambda: None)
     folder(tmp_path / "place", "old")
     with pytest.raises(FileNotFoundError):
-        files.put(tmp_path / "draft", tmp_path / "place")
+        folders.put(tmp_path / "draft", tmp_path / "place")
     assert contents(tmp_path / "place") == {"file": "old", "other": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
@@ -132,12 +132,12 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path, system):
 def test_a_draft_at_work_is_left_and_a_former_folder_that_is_all_there_is_is_not_deleted(tmp_path):
     former = folder(tmp_path / ".place.0123abcd.former", "old")
     with pytest.raises(QexpError, match="all that there is"):
-        files.delete(former)
-    with files.drafted(tmp_path / "place") as draft:
-        assert not files.is_leftover(draft)
+        folders.delete(former)
+    with folders.drafted(tmp_path / "place") as draft:
+        assert not folders.is_leftover(draft)
         with pytest.raises(QexpError, match="at work"):
-            files.delete(draft)
-        files.clear(tmp_path / "place")
+            folders.delete(draft)
+        folders.clear(tmp_path / "place")
         assert draft.exists()
     assert contents(tmp_path / "place") == {"file": "old", "other": "old"}
 
@@ -164,8 +164,8 @@ def test_half_written_files_are_deleted_after_an_hour_and_no_others(tmp_path, mo
     kept, left = {"a.nc", ".b.nc.0123abcd.nc", ".a.nc.notes"}, {".a.nc.0123abcd.nc", ".a.nc.89ab4567"}
     for name in kept | left:
         (tmp_path / name).touch()
-    files.clear(tmp_path / "a.nc")
-    assert files.names_in(tmp_path) == kept | left  # a process may be at work on them
-    monkeypatch.setattr(files, "STALE_SECONDS", -1.0)
-    files.clear(tmp_path / "a.nc")
-    assert files.names_in(tmp_path) == kept
+    folders.clear(tmp_path / "a.nc")
+    assert folders.names_in(tmp_path) == kept | left  # a process may be at work on them
+    monkeypatch.setattr(folders, "STALE_SECONDS", -1.0)
+    folders.clear(tmp_path / "a.nc")
+    assert folders.names_in(tmp_path) == kept

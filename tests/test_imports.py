@@ -186,7 +186,8 @@ PROCESSES = {"cli.processes", "cli.names"}
 names for completion. None is called from Python."""
 
 PRINTING = {
-    "base.files": "JSON, CSV and sizes as texts",
+    "base.files": "sizes as texts",
+    "base.formats": "JSON and CSV as texts",
     "base.options": "what dataclasses of options say of the shell",
     "base.machine": "signals reach the process of the command",
     "base.text": "tables as Markdown and LaTeX, and texts of others without what would act on a terminal",

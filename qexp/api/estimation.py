@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qexp.api.handles import Runs, directory_of, open_runs
 from qexp.api.progress import bar, counted
 from qexp.base import workspace as workspaces
-from qexp.base.files import read_json
+from qexp.base.formats import read_json
 from qexp.base.machine import on_a_terminal
 from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError

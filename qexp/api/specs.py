@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qexp.api.progress import watching
-from qexp.base import files, workspace as workspaces
+from qexp.base import files, folders, workspace as workspaces
 from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
@@ -219,7 +219,7 @@ def init(directory: str | Path, *, bare: bool = False) -> None:
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
     files.make_folder(directory)
-    with files.writing(f"to {directory}"), files.drafted(directory / "specs") as draft:
+    with files.writing(f"to {directory}"), folders.drafted(directory / "specs") as draft:
         for kind in FOLDERS.values():
             (draft / kind).mkdir()
         if not bare:

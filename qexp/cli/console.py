@@ -68,13 +68,13 @@ def piece(text: str) -> None:
 
 
 def print_json(document: Any) -> None:
-    from qexp.base.files import json_bytes
+    from qexp.base.formats import json_bytes
 
     sys.stdout.write(json_bytes(document).decode())
 
 
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from qexp.base.files import csv_text
+    from qexp.base.formats import csv_text
 
     text = csv_text(columns, rows)
     sys.stdout.write(cleaned(text) if sys.stdout.isatty() else text)

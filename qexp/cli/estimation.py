@@ -13,7 +13,7 @@ import typer
 
 from qexp import api
 from qexp.api.progress import bar
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import find
 from qexp.cli import completion
@@ -73,7 +73,7 @@ def matrix(
         reports["on_refined"] = _how_long()
     table = api.matrix(run, **{**vars(options), **reports})
     folder = Path(table.encoding["source"]).parent
-    record = files.read_json(folder / "record.json")
+    record = formats.read_json(folder / "record.json")
     if "runs" in record:
         message(f"over {len(record['runs'])} seeds: {', '.join(record['runs'])}")
     _print_errors(record)

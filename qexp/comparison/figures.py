@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import make_folder, read_json, read_netcdf
+from qexp.base.files import make_folder
+from qexp.base.formats import read_json, read_netcdf
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import SeedComparison
 from qexp.metrics.meaning import MAIN_METRIC

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base.files import make_folder, write_csv
+from qexp.base.files import make_folder
+from qexp.base.formats import write_csv
 from qexp.base.quantities import in_symbols
 from qexp.base.text import Table
 from qexp.base.workspace import Workspace

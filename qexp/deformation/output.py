@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.arrays import Array
-from qexp.base.files import names_in, write_folder
+from qexp.base.folders import names_in, write_folder
 from qexp.base.quantities import conversion, in_symbols, in_words, number_with_unit
 from qexp.base.text import Table, latex
 from qexp.deformation.estimate import Inversion, TrackResult
@@ -259,7 +259,7 @@ def require_room(target: Path, overwrite: bool) -> None:
             f"`to={target}`: the folder is not empty; choose another; `overwrite=True` replaces an earlier inversion"
         )
     with suppress(QexpError, OSError):
-        document = files.read_json(target / RESULT)
+        document = formats.read_json(target / RESULT)
         if isinstance(document, dict) and document.get("qexp_format") == FORMAT:
             written = {str(name).partition("/")[0] for name in document["files"]}
     if others := sorted(names - written):
@@ -279,13 +279,13 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
             of_candidate = _contents(inversion, options.spacing, history)
             contents |= {f"{inversion.source}/{name}": content for name, content in of_candidate.items()}
         rows = [list(rival.values()) for rival in best.rivals]
-        contents[COMPARISON] = files.csv_text(best.rivals[0], rows).encode()
+        contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
             contents[RESIDUALS] = encode(residual_maps(maps, title), "png")
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted(contents)}
-    contents[RESULT] = files.json_bytes(document)
+    contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
 
 
@@ -298,8 +298,8 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
         for name, estimate in inversion.parameters.items()
     ]  # fmt: skip
     contents = {
-        RESULT: files.json_bytes({"qexp_format": FORMAT, **detailed(inversion), "history": history}),
-        PARAMETERS: files.csv_text(COLUMNS, rows).encode(),
+        RESULT: formats.json_bytes({"qexp_format": FORMAT, **detailed(inversion), "history": history}),
+        PARAMETERS: formats.csv_text(COLUMNS, rows).encode(),
         TABLE: _netcdf(inversion, history),
     }
     if draws_at_once():
@@ -307,7 +307,7 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
     if inversion.posterior is not None:
         contents |= posterior_files(inversion, inversion.posterior, history)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
-        contents[STATIONS] = files.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
+        contents[STATIONS] = formats.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:
         raster = geotiff(track, inversion.tracks[track.name], inversion.observation.crs, spacing)
         if raster is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qexp.base import files
+from qexp.base import folders
 from qexp.errors import QexpError
 
 README = "README.md"
@@ -19,13 +19,13 @@ def new_folder(out: Path, heading: str, overwrite: bool) -> Iterator[Path]:
     heading  first line of the README in folders of this kind; only folders with it are overwritten
     Raises QexpError if anything else is at `out`, or if it cannot be written.
     """
-    files.clear(out.resolve())
+    folders.clear(out.resolve())
     require_free(out, heading, overwrite)
     out = out.resolve()
-    with files.new_draft(out) as draft:
+    with folders.new_draft(out) as draft:
         yield draft
         require_free(out, heading, overwrite)  # `out` may have changed meanwhile
-        files.put(draft, out)
+        folders.put(draft, out)
 
 
 def require_free(out: Path, heading: str, overwrite: bool) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from qexp.base.files import json_bytes, names_in, write_folder
+from qexp.base.folders import names_in, write_folder
+from qexp.base.formats import json_bytes
 from qexp.base.outputs import SPREAD, Limits, estimate_of
 from qexp.base.quantities import name_of_view, of_dataset, quantity
 from qexp.base.tables import Table

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files
-from qexp.base.files import locked
+from qexp.base import files, formats
+from qexp.base.folders import locked
 from qexp.base.options import option
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
@@ -318,12 +318,12 @@ def remember_states(folder: Path, states: Mapping[str, State]) -> None:
         return
     # A user without write permission queries the scheduler again next time.
     with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
-        files.write_json(folder / "states.json", _merge(stored_states(folder), states))
+        formats.write_json(folder / "states.json", _merge(stored_states(folder), states))
 
 
 def stored_states(folder: Path) -> dict[str, State]:
     """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
-    stored = files.object_in(folder / "states.json").items()
+    stored = formats.object_in(folder / "states.json").items()
     return {job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from qexp.base import files
+from qexp.base import folders, formats
 from qexp.base.files import real_path
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs import launchers
@@ -101,8 +101,8 @@ def add_jobs(launch: Launch, jobs: Mapping[str, str], cluster: str | None) -> No
     """Add the job of each run to those in the folder of a launch."""
     workspace = str(launch.folder.absolute().parents[2])
     with suppress(FileNotFoundError):
-        jobs = {**files.read_json(launch.folder / FILE)["jobs"], **jobs}
-    files.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
+        jobs = {**formats.read_json(launch.folder / FILE)["jobs"], **jobs}
+    formats.write_json(launch.folder / FILE, {"cluster": cluster, "workspace": workspace, "jobs": jobs})
 
 
 def jobs_of(records: Mapping[RunDirectory, Record]) -> dict[RunDirectory, Job]:
@@ -180,7 +180,7 @@ def _submitted_jobs(runs: Path, names: Collection[str]) -> dict[str, Job]:
     """
     latest: dict[str, Job] = {}
     for file in sorted((runs / ".launches").glob(f"*/{FILE}")):  # by time, as launches are named
-        document = files.object_in(file)
+        document = formats.object_in(file)
         if not isinstance(document.get("jobs"), dict):
             continue
         jobs_here = {name: job for name, job in document["jobs"].items() if name in names and isinstance(job, str)}
@@ -330,7 +330,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
 def _is_abandoned(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
     with suppress(OSError):
-        return state is State.CREATED and files.age(directory.record_file) > SECONDS_TO_START
+        return state is State.CREATED and folders.age(directory.record_file) > SECONDS_TO_START
     return False
 
 

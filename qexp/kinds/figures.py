@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.outputs import PERIOD, estimate_of, high_of, low_of, outputs_among
 from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError, hint
@@ -93,7 +93,7 @@ class MissingNumbersError(QexpError):
 def table(path: Path, needed: Iterable[str] = ()) -> xarray.Dataset:
     """A whole NetCDF file. Raises MissingNumbersError if the file or a needed variable is missing."""
     try:
-        variables = files.read_netcdf(path)
+        variables = formats.read_netcdf(path)
     except FileNotFoundError as error:
         raise missing(str(error)) from None
     for name in needed:
@@ -106,7 +106,7 @@ def columns(path: Path) -> dict[str, list[str]]:
     """A CSV file: column → a text per line. Raises MissingNumbersError if the file is missing."""
     if not path.is_file():
         raise missing(f"there is no {path}")
-    lines = files.read_csv(path)
+    lines = formats.read_csv(path)
     return {name: [line[name] or "" for line in lines] for name in (lines[0] if lines else {})}
 
 

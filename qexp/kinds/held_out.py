@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import estimate_of, high_of, low_of, quantile_of
 from qexp.base.quantities import nearest
@@ -140,7 +140,7 @@ def read_test_predictions(directory: RunDirectory) -> xarray.Dataset:
     path = directory.results / TEST_PREDICTIONS
     if not path.is_file():
         raise QexpError(f"{directory.name} has no held-out estimates ({path} is missing), so its errors are unknown")
-    return files.read_netcdf(path)
+    return formats.read_netcdf(path)
 
 
 # Intervals of held-out rows and how many rows they cover, written beside a run's results.
@@ -223,7 +223,7 @@ def _write_coverages(
     """outputs  the held-out estimates that the intervals are made from"""
     heads = tuple(rows.output for rows in outputs if rows.quantiles)  # their intervals are laid around quantiles
     intervals = HeldOutIntervals(unit=outputs[0].unit, units=outputs[0].count, heads=heads, coverages=tuple(coverages))
-    files.write_json(directory.results / INTERVALS, intervals.document())
+    formats.write_json(directory.results / INTERVALS, intervals.document())
     return intervals
 
 

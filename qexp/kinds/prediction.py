@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.base import files
+from qexp.base import files, folders, formats
 from qexp.base.machine import terminable
 from qexp.base.outputs import Limits, at_limits
 from qexp.base.quantities import Quantities, nearest, quantity
@@ -198,11 +198,11 @@ class FileModel(ABC):
         record = None if overwrite else reusable(source, target, key)
         if made := record is None:
             files.make_folder(target.absolute().parent)
-            files.clear(target)
+            folders.clear(target)
             with terminable(signal.SIGUSR1):  # a scheduler sends it shortly before the time limit
                 entries = estimation.write(chunk, progress)
             record = {**key, "output": identity(target), **entries}
-            files.write_json(record_of(target), record)
+            formats.write_json(record_of(target), record)
         remarks, warnings = estimation.remarks(record), estimation.warnings(record)
         results = [target, *estimation.further_files(record)]
         return Prediction(source, target, made, results, remarks, warnings, estimation.counts(record))
@@ -732,7 +732,7 @@ def reusable(source: Path, target: Path, key: Mapping[str, Any]) -> dict[str, An
     """
     if not target.exists():
         return None
-    record, reason = files.object_in(record_of(target)), None
+    record, reason = formats.object_in(record_of(target)), None
     if not record:
         reason = "no record beside it says how it was made"
     elif different := [name for name in DIFFERENCES if record.get(name) != key.get(name)]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import NO_LIMITS, PERIOD, Limits, at_limits, estimate_of
 from qexp.kinds.attempt import Results
@@ -105,7 +105,7 @@ def write_errors(directory: RunDirectory, errors: Sequence[GroupErrors], units: 
 def write_table(path: Path, table: Mapping[str, Sequence[Any]], note: str) -> None:
     """Write columns of equal length as CSV; None is an empty cell, and a note is repeated in every line."""
     columns = {**table, "caution": [note] * len(next(iter(table.values())))} if note else table
-    files.write_csv(path, columns, zip(*columns.values(), strict=True))
+    formats.write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 # The file of true values and estimates.
@@ -167,7 +167,7 @@ def write_test_predictions(
         variables[name] = (dimensions, np.asarray(values), words)
     coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
     table = xarray.Dataset(variables, coordinates, attributes(directory, note, **about))
-    files.write_netcdf(directory.results / TEST_PREDICTIONS, table)
+    formats.write_netcdf(directory.results / TEST_PREDICTIONS, table)
 
 
 def attributes(directory: RunDirectory, note: str, **about: Any) -> dict[str, Any]:

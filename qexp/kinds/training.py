@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from qexp.base import files
-from qexp.base.files import read_lines, write_lines
+from qexp.base import formats
+from qexp.base.formats import read_lines, write_lines
 from qexp.base.seeds import Seeds
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.objects import data_kind, fit_transforms, initial_model, recipe_of
@@ -119,7 +119,7 @@ class _Listener(TrainingListener):
 
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None:
         # No times: two runs with the same seed write the same bytes.
-        self._lines.write(json.dumps(files.with_marks(line), separators=(",", ":")) + "\n")
+        self._lines.write(json.dumps(formats.with_marks(line), separators=(",", ":")) + "\n")
         self._lines.flush()
         self._events.epoch(line)
         self._display.epoch(line, seconds)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from qexp.base import files
+from qexp.base import files, folders, formats
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, some
 from qexp.upkeep.archive import quoted
@@ -174,7 +174,7 @@ class Remote:
             except FileExistsError:
                 raise
             except OSError:  # there are no links, as on a USB stick
-                with files.locked(Path(self.root) / DRAFT):
+                with folders.locked(Path(self.root) / DRAFT):
                     if Path(target).exists():
                         raise FileExistsError(target) from None
                     Path(draft).rename(target)
@@ -340,7 +340,7 @@ def _id_of(remote: Remote, create: bool) -> str:
             raise NotFoundError(f"{what}; `qexp push` makes one of an empty place") from None
         new = {"format": "qexp remote", "version": VERSION, "id": secrets.token_hex(8)}
         with suppress(FileExistsError):  # by another process, just now
-            remote.write(MARKER, files.json_bytes({**new, "qexp": metadata.version("qexp")}))
+            remote.write(MARKER, formats.json_bytes({**new, "qexp": metadata.version("qexp")}))
         return _id_of(remote, create=False)
     require_known_form(marker, "qexp remote", f"{remote.shown}/{MARKER}")
     if not re.fullmatch("[0-9a-f]{16}", str(marker.get("id"))):

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from qexp.base import files
+from qexp.base import files, folders, formats
 from qexp.base.machine import terminable
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError
@@ -158,7 +158,7 @@ def write_common(file: Path, name: str, number: int, here: Version) -> None:
     # Neither synced nor replaced in one step: what cannot be read is as unknown as what is not there.
     with suppress(QexpError, OSError):  # of a full disk
         files.make_folder(file.parent)
-        file.write_bytes(files.json_bytes(Common(**vars(here), name=name, number=number).document()))
+        file.write_bytes(formats.json_bytes(Common(**vars(here), name=name, number=number).document()))
 
 
 def version_of(directory: RunDirectory, record: Record, known: Version | None = None) -> Version:
@@ -297,7 +297,7 @@ def _push(transfer: Transfer, directory: RunDirectory, name: str, newest: int, c
     if not same:
         newest += 1
         try:
-            remote.write(path_of(name, newest), files.json_bytes(here.document()))
+            remote.write(path_of(name, newest), formats.json_bytes(here.document()))
         except FileExistsError:  # by another lab, just now
             return _push(transfer, directory, name, newest, check)
     if not same or pushed is None:
@@ -352,7 +352,7 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
     size = sum(entry[1] for entry in version.files.values())
     if size > shutil.disk_usage(target.parent).free:
         raise QexpError(f"{run} has {files.in_bytes(size)}, more than the free space on the disk of runs/")
-    with files.drafted(target) as draft:
+    with folders.drafted(target) as draft:
         directory, where = RunDirectory(draft / run), f"{remote.shown}/{path_of(run, number)}"
         _fetch(transfer, version, directory.path)
         pulled = archive.require_readable(directory, where)
@@ -361,7 +361,7 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
         settled = archive.settle(directory, pulled, name, where.removesuffix(".json"), trust_code)
         here = version_of(directory, settled, version)
         if exists:
-            files.put(directory.path, target)
+            folders.put(directory.path, target)
         write_common(file, run, number, here)
         if not exists:  # known before it appears: whether it is as it was pulled could not be told later
             directory.path.rename(target)
@@ -385,7 +385,7 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
 
 
 def _push_launch(launch: Launch, remote: Remote) -> None:
-    path, content = f"launches/{launch.id}.json", files.json_bytes(launch.record().document())
+    path, content = f"launches/{launch.id}.json", formats.json_bytes(launch.record().document())
     with suppress(FileExistsError):
         remote.write(path, content)
     if remote.read(path) != content:
@@ -408,6 +408,6 @@ def _write_launch(launch: LaunchRecord, workspace: Workspace) -> None:
     here = Launch(workspace.runs / ".launches" / launch.id)
     if not here.record_file.exists():
         files.make_folder(here.folder)
-        files.write_json(here.record_file, replace(launch, launcher="local", settings={}).document())
+        formats.write_json(here.record_file, replace(launch, launcher="local", settings={}).document())
     elif here.record().runs != launch.runs:
         raise QexpError(f"there is another launch {launch.id} here; its runs were pulled")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.quantities import in_words, number_with_unit
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE, number
@@ -353,7 +353,7 @@ def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
     """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
     files.make_folder(directory.results)
-    document = files.json_bytes(calibration.document())
+    document = formats.json_bytes(calibration.document())
     record, table = (directory.results / name_of_file(calibration.kind, ending) for ending in ("json", "nc"))
     # Both are complete before either replaces an earlier one; where they differ, figures are refused by `created`.
     with files.replacing(record) as of_record, files.replacing(table) as of_numbers:

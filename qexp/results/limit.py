@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE, measured, number
 from qexp.results.capabilities import Parts, Results
@@ -108,7 +108,7 @@ def limit_of(directory: RunDirectory) -> Limit | None:
 def keep_limit(directory: RunDirectory, limit: Limit) -> None:
     """Write the limit into a run, beside its results."""
     files.make_folder(directory.results)
-    files.write_json(directory.results / LIMIT, limit.document())
+    formats.write_json(directory.results / LIMIT, limit.document())
 
 
 class LimitBeside(Results):

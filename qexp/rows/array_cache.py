@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.errors import QexpError
 
 Array = NDArray[np.float32]
@@ -56,7 +56,7 @@ def content_hash(path: Path) -> str:
     digest = files.sha256_of(path)
     with contextlib.suppress(OSError, QexpError):  # the file is then hashed again the next time
         note.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(note, {"path": str(path.absolute()), "seen": stamp, "sha256": digest})
+        formats.write_json(note, {"path": str(path.absolute()), "seen": stamp, "sha256": digest})
     return digest
 
 
@@ -75,7 +75,7 @@ def keep_note(key: Sequence[Any], document: dict[str, Any]) -> None:
     with contextlib.suppress(OSError, QexpError):
         path = _path(key, "json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, document)
+        formats.write_json(path, document)
 
 
 def _path(key: Sequence[Any], suffix: str) -> Path:

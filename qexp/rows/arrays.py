@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.rows.table import Grid, Piece, Table, TableError, Types
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PIECE = 1 << 14
 """Rows of one chunk of the file, for rows without a grid."""
 NETCDF_3 = b"CDF"
 """First bytes of files of the classic format; others are HDF5."""
-DAMAGED = files.BROKEN_NETCDF
+DAMAGED = formats.BROKEN_NETCDF
 
 
 def open_dataset(path: Path) -> xarray.Dataset:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files
+from qexp.base import files, folders, formats
 from qexp.base.machine import start_child, terminable
 from qexp.base.text import filled, names_in, words_of
 from qexp.base.workspace import VARIABLE, Workspace
@@ -124,14 +124,14 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
     files.make_folder(parent)
     with ExitStack() as until_the_end:
         try:
-            until_the_end.enter_context(files.locked(parent / action.name, 0))
+            until_the_end.enter_context(folders.locked(parent / action.name, 0))
         except QexpError:
             raise QexpError(
                 f"the action '{action.name}' is already running on {directory.name}; wait for its end"
             ) from None
         for name in (action.name, f"{action.name}{FAILED}"):
-            files.clear(parent / name)
-        with files.drafted(parent / action.name) as draft:
+            folders.clear(parent / name)
+        with folders.drafted(parent / action.name) as draft:
             values |= {"action.path": str(draft), "action.name": action.name, "workspace": str(workspace.root)}
             words = [filled(word, values.__getitem__) for word in action.words]
             record = _carry_out(action, words, draft, directory, workspace)
@@ -145,7 +145,7 @@ def states_of(directory: RunDirectory) -> dict[str, str]:
     """Name of each action that was run on a run → done, failed or interrupted, by the last time it was run."""
     states = {}
     for file in sorted((directory.path / "actions").glob("[!.]*/record.json")):
-        if record := files.object_in(file):
+        if record := formats.object_in(file):
             states[file.parent.name.removesuffix(FAILED)] = str(record.get("state"))
     return states
 
@@ -192,7 +192,7 @@ def _carry_out(
             exit_code = process.returncode
     state = INTERRUPTED if interrupted else "failed" if error or exit_code else "done"
     record |= {"ended": now(), "state": state, "exit_code": exit_code, "error": error}
-    files.write_json(draft / "record.json", record)
+    formats.write_json(draft / "record.json", record)
     return record
 
 
@@ -215,9 +215,9 @@ def _wait(process: subprocess.Popen[bytes]) -> bool:
 def _put_result(draft: Path, target: Path, record: Mapping[str, Any]) -> Path:
     """Rename a draft to its final name. Returns that."""
     failed = target.with_name(f"{target.name}{FAILED}")
-    if record["state"] != "done" and files.object_in(target / "record.json").get("state") == "done":
+    if record["state"] != "done" and formats.object_in(target / "record.json").get("state") == "done":
         target = failed
-    files.put(draft, target)
+    folders.put(draft, target)
     if target != failed:
         shutil.rmtree(failed, ignore_errors=True)
     return target

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from qexp.base import files
+from qexp.base import files, folders, formats
 from qexp.base.machine import terminable
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
@@ -76,14 +76,14 @@ def evaluate(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
         return Evaluation(existing, made=False)
     target = directory.evaluations / name
     # A scheduler or a closed terminal ends it as Ctrl-C does: without a trace.
-    with terminable(), files.new_draft(target) as folder:
+    with terminable(), folders.new_draft(target) as folder:
         dataset = usual_name if options.input is None else str(options.input)
         record = _evaluate(request, data, _record(request, data, name, dataset, digest_of_all), folder)
         if canvas.draws_at_once():
             figures.draw(EvaluationDirectory(folder, directory.code_trusted, record), left_out=options.warn)
-        files.write_json(folder / evaluations.RECORD, record.document())
+        formats.write_json(folder / evaluations.RECORD, record.document())
         # With --force one is there, or one without a record, which no evaluation is.
-        new = files.put_unless(
+        new = folders.put_unless(
             lambda: not options.force and bool(_existing(directory, name, digest_of_all)), folder, target
         )
     return Evaluation(evaluations.find_evaluation(directory, name), new)

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.text import leaves, number_in
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.attempt import Work
@@ -71,7 +71,7 @@ def epochs_of(rows: Iterable[Row], earlier: Sequence[Line] = ()) -> list[Line]:
     lines = [line for line in earlier if line["step" if "step" in line else "epoch"] < merged[0][0]]
     lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
     for number, row in merged:
-        line = files.with_marks(_line(row, len(lines) + 1, number))
+        line = formats.with_marks(_line(row, len(lines) + 1, number))
         loss = line["validation"]["loss"]
         line["best"] = loss is not None and loss < lowest
         lowest = loss if line["best"] else lowest
@@ -149,7 +149,7 @@ class MetricsFile:
         rows_in(self._seen, self._names)
         if not again:
             kept_in.unlink(missing_ok=True)
-        self.epochs = self._earlier = list(files.read_lines(kept_in))
+        self.epochs = self._earlier = list(formats.read_lines(kept_in))
 
     def look(self, *, last: bool = False) -> None:
         """last: also a line without its end."""
@@ -181,7 +181,7 @@ class MetricsFile:
                 self._rows = []
             self._rows += rows
             self.epochs = epochs_of(self._rows, self._earlier)
-            files.write_lines(self._kept_in, self.epochs)
+            formats.write_lines(self._kept_in, self.epochs)
 
 
 BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")

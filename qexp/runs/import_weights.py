@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.quantities import transformed_by
 from qexp.base.seeds import Seeds, require_seed
 from qexp.base.workspace import Workspace
@@ -332,9 +332,9 @@ def _fill(
         remarks=turned.remarks,
         weights=provenance.fingerprint(directory.best_weights),
     )
-    files.write_json(draft / "weights.json", _account_document(account, transforms))
-    files.write_json(draft / "spec.json", spec)
-    files.write_json(
+    formats.write_json(draft / "weights.json", _account_document(account, transforms))
+    formats.write_json(draft / "spec.json", spec)
+    formats.write_json(
         draft / "environment.json", provenance.environment("cpu", torch.get_num_threads(), provenance.of_torch("cpu"))
     )
     texts = [text for text in (experience.extensions, origin.weights.sha256) if text]

@@ -19,7 +19,7 @@ from itertools import islice
 from types import FrameType
 from typing import Any
 
-from qexp.base import files, machine
+from qexp.base import formats, machine
 from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
@@ -440,7 +440,7 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
         "settings": checked_order.settings, "runs": names, "left": workload.left,
         "done_before": [plan.name for plan in workload.done],
     }  # fmt: skip
-    files.write_json(launch.record_file, record)
+    formats.write_json(launch.record_file, record)
     return launch, prepared_for(launch, checked_order, workspace)
 
 
@@ -448,7 +448,7 @@ def add_to_launch(launch: Launch, checked_order: CheckedOrder, workspace: Worksp
     """Prepare the runs of a further order for a launch that is at work. Returns them, existing ones first."""
     load, record = checked_order.workload, launch.record()
     names = [plan.name for plan in (*load.again, *load.new)]
-    files.write_json(launch.record_file, replace(record, runs=(*dict.fromkeys([*record.runs, *names]),)).document())
+    formats.write_json(launch.record_file, replace(record, runs=(*dict.fromkeys([*record.runs, *names]),)).document())
     return prepared_for(launch, checked_order, workspace)
 
 
@@ -538,7 +538,7 @@ def run_here(
 def _supervised(launch: Launch) -> Iterator[None]:
     """The launch says that this process works on it."""
     with beating(launch.heartbeat):
-        files.write_json(launch.pool_file, this_process().document())
+        formats.write_json(launch.pool_file, this_process().document())
         try:
             yield
         finally:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
@@ -329,8 +329,8 @@ def submit(directory: RunDirectory, workspace: Workspace, options: SubmitOptions
         words = ["predict", "--run", run, *paths, *options.words, "--workspace", root]
         commands.append(around.around(directory, *words))
     record = {"run": directory.name, "launcher": launcher, "settings": settings, "commands": commands, "jobs": {}}
-    files.write_json(folder / launchers.PREDICTION, record)
+    formats.write_json(folder / launchers.PREDICTION, record)
     jobs = scheduler.submit_commands(Submission(folder, f"predict-{directory.name}", settings), commands)
     job_of = {str(target): job for (_, target), job in zip(pairs, jobs, strict=True)}
-    files.write_json(folder / launchers.PREDICTION, {**record, "jobs": job_of})
+    formats.write_json(folder / launchers.PREDICTION, {**record, "jobs": job_of})
     return Submitted(folder, job_of)

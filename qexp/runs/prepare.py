@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files
-from qexp.base.files import sync_folder, write_bytes, write_json
+from qexp.base import folders
+from qexp.base.files import sync_folder, write_bytes
+from qexp.base.formats import write_json
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.spec.experiences import type_of
@@ -102,7 +103,7 @@ def new_run(name: str, workspace: Workspace, storage: Path | None, fill: Callabl
                 raise QexpError(f"cannot write to {folder}: it is a file") from None
         if os.path.lexists(runs / name):
             raise FileExistsError(name)
-        with files.drafted(target) as draft:
+        with folders.drafted(target) as draft:
             fill(draft)
             _claim(draft, target, runs / name)
     except FileExistsError:

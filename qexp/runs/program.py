@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from qexp.base import files, machine
-from qexp.base.files import locked
+from qexp.base import files, formats, machine
+from qexp.base.folders import locked
 from qexp.base.quantities import QUANTITIES
 from qexp.base.text import filled
 from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError
@@ -205,10 +205,10 @@ def results_of(work: Work) -> Results | None:
     call, began = Call(work), time.perf_counter()
     _require_unchanged(call)
     files.make_folder(call.results.parent)
-    files.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
+    formats.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
     device = None if work.device == "auto" else work.device
     environment = provenance.environment(device, work.threads, {})
-    files.write_json(work.own.directory.path / "environment.json", environment)
+    formats.write_json(work.own.directory.path / "environment.json", environment)
     with ExitStack() as locks:
         if not _is_alone(call, locks):
             return None
@@ -295,7 +295,7 @@ def _run(call: Call) -> bool:
     words = call.words("resume" if again else "command")
     killed, log_file = machine.memory_kills(), call.work.attempt / "log.txt"
     described = {"command": words, "folder": str(call.folder), "variables": call.added}
-    files.write_json(call.work.attempt / PROGRAM, described)
+    formats.write_json(call.work.attempt / PROGRAM, described)
     log.info("%s", shlex.join(words))
     log_size = log_file.stat().st_size
     progress = followed.Progress(call.work, call.metrics, again=again)
@@ -356,7 +356,7 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         else:
             numbers = followed.results_of(work.own.directory.metrics() if call.metrics else [])
         files.make_folder(copy.parent)
-        files.write_bytes(copy, file.read_bytes() if file.exists() else files.json_bytes(numbers))
+        files.write_bytes(copy, file.read_bytes() if file.exists() else formats.json_bytes(numbers))
     except SpecError as error:
         hint = ""
         if is_told_where(work.spec) and not file.is_file():
@@ -370,7 +370,7 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         run, attempt = work.own.directory.path, work.attempt
         paths = sorted([*_files_below(run, OF_RUN), *_files_below(attempt, OF_ATTEMPT)])
         written = {path.relative_to(run).as_posix(): provenance.fingerprint(path).document() for path in paths}
-        files.write_json(copy.with_name(WRITTEN), written)
+        formats.write_json(copy.with_name(WRITTEN), written)
         log.info("no numbers; %d files in %s", len(written), work.own.directory.path)
     outputs = dict.fromkeys(output for part in numbers.values() for output in part)
     return Results(numbers, units=Command().units_of(work.spec, iter(outputs), QUANTITIES))

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError, SpecError, extra
@@ -73,10 +73,10 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     results = results_of(epochs_of([{name: value for row in run.rows for name, value in row.items()}]))
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
-    files.write_json(directory.spec_file, spec)
-    files.write_json(directory.results / RESULTS, results)
+    formats.write_json(directory.spec_file, spec)
+    formats.write_json(directory.results / RESULTS, results)
     if len(lines) > 1:
-        files.write_lines(directory.metrics_file, lines)
+        formats.write_lines(directory.metrics_file, lines)
     directory.write(
         Record(
             name=name, kind="program", experience=run.experiment, dataset="", model="",
@@ -195,7 +195,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
     new = {action: command for action, command in commands.items() if action not in known}
     for path, document in documents.items():
         files.make_folder(path.parent)
-        files.write_json(path, document)
+        formats.write_json(path, document)
     if new:
         tables = [f"\n[actions.{json.dumps(one)}]\ncommand = {json.dumps(command)}\n" for one, command in new.items()]
         before = settings.read_bytes() if settings.is_file() else b""

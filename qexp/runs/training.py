@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.machine import freed_memory_kept
 from qexp.kinds.attempt import Attempt, Results, Work
 from qexp.kinds.objects import dataset_of, device_of, threads, threads_for
@@ -39,7 +39,7 @@ def results_of(work: Work) -> Results | None:
         called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
         if processes.first:
-            files.write_json(directory.path / "environment.json", environment)
+            formats.write_json(directory.path / "environment.json", environment)
         log.info("device %s, %d threads", called, torch.get_num_threads())
         dataset = work.dataset or dataset_of(spec["dataset"], tables)
         for text in dataset.warnings:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.errors import QexpError
 from qexp.spec.kinds import add_kinds
 
@@ -53,7 +53,7 @@ def code_in_words(path: Path) -> str:
     Of code: its size, the tables that it fills, its functions and classes; of a spec: the command.
     """
     if path.suffix == ".json":
-        return "runs: " + _first(ascii(word)[:40] for word in files.read_json(path).get("command", ()))
+        return "runs: " + _first(ascii(word)[:40] for word in formats.read_json(path).get("command", ()))
     size = f"{path.stat().st_size:,} bytes"
     if path.stat().st_size > 1_000_000:
         return f"{size}, too large to be inspected"

@@ -13,7 +13,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError, QexpError
@@ -122,7 +122,7 @@ class KindDocuments(ABC):
     def trouble_with(self, evaluation: Path) -> str | None:
         """Why the existing file `evaluated_by` cannot be used; None if it can."""
         try:
-            files.require_hdf5(evaluation)
+            formats.require_hdf5(evaluation)
         except DamagedError as error:
             return f"it {str(error).removeprefix(f'{evaluation} ')}"
         return None

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files
-from qexp.base.files import locked
+from qexp.base import files, formats
+from qexp.base.folders import locked
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
@@ -77,7 +77,7 @@ def read_annotations(folder: Path) -> Annotations:
     """The annotations of the run in a folder: `tags` and `note`, those of the two that were ever set."""
     file = folder / ANNOTATIONS
     try:
-        annotations = files.read_json(file)
+        annotations = formats.read_json(file)
     except FileNotFoundError:
         return {}
     kinds = {"tags": list, "note": str}
@@ -146,7 +146,7 @@ def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None
     record = read_record(folder / "run.json")  # its own annotations hold until others are set
     with files.writing(file), locked(file):
         annotations = {"tags": list(record.tags), "note": record.note, **read_annotations(folder)}
-        files.write_json(file, changed(annotations))
+        formats.write_json(file, changed(annotations))
 
 
 # The files of a run's directory.
@@ -260,7 +260,7 @@ class RunDirectory:
         Raises DamagedError if the list cannot be read.
         """
         file = self.results / WRITTEN
-        return files.read_json(file) if file.is_file() else None
+        return formats.read_json(file) if file.is_file() else None
 
     def own_code(self) -> Path | None:
         """The file that makes the run execute code of its own: its extensions, or the spec that names a program."""
@@ -324,7 +324,7 @@ class RunDirectory:
 
     def write(self, record: Record) -> None:
         """Replace the record file."""
-        files.write_json(self.record_file, record.document())
+        formats.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:
         """The resolved experience with its dataset and model. Raises DamagedError if it is not that of the digest."""
@@ -386,7 +386,7 @@ class RunDirectory:
     def spec_as_written(self) -> dict[str, Any]:
         """The resolved experience as it was written; the digest in the record is of this form."""
         try:
-            spec = files.read_json(self.spec_file)
+            spec = formats.read_json(self.spec_file)
         except FileNotFoundError:
             raise DamagedError(f"{self.spec_file} is missing") from None
         if not isinstance(spec, dict):
@@ -397,7 +397,7 @@ class RunDirectory:
         """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
         file = self.path / "environment.json"
         try:
-            document = files.read_json(file)
+            document = formats.read_json(file)
             Environment.from_document(document)
         except FileNotFoundError:
             return {}
@@ -454,7 +454,7 @@ def is_run(folder: Path) -> bool:
         return False
     if any((folder / name).exists() for name in ("spec.json", "attempts", "checkpoints")):  # which every run once had
         return True
-    return {"name", "state", "seed"} <= files.object_in(file).keys()
+    return {"name", "state", "seed"} <= formats.object_in(file).keys()
 
 
 def runs_around(path: Path) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.errors import DamagedError, pointer
 
 Read = Callable[[Any], Any]
@@ -63,7 +63,7 @@ class Part:
     def read(cls, file: Path) -> Self:
         """Read a file. Raises FileNotFoundError, or DamagedError with the file and the place in it."""
         try:
-            return cls.from_document(files.read_json(file))
+            return cls.from_document(formats.read_json(file))
         except MisfitError as misfit:
             raise DamagedError(f"{file} is damaged: {misfit}") from None
 

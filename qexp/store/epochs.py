@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.errors import DamagedError
 from qexp.store.documents import MisfitError, Part
 
@@ -57,7 +57,7 @@ def read_epochs(file: Path) -> list[Line]:
         return []
     lines = []
     for number, text in enumerate(written, start=1):
-        line = files.whole_line(text)
+        line = formats.whole_line(text)
         if line is None and number == len(written):
             break
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files
+from qexp.base import folders
 from qexp.errors import DamagedError, NotFoundError, suggestion
 from qexp.store.directory import EVALUATIONS, RunDirectory
 from qexp.store.documents import Part
@@ -156,7 +156,7 @@ def names(directory: RunDirectory) -> list[str]:
 def find_evaluation(directory: RunDirectory, name: str) -> EvaluationDirectory:
     """Raises NotFoundError with similar names."""
     if name not in names(directory):
-        files.restore(directory.evaluations / name)
+        folders.restore(directory.evaluations / name)
     if name not in (existing := names(directory)):
         advice = suggestion(name, existing) if existing else f"make it: qexp evaluate {directory.name} --dataset {name}"
         raise NotFoundError(f"{directory.name} has no evaluation '{name}'; {advice}")

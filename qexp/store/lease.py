@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.errors import DamagedError, QexpError, TakenOverError
 from qexp.store.directory import RunDirectory
 from qexp.store.process import LOCK, SILENT_SECONDS, Process, alive, beat, holding_lock, in_view, this_process
@@ -113,7 +113,7 @@ def _require_dead(process: Process, attempt: Path, name: str, what: str) -> None
 def _claimant(attempt: Path) -> Process | None:
     """The process of an attempt; None if its file cannot be read."""
     with suppress(DamagedError):
-        return Process.from_document(files.object_in(attempt / COMMAND).get("process"))
+        return Process.from_document(formats.object_in(attempt / COMMAND).get("process"))
     return None
 
 
@@ -134,7 +134,7 @@ def _claim(directory: RunDirectory, number: int, wrap: str | None, until_the_end
             lease = replace(lease, process=replace(lease.process, locks=locks or None))
             command = {"argv": sys.argv, "directory": str(Path.cwd()), "process": lease.process.document()}
             beat(draft / HEARTBEAT)
-            (draft / COMMAND).write_bytes(files.json_bytes(command if wrap is None else {**command, "wrap": wrap}))
+            (draft / COMMAND).write_bytes(formats.json_bytes(command if wrap is None else {**command, "wrap": wrap}))
             draft.rename(lease.attempt)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)

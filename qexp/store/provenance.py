@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.quantities import of_transform
 from qexp.base.workspace import PACKAGE
 from qexp.errors import DamagedError, NotFoundError
@@ -415,7 +415,7 @@ def read_seen(directory: RunDirectory) -> dict[str, Seen]:
                 f"{directory.record_file} does not say on which spectra the run was trained; restore it from a copy"
             )
         return {}
-    seen: dict[str, Seen] = files.read_json(directory.path / SEEN)
+    seen: dict[str, Seen] = formats.read_json(directory.path / SEEN)
     return seen
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.seeds import LARGEST_SEED
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.store.documents import MisfitError, Part
@@ -572,7 +572,7 @@ class Record(Part):
 def read_record(file: Path) -> Record:
     """The record in a file. Raises NotFoundError, or DamagedError if it does not have the form of a record."""
     try:
-        document = files.read_json(file)
+        document = formats.read_json(file)
     except FileNotFoundError:
         raise NotFoundError(f"{file.parent} is not a run: there is no run.json") from None
     try:

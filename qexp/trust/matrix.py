@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base import files
+from qexp.base import files, folders, formats
 from qexp.base.arrays import Array
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
@@ -214,7 +214,7 @@ SETTINGS = {
 def matrix_exists(folder: Path, record: Mapping[str, Any]) -> bool:
     """Whether a folder holds the matrix with the digest of a record. Raises QexpError if it holds another one."""
     try:
-        earlier = files.read_json(folder / MATRIX_RECORD)
+        earlier = formats.read_json(folder / MATRIX_RECORD)
     except FileNotFoundError:
         return False
     if earlier.get("digest") == record["digest"]:
@@ -240,12 +240,12 @@ def store_matrix(
     Raises QexpError if there is another matrix of that name, unless it is to be replaced.
     """
     files.make_folder(folder.parent)
-    files.clear(folder)
-    with files.writing(folder), files.drafted(folder) as draft:
-        files.write_netcdf(draft / MATRIX, table)
-        files.write_json(draft / MATRIX_RECORD, record)
+    folders.clear(folder)
+    with files.writing(folder), folders.drafted(folder) as draft:
+        formats.write_netcdf(draft / MATRIX, table)
+        formats.write_json(draft / MATRIX_RECORD, record)
         _complete(draft, npy)
-        return files.put_unless(lambda: not force and matrix_exists(folder, record), draft, folder)
+        return folders.put_unless(lambda: not force and matrix_exists(folder, record), draft, folder)
 
 
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
@@ -324,7 +324,7 @@ def _complete(folder: Path, npy: bool) -> Path:
     if draws_at_once() and not picture.exists():
         save(matrix_of(folder), picture)
     if npy:
-        write_npy(files.read_netcdf(folder / MATRIX), folder)
+        write_npy(formats.read_netcdf(folder / MATRIX), folder)
     return folder
 
 

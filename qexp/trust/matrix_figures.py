@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among
 from qexp.base.quantities import DEGREE, QUANTITIES, brief, in_symbols, number_with_unit, quantity, with_unit
@@ -590,7 +590,7 @@ def over_noise(record: Mapping[str, Any]) -> str:
 
 def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:
     """The record and the table of a matrix. Raises DamagedError if one of them lacks what every matrix has."""
-    record, cells = files.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
+    record, cells = formats.read_json(folder / MATRIX_RECORD), table(folder / MATRIX)
     _require(folder / MATRIX_RECORD, record, ("run", "dataset", "axes", "fixed"))
     outputs = outputs_among(cells.data_vars)
     _require(folder / MATRIX, cells, record["axes"])

@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from qexp.base.files import locked, read_lines, whole_line
+from qexp.base.folders import locked
+from qexp.base.formats import read_lines, whole_line
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SpecError, extra, suggestion

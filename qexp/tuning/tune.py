@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from qexp.base.files import make_folder, write_csv, write_json
+from qexp.base.files import make_folder
+from qexp.base.formats import write_csv, write_json
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, TRIAL
 from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, suggestion

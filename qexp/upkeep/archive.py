@@ -18,8 +18,8 @@ from typing import IO
 
 import orjson
 
-from qexp.base import files
-from qexp.base.files import drafted
+from qexp.base import files, folders, formats
+from qexp.base.folders import drafted
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.store.directory import RunDirectory, storage_place
@@ -63,7 +63,7 @@ def export(directory: RunDirectory, target: Path) -> None:
         raise QexpError(f"{target} exists already; remove it, or choose another name")
     members = members_of(directory)
     try:
-        files.clear(target.absolute())
+        folders.clear(target.absolute())
         with drafted(target.absolute()) as draft:
             with (
                 files.replacing(draft / target.name) as file,
@@ -151,7 +151,7 @@ def _write(members: list[tuple[Path, str, os.stat_result]], run: str, archive: z
         "format": "qexp run", "version": VERSION, "qexp": metadata.version("qexp"), "run": run, "written": now(),
         "sha256": hashes,
     }  # fmt: skip
-    archive.writestr(MANIFEST, files.json_bytes(document))
+    archive.writestr(MANIFEST, formats.json_bytes(document))
 
 
 def _member(name: str, about: os.stat_result) -> zipfile.ZipInfo:

@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from qexp.base import files
-from qexp.base.files import is_stale, is_stale_temporary
+from qexp.base import files, folders, formats
+from qexp.base.folders import is_stale, is_stale_temporary
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
@@ -73,7 +73,7 @@ def leftovers_of_run(folder: Path) -> Iterator[Finding]:
     for parent, inner, names in os.walk(folder):
         if Path(parent) == folder and "code" in inner:
             inner.remove("code")
-        for name in [name for name in inner if files.LEFTOVER.fullmatch(name)]:
+        for name in [name for name in inner if folders.LEFTOVER.fullmatch(name)]:
             inner.remove(name)  # a whole leftover, or at work
             yield from leftover_folder(Path(parent) / name)
         for path in (Path(parent) / name for name in names):
@@ -108,22 +108,22 @@ def leftover_lock(path: Path) -> Iterator[Finding]:
 
 def leftover_folder(path: Path) -> Iterator[Finding]:
     """The finding for a draft, or a former folder, that a killed process has left."""
-    if not files.is_leftover(path):
+    if not folders.is_leftover(path):
         return
-    name = files.target_of(path).name
-    if files.is_lost(path):
+    name = folders.target_of(path).name
+    if folders.is_lost(path):
         what = f"is {name}: a process was killed between moving it away and putting a new one in its place"
         yield Finding(path, what, "put it back", damaged=True, repair=lambda: put_back_folder(path))
-    elif files.is_draft(path):
+    elif folders.is_draft(path):
         what = f"was left by a process that was killed while it wrote or replaced {name}"
-        yield Finding(path, what, "delete it", repair=lambda: files.delete(path))
+        yield Finding(path, what, "delete it", repair=lambda: folders.delete(path))
     else:
-        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: files.delete(path))
+        yield Finding(path, f"was replaced by a new {name}", "delete it", repair=lambda: folders.delete(path))
 
 
 def put_back_folder(path: Path) -> None:
-    target = files.target_of(path)
-    if not files.restore(target) and not target.exists():
+    target = folders.target_of(path)
+    if not folders.restore(target) and not target.exists():
         raise QexpError(f"cannot rename it to {target.name}")
 
 
@@ -333,7 +333,7 @@ def _require_idle(directory: RunDirectory) -> None:
 
 
 def _without_torn_line(lines: list[bytes]) -> list[bytes]:
-    return lines if not lines or files.whole_line(lines[-1]) is not None else lines[:-1]
+    return lines if not lines or formats.whole_line(lines[-1]) is not None else lines[:-1]
 
 
 def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.machine import FINDING, signal_name, terminable
 from qexp.base.text import Table, leaves
 from qexp.base.workspace import Workspace
@@ -414,7 +414,7 @@ def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Disp
         with suppress(FileNotFoundError), again.metrics_file.open("rb") as written:
             written.seek(place)
             for text in written:
-                if (line := files.whole_line(text)) is None:
+                if (line := formats.whole_line(text)) is None:
                     break
                 place, before, since = place + len(text), since, time.monotonic()
                 display.epoch(line, since - before)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.base.files import read_json
+from qexp.base.formats import read_json
 from qexp.base.outputs import PERIOD, estimate_of, outputs_among, spread_of
 from qexp.base.quantities import DEGREE, QUANTITIES, Quantities, in_words, number_with_unit, of_dataset, quantity
 from qexp.figures.curves import Lines, middle_half, over_epochs, positions

@@ -20,7 +20,8 @@ from weakref import WeakValueDictionary
 import orjson
 from starlette.responses import StreamingResponse
 
-from qexp.base.files import in_bytes, json_bytes, size_of
+from qexp.base.files import in_bytes, size_of
+from qexp.base.formats import json_bytes
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.jobs import launchers

@@ -11,7 +11,7 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.files import in_bytes
 from qexp.base.outputs import estimate_of, outputs_among
 from qexp.base.quantities import in_words
@@ -49,13 +49,13 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
     def _repr_html_(self) -> str:
         whole = False
         with suppress(KeyError, OSError):
-            axes = files.read_json(self.folder / MATRIX_RECORD)["axes"]
+            axes = formats.read_json(self.folder / MATRIX_RECORD)["axes"]
             whole = all(self.sizes.get(name) == ends[2] for name, ends in axes.items())
         return (html(self.view()) if whole else "") + super()._repr_html_()
 
     def view(self) -> View:
         """The picture and the errors of a whole matrix."""
-        record, outputs = files.read_json(self.folder / MATRIX_RECORD), outputs_among(self.data_vars)
+        record, outputs = formats.read_json(self.folder / MATRIX_RECORD), outputs_among(self.data_vars)
         cells = " x ".join(f"{in_words(axis)} {self.sizes[axis]}" for axis in record["axes"])
         file, title = (self.folder / MATRIX).with_suffix(".png"), "estimates and errors"
         image = picture(title, file) if file.is_file() else drawn(title, lambda: matrix_of(self.folder))
@@ -81,7 +81,7 @@ class Matrix(xarray.Dataset):  # type: ignore[no-untyped-call]
 
 def matrix_at(folder: Path) -> Matrix:
     """The matrix in a folder of a run."""
-    table = files.read_netcdf(folder / MATRIX)
+    table = formats.read_netcdf(folder / MATRIX)
     matrix = Matrix(table.data_vars, table.coords, table.attrs)
     matrix.encoding = table.encoding
     return matrix

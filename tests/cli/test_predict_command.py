@@ -14,7 +14,7 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.base import files
+from qexp.base import folders
 from qexp.errors import NotFoundError, QexpError, RunFailedError
 from tests import stones
 from tests.conftest import Outcome, call, shared_folder, without_unit
@@ -203,7 +203,7 @@ def test_files_that_were_finished_before_an_end_of_any_kind_stay_and_the_others_
 
     assert len(half_written()) == 1
     with monkeypatch.context() as long_ago:
-        long_ago.setattr(files, "STALE_SECONDS", -1.0)
+        long_ago.setattr(folders, "STALE_SECONDS", -1.0)
         code, stdout, stderr = predict("tiles", "made")
     assert (code, stdout) == (0, "made/b.parquet\nmade/c.nc\n")
     assert stderr.startswith("made/a.csv exists already\nmade/b.parquet: 3,000,000 rows\n")

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from qexp.base.files import write_csv
+from qexp.base.formats import write_csv
 from tests.conftest import prepare_with
 
 ESCAPES = "\x1b[31mred\x1b]0;title\x07\x9b2J\r\x08 \u202eback\u200b"

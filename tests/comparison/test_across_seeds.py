@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 import xarray
 
-from qexp.base.files import json_bytes
+from qexp.base.formats import json_bytes
 from qexp.base.workspace import find
 from qexp.comparison.figures import draw_groups, drawn_anew
 from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups

@@ -14,7 +14,7 @@ import pytest
 import xarray
 
 import qexp as package
-from qexp.base.files import new_draft, put_unless
+from qexp.base.folders import new_draft, put_unless
 from qexp.errors import NotFoundError, QexpError
 from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import qexp as package
-from qexp.base import files
+from qexp.base import folders
 from qexp.base.workspace import find
 from qexp.upkeep import doctor
 from tests import stones
@@ -48,7 +48,7 @@ def examine(root: Path, qexp: Callable) -> Callable[..., tuple[int, list[dict[st
 @pytest.fixture
 def long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was written just now counts as old: the time at which a file changed is not ours to set."""
-    monkeypatch.setattr(files, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(folders, "STALE_SECONDS", -1.0)
 
 
 def change(run: Path, **fields: object) -> None:
@@ -271,7 +271,7 @@ def test_drafts_are_found_beside_what_commands_write_and_runs_elsewhere_unless_a
         (folder / ".one.0123abcd.draft").mkdir(parents=True)
     (root / "runs/sound_0").rename(disk / "sound_0")
     (root / "runs/sound_0").symlink_to(disk / "sound_0")
-    with files.drafted(root / "sub/two"), files.drafted(root / "runs/sound_1"):
+    with folders.drafted(root / "sub/two"), folders.drafted(root / "runs/sound_1"):
         code, findings = examine("--fix")
     assert (code, [finding["repaired"] for finding in findings]) == (0, [True] * 5)
     assert not list(tmp_path.rglob("*.draft"))

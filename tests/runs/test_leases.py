@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.experiments import experience
@@ -73,9 +73,9 @@ def uninterrupted_files(uninterrupted: Path) -> dict[str, bytes]:
 
 def declare_dead(directory: RunDirectory) -> None:
     """Let the last attempt be one of another machine that has not been heard of for an hour."""
-    record = files.read_json(directory.record_file)
+    record = formats.read_json(directory.record_file)
     record["attempts"][-1]["process"]["host"] = "another-machine"
-    files.write_json(directory.record_file, record)
+    formats.write_json(directory.record_file, record)
     heartbeat = directory.attempt(record["attempts"][-1]["number"]) / "heartbeat"
     os.utime(heartbeat, (heartbeat.stat().st_mtime - 3600,) * 2)
 
@@ -192,25 +192,25 @@ def test_what_is_being_written_when_the_lease_ends_replaces_nothing(directory):
     file = directory.path / "results/numbers.json"
     files.make_folder(file.parent)
     with lease.take_lease(directory) as own_lease:
-        files.write_json(file, {"mine": 1})
+        formats.write_json(file, {"mine": 1})
         for writer in (files.replacing, files.beside):
             with pytest.raises(TakenOverError), writer(file):
                 shutil.rmtree(own_lease.folder)
             own_lease.folder.mkdir()
         shutil.rmtree(own_lease.folder)
         with pytest.raises(TakenOverError):
-            files.write_json(file, {"mine": 2})
+            formats.write_json(file, {"mine": 2})
         with pytest.raises(TakenOverError):
-            files.write_json(directory.record_file, {})
-        files.write_json(directory.path.parent / "elsewhere.json", {})
-    files.write_json(file, {**files.read_json(file), "others": 3})
-    assert files.read_json(file) == {"mine": 1, "others": 3}
+            formats.write_json(directory.record_file, {})
+        formats.write_json(directory.path.parent / "elsewhere.json", {})
+    formats.write_json(file, {**formats.read_json(file), "others": 3})
+    assert formats.read_json(file) == {"mine": 1, "others": 3}
     assert [path.name for path in file.parent.iterdir()] == ["numbers.json"]
 
 
 def test_a_folder_that_is_gone_is_no_lease_that_ended(directory):
     with lease.take_lease(directory), pytest.raises(QexpError, match="No such file") as caught:
-        files.write_json(directory.path / "results/numbers.json", {})
+        formats.write_json(directory.path / "results/numbers.json", {})
     assert not isinstance(caught.value, TakenOverError)
 
 
@@ -219,18 +219,18 @@ def test_a_folder_of_a_run_on_another_disk_is_written_to_as_well(directory, tmp_
     with mounted("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "disk")):
         (directory.path / "results").symlink_to(tmp_path / "disk")
         with lease.take_lease(directory) as own_lease:
-            files.write_json(directory.path / "results/numbers.json", {"one": 1})
+            formats.write_json(directory.path / "results/numbers.json", {"one": 1})
             assert [path.name for path in (tmp_path / "disk").iterdir()] == ["numbers.json"]
             shutil.rmtree(own_lease.folder)
             with pytest.raises(TakenOverError):
-                files.write_json(directory.path / "results/numbers.json", {"one": 2})
+                formats.write_json(directory.path / "results/numbers.json", {"one": 2})
 
 
 def test_attempts_are_counted_up_and_leave_no_lease_behind(directory):
     for number in (1, 2, 3):
         with lease.take_lease(directory) as own_lease:
             assert (own_lease.number, own_lease.is_held()) == (number, True)
-            command = files.read_json(own_lease.attempt / "command.json")
+            command = formats.read_json(own_lease.attempt / "command.json")
             assert command["process"] == {**this_process().document(), "locks": True} == own_lease.process.document()
         assert not own_lease.is_held()
     assert lease.attempts(directory) == [1, 2, 3]
@@ -242,7 +242,7 @@ def claim(directory: RunDirectory, pid: int, **of_process: object) -> Path:
     attempt = directory.attempt(1)
     (attempt / "lease-1").mkdir(parents=True)
     beat(attempt / "heartbeat")
-    files.write_json(attempt / "command.json", {"argv": [], "process": attempt_of(pid, **of_process)["process"]})
+    formats.write_json(attempt / "command.json", {"argv": [], "process": attempt_of(pid, **of_process)["process"]})
     return attempt
 
 

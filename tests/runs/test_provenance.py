@@ -86,7 +86,7 @@ def test_what_is_too_large_to_copy_is_listed_with_its_size(repository, folder, m
 
 
 def test_names_that_are_no_text_or_hold_odd_characters_are_kept(repository, folder):
-    from qexp.base.files import json_bytes
+    from qexp.base.formats import json_bytes
 
     names = [b"line\nbreak", b"\xff\xfe", "größe 'x' $y".encode(), b"-rf"]
     for name in names:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qexp.base import files
-from qexp.base.files import locked
+from qexp.base import formats
+from qexp.base.folders import locked
 from qexp.store.directory import RunDirectory
 from tests.runs.conftest import until
 from tests.runs.elsewhere import NOBODY, as_nobody
@@ -73,7 +73,7 @@ def test_a_file_is_written_also_where_permissions_cannot_be_set(tmp_path):
     calls = "chmod,fchmodat,fchmod"
     command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EPERM"]
     subprocess.run([*command, sys.executable, "-c", script, tmp_path / "file.json"], check=True)
-    assert files.read_json(tmp_path / "file.json") == {"one": 1}
+    assert formats.read_json(tmp_path / "file.json") == {"one": 1}
 
 
 # The lock itself
@@ -106,7 +106,7 @@ def test_a_lock_that_another_user_made_is_replaced_when_nobody_holds_it_and_not_
         assert (lock.stat().st_ino, file.exists()) == (inode, False)
         holder.communicate("\n")
         assert "code=0" in waiting.communicate()[0]
-    assert files.read_json(file)["tags"] == ["x"]
+    assert formats.read_json(file)["tags"] == ["x"]
     assert stat.S_IMODE(lock.stat().st_mode) == 0o666
 
 

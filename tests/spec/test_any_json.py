@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp.base.files import json_bytes
+from qexp.base.formats import json_bytes
 from qexp.base.workspace import Workspace
 from qexp.kinds.experiments import data_to_make, examine, experience, spec_cache
 from qexp.spec.experiences import type_of

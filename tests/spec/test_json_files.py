@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from qexp.base.files import read_json, write_bytes, write_json
+from qexp.base.files import write_bytes
+from qexp.base.formats import read_json, write_json
 from qexp.errors import DamagedError, QexpError
 
 

@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import IntDistribution
 
 import qexp
-from qexp.base.files import read_lines
+from qexp.base.formats import read_lines
 from qexp.errors import QexpError
 from qexp.store.directory import RunDirectory, read_annotations
 from qexp.tuning.options import Tuning

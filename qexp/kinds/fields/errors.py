@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.kinds.scores import HEAD, OVERALL, errors_of_group
 from qexp.metrics.metric import Metrics, Sums
 from qexp.store.record import GroupErrors
@@ -193,7 +193,7 @@ def error_table(errors: Mapping[str, Any]) -> str:
         for vector, values in group["vectors"].items():
             numbers = [*(None for _ in metrics), *map(values.get, of_vectors)]
             rows.append([kind, name, group["cells"], vector, errors["units"].get(vector.split(", ")[0]), *numbers])
-    return files.csv_text([*HEAD, *metrics, *of_vectors], rows)
+    return formats.csv_text([*HEAD, *metrics, *of_vectors], rows)
 
 
 def by_folder(tallies: Mapping[str, Tally]) -> tuple[GroupErrors, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.outputs import ESTIMATE, Limits, at_limits as in_words
 from qexp.base.text import leaves
 from qexp.errors import DatasetError, NotFoundError, QexpError, some
@@ -130,7 +130,7 @@ def results_of(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, tall
     if lines := directory.metrics():  # an evaluation has none
         files.write_bytes(directory.results / "history.csv", history(lines).encode())
     files.write_bytes(directory.results / TABLE, error_table(errors).encode())
-    files.write_json(directory.results / FIELD_ERRORS, errors)  # last, since it marks the run as evaluated
+    formats.write_json(directory.results / FIELD_ERRORS, errors)  # last, since it marks the run as evaluated
     timing = seconds_per_frame(fields.folders[0], model, attempt.device)
     overall = errors["overall"]
     brief = FieldErrors.from_document({"cells": overall["cells"], "vectors": overall["vectors"], **timing})
@@ -230,14 +230,14 @@ class _KeptFrames:
         table = xarray.Dataset(variables, coordinates, about)
         files.make_folder(folder := directory.results / FRAMES)
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
-        files.write_netcdf(folder / f"{frames.name}.nc", table, packed)
+        formats.write_netcdf(folder / f"{frames.name}.nc", table, packed)
 
 
 def history(lines: Sequence[Mapping[str, Any]]) -> str:
     """A CSV line per epoch: its number, the learning rate, losses and metrics, named as `qexp ls` names them."""
     rows = [dict(leaves({key: line[key] for key in line if key not in ("best", "not_finite")})) for line in lines]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    return files.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
+    return formats.csv_text(columns, ([row.get(name) for name in columns] for row in rows))
 
 
 # Evaluation on fields of other folders: errors on whole frames, and pictures.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.outputs import estimate_of
 from qexp.base.quantities import label, typeset, with_unit
 from qexp.figures.canvas import (
@@ -213,7 +213,7 @@ def learning_curve(directory: RunDirectory) -> Pictures:
 
 def frames(directory: RunDirectory) -> Pictures:
     """Truth, estimate and difference of some test frames: a picture per frame, in a folder per data folder."""
-    errors = files.read_json(directory.results / FIELD_ERRORS)
+    errors = formats.read_json(directory.results / FIELD_ERRORS)
     vectors = [(x, y) for x, y in (name.split(", ") for name in errors["overall"]["vectors"])]
     caution = directory.record().caution
     for folder in errors["folders"]:
@@ -248,7 +248,7 @@ def _title(frames: xarray.Dataset, folder: str, index: int, caution: str) -> str
 
 def errors_by_thickness_of_run(directory: RunDirectory) -> Pictures:
     """Errors of the outputs and vectors by the thickness of the ice; no figure if that is not known."""
-    errors = files.read_json(directory.results / FIELD_ERRORS)
+    errors = formats.read_json(directory.results / FIELD_ERRORS)
     overall, classes = errors["overall"], errors["thickness"]
     if not classes:
         return

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
@@ -78,7 +78,7 @@ def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold
 def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
     directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
-    lines = {fold.name: files.read_csv(directory.fold(fold.name).path / PREDICTIONS) for fold in plan.folds}
+    lines = {fold.name: formats.read_csv(directory.fold(fold.name).path / PREDICTIONS) for fold in plan.folds}
     estimates, rows = _estimates(lines, plan), np.unique(np.concatenate([fold.test for fold in plan.folds]))
     truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
@@ -102,7 +102,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     columns = list(dict.fromkeys(column for of_fold in lines.values() for line in of_fold for column in line))
     name = "fold" if "fold" not in columns else "fold_of_run"  # an identifier of the data may be called fold
     cells = [[fold, *line.values()] for fold, of_fold in lines.items() for line in of_fold]
-    files.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
+    formats.write_csv(directory.results / PREDICTIONS, [name, *columns], cells)
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
     keep_intervals(directory)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from qexp.base import files
+from qexp.base import formats
 from qexp.base.outputs import limits_of
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
@@ -186,7 +186,7 @@ def units_of_rows(directory: RunDirectory, predictions: xarray.Dataset) -> Excha
     if not path.is_file():
         raise QexpError(f"{path} is missing, so it is unknown which fold held out which row")
     folds: dict[str, tuple[str, ...]] = {}
-    for fold, row, *_ in map(dict.values, files.read_csv(path)):
+    for fold, row, *_ in map(dict.values, formats.read_csv(path)):
         folds[row] = (*folds.get(row, ()), fold)
     try:
         of_rows = [folds[str(number)] for number in predictions["row"].values]

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from qexp.base import files, machine
+from qexp.base import files, formats, machine
 from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, NotFoundError, QexpError, some
 from qexp.jobs.states import require_done
@@ -144,7 +144,7 @@ def write_fold(folder: RunDirectory, trained: TrainedFold, plan: Folds, fold: Fo
         for network in trained.networks
     )
     lines = _mean_of_networks(trained.networks, list(plan.recipe(plan.candidates[0]).losses))
-    files.write_lines(folder.metrics_file, map(files.with_marks, lines))
+    formats.write_lines(folder.metrics_file, map(formats.with_marks, lines))
     results: Numbers = {}
     if trained.failed is None:
         tensors = {
@@ -615,7 +615,7 @@ def train_folds(attempt: Attempt) -> Results | None:
     lines = mean_lines([fold.metrics() for fold in folds])
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
-    files.write_lines(directory.metrics_file, map(files.with_marks, lines))
+    formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))
     return evaluation.evaluate(attempt, plan)
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import (
     HELD_OUT_QUANTILES,
@@ -311,7 +311,7 @@ def _write_kept(
     if energy is not None:
         coordinates["energy"] = ("channel", energy, {"units": "keV"})
     table = xarray.Dataset(variables, coordinates, attributes(directory, note))
-    files.write_netcdf(directory.results / RECONSTRUCTIONS, table)
+    formats.write_netcdf(directory.results / RECONSTRUCTIONS, table)
 
 
 # Saliency of channels: how much each contributes to the estimates of the test spectra, on average.
@@ -364,7 +364,7 @@ def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chose
     energy = energies(dataset.energy, dataset.channels)
     coordinates = {} if energy is None else {"energy": ("channel", energy, {"units": "keV"})}
     about = {**attributes(attempt.directory, attempt.caution), "spectra": len(chosen), "of": len(subject.test)}
-    files.write_netcdf(attempt.directory.results / SALIENCY, xarray.Dataset(variables, coordinates, about))
+    formats.write_netcdf(attempt.directory.results / SALIENCY, xarray.Dataset(variables, coordinates, about))
 
 
 # Evaluation on spectra: numbers of the test spectra by core, reconstructed channels, and errors by energy.

@@ -1,0 +1,373 @@
+"""Folders that are complete or missing, what killed processes leave of them, locks, and the age of files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from qexp.base.machine import terminable
+from qexp.errors import QexpError
+
+if TYPE_CHECKING:
+    pass
+from qexp.base.files import TEMPORARY, make_folder, sync_folder, write_bytes, writing
+
+# The age of files by the clock of the file system that they lie on.
+#
+# On a network file system that is the server's clock. The clock of this machine, or of another one, may be wrong.
+
+
+def age(file: Path) -> float:
+    """Seconds since a file was last written; negative for a time in the future. Raises OSError."""
+    status = file.stat()
+    return _now(file, status.st_dev) - status.st_mtime
+
+
+def now_at(path: Path) -> float:
+    """The time that a file gets if it is written beside `path` now. Raises OSError."""
+    return _now(path, path.stat().st_dev)
+
+
+def _now(path: Path, device: int) -> float:
+    """The present time of the file system of `path`; this machine's own if nothing can be written there."""
+    for folder in path.absolute().parents[:4]:  # a user may have write access to the run, but not to its attempt
+        try:
+            with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as written:
+                status = os.fstat(written.fileno())
+        except OSError:
+            continue
+        if status.st_dev == device:
+            return status.st_mtime
+    return time.time()
+
+
+# Locks between processes, also of several users who share a folder.
+
+
+@contextmanager
+def locked(file: Path, seconds: float = 10.0) -> Iterator[None]:
+    """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
+
+    Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.
+    """
+    lock = file.with_name(f"{file.name}.lock")
+    mode = 0o644 | (lock.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    try:
+        if lock.exists() and not os.access(lock, os.W_OK):
+            _remove(lock, seconds)
+        with FileLock(lock, timeout=seconds, mode=mode):
+            yield
+    except Timeout:
+        raise QexpError(f"{file} has been locked by another process for {seconds:.0f} s") from None
+
+
+def _remove(lock: Path, seconds: float) -> None:
+    """Remove a lock file that only its owner can open for writing, once no process holds it.
+
+    A process that is waiting for it notices that the file is gone, and uses the new one.
+    """
+    deadline = time.monotonic() + seconds
+    with suppress(FileNotFoundError), lock.open("rb") as file:
+        while not _is_free(file):
+            if time.monotonic() > deadline:
+                raise Timeout(str(lock))
+            time.sleep(0.05)
+        if os.fstat(file.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
+            lock.unlink()
+
+
+def _is_free(lock: IO[bytes]) -> bool:
+    """Try to take the lock; True if this process holds it now, until the file is closed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # over a network a file that is open for reading cannot be locked
+    return True
+
+
+# Folders that appear complete or not at all, also if the process that writes them is killed at any moment.
+#
+# A folder NAME is filled as `.NAME.<8 digits>.draft` beside it, which its process keeps locked, and is then given its
+# name. An older NAME is exchanged with it in one step, or, where the file system cannot do that, becomes
+# `.NAME.<8 digits>.former` before. Therefore a draft whose lock is free can be deleted; a former folder is complete, is
+# put back where NAME is missing, and is only deleted, as a draft, where NAME is there.
+
+
+LEFTOVER = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.(?P<kind>draft|former)", re.DOTALL)
+"""Names of drafts and of former folders; `whole` is the final name."""
+
+STALE_SECONDS = 3600.0
+"""Seconds without a change after which a file, or a folder that cannot be locked, counts as left by a dead process."""
+
+
+@contextmanager
+def drafted(target: Path) -> Iterator[Path]:
+    """A new, locked folder beside the target, deleted at the end unless it was given its name. Raises OSError."""
+    draft, handle = _beside(target, "draft"), None
+    try:
+        while handle is None:
+            draft.mkdir(mode=0o755)
+            handle = _locked(draft)
+        yield draft
+    finally:
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+        except BaseException:  # a second signal
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
+@contextmanager
+def new_draft(target: Path) -> Iterator[Path]:
+    """The same after `clear`, in a folder that is made if there is none. Raises QexpError if there cannot be one."""
+    make_folder(target.parent)
+    clear(target)
+    with ExitStack() as until_the_end:
+        with writing(f"to {target.parent}"):
+            draft = until_the_end.enter_context(drafted(target))
+        yield draft
+
+
+def put(draft: Path, target: Path) -> None:
+    """Give a complete draft its name, in place of the folder of that name, which is deleted then. Raises OSError."""
+    if not _exchange(draft, target):
+        try:
+            _take_turns(draft, target)
+        finally:
+            restore(target)
+    sync_folder(target.parent)
+    shutil.rmtree(draft, ignore_errors=True)
+    clear(target)
+
+
+def put_unless(exists: Callable[[], bool], draft: Path, target: Path) -> bool:
+    """Put a complete draft in its place unless something is there that counts; of several processes one at a time.
+
+    exists  whether it is; raises QexpError if something else is there
+    """
+    with writing(target), locked(target.parent):
+        if exists():
+            return False
+        put(draft, target)
+    return True
+
+
+def restore(target: Path) -> bool:
+    """Put back a folder that was moved away by a process which was killed before it put another one in its place."""
+    if os.path.lexists(target):
+        return False
+    with suppress(OSError):
+        for former in sorted(_leftovers_of(target, "former"), key=lambda path: path.lstat().st_ctime, reverse=True):
+            former.rename(target)
+            sync_folder(target.parent)
+            return True
+    return False
+
+
+def clear(target: Path) -> None:
+    """Restore a folder, and delete what killed processes have left of it, or of a file, beside it; what cannot be
+    deleted stays.
+    """
+    restore(target)
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            match = TEMPORARY.fullmatch(path.name)
+            if match is not None and match["whole"] == target.name and is_stale_temporary(path):
+                path.unlink(missing_ok=True)
+        for leftover in [*_leftovers_of(target, "draft"), *_leftovers_of(target, "former")]:
+            with suppress(OSError, QexpError):
+                delete(leftover)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a folder is a former one, or a draft that no process is at work on."""
+    if not LEFTOVER.fullmatch(path.name) or not path.is_dir() or path.is_symlink():
+        return False
+    try:
+        with _at_work(path) as at_work:
+            return not at_work or not is_draft(path)
+    except OSError:
+        return False
+
+
+def is_lost(leftover: Path) -> bool:
+    """Whether a former folder is all that there is of its name."""
+    return not is_draft(leftover) and not os.path.lexists(target_of(leftover))
+
+
+def is_draft(leftover: Path) -> bool:
+    return leftover.name.endswith(".draft")
+
+
+def target_of(leftover: Path) -> Path:
+    """The place of the folder that a draft, or a former folder, belongs to."""
+    match = LEFTOVER.fullmatch(leftover.name)
+    assert match is not None
+    return leftover.with_name(match["whole"])
+
+
+def delete(leftover: Path) -> None:
+    """Delete what a killed process has left. Raises QexpError if it is in use, or all that there is; OSError."""
+    if not is_draft(leftover):
+        condemned = _beside(target_of(leftover), "draft")
+        if is_lost(leftover):
+            raise QexpError(f"{leftover.name} is all that there is of {target_of(leftover).name}")
+        leftover.rename(condemned)  # incomplete from now on
+        shutil.rmtree(condemned)  # the lock of a complete folder is of a process that has just put it in its place
+        return
+    with _at_work(leftover) as at_work:
+        if at_work:
+            raise QexpError("a process is at work on it")
+        shutil.rmtree(leftover)
+
+
+@contextmanager
+def _at_work(draft: Path) -> Iterator[bool]:
+    """Whether a process is at work on a draft; if not, none begins before the end of the block. Raises OSError.
+
+    It holds the lock of the draft or, where folders cannot be locked, has changed something in it lately.
+    """
+    handle = os.open(draft, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            at_work = not os.path.samestat(os.fstat(handle), draft.stat())  # another one has its name by now
+        except BlockingIOError:
+            at_work = True
+        except FileNotFoundError:
+            raise
+        except OSError:
+            at_work = not is_stale(draft)
+        yield at_work
+    finally:
+        os.close(handle)
+
+
+def is_stale(path: Path) -> bool:
+    """Whether a file, or anything in a folder, has not changed for a long time."""
+    try:
+        return now_at(path) - last_change(path) > STALE_SECONDS
+    except OSError:
+        return False
+
+
+def is_stale_temporary(path: Path) -> bool:
+    """Whether a file is incomplete, and has not changed for a long time."""
+    return bool(TEMPORARY.fullmatch(path.name)) and path.is_file() and is_stale(path)
+
+
+def last_change(path: Path) -> float:
+    """Time of the last status change of a file, or of anything in a folder; unlike mtime it cannot be set back.
+
+    Raises OSError if files vanish meanwhile because a process is at work.
+    """
+    below = (Path(parent) / name for parent, folders, names in os.walk(path) for name in (*folders, *names))
+    return max(inside.lstat().st_ctime for inside in (path, *below))
+
+
+def _beside(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
+
+
+def _leftovers_of(target: Path, kind: str) -> list[Path]:
+    matches = ((path, LEFTOVER.fullmatch(path.name)) for path in target.parent.iterdir())
+    return [path for path, match in matches if match and (match["whole"], match["kind"]) == (target.name, kind)]
+
+
+def _locked(draft: Path) -> int | None:
+    """The handle that holds the lock of a new draft until it is closed; None if the draft was deleted meanwhile."""
+    try:
+        handle = os.open(draft, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(handle), draft.stat()):
+            return handle
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+def _take_turns(draft: Path, target: Path) -> None:
+    """Rename a draft to its name, and before that a folder of that name to a former one. Raises OSError."""
+    while True:
+        try:
+            draft.rename(target)
+            return
+        except OSError as error:
+            # Another folder has the name; one that is missing now was just moved away.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or target.is_file():
+                raise
+        with suppress(FileNotFoundError):  # another process was faster
+            target.rename(_beside(target, "former"))
+
+
+def _exchange(draft: Path, target: Path) -> bool:
+    """Exchange the names of two folders in one step; False where there is no second folder, or no such step."""
+    renameat2 = _renameat2()
+    if renameat2 is None or target.is_symlink() or not target.is_dir():
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    refused: int = renameat2(here, os.fsencode(draft), here, os.fsencode(target), exchange)
+    return not refused
+
+
+@cache
+def _renameat2() -> Any:
+    """The function of the C library of Linux; None elsewhere."""
+    import ctypes
+
+    try:
+        return ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return None
+
+
+def names_in(target: Path) -> set[str]:
+    """The names in a folder, none if it does not exist. Raises QexpError where a folder cannot be."""
+    try:
+        return {path.name for path in target.iterdir()} if target.exists() else set()
+    except NotADirectoryError:
+        raise QexpError(f"`to={target}`: there is a file of that name; choose another") from None
+    except OSError as error:
+        raise QexpError(f"`to={target}`: {error.strerror}") from error
+
+
+def write_folder(target: Path, contents: Mapping[str, bytes]) -> None:
+    """Create a folder with all its files, or nothing; an old folder is deleted when the new one is complete.
+
+    contents  name → content; names may have folders in them
+    """
+    folder = Path(os.path.realpath(target))  # keep a link as a link
+    make_folder(folder.parent)
+    clear(folder)
+    with writing(target), terminable(), drafted(folder) as draft:
+        for name, content in contents.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(draft / name, content)
+        put(draft, folder)

@@ -1,0 +1,197 @@
+"""Documents of JSON, lines of JSON, CSV and NetCDF files: read with an error that names the file, written at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qexp.base.text import number_in
+from qexp.errors import DamagedError
+
+if TYPE_CHECKING:
+    import xarray
+from qexp.base.files import read_bytes, write_bytes
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Replace a CSV file in one step."""
+    write_bytes(path, csv_text(columns, rows).encode())
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file, each with its cells by column."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet would evaluate as a formula, escaped with an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    return cell if number_in(cell) is not None else f"'{cell}"
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Replace a JSON file in one step. NaN and infinity become null, listed under `not_finite`."""
+    write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Any) -> bytes:
+    import orjson
+
+    marked = with_marks(document)
+    return orjson.dumps(marked, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def with_marks(document: Any) -> Any:
+    """The document with null for NaN and infinity, and, if there are any, a list of their places as `not_finite`."""
+    if _is_finite(document):
+        return document
+    marks: dict[str, str] = {}
+
+    def cleaned(value: Any, path: str) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            marks[path] = str(value)
+            return None
+        if isinstance(value, dict):
+            return {key: cleaned(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [cleaned(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return value
+
+    clean = cleaned(document, "")
+    return {**clean, "not_finite": marks} if marks and isinstance(clean, dict) else clean
+
+
+def _is_finite(document: Any) -> bool:
+    """Whether there is neither NaN nor infinity in it."""
+    if isinstance(document, float):
+        return math.isfinite(document)
+    if isinstance(document, dict):
+        return all(map(_is_finite, document.values()))
+    return not isinstance(document, list | tuple) or all(map(_is_finite, document))
+
+
+DEEPEST = 100
+"""The largest depth of nested objects and lists in a JSON file that is read."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that `write_json` wrote. Raises FileNotFoundError, and DamagedError if it is not JSON."""
+    import orjson
+
+    content = read_bytes(path)
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if _too_deep(document):
+        raise DamagedError(f"{path} cannot be read: it is nested more than {DEEPEST} levels deep")
+    return document
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if there is no file, if it cannot be read, or if it holds something else."""
+    with suppress(FileNotFoundError, DamagedError):
+        document = read_json(path)
+        return document if isinstance(document, dict) else {}
+    return {}
+
+
+def _too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(DEEPEST):
+        nested = [value for value in level if isinstance(value, dict | list)]
+        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
+        if not level:
+            return False
+    return True
+
+
+BROKEN_NETCDF = (
+    OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, ArithmeticError, AssertionError,
+    MemoryError,
+)  # fmt: skip
+"""Errors that h5py, h5netcdf, scipy and xarray raise for damaged files."""
+
+
+def require_hdf5(path: Path) -> None:
+    """Raise DamagedError if the layout of an existing HDF5 or NetCDF 4 file cannot be read, or it holds nothing."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            count = len([dict(part.attrs) for part in file.values()])
+    except BROKEN_NETCDF as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+    if not count:
+        raise DamagedError(f"{path} cannot be read: it is empty")
+
+
+def read_netcdf(path: Path) -> xarray.Dataset:
+    """A whole NetCDF 4 file that qexp wrote. Raises FileNotFoundError or DamagedError.
+
+    Units such as "days" are left as they are: here they are units of an output, not of a date.
+    """
+    import xarray
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}")
+    require_hdf5(path)  # h5netcdf prints a traceback beside its error
+    try:
+        return xarray.load_dataset(path, engine="h5netcdf", decode_times=False, decode_timedelta=False)
+    except BROKEN_NETCDF as error:
+        raise DamagedError(f"{path} cannot be read: {error}") from error
+
+
+def write_netcdf(path: Path, table: xarray.Dataset, encoding: Mapping[str, Any] | None = None) -> None:
+    """Replace a NetCDF file in one step.
+
+    encoding  variable → how it is stored, as xarray takes it
+    """
+    write_bytes(path, bytes(table.to_netcdf(engine="h5netcdf", encoding=encoding)))
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete JSON lines of a file, up to the first torn one, whose writing was interrupted."""
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        return
+    for line in content.splitlines(keepends=True):
+        if (document := whole_line(line)) is None:
+            return
+        yield document
+
+
+def whole_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line; None if the line is torn (without its end) or is not a JSON object."""
+    import orjson
+
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) and not _too_deep(document) else None
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of JSON lines."""
+    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    write_bytes(path, content.encode())
