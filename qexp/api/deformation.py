@@ -12,7 +12,6 @@ from qexp.api.handles import directory_of
 from qexp.base.options import takes, uncounted
 from qexp.deformation.options import STAGES, InvertOptions, ObserveOptions, unstaged
 from qexp.errors import QexpError
-from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
     from qexp.deformation.observe import Observed
@@ -46,7 +45,7 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
             )
     paths = (options.to, options.figure)
     target, picture = (None if path is None else target_outside_of_runs(path) for path in paths)
-    return ShownObserved(**fields_of(read([Path(file) for file in several], options, target, picture)))
+    return ShownObserved(**vars(read([Path(file) for file in several], options, target, picture)))
 
 
 @takes(InvertOptions)

@@ -19,15 +19,10 @@ from qexp.errors import QexpError, some
 
 # qexp observe
 
-
+FORMATS = completion.written_names()["choices"].get("formats of observations", ())  # none while `make names` runs
 FilesArgument = Annotated[
     list[Path] | None,
-    typer.Argument(
-        metavar="FILE...",
-        help="One file for each satellite track: text or CSV with points, GeoTIFF, NetCDF or GMT grids, velocities and "
-        "time series of MintPy and LiCSBAS, interferograms of LiCSAR; tables of GNSS stations; or observation files to "
-        "join.",
-    ),
+    typer.Argument(metavar="FILE...", help=f"One file for each track, of any of these: {'; '.join(FORMATS)}."),
 ]
 NoFigureOption = Annotated[bool, typer.Option("--no-figure", help="Draw no figure.")]
 

@@ -22,6 +22,7 @@ def document() -> dict[str, dict[str, Any]]:
     from qexp.foreign.fitting import shipped
     from qexp.kinds.evaluation import PARTS
     from qexp.kinds.tables import BUILT_IN
+    from qexp.observations.readers import READERS
     from qexp.spec.experiences import TYPES
     from qexp.spec.kinds import KINDS, kind_named
     from qexp.spec.resolution import FOLDERS
@@ -32,6 +33,7 @@ def document() -> dict[str, dict[str, Any]]:
     choices = {
         "keys of experiences": {key for of_type in TYPES.values() for key in of_type.schema()["properties"]} - {"type"},
         "export formats": FORMATS,
+        "formats of observations": [reader.help for reader in READERS.values()],
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
         "figures": {figure for name in KINDS for figure in kind_named(name).load("figures")},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.rows.arrays import DAMAGED
 
 if TYPE_CHECKING:
@@ -210,6 +211,67 @@ def _meet(first: Box, second: Box) -> bool:
 def _extent(box: Box) -> str:
     west, east, south, north = (side / 1000 for side in box)
     return f"{west:.1f} to {east:.1f} km east, {south:.1f} to {north:.1f} km north"
+
+
+# Whether data are there twice.
+
+ONE_POINT_DISTANCE, ONE_STATION_DISTANCE = 1.0, 100.0
+"""Distance [m] up to which points are one; and up to which stations of one name are."""
+SAME_DISPLACEMENT = 1e-6
+"""Difference of displacements [m] up to which they are the same data."""
+
+
+def stations_twice(observation: Observation) -> Iterator[str]:
+    """The stations that are there twice, with other displacements. Raises QexpError for the same data twice."""
+    tracks = [track.where_observed() for track in observation.tracks]
+    for first, second in combinations([track for track in tracks if track.kind == "radar"], 2):
+        if first.size == second.size and _alike(first, second):
+            raise QexpError(
+                f"the tracks '{first.name}' and '{second.name}' hold the same {first.size:,} points, which would count "
+                "twice; leave one out"
+            )
+    stations = [track for track in tracks if track.kind == "gnss"]
+    pairs = list(_pairs_of_entries(stations)) if stations else []
+    alike = Counter((where, name) for where, name, same in pairs if same)
+    of_all = Counter((where, name) for where, name, _ in pairs)
+    for where in dict.fromkeys(where for where, _ in of_all):
+        names = list(dict.fromkeys(name for there, name in of_all if there == where))
+        equal = [name for name in names if alike[where, name] == of_all[where, name]]
+        if equal:
+            raise QexpError(f"{_named(equal)} {where}, with the same displacements, which would count twice")
+        yield f"{_named(names)} {where}, with different displacements, of which all count; is one to go?"
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"station {names[0]} is" if len(names) == 1 else f"stations {some(names, 8)} are"
+
+
+def _alike(first: Track, second: Track) -> bool:
+    """Whether two tracks of one size have the same points and displacements."""
+    apart = np.hypot(first.x - second.x, first.y - second.y) < ONE_POINT_DISTANCE
+    views, moved = np.abs(first.direction - second.direction), np.abs(first.displacement - second.displacement)
+    return bool(apart.all() and (views < 1e-3).all() and (moved < SAME_DISPLACEMENT).all())
+
+
+def _pairs_of_entries(tracks: Sequence[Track]) -> Iterator[tuple[str, str, bool]]:
+    """Two entries for the same component of a station: in which tracks, its name, and whether they are equal."""
+    from scipy.spatial import KDTree
+
+    owners = np.repeat([track.name for track in tracks], [track.size for track in tracks])
+    names = np.concatenate([np.full(track.size, "") if track.station is None else track.station for track in tracks])
+    places = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks])
+    directions = np.concatenate([track.direction for track in tracks])
+    displacements = np.concatenate([track.displacement for track in tracks])
+    for first, second in sorted(KDTree(places).query_pairs(ONE_STATION_DISTANCE)):
+        near = np.hypot(*(places[first] - places[second])) < ONE_POINT_DISTANCE
+        named = bool(names[first]) and bool(names[second])
+        if np.abs(directions[first] - directions[second]).max() < 1e-2 and (
+            names[first] == names[second] if named else near
+        ):
+            name = names[first] or names[second] or "at {:.0f} east, {:.0f} north".format(*places[first])
+            here, there = owners[first], owners[second]
+            where = f"twice in '{here}'" if here == there else f"in '{here}' and in '{there}'"
+            yield where, str(name), bool(abs(displacements[first] - displacements[second]) < SAME_DISPLACEMENT)
 
 
 NORTHS = ("true", "grid")

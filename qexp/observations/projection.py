@@ -10,7 +10,7 @@ import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError, extra
-from qexp.observations.observation import Observation, Track, convergence, turned
+from qexp.observations.observation import NORTHS, Observation, Track, convergence, turned
 from qexp.observations.reading import Reading
 
 if TYPE_CHECKING:
@@ -77,6 +77,28 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
             for track, before in zip(_moved(source, reading.tracks, crs, target), reading.tracks, strict=True)
         )
     return Observation(tuple(moved), None if target is None else target.to_wkt())
+
+
+def by_north(reading: Reading, north: str | None, crs: str | None) -> Reading:
+    """A reading whose directions refer to the north that was asked for; None: to that of its coordinates.
+
+    crs  of coordinates that name none themselves
+    """
+    if north is not None:
+        if north not in NORTHS:
+            raise QexpError(f"`north={north}`: directions refer to {' or '.join(NORTHS)} north")
+        return replace(reading, north=north)
+    system = reading.crs or crs
+    if system is None:
+        return reading
+    turns = [np.degrees(np.abs(convergence(crs_of(system), track.x, track.y))).max() for track in reading.tracks]
+    if max(turns) < 1.0:  # degrees, from which on it matters to which north directions refer
+        return reading
+    doubt = (
+        f"lines of sight are assumed to refer to grid north, which differs from true north by up to {max(turns):.1f}° "
+        "here; say which with `north=grid` or `north=true`"
+    )
+    return replace(reading, warnings=(*reading.warnings, doubt))
 
 
 def _target(

@@ -1,4 +1,7 @@
-"""Readers of observations: those of LiCSAR, LiCSBAS and MintPy, and which one knows a file."""
+"""Readers of observations: those of LiCSAR, LiCSBAS and MintPy, and the table of all, by which one is found for a file.
+
+A new one is a module with a function that reads its files, and a line in `READERS`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.errors import NotFoundError, QexpError
+from qexp.observations import tables
 from qexp.observations.observation import Look, is_observation, read_observation
 from qexp.observations.raster_files import (
     CONVERSION,
@@ -29,21 +33,19 @@ from qexp.observations.raster_files import (
     open_mintpy_difference,
 )
 from qexp.observations.rasters import Raster, Window
-from qexp.observations.reading import Reading, ReadOptions
+from qexp.observations.reading import Columns, Reading, ReadOptions
 from qexp.observations.scenes import (
     Direction,
     direction_of,
     from_angles,
     from_components,
     in_crs,
-    is_given,
     is_grid,
     read_grid,
     reading_of,
     scene_of,
     wavelength_of,
 )
-from qexp.observations.tables import is_gnss, is_text, read_gnss, read_points
 
 LICSAR_PHASE, LICSAR_COHERENCE = ".geo.unw.tif", ".geo.cc.tif"
 LICSAR_COMPONENTS = ("E", "N", "U")
@@ -71,15 +73,16 @@ def read_licsar(path: Path, options: ReadOptions) -> Reading:
         raise QexpError(f"{path} has {len(files)} interferograms: {names}; name the file of one")
     (file,) = files
     name = file.name.removesuffix(LICSAR_PHASE)
-    field = in_crs(replace(open_geotiff(file, options.band), unit="rad"), options)
-    direction = direction_of(field, options) if is_given(options) else from_components(field, *_licsar_components(file))
+    field = in_crs(replace(open_geotiff(file, options.band), unit="rad"), options.crs)
+    given = options.gives_sight
+    direction = direction_of(field, options) if given else from_components(field, *_licsar_components(file))
     beside = file.with_name(f"{name}{LICSAR_COHERENCE}")
     wanted = options.least_coherence is not None and options.coherence is None and beside.is_file()
     coherence = open_coherence(beside) if wanted else None
     wavelength = wavelength_of("sentinel-1")
     scene = scene_of(options.name or name, field, direction, options, wavelength, coherence=coherence)
     reading = reading_of(scene, options)
-    return reading if is_given(options) else replace(reading, look="right")  # as Sentinel-1 does
+    return reading if given else replace(reading, look="right")  # as Sentinel-1 does
 
 
 def _licsar_components(file: Path) -> list[Raster]:
@@ -126,7 +129,7 @@ def read_licsbas(path: Path, options: ReadOptions) -> Reading:
                 "displacements, give their unit: `unit=mm`"
             )
         error = open_licsbas(path, ERROR) if field.unit and ERROR in fields else None
-    given = is_given(options)
+    given = options.gives_sight
     if not given and not {*COMPONENTS} <= {*fields}:
         raise QexpError(
             f"{path}: the line of sight is not known: there are no {', '.join(COMPONENTS)} in it; give GeoTIFFs of "
@@ -182,7 +185,7 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
         error = open_mintpy(path, deviation) if deviation in fields_of(path) else None
     direction = _mintpy_direction(path, field, attributes, options)
     wavelength = attribute(path, attributes, "WAVELENGTH") if "WAVELENGTH" in attributes else None
-    scene = scene_of(options.name or path.stem, in_crs(field, options), direction, options, wavelength, error)
+    scene = scene_of(options.name or path.stem, in_crs(field, options.crs), direction, options, wavelength, error)
     reading = reading_of(scene, options)
     return replace(reading, look=options.look or (_side(path, attributes) if SIDE in attributes else reading.look))
 
@@ -192,7 +195,7 @@ def _mintpy_direction(path: Path, field: Raster, attributes: dict[str, str], opt
 
     There the azimuth is that of the vector to the satellite, counter-clockwise from north.
     """
-    if is_given(options):
+    if options.gives_sight:
         if options.direction is None:
             options = replace(options, look=options.look or _side(path, attributes))
             if options.heading is None and "HEADING" in attributes:
@@ -224,13 +227,29 @@ def _side(path: Path, attributes: dict[str, str]) -> Look:
 # Readers of observations: which one knows a file, and what it takes from the command line.
 
 
+def sight_of_vectors(path: Path, requested: Columns) -> Collection[str]:
+    """A look; incidence and heading of the command line replace the vectors of a file."""
+    return ("look",)
+
+
 @dataclass(frozen=True)
 class Reader:
+    """Reads the files of a format.
+
+    takes     the fields of `ReadOptions` that have an effect on such a file; those that have none are refused
+    help      what the files are, for `qexp observe --help`, errors and the reference
+    stations  whether they hold components of GNSS stations, so that `gnss` takes them, too
+    columns   what `columns` can name in them; None: nothing
+    sight     which of incidence, heading and look a file has itself, by its path and the columns of the command line
+    """
+
     recognises: Callable[[Path], bool]
     read: Callable[[Path, ReadOptions], Reading]
     takes: Collection[str]
-    """The fields of `ReadOptions` that have an effect on such a file; those that have none are refused."""
     help: str
+    stations: bool = False
+    columns: tables.Roles | None = None
+    sight: Callable[[Path, Columns], Collection[str]] = lambda path, requested: ()
 
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -243,43 +262,53 @@ OF_GRIDS = (
     "name", "crs", "error", "unit", "north", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence",
     "least_coherence", "dem", "bounds", *REDUCING,
 )  # fmt: skip
+OF_SERIES = (*OF_GRIDS, "variable", "epochs")
 
 
-def _read_again(path: Path, options: ReadOptions) -> Reading:
+def read_again(path: Path, options: ReadOptions) -> Reading:
     observation = read_observation(path)
     return Reading(observation.tracks, observation.crs)
 
 
 READERS: dict[str, Reader] = {
-    "observation": Reader(
-        is_observation, _read_again, ("crs", *REDUCING), "observation files, to be joined or changed"
-    ),
+    "observation": Reader(is_observation, read_again, ("crs", *REDUCING), "observation files, to be joined or changed"),
     "licsbas": Reader(
-        is_series, read_licsbas, (*OF_GRIDS, "variable", "epochs"), "velocities and time series of LiCSBAS"
+        is_series, read_licsbas, OF_SERIES, "velocities and time series of LiCSBAS", sight=sight_of_vectors
     ),
-    "gnss": Reader(is_gnss, read_gnss, OF_TABLES, "tables of GNSS stations"),
+    "gnss": Reader(
+        tables.is_gnss, tables.read_gnss, OF_TABLES, "tables of GNSS stations", stations=True, columns=tables.GNSS
+    ),
     "points": Reader(
-        is_text, read_points, (*OF_TABLES, *OF_SIGHT, *REDUCING), "text and CSV files of points of a track"
+        tables.is_text, tables.read_points, (*OF_TABLES, *OF_SIGHT, *REDUCING),
+        "text and CSV files of points of a track", columns=tables.RADAR, sight=tables.sight_in_columns,
     ),
-    "licsar": Reader(is_licsar, read_licsar, (*OF_GRIDS, "band"), "interferograms of LiCSAR, or a folder with one"),
+    "licsar": Reader(
+        is_licsar, read_licsar, (*OF_GRIDS, "band"), "interferograms of LiCSAR, or a folder with one",
+        sight=sight_of_vectors,
+    ),
     "mintpy": Reader(
-        is_mintpy, read_mintpy, (*OF_GRIDS, "variable", "epochs", "geometry"), "velocities and time series of MintPy"
+        is_mintpy, read_mintpy, (*OF_SERIES, "geometry"), "velocities and time series of MintPy",
+        sight=sight_of_vectors,
     ),
     "grid": Reader(
-        is_grid, read_grid, (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids"
+        is_grid, read_grid, (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids",
+        columns={"los": ()},
     ),
-}
+}  # fmt: skip
 """Name → reader; the first that recognises a file reads it."""
 
 
-def reader_of(path: Path) -> Reader:
-    """The reader of a file or folder. Raises NotFoundError, or QexpError if none knows it."""
+def reader_of(path: Path, requested: Columns) -> Reader:
+    """The reader of a file or folder, which holds no stations if `columns` names a displacement along a line of sight.
+
+    Raises NotFoundError, or QexpError if none knows it.
+    """
     if not path.exists():
         a_number = re.fullmatch(r"-?[0-9.]+", str(path))
         hint = f"; write an option of several values once for each, such as --incidence {path}" if a_number else ""
         raise NotFoundError(f"{path}: there is no such file{hint}")
     for reader in READERS.values():
-        if reader.recognises(path):
+        if reader.recognises(path) and not (reader.stations and tables.has_los(path, requested)):
             return reader
     if path.is_dir():
         raise QexpError(f"{path} is a folder without interferograms of LiCSAR (*.geo.unw.tif); name the file to read")
@@ -289,3 +318,9 @@ def reader_of(path: Path) -> Reader:
                 raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
     kinds = "; ".join(reader.help for reader in READERS.values())
     raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")
+
+
+def reader_of_stations(path: Path) -> Reader:
+    """The reader of a file of GNSS stations; that of any table, whose columns the user names, if none recognises it."""
+    of_stations = (reader for reader in READERS.values() if reader.stations)
+    return next((reader for reader in of_stations if reader.recognises(path)), READERS["gnss"])

@@ -19,42 +19,22 @@ METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 ASSUMED_ERROR = 0.01
 """Of displacements [m] until the noise gives their errors; the same in all tracks, so that they count alike."""
 
+Columns = Mapping[str, str] | Sequence[int] | None
+"""What columns hold → their names or positions; or positions in the usual order."""
+
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
+class Units:
+    """In which unit displacements and errors of a file count, and its error if it has none.
 
     unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m', '{}']`", for messages
     error_follows  whether the noise will give the errors, so that none need be given
     """
 
-    name: str | None = None
-    crs: str | None = None
-    columns: Mapping[str, str] | Sequence[int] | None = None
     unit: str | None = None
     unit_option: str | None = None
     error: float | None = None
     error_follows: bool = False
-    incidence: float | Path | None = None
-    heading: float | Path | None = None
-    look: Look | None = None
-    north: str | None = None
-    phase: bool | None = None
-    wavelength: float | None = None
-    sensor: str | None = None
-    direction: Sequence[Path] | None = None
-    coherence: Path | None = None
-    least_coherence: float | None = None
-    dem: Path | None = None
-    band: int | None = None
-    variable: str | None = None
-    epochs: Sequence[str] | None = None
-    geometry: Path | None = None
-    bounds: Sequence[float] | None = None
-    reduce: str | None = None
-    smallest_cell: int | None = None
-    largest_cell: int | None = None
-    least_share: float | None = None
 
     @property
     def metres(self) -> float:
@@ -74,6 +54,46 @@ class ReadOptions:
     def error_unit(self) -> str | None:
         """The unit in which `error` counts; None without one."""
         return None if self.error is None else self.unit or "m"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A line of sight for a file, as angles or as rasters of a vector; None where it has its own."""
+
+    incidence: float | Path | None = None
+    heading: float | Path | None = None
+    look: Look | None = None
+    direction: Sequence[Path] | None = None
+
+    @property
+    def gives_sight(self) -> bool:
+        """Whether there is one, or a part of one."""
+        return any(value is not None for value in (self.direction, self.incidence, self.heading, self.look))
+
+
+@dataclass(frozen=True)
+class ReadOptions(Units, Sight):
+    """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said."""
+
+    name: str | None = None
+    crs: str | None = None
+    north: str | None = None
+    columns: Columns = None
+    phase: bool | None = None
+    wavelength: float | None = None
+    sensor: str | None = None
+    band: int | None = None
+    variable: str | None = None
+    epochs: Sequence[str] | None = None
+    bounds: Sequence[float] | None = None
+    geometry: Path | None = None
+    coherence: Path | None = None
+    least_coherence: float | None = None
+    dem: Path | None = None
+    reduce: str | None = None
+    smallest_cell: int | None = None
+    largest_cell: int | None = None
+    least_share: float | None = None
 
     @property
     def reduction(self) -> Reduction | None:
@@ -155,20 +175,20 @@ def angles_of(direction: Array, look: Look | None = None) -> tuple[Array, Array]
     return incidence, np.degrees(np.arctan2(side * direction[:, 1], -side * direction[:, 0]))
 
 
-LARGE = 20.0
+LARGE_DISPLACEMENT = 20.0
 """Displacements beyond these metres are suspected to be in another unit."""
-UNUSUAL = 1.0
+UNUSUAL_DISPLACEMENT = 1.0
 """The same where neither the file nor the user names their unit: centimetres may be taken for metres."""
 
 
-def suspicions(largest: float, named: bool, options: ReadOptions, hint: str = "") -> tuple[str, ...]:
+def suspicions(largest: float, named: bool, units: Units, hint: str = "") -> tuple[str, ...]:
     """What makes displacements of this largest absolute value [m] suspicious.
 
     named  whether the file names their unit
     """
-    if not largest > (LARGE if named or options.unit is not None else UNUSUAL):
+    if not largest > (LARGE_DISPLACEMENT if named or units.unit is not None else UNUSUAL_DISPLACEMENT):
         return ()
-    option = options.with_unit("mm" if largest > LARGE else "cm")
+    option = units.with_unit("mm" if largest > LARGE_DISPLACEMENT else "cm")
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 

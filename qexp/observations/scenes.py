@@ -22,6 +22,8 @@ from qexp.observations.reading import (
     METRES,
     Reading,
     ReadOptions,
+    Sight,
+    Units,
     direction_toward,
     masked_where_missing,
     require_degrees,
@@ -31,7 +33,7 @@ from qexp.observations.reduction import Pixels, joined, reduced
 
 MOST_PIXELS = 4_000_000_000
 """Of a grid that is read, a part at a time; more take hours, and are a mistake."""
-SAMPLED = 50_000
+SAMPLED_PIXELS = 50_000
 """Pixels from which the noise of a grid is estimated that becomes means of cells."""
 
 
@@ -41,7 +43,7 @@ def is_grid(path: Path) -> bool:
 
 def read_grid(path: Path, options: ReadOptions) -> Reading:
     """Read one field of displacement or phase over a grid. Raises QexpError."""
-    field = in_crs(open_raster(path, options.band, _variable(path, options)), options)
+    field = in_crs(open_raster(path, options.band, _variable(path, options)), options.crs)
     return reading_of(scene_of(options.name or path.stem, field, direction_of(field, options), options), options)
 
 
@@ -59,16 +61,16 @@ def _variable(path: Path, options: ReadOptions) -> str | None:
     return options.columns["los"]
 
 
-def in_crs(field: Raster, options: ReadOptions) -> Raster:
+def in_crs(field: Raster, crs: str | None) -> Raster:
     """The field in the coordinate reference system of the command line, if its file names none."""
     if field.layout.crs is not None:
         return field
-    if options.crs is None:
+    if crs is None:
         raise QexpError(
             f"{field.source} does not say in which coordinate reference system it is; name it, such as `crs` "
             f"EPSG:32633, or EPSG:4326 for longitude and latitude (it has {field.layout})"
         )
-    return replace(field, layout=replace(field.layout, crs=options.crs))
+    return replace(field, layout=replace(field.layout, crs=crs))
 
 
 def scene_of(
@@ -106,7 +108,7 @@ def scene_of(
     elevation = None if options.dem is None else open_elevation(options.dem, field.layout)
     layout = field.layout
     window = layout.whole if options.bounds is None else layout.within(options.bounds, field.source)
-    masks = None if coherence is None else (coherence, 0.3 if least is None else least)
+    masks = None if coherence is None else (coherence, least or 0.3)
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
 
 
@@ -159,7 +161,7 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
         )
     plan, unit = options.reduction, "m" if scene.phase and options.error is not None else options.error_unit
     crs, warnings = scene.field.layout.crs, scene.warnings(largest, options)
-    look = (options.look or "right") if is_given(options) and options.direction is None else None
+    look = (options.look or "right") if options.gives_sight and options.direction is None else None
     if plan is None:
         return Reading((scene.points(),), crs, warnings, error_unit=unit, look=look)
     means, size = reduced(scene, plan.in_system(crs)), scene.window.size
@@ -167,10 +169,10 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
 
 
 def _some_points(scene: Scene) -> Track:
-    """Observed pixels, drawn at random with a fixed seed: some SAMPLED where all are observed."""
-    random, share = np.random.default_rng(0), min(SAMPLED / scene.window.size, 1.0)
+    """Observed pixels, drawn at random with a fixed seed: some SAMPLED_PIXELS where all are observed."""
+    random, share = np.random.default_rng(0), min(SAMPLED_PIXELS / scene.window.size, 1.0)
     parts = []
-    for piece in scene.window.pieces(PIECE):
+    for piece in scene.window.pieces(PIECE_SIDE):
         track = scene.track(piece)
         parts.append(track.select(track.observed & (random.random(len(track.x)) < share)))
     return joined(parts)
@@ -180,11 +182,11 @@ def _some_points(scene: Scene) -> Track:
 
 Flags = NDArray[np.bool_]
 
-LARGEST_WHOLE = 4_000_000
+MOST_POINTS = 4_000_000
 """The largest number of pixels that become points one by one."""
-PIECE = 2048
+PIECE_SIDE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
-WRAPPED = 0.95
+WRAPPED_PHASE_SHARE = 0.95
 """Phase that stays within ±π, and covers more than this share of it, is taken for wrapped phase."""
 
 
@@ -245,10 +247,10 @@ class Scene:
 
     def points(self) -> Track:
         """All pixels as points. Raises QexpError if they are too many."""
-        if self.window.size > LARGEST_WHOLE:
+        if self.window.size > MOST_POINTS:
             height, width = self.window.shape
             raise QexpError(
-                f"{self.field.source} has {height:,} × {width:,} pixels, of which at most {LARGEST_WHOLE:,} can become "
+                f"{self.field.source} has {height:,} × {width:,} pixels, of which at most {MOST_POINTS:,} can become "
                 "points; reduce them with `reduce=quadtree:0.005`, or take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
         return self.track(self.window)
@@ -256,7 +258,7 @@ class Scene:
     def largest(self) -> float | None:
         """The largest absolute value of the field; None if it has none."""
         largest = []
-        for piece in self.window.pieces(PIECE):
+        for piece in self.window.pieces(PIECE_SIDE):
             values = self.field.read(piece)
             observed = self._has_data(values)
             if observed.any():
@@ -279,19 +281,17 @@ class Scene:
             row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
-    def warnings(self, largest: float, options: ReadOptions) -> tuple[str, ...]:
+    def warnings(self, largest: float, units: Units) -> tuple[str, ...]:
         """What makes a field of this largest absolute value suspicious, and that velocities count as displacements."""
         (unit, per_year), source = unit_of(self.field), self.field.source
         doubts: tuple[str, ...] = ()
-        if self.phase and WRAPPED < largest / np.pi <= 1:
+        if self.phase and WRAPPED_PHASE_SHARE < largest / np.pi <= 1:
             doubts = ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
         elif not self.phase:
-            doubts = suspicions(
-                largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`"
-            )
-            if unit not in ("", "1", *METRES) and options.unit is None:
+            doubts = suspicions(largest * self.scale, unit in METRES, units, ", or for phase `wavelength` or `sensor`")
+            if unit not in ("", "1", *METRES) and units.unit is None:
                 words = f"{source} is in '{unit}', which is read as metres; convert it, or name m, cm or mm, such as "
-                doubts = (words + options.with_unit("m"), *doubts)
+                doubts = (words + units.with_unit("m"), *doubts)
         return (*doubts, "velocities are read as the displacements of one year") if per_year else doubts
 
 
@@ -301,21 +301,16 @@ Direction = Callable[[Window], Array]
 """Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
 
 
-def is_given(options: ReadOptions) -> bool:
-    """Whether the command line gives a line of sight, or a part of one."""
-    return any(value is not None for value in (options.direction, options.incidence, options.heading, options.look))
-
-
-def direction_of(field: Raster, options: ReadOptions) -> Direction:
+def direction_of(field: Raster, sight: Sight) -> Direction:
     """The lines of sight that the command line gives.
 
     Raises QexpError if it gives none or two, or rasters of other grids.
     """
-    angles = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
-    if options.direction is not None:
+    angles = [name for name in ("incidence", "heading", "look") if getattr(sight, name) is not None]
+    if sight.direction is not None:
         if angles:
             raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
-        return from_components(field, *(open_raster(path) for path in options.direction))
+        return from_components(field, *(open_raster(path) for path in sight.direction))
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
@@ -323,9 +318,9 @@ def direction_of(field: Raster, options: ReadOptions) -> Direction:
                 "`heading`, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
                 "`direction=EAST,NORTH,UP`"
             )
-    values = (getattr(options, name) for name in ("incidence", "heading"))
+    values = (getattr(sight, name) for name in ("incidence", "heading"))
     incidence, heading = (open_raster(value) if isinstance(value, Path) else value for value in values)
-    return from_angles(field, incidence, heading, options.look or "right")
+    return from_angles(field, incidence, heading, sight.look or "right")
 
 
 def from_angles(field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right") -> Direction:

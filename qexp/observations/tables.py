@@ -19,8 +19,11 @@ from qexp.observations.observation import COMPONENTS, Track
 from qexp.observations.reading import (
     ASSUMED_ERROR,
     METRES,
+    Columns,
     Reading,
     ReadOptions,
+    Sight,
+    Units,
     direction_toward,
     in_metres,
     masked_where_missing,
@@ -36,7 +39,7 @@ VECTOR = ("los_east", "los_north", "los_up")
 def read_points(path: Path, options: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
     table = read_text_table(path, names_of(RADAR))
-    columns = columns_of(table, options, RADAR, OF_RADAR)
+    columns = columns_of(table, options.columns, RADAR, OF_RADAR)
     (x, y), geographic = position_columns(table, columns, ["los"])
     require_one_unit(table, columns, ["los", "error"], options)
     if "error" not in columns and options.error is None and not options.error_follows:
@@ -64,10 +67,10 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look)
 
 
-def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
+def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Array:
     """Lines of sight from columns of the vector, or from incidence and heading, which are columns or numbers."""
     of_vector = [name for name in VECTOR if name in columns]
-    angles_given = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
+    angles_given = [name for name in ("incidence", "heading", "look") if getattr(sight, name) is not None]
     if of_vector:
         require_columns(table, columns, VECTOR)
         if angles_given:
@@ -75,7 +78,7 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
         return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
     angles = {}
     for name in ("incidence", "heading"):
-        value = getattr(options, name)
+        value = getattr(sight, name)
         if name in columns and value is not None:
             raise QexpError(f"{table.path} has a column of {name}; leave `{name}` out")
         if name in columns:
@@ -101,15 +104,12 @@ def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOption
         else:
             angles[name] = np.full(table.count, value)
     require_degrees(angles["incidence"], str(table.path))
-    return direction_toward(angles["incidence"], angles["heading"], options.look or "right")
+    return direction_toward(angles["incidence"], angles["heading"], sight.look or "right")
 
 
 # Displacements of GNSS stations in a text or CSV file.
 
-HEAD = 1000
-"""Lines from which a table is recognised."""
-
-SMALL_ERROR = 5e-5
+LEAST_ERROR = 5e-5
 """Errors of stations [m] below which their unit is doubted."""
 
 
@@ -118,12 +118,12 @@ def is_gnss(path: Path) -> bool:
     if not is_text(path):
         return False
     try:
-        table = read_text_table(path, names_of(GNSS), HEAD)
+        table = _head(path, GNSS)
     except QexpError:
         return False
     if not table.names:
         return not is_number(str(table.parts[0].columns[0][0]))
-    columns, along = _columns(table, ReadOptions()), columns_of(table, ReadOptions(), RADAR, OF_RADAR)
+    columns, along = _columns(table, None), columns_of(table, None, RADAR, OF_RADAR)
     positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
     return positions and {"displacement_east", "displacement_north"} <= columns.keys() and "los" not in along
 
@@ -135,7 +135,7 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     may be missing.
     """
     table = read_text_table(path, names_of(GNSS))
-    columns = _columns(table, options)
+    columns = _columns(table, options.columns)
     (x, y), geographic = position_columns(table, columns, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
     roles = [f"{what}_{name}" for what in ("displacement", "error") for name in components]
@@ -174,20 +174,20 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
 
 
-def _doubts(table: TextTable, columns: Mapping[str, int], error: float, options: ReadOptions) -> Iterator[str]:
+def _doubts(table: TextTable, columns: Mapping[str, int], error: float, units: Units) -> Iterator[str]:
     """What may have been meant otherwise: columns that are not read where the vertical is missing, and tiny errors."""
     unread = [f"'{name}'" for number, name in enumerate(table.names or ()) if number not in columns.values()]
     if "displacement_up" not in columns and unread:
         known = "`columns={'displacement_up': 'NAME'}`"
         yield f"no vertical displacement is read; if one of the columns {', '.join(unread)} holds it, say so: {known}"
-    if error < SMALL_ERROR:
-        unit = options.unit or "m"
+    if error < LEAST_ERROR:
+        unit = units.unit or "m"
         yield f"the errors are {1e3 * error:.2g} mm, less than a station has; they count in the table's unit, {unit}"
 
 
-def _columns(table: TextTable, options: ReadOptions) -> dict[str, int]:
+def _columns(table: TextTable, requested: Columns) -> dict[str, int]:
     """What columns hold; beside longitude, latitude and `up`, those named east and north are displacements."""
-    columns = columns_of(table, options, GNSS, OF_GNSS)
+    columns = columns_of(table, requested, GNSS, OF_GNSS)
     if {"longitude", "latitude", "east", "north", "displacement_up"} <= columns.keys() and not (
         {"displacement_east", "displacement_north"} & columns.keys()
     ):
@@ -249,9 +249,8 @@ def names_of(roles: Roles) -> set[str]:
     return set(roles) | set(chain.from_iterable(roles.values()))
 
 
-def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequence[str]) -> dict[str, int]:
+def columns_of(table: TextTable, requested: Columns, roles: Roles, order: Sequence[str]) -> dict[str, int]:
     """What columns hold → their index. Raises QexpError for unknown names and for a file of another width."""
-    requested = options.columns
     if requested is not None and not isinstance(requested, Mapping):
         if len(requested) > len(order):
             raise QexpError(
@@ -272,30 +271,26 @@ def columns_of(table: TextTable, options: ReadOptions, roles: Roles, order: Sequ
     return recognised
 
 
-def has_los(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None) -> bool:
+def has_los(path: Path, requested: Columns) -> bool:
     """Whether the command line names a column of a table as the displacement along the line of sight."""
-    asked = columns if isinstance(columns, Mapping) else {}
-    named = [str(column) for word, column in asked.items() if word.lower() in ("los", *RADAR["los"])]
-    return bool(named) and (named[0] in read_text_table(path, names_of(RADAR), HEAD).names or named[0].isdecimal())
+    asked = requested if isinstance(requested, Mapping) else {}
+    named = [column for word, column in asked.items() if word.lower() in ("los", *RADAR["los"])]
+    return bool(named) and (named[0].isdecimal() or named[0] in _head(path, RADAR).names)
 
 
-def sight_in_columns(path: Path, columns: Mapping[str, str | int] | Sequence[int] | None) -> Collection[str]:
+def sight_in_columns(path: Path, requested: Columns) -> Collection[str]:
     """What a table tells of the line of sight in columns, by their names or those of the command line.
 
     A unit vector is all of it: incidence, heading and look.
     """
-    table = read_text_table(path, names_of(RADAR), HEAD)
-    asked: Mapping[str, str] | Sequence[int] | None = None
-    if isinstance(columns, Mapping):
-        of_all = {word: str(name) for word, name in columns.items()}
-        asked = {word: name for word, name in of_all.items() if name in table.names or name.isdecimal()}
-    else:
-        asked = columns
+    table = _head(path, RADAR)
+    if isinstance(requested, Mapping):
+        requested = {word: name for word, name in requested.items() if name in table.names or name.isdecimal()}
     try:
-        known = columns_of(table, ReadOptions(columns=asked), RADAR, OF_RADAR).keys()
+        known = columns_of(table, requested, RADAR, OF_RADAR).keys()
     except QexpError:  # which is raised again as it is read
         return ()
-    return ("incidence", "heading", "look") if known & set(VECTOR) else known & {"incidence", "heading"}
+    return ("incidence", "heading", "look") if known & {*VECTOR} else known & {"incidence", "heading"}
 
 
 def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> dict[Path, dict[str, str]]:
@@ -303,9 +298,7 @@ def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> d
 
     What none has is left to those that know what it would hold, or else to all, to be refused as they are read.
     """
-    names = {
-        path: read_text_table(path, names_of(roles), HEAD).names for path, roles in tables.items() if is_text(path)
-    }
+    names = {path: _head(path, roles).names for path, roles in tables.items() if is_text(path)}
     shares: dict[Path, dict[str, str]] = {path: {} for path in tables}
     for word, column in columns.items():
         knowing = [path for path, roles in tables.items() if word.lower() in names_of(roles)]
@@ -346,7 +339,7 @@ def _as_asked(
                 f"{table.path} has no header with '{column}'; give its position, such as `columns={ {word: '1'} }`"
             )
     plane, sphere = {"east", "north"}, {"longitude", "latitude"}
-    unwanted = sphere if plane & columns.keys() else plane if sphere & columns.keys() else set()
+    unwanted = next((instead for asked, instead in ((plane, sphere), (sphere, plane)) if asked & columns.keys()), set())
     others = {
         role: index for role, index in recognised.items() if role not in unwanted and index not in columns.values()
     }
@@ -385,7 +378,7 @@ def _unknown_columns(table: TextTable, columns: Mapping[str, int]) -> Iterator[i
     known = names_of(RADAR) | names_of(GNSS)
     for index, cells in enumerate(table.parts[0].columns):
         named = table.names and plain_name(table.names[index])[0] in known
-        if index not in columns.values() and not named and any(map(is_number, map(str, cells[:HEAD]))):
+        if index not in columns.values() and not named and any(map(is_number, map(str, cells[:HEAD_LINES]))):
             yield index
 
 
@@ -404,30 +397,30 @@ def position_columns(
     return names, geographic
 
 
-def lengths(table: TextTable, columns: Mapping[str, int], role: str, options: ReadOptions) -> Array:
+def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Units) -> Array:
     """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
     unit = unit_of(table, columns, role)
-    if unit is not None and options.unit is not None and unit != options.unit:
+    if unit is not None and units.unit is not None and unit != units.unit:
         raise QexpError(
-            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{options.of_unit}` says {options.unit}"
+            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
         )
-    return table.numbers(columns[role]) * in_metres(unit or options.unit or "m", options.of_unit)
+    return table.numbers(columns[role]) * in_metres(unit or units.unit or "m", units.of_unit)
 
 
 def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:
     return plain_name(table.names[columns[role]])[1] if table.names else None
 
 
-def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], options: ReadOptions) -> None:
+def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], units: Units) -> None:
     """Raises QexpError if the header names the unit of some of these columns but not of others."""
-    if not table.names or options.unit is not None:
+    if not table.names or units.unit is not None:
         return
     unit_by_role = {role: unit_of(table, columns, role) for role in roles if role in columns}
-    units = {unit for unit in unit_by_role.values() if unit is not None}
+    named = {unit for unit in unit_by_role.values() if unit is not None}
     silent = [role for role, unit in unit_by_role.items() if unit is None]
-    if silent and units - {"m"}:
+    if silent and named - {"m"}:
         raise QexpError(
-            f"{table.path}: the header names the unit {', '.join(sorted(units))} of some columns, but none of "
+            f"{table.path}: the header names the unit {', '.join(sorted(named))} of some columns, but none of "
             f"{', '.join(table.titled(columns[role]) for role in silent)}; write it behind each name, such as "
             f"'{table.names[columns[silent[0]]]} (mm)'; units are {', '.join(METRES)}"
         )
@@ -438,8 +431,11 @@ def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequen
 SEPARATORS = ("\t", ";", ",")
 """Looked for in this order; without them cells are separated by spaces."""
 
-AT_A_TIME = 1 << 16
+ROWS_AT_A_TIME = 1 << 16
 """Rows whose cells are in memory as text."""
+
+HEAD_LINES = 1000
+"""Lines from which a table is recognised."""
 
 ENDINGS = ("", ".txt", ".csv", ".dat", ".tsv", ".xy", ".xyz", ".xyd", ".lld", ".asc", ".gnss", ".gps", ".obs", ".llde")
 """Of the names of text files."""
@@ -540,6 +536,11 @@ def read_text_table(path: Path, header_words: Collection[str], most: int | None 
     return TextTable(path, [name.strip() for name in names], len(cells), parts)
 
 
+def _head(path: Path, roles: Roles) -> TextTable:
+    """The first rows of a table, by which it is recognised."""
+    return read_text_table(path, names_of(roles), HEAD_LINES)
+
+
 def _without_comment(line: str) -> str:
     text = line.split("#")[0]
     return text.strip(" \r\n") if text.strip() else ""
@@ -548,7 +549,7 @@ def _without_comment(line: str) -> str:
 def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[Rows]:
     """Rows in parts, all of as many cells."""
     rows = iter(rows)
-    while some := list(islice(rows, AT_A_TIME)):
+    while some := list(islice(rows, ROWS_AT_A_TIME)):
         ragged = [(line, len(cells)) for line, cells in some if len(cells) != width]
         if ragged:
             lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])

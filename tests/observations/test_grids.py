@@ -379,7 +379,7 @@ def test_a_window_is_what_the_whole_has_there(tmp_path):
 def test_large_grids_are_thinned_and_must_be_reduced_or_cropped(tmp_path, monkeypatch):
     path, options = geotiff(tmp_path)
     options |= {"error": 0.01}
-    monkeypatch.setattr(scenes, "LARGEST_WHOLE", 500)
+    monkeypatch.setattr(scenes, "MOST_POINTS", 500)
     with pytest.raises(QexpError, match=r'24 × 30 pixels.*reduce="quadtree:0.005".*bounds'):
         package.observe(path, **options)
     result = package.observe(path, reduce="uniform:4", least_share=0, **options)

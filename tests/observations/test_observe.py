@@ -72,7 +72,8 @@ def test_columns_are_named_by_name_or_position_in_any_order(written):
     options = {"error": 0.01, "incidence": 30, "heading": 190}
     by_name = the_track(written(table), columns={"los": "Q", "east": "E (m)", "north": "N (m)"}, **options)
     by_position = the_track(written(table), columns={"los": "3", "x": "4", "y": "5"}, **options)
-    for track in (by_name, by_position):
+    by_number = the_track(written(table), columns={"los": 3, "x": 4, "y": 5}, **options)
+    for track in (by_name, by_position, by_number):
         np.testing.assert_array_equal(track.x, EAST)
         np.testing.assert_array_equal(track.displacement, LOS)
         np.testing.assert_array_equal(track.elevation, LOS * 1e4)
@@ -512,7 +513,7 @@ def test_an_observation_file_is_replaced_only_if_asked(written, tmp_path, qexp):
 
 def test_a_file_is_read_in_parts_that_give_the_same_points_and_lines(written, monkeypatch):
     at_once = the_track(written(standard()))
-    monkeypatch.setattr(tables, "AT_A_TIME", 3)
+    monkeypatch.setattr(tables, "ROWS_AT_A_TIME", 3)
     parts = the_track(written(standard()))
     np.testing.assert_array_equal(parts.displacement, at_once.displacement)
     np.testing.assert_array_equal(parts.x, at_once.x)

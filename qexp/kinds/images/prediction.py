@@ -70,7 +70,7 @@ from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.feature_distance import UNUSUAL, FeatureDistance
 from qexp.networks.network import Network
-from qexp.observations.reading import LARGE
+from qexp.observations.reading import LARGE_DISPLACEMENT
 from qexp.results.intervals import USUAL
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals, mask_of
@@ -342,7 +342,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
         That is beyond nature, or far beyond the training data.
         """
-        natural = LARGE * (conversion("m", self.model.layout.units[image]) or np.inf)
+        natural = LARGE_DISPLACEMENT * (conversion("m", self.model.layout.units[image]) or np.inf)
         ranges = self.model.ranges().ranges
         ends = [abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))]
         return float(min(natural, FAR * max(ends)))
