@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from _generate import commands, design, environment, errors, experiences, files, notebooks, project, python, tables
+from _generate import (
+    commands,
+    design,
+    environment,
+    errors,
+    experiences,
+    files,
+    formats,
+    notebooks,
+    project,
+    python,
+    tables,
+)
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands": commands.index,
@@ -15,6 +27,7 @@ PAGES: dict[str, Callable[[], str]] = {
     **{f"reference/{name}": tables.page_of(name) for name in tables.ENTRIES},
     "reference/metrics": tables.metrics,  # where it stands among the tables
     "reference/quantities": tables.quantities,
+    "reference/formats": formats.page,
     "reference/python": python.index,
     "reference/files": files.page,
     "reference/environment": environment.page,
