@@ -86,7 +86,7 @@ def _is_finite(document: Any) -> bool:
     return not isinstance(document, list | tuple) or all(map(_is_finite, document))
 
 
-DEEPEST = 100
+DEEPEST_JSON = 100
 """The largest depth of nested objects and lists in a JSON file that is read."""
 
 
@@ -100,7 +100,7 @@ def read_json(path: Path) -> Any:
     except orjson.JSONDecodeError as error:
         raise DamagedError(f"{path} cannot be read: {error}") from error
     if _too_deep(document):
-        raise DamagedError(f"{path} cannot be read: it is nested more than {DEEPEST} levels deep")
+        raise DamagedError(f"{path} cannot be read: it is nested more than {DEEPEST_JSON} levels deep")
     return document
 
 
@@ -114,7 +114,7 @@ def object_in(path: Path) -> dict[str, Any]:
 
 def _too_deep(document: Any) -> bool:
     level = [document]
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST_JSON):
         nested = [value for value in level if isinstance(value, dict | list)]
         level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
         if not level:

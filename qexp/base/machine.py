@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-LARGEST = 64 * 10**12
+LARGEST_MEMORY = 64 * 10**12
 """More bytes than any machine has: the value if the memory is unknown."""
 
 NO_MEMORY = ("MemoryError", "DefaultCPUAllocator: ", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -33,7 +33,7 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 def memory() -> int:
     """Bytes of memory: the machine's, or the limit of a container, a scheduler or `ulimit -v` if that is lower."""
-    limits = [LARGEST, *cgroup_limits()]
+    limits = [LARGEST_MEMORY, *cgroup_limits()]
     with suppress(ValueError, OSError):  # the system does not report it
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     address_space = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -264,7 +264,7 @@ def on_a_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-WIDE = 100
+WIDE_TERMINAL = 100
 """Columns of a terminal from which on a bar has room for the time elapsed."""
 
 
@@ -274,7 +274,7 @@ def progress_bar(*fields: str) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    elapsed = [TimeElapsedColumn()] if console.width >= WIDE else []  # which else cuts the time left
+    elapsed = [TimeElapsedColumn()] if console.width >= WIDE_TERMINAL else []  # which else cuts the time left
     return Progress(
         TextColumn("{task.description}"), BarColumn(bar_width=24),
         *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),

@@ -110,12 +110,12 @@ SPREADS = {
     "organic": (-3.6, 0.7, 0.35, 0.3, 0.10),
 }
 """Phase → mean of the logarithm of its ratio to clay, and its standard deviations: between basins, between cores, and
-along a core over SLOW and over FAST.
+along a core over SLOW_LENGTH and over FAST_LENGTH.
 """
 
 BASINS = 8
 
-SLOW, FAST = 400.0, 30.0
+SLOW_LENGTH, FAST_LENGTH = 400.0, 30.0
 """Correlation lengths along a core [mm]."""
 
 SHIFT_EVERY = 2500.0
@@ -169,7 +169,7 @@ def core(seeds: Seeds, number: int, depths: int, step: float) -> Core:
     shares = _shares(seeds, number, of_basin, of_core, depths, step)
     dry, carbonate, carbon = _mixed(shares, _factors(seeds, number, of_basin, of_core, depths, step))
     logit = np.log(WATER / (1 - WATER)) + WATER_CORES * of_core.standard_normal()
-    logit = logit + WATER_ALONG * drift(seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW)
+    logit = logit + WATER_ALONG * drift(seeds.numpy("xrf", number, "water"), depths, 1, step / SLOW_LENGTH)
     wet = 1 / (1 + np.exp(-logit))
     salts = {name: mass * np.exp(SALINITY * of_core.standard_normal()) for name, mass in SEA_SALT.items()}
     water = _fractions({"H2O": 1.0, **salts})
@@ -197,7 +197,7 @@ def _shares(
     logarithms = (
         level
         + slow * _regimes(seeds.numpy("xrf", number, "slow"), depths, step)
-        + fast * drift(seeds.numpy("xrf", number, "fast"), depths, len(RATIOS), step / FAST)
+        + fast * drift(seeds.numpy("xrf", number, "fast"), depths, len(RATIOS), step / FAST_LENGTH)
         + _layers(seeds.numpy("xrf", number, "events"), depths, step)
     )
     ratios = dict(zip(RATIOS, np.exp(logarithms).T, strict=True))
@@ -207,7 +207,7 @@ def _shares(
 
 def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the climate."""
-    values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW)
+    values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
         fresh, changes = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY
         anew = depth == 0 or changes
@@ -235,7 +235,7 @@ def _factors(
     count = len(VARIATIONS)
     constant = np.sqrt(BASIN_PART) * of_basin.standard_normal(count)
     constant += np.sqrt(1 - BASIN_PART) * of_core.standard_normal(count)
-    varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW * 4)
+    varying = drift(seeds.numpy("xrf", number, "elements"), depths, count, step / SLOW_LENGTH * 4)
     return dict(zip(VARIATIONS, np.exp(between * constant + along * varying).T, strict=True))
 
 
@@ -354,7 +354,7 @@ TAKE_OFF = np.radians(20.0)
 ANGLE = np.radians(45.0)
 """Angles of the light from the tube, and to the detector, from the surface of the core."""
 
-LOWEST = 900.0
+LOWEST_ENERGY = 900.0
 """Least energy that passes the windows [eV]."""
 
 BIN = 40.0
@@ -502,9 +502,9 @@ def arrivals(elements: Array, scanner: Scanner) -> Array:
 @lru_cache
 def _optics(voltage: int) -> tuple[Interactions, Array, Array]:
     """What a voltage does in each element, the energies that come back, and the share of them that is stopped."""
-    tube = beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST, BIN)
+    tube = beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
     filtered = Beam(tube.energies, tube.photons * transmission(TUBE_PATH, tube.energies))
-    tables = interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST, 1000.0 * voltage)
+    tables = interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
     return tables, energies, transmission(DETECTOR_PATH, energies) * efficiency(energies, SILICON)
 

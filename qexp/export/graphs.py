@@ -25,7 +25,7 @@ Sides = tuple[int | str, ...]
 TOLERANCE = 1e-4
 """Largest accepted difference between a graph and its network, relative to the field's largest magnitude."""
 
-LONGEST = 24
+LONGEST_EXPRESSION = 24
 """Largest number of characters of an expression for a side that is still readable."""
 
 
@@ -131,7 +131,7 @@ def _with_names(program: torch.export.ExportedProgram, free: Sequence[Sequence[i
         if isinstance(side, int):
             return side
         words = re.sub(r"\bs\d+\b", lambda symbol: names[symbol[0]], str(side)).removeprefix("(").removesuffix(")")
-        return words if len(words) <= LONGEST else f"{kinds.get(axis, 'size')}_made_{index}"
+        return words if len(words) <= LONGEST_EXPRESSION else f"{kinds.get(axis, 'size')}_made_{index}"
 
     def sides(values: Sequence[Tensor]) -> list[Sides]:
         return [

@@ -40,7 +40,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 WIDTHS = {"single": 3.35, "double": 6.7}
 """Name → exact width of a figure for print: one column of a page or two [inch]."""
 
-SCREEN = 8.375
+SCREEN_WIDTH = 8.375
 """Largest width of other figures [inch]: reduced to two columns they have the texts of figures for print."""
 
 PRINT = {"font.size": 8.0, "savefig.dpi": 300.0, "pdf.fonttype": 42}
@@ -55,7 +55,7 @@ _width: ContextVar[float | None] = ContextVar("width", default=None)
 def page_width() -> float:
     """The width that figures have in print, and at most on a screen [inch]."""
     width = _width.get()
-    return sized(SCREEN) if width is None else width
+    return sized(SCREEN_WIDTH) if width is None else width
 
 
 def sized(size: float) -> float:
@@ -108,27 +108,27 @@ def columns_of(count: int, width: float, most: int = 99, height: float = 0.0, *,
     square  whether panels keep their shape, so that the height is that of a panel that is as wide as it says
     """
     scale, room = _scale(), page_width()
-    columns = max(min(count, most, int(room / (SHRUNK * scale * width))), 1)
-    while exact() and room >= (columns + 1) * sized(NARROWEST):
+    columns = max(min(count, most, int(room / (SHRUNK_TO * scale * width))), 1)
+    while exact() and room >= (columns + 1) * sized(NARROWEST_PANEL):
         high = room / columns * height / width if square else scale * height
-        if -(-count // columns) * high <= PAGE:
+        if -(-count // columns) * high <= PAGE_HEIGHT:
             break
         columns += 1
     return -(-count // -(-count // columns))
 
 
-SHRUNK, FLATTENED, GROWN = 0.66, 0.85, 1.25
+SHRUNK_TO, FLATTENED_TO, GROWN_TO = 0.66, 0.85, 1.25
 """How much narrower panels become before they get another row, how much less high with that, and how much higher as
 they become wider."""
 
-PAGE = 8.4
+PAGE_HEIGHT = 8.4
 """Height that the panels of a figure for print have at most, if they can: with title and legend it fits a page [inch].
 """
 
-NARROWEST, LOWEST = 1.9, 1.05
+NARROWEST_PANEL, LOWEST_AXES = 1.9, 1.05
 """Least width of a panel with its margins, and least height within its axes, to fit a page [inch]."""
 
-STACKED, ABOVE = 2.0, 0.36
+STACKED_HEIGHT, ABOVE = 2.0, 0.36
 """Height of one of several panels below each other in a narrow figure that share their horizontal axis, with its
 title; and of the title, which is all that is between them [inch]."""
 
@@ -137,8 +137,8 @@ def on_a_page(rows: int, height: float, beside: float = 0.0) -> float:
     """The height of a panel within its axes: lower in print, if so many of them, with what is above, between and below
     them, are higher than a page [inch].
     """
-    room = (PAGE - beside) / rows
-    return min(height, max(room, sized(LOWEST))) if exact() else height
+    room = (PAGE_HEIGHT - beside) / rows
+    return min(height, max(room, sized(LOWEST_AXES))) if exact() else height
 
 
 def _scale() -> float:
@@ -157,9 +157,9 @@ def subplots(
     scale, room, labels = _scale(), page_width(), sized(BOTTOM)
     wide = columns * width * scale
     factor = room / wide if exact() or wide > room else 1.0
-    high = height * scale * min(max(factor, FLATTENED), GROWN) - labels
+    high = height * scale * min(max(factor, FLATTENED_TO), GROWN_TO) - labels
     if shared and narrow() and rows > 1:
-        high = sized(STACKED)
+        high = sized(STACKED_HEIGHT)
     between = 0.0 if shared else labels
     high = on_a_page(rows, high - sized(ABOVE), labels + (rows - 1) * between + rows * sized(ABOVE)) + sized(ABOVE)
     figure = blank(wide * factor, rows * high + labels + (rows - 1) * between)
@@ -179,7 +179,7 @@ def folded(
 
     shared  whether they have the same horizontal axis, see `share_below`
     """
-    columns = columns_of(count, width, most, LOWEST + ABOVE + BOTTOM * (not shared))
+    columns = columns_of(count, width, most, LOWEST_AXES + ABOVE + BOTTOM * (not shared))
     figure, grid = subplots(-(-count // columns), columns, width, height, count, shared=shared)
     return figure, [axis for row in grid for axis in row][:count]
 
@@ -248,7 +248,7 @@ def panels(
     top: float = TOP,
     *,
     square: bool = False,
-    stretch: tuple[float, float] = (FLATTENED, GROWN),
+    stretch: tuple[float, float] = (FLATTENED_TO, GROWN_TO),
     shared: bool = False,
     down: float = DOWN,
 ) -> tuple[Figure, list[Axes]]:
@@ -263,17 +263,17 @@ def panels(
     down           distance between panels below each other that do not share it [inch]
     """
     down, high = ABOVE if shared else down, height - BOTTOM - top
-    wide, least = width + sized(max(left - LEFT, 0)) / _scale(), height if square else LOWEST + down
+    wide, least = width + sized(max(left - LEFT, 0)) / _scale(), height if square else LOWEST_AXES + down
     columns = columns_of(count, wide, height=least, square=square)
     if shared and narrow() and count > columns:
-        high = STACKED - ABOVE
+        high = STACKED_HEIGHT - ABOVE
     inner = width - (LEFT + RIGHT + (columns - 1) * BETWEEN) / columns
     return panel_grid(
         count, columns, inner, high, BETWEEN, down, left=left, top=top, square=square, stretch=stretch, fold=False
     )
 
 
-LINE = 0.19
+LINE_HEIGHT = 0.19
 """Height of a line of the title [inch]."""
 
 
@@ -281,14 +281,14 @@ def add_title(figure: Figure, text: str, note: str = "") -> None:
     """A title over panels, for which it makes room; below it, in bold, the caution on the numbers."""
     width = float(figure.get_figwidth())
     lines = [line.removesuffix(" ·") for line in wrap(text, characters(9, width - 0.1)).split("\n")] if text else [""]
-    make_room(figure, sized(LINE) * (len(lines) - 1))
+    make_room(figure, sized(LINE_HEIGHT) * (len(lines) - 1))
     if figure.get_layout_engine() is not None:
         figure.suptitle("\n".join(lines), fontsize=sized(9))
         return
     at = 1 - 0.07 / float(figure.get_figheight())
     figure.text(0.5, at, "\n".join(lines), ha="center", va="top", fontsize=sized(9))
     if note:
-        add_note(figure, note, sized(0.05 + LINE * len(lines)))
+        add_note(figure, note, sized(0.05 + LINE_HEIGHT * len(lines)))
 
 
 def make_room(figure: Figure, above: float = 0.0, below: float = 0.0) -> None:
@@ -320,12 +320,12 @@ def legend_below(figure: Figure, *axes: Axes, shown: int = 2) -> None:
     longest = max(len(line) for label in lines for line in label.split("\n")) + 8  # with the sample of its line
     columns = max(min(len(lines), (room + 4) // longest), 1)
     lengths = [sum(text.count("\n") + 1 for text in column) for column in np.array_split(lines, columns)]
-    make_room(figure, below=sized(0.1 + LINE * max(lengths)))
+    make_room(figure, below=sized(0.1 + LINE_HEIGHT * max(lengths)))
     place: Any = "lower center" if figure.get_layout_engine() is None else "outside lower center"
     figure.legend(list(entries.values()), lines, loc=place, ncols=columns, fontsize=small(), frameon=False)
 
 
-ALIKE = 5.0
+ALIKE_ENDS = 5.0
 """Factor between the ends of a logarithmic axis below which its ticks are at equal distances."""
 
 
@@ -337,7 +337,7 @@ def plain_numbers(*axes: XAxis | YAxis) -> None:
 
     axes[0].axes.autoscale_view()
     low, high = axes[0].get_view_interval()
-    alike, ordinary = high < ALIKE * low, low >= 1e-3 and high < 1e4
+    alike, ordinary = high < ALIKE_ENDS * low, low >= 1e-3 and high < 1e4
     subs = (1.0,) if high >= 1000 * low else min((_ticks_in_a_decade(axis) for axis in axes), key=len)
     subs = (1.0, 2.0, 3.0, 5.0, 7.0) if alike else subs
 
@@ -552,7 +552,7 @@ def _widen_margins(figure: Figure) -> bool:
         for now, needed in zip(margins, (left, right, between), strict=True)
     )
     narrower = (width - left - right - (columns - 1) * between) / columns
-    if (left, right, between) == margins or narrower < SHRUNK * cell:
+    if (left, right, between) == margins or narrower < SHRUNK_TO * cell:
         return False
     figure.subplots_adjust(left=left / width, right=1 - right / width, wspace=between / narrower)
     return True
@@ -607,7 +607,7 @@ def panel_grid(
     bottom: float = BOTTOM,
     fold: bool = True,
     square: bool = False,
-    stretch: tuple[float, float] = (FLATTENED, GROWN),
+    stretch: tuple[float, float] = (FLATTENED_TO, GROWN_TO),
 ) -> tuple[Figure, list[Axes]]:
     """`count` panels, row by row, at most `columns` in a row; for a title above all see `add_title`.
 
@@ -622,21 +622,21 @@ def panel_grid(
     left, right, bottom, top, across, down = map(sized, (left, right, bottom, top, across, down))
     width, height = width * scale, height * scale
     if fold:
-        fitting, narrowest = (
-            int((room - left - right + across) / (least + across)) for least in (SHRUNK * width, sized(LOWEST))
-        )
-        beside, least, most = top + bottom - down, (SHRUNK * height if square else sized(LOWEST)) + down, columns
+        least_widths = SHRUNK_TO * width, sized(LOWEST_AXES)
+        fitting, narrowest = (int((room - left - right + across) / (least + across)) for least in least_widths)
+        beside, most = top + bottom - down, columns
+        least = (SHRUNK_TO * height if square else sized(LOWEST_AXES)) + down
         columns = max(min(columns, fitting), 1)
-        while exact() and beside + -(-count // columns) * least > PAGE and columns < min(narrowest, most):
+        while exact() and beside + -(-count // columns) * least > PAGE_HEIGHT and columns < min(narrowest, most):
             columns += 1
         columns = -(-count // -(-count // columns))
     rows = -(-count // columns)
     spare = room - (left + columns * width + (columns - 1) * across + right)
     if spare < 0 or exact():
         factor = 1 + spare / (columns * width)
-        if square and factor > GROWN:  # what is left stands beside the panels
-            left, right = (margin + (factor - GROWN) * columns * width / 2 for margin in (left, right))
-            factor = GROWN
+        if square and factor > GROWN_TO:  # what is left stands beside the panels
+            left, right = (margin + (factor - GROWN_TO) * columns * width / 2 for margin in (left, right))
+            factor = GROWN_TO
         width, height = width * factor, height * (factor if square else min(max(factor, stretch[0]), stretch[1]))
     if not square:
         height = on_a_page(rows, height, top + bottom + (rows - 1) * down)

@@ -11,7 +11,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
-    LINE,
+    LINE_HEIGHT,
     LOGARITHMIC,
     TITLE,
     add_note,
@@ -99,7 +99,7 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     if best and len(runs) == 1:
         (at,) = positions(best[-1:])
         losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {at}")
-    make_room(figure, above=sized(LINE) * max(axis.get_title().count("\n") for axis in (losses, *errors)))
+    make_room(figure, above=sized(LINE_HEIGHT) * max(axis.get_title().count("\n") for axis in (losses, *errors)))
     legend_below(figure, losses, *errors)
     if note:
         add_note(figure, note)
@@ -202,7 +202,7 @@ def _draw_folds(axis: Axes, part: str, table: Array, colour: str) -> None:
 STYLES = ("-", "--", "-.", ":")
 """Line styles, for groups that have the same colour."""
 
-FEW = 10
+FEW_RUNS = 10
 """Largest number of runs whose band shows the whole range; for more runs it shows the middle half."""
 
 
@@ -233,7 +233,7 @@ def middle_and_band(table: Array) -> tuple[Array, Array, Array]:
 
     table  (run, epoch), NaN where a run has no value; every column has one
     """
-    low, high = (0, 100) if len(table) <= FEW else (25, 75)
+    low, high = (0, 100) if len(table) <= FEW_RUNS else (25, 75)
     middle, lower, upper = np.nanpercentile(table, (50, low, high), axis=0)
     return middle, lower, upper
 
@@ -259,7 +259,8 @@ def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opa
 def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:
     sizes = [len(runs) for runs in groups.values()]
     reach = "the middle half of the seeds"
-    if min(sizes) <= FEW:
-        reach = "range over seeds" + (f", of more than {FEW} seeds the middle half" if max(sizes) > FEW else "")
+    if min(sizes) <= FEW_RUNS:
+        of_many = f", of more than {FEW_RUNS} seeds the middle half" if max(sizes) > FEW_RUNS else ""
+        reach = f"range over seeds{of_many}"
     ended = any(len({lines[-1]["epoch"] for lines in runs}) > 1 for runs in groups.values())
     return f"line: median; band: {reach}" + ("; thin: only the seeds that continue" if ended else "")

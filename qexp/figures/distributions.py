@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
-WIDE, NARROW, HIGH, IN_A_ROW = 2.7, 2.0, 1.6, 3
+PANEL_WIDTH, NARROW_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 2.0, 1.6, 3
 """Width of a panel, and in a narrow figure, and height [inch]; and panels in a row."""
 
 BINS, DECADES = 40, 1.8
 """Number of bins; powers of ten between the 1st and 99th percentile above which the axis is logarithmic."""
 
-MANY = 1000
+MANY_VALUES = 1000
 """Number of values from which on the outermost ones are left out: a few would squeeze all others into a bin."""
 
 SHADE = "0.85"
@@ -68,13 +68,12 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
     counted  what the values are of, such as "rows"
     """
-    figure, axes = panel_grid(
-        len(variables), IN_A_ROW, NARROW if narrow() else WIDE, HIGH, across=0.5, down=0.7, top=0.42
-    )
+    width = NARROW_WIDTH if narrow() else PANEL_WIDTH
+    figure, axes = panel_grid(len(variables), PANELS_IN_A_ROW, width, PANEL_HEIGHT, across=0.5, down=0.7, top=0.42)
     parts = list(dict.fromkeys(part for variable in variables for part in variable.values))
     for axis, variable in zip(axes, variables, strict=True):
         _draw(axis, variable, parts)
-    cut = any(len(values) >= MANY for variable in variables for values in variable.values.values())
+    cut = any(len(values) >= MANY_VALUES for variable in variables for values in variable.values.values())
     for axis in axes:
         if place_of(axis, len(axes))[0]:
             axis.set_ylabel(f"share of {counted} (%)", fontsize=small())
@@ -128,7 +127,7 @@ def _edges(values: Array) -> Array:
     if not len(values):
         return np.linspace(0.0, 1.0, BINS + 1)
     low, fairly_low, fairly_high, high = np.percentile(values, (0.1, 1, 99, 99.9))
-    if len(values) < MANY:
+    if len(values) < MANY_VALUES:
         low, high = values.min(), values.max()
     if low == high:
         return np.linspace(low - 0.5, high + 0.5, BINS + 1)
@@ -141,7 +140,7 @@ def _edges(values: Array) -> Array:
 MOST_GROUPS = 50
 """Largest number of groups that are drawn."""
 
-CHARACTERS = 22
+LONGEST_GROUP = 22
 """Of a group's name."""
 
 
@@ -163,7 +162,7 @@ def values_by_group(
     first = {group: order_of_parts.index(of_part[of_group == group][0]) for group in dict.fromkeys(of_group.tolist())}
     order = sorted(first, key=lambda group: (first[group], group))
     drawn, colours = order[:MOST_GROUPS], {part: COLOURS[row % len(COLOURS)] for row, part in enumerate(order_of_parts)}
-    labels = [f"{wrap(group, 200)[:CHARACTERS]} ({(of_group == group).sum()})" for group in drawn]
+    labels = [f"{wrap(group, 200)[:LONGEST_GROUP]} ({(of_group == group).sum()})" for group in drawn]
     figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
     for line, group in enumerate(drawn):
         for part, colour in colours.items():
@@ -187,7 +186,7 @@ def values_by_group(
 PANEL, BETWEEN = 1.35, 0.14
 """Sizes of a panel and of what is between panels [inch]."""
 
-LONGEST = 20
+LONGEST_LABEL = 20
 """Largest number of characters of a label in a line."""
 
 LEFT, BOTTOM, TOP, RIGHT = 0.95, 0.85, 0.4, 0.15
@@ -196,13 +195,13 @@ LEFT, BOTTOM, TOP, RIGHT = 0.95, 0.85, 0.4, 0.15
 CORNER_BINS, CELLS = 40, 48
 """Of histograms, and along each axis of a pair."""
 
-SMOOTH = 2.0
+SMOOTHED_CELLS = 2.0
 """Standard deviation of the smoothing of pairs, in cells."""
 
 SHARES = 0.5, 0.95
 """Shares of the draws inside the contours."""
 
-OUTER = 0.001
+OUTER_SHARE = 0.001
 """Share of the draws beyond each end of an axis."""
 
 
@@ -219,7 +218,7 @@ class Drawn:
     """What values and mark are relative to."""
 
 
-FAR = 100.0
+FAR_MEDIAN = 100.0
 """Medians further from zero than this multiple of the width of their draws are left out of the numbers on axes."""
 
 
@@ -235,7 +234,7 @@ def corner(parameters: Sequence[Drawn], title: str) -> Figure:
     )  # fmt: skip
     ranges = []
     for parameter in parameters:
-        low, high = map(float, np.quantile(parameter.values, [OUTER, 1 - OUTER]))
+        low, high = map(float, np.quantile(parameter.values, [OUTER_SHARE, 1 - OUTER_SHARE]))
         margin = 0.03 * (high - low) or 0.5
         ranges.append((low - margin, high + margin))
     for axis, (row, column) in zip(axes, product(range(count), repeat=2), strict=True):
@@ -263,9 +262,9 @@ def corner(parameters: Sequence[Drawn], title: str) -> Figure:
 
 def _offset(parameter: Drawn) -> Drawn:
     """A parameter less about its median, where its first digits are the same in all draws."""
-    low, median, high = (float(value) for value in np.quantile(parameter.values, [OUTER, 0.5, 1 - OUTER]))
+    low, median, high = (float(value) for value in np.quantile(parameter.values, [OUTER_SHARE, 0.5, 1 - OUTER_SHARE]))
     width = high - low
-    if width <= 0 or abs(median) < FAR * width:
+    if width <= 0 or abs(median) < FAR_MEDIAN * width:
         return parameter
     step = 10.0 ** np.floor(np.log10(width))
     origin = float(step * np.round(median / step))
@@ -290,7 +289,7 @@ def _draw_pair(axis: Axes, across: Array, down: Array, *ends: tuple[float, float
     from scipy.ndimage import gaussian_filter
 
     counts, first, second = np.histogram2d(across, down, CELLS, ends)
-    density = gaussian_filter(counts, SMOOTH, mode="nearest")
+    density = gaussian_filter(counts, SMOOTHED_CELLS, mode="nearest")
     ordered = np.sort(density.ravel())[::-1]
     inside = np.cumsum(ordered) / ordered.sum()
     heights = sorted({float(ordered[np.searchsorted(inside, share)]) for share in SHARES})
@@ -351,5 +350,5 @@ def _words(parameter: Drawn, inches: float) -> str:
     """Name and unit, in lines as long as a panel."""
     origin = f" from {parameter.origin:,.12g}" if parameter.origin and not narrow() else ""
     words = with_unit(f"{in_symbols(parameter.name)}{origin}", typeset(parameter.unit))
-    room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST
+    room = min(characters(inches=inches + BETWEEN), 8) if narrow() else LONGEST_LABEL
     return wrap(words.replace("10⁶ m³", "10⁶\u00a0m³"), room)

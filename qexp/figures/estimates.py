@@ -66,7 +66,7 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
     )  # fmt: skip
 
 
-LONGEST = 26
+LONGEST_NAME = 26
 """Largest number of characters of a name that are shown."""
 
 DISTANCES = (4.0, 12.0, 24.0, 40.0)
@@ -92,7 +92,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
     boxes = [text.get_window_extent().padded(MARGIN * pixels) for text in texts]
     obstacles = axis.transData.transform(others)
     for name, point, (x, y) in zip(names, points, axis.transData.transform(points), strict=True):
-        words = wrap(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", LONGEST)
+        words = wrap(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…", LONGEST_NAME)
         text = axis.annotate(words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=small(), zorder=4)
         width, height = text.get_window_extent().size
         candidates: list[tuple[int, int, float, int, Bbox, Array]] = []

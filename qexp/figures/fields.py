@@ -28,7 +28,7 @@ LEFT, TOP, BOTTOM = 0.65, 0.72, 0.5
 BETWEEN, ROWS_BETWEEN = 0.2, 0.52
 BAR, BAR_GAP, BAR_LABELS = 0.11, 0.08, 0.78
 PANEL = 2.7
-LEAST = 1.3
+LEAST_HEIGHT = 1.3
 RIGHT, LINES_MORE, BAR_LABELS_UNDER, LEAST_ABOVE_BARS = 0.15, 0.1, 0.42, 0.7
 """In a narrow figure: right margin, a further line of titles, labels below colour bars, and least height of a panel.
 """
@@ -154,7 +154,7 @@ def _lay_out(rows: int, where: Extent) -> tuple[Figure, Text, list[list[Axes]]]:
     ratio = (where.top - where.bottom) / (where.right - where.left)
     room = (page_width() - left - beside) / 3
     width = min(room, sized(PANEL) / max(ratio, 1.0))
-    height = max(width * ratio, sized(LEAST_ABOVE_BARS if narrow() else LEAST))
+    height = max(width * ratio, sized(LEAST_ABOVE_BARS if narrow() else LEAST_HEIGHT))
     tall = top + bottom + rows * height + (rows - 1) * down
     wide = page_width() - (0 if exact() else 3 * (room - width))
     figure = blank(wide, tall)

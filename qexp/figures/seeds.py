@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ORDERS = 5.0
+LOGARITHMIC_ERRORS = 5.0
 """Values that span more than this factor are shown on a logarithmic axis."""
 
 HEIGHT_OF_ROW = 0.45
@@ -88,7 +88,7 @@ def values_in_rows(values: Mapping[str, OfSeeds], words: str, strong: str = "") 
 def _draw_rows(axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], colours: Mapping[str, str]) -> None:
     values = np.array([value for row in groups.values() for value in (*row.values, row.mean)])
     values = values[np.isfinite(values)]
-    logarithmic = len(values) > 0 and values.min() > 0 and values.max() > ORDERS * values.min()
+    logarithmic = len(values) > 0 and values.min() > 0 and values.max() > LOGARITHMIC_ERRORS * values.min()
     if logarithmic:
         axis.set_xscale("log")
     # An interval that reaches zero has no end on a logarithmic axis; an arrow shows that it continues.
@@ -111,7 +111,7 @@ def _draw_rows(axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], 
         plain_numbers(axis.xaxis)
 
 
-SPAN = 20.0
+LOGARITHMIC_VALUES = 20.0
 """Values that span more than this factor lie on a logarithmic axis."""
 
 IN_A_ROW = 3
@@ -120,7 +120,7 @@ IN_A_ROW = 3
 SPACE = 0.1
 """Beside the outermost values, as a share of the distance between these."""
 
-NEAR = 0.06
+NEAR_LABELS = 0.06
 """Smallest distance between labels, as a share of the axis; nearer ones would touch."""
 
 DODGE, ASIDE = 9.0, 3.5
@@ -163,7 +163,7 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     if not number_of:
         return ValueAxis({text: float(index) for index, text in enumerate(values)}, labels, False)
     ascending = sorted(number_of.values())
-    logarithmic = ascending[0] > 0 and ascending[-1] > SPAN * ascending[0]
+    logarithmic = ascending[0] > 0 and ascending[-1] > LOGARITHMIC_VALUES * ascending[0]
     scaled = np.log(ascending) if logarithmic else np.array(ascending)
     gaps = np.diff(scaled)
     step = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else (0.5 if logarithmic else abs(scaled[-1]) or 1.0)
@@ -274,7 +274,7 @@ def _apart(layout: ValueAxis, scaled: NDArray[np.floating]) -> Iterator[str]:
     for index in np.argsort(scaled, kind="stable")[::-1]:
         text = list(layout.positions)[index]
         # Labels are centred; words are wider than numbers.
-        near = NEAR * max(1.0, len(layout.labels[text]) / 6)
+        near = NEAR_LABELS * max(1.0, len(layout.labels[text]) / 6)
         has_room[text] = all(abs(scaled[index] - other) >= near * span for other in written)
         if has_room[text]:
             written.append(scaled[index])

@@ -161,7 +161,7 @@ def _in_patterns(document: Mapping[str, Any], file: str) -> list[Problem]:
     return problems
 
 
-CLOSE = 1e-3
+LARGEST_DIFFERENCE = 1e-3
 """Largest difference of a tensor that must be equal to a constant of the network, which is computed in other ways."""
 
 COUNTERS = "num_batches_tracked"
@@ -379,7 +379,7 @@ def unequal(account: Account, tensors: Mapping[str, StoredTensor], model: Estima
         expected = torch.as_tensor(constant, dtype=tensor.dtype)
         if expected.dim() and expected.shape != tensor.shape:
             yield f"{name} is {list(tensor.shape)}, but '{rule.equals}' of {prefix} is {list(expected.shape)}"
-        elif not bool(((tensor - expected).abs() <= CLOSE).all()):
+        elif not bool(((tensor - expected).abs() <= LARGEST_DIFFERENCE).all()):
             what = f"'{rule.equals}' of {prefix}" if isinstance(rule.equals, str) else f"{rule.equals:g}"
             yield f"{name} differs from {what}, which is fixed here"
 

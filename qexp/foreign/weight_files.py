@@ -28,7 +28,7 @@ from qexp.networks.shapes import Shape
 MOST_ENTRIES = 100_000
 """Largest number of entries that are read of a file of PyTorch's; the largest networks have some thousand."""
 
-DEEPEST = 32
+DEEPEST_NETWORK = 32
 """Largest nesting of networks in the description of a network."""
 
 
@@ -280,7 +280,7 @@ def _layers(config: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, st
     """Class, name and settings of the layers of a network or of one that is a layer, in order."""
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    for layer in layers if isinstance(layers, list) and depth < DEEPEST else []:
+    for layer in layers if isinstance(layers, list) and depth < DEEPEST_NETWORK else []:
         if isinstance(layer, dict) and isinstance(layer.get("config"), dict):
             name = layer["config"].get("name", layer.get("name"))
             yield str(layer.get("class_name")), str(name), layer

@@ -69,7 +69,7 @@ def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -
     total = of_weights + samples.kept
     if total <= TOLERANCE * available:
         return
-    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST else "no machine has as much"
+    has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST_MEMORY else "no machine has as much"
     comparison = f"training takes {in_bytes(total)}, but {has}"
     if of_weights >= samples.kept:
         name = max(weights, key=lambda name: weights[name])

@@ -19,7 +19,7 @@ from qexp.base.arrays import Array
 PROBABILITIES = (0.5, 0.68, 0.9, 0.95)
 """Probabilities of the intervals and regions that are reported."""
 
-EXPECTED = 0.95
+RANGE_LEVEL = 0.95
 """Probability of the range in which the share of calibrated intervals lies."""
 
 
@@ -30,7 +30,7 @@ class IntervalShare:
     probability: float
     share: float
     expected: tuple[float, float]
-    """Where the share lies for calibrated intervals, with probability `EXPECTED`."""
+    """Where the share lies for calibrated intervals, with probability `RANGE_LEVEL`."""
     p_value: float
     """Probability of a number as far from the expected one, for calibrated intervals (exact, two-sided)."""
 
@@ -52,8 +52,8 @@ def coverages(levels: Array) -> list[IntervalShare]:
 
 
 def expected(count: int, probability: float) -> tuple[int, int]:
-    """How many of `count` calibrated intervals hold their true value: a range of probability `EXPECTED` or more."""
-    outside = (1 - EXPECTED) / 2
+    """How many of `count` calibrated intervals hold their true value: a range of probability `RANGE_LEVEL` or more."""
+    outside = (1 - RANGE_LEVEL) / 2
     return int(binom.ppf(outside, count, probability)), int(binom.isf(outside, count, probability))
 
 
@@ -64,12 +64,12 @@ def expected(count: int, probability: float) -> tuple[int, int]:
 # hold the truth with their probability. In cells of the true values they do not: at the ends of the prior the truth
 # lies at the ends of its posterior.
 
-FEW = 20
+FEW_OBSERVATIONS = 20
 """Observations in a cell below which nothing is said of it."""
 
 ROUNDING = 1e-9
 
-SIGNIFICANT = 0.05
+SIGNIFICANT_P = 0.05
 """Probability with which any cell at all is called wrong although all are right."""
 
 
@@ -84,7 +84,7 @@ class Cells:
 
     @property
     def few(self) -> NDArray[np.bool_]:
-        return np.asarray(self.count < FEW)
+        return np.asarray(self.count < FEW_OBSERVATIONS)
 
     @property
     def share(self) -> Array:
@@ -101,7 +101,7 @@ class Cells:
         cells = [tuple(cell) for cell in np.argwhere(~self.few)]
         chances = [binomtest(int(self.inside[cell]), int(self.count[cell]), self.probability).pvalue for cell in cells]
         for remaining, index in zip(range(len(cells), 0, -1), np.argsort(chances, kind="stable"), strict=True):
-            if chances[index] > SIGNIFICANT / remaining:
+            if chances[index] > SIGNIFICANT_P / remaining:
                 break
             cell = cells[index]
             signs[cell] = 1 if self.inside[cell] > self.probability * self.count[cell] else -1
@@ -160,7 +160,7 @@ def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
 BLOCKS = 8
 """Blocks along each side of the area in which points lie."""
 
-FEWEST = 4
+FEWEST_POINTS = 4
 """Points of a block whose residuals are tested by themselves."""
 
 
@@ -196,7 +196,7 @@ def misfit(whitened: Array, blocks: NDArray[np.intp], unknowns: int) -> Misfit:
     squares = np.square(whitened)
     total = chdtrc(max(whitened.shape[1] - unknowns, 1), squares.sum(axis=1))
     counts = np.bincount(blocks)
-    used = np.flatnonzero(counts >= FEWEST)
+    used = np.flatnonzero(counts >= FEWEST_POINTS)
     if not len(used):
         return Misfit(total, np.ones(len(whitened)), np.ones(len(whitened)))
     membership, sizes = (blocks[:, None] == used).astype(np.float64), counts[used].astype(np.float64)
@@ -290,7 +290,7 @@ def central_levels(of_truth: Array) -> Array:
 
 # How wide intervals are beside those that are known to be right.
 
-RESAMPLED = 1000
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ class RelativeWidth:
 def relative_width(widths: Array, exact: Array, random: np.random.Generator) -> RelativeWidth:
     """Compare widths of intervals, (observation,), with those of the exact posteriors of the same observations."""
     ratios = widths / exact
-    chosen = random.integers(len(ratios), size=(RESAMPLED, len(ratios)))
+    chosen = random.integers(len(ratios), size=(RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[chosen], axis=1), (0.025, 0.975))
     return RelativeWidth(len(ratios), float(np.median(ratios)), (float(low), float(high)))
 
@@ -324,7 +324,7 @@ MOST_POINTS = 100
 CONFIDENCE = 0.95
 """Of all samples of uniform numbers, the share that stays inside the band everywhere."""
 
-NOTICED = 0.9
+NOTICED_POWER = 0.9
 """Probability with which a fault would have been noticed, in statements of what a test can see."""
 
 
@@ -408,7 +408,7 @@ def inside(lower: NDArray[np.int64], upper: NDArray[np.int64], shares: Array, co
 
 @dataclass(frozen=True)
 class Power:
-    """Which faults of posteriors a number of observations shows, with probability `NOTICED`."""
+    """Which faults of posteriors a number of observations shows, with probability `NOTICED_POWER`."""
 
     narrow: float
     """Ratio of the widths of intervals that are too narrow to the right ones, at which that is noticed."""
@@ -423,7 +423,7 @@ def power(count: int) -> Power:
     at = norm.ppf(points)
 
     def lacking(shares: Callable[[float], Array]) -> Callable[[float], float]:
-        return lambda size: NOTICED - (1 - inside(*bounds, shares(size), count))
+        return lambda size: NOTICED_POWER - (1 - inside(*bounds, shares(size), count))
 
     narrow, shifted = lacking(lambda ratio: norm.cdf(ratio * at)), lacking(lambda shift: norm.cdf(at + shift))
     least, most = 1e-3, 10.0

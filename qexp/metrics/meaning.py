@@ -140,13 +140,13 @@ def rounding(value: float, uncertainty: float) -> Rounding:
     return Rounding(1 - _order(uncertainty) + exponent, exponent)
 
 
-SKEWED = 20
+SKEWED_SHARE = 20
 """Least share of an interval's width, 1 to this, that numbers are rounded by: its shorter side may be nothing."""
 
-FINEST = 100
+FINEST_RATIO = 100
 """Largest ratio of an interval around zero to the uncertainty by which its number is rounded."""
 
-TELLING = 100
+TELLING_RATIO = 100
 """Largest ratio of an interval's ends, from a tenth to ten times the value, that says something of its size."""
 
 
@@ -161,11 +161,11 @@ def with_interval(
     if ends is None:
         return text, NONE
     low, high = ends
-    side = max(min(value - low, high - value), (high - low) / SKEWED)
+    side = max(min(value - low, high - value), (high - low) / SKEWED_SHARE)
     if not math.isfinite(side) or side <= 0:
         return text, f"[{number(low, meaning)}, {number(high, meaning)}]"
     if not meaning.is_share and not text.startswith(">"):
-        least = max(abs(value) / 10, (high - low) / FINEST if low < 0 < high else 0.0)
+        least = max(abs(value) / 10, (high - low) / FINEST_RATIO if low < 0 < high else 0.0)
         text = rounding(value, min(side, least)).number(value)
     if tells_nothing(ends, meaning):
         return text, f"{over} are too few" if over else "too few to tell"
@@ -177,7 +177,7 @@ def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
     if ends is None:
         return False
     low, high = (1 - ends[1], 1 - ends[0]) if meaning.is_share else ends
-    return low >= 0 and high > TELLING * low and (meaning.is_share or meaning.best == LOWEST)
+    return low >= 0 and high > TELLING_RATIO * low and (meaning.is_share or meaning.best == LOWEST)
 
 
 def rounding_of_interval(
@@ -218,7 +218,7 @@ _POWER = re.compile(r"(?<=[\d)])e([+-])0*(\d+)\b")
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 """As wide as a digit, and as a decimal point."""
 
-ALIKE = 100
+ALIKE_RATIO = 100
 """Ratio of the largest to the smallest number of a column up to which all have the same number of decimals."""
 
 
@@ -254,6 +254,6 @@ def _with_equal_decimals(cells: Sequence[str]) -> list[str]:
     sizes = [abs(value) for value in single.values() if value]
     decimals = max((len(cell.partition(".")[2]) for cell in single), default=0)
     plain = all(_DECIMALS.search(cell) and "e" not in cell and ">" not in cell for cell in single)
-    if not sizes or not decimals or not plain or max(sizes) > ALIKE * min(sizes):
+    if not sizes or not decimals or not plain or max(sizes) > ALIKE_RATIO * min(sizes):
         return list(cells)
     return [f"{single[cell]:.{decimals}f}" if cell in single else cell for cell in cells]

@@ -292,17 +292,17 @@ SPLITS: dict[str, Entry] = {
 
 Numbers = NDArray[np.int64]
 
-NEAR = (1e-2, 1e-3)
+NEAR_DEVIATIONS = (1e-2, 1e-3)
 """Rows are nearly the same if none of their columns differs by more than this number of its standard deviations: by the
 first one at which copies are told from chance, as rows may lie densely."""
 
-WIDER = 3
+WIDER_FACTOR = 3
 """How many times farther rows are counted, to see how many lie so near by chance."""
 
 NEIGHBOURS = 8
 """The nearest rows that a row is joined with; copies of copies are joined through each other."""
 
-FEW = 10_000
+ROWS_PER_COPY = 10_000
 """One equal row among so many is not worth a word."""
 
 MOST_VALUES = 10**7
@@ -328,7 +328,7 @@ def copies(columns: Array) -> Copies:
     """The copies among the rows of a table, (row, column).
 
     Nearly equal rows are copies if there are more of them than chance explains: in a space that rows fill, at least
-    `WIDER` times as many pairs lie within `WIDER` times a distance. For equal rows see `chance`.
+    `WIDER_FACTOR` times as many pairs lie within `WIDER_FACTOR` times a distance. For equal rows see `chance`.
     """
     numbers = np.asarray(columns, dtype=np.float64)
     first, equal = _distinct(numbers)
@@ -347,7 +347,7 @@ def chance(some: Array, others: Array) -> int:
     shuffled = np.stack([random.permutation(column) for column in others.T], axis=1)
     equal = _distinct(np.concatenate([shuffled, some]))[1]
     expected = int(np.isin(equal[len(others) :], equal[: len(others)]).sum())
-    return max(int(2 * expected + 3 * expected**0.5), len(some) // FEW)
+    return max(int(2 * expected + 3 * expected**0.5), len(some) // ROWS_PER_COPY)
 
 
 def _distinct(numbers: Array) -> tuple[Numbers, Numbers]:
@@ -372,16 +372,17 @@ def _joined(rows: Array) -> Numbers:
     if not (scale > 0).any():
         return np.arange(count)
     tree = cKDTree(rows[:, scale > 0] / scale[scale > 0])
-    distance, index = tree.query(tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=WIDER * NEAR[0])
-    for within in NEAR:
-        crowded = distance[:, -1] <= WIDER * within  # rows that may have more than these neighbours
+    farthest = WIDER_FACTOR * NEAR_DEVIATIONS[0]
+    distance, index = tree.query(tree.data, min(NEIGHBOURS + 1, count), p=np.inf, distance_upper_bound=farthest)
+    for within in NEAR_DEVIATIONS:
+        crowded = distance[:, -1] <= WIDER_FACTOR * within  # rows that may have more than these neighbours
         near, farther = (
             int((distance[~crowded] <= reach).sum())
             + int(tree.query_ball_point(tree.data[crowded], reach, p=np.inf, return_length=True).sum())
             - count  # a row is its own nearest
-            for reach in (within, WIDER * within)
+            for reach in (within, WIDER_FACTOR * within)
         )
-        most = (farther - near) / (WIDER - 1)  # pairs that lie near by chance
+        most = (farther - near) / (WIDER_FACTOR - 1)  # pairs that lie near by chance
         if near - most > near / 4 + 4 * most**0.5:
             row, neighbour = np.nonzero(distance <= within)
             pairs = coo_array((np.ones(len(row), dtype=bool), (row, index[row, neighbour])), shape=(count, count))

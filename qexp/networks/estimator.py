@@ -251,7 +251,7 @@ def _batches(network: Network, tensors: Mapping[str, Tensor], size: int) -> Iter
 
 # An ensemble of trained networks as one estimator: its mean and its standard deviation.
 
-CACHED = 1 << 16
+CACHED_NUMBERS = 1 << 16
 """Activations of one layer, in numbers, that fit into a processor's cache beside the weights."""
 BATCHES = (64, 4096)
 """Smallest and largest batch, in samples."""
@@ -366,7 +366,8 @@ def batch_for(network: Network) -> int:
         for hook in hooks:
             hook.remove()
     least, most = BATCHES
-    return min(max(1 << (CACHED // widest).bit_length() - 1 if widest <= CACHED else least, least), most)
+    fitting = 1 << (CACHED_NUMBERS // widest).bit_length() - 1 if widest <= CACHED_NUMBERS else least
+    return min(max(fitting, least), most)
 
 
 # Saliency: how much the values of an input contribute to an estimate.

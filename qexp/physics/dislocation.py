@@ -13,7 +13,7 @@ from torch import Tensor
 from qexp.physics.geometry import clockwise_rotation, require_not_above_ground, require_not_negative
 from qexp.physics.interpolation import KernelImage
 
-TRIFLE = 1e-12
+LOWERED_SHARE = 1e-12
 """Of its depth, by which a source that touches the surface is lowered."""
 
 STEEP = {torch.float64: 0.05, torch.float32: 1e-3}
@@ -165,7 +165,7 @@ def _crossed(source: Tensor) -> tuple[Rectangles, Rectangles, Rectangles]:
 def _centre(source: Tensor, half_height: Tensor) -> Tensor:
     """East, north and depth; what touches the surface lies a trifle below it, where all terms are finite."""
     east, north, depth = source[:, :3].unbind(-1)
-    return torch.stack([east, north, torch.maximum(depth, half_height * (1 + TRIFLE))], -1)
+    return torch.stack([east, north, torch.maximum(depth, half_height * (1 + LOWERED_SHARE))], -1)
 
 
 def _half_height(source: Tensor) -> Tensor:
@@ -338,7 +338,7 @@ def _turned(vector: Tensor) -> Tensor:
 
 # Rectangles below the surface, seen from their corners: what a rectangle adds up, for every station.
 
-NOTHING = 1e-150
+LEAST_SUM = 1e-150
 """[m] Least R + l, so that its logarithm is finite on the line through a level edge at the surface."""
 
 
@@ -393,7 +393,7 @@ def fields_of(rectangles: Rectangles, stations: Tensor, terms: int, level: bool)
         yield from _along_edges(corners, beyond, 1)
     if not level:
         beyond = [distance + corners.first[index // 2] for index, distance in enumerate(corners.distance)]
-        yield from _along_edges(corners, [far.clamp(min=NOTHING) for far in beyond], 0)
+        yield from _along_edges(corners, [far.clamp(min=LEAST_SUM) for far in beyond], 0)
 
 
 class _Corners(NamedTuple):

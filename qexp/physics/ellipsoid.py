@@ -29,18 +29,18 @@ from qexp.physics.point import ORDER
 BLOCK = 65_536
 """Stations computed at a time, so that intermediate results stay in the processor's cache."""
 
-SHORT = 0
+SHORT_LINE = 0
 """Number of nodes that stands for the rule of `_short_line`."""
 
-SERIES = 0.3
+SERIES_ECCENTRICITY = 0.3
 """Squared eccentricity below which the shape factors are summed as a series of TERMS terms."""
 
 TERMS = 32
 
-SMALL = 0.25
+SMALL_FOCAL_DISTANCE = 0.25
 """Distance between the foci, as a fraction of the depth, below which images are as sharp as those of point sources."""
 
-LONGEST = 100
+LONGEST_SPHEROID = 100
 """Times its width that any spheroid below the surface may be long; longer ones must not come close to the surface."""
 
 
@@ -135,7 +135,7 @@ def yang_image(source: Tensor, east: Tensor, north: Tensor, direction: Tensor, p
         return image.view(len(members), north.shape[1], east.shape[1])
 
     foci = _focal_points(source.detach())
-    small = (foci[:, 0] - foci[:, 2]).norm(dim=-1) < SMALL * source.detach()[:, 2]
+    small = (foci[:, 0] - foci[:, 2]).norm(dim=-1) < SMALL_FOCAL_DISTANCE * source.detach()[:, 2]
     return smooth_image(evaluate, foci, east, north, torch.where(small, ORDER, 0))
 
 
@@ -228,7 +228,7 @@ def _blocks(
 
 @torch.no_grad()
 def _node_counts(spheroids: _Spheroids, dtype: torch.dtype, numbers: Tensor | None) -> Tensor:
-    """(batch,) numbers of nodes, SHORT for `_short_line`."""
+    """(batch,) numbers of nodes, SHORT_LINE for `_short_line`."""
     # Of the confocal spheroid that touches the surface: complex points of the line at distance 0 lie as far away.
     depth, fall = spheroids.depth, spheroids.focus * spheroids.downward
     wide, narrow = torch.hypot(depth, spheroids.focus * spheroids.horizontal), ((depth - fall) * (depth + fall)).sqrt()
@@ -241,7 +241,7 @@ def _node_counts(spheroids: _Spheroids, dtype: torch.dtype, numbers: Tensor | No
             f"{depth[worst, 0]:g} m, and that of its upper focus only {depth[worst, 0] - fall[worst, 0]:g} m; make it "
             "wider or deeper"
         )
-    return torch.where(spheroids.focus < _short(dtype) * depth, SHORT, counts).squeeze(1)
+    return torch.where(spheroids.focus < _short(dtype) * depth, SHORT_LINE, counts).squeeze(1)
 
 
 def _short(dtype: torch.dtype) -> float:
@@ -274,7 +274,7 @@ def _spheroids(source: Tensor, poisson_ratio: float) -> _Spheroids:
 
 
 def _line(spheroids: _Spheroids, count: int, short: float) -> _Line:
-    if count == SHORT:
+    if count == SHORT_LINE:
         node, parabola, ends = _short_line(spheroids.squared_focus, short * spheroids.depth)
     else:
         points, weights = (values.to(spheroids.depth.device) for values in gauss_legendre(count))
@@ -308,15 +308,15 @@ def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
 
     N_a and N_b are the depolarisation factors along its long and its other axes, N_a + 2 N_b = 1.
     """
-    small, large = eccentricity.clamp(max=SERIES), eccentricity.clamp(min=SERIES)
+    small, large = eccentricity.clamp(max=SERIES_ECCENTRICITY), eccentricity.clamp(min=SERIES_ECCENTRICITY)
     third = fifth = torch.zeros_like(small)
     for term in reversed(range(TERMS)):
         third, fifth = third * small + 1 / (2 * term + 3), fifth * small + 1 / (2 * term + 5)
-    inverse_tanh = torch.log1p(large.sqrt()) - flat.clamp(max=1 - SERIES).log() / 2
+    inverse_tanh = torch.log1p(large.sqrt()) - flat.clamp(max=1 - SERIES_ECCENTRICITY).log() / 2
     closed_third = (inverse_tanh / large.sqrt() - 1) / large
     closed_fifth = (closed_third - 1 / 3) / large
-    third = torch.where(eccentricity < SERIES, third, closed_third)
-    fifth = torch.where(eccentricity < SERIES, fifth, closed_fifth)
+    third = torch.where(eccentricity < SERIES_ECCENTRICITY, third, closed_third)
+    fifth = torch.where(eccentricity < SERIES_ECCENTRICITY, fifth, closed_fifth)
     return 1.5 * (third - fifth), (1 - eccentricity) * third
 
 

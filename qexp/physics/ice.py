@@ -38,7 +38,7 @@ wave on the grid has the shortest wavelength across the flow and one of three ce
 which depends on the square of the slope, adds its own response. On Halfar's dome rounding errors grow from 0.2 on, but
 not at 0.17."""
 
-LIMIT = 1e-30
+EMPTY_THICKNESS = 1e-30
 """Thickness [m] below which a cell is empty; keeps 0 / 0 out of the limiter and its gradient."""
 
 
@@ -134,7 +134,7 @@ def _affordable(east: Tensor, north: Tensor, thickness: Tensor) -> tuple[Tensor,
     to_east, to_west = east.clamp(min=0), east.clamp(max=0)
     to_north, to_south = north.clamp(min=0), north.clamp(max=0)
     leaving = pad(to_east, (0, 1)) - pad(to_west, (1, 0)) + pad(to_north, (0, 0, 0, 1)) - pad(to_south, (0, 0, 1, 0))
-    affordable = thickness / torch.maximum(leaving, thickness).clamp(min=LIMIT)
+    affordable = thickness / torch.maximum(leaving, thickness).clamp(min=EMPTY_THICKNESS)
     return (
         to_east * affordable[..., :-1] + to_west * affordable[..., 1:],
         to_north * affordable[..., :-1, :] + to_south * affordable[..., 1:, :],
@@ -193,10 +193,10 @@ def coupled(carried: Tensor, thickness: Tensor, spacing: float, length: float) -
     ):
         depth = thickness[row, column]
         # A Gaussian in the plane is separable in x and y, so that two matrix products give all sums.
-        step = 2 * spacing / (length * depth).clamp(min=LIMIT)
+        step = 2 * spacing / (length * depth).clamp(min=EMPTY_THICKNESS)
         near_y, near_x = _gaussian(row, rows, step), _gaussian(column, columns, step)
         receiving = ((near_y @ thickness) * near_x).sum(dim=-1)
-        shares = carried[row, column] * (depth / receiving.clamp(min=LIMIT))[:, None]
+        shares = carried[row, column] * (depth / receiving.clamp(min=EMPTY_THICKNESS))[:, None]
         dealt = dealt + near_y.T @ (shares.T[..., None] * near_x)
     return (dealt * (thickness > 0)).movedim(0, -1)
 

@@ -28,7 +28,7 @@ MOST_POINTS = 1 << 22
 ERROR = {torch.float64: 1e-16, torch.float32: 2e-6}
 """Largest power of the rate of convergence that is left; the error is up to a hundred times as large."""
 
-BESIDE = 1e-13
+ERROR_BESIDE = 1e-13
 """The same for sources beside the image: its displacements are much smaller than those near the singularities, to which
 the error is relative."""
 
@@ -55,7 +55,7 @@ def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tens
     )
     stretched_east, stretched_north = _stretched(east, across), _stretched(north, along)
     beside = _beside(stretched_east) | _beside(stretched_north)
-    error = torch.where(beside, BESIDE, 1.0).clamp(max=ERROR.get(east.dtype, ERROR[torch.float32]))
+    error = torch.where(beside, ERROR_BESIDE, 1.0).clamp(max=ERROR.get(east.dtype, ERROR[torch.float32]))
     counts = _counts(torch.minimum(across.rate, along.rate), error, order, max(height, width))
     image = east.new_empty(batch, height, width)
     for count in counts.unique().tolist():

@@ -428,14 +428,14 @@ def _generalised_mean(
 # modified Bessel function; DLMF 10.32.10). Gaussians are products of one along each axis, so that each of the fields
 # takes two small factors, which are quickly made for every sample.
 
-STEP = 1.0
+LOG_STEP = 1.0
 """Between the logarithms of u: the trapezoidal rule then is exact to a thousandth of the semivariogram everywhere."""
 
-LARGEST, SMALLEST = 3.5, -60.0
+LARGEST_LOG, SMALLEST_LOG = 3.5, -60.0
 """Logarithms of u between which terms are counted; ranges below are far smaller than any pixel."""
 
 
-NOTHING = 1e-12
+NEGLIGIBLE_FACTOR = 1e-12
 """Size of a factor that no sample shows; products of smaller ones take processors a hundred times as long."""
 
 
@@ -445,10 +445,10 @@ def gaussian_mixture(outer_scale: float, hurst: float, smallest: float) -> tuple
     smallest  range below which terms are joined in the rest, which is independent from pixel to pixel; in the unit
               of the outer scale, as the ranges are
     """
-    logarithms = torch.arange(LARGEST, SMALLEST, -STEP, dtype=torch.float64)
+    logarithms = torch.arange(LARGEST_LOG, SMALLEST_LOG, -LOG_STEP, dtype=torch.float64)
     ranges = 2 * outer_scale * (logarithms / 2).exp()
     shares = (hurst * logarithms - logarithms.exp()).exp()
-    shares[-1] /= -math.expm1(-hurst * STEP)  # those of still smaller ranges are a geometric series
+    shares[-1] /= -math.expm1(-hurst * LOG_STEP)  # those of still smaller ranges are a geometric series
     shares /= shares.sum()
     resolved = ranges >= smallest
     return ranges[resolved], shares[resolved], float(shares[~resolved].sum())
@@ -500,5 +500,5 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
     between = of_lags[:, (steps[:, None] - steps).abs().long()]
     between.diagonal(dim1=1, dim2=2).add_(1e-11)  # they are nearly singular where the range is long
     lower = torch.linalg.cholesky(between).float()
-    factors: Tensor = lower.where(lower.abs() > NOTHING, 0.0)
+    factors: Tensor = lower.where(lower.abs() > NEGLIGIBLE_FACTOR, 0.0)
     return factors

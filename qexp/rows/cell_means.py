@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 
-LARGEST = 1000
+MOST_CELLS = 1000
 """Largest number of cells along an axis."""
-SPARSE = 4
+SPARSE_RATIO = 4
 """Largest ratio of a grid's cells to its rows; with more cells the rows are treated as scattered points."""
 
 
 class CellMeans:
-    """Sums of values over cells, whose size is doubled whenever the rows extend over more than `LARGEST` cells.
+    """Sums of values over cells, whose size is doubled whenever the rows extend over more than `MOST_CELLS` cells.
 
     A cell is one step of the grid on which the first rows lie, so that each cell inside gets a row; for scattered rows
     it has about the mean area per row.
@@ -45,7 +45,7 @@ class CellMeans:
         cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(np.int64)
         cells >>= self._doubled[:, None]
         for axis in (0, 1):
-            while self._reach(cells[axis], axis) > LARGEST:
+            while self._reach(cells[axis], axis) > MOST_CELLS:
                 self._double(axis)
                 cells[axis] >>= 1
         self._make_room(cells)
@@ -111,7 +111,7 @@ class CellMeans:
 def steps(points: Array) -> Array:
     """The steps along x and y of the grid on which points, (2, point), lie; or of a grid of the same density."""
     different = [np.unique(line) for line in points]
-    if len(different[0]) * len(different[1]) <= SPARSE * points.shape[1]:
+    if len(different[0]) * len(different[1]) <= SPARSE_RATIO * points.shape[1]:
         step = np.array([_step(line) for line in different])
     else:
         width, height = np.ptp(points, axis=1)

@@ -16,9 +16,9 @@ from qexp.rows.table import MISSING, Grid, Piece, Table, TableError, Types, as_n
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SMALLEST, LARGEST = 1 << 18, 1 << 23
+SMALLEST_BLOCK, LARGEST_BLOCK = 1 << 18, 1 << 23
 """Bytes that Arrow reads at a time."""
-FIRST = 1 << 15
+FIRST_ROWS = 1 << 15
 """Rows from which the types of kept columns are inferred."""
 INDEX = "index"
 """The name of a first column without a name."""
@@ -100,7 +100,7 @@ class CsvTable(Table):
 
         if not names:
             return pa.schema([])
-        rows, _ = next(self.pieces(dict.fromkeys(names, pa.string()), FIRST))
+        rows, _ = next(self.pieces(dict.fromkeys(names, pa.string()), FIRST_ROWS))
         return pa.schema([(name, _type_of(rows[name])) for name in names])
 
     def _pieces(self, types: Types, size: int) -> Iterator[Piece]:
@@ -113,11 +113,11 @@ class CsvTable(Table):
         try:
             # Arrow's own file: its thread reads ahead, also when Python ends, and a file of Python's would need Python.
             with pa.OSFile(str(self.path)) as file:
-                head = file.read(SMALLEST)
+                head = file.read(SMALLEST_BLOCK)
                 file.seek(0)
                 bytes_per_row = len(head) / max(head.count(b"\n"), 1)
                 reading = ReadOptions(
-                    block_size=int(min(max(size * bytes_per_row, SMALLEST), LARGEST)),
+                    block_size=int(min(max(size * bytes_per_row, SMALLEST_BLOCK), LARGEST_BLOCK)),
                     column_names=[*self.names[:-1], last],
                     skip_rows=self._lines_of_names,
                     use_threads=False,
@@ -192,10 +192,10 @@ def records(file: TextIO, path: Path, strict: bool = True, more: Iterable[str] =
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
     """The lines of a file. Raises TableError for lines so long that they would fill the memory."""
     row = 0
-    while line := file.readline(LARGEST):
+    while line := file.readline(LARGEST_BLOCK):
         row += 1
-        if len(line) == LARGEST and line[-1] not in "\r\n":
-            raise TableError(f"{path}: row {row}: more than {LARGEST:,} characters in a line")
+        if len(line) == LARGEST_BLOCK and line[-1] not in "\r\n":
+            raise TableError(f"{path}: row {row}: more than {LARGEST_BLOCK:,} characters in a line")
         yield line
 
 

@@ -27,7 +27,7 @@ SHOWN = 5
 """Number of cells, rows or names that an error lists; the rest is counted."""
 
 NO_DATA = [-99, -99.9, 999, -999, -999.9, -999.25, 9999, -9999, -9999.9, 99999, -99999, 999999, -999999, -32768, 32767]
-HUGE = 1e20
+HUGE_NUMBER = 1e20
 """Numbers that often stand for no data where no other is like them: these, and all that are as large."""
 
 LIKE_A_CODE = 'far from all others: a code for no data? leave the cell empty, with "missing": "drop"'
@@ -44,7 +44,7 @@ class TableError(QexpError):
 
 def codes(values: NDArray[np.float64]) -> list[float]:
     """The numbers of a column that stand for no data, as it seems: far from all others by these."""
-    usual = np.isin(values, NO_DATA) | (np.abs(values) >= HUGE)
+    usual = np.isin(values, NO_DATA) | (np.abs(values) >= HUGE_NUMBER)
     if not usual.any() or usual.all():
         return []
     others = values[~usual]
@@ -82,7 +82,7 @@ def write_list(word: str, items: list[int] | list[str], count: int) -> str:
     return f"{word}{'s' if count > 1 else ''} {', '.join(map(str, items))}{more}"
 
 
-WHOLE = 1 << 16
+ROWS_OF_PIECE = 1 << 16
 """Rows read at a time when whole columns are read."""
 
 Types = Mapping[str, "pa.DataType"]
@@ -206,7 +206,7 @@ class Table(ABC):
         if numbers_of.keys() & texts_of.keys():  # a column that is requested as both
             return self.read(numbers_of, [])[0], self.read([], texts_of)[1]
         types = {**dict.fromkeys(numbers_of, pa.float64()), **dict.fromkeys(texts_of, pa.string())}
-        for rows, _ in self.pieces(types, WHOLE):
+        for rows, _ in self.pieces(types, ROWS_OF_PIECE):
             for name, columns in numbers_of.items():
                 columns.append(rows[name].to_numpy().astype(np.float64))
             for name, column in texts_of.items():

@@ -399,7 +399,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
 
 def memory_of(order: Order) -> int | None:
     """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is unknown here."""
-    return None if scheduler_of(order.launcher) is None else machine.LARGEST
+    return None if scheduler_of(order.launcher) is None else machine.LARGEST_MEMORY
 
 
 def workload_of(

@@ -18,7 +18,7 @@ from qexp.base.quantities import VIEW_KEYS
 from qexp.base.tables import Entry, number, properties
 from qexp.physics.crack import LEAST_DEPTH, penny, penny_image
 from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
-from qexp.physics.ellipsoid import LONGEST, yang, yang_image
+from qexp.physics.ellipsoid import LONGEST_SPHEROID, yang, yang_image
 from qexp.physics.geometry import azimuth_of_heading, grid, line_of_sight, over_topography, pixel_axis, project
 from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
 from qexp.simulation.views import DISPLACEMENT, GNSS, View, suffix_of
@@ -279,7 +279,8 @@ def _highest_corner(values: Values) -> Array:
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])
 
 NOT_TOO_SLENDER = Requirement(
-    f"have semi_major ≤ {LONGEST} semi_minor", lambda values: values["semi_major"] <= LONGEST * values["semi_minor"]
+    f"have semi_major ≤ {LONGEST_SPHEROID} semi_minor",
+    lambda values: values["semi_major"] <= LONGEST_SPHEROID * values["semi_minor"],
 )
 
 NOT_TOO_WIDE = Requirement(

@@ -29,9 +29,9 @@ from qexp.simulation.noise import (
     solved,
 )
 
-LARGEST = 1_000_000
+LARGEST_AMPLITUDE = 1_000_000
 """Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
-POSITIVE = {"exclusiveMinimum": 0, "maximum": LARGEST}
+POSITIVE = {"exclusiveMinimum": 0, "maximum": LARGEST_AMPLITUDE}
 
 
 def _number(description: str, **limits: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _amplitude(description: str) -> dict[str, Any]:
 _RANGE = _number("distance at which the covariance has fallen to 1/e [km]", exclusiveMinimum=0)
 _SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
 _NUGGET_WORDS = "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
-_NUGGET = {**_number(_NUGGET_WORDS, minimum=0, maximum=LARGEST), "x-left-out": "default"}
+_NUGGET = {**_number(_NUGGET_WORDS, minimum=0, maximum=LARGEST_AMPLITUDE), "x-left-out": "default"}
 
 NOISES: dict[str, Entry] = {
     "white": Entry(
@@ -105,7 +105,7 @@ NOISES: dict[str, Entry] = {
         parameters=properties(
             slope=_number("standard deviation of the slope east and of the slope north [m/km]", **POSITIVE),
             quadratic=_number(
-                "standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0, maximum=LARGEST
+                "standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0, maximum=LARGEST_AMPLITUDE
             ),
         ),
         help="Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.",

@@ -19,7 +19,7 @@ from qexp.comparison.figures import draw_groups, drawn_anew
 from qexp.comparison.seeds import compare_across_seeds, differ_by_seed, runs_to_compare, seed_groups
 from qexp.figures import canvas
 from qexp.figures.canvas import save
-from qexp.figures.curves import FEW, OF_WHAT, learning_bands, middle_and_band
+from qexp.figures.curves import FEW_RUNS, OF_WHAT, learning_bands, middle_and_band
 from qexp.runs.catalog import Catalog
 from qexp.spec.reading import digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD
@@ -423,7 +423,7 @@ def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
     odd = experience_with(("batch_size", 2))
     write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])
     write("odd_1", 1, mae=0.0, spec=odd, epochs=0, experience="a $x_{1 name")
-    two_groups(write, FEW + 2)
+    two_groups(write, FEW_RUNS + 2)
     assert len(json.loads(qexp("compare", "odd_*", "slow_*", "--json").stdout)["figures"]) == 2
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from qexp.metrics.calibration import CONFIDENCE, NOTICED, band, distinguished, inside, points_for, power, uniformity
+from qexp.metrics.calibration import (
+    CONFIDENCE,
+    NOTICED_POWER,
+    band,
+    distinguished,
+    inside,
+    points_for,
+    power,
+    uniformity,
+)
 
 
 def test_the_probability_of_staying_inside_is_that_of_all_cases_together():
@@ -55,7 +64,7 @@ def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
     for width, shift in ((least.narrow, 0.0), (1.0, least.shift)):
         values = norm.cdf((random.normal(size=(tried, count)) - shift) / width)
         noticed = np.mean([not stays_inside(uniformity(row)) for row in values])
-        assert abs(noticed - NOTICED) < 4 * np.sqrt(NOTICED * (1 - NOTICED) / tried)
+        assert abs(noticed - NOTICED_POWER) < 4 * np.sqrt(NOTICED_POWER * (1 - NOTICED_POWER) / tried)
 
 
 @pytest.mark.slow

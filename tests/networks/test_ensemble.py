@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qexp.networks.estimator import CACHED, Ensemble, Estimator, batch_for
+from qexp.networks.estimator import CACHED_NUMBERS, Ensemble, Estimator, batch_for
 from qexp.networks.transforms import Angle, Log, Standardize
 from tests.networks.parts import initialised, operation
 
@@ -52,7 +52,7 @@ def test_one_network_has_no_spread():
     assert spread.isnan().all()
 
 
-@pytest.mark.parametrize(("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED, 64)])
+@pytest.mark.parametrize(("width", "batch"), [(4, 4096), (32, 2048), (1000, 64), (2 * CACHED_NUMBERS, 64)])
 def test_the_wider_the_network_the_smaller_its_batches(width, batch):
     assert batch_for(network(0, width)) == batch
 

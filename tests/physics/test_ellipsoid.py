@@ -142,7 +142,7 @@ def test_the_uplifted_volume_is_that_by_a_uniform_load_of_the_surface_by_recipro
 
 @pytest.mark.slow
 def test_the_longest_spheroid_is_computed_where_it_touches_the_surface():
-    pipe = {"semi_minor": 1500 / ellipsoid.LONGEST, "depth": 1500.01}
+    pipe = {"semi_minor": 1500 / ellipsoid.LONGEST_SPHEROID, "depth": 1500.01}
     upright, leaning = (yang(varied(**pipe, plunge=math.pi / 2 - angle), STATIONS) for angle in (0.0, 1e-7))
     torch.testing.assert_close(upright, leaning, rtol=1e-4, atol=1e-12)
     assert upright.isfinite().all()

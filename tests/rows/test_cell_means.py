@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qexp.rows.cell_means import LARGEST, CellMeans
+from qexp.rows.cell_means import MOST_CELLS, CellMeans
 
 
 def filled(x, y, values, pieces=1):
@@ -18,7 +18,9 @@ def grid(width, height, step=1.0):
     return x.astype(float), y.astype(float)
 
 
-@pytest.mark.parametrize(("width", "height", "step"), [(7, 5, 1.0), (50, 40, 0.5), (40, 90, 0.1), (LARGEST, 3, 1 / 3)])
+@pytest.mark.parametrize(
+    ("width", "height", "step"), [(7, 5, 1.0), (50, 40, 0.5), (40, 90, 0.1), (MOST_CELLS, 3, 1 / 3)]
+)
 @pytest.mark.parametrize("pieces", [1, 9, 40])  # the first of forty is less than a few lines
 def test_every_row_of_a_grid_has_a_cell_of_its_own(width, height, step, pieces):
     x, y = grid(width, height, step)
@@ -33,10 +35,10 @@ def test_every_row_of_a_grid_has_a_cell_of_its_own(width, height, step, pieces):
 
 @pytest.mark.parametrize("pieces", [1, 4, 50])
 def test_a_large_grid_is_halved_until_it_fits_and_keeps_sums_and_counts(pieces):
-    x, y = grid(3 * LARGEST, 20)
+    x, y = grid(3 * MOST_CELLS, 20)
     values = np.random.default_rng(0).normal(size=len(x))
     raster = filled(x, y, values, pieces)
-    assert raster.counts.shape == (20, 3 * LARGEST // 4)
+    assert raster.counts.shape == (20, 3 * MOST_CELLS // 4)
     np.testing.assert_allclose(raster.means()[0], values.reshape(20, -1, 4).mean(axis=2))
 
 

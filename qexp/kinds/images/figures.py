@@ -14,9 +14,9 @@ from qexp.base.outputs import quantile_of
 from qexp.base.quantities import base_name, brief, in_symbols, in_words, label, quantity_in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
-    GROWN,
+    GROWN_TO,
     LOGARITHMIC,
-    SHRUNK,
+    SHRUNK_TO,
     TITLE,
     TOGETHER,
     add_title,
@@ -110,12 +110,12 @@ def sample_images(
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
     alike, extents = len(set(scales)) == 1, {where for sample in samples for where in sample.extents.values()}
     across = GAP if alike else ACROSS
-    least = (CROWDED if narrow() and len(samples) > 2 else SHRUNK) * (sized(SIDE) if exact() else SIDE)
+    least = (CROWDED if narrow() and len(samples) > 2 else SHRUNK_TO) * (sized(SIDE) if exact() else SIDE)
     fitting = int((page_width() - sized(1.7 - across)) / (sized(across) + least))
     # Images of a sample stay side by side.
     beside = max(1, min(fitting, max(IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
     columns = len(names) * -(-len(samples) // -(-len(samples) // beside))  # evenly over the rows
-    widest = (GROWN * sized(SIDE) if exact() else SIDE) + sized(across)
+    widest = (GROWN_TO * sized(SIDE) if exact() else SIDE) + sized(across)
     room = characters(inches=min((page_width() - sized(1.7)) / columns, widest) - sized(0.1))
     headings = [_lines(sample.values, room) for sample in samples]
     longest = max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0

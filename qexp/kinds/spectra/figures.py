@@ -20,7 +20,7 @@ from qexp.figures.canvas import (
     GRID_TOP,
     LEAST_TEXT,
     LEFT,
-    LINE,
+    LINE_HEIGHT,
     TITLE,
     add_title,
     exact,
@@ -277,7 +277,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
 
     In a narrow figure without the first, which is also behind the last.
     """
-    each, more = (2, LINE) if narrow() else (3, 0.0)
+    each, more = (2, LINE_HEIGHT) if narrow() else (3, 0.0)
     figure, axes = panel_grid(
         each * len(spectra), 1 if narrow() else each, WIDE, HIGH, across=0.2, down=0.42 + more, top=GRID_TOP + more,
         fold=False, stretch=(0.75, 0.9),
@@ -326,7 +326,7 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     """
     lines, titles = 0, [words for words, _ in spectra]
     for _ in range(2):  # the second time with room for titles in several lines
-        above = LINE * lines
+        above = LINE_HEIGHT * lines
         figure, axes = panel_grid(
             len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6 + above, top=0.85 + above
         )
