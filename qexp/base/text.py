@@ -248,6 +248,11 @@ def width_of(text: str) -> int:
     )
 
 
+def without_end(text: str, longest: int) -> str:
+    """A text of at most so many characters, the last of which is … where it goes on."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def without_middle(text: str, width: int) -> str:
     """A text that keeps its ends, with … between them, if it is wider than that."""
     if width_of(text) <= width:

@@ -34,7 +34,7 @@ from qexp.spec.reading import Document, Finding, Where, canonical, digest, follo
 from qexp.spec.resolution import FOLDERS, Override
 from qexp.spec.validation import without_unread
 
-CACHED = 16
+MOST_CACHED = 16
 """Number of datasets that a command keeps open, and of models that it keeps in mind, for the next specs."""
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def _cached(cache: dict[str, T], document: Document, make: Callable[[Document], 
     """What was made of a document, or is made now; the oldest is forgotten."""
     key = json.dumps(document, sort_keys=True)
     if key not in cache:
-        while len(cache) >= CACHED:
+        while len(cache) >= MOST_CACHED:
             del cache[next(iter(cache))]
         cache[key] = make(document)
     return cache[key]

@@ -18,7 +18,7 @@ from qexp.errors import QexpError, hint
 from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.jobs.states import Watch
-from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL, Coverage, intervals_of, percent
+from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL_COVERAGE, Coverage, intervals_of, percent
 from qexp.spec.experiences import type_name
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
@@ -146,7 +146,7 @@ def ends_of_intervals(directory: RunDirectory, output: str) -> tuple[NDArray[np.
 def intervals_in_words(directory: RunDirectory) -> str:
     """`90 % intervals`, or what they promise where that is less."""
     intervals = intervals_of(directory)
-    return f"{percent(USUAL if intervals is None else intervals.promise)} intervals"
+    return f"{percent(USUAL_COVERAGE if intervals is None else intervals.promise)} intervals"
 
 
 def coverage(directory: RunDirectory) -> Pictures:
@@ -156,7 +156,7 @@ def coverage(directory: RunDirectory) -> Pictures:
     record, others = directory.record(), "held-out data"
     if directory.held_out:
         others = "other rows" if intervals.unit == "row" else f"other groups ({intervals.unit})"
-    usual = [coverage for coverage in intervals.coverages if coverage.interval == USUAL]
+    usual = [coverage for coverage in intervals.coverages if coverage.interval == USUAL_COVERAGE]
     names = list(dict.fromkeys(coverage.output for coverage in usual))
     for output in names:
         groups = [group for group in usual if group.output == output]

@@ -23,7 +23,7 @@ from qexp.kinds.tables import tables_of
 from qexp.metrics import conformal
 from qexp.metrics.conformal import Scale
 from qexp.networks.estimator import Estimator, mean
-from qexp.results.intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL, Coverage, HeldOutIntervals
+from qexp.results.intervals import INTERVALS, INTERVALS_OF_ROWS, OVERALL, USUAL_COVERAGE, Coverage, HeldOutIntervals
 from qexp.spec.kinds import TEST_PREDICTIONS, documents_of, load_stage
 from qexp.store.directory import RunDirectory
 
@@ -174,9 +174,9 @@ def keep_intervals(directory: RunDirectory) -> HeldOutIntervals:
         for counted in count_covered(rows, coverage, most, intervals_of_rows(rows, coverage))
     ]
     if coverages:
-        write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL) for rows in outputs})
+        write_intervals(directory, {rows.output: intervals_of_rows(rows, USUAL_COVERAGE) for rows in outputs})
     for counted in coverages:
-        if counted.of == OVERALL and counted.interval == USUAL:
+        if counted.of == OVERALL and counted.interval == USUAL_COVERAGE:
             words = "intervals of 90 %% cover %d of %d held-out rows of %s"
             log.info(words, counted.covered, counted.n, counted.output)
     return _write_coverages(directory, outputs, coverages)
@@ -211,7 +211,7 @@ def keep_intervals_of(
             groups = np.zeros(len(truth), dtype=str) if by is None else predictions[by].values.astype(str)
             evaluated = replace(rows, truth=truth, by=by, groups=groups)
             coverages += count_covered(evaluated, coverage, most, ends[rows.output])
-        if coverage == USUAL:
+        if coverage == USUAL_COVERAGE:
             write_intervals(evaluation, ends)
     coverages.sort(key=lambda counted: list(estimates).index(counted.output))
     _write_coverages(evaluation, outputs, coverages)
@@ -391,7 +391,7 @@ def new_intervals(directory: RunDirectory, coverage: float | None, folds: Sequen
     if coverage is not None:
         return rules_of_run(directory, coverage, folds)
     try:
-        return rules_of(read_held_out(directory), USUAL, folds)
+        return rules_of(read_held_out(directory), USUAL_COVERAGE, folds)
     except QexpError:
         return None
 

@@ -14,12 +14,12 @@ from qexp.networks.network import Network, bytes_of
 from qexp.networks.shapes import features
 from qexp.spec.reading import Document, Finding
 
-TOLERANCE = 2
+TOLERATED_EXCESS = 2
 """Factor by which training may exceed this machine's memory: it may be meant for a larger one."""
 
 WEIGHTS_AND_GRADIENTS = 2
 
-NUMBER = torch.float32.itemsize
+BYTES_OF_NUMBER = torch.float32.itemsize
 """Bytes of each number in a sample."""
 
 IN_EXPERIENCE, IN_MODEL = "experience", "model"
@@ -54,7 +54,7 @@ def memory_of_experience(
         copies |= dict.fromkeys(pretrain["freeze"], 1)  # these weights are never trained
     weights = {name: document.get("members", 1) * size for name, size in _of_operations(network, copies).items()}
     batch = min(document["batch_size"], samples.of_epoch)
-    of_batch = NUMBER * batch * sum(features(shape) for shape in network.inputs.values())
+    of_batch = BYTES_OF_NUMBER * batch * sum(features(shape) for shape in network.inputs.values())
     if of_batch > samples.kept:
         samples = Samples(samples.of_epoch, of_batch, "batch_size")
     yield from _too_large(weights, samples, available)
@@ -67,7 +67,7 @@ def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -
     """
     of_weights = sum(weights.values())
     total = of_weights + samples.kept
-    if total <= TOLERANCE * available:
+    if total <= TOLERATED_EXCESS * available:
         return
     has = f"this machine has {in_bytes(available)}" if available < machine.LARGEST_MEMORY else "no machine has as much"
     comparison = f"training takes {in_bytes(total)}, but {has}"

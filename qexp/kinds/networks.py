@@ -212,7 +212,7 @@ def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.
 
 
-FAR = 6.0
+FAR_VALUE = 6.0
 """Transformed value that few draws of a posterior exceed, whose inverse must be possible."""
 
 
@@ -266,7 +266,8 @@ def beyond_prior(
         if name not in distributions or name not in transforms or transforms[name].numbers > 1:
             continue
         low, high = distributions[name].support()
-        reached = transforms[name].inverse(torch.tensor([[-FAR], [FAR]], dtype=torch.float64)).flatten().tolist()
+        ends = torch.tensor([[-FAR_VALUE], [FAR_VALUE]], dtype=torch.float64)
+        reached = transforms[name].inverse(ends).flatten().tolist()
         slack = 1e-6 * (high - low) if math.isfinite(high - low) else 1e-6
         if min(reached) < low - slack or max(reached) > high + slack:
             reach = f"lets posteriors reach from {min(reached):.3g} to {max(reached):.3g}"
@@ -278,7 +279,7 @@ def beyond_prior(
 # The scale of an output's intervals: that on which its loss is taken.
 
 
-CLOSE = 1e-6
+CLOSE_RESTORED = 1e-6
 """Largest relative difference between a value and what comes back from the scale."""
 
 
@@ -300,7 +301,7 @@ def scale_of(spec: dict[str, Any], tables: Tables, output: str, truth: Array) ->
     values = np.unique(truth)
     scaled = scale.forward(values)
     steps, restored = np.diff(scaled), scale.inverse(scaled)
-    close = np.abs(restored - values) <= CLOSE * np.abs(values).max()
+    close = np.abs(restored - values) <= CLOSE_RESTORED * np.abs(values).max()
     one_way = np.isfinite(scaled).all() and ((steps > 0).all() or (steps < 0).all())
     return scale if one_way and close.all() else own_unit
 

@@ -34,7 +34,7 @@ HEAD = ("of", "name", "n", "output", "unit")
 OVERALL = "overall"
 """Kind of the group of all test samples."""
 
-RECORDED = 100
+MOST_RECORDED = 100
 """Most groups that a record holds; of more only the table does."""
 
 
@@ -89,7 +89,7 @@ def errors_of_group(kind: str, name: str, count: int, output: str, metrics: Mapp
 def recorded(errors: Sequence[GroupErrors]) -> tuple[GroupErrors, ...]:
     """Those that the record holds: all single groups, or none if there are too many."""
     groups = tuple(group for group in errors if group.of != OVERALL)
-    return groups if len({group.name for group in groups}) <= RECORDED else ()
+    return groups if len({group.name for group in groups}) <= MOST_RECORDED else ()
 
 
 def write_errors(directory: RunDirectory, errors: Sequence[GroupErrors], units: Mapping[str, str], note: str) -> None:

@@ -18,7 +18,7 @@ from qexp.store.documents import Part
 INTERVALS, INTERVALS_OF_ROWS = "intervals.json", "intervals.csv"
 """In `results`: coverages; and the interval of every row."""
 
-USUAL = 0.9
+USUAL_COVERAGE = 0.9
 """Coverage of intervals for which none is asked for."""
 
 OVERALL = "overall"
@@ -77,8 +77,9 @@ class HeldOutIntervals(Part):
 
     @property
     def promise(self) -> float:
-        """By what the intervals of rows are named: `USUAL`, or as much as the number of units allows."""
-        return min((coverage.promised for coverage in self.overall if coverage.interval == USUAL), default=USUAL)
+        """By what the intervals of rows are named: `USUAL_COVERAGE`, or as much as the number of units allows."""
+        usual = [coverage.promised for coverage in self.overall if coverage.interval == USUAL_COVERAGE]
+        return min(usual, default=USUAL_COVERAGE)
 
     @property
     def overall(self) -> list[Coverage]:
@@ -146,7 +147,7 @@ def interval_tables(intervals: HeldOutIntervals, units: Mapping[str, str], *, he
         yield (
             f"{others} can promise only {percent(short[0].promised)}: these intervals are as wide as the largest error"
         )
-    if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL]:
+    if groups := [group for group in intervals.coverages if group.of != OVERALL and group.interval == USUAL_COVERAGE]:
         columns = [groups[0].of, "output", "n", "covered", width]
         rows = [
             [group.name, group.output, f"{group.n:,}", f"{group.covered:,}", _width(group, units)]

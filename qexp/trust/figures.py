@@ -33,7 +33,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images.figures import TEST_ESTIMATES, estimates
-from qexp.results.calibration import FEW, HEAD, Calibration, calibrations_of, name_of_file
+from qexp.results.calibration import FEW_DRAWS, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.store.directory import RunDirectory
 from qexp.trust.matrix_figures import HATCHES, matrix
 
@@ -58,10 +58,10 @@ MOST_TICKS = 8
 NARROW, WIDE = "▼", "▲"
 """Marks of cells whose intervals are too narrow, or too wide, beyond chance."""
 
-DARK = 0.15
+DARK_DIFFERENCE = 0.15
 """Difference from the right coverage below which cells are dark."""
 
-SHOWN = 0.25
+SHOWN_DIFFERENCE = 0.25
 """Difference from the right coverage at the end of the scale of colours."""
 
 CELLS = {"estimate": "estimated", "truth": "true"}
@@ -147,7 +147,7 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     for name, row in zip(names, grid, strict=True):
         for (kind, words), axis in zip(CELLS.items(), row, strict=True):
             count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
-            share = np.where(count.values < FEW, np.nan, inside.values / np.maximum(count.values, 1))
+            share = np.where(count.values < FEW_DRAWS, np.nan, inside.values / np.maximum(count.values, 1))
             edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
             axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
             panel = LocalPanel(axes, edges, share, wrong.values)
@@ -162,7 +162,7 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
                 explained[text] = explained.get(text, False) or bool(np.asarray(cells).any())
     if image is not None:  # the colours of all are the same
         bar = figure.colorbar(image, ax=[axis for row in grid for axis in row], extend="min")
-        bar.ax.set_ylim(probability - SHOWN, 1.0)
+        bar.ax.set_ylim(probability - SHOWN_DIFFERENCE, 1.0)
         bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
         bar.ax.tick_params(labelsize=small())
     rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
@@ -176,10 +176,10 @@ def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], 
     number = len(panel.share)
     image = axis.imshow(
         panel.share.T, origin="lower", extent=(0, number, 0, number), cmap="PuOr", aspect="auto",
-        vmin=probability - SHOWN, vmax=probability + SHOWN,
+        vmin=probability - SHOWN_DIFFERENCE, vmax=probability + SHOWN_DIFFERENCE,
     )  # fmt: skip
     for column, row in np.argwhere((panel.wrong != 0) & ~few):
-        colour = "white" if panel.share[column, row] < probability - DARK else "black"
+        colour = "white" if panel.share[column, row] < probability - DARK_DIFFERENCE else "black"
         mark = NARROW if panel.wrong[column, row] < 0 else WIDE
         axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)

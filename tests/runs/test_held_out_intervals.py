@@ -13,7 +13,7 @@ import qexp as package
 from qexp.base.text import Table
 from qexp.kinds.held_out import HeldOutEstimates, count_covered
 from qexp.metrics.conformal import Scale
-from qexp.results.intervals import USUAL, interval_tables
+from qexp.results.intervals import USUAL_COVERAGE, interval_tables
 from qexp.store.directory import RunDirectory
 from tests import cores, stones
 from tests.conftest import call
@@ -43,7 +43,7 @@ def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand_and_cover
     errors, table = held_out_errors(directory)
     lines = rows_of(directory)
     assert [line["stone"] for line in lines] == list(table["stone"].values)
-    place = math.ceil(USUAL * stones.ROWS) - 1
+    place = math.ceil(USUAL_COVERAGE * stones.ROWS) - 1
     radius = np.array([np.sort(np.delete(errors, row))[place] for row in range(stones.ROWS)])
     low, estimate, high = (numbers(lines, f"iron_{end}") for end in ("low", "estimate", "high"))
     assert low == pytest.approx(estimate - radius, rel=1e-6)
@@ -52,8 +52,8 @@ def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand_and_cover
     intervals = package.open_run(str(directory.path)).held_out_intervals()
     assert (intervals.unit, intervals.units) == ("row", stones.ROWS)
     inside = (low <= numbers(lines, "iron")) & (numbers(lines, "iron") <= high)
-    of_usual = {coverage.name: coverage for coverage in intervals.coverages if coverage.interval == USUAL}
-    assert of_usual[""].covered == inside.sum() == math.ceil(USUAL * stones.ROWS)  # by counting
+    of_usual = {coverage.name: coverage for coverage in intervals.coverages if coverage.interval == USUAL_COVERAGE}
+    assert of_usual[""].covered == inside.sum() == math.ceil(USUAL_COVERAGE * stones.ROWS)  # by counting
     for quarry in "ABCD":
         same_group = np.array([line["quarry"] == quarry for line in lines])
         assert (of_usual[quarry].covered, of_usual[quarry].n) == (inside[same_group].sum(), same_group.sum())
@@ -74,7 +74,7 @@ def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive
     assert high / estimate == pytest.approx(estimate / low)
     assert (low > 0).all()
     errors, _ = held_out_errors(directory, np.log)
-    factor = np.sort(np.delete(errors, 0))[math.ceil(USUAL * stones.ROWS) - 1]
+    factor = np.sort(np.delete(errors, 0))[math.ceil(USUAL_COVERAGE * stones.ROWS) - 1]
     assert high[0] / estimate[0] == pytest.approx(math.exp(factor), rel=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot
 def test_a_truth_at_the_end_of_its_interval_is_covered_whatever_its_last_bits():
     truth, none = np.array([0.14330000000000004, 0.1434]), np.zeros(2, dtype=np.int64)
     rows = HeldOutEstimates("toc", Scale(), truth, truth, {}, "core", none, None, none.astype(str), (), none)
-    (counted,) = count_covered(rows, USUAL, 0.5, (np.zeros(2), np.full(2, 0.1433)))
+    (counted,) = count_covered(rows, USUAL_COVERAGE, 0.5, (np.zeros(2), np.full(2, 0.1433)))
     assert counted.covered == 1
 
 
@@ -143,7 +143,9 @@ def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores_and_a_s
     directory = RunDirectory(package.run("scratch", name="three", device="cpu").path)
     intervals = package.open_run(str(directory.path)).held_out_intervals()
     assert (intervals.unit, intervals.units) == ("core", 3)
-    (of_d2,) = (coverage for coverage in intervals.coverages if coverage.name == "D2" and coverage.interval == USUAL)
+    (of_d2,) = (
+        coverage for coverage in intervals.coverages if coverage.name == "D2" and coverage.interval == USUAL_COVERAGE
+    )
     assert (of_d2.n, of_d2.promised) == (cores.SPECTRA, pytest.approx(2 / 3))
     lines = rows_of(directory)
     error = np.abs(numbers(lines, "toc") - numbers(lines, "toc_estimate"))

@@ -14,7 +14,7 @@ from qexp.base.tables import Entry
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import fit_transforms
-from qexp.kinds.scores import RECORDED, Scores, recorded
+from qexp.kinds.scores import MOST_RECORDED, Scores, recorded
 from qexp.kinds.spectra import evaluation
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.evaluation import Subject, evaluate, inner_folds
@@ -237,7 +237,7 @@ def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, di
     of = network(LINEAR, dataset)
     saliency = {}
     for most in (18, 3):
-        monkeypatch.setattr(evaluation, "MOST", most)
+        monkeypatch.setattr(evaluation, "MOST_AVERAGED", most)
         evaluated(directory, of)
         saliency[most] = xarray.load_dataset(directory.results / "saliency.nc")
     samples = {name: values[[0, 8, 17]] for name, values in of.data.test.items()}
@@ -254,9 +254,9 @@ def test_a_record_holds_the_errors_of_a_hundred_groups_and_the_table_those_of_al
         scores.add("toc", {}, np.zeros(count), np.ones(count))
         return scores.errors
 
-    assert len(recorded(errors(RECORDED))) == RECORDED
-    assert recorded(errors(RECORDED + 1)) == ()
-    assert len(errors(RECORDED + 1)) == RECORDED + 2
+    assert len(recorded(errors(MOST_RECORDED))) == MOST_RECORDED
+    assert recorded(errors(MOST_RECORDED + 1)) == ()
+    assert len(errors(MOST_RECORDED + 1)) == MOST_RECORDED + 2
 
 
 def test_the_network_is_compared_with_baselines_on_the_same_test_spectra(dataset, directory):

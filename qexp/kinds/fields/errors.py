@@ -25,7 +25,7 @@ OfOutputs = Mapping[str, Metrics]
 STEPS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
 """Possible limits between classes of thickness [m]."""
 
-THIN = 1 / 20
+THIN_SHARE = 1 / 20
 """Ice that is thinner than this share of the thickest ice is one class."""
 
 
@@ -152,8 +152,8 @@ class Tally:
 
         Empty if the thickness is not known.
         """
-        edges = self.edges
-        used = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= THIN * self.thickest))]
+        edges, thin = self.edges, THIN_SHARE * self.thickest
+        used = [0, *(i for i, edge in enumerate(edges) if i and (edge == STEPS[0] or edge >= thin))]
         for index, following in zip(used, [*used[1:], len(edges)], strict=True):
             members = [self.classes[number] for number in range(index, following) if number in self.classes]
             if members and self.known:

@@ -55,10 +55,10 @@ log = logging.getLogger("qexp.run")
 CELLS_AT_ONCE = 2**18
 """Largest number of cells estimated together: intermediate results then take a few hundred megabytes."""
 
-KEPT = 10
+KEPT_FRAMES = 10
 """Largest number of frames per folder that are kept for figures."""
 
-TIMED = 21
+TIMED_FRAMES = 21
 """Number of frames on which the network's speed is measured; the first is a warm-up."""
 
 
@@ -157,7 +157,7 @@ def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) ->
     Frames of a folder with few frames are used repeatedly.
     """
     seconds = []
-    for index in range(TIMED):
+    for index in range(TIMED_FRAMES):
         number = index % len(frames)
         read = frames.read(list(model.network.inputs), number, number + 1)
         inputs = {
@@ -188,7 +188,7 @@ class _KeptFrames:
 
     def __init__(self, frames: Frames, threshold: float | None) -> None:
         self._frames, self._threshold = frames, threshold
-        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT, len(frames))).round().astype(int))
+        self._numbers = np.unique(np.linspace(0, len(frames) - 1, min(KEPT_FRAMES, len(frames))).round().astype(int))
         self._fields: dict[str, list[Array]] = {}
         """Variable of the file → a field, (y, x), per kept frame."""
         self._seen = 0
@@ -243,7 +243,7 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
 # Evaluation on fields of other folders: errors on whole frames, and pictures.
 
 
-SHOWN = 3
+MOST_NAMED = 3
 """Names of folders in a message."""
 
 FieldsIn = tuple[Path, str | None]
@@ -257,8 +257,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     names = Counter(folder.name for folder, _ in folders)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise QexpError(
-            f"several folders are called {some(repeated, SHOWN)}; errors are listed by folder: evaluate one part at a "
-            "time"
+            f"several folders are called {some(repeated, MOST_NAMED)}; errors are listed by folder: evaluate one part "
+            "at a time"
         )
     sources = [open_folder(*folder) for folder in folders]
     for source in sources:
@@ -298,7 +298,7 @@ def _evaluated_frames(
     frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
     if threshold is not None and (lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]):
         raise QexpError(
-            f"{some(lacking, SHOWN)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+            f"{some(lacking, MOST_NAMED)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
         )
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
     for folder in frames:
@@ -352,8 +352,8 @@ def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) ->
     # Folders of the dataset's own test part may be numbered like those of its training part.
     elsewhere = [name for name, of_folder in hashes.items() if of_folder not in tested]
     alike_named = [name for name in elsewhere if name in training and name not in same]
-    shared = [f"folders with training fields: {some(same, SHOWN)}"] if same else []
-    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, SHOWN)}"]
+    shared = [f"folders with training fields: {some(same, MOST_NAMED)}"] if same else []
+    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, MOST_NAMED)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"
     nothing, caution = f"no folder has {compared} of a training folder", trained_on(len(same), len(sources))
     return Independence.of(shared, doubts if alike_named else [], nothing, caution)

@@ -17,7 +17,7 @@ from qexp.kinds.fields import folders
 from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples
 from qexp.kinds.fields.folders import FieldMapping, alike
 from qexp.kinds.kind import Doubts, KindData, one_fold, split_finding
-from qexp.kinds.memory import NUMBER, Samples
+from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import build_transforms, of_sums_only, of_training_mean, try_transform
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal
@@ -116,7 +116,7 @@ class GriddedData(KindData[GriddedDataset]):
     def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
         if document["patches"] is None:
             return Samples(dataset.patches(dataset.rows).tiles)
-        of_patch = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        of_patch = BYTES_OF_NUMBER * sum(features(shape) for shape in dataset.shapes().values())
         train, validation = document["patches"]
         return Samples(int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches")
 

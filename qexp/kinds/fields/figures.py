@@ -44,7 +44,7 @@ Numbers = Sequence[float]
 SHOWN = {"rmse": "s-", "mae": "o-", "bias": "^--"}
 """Metric → style of its line."""
 
-MOST = 200.0
+LARGEST_ERROR = 200.0
 """Largest error that is shown [%]: where ice hardly moves, every error is many times the velocity."""
 
 
@@ -75,10 +75,11 @@ def errors_by_thickness(
         last = axes[len(outputs)]
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
             last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
-        largest = max((share for shares in vectors.values() for share in shares if share < MOST), default=MOST)
+        shown = [share for shares in vectors.values() for share in shares if share < LARGEST_ERROR]
+        largest = max(shown, default=LARGEST_ERROR)
         last.set_ylim(0, 1.08 * largest)
         for index, shares in enumerate(zip(*vectors.values(), strict=True)):
-            if beyond := [share for share in shares if share >= MOST]:
+            if beyond := [share for share in shares if share >= LARGEST_ERROR]:
                 words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
                 last.text(index, 0.98, words, transform=above, ha="center", va="top", fontsize=small())
         _describe(last, ", ".join(f"({vector})" for vector in vectors), "error / length (%)", classes, cells)
@@ -105,7 +106,7 @@ def _describe(axis: Axes, title: str, label: str, classes: Sequence[str], cells:
 
 Array = NDArray[np.floating]
 
-SIDE, BETWEEN, TOP, FLATTEST = 1.3, 0.16, 0.95, 0.45
+SIDE, BETWEEN, TOP, FLATTEST_PANEL = 1.3, 0.16, 0.95, 0.45
 """Width of a panel, distance between panels, and margin for the colour bars [inch]; least height of a panel, as a share
 of its width, which has room for the words beside it and the colour bars between blocks."""
 
@@ -130,7 +131,7 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     longest = max(len(line) for sample in samples for line in sample.words.split("\n"))
     left = 0.25 + WIDTH_OF_CHARACTER * longest
     shapes = [field.shape for sample in samples for field in sample.fields.values()]
-    ratio = min(max(max(height / width for height, width in shapes), FLATTEST), 1.0)
+    ratio = min(max(max(height / width for height, width in shapes), FLATTEST_PANEL), 1.0)
     # A narrow figure has several blocks of rows, each with some of the variables, and a free row between them.
     columns = columns_of(len(names), SIDE + BETWEEN + left / len(names))
     blocks = -(-len(names) // columns)

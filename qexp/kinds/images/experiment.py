@@ -34,7 +34,7 @@ from qexp.kinds.files import data_folders, find_data_file, fingerprint, refuse
 from qexp.kinds.images.own_sources import try_own_sources
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
 from qexp.kinds.kind import KindData
-from qexp.kinds.memory import NUMBER, Samples
+from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import (
     beyond_prior,
     build_transforms,
@@ -407,7 +407,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
-        of_sample = NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        of_sample = BYTES_OF_NUMBER * sum(features(shape) for shape in dataset.shapes().values())
         return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")
 
 

@@ -67,13 +67,13 @@ SIDE, GAP, ACROSS, DOWN = 1.8, 0.36, 0.95, 0.5
 """Side of a panel, and distances between panels: with one colour scale, with a colour bar beside each, and down
 [inch]."""
 
-IN_A_ROW, CROWDED = 3, 0.4
+PANELS_IN_A_ROW, CROWDED_TO = 3, 0.4
 """Panels in a row; and how much narrower they become in a narrow figure of more than two samples."""
 
-SIGNED = 0.2
+SIGNED_RATIO = 0.2
 """Size of the values of one sign relative to those of the other above which colours are centred at zero."""
 
-ALIKE = 4.0
+ALIKE_RATIO = 4.0
 """Factor between the largest and the smallest of the images' extremes up to which they share a colour scale."""
 
 SMALLEST_MARK, LARGEST_MARK = 4.0, 200.0
@@ -110,10 +110,10 @@ def sample_images(
     scales = _scales(_ends([list(sample.images.values()) for sample in samples]))
     alike, extents = len(set(scales)) == 1, {where for sample in samples for where in sample.extents.values()}
     across = GAP if alike else ACROSS
-    least = (CROWDED if narrow() and len(samples) > 2 else SHRUNK_TO) * (sized(SIDE) if exact() else SIDE)
+    least = (CROWDED_TO if narrow() and len(samples) > 2 else SHRUNK_TO) * (sized(SIDE) if exact() else SIDE)
     fitting = int((page_width() - sized(1.7 - across)) / (sized(across) + least))
     # Images of a sample stay side by side.
-    beside = max(1, min(fitting, max(IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
+    beside = max(1, min(fitting, max(PANELS_IN_A_ROW, len(names)), len(names) * len(samples)) // len(names))
     columns = len(names) * -(-len(samples) // -(-len(samples) // beside))  # evenly over the rows
     widest = (GROWN_TO * sized(SIDE) if exact() else SIDE) + sized(across)
     room = characters(inches=min((page_width() - sized(1.7)) / columns, widest) - sized(0.1))
@@ -167,8 +167,8 @@ def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
 def _scales(ends: Sequence[Scale]) -> list[Scale]:
     """The colour scale of each sample, from its smallest and largest value."""
     reaches = [max(-low, high, 1e-12) for low, high in ends]
-    shared = max(reaches) <= ALIKE * min(reaches)
-    if any(min(-low, high) > SIGNED * max(-low, high) for low, high in ends):
+    shared = max(reaches) <= ALIKE_RATIO * min(reaches)
+    if any(min(-low, high) > SIGNED_RATIO * max(-low, high) for low, high in ends):
         return [(-reach, reach) for reach in ([max(reaches)] * len(ends) if shared else reaches)]
     if shared:
         return [(min(low for low, _ in ends), max(high for _, high in ends))] * len(ends)
@@ -219,7 +219,7 @@ def _bar(axis: Axes, image: ScalarMappable, words: str) -> None:
 GRID_SIDE = 1.1
 """Side of one of several images [inch]."""
 
-ALONE = 4.5
+SINGLE_SIDE = 4.5
 """Side of a single one."""
 
 PER_INCH = 12
@@ -255,8 +255,8 @@ def image_grid(
         images = images.transpose(1, 0, 2, 3)
     columns, rows = images.shape[:2]
     signed = bool((images < 0).any())  # then white is 0 in all of them, as it is in samples
-    size = ALONE if columns * rows == 1 else GRID_SIDE
-    above = 0.5 if size == ALONE else 1.3 / rows
+    size = SINGLE_SIDE if columns * rows == 1 else GRID_SIDE
+    above = 0.5 if size == SINGLE_SIDE else 1.3 / rows
     figure, grid = subplots(rows, columns, max(size + 1.0 / columns, 5.0 / columns), size + above)
     for row in range(rows):
         for column in range(columns):
@@ -267,7 +267,7 @@ def image_grid(
             colours = _colours((-reach, reach) if signed else ends[0])
             drawn = axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **colours)
             axis.spines[["top", "right"]].set_visible(True)
-            if size == ALONE:
+            if size == SINGLE_SIDE:
                 bar = figure.colorbar(drawn, ax=axis, shrink=0.8)
                 bar.set_label(what)
                 axis.set(xlabel="x (km)", ylabel="y (km)")
@@ -280,7 +280,7 @@ def image_grid(
                 axis.set_xlabel(printed(brief(sides[0].values[column])), fontsize=small())
             if column == 0 and len(sides) > 1:
                 axis.set_ylabel(printed(brief(sides[1].values[row])), fontsize=small())
-    if size != ALONE:
+    if size != SINGLE_SIDE:
         figure.supxlabel(label(sides[0].words, sides[0].unit), fontsize=sized(10))
         if len(sides) > 1:
             figure.supylabel(label(sides[1].words, sides[1].unit), fontsize=sized(10))

@@ -257,7 +257,7 @@ DEGREES = ("latitude", "lat", "longitude", "lon")
 ROWS, NORTHWARDS = "rows", "northwards"
 """Attribute of a variable without coordinates, such as qexp's own samples, and its value, which say where north is."""
 
-UNEVEN = 1e-3
+UNEVEN_STEPS = 1e-3
 """Largest relative difference between the steps of evenly spaced coordinates; single precision causes about 1e-5."""
 
 
@@ -371,7 +371,7 @@ class NetcdfImages(ImageFile):
         if along is None or len(along) < 2:
             return None
         steps = np.diff(along)
-        if not np.ptp(steps) <= UNEVEN * abs(steps.mean()):
+        if not np.ptp(steps) <= UNEVEN_STEPS * abs(steps.mean()):
             raise QexpError(
                 f"{self.path}: '{dimension}' is not evenly spaced: its steps range from {abs(steps).min():g} to "
                 f"{abs(steps).max():g}; resample the images to square pixels first"

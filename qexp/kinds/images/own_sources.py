@@ -24,7 +24,7 @@ from qexp.spec.reading import Document, Where
 T = TypeVar("T")
 
 QUARTILES = (0.25, 0.75)
-HIDDEN, HUGE = 0.01, 100.0
+HIDDEN_SIGNAL, HUGE_SIGNAL = 0.01, 100.0
 """Signals below this part of the noise, or above so many metres, are suspected to be in another unit."""
 
 
@@ -108,10 +108,10 @@ def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dic
         largest, noise = float(signal.abs().max()), float((observed[name] - signal).std())
         if base_name(name) != DISPLACEMENT:
             continue
-        if not largest <= HUGE:
+        if not largest <= HUGE_SIGNAL:
             yield f"'{name}' reaches {largest:.3g} m {at}: is all in SI units, and is each quantity's si_factor right?"
             return  # other views say the same
-        if largest < HIDDEN * noise:
+        if largest < HIDDEN_SIGNAL * noise:
             yield (
                 f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m: is all in SI units, and "
                 "is each quantity's si_factor right?"

@@ -71,7 +71,7 @@ from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.feature_distance import UNUSUAL, FeatureDistance
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE_DISPLACEMENT
-from qexp.results.intervals import USUAL
+from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals, mask_of
 from qexp.store.directory import RunDirectory
@@ -85,19 +85,19 @@ MISFIT, FEATURES = "misfit_p", "features_p"
 """Columns with p-values: is the image anything that the simulator could have made?"""
 OF_RESIDUALS = "p-value of the residuals of the best source being the declared noise"
 OF_FEATURES = "share of training samples whose features lie as far from their mean in the network"
-UNLIKE = 1e-3
+UNLIKE_P = 1e-3
 """p-value of residuals below which an image is counted as unlike the simulator's; of features, UNUSUAL."""
-HARDLY = f"residuals with p < {UNLIKE:g} or features with p < {UNUSUAL:g}"
-PIXELS = 2**19
+HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL:g}"
+PIXELS_OF_BATCH = 2**19
 """Pixels of a batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
-BATCHES = 4
+BATCHES_AT_ONCE = 4
 """Batches that are read and written at a time."""
 PRESUMED = "posteriors presume that a source of the simulator and the declared noise made the images: `misfit` tests it"
 UNTESTED = "`misfit` would count those that no source explains, such as ramps, stripes and images that are upside down"
 MILLIMETRES = 3
 """Decimals of metres to which places on a map are written."""
 PRESUMED_NORTH = "rows count as running northwards"
-FAR = 10.0
+FAR_RATIO = 10.0
 """Times the largest value of the training data from which on images without a unit are suspected to have another."""
 MISSING = "missing_pixels"
 """Column with the number of pixels that are not seen."""
@@ -152,7 +152,7 @@ class ImageModel(FileModel):
     def batch(self) -> int:
         """Samples that are estimated at a time."""
         pixels = sum(int(np.prod(shape)) for shape in self.layout.inputs.values())
-        return max(1, min(BATCH, PIXELS // pixels))
+        return max(1, min(BATCH, PIXELS_OF_BATCH // pixels))
 
     def open(self, source: Path, target: Path) -> ImageEstimation:
         return ImageEstimation(self, source, target)
@@ -262,7 +262,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         import pyarrow as pa
 
         model, batch = self.model, self.model.batch
-        size = -(-(chunk or BATCHES * batch) // batch) * batch
+        size = -(-(chunk or BATCHES_AT_ONCE * batch) // batch) * batch
         for piece in read_ahead(self._images.pieces(size), self.source):
             estimates = self._estimated(piece, add_draws)
             outside = self._add(piece, estimates)
@@ -315,7 +315,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             self._outside_in[str(statistic)] = self._outside_in.get(str(statistic), 0) + int(beyond.sum())
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
         if self.model.misfit is not None:
-            self._unlike += int(np.sum((estimates[MISFIT] < UNLIKE) | (estimates[FEATURES] < UNUSUAL)))
+            self._unlike += int(np.sum((estimates[MISFIT] < UNLIKE_P) | (estimates[FEATURES] < UNUSUAL)))
         if DOUBTED in estimates:
             self._doubted += int(np.nansum(estimates[DOUBTED]))
         return np.asarray(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
@@ -345,7 +345,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         natural = LARGE_DISPLACEMENT * (conversion("m", self.model.layout.units[image]) or np.inf)
         ranges = self.model.ranges().ranges
         ends = [abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))]
-        return float(min(natural, FAR * max(ends)))
+        return float(min(natural, FAR_RATIO * max(ends)))
 
     def counts(self, record: Mapping[str, Any]) -> dict[str, Any]:
         names = ("images", "outside", "outside_in", "missing_pixels", "missing", "missing_count")
@@ -423,9 +423,9 @@ def _type(values: NDArray[Any]) -> pa.DataType:
 
 # The model for predicting from images with a finished run: its network, inputs and the range of its training data.
 
-SEEN = 1_024
+SEEN_SAMPLES = 1_024
 """Training samples whose inputs are the range to compare with."""
-SIMULATED = 2**21
+SIMULATED_PIXELS = 2**21
 """Pixels that are simulated at a time."""
 
 
@@ -452,14 +452,14 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
     def features() -> FeatureDistance:
-        simulated = source.sample(part, SEEN, Seeds(record.seed), ("features",), torch.device("cpu"))
+        simulated = source.sample(part, SEEN_SAMPLES, Seeds(record.seed), ("features",), torch.device("cpu"))
         return FeatureDistance(model, {name: simulated[name].to(on) for name in network.inputs})
 
     quantities = with_periods(source.quantities, model.periods)
     if not refined and options.interval is not None:
         require_heads(network, record, "`interval`")
     require_coverage(options.interval)
-    coverage = USUAL if options.interval is None else options.interval
+    coverage = USUAL_COVERAGE if options.interval is None else options.interval
     posteriors: WrittenPosteriors | None = None
     if refined:
         by_likelihood = ImagePosteriors(source, list(network.inputs), quantities)
@@ -583,10 +583,10 @@ def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
 def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: Seeds) -> InputRanges:
     """The range of the inputs over training samples, which are simulated again."""
     pixels = sum(int(np.prod(shape)) for shape in network.inputs.values())
-    size = min(SEEN, max(1, SIMULATED // pixels))
+    size = min(SEEN_SAMPLES, max(1, SIMULATED_PIXELS // pixels))
     blocks = []
-    for start in range(0, SEEN, size):
-        count = min(size, SEEN - start)
+    for start in range(0, SEEN_SAMPLES, size):
+        count = min(size, SEEN_SAMPLES - start)
         samples = source.sample(part, count, seeds, ("range", start), torch.device("cpu"))
         blocks.append(statistics({name: samples[name].numpy() for name in network.inputs}))
     return ranges_over(blocks)

@@ -23,7 +23,7 @@ from qexp.simulation.views import DISPLACEMENT
 if TYPE_CHECKING:
     import xarray
 
-DRAWN = 10_000
+DRAWN_VALUES = 10_000
 """Values drawn of each varying variable for the numbers and histograms."""
 
 PIXELS = 4_000_000
@@ -107,7 +107,7 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     @cached_property
     def _values(self) -> dict[str, Values]:
         """Values of the varying variables, the first of which are those of the samples."""
-        return dict(self.dataset.values(self.parts[self.part], DRAWN, Seeds(self.seed), self._purpose))
+        return dict(self.dataset.values(self.parts[self.part], DRAWN_VALUES, Seeds(self.seed), self._purpose))
 
     @property
     def _purpose(self) -> tuple[str | int, ...]:

@@ -111,7 +111,7 @@ def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> In
 
 NAME = "name"
 
-CLOSE = 0.01
+CLOSE_SIZE = 0.01
 """Largest relative difference of a pixel's size from the sizes in the training data."""
 
 Range = tuple[float, float]
@@ -509,7 +509,7 @@ def _arrangement(shape: Shape, wanted: Shape) -> _Arranged | None:
 def _unlike(axis: ImageAxis, sizes: Range) -> bool:
     """Whether pixels are of another size than between two [m]."""
     side = axis.step * (axis.metres or 1.0)
-    return not (1 - CLOSE) * sizes[0] <= side <= (1 + CLOSE) * sizes[1]
+    return not (1 - CLOSE_SIZE) * sizes[0] <= side <= (1 + CLOSE_SIZE) * sizes[1]
 
 
 def _forms(shape: Shape) -> list[Shape]:

@@ -26,7 +26,7 @@ from qexp.spec.reading import Document, Finding, Where
 
 FORMATS = (".csv", ".parquet")
 
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST_NUMBER = float(np.finfo(np.float32).max)
 """The largest number of the precision in which networks compute."""
 
 
@@ -177,7 +177,7 @@ class TabularDataset:
 
     def _unusable_numbers(self, numbers: Mapping[str, NDArray[np.float64]]) -> Iterator[Finding]:
         for name, column in numbers.items():
-            records = np.flatnonzero(np.abs(column) > LARGEST)  # False for NaN
+            records = np.flatnonzero(np.abs(column) > LARGEST_NUMBER)  # False for NaN
             if len(records):
                 where = f"{self.path}, column '{name}', {self._file.rows_shown(records)}"
                 yield ("path",), f"{where}: the number is too large for single precision"

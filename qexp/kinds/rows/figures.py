@@ -173,10 +173,10 @@ def _draw_group(axis: Axes, line: int, residual: Array) -> None:
 
 Array = NDArray[np.floating]
 
-WIDE, HIGH, IN_A_ROW = 2.7, 1.5, 3
+PANEL_WIDTH, PANEL_HEIGHT, PANELS_IN_A_ROW = 2.7, 1.5, 3
 """Sizes of a panel [inch], and panels in a row."""
 
-MOST_NAMES, LONGEST_NAME, LEVEL = 14, 24, 24
+MOST_NAMES, LONGEST_NAME, LEVEL_CHARACTERS = 14, 24, 24
 """Columns that are named on an axis, characters of their names, and characters that fit beside each other."""
 
 
@@ -194,13 +194,19 @@ def sample_rows(
     """
     numbers, words = positions(columns)
     names = [without_middle(in_one_line(column), LONGEST_NAME) for column in columns]
-    upright = words is None and len(names) <= MOST_NAMES and sum(map(len, names)) > LEVEL
+    upright = words is None and len(names) <= MOST_NAMES and sum(map(len, names)) > LEVEL_CHARACTERS
     lines = 0
     for _ in range(2):  # the second time with room for titles in several lines
         figure, axes = panel_grid(
-            len(rows), IN_A_ROW, WIDE, HIGH, across=0.2, down=0.42 + 0.15 * lines, top=0.6 + 0.15 * lines,
+            len(rows),
+            PANELS_IN_A_ROW,
+            PANEL_WIDTH,
+            PANEL_HEIGHT,
+            across=0.2,
+            down=0.42 + 0.15 * lines,
+            top=0.6 + 0.15 * lines,
             bottom=0.25 + WIDTH_OF_CHARACTER * max(map(len, names)) if upright else 0.5,
-        )  # fmt: skip
+        )
         titles = [fitting(axes[0], text, size=LEAST_TEXT) for text, _ in rows]
         lines = max(title.count("\n") for title in titles)
     low, high = np.nanpercentile(others, (5, 95), axis=0)

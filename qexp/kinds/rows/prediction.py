@@ -86,9 +86,9 @@ CHUNK = 32_768
 """Number of rows that are read, predicted and written at a time."""
 BLOCK = 4_096
 """Number of rows that are predicted between two checks for interruption."""
-DRAWN = 256
+ROWS_TOGETHER = 256
 """Number of rows that are drawn for together; fixed, because draws depend on it and must not depend on --chunk."""
-HELD = 2**24
+DRAWS_HELD = 2**24
 """Draws in memory, about, for each chunk."""
 
 Matrix = NDArray[np.float32]
@@ -200,7 +200,7 @@ class RowEstimation(TableEstimation[RowModel]):
         if draws is None:
             all_chunks = self._rows.chunks(size)
         else:  # whole blocks of rows that are drawn for together
-            size = max(min(size, HELD // (draws.count * len(draws.units))) // DRAWN, 1) * DRAWN
+            size = max(min(size, DRAWS_HELD // (draws.count * len(draws.units))) // ROWS_TOGETHER, 1) * ROWS_TOGETHER
             all_chunks = in_equal_chunks(self._rows.chunks(size), size)
         waiting: deque[Future[EstimatedChunk]] = deque()
         pool = ThreadPoolExecutor(threads, "estimating", torch.set_num_threads, (1,))
@@ -287,10 +287,10 @@ def _draw(model: RowModel, features: Matrix, empty: NDArray[np.bool_], first: in
     assert model.posteriors is not None, "there are draws from posterior heads only"
     assert model.draws is not None
     complete, blocks = np.where(empty[:, None], model.ranges[:, 0].astype(np.float32), features), []
-    for start in range(0, len(complete), DRAWN):
+    for start in range(0, len(complete), ROWS_TOGETHER):
         if given_up.is_set():
             raise CancelledError
-        blocks.append(model.draws.draw(model.posteriors(complete[start : start + DRAWN]), first + start))
+        blocks.append(model.draws.draw(model.posteriors(complete[start : start + ROWS_TOGETHER]), first + start))
     draws = np.concatenate(blocks, axis=1)
     draws[:, empty] = np.nan
     return draws

@@ -27,7 +27,7 @@ MOST_HISTOGRAMS = 24
 SHARE_BELOW = "rows below"
 """What is drawn of columns that have no unit in common, or of which one varies little beside another."""
 
-UNLIKE = 10
+UNLIKE_WIDTHS = 10
 """Ratio of the widest to the narrowest column, by 90 % of the rows, from which on they are not drawn on one axis."""
 
 
@@ -99,7 +99,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         """Whether the columns of a variable can be seen on one axis: none varies little beside another."""
         low, high = np.nanpercentile(self.dataset.values[name], (5, 95), axis=0)
         widths = (high - low)[high > low]
-        return not len(widths) or bool(widths.max() < UNLIKE * widths.min())
+        return not len(widths) or bool(widths.max() < UNLIKE_WIDTHS * widths.min())
 
     def _ranks(self, samples: xarray.Dataset, names: Sequence[str], words: Sequence[str], title: str) -> Any:
         """Share of the rows with a lower value, of every column: values of different units or sizes on one axis."""

@@ -188,7 +188,7 @@ def _as_pair(subject: Subject, name: str) -> BaselineTransform:
 # Reconstructed spectra: errors of the channels that were hidden from the network, and some spectra for figures.
 
 
-KEPT = 3
+KEPT_SPECTRA = 3
 """Number of test spectra that are kept for figures, with their reconstructions."""
 
 
@@ -254,7 +254,7 @@ class Reconstructed:
         guess = (total / len(subject.train)).float().to(subject.device)
         by_core = ErrorsByCore(Sums(subject.metrics[SPECTRUM]))
         by_channel = ErrorsByChannel(np.zeros(subject.dataset.channels))
-        return cls(guess, frozenset(spread_evenly(len(subject.test), KEPT).tolist()), by_core, by_channel)
+        return cls(guess, frozenset(spread_evenly(len(subject.test), KEPT_SPECTRA).tolist()), by_core, by_channel)
 
     def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
@@ -317,7 +317,7 @@ def _write_kept(
 # Saliency of channels: how much each contributes to the estimates of the test spectra, on average.
 
 
-MOST = 256
+MOST_AVERAGED = 256
 """Largest number of test spectra over which it is averaged: a gradient takes as long as two estimates."""
 
 AT_ONCE_WITH_GRADIENTS = 32
@@ -328,11 +328,11 @@ def write_saliency(attempt: Attempt, subject: Subject, outputs: Sequence[str]) -
     """Write input times gradient of every channel, averaged over test spectra; False if interrupted.
 
     outputs  the numbers that the network estimates; without one nothing is written
-    At most `MOST` spectra are used, evenly spread over the test spectra in their order.
+    At most `MOST_AVERAGED` spectra are used, evenly spread over the test spectra in their order.
     """
     if not outputs:
         return True
-    chosen = spread_evenly(len(subject.test), MOST)
+    chosen = spread_evenly(len(subject.test), MOST_AVERAGED)
     tests, sums = subject.data.test, {name: np.zeros((2, subject.dataset.channels)) for name in outputs}
     with deterministic():
         for block in np.array_split(chosen, -(-len(chosen) // AT_ONCE_WITH_GRADIENTS)):
@@ -476,7 +476,7 @@ def _write_predictions(
 # Evaluation on spectra of other cores: numbers by core, or hidden channels.
 
 
-NOTHING: Rows = np.array([], dtype=np.int64)
+NO_ROWS: Rows = np.array([], dtype=np.int64)
 
 
 def open_data(request: EvaluationRequest) -> EvaluationData:
@@ -541,10 +541,10 @@ def _evaluate_other(
 ) -> Results | None:
     model, seeds = models[0], Seeds(attempt.seed)
     hidden = hidden_of(model.network)
-    data = _EvaluatedSpectra(dataset, NOTHING, NOTHING, rows, NOTHING, seeds, attempt.device, hidden)
+    data = _EvaluatedSpectra(dataset, NO_ROWS, NO_ROWS, rows, NO_ROWS, seeds, attempt.device, hidden)
     data.mean = _training_mean(request, metrics)
     against = {name: with_training_mean(of_output, data.mean) for name, of_output in metrics.items()}
-    results = evaluate(attempt, Subject(dataset, model, data, NOTHING, rows, against))
+    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, against))
     if results is not None and (numbers := [name for name in request.outputs if name != SPECTRUM]):
         predictions = read_test_predictions(attempt.directory)
         estimates = {

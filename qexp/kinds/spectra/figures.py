@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.outputs import estimate_of, saliency_magnitude_of, saliency_of
 from qexp.base.quantities import label, typeset, with_unit
+from qexp.base.text import without_end
 from qexp.figures.canvas import (
     COLOURS,
     GRID_TOP,
@@ -67,7 +68,7 @@ MARKERS = ("o", "^", "s", "D", "v", "P")
 PANEL, WIDTH_OF_LIST = 3.6, 2.0
 """Side of the panel, and width of a column of the legend beside it [inch]."""
 
-LISTED = 21
+LISTED_CORES = 21
 """Number of cores in a column of the legend."""
 
 PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
@@ -75,7 +76,7 @@ PROFILES_IN_A_ROW, MOST_PROFILES, MOST_NARROW = 8, 32, 12
 
 MEASURED, ESTIMATED = COLOURS[6], COLOURS[0]
 
-LONGEST = 17
+LONGEST_CORE = 17
 """Largest number of characters of a core's name that are shown."""
 
 
@@ -128,13 +129,19 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
     write_errors(axis, measured, estimated, estimates.unit)
     if told_apart:
         heading = f"core, and its RMSE ({typeset(estimates.unit)})" if estimates.unit else "core, and its RMSE"
-        where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "ncols": -(-len(names) // LISTED)}
-        if narrow():
-            where = {"loc": "upper left", "bbox_to_anchor": (-0.1, -0.17), "ncols": 2}
+        place, columns = ((-0.1, -0.17), 2) if narrow() else ((1.0, 1.02), -(-len(names) // LISTED_CORES))
         axis.legend(
-            **where, frameon=False, title=heading, fontsize=small(), title_fontsize=small(), alignment="left",
-            handlelength=1.0, columnspacing=1.0,
-        )  # fmt: skip
+            loc="upper left",
+            bbox_to_anchor=place,
+            ncols=columns,
+            columnspacing=1.0,
+            handlelength=1.0,
+            alignment="left",
+            frameon=False,
+            fontsize=small(),
+            title=heading,
+            title_fontsize=small(),
+        )
     add_title(figure, f"{len(estimated)} spectra of {len(names)} core{'s' if len(names) != 1 else ''}", note)
     return figure
 
@@ -144,7 +151,7 @@ def _make_room_for_list(figure: Figure, cores: int) -> None:
     if narrow():
         make_room(figure, below=sized(0.19) * (-(-cores // 2) + 2))
         return
-    wide, beside = float(figure.get_figwidth()), -(-cores // LISTED) * sized(WIDTH_OF_LIST)
+    wide, beside = float(figure.get_figwidth()), -(-cores // LISTED_CORES) * sized(WIDTH_OF_LIST)
     left, side = sized(LEFT), figure.axes[0].get_position().width * wide
     if exact():  # the panel gives way
         side = min(side, wide - left - beside)
@@ -230,7 +237,7 @@ def _numbers(values: ArrayLike | None) -> Array:
 
 def _shown(core: str) -> str:
     """A core's name, shortened; a dollar sign does not start a formula."""
-    return (core if len(core) <= LONGEST else core[: LONGEST - 1] + "…").replace("$", r"\$")
+    return without_end(core, LONGEST_CORE).replace("$", r"\$")
 
 
 # Spectra that a network reconstructed from a part of their channels, and its errors by energy.
@@ -253,10 +260,10 @@ LEAST_COUNTS = 0.5
 HIDDEN = "0.9"
 """The grey of hidden channels."""
 
-WIDE, HIGH, OF_ERRORS, WIDE_PANEL = 3.7, 1.75, (9.0, 3.2), 9.0
+PANEL_WIDTH, PANEL_HEIGHT, ERRORS_PANEL, WIDE_PANEL = 3.7, 1.75, (9.0, 3.2), 9.0
 """Sizes of the panels of a spectrum, of the panel of errors by energy, and width of those of saliency [inch]."""
 
-WIDE_SAMPLE, IN_A_ROW = 3.4, 3
+WIDE_SAMPLE, PANELS_IN_A_ROW = 3.4, 3
 """Width of a panel of a sample [inch], and number of such panels in a row."""
 
 MOST_LEVELS = 2
@@ -279,9 +286,16 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
     """
     each, more = (2, LINE_HEIGHT) if narrow() else (3, 0.0)
     figure, axes = panel_grid(
-        each * len(spectra), 1 if narrow() else each, WIDE, HIGH, across=0.2, down=0.42 + more, top=GRID_TOP + more,
-        fold=False, stretch=(0.75, 0.9),
-    )  # fmt: skip
+        each * len(spectra),
+        1 if narrow() else each,
+        PANEL_WIDTH,
+        PANEL_HEIGHT,
+        across=0.2,
+        down=0.42 + more,
+        top=GRID_TOP + more,
+        fold=False,
+        stretch=(0.75, 0.9),
+    )
     for row, (title, true, estimated, hidden) in enumerate(spectra):
         of_spectrum = axes[each * row : each * (row + 1)]
         *originals, visible, reconstructed = of_spectrum
@@ -328,7 +342,7 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     for _ in range(2):  # the second time with room for titles in several lines
         above = LINE_HEIGHT * lines
         figure, axes = panel_grid(
-            len(spectra), IN_A_ROW, WIDE_SAMPLE, HIGH, across=0.2, down=0.6 + above, top=0.85 + above
+            len(spectra), PANELS_IN_A_ROW, WIDE_SAMPLE, PANEL_HEIGHT, across=0.2, down=0.6 + above, top=0.85 + above
         )
         titles = [fitting(axes[0], words, size=LEAST_TEXT) for words, _ in spectra]
         lines = max(words.count("\n") for words in titles)
@@ -356,7 +370,7 @@ def errors_by_energy(errors: Mapping[str, Array], where: Array | None, note: str
 
     errors  label in the legend → root mean squared error, (channel,) [counts]; NaN where never hidden
     """
-    figure, (axis,) = panel_grid(1, 1, *OF_ERRORS, across=0, down=0)
+    figure, (axis,) = panel_grid(1, 1, *ERRORS_PANEL, across=0, down=0)
     figure.set_dpi(resolution())
     for (name, values), colour in zip(errors.items(), (COLOURS[1], COLOURS[0], "0.55"), strict=False):
         x = _positions(where, len(values))
@@ -381,7 +395,7 @@ def saliency(table: xarray.Dataset, output: str, note: str) -> Figure:
     table  input times gradient, averaged over test spectra, as an evaluation writes it, with energies if they are known
     """
     mean, counts, where = table[saliency_of(output)], table["counts"].values, _energies_in(table)
-    figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, HIGH, across=0, down=0.15, left=0.85)
+    figure, (spectrum, axis) = panel_grid(2, 1, WIDE_PANEL, PANEL_HEIGHT, across=0, down=0.15, left=0.85)
     figure.set_dpi(resolution())
     x = _positions(where, len(counts))
     spectrum.plot(x, np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.8)

@@ -31,7 +31,7 @@ WHOLE = b"0123456789 \n\r\t"
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-HASH = 24
+HASH_DIGITS = 24
 """The number of hexadecimal digits of SHA-256 that identify a spectrum."""
 
 
@@ -75,7 +75,7 @@ def hash_of(counts: Array) -> str:
 
     Negative zeros, which a table may contain, are replaced by zeros.
     """
-    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH]
+    return hashlib.sha256((counts.astype("<f4") + np.float32(0)).tobytes()).hexdigest()[:HASH_DIGITS]
 
 
 def _require_length(length: int, channels: int) -> None:

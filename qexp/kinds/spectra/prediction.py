@@ -334,7 +334,7 @@ def _listing(folder: Path) -> list[Any]:
 # What is counted and drawn of the spectra in a file.
 
 
-DRAWN = 10_000
+DRAWN_POINTS = 10_000
 """Largest number of points in a figure."""
 
 
@@ -433,7 +433,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         self.identity = self._spectra.identity
         if target.absolute().parent.resolve() in {folder.resolve() for folder in self._spectra.folders}:
             raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
-        self._missing, self._profile = WithoutEstimate(), Thinned(DRAWN)
+        self._missing, self._profile = WithoutEstimate(), Thinned(DRAWN_POINTS)
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
 
