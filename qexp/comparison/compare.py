@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from qexp.base.text import Table
+from qexp.base.text import Table, without_end
 from qexp.base.workspace import Workspace
 from qexp.comparison.figures import draw_runs, folder_name, with_figures
 from qexp.comparison.seeds import (
@@ -29,7 +29,7 @@ from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate
 from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding, rounding_of_interval
 from qexp.metrics.recorded import meaning_of
-from qexp.results.calibration import PASSED, SIGNIFICANT
+from qexp.results.calibration import PASSED, SIGNIFICANT_P
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import ComparisonOptions
@@ -154,7 +154,7 @@ def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[st
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.
 
-LONGEST = 48
+LONGEST_VALUE = 48
 """Largest number of characters of a value in a table; JSON output has all."""
 
 INTERVAL = f"{100 * LEVEL:.0f} % interval"
@@ -170,7 +170,7 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
         kind = path.partition(".")[0]
         if kind == "model" and len(set(comparison.specs[kind])) > 1:
             continue
-        rows.append([path, *(value if len(value) <= LONGEST else value[: LONGEST - 1] + "…" for value in values)])
+        rows.append([path, *(without_end(value, LONGEST_VALUE) for value in values)])
     return Table("Differences between the specs", ["spec", *comparison.names], rows) if comparison.differences else None
 
 
@@ -267,7 +267,7 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     if any(_passed(row.metric) for row in comparison.calibrations):
         sentences.append(
             f"calibration.{PASSED}: runs in whose posteriors no test finds a fault; of right posteriors, "
-            f"{100 * (1 - SIGNIFICANT):.0f} % pass"
+            f"{100 * (1 - SIGNIFICANT_P):.0f} % pass"
         )
     for row in comparison.results:
         if row.not_finite:

@@ -28,7 +28,7 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
     return replace(comparison, figures=drawn_anew(draw_groups(comparison, place), place))
 
 
-LONGEST_LIST = 60
+LONGEST_FOLDER_NAME = 60
 """Characters of names in the name of a folder, above which they are counted."""
 
 
@@ -39,9 +39,9 @@ def folder_name(runs: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) < 2 or len("--".join(names)) <= LONGEST_LIST:
-        return "--".join(names)[:LONGEST_LIST]
-    return f"{names[0][:LONGEST_LIST]}--and-{len(names) - 1}-more"
+    if len(names) < 2 or len("--".join(names)) <= LONGEST_FOLDER_NAME:
+        return "--".join(names)[:LONGEST_FOLDER_NAME]
+    return f"{names[0][:LONGEST_FOLDER_NAME]}--and-{len(names) - 1}-more"
 
 
 def _hash(runs: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.quantities import quantity_in_words
+from qexp.base.text import without_end
 from qexp.figures.canvas import plain_numbers, small, wrap
 from qexp.metrics.built_in import coefficient_of_determination, root_mean_squared_error
 
@@ -92,7 +93,7 @@ def name_points(axis: Axes, names: Sequence[str], points: Array, others: Array, 
     boxes = [text.get_window_extent().padded(MARGIN * pixels) for text in texts]
     obstacles = axis.transData.transform(others)
     for name, point, (x, y) in zip(names, points, axis.transData.transform(points), strict=True):
-        words = wrap(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…", LONGEST_NAME)
+        words = wrap(without_end(name, LONGEST_NAME), LONGEST_NAME)
         text = axis.annotate(words, point, (0, 0), textcoords="offset points", va="bottom", fontsize=small(), zorder=4)
         width, height = text.get_window_extent().size
         candidates: list[tuple[int, int, float, int, Bbox, Array]] = []

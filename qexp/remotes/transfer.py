@@ -34,7 +34,7 @@ from qexp.store.record import NAME, Record, State, now, require_name
 from qexp.upkeep import archive
 from qexp.upkeep.trash import in_use
 
-RUNS = 2
+RUNS_AT_ONCE = 2
 """Runs that are transferred at once."""
 
 
@@ -44,7 +44,7 @@ RUNS = 2
 VERSION_FILE = re.compile(rf"(?P<name>{NAME.pattern})~(?P<number>[1-9][0-9]{{0,8}})\.json")
 LAUNCH_FILE = re.compile(r"([0-9]{8}-[0-9]{6}(?:-[0-9]{3})?)\.json")
 
-LARGEST = 1 << 26
+LARGEST_VERSION = 1 << 26
 """Largest accepted size of what is said of a run [bytes]."""
 
 Entry = tuple[str, int, int, int]
@@ -95,7 +95,7 @@ def newest_versions(remote: Remote) -> dict[str, int]:
     """Run → number of its newest version, in the order of names."""
     newest: dict[str, int] = {}
     for file, size in remote.sizes("runs").items():
-        if (match := VERSION_FILE.fullmatch(file)) and (size or 0) <= LARGEST:
+        if (match := VERSION_FILE.fullmatch(file)) and (size or 0) <= LARGEST_VERSION:
             newest[match["name"]] = max(newest.get(match["name"], 0), int(match["number"]))
     return {name: newest[name] for name in sorted(newest, key=natural)}
 
@@ -229,7 +229,7 @@ class Transfer:
                 if isinstance(error, RemoteError):  # which all others would get, too
                     self.stopped.set()
 
-        with ThreadPoolExecutor(RUNS) as pool:
+        with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
             try:
                 with terminable():
                     for number, ended in enumerate(as_completed([pool.submit(transfer, name) for name in names]), 1):

@@ -27,7 +27,7 @@ HEAD, REFINED = "head", "refined"
 WHOLE = "all"
 """The part of the distributions that is the whole prior."""
 
-FEW = 20
+FEW_OBSERVATIONS = 20
 """Observations in a cell below which nothing is said of it."""
 
 INTERVAL = 0.9
@@ -36,16 +36,16 @@ INTERVAL = 0.9
 WELL_ABOVE = 10.0
 """Signal-to-noise ratio from which widths are compared with the Cramér–Rao bound."""
 
-CLEAR = 3.0
+CLEAR_ERRORS = 3.0
 """Standard errors from where a mean is called too high or too low."""
 
-TELLING = 0.85
+TELLING_RATIO = 0.85
 """Ratio of widths that so many observations must show before silence is called calibrated: about 500 do."""
 
-SLIGHT = 0.03
+SLIGHT_DIFFERENCE = 0.03
 """Difference of the share of truths in 90 % intervals from 0.9 below which their width is called slightly wrong."""
 
-SIGNIFICANT = 0.05
+SIGNIFICANT_P = 0.05
 """Probability with which the tests of a calibration together find any fault in calibrated posteriors (Bonferroni)."""
 
 
@@ -155,12 +155,12 @@ class OutputCalibration(Part):
     def width_fault(self, observations: int) -> str:
         """`narrow` or `wide` if the mean square of positions says so, whose standard error is known; or nothing."""
         spread = self.spread - 1
-        return "" if abs(spread) <= CLEAR * math.sqrt(0.8 / observations) else "narrow" if spread > 0 else "wide"
+        return "" if abs(spread) <= CLEAR_ERRORS * math.sqrt(0.8 / observations) else "narrow" if spread > 0 else "wide"
 
     def median_fault(self, observations: int) -> str:
         """`low` or `high` if the mean position says that of medians; or nothing."""
         shift = self.mean_position - 0.5
-        return "" if abs(shift) <= CLEAR / math.sqrt(12 * observations) else "low" if shift > 0 else "high"
+        return "" if abs(shift) <= CLEAR_ERRORS / math.sqrt(12 * observations) else "low" if shift > 0 else "high"
 
     @property
     def coverage_of_interval(self) -> CoverageShare:
@@ -176,7 +176,7 @@ class OutputCalibration(Part):
         """Whether the output is calibrated, in some words."""
         observations, least = calibration.observations, calibration.least
         if self.p_value < least:
-            slightly = "slightly " if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT else ""
+            slightly = "slightly " if abs(self.coverage_of_interval.share - INTERVAL) < SLIGHT_DIFFERENCE else ""
             width, median = self.width_fault(observations), self.median_fault(observations)
             faults = [f"{slightly}too {width}"] if width else []
             faults += [f"medians too {median}"] if median else []
@@ -185,7 +185,7 @@ class OutputCalibration(Part):
             wrong = ", ".join(self.local.wrong_in_words)
             in_cells = f" ({wrong} of {self.local.cells} cells)" if wrong else ""
             return f"calibrated on average, not everywhere{in_cells}"
-        return "calibrated" if calibration.notices_narrow >= TELLING else "no fault seen"
+        return "calibrated" if calibration.notices_narrow >= TELLING_RATIO else "no fault seen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +302,7 @@ class Calibration(Part):
     @property
     def least(self) -> float:
         """The p-value below which a test finds a fault."""
-        return SIGNIFICANT / len(self.p_values)
+        return SIGNIFICANT_P / len(self.p_values)
 
     @property
     def faults(self) -> int:
@@ -464,7 +464,7 @@ def _columns_of(calibration: Calibration) -> Columns:
 # Calibrations for readers: a table, and verdicts in sentences.
 #
 # Among the tests of a calibration the least p-value is small by chance: what is called a fault has a probability of at
-# most `SIGNIFICANT` for all tests together (Bonferroni).
+# most `SIGNIFICANT_P` for all tests together (Bonferroni).
 
 
 def calibration_tables(calibrations: Collection[Calibration]) -> Parts:
@@ -687,6 +687,6 @@ def equals(p_value: float, least: float) -> str:
     """
     words = chance(p_value)
     equal = f"p {words}" if words.startswith("<") else f"p = {words}"
-    if p_value < least or p_value >= SIGNIFICANT:
+    if p_value < least or p_value >= SIGNIFICANT_P:
         return equal
-    return f"{equal}, as among {SIGNIFICANT / least:.0f} tests by chance"
+    return f"{equal}, as among {SIGNIFICANT_P / least:.0f} tests by chance"

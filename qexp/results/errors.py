@@ -19,7 +19,7 @@ from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
 from qexp.store.record import Record
 
-GROUPS = 40
+MOST_GROUPS = 40
 """Most lines of errors by group."""
 
 MOST_FILES = 40
@@ -188,11 +188,11 @@ def group_errors(record: Record) -> Parts:
     for kind in dict.fromkeys(group.of for group in record.groups):
         groups = [group for group in record.groups if group.of == kind]
         of_all = [
-            ([group.name, f"{group.n:,}", group.output], group.output, group.metrics) for group in groups[:GROUPS]
+            ([group.name, f"{group.n:,}", group.output], group.output, group.metrics) for group in groups[:MOST_GROUPS]
         ]
         yield _of_metrics([kind, "n", "output"], of_all, record)
-        if len(groups) > GROUPS:
-            yield f"and {len(groups) - GROUPS:,} more in results/errors.csv"
+        if len(groups) > MOST_GROUPS:
+            yield f"and {len(groups) - MOST_GROUPS:,} more in results/errors.csv"
 
 
 def _of_metrics(

@@ -28,10 +28,10 @@ from qexp.store.directory import ANNOTATIONS, EVALUATIONS, FOLDS, RunDirectory
 from qexp.store.evaluations import summaries
 from qexp.store.record import NAME, AttemptRecord, JobRecord, Record, State
 
-COARSE, FINE = 2.0, 0.05
+COARSE_SECONDS, FINE_SECONDS = 2.0, 0.05
 """Seconds within which two changes may get the same time: on file systems with whole seconds, and on others."""
 
-LONGEST = 600.0
+LONGEST_LISTING = 600.0
 """Largest duration of a listing [s]. Files that change during it are later than `now`; far later times are ignored."""
 
 Stamp = list[int]
@@ -64,8 +64,8 @@ def lasting_stamp_of(run: str, now: float) -> Stamp | None:
     if stamp is None:
         return None
     for changed in stamp[::3]:
-        least = FINE if changed % 1_000_000_000 else COARSE
-        if -LONGEST < now - changed / 1e9 < least:
+        least = FINE_SECONDS if changed % 1_000_000_000 else COARSE_SECONDS
+        if -LONGEST_LISTING < now - changed / 1e9 < least:
             return None
     return stamp
 
@@ -148,7 +148,7 @@ def _require_tables(path: Path, content: bytes) -> None:
         raise DamagedError(f"{path} is damaged: it is not a table of runs")
 
 
-SMALL = 1_000_000
+SMALL_CATALOG = 1_000_000
 """Largest size [bytes] of a catalog that can be updated in about 30 ms (about 1,200 runs)."""
 
 KEPT = (
@@ -226,7 +226,7 @@ class Catalog:
         workspace holds ten thousand runs.
         """
         with suppress(FileNotFoundError):
-            if self.path.stat().st_size > SMALL:
+            if self.path.stat().st_size > SMALL_CATALOG:
                 return
         self._refresh()
 

@@ -130,7 +130,7 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
     return rows
 
 
-SHARE = 0.05
+SHARE_OF_TIME = 0.05
 """Of its time that a run spends on following; long files are read less often, as all of them is read each time."""
 
 
@@ -165,7 +165,7 @@ class MetricsFile:
                 if last and not self._rows and self._path.stat().st_mtime_ns != self._changed:
                     self._seen = b""  # it was written anew, with the same content
                     self._read(last)
-        self._due = time.monotonic() + (time.monotonic() - begun) / SHARE
+        self._due = time.monotonic() + (time.monotonic() - begun) / SHARE_OF_TIME
         if last and not self.epochs:
             log.warning("%s: no metrics were found", self._path)
 
@@ -189,7 +189,7 @@ BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")
 
 SCALES = {b"": 1, b"k": 1e3, b"M": 1e6, b"G": 1e9}
 
-END = 8192
+END_BYTES = 8192
 """Bytes at the end of a file in which the last bar is looked for."""
 
 
@@ -202,7 +202,7 @@ def counted(log_file: Path, start: int, progress_file: Path) -> tuple[int, int] 
             if file is progress_file and (first := written.readline(99)).startswith(b"count_total="):
                 total, steps = int(first[12:]), written.read().split()
                 return total if b"finished" in steps else min(sum(map(int, steps)), total), total
-            written.seek(max(begin, written.seek(0, os.SEEK_END) - END))
+            written.seek(max(begin, written.seek(0, os.SEEK_END) - END_BYTES))
             if bars := BAR.findall(written.read()):
                 done, scale, of, scale_of = bars[-1]
                 return round(float(done) * SCALES[scale]), round(float(of) * SCALES[scale_of])

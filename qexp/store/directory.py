@@ -443,7 +443,7 @@ def is_as_prepared(directory: RunDirectory, record: Record, spec: dict[str, Any]
 # Runs inside other runs: removing or deleting the outer run does the same to the inner one.
 
 
-SHOWN = 8
+MOST_NAMED = 8
 """Largest number of runs named in one message."""
 
 
@@ -480,7 +480,7 @@ def runs_inside(run: Path) -> list[Path]:
 def names_inside(runs: Sequence[Path], outer: Path) -> str:
     """The inner runs by their paths relative to the outer one, as text."""
     names = [str(path.relative_to(outer)) for path in runs]
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
 
 
 def storage_place(storage: Path | None, workspace: Workspace) -> Path:

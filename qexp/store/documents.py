@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from qexp.base import formats
+from qexp.base.text import without_end
 from qexp.errors import DamagedError, pointer
 
 Read = Callable[[Any], Any]
 
-LONGEST = 40
+LONGEST_VALUE = 40
 """Largest number of characters of a wrong value in a message."""
 
 
@@ -193,4 +194,4 @@ def _instead(value: Any, expected: str) -> str:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:
         text = repr(value)
-    return f"is {text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}, not {expected}"
+    return f"is {without_end(text, LONGEST_VALUE)}, not {expected}"

@@ -33,7 +33,7 @@ from qexp.kinds.figures import (
     unit,
 )
 from qexp.kinds.images.figures import TEST_ESTIMATES, estimates
-from qexp.results.calibration import FEW_DRAWS, HEAD, Calibration, calibrations_of, name_of_file
+from qexp.results.calibration import FEW_OBSERVATIONS, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.store.directory import RunDirectory
 from qexp.trust.matrix_figures import HATCHES, matrix
 
@@ -147,7 +147,7 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     for name, row in zip(names, grid, strict=True):
         for (kind, words), axis in zip(CELLS.items(), row, strict=True):
             count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
-            share = np.where(count.values < FEW_DRAWS, np.nan, inside.values / np.maximum(count.values, 1))
+            share = np.where(count.values < FEW_OBSERVATIONS, np.nan, inside.values / np.maximum(count.values, 1))
             edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
             axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
             panel = LocalPanel(axes, edges, share, wrong.values)

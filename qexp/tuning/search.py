@@ -121,10 +121,10 @@ OF_THE_LOSS = ("losses", "loss_weights", "transforms", "limits")
 # The study of Optuna's, in the folder of the search, and its journal.
 
 
-SECONDS = 60.0
+LONGEST_WAIT = 60.0
 """How long a process waits for others that write."""
 
-LONGEST = 2**20
+LONGEST_ENTRY = 2**20
 """Bytes at the end of the file in which a torn entry begins."""
 
 
@@ -156,9 +156,9 @@ class JournalFile(BaseJournalBackend):
         return entries
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with locked(self._file, SECONDS), self._file.open("a+b") as file:
+        with locked(self._file, LONGEST_WAIT), self._file.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
-            start = file.seek(max(0, size - LONGEST))
+            start = file.seek(max(0, size - LONGEST_ENTRY))
             whole = start + file.read().rfind(b"\n") + 1
             if whole < size:
                 file.truncate(whole)
@@ -351,7 +351,7 @@ class Search(Watcher):
         """A new trial, unless there are as many as there shall be; counted with those of other processes."""
         if time.monotonic() > self._until:
             return None
-        with locked(self._checked.folder / "trials", SECONDS):
+        with locked(self._checked.folder / "trials", LONGEST_WAIT):
             if len(counted(self._study)) >= self._most:
                 return None
             return self._study.ask(self._distributions)
@@ -480,7 +480,7 @@ class Search(Watcher):
             trial = Trial(self._study, frozen._trial_id)
             if frozen.params.keys() == self._distributions.keys():
                 self._taken_up.append(trial)
-            elif time.time() - (frozen.datetime_start or datetime.now()).timestamp() > SECONDS:
+            elif time.time() - (frozen.datetime_start or datetime.now()).timestamp() > LONGEST_WAIT:
                 trial.set_user_attr(DROPPED, True)  # its process was killed while it asked
                 self._study.tell(trial, state=TrialState.FAIL)
             else:

@@ -285,7 +285,7 @@ def _last(trial: FrozenTrial) -> float:
     return trial.intermediate_values[trial.last_step] if trial.last_step is not None else math.nan
 
 
-FEW = 10
+FEW_TRIALS = 10
 """Trials with a value below which nothing is said about the importance of keys."""
 
 
@@ -294,7 +294,7 @@ def _importances(study: Study) -> dict[str, float]:
     2023, PED-ANOVA); empty for few trials.
     """
     done = [trial for trial in counted(study) if trial.state is TrialState.COMPLETE]
-    if len(done) < FEW or len({trial.value for trial in done}) < FEW:
+    if len(done) < FEW_TRIALS or len({trial.value for trial in done}) < FEW_TRIALS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -38,7 +38,7 @@ VERSION = 1
 CHUNK = 1 << 20
 """Bytes of a file that are read at a time."""
 
-LONGEST, DEEPEST, MOST = 4096, 128, 250_000
+LONGEST_NAME, DEEPEST_NAME, MOST_MEMBERS = 4096, 128, 250_000
 """Limits: bytes of a name, folders in a name, and number of files and folders."""
 
 FIRST_YEAR, LAST_YEAR = 1980, 2107
@@ -90,10 +90,10 @@ def require_harmless(name: str) -> None:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise UnsafeError(f"its member {quoted(name)} has a name that is not valid text") from None
-    if size > LONGEST or len(steps) > DEEPEST:
+    if size > LONGEST_NAME or len(steps) > DEEPEST_NAME:
         raise UnsafeError(
             f"its member {quoted(name)} is {len(steps):,} folders deep and its name has {size:,} bytes; "
-            f"the limits are {DEEPEST} and {LONGEST:,}"
+            f"the limits are {DEEPEST_NAME} and {LONGEST_NAME:,}"
         )
 
 
@@ -134,8 +134,8 @@ def members_of(directory: RunDirectory) -> list[tuple[Path, str, os.stat_result]
                 members.append((path, name, about))
         else:
             raise QexpError(f"{path} is neither a file nor a folder of the run, and cannot be packed")
-        if len(members) > MOST:
-            raise QexpError(f"{called} has more than {MOST:,} files and folders, and cannot be packed")
+        if len(members) > MOST_MEMBERS:
+            raise QexpError(f"{called} has more than {MOST_MEMBERS:,} files and folders, and cannot be packed")
     return members
 
 
@@ -181,8 +181,8 @@ DOCUMENTS = ("run.json", "spec.json", "environment.json", "labels.json")
 LARGEST_DOCUMENT = 1 << 24
 """Largest accepted size of one of `DOCUMENTS` [bytes], which are read as a whole."""
 
-LARGEST_RATIO, SMALL = 1000, 1 << 30
-"""Largest accepted ratio of content to archive size; runs have 1 to 30. Up to `SMALL` bytes there is no limit."""
+LARGEST_RATIO, SMALL_CONTENT = 1000, 1 << 30
+"""Largest accepted ratio of content to archive size, which is 1 to 30 for runs; and bytes up to which there is none."""
 
 
 def unpack(file: Path, workspace: Workspace, name: str | None = None, *, trust_code: bool = False) -> RunDirectory:
@@ -255,7 +255,7 @@ def _check_members(archive: zipfile.ZipFile, size: int, room: int) -> dict[str, 
     content_size = sum(member.file_size for member in infos)
     if content_size > room:
         raise UnsafeError("its content is larger than the free space on the disk of runs/")
-    if content_size > max(SMALL, LARGEST_RATIO * size):
+    if content_size > max(SMALL_CONTENT, LARGEST_RATIO * size):
         raise UnsafeError(f"its content is more than {LARGEST_RATIO:,} times its own size, which no run reaches")
     return members
 
@@ -265,8 +265,8 @@ def require_safe(sizes: Mapping[str, int | None]) -> None:
 
     sizes  name in the archive → size of a file, None for a folder
     """
-    if len(sizes) > MOST + 1:  # with the manifest
-        raise UnsafeError(f"it has more than {MOST:,} files and folders")
+    if len(sizes) > MOST_MEMBERS + 1:  # with the manifest
+        raise UnsafeError(f"it has more than {MOST_MEMBERS:,} files and folders")
     for name, size in sizes.items():
         require_harmless(name)
         if size is not None and name.partition("/")[2] in DOCUMENTS and size > LARGEST_DOCUMENT:

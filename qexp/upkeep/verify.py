@@ -20,7 +20,7 @@ from typing import Any
 
 from qexp.base import files, formats
 from qexp.base.machine import FINDING, signal_name, terminable
-from qexp.base.text import Table, leaves
+from qexp.base.text import Table, leaves, without_end
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, InterruptedRunError, QexpError
 from qexp.figures import canvas
@@ -217,13 +217,12 @@ class Verification:
         return {"run": self.run, "holds": self.holds, **asdict(self)}
 
 
-LONGEST = 48
+LONGEST_VALUE = 48
 """Characters of a value that are shown; --json has all."""
 
 
 def _brief(value: str | None) -> str:
-    text = "-" if value is None else value
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return "-" if value is None else without_end(value, LONGEST_VALUE)
 
 
 def verify(directory: RunDirectory, workspace: Workspace, options: VerifyOptions) -> Verification:

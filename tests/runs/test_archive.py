@@ -417,7 +417,7 @@ def test_archives_that_ask_for_much_are_refused_in_words_and_in_little_memory(th
 def test_more_files_than_an_archive_can_hold_are_neither_written_nor_read(
     refused, exported, tmp_path, qexp, monkeypatch
 ):
-    monkeypatch.setattr(archive, "MOST", 5)
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 5)
     code, complaint = refused(exported)
     assert (code, "it has more than 5 files and folders" in complaint) == (2, True)
     assert "has more than 5 files and folders" in qexp("export", "sound_0", "--to", tmp_path / "again.zip").failed()

@@ -45,7 +45,7 @@ Epochs = list[tuple[float, float | None, float | None]]
 @pytest.fixture
 def follow(tmp_path, monkeypatch) -> Callable[..., Epochs]:
     """What is kept of a file that is looked at before and after each step."""
-    monkeypatch.setattr(followed, "SHARE", math.inf)
+    monkeypatch.setattr(followed, "SHARE_OF_TIME", math.inf)
 
     def epochs(*steps: Step, again: bool = False) -> Epochs:
         metrics = MetricsFile(tmp_path / "log", tmp_path / "metrics.jsonl", again=again)
