@@ -25,6 +25,7 @@ from qexp.cli import ALLOCATIONS, app
 from qexp.spec.reading import digest
 from qexp.spec.resolution import FOLDERS
 from tests.browsing import browser, findings, npm_packages
+from tests.choice import ROOT, Choice, all_files
 
 __all__ = ["browser", "findings", "npm_packages"]  # one browser for all folders: two cannot be open at a time
 
@@ -95,6 +96,24 @@ def read_estimates(path: Path) -> list[dict[str, str]]:
 def without_unit(title: str) -> str:
     """`depth_estimate` for `depth_estimate (km)`."""
     return title.partition(" (")[0]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--of-change", metavar="COMMIT", help="of the heavy tests those for the change since a commit")
+
+
+@cache
+def _choice(base: str) -> Choice:
+    return Choice.since(base)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if base := config.getoption("--of-change"):
+        for line in [
+            *_choice(base).words(all_files()),
+            f"the same again, at {_choice(base).commit}: --of-change {base}",
+        ]:
+            terminalreporter.write_line(line)
 
 
 OF_ALL_TESTS = ("_own_settings", "made_once")
@@ -448,10 +467,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(trylast=True)  # the tests of a cluster are marked by then
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest starts first, while other workers run the rest: the tests of a cluster, which one worker runs
-    one after another, then the commands of the pages.
+    one after another, then the commands of the pages. Of a change, only what is chosen for it is run.
     """
+    if base := config.getoption("--of-change"):
+        left = [item for item in items if not _choice(base).takes(str(item.path.relative_to(ROOT)))]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
 
     def turn(item: pytest.Item) -> int:
         if item.get_closest_marker("cluster"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qexp.errors import EXTRAS, MissingExtraError, extra
-from tests.test_imports import CALL_AND_LOOK, PACKAGE, said_by_a_new_process
+from tests.source import PACKAGE
+from tests.test_imports import CALL_AND_LOOK, said_by_a_new_process
 
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -13,7 +13,7 @@ from qexp.runs import execute
 from qexp.spec import experiences
 from qexp.spec.kinds import KINDS, WITHOUT, Kind, kind_named, load_stage
 from qexp.spec.schema import whole_schema
-from tests.test_imports import MODULES, nodes_of, reads_all_modules
+from tests.source import MODULES, nodes_of, reads_all_modules
 
 FOLDERS = ("images.", "rows.", "fields.", "spectra.")
 """The folders of the kinds, in `qexp.kinds`."""

@@ -1,7 +1,7 @@
 """A format is a line in the table of readers, and nothing outside asks for one by its name."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from qexp.observations.observation import Track
 from qexp.observations.readers import READERS, Reader, sight_of_vectors
 from qexp.observations.reading import Reading, direction_toward
 from tests.conftest import call
-from tests.test_imports import MODULES, imports_of, tree_of
+from tests.source import MODULES, imports_of, nodes_of, reads_all_modules
 
 
 def read_velocities(path, options):
@@ -84,17 +84,17 @@ def test_the_help_of_observe_names_every_format():
     assert len(completion.written_names()["choices"]["formats of observations"]) == len(READERS)
 
 
-def readers_named(tree: ast.Module) -> Iterator[ast.Constant]:
+def readers_named(nodes: Iterable[ast.AST]) -> Iterator[ast.Constant]:
     """Texts in a module that are the name of a reader."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in READERS)
+    return (node for node in nodes if isinstance(node, ast.Constant) and node.value in READERS)
 
 
-@pytest.mark.slow
+@reads_all_modules
 def test_no_module_beside_the_table_asks_for_a_reader_by_its_name():
     near = [name for name, path in MODULES.items() if "readers" in path.read_text(encoding="utf-8")]
-    outside = [name for name in near if "observations.readers" in imports_of(MODULES[name])]
+    outside = [name for name in near if "observations.readers" in imports_of(name)]
     assert "deformation.per_file" in outside
-    asked = [f"{name}, line {node.lineno}: {node.value}" for name in outside for node in readers_named(tree_of(name))]
+    asked = [f"{name}, line {node.lineno}: {node.value}" for name in outside for node in readers_named(nodes_of(name))]
     assert asked == []
 
 
@@ -108,4 +108,4 @@ def test_no_module_beside_the_table_asks_for_a_reader_by_its_name():
     ],
 )
 def test_such_questions_are_found(question):
-    assert len(list(readers_named(ast.parse(question)))) == 1
+    assert len(list(readers_named(ast.walk(ast.parse(question))))) == 1

@@ -14,7 +14,7 @@ from qexp.jobs.launchers import LAUNCHERS, options_of, read_options
 from tests.cli.test_completion import completed
 from tests.runs.conftest import has_lines, until
 from tests.runs.spool import Spool
-from tests.test_imports import PACKAGE
+from tests.source import PACKAGE
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "qsub", "qstat", "qacct", "qdel", "qconf")
 
