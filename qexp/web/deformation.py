@@ -35,10 +35,8 @@ class ShownObserved(Shown, Observed):
         written = [f"written: {path}" for path in self.files]
         estimates = self.estimates
         noise = [drawn("semivariograms", lambda: draw_semivariograms(estimates, "Semivariograms without the signal"))]
-        return View(
-            title, cautions=self.warnings, parts=[*tables_of_tracks(self.tracks), *written, image],
-            more={"estimated noise": noise} if estimates else {},
-        )  # fmt: skip
+        parts: list[Table | Drawn | str] = [*tables_of_tracks(self.tracks), *written, image]
+        return View(title, cautions=self.warnings, parts=parts, more={"estimated noise": noise} if estimates else {})
 
 
 class ShownPosterior(Shown, SourcePosterior):

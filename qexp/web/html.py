@@ -42,14 +42,11 @@ def environment(*folders: str) -> Environment:
     """The templates of pages and notebooks; before them those of folders below theirs."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+    loader = ChoiceLoader([PackageLoader("qexp.web", f"templates/{folder}") for folder in (*folders, "")])
     templates = Environment(
-        loader=ChoiceLoader([PackageLoader("qexp.web", f"templates/{folder}") for folder in (*folders, "")]),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    templates.filters["data"] = data
-    templates.filters["breakable"] = breakable
-    templates.filters["for_readers"] = for_readers
-    templates.filters["prose"] = prose
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.filters.update(data=data, breakable=breakable, for_readers=for_readers, prose=prose)
     return templates
 
 
@@ -107,18 +104,18 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
     columns, titles = [], list(table.columns)
     units = [row[titles.index(UNIT)] for row in table.rows] if UNIT in titles else []
     of_metrics = next((title for title in titles if re.search(r"\bmetric\b", title)), None)
-    with_unit = (of_metrics or (OUTPUT if OUTPUT in titles else None)) if units else None
+    with_unit = of_metrics or OUTPUT
     for index, title in enumerate(titles):
-        if title == UNIT and with_unit:
+        if title == UNIT and units and with_unit in titles:
             continue
         cells, numeric = [row[index] for row in table.rows], title in table.right
-        write: Callable[[str], str] = _as_it_is
+        write: Callable[[str], str] = as_it_is
         if title in (OUTPUT, of_metrics):
             write = in_words if title == OUTPUT else metric_in_words
         elif title in KEYS:
             write = key_in_words
         texts = aligned(cells) if numeric else [write(cell) for cell in cells]
-        if title == with_unit:
+        if title == with_unit and units:
             texts = [f"{text} ({unit})" if unit else text for text, unit in zip(texts, units, strict=True)]
         raw = [" ".join(map(_in_full, cell.values)) if isinstance(cell, Numbers) else cell for cell in cells]
         pairs = [Cell(text, "" if other == text else other) for text, other in zip(texts, raw, strict=True)]
@@ -127,7 +124,7 @@ def for_readers(table: Table) -> list[ColumnForReaders]:
     return columns
 
 
-def _as_it_is(cell: str) -> str:
+def as_it_is(cell: str) -> str:
     return printed(cell) if cell == NONE else cell
 
 
@@ -176,7 +173,7 @@ def _marked(line: str) -> str:
 
 def data(value: Any) -> Markup:
     """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
-    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

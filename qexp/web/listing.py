@@ -29,8 +29,9 @@ class Listing(Titled, list[Summary]):
         self._what, self._columns = what, columns
 
     def __repr__(self) -> str:
-        names = some([row["name"] for row in self if "name" in row])
-        return f"<{len(self):,} {self._what}{f': {names}' if names else ''}>" if self else f"<no {self._what}>"
+        names = [row["name"] for row in self if "name" in row]
+        words = f"{len(self):,} {self._what}" if self else f"no {self._what}"
+        return f"<{words}: {some(names)}>" if names else f"<{words}>"
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Summary: ...
@@ -76,12 +77,12 @@ def epochs_listed(lines: Sequence[Summary]) -> Listing:
 
 
 def _columns_of_epochs(lines: Sequence[Summary]) -> list[Column]:
-    from qexp.metrics.meaning import MAIN_METRIC, NONE, number
+    from qexp.metrics.meaning import MAIN_METRIC, number
     from qexp.runs.columns import Column
 
     def text(key: str, line: Summary) -> str:
         value = dict(leaves(line)).get(key)
-        return NONE if value is None else str(value) if isinstance(value, int) else number(value)
+        return str(value) if isinstance(value, int) else number(value)
 
     keys = dict.fromkeys(key for line in lines for key, _ in leaves(line))
     shown = [key for key in keys if key.rpartition(".")[2] in ("epoch", "learning_rate", "loss", MAIN_METRIC)]

@@ -26,7 +26,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.jobs import launchers
 from qexp.jobs.states import Watch
-from qexp.metrics.meaning import NONE, aligned
+from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
 from qexp.runs.catalog import KEPT, Catalog
@@ -37,7 +37,7 @@ from qexp.store.lease import attempts
 from qexp.store.record import LISTED, State
 from qexp.upkeep import doctor, trash
 from qexp.web.drawings import curves, lines_of
-from qexp.web.html import heading
+from qexp.web.html import as_it_is, heading
 from qexp.web.run_page import progress_in_words
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Kept(Generic[Value]):
 # What grows while a run is at work: state, curves and log, read once however many clients look.
 
 
-SECONDS = 1.0
+SECONDS_BETWEEN_LOOKS = 1.0
 """Between two looks at a run."""
 
 SHARE_OF_RUN = 0.02
@@ -109,7 +109,7 @@ class Feed(Kept[Growth]):
     """One run that is looked at."""
 
     def __init__(self, directory: RunDirectory) -> None:
-        super().__init__(self._look, seconds=SECONDS)
+        super().__init__(self._look, seconds=SECONDS_BETWEEN_LOOKS)
         self.directory = directory
         self._watch = Watch()
         self._growth = Growth(State.CREATED, "", b"", 0, 0, 0)
@@ -228,7 +228,7 @@ class LiveRuns(Kept[Listing]):
     """The runs, at most some seconds old."""
 
     def __init__(self, workspace: Workspace) -> None:
-        super().__init__(self._look, share=SHARE_OF_RUNS, seconds=SECONDS)
+        super().__init__(self._look, share=SHARE_OF_RUNS, seconds=SECONDS_BETWEEN_LOOKS)
         self._catalog = Catalog(workspace)
         self._start = secrets.token_hex(4)
         self._read = self._catalog.follow()
@@ -249,7 +249,7 @@ class LiveRuns(Kept[Listing]):
 # Use of the disk, and what doctor finds.
 
 
-LARGEST = 20
+LARGEST_RUNS = 20
 """Runs whose sizes are listed."""
 
 
@@ -257,7 +257,7 @@ def sizes_in(workspace: Workspace) -> dict[str, Any]:
     """`total`: sizes in words, and `largest`: run and size, in words and in bytes."""
     folders = [path for path in trash.files_in(workspace.runs) if path.is_dir() and not path.name.startswith(".")]
     runs = {path.name: size_of(path) for path in folders}
-    largest = sorted(runs.items(), key=lambda run: -run[1])[:LARGEST]
+    largest = sorted(runs.items(), key=lambda run: -run[1])[:LARGEST_RUNS]
     total = {
         "runs": sum(runs.values()),
         "trash": size_of(trash.folder(workspace)),
@@ -306,7 +306,8 @@ def completing_words(runs: Sequence[Run]) -> dict[str, Any]:
 def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
     """The dotted paths of a document's values, as the where language takes them."""
     for key, value in document.items():
-        step = f"{before}.{key}" if before and key.isidentifier() else key if not before else f'{before}["{key}"]'
+        after = f".{key}" if key.isidentifier() else f'["{key}"]'
+        step = f"{before}{after}" if before else key
         if isinstance(value, Mapping):
             yield from _leaves(value, step)
         else:
@@ -319,7 +320,7 @@ def _leaves(document: Mapping[str, Any], before: str = "") -> Iterator[str]:
 MOST_ROWS = 500
 """In one response."""
 
-KEPT_ROWS = 16
+KEPT_ANSWERS = 16
 """Answers that are kept for clients that ask the same."""
 
 SEARCHED = ("name", "experience", "dataset", "model", "state", "note", "error", "caution")
@@ -346,9 +347,18 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Head:
+    """Of a column; by its field can be sorted."""
+
+    title: str
+    words: str
+    numeric: bool
+    field: str | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    columns: list[dict[str, Any]]
-    """`title`, `field` (by which can be sorted; none for groups), and whether it is `numeric`."""
+    columns: list[Head]
     total: int
     rows: Rows
     """From the number of the first row and the number of rows: `name`, `state`, `where` and `cells` of each."""
@@ -358,11 +368,7 @@ class Answer:
     """What is set in all runs, which their cells do not repeat."""
 
     def document(self, version: str, first: int, count: int) -> dict[str, Any]:
-        return {
-            "version": version, "columns": self.columns, "total": self.total, "first": first,
-            "rows": self.rows(first, min(count, MOST_ROWS)), "states": self.states, "warnings": self.warnings,
-            "shared": self.shared,
-        }  # fmt: skip
+        return {**vars(self), "version": version, "first": first, "rows": self.rows(first, min(count, MOST_ROWS))}
 
 
 class RunTable:
@@ -379,7 +385,7 @@ class RunTable:
             if key not in self._answers:
                 self._answers[key] = self._answer(listing, question)
             self._answers.move_to_end(key)
-            while len(self._answers) > KEPT_ROWS:
+            while len(self._answers) > KEPT_ANSWERS:
                 self._answers.popitem(last=False)
             return self._answers[key]
 
@@ -422,9 +428,7 @@ def _set_in_all(runs: Sequence[Run]) -> list[str]:
     return [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
 
 
-def _single(
-    runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]
-) -> tuple[list[dict[str, Any]], Rows]:
+def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]) -> tuple[list[Head], Rows]:
     """A row per run, without what is set in all of them; cells are made when they are asked for."""
     columns_of_table = [column_of(field, columns) for field in chosen] if chosen else usual_columns(runs)
 
@@ -442,30 +446,24 @@ def _single(
             for index, run in enumerate(chosen_runs)
         ]
 
-    heads = [
-        {"title": column.title, "words": heading(column.title), "field": column.field, "numeric": column.numeric}
-        for column in columns_of_table
-    ]
+    heads = [Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table]
     return heads, rows
 
 
-def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[dict[str, Any]], Rows, int]:
+def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[Head], Rows, int]:
     """A row per value of the fields, and how many there are."""
     members = groups(runs, fields, list(zip(*(columns.values(field) for field in fields), strict=True)))
     table = group_table(members, fields, units_of(runs))
     of_columns = [
-        aligned(cells) if title in table.right else ["–" if cell == NONE else cell for cell in cells]
+        aligned(cells) if title in table.right else list(map(as_it_is, cells))
         for title, cells in zip(table.columns, zip(*table.rows, strict=True), strict=False)
     ]
     rows = [
         {"where": _condition(fields, group["values"]), "cells": cells}
         for group, cells in zip(members, zip(*of_columns, strict=True), strict=True)
     ]
-    titles = [
-        {"title": title, "words": heading(title), "field": None, "numeric": title in table.right}
-        for title in table.columns
-    ]
-    return titles, lambda first, count: rows[first : first + count], len(rows)
+    heads = [Head(title, heading(title), title in table.right) for title in table.columns]
+    return heads, lambda first, count: rows[first : first + count], len(rows)
 
 
 def _condition(fields: Sequence[str], values: Sequence[Any]) -> str | None:
@@ -521,7 +519,7 @@ def site_of(request: Request) -> Site:
 # Server-sent events: changes are sent to pages as they happen.
 
 
-QUIET = 15
+QUIET_LOOKS = 15
 """Looks without news after which something is sent in any case, so that a client that is gone is noticed."""
 
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -541,10 +539,10 @@ async def of_all_runs(site: Site) -> AsyncIterator[bytes]:
         if version != known_version:
             known_version, silent = version, 0
             yield _event("version", version.encode())
-        elif silent >= QUIET:
+        elif silent >= QUIET_LOOKS:
             silent = 0
             yield b": still here\n\n"
-        await site.rest(SECONDS)
+        await site.rest(SECONDS_BETWEEN_LOOKS)
 
 
 async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
@@ -567,14 +565,14 @@ async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
             news.append(_event("log", orjson.dumps(added), log.place))
         if not growth.state.unfinished:
             news.append(_event("end", b"{}"))
-        if not news and silent >= QUIET:
+        if not news and silent >= QUIET_LOOKS:
             news = [b": still here\n\n"]
         if news:
             silent = 0
             yield b"".join(news)
         if not growth.state.unfinished:
             return
-        await site.rest(SECONDS)
+        await site.rest(SECONDS_BETWEEN_LOOKS)
 
 
 def _event(name: str, data: bytes, place: str = "") -> bytes:

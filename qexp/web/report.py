@@ -66,7 +66,7 @@ def _hash(text: str) -> str:
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 
-PATIENCE = 120
+SECONDS_TO_PRINT = 120
 """Seconds after which printing has failed."""
 
 
@@ -87,14 +87,12 @@ def print_page(program: str, page: str, target: Path) -> None:
         source, printed = Path(folder) / "page.html", Path(folder) / "page.pdf"
         source.write_text(page, encoding="utf-8")
         # Chromium's own sandbox needs another user than root.
-        alone = ["--no-sandbox"] if os.geteuid() == 0 else []
-        command = [
-            program, "--headless", *alone, "--disable-gpu", "--no-first-run", "--no-pdf-header-footer",
-            f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}", source.as_uri(),
-        ]  # fmt: skip
+        modes = ["--no-sandbox"] if os.geteuid() == 0 else []
+        modes += ["--headless", "--disable-gpu", "--no-first-run", "--no-pdf-header-footer"]
+        command = [program, *modes, f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}", source.as_uri()]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+                command, capture_output=True, text=True, errors="replace", timeout=SECONDS_TO_PRINT, check=False
             )
         except (subprocess.TimeoutExpired, OSError) as error:
             raise QexpError(f"{program} did not print the page: {error}") from None
@@ -107,7 +105,7 @@ def print_page(program: str, page: str, target: Path) -> None:
 # The runs of a report: those that are named, those of a launch, those of a study.
 
 
-MOST = 1000
+MOST_RUNS = 1000
 """Runs of one report."""
 
 ReportedRuns = dict[RunDirectory, str | None]
@@ -124,8 +122,8 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
     for reference in references or ["*"]:
         for directory, pattern in _named(reference, catalog):
             runs.setdefault(real_path(directory.path), (directory, pattern))
-    if len(runs) > MOST:
-        raise QexpError(f"{len(runs):,} runs are too many for one report; name at most {MOST:,}")
+    if len(runs) > MOST_RUNS:
+        raise QexpError(f"{len(runs):,} runs are too many for one report; name at most {MOST_RUNS:,}")
     return dict(runs.values())
 
 
@@ -158,7 +156,7 @@ def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
 FORMATS = (".html", ".htm", ".pdf")
 """Endings of the file of a report."""
 
-OURS, BEGINNING = b'<meta name="generator" content="qexp">', 400
+OURS, BYTES_OF_BEGINNING = b'<meta name="generator" content="qexp">', 400
 """What each HTML report has in its first 400 bytes."""
 
 
@@ -275,6 +273,6 @@ def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
 def _is_report(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return OURS in file.read(BEGINNING)
+            return OURS in file.read(BYTES_OF_BEGINNING)
     except OSError:
         return False

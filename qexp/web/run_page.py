@@ -40,10 +40,10 @@ MOST_SPECS = 60
 MOST_VALUES = 6
 """Values of the others that are shown for a key."""
 
-NAMED = 8
+NAMED_RUNS = 8
 """Runs that differ by seed only and are named."""
 
-LONGEST = 60
+LONGEST_VALUE = 60
 """Characters of a value that are shown."""
 
 
@@ -68,7 +68,7 @@ def siblings(directory: RunDirectory, record: Record, others: Sequence[Mapping[s
         [path, _short(values[0]), _of_others(values[1:], counts)]
         for path, values in differences([directory.spec(), *specs]).items()
     ]
-    parts: list[Table | str] = [f"Runs that differ by seed only: {some(same, NAMED)}."] if same else []
+    parts: list[Table | str] = [f"Runs that differ by seed only: {some(same, NAMED_RUNS)}."] if same else []
     if rows:
         number = sum(counts)
         words = f"{number} other run{'s' * (number != 1)} of {record.experience}"
@@ -87,13 +87,13 @@ def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
 
 def _short(value: str) -> str:
     text = "not set" if value == ABSENT else value.strip('"')
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 # Where a run came from and what was made of it.
 
 
-MOST = 6
+MOST_OF_A_KIND = 6
 """Things of one kind; the others are counted."""
 
 Rows = Iterator[list[str]]
@@ -142,9 +142,9 @@ def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[
 
 
 def _some(rows: list[list[str]]) -> Rows:
-    yield from rows[:MOST]
-    if len(rows) > MOST:
-        yield [*rows[0][:2], f"{len(rows) - MOST:,} more", ""]
+    yield from rows[:MOST_OF_A_KIND]
+    if len(rows) > MOST_OF_A_KIND:
+        yield [*rows[0][:2], f"{len(rows) - MOST_OF_A_KIND:,} more", ""]
 
 
 LOG_LINES = 60

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -205,11 +205,17 @@ async def _failed(request: Request, error: Exception) -> Response:
 TOKEN = "QEXP_TOKEN"
 """Environment variable with a token of one's own."""
 
-SHORTEST = 16
-"""Characters of such a token."""
+TOKEN_LENGTH = 16
+"""The least number of characters of such a token."""
 
 SECONDS_TO_END = 2
 """For responses that are on their way when the server ends."""
+
+SETTINGS: Mapping[str, Any] = {
+    "loop": "asyncio", "http": "httptools", "ws": "none", "lifespan": "off", "log_level": "warning",
+    "access_log": False, "server_header": False, "proxy_headers": False, "timeout_graceful_shutdown": SECONDS_TO_END,
+}  # fmt: skip
+"""Of uvicorn."""
 
 
 class Serving:
@@ -220,11 +226,7 @@ class Serving:
         token, prefix = token_for(settings), _check_prefix(settings.prefix)
         site = Site(workspace, secrets.token_urlsafe(16) if settings.allow_changes else None)
         app = application(site, Access(names_of(settings.host, tuple(settings.names)), prefix, token))
-        config = Config(
-            app, loop="asyncio", http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
-            server_header=False, proxy_headers=False, timeout_graceful_shutdown=SECONDS_TO_END,
-        )  # fmt: skip
-        self._server = _Server(config, site)
+        self._server = _Server(Config(app, **SETTINGS), site)
         self._socket = _listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         port = self._socket.getsockname()[1]
@@ -247,8 +249,8 @@ def token_for(settings: ServeOptions) -> str | None:
     Raises QexpError for a token that is easy to guess.
     """
     token = os.environ.get(TOKEN, "")
-    if token and (len(token) < SHORTEST or not token.isascii() or not token.isprintable()):
-        raise QexpError(f"{TOKEN} needs at least {SHORTEST} printable ASCII characters; unset it for a random one")
+    if token and (len(token) < TOKEN_LENGTH or not token.isascii() or not token.isprintable()):
+        raise QexpError(f"{TOKEN} needs at least {TOKEN_LENGTH} printable ASCII characters; unset it for a random one")
     if token or settings.allow_changes or not is_loopback(settings.host):
         return token or secrets.token_urlsafe(24)
     return None

@@ -23,10 +23,10 @@ Run = Mapping[str, Any]
 
 MOST_AT_WORK, MOST_EXPERIENCES, MOST_FAILED, MOST_PICTURES = 12, 12, 6, 6
 
-LOOKED_AT = 40
+RUNS_LOOKED_AT = 40
 """Newest runs in which pictures are looked for."""
 
-POINTS = 24
+POINTS_OF_CURVE = 24
 """Of the small curve of a loss."""
 
 MOST_BYTES = 2_000_000
@@ -45,7 +45,7 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
         "at_work": [_at_work(run) for run in at_work[:MOST_AT_WORK]],
         "more_at_work": max(len(at_work) - MOST_AT_WORK, 0),
         "best": list(_best(newest)),
-        "pictures": _pictures(newest[:LOOKED_AT]),
+        "pictures": _pictures(newest[:RUNS_LOOKED_AT]),
         "failed": [_failed(run) for run in failed[:MOST_FAILED]],
         "more_failed": max(len(failed) - MOST_FAILED, 0),
         "example": "mogi_quick" if "mogi_quick" in experiences else next(iter(experiences), "EXPERIENCE"),
@@ -142,10 +142,8 @@ def small_curve(run: RunDirectory) -> list[float]:
     with suppress(DamagedError, NotFoundError, OSError):
         if file.stat().st_size <= MOST_BYTES:
             lines = run.metrics()
-            losses = [line.get(part, {}).get("loss") for part in ("validation", "train") for line in lines]
-            known = [loss for loss in losses[: len(lines)] if loss is not None] or [
-                loss for loss in losses[len(lines) :] if loss is not None
-            ]
-            step = max(-(-len(known) // POINTS), 1)
+            of_parts = ([line.get(part, {}).get("loss") for line in lines] for part in ("validation", "train"))
+            known = next(filter(None, ([loss for loss in losses if loss is not None] for losses in of_parts)), [])
+            step = max(-(-len(known) // POINTS_OF_CURVE), 1)
             return [float(f"{loss:.4g}") for loss in [*known[:-1:step], *known[-1:]]]
     return []

@@ -40,7 +40,7 @@ from qexp.web.comparison_page import comparison_page
 from qexp.web.drawings import matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
-from qexp.web.report import MOST, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
+from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
 from qexp.web.run_page import run_page
 from qexp.web.start_page import small_curve, start_page
 
@@ -109,11 +109,10 @@ def bundle(name: str) -> tuple[bytes, str]:
 
 def rendered(template: str, prefix: str, nonce: str, **context: Any) -> str:
     """A template with what the head of every page needs."""
-    values = {
-        "workspace": "", "secret": None, "section": None, "prefix": prefix, "nonce": nonce, "sections": SECTIONS,
-        "script": f"page.js?{bundle('page.js')[1]}", "style": f"page.css?{bundle('page.css')[1]}", **context,
-    }  # fmt: skip
-    return environment("server").get_template(template).render(values)
+    script, style = (f"{name}?{bundle(name)[1]}" for name in ("page.js", "page.css"))
+    values = {"workspace": "", "secret": None, "section": None, "sections": SECTIONS, **context}
+    page = environment("server").get_template(template)
+    return page.render(values, prefix=prefix, nonce=nonce, script=script, style=style)
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
@@ -297,8 +296,8 @@ def compared(workspace: Workspace, title: str, names: Sequence[str]) -> dict[str
 
     Raises QexpError if there are too many, NotFoundError if none can be read.
     """
-    if len(names) > MOST:
-        raise QexpError(f"{len(names):,} runs are too many for one page; choose at most {MOST:,}")
+    if len(names) > MOST_RUNS:
+        raise QexpError(f"{len(names):,} runs are too many for one page; choose at most {MOST_RUNS:,}")
     reported: ReportedRuns = {}
     notices = []
     for name in names:
@@ -404,14 +403,12 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     values = run_page(directory, runs, pictures_elsewhere=bool(figures))
     unfinished = State(values["state"].replace(" ", "_")).unfinished
     growing = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
-    address = request.scope["path"]
-    return page(
-        request, "live_run.html", section="runs", address=address, figures=figures, unfinished=unfinished, place=place,
-        fold=directory.is_fold, of=request.path_params["run"],
-        folds=[fold.name for fold in directory.all_folds()],
-        heading=values["name"], descriptions=[directory.spec_as_written().get("description", "")], date="", text="",
-        **values | growing, seen=f"{values['log']}\n" if values["log"] else "",
-    )  # fmt: skip
+    descriptions, seen = [directory.spec_as_written().get("description", "")], values["log"] and f"{values['log']}\n"
+    folds = {"fold": directory.is_fold, "folds": [fold.name for fold in directory.all_folds()]}
+    head = {"heading": values["name"], "descriptions": descriptions, "date": "", "text": ""}
+    live = {"address": request.scope["path"], "unfinished": unfinished, "place": place, "seen": seen}
+    own = {"of": request.path_params["run"], "figures": figures, **folds, **live, **head}
+    return page(request, "live_run.html", section="runs", **own, **values | growing)
 
 
 async def run_events(request: Request) -> Response:
@@ -449,7 +446,7 @@ def run_matrix(request: Request) -> Response:
     directory, name = _directory(request), request.path_params["matrix"]
     if name not in directory.matrix_names():
         raise NotFoundError(f"{directory.name} has no matrix '{name}'")
-    return JSONResponse(matrix_plane(directory, name))
+    return Response(orjson.dumps(matrix_plane(directory, name)), media_type="application/json")
 
 
 # Pages of studies: their figure and tables, as `qexp study` wrote them.
@@ -490,11 +487,9 @@ def show_study(request: Request) -> Response:
         values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
         values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
-    return page(
-        request, "study.html", section="studies", name=folder.name, changed=_time_of_change(folder),
-        searched=search.remarks() if search else [],
-        figure=(folder / FIGURE).is_file(), runs=_table(runs), values=_table(_lines(folder, VALUES)), **values,
-    )  # fmt: skip
+    values |= {"runs": _table(runs), "values": _table(_lines(folder, VALUES)), "figure": (folder / FIGURE).is_file()}
+    values |= {"changed": _time_of_change(folder), "searched": search.remarks() if search else []}
+    return page(request, "study.html", section="studies", name=folder.name, **values)
 
 
 def study_figure(request: Request) -> Response:
@@ -553,10 +548,8 @@ async def show_workspace(request: Request) -> Response:
     removed = [
         {"name": entry.name, "entry": entry.path.name, "since": f"{entry.since:%Y-%m-%d %H:%M}"} for entry in entries
     ]
-    return page(
-        request, "workspace.html", section="workspace", root=str(site.workspace.root), removed=removed[::-1],
-        counts=_counts(states.values()),
-    )  # fmt: skip
+    root, counts = str(site.workspace.root), _counts(states.values())
+    return page(request, "workspace.html", section="workspace", root=root, removed=removed[::-1], counts=counts)
 
 
 async def show_disk(request: Request) -> Response:

@@ -1,7 +1,7 @@
 "use strict";
 // Estimates against true values: the sample under the mouse, or under the arrow keys, in words.
 const POINTS_SIDE = 320;
-const NEAR = 12;
+const NEAR_PIXELS = 12;
 const FEW_POINTS = 300;
 
 function drawPoints(place, panels) {
@@ -34,7 +34,7 @@ function pointsOf(panel) {
     readout.textContent = `${panel.samples[index]}: true ${measured(panel.truth[index], panel.unit)}, estimated `
       + `${measured(panel.estimate[index], panel.unit)}${spread}, error ${measured(error, panel.unit)}`;
   };
-  const nearest = (x, y) => nearestOf(samples, (index) => places[index], x - MARGIN.left, y - MARGIN.top, NEAR);
+  const nearest = (x, y) => nearestOf(samples, (index) => places[index], x - MARGIN.left, y - MARGIN.top, NEAR_PIXELS);
   const words = `${panel.words}: left and right arrow keys go through the samples`;
   const over = overRuns(whole, "scatter", () => order, nearest, show, words, { ArrowLeft: -1, ArrowRight: 1 });
   return element("figure", {}, element("figcaption", { text: panel.title }), over, readout);
