@@ -8,14 +8,14 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from qexp.base.options import is_number
-from qexp.base.quantities import in_words, label, number_with_unit, typeset
+from qexp.base.quantities import in_words, label, number_with_unit, typeset, with_unit
 from qexp.base.text import Table
 from qexp.comparison.compare import (
     Comparison,
@@ -30,6 +30,7 @@ from qexp.comparison.compare import (
 )
 from qexp.comparison.seeds import (
     ComparedRun,
+    GroupRow,
     SeedComparison,
     compare_across_seeds,
     results_across_seeds,
@@ -37,7 +38,6 @@ from qexp.comparison.seeds import (
     seed_groups,
 )
 from qexp.errors import some
-from qexp.figures.curves import Lines
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
@@ -45,11 +45,9 @@ from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number,
 from qexp.spec.experiences import ABSENT
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
-from qexp.web.drawings import FEW, Panel, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
+from qexp.web.drawings import MOST_COLOURS, Panel, Series, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
 from qexp.web.html import Drawn, Titled, View, drawn, fields_of, picture
-
-NAMED = 8
-"""Runs that a sentence names."""
+from qexp.web.run_page import NAMED_RUNS
 
 MOST_DRAWN = 40
 """Groups in one drawing of results; of more the best are drawn."""
@@ -65,7 +63,7 @@ def cautions(runs: Sequence[ComparedRun]) -> list[str]:
 
 def some_of(names: Sequence[str], count: int) -> str:
     """Some of the names of runs; "all runs" if there are no others."""
-    return "all runs" if len(names) == count else some(names, NAMED)
+    return "all runs" if len(names) == count else some(names, NAMED_RUNS)
 
 
 def short_names(comparison: SeedComparison) -> dict[str, str]:
@@ -122,23 +120,20 @@ MOST_FILES = 1200
 
 def curves_of_groups(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Panel]:
     folds = {run.name: list(lines_of(run.directory).values()) for run in runs}
-    panels = curves_of_runs(folds, comparison.units, all_metrics=True)
-    paces = {run.name: _pace(run, folds[run.name]) for run in runs}
-    for panel in panels:
-        several = len({series["run"] for series in panel["series"]}) > FEW
-        validated = [series for series in panel["series"] if not series["dashed"]]
-        panel["series"] = validated if several and validated else panel["series"]
-        for series in panel["series"]:
-            series["pace"] = paces[series["run"]]
-            series["words"] += f", median of {len(folds[series['run']])} folds" if series["band"] else ""
-            series["band"] = None if several else series["band"]
+    seconds = {run.name: run.summary["seconds"] for run in runs}
+    epochs = {name: sum(map(len, of_run)) for name, of_run in folds.items()}
+    paces = {name: seconds[name] / count if seconds[name] and count else None for name, count in epochs.items()}
+
+    def paced(series: Series, several: bool) -> Series:
+        words = f"{series.words}, median of {len(folds[series.run])} folds" if series.band else series.words
+        return replace(series, words=words, band=None if several else series.band, pace=paces[series.run])
+
+    panels = []
+    for panel in curves_of_runs(folds, comparison.units, all_metrics=True):
+        several = len({series.run for series in panel.series}) > MOST_COLOURS
+        validated = [series for series in panel.series if not series.dashed] if several else []
+        panels.append(replace(panel, series=[paced(series, several) for series in validated or panel.series]))
     return panels
-
-
-def _pace(run: ComparedRun, folds: Sequence[Lines]) -> float | None:
-    """Seconds of an epoch on average; None for a run that has not ended."""
-    epochs = sum(len(lines) for lines in folds)
-    return run.summary["seconds"] / epochs if run.summary["seconds"] and epochs else None
 
 
 def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
@@ -150,57 +145,91 @@ def thinned(runs: Sequence[ComparedRun]) -> Sequence[ComparedRun]:
 # Differences of the groups of a comparison from one of them that a reader chooses, seed by seed.
 
 
-def paired(comparison: SeedComparison) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class PairedMetric:
+    """A metric of an output: of each group the values by seed and the interval of their mean.
+
+    least     the least possible value; −∞ without one, which is null in JSON
+    together  number of seeds → quantile for intervals that hold for so many comparisons at once
+    """
+
+    words: str
+    unit: str
+    best: str | None
+    main: bool
+    metric: str
+    values: Sequence[Mapping[int, float]]
+    intervals: Sequence[tuple[float, float] | None]
+    least: float
+    comparisons: int
+    together: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Groups seed by seed; `base` is the one that is as the experience has it, if there is one.
+
+    samples    a number of each group, the same for those with the same test samples
+    quantiles  number of seeds → quantile for an interval that holds by itself
+    level      of intervals [%]
+    """
+
+    groups: Sequence[str]
+    base: int | None
+    samples: Sequence[int]
+    metrics: Sequence[PairedMetric]
+    quantiles: Mapping[int, float]
+    level: int
+
+
+def paired(comparison: SeedComparison) -> Paired | None:
     """The values of each seed, their mean with its interval, and the quantiles that intervals of differences need; None
     without a metric.
 
     Intervals that hold for m comparisons at once have a level of 1 − (1 − LEVEL) / m each (Bonferroni; Dunn 1961, J.
     Am. Stat. Assoc. 56, 52-64): as in `compare`, for all of a metric, of every two groups and of all outputs.
     """
-    names = comparison.names
-    metrics_of_outputs = dict.fromkeys((row.output, row.metric) for row in comparison.results)
-    if not metrics_of_outputs:
+    rows: dict[tuple[str, str], dict[str, GroupRow]] = {}
+    for row in comparison.results:
+        rows.setdefault((row.output, row.metric), {})[row.group] = row
+    if not rows:
         return None
-    metrics: list[dict[str, Any]] = []
-    for output, metric in metrics_of_outputs:
-        rows = [row for row in comparison.results if (row.output, row.metric) == (output, metric)]
-        values = {row.group: {str(seed): value for seed, value in row.values.items()} for row in rows}
-        ends = {row.group: {"ends": row.estimate.interval} for row in rows if row.estimate}
-        lowest = min((value for row in rows for value in row.values.values()), default=0.0)
-        metrics.append(
-            {
-                "words": f"{in_words(output)} {metric_in_words(metric)}",
-                "unit": rows[0].unit,
-                "best": rows[0].meaning.best,
-                "main": metric == main_metric(name for other, name in metrics_of_outputs if other == output),
-                "metric": metric_in_words(metric),
-                "values": [values.get(name, {}) for name in names],
-                "estimates": [ends.get(name) for name in names],
-                "limits": [end if math.isfinite(end) else None for end in rows[0].meaning.limits([lowest])],
-            }
+    names, samples, at_once = comparison.names, same_samples(comparison.groups), Counter[str]()
+    values = {
+        of: [by_group[name].values if name in by_group else {} for name in names] for of, by_group in rows.items()
+    }
+    for (_, metric), of_groups in values.items():
+        at_once[metric] += sum(
+            samples[one] == samples[other] and len(of_one.keys() & of_other.keys()) > 1
+            for (one, of_one), (other, of_other) in combinations(enumerate(of_groups), 2)
         )
     most = max(len(group.counted) for group in comparison.groups)
-    samples = same_samples(comparison.groups)
-    at_once = Counter(
-        described["metric"]
-        for described in metrics
-        for (one, of_one), (other, of_other) in combinations(enumerate(described["values"]), 2)
-        if samples[one] == samples[other] and len(of_one.keys() & of_other.keys()) > 1
-    )
-    for described in metrics:
-        described["comparisons"] = at_once[described["metric"]]
-        risk = (1 - LEVEL) / max(described["comparisons"], 1)
-        described["together"] = {str(n): quantile(1 - risk / 2, n - 1) for n in range(2, most + 1)}
+
+    def quantiles(comparisons: int) -> dict[int, float]:
+        return {n: quantile(1 - (1 - LEVEL) / comparisons / 2, n - 1) for n in range(2, most + 1)}
+
+    metrics = []
+    for (output, metric), by_group in rows.items():
+        row = next(iter(by_group.values()))
+        intervals = {name: of.estimate.interval for name, of in by_group.items() if of.estimate}
+        lowest = min((value for of in by_group.values() for value in of.values.values()), default=0.0)
+        metrics.append(
+            PairedMetric(
+                words=f"{in_words(output)} {metric_in_words(metric)}",
+                unit=row.unit,
+                best=row.meaning.best,
+                main=metric == main_metric(name for other, name in rows if other == output),
+                metric=metric_in_words(metric),
+                values=values[output, metric],
+                intervals=[intervals.get(name) for name in names],
+                least=row.meaning.limits([lowest])[0],
+                comparisons=at_once[metric],
+                together=quantiles(max(at_once[metric], 1)),
+            )
+        )
     changes = [len(group.runs[0].summary["overrides"]) for group in comparison.groups]
-    return {
-        "groups": list(short_names(comparison).values()),
-        # The group that is as the experience has it, if there is one, is what others are compared with.
-        "base": changes.index(min(changes)) if changes.count(min(changes)) == 1 else None,
-        "samples": samples,
-        "metrics": metrics,
-        "quantiles": {str(n): quantile((1 + LEVEL) / 2, n - 1) for n in range(2, most + 1)},
-        "level": round(100 * LEVEL),
-    }
+    base = changes.index(min(changes)) if changes.count(min(changes)) == 1 else None
+    return Paired(list(short_names(comparison).values()), base, samples, metrics, quantiles(1), round(100 * LEVEL))
 
 
 # A table of runs with the keys in which they differ and their results, and the same for drawings.
@@ -224,22 +253,12 @@ class Column:
     meaning: Meaning = UNKNOWN
     main: bool = False
     """Whether it is the one result by which an output is judged at a glance."""
+    numeric: bool = True
     raw: str = ""
     """Its name as it is typed, if that is not in `words`."""
 
-    @property
-    def title(self) -> str:
-        return f"{self.words} ({self.unit})" if self.unit else self.words
-
-    @property
-    def numeric(self) -> bool:
-        return all(value is None or isinstance(value, float) for value in self.values)
-
     def cells(self) -> list[str]:
-        return [
-            number(value, self.meaning) if isinstance(value, float) else ("" if value is None else value)
-            for value in self.values
-        ]
+        return [number(value, self.meaning) if isinstance(value, float) else value or "" for value in self.values]
 
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
@@ -249,9 +268,10 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
     specs = differing_specs(comparison)
     for path, *texts in (specs.rows if specs else [])[:MOST_KEYS]:
         values = [_value(text) for text in texts]
-        if not all(isinstance(value, float) for value in values):
+        numeric = all(isinstance(value, float) for value in values)
+        if not numeric:
             values = [text.strip('"') for text in texts]
-        columns_of_runs.append(Column(path, [values[groups[run.name]] for run in runs], key=True))
+        columns_of_runs.append(Column(path, [values[groups[run.name]] for run in runs], key=True, numeric=numeric))
     done = [run.test if State(run.summary["state"]) is State.DONE else {} for run in runs]
     for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
         row = next(row for row in comparison.results if (row.output, row.metric) == (output, metric))
@@ -259,7 +279,7 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         values = [None if value is None else float(value) for value in numbers]
         main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
         words = f"{in_words(output)} {metric_in_words(metric)}"
-        columns_of_runs.append(Column(words, values, False, row.unit, row.meaning, main, f"{output}.{metric}"))
+        columns_of_runs.append(Column(words, values, False, row.unit, row.meaning, main, raw=f"{output}.{metric}"))
     return columns_of_runs
 
 
@@ -273,34 +293,38 @@ def _value(text: str) -> Value:
     return value if math.isfinite(value) else text
 
 
-def grouping(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> dict[str, Any]:
-    """The groups of a page: their names, that of each run, and the keys by which they can be joined."""
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of a page, the number of each run's, and keys by which they can be joined, with the value of each."""
+
+    names: Sequence[str]
+    runs: Mapping[str, int]
+    keys: Mapping[str, Sequence[Value]]
+
+
+def grouping(runs: Sequence[ComparedRun], comparison: SeedComparison, of_runs: Sequence[Column]) -> Grouping:
     at = {run.name: index for index, run in enumerate(runs)}
     first = [at[group.runs[0].name] for group in comparison.groups]
     keys = [column for column in of_runs if column.key and column.words != "seed"]
-    return {
-        "names": list(short_names(comparison).values()),
-        "runs": {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs},
-        "keys": [{"words": column.words, "values": [column.values[index] for index in first]} for column in keys],
-    }
+    return Grouping(
+        names=list(short_names(comparison).values()),
+        runs={run.name: index for index, group in enumerate(comparison.groups) for run in group.runs},
+        keys={column.words: [column.values[index] for index in first] for column in keys},
+    )
 
 
-def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> dict[str, Any]:
-    """What the drawing of a sweep needs: two values of each run against each other, and all of them as parallel lines.
+@dataclass(frozen=True)
+class Sweep:
+    """What is drawn of a sweep: two values of each run against each other, and all of them as parallel lines."""
 
-    of_runs  its columns; those that have one value for all runs are not drawn
-    """
+    runs: Sequence[str]
+    columns: Sequence[Column]
+    """Those that have not one value for all runs."""
+
+
+def sweep(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Sweep:
     varying = [column for column in of_runs if len({value for value in column.values if value is not None}) > 1]
-    return {
-        "runs": [run.name for run in runs],
-        "columns": [
-            {
-                "words": column.title, "unit": column.unit, "numeric": column.numeric, "key": column.key,
-                "main": column.main, "best": column.meaning.best, "values": column.values,
-            }
-            for column in varying
-        ],
-    }  # fmt: skip
+    return Sweep([run.name for run in runs], varying)
 
 
 def comparison_page(
@@ -367,19 +391,13 @@ def _specs(comparison: SeedComparison) -> Table | None:
 
 
 def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
-    names = [
-        f"{column.raw} ({column.unit})" if column.raw and column.unit else column.raw or column.title
-        for column in of_runs
-    ]
+    names = [with_unit(column.raw or column.words, column.unit) for column in of_runs]
     titles = ["run", "state", *names, "caution", "tags", "note"]
     cells = [column.cells() for column in of_runs]
-    rows = [
-        [
-            run.name, State(run.summary["state"]).words, *(column[index] for column in cells),
-            run.summary["caution"], ", ".join(run.summary["tags"]), run.summary["note"],
-        ]
-        for index, run in enumerate(runs)
-    ]  # fmt: skip
+    rows = []
+    for index, run in enumerate(runs):
+        remarks_on_run = [run.summary["caution"], ", ".join(run.summary["tags"]), run.summary["note"]]
+        rows.append([run.name, State(run.summary["state"]).words, *(of[index] for of in cells), *remarks_on_run])
     empty = {index for index in range(len(titles)) if index > 1 and not any(row[index] for row in rows)}
     indices = [index for index in range(len(titles)) if index not in empty]
     numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)

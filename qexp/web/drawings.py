@@ -1,17 +1,19 @@
-"""The numbers of a run that pages draw: learning curves, estimates, matrices, calibrations."""
+"""The numbers of a run that pages draw: learning curves, estimates, matrices, calibrations.
+
+What a script draws is a frozen dataclass, of which orjson writes the fields: they are the keys that the script reads.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.formats import read_json
@@ -41,7 +43,7 @@ from qexp.web.html import Drawn, drawn
 if TYPE_CHECKING:
     import xarray
 
-BACKGROUND = 7
+BACKGROUND_COLOUR = 7
 """The colour of folds behind their median: a grey."""
 
 
@@ -73,14 +75,39 @@ def training_drawn(directory: RunDirectory) -> list[Drawn]:
 # Learning curves: losses, and the validation error of each output, over epochs.
 
 
-Panel = dict[str, Any]
-"""A drawing: `title`, `unit`, `x`, and the `series` over it.
+@dataclass(frozen=True)
+class Series:
+    """A curve of a panel, in the band of the middle half of the folds if it is their median.
 
-A series has `words`, `values`, the number of its `colour`, the `run` it is of, whether it is `dashed` or `faint`, and a
-`band`, the middle half of the folds whose median it is, or None.
-"""
+    pace  seconds of an epoch on average; None for a run that has not ended
+    """
 
-FEW = 8
+    words: str
+    run: str
+    colour: int
+    dashed: bool
+    faint: bool
+    values: list[float | None]
+    band: list[list[float | None]] | None
+    pace: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over epochs; with a metric, readers choose the panels of one."""
+
+    title: str
+    unit: str
+    x: Sequence[float]
+    series: list[Series]
+    metric: str = ""
+    words: str = "epoch"
+
+
+Folds = Mapping[str, Sequence[Lines]]
+"""Name of a run → the lines of each of its folds."""
+
+MOST_COLOURS = 8
 """The largest number of runs whose curves are distinguished by colour; with more, curves are thin."""
 
 
@@ -97,25 +124,24 @@ def curves(of_folds: Mapping[str, Lines], units: Mapping[str, str], all_metrics:
     all_metrics  as in `curves_of_runs`
     """
     folds = {name: [lines] for name, lines in of_folds.items() if lines}
-    if len(folds) <= FEW:
+    if len(folds) <= MOST_COLOURS:
         return curves_of_runs(folds, units, all_metrics)
     median = f"median of {len(folds)} folds"
     panels = curves_of_runs({**folds, median: [lines for (lines,) in folds.values()]}, units)
-    for panel in panels:
-        for series in panel["series"]:
-            is_median = series["run"] == median
-            series |= {"faint": not is_median, "band": None}
-            series["colour"] = int(series["dashed"]) if is_median else BACKGROUND
-    return panels
+
+    def behind_median(series: Series) -> Series:
+        is_median = series.run == median
+        colour = int(series.dashed) if is_median else BACKGROUND_COLOUR
+        return replace(series, colour=colour, faint=not is_median, band=None)
+
+    return [replace(panel, series=list(map(behind_median, panel.series))) for panel in panels]
 
 
 MOST_NUMBERS = 60_000
 """Numbers of curves up to which a page has all metrics that were followed, and not the main one alone."""
 
 
-def curves_of_runs(
-    of_runs: Mapping[str, Sequence[Lines]], units: Mapping[str, str], all_metrics: bool = False
-) -> list[Panel]:
+def curves_of_runs(of_runs: Folds, units: Mapping[str, str], all_metrics: bool = False) -> list[Panel]:
     """The same for several runs. Those without an epoch are left out.
 
     of_runs      name in the legend → the lines of a run, or those of each of its folds, whose median is drawn
@@ -124,50 +150,67 @@ def curves_of_runs(
     runs = {name: trained for name, folds in of_runs.items() if (trained := [thinned(one) for one in folds if one])}
     if not runs:
         return []
-    longest = max((lines for folds in runs.values() for lines in folds), key=len)
-    last, at = longest[-1]["epoch"], positions(longest)
-    if any(positions(lines) != at[: len(lines)] for folds in runs.values() for lines in folds):
-        at = list(range(1, last + 1))  # programs that do not count alike
-    shared = {"words": "epoch", "x": at, "logarithmic": True, "whole": True}
-    losses = [
-        {"words": f"{name} {words}".strip(), "run": name, "dashed": part == "train", "colour": number}
-        | _over(last, folds, (part, "loss"))
-        for number, (name, folds) in enumerate(runs.items())
-        for part, words in (("train", "training"), ("validation", "validation"))
-    ]
-    panels: list[Panel] = [{"title": "loss", "unit": "", "series": losses, **shared}]
-    followed: dict[tuple[str, str], str] = {}
-    for part in ("train", "validation"):  # the former of programs of others that have no other
-        for line in (folds[0][at] for folds in runs.values() for at in (0, -1)):
-            of_part = {output: metrics for output, metrics in line[part].items() if output not in ("loss", "losses")}
-            followed |= {(output, metric): part for output, metrics in of_part.items() for metric in metrics}
-    if not all_metrics or len(followed) * len(runs) * last > MOST_NUMBERS:
-        main = {pair: part for pair, part in followed.items() if pair[1] == MAIN_METRIC}
-        followed = main or dict([*followed.items()][:FEW])
-    for (output, metric), part in sorted(followed.items(), key=lambda item: item[0][1] != MAIN_METRIC):
-        words = "training" if part == "train" else part
-        series = [
-            {"words": name or words, "run": name, "dashed": False, "colour": number}
-            | _over(last, folds, (part, output, metric))
-            for number, (name, folds) in enumerate(runs.items())
-        ]
-        title = f"{in_words(output)}: {metric_in_words(metric)}, {words}"
+    all_lines = [lines for folds in runs.values() for lines in folds]
+    x = positions(max(all_lines, key=len))
+    if any(positions(lines) != x[: len(lines)] for lines in all_lines):
+        x = list(range(1, len(x) + 1))  # programs that do not count alike
+    losses = {"training": ("train", "loss"), "validation": ("validation", "loss")}
+    panels = [_panel("loss", "", x, runs, losses)]
+    most = MOST_NUMBERS // (len(runs) * len(x)) if all_metrics else 0
+    for (output, metric), part in followed_metrics(runs, most).items():
+        words, words_of_part = metric_in_words(metric), "training" if part == "train" else part
+        title = f"{in_words(output)}: {words}, {words_of_part}"
         unit_of_panel = meaning_of(metric, ()).in_unit(units.get(output, ""))
-        panels.append(
-            {"title": title, "unit": unit_of_panel, "metric": metric_in_words(metric), "series": series, **shared}
+        panels.append(_panel(title, unit_of_panel, x, runs, {words_of_part: (part, output, metric)}, words))
+    return [panel for panel in panels if panel.series]
+
+
+def followed_metrics(runs: Folds, most: int) -> dict[tuple[str, str], str]:
+    """Output and metric → the part on which it was followed; the main metrics first, and of more than `most` alone."""
+    ends = [folds[0][at] for folds in runs.values() for at in (0, -1)]
+    followed = {
+        (output, metric): part
+        for part in ("train", "validation")  # the former of programs of others that have no other
+        for line in ends
+        for output, metrics in line[part].items()
+        if output not in ("loss", "losses")
+        for metric in metrics
+    }
+    main = {pair: part for pair, part in followed.items() if pair[1] == MAIN_METRIC}
+    if len(followed) > most:
+        return main or dict([*followed.items()][:MOST_COLOURS])
+    return main | followed
+
+
+def _panel(
+    title: str, unit: str, x: Sequence[float], runs: Folds, parts: Mapping[str, Sequence[str]], metric: str = ""
+) -> Panel:
+    """The curves that have values, up to the last one: other outputs may have been followed for longer.
+
+    parts  words → the keys of lines that lead to the values
+    """
+    numbers = {
+        (run, words): quartiles
+        for run, folds in runs.items()
+        for words, keys in parts.items()
+        if (quartiles := _over(folds, keys)).size
+    }
+    end = max((quartiles.shape[1] for quartiles in numbers.values()), default=0)
+    validated = any(parts[words][0] != "train" for _, words in numbers)
+    colours = {run: colour for colour, run in enumerate(runs)}
+    series = [
+        Series(
+            words=f"{run} {words}".strip() if len(parts) > 1 else run or words,
+            run=run,
+            colour=colours[run],
+            dashed=validated and parts[words][0] == "train",
+            faint=len(runs) > MOST_COLOURS,
+            values=_plain(middle, end),
+            band=[_plain(low, end), _plain(high, end)] if len(runs[run]) > 1 else None,
         )
-    for panel in panels:
-        panel["series"] = [series for series in panel["series"] if any(value is not None for value in series["values"])]
-        only_training = all(series["dashed"] for series in panel["series"])
-        # Panels of outputs that only short runs have are not as long as those of others.
-        present = [at for series in panel["series"] for at, value in enumerate(series["values"]) if value is not None]
-        end = max(present, default=-1) + 1
-        panel["x"] = panel["x"][:end]
-        for series in panel["series"]:
-            series |= {"faint": len(runs) > FEW, "dashed": series["dashed"] and not only_training}
-            series["values"] = series["values"][:end]
-            series["band"] = series["band"] and [edge[:end] for edge in series["band"]]
-    return [panel for panel in panels if panel["series"]]
+        for (run, words), (low, middle, high) in numbers.items()
+    ]
+    return Panel(title, unit, x[:end], series, metric)
 
 
 MOST_EPOCHS = 5000
@@ -180,16 +223,16 @@ def thinned(lines: Lines) -> Lines:
     return lines if each == 1 else [{**lines[i * each], "epoch": i + 1, "step": step} for i, step in enumerate(at)]
 
 
-def _over(last: int, folds: Sequence[Lines], keys: Sequence[str]) -> dict[str, Any]:
-    """The median over folds at each epoch up to the last, and the band of their middle half, see `middle_half`."""
-    low, middle, high = np.full((3, last), np.nan)
-    table = over_epochs(folds, *keys)
-    low[: table.shape[1]], middle[: table.shape[1]], high[: table.shape[1]] = middle_half(table)
-    return {"values": _plain(middle), "band": [_plain(low), _plain(high)] if len(folds) > 1 else None}
+def _over(folds: Sequence[Lines], keys: Sequence[str]) -> Array:
+    """Their middle half and its median at each epoch, (3, epoch), up to the last with a value; see `middle_half`."""
+    quartiles = middle_half(over_epochs(folds, *keys))
+    return quartiles[:, : np.flatnonzero(np.isfinite(quartiles[1])).max(initial=-1) + 1]
 
 
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
+def _plain(values: Array, count: int) -> list[float | None]:
+    """So many numbers; None after their end."""
+    known = [None if np.isnan(value) else float(f"{value:.7g}") for value in values.tolist()]
+    return known + [None] * (count - len(known))
 
 
 # Pictures that runs have saved, by kind, for a grid of several runs.
@@ -199,7 +242,16 @@ MOST_BYTES = 1 << 20
 """Size of pictures up to which a report of several runs has them all; the browser shows any number on demand."""
 
 
-def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class PicturesOfRuns:
+    """The pictures of a kind: names of runs with what they have, or None if a server has it."""
+
+    file: str
+    words: str
+    runs: list[tuple[str, str | None]]
+
+
+def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> list[PicturesOfRuns]:
     """For each kind of picture that several of the runs have, the runs that have it.
 
     embedded  with the pictures themselves, or none if they are too large together
@@ -216,7 +268,7 @@ def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> lis
         return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" if embedded else None
 
     return [
-        {"file": kind, "words": in_words(Path(kind).stem), "runs": [[run, source(path)] for run, path in of_runs]}
+        PicturesOfRuns(kind, in_words(Path(kind).stem), [(run, source(path)) for run, path in of_runs])
         for kind, of_runs in kinds.items()
     ]
 
@@ -231,30 +283,43 @@ MOST_CELLS = 300_000
 """Values of fields that are embedded for each folder at most; of more frames some are left out."""
 
 
-def points(directory: RunDirectory) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Points:
+    """Samples by their true values and estimates, with the spread of an ensemble and what identifies each."""
+
+    title: str
+    words: str
+    unit: str
+    truth: list[float]
+    estimate: list[float]
+    spread: list[float]
+    samples: list[str]
+
+
+def points(directory: RunDirectory) -> list[Points]:
     """A panel per output of the test samples; none for runs without a table of them."""
     try:
         predictions = table(directory.results / TEST_PREDICTIONS)
     except MissingNumbersError:
         return []
     names = outputs(predictions)
-    return [_panel(predictions, output, directory.part, names) for output in names if predictions[output].ndim == 1]
+    return [_points(predictions, output, directory.part, names) for output in names if predictions[output].ndim == 1]
 
 
-def _panel(predictions: xarray.Dataset, output: str, part: str, names: list[str]) -> dict[str, Any]:
+def _points(predictions: xarray.Dataset, output: str, part: str, names: list[str]) -> Points:
     truth, estimate = truth_and_estimate(predictions, output)
     each = max(1, -(-len(truth) // MOST_POINTS))
     note = f", {len(truth[::each]):,} of {len(truth):,} samples" if each > 1 else ""
     spread = predictions[spread_of(output)].values[::each] if spread_of(output) in predictions else np.array([])
-    return {
-        "title": f"{in_words(output)}: {part} part{note}",
-        "words": in_words(output),
-        "unit": unit(predictions, output),
-        "truth": truth[::each].astype(float).tolist(),
-        "estimate": estimate[::each].astype(float).tolist(),
-        "spread": spread.astype(float).tolist() if np.isfinite(spread).any() else [],
-        "samples": _names(predictions.isel({predictions[output].dims[0]: slice(None, None, each)}), output, names),
-    }
+    return Points(
+        title=f"{in_words(output)}: {part} part{note}",
+        words=in_words(output),
+        unit=unit(predictions, output),
+        truth=truth[::each].astype(float).tolist(),
+        estimate=estimate[::each].astype(float).tolist(),
+        spread=spread.astype(float).tolist() if np.isfinite(spread).any() else [],
+        samples=_names(predictions.isel({predictions[output].dims[0]: slice(None, None, each)}), output, names),
+    )
 
 
 def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list[str]:
@@ -274,7 +339,58 @@ def _names(predictions: xarray.Dataset, output: str, outputs: list[str]) -> list
     return [", ".join(words) for words in zip(*columns, strict=True)]
 
 
-def fields(directory: RunDirectory) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Axis:
+    """The centres of its cells, the bands that were held out, and whether its ticks are parts of a turn."""
+
+    words: str
+    unit: str
+    centres: list[float]
+    ends: tuple[float, float]
+    bands: Sequence[tuple[float, float]] = ()
+    turn: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kind of value of an output in all cells.
+
+    colours  `sequential`, `diverging` around zero, or `ratio`: diverging around one on a logarithmic scale
+    values   in base 64, over the axes in their order: little-endian numbers of eight bytes, or of four if `single`
+    follows  in place of values: `estimate` or `relative_error`, from the errors and the true values on an axis
+    """
+
+    output: str
+    words: str
+    colours: str
+    unit: str
+    limits: list[float]
+    single: bool
+    values: str = ""
+    follows: str = ""
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Layers over two axes or more: a matrix, or test frames.
+
+    fixed     the values of all other variables, in words
+    blank     why some cells have no values
+    tested    whether test samples have the values of all other variables
+    outlined  what the outlines mean
+    """
+
+    name: str
+    axes: list[Axis]
+    layers: list[Layer]
+    fixed: Sequence[str] = ()
+    blank: str = ""
+    tested: bool = False
+    outlined: str = ""
+
+
+def fields(directory: RunDirectory) -> Iterator[Maps]:
     """The test frames that the run keeps, as maps of true values, estimates and errors: one for each folder."""
     for path in sorted((directory.results / FRAMES).glob("*.nc")):
         frames = table(path)
@@ -282,46 +398,35 @@ def fields(directory: RunDirectory) -> Iterator[dict[str, Any]]:
         most = max(1, MOST_CELLS // (3 * len(names) * frames.sizes["x"] * frames.sizes["y"]))
         if frames.sizes["frame"] > most:
             frames = frames.isel(frame=np.linspace(0, frames.sizes["frame"] - 1, most).round().astype(int))
-        outputs_of_frames = [_layers(frames, output) for output in names]
-        yield {
-            "name": path.stem, "axes": _axes_of_frames(frames), "outputs": outputs_of_frames, "fixed": [], "blank": "",
-            "tested": False, "outlined": "",
-        }  # fmt: skip
+        layers = [layer for output in names for layer in _layers_of_frames(frames, output)]
+        yield Maps(path.stem, list(_axes_of_frames(frames)), layers)
 
 
-def _axes_of_frames(frames: xarray.Dataset) -> list[dict[str, Any]]:
+def _axes_of_frames(frames: xarray.Dataset) -> Iterator[Axis]:
     left, right, bottom, top = map(float, frames.attrs["extent"])
-    axes = []
     for name, low, high in (("x", left, right), ("y", bottom, top)):
         cells = frames.sizes[name]
         centres = (low + (np.arange(cells) + 0.5) * (high - low) / cells).tolist()
-        axes.append((name, str(frames.attrs["extent_unit"]), centres, [low, high]))
+        yield Axis(name, str(frames.attrs["extent_unit"]), centres, (low, high))
     when = "time" if "time" in frames.coords else "frame"
     moments = frames[when].values.astype(float).tolist()
-    axes.append((when, unit(frames, when), moments, [moments[0], moments[-1]]))
-    return [
-        {"words": words, "unit": unit_of_axis, "centres": centres, "ends": ends, "held_out": [], "turn": False}
-        for words, unit_of_axis, centres, ends in axes
-    ]
+    yield Axis(when, unit(frames, when), moments, (moments[0], moments[-1]))
 
 
-def _layers(frames: xarray.Dataset, output: str) -> dict[str, Any]:
-    truth, estimate = (values.astype(np.float64) for values in truth_and_estimate(frames, output))
-    error, unit_of_output = estimate - truth, unit(frames, output)
-    ends = _limits(np.concatenate([truth.ravel(), estimate.ravel()]), "sequential")
-    layers = [
-        _layer("true", "sequential", unit_of_output, ends, truth),
-        _layer("estimate", "sequential", unit_of_output, ends, estimate),
-        _layer("error", "diverging", unit_of_output, _limits(error, "diverging"), error),
-    ]
-    return {"words": in_words(output), "layers": layers}
-
-
-def _layer(words: str, colours: str, unit: str, limits: list[float], values: NDArray[np.float64]) -> dict[str, Any]:
+def _layers_of_frames(frames: xarray.Dataset, output: str) -> Iterator[Layer]:
     """Single precision suffices: so are the fields kept."""
-    ordered = np.ascontiguousarray(np.transpose(values, (2, 1, 0)), dtype="<f4")
-    encoded = base64.b64encode(ordered.tobytes()).decode()
-    return {"words": words, "colours": colours, "unit": unit, "limits": limits, "values": encoded, "single": True}
+    truth, estimate = (values.astype(np.float64) for values in truth_and_estimate(frames, output))
+    error = estimate - truth
+    ends = _limits(np.concatenate([truth.ravel(), estimate.ravel()]), "sequential")
+    of_error = _limits(error, "diverging")
+    for words, values in {"true": truth, "estimate": estimate, "error": error}.items():
+        colours, limits = ("diverging", of_error) if words == "error" else ("sequential", ends)
+        packed = _packed(np.transpose(values, (2, 1, 0)), single=True)
+        yield Layer(in_words(output), words, colours, unit(frames, output), limits, single=True, values=packed)
+
+
+def _packed(values: Array, single: bool) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4" if single else "<f8").tobytes()).decode()
 
 
 # The matrices of a run, as maps that a reader can explore: the numbers of `matrix.nc`, and how to read them.
@@ -329,9 +434,6 @@ def _layer(words: str, colours: str, unit: str, limits: list[float], values: NDA
 
 MOST_MATRIX_CELLS = 1 << 18
 """Cells of a matrix with more than two axes that are embedded whole; of larger ones the middle plane is shown."""
-
-RATIO = "ratio"
-"""Diverging colours of ratios, around one on a logarithmic scale."""
 
 LAYERS = {
     "estimate": ("estimate", "sequential"),
@@ -342,107 +444,96 @@ LAYERS = {
     "relative_error": ("relative error", "diverging"),
     "standard_deviation": ("standard deviation over noise", "sequential"),
     "bound": ("Cramér–Rao bound", "sequential"),
-    "over_bound": ("standard deviation over the bound", RATIO),
-    "refined_over_bound": ("refined: standard deviation over the bound", RATIO),
+    "over_bound": ("standard deviation over the bound", "ratio"),
+    "refined_over_bound": ("refined: standard deviation over the bound", "ratio"),
 }
 """Kind of value → words for it, and the colours that suit it."""
 
 
-def matrices(directory: RunDirectory, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the page needs to draw each matrix of a run, by its resolved spec, in the order of their names."""
-    if not (names := directory.matrix_names()):
-        return []
-    quantities = of_dataset(spec["dataset"], QUANTITIES)
-    return [_matrix(directory.matrices / name, name, quantities) for name in names]
+def matrices(directory: RunDirectory) -> list[Maps]:
+    """What the page needs to draw each matrix of a run, in the order of their names."""
+    return [_matrix(directory, name) for name in directory.matrix_names()]
 
 
 MOST_MAPS = 12
 """Matrices of a data set whose numbers are in a page of several runs; a server gives further ones on demand."""
 
 
-def matrices_of_runs(runs: Sequence[tuple[RunDirectory, int]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class MatrixOfRun:
+    """A matrix beside those of others; of too many, some have no plane: a server is asked for it."""
+
+    run: str
+    name: str
+    title: str
+    group: int
+    plane: Maps | None = None
+
+
+def matrices_of_runs(runs: Sequence[tuple[RunDirectory, int]]) -> dict[str, list[MatrixOfRun]]:
     """For each data set the matrices of all runs, each with its own axes, for maps side by side.
 
     runs  each with the number of its group, in the order of the groups
     Of more than `MOST_MAPS` the numbers of those are in it that come first if one of each group is taken by turns.
     """
-    of_data: dict[str, list[dict[str, Any]]] = {}
+    of_data: dict[str, list[MatrixOfRun]] = {}
     for directory, group in runs:
         names = directory.matrix_names()
         for name in names:
             data = read_json(directory.matrices / name / MATRIX_RECORD).get("dataset", name)
             title = directory.name if len(names) == 1 else f"{directory.name}: {name}"
-            matrix: dict[str, Any] = {
-                "run": directory.name,
-                "name": name,
-                "title": title,
-                "group": group,
-                "plane": None,
-            }
-            of_data.setdefault(data, []).append(matrix)
+            of_data.setdefault(data, []).append(MatrixOfRun(directory.name, name, title, group))
     directories = {directory.name: directory for directory, _ in runs}
-    for matrices_of_data in of_data.values():
-        turns: Counter[int] = Counter()
-        order: list[tuple[int, int]] = []
-        for matrix in matrices_of_data:
-            turns[matrix["group"]] += 1
-            order.append((turns[matrix["group"]], len(order)))
-        for _, index in sorted(order)[:MOST_MAPS]:
-            matrix = matrices_of_data[index]
-            matrix["plane"] = matrix_plane(directories[matrix["run"]], matrix["name"])
-    return [{"data": data, "matrices": of_data[data]} for data in sorted(of_data)]
+    for several in of_data.values():
+        turns = [[matrix.group for matrix in several[:at]].count(own.group) for at, own in enumerate(several)]
+        for at in sorted(range(len(several)), key=turns.__getitem__)[:MOST_MAPS]:
+            own = several[at]
+            several[at] = replace(own, plane=matrix_plane(directories[own.run], own.name))
+    return dict(sorted(of_data.items()))
 
 
-def matrix_plane(directory: RunDirectory, name: str) -> dict[str, Any]:
+def matrix_plane(directory: RunDirectory, name: str) -> Maps:
     """A matrix over its first two axes, at the middle of the others, in single precision."""
+    return _matrix(directory, name, plane=True)
+
+
+def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     quantities = of_dataset(directory.spec()["dataset"], QUANTITIES)
-    return _matrix(directory.matrices / name, name, quantities, plane=True)
-
-
-def _matrix(folder: Path, name: str, quantities: Quantities, plane: bool = False) -> dict[str, Any]:
-    record, cells = matrix_numbers(folder)
+    record, cells = matrix_numbers(directory.matrices / name)
     views = record.get("views", ())
-    axes = list(record["axes"])
-    size = cells[estimate_of(outputs_among(cells.data_vars)[0])].size
+    axes, names = list(record["axes"]), outputs_among(cells.data_vars)
+    size = cells[estimate_of(names[0])].size
     if len(axes) > 2 and (plane or size > MOST_MATRIX_CELLS):
         cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
     fixed = dict(record["fixed"])
     if plane:
         fixed |= {other: float(cells[other].values[0]) for other in axes[2:]}
         axes = axes[:2]
-    shown = [(axis, cells[axis].values, (record["axes"][axis][0], record["axes"][axis][1])) for axis in axes[:2]]
+    shown = [(axis, cells[axis].values, (record["axes"][axis][0], record["axes"][axis][1])) for axis in axes]
     marks = held_out_of(record, shown, fixed)
-    return {
-        "name": name,
-        "axes": [_axis(cells, axis, record, views) for axis in axes],
-        "tested": marks.tested,
-        "outlined": "; ".join(marks.notes) if len(axes) > 1 else "",
-        "outputs": [_output(cells, output, quantities, plane) for output in outputs_among(cells.data_vars)],
-        "fixed": [
+    axes_of_maps = []
+    for (axis, centres, ends), bands in zip(shown, marks.bands, strict=True):
+        words, unit_of_axis = f"true {in_words(axis, views)}", unit(cells, axis)
+        axes_of_maps.append(Axis(words, unit_of_axis, centres.tolist(), ends, bands, turn=unit_of_axis == DEGREE))
+    return Maps(
+        name=name,
+        axes=axes_of_maps,
+        layers=[layer for output in names for layer in _layers(cells, output, quantities, plane)],
+        fixed=[
             value_in_words(in_words(key, views), value, quantity(key, quantities).unit) for key, value in fixed.items()
         ],
-        "blank": record.get("why_left_out", ""),
-    }
+        blank=record.get("why_left_out", ""),
+        tested=marks.tested,
+        outlined="; ".join(replace(marks, bands=marks.bands[:2]).notes) if len(axes) > 1 else "",
+    )
 
 
-def _axis(cells: xarray.Dataset, name: str, record: dict[str, Any], views: tuple[str, ...]) -> dict[str, Any]:
-    low, high = record["axes"][name][:2]
-    return {
-        "words": f"true {in_words(name, views)}",
-        "unit": unit(cells, name),
-        "centres": cells[name].values.astype(np.float64).tolist(),
-        "ends": [low, high],
-        "held_out": record.get("held_out", {}).get(name, []),
-        "turn": unit(cells, name) == DEGREE,
-    }
-
-
-def _output(cells: xarray.Dataset, output: str, quantities: Quantities, single: bool) -> dict[str, Any]:
+def _layers(cells: xarray.Dataset, output: str, quantities: Quantities, single: bool) -> list[Layer]:
     """The layers of an output.
 
     single  with single precision, and without values that follow from the errors and the true values on an axis
     """
-    layers: list[dict[str, Any]] = []
+    layers: list[Layer] = []
     errors = cells[f"{output}_error"]
     on_axis = errors.dims.index(output) if single and output in errors.dims else None
     truth = None if on_axis is None else (cells[output] + 0.0 * errors).transpose(*errors.dims).values
@@ -464,15 +555,13 @@ def _output(cells: xarray.Dataset, output: str, quantities: Quantities, single: 
         unit_of_layer = "%" if kind == "relative_error" else unit(cells, variable)
         unit_of_layer = "" if unit_of_layer == "1" else unit_of_layer
         # Values before and after refinement are compared on one scale.
-        ends = layers[-1]["limits"] if kind.startswith("refined") else _limits(values, colours)
-        drawn = {"colours": "diverging", "logarithmic": True} if colours == RATIO else {"colours": colours}
-        layers.append({"words": words, **drawn, "unit": unit_of_layer, "limits": ends, "single": single})
+        limits = layers[-1].limits if kind.startswith("refined") else _limits(values, colours)
+        layer = partial(Layer, in_words(output), words, colours, unit_of_layer, limits, single)
         if follows is not None and np.allclose(follows, values, rtol=1e-6, atol=1e-9, equal_nan=True):
-            layers[-1] |= {"follows": kind, "axis": on_axis}
+            layers.append(layer(follows=kind, axis=on_axis))
         else:
-            packed = np.ascontiguousarray(values, dtype="<f4" if single else "<f8")
-            layers[-1]["values"] = base64.b64encode(packed.tobytes()).decode()
-    return {"words": in_words(output), "layers": layers}
+            layers.append(layer(values=_packed(values, single)))
+    return layers
 
 
 def _limits(values: Array, colours: str) -> list[float]:
@@ -480,7 +569,7 @@ def _limits(values: Array, colours: str) -> list[float]:
     if colours == "diverging":
         half = half_width(values)
         return [-half, half]
-    if colours == RATIO:
+    if colours == "ratio":
         return list(around_one(values))
     low, high = map(float, span(values))
     return [low, high if high > low else low + 1e-12]

@@ -262,7 +262,7 @@ def run_page(
         "curves": curves(lines_of(directory), record.units, all_metrics=True),
         "estimates": points(directory),
         "fields": list(fields(directory)),
-        "matrices": matrices(directory, spec),
+        "matrices": matrices(directory),
         "log": "\n".join(log.splitlines()[-LOG_LINES:]),
         "again": shlex.join(directory.whole.record().command),
     }

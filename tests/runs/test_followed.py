@@ -112,7 +112,7 @@ def test_numbers_that_are_not_finite_are_null_with_a_mark_and_never_the_best(fol
     assert [first["validation"]["loss"], first["not_finite"]] == [None, {"validation.loss": "nan"}]
     assert [line["best"] for line in (first, second, third)] == [False, True, False]
     (panel,) = curves({"": lines}, {})
-    assert panel["x"] == [10, 20], "the numbers of the program, up to the last finite value"
+    assert panel.x == [10, 20], "the numbers of the program, up to the last finite value"
     assert second["learning_rate"] == 1e-3
 
 

@@ -135,12 +135,12 @@ def test_least_squares_reach_the_bound_and_the_table_says_by_how_much_they_miss_
         assert table[f"{name}_over_bound"].attrs["units"] == "1"
         assert table[f"{name}_bound"].attrs["units"] == table[f"{name}_estimate"].attrs["units"]
     run = package.open_run("mogi_quick_3", workspace=root)
-    (shown,) = matrices(run.directory, run.directory.spec())
-    ratios = [layer for one in shown["outputs"] for layer in one["layers"] if "over the bound" in layer["words"]]
+    (shown,) = matrices(run.directory)
+    ratios = [layer for layer in shown.layers if "over the bound" in layer.words]
     assert len(ratios) == 2 * len(OUTPUTS)
     for layer in ratios:
-        assert (layer["colours"], layer["logarithmic"]) == ("diverging", True)
-        assert np.prod(layer["limits"]) == pytest.approx(1)
+        assert layer.colours == "ratio"
+        assert np.prod(layer.limits) == pytest.approx(1)
     command = ("matrix", "mogi_quick_3", "--bound", "--workspace", root)
     axes = ("--axis", "depth=0.5:4:4", "--axis", "delta_volume=0:1:4")
     code, stdout, _ = call(*command, "--dataset", "noisy", *axes, "--repeats", "4", "--name", "weak")

@@ -32,14 +32,14 @@ def of(made: dict[str, list[dict]], epoch: int) -> list[float]:
 def test_a_run_of_a_comparison_is_the_median_of_its_folds_in_a_band_of_the_middle_half():
     lines = folds(9)
     loss, iron = curves_of_runs({"a": list(lines.values()), "b": [lines["001"]]}, {"iron": "wt%"})
-    first, second = (next(series for series in loss["series"] if series["words"] == f"{run} training") for run in "ab")
+    first, second = (next(series for series in loss.series if series.words == f"{run} training") for run in "ab")
     for epoch in range(5):
         low, middle, high = np.percentile(of(lines, epoch), (25, 50, 75))
-        assert first["values"][epoch] == pytest.approx(middle)
-        assert [edge[epoch] for edge in first["band"]] == pytest.approx([low, high])
-    assert second["values"] == pytest.approx([lines["001"][at]["train"]["loss"] for at in range(5)])
-    assert second["band"] is None
-    assert iron["series"][0]["values"][0] == pytest.approx(3 * np.median(of(lines, 0)))
+        assert first.values[epoch] == pytest.approx(middle)
+        assert [edge[epoch] for edge in first.band] == pytest.approx([low, high])
+    assert second.values == pytest.approx([lines["001"][at]["train"]["loss"] for at in range(5)])
+    assert second.band is None
+    assert iron.series[0].values[0] == pytest.approx(3 * np.median(of(lines, 0)))
 
 
 def test_the_median_ends_when_most_folds_have_ended():
@@ -47,26 +47,26 @@ def test_the_median_ends_when_most_folds_have_ended():
     alone, beside = ([list(lines.values())], [list(lines.values()), [lines["000"]]])
     for runs, epochs in ((alone, 2), (beside, 5)):
         panel = curves_of_runs(dict(zip("ab", runs, strict=False)), {})[0]
-        series = panel["series"][0]
-        assert panel["x"] == list(range(1, epochs + 1))
-        assert [value is None for value in series["values"]] == [False, False, True, True, True][:epochs]
-        assert [len(edge) for edge in series["band"]] == [epochs, epochs]
+        series = panel.series[0]
+        assert panel.x == list(range(1, epochs + 1))
+        assert [value is None for value in series.values] == [False, False, True, True, True][:epochs]
+        assert [len(edge) for edge in series.band] == [epochs, epochs]
 
 
 def test_the_many_folds_of_one_run_lie_behind_their_median():
     loss, _ = curves(folds(12), {})
-    faint = [series for series in loss["series"] if series["faint"]]
+    faint = [series for series in loss.series if series.faint]
     assert len(faint) == 2 * 12
-    assert [series["words"] for series in loss["series"][len(faint) :]] == [
+    assert [series.words for series in loss.series[len(faint) :]] == [
         f"median of 12 folds {part}" for part in ("training", "validation")
     ]
-    assert not any(series["faint"] for series in curves(folds(4), {})[0]["series"])
+    assert not any(series.faint for series in curves(folds(4), {})[0].series)
 
 
 def test_folds_that_were_trained_without_validation_have_curves_of_training():
     lines = [{"epoch": 1, "train": {"loss": 1.0}, "validation": {"loss": None}}]
     (panel,) = curves_of_runs({"a": [lines, lines], "b": [lines]}, {})
-    assert [series["words"] for series in panel["series"]] == ["a training", "b training"]
+    assert [series.words for series in panel.series] == ["a training", "b training"]
 
 
 @pytest.mark.heavy

@@ -125,7 +125,7 @@ def test_every_matrix_value_is_in_the_file(trained, page):
     payload = json.loads(page.locator('[data-draw="matrix"] script').text_content())
     decoded = page.evaluate(
         "text => Array.from(new Float64Array(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)).buffer))",
-        payload["outputs"][0]["layers"][0]["values"],
+        payload["layers"][0]["values"],
     )
     np.testing.assert_array_equal(np.reshape(decoded, (12, 10)), table["depth_estimate"].values)
 

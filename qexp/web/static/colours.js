@@ -12,9 +12,11 @@ const COLOUR_MAPS = {
     "purple–orange": "2d004b4518715f3a917b6aa89990bfb7b1d5cfcfe5e4e5f0f7f7f6fce8cdfed59ffdbc6bee9b39d97b12bd61099e4c077f3b08",
   },
 };
+COLOUR_MAPS.ratio = COLOUR_MAPS.diverging;
 /** The colours of groups and of lines, in their order: those of figures (Okabe and Ito 2008), and a grey for what stays behind. */
 const INK = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim() || "#000000";
 const LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, "#7f7f7f"];
+const colourOfCurve = (curve, index) => LINE_COLOURS[(curve.colour ?? index) % LINE_COLOURS.length];
 const GROUP_COLOURS = LINE_COLOURS.slice(0, 7);
 const BLANK = [0x9a, 0x9a, 0x9a];
 

@@ -7,9 +7,9 @@ const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((
 /**
  * Curves in a figure: `curves.series` share `curves.x`; each has words, values, and may be dashed or faint, or lie in a
  * band. Of a few curves a key below shows the values under the mouse, at rest the last ones; of many a line names the
- * nearest. `how.linear`: no logarithmic axis.
+ * nearest. The axis of values is logarithmic if they are positive and `logarithmic` is asked for.
  */
-function lines(figure, curves, how = {}) {
+function lines(figure, curves, logarithmic = false) {
   const style = getComputedStyle(figure);
   const ink = style.getPropertyValue("--ink").trim() || "#222";
   const faint = style.getPropertyValue("--line").trim() || "#ddd";
@@ -17,7 +17,7 @@ function lines(figure, curves, how = {}) {
   const font = "12px system-ui";
   const axis = { stroke: ink, grid: { stroke: faint, width: 1 }, ticks: { stroke: faint }, values, font, labelFont: font };
   const positive = curves.series.every(({ values: own }) => own.every((value) => value === null || value > 0));
-  const logarithmic = Boolean(curves.logarithmic) && positive && !how.linear;
+  const whole = curves.x.every(Number.isInteger);
   const many = (curves.count ?? curves.series.length) > MOST_NAMED;
   const key = many ? readoutOf("p", "Point at a curve to read its values.") : keyOfCurves(curves);
   const say = (plot) => (many ? sayNearest(key, plot, curves) : key.say(plot.cursor.idx, plot));
@@ -25,20 +25,19 @@ function lines(figure, curves, how = {}) {
   const edges = edgesOf(curves);
   // Fitted to the data, not to whole powers of ten.
   const fitted = { distr: 3, range: (_, low, high) => (low === null ? [0.1, 1] : [low / 1.08, high * 1.08]) };
-  const colour = (curve, index) => LINE_COLOURS[(curve.colour ?? index) % LINE_COLOURS.length];
   const options = {
     width: figure.clientWidth || 480,
     height: CURVE_HEIGHT,
-    scales: { x: { time: false }, y: logarithmic ? fitted : {} },
+    scales: { x: { time: false }, y: logarithmic && positive ? fitted : {} },
     axes: [
-      { ...axis, label: curves.words, ...(curves.whole ? { incrs: WHOLE_STEPS } : {}) },
+      { ...axis, label: curves.words, ...(whole ? { incrs: WHOLE_STEPS } : {}) },
       {
         ...axis, label: curves.unit || " ", size: 64,
-        ...(logarithmic ? { splits: (_, __, low, high) => ticksOfLogarithm(low, high), filter: (_, splits) => splits } : {}),
+        ...(logarithmic && positive ? { splits: (_, __, low, high) => ticksOfLogarithm(low, high), filter: (_, splits) => splits } : {}),
       },
     ],
     series: [{}, ...curves.series.map((curve, index) => ({
-      stroke: colour(curve, index) + (curve.faint ? "88" : ""),
+      stroke: colourOfCurve(curve, index) + (curve.faint ? "88" : ""),
       dash: curve.dashed ? [5, 4] : undefined,
       width: curve.faint ? 1 : curve.thick ? 2.4 : 1.6,
       spanGaps: Boolean(curve.sparse),
@@ -46,7 +45,7 @@ function lines(figure, curves, how = {}) {
     })), ...edges.map(() => ({ width: 0, points: { show: false } }))],
     bands: edges.filter((_, index) => index % 2 === 0).map(({ of }, index) => ({
       series: [1 + count + 2 * index, 2 + count + 2 * index],
-      fill: `${colour(curves.series[of], of)}2e`,
+      fill: `${colourOfCurve(curves.series[of], of)}2e`,
     })),
     legend: { show: false },
     cursor: { focus: { prox: 80, dist: (_, series, __, at, mouse) => (series > count ? Infinity : at - mouse) } },
@@ -69,7 +68,7 @@ function keyOfCurves(curves) {
   const entries = curves.series.map((curve, index) => {
     const value = element("span", { class: "at" });
     const mark = swatchOf(0);
-    const colour = LINE_COLOURS[(curve.colour ?? index) % LINE_COLOURS.length];
+    const colour = colourOfCurve(curve, index);
     mark.style.background = curve.dashed ? `repeating-linear-gradient(90deg, ${colour} 0 5px, transparent 5px 9px)` : colour;
     return { value, button: element("button", { type: "button", "aria-pressed": "true", title: "show or hide", "data-words": curve.words, "data-colour": colour }, mark, curve.words, " ", value) };
   });
@@ -151,7 +150,7 @@ everyOne("curves", (place, all) => {
     grid.replaceChildren(...figures);
     plots = panels.map((panel, index) => {
       const grouped = ofGroups(panel);
-      return lines(figures[index], along.menu.value === "1" ? overTime(grouped) : grouped, { linear: axis.menu.value === "1" });
+      return lines(figures[index], along.menu.value === "1" ? overTime(grouped) : grouped, axis.menu.value === "0");
     });
     figures.forEach(offerDrawing);
   };
@@ -190,5 +189,5 @@ function overTime(panel) {
     const at = new Map(times[index].map((time, epoch) => [time, curve.values[epoch]]));
     return { ...curve, band: null, sparse: true, values: x.map((time) => at.get(time)) };
   });
-  return { ...panel, x, series, words: "time of training (s)", whole: false };
+  return { ...panel, x, series, words: "time of training (s)" };
 }

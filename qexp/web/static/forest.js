@@ -36,16 +36,16 @@ function drawForest(place, { metrics, level }) {
 }
 
 /** What a row shows: the values of the groups that are joined in it, and an interval if that is one group. */
-function rowOfForest({ values, estimates, unit }, group) {
+function rowOfForest({ values, intervals, unit }, group) {
   const own = GROUPS.alone ? [0] : [...GROUPS.base.keys()].filter((base) => GROUPS.joined[base] === group);
   const all = own.flatMap((base) => Object.values(values[base]));
   const name = GROUPS.alone ? GROUPS.base[0] : GROUPS.names[group];
   if (!all.length) return { name, group, values: all, text: "none" };
   const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
-  const estimate = own.length === 1 ? estimates[own[0]] : null;
+  const ends = own.length === 1 ? intervals[own[0]] : null;
   const deviation = Math.sqrt(all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (all.length - 1));
   const text = all.length > 1 ? pairOf(mean, deviation) : digits(mean);
-  return { name, group, values: all, mean, ends: estimate?.ends ?? null, text: `${text} (n = ${all.length})`, unit };
+  return { name, group, values: all, mean, ends, text: `${text} (n = ${all.length})`, unit };
 }
 
 function forestOf(metric, rows, width, log) {
@@ -59,7 +59,7 @@ function forestOf(metric, rows, width, log) {
   const height = heights.reduce((sum, height) => sum + height, 0);
   const known = rows.flatMap((row) => [...row.values, ...(row.ends ?? [])]).filter(Number.isFinite);
   const logarithmic = log && rows.every((row) => row.values.every((value) => value > 0));
-  const scale = scaleBetween(logarithmic ? rows.flatMap((row) => row.values) : known, logarithmic, metric.limits);
+  const scale = scaleBetween(logarithmic ? rows.flatMap((row) => row.values) : known, logarithmic, metric.least);
   const x = (value) => left + inner * Math.min(Math.max(scale.at(value), 0), 1);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${FOREST.top + height + FOREST.bottom}`, width, class: "frame forest" });
   svg.append(drawn("rect", { x: left, y: FOREST.top, width: inner, height, class: "box" }));

@@ -92,14 +92,14 @@ function ticksOfLogarithm(low, high) {
   return inside.length < 3 ? ticks(low, high, 4).filter((value) => value > 0) : inside.filter((_, index) => index % each === 0);
 }
 
-/** A scale fitted to values: places from 0 to 1, and marks; it does not reach beyond what is possible. */
-function scaleBetween(values, logarithmic, limits = [null, null]) {
+/** A scale fitted to values: places from 0 to 1, and marks; it does not reach below what is possible. */
+function scaleBetween(values, logarithmic, least = null) {
   const of = logarithmic ? Math.log10 : Number;
   const known = values.filter((value) => Number.isFinite(value) && (!logarithmic || value > 0)).map(of);
   let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
   const room = 0.05 * (high - low) || 0.05 * Math.abs(high) || 0.5;
   [low, high] = [low - room, high + room];
-  if (!logarithmic && limits?.[0] !== null && limits?.[0] !== undefined) low = Math.max(low, limits[0] - 0.2 * room);
+  if (!logarithmic && least !== null) low = Math.max(low, least - 0.2 * room);
   const back = logarithmic ? (value) => 10 ** value : Number;
   const at = (value) => {
     if (value === null || value === undefined) return NaN;

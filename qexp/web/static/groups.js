@@ -3,15 +3,13 @@
 // joins them by one key or two.
 class Groups {
   constructor() {
-    Object.assign(this, { base: [], runs: {}, keys: [], names: [], joined: [], members: {}, hidden: new Set(), followers: [] });
+    Object.assign(this, { base: [], runs: {}, names: [], joined: [], hidden: new Set(), followers: [] });
   }
 
-  /** `names` of groups, `runs`: run → number of its group, `keys` with a value for each group. */
-  fill({ names, runs, keys }) {
+  /** `names` of groups, `runs`: run → number of its group. */
+  fill({ names, runs }) {
     // The runs of a single group have a colour each.
-    const alone = names.length === 1;
-    Object.assign(this, { base: names, runs, keys, members: alone ? Object.keys(runs) : names });
-    this.alone = alone;
+    Object.assign(this, { base: names, runs, alone: names.length === 1 });
     this.joinBy([]);
   }
 
@@ -67,12 +65,13 @@ everyOne("groups", (place, data) => {
   GROUPS.fill(data);
   const legend = element("ul", { class: "key", "aria-label": "groups, shown or hidden" });
   const chosen = [null, null];
-  const menus = data.keys.length < 2 ? [] : chosen.map((_, turn) => {
-    const options = [turn ? "–" : "all that was changed", ...data.keys.map((key) => key.words)]
+  const keys = Object.entries(data.keys).map(([words, values]) => ({ words, values }));
+  const menus = keys.length < 2 ? [] : chosen.map((_, turn) => {
+    const options = [turn ? "–" : "all that was changed", ...keys.map((key) => key.words)]
       .map((text, value) => element("option", { text, value }));
     const menu = element("select", { "aria-label": turn ? "and by" : "group by" }, ...options);
     menu.addEventListener("change", () => {
-      chosen[turn] = data.keys[menu.value - 1] ?? null;
+      chosen[turn] = keys[menu.value - 1] ?? null;
       GROUPS.joinBy([...new Set(chosen.filter(Boolean))]);
     });
     return element("label", {}, turn ? "and " : "group by ", menu);

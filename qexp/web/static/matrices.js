@@ -3,7 +3,7 @@
 // all of them, and the difference of two.
 const SHOWN_AT_FIRST = 12;
 
-function drawMatrices(place, { matrices }) {
+function drawMatrices(place, matrices) {
   const all = matrices.map((matrix) => ({ ...matrix, on: false }));
   const known = () => all.filter((matrix) => matrix.plane);
   known().slice(0, SHOWN_AT_FIRST).forEach((matrix) => { matrix.on = true; });
@@ -91,15 +91,8 @@ function boxOf(matrix, changed) {
 }
 
 function kindsOf(matrices) {
-  const found = new Map();
-  for (const { plane } of matrices) {
-    for (const output of plane.outputs) {
-      for (const layer of output.layers) {
-        found.set(`${output.words}\n${layer.words}`, { output: output.words, words: layer.words, unit: layer.unit });
-      }
-    }
-  }
-  return [...found.values()];
+  const layers = matrices.flatMap(({ plane }) => plane.layers);
+  return [...new Map(layers.map((layer) => [`${layer.output}\n${layer.words}`, layer])).values()];
 }
 
 /** Whether a layer has the errors, which others follow from. */
@@ -109,7 +102,7 @@ function isError({ words }) {
 
 /** A layer of a matrix with its numbers. */
 function layerOf({ plane }, output, words) {
-  const layers = plane.outputs.find(({ words: own }) => own === output)?.layers ?? [];
+  const layers = plane.layers.filter((layer) => layer.output === output);
   const layer = layers.find((own) => own.words === words);
   if (layer && !layer.numbers) {
     const errors = layer.follows ? numbersOf(layers.find(isError)) : null;
@@ -142,7 +135,7 @@ function differenceOfMaps(one, other, sizes) {
   const most = finite[Math.floor(0.98 * (finite.length - 1))] || 1e-12;
   const bars = sizes ? "|" : "";
   const title = `${bars}${one.title}${bars} − ${bars}${other.title}${bars}`;
-  return { ...one, title, numbers, layer: { ...one.layer, colours: "diverging", logarithmic: false, limits: [-most, most] } };
+  return { ...one, title, numbers, layer: { ...one.layer, colours: "diverging", limits: [-most, most] } };
 }
 
 /** The scale of a kind of value: the widest of the matrices' own, until a reader changes it. */

@@ -9,8 +9,7 @@ function drawMatrix(place, matrix) {
   const axes = matrix.axes.slice(0, 2).map((axis) => ({ ...axis, label: label(axis.words, axis.unit) }));
   if (axes.length < 2) return drawLines(place, matrix);
   const counts = matrix.axes.map((axis) => axis.centres.length);
-  const layers = matrix.outputs.flatMap((output) => output.layers.map((layer) => ({ ...layer, output: output.words })));
-  for (const layer of layers) layer.numbers = numbersOf(layer);
+  for (const layer of matrix.layers) layer.numbers = numbersOf(layer);
   const at = counts.map((count) => Math.floor(count / 2));
   const readout = readoutOf("div", "Point at a cell to read its values.");
   const grid = element("div", { class: "maps" });
@@ -20,16 +19,16 @@ function drawMatrix(place, matrix) {
   const show = () => {
     if (!pointed) return;
     for (const map of maps) map.mark(at);
-    readout.replaceChildren(...wordsOfCell(matrix, layers, counts, at));
+    readout.replaceChildren(...wordsOfCell(matrix, counts, at));
   };
   const move = (cell) => {
     pointed = true;
     cell.forEach((index, axis) => { at[axis] = Math.min(Math.max(index, 0), counts[axis] - 1); });
     show();
   };
-  for (const output of matrix.outputs) {
+  for (const layers of byOutput(matrix)) {
     const row = element("div", { class: "maps-row" });
-    for (const layer of layers.filter((layer) => layer.output === output.words)) {
+    for (const layer of layers) {
       const scale = scaleOf(layer, () => map.paint());
       const title = element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` });
       const map = mapOf({ layer, axes, counts, at, move, scale, tested, words: `${layer.output}, ${layer.words}` });
@@ -39,6 +38,11 @@ function drawMatrix(place, matrix) {
     grid.append(row);
   }
   place.append(...slidersOf(matrix, counts, at, () => { for (const map of maps) map.paint(); show(); }), grid, readout);
+}
+
+/** The layers of each output. */
+function byOutput({ layers }) {
+  return [...new Set(layers.map(({ output }) => output))].map((output) => layers.filter((layer) => layer.output === output));
 }
 
 /** The numbers of a layer, in the order of the axes, the last one fastest; some follow from its errors, see `drawings.py`. */
@@ -84,7 +88,7 @@ function mapOf({ layer, axes, counts, at, move, scale, tested, words }) {
   box.append(marks, cross, bar);
   const paint = () => {
     marks.replaceChildren(...heldOut(axes, across, up, tested()));
-    bar.replaceChildren(...barOf(scale, layer.logarithmic));
+    bar.replaceChildren(...barOf(scale));
     const context = canvas.getContext("2d");
     const image = context.createImageData(columns, rows);
     const [low, high] = scale.limits();
@@ -92,7 +96,7 @@ function mapOf({ layer, axes, counts, at, move, scale, tested, words }) {
     for (let column = 0; column < columns; column += 1) {
       for (let row = 0; row < rows; row += 1) {
         const value = layer.numbers[numberIn(counts, [column, row, ...at.slice(2)])];
-        const colour = colourOf(map, shareOf(value, low, high, layer.logarithmic));
+        const colour = colourOf(map, shareOf(value, low, high, scale.logarithmic));
         image.data.set([...colour, 255], 4 * ((rows - 1 - row) * columns + column));
       }
     }
@@ -117,7 +121,7 @@ function mapOf({ layer, axes, counts, at, move, scale, tested, words }) {
     over,
     paint,
     mark: (cell) => {
-      const [x, y] = cell ? [across(edge(axes[0], columns, cell[0])), up(edge(axes[1], rows, cell[1]))] : [0, 0];
+      const [x, y] = cell ? [across(axes[0].centres[cell[0]]), up(axes[1].centres[cell[1]])] : [0, 0];
       cross.setAttribute("d", cell ? `M${x} 0V${SIDE}M0 ${y}H${SIDE}` : "");
     },
   };
@@ -126,11 +130,6 @@ function mapOf({ layer, axes, counts, at, move, scale, tested, words }) {
 /** How far a value is on the way from low to high, along the logarithm for ratios. */
 function shareOf(value, low, high, logarithmic) {
   return logarithmic ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
-}
-
-/** The middle of a cell on an axis, whose ends are those of its outermost cells. */
-function edge(axis, count, index) {
-  return axis.ends[0] + ((index + 0.5) * (axis.ends[1] - axis.ends[0])) / count;
 }
 
 function cellAt(event, canvas, counts) {
@@ -142,17 +141,12 @@ function cellAt(event, canvas, counts) {
 /** Whether the value of a cell on an axis is one that test samples have. */
 function isHeldOut(axis, index) {
   const value = axis.centres[index];
-  return !axis.held_out.length || axis.held_out.some(([low, high]) => (low ?? -Infinity) <= value && value <= (high ?? Infinity));
-}
-
-/** The intervals of an axis that were held out, as far as it reaches. */
-function bandsOf({ held_out: intervals, ends: [least, greatest] }) {
-  return intervals.map(([low, high]) => [Math.max(low ?? least, least), Math.min(high ?? greatest, greatest)]).filter(([low, high]) => low < high);
+  return !axis.bands.length || axis.bands.some(([low, high]) => low <= value && value <= high);
 }
 
 /** Dashed lines at both ends of the bands that training lacks, and boxes around the values of test samples. */
 function heldOut(axes, across, up, tested) {
-  const bands = axes.map(bandsOf);
+  const bands = axes.map((axis) => axis.bands);
   const paths = bands.flatMap((of, index) => [...new Set(of.flat())].filter((end) => !axes[index].ends.includes(end))
     .map((end) => (index ? `M0 ${up(end)}H${SIDE}` : `M${across(end)} 0V${SIDE}`)));
   const made = paths.flatMap((d) => [drawn("path", { d, class: "held-out around" }), drawn("path", { d, class: "held-out band" })]);
@@ -169,7 +163,8 @@ function heldOut(axes, across, up, tested) {
 }
 
 /** Colours and their values, beside a map. */
-function barOf(scale, logarithmic) {
+function barOf(scale) {
+  const { logarithmic } = scale;
   const [low, high] = scale.limits();
   const map = scale.map();
   const { width, steps } = BAR;
@@ -193,7 +188,7 @@ function barOf(scale, logarithmic) {
 
 /** The ends of a scale of colours, which a reader can change, and the colours themselves. */
 function scaleOf(layer, changed) {
-  const maps = COLOUR_MAPS[layer.colours];
+  const [maps, logarithmic] = [COLOUR_MAPS[layer.colours], layer.colours === "ratio"];
   const choice = element("select", { "aria-label": `colours of ${layer.words}` },
     ...Object.keys(maps).map((name) => element("option", { text: name, value: name })));
   const ends = layer.limits.map((end, index) => element("input", {
@@ -201,21 +196,20 @@ function scaleOf(layer, changed) {
   }));
   const limits = () => {
     const [low, high] = ends.map((end) => Number(end.value));
-    return high > low && (low > 0 || !layer.logarithmic) ? [low, high] : layer.limits;
+    return high > low && (low > 0 || !logarithmic) ? [low, high] : layer.limits;
   };
   for (const input of [choice, ...ends]) input.addEventListener("change", changed);
   const controls = element("details", { class: "scale" }, element("summary", { text: "colour scale" }),
     element("div", {}, ends[0], " to ", ends[1], choice));
-  return { controls, limits, map: () => colours(maps[choice.value]) };
+  return { controls, limits, logarithmic, map: () => colours(maps[choice.value]) };
 }
 
-function wordsOfCell(matrix, layers, counts, at) {
+function wordsOfCell(matrix, counts, at) {
   const where = matrix.axes.map((axis, index) => `${axis.words} ${measured(axis.centres[at[index]], axis.unit)}`);
   const number = numberIn(counts, at);
-  const lines = matrix.outputs.map((output) => {
-    const own = layers.filter((layer) => layer.output === output.words);
-    const values = own.map((layer) => `${layer.words} ${measured(layer.numbers[number], layer.unit)}`);
-    return element("p", {}, element("b", { text: output.words }), `: ${values.join(", ")}`);
+  const lines = byOutput(matrix).map((layers) => {
+    const values = layers.map((layer) => `${layer.words} ${measured(layer.numbers[number], layer.unit)}`);
+    return element("p", {}, element("b", { text: layers[0].output }), `: ${values.join(", ")}`);
   });
   return [element("p", { text: `${where.join(", ")} (cell ${at.join(", ")})` }), ...lines];
 }
@@ -223,14 +217,11 @@ function wordsOfCell(matrix, layers, counts, at) {
 /** A matrix over one axis: lines, by uPlot. */
 function drawLines(place, matrix) {
   const [axis] = matrix.axes;
-  for (const output of matrix.outputs) {
-    for (const layer of output.layers) {
-      const title = element("figcaption", { text: `${output.words}: ${label(layer.words, layer.unit)}` });
-      const figure = element("figure", {}, title);
-      place.append(figure);
-      const series = [{ words: layer.words, values: Array.from(numbersOf(layer)) }];
-      lines(figure, { x: axis.centres, words: label(axis.words, axis.unit), unit: layer.unit, series });
-    }
+  for (const layer of matrix.layers) {
+    const figure = element("figure", {}, element("figcaption", { text: `${layer.output}: ${label(layer.words, layer.unit)}` }));
+    place.append(figure);
+    const series = [{ words: layer.words, values: Array.from(numbersOf(layer)) }];
+    lines(figure, { x: axis.centres, words: label(axis.words, axis.unit), unit: layer.unit, series });
   }
 }
 

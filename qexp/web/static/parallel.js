@@ -52,10 +52,9 @@ function parallelOf({ runs, columns, scaleOf, ranges, result, colour, shows, wid
 /** An axis with its marks and its title, of which the end is kept if it is too long: keys begin alike. */
 function axisWithTitle(column, scale, x) {
   const { top, height } = BESIDE;
-  const unit = column.unit ? `(${column.unit})` : "";
-  const words = unit ? column.words.slice(0, -unit.length).trim() : column.words;
+  const { words, unit } = column;
   const title = drawn("text", { x, y: 12, class: "middle" }, words.length > 20 ? `…${words.slice(-19)}` : words);
-  title.append(drawn("title", {}, column.words));
+  title.append(drawn("title", {}, column.title));
   const how = [column.log ? "log" : "", column.flipped ? "flipped" : ""].filter(Boolean).join(", ");
   const marks = scale.marks.flatMap(([share, full]) => {
     const [text, y] = [full.length > 13 ? `${full.slice(0, 12)}…` : full, top + height * (1 - share)];
@@ -68,7 +67,7 @@ function axisWithTitle(column, scale, x) {
     ];
   });
   return [
-    drawn("path", { d: `M${x} ${top}v${height}`, class: "tick" }), title, drawn("text", { x, y: 26, class: "middle" }, unit),
+    drawn("path", { d: `M${x} ${top}v${height}`, class: "tick" }), title, drawn("text", { x, y: 26, class: "middle" }, unit && `(${unit})`),
     ...marks, drawn("text", { x, y: top + height + 17, class: "middle quiet-words" }, how),
   ];
 }

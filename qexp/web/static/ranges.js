@@ -43,7 +43,7 @@ function fieldsOf(ranges, rescaled) {
       ends.forEach((end, side) => { end.value = range ? ranges.scaleOf(index).text(range, side) : ""; });
     };
     const switches = ["log", "flipped"].map((kind) => {
-      const box = element("input", { type: "checkbox", "aria-label": `${column.words} ${kind}` });
+      const box = element("input", { type: "checkbox", "aria-label": `${column.title} ${kind}` });
       [box.checked, box.disabled] = [column[kind], kind === "log" && !canBeLogarithmic(column)];
       // A range is of values, not of places on the axis.
       box.addEventListener("change", () => { column[kind] = box.checked; ranges.of.delete(index); rescaled(); });
@@ -51,7 +51,7 @@ function fieldsOf(ranges, rescaled) {
     });
     const follow = () => { for (const { kind, box } of switches) box.checked = column[kind]; show(); };
     const labels = switches.map(({ kind, box }) => element("label", {}, box, ` ${kind}`));
-    return { show: follow, line: element("div", { class: "range" }, element("span", { text: column.words }), ...ends, ...labels) };
+    return { show: follow, line: element("div", { class: "range" }, element("span", { text: column.title }), ...ends, ...labels) };
   });
   const clear = element("button", { type: "button", text: "Clear all ranges", onclick: () => ranges.clear() });
   return {
@@ -67,7 +67,7 @@ function shareOfEnds(from, to, flipped) {
 }
 
 function endOf(column, words) {
-  const name = `${column.words} ${words}`;
+  const name = `${column.title} ${words}`;
   if (column.numeric) return element("input", { type: "number", step: "any", placeholder: words, "aria-label": name });
   const texts = sortedTexts(column).map((text) => element("option", { text, value: text }));
   return element("select", { "aria-label": name }, element("option", { text: words, value: "" }), ...texts);

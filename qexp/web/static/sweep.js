@@ -6,7 +6,7 @@ const DECADES = 30;
 
 function drawSweep(place, { runs, columns }) {
   if (columns.length < 2) return;
-  for (const column of columns) Object.assign(column, { log: startsLogarithmic(column), flipped: false });
+  for (const column of columns) Object.assign(column, { title: label(column.words, column.unit), log: startsLogarithmic(column), flipped: false });
   const scales = columns.map(() => null);
   const rescale = () => columns.forEach((column, index) => { scales[index] = scaleOfColumn(column); });
   rescale();
@@ -14,7 +14,7 @@ function drawSweep(place, { runs, columns }) {
   const parts = [];
   const show = (index) => {
     for (const part of parts) part.mark(index);
-    const values = columns.map((column) => `${column.words} ${written(column, column.values[index])}`);
+    const values = columns.map((column) => `${column.title} ${written(column, column.values[index])}`);
     readout.replaceChildren(element("b", { text: runs[index] }), `: ${values.join(", ")}`);
     for (const [name, row] of rowsOfRuns()) row.classList.toggle("shown", name === runs[index]);
   };
@@ -124,7 +124,7 @@ function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second
   const mark = drawn("circle", { r: 7, class: "mark", visibility: "hidden" });
   const paint = () => {
     const marks = chosen.flatMap((column, axis) => marksOf(scales[column].marks, axis));
-    const [x, y] = chosen.map((column) => columns[column].words);
+    const [x, y] = chosen.map((column) => columns[column].title);
     const titles = [
       drawn("text", { x: left + width / 2, y: top + height + 40, class: "axis-words middle" }, x),
       drawn("text", { transform: `translate(14 ${top + height / 2}) rotate(-90)`, class: "axis-words middle" }, y),
@@ -139,8 +139,8 @@ function scatterOf({ runs, columns, scales, ranges, colour, shows, first, second
     svg.replaceChildren(box, ...marks, ...titles, ...points.filter(Boolean), mark);
   };
   const choices = chosen.map((column, axis) => {
-    const options = columns.map(({ words }, index) => element("option", {
-      value: index, text: words, ...(index === column ? { selected: "" } : {}),
+    const options = columns.map(({ title }, index) => element("option", {
+      value: index, text: title, ...(index === column ? { selected: "" } : {}),
     }));
     const name = axis ? "y axis" : "x axis";
     const select = element("select", { "aria-label": name }, ...options);

@@ -34,7 +34,7 @@ class GrowingRun {
     this.shape = shape;
     const figures = panels.map((panel) => element("figure", { class: "curves" }, element("figcaption", { text: panel.title })));
     this.place.querySelector(".curves-drawing").replaceChildren(...figures);
-    this.plots = panels.map((panel, index) => lines(figures[index], panel));
+    this.plots = panels.map((panel, index) => lines(figures[index], panel, true));
   }
 
   append({ text, anew }, place) {
