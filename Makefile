@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test test-all docs reference pictures quick lint types pytest bench format names clean
+.PHONY: demo test test-all test-change docs reference pictures quick lint types pytest bench format names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/qexp run mogi_cnn --seed 3
@@ -21,6 +21,10 @@ test: $(VENV)/.installed-test
 # what builds them, a real cluster.
 test-all: test $(VENV)/.installed-docs
 	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster"'
+
+# Of these, those of the rooms that have changed since a commit, and a third of the others in turn.
+test-change: $(VENV)/.installed-docs
+	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster" --of-change $(SINCE)'
 
 quick: $(VENV)/.installed-test
 	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not slow and not heavy and not cluster"'
