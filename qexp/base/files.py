@@ -79,8 +79,7 @@ def beside(path: Path) -> Iterator[Path]:
     with _draft(path, path.suffix) as (handle, temporary):
         os.close(handle)
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         _put(temporary, path)
 
 
@@ -136,6 +135,12 @@ def _put(temporary: Path, path: Path) -> None:
         temporary.chmod(0o644)
     temporary.replace(path)
     sync_folder(path.absolute().parent)
+
+
+def sync(path: Path) -> None:
+    """Sync a file, so that what was written to it survives a power failure."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -33,7 +33,7 @@ from qexp.upkeep.archive import quoted
 MARKER, VERSION, DRAFT = "qexp-remote.json", 1, "incoming-"
 
 AT_ONCE = 8
-"""Files of a run that are transferred at once, but to and from a folder."""
+"""Files of a run that are transferred at once; those of a folder wait together until they are on the disk."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -100,12 +100,10 @@ class Remote:
         return hasattr(self.system, "_pool")
 
     def each(self, action: Callable[[T], R], items: Collection[T]) -> list[R]:
-        """What a function returns for each item, several at once where one has to wait for the remote.
+        """What a function returns for each item, several at once.
 
         All calls have ended when this ends, or has an error.
         """
-        if self.is_folder:
-            return [action(item) for item in items]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(action, items))
 
@@ -153,10 +151,13 @@ class Remote:
         try:
             if not isinstance(content, Path):
                 self.system.pipe_file(draft, content)
+                if self.is_folder:
+                    files.sync(Path(draft))
                 self._rename_to_new(draft, target)
             # Of a folder fsspec would look at every path several times, and sshfs at every folder above a file.
             elif self.is_folder:
                 shutil.copyfile(content, draft)
+                files.sync(Path(draft))
                 Path(draft).replace(target)
             else:
                 self._sftp(lambda channel: channel.put(str(content), draft))
@@ -165,6 +166,8 @@ class Remote:
             with suppress(Exception):  # which the first error says better
                 self.system.rm_file(draft)
             raise
+        if self.is_folder:
+            files.sync_folder(Path(place))
 
     def _rename_to_new(self, draft: str, target: str) -> None:
         """Give a file a name that no file has, in one step. Raises FileExistsError."""

@@ -255,6 +255,22 @@ def test_a_folder_in_a_file_system_without_links_is_a_remote_too(here, there, tm
     assert [file.name for file in (remote / "runs").iterdir()] == ["sound_0~1.json"]
 
 
+def test_a_version_in_a_folder_is_written_when_all_that_it_names_is_on_the_disk(here, tmp_path, monkeypatch, qexp):
+    on_the_disk, sync = list[int](), os.fsync
+
+    def fsync(handle: int) -> None:
+        sync(handle)
+        on_the_disk.append(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    remote = tmp_path / "remote"
+    qexp("push", str(remote)).done()
+    version = on_the_disk.index((remote / "runs/sound_0~1.json").stat().st_ino)
+    named = [*(remote / "objects").rglob("*/*")]
+    assert {path.stat().st_ino for file in named for path in (file, file.parent)} <= {*on_the_disk[:version]}
+    assert (remote / "runs").stat().st_ino in on_the_disk[version:]
+
+
 @pytest.mark.heavy
 def test_two_labs_that_push_at_once_lose_nothing(lab, here, there, qexp):
     shutil.copytree(here / "runs", there / "runs")
