@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +18,8 @@ import torch
 from qexp.base import machine
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
-from qexp.kinds import files
+from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
+from qexp.kinds import files, second_look
 from qexp.kinds.kind import Dataset, Doubts, KindData
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.memory import memory_of_experience, memory_of_model
@@ -149,6 +150,13 @@ def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: 
     return loaded.problems("experience", findings) + warnings
 
 
+def _in_completed(document: Document, dataset: Dataset, cache: SpecCache) -> Iterator[Finding]:
+    """Problems between experience, dataset and model, each of which is valid by itself, once defaults are filled in."""
+    kind = data_kind(document["dataset"])
+    whole = kind.completed(type_of(document).with_defaults(document, cache.tables), cache.tables, cache.workspace)
+    return _in_whole(whole, kind, dataset, cache.tables, cache.available)
+
+
 def _in_whole(
     document: Document, kind: KindData[Any], dataset: Dataset, tables: Tables, available: int
 ) -> Iterator[Finding]:
@@ -196,56 +204,11 @@ def _in_whole(
     yield from _in_rates(document, tables)
 
 
-STAND_INS: Document = {
-    "epochs": 1, "batch_size": 32, "learning_rate": 0.001, "optimizer": "adam", "schedule": "constant",
-    "additional_callbacks": [], "metrics": {}, "gradient_clip": None, "precision": "float32", "keep": "best",
-    "pretrain": None, "limits": {}, "description": "",
-}  # fmt: skip
-"""Key of an experience, on which no other depends → a right value of it, with which the others are checked."""
-
-
-def _besides(
-    document: Document, wrong: set[Any], dataset: Dataset | None, model: Document | None, cache: SpecCache
-) -> list[Finding]:
-    """Problems between experience, dataset and model that do not depend on what is wrong with one of them.
-
-    wrong           keys of the experience that are wrong
-    dataset, model  None for one that is wrong itself
-    """
-    schema = type_of(document).schema()
-    keys = schema["properties"]
-    given = {key: value for key, value in document.items() if key in keys or nearest(key, keys) not in STAND_INS}
-    missing = {key for key in schema["required"] if key not in given}
-    right = given | {key: value for key, value in STAND_INS.items() if key in wrong | missing}
-    dataset_type = document["dataset"]["type"] if dataset is not None else None
-    if dataset is not None and model is not None and not follows(document):
-        named = {**right, **dict.fromkeys(resolution.REFERENCES, "")}
-        if not validation.findings("experience", named, cache.tables, dataset_type):
-            kind = data_kind(document["dataset"])
-            whole = kind.completed(type_of(right).with_defaults(right, cache.tables), cache.tables, cache.workspace)
-            in_whole = _in_whole(whole, kind, dataset, cache.tables, cache.available)
-            return [(path, text) for path, text in in_whole if path and path[0] not in wrong | missing]
-    if not _has_names(document):
-        return []
-    return list(_in_names(document, None if dataset is None else dataset.shapes(), model))
-
-
-def _has_names(document: Document) -> bool:
-    lists = [document.get(key) for key in ("inputs", "outputs")]
-    return all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
-
-
-def _rightly_named(document: Document, shapes: Mapping[str, Shape]) -> Document:
-    """The experience with the dataset's names in place of misspelt ones, so that these are told once."""
-    right = {}
-    for key in ("inputs", "outputs"):
-        meant = [name if name in shapes else nearest(name, shapes) or name for name in document[key]]
-        right[key] = meant if len(set(meant)) == len(meant) else document[key]
-    return {**document, **right}
-
-
 def _in_names(document: Document, shapes: Mapping[str, Shape] | None, model: Document | None) -> Iterator[Finding]:
     """Inputs and outputs that the dataset or the model does not have; None stands for one that is wrong itself."""
+    lists = [document.get(key) for key in ("inputs", "outputs")]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        return
     for key, noun in (("inputs", "input"), ("outputs", "output")):
         for index, name in enumerate(document[key]):
             if shapes is not None and name not in shapes:
@@ -326,18 +289,23 @@ class TrainingObjects(ExperienceObjects):
         document = loaded.document
         references = {kind: loaded.name for kind in resolution.REFERENCES if isinstance(document.get(kind), dict)}
         dataset_type = document["dataset"].get("type") if "dataset" in references else None
-        misspelt: list[Finding] = []
-        if dataset is not None and _has_names(document):
-            misspelt = list(_in_names(document, dataset.shapes(), None))
-            document = _rightly_named(document, dataset.shapes())
+        shapes = None if dataset is None else dataset.shapes()
+        misspelt = list(_in_names(document, shapes, None))
+        if shapes is not None and misspelt:
+            document = second_look.rightly_named(document, shapes)
         findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
         problems = loaded.problems("experience", [*misspelt, *findings]) + problems
         in_model = cache.findings_in_model(document["model"]) if "model" in references else []
         problems += loaded.problems("model", in_model)
         if problems or dataset is None:
             model = None if in_model or "model" not in references or follows(document["model"]) else document["model"]
-            wrong = {path[0] if path else "" for path, _ in findings}
-            others = _besides(document, wrong, dataset, model, cache)
+            others = None
+            if dataset is not None and model is not None and not follows(document):
+                wrong = {path[0] if path else "" for path, _ in findings}
+                in_completed = partial(_in_completed, dataset=dataset, cache=cache)
+                others = second_look.others(document, wrong, tables, in_completed)
+            if others is None:
+                others = list(_in_names(document, shapes, model))
             others = [finding for finding in others if finding[0] not in dict(misspelt)]
             return Check(loaded, dataset, problems + loaded.problems("experience", others), warnings)
         kind = data_kind(document["dataset"])
