@@ -222,14 +222,6 @@ def _is_whole(value: Any) -> bool:
     return is_number(value) and (hasattr(value, "__index__") or float(value).is_integer())
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str | os.PathLike)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, str | Iterable) and not isinstance(value, bytes)
-
-
 @dataclass(frozen=True, eq=False)
 class Kind:
     """What the values of an argument are.
@@ -246,15 +238,16 @@ class Kind:
     of_files: bool = False
 
 
-TEXTS, PATHS = Kind("a list of texts", _is_list), Kind("a list of texts", _is_list, of_files=True)
+TEXTS = Kind("a list of texts", lambda value: isinstance(value, str | Iterable) and not isinstance(value, bytes))
+PATHS = dataclasses.replace(TEXTS, of_files=True)
 DICTIONARY, ANYTHING = Kind("a dictionary", lambda value: isinstance(value, Mapping)), Kind("", lambda value: True)
 
 KINDS = {
     "bool": Kind("True or False", lambda value: isinstance(value, int) or hasattr(value, "__bool__"), bool),
     "int": Kind("a whole number", _is_whole, int),
     "float": Kind("a number", is_number, float),
-    "Path": Kind("a path", _is_text, Path, of_files=True),
-    "str": Kind("a text", _is_text, str),
+    "Path": Kind("a path", lambda value: isinstance(value, str | os.PathLike), Path, of_files=True),
+    "str": Kind("a text", lambda value: isinstance(value, str | os.PathLike), str),
     **dict.fromkeys(("Collection[str]", "Iterable[str]", "Sequence[str]"), TEXTS),
     "Sequence[str | Path]": PATHS,
 }

@@ -51,9 +51,6 @@ Files = str | Path | Sequence[str | Path] | None
 """A file for all tracks, or one for each in order."""
 
 
-# Texts of the shell as the values that they stand for. Each function takes the name of the option, for errors.
-
-
 def read_bounds(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     """`["depth=0.5:5"]` → `{"depth": (0.5, 5.0)}`; an end that is left out is infinite."""
 

@@ -18,9 +18,6 @@ Watch = Callable[[str, float], None]
 def unwatched(name: str, share: float) -> None: ...
 
 
-# Texts of the shell as the values that they stand for. Each function takes the name of the option, for errors.
-
-
 def read_low_and_high(option: str, text: str) -> tuple[float, float]:
     """`20:80` → (20, 80), `78` → (78, 78)."""
     low, _, high = text.partition(":")

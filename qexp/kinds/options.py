@@ -37,9 +37,6 @@ Watched = Callable[[str, Path], AbstractContextManager[OnProgress]]
 """From what is counted, such as "rows", and a file that is estimated, what is shown its progress."""
 
 
-# Texts of the shell as the values that they stand for. Each function takes the name of the option, for errors.
-
-
 def read_axes(option: str, texts: Sequence[str]) -> dict[str, tuple[float, float, int]]:
     """`["depth=0:4:128"]` → `{"depth": (0.0, 4.0, 128)}`."""
 
