@@ -20,7 +20,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
 from qexp.kinds import files, second_look
-from qexp.kinds.kind import Dataset, Doubts, KindData
+from qexp.kinds.kind import Dataset, Doubts
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.memory import memory_of_experience, memory_of_model
 from qexp.kinds.networks import build_transforms, in_heads, metrics_of, network_of, of_several_numbers
@@ -152,17 +152,15 @@ def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: 
 
 def _in_completed(document: Document, dataset: Dataset, cache: SpecCache) -> Iterator[Finding]:
     """Problems between experience, dataset and model, each of which is valid by itself, once defaults are filled in."""
-    kind = data_kind(document["dataset"])
-    whole = kind.completed(type_of(document).with_defaults(document, cache.tables), cache.tables, cache.workspace)
-    return _in_whole(whole, kind, dataset, cache.tables, cache.available)
+    whole = type_of(document).with_defaults(document, cache.tables)
+    whole = data_kind(document["dataset"]).completed(whole, cache.tables, cache.workspace)
+    return _in_whole(whole, dataset, cache)
 
 
-def _in_whole(
-    document: Document, kind: KindData[Any], dataset: Dataset, tables: Tables, available: int
-) -> Iterator[Finding]:
+def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterator[Finding]:
     """Problems between experience, dataset and model, each of which is valid by itself."""
-    model = document["model"]
-    shapes = dataset.shapes()
+    kind, tables = data_kind(document["dataset"]), cache.tables
+    model, shapes = document["model"], dataset.shapes()
     network: Network | None = None
     yield from _in_names(document, shapes, model)
     for name in model["inputs"]:
@@ -189,7 +187,7 @@ def _in_whole(
                     why = f"{of_each}; give it a branch of its own that ends"
                 message = f"the model makes {written(network.shapes[name])} for '{name}', but {why} with that shape"
                 yield ("outputs", index), message
-    yield from kind.findings(document, dataset, tables, network, available)
+    yield from kind.findings(document, dataset, tables, network, cache.available)
     if network is not None and not any(True for _ in network.parameters()):
         yield ("model",), "no operation of the model has weights, so that nothing can be trained; add one, as 'denses'"
     called = [one["type"] for one in document["additional_callbacks"]]
@@ -313,7 +311,7 @@ class TrainingObjects(ExperienceObjects):
         warnings += loaded.problems("experience", type_of(document).doubts(document))
         problems = loaded.problems("dataset", kind.unread(document, workspace))
         document = loaded.document = kind.completed(document, tables, workspace)
-        problems += loaded.problems("experience", _in_whole(document, kind, dataset, tables, available))
+        problems += loaded.problems("experience", _in_whole(document, dataset, cache))
         if problems:
             return Check(loaded, dataset, problems, warnings)
         network = network_of(document["model"], document["inputs"], document["outputs"], tables)
