@@ -39,9 +39,10 @@ types:
 pytest:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ONLY)
 
-# The documentation, in build/docs; a broken link or a public name without a docstring is an error.
+# The documentation, in build/docs; a broken link or a public name without a docstring is an error. OUTPUTS=no leaves out
+# what tutorials print and draw.
 docs: $(VENV)/.installed-docs
-	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto -b html docs build/docs
+	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto $(if $(filter no,$(OUTPUTS)),-D run_pages=0) -b html docs build/docs
 	@echo "open build/docs/index.html, or serve it: $(BIN)/python -m http.server -d build/docs"
 
 # The pages of docs/ that are made from the code; a test says when it is time.
