@@ -157,6 +157,16 @@ def test_a_damaged_file_is_named_never_pulled_and_repaired_by_a_push_with_check(
     assert "1 run pulled" in qexp("pull", str(remote), "--workspace", there).messages()
 
 
+def test_a_content_that_was_cut_off_in_a_remote_is_sent_again_with_the_next_version_that_has_it(here, tmp_path, qexp):
+    remote = tmp_path / "remote"
+    qexp("push", str(remote)).done()
+    weights = max((remote / "objects").rglob("*/*"), key=lambda path: path.stat().st_size)
+    sound = weights.read_bytes()
+    weights.write_bytes(sound[:-1])
+    assert "1 run pushed (1 file" in qexp("push", str(remote), "sound_0", "--name", "once_more").messages()
+    assert weights.read_bytes() == sound
+
+
 HOSTILE = {
     "outside": (lambda run: {"files": {"../x": run["files"]["run.json"]}}, 2, "outside the run's folder"),
     "both": (lambda run: {"folders": ["run.json/x"]}, 2, "both a file and a folder"),
