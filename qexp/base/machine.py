@@ -275,12 +275,10 @@ def progress_bar(*fields: str) -> Progress:
 
     console = Console(stderr=True)
     elapsed = [TimeElapsedColumn()] if console.width >= WIDE_TERMINAL else []  # which else cuts the time left
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=24),
-        *(TextColumn(f"{{task.fields[{field}]}}") for field in fields),
-        *elapsed, TextColumn("left"), TimeRemainingColumn(),
-        console=console, transient=True,
-    )  # fmt: skip
+    of_fields = [TextColumn(f"{{task.fields[{field}]}}") for field in fields]
+    times = [*elapsed, TextColumn("left"), TimeRemainingColumn()]
+    head = TextColumn("{task.description}"), BarColumn(bar_width=24)
+    return Progress(*head, *of_fields, *times, console=console, transient=True)
 
 
 def in_a_kernel() -> bool:

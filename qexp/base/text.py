@@ -242,10 +242,8 @@ def width_of(text: str) -> int:
     """Columns of a terminal that a line takes: letters of East Asia take two, marks upon others none."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
+    letters = [letter for letter in text if not unicodedata.combining(letter)]
+    return len(letters) + sum(unicodedata.east_asian_width(letter) in "WF" for letter in letters)
 
 
 def without_end(text: str, longest: int) -> str:

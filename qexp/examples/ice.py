@@ -227,19 +227,19 @@ def check(options: IceOptions, test: int) -> None:
     glaciers = options.glaciers
     (low, high), (least, most) = options.arrhenius, options.sliding
     coupling, frame = options.coupling, options.size * options.spacing
+    too_small = f"a frame of {frame:g} m; glaciers need 3000 m or more"
     sound = [
         (1 <= glaciers <= 100_000, f"`glaciers={glaciers}`: from 1 to 100000"),
         (0 <= test < max(glaciers, 1), f"`test={test}`: from 0 to one less than there are glaciers, {glaciers - 1}"),
         (1 <= options.frames <= 10_000, f"`frames={options.frames}`: from 1 to 10000"),
         (16 <= options.size <= 1024, f"`size={options.size}`: from 16 to 1024 cells along each side"),
         (20 <= options.spacing <= 1000, f"`spacing={options.spacing:g}`: from 20 to 1000 metres"),
-        (frame >= 3000, f"`size={options.size}` and `spacing={options.spacing:g}`: a frame of {frame:g} m; glaciers "
-         "need 3000 m or more"),
+        (frame >= 3000, f"`size={options.size}` and `spacing={options.spacing:g}`: {too_small}"),
         (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
         (0 < low <= high <= 1000, f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
         (0 <= least <= most <= 1000, f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
         (coupling is None or 0 < coupling <= 100, f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100"),
-    ]  # fmt: skip
+    ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
 
@@ -262,17 +262,18 @@ def grow(
         rate = climate.gradient * (surface - line[:, None, None])
         return rate.clamp(max=climate.greatest) / YEAR
 
+    def watch_years(time: Tensor) -> None:
+        watch(time.item() / YEAR)
+
     thickness, start = torch.zeros_like(bed), bed.new_zeros(1)
     arrhenius = bed.new_tensor([glacier.arrhenius * ARRHENIUS])
     sliding = bed.new_tensor([glacier.sliding * SLIDING])
+    steps: dict[str, Any] = {"longest": LONGEST_STEP * YEAR, "watch": watch_years}
     with torch.inference_mode():
         for frame in range(1, frames + 1):
             end = bed.new_tensor([YEAR * glacier.duration * frame / frames])
-            thickness = ice.evolve(
-                thickness, bed, balance, spacing, arrhenius, sliding, start, end,
-                longest=LONGEST_STEP * YEAR, watch=lambda time: watch(time.item() / YEAR),
-            ).thickness  # fmt: skip
-            start = end
+            grown = ice.evolve(thickness, bed, balance, spacing, arrhenius, sliding, start, end, **steps)
+            thickness, start = grown.thickness, end
             yield thickness[0]
 
 
@@ -300,13 +301,10 @@ def fields(
         moving = ice.Velocity(*together.split(2, dim=-1))
     # Adding 0 turns -0, from slopes without ice, into 0.
     basal, mean, top = ((YEAR * velocity + 0.0).numpy().astype(np.float32) for velocity in moving)
-    return {
-        "thk": depth, "usurf": surface, "topg": bed,
-        "ubar": mean[..., 0], "vbar": mean[..., 1],
-        "uvelsurf": top[..., 0], "vvelsurf": top[..., 1],
-        "uvelbase": basal[..., 0], "vvelbase": basal[..., 1],
-        "arrhenius": arrhenius, "slidingco": sliding, "strflowctrl": arrhenius + sliding,
-    }  # fmt: skip
+    variables = {"thk": depth, "usurf": surface, "topg": bed}
+    for name, velocity in {"bar": mean, "velsurf": top, "velbase": basal}.items():
+        variables |= {f"u{name}": velocity[..., 0], f"v{name}": velocity[..., 1]}
+    return {**variables, "arrhenius": arrhenius, "slidingco": sliding, "strflowctrl": arrhenius + sliding}
 
 
 # Folders of synthetic glaciers in the format of 2Dto2D-DLE: one `ex.nc` each, all variables (time, y, x).
@@ -434,13 +432,8 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
             _describe(file.create_variable(name, (name,), data=values), described)
         for name, described in VARIABLES.items():
             stacked = np.stack([frame[name] for frame in frames])
-            _describe(
-                file.create_variable(
-                    name, tuple(COORDINATES), data=stacked, chunks=(1, *stacked.shape[1:]),
-                    compression="gzip", compression_opts=4, shuffle=True,
-                ),
-                described,
-            )  # fmt: skip
+            packed = {"chunks": (1, *stacked.shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+            _describe(file.create_variable(name, tuple(COORDINATES), data=stacked, **packed), described)
     return content.getvalue()
 
 

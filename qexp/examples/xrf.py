@@ -408,16 +408,17 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
     cores = options.cores
     rest, spectra, labelled = cores - test - 1, options.spectra, options.labelled
     others = "from 0 to one less than there are cores that are not for the test"
+    voltage, possible = (",".join(map(str, values)) for values in (options.voltage, CURRENTS))
+    in_kv = f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {possible}"
     sound = [
         (1 <= cores <= 1000, f"`cores={cores}`: from 1 to 1000"),
         (0 <= test < max(cores, 1), f"`test={test}`: from 0 to one less than there are cores, {cores - 1}"),
         (0 <= validation <= max(rest, 0), f"`validation={validation}`: {others}, {rest}"),
         (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
         (0 <= labelled <= spectra, f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}"),
-        (options.voltage and set(options.voltage) <= set(CURRENTS), f"`voltage={','.join(map(str, options.voltage))}`: "
-         f"in kV, {' or '.join(map(str, CURRENTS))}, or both as {','.join(map(str, CURRENTS))}"),
+        (options.voltage and set(options.voltage) <= set(CURRENTS), f"`voltage={voltage}`: {in_kv}"),
         (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
-    ]  # fmt: skip
+    ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))
 

@@ -62,9 +62,13 @@ class Layers:
     order: list[Layer] = field(default_factory=list)
 
     def add(
-        self, class_name: str, sources: Sequence[str], weights: Mapping[str, NDArray[np.float32]] | None = None,
-        name: str = "", **config: Any,
-    ) -> str:  # fmt: skip
+        self,
+        class_name: str,
+        sources: Sequence[str],
+        weights: Mapping[str, NDArray[np.float32]] | None = None,
+        name: str = "",
+        **config: Any,
+    ) -> str:
         """Add a layer; returns its name."""
         name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self.order)}"
         config = {"name": name, "dtype": "float32", **config}
@@ -144,10 +148,9 @@ def _with_kernel(
     if module.bias is not None:
         weights["bias"] = _array(module.bias)
     filters = kernel.shape[3 if class_name == "Conv2D" else 2]
-    return layers.add(
-        class_name, [source], weights, filters=filters, kernel_size=list(kernel.shape[:2]), strides=list(module.stride),
-        padding=padding, data_format="channels_last", activation="linear", use_bias="bias" in weights,
-    )  # fmt: skip
+    config = {"filters": filters, "kernel_size": list(kernel.shape[:2]), "strides": list(module.stride)}
+    config |= {"padding": padding, "data_format": "channels_last", "activation": "linear"}
+    return layers.add(class_name, [source], weights, **config, use_bias="bias" in weights)
 
 
 def _u_net(layers: Layers, module: UNet, source: str) -> str:

@@ -250,10 +250,9 @@ def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opa
     epochs, marker = columns + 1, _marker(len(columns))
     axis.fill_between(epochs, lower, upper, color=colour, alpha=opacity, linewidth=0)
     axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
-    axis.plot(
-        epochs, np.where(complete, middle, np.nan), style, color=colour, linewidth=1.7, marker=marker,
-        label=f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})",
-    )  # fmt: skip
+    label = f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})"
+    whole = np.where(complete, middle, np.nan)
+    axis.plot(epochs, whole, style, color=colour, linewidth=1.7, marker=marker, label=label)
 
 
 def _explanation(groups: Mapping[str, Sequence[Lines]]) -> str:

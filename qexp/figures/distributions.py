@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,10 +228,8 @@ def corner(parameters: Sequence[Drawn], title: str) -> Figure:
     Parameters that are far from zero, such as coordinates, are drawn as their offset from the median.
     """
     count, parameters = len(parameters), [_offset(parameter) for parameter in parameters]
-    figure, axes = panel_grid(
-        count**2, count, PANEL, PANEL, BETWEEN, BETWEEN,
-        left=LEFT + 0.2 * narrow(), right=RIGHT, top=TOP, bottom=BOTTOM, fold=False, square=True,
-    )  # fmt: skip
+    margins: dict[str, Any] = {"left": LEFT + 0.2 * narrow(), "right": RIGHT, "top": TOP, "bottom": BOTTOM}
+    figure, axes = panel_grid(count**2, count, PANEL, PANEL, BETWEEN, BETWEEN, fold=False, square=True, **margins)
     ranges = []
     for parameter in parameters:
         low, high = map(float, np.quantile(parameter.values, [OUTER_SHARE, 1 - OUTER_SHARE]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,10 +61,9 @@ def write_errors(axis: Axes, measured: Array, estimated: Array, unit: str) -> Te
     x, y = axis.transAxes.inverted().transform(axis.transData.transform(np.stack([measured, estimated], axis=1))).T
     above, below = ((x < 0.4) & (y > 0.78)).sum(), ((x > 0.6) & (y < 0.22)).sum()
     corner, horizontal, vertical = ((0.97, 0.03), "right", "bottom") if below < above else ((0.03, 0.97), "left", "top")
-    return axis.text(
-        *corner, words, transform=axis.transAxes, ha=horizontal, va=vertical, fontsize=small(), zorder=4,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
-    )  # fmt: skip
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    drawn: dict[str, Any] = {"transform": axis.transAxes, "fontsize": small(), "zorder": 4, "bbox": box}
+    return axis.text(*corner, words, ha=horizontal, va=vertical, **drawn)
 
 
 LONGEST_NAME = 26

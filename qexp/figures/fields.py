@@ -192,10 +192,8 @@ def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tu
     # The few largest differences may exceed the scale.
     reach = (float(np.percentile(np.abs(differences), 99)) if len(differences) else 1.0) or 1.0
     colours = "RdBu_r" if row.signed else "viridis"
-    settings: dict[str, Any] = {
-        "origin": "lower", "extent": (where.left, where.right, where.bottom, where.top), "aspect": "auto",
-        "interpolation": "nearest",
-    }  # fmt: skip
+    ends = where.left, where.right, where.bottom, where.top
+    settings: dict[str, Any] = {"origin": "lower", "extent": ends, "aspect": "auto", "interpolation": "nearest"}
     empty = np.full_like(row.truths[0], np.nan)
     images = [axis.imshow(empty, cmap=colours, vmin=low, vmax=high, **settings) for axis in (truth, estimate)]
     images.append(difference.imshow(empty, cmap="PuOr_r", vmin=-reach, vmax=reach, **settings))

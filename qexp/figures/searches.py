@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRIED, BEST, PRUNED = COLOURS[0], COLOURS[1], "#777777"
+
+BOX = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+"""Behind the numbers on parallel axes."""
 
 
 @dataclass(frozen=True)
@@ -141,17 +144,14 @@ def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label:
         lines[:, number], ticks = _on_axis(axis)
         panel.axvline(number, color="black", linewidth=0.8)
         lower = 34 if number % 2 and len(axes) > 4 else 6  # names have room for two then
+        name = wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1)
+        beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": small()}
         panel.annotate(
-            wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1), (number, 0), (0, -sized(lower)),
-            ("data", "axes fraction"), "offset points", va="top", ha="center", fontsize=small(),
-        )  # fmt: skip
+            name, (number, 0), (0, -sized(lower)), ("data", "axes fraction"), va="top", ha="center", **beside
+        )
+        aside, side = (-4, "right") if number == 0 else (4, "left")
         for at, text in ticks:
-            left = number == 0
-            panel.annotate(
-                wrap(text, room), (number, at), (-4 if left else 4, 0), textcoords="offset points", va="center",
-                ha="right" if left else "left", fontsize=small(),
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-            )  # fmt: skip
+            panel.annotate(wrap(text, room), (number, at), (aside, 0), va="center", ha=side, bbox=BOX, **beside)
     whole = np.isfinite(lines).all(axis=1)
     panel.plot(lines[whole & ~strong].T, color=TRIED, alpha=0.3, linewidth=0.8)
     panel.plot(lines[whole & strong].T, color=BEST, linewidth=1.5, label=label)

@@ -166,7 +166,9 @@ def layout_of(values: Sequence[str], numbers: Mapping[str, float] | None = None)
     logarithmic = ascending[0] > 0 and ascending[-1] > LOGARITHMIC_VALUES * ascending[0]
     scaled = np.log(ascending) if logarithmic else np.array(ascending)
     gaps = np.diff(scaled)
-    step = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else (0.5 if logarithmic else abs(scaled[-1]) or 1.0)
+    step = 0.5 if logarithmic else abs(scaled[-1]) or 1.0
+    if (gaps > 0).any():
+        step = float(np.median(gaps[gaps > 0]))
     positions = {}
     for text in values:
         if text not in number_of:
@@ -214,9 +216,10 @@ def study_panels(
     alone = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else []), ""])
     bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
     words = f"{alone}dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
-    hidden = f"; {below} dot{'s' if below > 1 else ''} below {floor:g} not shown" if below else ""
-    ends = [end for lines in panels.values() for line in lines.values() for spot in line.spots.values()
-            for end in spot.interval or ()]  # fmt: skip
+    dots = "dot" if below == 1 else "dots"
+    hidden = f"; {below} {dots} below {floor:g} not shown" if below else ""
+    spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
+    ends = [end for spot in spots for end in spot.interval or ()]
     cut = "; bars that reach the frame go on beyond it" if any(not low <= end <= high for end in ends) else ""
     add_title(figure, words + hidden + cut)
     return figure
@@ -244,11 +247,9 @@ def _draw(axis: Axes, name: str, line: Line, layout: ValueAxis, colour: str, bes
     for at, (low, high) in zip(x, ends, strict=True):
         axis.plot([at, at], [low, high], "-", linewidth=1.6, solid_capstyle="butt", **drawn)
     moved = axis.transData + ScaledTranslation((DODGE * beside + ASIDE) / 72, 0, axis.figure.dpi_scale_trans)
+    dots: dict[str, Any] = {"color": colour, "markersize": 3.5, "alpha": 0.45, "markeredgewidth": 0}
     for at, spot in zip(x, spots, strict=True):
-        axis.plot(
-            [at] * len(spot.values), spot.values, "o",
-            color=colour, markersize=3.5, alpha=0.45, markeredgewidth=0, transform=moved,
-        )  # fmt: skip
+        axis.plot([at] * len(spot.values), spot.values, "o", transform=moved, **dots)
 
 
 def _label(axis: Axes, layout: ValueAxis, name: str) -> None:

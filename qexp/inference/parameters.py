@@ -161,8 +161,9 @@ def _within(search: Search, bounds: tuple[float, float]) -> Search:
     """The search with other bounds, and starts between those that are finite."""
     parameter, (low, high) = search.parameter, bounds
     lowest = 0.0 if parameter.logarithmic else -math.inf  # a logarithm has no finite start there
-    first = low if low > lowest else min(search.low, high / 2 if parameter.logarithmic else high)
-    last = high if math.isfinite(high) else max(search.high, 2 * low if parameter.logarithmic else low)
+    factor = 2 if parameter.logarithmic else 1
+    first = low if low > lowest else min(search.low, high / factor)
+    last = high if math.isfinite(high) else max(search.high, factor * low)
     bounded = replace(parameter, low=low, high=high, period=None, powers={})
     return Search(bounded, first, last, bounded=True)
 

@@ -434,10 +434,8 @@ def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
     for column, root in zip(amplitudes, _without(problem, fit, amplitudes), strict=True):
         parameter, value = coordinates.parameters[coordinates.free[column]], float(fit.values[coordinates.free[column]])
         nonzero, error = root > threshold, errors[column]
-        alone = replace(
-            parameter, powers={}, logarithmic=nonzero, negative=nonzero and value < 0,
-            scale=error if not nonzero and 0 < error < math.inf else parameter.scale,
-        )  # fmt: skip
+        scale = error if not nonzero and 0 < error < math.inf else parameter.scale
+        alone = replace(parameter, powers={}, logarithmic=nonzero, negative=nonzero and value < 0, scale=scale)
         searches.append(_Search(problem.with_parameter(alone), fit, [column], threshold))
     return searches
 

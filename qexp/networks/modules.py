@@ -89,7 +89,8 @@ OF_TRANSFORMER = {
     "patches": choice(["alike", "own"], "whether all patches share the weights of the layer next to the spectrum"),
     "layer_scale": number(
         "LayerScale: initial value of the trained factors of a block's residual branches; null: none",
-        above=0, type=["number", "null"],
+        above=0,
+        type=["number", "null"],
     ),
     **{
         name: {**limits, "type": ["integer", "null"], "description": f"{meaning}; that of `size` if null"}
@@ -99,10 +100,9 @@ OF_TRANSFORMER = {
             ("heads", COUNT, "attention heads; must divide the width"),
         )
     },
-}  # fmt: skip
-OF_DECODER_DEPTH = {
-    **OF_TRANSFORMER["depth"], "minimum": 0, "description": "as for the encoder; 0 makes a linear decoder"
-}  # fmt: skip
+}
+OF_LINEAR = {"minimum": 0, "description": "as for the encoder; 0 makes a linear decoder"}
+OF_DECODER_DEPTH = {**OF_TRANSFORMER["depth"], **OF_LINEAR}
 
 
 # Matched filters: linear features that follow from the physics and are not trained; and what is made of these.

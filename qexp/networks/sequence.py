@@ -135,12 +135,14 @@ def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 def _per_network(info: Any, in_dims: Sequence[int | None], arguments: Sequence[Any]) -> list[Any]:
     """Arguments with a leading dimension for networks: of length 1, or under `vmap` the number of networks."""
-    return [
-        value
-        if not isinstance(value, Tensor)
-        else (value.expand(info.batch_size, *value.shape) if axis is None else value.movedim(axis, 0)).flatten(0, 1)
-        for value, axis in zip(arguments, in_dims, strict=True)
-    ]
+
+    def of_networks(value: Any, axis: int | None) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        of_each = value.expand(info.batch_size, *value.shape) if axis is None else value.movedim(axis, 0)
+        return of_each.flatten(0, 1)
+
+    return [of_networks(value, axis) for value, axis in zip(arguments, in_dims, strict=True)]
 
 
 class _Convolution(torch.autograd.Function):

@@ -121,13 +121,11 @@ def _transposed_convolution(
     count = x.dim() - 2
     if x.dim() != weight.dim() or count < 1 or groups != 1 or x.shape[1] != weight.shape[0]:
         return None
+    settings = (_each(value, count) for value in (stride, padding, output_padding, dilation))
     sides = [
         (side - 1) * step - 2 * around + apart * (wide - 1) + more + 1
-        for side, wide, step, around, more, apart in zip(
-            x.shape[2:], weight.shape[2:],
-            *(_each(value, count) for value in (stride, padding, output_padding, dilation)), strict=True,
-        )
-    ]  # fmt: skip
+        for side, wide, step, around, more, apart in zip(x.shape[2:], weight.shape[2:], *settings, strict=True)
+    ]
     return (x.shape[0], weight.shape[1], *sides), 2 * math.prod(x.shape) * math.prod(weight.shape[1:])
 
 
@@ -176,13 +174,11 @@ def _windows(
 ) -> list[int]:
     """The number of windows along each side; without a stride they do not overlap."""
     count, stride = len(sides), stride or kernel
+    settings = (_each(value, count) for value in (kernel, stride, padding, dilation))
     return [
         (side + 2 * around - apart * (wide - 1) - 1) // step + 1
-        for side, wide, step, around, apart in zip(
-            sides, _each(kernel, count), _each(stride, count), _each(padding, count), _each(dilation, count),
-            strict=True,
-        )
-    ]  # fmt: skip
+        for side, wide, step, around, apart in zip(sides, *settings, strict=True)
+    ]
 
 
 def _each(value: int | Sizes, count: int) -> Sizes:

@@ -167,10 +167,8 @@ def _ionised(anode: str, shell: str, voltage: float) -> float:
     mean_ionisation = 13.5 * number
     stopped = electrons * constant / number * slowing
     stopped *= 1 + 16.05 * np.sqrt(mean_ionisation / edge(anode, shell)) * scattering / slowing
-    unscattered = (
-        1 - 0.0081517 * number + 3.613e-5 * number**2
-        + 0.009583 * number * np.exp(-overvoltage) + 0.001141 * voltage / 1000
-    )  # fmt: skip
+    unscattered = 1 - 0.0081517 * number + 3.613e-5 * number**2
+    unscattered = unscattered + 0.009583 * number * np.exp(-overvoltage) + 0.001141 * voltage / 1000
     lighter = shell in ("L1", "L2") and number < 80
     correction = -0.4814 + 0.03781 * number - 2.413e-4 * number**2 if lighter else 1.0
     return float(CHARACTERISTIC[shell] * correction * stopped * unscattered)
