@@ -143,7 +143,9 @@ def data_file(document: Document, workspace: Workspace | None) -> tuple[Path, bo
     If it is not found, its stand-in is searched, unless the run was prepared: it then needs the file that it had.
     """
     stood_in = bool(document["stand_in"] and document.get("stood_in"))
-    keys = ["stand_in"] if stood_in else ["path"] if "fingerprint" in document else ["path", "stand_in"]
+    keys = ["path", "stand_in"]
+    if stood_in or "fingerprint" in document:
+        keys = ["stand_in" if stood_in else "path"]
     troubles = []
     for key in keys:
         if document[key] is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,10 +174,9 @@ def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], 
     few = np.isnan(panel.share)
     axis.patch.set(hatch="////", edgecolor=HATCHES)
     number = len(panel.share)
-    image = axis.imshow(
-        panel.share.T, origin="lower", extent=(0, number, 0, number), cmap="PuOr", aspect="auto",
-        vmin=probability - SHOWN_DIFFERENCE, vmax=probability + SHOWN_DIFFERENCE,
-    )  # fmt: skip
+    low, high = probability - SHOWN_DIFFERENCE, probability + SHOWN_DIFFERENCE
+    drawn: dict[str, Any] = {"origin": "lower", "extent": (0, number, 0, number), "aspect": "auto"}
+    image = axis.imshow(panel.share.T, "PuOr", vmin=low, vmax=high, **drawn)
     for column, row in np.argwhere((panel.wrong != 0) & ~few):
         colour = "white" if panel.share[column, row] < probability - DARK_DIFFERENCE else "black"
         mark = NARROW if panel.wrong[column, row] < 0 else WIDE

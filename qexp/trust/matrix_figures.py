@@ -210,10 +210,9 @@ def _draw_plane(
     style = KINDS[kind]
     (x_name, _, x_ends), (y_name, _, y_ends) = axes
     unit, (least, most) = units[name] if style.unit is None else style.unit, limits
-    image = axis.imshow(
-        values.T, origin="lower", extent=(*x_ends, *y_ends), aspect="auto", cmap=style.colours, interpolation="nearest",
-        norm="log" if style.level == 1 else "linear",
-    )  # fmt: skip
+    drawn: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    norm = "log" if style.level == 1 else "linear"
+    image = axis.imshow(values.T, style.colours, norm, extent=(*x_ends, *y_ends), **drawn)
     image.set_clim(least, most)
     bar = axis.figure.colorbar(image, ax=axis, extend=extend(values, least, most))
     if style.level == 1:

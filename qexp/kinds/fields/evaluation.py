@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -223,10 +224,8 @@ class _KeptFrames:
             unit = str(frames.attributes.get("time", {}).get("units", ""))
             coordinates["time"] = ("frame", np.asarray(frames.time)[self._numbers], {"units": unit})
         where = extent(frames.x, frames.y, frames.size)
-        about = attributes(
-            directory, caution, folder=frames.name, frames=len(frames),
-            extent=[where.left, where.right, where.bottom, where.top], extent_unit=where.unit,
-        )  # fmt: skip
+        region = {"extent": [where.left, where.right, where.bottom, where.top], "extent_unit": where.unit}
+        about = attributes(directory, caution, folder=frames.name, frames=len(frames), **region)
         table = xarray.Dataset(variables, coordinates, about)
         files.make_folder(folder := directory.results / FRAMES)
         packed = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in variables}
@@ -282,10 +281,9 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         return replace(results, intervals={attempt.directory.part: intervals})
 
     spacings = {folder.name: folder.spacing for folder in fields.folders if folder.spacing is not None}
-    return EvaluationData(
-        document, part, usual, sum(map(len, fields.folders)), lambda run: _independence(run, sources), evaluate,
-        warnings=in_untrained_cells(spacings, request.spec["dataset"].get("spacing", [])),
-    )  # fmt: skip
+    warnings = in_untrained_cells(spacings, request.spec["dataset"].get("spacing", []))
+    frames, independence = sum(map(len, fields.folders)), partial(_independence, sources=sources)
+    return EvaluationData(document, part, usual, frames, independence, evaluate, warnings=warnings)
 
 
 def _evaluated_frames(

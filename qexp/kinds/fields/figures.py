@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,10 +136,9 @@ def sample_fields(samples: Sequence[FieldSample], units: Mapping[str, str], titl
     columns = columns_of(len(names), SIDE + BETWEEN + left / len(names))
     blocks = -(-len(names) // columns)
     grid = list(product(range(blocks), range(len(samples) + 1), range(columns)))[:-columns]
-    figure, axes = panel_grid(
-        len(grid), columns, SIDE, SIDE * ratio, BETWEEN, BETWEEN, left=left, right=0.25, top=TOP, bottom=0.2,
-        fold=False, square=True,
-    )  # fmt: skip
+    margins: dict[str, Any] = {"left": left, "right": 0.25, "top": TOP, "bottom": 0.2}
+    sizes = SIDE, SIDE * ratio, BETWEEN, BETWEEN
+    figure, axes = panel_grid(len(grid), columns, *sizes, fold=False, square=True, **margins)
     every = {name: np.concatenate([sample.fields[name].ravel() for sample in samples]) for name in names}
     limits = {name: limits_of(values[np.isfinite(values)]) for name, values in every.items()}
     for axis, (block, row, column) in zip(axes, grid, strict=True):
@@ -167,10 +166,9 @@ def _draw(
     axis.set_yticks([])
     axis.spines[["top", "right"]].set_visible(True)
     height, width = values.shape
-    image = axis.imshow(
-        thinned(values), origin="lower", extent=(0, width, 0, height), interpolation="nearest",
-        cmap="RdBu_r" if limits[0] < 0 else "viridis", vmin=limits[0], vmax=limits[1],
-    )  # fmt: skip
+    colours, (low, high) = "RdBu_r" if limits[0] < 0 else "viridis", limits
+    drawn: dict[str, Any] = {"origin": "lower", "extent": (0, width, 0, height), "interpolation": "nearest"}
+    image = axis.imshow(thinned(values), colours, vmin=low, vmax=high, **drawn)
     for left, bottom, across, up in outlines:
         for colour, line in (("white", 2.0), ("black", 0.9)):
             axis.add_patch(Rectangle((left, bottom), across, up, fill=False, edgecolor=colour, linewidth=line))

@@ -486,8 +486,8 @@ def attributes(source: FieldFolder, name: str) -> dict[str, Any]:
 
 def _of_files(source: FieldFolder, names: Sequence[str]) -> list[str]:
     """The variables of the files that are needed for some variables."""
-    needed = (name if not computed(source, name) else SURFACE if name in SLOPES else None for name in names)
-    return [name for name in dict.fromkeys(needed) if name is not None]
+    needed = (SURFACE if name in SLOPES and computed(source, name) else name for name in names)
+    return [name for name in dict.fromkeys(needed) if not computed(source, name)]
 
 
 def _axis(source: FieldFolder, name: str) -> CoordinateAxis:

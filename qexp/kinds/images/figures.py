@@ -119,11 +119,9 @@ def sample_images(
     room = characters(inches=min((page_width() - sized(1.7)) / columns, widest) - sized(0.1))
     headings = [_lines(sample.values, room) for sample in samples]
     longest = max(wrap(in_words(name, views), room).count("\n") + 1 for name in names) if each else 0
-    above = 0.16 * (max(map(len, headings)) + longest)
-    figure, axes = panel_grid(
-        len(names) * len(samples), columns, SIDE, SIDE, across, DOWN + above, right=1.0, top=0.42 + above, fold=False,
-        square=True,
-    )  # fmt: skip
+    count, above = len(names) * len(samples), 0.16 * (max(map(len, headings)) + longest)
+    down, top = DOWN + above, 0.42 + above
+    figure, axes = panel_grid(count, columns, SIDE, SIDE, across, down, right=1.0, top=top, fold=False, square=True)
     for row, (sample, scale) in enumerate(zip(samples, scales, strict=True)):
         of_sample = axes[len(names) * row : len(names) * (row + 1)]
         for name, axis in zip(names, of_sample, strict=True):

@@ -179,7 +179,9 @@ class NpzImages(ImageFile):
         shape, kind = self.shapes[name], self._types[name]
         require_numbers(kind, self.label(name))
         stream, begin = self._streams[name]
-        start, stop = (0, shape[0] if shape else 1) if samples is None else (samples.start, samples.stop)
+        start, stop = 0, shape[0] if shape else 1
+        if samples is not None:
+            start, stop = samples.start, samples.stop
         of_sample = math.prod(shape[1:]) * kind.itemsize
         try:
             if name in self._by_column:

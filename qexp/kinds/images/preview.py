@@ -142,10 +142,9 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
         sizes = self.dataset.pixel_sizes(image, values)
         width, height = (float(size[index if len(size) > 1 else 0]) / 1000 for size in sizes)
         _, rows, columns = self.dataset.shapes()[image]
-        return Extent(
-            (-columns / 2 - 0.5) * width, (columns / 2 - 0.5) * width,
-            (-rows / 2 - 0.5) * height, (rows / 2 - 0.5) * height, "km",
-        )  # fmt: skip
+        west, east = ((side - 0.5) * width for side in (-columns / 2, columns / 2))
+        south, north = ((side - 0.5) * height for side in (-rows / 2, rows / 2))
+        return Extent(west, east, south, north, "km")
 
 
 def dimensions(dataset: GeneratedDataset, name: str) -> dict[str, int]:

@@ -209,8 +209,9 @@ class TabularDataset:
         for grouping, (column, pattern) in self.groups.items():
             of_rows = texts = self._texts[column].tolist()
             if pattern:
-                matches = [re.search(pattern, text) for text in texts]
-                of_rows = [match[1 if match.re.groups else 0] or "" if match else "" for match in matches]
+                wanted = re.compile(pattern)
+                matches = map(wanted.search, texts)
+                of_rows = [(match and match[min(wanted.groups, 1)]) or "" for match in matches]
             unmatched = dict.fromkeys(f"'{text}'" for text, name in zip(texts, of_rows, strict=True) if not name)
             if unmatched:
                 values = write_list("value", list(unmatched)[:SHOWN], len(unmatched))

@@ -314,10 +314,8 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
                 (outside, "gray", middle_greys),
                 (~outside, colours, (least, least + reach)),
             ):
-                image = axis.imshow(
-                    np.where(cells, plane, np.nan), origin="lower", extent=raster.extent, interpolation="nearest",
-                    cmap=palette, vmin=dark, vmax=bright,
-                )  # fmt: skip
+                shown, drawn = np.where(cells, plane, np.nan), {"origin": "lower", "interpolation": "nearest"}
+                image = axis.imshow(shown, palette, extent=raster.extent, vmin=dark, vmax=bright, **drawn)
             ends = extend(finite, least, most)
             axis.figure.colorbar(image, ax=axis, extend=ends, label=measure, shrink=min(1.0, max(tall, 0.4)))
             axis.set_title(what, fontsize=sized(10))

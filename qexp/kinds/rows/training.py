@@ -8,7 +8,6 @@ import math
 import queue
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 from typing import IO, Any
 
 import numpy as np
@@ -417,7 +417,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 
 @dataclass
 class _Worker:
-    process: subprocess.Popen[str]
+    process: Popen[str]
     batch: int | None = None
     steps: float = 0.0
     """Steps done in the current batch."""
@@ -488,10 +488,8 @@ def _start_worker(
     lease = files.drafts_of(directory.path)
     drafts = ["--drafts", str(lease)] if lease is not None else []
     # In a new session, Ctrl-C on the terminal reaches only the run's process, which passes it on.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "qexp", "train-folds", str(directory.path), *drafts]
+    process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
     worker = _Worker(process)
 
     def listen() -> None:

@@ -147,14 +147,15 @@ def compared_with_baselines(
     estimators: dict[str, Array] = {NETWORK: estimates[:, None]}
     if baselines:
         inputs = np.concatenate([spectra.double().cpu().numpy() for spectra in transformed(subject, rows)])
+
+    def inner(training: Rows) -> list[tuple[Rows, Rows]]:
+        return inner_folds(training, dataset.cores[rows], Seeds(attempt.seed))
+
     for called, description in zip(names(baselines, table), baselines, strict=True):
         if attempt.interrupted():
             return None
-        estimated = cross_validated(
-            built(table, description), inputs, targets, [split],
-            lambda training: inner_folds(training, dataset.cores[rows], Seeds(attempt.seed)),
-            attempt.seed, [_as_pair(subject, name)],
-        )  # fmt: skip
+        baseline, transforms = built(table, description), [_as_pair(subject, name)]
+        estimated = cross_validated(baseline, inputs, targets, [split], inner, attempt.seed, transforms)
         estimators[called] = estimated[split[1]]
     notes = dict.fromkeys(estimators, attempt.caution)
     units, cores = {name: dataset.units.get(name, "")}, dataset.cores[subject.test]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -115,15 +115,12 @@ def estimates_by_core(estimates: Estimates, note: str) -> Figure:
         _make_room_for_list(figure, len(names))
     make_equal(axis, [measured, estimated])
     for index, name in enumerate(names):
-        those = cores == name
-        axis.plot(
-            measured[those],
-            estimated[those],
-            MARKERS[index // len(COLOURS)] if told_apart else "o",
-            color=COLOURS[index % len(COLOURS)] if told_apart else COLOURS[0],
-            markersize=4, alpha=0.65, mew=0, zorder=2,
-            label=f"{_shown(name)}  {root_mean_squared_error(estimated[those], measured[those]):.3g}",
-        )  # fmt: skip
+        true, found = measured[cores == name], estimated[cores == name]
+        words = f"{_shown(name)}  {root_mean_squared_error(found, true):.3g}"
+        marker, colour = "o", COLOURS[0]
+        if told_apart:
+            marker, colour = MARKERS[index // len(COLOURS)], COLOURS[index % len(COLOURS)]
+        axis.plot(true, found, marker, color=colour, markersize=4, alpha=0.65, mew=0, zorder=2, label=words)
     axis.set_xlabel(estimates.label("measured"))
     axis.set_ylabel(estimates.label("estimated"))
     write_errors(axis, measured, estimated, estimates.unit)
@@ -213,12 +210,9 @@ def _profiles(estimates: Estimates) -> Iterator[tuple[str, list[Array]]]:
 
 
 def _draw_profile(axis: Axes, depths: Array, estimated: Array, measured: Array, low: Array, high: Array) -> None:
-    few = len(depths) <= 60
+    width, marker = (1.3, ".") if len(depths) <= 60 else (0.8, None)
     axis.fill_betweenx(depths, low, high, color=ESTIMATED, alpha=0.18, linewidth=0, zorder=1)
-    axis.plot(
-        estimated, depths, "-", color=ESTIMATED, linewidth=1.3 if few else 0.8, zorder=2,
-        marker="." if few else None, markersize=4,
-    )  # fmt: skip
+    axis.plot(estimated, depths, "-", color=ESTIMATED, linewidth=width, zorder=2, marker=marker, markersize=4)
     axis.plot(measured, depths, "o", color=MEASURED, markersize=2.6, alpha=0.8, mew=0, zorder=3)
     axis.invert_yaxis()
     axis.tick_params(labelsize=small())
@@ -445,6 +439,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
     ends = [-np.inf] * MOST_LEVELS
     """End of the last symbol in each row [pixel]."""
     marked, above = [], axis.get_xaxis_transform()
+    line: dict[str, Any] = {"color": "0.75", "linewidth": 0.5, "clip_on": False, "scalex": False, "scaley": False}
     for element, energy in of_elements.items():
         text = axis.text(energy, 1, element, transform=above, ha="center", va="bottom", fontsize=small(), color="0.25")
         box = text.get_window_extent(renderer)
@@ -456,10 +451,7 @@ def _mark_elements(axis: Axes, of_elements: Mapping[str, float]) -> list[float]:
         marked.append(energy)
         top = 1 + (0.4 + level) * 1.05 * box.height / axis.bbox.height
         text.set_y(top)
-        axis.plot(
-            [energy, energy], [0, top], transform=above, color="0.75", linewidth=0.5, zorder=0,
-            clip_on=False, scalex=False, scaley=False,
-        )  # fmt: skip
+        axis.plot([energy, energy], [0, top], transform=above, zorder=0, **line)
     return marked
 
 

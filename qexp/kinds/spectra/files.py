@@ -252,10 +252,12 @@ class Folders:
                 used = [name for name in cells_of if labels.keep(name, values[name], str(folder), findings)]
                 cells_of = {name: cells_of[name] for name in used}
                 targets += [values[name] for name in used]
+            tested = part.name == TEST or self._alone
             for name, cells in cells_of.items():
                 names.append(name)
                 lines.append(cells)
-                parts.append(TEST if part.name == TEST or self._alone else VALIDATION if name in validation else TRAIN)
+                trained = VALIDATION if name in validation else TRAIN
+                parts.append(TEST if tested else trained)
         left_out = labels.end(self.path, findings)
         findings.refuse()
         columns = {name: [cells.get(name, "") for cells in lines] for name in dict.fromkeys(chain.from_iterable(lines))}
