@@ -52,10 +52,8 @@ class MetricRow:
     """Empty if it is unknown which values are better."""
 
     def document(self) -> dict[str, Any]:
-        return {
-            "output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit,
-            "values": self.values, "best": self.best,
-        }  # fmt: skip
+        about = {"output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit}
+        return {**about, "values": self.values, "best": self.best}
 
 
 @dataclass(frozen=True)

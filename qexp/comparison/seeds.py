@@ -503,10 +503,8 @@ def _document(row: GroupRow) -> dict[str, Any]:
 def _numbers(over_seeds: Estimate | None) -> dict[str, Any]:
     if over_seeds is None:
         return {"n": 0, **dict.fromkeys(("mean", "standard_deviation", "interval", "min", "max"))}
-    return {
-        "n": over_seeds.n, "mean": over_seeds.mean, "standard_deviation": over_seeds.standard_deviation,
-        "interval": over_seeds.interval, "min": over_seeds.least, "max": over_seeds.greatest,
-    }  # fmt: skip
+    spread = {"standard_deviation": over_seeds.standard_deviation, "interval": over_seeds.interval}
+    return {"n": over_seeds.n, "mean": over_seeds.mean, **spread, "min": over_seeds.least, "max": over_seeds.greatest}
 
 
 def compare_across_seeds(groups: Sequence[SeedGroup]) -> SeedComparison:

@@ -453,10 +453,8 @@ def _run_rows(
     """Columns and rows of the table of runs, with all test metrics."""
     tests = {name: run.test if run.summary["state"] == State.DONE else {} for name, run in runs.items()}
     metrics = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
-    columns = [
-        "experience", *(axis.of_grid.name for axis in axes), "seed", "run", "start", "state",
-        *(f"{output}.{name}" for output, name in metrics),
-    ]  # fmt: skip
+    keys, of_metrics = [axis.of_grid.name for axis in axes], [f"{output}.{name}" for output, name in metrics]
+    columns = ["experience", *keys, "seed", "run", "start", "state", *of_metrics]
     rows = []
     for member in members:
         name, parent = member.plan.name, member.plan.parent

@@ -30,8 +30,8 @@ ANSWER_SECONDS = 60.0
 JOBS_PER_CALL = 1000
 """A command line has an end."""
 
-CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY,
-         **dict.fromkeys((130, 138, 140), State.INTERRUPTED)}  # fmt: skip
+CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY}
+CODES |= dict.fromkeys((130, 138, 140), State.INTERRUPTED)
 """Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT, USR1, USR2."""
 
 
@@ -72,9 +72,11 @@ def require(program: str) -> None:
 
 
 def call(
-    *command: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None,
+    *command: str,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     timeout: float | None = ANSWER_SECONDS,
-) -> str:  # fmt: skip
+) -> str:
     """The output of a scheduler's program. Raises SchedulerError with its message if it fails."""
     require(command[0])
     output = {"capture_output": True, "text": True, "errors": "replace"}
@@ -302,12 +304,24 @@ class Scheduler:
         options = array.launch.options
         soft, hard = ("", "") if self.warns else limits(options)
         return (HEAD + (RUNS if array.runs else COMMANDS)).format(
-            launch=array.launch.name, list_file=array.list_file, command=shlex.join(command), output=array.output,
-            folder=shlex.quote(str(array.folder)), begin=self.begin, signals=self.signals, heard=self.heard,
-            requeue=self.requeue, setup="\n".join(options["setup"]), soft=soft, hard=hard, time_is_up=TIME_IS_UP,
-            python=shlex.quote(sys.executable), device=shlex.quote(device), requeued=options["requeue"],
+            launch=array.launch.name,
+            list_file=array.list_file,
+            command=shlex.join(command),
+            output=array.output,
+            folder=shlex.quote(str(array.folder)),
+            begin=self.begin,
+            signals=self.signals,
+            heard=self.heard,
+            requeue=self.requeue,
+            setup="\n".join(options["setup"]),
+            soft=soft,
+            hard=hard,
+            time_is_up=TIME_IS_UP,
+            python=shlex.quote(sys.executable),
+            device=shlex.quote(device),
+            requeued=options["requeue"],
             wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
-        )  # fmt: skip
+        )
 
     def _submit(self, launch: Submission, runs: bool, lines: Sequence[str], device: str = "") -> list[str]:
         """Submit a list, part by part. Returns the job of each of its lines."""

@@ -197,18 +197,19 @@ class GridEngine(Scheduler):
     def command(self, array: Array) -> list[str]:
         launch, options = array.launch, array.launch.options
         limits = {"time": "h_rt", "memory": "h_vmem"}
+        name = re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}")
+        cluster = f"{self.variables[-1]}={self.cluster() or ''}"  # compute nodes may not be allowed to ask
         return [
-            "qsub", "-terse", "-N", re.sub(r"[^\w.-]", "_", f"qexp-{launch.name}"), "-t", f"1-{len(array.lines)}",
+            *("qsub", "-terse", "-N", name, "-t", f"1-{len(array.lines)}"),
             *(["-tc", str(launch.at_most)] if launch.at_most else []),
-            "-C", "", "-S", "/bin/bash", "-V", "-b", "n", "-o", "/dev/null", "-j", "y", "-notify",
-            "-v", f"{self.variables[-1]}={self.cluster() or ''}",  # compute nodes may not be allowed to ask
-            "-r", "y" if options["requeue"] == "true" else "n",
+            *("-C", "", "-S", "/bin/bash", "-V", "-b", "n", "-o", "/dev/null", "-j", "y", "-notify", "-v", cluster),
+            *("-r", "y" if options["requeue"] == "true" else "n"),
             *(word for key, name in limits.items() if key in options for word in ("-l", f"{name}={options[key]}")),
             *(word for key, flag in FLAGS.items() if key in options for word in (f"-{flag}", *options[key].split(" "))),
             *(word for passed_on in options.get("options", {}).items() for word in _passed_on(*passed_on)),
             *(["-hold_jid", array.before] if array.before else []),
             array.script,
-        ]  # fmt: skip
+        ]
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
         try:
@@ -225,4 +226,6 @@ class GridEngine(Scheduler):
 
 def _passed_on(flag: str, value: str | bool) -> list[str]:
     """The words for an option of qsub, whose value may be several."""
-    return [] if value is False else [f"-{flag}", *(shlex.split(value) if isinstance(value, str) else [])]
+    if value is False:
+        return []
+    return [f"-{flag}", *(shlex.split(value) if isinstance(value, str) else [])]

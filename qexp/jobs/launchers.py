@@ -260,8 +260,11 @@ def find_launch(reference: str, workspace: Workspace) -> Launch:
 
 def launch_among(ids: list[str], reference: str) -> str:
     """The id that a reference is or alone begins, or the last one for `last`. Raises NotFoundError."""
-    begun = [launch for launch in ids if reference and launch.startswith(reference)]
-    found = ids[-1:] if reference == "last" else [reference] if reference in begun else begun
+    found = [launch for launch in ids if reference and launch.startswith(reference)]
+    if reference == "last":
+        found = ids[-1:]
+    elif reference in found:
+        return reference
     if len(found) > 1:
         raise NotFoundError(f"'{reference}' begins the ids of {len(found)} launches; write more of it")
     if not found:

@@ -194,16 +194,19 @@ class Slurm(Scheduler):
         folder = folder.replace("%", "%%")  # sbatch replaces patterns such as %a in file names
         passed_on = options.get("options", {}).items()
         return [
-            "sbatch", "--parsable", f"--job-name={launch.name}",
+            "sbatch",
+            "--parsable",
+            f"--job-name={launch.name}",
             f"--array=0-{len(array.lines) - 1}" + (f"%{launch.at_most}" if launch.at_most else ""),
-            f"--output={folder}/{array.output}%a.txt", "--open-mode=append",
+            f"--output={folder}/{array.output}%a.txt",
+            "--open-mode=append",
             f"--signal=B:USR1@{options['signal']}",
             "--requeue" if options["requeue"] == "true" else "--no-requeue",
             *(f"--{flag}={options[key]}" for key, flag in FLAGS.items() if key in options),
             *(f"--{flag}" if value is True else f"--{flag}={value}" for flag, value in passed_on if value is not False),
             *([f"--dependency=afterany:{array.before}"] if array.before else []),
             array.script,
-        ]  # fmt: skip
+        ]
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
         answer = call(*command, cwd=array.folder, timeout=None)

@@ -155,12 +155,16 @@ class OutputCalibration(Part):
     def width_fault(self, observations: int) -> str:
         """`narrow` or `wide` if the mean square of positions says so, whose standard error is known; or nothing."""
         spread = self.spread - 1
-        return "" if abs(spread) <= CLEAR_ERRORS * math.sqrt(0.8 / observations) else "narrow" if spread > 0 else "wide"
+        if abs(spread) <= CLEAR_ERRORS * math.sqrt(0.8 / observations):
+            return ""
+        return "narrow" if spread > 0 else "wide"
 
     def median_fault(self, observations: int) -> str:
         """`low` or `high` if the mean position says that of medians; or nothing."""
         shift = self.mean_position - 0.5
-        return "" if abs(shift) <= CLEAR_ERRORS / math.sqrt(12 * observations) else "low" if shift > 0 else "high"
+        if abs(shift) <= CLEAR_ERRORS / math.sqrt(12 * observations):
+            return ""
+        return "low" if shift > 0 else "high"
 
     @property
     def coverage_of_interval(self) -> CoverageShare:
@@ -677,7 +681,9 @@ def what_would_be_noticed(calibration: Calibration) -> str:
 
 def chance(p_value: float) -> str:
     """A p-value: `0.42`, `0.004`, `< 0.001`."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.1g}" if p_value < 0.01 else f"{p_value:.2f}"
+    if p_value < 0.001:
+        return "< 0.001"
+    return f"{p_value:.1g}" if p_value < 0.01 else f"{p_value:.2f}"
 
 
 def equals(p_value: float, least: float) -> str:

@@ -175,7 +175,8 @@ def field_errors(record: Record) -> Parts:
         columns = ["vector", "mean error", "mean speed", "error / speed"]
         yield Table("", columns, rows, frozenset(columns[1:]))
     height, width = errors.frame
-    threads = f", {errors.threads} thread{'s' if errors.threads != 1 else ''}" if errors.device == "cpu" else ""
+    called = "thread" if errors.threads == 1 else "threads"
+    threads = f", {errors.threads} {called}" if errors.device == "cpu" else ""
     milliseconds = number(1000 * errors.seconds_per_frame)
     yield (
         f"whole test frames, {errors.cells:,} cells; the network takes {milliseconds} ms for a frame of "

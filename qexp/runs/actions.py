@@ -176,10 +176,8 @@ def _carry_out(
     code = provenance.keep_code_state(workspace.root, draft / "code")
     with suppress(OSError):
         (draft / "code").rmdir()  # nothing differs from the commit
-    record: dict[str, Any] = {
-        "action": action.name, "run": directory.name, "command": action.command, "argv": words,
-        "directory": str(workspace.root), "started": now(), "code": code.document(),
-    }  # fmt: skip
+    record: dict[str, Any] = {"action": action.name, "run": directory.name, "command": action.command, "argv": words}
+    record |= {"directory": str(workspace.root), "started": now(), "code": code.document()}
     variables = {"QEXP_ACTION_DIR": str(draft), "QEXP_RUN": str(directory.path), VARIABLE: str(workspace.root)}
     interrupted, exit_code, error = False, None, None
     with (draft / "log.txt").open("wb") as output, terminable():
@@ -190,7 +188,9 @@ def _carry_out(
         else:
             interrupted = _wait(process)
             exit_code = process.returncode
-    state = INTERRUPTED if interrupted else "failed" if error or exit_code else "done"
+    state = "failed" if error or exit_code else "done"
+    if interrupted:
+        state = INTERRUPTED
     record |= {"ended": now(), "state": state, "exit_code": exit_code, "error": error}
     formats.write_json(draft / "record.json", record)
     return record

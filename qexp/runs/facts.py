@@ -23,7 +23,9 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
     """
     before, actions = lineage_text(record.lineage), states_of(directory)
     imports_weights = record.foreign_weights is not None
-    spent = "none here" if imports_weights else f"{record.seconds:.1f} s" if record.ended else ""
+    spent = f"{record.seconds:.1f} s" if record.ended else ""
+    if imports_weights:
+        spent = "none here"
     environment: dict[str, Any] = {}
     try:
         environment = directory.environment()
@@ -119,7 +121,8 @@ def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:
 def _software(environment: dict[str, Any]) -> str:
     packages = environment.get("packages") or {}
     commit = (environment.get("qexp") or {}).get("commit")
-    words = [f"qexp {packages.get('qexp', '')}" + (f" at {commit[:12]}" if commit else "")] if packages else []
+    state = f" at {commit[:12]}" if commit else ""
+    words = [f"qexp {packages.get('qexp', '')}{state}"] if packages else []
     words += [f"Python {environment['python'].partition(' ')[0]}"] if environment.get("python") else []
     words += [f"{name} {packages[name]}" for name in ("torch", "numpy", "scipy") if name in packages]
     return ", ".join(words)
@@ -129,7 +132,8 @@ def _machine(environment: dict[str, Any]) -> str:
     device, threads, cores = (environment.get(key) for key in ("device", "threads", "cores"))
     words = [environment.get("processor") or environment.get("machine")]
     words += [f"{cores} cores" if cores else None, device if device != "cpu" else None]
-    words += [f"{threads} thread{'s' if threads != 1 else ''}" if threads else None]
+    called = "thread" if threads == 1 else "threads"
+    words += [f"{threads} {called}" if threads else None]
     return ", ".join(word for word in words if word)
 
 

@@ -435,11 +435,9 @@ def open_launch(checked_order: CheckedOrder, workspace: Workspace) -> tuple[Laun
     workload, order = checked_order.workload, checked_order.order
     launch = launchers.claim_launch(workspace)
     names = [plan.name for plan in (*workload.again, *workload.new)]
-    record = {
-        "id": launch.id, "created": now(), "argv": sys.argv, "launcher": order.launcher,
-        "settings": checked_order.settings, "runs": names, "left": workload.left,
-        "done_before": [plan.name for plan in workload.done],
-    }  # fmt: skip
+    done = [plan.name for plan in workload.done]
+    record: dict[str, Any] = {"id": launch.id, "created": now(), "argv": sys.argv, "launcher": order.launcher}
+    record |= {"settings": checked_order.settings, "runs": names, "left": workload.left, "done_before": done}
     formats.write_json(launch.record_file, record)
     return launch, prepared_for(launch, checked_order, workspace)
 

@@ -277,12 +277,11 @@ def _describe(call: Call) -> None:
     """Keep what the spec's command says about the program's environment."""
     if not call.work.spec["environment"]:
         return
-    words = call.words("environment")
+    words, variables = call.words("environment"), {**os.environ, **call.added}
     try:
         done = subprocess.run(
-            words, cwd=call.folder, env={**os.environ, **call.added}, stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=60.0, check=True,
-        )  # fmt: skip
+            words, cwd=call.folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("the program's environment is not kept: %s: %s", shlex.join(words), error)
         return

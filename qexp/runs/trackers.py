@@ -65,10 +65,9 @@ def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     parameters = {_parameter(key): _value(value) for key, value in run.parameters.items()}
     seed = parameters.pop("seed", 0)
-    spec = defaults_in(schema_file("command")) | {
-        "type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters,
-        "fingerprints": {}, "found": str(path.absolute()),
-    }  # fmt: skip
+    spec = defaults_in(schema_file("command"))
+    spec |= {"type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters}
+    spec |= {"fingerprints": {}, "found": str(path.absolute())}
     lines = epochs_of(run.rows)
     results = results_of(epochs_of([{name: value for row in run.rows for name, value in row.items()}]))
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
@@ -79,15 +78,25 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
         formats.write_lines(directory.metrics_file, lines)
     directory.write(
         Record(
-            name=name, kind="program", experience=run.experiment, dataset="", model="",
+            name=name,
+            kind="program",
+            experience=run.experiment,
+            dataset="",
+            model="",
             seed=seed if isinstance(seed, int) and seed >= 0 else 0,
-            state=run.state, created=times[0], started=times[0], ended=times[-1], note=run.note,
-            seconds=round(run.seconds[-1] - run.seconds[0], 3), digest=digest(spec), results=results,
+            state=run.state,
+            created=times[0],
+            started=times[0],
+            ended=times[-1],
+            note=run.note,
+            seconds=round(run.seconds[-1] - run.seconds[0], 3),
+            digest=digest(spec),
+            results=results,
             overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()),
             imported=Imported(archive=str(path), time=now(), was={"name": run.id}, code_trusted=False),
             epochs=Epochs(done=len(lines) if len(lines) > 1 else 0),
         )
-    )  # fmt: skip
+    )
 
 
 def _name(experiment: str) -> str:
@@ -159,10 +168,8 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         home = workspace.root / declared.get("path", file.absolute().parent)
         actions = [one for entry in declared.get("actions", []) for one in entry.values()]
         commands = {one["name"]: shlex.join([*_words(one), "--storage_path", "{run.path}"]) for one in actions}
-        common = {
-            "type": "command", "description": declared.get("description", ""), "files": [executable],
-            "dataset": ", ".join(declared.get("datasets", [])),
-        }  # fmt: skip
+        common = {"type": "command", "description": declared.get("description", ""), "files": [executable]}
+        common["dataset"] = ", ".join(declared.get("datasets", []))
         words = _words(declared)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise QexpError(f"{file} declares no experiment as Qanat does: {error!r}") from None
@@ -182,9 +189,8 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         ]
         others = [f"{{parameters.{key}}}" for key in points[0] if not key.startswith("-")]
         values = [{_parameter(key): value for key, value in point.items()} for point in points]
-        documents[workspace.specs / f"experiences/{own}.json"] = {
-            **common, "command": [*words, *others, *options, "--storage_path", "{run}"], "parameters": values[0]
-        }  # fmt: skip
+        command = {"command": [*words, *others, *options, "--storage_path", "{run}"], "parameters": values[0]}
+        documents[workspace.specs / f"experiences/{own}.json"] = {**common, **command}
         if len(values) > 1:
             documents[workspace.specs / f"points/{own}.json"] = [
                 {f"parameters.{key}": value for key, value in point.items()} for point in values

@@ -118,11 +118,10 @@ class Tuned(Part):
         ranked = sorted(done, key=lambda trial: trial.values[0], reverse=self.objectives[0].direction == "maximize")
         last = "chosen by folds" if self.folds else "runs"
         columns = ["trial", *self.keys, *(f"validation {one.metric}" for one in self.objectives), last]
-        rows = [
-            [str(trial.trial), *self.texts(trial), *(f"{value:.5g}" for value in trial.values),
-             str(trial.folds) if self.folds else ", ".join(trial.runs)]
-            for trial in ranked[:shown]
-        ]  # fmt: skip
+        rows = []
+        for trial in ranked[:shown]:
+            values, runs = [f"{value:.5g}" for value in trial.values], ", ".join(trial.runs)
+            rows.append([str(trial.trial), *self.texts(trial), *values, str(trial.folds) if self.folds else runs])
         strong = frozenset((row, 0) for row, trial in enumerate(ranked[:shown]) if trial.trial in self.best_trials)
         return Table("best trials, by the validation part alone", columns, rows, frozenset(columns[:-1]), strong)
 

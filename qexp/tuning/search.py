@@ -178,9 +178,12 @@ def open_study(checked: CheckedTuning) -> Study:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
-            storage=storage, study_name=checked.folder.name, load_if_exists=True,
-            directions=[one.direction for one in checked.objectives], pruner=_pruner(tuning.pruner, checked.epochs),
-        )  # fmt: skip
+            storage=storage,
+            study_name=checked.folder.name,
+            directions=[one.direction for one in checked.objectives],
+            pruner=_pruner(tuning.pruner, checked.epochs),
+            load_if_exists=True,
+        )
         # A process that goes on with a search does not draw the numbers of the first once more.
         before = len(study.get_trials(deepcopy=False))
         fresh = [before, secrets.randbits(32)] if before else []

@@ -90,10 +90,9 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     checked = check_order(tuning.order_of(changes, tuning.seeds), workspace)
     plan = checked.plans[0]
     epochs = max([plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)])
-    return CheckedTuning(
-        tuning, workspace, space, objectives_of(tuning, plan, space), _folder(tuning, workspace), epochs,
-        plan.digest, drawn, fixed, replace(checked, plans=[], workload=Workload([], [], [], {})),
-    )  # fmt: skip
+    unplanned = replace(checked, plans=[], workload=Workload([], [], [], {}))
+    objectives, folder = objectives_of(tuning, plan, space), _folder(tuning, workspace)
+    return CheckedTuning(tuning, workspace, space, objectives, folder, epochs, plan.digest, drawn, fixed, unplanned)
 
 
 def _drawn(tuning: Tuning, space: Space) -> Study:
@@ -125,10 +124,15 @@ def _claim(checked: CheckedTuning) -> Tuned:
     """The record of the search, written to its folder. Raises QexpError if that holds another, or one to be resumed."""
     tuning, shown = checked.tuning, checked.workspace.shown(checked.folder)
     new = Tuned(
-        folder=str(checked.folder), experience=tuning.references[0], space=checked.space.document(),
-        objectives=tuple(checked.objectives), overrides=tuning.overrides, seeds=tuple(tuning.seeds),
-        digest=checked.digest, drawn=tuning.trials if checked.drawn is not None else 0,
-    )  # fmt: skip
+        folder=str(checked.folder),
+        experience=tuning.references[0],
+        space=checked.space.document(),
+        objectives=tuple(checked.objectives),
+        overrides=tuning.overrides,
+        seeds=tuple(tuning.seeds),
+        digest=checked.digest,
+        drawn=tuning.trials if checked.drawn is not None else 0,
+    )
     if (before := search_in(checked.folder)) is None:
         if checked.folder.exists() and any(checked.folder.iterdir()):
             raise QexpError(f"{shown} is not empty and holds no search; choose another folder with `out`")
@@ -227,12 +231,15 @@ def _collect(about: Tuned, study: Study, space: Space) -> Tuned:
     """The record of the search with its trials."""
     trials = tuple(
         TrialRecord(
-            trial=trial.number, state=IN_WORDS[trial.state], set=space.overrides(trial.params) if trial.params else {},
+            trial=trial.number,
+            state=IN_WORDS[trial.state],
+            set=space.overrides(trial.params) if trial.params else {},
             values=tuple(trial.values) if trial.state is TrialState.COMPLETE else (),
-            runs=tuple(trial.user_attrs.get(RUNS, ())), why=trial.user_attrs.get(WHY, ""),
+            runs=tuple(trial.user_attrs.get(RUNS, ())),
+            why=trial.user_attrs.get(WHY, ""),
         )
         for trial in counted(study)
-    )  # fmt: skip
+    )
     return replace(about, trials=trials, best_trials=tuple(trial.number for trial in study.best_trials))
 
 
@@ -250,11 +257,10 @@ def _write(tuned: Tuned, space: Space, study: Study) -> None:
     ]
     write_csv(folder / RUNS_TABLE, ["experience", "trial", "use", *keys, "run"], rows)
     names = [f"validation.{one.metric}" for one in tuned.objectives]
-    rows = [
-        [trial.trial, trial.state, *tuned.texts(trial), *(trial.values or [None] * len(names)),
-         *([trial.folds] if folds else []), trial.why]
-        for trial in tuned.trials
-    ]  # fmt: skip
+    rows = []
+    for trial in tuned.trials:
+        values, of_folds = trial.values or [None] * len(names), [trial.folds] if folds else []
+        rows.append([trial.trial, trial.state, *tuned.texts(trial), *values, *of_folds, trial.why])
     columns = ["trial", "state", *tuned.keys, *names, *(["folds"] if folds else []), "why"]
     write_csv(folder / TRIALS_TABLE, columns, rows)
     if any(trial.values for trial in tuned.trials):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
@@ -147,10 +147,8 @@ def _write(members: list[tuple[Path, str, os.stat_result]], run: str, archive: z
             continue
         with path.open("rb") as content, archive.open(_member(name, os.fstat(content.fileno())), "w") as member:
             hashes[name] = _copy(content, member)
-    document = {
-        "format": "qexp run", "version": VERSION, "qexp": metadata.version("qexp"), "run": run, "written": now(),
-        "sha256": hashes,
-    }  # fmt: skip
+    document: dict[str, Any] = {"format": "qexp run", "version": VERSION, "qexp": metadata.version("qexp")}
+    document |= {"run": run, "written": now(), "sha256": hashes}
     archive.writestr(MANIFEST, formats.json_bytes(document))
 
 

@@ -301,7 +301,8 @@ def _require_whole(directory: RunDirectory, record: Record) -> None:
 def _device(wanted: str | None, then: Mapping[str, Any]) -> str:
     """The requested device, else the kind that the run used. Raises QexpError if this machine has none."""
     used = then.get("device", "cpu")
-    device = wanted or ("auto" if used is None else "cpu" if used == "cpu" else "cuda")
+    here = "auto" if used is None else "cuda"
+    device = wanted or ("cpu" if used == "cpu" else here)
     if device in ("auto", "cpu"):
         return device
     from qexp.kinds.objects import device_of  # loads torch
