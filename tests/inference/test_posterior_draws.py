@@ -1,6 +1,7 @@
 """Draws from posteriors by importance sampling and chains, against densities that are known otherwise."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from qexp.inference.density import Marginal, PenalisedSquares, PosteriorDensity,
 from qexp.inference.integration import grid_of
 from qexp.inference.least_squares import Problem, deformation_of
 from qexp.inference.parameters import Coordinates, Parameter
-from qexp.inference.posterior import laplace, likely, modes
-from qexp.inference.sampling import METHODS, doubts_of, draw_weighted, mixture
+from qexp.inference.posterior import draws_of, laplace, likely, modes
+from qexp.inference.sampling import METHODS, Draws, doubts_of, draw_weighted, mixture
 from qexp.inference.weighting import Weighting, track_block
 from qexp.simulation.generators import GENERATORS
 from tests.inference.tracks import EXPONENTIAL, covariance, track
@@ -68,6 +69,44 @@ def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
 def test_weights_of_a_proposal_that_fits_badly_are_said_not_to_be_trusted():
     weights = draw_weighted(bent, around([0.0, -1.0], 0.01), np.random.default_rng(2), 1000)
     assert "should" in doubts_of(weights.pareto_k, weights.ess, 1000)[0]
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Signals of which the reduced ones always leave something out."""
+
+    shape: float
+
+    def reduced(self, values):
+        return Tail(0.0)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """A density of one score; by reduced signals it is exp(−x), whose draws have weights of a Pareto distribution."""
+
+    signals: Tail
+
+    def values(self, scores):
+        return scores
+
+    def __call__(self, scores):
+        return (self.signals.shape - 1) * scores[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "limit"), [(0.65, 20_000, None), (0.73, 20_000, "0.70"), (0.69, 500, "0.63"), (0.5, 500, None)]
+)
+def test_draws_are_doubted_above_a_limit_that_rises_with_their_number_up_to_seven_tenths(shape, count, limit):
+    """By Vehtari et al. (2024), J. Mach. Learn. Res. 25, 72: 1 − 1 / log₁₀ of the number, and 0.7 from 2,155 on."""
+
+    def sample(density, proposal, count, random):
+        spread = -np.log((np.arange(count) + 0.5) / count)
+        return Draws(random.permutation(spread)[None, :, None], "importance", None, count)
+
+    made, _ = draws_of(Exponential(Tail(shape)), around([0.0]), sample, count, np.random.default_rng(0))
+    assert made.pareto_k == pytest.approx(shape, abs=0.04)
+    assert [doubt.endswith(f"and should be at most {limit}") for doubt in made.doubts] == [True] * (limit is not None)
 
 
 def test_two_modes_get_their_shares():
