@@ -27,7 +27,7 @@ from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
 from qexp.simulation.views import DISPLACEMENT, GNSS
 
-TOLERANCE = 5.0
+SIGHT_TOLERANCE = 5.0
 """Largest angle between the lines of sight of a view and of its track [degrees]."""
 
 PROBABILITIES = np.linspace(0.005, 0.995, 9)
@@ -131,7 +131,7 @@ def tracks_of(views: Sequence[SeenView], observation: Observation) -> Mapping[st
     assigned = {}
     for row, column in zip(*linear_sum_assignment(angles), strict=True):
         view, track = views[row], radar[column]
-        if angles[row, column] > TOLERANCE:
+        if angles[row, column] > SIGHT_TOLERANCE:
             pairs = zip(radar, looks, strict=True)
             tracks = ", ".join(f"'{other.name}' ({_seen_from(look, other.look)})" for other, look in pairs)
             raise QexpError(
@@ -245,7 +245,7 @@ def peak_of(tracks: Sequence[Track], pixel: float) -> tuple[float, float]:
 # Least squares may have several minima close together, and the estimate itself need not lead to the lowest. How far the
 # truth may be from it, and in which directions, is told by the test samples whose estimates are most like it.
 
-ALIKE = 100
+ALIKE_SAMPLES = 100
 """Test samples whose errors an estimate may have."""
 
 
@@ -275,7 +275,7 @@ def values_nearby(
         unlike = unlike + ((nearest(estimate, value, period) - value) / truth.std()) ** 2
         around = value + truth - estimate
         values[name] = np.exp(around) if positive else around
-    alike = np.argsort(unlike)[:ALIKE]
+    alike = np.argsort(unlike)[:ALIKE_SAMPLES]
     drawn = np.random.default_rng(seed).choice(alike, min(count, len(alike)), replace=False)
     return [{name: float(column[sample]) for name, column in values.items()} for sample in drawn]
 
@@ -284,7 +284,7 @@ ENDS = (0.025, 0.975)
 """Probabilities of the ends of intervals."""
 MUCH_FILLED = 0.3
 """Share of interpolated pixels above which they are remarked on."""
-RECENTRED = 2.0
+RECENTRED_PIXELS = 2.0
 """Distance of a source from the centre of the image, in pixels, from which the image is centred anew."""
 
 
@@ -496,7 +496,7 @@ def _position(
     east, north = (estimates[name] * network.dataset.si_factor(name) for name in names)
     view = network.views[0]
     inside = abs(east) < view.width * view.pixel[0] / 2 and abs(north) < view.height * view.pixel[1] / 2
-    if math.hypot(east, north) < RECENTRED * max(view.pixel) or not inside:
+    if math.hypot(east, north) < RECENTRED_PIXELS * max(view.pixel) or not inside:
         return None
     return centre[0] + east, centre[1] + north
 

@@ -13,7 +13,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError, some
 from qexp.inference import least_squares
 from qexp.inference.fit import would_show_source
-from qexp.inference.refinement import TOGETHER, Refinement, possible_cells
+from qexp.inference.refinement import CELLS_TOGETHER, Refinement, possible_cells
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def bounds_of_samples(
         scale = likelihood.weights.scale(shared)
         if not likelihood.enough(mask) or not scale:
             continue
-        for part in np.split(group, range(TOGETHER, len(group), TOGETHER)):
+        for part in np.split(group, range(CELLS_TOGETHER, len(group), CELLS_TOGETHER)):
             problem = likelihood.problem(data[part], shared, mask)
             at = likelihood.starts(problem, {name: values[part] for name, values in truth.items()})
             least, ratio = least_squares.bounds(problem, at)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.intp]
 
-TOLERANCE = 1e-4
+SIGNAL_TOLERANCE = 1e-4
 """Largest error of reduced signals, relative to the signal."""
 
 
@@ -207,10 +207,10 @@ def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Seq
 
 # Posteriors of simulated observations: what a known likelihood says, wherever a network starts.
 
-SPANNING, TESTED, WIDER = 400, 100, 1.3
+SPANNING_SOURCES, TESTED_SOURCES, WIDER_SPREAD = 400, 100, 1.3
 """Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
 
-POOL, STARTS = 512, 3
+POOL_SOURCES, STARTS = 512, 3
 """Sources drawn from the prior, the likeliest of which are the starts for each observation besides what is given."""
 
 MOST_POOLS = 200
@@ -219,7 +219,7 @@ MOST_POOLS = 200
 HELD_BACK = 1e-4
 """At most the share of observations of sources that the prior draws that are taken for ones of sources beyond it."""
 
-TOGETHER = 64
+SEARCHED_TOGETHER = 64
 """Observations whose modes are searched together."""
 
 
@@ -321,8 +321,9 @@ def approximated(
     """The posteriors of observations; those of the same likelihood one after the other."""
     for group, likelihood in likelihoods(samples):
         prior, free = likelihood.prior, len(likelihood.prior.free)
-        spanning, tested = WIDER * random.standard_normal((SPANNING, free)), random.standard_normal((TESTED, free))
-        fewer = likelihood.signals.reduced(prior.values(spanning), prior.values(tested), TOLERANCE)
+        spanning = WIDER_SPREAD * random.standard_normal((SPANNING_SOURCES, free))
+        tested = random.standard_normal((TESTED_SOURCES, free))
+        fewer = likelihood.signals.reduced(prior.values(spanning), prior.values(tested), SIGNAL_TOLERANCE)
         signals = fewer or likelihood.signals
         estimates = None if start is None else {name: np.asarray(values)[group] for name, values in start.items()}
         starts = _starts(likelihood, signals, estimates, random)
@@ -344,7 +345,7 @@ def _starts(
     prior = likelihood.prior
     pool, of_pool = np.zeros((0, len(prior.free))), signals.data[:0]
     for _ in range(MOST_POOLS):
-        draws = random.standard_normal((POOL, len(prior.free)))
+        draws = random.standard_normal((POOL_SOURCES, len(prior.free)))
         of_draws = signals(prior.values(draws))
         possible = torch.isfinite(of_draws[:, 0])
         pool, of_pool = np.concatenate([pool, draws[possible.numpy()]]), torch.cat([of_pool, of_draws[possible]])
@@ -352,8 +353,8 @@ def _starts(
             break
     else:
         raise QexpError(
-            f"{len(pool) or 'none'} of {MOST_POOLS * POOL:,} draws from the distributions is a possible source; choose "
-            "others"
+            f"{len(pool) or 'none'} of {MOST_POOLS * POOL_SOURCES:,} draws from the distributions is a possible "
+            "source; choose others"
         )
     squares = of_pool.square().sum(dim=1) + torch.from_numpy(np.square(pool).sum(axis=1))
     likeliest = (squares - 2 * signals.data @ of_pool.mT).argsort(dim=1)[:, :STARTS].numpy()
@@ -366,8 +367,8 @@ def _starts(
 def _together(likelihood: Likelihood, signals: Signals, starts: Array) -> Iterator[tuple[PosteriorDensity, Mixture]]:
     """The posterior of each observation, with the modes of many searched at a time."""
     _, each, free = starts.shape
-    for first in range(0, len(starts), TOGETHER):
-        some = np.arange(first, min(first + TOGETHER, len(starts)))
+    for first in range(0, len(starts), SEARCHED_TOGETHER):
+        some = np.arange(first, min(first + SEARCHED_TOGETHER, len(starts)))
         which = torch.from_numpy(np.repeat(some, each))
         minima = modes(PenalisedSquares(signals, likelihood.prior, which=which), starts[some].reshape(-1, free))
         for index, observation in enumerate(some.tolist()):

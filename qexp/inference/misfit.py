@@ -19,7 +19,7 @@ from qexp.simulation.dataset import GeneratedDataset
 STARTS, SEED = 16, 0
 """Number of starts over the whole range of sources, and the seed by which they are drawn, where a fit is doubtful."""
 
-DOUBTFUL = 0.01
+DOUBTFUL_P = 0.01
 """p-value below which the search of a source is repeated from more starts: the fit may have missed the best one."""
 
 
@@ -63,7 +63,7 @@ class ImageMisfit:
             starts = refinement.starts(problem, {name: np.asarray(values)[group] for name, values in estimates.items()})
             scale = refinement.weights.scale(shared)
             p_values[group] = _p_values(problem, problem.minimum(starts).coordinates, scale)
-            for row in np.flatnonzero(p_values[group] < DOUBTFUL):
+            for row in np.flatnonzero(p_values[group] < DOUBTFUL_P):
                 single = Problem(problem.model, problem.weighting, problem.data[[row]], problem.coordinates)
                 others = spread_starts(single.to_search(SEED), refinement.searches(), STARTS, SEED)
                 fit = best(single, torch.cat([starts[[row]], others]))

@@ -28,7 +28,7 @@ from qexp.simulation.views import GNSS, SIZED
 BLOCK = 512
 """Number of cells that are simulated at a time."""
 
-LARGEST = 50_000_000
+MOST_CELLS = 50_000_000
 """Largest number of cells of a matrix; more are assumed to be a mistake."""
 
 
@@ -68,8 +68,8 @@ def check_axis(axis: MatrixAxis, source: str) -> MatrixAxis:
         raise QexpError(f"{source}: the axis must rise, but goes from {axis.low:g} to {axis.high:g}")
     if axis.cells < 1:
         raise QexpError(f"{source}: an axis needs at least one cell")
-    if axis.cells > LARGEST:
-        raise QexpError(f"{source}: {axis.cells:,} cells are too many; the limit is {LARGEST:,}")
+    if axis.cells > MOST_CELLS:
+        raise QexpError(f"{source}: {axis.cells:,} cells are too many; the limit is {MOST_CELLS:,}")
     return axis
 
 
@@ -98,9 +98,9 @@ def possible_cells(
 
 # Least squares in the cells of a matrix: estimates refined through the model that made the observations.
 
-DEEPER, TIMES = 1.25, 12
+DEEPER_FACTOR, MOST_DEEPER = 1.25, 12
 """Factor by which, and how often, the depths of a start are increased that would break the surface."""
-TOGETHER = 16
+CELLS_TOGETHER = 16
 """Cells that are solved together at most; each core takes some at a time."""
 KEPT_SCENES = 256
 """Geometries whose stations and directions are kept: more than the cells of one axis."""
@@ -202,7 +202,7 @@ class Refinement:
             jobs = []
             for cells, shared, mask in self.alike(samples, values):
                 if self.enough(mask):
-                    parts = np.split(cells, range(TOGETHER, len(cells), TOGETHER))
+                    parts = np.split(cells, range(CELLS_TOGETHER, len(cells), CELLS_TOGETHER))
                     jobs += [pool.submit(refine, part, shared, mask) for part in parts]
                 else:
                     on_refined(len(cells))
@@ -274,11 +274,11 @@ class Refinement:
                 start[:, column] = torch.from_numpy(estimated).nan_to_num().clamp(parameter.low, parameter.high)
         fixed = problem.coordinates.fixed
         depths = torch.tensor([base_name(name) == "depth" and name not in fixed for name in self._columns])
-        for _ in range(TIMES):
+        for _ in range(MOST_DEEPER):
             wrong = ~problem.model.possible(start)
             if not wrong.any():
                 break
-            start[wrong[:, None] & depths] *= DEEPER
+            start[wrong[:, None] & depths] *= DEEPER_FACTOR
         return start
 
     def _scene(self, values: tuple[float, ...]) -> Scene:

@@ -151,10 +151,10 @@ log = logging.getLogger("qexp.run")
 COVERAGES = (0.5, 0.68, 0.9, 0.95)
 """Coverages that are counted."""
 
-LEVEL = 0.95
+SHARE_LEVEL = 0.95
 """Of the range of a share."""
 
-TIE = 1e-6
+TIE_SHARE = 1e-6
 """Share of a true value within which it counts as the end of an interval: estimates have single precision."""
 
 
@@ -248,14 +248,14 @@ def count_covered(
     from scipy.stats import binomtest
 
     low, high = ends
-    tie = TIE * np.abs(rows.truth)
+    tie = TIE_SHARE * np.abs(rows.truth)
     covered = (low - tie <= rows.truth) & (rows.truth <= high + tie)
     parts: list[tuple[str, str, NDArray[np.bool_]]] = [(OVERALL, "", np.ones(len(low), dtype=bool))]
     if rows.by is not None:
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
     for kind, name, members in parts:
         width, count, number = float((high - low)[members].mean()), int(covered[members].sum()), int(members.sum())
-        share = binomtest(count, number).proportion_ci(LEVEL, method="exact")
+        share = binomtest(count, number).proportion_ci(SHARE_LEVEL, method="exact")
         yield Coverage(
             output=rows.output,
             interval=coverage,

@@ -49,7 +49,7 @@ OUTSIDE = "outside"
 ESTIMATES_OUTSIDE = "estimates_outside"
 """Column with the number of a sample's estimates that lie beyond those values of the outputs that were trained on."""
 
-MOST, ALL = "99 % of the training data", "the range of the training data"
+MOST_DATA, ALL_DATA = "99 % of the training data", "the range of the training data"
 """What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
@@ -155,7 +155,7 @@ class FileModel(ABC):
     draws: SampleDraws | None = None
     """From the posteriors, for a file of their own, if they were asked for."""
 
-    extent: ClassVar[str] = ALL
+    extent: ClassVar[str] = ALL_DATA
     """What the ranges of `trained` hold, in words."""
 
     @property
@@ -461,7 +461,7 @@ def new_column(name: str, kind: pa.DataType, unit: str = "", description: str = 
     return pa.field(name, kind, metadata={key: text for key, text in about.items() if text})
 
 
-def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL) -> list[pa.Field]:
+def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> list[pa.Field]:
     """The last columns of a file: the number of estimates outside of the training data, and the run's caution.
 
     netcdf  whether the file has the caution among its attributes
@@ -570,13 +570,13 @@ class TrainingExtent:
 
     inputs: Callable[[Mapping[str, Array]], Mapping[str, NDArray[np.bool_]]]
     estimates: Mapping[str, TrainedRange]
-    words: str = ALL
+    words: str = ALL_DATA
 
     def remarks(self, inputs: Mapping[str, Array], estimates: Mapping[str, NDArray[Any]]) -> list[str]:
         """A sentence on samples with inputs outside, and one on those with estimates outside; estimates (sample, 1)."""
         beyond = {name: known.beyond(estimates[name]).reshape(-1) for name, known in self.estimates.items()}
         sentences = []
-        for what, where, outside in (("inputs", ALL, self.inputs(inputs)), ("estimates", self.words, beyond)):
+        for what, where, outside in (("inputs", ALL_DATA, self.inputs(inputs)), ("estimates", self.words, beyond)):
             either = np.any(list(outside.values()), axis=0) if outside else np.zeros(0, np.bool_)
             if count := int(either.sum()):
                 names = "; ".join(f"{name}: {int(some.sum()):,}" for name, some in outside.items() if some.any())
@@ -592,7 +592,7 @@ Array = NDArray[np.float32]
 MOST_DRAWS = 1_000_000
 """Largest number of draws for each sample."""
 
-TOGETHER = 64
+SAMPLES_TOGETHER = 64
 """Samples whose draws lie together in a chunk of the file."""
 
 AddDraws = Callable[[Sequence[str] | range, Array], None]
@@ -653,7 +653,7 @@ class SampleDraws:
         for name, size in (("chain", 1), ("draw", self.count)):
             group.create_variable(name, (name,), np.int64, data=np.arange(size))
         group.create_variable("sample", ("sample",), np.int64 if numbered else h5py.string_dtype())
-        dimensions, chunks = ("chain", "draw", "sample"), (1, self.count, TOGETHER)
+        dimensions, chunks = ("chain", "draw", "sample"), (1, self.count, SAMPLES_TOGETHER)
         for name, unit in self.units.items():
             variable = group.create_variable(name, dimensions, np.float32, chunks=chunks, fillvalue=np.nan)
             variable.attrs["units"] = unit

@@ -14,7 +14,7 @@ from qexp.errors import QexpError
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
 
-UNUSUAL = 0.005
+UNUSUAL_SHARE = 0.005
 """Share of training samples with features as far from their mean, below which an observation is said to be unlike them.
 The least share that is found is 1 in 513 where there are 1,024 training samples."""
 

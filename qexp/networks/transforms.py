@@ -360,7 +360,7 @@ class Angle(Transform):
 # Values as standard normal quantiles of their distribution.
 
 
-SPAN = 7.0
+SCORE_SPAN = 7.0
 """Largest absolute score: a millionth of a millionth of the values lies beyond it."""
 
 POWER = 12
@@ -374,15 +374,15 @@ class NormalScore(Transform):
     distribution  `{"type": …, "parameters": …}`; its support bounds whatever comes back by the inverse
     """
 
-    formula = f"interp(value, nodes, linspace(-{SPAN:g}, {SPAN:g}, len(nodes)))"
-    inverse_formula = f"interp(value, linspace(-{SPAN:g}, {SPAN:g}, len(nodes)), nodes)"
+    formula = f"interp(value, nodes, linspace(-{SCORE_SPAN:g}, {SCORE_SPAN:g}, len(nodes)))"
+    inverse_formula = f"interp(value, linspace(-{SCORE_SPAN:g}, {SCORE_SPAN:g}, len(nodes)), nodes)"
 
     nodes: Tensor
 
     def __init__(self, distribution: str | Mapping[str, Any]) -> None:
         super().__init__()
         self.distribution: Distribution = built_within(DISTRIBUTIONS, "distribution", distribution)
-        nodes = self.distribution.quantile(ndtr(np.linspace(-SPAN, SPAN, NODES)))
+        nodes = self.distribution.quantile(ndtr(np.linspace(-SCORE_SPAN, SCORE_SPAN, NODES)))
         self.register_buffer("nodes", torch.from_numpy(nodes), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -393,11 +393,11 @@ class NormalScore(Transform):
             below = torch.where(self.nodes[further] <= exact, further, below)
         low, high = self.nodes[below], self.nodes[below + 1]
         position = below + (exact - low) / (high - low)
-        scores: Tensor = position * (2 * SPAN / (NODES - 1)) - SPAN
+        scores: Tensor = position * (2 * SCORE_SPAN / (NODES - 1)) - SCORE_SPAN
         return scores.to(values)
 
     def inverse(self, values: Tensor, own: Tensor | None = None) -> Tensor:
-        position = (values.double().clamp(-SPAN, SPAN) + SPAN) * ((NODES - 1) / (2 * SPAN))
+        position = (values.double().clamp(-SCORE_SPAN, SCORE_SPAN) + SCORE_SPAN) * ((NODES - 1) / (2 * SCORE_SPAN))
         below = position.detach().floor().clamp(0, NODES - 2).long()
         low, high = self.nodes[below], self.nodes[below + 1]
         result: Tensor = low + (position - below) * (high - low)

@@ -147,12 +147,13 @@ class Predictor:
         """Height and width of arrays of another size than in training, if the network takes them."""
         for name, shape in self.network.inputs.items():
             sides, usual = arrays[name].shape, (*shape[1:], shape[0])
-            if len(shape) != 3 or sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2]):
+            as_in_training = sides in (usual, usual[:2]) or sides[1:] in (usual, usual[:2])
+            if len(shape) != 3 or as_in_training or not 2 <= len(sides) <= 4:
                 continue
             several = len(sides) == 4 or (len(sides) == 3 and sides[-1] != shape[0])
-            size = (sides[1], sides[2]) if several else (sides[0], sides[1]) if len(sides) in (2, 3) else None
-            if size is not None and refusal(self.network, *size) is None:
-                return size
+            height, width = sides[1:3] if several else sides[:2]
+            if refusal(self.network, height, width) is None:
+                return height, width
         return None
 
     @cached_property

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 PURPOSE = "calibration"
 """Of the random streams: none that a training uses."""
 
-SIMULATED = 100
+SIMULATED_TOGETHER = 100
 """Observations that are simulated at a time, with a random stream of their own."""
 
 
@@ -104,13 +104,14 @@ def batches(
 ) -> Iterator[Batch]:
     """`count` observations of a part of the distributions, in batches; the same ones, whatever the size of a batch.
 
-    size  of a batch, a multiple of `SIMULATED`
+    size  of a batch, a multiple of `SIMULATED_TOGETHER`
     """
     values = dataset.values(part, count, seeds, (PURPOSE,))
     for number, start in enumerate(range(0, count, size)):
         simulated = []
-        for first in range(start, min(start + size, count), SIMULATED):
-            few = {name: column[first : min(first + SIMULATED, start + size)] for name, column in values.items()}
+        for first in range(start, min(start + size, count), SIMULATED_TOGETHER):
+            end = min(first + SIMULATED_TOGETHER, start + size)
+            few = {name: column[first:end] for name, column in values.items()}
             simulated.append(dataset.observe(few, seeds.torch(device, PURPOSE, "noise", first)))
         samples = {name: torch.cat([few[name] for few in simulated]) for name in simulated[0]}
         yield Batch(number, start, {name: column[start : start + size] for name, column in values.items()}, samples)
@@ -485,7 +486,7 @@ def _ratios(
 MOST_OBSERVATIONS = 200
 """Observations whose bounds are computed."""
 
-FEW = 30
+MOST_FACTORED = 30
 """As many of a batch if more than that many have noise of their own, whose covariance is then factored for each."""
 
 DEVIATIONS = 2 * norm.ppf((1 + INTERVAL) / 2)
@@ -542,8 +543,8 @@ class BoundReference:
         """Of the first observations of a batch."""
         samples = {name: images[:count].cpu() for name, images in batch.samples.items()}
         given, truth = ({name: batch.values[name][:count] for name in names} for names in (self._given, self._unknown))
-        if count > FEW and len(list(likelihood.alike(samples, given))) > FEW:
-            return self._bounds_of(likelihood, batch, FEW)
+        if count > MOST_FACTORED and len(list(likelihood.alike(samples, given))) > MOST_FACTORED:
+            return self._bounds_of(likelihood, batch, MOST_FACTORED)
         return bounds_of_samples(likelihood, samples, given, truth)
 
     def ratios(self, seeds: Seeds) -> list[Ratios]:

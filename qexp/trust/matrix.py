@@ -21,7 +21,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once, save
 from qexp.inference.bounds import Bounds, bounds_of_cells
-from qexp.inference.refinement import LARGEST, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
+from qexp.inference.refinement import MOST_CELLS, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
 from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of, require_variables_of
@@ -384,7 +384,7 @@ def _for_figure(
     return {"held_out": held_out, "given": given, "units": units, **views}
 
 
-FEW = 1e-4
+SHARE_BEYOND = 1e-4
 """Share of the training data beyond each end of what is called their range, where a distribution has no end there."""
 
 
@@ -395,7 +395,7 @@ def _outside(
     values = {axis.variable: axis.centres for axis in grid} | {name: np.array([one]) for name, one in constants.items()}
     for name, of_variable in values.items():
         if name in trained.distributions:
-            ends = trained.distributions[name].quantile(np.array([0.0, FEW, 1 - FEW, 1.0]))
+            ends = trained.distributions[name].quantile(np.array([0.0, SHARE_BEYOND, 1 - SHARE_BEYOND, 1.0]))
             low, high = (ends[0] if np.isfinite(ends[0]) else ends[1]), (ends[3] if np.isfinite(ends[3]) else ends[2])
             has = f"{low:.4g} to {high:.4g}"
         elif name in trained.fixed:
@@ -466,8 +466,8 @@ def constant_values(
         words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"
         raise QexpError(f"{which} {words}, for example the median: `{fix}={values}`")
     cells = int(np.prod([grid_axis.cells for grid_axis in grid], dtype=np.float64))
-    if cells > LARGEST:
-        raise QexpError(f"{cells:,} cells are too many; the limit is {LARGEST:,}")
+    if cells > MOST_CELLS:
+        raise QexpError(f"{cells:,} cells are too many; the limit is {MOST_CELLS:,}")
     return constants
 
 
@@ -488,8 +488,8 @@ def estimate_cells(
     """
     shape = tuple(axis.cells for axis in grid)
     cells = int(np.prod(shape))
-    if cells * repeats > LARGEST:
-        raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {LARGEST:,}")
+    if cells * repeats > MOST_CELLS:
+        raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {MOST_CELLS:,}")
     outputs = model.network.outputs
     true = {name: np.full(cells, np.nan) for name in outputs}
     estimates = {name: np.full((repeats, cells), np.nan) for name in outputs}

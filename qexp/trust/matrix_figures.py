@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-WIDTH, NARROW, LABEL = 3.8, 2.7, 24
+PANEL_WIDTH, NARROW_WIDTH, LABEL_CHARACTERS = 3.8, 2.7, 24
 """Of a panel with its margins, and of one in a narrow figure [inch], and characters of a line of a label beside it."""
 
 AxisCells = tuple[str, Array, tuple[float, float]]
@@ -173,7 +173,7 @@ def _grid(counts: Sequence[int], height: float, *, flowing: bool = False) -> tup
 
     flowing  whether those of an output may begin and end in the middle of rows, if fewer rows are printed by that
     """
-    width = NARROW if narrow() else WIDTH
+    width = NARROW_WIDTH if narrow() else PANEL_WIDTH
     most = columns_of(sum(counts) if exact() else max(counts), width)
     ways = product(range(1, most + 1), (False, True) if flowing and exact() else (False,))
     columns, flows = min(ways, key=lambda way: (_starts(counts, *way)[-1] // way[0], way))
@@ -319,7 +319,7 @@ def _draw_line(
     axis.set_xlim(*ends)
     axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
     unit = units[name] if style.unit is None else style.unit
-    axis.set_ylabel(wrap(with_unit(style.axis.format(in_symbols(name)), unit), LABEL))
+    axis.set_ylabel(wrap(with_unit(style.axis.format(in_symbols(name)), unit), LABEL_CHARACTERS))
     _tick_turns(axis.xaxis, units[variable])
 
 

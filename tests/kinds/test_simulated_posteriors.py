@@ -13,7 +13,7 @@ from scipy.stats import kstest
 import qexp
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
-from qexp.inference.image_posteriors import TOLERANCE, Likelihoods, approximated, posteriors
+from qexp.inference.image_posteriors import SIGNAL_TOLERANCE, Likelihoods, approximated, posteriors
 from qexp.inference.integration import grid_of
 from qexp.inference.posterior import search_modes
 from qexp.inference.sampling import METHODS
@@ -104,7 +104,7 @@ def test_signals_around_a_posterior_are_enough_where_those_of_the_prior_are_too_
     ((_, likelihood),) = Likelihoods(of, IMAGES)(samples)
     prior, random = likelihood.prior, np.random.default_rng(0)
     spanning, checked = (prior.values(random.standard_normal((count, 4))) for count in (400, 100))
-    assert likelihood.signals.reduced(spanning, checked, TOLERANCE) is None
+    assert likelihood.signals.reduced(spanning, checked, SIGNAL_TOLERANCE) is None
     made = posteriors(Likelihoods(of, IMAGES), samples, count=2000)
     assert not made.doubts
     for observation in range(3):

@@ -17,9 +17,9 @@ from qexp.kinds.images.prediction import ImageModel, image_model
 from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.options import PredictOptions
-from qexp.kinds.prediction import MOST
+from qexp.kinds.prediction import MOST_DATA
 from qexp.kinds.tables import tables_of
-from qexp.networks.feature_distance import UNUSUAL
+from qexp.networks.feature_distance import UNUSUAL_SHARE
 from qexp.simulation.generators import DeformationImages
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
@@ -83,7 +83,7 @@ def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], 
             unit = model.outputs[name]
             estimate = number_with_unit(f"{float(trained.moved(estimates[name])):.3g}", unit)
             ends = number_with_unit(f"{trained.low:.3g} to {trained.high:.3g}", unit)
-            sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST}, {ends}")
+            sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}")
     ranges, values = model.ranges(), statistics(inputs)
     beyond: dict[str, list[str]] = {}
     for statistic, outside in ranges.outside(inputs).items():
@@ -95,7 +95,7 @@ def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], 
     for name, numbers in beyond.items():
         what = tracks.get(name, name)
         sentences.append(f"{what} lies outside the range of the network's training data: {', '.join(numbers)}")
-    if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL:
+    if model.features is not None and (share := float(model.features().p_values(inputs)[0])) < UNUSUAL_SHARE:
         sentences.append(
             "the network's features of the observation are unlike those of its training data: only "
             f"{100 * share:.2g} % of these lie as far from their mean"

@@ -40,7 +40,7 @@ from qexp.kinds.objects import device_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
     ESTIMATES_OUTSIDE,
-    MOST,
+    MOST_DATA,
     OUTSIDE,
     AddDraws,
     EstimatedPiece,
@@ -68,7 +68,7 @@ from qexp.kinds.prediction import (
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH, Estimator
-from qexp.networks.feature_distance import UNUSUAL, FeatureDistance
+from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.networks.network import Network
 from qexp.observations.reading import LARGE_DISPLACEMENT
 from qexp.results.intervals import USUAL_COVERAGE
@@ -86,8 +86,8 @@ MISFIT, FEATURES = "misfit_p", "features_p"
 OF_RESIDUALS = "p-value of the residuals of the best source being the declared noise"
 OF_FEATURES = "share of training samples whose features lie as far from their mean in the network"
 UNLIKE_P = 1e-3
-"""p-value of residuals below which an image is counted as unlike the simulator's; of features, UNUSUAL."""
-HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL:g}"
+"""p-value of residuals below which an image is counted as unlike the simulator's; of features, UNUSUAL_SHARE."""
+HARDLY = f"residuals with p < {UNLIKE_P:g} or features with p < {UNUSUAL_SHARE:g}"
 PIXELS_OF_BATCH = 2**19
 """Pixels of a batch; fixed, because rounding depends on the batch and must not depend on --chunk."""
 BATCHES_AT_ONCE = 4
@@ -133,7 +133,7 @@ class ImageModel(FileModel):
     periods: Mapping[str, float] = field(default_factory=dict)
     """Output → the period after which its values repeat, in its unit, where its transform has one."""
 
-    extent = MOST
+    extent = MOST_DATA
 
     @property
     def refined(self) -> Refined | None:
@@ -252,7 +252,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             columns.append(new_column(MISSING, pa.int64(), description="pixels that are not seen"))
         words = "statistics of the inputs outside the range of the training data"
         columns.append(new_column(OUTSIDE, pa.int16(), description=words))
-        columns += closing_columns(model, netcdf, f"{MOST} of their outputs")
+        columns += closing_columns(model, netcdf, f"{MOST_DATA} of their outputs")
         of_names = pa.field(NAME, pa.string())
         self._names = new_names(images.kept, [of_names, *columns], netcdf)
         kept = [new_column(new, _type(images.kept[name]), images.unit(name)) for name, new in self._names.items()]
@@ -315,7 +315,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             self._outside_in[str(statistic)] = self._outside_in.get(str(statistic), 0) + int(beyond.sum())
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
         if self.model.misfit is not None:
-            self._unlike += int(np.sum((estimates[MISFIT] < UNLIKE_P) | (estimates[FEATURES] < UNUSUAL)))
+            self._unlike += int(np.sum((estimates[MISFIT] < UNLIKE_P) | (estimates[FEATURES] < UNUSUAL_SHARE)))
         if DOUBTED in estimates:
             self._doubted += int(np.nansum(estimates[DOUBTED]))
         return np.asarray(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
@@ -620,7 +620,7 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     source = generated_of(spec["dataset"], tables_of(directory))
     ranges = _ranges(source, source.parts(spec["split"], seeds)["train"], model.network, seeds)
     trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
-    return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST)
+    return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST_DATA)
 
 
 PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, RefinedImages)
