@@ -305,6 +305,22 @@ def test_groups_are_paired_if_each_seed_had_the_same_test_samples(write, compare
     assert paired or "different test parts" in pair["not_paired"]
 
 
+def test_a_difference_that_is_clear_alone_has_a_wider_interval_among_several_and_is_not_clear_there(write, compared):
+    for seed, worse in enumerate((0.01, 0.02, 0.03, 0.03)):  # by a paired t-test p = 0.018
+        write(f"slow_{seed}", seed, mae=0.2 + worse)
+        write(f"fast_{seed}", seed, mae=0.2, spec=FASTER)
+        write(f"third_{seed}", seed, mae=0.2 + 0.1 * (seed % 2), spec=experience_with(("epochs", 4)))
+
+    def difference_of(*patterns: str) -> tuple[str | None, float]:
+        (row,) = compared(*patterns)["pairs"][0]["differences"]
+        low, high = row["interval"]
+        return row["better"], (high - low) / row["standard_deviation"]
+
+    quantiles = [scipy.stats.t.ppf(1 - 0.05 / 2 / pairs, 3) for pairs in (1, 3)]  # ± t s / √n, with four seeds
+    assert difference_of("slow_*", "fast_*") == ("fast", pytest.approx(quantiles[0]))
+    assert difference_of("slow_*", "fast_*", "third_*") == (None, pytest.approx(quantiles[1]))
+
+
 # What is printed and drawn
 
 
