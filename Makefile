@@ -22,9 +22,10 @@ test: $(VENV)/.installed-test
 test-all: test $(VENV)/.installed-docs
 	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster"'
 
-# Of these, those of the rooms that have changed since a commit, and a third of the others in turn.
+# Of these, those of the rooms that have changed since a commit, and a third of the others in turn, as many as begin in
+# so many minutes.
 test-change: $(VENV)/.installed-docs
-	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster" --of-change $(SINCE)'
+	$(MAKE) --no-print-directory pytest ONLY='-m "heavy or cluster" --of-change $(SINCE) $(if $(MINUTES),--minutes $(MINUTES))'
 
 quick: $(VENV)/.installed-test
 	$(MAKE) --no-print-directory -j3 lint types pytest ONLY='-m "not slow and not heavy and not cluster"'

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -100,11 +102,27 @@ def without_unit(title: str) -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--of-change", metavar="COMMIT", help="of the heavy tests those for the change since a commit")
+    parser.addoption("--minutes", type=float, help="tests that have not begun by then are skipped, and counted")
 
 
 @cache
 def _choice(base: str) -> Choice:
     return Choice.since(base)
+
+
+BEGAN = pytest.StashKey[float]()
+NO_TIME = "no time was left for it"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[BEGAN] = time.monotonic()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = item.config.getoption("--minutes")
+    if minutes is not None and time.monotonic() - item.config.stash[BEGAN] > 60 * minutes:
+        pytest.skip(NO_TIME)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -114,6 +132,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"the same again, at {_choice(base).commit}: --of-change {base}",
         ]:
             terminalreporter.write_line(line)
+        late = [report.nodeid for report in terminalreporter.getreports("skipped") if NO_TIME in str(report.longrepr)]
+        if late:
+            files = Counter(name.partition("::")[0] for name in late)
+            left = ", ".join(f"{file} ({count})" for file, count in sorted(files.items()))
+            terminalreporter.write_line(f"{len(late)} of them had not begun in time, make test-all runs them: {left}")
 
 
 OF_ALL_TESTS = ("_own_settings", "made_once")
@@ -472,13 +495,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     one after another, then the commands of the pages. Of a change, only what is chosen for it is run.
     """
     if base := config.getoption("--of-change"):
-        left = [item for item in items if not _choice(base).takes(str(item.path.relative_to(ROOT)))]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
+        taken = {path for path in {item.path for item in items} if _choice(base).takes(str(path.relative_to(ROOT)))}
+        config.hook.pytest_deselected(items=[item for item in items if item.path not in taken])
+        items[:] = [item for item in items if item.path in taken]
 
     def turn(item: pytest.Item) -> int:
         if item.get_closest_marker("cluster"):
             return 0
-        return 1 if "test_every_command_and_script_works" in item.name else 2
+        if "test_every_command_and_script_works" in item.name:
+            return 1
+        return 3 if base and not _choice(base).touches(str(item.path.relative_to(ROOT))) else 2
 
     items.sort(key=turn)
