@@ -36,7 +36,7 @@ function drawForest(place, { metrics, level }) {
 }
 
 /** What a row shows: the values of the groups that are joined in it, and an interval if that is one group. */
-function rowOfForest({ values, intervals, unit }, group) {
+function rowOfForest({ values, intervals }, group) {
   const own = GROUPS.alone ? [0] : [...GROUPS.base.keys()].filter((base) => GROUPS.joined[base] === group);
   const all = own.flatMap((base) => Object.values(values[base]));
   const name = GROUPS.alone ? GROUPS.base[0] : GROUPS.names[group];
@@ -45,7 +45,7 @@ function rowOfForest({ values, intervals, unit }, group) {
   const ends = own.length === 1 ? intervals[own[0]] : null;
   const deviation = Math.sqrt(all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (all.length - 1));
   const text = all.length > 1 ? pairOf(mean, deviation) : digits(mean);
-  return { name, group, values: all, mean, ends, text: `${text} (n = ${all.length})`, unit };
+  return { name, group, values: all, mean, ends, text: `${text} (n = ${all.length})` };
 }
 
 function forestOf(metric, rows, width, log) {
