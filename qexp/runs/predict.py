@@ -172,7 +172,7 @@ class Predictor:
         """Raises QexpError for a run on other data than simulated images of a known likelihood."""
         kind = file_kind(self.directory)
         if kind.refined is None:
-            raise QexpError(f"{MEANT['refined']}, but {self.directory.name} estimates {kind.counted}")
+            raise not_meant("refined", self.directory, kind)
         return kind.refined(self.directory, self.ensemble.models[0])
 
     def _batch(self, inputs: Mapping[str, ArrayLike]) -> tuple[dict[str, torch.Tensor], bool]:
@@ -237,6 +237,11 @@ MEANT = {
 """Field of `PredictOptions` → what it is for."""
 
 
+def not_meant(name: str, directory: RunDirectory, kind: FileKind) -> QexpError:
+    """The error where an option is not for what a run estimates."""
+    return QexpError(f"{MEANT[name]}, but {directory.name} estimates {kind.counted}; leave it out")
+
+
 def file_kind(directory: RunDirectory) -> FileKind:
     """How a run predicts files."""
     kind: FileKind = load_stage(directory.training_spec()["dataset"], "predict")
@@ -280,9 +285,9 @@ def predict_files(
     Raises QexpError if the run does not take an option.
     """
     kind = file_kind(directory)
-    for name, meant in MEANT.items():
+    for name in MEANT:
         if getattr(options, name) not in (None, False) and name not in kind.takes:
-            raise QexpError(f"{meant}, but {directory.name} estimates {kind.counted}; leave it out")
+            raise not_meant(name, directory, kind)
     estimate = kind.estimator(directory, options)
     count = threads_to_predict(directory.training_spec(), tables_of(directory), device_of(options.device))
     for source, target in pairs:
