@@ -46,7 +46,7 @@ OF_TYPES = {
     "spec.experiences": experiences.TYPES,
     "kinds.experiments": objects.TYPES,
     "runs.execute": execute.TYPES,
-    "kinds.drawing": figures.TYPES,
+    "kinds.figures": figures.TYPES,
 }
 """Module → its table by type of experience."""
 
