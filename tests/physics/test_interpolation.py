@@ -9,7 +9,7 @@ from qexp.physics.geometry import clockwise_rotation, grid, line_of_sight, pixel
 from tests.half_space import DOUBLE
 from tests.physics.test_kernels import KERNELS
 
-INTERPOLATED = {name: KERNELS[name] for name in KERNELS if name != "mogi"}
+INTERPOLATED = {name: KERNELS[name] for name in KERNELS if name != "mogi" and KERNELS[name][1]}
 CASES = pytest.mark.parametrize(("kernel", "image", "sources"), INTERPOLATED.values(), ids=INTERPOLATED)
 DIRECTION = line_of_sight(torch.linspace(-3, 3, 34, dtype=DOUBLE), torch.linspace(0, 0.8, 34, dtype=DOUBLE))
 LOOK = line_of_sight(*torch.tensor([[0.3], [0.6]], dtype=DOUBLE))
@@ -20,14 +20,14 @@ def error(kernel, image, sources, width, height, east_spacing, north_spacing, di
     direction = directions[: len(sources)]
     east, north = pixel_axis(width, east_spacing), pixel_axis(height, north_spacing)
     stations = grid(east.double(), north.double()).expand(len(sources), -1, -1)
-    exact = project(kernel(sources, stations, 0.3), direction).unflatten(1, (height, width))
-    pixels = image(sources.to(east.dtype), east, north, direction.to(east.dtype), 0.3)
+    exact = project(kernel(sources, stations, poisson_ratio=0.3), direction).unflatten(1, (height, width))
+    pixels = image(sources.to(east.dtype), east, north, direction.to(east.dtype), poisson_ratio=0.3)
     return ((pixels - exact) / exact.abs().amax((1, 2), keepdim=True)).abs().max()
 
 
 @pytest.mark.slow
 @CASES
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 3e-5)])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-12), (torch.float32, 5e-5)])
 def test_images_are_the_displacement_seen_along_the_direction(kernel, image, sources, dtype, limit):
     spacing = torch.tensor([100.0], dtype=dtype)
     assert error(kernel, image, sources, 64, 64, spacing, spacing) < limit
@@ -123,7 +123,7 @@ def largest_error(name, random, largest):
         pixel_axis(n, torch.tensor([size], dtype=DOUBLE)) for n, size in ((width, x_spacing), (height, y_spacing))
     )
     direction = line_of_sight(*torch.tensor([[random.uniform(-3, 3)], [random.uniform(0, 0.8)]], dtype=DOUBLE))
-    pixels = image(source, east, north, direction, 0.3)[0]
+    pixels = image(source, east, north, direction, poisson_ratio=0.3)[0]
     peak = int(pixels.abs().argmax())
     rows = torch.tensor(
         [*random.integers(height, size=400), *[peak // width] * 200, *random.integers(height, size=200)]
@@ -131,7 +131,8 @@ def largest_error(name, random, largest):
     columns = torch.tensor(
         [*random.integers(width, size=400), *random.integers(width, size=200), *[peak % width] * 200]
     )
-    exact = project(kernel(source, torch.stack([east[0, columns], north[0, rows]], dim=-1)[None], 0.3), direction)[0]
+    points = torch.stack([east[0, columns], north[0, rows]], dim=-1)[None]
+    exact = project(kernel(source, points, poisson_ratio=0.3), direction)[0]
     return float((pixels[rows, columns] - exact).abs().max() / torch.maximum(exact.abs().max(), pixels.abs().max()))
 
 

@@ -1,53 +1,61 @@
-"""What holds for every kernel: batches, precision, gradients, and sources that cannot be."""
+"""What holds for the kernel of every source of the table: batches, precision, gradients, and sources that cannot be."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from qexp.base.quantities import QUANTITIES
+from qexp.inference.parameters import amplitudes
 from qexp.physics import crack, ellipsoid
-from qexp.physics.crack import penny, penny_image
-from qexp.physics.dislocation import cdm, cdm_image, okada, okada_image
-from qexp.physics.ellipsoid import yang, yang_image
-from qexp.physics.point import mctigue, mctigue_image, mogi, mogi_image, pcdm, pcdm_image
+from qexp.physics.crack import penny
+from qexp.physics.dislocation import cdm, okada
+from qexp.physics.ellipsoid import yang
+from qexp.physics.point import mctigue, mogi, pcdm
+from qexp.simulation.generators import GENERATORS
 from tests.half_space import DOUBLE, STATIONS, sources
+from tests.simulation.test_generators import RANGES, source_of
+
+ROTATIONS = [(0, 0, 0), (math.pi / 2, 0, 0), (1e-9, 1e-7, 0.4), (0.03, 0.02, -0.4)]
+
+SPECIAL = {
+    "penny": [[0.0, 0.0, 2.0, 0.6, -1.0]],
+    "yang": [
+        [0.0, 0.0, 2.0, 1.2, 0.5, 0.4, math.pi / 2, 1.0], [0.0, 0.3, 1.5, 1.2, 0.7, 0.0, 0.0, 1.0],
+        [0.0, 0.3, 3.0, 0.9, 0.899, 0.0, 0.0, 1.0], [0.0, 0.0, 1.3, 1.2, 0.2, 0.3, 1.5, 1.0],
+    ],
+    "okada": [
+        source
+        for dip in (0.0, 0.8, math.pi / 2, math.pi / 2 - 1e-12, math.pi / 2 - 1e-7, math.pi / 2 - 2e-3)
+        for source in ([0.1, -0.2, 1.0, 1.2, 0.8, 0.4, dip, 1, -0.5, 0.7], [0, 0, 1, 1, 0.8, 0.0, dip, 0.5, 1, 1])
+    ],
+    "cdm": [[0.1, -0.2, 3.0, *rotation, 0.7, 1.1, 0.5, 1.0] for rotation in ROTATIONS],
+    "pcdm": [[0.1, -0.2, 3.0, *rotation, 1.0, -2.0, 3.0] for rotation in ROTATIONS],
+}  # fmt: skip
+"""Source → values in the units of specs for which its kernel takes another way; all others are drawn."""
+
+ABOVE_EDGES = {"okada": [(0.0, 0.5), (0.0, 2.0)]}
+"""Source → stations above the edges of the special ones, and on their lines."""
 
 
-def uniform(low, high, count, seed):
-    low, high = torch.tensor(low, dtype=DOUBLE), torch.tensor(high, dtype=DOUBLE)
-    return low + (high - low) * torch.rand(count, len(low), dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
+def values_of(name, count):
+    """Sources in the units of specs: so many that are drawn among the possible ones, and the special ones."""
+    source, random = source_of(name), np.random.default_rng(0)
+    drawn = {variable: random.uniform(*RANGES[variable], 50 * count) for variable in source.variables}
+    in_si = {variable: QUANTITIES[variable].si_factor * values for variable, values in drawn.items()}
+    possible = ~np.any([np.zeros(50 * count, bool), *GENERATORS[name].build().unmet(in_si).values()], axis=0)
+    return sources(*np.stack([*drawn.values()], axis=-1)[possible][:count].tolist(), *SPECIAL.get(name, []))
 
 
-POINTS = uniform([-2e3, -2e3, 500, -3e6], [2e3, 2e3, 5e3, 3e6], 10, seed=5)
-SPHEROIDS = torch.cat(
-    [
-        uniform([-5e3, -5e3, 1600, 600, 100, -3, 0, -0.01], [5e3, 5e3, 6e3, 1500, 600, 6, 1.57, 0.01], 30, seed=1),
-        sources([0.0, 0.0, 1300.0, 1200.0, 200.0, 0.3, 1.5, 0.01], [0.0, 300.0, 3e3, 900.0, 900.0, 0, 0, 0.01]),
-        sources(
-            [0.0, 0.0, 2500.0, 1500.0, 600.0, 0.7, math.pi / 2, 0.01], [9.0, 9.0, 2e3, 1500.0, 600.0, 0.7, 0, 0.01]
-        ),
-    ]
-)
-CRACKS = uniform([-5e3, -5e3, 400, 300, -0.01], [5e3, 5e3, 6e3, 3000, 0.01], 30, seed=2)
-SPHERES = uniform([-5e3, -5e3, 1300, 300, -0.01], [5e3, 5e3, 6e3, 1200, 0.01], 30, seed=3)
-COMPOUNDS = uniform([-5e3, -5e3, 500] + 3 * [-3] + 3 * [-1e6], [5e3, 5e3, 6e3] + 3 * [3] + 3 * [2e6], 30, seed=4)
-PLANES = uniform(
-    [-2e3, -2e3, 1500, 50, 50, 0, 0, -1, -1, -1], [2e3, 2e3, 5e3, 2e3, 2e3, 6, math.pi, 1, 1, 1], 12, seed=6
-)
-PLANES[2:4, 6] = torch.tensor([math.pi / 2, math.pi / 2 - 2e-3])
-ROTATIONS = [(0, 0, 0), (0.3, -0.5, 0.8), (math.pi / 2, 0, 0), (1e-9, 1e-7, 0.4), (0.03, 0.02, -0.4), (2.0, 3.0, -4.0)]
-CROSSED = sources(*([300.0, -400.0, 3000.0, *rotation, 700.0, 90.0, 500.0, 1.0] for rotation in ROTATIONS))
+def kernels_of(name):
+    source = source_of(name)
+    factors = sources([QUANTITIES[variable].si_factor for variable in source.variables])
+    return source.kernel, source.image_kernel, factors * values_of(name, 20)
 
-KERNELS = {
-    "mogi": (mogi, mogi_image, POINTS),
-    "mctigue": (mctigue, mctigue_image, SPHERES),
-    "pcdm": (pcdm, pcdm_image, COMPOUNDS),
-    "penny": (penny, penny_image, CRACKS),
-    "yang": (yang, yang_image, SPHEROIDS),
-    "okada": (okada, okada_image, PLANES),
-    "cdm": (cdm, cdm_image, CROSSED),
-}
-"""Name → kernel, the same for images, and sources."""
+
+KERNELS = {name: kernels_of(name) for name in GENERATORS}
+"""Source of the table → kernel, the same for images where there is one, and sources in SI units."""
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -66,10 +74,6 @@ def test_batches_are_their_sources_one_by_one_and_single_precision_is_enough(nam
     assert kernel(batch[:0], STATIONS).shape == (0, len(STATIONS), 3)
 
 
-AMPLITUDES = {"mogi": 3, "mctigue": 4, "pcdm": 6, "penny": 4, "yang": 7, "okada": 7, "cdm": 9}
-"""Name → the first of the columns to which displacement is proportional."""
-
-
 @pytest.mark.parametrize("name", KERNELS)
 def test_sources_move_with_their_stations_and_deflation_is_the_opposite_of_inflation(name):
     kernel, _, batch = KERNELS[name]
@@ -77,42 +81,26 @@ def test_sources_move_with_their_stations_and_deflation_is_the_opposite_of_infla
     moved, deflated = batch.clone(), batch.clone()
     moved[:, :2] += shift
     torch.testing.assert_close(kernel(moved, STATIONS + shift), expected, rtol=1e-9, atol=1e-14)
-    deflated[:, AMPLITUDES[name] :] *= -3
+    columns, linear = source_of(name).variables, amplitudes(source_of(name), QUANTITIES)
+    deflated[:, [columns.index(amplitude) for amplitude in linear]] *= -3
     torch.testing.assert_close(kernel(deflated, STATIONS), -3 * expected, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize("kernel", [penny, yang])
-def test_stations_in_double_precision_are_enough_for_it(kernel):
-    assert kernel((CRACKS if kernel is penny else SPHEROIDS).float(), STATIONS).dtype == DOUBLE
-
-
-SMALL = {
-    mogi: [[0.1, -0.2, 1.0, 2.0], [0.5, 0.3, 0.7, -1.0]],
-    mctigue: [[0.1, -0.2, 1.0, 0.6, 2.0], [0.5, 0.3, 0.7, 0.1, -1.0]],
-    penny: [[0.1, -0.2, 1.0, 1.1, 2.0], [0.0, 0.0, 2.0, 0.6, -1.0]],
-    yang: [
-        [0.1, -0.2, 2.0, 1.2, 0.5, 0.4, 0.8, 1.0],
-        [0.0, 0.0, 2.0, 1.2, 0.5, 0.4, math.pi / 2, 1.0],
-        [0.0, 0.3, 1.5, 1.2, 0.7, 0.0, 0.0, 1.0],
-    ],
-    okada: [
-        source
-        for dip in (0.0, 0.8, math.pi / 2, math.pi / 2 - 1e-12, math.pi / 2 - 1e-7)
-        for source in ([0.1, -0.2, 1.0, 1.2, 0.8, 0.4, dip, 1, -0.5, 0.7], [0, 0, 1, 1, 0.8, 0.0, dip, 0.5, 1, 1])
-    ],
-    cdm: [[0.1, -0.2, 3.0, *rotation, 0.7, 1.1, 0.5, 1.0] for rotation in ROTATIONS[:4]],
-    pcdm: [[0.1, -0.2, 3.0, *rotation, 1.0, -2.0, 3.0] for rotation in ROTATIONS[:4]],
-}
+@pytest.mark.parametrize("name", ["penny", "yang"])
+def test_stations_in_double_precision_are_enough_for_it(name):
+    kernel, _, batch = KERNELS[name]
+    assert kernel(batch.float(), STATIONS).dtype == DOUBLE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", SMALL, ids=lambda kernel: kernel.__name__)
-def test_gradients_are_those_of_finite_differences_also_above_edges_and_on_their_lines(kernel):
-    stations = sources((0.0, 0.0), (0.1, -0.2), (0.0, 0.5), (0.0, 2.0), (1.0, -0.5))
-    if kernel is not okada:
-        stations = stations[[0, 1, 4]]
-    for source in sources(*SMALL[kernel]).split(2):
-        assert torch.autograd.gradcheck(kernel, (source.clone().requires_grad_(), stations.clone().requires_grad_()))
+@pytest.mark.parametrize("name", KERNELS)
+def test_gradients_are_those_of_finite_differences_also_above_edges_and_on_their_lines(name):
+    kernel, _, _ = KERNELS[name]
+    stations = sources((0.0, 0.0), (0.1, -0.2), (1.0, -0.5), *ABOVE_EDGES.get(name, []))
+    for source in values_of(name, 2).split(2):
+        largest = kernel(source, stations).abs().max()
+        arguments = (source.clone().requires_grad_(), stations.clone().requires_grad_())
+        assert torch.autograd.gradcheck(lambda *given, unit=largest: kernel(*given) / unit, arguments)
 
 
 CRACK, SPHERE, POINT = [0.0, 0.0, 1000.0, 500.0, 0.01], [0.0, 0.0, 1000.0, 500.0, 0.01], [0.0, 0.0, 1000.0, 1e6]
