@@ -1,4 +1,5 @@
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from qexp.spec.resolution import FOLDERS, REFERENCES
 REPOSITORY = Workspace(Path(__file__).resolve().parent.parent)
 FILES = sorted(REPOSITORY.specs.rglob("*.json"))
 
+read_once = cache(lambda: spec_cache(REPOSITORY))
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 
@@ -30,13 +32,13 @@ def test_an_installed_package_has_every_stand_in_for_data_that_is_in_the_reposit
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY.specs).as_posix())
 def test_a_spec_of_the_repository_is_right(file):
-    assert examine(file, spec_cache(REPOSITORY)).problems == []
+    assert examine(file, read_once()).problems == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_an_experience_of_the_repository_can_be_made_whole(file):
-    whole = experience(str(file), {}, REPOSITORY)
+    whole = experience(str(file), {}, REPOSITORY, read_once())
     assert whole.name == file.stem
     named = [getattr(whole, f"{kind}_name") for kind in REFERENCES if type_of(whole.document).trains]
     assert set(named) <= {other.stem for other in FILES}

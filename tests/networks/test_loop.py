@@ -1,7 +1,7 @@
 import itertools
 import math
 import shutil
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -607,19 +607,33 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("batches", range(EPOCHS * BATCHES))
-@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
-def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_byte(tmp_path, changes, batches):
-    _, uninterrupted = trained(tmp_path / "whole", **changes())
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """`uninterrupted(recipe)`: the journal of a training without a pause, and its folder."""
+
+    @cache
+    def made(name):
+        folder = tmp_path_factory.mktemp("whole") / "run"
+        return trained(folder, **RECIPES[name]())[1], folder
+
+    return made
+
+
+@pytest.mark.parametrize("batches", [2, 3, 4, 8])
+@pytest.mark.parametrize("name", RECIPES)
+def test_interrupted_after_any_batch_and_resumed_is_never_interrupted_byte_for_byte(
+    uninterrupted, tmp_path, name, batches
+):
+    (whole, folder), changes = uninterrupted(name), RECIPES[name]
     before, rest = Journal(), Journal()
     assert not trainer(tmp_path / "parts", **changes()).run(before, after(batches))
     assert len(before.batches) == batches
     second = trainer(tmp_path / "parts", **changes())
     assert second.resume() == len(before.lines) == batches // BATCHES
     assert second.run(rest, never)
-    assert before.batches + rest.batches == uninterrupted.batches
-    assert before.lines + rest.lines == uninterrupted.lines
-    assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "whole")
+    assert before.batches + rest.batches == whole.batches
+    assert before.lines + rest.lines == whole.lines
+    assert bytes_of(tmp_path / "parts") == bytes_of(folder)
 
 
 @pytest.mark.parametrize("epochs_frozen", [None, 1])

@@ -64,7 +64,7 @@ def test_displacement_is_that_of_okadas_formulas_as_they_are_printed(dip):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.45])
 @pytest.mark.parametrize("dip", [0.0, 0.02, 0.9, *STEEP])
 def test_displacement_is_the_integral_of_mindlins_solution_over_the_plane_at_any_dip(dip, poisson_ratio):
     strike, length, width = 0.7, 2500.0, 1800.0
@@ -159,7 +159,7 @@ def test_rotations_are_clockwise_about_the_fixed_axes_east_first_then_north_then
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
+@pytest.mark.parametrize("poisson_ratio", [0.1, 0.45])
 @pytest.mark.parametrize("rotation", ROTATIONS)
 def test_displacement_is_the_integral_of_mindlins_solution_over_the_three_rectangles(rotation, poisson_ratio):
     semi_axes, opening = (700.0, 900.0, 500.0), 0.7

@@ -100,7 +100,8 @@ def test_gradients_are_those_of_finite_differences_also_above_edges_and_on_their
     for source in values_of(name, 2).split(2):
         largest = kernel(source, stations).abs().max()
         arguments = (source.clone().requires_grad_(), stations.clone().requires_grad_())
-        assert torch.autograd.gradcheck(lambda *given, unit=largest: kernel(*given) / unit, arguments)
+        # along a direction that is drawn, for each source and all stations
+        assert torch.autograd.gradcheck(lambda *given, unit=largest: kernel(*given) / unit, arguments, fast_mode=True)
 
 
 CRACK, SPHERE, POINT = [0.0, 0.0, 1000.0, 500.0, 0.01], [0.0, 0.0, 1000.0, 500.0, 0.01], [0.0, 0.0, 1000.0, 1e6]

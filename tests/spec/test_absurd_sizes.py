@@ -1,5 +1,6 @@
 """What no machine can hold is refused before anything is written; what can be trained is not."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ def test_what_would_take_hours_to_lay_out_is_refused_by_its_count(specs, problem
     assert any(located("model", path, complaint) in line for line in problems(specs.spoil("model", (path, value))))
 
 
+read_once = cache(lambda memory: spec_cache(REPOSITORY, memory))
+
 FOR_A_GPU = ("max_pretrain", "max_caco3", "max_toc")
 """Shipped experiences whose networks are of the published size."""
 
@@ -67,7 +70,7 @@ FOR_A_GPU = ("max_pretrain", "max_caco3", "max_toc")
 @pytest.mark.parametrize("file", sorted((REPOSITORY.specs / "experiences").glob("*.json")), ids=lambda file: file.stem)
 def test_shipped_experiences_are_for_small_machines_too(made_up_data, file):
     available = 1_500_000_000 if file.stem in FOR_A_GPU else 300_000_000
-    assert experience(str(file), {}, REPOSITORY, spec_cache(REPOSITORY, available)).name == file.stem
+    assert experience(str(file), {}, REPOSITORY, read_once(available)).name == file.stem
 
 
 def test_what_is_allowed_depends_on_the_machine_that_will_train(specs):
