@@ -1,5 +1,7 @@
 """Of the heavy tests, continuous integration runs those that a change touches, and each of the others in some turn."""
 
+import pytest
+
 from tests.choice import TURNS, Choice, all_files
 from tests.source import reads_all_modules
 
@@ -8,6 +10,7 @@ def of_change(*changed, commit="0" * 40):
     return Choice(frozenset(changed), commit)
 
 
+@pytest.mark.heavy
 @reads_all_modules
 def test_a_change_chooses_the_tests_of_its_room_and_of_those_that_import_it():
     choice = of_change("qexp/physics/xrf.py")
@@ -24,6 +27,7 @@ def test_what_all_tests_need_touches_them_all():
     assert all(of_change("constraints.txt").touches(file) for file in all_files())
 
 
+@pytest.mark.heavy
 @reads_all_modules
 def test_each_of_the_other_files_has_its_turn():
     turns = [{file for file in all_files() if of_change(commit=f"{turn:08x}").takes(file)} for turn in range(TURNS)]

@@ -73,7 +73,7 @@ def test_a_folder_gets_its_name_and_the_old_one_is_gone(tmp_path, system):
         assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_command(tmp_path, system):
     ended, step = set(), 1
     while True:
@@ -96,7 +96,7 @@ def test_killed_at_any_moment_the_old_or_the_new_folder_is_there_after_the_next_
         assert (True, "old") in ended, "it was never killed between the two renames"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_killed_while_it_clears_a_process_loses_nothing(tmp_path, system):
     for step in range(1, 30):
         here = tmp_path / str(step)
@@ -142,7 +142,7 @@ def test_a_draft_at_work_is_left_and_a_former_folder_that_is_all_there_is_is_not
     assert contents(tmp_path / "place") == {"file": "old", "other": "old"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_many_who_replace_a_folder_at_once_leave_one_whole_folder(tmp_path, system):
     target = tmp_path / "place"
 

@@ -43,7 +43,7 @@ def measured(**settings: str) -> list[float]:
     return [float(number) for number in json.loads(finished.stdout)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_it_stays_inside_the_block_and_is_given_back_behind_it():
     used, freed, after, outside = measured()
     assert used > 195

@@ -188,7 +188,7 @@ print(json.dumps(loaded))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [

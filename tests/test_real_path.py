@@ -20,7 +20,7 @@ while True:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_link_that_comes_and_goes_leads_to_its_target_or_to_itself(tmp_path):
     link, target = tmp_path / "link", tmp_path / "target"
     with subprocess.Popen([sys.executable, "-c", FLICKER, link, target], stdout=subprocess.PIPE) as flicker:

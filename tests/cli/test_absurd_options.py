@@ -83,6 +83,7 @@ CASES = [
 ]
 
 
+@pytest.mark.heavy
 def test_every_option_that_takes_one_value_is_refused_if_it_is_given_two():
     assert len(CASES) > 100
     accepted = []

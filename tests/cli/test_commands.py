@@ -41,6 +41,7 @@ def everything_below(folder: Path) -> list[str]:
 # Help and unknown things
 
 
+@pytest.mark.heavy
 def test_every_command_explains_itself_and_the_help_lists_them_in_groups_but_those_for_machines(qexp):
     for command in COMMANDS:
         stdout = qexp(command, "--help").quiet()
@@ -69,6 +70,7 @@ def test_guesses_are_no_commands_and_lead_to_some():
     assert {right.split()[0] for right in GUESSES} <= commands | {"--version", "--help"}
 
 
+@pytest.mark.heavy
 def test_a_run_is_the_first_word_or_an_option_and_not_two_things(qexp, here):
     matrix = ("--dataset", "sound", "--axis", "depth=1:2:2", "--axis", "delta_volume=1:2:2")
     assert "name the run: qexp matrix RUN" in qexp("matrix", *matrix).refused()
@@ -104,7 +106,7 @@ def test_a_new_workspace_has_examples_that_are_right_and_nothing_else(workspace,
     assert any("make it with: qexp data ice --out data/ice" in line for line in warnings)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_init_that_the_disk_refuses_says_so_in_a_line_and_can_be_repeated(tmp_path):
     def init(before: str = "") -> tuple[int, str]:
         process = started(tmp_path, "init", "place", before=before)
@@ -388,7 +390,7 @@ def wide(here) -> list[str]:
     return names
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_every_table_fits_the_terminal_and_names_the_columns_that_do_not(wide, qexp, on_a_terminal, width):
     first, second, *_ = wide
@@ -440,6 +442,7 @@ def test_a_name_is_shortened_as_far_as_others_need_room_and_keeps_its_ends_and_t
     assert table.head == [["name", "state", "mae"], ["", "", "(km)"]]
 
 
+@pytest.mark.heavy
 def test_help_fits_80_columns(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
@@ -587,7 +590,7 @@ def test_a_dry_run_prints_the_names_that_the_runs_then_have(specs, qexp, line):
     assert "nothing to run" in qexp("run", "sound", *line.split(), "--dry-run").messages()  # all are done
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_changed_spec_leaves_the_plain_name_to_the_unchanged_one(specs, qexp):
     assert qexp("run", "sound", "--seed", "9", "--set", "epochs=1", "--device", "cpu").code == 0
     (changed,) = qexp("ls", "-q").stdout.split()
@@ -597,7 +600,7 @@ def test_a_changed_spec_leaves_the_plain_name_to_the_unchanged_one(specs, qexp):
     assert sorted(qexp("ls", "-q").stdout.split()) == sorted([changed, "sound_9"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_same_spec_and_seed_are_not_trained_under_another_name_unless_one_is_given(specs, qexp):
     short = ("--set", "epochs=1", "--device", "cpu")
     assert qexp("run", "sound", "--name", "given", *short).code == 0

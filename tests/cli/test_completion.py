@@ -248,7 +248,7 @@ def script_for(shell: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_shell_gets_a_script_that_asks_qexp_and_is_answered_alike(home, shell):
     assert f"_QEXP_COMPLETE=complete_{shell}" in script_for(shell)
@@ -267,7 +267,7 @@ echo "${COMPREPLY[@]}"
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_itself_completes_a_run(home):
     environment = {**os.environ, "PYTHON": sys.executable, "SCRIPT": script_for("bash")}

@@ -33,7 +33,7 @@ ice = partial(make, "ice")
 OF_XRF = [f"{name}/{part}" for name in ("pretrain", "caco3", "toc") for part in ("test", "train")]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("kind", "folders", "file", "took"),
     [
@@ -125,7 +125,7 @@ def test_folders_and_files_of_others_are_never_replaced(tmp_path: Path):
     assert (tmp_path / "thesis/chapter.txt").read_text() == "1"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_folder_that_a_shell_stands_in_is_not_taken_away_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for folder in (Path(), Path("/")):

@@ -81,7 +81,7 @@ def test_samples_of_the_test_part_lie_in_the_held_out_intervals_and_the_others_d
         assert (held_out == inside).all()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_another_seed_gives_other_samples_and_the_same_seed_the_same(home):
     for name in ("mogi", "stones", "domes"):
         first, again, other = (package.samples(name, count=5, seed=seed) for seed in (1, 1, 2))
@@ -109,7 +109,7 @@ def test_the_folds_of_an_experience_on_rows_are_parts_with_the_rows_that_they_ho
     assert look.samples["row"].values.tolist() == on_rows.dataset.row_numbers(folds[1].test.tolist())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_patches_are_cut_from_the_frames_that_they_name_and_have_ice_in_their_centre(home):
     samples = package.samples("domes", "test", 6)
     for index in range(6):
@@ -176,7 +176,7 @@ def test_the_typical_value_of_an_image_is_a_transform_of_a_valid_experience(work
 # Figures, and the command
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_figure_by_group_shows_which_groups_are_held_out(workspace, tmp_path):
     stones.write(workspace, split={"type": "held_out", "parameters": {"by": "quarry", "values": ["B"]}})
     titles = {}
@@ -220,6 +220,7 @@ def test_inputs_of_unlike_sizes_are_all_drawn_by_the_share_of_rows_below(home, t
     assert all(f"<!-- {text} -->" in drawn["all_samples"] for text in ("SiO2", "H2O", "heat", "rows below (%)"))
 
 
+@pytest.mark.heavy
 def test_data_that_stand_in_say_so_in_numbers_and_figures(home, tmp_path, qexp):
     words = ["lunar_feo_features", "--count", "1", "--format", "svg", "--out", tmp_path, "--json"]
     caution = json.loads(qexp("data", "show", *words).done())["caution"]
@@ -228,7 +229,7 @@ def test_data_that_stand_in_say_so_in_numbers_and_figures(home, tmp_path, qexp):
     assert caution in " ".join(re.findall("<!-- (.*?) -->", drawing, re.DOTALL)), "whatever its title's lines are"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_command_prints_a_table_then_typical_values_then_the_paths_of_the_figures(workspace, qexp):
     code, stdout, stderr = qexp("data", "show", "mogi", "--part", "test", "--count", "2")
     assert code == 0
@@ -301,7 +302,7 @@ def test_an_image_at_chosen_values_is_that_of_its_source_without_noise(workspace
     assert not np.array_equal(noisy[0], noisy[2])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_images_over_two_variables_are_those_of_each_cell(workspace):
     images = package.images("mogi", over={"depth": (1.0, 3.0, 2), "delta_volume": (0.0, 4.0, 4)})
     assert images["displacement"].dims == ("depth", "delta_volume", "y", "x")

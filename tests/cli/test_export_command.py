@@ -206,7 +206,7 @@ def test_a_network_with_an_operation_that_no_graph_has_is_named(specs, qexp, tmp
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_archives_do_not_wait_for_torch(here, tmp_path):
     script = """
 import sys

@@ -67,7 +67,7 @@ def gravity(specs):
 NOISES = [{"type": "white"}, {"type": "exponential", "parameters": {"range": 1.0}}]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise", NOISES, ids=lambda noise: noise["type"])
 def test_images_of_another_name_are_trained_on_with_noise_of_either_kind(gravity, qexp, noise):
     dataset = json.loads((gravity.root / "specs/datasets/sound.json").read_text())

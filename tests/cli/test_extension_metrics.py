@@ -62,7 +62,7 @@ def row_of(qexp, metric, *runs):
     return row
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
     row = row_of(qexp, "r", "sound_0", "sound_1")
     assert (row["values"], row["best"], row["unit"], row["direction"]) == ([0.95, 0.10], [0], "", "highest")
@@ -97,7 +97,7 @@ def test_a_run_that_has_yet_to_train_has_the_column_of_its_own_metric(measured, 
     assert json.loads(qexp("ls", "--columns", "test.depth.r", "--json").stdout) == [{"test.depth.r": None}] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_no_record_says_how_a_metric_is_read_nothing_is_best_and_it_is_said(measured, qexp):
     for name in ("sound_0", "sound_1"):
         changed(measured, name, lambda record: record.pop("metrics"))

@@ -292,7 +292,7 @@ with Path({log!r}).open("a") as log:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_command_executes_extensions_once_at_most_and_reading_ones_never(specs):
     log, remarks = specs.root / "log.txt", iter(range(1000))
 

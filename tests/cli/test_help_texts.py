@@ -56,6 +56,7 @@ def test_every_command_and_option_has_help_in_plain_words(name):
         assert not UNCLEAR_IN_HELP.search(text), f"{name} {option}: {text!r}"
 
 
+@pytest.mark.heavy
 def test_words_in_brackets_are_not_taken_for_markup():
     in_brackets = {}
     for name, command in COMMANDS.items():

@@ -101,7 +101,7 @@ def names(folder: Path) -> set[str]:
 # What is estimated
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in_an_array(root, here, predict):
     for name in ("a.csv", "b.parquet", "c.nc"):
         write(here / "tiles" / name)
@@ -114,7 +114,7 @@ def test_a_folder_of_csv_parquet_and_netcdf_is_estimated_like_the_same_values_in
         np.testing.assert_array_equal(column(path, "pixel"), np.arange(COUNT))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_columns_in_another_order_without_names_and_of_other_names_give_the_same_estimates(here, predict):
     write(here / "named.csv")
     write(here / "turned.csv", PIXELS.select(["blue", "pixel", "red", "green"]))
@@ -152,7 +152,7 @@ def test_a_run_knows_the_range_of_its_true_values(root, here, predict):
     assert column(here / "made.csv", "estimates_outside").astype(bool).tolist() == beyond
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_with_positions_make_a_map(here, predict):
     for x, y in (("longitude", "latitude"), ("sample", "line")):
         across, down = np.arange(COUNT) % 10, np.arange(COUNT) // 10

@@ -108,7 +108,7 @@ def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside
     assert matrix_of(inside / "runs/volcano_0/matrices/headings").axes[0].get_ylabel() == "true up heading (°)"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_look_shows_images_points_and_stations_in_their_units(inside, qexp, drawn):
     output = qexp("data", "show", "volcano", "--out", "figures", "--count", "2")
     assert output.code == 0, output.stderr

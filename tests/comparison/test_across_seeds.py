@@ -333,6 +333,7 @@ def test_single_runs_with_other_test_samples_are_said_to_answer_different_questi
     assert "different questions" not in qexp("compare", "quiet_0", "fast_0").done()
 
 
+@pytest.mark.heavy
 def test_the_tables_show_every_group_and_every_pair(write, qexp):
     two_groups(write)
     stdout = qexp("compare", "slow_*", "fast_*").done()
@@ -350,7 +351,7 @@ def test_the_tables_show_every_group_and_every_pair(write, qexp):
     assert "|bias| (km) A − B 4 -0.1 ± 0 A [-0.1, -0.1]" in lines
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_intervals_of_a_chosen_output_are_as_wide_as_all_outputs_need_and_that_is_said(write, qexp):
     two_groups(write)
     whole, chosen = (
@@ -383,7 +384,7 @@ def test_csv_has_all_digits_and_a_row_for_every_row_of_the_document_and_no_other
     assert "exclude each other" in qexp("compare", "slow_*", "--csv", "--latex").refused()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_pictures_of_other_runs_go_elsewhere(write, qexp):
     def figures(*arguments: str) -> list[str]:
         return json.loads(qexp("compare", *arguments, "--json").stdout)["figures"]
@@ -396,7 +397,7 @@ def test_pictures_of_other_runs_go_elsewhere(write, qexp):
     assert figures("slow_*", "fast_*") == first
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_matrices_of_a_group_are_drawn_as_the_mean_of_their_absolute_errors_and_old_pictures_go(
     write, specs, monkeypatch
 ):

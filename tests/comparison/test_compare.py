@@ -35,7 +35,7 @@ def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qe
     assert next(line for line in lines if line[:2] == ["BA"[letter == "B"], f"{worse:.4g}"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, qexp):
     def metrics(*options: str) -> set[str]:
         rows = json.loads(qexp("compare", *PAIR, "--json", *options).done())["results"]
@@ -88,7 +88,7 @@ def test_curves_and_matrices_are_drawn_side_by_side(workspace, qexp):
     assert maps == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"], "other cells, as many of them: each has its own"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_of_one_spec_have_no_differences(workspace, qexp):
     overrides = {"epochs": 4, "sizes": [500, 64, 64], "learning_rate": 3e-3}
     package.run("mogi_quick", name="mogi_quick_9", seed=9, overrides=overrides, device="cpu")
@@ -137,7 +137,7 @@ def test_documents_have_what_differs_and_the_better_values_in_bold(workspace, qe
     assert bold.format(f"{worse:.4g}") not in stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_trained_runs_that_a_pattern_matches_are_grouped_by_what_was_changed(workspace, qexp):
     document = json.loads(qexp("compare", "mogi_quick_*", "--json").stdout)
     names = [f"mogi_quick learning_rate={rate}" for rate in (0.001, 0.003)]

@@ -62,6 +62,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.heavy
 def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record_and_a_document(studied):
     root, plain, _ = studied
     assert plain.folder == root / "studies" / "sound_epochs"
@@ -79,6 +80,7 @@ def test_a_study_writes_a_row_for_each_run_with_the_numbers_of_its_record_and_a_
     assert [point["values"] for point in document["points"]] == [{"epochs": "1"}, {"epochs": "2"}]
 
 
+@pytest.mark.heavy
 def test_a_study_prints_as_tables_and_becomes_a_data_frame_and_has_as_many_seeds_as_in_the_shell(studied):
     _, plain, _ = studied
     assert "| epochs |" in repr(plain.results())
@@ -88,6 +90,7 @@ def test_a_study_prints_as_tables_and_becomes_a_data_frame_and_has_as_many_seeds
     assert StudiedOptions("sound", metric="depth.mae").order.seeds == range(5)
 
 
+@pytest.mark.heavy
 def test_means_and_paired_differences_are_those_of_the_rows(studied):
     _, plain, _ = studied
     values = {
@@ -108,7 +111,7 @@ def test_means_and_paired_differences_are_those_of_the_rows(studied):
         assert float(row["interval_high"]) - float(row["mean"]) == pytest.approx(half_width)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_second_call_runs_nothing_and_writes_the_same_bytes(studied):
     root, plain, _ = studied
     before = {path: path.read_bytes() for path in plain.files}
@@ -122,6 +125,7 @@ def test_a_second_call_runs_nothing_and_writes_the_same_bytes(studied):
     assert {path: path.stat().st_mtime_ns for path in (root / "runs").rglob("run.json")} == runs
 
 
+@pytest.mark.heavy
 def test_runs_start_from_the_run_of_their_value_of_pretraining_and_others_are_the_same_at_all(studied):
     root, _, pretrained = studied
     written = rows(pretrained.folder / "study.csv")
@@ -171,6 +175,7 @@ def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
     assert not (specs.root / "studies").exists()
 
 
+@pytest.mark.heavy
 def test_a_dry_run_says_what_is_done_already_and_a_study_can_be_compared_by_its_folder_and_name(studied):
     root, plain, _ = studied
     said = []
@@ -185,6 +190,7 @@ def test_a_dry_run_says_what_is_done_already_and_a_study_can_be_compared_by_its_
     assert len(by_folder.document()["groups"]) == 4
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("asked", "folder", "lost"),
     [

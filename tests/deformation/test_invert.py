@@ -48,6 +48,7 @@ def inverted(folder):
     return folder / "result", json.loads(stdout)
 
 
+@pytest.mark.heavy
 def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     _, document = inverted
     assert list(document) == ["parameters", "tracks", "chi2_reduced", "misfit", "iterations", "seconds", "network"]
@@ -66,6 +67,7 @@ def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
         assert document["tracks"][name]["offset"] == pytest.approx(offset, abs=0.02)
 
 
+@pytest.mark.heavy
 def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
     folder, document = inverted
     expected = {"result.json", "parameters.csv", "result.nc", "maps.png", "ascending.tif", "descending.tif"}
@@ -84,6 +86,7 @@ def test_the_folder_holds_the_result_as_tables_maps_and_rasters(inverted):
     assert [row.split(",")[0] for row in rows] == names
 
 
+@pytest.mark.heavy
 def test_the_table_of_points_adds_up_to_the_observation_and_its_model_is_that_of_the_estimates(inverted):
     folder, document = inverted
     table = xarray.load_dataset(folder / "result.nc", engine="h5netcdf")
@@ -98,6 +101,7 @@ def test_the_table_of_points_adds_up_to_the_observation_and_its_model_is_that_of
     assert float(table["depth"]) == depth
 
 
+@pytest.mark.heavy
 def test_rasters_lie_where_the_points_are(inverted):
     folder, _ = inverted
     table = xarray.load_dataset(folder / "result.nc", engine="h5netcdf")
@@ -115,7 +119,7 @@ def test_rasters_lie_where_the_points_are(inverted):
         assert not np.isnan(raster.read(2)).any()  # the model is known there, too
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_python_gives_the_numbers_of_the_command(folder, inverted):
     stages: list[tuple[str, str]] = []
     made = qexp.invert(folder / "obs.nc", starts=6, on_stage=lambda *stage: stages.append(stage))
@@ -125,7 +129,7 @@ def test_python_gives_the_numbers_of_the_command(folder, inverted):
     assert made.parameters["depth"].value == document["parameters"]["depth"]["value"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_existing_folder_is_replaced_only_if_it_is_that_of_an_inversion(folder, inverted, tmp_path):
     place, _ = inverted
     before = (place / "result.json").read_bytes()
@@ -160,7 +164,7 @@ def test_a_folder_that_is_interrupted_while_it_is_written_is_whole_or_is_not_the
     assert (running.returncode, names) in [(130, set()), (0, complete), (130, complete)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_offsets_count_as_displacement_if_none_are_estimated():
     seen = observed(offsets=(0.05, 0.05))
     with_them, without = (qexp.invert(seen, starts=4, offsets=offsets) for offsets in ("per-track", "none"))
@@ -171,7 +175,7 @@ def test_offsets_count_as_displacement_if_none_are_estimated():
     assert without.chi2 > 2 * with_them.chi2
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monkeypatch):
     seen = observed(EXPONENTIAL)
     thinned, whole = (
@@ -186,7 +190,7 @@ def test_a_search_with_some_of_the_points_ends_in_the_minimum_of_all_points(monk
     assert 1 <= thinned.agreeing <= 8
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
     seen = observed()
     units = Units(QUANTITIES, estimate.centre_of(seen))
@@ -230,7 +234,7 @@ QUANTITIES = {{"swelling": {quantity}}}
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_its_amplitude_is_called(tmp_path):
     place = own_source(tmp_path, 'Quantity("10⁶ m³", 1e6, "its volume change")')
     seen = observed(EXPONENTIAL)
@@ -242,7 +246,7 @@ def test_a_source_of_the_user_s_own_is_inverted_like_the_built_in_one_whatever_i
         assert estimate.interval95 == pytest.approx(of.interval95)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path):
     folders = [tmp_path / name for name in ("silent", "declared")]
     for folder, end in zip(folders, ("", ", plausible=(-100, 100)"), strict=True):
@@ -256,7 +260,7 @@ def test_the_prior_of_an_own_amplitude_is_declared_with_it_or_asked_for(tmp_path
     assert declared.low < 3.0 < declared.high
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_noise_that_was_estimated_may_be_too_small_but_declared_noise_may_not(folder):
     seen = observed(EXPONENTIAL)
     said = []
@@ -299,7 +303,7 @@ def test_ramps_are_estimated_with_the_source():
     assert made.unknowns == 4 + 6
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_several_sources_are_compared_and_the_one_that_explains_the_data_is_first(tmp_path):
     seen = observed(size=10)
     for one in seen.tracks:
@@ -326,7 +330,7 @@ def test_criteria_are_those_of_least_squares_with_an_unknown_size_of_the_noise()
     assert aicc(1.0, 4, 2) == np.inf
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_gnss_components_and_a_track_are_explained_together():
     random = np.random.default_rng(5)
     x, y = (random.uniform(-3000, 3000, 8) + shift for shift in ORIGIN)
@@ -381,7 +385,7 @@ def test_files_that_are_no_observations_are_refused(tmp_path):
     assert call("invert", tmp_path / "missing.nc").code in (2, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_estimate_at_a_bound_is_remarked_on(folder):
     said = call("invert", folder / "obs.nc", "--bounds", "depth=2:4", "--starts", "2")
     assert "warning: depth is at a bound, and the data ask for a value beyond it" in said.stderr
@@ -403,7 +407,7 @@ def test_an_estimate_at_a_bound_that_the_data_allow_is_not_remarked_on(folder):
     assert fall == pytest.approx(made.chi2 - qexp.invert(folder / "obs.nc").chi2, rel=0.3)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_size_and_a_pressure_that_are_not_told_apart_are_said_not_to_be_and_have_no_errors_in_the_table(folder):
     made = qexp.invert(folder / "obs.nc", source="mctigue", bounds={"radius": (0.005, 1)}, starts=2)
     pressure = made.parameters["pressure_over_mu"]

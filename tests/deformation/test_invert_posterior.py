@@ -39,6 +39,7 @@ def drawn(folder):
     return folder / "result", document
 
 
+@pytest.mark.heavy
 def test_the_document_has_intervals_around_the_true_source_and_how_they_were_found(drawn):
     _, document = drawn
     posterior = document["posterior"]
@@ -61,7 +62,7 @@ def test_the_document_has_intervals_around_the_true_source_and_how_they_were_fou
     assert posterior["correlations"]["depth"]["delta_volume"] > 0.7
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_arviz_reads_summarises_and_plots_the_draws(drawn):
     folder, document = drawn
     data = arviz.from_netcdf(folder / "posterior.nc")
@@ -82,6 +83,7 @@ def test_arviz_reads_summarises_and_plots_the_draws(drawn):
     assert axes is not None
 
 
+@pytest.mark.heavy
 def test_the_folder_has_a_picture_of_all_pairs_and_a_table_for_latex(drawn):
     folder, _ = drawn
     listed = json.loads((folder / "result.json").read_text())["files"]
@@ -92,7 +94,7 @@ def test_the_folder_has_a_picture_of_all_pairs_and_a_table_for_latex(drawn):
     assert "volume change} & {10{\\ensuremath{^{6}}} m{\\ensuremath{^{3}}}} & {2.9" in text
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_printed_table_says_the_prior_and_what_the_weights_are_worth(folder):
     said = call("invert", folder / "obs.nc", "--posterior", "--draws", "500", "--starts", "6", "--bounds", "depth=1:2")
     assert "uniform, 1.00 to 2.00\n" in said.done()
@@ -125,6 +127,7 @@ def test_draws_are_counted_on_the_way_and_an_estimated_noise_is_said_to_narrow_i
     assert sum("intervals are somewhat too narrow" in text for text in inversion.remarks) == 1
 
 
+@pytest.mark.heavy
 def test_errors_that_were_declared_too_small_widen_the_posterior_unless_they_count_as_declared():
     small = Observation(tuple(replace(track, error=track.error / 3) for track in observed().tracks), CRS)
     asked = {"posterior": True, "starts": 6}
@@ -236,7 +239,7 @@ def test_what_cannot_be_drawn_is_refused(options, said):
         qexp.invert(observed(), **options)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_amplitudes_may_be_bounded_far_below_one_of_their_units():
     """The search starts with amplitudes within their bounds, whatever their size."""
     made = qexp.invert(observed(), starts=4, bounds={"delta_volume": (0.001, 0.5)})

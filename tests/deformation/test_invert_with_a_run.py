@@ -88,7 +88,7 @@ def invert(place, *options, observation="obs.nc"):
     return call("invert", "chamber_0", place / observation, "--workspace", place, *options)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_starts_near_an_estimate_are_as_far_off_as_the_network_was_on_test_samples(place):
     directory = qexp.open_run("chamber_0", workspace=place).directory
     with xarray.open_dataset(directory.results / "test_predictions.nc") as table:
@@ -114,7 +114,7 @@ def test_an_exported_network_tells_which_image_is_of_which_view(place, tmp_path)
     assert "; view 'descending'; in m" in (made.folder / "README.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_refined_estimate_is_the_minimum_that_a_search_finds(place):
     refined = json.loads(invert(place, "--refine", "--json").done())
     searched = qexp.invert(place / "obs.nc", starts=8).document()
@@ -146,7 +146,7 @@ def test_priors_of_a_posterior_are_the_distributions_of_the_training_data(place)
     assert narrow.posterior.parameters["depth"].is_cut
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place):
     said = invert(place, "--json")
     assert "--refine gives standard errors" in said.stderr
@@ -161,7 +161,7 @@ def test_without_refinement_the_result_is_the_network_s_and_has_no_errors(place)
     assert document["chi2_reduced"] > refined["chi2_reduced"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_explains_more(tmp_path):
     train(tmp_path, {**DATASET, "noise_model": DATASET["noise_model"][::2]}, MODEL, EXPERIENCE)
     level = observed(offsets=(0.0, 0.0))
@@ -191,7 +191,7 @@ def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(p
     assert there["depth"].value == pytest.approx(here["depth"].value, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_the_network_was_not_trained_on_is_said(place):
     loud = Observation(tuple(dataclasses.replace(t, displacement=100 * t.displacement) for t in observed().tracks), CRS)
     made = qexp.invert(loud, run="chamber_0", workspace=place, refine=True)
@@ -217,7 +217,7 @@ FLOWN = {
 the tracks of `observed` fly at -10.4 and -169.7 if they look to the right."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
     """192 and -168 degrees are the same direction, and one that is seen to the left is flown the other way round."""
     names = [f"displacement{view}" for view in FLOWN]
@@ -314,7 +314,7 @@ def test_the_largest_displacement_is_near_the_source():
     assert np.hypot(east - SOURCE[0], north - SOURCE[1]) < 1500
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_with_a_posterior_head_gives_intervals(tmp_path):
     operations = {name: one for name, one in MODEL["operations"].items() if not name.startswith("to_")}
     dense = {"module": "denses", "parameters": {"filters": [8]}}

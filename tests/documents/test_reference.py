@@ -19,7 +19,7 @@ def reference(monkeypatch):
     return importlib.import_module("_generate.reference")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_made_is_up_to_date(reference):
     committed = {
         name: write for name, write in reference.FILES.items() if name.removesuffix(".md") not in reference.BUILT
@@ -29,7 +29,7 @@ def test_what_is_made_is_up_to_date(reference):
     assert old == [], "write them again: make reference"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_link_of_a_page_that_is_made_leads_to_a_page(reference):
     for name, write in reference.FILES.items():
         if name.endswith(".md"):

@@ -57,6 +57,7 @@ def test_valleys_and_caps_take_turns_and_the_first_are_for_the_test(tmp_path: Pa
     assert "--glaciers 3 --test 1 --frames 3 --size 24 --spacing 400" in (tmp_path / "ice/README.md").read_text()
 
 
+@pytest.mark.heavy
 def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
     for data in some.values():
         assert data.attrs["Conventions"].startswith("CF-")
@@ -71,6 +72,7 @@ def test_every_variable_lies_along_time_y_x_and_has_a_unit(some):
         assert np.diff(data.time).min() > 0
 
 
+@pytest.mark.heavy
 def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
     for data in some.values():
         speed = np.hypot(data.uvelsurf, data.vvelsurf)
@@ -82,6 +84,7 @@ def test_glaciers_are_of_the_size_of_glaciers_and_end_within_the_frame(some):
         assert not (data.thk.values[:, rim] > 1).any()
 
 
+@pytest.mark.heavy
 def test_the_surface_is_the_bed_and_the_ice_on_it(some):
     for data in some.values():
         assert (data.thk >= 0).all()
@@ -106,6 +109,7 @@ def laws(data: xarray.Dataset) -> dict[str, np.ndarray]:
     return expected
 
 
+@pytest.mark.heavy
 def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_and_are_zero_without_ice(some, coupled):
     for data in some.values():
         for name, expected in laws(data).items():
@@ -118,6 +122,7 @@ def test_velocities_follow_from_the_thickness_and_the_slopes_of_the_file_and_are
             assert not np.signbit(data[name].values[bare]).any()
 
 
+@pytest.mark.heavy
 def test_coupling_changes_velocities_and_nothing_else_and_keeps_the_flux_over_the_frame(some, coupled):
     for name, data in coupled.items():
         for variable in some[name].data_vars:
@@ -146,7 +151,7 @@ def test_a_seed_gives_a_glacier_the_same_bytes_whatever_others_there_are_and_wha
     assert not np.array_equal(other.topg, few.topg)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_more_frames_are_more_moments_of_the_same_life(tmp_path: Path, some):
     write(replace(SMALL, out=tmp_path, glaciers=1, test=0, frames=6))
     finer = read(tmp_path)["valley_000"]
@@ -184,7 +189,7 @@ def test_an_ice_cap_is_nearly_in_balance_with_its_climate_when_it_is_old():
     assert volumes[1] - volumes[0] > 10 * abs(volumes[3] - volumes[2])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "write_set",
     [lambda **given: write(replace(SMALL, glaciers=2, **given)), lambda **given: xrf.write(replace(CORES, **given))],
@@ -226,7 +231,7 @@ def read_as_dle_reads(file: Path, mapping: str):
     return [np.stack([of[name] for name in names], axis=-1) for names in PRESETS[mapping]]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("mapping", ["f2", "f13"])
 def test_a_folder_is_read_as_2dto2d_dle_reads_it(tmp_path: Path, mapping):
     write(replace(SMALL, out=tmp_path / "ice", glaciers=2, test=1))

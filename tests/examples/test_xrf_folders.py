@@ -113,7 +113,7 @@ def test_a_seed_gives_the_same_bytes_and_a_core_the_same_whatever_others_there_a
     assert not any(other[name] == content for name, content in files_of(made).items() if "/spe/" in name)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_longer_core_goes_on_where_the_shorter_one_ends(scanned: Scan):
     longer = xrf.scan(Seeds(0), 2, XrfOptions("xrf", spectra=60))
     np.testing.assert_array_equal(longer.core.carbonate[:40], scanned.core.carbonate)
@@ -162,7 +162,7 @@ def test_drifts_have_unit_variance_and_forget_over_their_length():
     assert (values[10:] * values[:-10]).mean() == pytest.approx(np.exp(-1), abs=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cores_of_one_basin_are_more_alike_than_cores_of_others():
     cores = [sediments_core(Seeds(1), number, 60, 10.0) for number in range(80)]
     logarithm = {
@@ -173,7 +173,7 @@ def test_cores_of_one_basin_are_more_alike_than_cores_of_others():
     assert within < 0.6 * np.var(np.concatenate(list(logarithm.values())))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_counts_are_poissonian_about_what_the_physics_expects(scanned: Scan):
     scanner = scanned.scanner
     expected = xrf.count_rates(scanned.core.elements, scanner) * scanner.live_time
@@ -183,7 +183,7 @@ def test_counts_are_poissonian_about_what_the_physics_expects(scanned: Scan):
     assert deviations.var() == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(scanned: Scan):
     elements, scanner = scanned.core.elements, scanned.scanner
     longer, stronger = replace(scanner, live_time=2 * scanner.live_time), replace(scanner, current=2 * scanner.current)
@@ -193,7 +193,7 @@ def test_counts_go_with_live_time_and_with_the_current_where_nothing_piles_up(sc
     assert xrf.count_rates(elements, stronger).sum() < 2 * counted.sum()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_have_the_rates_that_a_core_scanner_has():
     for number in range(6):
         for voltage in xrf.CURRENTS:
@@ -204,6 +204,7 @@ def test_spectra_have_the_rates_that_a_core_scanner_has():
             assert beyond < 0.02  # only sums are there
 
 
+@pytest.mark.heavy
 def test_calcium_follows_carbonate_down_a_core(scanned: Scan):
     def line(energy: float) -> np.ndarray:
         detector = scanned.scanner.detector

@@ -183,6 +183,7 @@ def root(root):
     package.run("domes", device="cpu", workspace=root)
 
 
+@pytest.mark.heavy
 def test_an_exported_emulator_estimates_as_the_run_does_with_the_scales_beside_it(root, tmp_path):
     out = tmp_path / "emulator"
     call("export", "domes_0", "--to", out, "--format", "keras", "--workspace", root).done()

@@ -422,6 +422,7 @@ def test_networks_of_folds_leave_together_with_their_mean_and_spread(several, na
     assert about.get("caution") == (stones.CAUTION if name == "cautious_0" else None)
 
 
+@pytest.mark.heavy
 def test_a_run_with_networks_of_folds_has_its_transforms_inside_or_does_not_leave(several, tmp_path):
     with pytest.raises(QexpError, match=r"alike_0 has 12 networks.*add physical=True"):
         export_network(run_of(several, "alike_0"), ExportOptions(tmp_path / "out"))
@@ -592,6 +593,7 @@ def test_a_network_of_fields_has_their_names_and_scales_as_dle_reads_them():
 # What cannot be
 
 
+@pytest.mark.heavy
 def test_a_network_that_goes_by_the_size_of_its_frame_leaves_for_its_own_frame_alone(tmp_path):
     class OtherwiseWhenWide(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -203,7 +203,7 @@ def test_impossible_sources_have_no_share_of_the_posterior():
     np.testing.assert_allclose(means[:, 1], radius[possible].mean(), rtol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_only_the_product_of_an_amplitude_with_the_radius_cubed_is_known():
     of = sphere(noise=NOISE)
     values = {"depth": np.array([2.0]), "radius": np.array([1.0]), "pressure_over_mu": np.array([0.05])}

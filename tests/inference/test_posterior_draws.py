@@ -42,7 +42,7 @@ def two(scores):
     return np.logaddexp(math.log(0.3) + near.logpdf(scores), math.log(0.7) + far.logpdf(scores))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_draws_from_a_normal_density(method):
     proposal = mixture([0.0], np.array([[0.5, -1.0]]), np.array([[[0.2, 0.15], [0.15, 0.3]]]), 0.05)

@@ -99,7 +99,7 @@ GIVEN: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", GIVEN)
 def test_beside_a_given_variable_posteriors_are_those_of_its_value_in_each_sample(name):
     prior, noise_model = GIVEN[name]
@@ -139,7 +139,7 @@ def test_noise_on_pixels_of_another_size_in_each_sample_has_another_covariance()
         np.testing.assert_allclose((fine[1, index] - expected[1]) / expected[2], 0.0, atol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_an_unknown_noise_level_has_its_own_prior_and_its_determinant_in_the_likelihood(noise_model):
     low, high = 0.002, 0.05
@@ -194,7 +194,7 @@ def circular(angles: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
     return found[0], found[1]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("azimuth", [0.02, 3.0])
 def test_means_and_medians_of_angles_are_those_on_the_circle(azimuth):
     """The first posterior lies on both sides of 0, where the prior begins and ends."""
@@ -228,7 +228,7 @@ FAULT = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("strike", [0.01, 6.27, 2.0])
 def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
     document = {**copy.deepcopy(SOUND["dataset"]), "size": [12, 12], **FAULT}
@@ -301,7 +301,7 @@ class Formula:
         return {"displacement": 0.75 / np.pi * known["delta_volume"] * along / distance**3}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_images_of_any_generator_and_displacements_of_sources_have_the_same_posterior():
     of = dataset({"depth": LOG_NORMAL, "delta_volume": LOG_NORMAL, "noise": GIVEN["noise"][0]}, EXPONENTIAL)
     samples = observed(of, 4)

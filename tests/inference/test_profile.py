@@ -71,7 +71,7 @@ def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_ord
     assert not (found.open_low | found.open_high).any()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
     """Nothing tells the pressure of a small sphere from that of a smaller one with more of it."""
     problem, fit = fitted("mctigue", seen((150.0, -100.0, 2500.0, 250.0, 4e-2), mctigue))
@@ -93,7 +93,7 @@ def test_bounds_end_an_interval_and_leave_it_open():
     assert found.open_high[radius]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_interval_of_a_slip_that_is_not_there_holds_zero_and_that_of_the_opening_does_not():
     okada = GENERATORS["okada"].build().sources[0].kernel
     problem, fit = fitted("okada", seen(DIKE, okada), fixed={"dip_slip": 0.0}, start=DIKE)
@@ -147,7 +147,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_amplitudes_are_the_variables_to_which_displacements_are_proportional():
     made = {name: entry.build() for name, entry in GENERATORS.items()}
     found = {name: one for name, one in made.items() if isinstance(one, DeformationImages)}

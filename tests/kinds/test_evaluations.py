@@ -58,7 +58,7 @@ def new_stones(count=12):
 # Simulated data
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_runs_own_dataset_and_seed_give_the_runs_own_results_by_its_name_or_without(here, qexp):
     run = package.open_run("sound_0")
     made = run.evaluate("sound", seed=0)
@@ -94,7 +94,7 @@ def test_samples_within_the_intervals_of_training_are_counted(here):
     assert made.caution == f"partly evaluated on training data ({of_training.sum()} of {len(of_training)})"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_evaluation_is_made_once_and_never_replaced_without_a_word(here, qexp):
     arguments = ("evaluate", "sound_0", "--dataset", "sound")
     assert qexp(*arguments).code == 0
@@ -148,7 +148,7 @@ def test_wrong_questions_get_an_answer_and_leave_nothing_behind(here, arguments,
     assert not Path("runs/sound_0/evaluations").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_samples_that_the_pretraining_was_trained_on_are_not_independent(here, qexp):
     swapped = put(put(SOUND["dataset"], "varyings.depth", [[0.4, 0.6]]), "varyings.delta_volume", [[0.6, 0.8]])
     Path("specs/datasets/swapped.json").write_text(json.dumps(swapped))
@@ -183,7 +183,7 @@ def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_u
 # Rows
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are_counted(root, qexp):
     rows = new_stones()
     for row in (2, 5):
@@ -201,7 +201,7 @@ def test_rows_are_estimated_by_the_mean_of_all_folds_and_those_without_truth_are
     assert made["results"]["all"]["iron"]["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(root, qexp):
     (root / "tables").mkdir()
     for name, rows in (("a", new_stones()[:5]), ("b", new_stones()[5:])):
@@ -214,7 +214,7 @@ def test_rows_of_a_folder_of_tables_are_listed_by_file_where_they_have_no_group(
     assert {Path(line).stem for line in drawn.splitlines()} == {"held_out", "residuals", "coverage"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_that_were_trained_on_are_recognised_by_their_values_and_their_groups(root):
     same = package.evaluate("stones_0", "stones").record
     assert same.independent is False
@@ -264,6 +264,7 @@ def test_copies_across_folds_are_said_before_training_and_with_every_number(root
     assert (made.independent, "the origin of the rows is unknown" in made.reasons[0]) == (None, True)
 
 
+@pytest.mark.heavy
 def test_rows_without_truth_are_referred_to_predict(root, qexp):
     write_stones(root / "new.csv", [row[:-1] for row in new_stones()], ("stone", *stones.COLUMNS))
     evaluate = ("evaluate", "stones_0")
@@ -290,7 +291,7 @@ def test_a_folder_of_folders_of_fields_gets_errors_and_pictures(root, qexp):
     assert len(drawn.splitlines()) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
     frames = domes.dome(seed=9)
     (root / "new").mkdir()
@@ -314,7 +315,7 @@ def test_arrays_of_frames_of_any_size_give_what_files_of_them_give(root, qexp):
         run.predict(**{**arrays, "slopsurfx": arrays["slopsurfx"][..., :-1]})
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
     shutil.copytree("data/domes/train/d0", "renamed/elsewhere")
     domes.write_folders(root / "fresh", train=0, test=1, frames=2)
@@ -325,7 +326,7 @@ def test_fields_that_were_trained_on_are_recognised_by_their_content(root):
     assert package.evaluate("domes_0", "domes").record.independent is True
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_fields_without_truth_are_referred_to_predict(root, qexp):
     fields = xarray.load_dataset("data/domes/test/d0/ex.nc").drop_vars(["ubar", "vbar"])
     Path("blank/one").mkdir(parents=True)
@@ -337,7 +338,7 @@ def test_fields_without_truth_are_referred_to_predict(root, qexp):
 # Spectra
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_of_the_test_part_give_the_runs_own_results(root):
     for name, seed in (("finetune_0", 0), ("masked_0", 0)):
         run = package.open_run(name)
@@ -349,7 +350,7 @@ def test_spectra_of_the_test_part_give_the_runs_own_results(root):
         assert (chosen.independent, chosen.caution) == (False, "evaluated on validation data")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_named(root):
     new = cores.write_folders(root / "new", {"train": ("X1",), "validation": (), "test": ("X2", "X3")})
     made = package.evaluate("finetune_0", input=new).record
@@ -363,7 +364,7 @@ def test_spectra_and_cores_that_the_run_or_its_pretraining_was_trained_on_are_na
     assert any("masked_0: core M2: 6 of 6" in reason for reason in found.reasons)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_are_counted(root, qexp):
     part = cores.write_folders(root / "new", {"train": (), "validation": (), "test": ("X2", "X3")}) / "test"
     whole = package.evaluate("finetune_0", input=shutil.copytree(part, root / "cruise")).record
@@ -379,7 +380,7 @@ def test_a_folder_of_new_cores_is_evaluated_alone_and_spectra_without_targets_ar
 # Where evaluations are seen
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qexp):
     assert qexp("ls", "--json").code == 0  # the catalog knows the run without them
     for name in ("first", "held.out-2"):
@@ -472,7 +473,7 @@ def test_an_evaluation_that_is_ended_leaves_no_half(here, number, code, monkeypa
         assert not [path for path in left if path.exists()]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_evaluation_that_a_killed_process_moved_away_is_found_again(here, qexp):
     assert qexp("evaluate", "sound_0", "--dataset", "sound", "--name", "there").code == 0
     place = Path("runs/sound_0/evaluations")

@@ -36,7 +36,7 @@ def test_no_panel_gets_more_cells_than_it_can_show_and_small_fields_stay_as_they
     np.testing.assert_array_equal(thinned(small), small)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_one_scale_holds_for_all_times_so_that_faster_ice_looks_faster(tmp_path):
     slow, fast = (np.full((20, 30), value, np.float32) for value in (1.0, 2.0))
     moments = [Moment("t", {"speed": field}, {"speed": field}) for field in (slow, fast, slow)]
@@ -50,7 +50,7 @@ def test_one_scale_holds_for_all_times_so_that_faster_ice_looks_faster(tmp_path)
     assert not np.array_equal(first[of_truth], second[of_truth])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_without_ice_are_grey_and_a_field_without_any_ice_is_drawn(tmp_path):
     empty = np.full((20, 20), np.nan, np.float32)
     moment = Moment("t", {"u": empty, "v": empty}, {"u": empty, "v": empty})

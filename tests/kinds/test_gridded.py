@@ -86,7 +86,7 @@ def test_the_coordinates_of_the_cells_are_the_fields_x_and_y(folders, descends):
     np.testing.assert_array_equal(halved[0, 0], SPACING * (2 * np.arange(12) + 0.5))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_npy_files_old_netcdf_files_and_those_of_another_name_are_read_like_netcdf(folders, tmp_path):
     for file in folders.rglob("ex.nc"):
         folder = tmp_path / "plain" / file.parent.relative_to(folders)
@@ -102,7 +102,7 @@ def test_npy_files_old_netcdf_files_and_those_of_another_name_are_read_like_netc
                 np.testing.assert_array_equal(fields(ours, [name])[name], fields(theirs, [name])[name])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "change",
     [
@@ -120,7 +120,7 @@ def test_descending_coordinates_and_axes_in_another_order_tell_the_same_fields(f
         np.testing.assert_allclose(values, upright[name], rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_field_without_time_is_the_same_in_every_frame_and_only_such_fields_are_one_frame(folders):
     rewrite(folders, lambda data: data.assign(topg=data["usurf"].isel(time=0, drop=True)))
     bed = first_fields(folders, ["topg"], FieldMapping({"topg": 1000.0}, {"thk": 100.0}))["topg"]
@@ -129,7 +129,7 @@ def test_a_field_without_time_is_the_same_in_every_frame_and_only_such_fields_ar
     np.testing.assert_array_equal(first_fields(folders, ["thk"])["thk"], dome(seed=0)["thk"][1:2])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frames(folders):
     frames = dataset(folders, resample=2, stepping=2).parts["train"][0]
     means = dome(seed=0)["thk"].values[::2].reshape(2, 10, 2, 12, 2).mean(axis=(2, 4))
@@ -138,7 +138,7 @@ def test_wider_cells_hold_means_of_blocks_and_stepping_takes_every_so_many_frame
     assert frames.time == (0.0, 20.0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_narrower_cells_follow_a_cubic_exactly(folders):
     def cubic(columns, rows):
         column, row = np.meshgrid(columns, rows)
@@ -182,7 +182,7 @@ def test_every_good_place_is_drawn_equally_often_and_no_other(folders):
     assert excess < patches.count + 4 * math.sqrt(2 * patches.count)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_single_good_place_is_found(folders):
     def nearly_bare(data):
         data["thk"][:] = 0
@@ -215,7 +215,7 @@ def test_a_turned_patch_obeys_the_flow_law_and_its_slopes_are_those_of_the_turne
         np.testing.assert_allclose(variables[name].numpy()[inside], along[inside], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_all_symmetries_are_drawn_where_cells_are_square_and_axes_stay_where_they_are_not(folders):
     square = dataset(folders)
     positions = square.patches(square.rows).draw(400, np.random.default_rng(0), turned=True)
@@ -226,7 +226,7 @@ def test_all_symmetries_are_drawn_where_cells_are_square_and_axes_stay_where_the
     assert set(positions.symmetry) == {0, 1, 2, 3}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_component_without_its_like_is_mirrored_but_never_exchanged(folders):
     data = dataset(folders, FieldMapping({"thk": 1.0}, {"vbar": 1.0}))
     patches = data.patches(data.rows)
@@ -242,7 +242,7 @@ def test_the_largest_power_of_two_that_fits_is_found(folders):
     assert dataset(folders, patch_size=-1).patch_size == 16
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_frames_are_made_ready_once_and_anew_where_something_changed(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
 
@@ -276,7 +276,7 @@ def test_files_that_were_made_ready_are_not_opened_again(folders):
     assert dataset(folders, threshold=1.0).test_patches().count == first.test_patches().count
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))  # its own: what is kept there is spoiled
 
@@ -300,7 +300,7 @@ def test_good_positions_are_counted_once_for_each_field_threshold_and_size(folde
     assert positions(threshold=90.25, patch_size=8) == int((2 * thickness[:, 4:17, 4:21] > 90.25).sum())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_fingerprint_is_that_of_the_content(folders, tmp_path):
     first = dataset(folders).fingerprint
     folders.rename(tmp_path / "moved")
@@ -435,7 +435,7 @@ def test_a_part_of_the_frames_gives_patches_of_these_alone(folders):
     assert patches.tiles == 3 * 4
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_no_longer_used_is_purged_from_the_cache_and_made_again(folders, tmp_path, monkeypatch, qexp):
     monkeypatch.setenv("QEXP_CACHE", str(tmp_path / "cache"))
     first, *others = (frames.fields.path for part in dataset(folders).parts.values() for frames in part)

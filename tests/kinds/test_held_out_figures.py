@@ -118,7 +118,7 @@ def test_a_name_covers_no_point_where_there_is_room():
     assert not any(written["Luna 24"].contains(*point) for point in points)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
     whole = rows(8)
     without = replace(whole, spread=None, estimated=np.where(np.arange(8) == 2, np.nan, whole.estimated))
@@ -134,7 +134,7 @@ def test_what_is_not_there_is_not_drawn_and_stops_nothing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2 * len(cases)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_folds_may_end_after_different_epochs_or_have_no_finite_loss(tmp_path):
     without = lines([None] * 5, [None] * 5), None
     save(folds(curve(40, 40), curve(10, 3), curve(1, 1), without), tmp_path / "some.png")

@@ -55,7 +55,7 @@ def columns(lines, *names):
     return [np.array([float(line[name]) for line in lines]) for name in names]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_held_out_row_has_the_head_s_interval_moved_by_what_the_other_rows_demand(finished):
     directory = finished(**ONE_BY_ONE)
     made, scores, low, high = held_out(directory)
@@ -88,7 +88,7 @@ def predicted(directory, tmp_path, *options):
     return columns(read_estimates(target), "iron_low", "iron_high")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_draws_from_an_ensemble_are_of_the_mixture_of_its_posteriors(finished):
     directory = finished(**REPEATED)
     run = package.open_run(str(directory.path))
@@ -174,7 +174,7 @@ def test_each_held_out_score_is_laid_around_the_quantiles_of_the_folds_that_held
     assert (low, high) == (pytest.approx(by_python[0]), pytest.approx(by_python[1]))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_whole_groups_the_largest_score_of_the_others_is_what_they_promise(finished):
     directory = finished(**BY_QUARRY)
     made, scores, low, high = held_out(directory, (0.16, 0.84))  # 68 % is nearest to the 75 % that three can promise
@@ -202,7 +202,7 @@ def test_new_rows_lie_in_intervals_as_often_as_they_should_and_those_of_an_evalu
     assert found == [pytest.approx(low, rel=1e-4), pytest.approx(high, rel=1e-4)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_test_core(workspace, tmp_path):
     cores.write(workspace)
     model = json.loads((workspace / "specs/models/regressor.json").read_text())
@@ -230,7 +230,7 @@ def test_spectra_have_quantiles_of_the_head_moved_by_the_largest_score_of_the_te
         assert below == pytest.approx([0.25, 0.75], abs=0.03)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_head_of_two_outputs_is_trained_in_folds_beside_an_output_without(finished, workspace):
     stones.write(workspace)
     outputs = ["iron", "glow", "gloom"]

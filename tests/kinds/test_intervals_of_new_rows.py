@@ -85,7 +85,7 @@ def test_new_stones_lie_in_their_intervals_as_often_as_these_say(finished, tmp_p
         assert abs(covered - share) < 3 * math.sqrt(share * (1 - share) * (1 / len(NEW) + 1 / stones.ROWS))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_largest_error_of_all_groups_is_what_four_groups_can_promise(finished, tmp_path):
     directory = finished(**BY_QUARRY)
     columns, stderr = predicted(directory, tmp_path)
@@ -114,7 +114,7 @@ def test_a_file_says_what_its_intervals_promise_and_is_not_taken_for_one_with_ot
     assert "exists already" in call(*words, tmp_path / "made.nc", "--interval", "0.68").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("share", ["0", "1", "-0.5", "90", "nan"])
 def test_a_share_that_is_none_is_refused(finished, tmp_path, share):
     directory = finished(epochs=1)
@@ -123,7 +123,7 @@ def test_a_share_that_is_none_is_refused(finished, tmp_path, share):
     assert "such as 0.9" in call(*words, "--interval", share).failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(workspace, tmp_path):
     cores.write(workspace)
     directory = RunDirectory(package.run("scratch", device="cpu").path)

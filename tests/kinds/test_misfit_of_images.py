@@ -130,7 +130,7 @@ def test_features_tell_images_that_have_nothing_of_the_training_data(here):
     assert json.loads(Path("made.nc.json").read_text())["unlike"] > 0.9 * FEW
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_image_that_is_absurd_to_the_network_alone_is_counted(here):
     """A source stronger than any in training: to least squares it is a perfect one."""
     strong = {**DATASET["distributions"], "delta_volume": {"type": "uniform", "parameters": {"a": 200.0, "b": 400.0}}}

@@ -93,7 +93,7 @@ def slopes_of(data):
 # What is estimated
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames_however_many_are_in_memory(root, here, predict):
     data = write("fields.nc", frames=7, seed=7)
     assert predict("fields.nc", "made.nc") == (0, "made.nc\n", "made.nc: 7 frames of 20 x 24 cells\n")
@@ -116,7 +116,7 @@ def test_frames_of_odd_sizes_go_through_a_network_that_halves_them(root, here, e
         np.testing.assert_allclose(made[name], values, rtol=1e-4, atol=1e-6 * np.abs(values).max())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, estimated):
     for folder in ("folder", "arrays"):
         (here / folder).mkdir()
@@ -128,7 +128,7 @@ def test_folders_of_netcdf_and_of_npy_files_are_estimated_alike(here, estimated)
     assert of_arrays["x"].attrs["units"] == "m"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("turned", [["x"], ["y"], ["x", "y"]])
 def test_fields_in_descending_order_are_given_back_in_that_order(here, estimated, turned):
     data = write("up.nc")
@@ -141,7 +141,7 @@ def test_fields_in_descending_order_are_given_back_in_that_order(here, estimated
         np.testing.assert_array_equal(down[name].sortby(["y", "x"]), up[name])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_slopes_that_a_file_has_are_taken_as_they_are(here, estimated):
     data = write("surface.nc")
     for name, slopes in slopes_of(data).items():
@@ -153,7 +153,7 @@ def test_slopes_that_a_file_has_are_taken_as_they_are(here, estimated):
     assert not np.array_equal(doubled, surface)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_are_resampled_as_for_training_and_no_time_is_left_out(root, here, predict):
     patches = {f"model.inputs.{name}.size": [8, 8, 1] for name in domes.FIELDS}
     coarse = {"dataset.resample": 2, "dataset.stepping": 2, "dataset.patch_size": 8, **patches}
@@ -177,7 +177,7 @@ def test_cells_are_resampled_as_for_training_and_no_time_is_left_out(root, here,
 # What the file says
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, estimated):
     data = write("fields.nc")
     latitude, longitude = np.meshgrid(np.linspace(46, 47, 24), np.linspace(8, 9, 20))
@@ -218,7 +218,7 @@ def test_a_run_knows_the_ranges_of_its_training_data(root):
     assert targets["ubar"]["least"] == pytest.approx(min(values.min() for values in train), rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_of_another_width_are_warned_of(root, here, predict):
     data = write("fields.nc")
     write("wide.nc", data.assign_coords(x=data["x"] * 3))
@@ -232,7 +232,7 @@ def test_cells_of_another_width_are_warned_of(root, here, predict):
 # What is there already
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_estimates_that_the_same_run_made_of_the_same_fields_are_left_alone_and_no_others(root, here, predict):
     data = write("fields.nc")
     assert predict("fields.nc", "made.nc").code == 0
@@ -259,7 +259,7 @@ def test_a_folder_as_output_gets_a_file_named_after_what_is_read(here):
 # What is wrong
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_folder_of_folders_gets_a_file_for_each_and_the_others_go_on_where_one_cannot_be_read(root, here, predict):
     domes.write_folders(here / "domes", train=2, test=1)
     assert predict("domes", "made").done().split() == ["made/test/d0.nc", "made/train/d0.nc", "made/train/d1.nc"]
@@ -284,7 +284,7 @@ def test_the_estimates_of_several_folders_need_a_folder_beside_them(here, predic
     assert not (here / target).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predicts(root, here, predict):
     data = domes.dome()
     wrong = data.assign(slopsurfx=data["usurf"] * 0, slopsurfy=data["usurf"] * 0)
@@ -295,7 +295,7 @@ def test_a_run_on_recomputed_slopes_recomputes_those_of_the_files_that_it_predic
     xarray.testing.assert_equal(read(here / "wrong_made.nc")["ubar"], read(here / "right_made.nc")["ubar"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("source", "target", "said"),
     [

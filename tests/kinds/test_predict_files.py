@@ -96,6 +96,7 @@ def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(kind, number,
     assert model.predict(source, target).made
 
 
+@pytest.mark.heavy
 @KINDS
 def test_estimates_outside_the_range_of_the_training_data_are_counted_and_no_byte_depends_on_the_chunk(kind, tmp_path):
     model, source, target = kind(tmp_path)

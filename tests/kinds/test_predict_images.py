@@ -676,7 +676,7 @@ def test_memory_does_not_grow_with_the_number_of_samples_and_neither_does_the_fi
 # With a run
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_estimates_files_as_it_does_arrays_and_knows_the_range_of_its_training_data(run, tmp_path):
     samples = package.samples("mogi", "test", count=20)
     images = samples["displacement"].values

@@ -102,7 +102,7 @@ def test_all_columns_that_are_not_features_are_kept_and_no_other(tmp_path, kind)
     assert list(columns["site"]) == SITES
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_grid_stays_a_grid_with_its_coordinates_and_as_text_has_the_position_of_every_row(tmp_path):
     write_grid(tmp_path / "scene.nc")
     MODEL.predict(tmp_path / "scene.nc", tmp_path / "made.nc", chunk=3 * SAMPLES)

@@ -135,7 +135,7 @@ def test_all_columns_of_the_list_come_along_and_those_whose_names_are_taken_are_
     assert made == EXPECTED[:3].tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_columns_without_a_name_and_ratios_have_names_that_every_format_takes(tmp_path):
     folder = write_spectra(tmp_path / "new", range(2))
     lines = ["filename,core,depth,Fe/Ca,,voltage", f"{NAMES[0]},A,1,0.5,1,10", f"{NAMES[1]},A,2,0.25,2,10"]
@@ -181,7 +181,7 @@ TABLES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
     TABLES[name](tmp_path / name)
@@ -203,7 +203,7 @@ def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
         model_of(layout=SpectrumLayout(32, "counts", "core", None)).predict(tmp_path / "image.nc", tmp_path / "no.csv")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_sees_the_same_batches_however_many_spectra_are_in_memory(folder, tmp_path):
     batches = {chunk: [] for chunk in (1, 65, 100_000)}
     for chunk, seen in batches.items():
@@ -212,7 +212,7 @@ def test_a_network_sees_the_same_batches_however_many_spectra_are_in_memory(fold
     assert batches[1] == batches[65] == batches[100_000]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     model = model_of(origin={"run": "toc_0", "digest": "ab", "caution": "test spectra were trained on"})
     for ending in ("csv", "parquet", "nc"):
@@ -269,7 +269,7 @@ def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, 
     assert [float(row["depth"]) for row in rows] == DEPTHS[::2] + DEPTHS[1::2]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_depth_under_another_name_is_left_open_with_a_warning(folder, tmp_path):
     made = model_of(layout=SpectrumLayout(CHANNELS, "", "core", "deep")).predict(folder, tmp_path / "a.csv")
     assert made.warnings == [

@@ -56,7 +56,7 @@ def widths(draws: np.ndarray) -> np.ndarray:
     return high - low
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise_model", ["white", EXPONENTIAL], ids=["white", "exponential"])
 def test_draws_are_those_of_the_exact_posterior(noise_model):
     of = dataset(16, noise_model)
@@ -82,6 +82,7 @@ def test_a_start_far_away_changes_nothing():
     np.testing.assert_allclose(widths(with_one.values), widths(without.values), rtol=0.2)
 
 
+@pytest.mark.heavy
 def test_where_a_source_beyond_the_prior_fits_far_better_its_draws_are_doubted_and_others_are_not():
     def between(low, high):
         return {"type": "uniform", "parameters": {"a": low, "b": high}}
@@ -176,7 +177,7 @@ def users(root: Path) -> None:
         assert said.code == 0, said.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise", ["white", "exponential"])
 def test_a_run_without_posterior_head_has_the_exact_posterior_of_a_user_s_image(users, tmp_path, noise):
     of, run = generated_of(USERS[noise][0], BUILT_IN), qexp.open_run(f"{noise}_0", workspace=users)
@@ -242,7 +243,7 @@ def test_a_file_of_refined_posteriors_does_not_depend_on_chunks_and_is_not_taken
         qexp.predict(run, source, tmp_path / "plain.csv", refined=True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_hidden_pixels_an_unknown_noise_level_and_unknowns_that_are_no_outputs_are_drawn_with(users, tmp_path):
     of, run = generated_of(USERS["hidden"][0], BUILT_IN), qexp.open_run("hidden_0", workspace=users)
     samples = observed(of, 4)
@@ -273,6 +274,7 @@ UNKNOWN = {
 }
 
 
+@pytest.mark.heavy
 def test_where_the_likelihood_is_not_known_refined_posteriors_are_refused(users, tmp_path):
     image = np.zeros((12, 12), np.float32)
     np.save(tmp_path / "image.npy", image)

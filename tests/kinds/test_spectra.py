@@ -522,7 +522,7 @@ def mixtures(dataset, number):
     return mixed
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_mixed_spectra_lie_between_two_of_training_and_their_targets_as_far_between_theirs(folders):
     shares = []
     for number in (1, 2, 3):
@@ -697,7 +697,7 @@ def test_spectra_without_a_target_are_refused_or_left_out_and_counted(folders):
     assert "no spectrum has a number for 'toc'" in refused(folders, missing="drop")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("ending", ["csv", "parquet", "nc"])
 def test_of_a_compiled_table_the_rows_with_the_target_are_used(folders, tmp_path, ending):
     table = as_table(folders)

@@ -56,7 +56,7 @@ def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     assert np.isfinite(result[10:]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @EVERY
 def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_used_may_hold_anything(name):
     inputs, targets = linear(24)
@@ -76,7 +76,7 @@ def test_nothing_of_a_held_out_row_reaches_another_and_one_that_is_not_to_be_use
     assert np.array_equal(estimates(name, inputs, targets, folds, 3, 0), result, equal_nan=True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @EVERY
 def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whatever_the_unit_of_an_input(name):
     inputs, targets = linear(30, noise=2)

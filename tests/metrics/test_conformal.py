@@ -60,7 +60,7 @@ def test_intervals_around_one_common_estimate_are_its_quantile_and_wider_where_t
     assert high == pytest.approx([1.1, 4.1])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_jackknife_plus_covers_as_many_new_points_as_it_says():
     random, covered = np.random.default_rng(4), []
     for _ in range(300):

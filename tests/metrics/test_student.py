@@ -30,7 +30,7 @@ def test_a_single_value_has_no_interval_and_equal_values_one_without_width():
     assert not estimate([0.0] * 3).excludes_zero
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_simultaneous_intervals_of_equal_groups_leave_out_zero_together_as_rarely_as_a_single_one_does():
     """Six equal groups of five seeds: of the 15 differences hardly ever any, where single intervals err in half."""
     generator = np.random.default_rng(0)

@@ -67,7 +67,7 @@ def test_what_is_said_to_be_noticed_is_noticed_in_nine_of_ten_cases(count):
         assert abs(noticed - NOTICED_POWER) < 4 * np.sqrt(NOTICED_POWER * (1 - NOTICED_POWER) / tried)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_few_observations_show_little_and_more_show_more_and_a_single_number_is_never_called_uneven():
     assert power(2).narrow == 0.0
     assert power(2).shift == np.inf

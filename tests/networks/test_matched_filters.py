@@ -59,7 +59,7 @@ def test_a_feature_grows_with_its_template_whose_strength_does_not_matter_to_the
     torch.testing.assert_close(filters.filters, matched().filters, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_model_of_a_spec_has_filters_like_the_images_of_its_dataset_kept_with_its_weights_and_not_trained(workspace):
     spec = experience("mogi_noisy", {}, Workspace(workspace)).document
     model = initial_model(spec, BUILT_IN, Seeds(0))

@@ -139,7 +139,7 @@ def test_a_network_is_trained_to_the_same_bits_whoever_is_beside_it(tmp_path, ne
     assert_same(pair[1], tasks[1])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_by_less_than_1e_5(tmp_path):
     tasks = [task(number, "gelu") for number in range(5)]
     trained(tmp_path / "together", tasks)
@@ -170,7 +170,7 @@ def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, he
     assert last < first
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_large_products_too_are_the_same_bits_whoever_is_beside(tmp_path):
     NETWORKS["dl_im"] = ("one_d_cnn", {})
     tasks = [task(number, "dl_im") for number in range(3)]
@@ -228,7 +228,7 @@ def plateau():
     return [CALLBACKS["reduce_on_plateau"].build(factor=0.5, patience=1, min_delta=10)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_one_networks_learning_rate_falls_as_in_the_loop_for_one_and_no_others_does(tmp_path):
     tasks = [task(0), task(1, callbacks=plateau()), task(2)]
     stack = trained(tmp_path, tasks, epochs=4)
@@ -248,7 +248,7 @@ def eager(patience):
     return [CALLBACKS["early_stopping"].build(patience=patience, min_delta=10)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(tmp_path):
     journal = Journal()
     tasks = [task(0), task(1, callbacks=eager(2)), task(2, callbacks=eager(5)), task(3)]
@@ -261,7 +261,7 @@ def test_networks_stop_each_at_its_time_and_the_others_go_on_with_the_same_bits(
         assert_same(one, tasks[number])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_network_that_diverges_is_named_and_disturbs_no_other(tmp_path, number):
     tasks = [task(position) for position in range(3)]
@@ -327,7 +327,7 @@ def test_interrupted_after_any_epoch_and_resumed_is_never_interrupted(uninterrup
     assert (folder / "stack.safetensors").read_bytes() == (place / "stack.safetensors").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_stack_that_was_killed_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 

@@ -53,7 +53,7 @@ def test_interrupted_after_any_batch_and_resumed_is_uninterrupted_to_the_last_bi
     assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(whole).items())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_validation_and_test_frames_hold_leaves_the_weights_as_they_are(place, tmp_path):
     first = trainer(place, tmp_path / "first", "keep=last")
     first.run(Journal(), never)
@@ -82,7 +82,7 @@ def test_every_epoch_sees_other_patches_to_which_a_transform_is_fitted_and_valid
     assert thickness.std().item() == pytest.approx(1, rel=1e-2)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_losses_fall_and_metrics_are_of_cells_with_ice(place, tmp_path):
     trained, listener = trainer(place, tmp_path / "run", "epochs=40", "learning_rate=3e-3"), Journal()
     trained.run(listener, never)

@@ -102,7 +102,7 @@ def test_a_compressed_archive_is_not_unpacked(tmp_path: Path):
     assert "compressed" in refusal(packed)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_modules_endless_repetitions_and_lists_in_lists_that_multiply_are_refused(tmp_path: Path):
     nested: list[Any] = [WEIGHT]
     for _ in range(24):

@@ -259,6 +259,7 @@ def test_wrapped_phase_and_displacements_in_another_unit_are_warned_of(tmp_path)
 ONE_YEAR = "velocities are read as the displacements of one year"
 
 
+@pytest.mark.heavy
 def test_a_unit_that_is_not_known_is_read_as_metres_with_a_warning(tmp_path):
     def observed(values, named, **more):
         as_dataset(masked(values), unit=named).to_netcdf(tmp_path / "los.nc", engine="h5netcdf")
@@ -443,6 +444,7 @@ def test_interferograms_of_the_same_dates_are_named_after_their_frames(tmp_path)
     assert [track.name for track in tracks] == [f"{frame}_20200101_20200113" for frame in frames]
 
 
+@pytest.mark.heavy
 def test_a_variable_is_named_as_the_column_los_and_two_of_a_file_are_two_tracks(tmp_path):
     grid = as_dataset(masked(LOS), "los_asc")
     path = tmp_path / "views.nc"

@@ -58,7 +58,7 @@ def test_the_mean_semivariogram_of_many_samples_is_that_of_the_covariance(positi
     assert (np.abs(mean - expected) < 4 * spread).all()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_sill_range_and_nugget_are_found_again_within_four_times_the_error_of_the_median(positions, fields):
     estimates = [estimate_noise([track_of(positions, field)], AREA)[0] for field in fields]
     values = np.array([(estimate.best.sill, estimate.best.range, estimate.best.nugget) for estimate in estimates])
@@ -92,7 +92,7 @@ def test_noise_alone_is_taken_for_no_source(positions, fields):
     assert sum("no source is significant" in estimate.how for estimate in estimates) >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_tracks_of_one_source_have_their_own_noise(positions, fields):
     signal = swell(positions, 20e6)
     tracks = [track_of(positions, signal + fields[0]), track_of(positions, signal + 3 * fields[1], "other")]
@@ -223,7 +223,7 @@ def test_points_that_do_not_differ_and_tracks_of_few_points_have_no_noise(positi
         estimate_noise([track_of(positions[:, :20], np.arange(20.0))])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(positions):
     white = 0.01 * np.random.default_rng(7).standard_normal(POINTS)
     with pytest.raises(QexpError, match="all its points lie at one place"):
@@ -232,7 +232,7 @@ def test_points_at_one_place_are_refused_and_points_along_a_line_are_not(positio
     assert estimate.best.nugget + estimate.best.sill == pytest.approx(1e-4, rel=0.3)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_path):
     x, y = positions
     for values, warning in (
@@ -244,6 +244,7 @@ def test_what_the_semivariogram_leaves_open_is_warned_of(positions, fields, tmp_
         assert [text.startswith(warning) for text in result.warnings] == [True]
 
 
+@pytest.mark.heavy
 def test_where_the_noise_gives_the_errors_none_is_asked_for(positions, fields, tmp_path):
     np.savetxt(tmp_path / "track.txt", np.column_stack([*positions, fields[0]]))
     about = {"incidence": 34, "heading": -10}

@@ -351,7 +351,7 @@ def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(writte
     np.testing.assert_allclose(other.observation.tracks[0].y, y, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, qexp):
     first, second = written(standard(), "one.txt"), written(rows(EAST, NORTH, LOS), "other.txt")
     code, stdout, stderr = qexp("observe", first, "--crs", UTM, "--to", tmp_path / "one.nc", "--no-figure")

@@ -83,7 +83,7 @@ def test_vectors_of_stations_are_put_together_along_any_axes():
     assert stations.names == ["A", "B"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_inversion_has_the_residuals_of_each_station(table, tmp_path, qexp):
     assert qexp("observe", "--gnss", table, "--to", tmp_path / "g.nc", "--no-figure").code == 0
     qexp("invert", tmp_path / "g.nc", "--starts", "6", "--to", tmp_path / "made").done()

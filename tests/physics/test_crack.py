@@ -117,6 +117,7 @@ def test_above_the_centre_the_ground_only_rises_and_tilts_nowhere():
     assert gradient[0, 0] == gradient[1, 1] > 0
 
 
+@pytest.mark.heavy
 def test_shallow_cracks_are_solved_right_whatever_the_number_of_threads():
     shallow = sources(*([0.0, 0.0, depth, 1000.0, 0.001] for depth in (10.0, 11.0, 12.0)))
     threads = torch.get_num_threads()

@@ -140,7 +140,7 @@ def test_the_uplifted_volume_is_that_by_a_uniform_load_of_the_surface_by_recipro
     assert volume == pytest.approx(expected.item(), rel=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_longest_spheroid_is_computed_where_it_touches_the_surface():
     pipe = {"semi_minor": 1500 / ellipsoid.LONGEST_SPHEROID, "depth": 1500.01}
     upright, leaning = (yang(varied(**pipe, plunge=math.pi / 2 - angle), STATIONS) for angle in (0.0, 1e-7))

@@ -97,7 +97,7 @@ def spread_of_a_dome(cells, years=20000.0):
     return before, after.thickness, exact
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_dome_spreads_as_halfar_says_and_better_so_on_finer_grids():
     errors = []
     for cells in (21, 41, 61):

@@ -129,7 +129,7 @@ def test_what_has_lost_its_correlation_gets_it_back_from_the_exact_covariance():
     torch.testing.assert_close((solved.flatten(1) @ covariance).view_as(images), images, rtol=0, atol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_fields_that_are_whitened_have_a_power_of_one_per_pixel(fields):
     # x C⁻¹ x of a Gaussian field follows a chi-square distribution with as many degrees of freedom as pixels.
     drawn = fields(400)

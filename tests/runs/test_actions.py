@@ -118,7 +118,7 @@ def test_an_action_that_cannot_be_run_is_refused_with_what_would_work(here, qexp
     assert complaint in qexp("action", "plot", "sound_0").refused(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_one_action_is_at_work_on_a_run_once_and_ctrl_c_ends_it_with_its_record(plot, start, qexp, monkeypatch):
     monkeypatch.setenv("SECONDS_OF_ACTION", "600")
     process = start("action", "plot", "sound_0")

@@ -85,7 +85,7 @@ def test_a_matrix_over_the_strike_has_small_errors_in_the_first_and_in_the_last_
         np.testing.assert_allclose(table["strike_relative_error"], table["strike_error"] / 180, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_training_that_is_interrupted_and_resumed_has_the_same_weights(run, dikes, tmp_path):
     spec, tables, seeds = run.spec, tables_of(run.directory), Seeds(0)
     dataset = dataset_of(spec["dataset"], tables)
@@ -141,7 +141,7 @@ def test_an_angle_that_does_not_fit_or_cannot_be_done_with_rows_is_refused(dikes
     assert not (workspace / "runs/refused").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_inversion_does_not_take_a_strike_near_north_for_the_edge_of_what_was_trained(run, dikes):
     spec, tables = run.spec, tables_of(run.directory)
     source = dataset_of(spec["dataset"], tables)

@@ -441,7 +441,7 @@ def of_the_system(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_python_of_debian_12_exports_and_imports(here, there, tmp_path):
     done = of_the_system("export", "sound_0", "--to", tmp_path / "sound.zip")
     assert done.returncode == 0, done.stderr

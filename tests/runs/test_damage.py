@@ -128,7 +128,7 @@ def some_changes(run: Path, kind: str, count: int) -> Iterator[tuple[Place, Any]
         yield steps, value
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside, kind):
     for steps, value in some_changes(beside(DOCUMENTS[kind][0]), kind, 12):
@@ -365,7 +365,7 @@ def test_weights_that_are_not_the_runs_own_are_damage_wherever_they_are_used(her
     assert not list((here / "runs/sound_0").glob("matrices/*/matrix.nc"))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_weights_of_a_fold_that_are_not_its_own_are_damage(specs, qexp):
     stones.write(specs.root)
     package.run("stones", device="cpu")
@@ -475,7 +475,7 @@ def flip(file: Path, offset: int, intact: bytes) -> None:
     file.write_bytes(intact[:offset] + bytes([intact[offset] ^ 0xFF]) + intact[offset + 1 :])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 def test_a_flipped_byte_in_an_array_file_is_a_finding_that_hides_no_other(here, qexp):
     file = here / "runs/sound_0/results/test_predictions.nc"

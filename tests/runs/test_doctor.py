@@ -165,7 +165,7 @@ def test_a_run_at_work_is_left_alone_whatever_it_looks_like(root, examine, long_
     assert contents(root) == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_torn_last_line_is_cut_off(root, examine):
     file = root / "runs/sound_0/metrics.jsonl"
     intact = file.read_bytes()
@@ -305,7 +305,7 @@ def test_a_run_inside_another_one_is_reported_and_folds_and_copies_of_files_are_
     assert "is a run inside the run sound_0" in finding["what"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_a_run_with_folds_the_weights_of_every_fold_are_looked_at(root, examine):
     (root / "specs/models").mkdir(exist_ok=True)
     stones.write(root)

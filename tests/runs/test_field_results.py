@@ -65,6 +65,7 @@ def judged_frames(run):
 # Errors
 
 
+@pytest.mark.heavy
 def test_results_are_metrics_of_all_test_cells_with_ice_and_errors_of_vectors_mean_lengths_of_their_differences(run):
     estimates, truths = judged_frames(run)
     for name in ("ubar", "vbar"):
@@ -77,6 +78,7 @@ def test_results_are_metrics_of_all_test_cells_with_ice_and_errors_of_vectors_me
     assert run.record["errors"]["vectors"] == {"ubar, vbar": pytest.approx(expected, rel=1e-6)}
 
 
+@pytest.mark.heavy
 def test_folders_and_classes_of_thickness_share_out_all_cells_without_rest(run):
     errors = json.loads((run.path / "results/errors.json").read_text())
     total = errors["overall"]["cells"]
@@ -136,7 +138,7 @@ def test_without_a_thickness_all_cells_count_and_there_are_no_classes():
     assert (bare.total.cells, list(bare.by_thickness())) == (5, [])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated_together(here, monkeypatch):
     monkeypatch.setattr(evaluation, "CELLS_AT_ONCE", 1)
     again = qexp.run("domes", name="again", device="cpu")
@@ -148,6 +150,7 @@ def test_frames_that_are_estimated_one_by_one_have_the_errors_of_those_estimated
 # Files
 
 
+@pytest.mark.heavy
 def test_tables_have_a_line_per_group_and_per_epoch(run):
     with (run.path / "results/errors.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -182,6 +185,7 @@ def test_the_same_run_again_leaves_the_same_bytes(here):
 # Commands
 
 
+@pytest.mark.heavy
 def test_a_run_on_fields_is_shown_with_its_data_and_the_errors_of_its_vectors(root, run):
     stdout = call("show", "domes_0", "--workspace", root).done()
     fingerprint = run.spec["dataset"]["fingerprint"][:16]
@@ -194,7 +198,7 @@ def test_a_run_on_fields_is_shown_with_its_data_and_the_errors_of_its_vectors(ro
     assert shown["units"] == {"ubar": "m a-1", "vbar": "m a-1"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_listing_comparing_examining_exporting_and_removing_work_as_for_other_runs(here):
     qexp.run("domes", seed=1, device="cpu")
     listed = {run["name"]: run for run in json.loads(call("ls", "--json").stdout)}
@@ -207,6 +211,7 @@ def test_listing_comparing_examining_exporting_and_removing_work_as_for_other_ru
     assert qexp.open_run("domes_0").state == "done"
 
 
+@pytest.mark.heavy
 def test_a_run_whose_errors_are_gone_or_spoilt_is_not_taken_for_done(here):
     errors = here / "runs/domes_0/results/errors.json"
     for spoil in (lambda: errors.write_text("{"), errors.unlink):
@@ -224,7 +229,7 @@ class StopsWhenTrained(Display):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_is_interrupted_while_it_is_judged_is_judged_again_without_training(here):
     with pytest.raises(InterruptedRunError):
         qexp.run("domes", name="stopped", device="cpu", display=StopsWhenTrained())

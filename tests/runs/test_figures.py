@@ -74,7 +74,7 @@ def drawn_by(*arguments: str | Path) -> set[str]:
     return {path.name for path in paths}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_leaves_its_figures_for_later_where_the_environment_says_so(specs, monkeypatch):
     run = specs.root / "runs/sound_0"
     monkeypatch.setenv("QEXP_FIGURES", "later")
@@ -130,7 +130,7 @@ def test_a_style_changes_every_picture_and_no_number_and_figures_that_are_gone_c
     assert numbers(run) == of_numbers
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_figure_is_drawn_by_its_name_and_the_others_stay_as_they_are(here):
     run = here / "runs/domes_0"
     shutil.rmtree(run / "results/figures")
@@ -139,6 +139,7 @@ def test_a_figure_is_drawn_by_its_name_and_the_others_stay_as_they_are(here):
     assert drawn_by("domes_0", "--only", "learning_curve") == {"learning_curve.png", "Learning-curve.pdf"}
 
 
+@pytest.mark.heavy
 def test_a_name_that_a_run_does_not_have_is_refused_with_those_that_it_has(here):
     for name, words in (
         ("frames", "scratch_0 has no figure 'frames'; its figures are learning_curve, estimates_by_core"),
@@ -159,7 +160,7 @@ def test_of_several_runs_each_is_drawn_that_can_be(here):
     assert "stones_0 is done, but results/test_predictions.nc is gone; run it again: qexp run stones --seed 0" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(here):
     with pytest.raises(InterruptedRunError):
         package.run("sound", seed=7, name="cut", device="cpu", display=Interrupting(1, 1))
@@ -168,7 +169,7 @@ def test_an_unfinished_run_has_no_figures_and_the_error_says_how_to_finish_it(he
     assert "qexp run sound --seed 7 --name cut --resume" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "figure", "older"),
     [
@@ -195,7 +196,7 @@ def drop_key(record: Path, key: str) -> None:
     record.write_text(json.dumps(document))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("lacking", ["depth_error", "depth", "axes"])
 def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lacking):
     folder = here / "runs/sound_0/matrices/sound"
@@ -208,6 +209,7 @@ def test_a_matrix_that_lacks_a_part_is_damaged_for_figures_and_reports(here, lac
         assert f"is damaged: it has no '{lacking}'" in call(*command).failed(5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("options", "style", "code", "said"),
     [
@@ -238,7 +240,7 @@ def test_a_mistake_in_a_style_or_a_format_is_said_and_nothing_is_drawn(here, mon
     assert pictures(here / "runs/sound_0") == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_file_of_numbers_that_is_damaged_is_named(here):
     for name, file in (("sound_0", "results/test_predictions.nc"), ("domes_0", "results/frames/d0.nc")):
         (here / "runs" / name / file).write_bytes(b"none")
@@ -265,6 +267,7 @@ def test_a_figure_that_cannot_be_written_costs_no_results(here):
     assert run.record().results == results
 
 
+@pytest.mark.heavy
 def test_figures_are_drawn_from_python(here):
     run = package.open_run("stones_0")
     paths = run.figures(formats=("svg",), only=("held_out",))

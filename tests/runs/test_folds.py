@@ -83,7 +83,7 @@ def test_as_published_they_do_and_every_output_says_so(run, qexp, workspace):
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == CAUTION
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed(run):
     split = {"type": "group_k_fold", "parameters": {"by": "quarry", "folds": 2}}
     made = run(None, epochs=2, split=split, metrics={"iron": "r2_training_mean"})
@@ -108,7 +108,7 @@ def test_every_fold_is_compared_with_its_own_training_mean_and_groups_are_listed
     assert not (run(None, "apart", epochs=1).results / "errors.csv").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_the_result_is_over_all_held_out_rows_together(run):
     made = run(baselines=["mean", "ridge"])
@@ -166,7 +166,7 @@ def test_an_identifier_that_is_called_like_a_column_of_the_results_is_refused_be
     assert f"$.dataset: tables of the held-out rows have another column '{name}'" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused(run, write, qexp):
     made = run(baselines=["ridge", {"type": "ridge", "parameters": {"penalties": [1e6]}}], epochs=2)
     rmse = {row.estimator: row.rmse for row in made.record().comparison}
@@ -175,7 +175,7 @@ def test_two_baselines_of_one_type_have_a_row_each_and_the_same_twice_is_refused
     assert "$.baselines[2]: the same as $.baselines[1]" in qexp("validate", "specs/experiences/stones.json").failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_networks_of_the_inner_folds_are_averaged_or_new_ones_trained_on_all_training_rows(run):
     def networks(made: RunDirectory) -> list[str]:
         return [network.name for network in made.fold("003").record().fold.networks]
@@ -187,14 +187,14 @@ def test_networks_of_the_inner_folds_are_averaged_or_new_ones_trained_on_all_tra
     assert all(one.epoch == 8 for one in refitted.fold("003").record().fold.networks)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_selected_is_what_does_better_on_the_inner_folds(run):
     made = run(select={"learning_rate": [1e-7, 0.02]}, keep="last")
     assert {fold.record().fold.chosen["learning_rate"] for fold in made.all_folds()} == {0.02}
     assert made.record().results["test"]["iron"]["r2"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_groups_are_held_out_whole_and_drawn_whole(run):
     made = run(split={"type": "group_k_fold", "parameters": {"by": "quarry"}}, epochs=2)
     assert [fold.name for fold in made.all_folds()] == ["A", "B", "C", "D"]
@@ -226,7 +226,7 @@ def test_a_run_that_was_interrupted_or_killed_among_its_folds_comes_to_the_same_
     assert not (run.folds / ".stacks").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_fold_that_is_gone_is_trained_again_to_the_same_bits(run, workspace):
     made = run()
     before = files_of_folds(made)
@@ -262,7 +262,7 @@ def test_a_run_with_folds_is_proved_like_any_other(run, workspace):
     assert not verify(made, Workspace(workspace), VerifyOptions()).identical["weights"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp, workspace):
     made = run()
     (workspace / "pixels.csv").write_text("pixel,blue,green,red\n0,0.3,0.5,0.7\n1,0.3,0.5,9.0\n")
@@ -279,7 +279,7 @@ def test_estimates_are_the_mean_over_all_networks_by_name_or_by_number(run, qexp
     assert (again.code, again.stderr) == (0, "named.csv exists already\n")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_weights_of_folds_are_nobody_s_first_ones_and_a_fold_is_shown_like_a_run(run, qexp):
     made = run(epochs=2)
     assert "has the networks of 4 folds" in qexp("run", "mogi_quick", "--pretrain", "stones_0").failed()

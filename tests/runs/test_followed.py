@@ -177,7 +177,7 @@ def experience(tmp_path, monkeypatch) -> Callable[..., None]:
     return lambda **keys: Path("specs/experiences/own.json").write_text(json.dumps({"type": "command", **keys}))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_its_results(experience):
     Path("own.py").write_text(PROGRAM)
     experience(command=[sys.executable, "own.py", "{run}/log.jsonl", "{seed}"], metrics_file="{run}/log.jsonl")
@@ -194,7 +194,7 @@ def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_i
     assert call("ls", "--columns", "name,validation.loss").done().splitlines()[1].split() == ["own_0", "0.5"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_that_write_their_metrics_to_the_same_file_wait_for_each_other(experience):
     script = 'for e in 0 1 2; do echo "{{\\"epoch\\": $e, \\"loss\\": {seed}}}" >> log; sleep 0.2; done'
     experience(command=["sh", "-c", script], metrics_file="log")

@@ -94,7 +94,7 @@ def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
         np.testing.assert_allclose(made[output], [one[output] for one in expected], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_weights_alone_and_an_archive_of_keras_3_give_the_same_network(volcano: Path):
     weights = vdi_weights(np.random.default_rng(1))
     write_h5(Path("alone.h5"), weights, within="")
@@ -129,7 +129,7 @@ def write_vdi(vdi: Vdi, specs: Specs, **changes: Any) -> None:
     write_h5(Path("best.h5"), vdi.weights())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     code, _, stderr = call("import-weights", "best.h5", "--experience", "sound", "--to", "old")
@@ -149,7 +149,7 @@ def test_a_network_of_vdi_gives_vdi_s_own_matrix(vdi: Vdi, specs: Specs):
         assert np.abs(found - expected[..., number]).max() < 0.01 * np.abs(expected[..., number]).mean()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     imported("best.h5", "--experience", "sound")
@@ -162,7 +162,7 @@ def test_an_evaluation_on_a_dataset_shows_such_a_network_the_images_of_its_own(v
     assert own["results"] == named["results"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other_images(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     file = imported("best.h5", "--experience", "sound").path / "run.json"
@@ -177,6 +177,7 @@ def test_a_run_of_vdi_s_weights_that_was_imported_before_says_that_it_sees_other
     assert "import best.h5 again" in stderr
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("changes", "remark"),
     [
@@ -196,6 +197,7 @@ def test_what_no_azimuth_makes_of_vdi_s_images_is_said(vdi: Vdi, specs: Specs, c
     assert remark in call("show", "old").stdout
 
 
+@pytest.mark.heavy
 def test_azimuths_that_a_network_takes_or_makes_are_vdi_s_and_the_images_stay(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs)
     specs.write("model", json.loads(json.dumps(VDI_64).replace("delta_volume", "azimuth")))
@@ -208,6 +210,7 @@ def test_azimuths_that_a_network_takes_or_makes_are_vdi_s_and_the_images_stay(vd
     assert qexp.open_run("old").spec["dataset"]["fixed"]["azimuth"] == 0
 
 
+@pytest.mark.heavy
 def test_an_azimuth_that_cannot_be_moved_is_an_error(vdi: Vdi, specs: Specs):
     write_vdi(vdi, specs, varyings={**SOUND["dataset"]["varyings"], "azimuth": []})
     dataset = json.loads(Path("specs/datasets/sound.json").read_text())
@@ -223,7 +226,7 @@ def write_max(file: str, *, head: bool, within: str = "") -> Max:
     return network.eval()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("within", ["", "model"])
 def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     scratch = sediment / "specs/experiences/scratch.json"
@@ -301,7 +304,7 @@ DLE_NETWORKS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("module", DLE_NETWORKS)
 def test_dle_s_networks_estimate_as_forward_passes_in_numpy_do(specs: Specs, module: str):
     parameters, weights_of, forward = DLE_NETWORKS[module]
@@ -343,7 +346,7 @@ def test_such_a_run_is_done_and_says_what_it_is(volcano: Path):
     assert set(account["left_out"]) == {"optimizer_weights/Adam/iteration:0"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_it_makes_matrices_and_passes_an_archive_and_the_doctor_who_finds_changed_weights(volcano: Path):
     run = imported("best.h5", "--model", "sound")
     assert run.path.is_dir()
@@ -400,7 +403,7 @@ def test_a_run_can_start_from_it_and_says_that_it_was_trained_on_unknown_spectra
     call("doctor").done()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_other_weights_give_runs_of_other_digests(volcano: Path):
     first = imported("best.h5", "--model", "sound").record["digest"]
     assert imported("best.h5", "--model", "sound", to="same").record["digest"] == first
@@ -408,7 +411,7 @@ def test_other_weights_give_runs_of_other_digests(volcano: Path):
     assert imported("best.h5", "--model", "sound", to="other").record["digest"] != first
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_fitted_transforms_see_the_training_part_alone(volcano: Path):
     document = put(SOUND["experience"], "transforms", {"displacement": "standardize"})
     Path("specs/experiences/sound.json").write_text(json.dumps(document))
@@ -523,7 +526,7 @@ def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     assert run.record["foreign_weights"]["rules"] == "mine"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on(specs: Specs):
     dotted = {"depth": "chamber.depth", "delta_volume": "chamber.delta_volume"}
     dataset = {**SOUND["dataset"], "size": [4, 4], "sources": [{"type": "mogi", "name": "chamber"}]}
@@ -644,7 +647,7 @@ def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcan
     assert imported("best.h5", "--experience", "other", to="second").record["experience"] == "other"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transforms(volcano: Path):
     Path("specs/experiences/sound.json").unlink()
     specs = Specs(volcano, {"model": VDI_MODEL}, "alone")

@@ -37,7 +37,7 @@ def held_out_errors(directory, scale=lambda values: values):
     return np.abs(scale(table["iron"].values) - scale(table["iron_estimate"].values)), table
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand_and_coverage_is_counted_by_group_and_listed(run):
     directory = run(**ONE_BY_ONE)
     errors, table = held_out_errors(directory)
@@ -66,7 +66,7 @@ def test_an_interval_is_as_wide_as_the_errors_of_the_other_rows_demand_and_cover
     assert "has intervals from held-out errors, not posteriors" in call("calibrate", directory.path).failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive(run):
     directory = run(**ONE_BY_ONE, **IN_LOGARITHMS)
     lines = rows_of(directory)
@@ -78,13 +78,13 @@ def test_where_the_loss_is_of_logarithms_intervals_are_factors_and_stay_positive
     assert high[0] / estimate[0] == pytest.approx(math.exp(factor), rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_limits_of_an_output_hold_for_its_intervals(run):
     lines = rows_of(run(**ONE_BY_ONE, limits={"iron": [2.5, 5]}))
     assert (numbers(lines, "iron_low").min(), numbers(lines, "iron_high").max()) == (2.5, 5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_group_gets_its_intervals_from_other_groups_and_what_few_groups_cannot_promise_is_said(run):
     directory = run(**BY_QUARRY)
     errors, _ = held_out_errors(directory)
@@ -130,7 +130,7 @@ def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run,
     assert r"\caption{90 {\%} intervals by quarry}" in call("intervals", directory.path, "--latex").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_of_a_core_get_their_intervals_from_the_other_test_cores_and_a_single_one_gets_none(workspace):
     cores.write(workspace)
     directory = RunDirectory(package.run("scratch", device="cpu").path)
@@ -162,7 +162,7 @@ def test_other_runs_are_refused_with_what_would_work(train, run):
     assert "some of its results are missing" in call("intervals", directory.path).failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_intervals_from_errors_that_were_selected_on_the_test_data_say_so(run):
     directory = run(**{**ONE_BY_ONE, "keep": "best", "epochs": 4, **stones.AS_PUBLISHED})
     assert {line["caution"] for line in rows_of(directory)} == {stones.CAUTION}

@@ -125,7 +125,7 @@ def test_the_process_that_writes_the_record_neither_undoes_labels_nor_is_written
     assert (record.state, record.seconds, record.tags, record.note) == (State.DONE, 7.0, ("kept", "good"), "looks well")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_many_who_tag_at_once_nobody_undoes_anothers_change(workspace):
     run = write_record(workspace, "a")
     script = (

@@ -32,6 +32,7 @@ def states() -> dict[str, str]:
     return {run["name"]: run["state"] for run in package.runs()}
 
 
+@pytest.mark.heavy
 def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else():
     names = [name for name, scheduler in LAUNCHERS.items() if scheduler is not None]
     assert names

@@ -132,7 +132,7 @@ def test_a_process_that_is_woken_while_the_next_one_trains_changes_nothing(pause
     assert [attempt.state for attempt in directory.record().attempts] == ["lost", "done"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paused, qexp, uninterrupted_files):
     directory, older = paused
     qexp(*LONG, "--resume").done()
@@ -144,7 +144,7 @@ def test_a_process_that_is_woken_after_the_next_one_is_done_changes_nothing(paus
     assert not [*directory.path.rglob("*lease-*"), *directory.path.rglob(".*")]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_process_that_is_woken_after_its_run_made_room_for_another_of_its_name_changes_nothing(paused, qexp):
     directory, older = paused
     assert qexp("rm", "sound_0").code == 0
@@ -307,7 +307,7 @@ def test_of_many_that_try_at_once_one_has_the_run(directory):
 # A full disk
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_there_was_no_room_to_start_a_run_it_starts_as_soon_as_there_is(tmp_path, qexp):
     specs = Specs(tmp_path)
     runs = tmp_path / "runs"

@@ -60,6 +60,7 @@ def unlimited(run: Run) -> Run:
     return qexp.open_run(run.record["name"])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("name", "output"), [("scratch", "toc"), ("stones", "iron"), ("sound", "depth")])
 def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_those_that_reach_them(here, name, output):
     run = qexp.open_run(f"{name}_0")
@@ -80,7 +81,7 @@ def test_test_estimates_lie_within_the_limits_and_the_log_and_the_file_count_tho
     assert run.results["test"][output]["bias"] == pytest.approx(error.mean())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_they_are_those_of_the_network_moved_to_the_nearest_limit(here):
     run = qexp.open_run("scratch_0")
     folder = here / "data/few/test"
@@ -125,7 +126,7 @@ def test_the_mean_of_networks_is_limited_their_spread_is_not_and_baselines_are_j
     assert ridge.rmse >= np.sqrt(np.mean((np.clip(truth, 3.5, 4.0) - truth) ** 2))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_whole_fields_and_matrices_are_limited_too(here):
     run = qexp.open_run("domes_0")
     frames = xarray.load_dataset(run.path / "results/frames/d0.nc", engine="h5netcdf", decode_times=False)
@@ -144,7 +145,7 @@ def test_whole_fields_and_matrices_are_limited_too(here):
     assert "limits" not in table["delta_volume_estimate"].attrs
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_losses_see_no_limits_so_that_training_is_the_same_to_the_last_bit(here):
     free = qexp.run("scratch", name="free", overrides={"epochs": 1}, device="cpu")
     limited = qexp.open_run("scratch_0")

@@ -223,7 +223,7 @@ def names(tree: list[provenance.TreeRun]) -> list[str]:
     return [f"{len(branch.followed) * '.'}{branch.name}" for branch in tree]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_tree_keeps_the_order_of_its_runs_also_in_a_circle_of_names_and_in_a_chain_of_thousands():
     runs = summaries(b=None, d="c", c="a", a=None, e="a")
     assert names(provenance.lineage_tree(runs.values(), runs)) == ["b", "a", ".c", "..d", ".e"]
@@ -256,7 +256,7 @@ def test_a_name_of_two_runs_is_one_in_what_was_seen():
     assert joined == {"a": {"X": ["1", "2", "3"], "Y": ["4"]}, "b": {"Z": ["5"]}}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_tree_is_shown_without_torch(grown, monkeypatch):
     monkeypatch.chdir(grown)
     loaded = said_by_a_new_process(CALL_AND_LOOK, json.dumps(HEAVY), json.dumps([["ls", "--lineage"]]))

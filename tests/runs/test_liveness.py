@@ -35,7 +35,7 @@ def heartbeat(tmp_path: Path) -> Path:
     return tmp_path / "heartbeat"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("clock", ["+10m", "-1d"])
 def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says(workspace, sleeper, clock):
     directory = write_running(workspace, "busy", sleeper.pid)
@@ -45,7 +45,7 @@ def test_a_run_of_another_machine_is_running_whatever_the_clock_of_this_one_says
     assert on_another_host("ls", "-q", "--status", "lost", clock=clock) == (0, "busy\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_process_beats_by_the_clock_of_the_file_system_and_not_by_its_own(heartbeat):
     on_another_host("ls")  # skips where that cannot be done
     set_back(heartbeat, SILENT_SECONDS + HEARTBEAT_SECONDS)
@@ -95,7 +95,7 @@ def test_where_nothing_can_be_written_this_machines_clock_must_do(heartbeat, sle
     assert abs(folders.age(heartbeat)) < SILENT_SECONDS
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("hidepid", [False, True])
 def test_another_user_sees_that_a_run_lives_also_where_processes_are_hidden(open_workspace, sleeper, hidepid):
     busy = write_running(open_workspace, "busy", sleeper.pid)

@@ -68,6 +68,7 @@ def errors(tmp_path_factory):
     return errors_by_pair
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("output", EXPERIENCE["outputs"])
 def test_a_network_trained_with_offsets_and_ramps_is_not_fooled_by_them(errors, output):
     assert errors["shifted", "shifted"][output] < 1.6 * errors["shifted", "plain"][output]
@@ -75,6 +76,7 @@ def test_a_network_trained_with_offsets_and_ramps_is_not_fooled_by_them(errors, 
     assert errors["shifted", "shifted"][output] < 0.1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("output", EXPERIENCE["outputs"])
 def test_a_network_trained_without_them_is_fooled(errors, output):
     assert errors["plain", "shifted"][output] > 5 * errors["plain", "plain"][output]

@@ -40,7 +40,7 @@ def look_at(document: dict[str, Any]) -> None:
         dataset.row_numbers([0])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("experience", WRITE)
 def test_a_run_a_sweep_and_the_check_of_specs_read_files_of_data_as_often_as_one_dataset(workspace, reads, experience):
     WRITE[experience](workspace)

@@ -101,7 +101,7 @@ def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.testing.assert_allclose(found["depth_delta_volume_correlation"], ranks, atol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_files_of_draws_are_those_of_the_posterior_in_whatever_chunks_images_are_read(here):
     import arviz
 
@@ -157,7 +157,7 @@ def test_figures_matrices_verification_and_export_go_on_working(here):
     assert call("limit", "sound_0").code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_resumes_with_the_same_bits(here, name):
     specs = Specs(here, {**DOCUMENTS, "model": put(MODEL, "operations.posterior.module", name)}, "again")

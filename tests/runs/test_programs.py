@@ -169,7 +169,7 @@ def histogram(program) -> Path:
     return Path("runs/own_3")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_that_writes_files_of_its_own_is_done_with_these_as_its_results(histogram):
     stdout = call("run", "own", "--seed", "3").done()
     run = package.open_run("own_3")
@@ -236,7 +236,7 @@ def test_a_program_that_does_not_exist_is_named(program):
         package.run("own")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command(program):
     script = "trap 'echo asked; exit 0' TERM; echo $$ > ready; while :; do sleep 0.05; done"
     program(script, resume=["sh", "-c", "echo goes on in attempt {attempt}; " + WRITES])
@@ -252,7 +252,7 @@ def test_an_interrupted_program_is_asked_to_end_and_goes_on_with_its_own_command
     assert "goes on in attempt 2" in log_of(attempt=2)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_whose_program_hears_of_the_end_of_a_job_first_is_interrupted(program):
     program("echo $$ > ready; sleep 300")
     process, (number,) = working()
@@ -277,7 +277,7 @@ FAMILY = "sleep 300 & echo $! >> ready; setsid sleep 300 & echo $! >> ready; ech
 """A process in the background, one in a session of its own, and the program itself, with their numbers in a file."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_nothing_is_left_of_a_program_whose_qexp_is_killed(program):
     program(FAMILY + "wait")
     process, numbers = working(3)
@@ -288,7 +288,7 @@ def test_nothing_is_left_of_a_program_whose_qexp_is_killed(program):
     assert package.open_run("own_0").state == "lost"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_nothing_is_left_of_a_program_whose_own_group_is_killed_and_the_run_has_failed(program):
     program(FAMILY + "wait")
     process, numbers = working(3)
@@ -304,7 +304,7 @@ def test_what_a_program_leaves_in_the_background_ends_with_it(program):
     assert not any(process_start(number) for number in numbers_in(Path("ready"), 3))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_ends_with_the_process_that_watches_over_it(program):
     program(FAMILY + "echo $PPID >> ready; wait")
     process, (*numbers, guard) = working(4)
@@ -391,7 +391,7 @@ def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monke
     assert call("doctor").code == call("validate").code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("number", "holds"), [("0.5", True), ("0.$(date +%N)", False)])
 def test_a_program_is_verified_by_its_results(program, number, holds):
     program(f'echo "{{{{\\"mae\\": {number}}}}}" > {{results}}')
@@ -399,7 +399,7 @@ def test_a_program_is_verified_by_its_results(program, number, holds):
     assert (verification.error, verification.identical) == (None, {"results": holds})
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_imported_program_is_not_executed_without_permission(program, tmp_path_factory, monkeypatch):
     program("touch executed; " + WRITES)
     package.run("own").export("own.zip")
@@ -446,7 +446,7 @@ def test_a_command_that_cannot_run_is_pointed_at(program, change, value, message
     assert not Path("runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_is_run_without_torch(program):
     program(WRITES)
     commands = [["execute", str(prepared().path)], ["ls"], ["show", "own_0"]]
@@ -463,7 +463,7 @@ def test_a_program_that_is_not_hashed_is_a_warning(program):
     assert "not among" not in call("validate").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_plain_program_that_writes_its_results_where_it_is_started_needs_no_change(program):
     Path("train.py").write_text(
         "import json, os, sys\n"

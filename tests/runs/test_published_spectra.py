@@ -129,7 +129,7 @@ def test_runs_are_listed_and_chosen_by_targets_with_a_percent_sign(place: Path):
     assert [run["name"] for run in json.loads(stdout)] == ["max_toc_0"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_trained_on(workspace: Path):
     def judged(*options: str) -> str:
         source = workspace / "data/max/finetune/TOC%"
@@ -147,7 +147,7 @@ def test_other_labelled_spectra_are_judged_and_told_apart_from_those_that_were_t
     assert {"TOC", "TOC_validation"} <= made  # of the folder TOC%
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_compiled_table_is_trained_on_without_the_rows_that_have_no_target(workspace: Path):
     table = {"dataset.path": "compiled.csv", "dataset.columns": "", "dataset.missing": "drop", "pretrain": None}
     held_out = {"split": {"type": "held_out", "parameters": {"by": "core", "values": list(TESTED)}}}

@@ -76,6 +76,7 @@ def but_for_import(run: Path) -> dict[str, object]:
     return {**contents(run), "run.json": {**record, "imported": None, "launch": None, "name": ""}}
 
 
+@pytest.mark.heavy
 def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_results(lab, here, there, qexp):
     add_run(here, "other", 3000)
     (here / "runs/other/empty").mkdir()
@@ -217,6 +218,7 @@ def test_a_web_server_s_folder_can_be_pulled_from_and_not_pushed_to(here, there,
         assert "is for reading only" in qexp("push", f"http://127.0.0.1:{port}").failed(4)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("lab", ["s3", "ssh"], indirect=True)
 def test_wrong_credentials_and_unknown_hosts_are_refused_in_words(lab, here, tmp_path, monkeypatch, qexp):
     qexp("push", "lab").done()

@@ -25,7 +25,7 @@ def weights(name: str) -> bytes:
     return (package.open_run(name).path / "checkpoints/best.safetensors").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(here, qexp):
     for path in here.glob("specs/*/*.json"):
         path.write_text("{}")
@@ -53,7 +53,7 @@ def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     assert "a run other exists already; choose another --name" in qexp("rerun", "sound_0", *options).failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_extensions_are_those_that_the_run_holds(specs, qexp):
     extensions = specs.root / "specs/extensions.py"
     extensions.write_text(EXTENSIONS.format(value=1.5))
@@ -66,7 +66,7 @@ def test_the_extensions_are_those_that_the_run_holds(specs, qexp):
     assert first.record["digest"] == again.record["digest"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
     before = run()
     assert qexp("rerun", before.name, "--device", "cpu").code == 0
@@ -77,7 +77,7 @@ def test_a_run_with_folds_is_repeated_as_a_whole(run, qexp):
     assert "is a fold; rerun the run that it belongs to" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_that_was_changed_is_told_of(workspace, qexp):
     assert qexp("run", "half_width", "--name", "half_width_0", "--set", "parameters.samples=20").code == 0
     assert qexp("rerun", "half_width_0").stderr.count("warning") == 0

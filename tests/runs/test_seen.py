@@ -100,7 +100,7 @@ def test_a_run_keeps_what_it_trained_and_validated_on_and_what_its_ancestors_did
     assert (pretrained / "runs/msm_0/seen.json").stat().st_size < 16 * 30 + 100
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_without_labels_count_as_seen_and_allowing_a_leak_where_there_is_none_marks_nothing(here, qexp):
     qexp("run", "few_finetune", "--set", "labelled=2", "--allow-leak", "--name", "two", "--device", "cpu").done()
     assert counts(here / "runs/two")["two"] == {"A": 3, "B": 3, "C": 2}
@@ -115,7 +115,7 @@ def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_a
     assert not (here / "runs/leaky_finetune_0").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results_and_without_parent_is_none(here, qexp):
     stdout = qexp("run", "leaky_finetune", "--name", "leaky_finetune_0", "--allow-leak", "--device", "cpu").done()
     assert CAUTION in stdout
@@ -128,7 +128,7 @@ def test_a_leak_that_is_allowed_marks_the_record_the_listing_and_the_results_and
     assert package.open_run("leaky_scratch_0").record["caution"] == ""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_warning(here, qexp):
     code, _, stderr = qexp("run", "alike_finetune", "--device", "cpu")
     assert code == 0, stderr
@@ -140,7 +140,7 @@ def test_a_core_with_the_name_of_one_that_was_trained_on_but_other_spectra_is_a_
     assert stderr.count("msm_0 was trained on other spectra") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("split", "complaint"),
     [

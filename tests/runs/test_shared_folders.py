@@ -45,7 +45,7 @@ def test_another_user_tags_and_notes_a_run_also_where_its_owner_did_before(share
     assert as_nobody("ls", "-q", "--tag", "theirs", *here) == (0, "one\n", "")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_another_user_may_not_write_nothing_is_written(shared_run, qexp):
     here = ("--workspace", shared_run.path.parent.parent)
     shared_run.path.chmod(0o755)
@@ -87,7 +87,7 @@ with FileLock(sys.argv[1]):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_lock_that_another_user_made_is_replaced_when_nobody_holds_it_and_not_before(shared_run):
     file = shared_run.path / "labels.json"
     lock = file.with_name("labels.json.lock")
@@ -129,7 +129,7 @@ def test_who_may_write_to_a_folder_may_lock_in_it(tmp_path, mode):
     assert stat.S_IMODE((tmp_path / "file.lock").stat().st_mode) == mode & 0o666
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_catalogs_are_brought_up_to_date_by_whoever_lists(open_workspace, qexp):
     here = ("--workspace", open_workspace)
     write_record(open_workspace, "a")

@@ -86,7 +86,7 @@ def train(experience: str, **changes: object) -> Run:
 # Numbers
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_r2_against_the_training_mean_is_of_the_labelled_spectra_and_errors_by_core_are_shown(here, qexp):
     run = train("scratch", name="judged", labelled=8, epochs=1, metrics={"toc": "r2_training_mean"})
     lines = list(csv.DictReader((run.path / "results/predictions.csv").open(newline="")))
@@ -153,7 +153,7 @@ def test_a_run_that_is_interrupted_and_killed_and_resumed_each_time_equals_one_t
     assert one.drop_attrs().identical(other.drop_attrs())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_masks_are_others_with_another_seed_and_in_another_epoch(here):
     """Nothing is learned, so that losses differ by what is hidden and the order alone; validation stays as it is."""
     one, other = (train("masked", seed=seed, name=f"still_{seed}", learning_rate=1e-30, epochs=2) for seed in (0, 1))
@@ -178,7 +178,7 @@ def same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool
     return all(np.allclose(one[name], other[name], rtol=0, atol=1e-20) for name in one)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_first_weights_are_the_encoder_of_the_other_run_and_a_head_of_its_own(here):
     parent = weights(package.open_run("masked_0"))
     child, scratch = (
@@ -191,7 +191,7 @@ def test_the_first_weights_are_the_encoder_of_the_other_run_and_a_head_of_its_ow
     assert same({name: child[name] for name in others}, {name: scratch[name] for name in others})
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_frozen_encoder_stays_as_it_was_taken_and_learns_when_it_is_let_go(here):
     parent = of("encoder", weights(package.open_run("masked_0")))
     always = train("finetune", name="always", keep="last", **{**FROZEN, "pretrain.epochs_frozen": None})
@@ -203,7 +203,7 @@ def test_a_frozen_encoder_stays_as_it_was_taken_and_learns_when_it_is_let_go(her
     assert not same(of("head", weights(always)), of("head", weights(at_first)))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_and_show_and_a_tree_tell_what_it_was_pretrained_from(here, qexp):
     train("finetune", epochs=1)
     train("scratch", name="third", epochs=1, pretrain={"run": "finetune", "operations": ["head"]})
@@ -235,7 +235,7 @@ def test_an_encoder_of_another_architecture_is_refused_tensor_by_tensor(here, qe
     assert not (here / "runs/finetune_0").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_to_start_from_that_came_to_no_end_is_refused(here, qexp):
     with pytest.raises(InterruptedRunError):
         train("masked", seed=1, display=Interrupting(1, 1))
@@ -291,7 +291,7 @@ def held_out(core: str) -> dict[str, object]:
     return {"type": "held_out", "parameters": {"by": "core", "values": [core]}}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("file", ["few", "few.csv", "few.parquet", "few.nc"])
 def test_a_table_and_folders_with_the_same_cores_held_out_are_the_same_run_to_the_last_bit(here, file):
     write = {".csv": write_csv, ".parquet": parquet.write_table, ".nc": cores.write_netcdf}.get(Path(file).suffix)
@@ -318,7 +318,7 @@ def test_a_spectrum_of_a_table_is_a_copy_of_another_also_if_its_zeros_have_a_sig
 # Few labels
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed_and_others_for_another(here):
     from qexp.base.workspace import find
 
@@ -337,7 +337,7 @@ def test_fewer_labelled_spectra_are_among_the_more_for_all_experiences_of_a_seed
     assert drawn("scratch", 5, 1) != of_counts[1]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_batch_may_be_larger_than_what_is_labelled(here, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the number of threads, and with it the last bit, follows batch_size
     run = train("scratch", name="two", labelled=2, batch_size=1000, epochs=2)

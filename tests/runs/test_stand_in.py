@@ -24,7 +24,7 @@ def stood_in(workspace, monkeypatch):
     return workspace
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qexp):
     run = RunDirectory(package.run("stones", device="cpu").path)
     assert run.record().caution == run.fold("002").record().caution == WORDS
@@ -46,7 +46,7 @@ def test_a_run_that_has_both_cautions_gives_both(stood_in):
     assert run.record().caution == f"{WORDS}; {stones.CAUTION}"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_when_the_file_is_there_after_all_the_run_of_the_stand_in_stands_for_itself(stood_in, qexp):
     package.run("stones", device="cpu")
     (stood_in / "data" / "stones.csv").write_bytes((stood_in / "data" / "made_up.csv").read_bytes())

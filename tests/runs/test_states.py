@@ -37,7 +37,7 @@ LOSSES = {"breaking": Entry(breaking, {}, "Breaks at the fifth batch.", {"type":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_a_done_run_has_all_that_the_design_promises_and_its_error_is_that_of_the_kept_predictions(train):
     run = train(seed=3)
@@ -58,7 +58,7 @@ def test_a_done_run_has_all_that_the_design_promises_and_its_error_is_that_of_th
     assert table["depth"].attrs["units"] == "km"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_finished_run_is_not_worked_on_again_and_unharmed_where_another_spec_has_its_name(train):
     run = train(seed=1)
     before = (run.path / "run.json").read_bytes()
@@ -148,7 +148,7 @@ def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
     assert qexp("ls", "-q").stdout == f"{run.name}\n"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_can_start_from_the_weights_of_another_and_those_that_do_not_fit_are_listed(train):
     parent = train(seed=1)
     child = train(seed=2, pretrain=parent.name, learning_rate=1e-12, epochs=1)
@@ -170,7 +170,7 @@ def test_a_run_to_start_from_must_be_there_and_done(workspace, train):
     assert not list((workspace / "runs").glob("mogi*"))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_size_of_a_run_does_not_grow_with_epochs_but_for_its_lines(train):
     def size(run, without="nothing"):
         files = [path for path in run.path.rglob("*") if path.is_file() and not re.search(without, path.name)]
@@ -208,7 +208,7 @@ def test_a_process_of_another_machine_is_believed_while_its_heart_beats(tmp_path
     assert not alive(elsewhere, heartbeat)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_small_network_trains_on_one_thread_and_the_callers_setting_is_left_alone(train, monkeypatch):
     import torch
 

@@ -105,6 +105,7 @@ def launched(root):
         call("run", "mogi_quick", "--seeds", "0:2", *brief, "-j", "1000", "--workspace", root).done()
 
 
+@pytest.mark.heavy
 def test_a_launch_is_written_down_and_its_runs_know_it_and_share_the_cores_and_the_gpus(launched):
     launch = launchers.find_launch("last", Workspace(launched))
     runs = {run["name"]: package.open_run(run["name"], workspace=launched) for run in package.runs(workspace=launched)}

@@ -107,6 +107,7 @@ varying_args:
 """
 
 
+@pytest.mark.heavy
 def test_an_experiment_of_qanat_becomes_an_experience_that_runs_with_its_groups_of_parameters(here):
     (here / "sampling/files").mkdir(parents=True)
     (here / "sampling/experiment.yaml").write_text(EXPERIMENT)

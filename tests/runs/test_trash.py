@@ -361,7 +361,7 @@ print(json.dumps(acts[sys.argv[2]]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_a_purge_and_a_restore_at_once_one_wins_and_both_tell_the_truth(make, workspace, tmp_path, qexp):
     names = [f"run_{index}" for index in range(40)]
     for index, name in enumerate(names):

@@ -114,7 +114,7 @@ def test_nothing_that_reads_executes_the_code_of_a_run(archives, mark, qexp):
         assert (qexp(*command).code, used(mark)) == (0, False), command
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_code_that_is_trusted_on_import_is_executed_from_then_on_but_not_where_an_archive_claims_that(
     archives, mark, qexp
 ):
@@ -163,7 +163,7 @@ def test_a_process_that_executes_an_imported_run_refuses_before_it_writes(archiv
     assert contents(Path("runs/sound_1")) == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(archives, mark):
     images = np.zeros((1, 16, 16))
     run = package.import_run(archives / "sound_0.zip")
@@ -185,7 +185,7 @@ def test_in_python_code_is_trusted_by_the_run_by_the_import_or_for_one_call(arch
     assert used(mark)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_was_made_here_is_used_with_its_code_as_before(archives, tmp_path, qexp, monkeypatch):
     monkeypatch.setenv("MARK_OF_CODE", str(tmp_path / "mark"))
     done = qexp("export", "sound_0", "--to", tmp_path / "network", "--workspace", archives / "workspace")

@@ -82,7 +82,7 @@ def test_waiting_ends_with_2_after_its_time_and_names_what_is_left(workspace, qe
     assert qexp("wait", "a", "--timeout", "-1").code == 2
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_is_waited_for_is_told_of_when_it_ends(workspace, start, sleeper):
     write_running(workspace, "busy", sleeper.pid)
     waiting = start("wait", "busy")
@@ -90,7 +90,7 @@ def test_a_run_that_is_waited_for_is_told_of_when_it_ends(workspace, start, slee
     assert waiting.end() == (1, "", "busy: lost\n")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_is_removed_or_damaged_does_not_keep_the_others_waiting(workspace, start, sleeper):
     for name in ("a", "b"):
         write_running(workspace, name, sleeper.pid)
@@ -183,7 +183,7 @@ def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleepe
     assert following.end() == (0, "here it goes\n", "young: lost\n")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_ctrl_c_ends_following_with_130_and_no_word(workspace, sleeper):
     write_log(write_running(workspace, "busy", sleeper.pid), 1, b"first\n")
     following = started(workspace, "logs", "-f", "busy")

@@ -203,7 +203,7 @@ def test_neighbouring_pixels_differ_as_declared_however_long_the_range(kind, tol
             assert moved.square().mean().item() / 2 == pytest.approx(expected, rel=tolerance)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("outer_scale", [2.0, 20.0, 500.0])
 def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the_outer_scale(outer_scale):
     """Also in each sample, where pixels differ in width and height."""

@@ -45,6 +45,7 @@ def test_a_following_experience_is_resolved_to_what_could_have_been_written_out(
     assert following.digest == written.digest
 
 
+@pytest.mark.heavy
 def test_another_mapping_and_patch_size_are_two_values(workspace):
     spec = resolved(workspace, "following", "dataset.mapping=f13", "dataset.patch_size=8").document
     inputs = ["thk", "slopsurfx", "slopsurfy", "arrhenius", "slidingco"]
@@ -77,6 +78,7 @@ def test_rows_and_simulated_images_may_be_followed_as_well(specs):
     assert resolved(workspace, "sound").digest == sound
 
 
+@pytest.mark.heavy
 def test_a_mapping_with_inputs_that_the_network_does_not_read_is_refused(workspace, qexp):
     stderr = qexp("--workspace", workspace.root, "run", "domes", "--set", "dataset.mapping=f13", "--dry-run").failed()
     assert "$.mapping: the mapping 'f13' has inputs that the network does not read: 'arrhenius', 'slidingco'" in stderr

@@ -98,7 +98,7 @@ def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(specs, worksp
     assert (again.document, again.digest) == (first.document, first.digest)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_recomputed_slopes_are_another_digest_and_the_key_is_left_out_where_it_changes_nothing(workspace):
     plain = resolved(workspace)
     assert resolved(workspace, "dataset.recompute_slopes=false").digest == plain.digest
@@ -185,7 +185,7 @@ def test_a_network_that_takes_patches_alone_is_refused_where_frames_are_larger(w
     assert f"$.model: {complaint}" in validate().failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_of_several_sizes_are_warned_of_and_nothing_is_wrong(workspace, validate, qexp):
     domes.rewrite(
         workspace.root / "data/domes/train/d1", lambda data: data.assign_coords(x=data["x"] * 2, y=data["y"] * 2)

@@ -134,7 +134,7 @@ def test_noise_follows_the_elevation_of_a_grid_and_lies_on_scattered_points(spec
     assert np.std(field) == pytest.approx(0.01, rel=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_network_that_sees_the_mask_is_trained_and_looked_at(specs, qexp):
     specs.spoil("dataset", ("noise_model", [ATMOSPHERE, OFFSET, HIDING]))
     model = put(SOUND["model"], "inputs.mask", {"size": [16, 16, 1]})

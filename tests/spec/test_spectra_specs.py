@@ -358,7 +358,7 @@ def test_a_target_may_be_called_as_laboratories_call_it(workspace, spoil, name):
     assert examine(workspace.root / "specs/datasets/scratch.json", spec_cache(workspace)).problems == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_last_batch_of_one_spectrum_is_refused_only_where_it_is_normalised_over_the_batch(spoil, problems, qexp):
     for name in ("masked", "scratch"):
         assert qexp("validate", spoil(name, "experience", ("batch_size", 17))).code == 0  # of 18

@@ -85,6 +85,7 @@ def error_of(share: float) -> float:
     return math.sqrt(share * (1 - share) / OBSERVATIONS)
 
 
+@pytest.mark.heavy
 def test_posteriors_that_are_the_prior_are_right(workspace):
     found = package.open_run("sound_0").record["calibration"]
     for of in (*found["outputs"].values(), found["density"], found["balls"]):
@@ -100,6 +101,7 @@ def test_posteriors_that_are_the_prior_are_right(workspace):
     assert found["outputs"]["depth"]["width"] == pytest.approx(width, rel=0.1)
 
 
+@pytest.mark.heavy
 def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
     found = package.open_run("narrow_0").calibration
     expected = 2 * norm.cdf(norm.ppf(0.95) / NARROWER) - 1
@@ -122,6 +124,7 @@ def test_posteriors_that_are_too_narrow_are_called_so_everywhere(workspace):
     assert found.verdict in shown
 
 
+@pytest.mark.heavy
 def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
     found = package.open_run("narrow_0").calibration
     with xarray.open_dataset("runs/narrow_0/results/calibration.nc", engine="h5netcdf") as numbers:
@@ -137,7 +140,7 @@ def test_the_numbers_of_every_observation_give_those_of_the_record(workspace):
         assert float(share) == float((position <= 0.25).mean())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_command_says_and_keeps_what_python_gives(workspace):
     words = ("calibrate", "sound_0", "--observations", 60, "--draws", 30, "--seed", 7, "--device", "cpu")
     found = json.loads(call(*words, "--json").done())
@@ -177,7 +180,7 @@ def test_several_runs_have_a_line_each_and_seeds_are_compared_by_their_means(wor
     assert "3 of 3" in package.report("sound_*", to=workspace / "sound.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_noise(specs):
     specs.write("dataset", put(DATASET, "fixed.noise", 0.1))
     specs.write("model", MODEL)
@@ -193,7 +196,7 @@ def test_widths_stand_beside_the_bound_only_where_the_signal_is_well_above_the_n
     assert "Cramér" not in call("show", "sound_1").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_several_runs_those_without_posteriors_are_named_and_the_others_are_tested_if_only_with_few_draws(workspace):
     specs = Specs(workspace, {})
     specs.write("model", SOUND["model"], "plain")
@@ -248,6 +251,7 @@ def test_verdicts_are_words_for_what_the_tests_find():
     assert verdict(part="train", caution="it").endswith("; 2,000 observations of the part 'train'; see the caution")
 
 
+@pytest.mark.heavy
 def test_a_record_that_calls_observations_draws_and_draws_samples_is_read(workspace):
     record, today = Path("runs/sound_0/results/calibration.json"), package.open_run("sound_0").calibration
     before = {"observations": "draws", "draws": "samples"}
@@ -257,7 +261,7 @@ def test_a_record_that_calls_observations_draws_and_draws_samples_is_read(worksp
     assert package.open_run("sound_0").record["calibration"] == today.document()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(workspace):
     results = Path("runs/sound_0/results")
     before = {path: path.read_bytes() for path in results.glob("calibration*")}
@@ -273,7 +277,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_earlier_one_as_it_was(w
     assert not [path for path in results.iterdir() if path.name.startswith(".calibration")]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_listings_and_comparisons_have_its_columns(workspace):
     words = call("ls", "--columns", "name,calibration.depth.coverage_90,calibration.joint.balls_p_value").stdout
     found = package.open_run("sound_0").calibration
@@ -289,6 +293,7 @@ def test_listings_and_comparisons_have_its_columns(workspace):
     assert "do not say which values of calibration" not in compared.stdout + compared.stderr
 
 
+@pytest.mark.heavy
 def test_a_damaged_calibration_is_named_and_a_run_that_was_not_calibrated_has_empty_columns(workspace):
     record = Path("runs/sound_0/results/calibration.json")
     record.write_text('{"dataset": "sound"}')
@@ -321,7 +326,7 @@ def test_axe_finds_nothing_in_the_report_and_it_is_no_wider_than_a_phone(
         assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_report_has_verdicts_and_drawings_but_none_of_the_numbers_of_another_calibration(workspace, tmp_path):
     run = package.open_run("narrow_0")
     text = run.report(tmp_path / "narrow.html").read_text()
@@ -367,6 +372,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.heavy
 def test_wrong_options_are_refused_and_change_nothing(workspace):
     before = Path("runs/sound_0/results/calibration.json").read_bytes()
     for *words, why in WRONG:

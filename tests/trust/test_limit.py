@@ -20,7 +20,7 @@ def noisy(specs: Specs) -> Specs:
     return specs
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_limit_of_a_dataset_is_printed_with_its_units_and_standard_errors(noisy):
     code, stdout, stderr = call("limit", "sound", "--samples", "30")
     assert code == 0, stderr
@@ -47,7 +47,7 @@ def test_only_over_the_whole_prior_are_its_errors_called_the_least(noisy):
     assert "--part train: " in call("limit", "sound", "--part", "train").failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_more_noise_means_a_higher_limit(noisy):
     low = package.limit("sound", samples=SAMPLES)
     noisy.spoil("dataset", ("fixed.noise", 0.1))
@@ -57,7 +57,7 @@ def test_more_noise_means_a_higher_limit(noisy):
         assert least.rmse < high.variables[name].rmse
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_is_shown_beside_the_limit_of_its_own_samples_and_a_damaged_one_is_named(noisy, tmp_path, monkeypatch):
     assert call("run", "sound", "--seed", "3").code == 0
     record = (tmp_path / "runs/sound_3/run.json").read_bytes()

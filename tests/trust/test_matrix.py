@@ -32,7 +32,7 @@ def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_mak
     np.testing.assert_allclose(table["depth_relative_error"], table["depth_error"] / truth)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_the_file_says_units_and_axes_and_vdis_arrays_have_its_order_of_axes(workspace, run, qexp):
     axes = ["--axis", "depth=0:4:8", "--axis", "delta_volume=0:2:4"]
@@ -52,7 +52,7 @@ def test_the_file_says_units_and_axes_and_vdis_arrays_have_its_order_of_axes(wor
         np.testing.assert_array_equal(array, table[f"depth_{ours}"].transpose("delta_volume", "depth"))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_seed(run):
     table = qexp.matrix(run, "mogi_noisy", axes=SMALL, repeats=3)
     np.testing.assert_allclose(table["depth_bias"], table["depth_mean"] - table["depth"], atol=1e-12)
@@ -73,7 +73,7 @@ def test_repeats_give_mean_bias_and_spread_over_the_noise_which_comes_from_the_s
     assert not np.allclose(first["depth_estimate"], other["depth_estimate"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_a_dataset_it_is_that_on_which_the_run_was_trained_whatever_its_file_says_now(workspace, run):
     named = qexp.matrix(run, "mogi", axes=SMALL, name="named")
     path = workspace / "specs/datasets/mogi.json"
@@ -106,7 +106,7 @@ def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_where_that_is_asked_for(run):
     first = qexp.matrix(run, "mogi_noisy", axes=SMALL)
     other = qexp.matrix(run, "mogi_noisy", axes=SMALL, seed=1, name="other")
@@ -117,7 +117,7 @@ def test_a_matrix_of_other_settings_gets_another_name_or_replaces_the_first_wher
     assert not [path.name for path in run.directory.matrices.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_same_matrix_again_or_of_changed_data_or_of_an_earlier_version_is_left_as_it_is(workspace, run, qexp):
     made = ["matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=1:3:2", "--fix", "delta_volume=1"]
     assert qexp(*made, "--name", "near").code == 0
@@ -156,7 +156,7 @@ def seeds(finished, tmp_path_factory):
 ON_SOUND = {"axes": {"depth": (0.5, 3.5, 3), "delta_volume": (0.5, 3.5, 2)}}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(seeds):
     made = qexp.matrix("sound_[01]", "sound", **ON_SOUND, workspace=seeds)
     assert made.folder == seeds / "comparisons/matrices/sound_on_sound"
@@ -179,7 +179,7 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
     assert len(said) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_for(seeds):
     kept = qexp.matrix("sound_[01]", "sound", **ON_SOUND, name="kept", workspace=seeds)
     other = {"axes": {"depth": (1, 3, 2)}, "fixed": {"delta_volume": 1}, "name": "kept", "workspace": seeds}
@@ -205,7 +205,7 @@ def test_runs_that_differ_by_more_than_their_seeds_have_no_common_statistics(see
         assert not list(Path("runs").glob("*/matrices/refused")), "nothing is computed before that is known"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_axes_the_dataset_s_own_grid_is_used_or_vdi_s(workspace, run, qexp):
     document = json.loads((workspace / "specs/datasets/mogi_test.json").read_text())
     assert document["matrix"]["resolution"] == 128
@@ -229,6 +229,7 @@ def test_an_axis_that_is_none_is_refused_in_plain_words(run, ends):
         qexp.matrix(run, "mogi_test", axes={"depth": ends})
 
 
+@pytest.mark.heavy
 def test_axes_and_values_that_the_training_data_do_not_have_are_told_and_values_that_replace_its_own_stand_in_the_title(
     run,
 ):
@@ -243,7 +244,7 @@ def test_axes_and_values_that_the_training_data_do_not_have_are_told_and_values_
     assert " at x 0.5 km" in matrix_of(table.folder).get_suptitle()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
     made = ("matrix", run.name, "--dataset", "mogi_test", "--axis", "depth=0.5:4:4", "--fix", "delta_volume=1")
     folder = run.path / "matrices/mogi_test"
@@ -262,7 +263,7 @@ def test_a_new_matrix_has_no_picture_of_an_older_one(run, qexp, monkeypatch):
     assert (folder / "matrix.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("axes", [{"depth": (0.5, 4.0, 6)}, {**SMALL, "x": (-1.0, 1.0, 3)}], ids=["one", "three"])
 def test_any_number_of_axes(run, axes):

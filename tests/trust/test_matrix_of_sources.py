@@ -62,7 +62,7 @@ def test_errors_of_a_strike_are_taken_by_the_shorter_way_round(root):
     assert "period" not in table["dike.depth_error"].attrs
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_cells_in_which_a_source_would_break_the_surface_are_left_out_and_counted(root, tmp_path):
     arguments = ["matrix", "dike_0", "--dataset", "dike", "--workspace", str(root)]
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]

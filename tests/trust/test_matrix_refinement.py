@@ -76,7 +76,7 @@ OTHER_AXES = [
 """An axis, the noise where it is none, and how close the estimates are."""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("axis", "noise", "close"), OTHER_AXES)
 def test_on_axes_that_are_not_estimated_every_cell_has_its_own_source_geometry_and_weights(axis, noise, close):
     axes = [MatrixAxis("dike.depth", 2, 4, 3), MatrixAxis(*axis)]
@@ -84,7 +84,7 @@ def test_on_axes_that_are_not_estimated_every_cell_has_its_own_source_geometry_a
     np.testing.assert_allclose(found["dike.depth"], values["dike.depth"], rtol=close)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_offsets_and_ramps_of_the_declared_noise_do_not_move_the_estimates():
     white = {"type": "white", "parameters": {"standard_deviation": 1e-4}}
     large = [
@@ -135,7 +135,7 @@ def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
         assert float(problem.weighted.square().sum()) == pytest.approx(squares, rel=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_hidden_pixels_hold_does_not_matter_and_what_is_all_hidden_has_no_estimate():
     source = generated_of(document("two tracks", noise_model=HIDDEN), BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
@@ -192,7 +192,7 @@ def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
     assert len(weights) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_command_prints_and_keeps_both_estimates(root):
     fixed = [word for name, value in FIXED.items() for word in ("--fix", f"{name}={value}")]
     axes = ["--axis", "dike.strike=0:360:3", "--axis", "dike.depth=0.5:4:4"]
@@ -272,7 +272,7 @@ def test_clear_signals_are_refined_to_their_sources_from_a_network_that_is_hardl
         assert float(after.max()) < 0.3 < float(before.max())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_picture_has_errors_before_and_after_on_one_scale_and_no_panel_without_a_value(root):
     fixed = {**FIXED, "dike.strike": 40.0}
     package.matrix("dike_0", "dike", axes={"chamber.depth": (3.0, 6.0, 3), "dike.depth": (2.0, 4.0, 3)},

@@ -92,7 +92,7 @@ def test_a_run_that_is_named_twice_is_changed_once_and_bodies_that_no_page_sends
         assert (refused.status, bool(json.loads(refused.text)["error"])) == (400, True), body[:100]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_request_that_is_torn_ends_without_a_traceback(root):
     with in_a_process(root, "--allow-changes") as server:  # which looks for tracebacks
         address = urlsplit(server.address)

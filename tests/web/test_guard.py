@@ -87,7 +87,7 @@ def test_it_works_below_a_path_whether_or_not_a_proxy_takes_that_away(root, serv
     assert server.get("/qexp/hereabouts").status == 404
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_command_prints_the_address_and_ends_by_ctrl_c(root):
     with in_a_process(root) as server:
         assert server.get("/").status == 200

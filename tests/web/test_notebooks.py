@@ -35,6 +35,7 @@ def pretty(view) -> str:
     return texts[0]
 
 
+@pytest.mark.heavy
 def test_a_run_shows_its_results_its_curves_and_how_to_make_it_again_and_texts_of_others_as_texts(trained):
     run = package.open_run("mogi_quick_1")
     error = f"{run.results['test']['depth']['mae']:.4g}"
@@ -71,7 +72,7 @@ def test_what_is_shown_is_readable_in_light_and_dark_notebooks(trained, open_pag
     assert page.title() == "notebook"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_whole_matrix_is_a_picture_and_a_part_of_it_a_dataset(trained):
     matrix = package.open_run("mogi_quick_1").matrix("mogi_test")
     assert 'src="data:image/svg+xml;base64,' in matrix._repr_html_()
@@ -89,7 +90,7 @@ def test_estimates_of_arrays_show_their_range_and_unit(trained):
     assert result == {name: result[name] for name in ("depth", "delta_volume")}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("which", ["*", "names"])
 def test_a_comparison_shows_its_tables(sweep, which):
     compared = package.compare(*(["mogi_quick_*"] if which == "*" else names(sweep)[:2]))
@@ -101,7 +102,7 @@ def test_a_comparison_shows_its_tables(sweep, which):
     assert repr(compared).startswith("<comparison")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_study_shows_its_figure_and_its_table(sweep):
     order = package.Order("mogi_quick", range(2), {"learning_rate": [0.001, 0.004]}, overrides=SMALL)
     result = package.study(order, metric="depth.mae")

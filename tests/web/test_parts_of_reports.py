@@ -105,7 +105,7 @@ def test_cells_of_test_frames_show_what_the_run_kept_of_them(trained, open_page,
     assert np.isnan(truth) if not shown else shown[0] == pytest.approx(truth, rel=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_difference_of_two_models_says_their_layers_and_how_many_weights_they_have(trained, open_page, tmp_path):
     small = {"epochs": 1, "sizes": [64, 16, 16]}
     model = json.loads((trained / "specs/models/mogi_cnn.json").read_text())

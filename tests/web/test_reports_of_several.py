@@ -225,7 +225,7 @@ def values_in_maps(page) -> list[float]:
     return [numbers(text)[0] for text in page.locator(".matrices-drawing .value").all_inner_texts()]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("value", ["depth: error", "volume change: estimate", "volume change: relative error"])
 def test_matrices_stand_side_by_side_with_all_values_at_the_place_under_the_mouse(mapped, open_page, tmp_path, value):
     page = open_page(package.report(*mapped, to=tmp_path / "three.html"))
@@ -275,7 +275,7 @@ def test_a_server_gives_the_numbers_of_further_matrices_on_demand(mapped, sweep,
     assert sorted(titles_of_maps(page)) == sorted(mapped)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_compare_draws_matrices_over_other_cells_in_a_figure_of_their_own(mapped, sweep):
     figures = [path.name for path in package.compare(*mapped).figures]
     assert [name for name in figures if name.startswith("matrix")] == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"]
