@@ -165,6 +165,9 @@ def of_evaluations(directory: RunDirectory) -> Iterator[Finding]:
 # Problems in a workspace, advice on them, and repair where that is possible without data loss.
 
 
+MOST_LOOKS = 10
+"""At a run that others rename, or write, all the time."""
+
 LEAST_ROOM = 1_000_000_000
 """Free space [bytes] below which a disk that holds runs is reported."""
 
@@ -179,10 +182,7 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
     states = Watch().states(runs)  # in one call, so that a scheduler is queried only once
     for path in paths:
         try:
-            # A run that is removed or restored during the check seems to lack files: a second look must agree.
-            if first_look := [(finding.where, finding.what) for finding in _of_entry(path, states)]:
-                both = [finding for finding in _of_entry(path, states) if (finding.where, finding.what) in first_look]
-                yield from both if os.path.lexists(path) else []
+            yield from _of_entry_at_rest(path, states)
         except OSError as error:
             yield Finding(path, f"cannot be read: {error.strerror}", "check its owner and permissions", damaged=True)
     yield from _of_catalog(Catalog(workspace), {run.name for run, state in states.items() if state.readable})
@@ -209,6 +209,25 @@ def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
     """All problems; with `fix`, after repair where possible. Everything is checked before anything is repaired."""
     problems = list(findings(workspace))
     return [repair_finding(finding) for finding in problems] if fix else problems
+
+
+def _of_entry_at_rest(path: Path, states: Mapping[RunDirectory, State]) -> list[Finding]:
+    """What every look finds: a run that is removed or restored meanwhile seems to lack files. Looks are taken until
+    nobody has renamed it during one.
+    """
+    found = list(_of_entry(path, states))
+    for _ in range(MOST_LOOKS if found else 0):
+        try:
+            before = path.lstat().st_ctime_ns
+            again = [(finding.where, finding.what) for finding in _of_entry(path, states)]
+            found = [finding for finding in found if (finding.where, finding.what) in again]
+            if not found or path.lstat().st_ctime_ns == before:
+                break
+        except FileNotFoundError:
+            if os.path.lexists(path):
+                raise
+            return []
+    return found
 
 
 def _of_entry(path: Path, states: Mapping[RunDirectory, State]) -> Iterator[Finding]:
