@@ -45,21 +45,24 @@ def option(argument: str) -> str:
     return FLAGS.get(argument, f"--{argument.replace('_', '-')}")
 
 
-def message(text: str) -> None:
-    print(cleaned(spelled(text, option)), file=sys.stderr)
+def message(*lines: object) -> None:
+    for line in lines:
+        print(cleaned(spelled(str(line), option)), file=sys.stderr)
 
 
-def warning(text: str) -> None:
-    message(f"warning: {text}")
+def warning(*texts: str) -> None:
+    message(*(f"warning: {text}" for text in texts))
 
 
-def error(what: str | QexpError) -> None:
-    text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
-    message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
+def error(*mistakes: str | QexpError) -> None:
+    for what in mistakes:
+        text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
+        message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
 
 
-def result(text: str) -> None:
-    print(cleaned(text))
+def result(*lines: object) -> None:
+    for line in lines:
+        print(cleaned(str(line)))
 
 
 def piece(text: str) -> None:
@@ -90,7 +93,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     if width is None:
         head, lines = [list(map(in_one_line, columns))], [[[in_one_line(cell)] for cell in row] for row in rows]
         widths = [
-            max(map(width_of, cells)) for cells in zip(*head, *([*map(_first, row)] for row in lines), strict=True)
+            max(map(width_of, cells))
+            for cells in zip(*head, *([cell[0] for cell in row] for row in lines), strict=True)
         ]
     else:
         head, lines, widths, left_out = fit(columns, rows, right, width)
@@ -107,10 +111,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
             UNIT.sub(lambda found: f"{found[1]} {found[2].replace(' ', NO_BREAK)}", text) for text in left_out
         )
         print_sentence(f"no room in {width} columns: {kept}; see them with: | less -S")
-
-
-def _first(cell: Sequence[str]) -> str:
-    return cell[0]
 
 
 def _line(

@@ -42,8 +42,7 @@ def observe(
         raise QexpError("--figure and --no-figure contradict each other; keep one")
     beside = Path(options.to).with_suffix(".png") if options.to is not None and not no_figure else None
     observed = api.observe(files or [], **{**vars(options), "figure": options.figure or beside, "history": _history()})
-    for text in observed.warnings:
-        warning(text)
+    warning(*observed.warnings)
     if as_json:
         print_json({"tracks": [track.document() for track in observed.tracks], "files": [*map(str, observed.files)]})
         return
@@ -53,8 +52,7 @@ def observe(
             how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
             message(f"{track.name}: noise {track.noise.words}{error}{how}")
-    for path in observed.files:
-        result(str(path))
+    result(*observed.files)
 
 
 def _history() -> str:
@@ -104,8 +102,7 @@ def invert(
     Offsets, ramps and the size of the noise are integrated over.
     """
     inversion = api.invert(run_and_observation[0], **{**vars(options), "history": _history()})
-    for text in inversion.remarks:
-        warning(text)
+    warning(*inversion.remarks)
     if as_json:
         print_json(inversion.document())
     else:
@@ -116,4 +113,4 @@ def invert(
     if options.to is not None:
         message(f"result, tables and maps:{f' {options.to}' * as_json}")
         if not as_json:
-            result(str(options.to))
+            result(options.to)

@@ -91,8 +91,7 @@ def matrix(
         message(f"{record['left_out']:,} of {cells:,} cells are left out{why}")
     paths = [folder / name for name in ("matrix.nc", "matrix.png") if (folder / name).exists()]
     message("matrix and picture:" if len(paths) > 1 else "matrix:")
-    for path in paths:
-        result(find(options.workspace).shown(path))
+    result(*map(find(options.workspace).shown, paths))
 
 
 def _print_errors(record: dict[str, Any]) -> None:
@@ -173,8 +172,7 @@ def predict(
     assert run is not None
     if options.launcher != LOCAL or options.profile is not None:
         submitted = api.submit_predictions(run, **vars(options))
-        for written, job in submitted.jobs.items():
-            result(f"{written}  {job}")
+        result(*(f"{written}  {job}" for written, job in submitted.jobs.items()))
         message(f"output of the jobs: {find(options.workspace).shown(submitted.folder / 'output')}")
         return
     if options.options:
@@ -192,11 +190,9 @@ def _print_outcome(outcome: Prediction | QexpError) -> None:
     elif not outcome.made:
         message(f"{outcome.target} exists already")
     else:
-        for text in outcome.warnings:
-            warning(text)
+        warning(*outcome.warnings)
         message(f"{outcome.target}: {outcome.remarks[0]}" + "".join(f"\n  {text}" for text in outcome.remarks[1:]))
-        for file in outcome.files:
-            result(str(file))
+        result(*outcome.files)
 
 
 @with_options(EvaluateOptions)
@@ -216,8 +212,7 @@ def evaluate(run: RunArgument, options: EvaluateOptions, as_json: JsonOption = F
         return
     doubts = [*([] if record.independent else [independence_in_words(record)]), *record.warnings]
     print_parts(part for part in evaluation.results.tables() if part not in doubts)
-    for text in doubts:
-        warning(text)
+    warning(*doubts)
     message("tables and figures:" if evaluation.made else "it exists already; tables and figures:")
     result(find(options.workspace).shown(evaluation.directory.results))
 
@@ -296,14 +291,12 @@ def calibrate(runs: RunsArgument, options: CalibrateOptions, as_json: JsonOption
         print_parts([table_of_runs(calibrations), *dict.fromkeys(map(what_would_be_noticed, calibrations.values()))])
     else:
         print_parts(calibration_tables(calibrations.values()))
-    for name, why in failures.items():
-        error(f"{name}: {why}")
+    error(*(f"{name}: {why}" for name, why in failures.items()))
     if failures:
         raise typer.Exit(4 if calibrations else next(iter(failures.values())).exit_code)
     if not as_json:
         message("kept in the run, with tables and figures:" if not several else "kept in the runs, with figures:")
-        for run in runs_to_calibrate:
-            result(workspace.shown(run.directory.results))
+        result(*(workspace.shown(run.directory.results) for run in runs_to_calibrate))
 
 
 # qexp limit
@@ -337,8 +330,7 @@ def limit(options: LimitOptions, as_json: JsonOption = False) -> None:
         return
     errors, *sentences = least.parts()
     print_parts([errors])
-    for sentence in sentences:
-        message(str(sentence))
+    message(*sentences)
     if least.doubts:
         warning(least.doubts)
     if options.run is not None:

@@ -150,8 +150,8 @@ def rm(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Move runs to the trash, from which `qexp restore` brings them back."""
-    for entry in api.remove(runs, stop=stop_them, confirm=None if yes else _confirm_removal, workspace=workspace):
-        message(f"{entry.name} is in the trash; restore it with: qexp restore {entry.name}")
+    removed = api.remove(runs, stop=stop_them, confirm=None if yes else _confirm_removal, workspace=workspace)
+    message(*(f"{run.name} is in the trash; restore it with: qexp restore {run.name}" for run in removed))
 
 
 def _confirm_removal(names: Sequence[str]) -> None:
@@ -202,10 +202,8 @@ def purge(
         message(f"{deleted.files} files deleted from {deleted.folder}, {freed}")
         return
     done = api.purge(**{**vars(options), "confirm": None if yes else _confirm_purge})
-    for problem in done.problems:
-        error(problem)
-    for name in done.gone:
-        message(f"{name} is no longer in the trash: another process restored or deleted it")
+    error(*done.problems)
+    message(*(f"{name} is no longer in the trash: another process restored or deleted it" for name in done.gone))
     total = len(done.names) + len(done.problems) + len(done.gone)
     if not total:
         message("nothing to delete")
@@ -300,11 +298,10 @@ def import_runs(
     Of an experiment of Qanat, as YAML, experiences are written.
     """
     if path.suffix in (".yaml", ".yml"):
-        for file in api.import_experiment(path, workspace=workspace):
-            result(str(file))
+        result(*api.import_experiment(path, workspace=workspace))
         return
-    for run in (runs := api.import_runs(path, workspace=workspace)):
-        result(run.name)
+    runs = api.import_runs(path, workspace=workspace)
+    result(*(run.name for run in runs))
     message(f"{len(runs)} new run{'s' if len(runs) != 1 else ''} from {path}")
 
 
@@ -332,8 +329,7 @@ def pull(remote: RemoteArgument, options: PullOptions) -> None:
 
 def _end_transfer(transfer: Transfer, verb: str) -> None:
     """Say what was done, and end with the exit code of that."""
-    for problem in transfer.failed.values():
-        error(problem)
+    error(*transfer.failed.values())
     count, runs = len(transfer.sizes), f"{len(transfer.done):,} run{'s' * (len(transfer.done) != 1)} {verb}"
     files = f" ({count:,} file{'s' * (count != 1)}, {in_bytes(sum(transfer.sizes))})" if count else ""
     again = "; the same command goes on" if transfer.interrupted else ""
@@ -353,13 +349,11 @@ def import_weights(options: WeightsOrder) -> None:
     assert origin is not None
     left_out = "".join(f", {count} left out ({why})" for why, count in origin.left_out.items())
     message(f"{run.name}: {origin.taken} tensors by the rules '{origin.rules}'{left_out}")
-    for variable, from_where in origin.transforms.items():
-        message(f"transform of '{variable}': {from_where}")
+    message(*(f"transform of '{variable}': {from_where}" for variable, from_where in origin.transforms.items()))
     if origin.azimuth:
         azimuths = f"azimuths {math.degrees(origin.azimuth):+g}°, as the run's dataset makes"
         message(f"trained on images at {azimuths}: {', '.join(record.overrides[len(options.overrides) :])}")
-    for text in [*origin.remarks, *([record.caution] if record.caution else [])]:
-        warning(text)
+    warning(*origin.remarks, *([record.caution] if record.caution else []))
     if not run.spec["transforms"]:
         message("no transforms: the network takes and makes values in the units of the dataset")
     message(

@@ -62,8 +62,7 @@ def rows_of(runs: list[Run], fields: Sequence[str]) -> list[list[Any]]:
 
 
 def _warn_of_cautions(columns: Columns, fields: Sequence[str]) -> None:
-    for text in dict.fromkeys(caution for field in fields for caution in columns.cautions(field)):
-        warning(text)
+    warning(*dict.fromkeys(caution for field in fields for caution in columns.cautions(field)))
 
 
 def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> list[Column]:
@@ -73,8 +72,7 @@ def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> lis
     usual = usual_columns(runs) if fields is None else []
     columns = [*usual[:1], *asked, *usual[1:]]  # the last have no room first
     _warn_of_cautions(values, fields or ())
-    for text in values.warnings:
-        warning(text)
+    warning(*values.warnings)
     return columns
 
 
@@ -240,7 +238,9 @@ def ls(
     refresh: RefreshOption = True,
 ) -> None:
     """List runs with their states and test errors."""
-    fields = _fields(columns, group=group, size=size, names=names)
+    if names and (group is not None or columns is not None or size):
+        raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
+    fields = None if columns is None else _names("--columns", columns)
     if options.remote is not None and (size or lineage or options.launch is not None):
         raise QexpError("--remote lists what a remote knows of runs; leave out --size, --lineage and --launch")
     if lineage and (fields is not None or group is not None or as_csv or names):
@@ -264,13 +264,14 @@ def ls(
             objects = [{**run, "ancestors": ancestors[run["name"]]} for run in objects]
         print_json(objects)
     elif names:
-        for run in runs:
-            result(run["name"])
+        result(*(run["name"] for run in runs))
     elif as_csv:
         titles = [*(fields or []), *(["size"] if size else [])]
         print_csv(titles, [[in_csv(value) for value in row] for row in rows_of(runs, titles)])
+    elif not runs and (options.status or options.where or options.tags or options.launch):
+        message(f"no runs match{unknown_tags(every_run, options.tags)}")
     elif not runs:
-        message(_why_none(options, every_run))
+        message("no runs; start one with: qexp run EXPERIENCE")
     else:
         some = api.newest(runs, ROWS_ON_TERMINAL) if sys.stdout.isatty() and not everything and limit is None else runs
         if lineage:
@@ -279,19 +280,6 @@ def ls(
             print_runs(some, columns_of(some, fields, size))
         if len(some) < len(runs):
             message(f"and {len(runs) - len(some)} older ones; see them with --all")
-
-
-def _why_none(options: ListOptions, every_run: list[Run]) -> str:
-    if options.status or options.where or options.tags or options.launch:
-        return f"no runs match{unknown_tags(every_run, options.tags)}"
-    return "no runs; start one with: qexp run EXPERIENCE"
-
-
-def _fields(columns: str | None, *, group: str | None, size: bool, names: bool) -> list[str] | None:
-    """The fields to show; None for the usual ones. Raises QexpError where options exclude each other."""
-    if names and (group is not None or columns is not None or size):
-        raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
-    return None if columns is None else _names("--columns", columns)
 
 
 def _names(option: str, text: str) -> list[str]:
@@ -336,8 +324,7 @@ def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> Non
         result("")
         print_parts(section.tables())
     result("\nfiles")
-    for line in _files(directory.path):
-        result(f"  {in_one_line(line)}")
+    result(*(f"  {in_one_line(line)}" for line in _files(directory.path)))
 
 
 def print_search(tuned: Tuned, as_json: bool, workspace: str | Path | None) -> None:
@@ -348,8 +335,7 @@ def print_search(tuned: Tuned, as_json: bool, workspace: str | Path | None) -> N
     print_parts([tuned.results()])
     for text in tuned.remarks():
         print_sentence(text)
-    for path in tuned.files:
-        result(find(workspace).shown(path))
+    result(*map(find(workspace).shown, tuned.files))
 
 
 SHOWN_SUFFIXES = (".png", ".pdf", ".nc", ".npy", ".csv", ".safetensors", ".jsonl", ".txt")
@@ -394,4 +380,4 @@ def logs(
 
 def where(run: RunArgument, workspace: WorkspaceOption = None) -> None:
     """Print the directory of a run: cd $(qexp where RUN)."""
-    result(str(api.open_run(run, workspace=workspace).path.resolve()))
+    result(api.open_run(run, workspace=workspace).path.resolve())

@@ -87,15 +87,12 @@ def compare(
 def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool, workspace: str | Path | None) -> None:
     from qexp.comparison.summary import overview
 
-    home = find(workspace)
-    more = "see them with --all, or one with --metric {}"
-    print_parts(overview(comparison, all_metrics=all_metrics, more=more))
+    print_parts(overview(comparison, all_metrics=all_metrics, more="see them with --all, or one with --metric {}"))
     stars = any(getattr(row, "best", None) for row in comparison.results)
     words = ["* the best value of the column"] * stars + ["pictures:"] * bool(comparison.figures)
     if words:
         message("; ".join(words))
-    for path in comparison.figures:
-        result(home.shown(path))
+    result(*map(find(workspace).shown, comparison.figures))
 
 
 @with_options(ReportOptions)
@@ -118,7 +115,7 @@ def report(
     over what was swept. An earlier HTML report is replaced, another file only with --overwrite.
     """
     path = api.report(*(runs or []), **vars(options))
-    result(str(path))
+    result(path)
     how = "" if path.suffix == ".pdf" else "; open it in a browser"
     message(f"{in_bytes(path.stat().st_size)}{how}")
 
@@ -131,12 +128,10 @@ def figures(runs: RunsArgument, options: FiguresOptions, workspace: WorkspaceOpt
     failures = []
     for run in runs_to_draw:
         try:
-            for path in run.figures(**{**vars(options), "warn": warning}):
-                result(home.shown(path))
+            result(*map(home.shown, run.figures(**{**vars(options), "warn": warning})))
         except QexpError as failure:
             failures.append(failure)
-    for text in dict.fromkeys(map(format, failures)):
-        error(text)
+    error(*dict.fromkeys(map(format, failures)))
     if failures:
         raise typer.Exit(4 if len(failures) < len(runs_to_draw) else failures[0].exit_code)
 

@@ -79,9 +79,7 @@ def specs(
         print_table(["kind", "name", "runs", "description"], rows, right=["runs"])
     else:
         message("no specs; qexp init makes a workspace with examples")
-    for spec in specs:
-        if spec["problem"]:
-            warning(spec["problem"])
+    warning(*(spec["problem"] for spec in specs if spec["problem"]))
 
 
 def schema(kind: KindArgument, workspace: WorkspaceOption = None) -> None:
@@ -147,11 +145,8 @@ def _print_quantities(quantities: Quantities, name: str | None, as_json: bool) -
 def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None) -> None:
     """Check spec files for everything that can be checked without training; exit with 2 if there are problems."""
     validation = api.validate(files, workspace=workspace)
-    for text in validation.remarks():
-        warning(text)
-    for problem in validation.problems:
-        message(str(problem))
-    message(validation.in_words)
+    warning(*validation.remarks())
+    message(*validation.problems, validation.in_words)
     raise typer.Exit(2 if validation.problems else 0)
 
 
@@ -179,13 +174,11 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
         if samples.dataset is None or samples != usual or as_json:
             alone = "leave out --part, --experience, --count and --json"
             raise QexpError(f"--at, --over and --noise take a dataset alone; {alone}")
-        for drawn in api.show_images(**vars(images)):
-            result(home.shown(drawn))
+        result(*map(home.shown, api.show_images(**vars(images))))
         return
     look = api.show_data(**vars(samples))
     figures = [home.shown(path) for path in look.figures]
-    for remark in look.remarks:
-        message(remark)
+    message(*look.remarks)
     if as_json:
         print_json({
             "name": look.name, "part": look.part, "parts": list(look.parts), "caution": look.caution,
@@ -197,8 +190,7 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
         result(json.dumps(look.proposal, ensure_ascii=False))
-    for path in figures:
-        result(path)
+    result(*figures)
 
 
 def _others(parts: Sequence[str], part: str) -> str:
@@ -222,8 +214,7 @@ def ice(options: IceOptions) -> None:
     """
     with terminable():
         glaciers = api.make_ice(**vars(options))
-    for glacier in glaciers:
-        result(str(glacier.folder))
+    result(*(glacier.folder for glacier in glaciers))
     steps, seconds = sum(glacier.steps for glacier in glaciers), sum(glacier.seconds for glacier in glaciers)
     each = f"{steps:,} time steps, {seconds / (len(glaciers) * options.frames):.2g} s a frame"
     message(f"{len(glaciers)} glaciers of {options.frames} frames in {seconds:.3g} s: {each}")
@@ -240,7 +231,6 @@ def xrf(options: XrfOptions) -> None:
     started = time.perf_counter()
     with terminable():
         spectra = api.make_xrf(**vars(options))
-    for folder in spectra.folders:
-        result(str(folder))
+    result(*spectra.folders)
     labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")

@@ -50,7 +50,6 @@ from qexp.store.record import State
 from qexp.tuning.options import Tuning
 
 if TYPE_CHECKING:
-    from qexp.comparison.study import Study
     from qexp.runs.launch import Workload
     from qexp.runs.prepare import Plan
 
@@ -143,13 +142,12 @@ def warnings_shown() -> Iterator[None]:
 def _run_sweep(
     order: api.Order, name: str | None, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None
 ) -> None:
-
     checked_order = api.prepare(order, name=name, workspace=workspace)
     workload = checked_order.workload
     plans = (*workload.again, *workload.new)
-    for text in checked_order.warnings:
-        warning(text)
-    _print_left(workload)
+    warning(*checked_order.warnings)
+    done = [f"{len(workload.done)} done already"] if workload.done else []
+    message(*workload.stand_ins, *done, *workload.left_in_words)
     if checked_order.nothing_to_resume:
         warning(checked_order.nothing_to_resume)
     if dry_run:
@@ -164,8 +162,7 @@ def _run_sweep(
         message("nothing to run")
         raise typer.Exit(4 if workload.left else 0)
     if launched.jobs is not None:
-        for run, job in launched.jobs.items():
-            result(f"{run}  {job}")
+        result(*(f"{run}  {job}" for run, job in launched.jobs.items()))
     elif launched.states is None:
         message(f"the launch continues in the background; follow it with: qexp ls --launch {launched.launch.id}")
         result(launched.launch.id)
@@ -175,8 +172,7 @@ def _run_sweep(
 
 
 def _print_plans(plans: Sequence[Plan]) -> None:
-    for plan in plans:
-        result("  ".join([plan.name, *plan.overrides]))
+    result(*("  ".join([plan.name, *plan.overrides]) for plan in plans))
 
 
 def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload, resumed: bool) -> None:
@@ -191,15 +187,6 @@ def _end(states: dict[str, State], stopped: bool, count: int, workload: Workload
         raise typer.Exit(130)
     if len(states) < count or set(states.values()) != {State.DONE} or workload.left:
         raise typer.Exit(1 if count == 1 and not workload.left else 4)
-
-
-def _print_left(workload: Workload) -> None:
-    for text in workload.stand_ins:
-        message(text)
-    if workload.done:
-        message(f"{len(workload.done)} done already")
-    for text in workload.left_in_words:
-        message(text)
 
 
 @with_options(RerunOptions, Opening)
@@ -294,20 +281,12 @@ def study(
     if as_json:
         print_json(finished.document())
     else:
-        _print_study(finished, options.workspace)
-    for name, state in finished.unfinished.items():
-        warning(f"{name} is {state.words}, and is not counted")
+        for table in (finished.results(), *finished.differences()):
+            print_parts([table])
+            result("")
+        result(*finished.remarks(), *map(find(options.workspace).shown, finished.files))
+    warning(*(f"{name} is {state.words}, and is not counted" for name, state in finished.unfinished.items()))
     raise typer.Exit(4 if finished.unfinished else 0)
-
-
-def _print_study(finished: Study, workspace: str | Path | None) -> None:
-    for table in (finished.results(), *finished.differences()):
-        print_parts([table])
-        result("")
-    for text in finished.remarks():
-        result(text)
-    for path in finished.files:
-        result(find(workspace).shown(path))
 
 
 @with_options(Tuning, leave_out=("grid", "only_failed", "allow_leak"))
@@ -378,8 +357,7 @@ def wait(
                 damaged.append(why)
     if damaged and len(states) == 1:
         raise damaged[0]
-    for damage in damaged:
-        error(damage)
+    error(*damaged)
     if any(state is not State.DONE for state in states):
         raise typer.Exit(1 if len(states) == 1 else 4)
 
@@ -404,8 +382,7 @@ def stop(
     if launch is not None:
         if runs or now:
             raise QexpError("--launch stops all runs of a launch; leave out run names and --now")
-        for name, state in api.stop_launch(launch, workspace=workspace).items():
-            message(f"{name}: {state}")
+        message(*(f"{name}: {state}" for name, state in api.stop_launch(launch, workspace=workspace).items()))
         return
     if not runs:
         raise QexpError("name the runs to stop, or a launch: --launch last")
@@ -420,6 +397,5 @@ def stop(
             message(f"{outcome.run.name} is not running: {outcome.state.words}")
     if count == len(failed) == 1:
         raise failed[0]
-    for mistake in failed:
-        error(mistake)
+    error(*failed)
     raise typer.Exit(4 if failed else 0)
