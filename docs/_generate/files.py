@@ -14,9 +14,8 @@ from qexp.results.intervals import HeldOutIntervals
 from qexp.results.limit import Limit
 from qexp.store.directory import Environment
 from qexp.store.documents import Part
-from qexp.store.epochs import EpochLine
 from qexp.store.evaluations import EvaluationRecord
-from qexp.store.record import Record, State
+from qexp.store.record import EpochLine, Record, State
 
 DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     "run.json": (Record, "The record of a run: its settings, its history and its results."),

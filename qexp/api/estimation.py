@@ -18,13 +18,12 @@ from qexp.base.options import takes
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.kinds.options import MatrixOptions, PredictOptions, SubmitOptions
 from qexp.runs.options import ExportOptions
-from qexp.store.directory import MATRIX_RECORD, target_outside_of_runs
+from qexp.store.directory import MATRIX_RECORD, RunDirectory, target_outside_of_runs
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
     from qexp.kinds.prediction import Prediction
     from qexp.runs.predict import Submitted
-    from qexp.store.directory import RunDirectory
     from qexp.web.notebook import Matrix, Predictions, ShownExport
 
 

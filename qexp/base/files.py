@@ -10,12 +10,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from qexp.errors import DamagedError, NotFoundError, QexpError, TakenOverError
 
-if TYPE_CHECKING:
-    pass
 TEMPORARY = re.compile(
     r"\.(?P<whole>.+(?P<suffix>\.(jsonl?|safetensors|nc|npy|png|pdf|svg|html?|csv|parquet|txt|sh|onnx|pt2?|zip)))"
     r"\.[a-z0-9_]{8}(?P=suffix)?"
@@ -138,19 +136,18 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Sync a file, so that what was written to it survives a power failure."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Sync a file or folder, so that what was written to it survives a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:
     """Sync a folder, so that renamed and new files in it survive a power failure."""
     with suppress(OSError):  # some file systems do not sync folders
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(folder)
 
 
 def size_of(path: Path) -> int:

@@ -15,16 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
+from qexp.base.files import TEMPORARY, make_folder, sync_folder, write_bytes, writing
 from qexp.base.machine import terminable
 from qexp.errors import QexpError
-
-if TYPE_CHECKING:
-    pass
-from qexp.base.files import TEMPORARY, make_folder, sync_folder, write_bytes, writing
 
 # The age of files by the clock of the file system that they lie on.
 #

@@ -11,12 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qexp.base.files import read_bytes, write_bytes
 from qexp.base.text import number_in
 from qexp.errors import DamagedError
 
 if TYPE_CHECKING:
     import xarray
-from qexp.base.files import read_bytes, write_bytes
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -247,8 +247,7 @@ def _fields(folder: Path) -> Iterator[str]:
 
 def _workspace(ctx: typer.Context) -> Workspace:
     """The one that the line names so far, before or after the command, else the one that is found."""
-    folder = ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None)
-    return find(folder)
+    return find(ctx.params.get("workspace") or (ctx.parent.params.get("workspace") if ctx.parent else None))
 
 
 def written_names() -> dict[str, Any]:

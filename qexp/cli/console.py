@@ -10,16 +10,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from qexp.base.text import cleaned, in_one_line, width_of, without_middle
+from qexp.base.text import Table, cleaned, in_one_line, width_of, without_middle
 from qexp.errors import QexpError, spelled
 from qexp.metrics.meaning import FIGURE_SPACE, POINT_SPACE, aligned
-
-if TYPE_CHECKING:
-    from qexp.base.text import Table
 
 WorkspaceOption = Annotated[
     str | None,

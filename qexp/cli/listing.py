@@ -35,6 +35,7 @@ from qexp.errors import NotFoundError, QexpError
 from qexp.metrics.meaning import MAIN_METRIC
 from qexp.runs.columns import (
     Column,
+    Columns,
     changed_columns,
     column_of,
     group_table,
@@ -47,7 +48,6 @@ from qexp.runs.columns import (
 from qexp.runs.options import ListOptions
 
 if TYPE_CHECKING:
-    from qexp.runs.columns import Columns
     from qexp.store.provenance import TreeRun
     from qexp.tuning.results import Tuned
 

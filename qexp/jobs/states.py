@@ -143,11 +143,10 @@ def require_here(name: str, job: Job) -> None:
         raise QexpError(f"{name} is job {job.id} of the cluster {job.cluster}; stop it on a machine of that cluster")
 
 
-def by_scheduler(jobs: Iterable[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
+def by_scheduler(jobs: Collection[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
     """Name, scheduler and its jobs, for each scheduler that has some of the jobs."""
-    all_jobs = list(jobs)
     for name, scheduler in LAUNCHERS.items():
-        jobs_there = [job for job in all_jobs if job.launcher == name]
+        jobs_there = [job for job in jobs if job.launcher == name]
         if scheduler is not None and jobs_there:
             yield name, scheduler, jobs_there
 

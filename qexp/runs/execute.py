@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from qexp.base import machine
+from qexp.base import formats, machine
 from qexp.base.machine import ended_with_all, handled, start_child
 from qexp.errors import InterruptedRunError, ProgramError, QexpError, RunFailedError, TakenOverError
 from qexp.figures import canvas
@@ -26,8 +26,10 @@ from qexp.jobs.launchers import this_job
 from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
-from qexp.kinds.attempt import Display, OwnRecord, Results, Work
+from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results, Work
 from qexp.spec.experiences import type_name, type_of
+from qexp.spec.kinds import load_stage
+from qexp.store import provenance
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import HEARTBEAT, Lease, attempts, take_lease, withdraw
 from qexp.store.process import beating
@@ -36,9 +38,6 @@ from qexp.store.record import AttemptRecord, State, now
 if TYPE_CHECKING:
     from qexp.kinds.kind import Dataset
 
-
-TYPES: Mapping[str, str] = {"training": "qexp.runs.training", "command": "qexp.runs.program"}
-"""The value of `type` in an experience → the module whose `results_of` does the work of a run."""
 
 log = logging.getLogger("qexp.run")
 
@@ -130,7 +129,7 @@ def is_first() -> bool:
         except QexpError:  # it has ended, and trained nothing
             return False
         own = OwnRecord(RunDirectory(path), RunDirectory(path).record())
-        import_module(TYPES["training"]).results_of(Work(own, path, device, Display(), interrupted, threads, None))
+        train_and_evaluate(Work(own, path, device, Display(), interrupted, threads, None))
     return False
 
 
@@ -194,7 +193,7 @@ def _carry_out(work: Work, lease: Lease, lost: threading.Event) -> tuple[State, 
 def _outcome(work: Work) -> tuple[State, BaseException | None]:
     """Do the work, and keep its results. Returns the state in which it ends, and the error if there was one."""
     try:
-        results: Results | None = import_module(TYPES[type_name(work.spec)]).results_of(work)
+        results = TYPES[type_name(work.spec)](work)
         if results is None:
             return State.INTERRUPTED, None
         _keep(results, work.own)
@@ -258,6 +257,61 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
 
     with handled((signal.SIGINT, signal.SIGTERM), note):
         yield received.is_set
+
+
+# The work of a run, by the type of its experience.
+
+
+def train_and_evaluate(work: Work) -> Results | None:
+    """By the kind of the dataset; None if interrupted, or if this is not the first of several processes."""
+    import torch
+
+    from qexp.kinds.objects import dataset_of, device_of, threads, threads_for
+    from qexp.kinds.tables import tables_of
+    from qexp.networks.processes import together
+
+    directory, spec, processes = work.own.directory, work.spec, together()
+    if processes.first:
+        processes.of_first((directory.path.absolute(), work.device, work.threads))
+    cores = torch.get_num_threads()
+    with threads(cores), machine.freed_memory_kept():  # training sets its own number of threads
+        device, tables = device_of(work.device), tables_of(directory)
+        if device.type == "cpu":
+            wanted = threads_for(spec, tables)
+            torch.set_num_threads(min(wanted, work.threads or wanted))
+        if processes.count > 1 and processes.first:
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            *earlier, this = work.own.record.attempts
+            work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))
+            log.info("%d processes, %s", processes.count, backend)
+        called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
+        if processes.first:
+            formats.write_json(directory.path / "environment.json", environment)
+        log.info("device %s, %d threads", called, torch.get_num_threads())
+        dataset = work.dataset or dataset_of(spec["dataset"], tables)
+        for text in dataset.warnings:
+            log.warning("%s", text)
+        attempt = Attempt(
+            directory=directory,
+            own=work.own,
+            spec=spec,
+            dataset=dataset,
+            tables=tables,
+            device=device,
+            display=work.display,
+            interrupted=work.interrupted,
+            processes=min(cores, work.threads or cores),
+        )
+        results: Results | None = load_stage(spec["dataset"], "train")(attempt)
+        return results
+
+
+TYPES: Mapping[str, Callable[[Work], Results | None]] = {
+    "training": train_and_evaluate,
+    "command": lambda work: import_module("qexp.runs.program").results_of(work),
+}
+"""The value of `type` in an experience → what does the work of a run; what programs need is loaded for them alone."""
 
 
 # Executing a run inside a wrap: another program starts the process of the run.
@@ -343,18 +397,15 @@ class _Wrapped:
             except QexpError:  # not visible from here; container engines pass signals on
                 self.process.send_signal(number)
         elif attempt is None and self.code is None:
-            self._signal_group(number)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        group = os.getpgid(self.process.pid)
-        if group not in (os.getpgrp(), self.process.pid):
-            return self.process.send_signal(number)
-        before = signal.signal(number, signal.SIG_IGN)
-        try:
-            os.killpg(group, number)
-        finally:
-            signal.signal(number, before)
-        return None
+            group = os.getpgid(self.process.pid)
+            if group not in (os.getpgrp(), self.process.pid):
+                self.process.send_signal(number)
+                return
+            before = signal.signal(number, signal.SIG_IGN)
+            try:
+                os.killpg(group, number)
+            finally:
+                signal.signal(number, before)
 
 
 def _report(wrapped: _Wrapped, around: str, stopped: bool) -> None:

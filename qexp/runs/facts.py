@@ -22,9 +22,8 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
     warn  receives a line if the environment cannot be read
     """
     before, actions = lineage_text(record.lineage), states_of(directory)
-    imports_weights = record.foreign_weights is not None
     spent = f"{record.seconds:.1f} s" if record.ended else ""
-    if imports_weights:
+    if record.foreign_weights is not None:
         spent = "none here"
     environment: dict[str, Any] = {}
     try:
@@ -132,8 +131,7 @@ def _machine(environment: dict[str, Any]) -> str:
     device, threads, cores = (environment.get(key) for key in ("device", "threads", "cores"))
     words = [environment.get("processor") or environment.get("machine")]
     words += [f"{cores} cores" if cores else None, device if device != "cpu" else None]
-    called = "thread" if threads == 1 else "threads"
-    words += [f"{threads} {called}" if threads else None]
+    words += [f"{threads} thread{'s' * (threads != 1)}" if threads else None]
     return ", ".join(word for word in words if word)
 
 

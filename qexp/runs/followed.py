@@ -21,8 +21,7 @@ from qexp.base.text import leaves, number_in
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.attempt import Work
 from qexp.spec.experiences import OUTPUT, RESULT_NAME, RESULT_PARTS, Numbers
-from qexp.store.epochs import Line
-from qexp.store.record import Epochs
+from qexp.store.record import Epochs, Line
 
 log = logging.getLogger("qexp.run")
 

@@ -211,7 +211,7 @@ def with_values(
         raise QexpError(not_fitting(order.path, account.rules, problems))
     origins = _fit_transforms(order, account.rules, values, model, experience)
     state = model.state_dict() | {
-        name: _per_channel(name, tensor, model) if transformed_by(name) is not None else tensor
+        name: _per_channel(variable, tensor, model) if (variable := transformed_by(name)) is not None else tensor
         for name, tensor in values.items()
     }
     checkpoint.load(model, state, order.path)
@@ -235,10 +235,8 @@ def _transforms_in(values: Mapping[str, Tensor]) -> list[str]:
     return list(dict.fromkeys(variable for name in values if (variable := transformed_by(name)) is not None))
 
 
-def _per_channel(name: str, values: Tensor, model: Estimator) -> Tensor:
+def _per_channel(variable: str, values: Tensor, model: Estimator) -> Tensor:
     """Fitted numbers in the shape in which transforms keep them, (1, channel, 1, ...)."""
-    variable = transformed_by(name)
-    assert variable is not None
     shape = model.network.inputs.get(variable) or model.network.shapes[variable]
     return values.reshape(1, -1, *[1] * (len(shape) - 1))
 

@@ -232,8 +232,8 @@ def standing(plan: Plan, workspace: Workspace, state: State) -> State | None:
         differs = _how_differs(plan, directory) if what == "spec" else f"its seed is {record.seed}, not {plan.seed}"
         if record.digest != plan.digest and _extensions_alone_differ(plan, directory):
             what = "specs/extensions.py (the spec is the same)"
-            differs = f"diff {workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
-            differs = f"see what differs: {differs}"
+            files = f"{workspace.shown(directory.extensions)} {workspace.shown(workspace.extensions)}"
+            differs = f"see what differs: diff {files}"
         raise QexpError(
             f"a run {plan.name} with another {what} exists already; choose another name with `name`{go_on}; {differs}"
         )

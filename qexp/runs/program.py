@@ -206,8 +206,7 @@ def results_of(work: Work) -> Results | None:
     _require_unchanged(call)
     files.make_folder(call.results.parent)
     formats.write_json(work.own.directory.path / PARAMETERS, work.spec["parameters"])
-    device = None if work.device == "auto" else work.device
-    environment = provenance.environment(device, work.threads, {})
+    environment = provenance.environment(None if work.device == "auto" else work.device, work.threads, {})
     formats.write_json(work.own.directory.path / "environment.json", environment)
     with ExitStack() as locks:
         if not _is_alone(call, locks):

@@ -134,7 +134,7 @@ def _problems(document: Document) -> Iterator[Finding]:
     for part, outputs in document.items():
         if part not in RESULT_PARTS:
             yield (part,), f"no part '{part}'; {suggestion(part, RESULT_PARTS)}; {RESULT_FORMS}"
-        elif not _is_filled(outputs):
+        elif not (isinstance(outputs, dict) and outputs):
             yield (part,), f"must be an object of outputs, but is {reading.describe(outputs)}; {RESULT_FORMS}"
         else:
             for output, metrics in outputs.items():
@@ -144,7 +144,7 @@ def _problems(document: Document) -> Iterator[Finding]:
 def _in_output(where: tuple[str, ...], output: str, metrics: Any) -> Iterator[Finding]:
     if not RESULT_NAME.fullmatch(output):
         yield where, f"'{output}' is not a name; use letters, digits, - and _, beginning with a letter"
-    elif not _is_filled(metrics):
+    elif not (isinstance(metrics, dict) and metrics):
         yield where, f"must be an object of metrics, but is {reading.describe(metrics)}; {RESULT_FORMS}"
     else:
         for metric, value in metrics.items():
@@ -152,10 +152,6 @@ def _in_output(where: tuple[str, ...], output: str, metrics: Any) -> Iterator[Fi
                 yield (*where, metric), "is not a name; use letters, digits, - and _, beginning with a letter"
             elif value is not None and not is_number(value):
                 yield (*where, metric), f"must be a number or null, but is {reading.describe(value)}"
-
-
-def _is_filled(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value)
 
 
 # The values of a run that can stand in the words of its command: `{seed}`, `{parameters.rate}`.

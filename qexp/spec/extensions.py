@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from qexp.base import formats
+from qexp.base.workspace import PACKAGE
 from qexp.errors import QexpError
 from qexp.spec.kinds import add_kinds
 
@@ -111,11 +112,8 @@ def _has_moved(name: str) -> bool:
     """Whether a module is one of these, or was above one, and has no file any more."""
     if not any(f"{face}.".startswith(f"{name}.") for face in FACES):
         return False
-    try:
-        usual = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # nor is there any above it
-        return True
-    return usual is None or usual.origin is None  # an empty folder that was left has none
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    return not (place.with_suffix(".py").is_file() or (place / "__init__.py").is_file())
 
 
 def _stand_in(name: str) -> ModuleType:

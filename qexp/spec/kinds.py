@@ -152,9 +152,6 @@ def entry_in_words(description: Mapping[str, Any]) -> str:
     return f"{kind} ({parameters})" if parameters else kind
 
 
-# The kinds of dataset: one line each. What they need is loaded when it is needed, see `qexp.spec.kinds.Kind`.
-
-
 KINDS: dict[str, Kind | str] = {
     "generated": "qexp.kinds.images",
     "tabular": "qexp.kinds.rows",

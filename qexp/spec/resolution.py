@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class Unwritten:
     document: Document
 
 
-def experience(reference: str | Unwritten, overrides: Iterable[Override], workspace: Workspace) -> Loaded:
+def experience(reference: str | Unwritten, overrides: Sequence[Override], workspace: Workspace) -> Loaded:
     """Read an experience and what it refers to, and apply overrides in their order."""
     if isinstance(reference, Unwritten):
         name, label, beside = reference.name, reference.label, None
@@ -139,8 +139,7 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
         name, label, beside = path.stem, workspace.shown(path), path.parent
         document = reading.read(path, label)
     loaded = Loaded(name, document, "", "", dict.fromkeys(("experience", *REFERENCES), label), set())
-    pending = list(overrides)
-    for change in pending:
+    for change in overrides:
         if len(change.path) == 1:
             _apply(document, change)
     if "type" in document and document["type"] != type_name(document):
@@ -165,7 +164,7 @@ def experience(reference: str | Unwritten, overrides: Iterable[Override], worksp
             loaded.written_out.add(kind)
     loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
     findings = []
-    for change in pending:
+    for change in overrides:
         if finding := of_type.takes(document, tuple(change.key.split("."))):
             findings.append(finding)
         elif len(change.path) > 1:

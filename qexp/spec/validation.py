@@ -181,8 +181,8 @@ def _in_words(error: ValidationError) -> Iterator[Finding]:
         hint = ""
         if kinds == ["array"]:
             hint = _as_list(path, value, schema)
-        elif kinds == ["object"]:
-            hint = _as_object(value, schema)
+        elif kinds == ["object"] and isinstance(value, str) and len(required := schema.get("required", [])) == 1:
+            hint = f"; write {json.dumps({required[0]: value})}"  # the object that it was probably meant to be
         yield path, f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, but is {describe(value)}{hint}"
     elif rule == "pattern":
         rules = schema.get("x-message", "is not a name; use letters, digits, - and _, beginning with a letter")
@@ -216,12 +216,6 @@ def _as_list(path: Where, value: Any, schema: Mapping[str, Any]) -> str:
         whole = "" if schema.get("minItems", 0) > 1 else f"write [{value}], or "
         return f"; {whole}for one of its numbers `overrides={ {f'{key}.0': value} }`"
     return ""
-
-
-def _as_object(value: Any, schema: Mapping[str, Any]) -> str:
-    """The object that a text was probably meant to be, if it needs one key alone."""
-    required = schema.get("required", [])
-    return f"; write {json.dumps({required[0]: value})}" if isinstance(value, str) and len(required) == 1 else ""
 
 
 _KINDS = {
@@ -276,8 +270,7 @@ def _in_model(document: Document) -> Iterator[Finding]:
         sources, names = _listed(branch["x_name"]), {*document["inputs"], *of_branches}
         for name in sources:
             if name not in names:
-                message = f"no input or earlier branch is called '{name}'; {suggestion(name, names)}"
-                yield (*where, "x_name"), message
+                yield (*where, "x_name"), f"no input or earlier branch is called '{name}'; {suggestion(name, names)}"
         for position, name in enumerate(branch["operations"]):
             if name not in operations:
                 yield (*where, "operations", position), f"no operation '{name}'; {suggestion(name, operations)}"

@@ -15,8 +15,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
 from qexp.store.documents import MisfitError, Part
-from qexp.store.epochs import read_epochs
-from qexp.store.record import IN_NAMES, Record, read_record
+from qexp.store.record import IN_NAMES, Record, read_epochs, read_record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -247,8 +247,7 @@ def purge_runs(condemned: Iterable[Trashed], workspace: Workspace) -> Purged:
 
 def _purge(entry: Trashed, workspace: Workspace) -> bool:
     """Delete a run; False if it is no longer in the trash. If a restore runs too, the first to rename the run wins."""
-    begun = entry.path.name.startswith(DOOMED)
-    condemned = entry.path if begun else entry.path.with_name(DOOMED + entry.path.name)
+    condemned = entry.path.with_name(DOOMED + entry.path.name.removeprefix(DOOMED))
     if entry.path.is_symlink():
         return _purge_linked(entry, condemned, workspace)
     _require_no_run_inside(entry, entry.path)
