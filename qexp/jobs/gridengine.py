@@ -11,15 +11,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from xml.etree import ElementTree
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs import arrays
-from qexp.jobs.arrays import CODES, OWN, Array, Scheduler, array_of, call, found, seconds_of
-from qexp.jobs.scheduler import Acceptor, Option, PassedOn
+from qexp.jobs import scheduler
+from qexp.jobs.scheduler import CODES, OWN, Acceptor, Array, Option, PassedOn, Scheduler, array_of, call, found
 from qexp.store.record import State
 
 FLAGS: dict[str, str] = {"queue": "q", "project": "P", "pe": "pe", "resources": "l"}
 """Option → the option of qsub that takes its value unchanged."""
 
-TAKEN = arrays.taken(
+TAKEN = scheduler.taken(
     FLAGS,
     {
         "r": "write it as requeue = true in the table around it",
@@ -34,7 +33,7 @@ TAKEN = arrays.taken(
 )
 
 OPTIONS: dict[str, Acceptor] = {
-    **arrays.OPTIONS,
+    **scheduler.OPTIONS,
     "queue": Option(r"[\w.,@*-]+", "the name of a queue, or several with commas between"),
     "project": Option(r"[\w.-]+", "the name of a project"),
     "pe": Option(r"[\w.*-]+ [1-9]\d*", 'a parallel environment and the number of slots, such as "smp 4"'),
@@ -84,7 +83,7 @@ def read_list(answer: str) -> dict[str, State | str]:
                 said = SILENT
             elif "E" in letters:  # it waits until somebody clears the error
                 said = State.FAILED
-            array, tasks = entry.findtext("JB_job_number", ""), arrays.numbers(entry.findtext("tasks", ""))
+            array, tasks = entry.findtext("JB_job_number", ""), scheduler.numbers(entry.findtext("tasks", ""))
             listed |= {f"{array}.{task}": said for task in tasks}
     return listed
 
@@ -134,7 +133,7 @@ def _amount(text: str) -> float:
 def _accounting_seconds() -> float:
     settings = call("qconf", "-sconf")
     interval = found(r"accounting_flush_time=([\d:]+)", settings) or found(r"\bflush_time=([\d:]+)", settings)
-    return min(LATE_SECONDS + seconds_of(interval or "15"), arrays.ANSWER_SECONDS)
+    return min(LATE_SECONDS + scheduler.seconds_of(interval or "15"), scheduler.ANSWER_SECONDS)
 
 
 class GridEngine(Scheduler):
@@ -191,7 +190,7 @@ class GridEngine(Scheduler):
         return host if cell == "default" else f"{host}/{cell}"
 
     def longest(self) -> int:
-        arrays.require("qsub")
+        scheduler.require("qsub")
         return int(found(r"^max_aj_tasks\s+(\d+)", call("qconf", "-sconf")) or 0) or 75000
 
     def command(self, array: Array) -> list[str]:

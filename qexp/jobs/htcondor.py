@@ -10,15 +10,14 @@ from typing import Any
 
 from qexp.base import files
 from qexp.errors import QexpError, SchedulerError, extra
-from qexp.jobs import arrays
-from qexp.jobs.arrays import CODES, OWN, Array, Scheduler, array_of, seconds_of
-from qexp.jobs.scheduler import Acceptor, Option, PassedOn
+from qexp.jobs import scheduler
+from qexp.jobs.scheduler import CODES, OWN, Acceptor, Array, Option, PassedOn, Scheduler, array_of, seconds_of
 from qexp.store.record import State
 
 FLAGS = {"cpus": "request_cpus", "memory": "request_memory", "gpus": "request_gpus", "requirements": "requirements"}
 """Option → the command of a submit description that takes its value unchanged."""
 
-TAKEN = arrays.taken(
+TAKEN = scheduler.taken(
     FLAGS,
     {
         "allowed_execute_duration": 'write it as time = "4:00:00" in the table around it',
@@ -28,8 +27,8 @@ TAKEN = arrays.taken(
 )
 
 OPTIONS: dict[str, Acceptor] = {
-    **arrays.OPTIONS,
-    "cpus": arrays.CPUS,
+    **scheduler.OPTIONS,
+    "cpus": scheduler.CPUS,
     "memory": Option(r"\d+ ?[KMGT]?B?", "the memory per run, such as 4GB; without a unit in MB"),
     "gpus": Option(r"\d+", "the number of GPUs per run"),
     "requirements": Option(r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"),
@@ -42,7 +41,7 @@ LOG = "events.log"
 HELD = {1: State.QUEUED, 34: State.OUT_OF_MEMORY, 46: State.TIMEOUT, 47: State.TIMEOUT}
 """Code of the reason for holding a job → state: held by its user; over its memory or time. Others are failures."""
 
-EVENTS = arrays.by_word(
+EVENTS = scheduler.by_word(
     {
         "SUBMIT JOB_EVICTED JOB_RELEASED SHADOW_EXCEPTION JOB_RECONNECT_FAILED": State.QUEUED,
         "EXECUTE JOB_RECONNECTED JOB_DISCONNECTED JOB_UNSUSPENDED": State.RUNNING,

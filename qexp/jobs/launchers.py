@@ -19,10 +19,9 @@ from qexp.base.folders import locked
 from qexp.base.options import option
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
-from qexp.jobs.arrays import Scheduler
 from qexp.jobs.gridengine import GridEngine
 from qexp.jobs.htcondor import HTCondor
-from qexp.jobs.scheduler import Chosen, Option, launch_options, profiles_of, trouble_with_wrap
+from qexp.jobs.scheduler import Chosen, Option, Scheduler, launch_options, profiles_of, trouble_with_wrap
 from qexp.jobs.slurm import Slurm
 from qexp.store.documents import Part
 from qexp.store.process import Process, alive

@@ -1,17 +1,28 @@
-"""The options of a launch, what it submits, and the command around a run."""
+"""A scheduler of a cluster: the options of a launch, the command around a run, and what is submitted, as job arrays.
+
+An array is a shell script that starts once for each of a list of runs.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from qexp.base import files
 from qexp.base.text import filled, names_in, words_of
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError, SchedulerError, suggestion
 from qexp.store.directory import RunDirectory
+from qexp.store.record import State
+
+T = TypeVar("T")
 
 Passed = dict[str, str | bool]
 """Option that is passed on → its value, or True if it takes none."""
@@ -236,3 +247,357 @@ def trouble_with_wrap(command: str) -> str | None:
         if name not in WRAP_PLACEHOLDERS:
             return f"has no placeholder {{{name}}}; {suggestion(name, WRAP_PLACEHOLDERS)}"
     return None
+
+
+# What the modules of schedulers have in common.
+
+
+TIME_IS_UP = 124
+"""Exit code of a job whose run was stopped before the time limit: schedulers may rewrite the run's own code, 130."""
+
+ANSWER_SECONDS = 60.0
+"""Seconds after which a scheduler that has not answered counts as unreachable."""
+
+JOBS_PER_CALL = 1000
+"""A command line has an end."""
+
+CODES = {0: State.DONE, 99: State.TIMEOUT, TIME_IS_UP: State.TIMEOUT, 137: State.OUT_OF_MEMORY}
+CODES |= dict.fromkeys((130, 138, 140), State.INTERRUPTED)
+"""Exit code → state, for others than failures; 128 and more are signals, here KILL of the run, INT, USR1, USR2."""
+
+
+def parts(items: Sequence[T], size: int = JOBS_PER_CALL) -> Iterator[Sequence[T]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def by_word(table: Mapping[str, T]) -> dict[str, T]:
+    """`{"a b": 1}` → `{"a": 1, "b": 1}`."""
+    return {word: value for words, value in table.items() for word in words.split()}
+
+
+def array_of(job: str) -> str:
+    """`123_4` or `123.4` → 123."""
+    return re.split("[._]", job)[0]
+
+
+def numbers(tasks: str) -> Iterator[int]:
+    """`4-6,9-13:2` → 4, 5, 6, 9, 11, 13."""
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", tasks):
+        yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+def seconds_of(text: str) -> int:
+    """`1:30:00` → 5400."""
+    seconds = 0
+    for number in text.split(":"):
+        seconds = 60 * seconds + int(number)
+    return seconds
+
+
+def require(program: str) -> None:
+    if shutil.which(program) is None:
+        raise QexpError(
+            f"there is no {program} on the PATH: submit from a machine of the cluster, "
+            "load its module, or run here with the launcher local"
+        )
+
+
+def call(
+    *command: str,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = ANSWER_SECONDS,
+) -> str:
+    """The output of a scheduler's program. Raises SchedulerError with its message if it fails."""
+    require(command[0])
+    output = {"capture_output": True, "text": True, "errors": "replace"}
+    try:
+        answer = subprocess.run(command, cwd=cwd, env=environment, timeout=timeout, check=False, **output)  # type: ignore[call-overload]
+    except subprocess.TimeoutExpired:
+        raise SchedulerError(f"{command[0]} has not answered for {ANSWER_SECONDS:.0f} s") from None
+    if answer.returncode:
+        message = answer.stderr.strip() or answer.stdout.strip() or f"no message, exit code {answer.returncode}"
+        raise SchedulerError(f"{command[0]} refused:\n{message}")
+    return str(answer.stdout)
+
+
+def found(pattern: str, answer: str) -> str | None:
+    """The group of a pattern, where an answer has it."""
+    match = re.search(pattern, answer, re.MULTILINE)
+    return match[1] if match else None
+
+
+# Options that all of them have, beside their own.
+
+
+OPTIONS: dict[str, Acceptor] = {
+    "time": Option(r"\d+:[0-5]\d:[0-5]\d", 'hours, minutes and seconds, such as "4:00:00"'),
+    "signal": Option(
+        r"[1-9]\d{0,4}", "whole seconds before the time limit, from 1 to 65535", default="60", largest=65535
+    ),
+    "requeue": Option(r"true|false", "true or false", default="false"),
+    "setup": Option(r"[^\x00-\x1f\x7f]+", "shell lines to run before a run, one text each", several=True),
+}
+
+CPUS = Option(r"[1-9]\d*", "the number of CPUs per run, from 1 on")
+
+OWN = "qexp sets it itself"
+
+
+def taken(flags: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Option of a scheduler's program that cannot be passed on → what to write instead, or what sets it.
+
+    flags   option of a launch → the one that takes its value unchanged
+    others  all others, with spaces between those that have the same answer → the answer
+    """
+    around = {flag: f"write it as {key} = ... in the table around it" for key, flag in flags.items()}
+    return around | by_word(others)
+
+
+# The shell scripts that a scheduler starts, once for each task of an array.
+
+
+HEAD = r"""#!/bin/bash
+# Launch {launch}: a task for each line of {list_file}. Submitted from this folder by:
+#   {command}
+
+cd -- {folder} || exit 3
+{begin}
+exec >> {output}$((line - 1)).txt 2>&1
+"""
+
+RUNS = r"""run=$(sed -n "${{line}}p" {list_file})
+if [ -z "$run" ]; then
+    echo "line $line of {list_file} in $PWD on $(hostname) names no run" >&2
+    exit 3
+fi
+checkpoint() {{
+    stat -c '%i %y' -- "$run/checkpoints/last.safetensors" "$run"/folds/*/checkpoints/best.safetensors \
+        "$run"/folds/.stacks/*/*/stack.safetensors 2> /dev/null
+}}
+before=$(checkpoint)
+if [ "$restarts" -gt 0 ]; then
+    # The scheduler has made sure that the previous attempt, possibly on another node, has ended.
+    rm -f -- "$run"/attempts/*/heartbeat
+fi
+
+# Seconds after which the run is asked to stop, and is killed; empty if there is no limit, or the scheduler warns of it.
+soft={soft} hard={hard}
+time_is_up= stopped= signalled= python=
+stop() {{ stopped=yes signalled=yes; [ -z "$python" ] || kill -TERM "$python"; }}
+{signals}
+{setup}
+{heard}
+if [ -n "$time_is_up" ]; then exit {time_is_up}; fi
+if [ -n "$stopped" ]; then exit 130; fi
+limited=()
+[ -z "$soft" ] || limited=(timeout --foreground --preserve-status $((SECONDS < soft ? soft - SECONDS : 1)))
+# The run itself hears of SIGTERM alone.
+(trap '' USR1 USR2; exec "${{limited[@]}}" {python} -m qexp execute "$run" --device {device} {wrap}--threads "$cores") &
+python=$!
+[ -z "$stopped" ] || kill -TERM "$python"
+while :; do  # a signal ends `wait` before the process has ended
+    signalled=
+    wait "$python" && code=0 || code=$?
+    [ -n "$signalled" ] || break
+done
+[ -z "$soft" ] || [ -n "$stopped" ] || [ "$SECONDS" -lt "$soft" ] || time_is_up=yes
+if [ -n "$time_is_up" ] && [ "$code" = 130 ]; then
+    # A run that makes no progress within its time limit would be requeued without end.
+    if [ {requeued} = true ] && [ "$(checkpoint)" != "$before" ]; then
+        {requeue}
+    fi
+    code={time_is_up}
+fi
+case "$code" in 99|100) code=1 ;; esac  # a scheduler would start or hold the job again
+exit "$code"
+"""
+
+COMMANDS = r"""{setup}
+export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-$cores}}"
+command=$(sed -n "${{line}}p" {list_file})
+eval "exec $command"
+"""
+
+
+# Submission of runs and commands as job arrays, and their end.
+
+
+@dataclass(frozen=True)
+class Array:
+    """One of a launch's job arrays.
+
+    number  from 1
+    before  the id of the array after whose end it starts; None if it may start at once
+    runs    whether it starts runs, not other commands
+    lines   its list: the directory of each run, or the commands
+    """
+
+    launch: Submission
+    number: int
+    before: str | None
+    runs: bool
+    lines: Sequence[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.launch.folder.absolute()
+
+    @property
+    def script(self) -> str:
+        return f"array_{self.number}.sh"
+
+    @property
+    def list_file(self) -> str:
+        return f"{'runs' if self.runs else 'commands'}_{self.number}.txt"
+
+    @property
+    def output(self) -> str:
+        """What the names of its tasks' files of output begin with; the number of a line from 0 follows."""
+        return f"array_{self.number}/" if self.runs else f"output/{self.number}_"
+
+
+class Scheduler:
+    """Starts submitted jobs when resources allow, and reports their states for some time after their end.
+
+    A job has a text as its id. Jobs have the states of runs; a cancelled job is interrupted. What is declared here is
+    what a scheduler of job arrays adds; one of another kind has its own methods, as far as they are public.
+    """
+
+    options: Mapping[str, Acceptor]  # in qexp.toml and after --option
+
+    name: str  # in messages
+    output_name: str  # file in a run's directory with the output of its process and of the scheduler itself
+    job: str = "{array}.{task}"  # what the job of a task is called
+    first: int = 0  # the number of an array's first task
+    variables: tuple[str, str, str]  # in the environment of a job: its array, its task, the name of its cluster
+    warns: bool = False  # whether the scheduler tells the script that the time is nearly up
+
+    # Lines of its scripts.
+    begin: str  # sets `line`, the task's number from 1, `cores`, and `restarts`, how often it was started again
+    signals: str = ""  # traps from the start on: they call `stop`, after `time_is_up=yes` if the time is nearly up
+    heard: str = "trap 'signalled=yes' TERM"  # a trap of SIGTERM once the run may have started
+    requeue: str = "exit 99"  # has the scheduler start the task once more
+
+    longest: Callable[[], int]  # the largest number of tasks in an array
+    command: Callable[[Array], list[str]]  # the words that submit one
+    submit_array: Callable[[Array, Sequence[str]], str]  # submits it by them and returns its id; raises SchedulerError
+    end: Callable[[Sequence[str]], None]  # ends jobs, or whole arrays; a run must get SIGTERM and time for a checkpoint
+    ask_cluster: Callable[[], str | None]  # the name of the cluster; raises QexpError if it cannot be reached
+
+    def states(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
+        """Job → current state; jobs that the scheduler no longer lists are left out.
+
+        jobs  job → the folder of its launch, if that is known
+        Raises SchedulerError if it does not answer, QexpError if it cannot be reached from this machine.
+        """
+        raise NotImplementedError
+
+    def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
+        """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job.
+
+        Each is started by `python -m qexp execute DIR --device DEVICE`, with the `arguments` of a wrap in the options.
+        The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
+        Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
+        """
+        jobs = self._submit(submission, True, [str(run.path.absolute()) for run in runs], device)
+        return {run.name: job for run, job in zip(runs, jobs, strict=True)}
+
+    def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
+        """Submit commands other than runs, likewise. Returns a job for each.
+
+        The folder of the launch gets `array_1.sh`, `commands_1.txt` and, in `output/`, the output of the commands.
+        """
+        return self._submit(submission, False, [shlex.join(words) for words in commands])
+
+    def cancel(self, jobs: Mapping[str, Path | None]) -> dict[str, State]:
+        """Cancel jobs that wait or run. Returns job → INTERRUPTED for those whose end no process will record."""
+        before = self.states(jobs)
+        for part in parts([job for job in jobs if before.get(job, State.RUNNING).at_work]):
+            self.end(part)
+        return {job: State.INTERRUPTED for job, state in before.items() if state is State.QUEUED}
+
+    def this_job(self) -> tuple[str, str | None] | None:
+        """The job of this process and the name of its cluster, if known; None if it is no job of this scheduler."""
+        array, task, cluster = (os.environ.get(variable, "") for variable in self.variables)
+        is_task = array.isdecimal() and task.isdecimal()
+        return (self.job.format(array=array, task=task), cluster or None) if is_task else None
+
+    def cluster(self) -> str | None:
+        """The name of the cluster, also on a compute node that may not ask for it; None if there is none here."""
+        try:
+            return self.ask_cluster()
+        except QexpError:
+            return os.environ.get(self.variables[-1])
+
+    def script(self, array: Array, command: Sequence[str], device: str = "") -> str:
+        """The script of an array, which a command submits."""
+        options = array.launch.options
+        soft, hard = ("", "") if self.warns else limits(options)
+        return (HEAD + (RUNS if array.runs else COMMANDS)).format(
+            launch=array.launch.name,
+            list_file=array.list_file,
+            command=shlex.join(command),
+            output=array.output,
+            folder=shlex.quote(str(array.folder)),
+            begin=self.begin,
+            signals=self.signals,
+            heard=self.heard,
+            requeue=self.requeue,
+            setup="\n".join(options["setup"]),
+            soft=soft,
+            hard=hard,
+            time_is_up=TIME_IS_UP,
+            python=shlex.quote(sys.executable),
+            device=shlex.quote(device),
+            requeued=options["requeue"],
+            wrap="".join(f"{shlex.quote(word)} " for word in wrap_of(options).arguments()),
+        )
+
+    def _submit(self, launch: Submission, runs: bool, lines: Sequence[str], device: str = "") -> list[str]:
+        """Submit a list, part by part. Returns the job of each of its lines."""
+        longest = max(self.longest(), 1)
+        files.make_folder(launch.folder / "output")
+        arrays: dict[str, int] = {}
+        try:
+            submitted = len(list(launch.folder.glob("array_*.sh")))  # a launch may get further jobs
+            for number, part in enumerate(parts(lines, longest), submitted + 1):
+                # The limit holds for each array alone: arrays run one after another to keep `at_most` overall.
+                before = list(arrays)[-1] if arrays and launch.at_most else None
+                array = Array(launch, number, before, runs, part)
+                command = self.command(array)
+                self._write_list(array)
+                files.write_bytes(array.folder / array.script, os.fsencode(self.script(array, command, device)))
+                arrays[self.submit_array(array, command)] = len(part)
+        except BaseException:
+            if arrays:
+                self.end([*arrays])
+            raise
+        tasks = ((array_id, self.first + line) for array_id, count in arrays.items() for line in range(count))
+        return [self.job.format(array=array_id, task=task) for array_id, task in tasks]
+
+    def _write_list(self, array: Array) -> None:
+        """Write the list of an array, and link the output of runs."""
+        if broken := next((line for line in array.lines if "\n" in line or "\r" in line), None):
+            raise QexpError(f"{broken!r}: {self.name} does not accept a path with a line break; move the workspace")
+        files.write_bytes(array.folder / array.list_file, os.fsencode("".join(f"{line}\n" for line in array.lines)))
+        if not array.runs:
+            return
+        files.make_folder(array.folder / array.output)
+        with files.writing(f"to {array.folder}"):
+            # A scheduler can put a task's number into the name of its output file, but not a run's name.
+            for task, run in enumerate(map(Path, array.lines)):
+                for link in (f"{array.output}{task}.txt", f"output/{run.name}.txt"):
+                    (array.folder / link).unlink(missing_ok=True)
+                    (array.folder / link).symlink_to(run / self.output_name)
+
+
+def limits(options: Mapping[str, Any]) -> tuple[str, str]:
+    """Seconds after which a run is told to stop, and is killed; empty without a time limit.
+
+    Not by a soft limit of the scheduler: Grid Engine takes it for the hard one when a job starts again.
+    """
+    if "time" not in options:
+        return "", ""
+    hard = seconds_of(options["time"])
+    return str(max(hard - int(options["signal"]), hard // 2)), str(hard)

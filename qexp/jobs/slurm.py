@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs import arrays
-from qexp.jobs.arrays import OWN, TIME_IS_UP, Array, Scheduler, array_of, by_word, found
-from qexp.jobs.scheduler import Acceptor, Option, PassedOn
+from qexp.jobs import scheduler
+from qexp.jobs.scheduler import OWN, TIME_IS_UP, Acceptor, Array, Option, PassedOn, Scheduler, array_of, by_word, found
 from qexp.store.record import State
 
 STATES = by_word(
@@ -57,7 +56,7 @@ def _state(word: str, ending: str) -> State | None:
 def _tasks(job: str) -> list[str]:
     """The tasks of an array: `123_[4-6,9%2]` → 123_4, 123_5, 123_6, 123_9; any other job stands for itself."""
     array, bracket, tasks = job.partition("_[")
-    numbers = arrays.numbers(tasks.rstrip("]").partition("%")[0])
+    numbers = scheduler.numbers(tasks.rstrip("]").partition("%")[0])
     return [f"{array}_{number}" for number in numbers] if bracket else [job]
 
 
@@ -69,7 +68,7 @@ FLAGS: dict[str, str] = {
 }  # fmt: skip
 """Option → the option of sbatch that takes its value unchanged."""
 
-TAKEN = arrays.taken(
+TAKEN = scheduler.taken(
     FLAGS,
     {
         "signal": "write it as signal = 60, the seconds before the time limit, in the table around it",
@@ -94,11 +93,11 @@ TAKEN = arrays.taken(
 )
 
 OPTIONS: dict[str, Acceptor] = {
-    **arrays.OPTIONS,
+    **scheduler.OPTIONS,
     "partition": Option(r"[\w.,-]+", "the name of a partition, or several with commas between"),
     "account": Option(r"[\w.-]+", "the name of an account"),
     "time": Option(_TIME, 'minutes, or a text such as "4:00:00" or "1-12:00:00" (days-hours:minutes:seconds)'),
-    "cpus": arrays.CPUS,
+    "cpus": scheduler.CPUS,
     "memory": Option(r"\d+[KMGTkmgt]?", "the memory per run, such as 4G or 500M"),
     "gres": Option(r"[\w.:,/-]+", "generic resources, such as gpu:1"),
     "qos": Option(r"[\w.-]+", "the name of a quality of service"),
@@ -114,15 +113,15 @@ ACCOUNTED = ("sacct", "--allocations", "--parsable2", "--noheader", "--format=Jo
 
 
 def call(*command: str, **how: Any) -> str:
-    """See `arrays.call`; no variables of the user change the output, and lists of tasks are not abbreviated."""
+    """See `scheduler.call`; no variables of the user change the output, and lists of tasks are not abbreviated."""
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SACCT_"))}
-    return arrays.call(*command, environment={**variables, "SLURM_BITSTR_LEN": "0"}, **how)
+    return scheduler.call(*command, environment={**variables, "SLURM_BITSTR_LEN": "0"}, **how)
 
 
 def _answers(command: Sequence[str], jobs: Iterable[str], harmless: str) -> dict[str, State]:
     """Job → state, for the arrays of jobs; an error with harmless words means that some are not known."""
     states: dict[str, State] = {}
-    for part in arrays.parts(sorted({array_of(job) for job in jobs})):
+    for part in scheduler.parts(sorted({array_of(job) for job in jobs})):
         try:
             states.update(read_states(call(*command, f"--jobs={','.join(part)}")))
         except QexpError as error:
@@ -183,7 +182,7 @@ class Slurm(Scheduler):
 
     def longest(self) -> int:
         """Task numbers must be less than MaxArraySize."""
-        arrays.require("sbatch")
+        scheduler.require("sbatch")
         return int(found(r"^MaxArraySize\s*=\s*(\d+)", call(*CONFIGURATION)) or 1000)
 
     def command(self, array: Array) -> list[str]:

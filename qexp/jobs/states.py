@@ -19,8 +19,8 @@ from qexp.base import folders, formats
 from qexp.base.files import real_path
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs import launchers
-from qexp.jobs.arrays import Scheduler
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch
+from qexp.jobs.scheduler import Scheduler
 from qexp.store.directory import RunDirectory, is_complete
 from qexp.store.lease import attempts
 from qexp.store.process import Process, alive, fresh, number_in_view, pid_namespace

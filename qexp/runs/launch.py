@@ -24,9 +24,8 @@ from qexp.base.machine import handled, start_child
 from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers
-from qexp.jobs.arrays import Scheduler
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
-from qexp.jobs.scheduler import Submission, Wrap, wrap_of
+from qexp.jobs.scheduler import Scheduler, Submission, Wrap, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
 from qexp.kinds.attempt import Display

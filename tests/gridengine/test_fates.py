@@ -9,8 +9,8 @@ import pytest
 
 from qexp.api.listing import runs
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs.arrays import array_of
 from qexp.jobs.gridengine import GridEngine
+from qexp.jobs.scheduler import array_of
 from tests.conftest import call
 from tests.gridengine.grid import Cluster, cluster
 from tests.runs.test_same_bits import contents

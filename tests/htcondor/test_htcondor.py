@@ -6,10 +6,9 @@ import tomllib
 import pytest
 
 from qexp.errors import QexpError, SchedulerError
-from qexp.jobs.arrays import Array
 from qexp.jobs.htcondor import HTCondor
 from qexp.jobs.launchers import options_of
-from qexp.jobs.scheduler import Submission
+from qexp.jobs.scheduler import Array, Submission
 from tests.documents.reader import BLOCK, PAGES
 from tests.slurm.test_arrays import folders
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from qexp.jobs.arrays import TIME_IS_UP
+from qexp.jobs.scheduler import TIME_IS_UP
 from qexp.jobs.slurm import ACCOUNTED, LISTED, Slurm
 from tests.slurm import cluster as slurm_cluster
 from tests.slurm.cluster import until

@@ -13,9 +13,8 @@ import pytest
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, SchedulerError
 from qexp.jobs import launchers
-from qexp.jobs.arrays import Array
 from qexp.jobs.launchers import options_of, this_job
-from qexp.jobs.scheduler import Submission
+from qexp.jobs.scheduler import Array, Submission
 from qexp.jobs.slurm import ACCOUNTED, LISTED, STATES, Slurm
 from qexp.jobs.states import FORGOTTEN, state_now
 from qexp.store.directory import RunDirectory
