@@ -181,15 +181,11 @@ class Trusting:
 
 @dataclass(frozen=True, kw_only=True)
 class OnDevice:
-    """Options of a command that computes."""
-
     device: str = option("auto", "Compute device: auto, cpu or cuda.", complete="devices")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InWorkspace:
-    """Options of a command that works in a workspace."""
-
     workspace: str | Path | None = option(
         None, "The directory that holds specs/; searched upwards if left out.", metavar="DIR", shell=str
     )

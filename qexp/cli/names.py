@@ -17,7 +17,7 @@ def document() -> dict[str, dict[str, Any]]:
     import typer
 
     from qexp.cli import GROUPS, app
-    from qexp.export.network import FORMATS
+    from qexp.export.graphs import FORMATS
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.foreign.fitting import shipped
     from qexp.kinds.evaluation import PARTS

@@ -18,8 +18,7 @@ from qexp.base.outputs import SPREAD, Limits, estimate_of
 from qexp.base.quantities import name_of_view, of_dataset, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
-from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, NetworkFormat, Sides, takes_any_frame
-from qexp.export.keras import h5_bytes, keras_model
+from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, Sides, takes_any_frame
 from qexp.kinds.tables import tables_of
 from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Estimator
@@ -31,23 +30,6 @@ from qexp.spec.experiences import units_of
 from qexp.spec.reading import Document
 from qexp.store.directory import RunDirectory
 
-FORMATS: dict[str, NetworkFormat] = {
-    **GRAPH_FORMATS,
-    "keras": NetworkFormat(
-        "model.h5",
-        keras_model,
-        h5_bytes,
-        """\
-import json, keras, numpy
-network = json.load(open("network.json"))
-model = keras.models.load_model("model.h5", compile=False)
-inputs = {{{inputs}}}
-made = model.predict(numpy.stack([inputs[one["name"]] for one in network["inputs"]], axis=-1))
-outputs = {{one["name"]: made[..., channel] for channel, one in enumerate(network["outputs"])}}
-""",
-    ),
-}
-
 # Descriptions of an exported network: `network.json`, a README, and 2Dto2D-DLE's lists of fields.
 
 DLE_INPUTS, DLE_OUTPUTS = "fieldin.dat", "fieldout.dat"
@@ -58,8 +40,6 @@ EXAMPLE_SIDES = {"batch": 1, "height": 64, "width": 48}
 
 @dataclass(frozen=True)
 class GraphTensor:
-    """An input or output tensor of a graph."""
-
     name: str
     variable: str
     statistic: str | None = None

@@ -233,7 +233,6 @@ class Wrap:
 
 
 def wrap_of(options: Mapping[str, Any]) -> Wrap:
-    """The wrap among the options of a launch."""
     return Wrap(options.get("wrap", ""), options.get("python", sys.executable))
 
 

@@ -617,7 +617,6 @@ def submit(
 
 
 def detach(launch: Launch, workspace: Workspace) -> None:
-    """Run the launch in a background process."""
     with (launch.folder / "pool.txt").open("ab") as output:
         command = [sys.executable, "-m", "qexp", "supervise", launch.id]
         start_child(command, output, {VARIABLE: str(workspace.root)})

@@ -241,8 +241,6 @@ class StoredRuns(NewRuns):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(StoredRuns, Trusting, OnDevice):
-    """How experiences are trained."""
-
     pretrain: str | None = option(
         None, "Start from the best weights of this run; {seed} in its name stands for the seed of each run, as in "
         "'mogi_{seed}'. The experience says which operations take them.", metavar="RUN", complete="runs",

@@ -481,7 +481,6 @@ def type_name(experience: Mapping[str, Any]) -> str:
 
 
 def type_of(experience: Mapping[str, Any]) -> ExperienceType:
-    """The type of an experience, by its document."""
     return TYPES[type_name(experience)]
 
 
@@ -491,7 +490,6 @@ def caution(spec: Document) -> str:
 
 
 def units_of(spec: Document, quantities: Quantities) -> dict[str, str]:
-    """Units of a resolved experience's variables."""
     return type_of(spec).units(spec, quantities)
 
 

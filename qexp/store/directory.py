@@ -322,7 +322,6 @@ class RunDirectory:
         return replace(record, tags=tuple(tags), note=note)
 
     def write(self, record: Record) -> None:
-        """Replace the record file."""
         formats.write_json(self.record_file, record.document())
 
     def spec(self) -> dict[str, Any]:

@@ -49,7 +49,6 @@ class State(StrEnum):
 
     @property
     def unfinished(self) -> bool:
-        """Whether the run has not ended yet."""
         return self.at_work or self is State.CREATED
 
     @property
@@ -77,7 +76,6 @@ class State(StrEnum):
 
     @property
     def readable(self) -> bool:
-        """Whether the run has a readable record."""
         return self not in (State.DAMAGED, State.GONE)
 
     @property

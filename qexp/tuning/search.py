@@ -238,8 +238,6 @@ def _pruner(name: str, epochs: int) -> BasePruner:
 
 @dataclass(frozen=True)
 class CheckedTuning:
-    """A search that can be begun."""
-
     tuning: Tuning
     workspace: Workspace
     space: Space
@@ -259,8 +257,6 @@ class CheckedTuning:
 
 @dataclass
 class OpenTrial:
-    """A trial at work."""
-
     trial: Trial
     runs: list[str]
     """Those of its seeds, in their order."""

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from qexp.base.quantities import QUANTITIES
 from qexp.cli import app, completion, names
-from qexp.export.network import FORMATS
+from qexp.export.graphs import FORMATS
 from qexp.kinds.tables import BUILT_IN
 from qexp.spec.kinds import KINDS
 from qexp.store.record import LISTED

@@ -15,8 +15,7 @@ import torch
 from torch.nn import functional
 
 import qexp as package
-from qexp.export.graphs import GraphError, NamedTensor
-from qexp.export.keras import h5_bytes, keras_model
+from qexp.export.graphs import GraphError, NamedTensor, h5_bytes, keras_model
 from qexp.kinds.fields.prediction import field_model
 from qexp.networks.layers import ACTIVATIONS
 from qexp.networks.portable import Positional, portable
