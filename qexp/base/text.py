@@ -262,10 +262,7 @@ def without_middle(text: str, width: int) -> str:
 
 
 def in_one_line(text: str) -> str:
-    return cleaned(text.translate(_SPACES))
-
-
-_SPACES = str.maketrans(dict.fromkeys("\n\t\r\v\f", " "))
+    return cleaned(re.sub(r"[\n\t\r\v\f]", " ", text))
 
 
 def key_in_words(path: str) -> str:

@@ -30,8 +30,8 @@ ALLOCATIONS = 5_000
 GROUPS = {
     "Train": dict.fromkeys(("run", "rerun", "study", "tune", "wait", "stop"), "training"),
     "Look": {
-        "ls": "listing", "status": "training", "show": "listing", "compare": "listing", "report": "listing",
-        "serve": "listing", "figures": "listing", "logs": "listing", "where": "listing",
+        "ls": "listing", "status": "training",
+        **dict.fromkeys(("show", "compare", "report", "serve", "figures", "logs", "where"), "listing"),
     },
     "Trust": {
         **dict.fromkeys(("matrix", "evaluate", "limit", "intervals", "calibrate"), "estimation"), "verify": "keeping",

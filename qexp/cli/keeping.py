@@ -364,8 +364,7 @@ def import_weights(options: WeightsOrder) -> None:
 @with_options(VerifyOptions, Opening)
 def verify(run: RunArgument, options: VerifyOptions, opening: Opening, as_json: JsonOption = False) -> None:
     """Repeat a finished run in another folder and compare all results bit by bit; exit with 1 if they differ."""
-    original = api.open_run(run, **vars(opening))
-    verification = original.verify(**{**vars(options), "display": TrainingDisplay()})
+    verification = api.open_run(run, **vars(opening)).verify(**{**vars(options), "display": TrainingDisplay()})
     if as_json:
         print_json(verification.document())
     else:

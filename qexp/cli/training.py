@@ -196,9 +196,8 @@ def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
     The run's own copy of specs/extensions.py is used. The new run is kept, and can have another seed or other values;
     'qexp verify' instead repeats a run in a temporary folder, and compares every bit.
     """
-    original = api.open_run(run, **vars(opening))
     with warnings_shown():
-        trained = original.rerun(**{**vars(options), "display": TrainingDisplay()})
+        trained = api.open_run(run, **vars(opening)).rerun(**{**vars(options), "display": TrainingDisplay()})
     print_trained(trained, opening.workspace)
 
 

@@ -56,8 +56,7 @@ def state_now(
         return reported
     if attempt is None:
         return State.LOST if report == FORGOTTEN and not _heard_just_now(directory) else state
-    heartbeat = directory.attempt(attempt.number) / "heartbeat"
-    return state if alive(attempt.process, heartbeat) else State.LOST
+    return state if alive(attempt.process, directory.attempt(attempt.number) / "heartbeat") else State.LOST
 
 
 def _heard_just_now(directory: RunDirectory) -> bool:

@@ -125,8 +125,7 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
         "losses": dict.fromkeys(outputs, "mse") if isinstance(outputs, list) else {},
         **(documents_named(kind).untrained if isinstance(kind, str) and kind in KINDS else {}),
     }
-    description = f"the model '{_name(model)}' with the dataset '{_name(dataset)}'"
-    return Unwritten(_name(model), description, document)
+    return Unwritten(_name(model), f"the model '{_name(model)}' with the dataset '{_name(dataset)}'", document)
 
 
 def _name(reference: str) -> str:

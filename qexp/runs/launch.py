@@ -618,5 +618,4 @@ def submit(
 
 def detach(launch: Launch, workspace: Workspace) -> None:
     with (launch.folder / "pool.txt").open("ab") as output:
-        command = [sys.executable, "-m", "qexp", "supervise", launch.id]
-        start_child(command, output, {VARIABLE: str(workspace.root)})
+        start_child([sys.executable, "-m", "qexp", "supervise", launch.id], output, {VARIABLE: str(workspace.root)})

@@ -119,8 +119,7 @@ def open_view(workspace: Workspace, chosen: SampleOptions) -> tuple[str, Preview
     except QexpError as error:
         raise QexpError(f"'{name}' cannot be shown: {error}") from None
     parts = data_kind(document).parts(data, spec, tables, chosen.seed)
-    pinned = data_kind(document).pinned(document, data, workspace)
-    caution = caution_of_data({"dataset": pinned})
+    caution = caution_of_data({"dataset": data_kind(document).pinned(document, data, workspace)})
     usual = "train" if "train" in parts else next(iter(parts))
     part = usual if chosen.part is None else chosen.part
     if part not in parts:
