@@ -184,9 +184,8 @@ def locate(truth: Array, draws: ObservationDraws, prior: Prior, random: np.rando
     if wrong := int(np.sum(~np.isfinite(values).all(axis=(1, 2)))):
         raise QexpError(f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not finite")
     columns = [positions(truth[:, output], values[:, :, output], random, draws.effective) for output in range(count)]
-    references = random.random(truth.shape)
     shares = shares_below(prior, truth), shares_below(prior, values)
-    balls = reference_levels(*shares, references, random, draws.effective)
+    balls = reference_levels(*shares, random.random(truth.shape), random, draws.effective)
     density = np.zeros(0)
     if draws.log_density is not None and draws.of_truth is not None:
         density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
