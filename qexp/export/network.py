@@ -20,8 +20,8 @@ from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
 from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, NetworkFormat, Sides, takes_any_frame
 from qexp.export.keras import h5_bytes, keras_model
+from qexp.kinds.networks import load_models
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
 from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable

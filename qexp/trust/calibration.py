@@ -28,10 +28,10 @@ from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import (
     CLASSIFIER,
     Cells,

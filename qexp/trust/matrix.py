@@ -29,10 +29,10 @@ from qexp.jobs.states import require_done
 from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of, require_variables_of
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.spec.reading import canonical, digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory

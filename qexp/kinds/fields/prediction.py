@@ -31,6 +31,7 @@ from qexp.kinds.fields.folders import (
     open_folder,
     read_ready,
 )
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import OnProgress
 from qexp.kinds.prediction import (
@@ -45,7 +46,6 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
-from qexp.kinds.trained import load_model
 from qexp.networks.network import refusal
 from qexp.rows.array_cache import Array
 from qexp.store.directory import RunDirectory

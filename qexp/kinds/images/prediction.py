@@ -36,6 +36,7 @@ from qexp.kinds.images.source import (
     ranges_over,
     statistics,
 )
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
@@ -66,7 +67,6 @@ from qexp.kinds.prediction import (
     units_of_heads,
 )
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.networks.network import Network
