@@ -49,9 +49,6 @@ class ExchangeableUnits(NamedTuple):
 # The held-out estimates of a run and their errors, read from its files: what intervals are made from.
 
 
-MEDIAN = 0.5
-
-
 @dataclass(frozen=True)
 class HeldOutEstimates:
     """One output's estimates of held-out rows or spectra; `unit` and `by` are those of `ExchangeableUnits`.
@@ -79,7 +76,7 @@ class HeldOutEstimates:
 
         Those of the head's own interval whose probability is nearest: any are right once they are corrected.
         """
-        lower = [probability for probability in self.quantiles if probability < MEDIAN]
+        lower = [probability for probability in self.quantiles if probability < 0.5]
         if not lower:
             return ()
         low = min(lower, key=lambda probability: abs(1 - 2 * probability - coverage))

@@ -253,8 +253,7 @@ def outputs_of_heads(document: Document, modules: Table) -> dict[str, str]:
 
 def with_normal_scores(document: Document, tables: Tables) -> Document:
     """An experience on a generated dataset: outputs of posterior heads without a transform get one from their prior."""
-    distributions = document["dataset"]["distributions"]
-    varying = document["dataset"]["varyings"]
+    distributions, varying = document["dataset"]["distributions"], document["dataset"]["varyings"]
     scores = {
         name: long_form(
             {"type": "normal_score", "parameters": {"distribution": distributions[name]}}, tables["transforms"]

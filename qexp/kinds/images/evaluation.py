@@ -47,7 +47,6 @@ def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
 
 
 def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
-    """Write the samples' true values and estimates."""
     quantities = with_periods(quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
     columns: dict[str, Column] = {}

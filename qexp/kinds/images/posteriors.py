@@ -101,7 +101,9 @@ class Refined:
         wanted = 0 if draws is None else draws.count
         count = max(LEAST_DRAWS, math.ceil(BEYOND_END / (1 - self.coverage)), wanted)
         drawn = np.full((wanted, len(empty), len(names)), np.nan, np.float32)
-        columns = {name: np.full(len(empty), np.nan, np.float32) for name in self._columns()}
+        written = [of(name) for name in names if name in self.outputs for of in (low_of, estimate_of, high_of)]
+        written += [*(correlation_of(*pair) for pair in combinations(names, 2)), DOUBTED]
+        columns = {name: np.full(len(empty), np.nan, np.float32) for name in written}
         if len(rows):
             sampled = self.images(
                 {name: column[rows] for name, column in inputs.items()},
@@ -124,15 +126,6 @@ class Refined:
                 chosen = np.linspace(0, count - 1, wanted).round().astype(int)
                 drawn[:, rows] = np.moveaxis(sampled.values[:, chosen], 0, 1)
         return columns, drawn if wanted else None
-
-    def _columns(self) -> list[str]:
-        intervals = [
-            column(name)
-            for name in self.images.names
-            if name in self.outputs
-            for column in (low_of, estimate_of, high_of)
-        ]
-        return [*intervals, *(correlation_of(*pair) for pair in combinations(self.images.names, 2)), DOUBTED]
 
 
 WrittenPosteriors = OfHeads | Refined

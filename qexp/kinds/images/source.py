@@ -240,7 +240,6 @@ class ImageSource:
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that are read."""
         return list(dict.fromkeys(variable.file.path for variable in self._files.values()))
 
     def unit(self, column: str) -> str:

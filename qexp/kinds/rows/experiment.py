@@ -14,6 +14,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, memory
+from qexp.kinds.evaluation import ALL
 from qexp.kinds.kind import Doubts, KindData, split_finding
 from qexp.kinds.networks import (
     ANOTHER_TRANSFORM,
@@ -37,10 +38,6 @@ from qexp.spec.reading import Document, Finding, Where
 
 FOLDS_LOOKED_INTO = 200
 """Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
-
-
-ALL = "all"
-"""The part with all rows."""
 
 
 class TabularData(KindData[TabularDataset]):

@@ -198,12 +198,6 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     return lines
 
 
-def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
-    """The mean of several curves' lines, epoch by epoch, over the curves that reached the epoch."""
-    longest = max(map(len, curves), default=0)
-    return [mean_line([lines[epoch] for lines in curves if len(lines) > epoch]) for epoch in range(longest)]
-
-
 def mean_line(lines: Sequence[Line]) -> Line:
     """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
@@ -254,8 +248,6 @@ class Steps:
 
 
 class DisplayedSteps(Steps):
-    """Shows the steps on a run's display."""
-
     def __init__(self, display: Display) -> None:
         super().__init__()
         self._display, self._shown = display, 0
@@ -610,7 +602,9 @@ def train_folds(attempt: Attempt) -> Results | None:
         why = directory.fold(failed[0]).record().error
         raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
     folds = [directory.fold(fold.name) for fold in plan.folds]
-    lines = mean_lines([fold.metrics() for fold in folds])
+    curves = [fold.metrics() for fold in folds]
+    longest = max(map(len, curves), default=0)
+    lines = [mean_line([of_fold[epoch] for of_fold in curves if len(of_fold) > epoch]) for epoch in range(longest)]
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))

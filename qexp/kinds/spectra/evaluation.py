@@ -280,6 +280,9 @@ def _root(sums: Array, times: Array) -> Array:
 
 
 def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
+    """Errors of hidden channels by energy; counts, reconstruction and hidden channels of some test spectra."""
+    import xarray
+
     dataset = subject.dataset
     where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel.roots()
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
@@ -288,16 +291,7 @@ def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed
     table["times_hidden"] = reconstructed.by_channel.times.astype(int).tolist()
     table |= {name: cells(values) for name, values in errors.items()}
     write_table(directory.results / ERRORS_BY_ENERGY, table, note)
-    _write_kept(directory, subject, reconstructed, where, note)
-
-
-def _write_kept(
-    directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, energy: NDArray[Any] | None, note: str
-) -> None:
-    """Counts, reconstruction and hidden channels of some test spectra, over channel and energy."""
-    import xarray
-
-    dataset, kept = subject.dataset, reconstructed.kept
+    kept = reconstructed.kept
     numbers, *of_kept = zip(*kept, strict=True) if kept else ((), (), (), ())
     rows = subject.test[list(numbers)]
     planes = [np.array(values).reshape(len(kept), dataset.channels) for values in of_kept]
@@ -309,10 +303,10 @@ def _write_kept(
     variables |= {name: ("spectrum", texts[rows].astype(object)) for name, texts in identifiers(dataset).items()}
     variables["depth"] = ("spectrum", dataset.depths[rows], {"units": dataset.units.get("depth", "")})
     coordinates: dict[str, Any] = {"spectrum": rows}
-    if energy is not None:
-        coordinates["energy"] = ("channel", energy, {"units": "keV"})
-    table = xarray.Dataset(variables, coordinates, attributes(directory, note))
-    formats.write_netcdf(directory.results / RECONSTRUCTIONS, table)
+    if where is not None:
+        coordinates["energy"] = ("channel", where, {"units": "keV"})
+    pictured = xarray.Dataset(variables, coordinates, attributes(directory, note))
+    formats.write_netcdf(directory.results / RECONSTRUCTIONS, pictured)
 
 
 # Saliency of channels: how much each contributes to the estimates of the test spectra, on average.
@@ -424,11 +418,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
     quantiles = {name: values[:, 1:] for name, values in estimates.items() if values.shape[1] > 1}
     _write_predictions(directory, subject, columns, quantiles, attempt.caution)
-    targets = [(name, dataset.measured[name][subject.train]) for name in estimates]
     ranges = tuple(
         Feature(column=name, least=float(values.min()), greatest=float(values.max()))
-        for name, values in targets
-        if len(values)
+        for name in estimates
+        if len(values := dataset.measured[name][subject.train])
     )
     return scores.document(directory.part, comparison=tuple(comparison), targets=ranges)
 
