@@ -448,7 +448,7 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     time = source.time
     if time is not None and time.shape != (frames,):
         raise FieldError(f"{source.label()}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
-    rows, columns = (len(resampled_axis(np.arange(float(side)), resample)) for side in (height, width))
+    rows, columns = (len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width))
     if not rows * columns:
         cells = f"{height} x {width} cells"
         raise FieldError(f"{source.label()}: {cells} cannot be resampled by {resample:g}: no cell is left")
