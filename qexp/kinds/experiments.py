@@ -609,8 +609,7 @@ def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
     workspace = cache.workspace
     try:
-        kind = spec_kind(path)
-        if kind == "model":
+        if (kind := spec_kind(path)) == "model":
             return []
         loaded = resolution.experience(str(path), [], workspace) if kind == "experience" else None
         document: Any = reading.read(path) if loaded is None else loaded.document.get("dataset")

@@ -208,8 +208,7 @@ def draw(
     Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
     them, cannot be drawn.
     """
-    figures = figures_of(directory)
-    if not figures:
+    if not (figures := figures_of(directory)):
         raise QexpError(f"{directory.name} is a run of a program, of which qexp draws no figures")
     _check(directory, figures, formats, only)
     drawn: list[Path] = []

@@ -104,8 +104,7 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(spec["dataset"], "held_out")
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
-    outputs = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
-    if not outputs:
+    if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
         raise QexpError(f"{directory.name} estimates no number that could have an interval")
     predictions, tables = read_test_predictions(directory), tables_of(directory)
     unit, by, folds = units_of(directory, predictions)

@@ -159,14 +159,6 @@ class TruthPositions:
     """(observation,), posterior probability of where the density is higher; (0,) where densities are unknown."""
 
 
-def prior_of_outputs(dataset: GeneratedDataset, names: Sequence[str]) -> Prior:
-    """The distributions of outputs. Raises QexpError for one that does not vary."""
-    for name in names:
-        if name not in dataset.test:
-            raise QexpError(f"'{name}' does not vary in the dataset, so that its posterior cannot be tested")
-    return Prior(names, [of_training(name, dataset.distributions[name], 1.0) for name in names], {})
-
-
 def shares_below(prior: Prior, values: Array) -> Array:
     """The share of the prior below values, (..., output)."""
     columns = [ndtr(marginal.score(values[..., column])) for column, marginal in enumerate(prior.marginals)]
@@ -646,7 +638,10 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     part = parts_of(dataset, spec["split"], directory.record().seed)[options.part]
     seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
     with threads(threads_to_predict(spec, tables, device)):
-        prior = prior_of_outputs(dataset, posteriors.names)
+        if fixed := [name for name in posteriors.names if name not in dataset.test]:
+            raise QexpError(f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested")
+        marginals = [of_training(name, dataset.distributions[name], 1.0) for name in posteriors.names]
+        prior = Prior(posteriors.names, marginals, {})
         for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
             on_done = partial(

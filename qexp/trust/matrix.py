@@ -452,8 +452,7 @@ def constant_values(
             if violation := quantity(grid_axis.variable, source.quantities).violation(float(centre)):
                 raise QexpError(f"`{axis}[{grid_axis.variable}]`: {violation}, but a cell lies at {centre:g}")
     constants = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
-    missing = [name for name in source.variables if name not in constants and name not in on_axes]
-    if missing:
+    if missing := [name for name in source.variables if name not in constants and name not in on_axes]:
         values = {name: float(f"{median:.4g}") for name, median in source.medians(missing).items()}
         which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
         words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"

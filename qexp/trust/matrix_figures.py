@@ -326,8 +326,7 @@ def _draw_line(
 def _share_scales(row: Mapping[str, Axes]) -> None:
     """The same vertical scale for kinds that are compared with each other."""
     for kind, axis in row.items():
-        other = row.get(KINDS[kind].like)
-        if other is not None:
+        if (other := row.get(KINDS[kind].like)) is not None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
                 panel.set_ylim(min(lowest), max(highest))

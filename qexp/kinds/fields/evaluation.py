@@ -73,8 +73,7 @@ def train(attempt: Attempt) -> Results | None:
 
     def evaluate(attempt: Attempt, trainer: Trainer) -> Results | None:
         model, fields = trainer.model, attempt.dataset.test
-        tallies = tallied(attempt, fields, model, trainer.recipe.metrics)
-        if tallies is None:
+        if (tallies := tallied(attempt, fields, model, trainer.recipe.metrics)) is None:
             return None
         targets = training_ranges(attempt.dataset, model.network.outputs)
         return replace(results_of(attempt, fields, model, tallies), targets=targets)
@@ -267,8 +266,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         document |= {"path": str(request.source), "found": str(request.source.absolute())}
 
     def evaluate(attempt: Attempt, models: Sequence[Estimator], metrics: Mapping[str, Metrics]) -> Results | None:
-        tallies = tallied(attempt, fields, models[0], metrics)
-        if tallies is None:
+        if (tallies := tallied(attempt, fields, models[0], metrics)) is None:
             return None
         # Frames of one folder resemble each other.
         sums = [tally.total.outputs for tally in tallies.values()]

@@ -297,8 +297,7 @@ class FieldFolder:
 
     def _axis(self, name: str) -> CoordinateAxis | None:
         """Coordinates of one axis, or None. Raises FieldError if they are not evenly spaced."""
-        raw = self._coordinate(name)
-        if raw is None:
+        if (raw := self._coordinate(name)) is None:
             return None
         values = np.asarray(raw, dtype=np.float64)
         if values.ndim != 1:

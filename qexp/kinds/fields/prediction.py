@@ -281,8 +281,7 @@ class FieldEstimation(Estimation[FieldModel]):
         tally = EstimateTally(model)
         frames, cells = grid.frames, grid.size[0] * grid.size[1]
         size = STORED.itemsize * frames * cells * len(model.outputs)
-        free = shutil.disk_usage(target.absolute().parent).free
-        if free < size:
+        if (free := shutil.disk_usage(target.absolute().parent).free) < size:
             needed = f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
             raise QexpError(f"cannot write {target}: {needed}")
         chunk = chunk or max(1, CELLS // cells)

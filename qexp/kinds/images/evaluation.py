@@ -121,8 +121,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
     """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
-    missing = [name for name in trained.test if name not in samples]
-    if missing:
+    if missing := [name for name in trained.test if name not in samples]:
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
     inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
     for name in trained.test:

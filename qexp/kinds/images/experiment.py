@@ -321,8 +321,7 @@ class GeneratedData(KindData[GeneratedDataset]):
     def remarks(self, document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
         if "matrix" in document:
             axes = document["matrix"]["axes"]
-            values = dataset.medians(name for name in dataset.test if name not in axes)
-            if values:
+            if values := dataset.medians(name for name in dataset.test if name not in axes):
                 words = " ".join(f"--fix {name}={median:.4g}" for name, median in values.items())
                 names = " and ".join(map(repr, values))
                 they = f"{names} {'varies but is' if len(values) == 1 else 'vary but are'} not among the axes"
@@ -387,7 +386,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
 
     def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
-        return _in_matched_filters(dataset, network, tables)
+        return _in_matched_filters(dataset, network)
 
     def data(
         self, spec: Document, dataset: GeneratedDataset, tables: Tables, seeds: Seeds, device: torch.device
@@ -569,7 +568,7 @@ def _about(variable: Quantity) -> str:
     return f"{variable.description}, in {variable.unit}" if variable.unit else variable.description
 
 
-def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator[Finding]:
     """Whether the dataset makes the images that a model's filters are matched to."""
     images = dataset.images
     for index, branch in enumerate(network.branches):

@@ -211,8 +211,7 @@ def _first_that_is_constant(
 def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
     values = dataset.values[variable]
     for column, of_column in zip(dataset.columns[variable], values.T, strict=True):
-        trouble = transform.domain_error(float(of_column.min()), float(of_column.max()))
-        if trouble:
+        if trouble := transform.domain_error(float(of_column.min()), float(of_column.max())):
             row = dataset.row_numbers([int(of_column.argmin())])[0]
             least = f" (least in row {row})" if of_column.min() < of_column.max() else ""
             return f"column '{column}'{least}: {trouble}; {ANOTHER_TRANSFORM}"

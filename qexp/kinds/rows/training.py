@@ -85,8 +85,7 @@ def done(fold: RunDirectory) -> bool:
 
 def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
     """Fold → its networks. Raises QexpError that names unfinished folds; DamagedError for incomplete weights."""
-    undone = [fold.name for fold in directory.all_folds() if not done(fold)]
-    if undone:
+    if undone := [fold.name for fold in directory.all_folds() if not done(fold)]:
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
         raise QexpError(f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with `resume=True`")
     require_done(directory)
@@ -359,8 +358,7 @@ def train_batch(
     Returns the names of failed folds; None if interrupted.
     """
     batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
-    trained = Selection(plan, batch, folder, progress, interrupted).train()
-    if trained is None:
+    if (trained := Selection(plan, batch, folder, progress, interrupted).train()) is None:
         return None
     for fold in batch:
         if not done(directory.fold(fold.name)):

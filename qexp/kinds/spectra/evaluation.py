@@ -390,8 +390,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
     reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
-    estimates = _estimated(attempt, subject, reconstructed)
-    if estimates is None:
+    if (estimates := _estimated(attempt, subject, reconstructed)) is None:
         return None
     cores = dataset.cores[test]
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(cores)))
@@ -407,8 +406,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     for name, values in estimates.items():
         truth, middle = dataset.measured[name][test], values[:, 0]
         scores.add(name, subject.metrics[name], middle, truth, subject.data.training_mean(name))
-        with_baselines = compared_with_baselines(attempt, subject, name, middle)
-        if with_baselines is None:
+        if (with_baselines := compared_with_baselines(attempt, subject, name, middle)) is None:
             return None
         comparison += with_baselines
         limits = subject.model.limits.get(name, NO_LIMITS)

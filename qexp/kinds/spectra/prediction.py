@@ -537,8 +537,7 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     head.
     """
     record, spec = directory.record(), directory.training_spec()
-    outputs = [name for name in spec["outputs"] if name != SPECTRUM]
-    if not outputs:
+    if not (outputs := [name for name in spec["outputs"] if name != SPECTRUM]):
         raise QexpError(
             f"{directory.name} reconstructs masked spectra and estimates no other quantity; train a run with a target "
             f"and pretrain={directory.name} in its experience, and predict with that"
