@@ -13,9 +13,9 @@ from benchmarks.timing import Comparison, at_most
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
 from qexp.kinds.experiments import dataset_document
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.kinds.trained import load_model
 from qexp.networks.estimator import BATCH
 from qexp.runs.catalog import Catalog, find_run
 from qexp.trust import matrix

@@ -20,8 +20,8 @@ from qexp.base.seeds import Seeds
 from qexp.inference.image_posteriors import Likelihoods, approximated, posteriors
 from qexp.inference.integration import grid_of
 from qexp.kinds.images.experiment import generated_of
+from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import distinguished
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.trust.limit import by_integration, exact_likelihoods

@@ -17,11 +17,11 @@ from qexp.kinds.evaluation import (
 from qexp.kinds.figures import FIGURES_FOLDER as FIGURES_FOLDER, Pictures as Pictures, learning_curve as learning_curve
 from qexp.kinds.kind import KindData as KindData
 from qexp.kinds.memory import Samples as Samples
+from qexp.kinds.networks import load_model as load_model
 from qexp.kinds.objects import dataset_of as dataset_of
 from qexp.kinds.options import PredictOptions as PredictOptions
 from qexp.kinds.prediction import FileKind as FileKind, Prediction as Prediction
 from qexp.kinds.preview import Preview as Preview, Variable as Variable
-from qexp.kinds.trained import load_model as load_model
 from qexp.kinds.training import train_network as train_network
 from qexp.metrics.baselines import Baseline as Baseline
 from qexp.metrics.metric import Additive as Additive, Metric as Metric, evaluate as evaluate

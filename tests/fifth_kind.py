@@ -21,11 +21,11 @@ from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, Independenc
 from qexp.kinds.figures import FIGURES_FOLDER, Pictures, learning_curve
 from qexp.kinds.kind import KindData
 from qexp.kinds.memory import Samples
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import FileKind, Prediction
 from qexp.kinds.preview import Preview, Variable
-from qexp.kinds.trained import load_model
 from qexp.kinds.training import train_network
 from qexp.metrics.metric import evaluate as evaluate_estimates
 from qexp.networks.estimator import Estimator

@@ -27,8 +27,8 @@ from qexp.inference.fit import SAME_MINIMUM, best, bic, refine_fit
 from qexp.inference.refinement import Refinement
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.inversion import estimates_of_test
+from qexp.kinds.networks import load_model
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator
 from qexp.simulation.dataset import GeneratedDataset
 

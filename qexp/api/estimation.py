@@ -41,8 +41,7 @@ def matrix(run: Runs, options: MatrixOptions) -> Matrix:
     >>> matrix["depth_error"].shape
     (3, 3)
     """
-    from qexp.trust.matrices_over_seeds import matrices
-    from qexp.trust.matrix import matrix as make
+    from qexp.trust.matrix import matrices, matrix as make
     from qexp.web.notebook import matrix_at
 
     home = workspaces.find(options.workspace)

@@ -19,8 +19,8 @@ from qexp.base.quantities import name_of_view, of_dataset, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
 from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, Sides, takes_any_frame
+from qexp.kinds.networks import load_models
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
 from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable

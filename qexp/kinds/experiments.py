@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +17,8 @@ import torch
 from qexp.base import machine
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, Problem, QexpError, SpecError, suggestion
-from qexp.kinds import files, second_look
+from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
+from qexp.kinds import files
 from qexp.kinds.kind import Dataset, Doubts
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.memory import memory_of_experience, memory_of_model
@@ -150,13 +149,6 @@ def leave_out_unread(loaded: resolution.Loaded, changes: list[Override], cache: 
     return loaded.problems("experience", findings) + warnings
 
 
-def _in_completed(document: Document, dataset: Dataset, cache: SpecCache) -> Iterator[Finding]:
-    """Problems between experience, dataset and model, each of which is valid by itself, once defaults are filled in."""
-    whole = type_of(document).with_defaults(document, cache.tables)
-    whole = data_kind(document["dataset"]).completed(whole, cache.tables, cache.workspace)
-    return _in_whole(whole, dataset, cache)
-
-
 def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterator[Finding]:
     """Problems between experience, dataset and model, each of which is valid by itself."""
     kind, tables = data_kind(document["dataset"]), cache.tables
@@ -222,10 +214,9 @@ def _in_names(document: Document, shapes: Mapping[str, Shape] | None, model: Doc
 
 def _in_rates(document: Document, tables: Tables) -> Iterator[Finding]:
     """Whether the optimizer and the schedule can be built with their parameters."""
-    for key, table in (("optimizer", "optimizers"), ("schedule", "schedules")):
-        weights = torch.nn.Parameter(torch.zeros(1))
+    for key, arguments in (("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)), ("schedule", ())):
         try:
-            built(tables[table], document[key], *(([weights], 0.1) if key == "optimizer" else ()))
+            built(tables[f"{key}s"], document[key], *arguments)
         except ValueError as error:
             yield (key, "parameters"), str(error)
 
@@ -243,6 +234,55 @@ def _in_pretrain(document: Document, network: Network | None) -> Iterator[Findin
         if learning <= set(frozen):
             message = "all operations with weights are frozen, and nothing is left to train; freeze fewer"
             yield ("pretrain", "freeze"), message
+
+
+# What is still found in an experience in which something is wrong already.
+#
+# Experience, dataset and model can only be checked together if each is right by itself: otherwise the check fails, or
+# repeats in other words what is wrong already. But who corrects a spec wants to hear everything at once, not one more
+# thing after each correction. So whatever is wrong is made right first where nothing else depends on it: a misspelt
+# input or output gets the name that the dataset has, and a key such as `epochs`, if it is wrong, missing or misspelt, a
+# value that is right in every experience. If the experience is right then, all of it is checked, and what is found
+# about the keys that were made right is left out. If it is not, inputs and outputs alone are looked for in dataset and
+# model.
+
+
+STAND_INS: Document = {
+    "epochs": 1, "batch_size": 32, "learning_rate": 0.001, "optimizer": "adam", "schedule": "constant",
+    "additional_callbacks": [], "metrics": {}, "gradient_clip": None, "precision": "float32", "keep": "best",
+    "pretrain": None, "limits": {}, "description": "",
+}  # fmt: skip
+"""Key of an experience, on which no other depends → a right value of it, with which the others are checked."""
+
+
+def _rightly_named(document: Document, known: Collection[str]) -> Document:
+    """The experience with the dataset's names in place of misspelt inputs and outputs, so that these are told once."""
+    right = {}
+    for key in ("inputs", "outputs"):
+        meant = [name if name in known else nearest(name, known) or name for name in document[key]]
+        right[key] = meant if len(set(meant)) == len(meant) else document[key]
+    return {**document, **right}
+
+
+def _in_corrected(
+    document: Document, wrong: set[str | int], dataset: Dataset, cache: SpecCache
+) -> list[Finding] | None:
+    """The problems besides what is wrong, once defaults are filled in; None if the experience cannot be made right.
+
+    document  with dataset and model inserted, which are right by themselves
+    wrong     its keys that are wrong
+    """
+    of_type, kind = type_of(document), data_kind(document["dataset"])
+    schema = of_type.schema()
+    keys = schema["properties"]
+    given = {key: value for key, value in document.items() if key in keys or nearest(key, keys) not in STAND_INS}
+    doubted = wrong | {key for key in schema["required"] if key not in given}
+    right = given | {key: value for key, value in STAND_INS.items() if key in doubted}
+    as_written = {**right, **dict.fromkeys(resolution.REFERENCES, "")}
+    if validation.findings("experience", as_written, cache.tables, document["dataset"]["type"]):
+        return None
+    whole = kind.completed(of_type.with_defaults(right, cache.tables), cache.tables, cache.workspace)
+    return [(path, text) for path, text in _in_whole(whole, dataset, cache) if path and path[0] not in doubted]
 
 
 # The types of experience, as objects: one line each. See `qexp.spec.experiences` for their documents.
@@ -290,7 +330,7 @@ class TrainingObjects(ExperienceObjects):
         shapes = None if dataset is None else dataset.shapes()
         misspelt = list(_in_names(document, shapes, None))
         if shapes is not None and misspelt:
-            document = second_look.rightly_named(document, shapes)
+            document = _rightly_named(document, shapes)
         findings = validation.findings("experience", {**document, **references}, tables, dataset_type)
         problems = loaded.problems("experience", [*misspelt, *findings]) + problems
         in_model = cache.findings_in_model(document["model"]) if "model" in references else []
@@ -300,8 +340,7 @@ class TrainingObjects(ExperienceObjects):
             others = None
             if dataset is not None and model is not None and not follows(document):
                 wrong = {path[0] if path else "" for path, _ in findings}
-                in_completed = partial(_in_completed, dataset=dataset, cache=cache)
-                others = second_look.others(document, wrong, tables, in_completed)
+                others = _in_corrected(document, wrong, dataset, cache)
             if others is None:
                 others = list(_in_names(document, shapes, model))
             others = [finding for finding in others if finding[0] not in dict(misspelt)]
@@ -570,8 +609,7 @@ def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
     workspace = cache.workspace
     try:
-        kind = spec_kind(path)
-        if kind == "model":
+        if (kind := spec_kind(path)) == "model":
             return []
         loaded = resolution.experience(str(path), [], workspace) if kind == "experience" else None
         document: Any = reading.read(path) if loaded is None else loaded.document.get("dataset")

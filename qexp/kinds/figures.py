@@ -27,7 +27,6 @@ from qexp.store.record import State
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_GROUPS = 50
@@ -54,22 +53,19 @@ def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: s
     lowest = min(min(group.range[0], group.covered / group.n) for group in drawn)
     shares.set_xlim(max(np.floor(10 * lowest - 0.5) / 10, 0.0) - 0.02, 1.02)
     shares.set_xlabel(f"share in {percent(expected)} intervals")
-    _draw_widths(widths, np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn]))
+    lengths = np.array([np.nan if group.mean_width is None else group.mean_width for group in drawn])
+    widths.plot(lengths, np.arange(len(drawn)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
+    finite = lengths[np.isfinite(lengths)]
+    if len(finite) and finite.max() > 10 * finite.min() > 0:
+        widths.set_xscale("log")
+    elif len(finite):
+        widths.set_xlim(0, 1.08 * finite.max() or 1.0)
     widths.set_xlabel(label(f"mean width, {output}", typeset(unit)))
     for axis in (shares, widths) if len(drawn) > 1 else ():
         axis.axhline(0.5, color="0.75", linewidth=0.8)
     left_out = f"; the first {MOST_GROUPS} of {len(groups)} lines" if len(groups) > len(drawn) else ""
     add_title(figure, f"{title}; lines: 95 % ranges{left_out}", note)
     return figure
-
-
-def _draw_widths(axis: Axes, widths: NDArray[np.float64]) -> None:
-    axis.plot(widths, np.arange(len(widths)), "o", color=COLOURS[0], markersize=sized(4), mew=0)
-    finite = widths[np.isfinite(widths)]
-    if len(finite) and finite.max() > 10 * finite.min() > 0:
-        axis.set_xscale("log")
-    elif len(finite):
-        axis.set_xlim(0, 1.08 * finite.max() or 1.0)
 
 
 # The files of a run from which its figures are drawn.
@@ -212,8 +208,7 @@ def draw(
     Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
     them, cannot be drawn.
     """
-    figures = figures_of(directory)
-    if not figures:
+    if not (figures := figures_of(directory)):
         raise QexpError(f"{directory.name} is a run of a program, of which qexp draws no figures")
     _check(directory, figures, formats, only)
     drawn: list[Path] = []

@@ -147,9 +147,7 @@ def data_file(document: Document, workspace: Workspace | None) -> tuple[Path, bo
     if stood_in or "fingerprint" in document:
         keys = ["stand_in" if stood_in else "path"]
     troubles = []
-    for key in keys:
-        if document[key] is None:
-            continue
+    for key in (key for key in keys if document[key] is not None):
         try:
             found = document.get("found", "")
             return find_data_file(document[key], data_folders(workspace), found), key == "stand_in"

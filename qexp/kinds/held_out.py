@@ -49,9 +49,6 @@ class ExchangeableUnits(NamedTuple):
 # The held-out estimates of a run and their errors, read from its files: what intervals are made from.
 
 
-MEDIAN = 0.5
-
-
 @dataclass(frozen=True)
 class HeldOutEstimates:
     """One output's estimates of held-out rows or spectra; `unit` and `by` are those of `ExchangeableUnits`.
@@ -79,7 +76,7 @@ class HeldOutEstimates:
 
         Those of the head's own interval whose probability is nearest: any are right once they are corrected.
         """
-        lower = [probability for probability in self.quantiles if probability < MEDIAN]
+        lower = [probability for probability in self.quantiles if probability < 0.5]
         if not lower:
             return ()
         low = min(lower, key=lambda probability: abs(1 - 2 * probability - coverage))
@@ -107,8 +104,7 @@ def read_held_out(directory: RunDirectory) -> list[HeldOutEstimates]:
         units_of: Callable[[RunDirectory, Any], ExchangeableUnits] = load_stage(spec["dataset"], "held_out")
     except QexpError as error:
         raise QexpError(f"{directory.name}: {error}") from None
-    outputs = documents_of(spec["dataset"]).numbers_among(spec["outputs"])
-    if not outputs:
+    if not (outputs := documents_of(spec["dataset"]).numbers_among(spec["outputs"])):
         raise QexpError(f"{directory.name} estimates no number that could have an interval")
     predictions, tables = read_test_predictions(directory), tables_of(directory)
     unit, by, folds = units_of(directory, predictions)

@@ -1,4 +1,4 @@
-"""Networks of checked documents, with transforms, weights, posterior heads and metrics."""
+"""Networks of checked documents and of finished runs, with transforms, weights, posterior heads and metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from qexp.base.outputs import NO_LIMITS, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Table, Tables, built, long_form
-from qexp.errors import DamagedError, some, suggestion
+from qexp.errors import DamagedError, QexpError, some, suggestion
+from qexp.jobs.states import require_done
+from qexp.kinds.tables import tables_of
 from qexp.metrics.built_in import asked_for
 from qexp.metrics.conformal import Scale
 from qexp.metrics.metric import Metric, Metrics, with_period
@@ -28,8 +30,9 @@ from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
-from qexp.spec.kinds import documents_of
+from qexp.spec.kinds import documents_of, load_stage
 from qexp.spec.reading import Document, Finding
+from qexp.store.directory import RunDirectory
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
 
@@ -110,7 +113,7 @@ def in_periods(name: str, transform: Transform, quantity: Quantity, support: tup
         yield where, f"{span}, and '{name}' is not known to repeat; {remedy}"
 
 
-# Networks of checked documents: laid out, with transforms, and with the weights of a finished run.
+# Networks of checked documents: laid out, with transforms, and with the weights of a finished run, ready to estimate.
 
 
 def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str], tables: Tables) -> Network:
@@ -199,6 +202,33 @@ def trained_model(spec: Document, tables: Tables, weights: Mapping[str, torch.Te
     return model.eval()
 
 
+def load_model(directory: RunDirectory, device: torch.device) -> Estimator:
+    """The model of a finished run with its best weights, ready to predict. Raises QexpError for a run with folds."""
+    models = load_models(directory, device)
+    if directory.all_folds():
+        raise QexpError(
+            f"{directory.name} has {len(models)} networks, one or more per fold; this needs a run with one network"
+        )
+    return models[0]
+
+
+def load_models(directory: RunDirectory, device: torch.device) -> list[Estimator]:
+    """The model of a finished run, or the models of all its folds, ready to predict. Raises QexpError."""
+    return [model for of_fold in load_folds(directory, device).values() for model in of_fold]
+
+
+def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[Estimator]]:
+    """Fold → its models, ready to predict; of a run without folds its model, under an empty name. Raises QexpError."""
+    spec = directory.training_spec()
+    if directory.all_folds():
+        models = load_stage(spec["dataset"], "folds").load(directory)
+    else:
+        require_done(directory)
+        weights, _ = checkpoint.read(directory.best_weights)
+        models = {"": [trained_model(directory.spec(), tables_of(directory), weights, directory.best_weights)]}
+    return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
+
+
 def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
     """The network's matched filters, each with its input variable; a branch may have no operations at all."""
     return [
@@ -223,8 +253,7 @@ def outputs_of_heads(document: Document, modules: Table) -> dict[str, str]:
 
 def with_normal_scores(document: Document, tables: Tables) -> Document:
     """An experience on a generated dataset: outputs of posterior heads without a transform get one from their prior."""
-    distributions = document["dataset"]["distributions"]
-    varying = document["dataset"]["varyings"]
+    distributions, varying = document["dataset"]["distributions"], document["dataset"]["varyings"]
     scores = {
         name: long_form(
             {"type": "normal_score", "parameters": {"distribution": distributions[name]}}, tables["transforms"]

@@ -22,8 +22,6 @@ Array = NDArray[np.floating]
 Pictures = Iterator[tuple[str, "Figure"]]
 """Name of each figure, without ending, and the figure."""
 
-PERCENTILES = (5, 50, 95)
-
 
 @dataclass(frozen=True)
 class Variable:
@@ -43,7 +41,7 @@ class Variable:
         finite = self.values[np.isfinite(self.values)].astype(np.float64)
         ends = [math.nan] * 5
         if len(finite):
-            ends = [float(finite.min()), *map(float, np.percentile(finite, PERCENTILES)), float(finite.max())]
+            ends = [float(finite.min()), *map(float, np.percentile(finite, (5, 50, 95))), float(finite.max())]
         keys = ("minimum", "5 %", "median", "95 %", "maximum")
         numbers = dict(zip(keys, ends, strict=True))
         numbers["max |value|"] = max(abs(ends[0]), abs(ends[-1]))

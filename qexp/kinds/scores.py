@@ -163,8 +163,7 @@ def write_test_predictions(
 
     variables: dict[str, Any] = {name: (sample, values.astype(object)) for name, values in texts.items()}
     for name, (values, words) in columns.items():
-        dimensions = (sample, "quantile")[: np.ndim(values)]
-        variables[name] = (dimensions, np.asarray(values), words)
+        variables[name] = ((sample, "quantile")[: np.ndim(values)], np.asarray(values), words)
     coordinates = {sample: numbers, **({"quantile": list(probabilities)} if probabilities else {})}
     table = xarray.Dataset(variables, coordinates, attributes(directory, note, **about))
     formats.write_netcdf(directory.results / TEST_PREDICTIONS, table)

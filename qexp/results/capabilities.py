@@ -26,6 +26,9 @@ CAPABILITIES = {
 Its columns in listings begin with the name: `calibration.depth.coverage_90`.
 """
 
+MOST_GROUPS = 40
+"""Most lines of numbers by group."""
+
 Parts = Iterator[Table | str]
 """Tables with their titles and units, and the sentences that belong to them, in the order in which they are read."""
 
@@ -83,7 +86,6 @@ class Results:
 
 
 def class_of(capability: str) -> type[Results]:
-    """The class of the results of a capability."""
     loaded: type[Results] = resolve_name(CAPABILITIES[capability])
     return loaded
 

@@ -14,13 +14,10 @@ from qexp.base.text import Table
 from qexp.errors import some
 from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
 from qexp.metrics.recorded import NETWORK, best, meaning_of
-from qexp.results.capabilities import Parts, Results
+from qexp.results.capabilities import MOST_GROUPS, Parts, Results
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
 from qexp.store.record import Record
-
-MOST_GROUPS = 40
-"""Most lines of errors by group."""
 
 MOST_FILES = 40
 """Most lines of files that a program wrote."""
@@ -63,7 +60,9 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
         yield _of_metrics(["part", "output"], of_all, record)
         if record.caution:
             yield record.caution
-        yield from _choices(directory)
+        if select := directory.spec().get("select"):
+            folds = [fold.record().fold for fold in directory.all_folds()]
+            yield from choices_in_words(select, [fold.chosen for fold in folds if fold and fold.chosen])
         yield from _hard_to_read(directory, record)
     elif (written := directory.written_by_program()) is not None:
         rows = [[name, files.in_bytes(file["bytes"]), file["sha256"][:16]] for name, file in written.items()]
@@ -75,12 +74,6 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
             yield "The program gave no numbers and wrote no files into its run's folder; what it printed is in the log."
         if record.caution:
             yield record.caution
-
-
-def _choices(directory: RunDirectory) -> Iterator[str]:
-    if select := directory.spec().get("select"):
-        folds = [fold.record().fold for fold in directory.all_folds()]
-        yield from choices_in_words(select, [fold.chosen for fold in folds if fold and fold.chosen])
 
 
 MOST_CHOICES = 12
@@ -115,8 +108,7 @@ def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
     dataset = spec.get("dataset")
     if not isinstance(dataset, dict) or not any(dataset.get("varyings", {}).values()):
         return
-    narrow = [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]
-    if narrow:
+    if narrow := [name for name, metrics in of_test.items() if (metrics.get("r2") or 0) < 0]:
         words = f"R² of {some(narrow)} may be below 0 with small errors, as held-out intervals are narrow"
         yield f"{words}: see 'Held-out intervals' in the documentation's explanations"
 
@@ -124,6 +116,8 @@ def _hard_to_read(directory: RunDirectory, record: Record) -> Parts:
 def results_with_intervals(record: Record) -> Parts:
     """A row per output and metric, with the 95 % interval where there is one; then the caution."""
     rows = []
+    groups = {(group.of, group.name) for group in record.groups if group.of != "file"}  # rows of a file are single ones
+    over = _groups(len(groups)) if groups else ""
     for part, outputs in record.results.items():
         for output, metrics in outputs.items():
             intervals = record.intervals.get(part, {}).get(output, {})
@@ -133,7 +127,7 @@ def results_with_intervals(record: Record) -> Parts:
                 text = shown(output, metric, value, meaning)
                 texts = (NONE, NONE)
                 if text != NONE and value is not None:
-                    texts = with_interval(value, ends, meaning, _groups_of(record))
+                    texts = with_interval(value, ends, meaning, over)
                 cells = [output, metric, unit, *map(str, texts)]
                 rows.append([part, *cells] if len(record.results) > 1 else cells)
     columns = ["output", "metric", "unit", "value", "95 % interval"]
@@ -149,12 +143,6 @@ RELATIVE = ("mre", "median_relative_error")
 def shown(output: str, metric: str, value: float | None, meaning: Meaning) -> str:
     """A metric of an output for readers."""
     return NONE if metric in RELATIVE and not quantity(output, QUANTITIES).natural_zero else number(value, meaning)
-
-
-def _groups_of(record: Record) -> str:
-    """Over what intervals of metrics are, if that is known: `2 groups`; rows of several files are single ones."""
-    names = {(group.of, group.name) for group in record.groups if group.of != "file"}
-    return _groups(len(names)) if names else ""
 
 
 def _groups(count: int) -> str:
@@ -302,8 +290,7 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
     ]
     strong = frozenset({(0, 1)} if best(ordered) else ())
     count = rows[0]["groups"]
-    groups = f" in {_groups(count)}" if count else ""
-    title = f"{output}, {rows[0]['n']} held-out rows{groups}"
+    title = f"{output}, {rows[0]['n']} held-out rows" + (f" in {_groups(count)}" if count else "")
     return Table(title, columns, texts, frozenset(columns[1:]), strong)
 
 

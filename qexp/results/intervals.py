@@ -11,7 +11,7 @@ from typing import Any
 from qexp.base.quantities import number_with_unit, with_unit
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE
-from qexp.results.capabilities import Parts, Results
+from qexp.results.capabilities import MOST_GROUPS, Parts, Results
 from qexp.store.directory import RunDirectory
 from qexp.store.documents import Part
 
@@ -23,9 +23,6 @@ USUAL_COVERAGE = 0.9
 
 OVERALL = "overall"
 """Kind of the group of all rows."""
-
-MOST_GROUPS = 40
-"""Most lines of coverages by group."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,6 @@ class Limit(Part):
         return least + (f"; known of each sample: {', '.join(self.given)}" if self.given else "")
 
     def parts(self) -> Parts:
-        """The errors, and what they mean."""
         rows = [
             [name, errors.unit, measured(errors.mae, errors.mae_error), measured(errors.rmse, errors.rmse_error)]
             for name, errors in self.variables.items()
@@ -106,7 +105,6 @@ def limit_of(directory: RunDirectory) -> Limit | None:
 
 
 def keep_limit(directory: RunDirectory, limit: Limit) -> None:
-    """Write the limit into a run, beside its results."""
     files.make_folder(directory.results)
     formats.write_json(directory.results / LIMIT, limit.document())
 

@@ -21,11 +21,10 @@ from qexp.kinds import azimuths, figures, objects
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, independence_of
 from qexp.kinds.experiments import dataset_document
-from qexp.kinds.networks import metrics_of
+from qexp.kinds.networks import load_models, metrics_of
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import EvaluateOptions
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_models
 from qexp.results.capabilities import Section, results_of
 from qexp.spec.kinds import caution_of_data, documents_of, load_stage
 from qexp.spec.reading import digest

@@ -22,6 +22,7 @@ from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
 from qexp.jobs.scheduler import Submission, wrap_of
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
+from qexp.kinds.networks import load_models
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
 from qexp.kinds.prediction import (
@@ -36,7 +37,6 @@ from qexp.kinds.prediction import (
     require_not_read,
 )
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_models
 from qexp.networks.estimator import Ensemble, mixed
 from qexp.networks.network import refusal
 from qexp.networks.shapes import Shape

@@ -28,10 +28,10 @@ from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of, threads, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.metrics.calibration import (
     CLASSIFIER,
     Cells,
@@ -159,14 +159,6 @@ class TruthPositions:
     """(observation,), posterior probability of where the density is higher; (0,) where densities are unknown."""
 
 
-def prior_of_outputs(dataset: GeneratedDataset, names: Sequence[str]) -> Prior:
-    """The distributions of outputs. Raises QexpError for one that does not vary."""
-    for name in names:
-        if name not in dataset.test:
-            raise QexpError(f"'{name}' does not vary in the dataset, so that its posterior cannot be tested")
-    return Prior(names, [of_training(name, dataset.distributions[name], 1.0) for name in names], {})
-
-
 def shares_below(prior: Prior, values: Array) -> Array:
     """The share of the prior below values, (..., output)."""
     columns = [ndtr(marginal.score(values[..., column])) for column, marginal in enumerate(prior.marginals)]
@@ -184,9 +176,8 @@ def locate(truth: Array, draws: ObservationDraws, prior: Prior, random: np.rando
     if wrong := int(np.sum(~np.isfinite(values).all(axis=(1, 2)))):
         raise QexpError(f"the posteriors of {wrong:,} of {len(values):,} observations have draws that are not finite")
     columns = [positions(truth[:, output], values[:, :, output], random, draws.effective) for output in range(count)]
-    references = random.random(truth.shape)
     shares = shares_below(prior, truth), shares_below(prior, values)
-    balls = reference_levels(*shares, references, random, draws.effective)
+    balls = reference_levels(*shares, random.random(truth.shape), random, draws.effective)
     density = np.zeros(0)
     if draws.log_density is not None and draws.of_truth is not None:
         density = density_levels(draws.of_truth, draws.log_density, random, draws.effective)
@@ -647,7 +638,10 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
     part = parts_of(dataset, spec["split"], directory.record().seed)[options.part]
     seeds, located, doubted = Seeds(options.seed), list[TruthPositions](), 0
     with threads(threads_to_predict(spec, tables, device)):
-        prior = prior_of_outputs(dataset, posteriors.names)
+        if fixed := [name for name in posteriors.names if name not in dataset.test]:
+            raise QexpError(f"'{fixed[0]}' does not vary in the dataset, so that its posterior cannot be tested")
+        marginals = [of_training(name, dataset.distributions[name], 1.0) for name in posteriors.names]
+        prior = Prior(posteriors.names, marginals, {})
         for batch in batches(dataset, part, options.observations, posteriors.together, seeds, device):
             truth = np.stack([batch.values[name] for name in posteriors.names], axis=1)
             on_done = partial(

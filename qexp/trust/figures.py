@@ -23,15 +23,7 @@ from qexp.figures.canvas import (
     small,
     subplots,
 )
-from qexp.kinds.figures import (
-    FIGURES_FOLDER,
-    FigureOfRun,
-    MissingNumbersError,
-    Pictures,
-    learning_curve,
-    table,
-    unit,
-)
+from qexp.kinds.figures import FIGURES_FOLDER, FigureOfRun, MissingNumbersError, Pictures, learning_curve, table, unit
 from qexp.kinds.images.figures import TEST_ESTIMATES, estimates
 from qexp.results.calibration import FEW_OBSERVATIONS, HEAD, Calibration, calibrations_of, name_of_file
 from qexp.store.directory import RunDirectory

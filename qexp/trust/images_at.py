@@ -159,11 +159,15 @@ def draw_images(
     with use_style(*style):
         for name in drawn:
             values = middle[name].transpose(*sides[:2], ...)
+            y, x = map(str, values.dims[-2:])
+            edges = (*outer_edges(values[x].values), *outer_edges(values[y].values)) if x in values.coords else None
+            view = values.attrs.get("view")
+            called = f"{view} {in_words(base_name(name))}" if view else in_words(name)  # `descending displacement`
             figure = image_grid(
                 values.values.reshape([*([1] * (2 - len(sides[:2]))), *values.shape]),
                 [Side(in_words(side), table[side].values, str(table[side].attrs["units"])) for side in sides[:2]],
-                _extent(values),
-                f"{_called(values)} ({values.attrs['units']})",
+                edges,
+                f"{called} ({values.attrs['units']})",
                 ", ".join([str(table.attrs["title"]), *others]),
             )
             files.make_folder(folder)
@@ -171,15 +175,3 @@ def draw_images(
                 paths.append(folder / f"at_{name}.{ending}")
                 save(figure, paths[-1])
     return paths
-
-
-def _called(values: xarray.DataArray) -> str:
-    """An image in words, with the name of its view if that has one: `descending displacement`."""
-    name, view = str(values.name), values.attrs.get("view")
-    return f"{view} {in_words(base_name(name))}" if view else in_words(name)
-
-
-def _extent(values: xarray.DataArray) -> tuple[float, float, float, float] | None:
-    """The edges of the images [km], if the sizes of their pixels are known."""
-    y, x = (str(dim) for dim in values.dims[-2:])
-    return (*outer_edges(values[x].values), *outer_edges(values[y].values)) if x in values.coords else None

@@ -1,10 +1,12 @@
-"""Inference matrices: a trained model's estimates over a grid of true parameter values."""
+"""Inference matrices: a trained model's estimates over a grid of true parameter values; of one run, and over seeds."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product, takewhile
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ import numpy as np
 
 from qexp.base import files, folders, formats
 from qexp.base.arrays import Array
+from qexp.base.files import real_path
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
 from qexp.base.quantities import Quantities, Quantity, in_words, nearest, quantity, with_periods
@@ -22,19 +25,20 @@ from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import draws_at_once, save
 from qexp.inference.bounds import Bounds, bounds_of_cells
 from qexp.inference.refinement import MOST_CELLS, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
+from qexp.jobs.states import require_done
 from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of, require_variables_of
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
-from qexp.kinds.trained import load_model
 from qexp.simulation.dataset import GeneratedDataset
-from qexp.spec.reading import digest
+from qexp.spec.reading import canonical, digest
 from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 from qexp.store.provenance import fingerprint
 from qexp.store.record import IN_NAMES, NAME, now
-from qexp.trust.matrix_figures import absolute_errors, matrix_of
+from qexp.trust.matrix_figures import absolute_errors, matrix_of, numbers_of
 
 if TYPE_CHECKING:
     import torch
@@ -162,22 +166,6 @@ def _of_bounds(table: xarray.Dataset, bounds: Bounds, axes: Sequence[str]) -> di
     return variables
 
 
-VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
-
-
-def write_npy(table: xarray.Dataset, folder: Path) -> None:
-    """VDI's arrays per output, two where zero is a convention.
-
-    VDI's first variable varies fastest, so the order of axes is reversed.
-    """
-    for output in outputs_among(table.data_vars):
-        for ours, theirs in VDI_NAMES.items():
-            if f"{output}_{ours}" in table:
-                content = io.BytesIO()
-                np.save(content, table[f"{output}_{ours}"].values.T)
-                files.write_bytes(folder / f"{output}_{theirs}.npy", content.getvalue())
-
-
 # A matrix in a few numbers, for its record and for the terminal.
 
 
@@ -248,6 +236,9 @@ def store_matrix(
         return folders.put_unless(lambda: not force and matrix_exists(folder, record), draft, folder)
 
 
+VDI_NAMES = {"estimate": "matrix", "error": "dif_matrix", "relative_error": "dif_n_matrix"}
+"""Kind of value → the end of the name of VDI's array of it; the last only where zero is no convention."""
+
 VDI_AXES = {"depth": (0.0, 4.0, 128), "delta_volume": (0.0, 4.0, 128)}
 """Variable → low [km, 10⁶ m³], high, cells: the matrix that Volcano Deep Estimator always makes."""
 
@@ -293,11 +284,9 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     likelihood = Refinement(source, grid, constants, outputs) if options.refine or options.bound else None
     refinement = likelihood if options.refine else None
     with threads(threads_to_predict(spec, tables, torch_device)):
-        seeds = Seeds(options.seed)
-        of_first = seeds.torch(torch_device, "matrix", 0)
-        least = None
+        seeds, least = Seeds(options.seed), None
         if likelihood and options.bound:
-            least = bounds_of_cells(likelihood, of_first)
+            least = bounds_of_cells(likelihood, seeds.torch(torch_device, "matrix", 0))
         estimates = estimate_cells(
             model, source, grid, constants, options.repeats, seeds, torch_device, refinement, options.on_refined
         )
@@ -324,7 +313,12 @@ def _complete(folder: Path, npy: bool) -> Path:
     if draws_at_once() and not picture.exists():
         save(matrix_of(folder), picture)
     if npy:
-        write_npy(formats.read_netcdf(folder / MATRIX), folder)
+        table = formats.read_netcdf(folder / MATRIX)
+        for name, (ours, theirs) in product(outputs_among(table.data_vars), VDI_NAMES.items()):
+            if f"{name}_{ours}" in table:
+                content = io.BytesIO()
+                np.save(content, table[f"{name}_{ours}"].values.T)  # VDI's first variable varies fastest
+                files.write_bytes(folder / f"{name}_{theirs}.npy", content.getvalue())
     return folder
 
 
@@ -378,8 +372,7 @@ def _for_figure(
     }
     own = trained.fixed
     given = [name for name, value in constants.items() if name in held_out or own.get(name, value) != value]
-    names = [*variables, *given]
-    units = {variable: quantity(variable, source.quantities).unit for variable in names}
+    units = {name: quantity(name, source.quantities).unit for name in (*variables, *given)}
     views = {"views": source.view_names} if any(source.view_names) else {}
     return {"held_out": held_out, "given": given, "units": units, **views}
 
@@ -459,8 +452,7 @@ def constant_values(
             if violation := quantity(grid_axis.variable, source.quantities).violation(float(centre)):
                 raise QexpError(f"`{axis}[{grid_axis.variable}]`: {violation}, but a cell lies at {centre:g}")
     constants = {name: number for name, number in source.fixed.items() if name not in on_axes} | fixed
-    missing = [name for name in source.variables if name not in constants and name not in on_axes]
-    if missing:
+    if missing := [name for name in source.variables if name not in constants and name not in on_axes]:
         values = {name: float(f"{median:.4g}") for name, median in source.medians(missing).items()}
         which, single = ", ".join(f"'{name}'" for name in missing), len(missing) == 1
         words = "varies but is not an axis; give it a value" if single else "vary but are not axes; give them values"
@@ -486,8 +478,7 @@ def estimate_cells(
 
     Estimates are NaN in cells whose values are together impossible, such as of a source that breaks the surface.
     """
-    shape = tuple(axis.cells for axis in grid)
-    cells = int(np.prod(shape))
+    cells = int(np.prod([axis.cells for axis in grid]))
     if cells * repeats > MOST_CELLS:
         raise QexpError(f"`repeats={repeats}`: {cells * repeats:,} estimates are too many; the limit is {MOST_CELLS:,}")
     outputs = model.network.outputs
@@ -515,3 +506,125 @@ def estimate_cells(
                 for name, better in refinement(samples, values, network_estimates, refined_cells).items():
                     refined[name][repeat, numbers] = better
     return {name: Estimated(true[name], estimates[name], refined.get(name)) for name in outputs}
+
+
+# Matrices of runs that differ by their seed, and their mean, bias and standard deviation over the seeds.
+
+
+MATRICES_OVER_SEEDS = Path("comparisons/matrices")
+"""Folder in the workspace with a folder for each matrix over several runs."""
+
+OF_ONE = "mean_absolute_error_of_one"
+"""In the record: what to expect of one network, beside the smaller error of the mean of the networks' estimates."""
+
+SHARED = ("dataset", "axes", "fixed", "repeats", "seed", "refined", "bound", "held_out", "given", "units", "views")
+"""Keys of the record of a matrix that are those of all runs."""
+
+LEFT_OUT = ("left_out", "why_left_out", "remark", "warnings")
+"""Further ones, which not every matrix has."""
+
+
+def matrices(
+    directories: Sequence[RunDirectory], workspace: Workspace, make: Callable[[RunDirectory], Path], force: bool
+) -> tuple[Path, bool]:
+    """Make a matrix of each of several runs, and write their statistics over the seeds into a folder of the workspace.
+
+    make   makes the matrix of a run, unless it exists, and returns its folder
+    force  replace statistics of the same name that were made otherwise
+    Returns the folder, and False if the same statistics existed already.
+    Raises QexpError, before any matrix is made, for runs that are not done or differ by more than their seeds.
+    """
+    _require_seeds(directories)
+    folders = [make(directory) for directory in directories]
+    numbers = [numbers_of(folder) for folder in folders]
+    records, tables = [record for record, _ in numbers], [table for _, table in numbers]
+    stem = _stem([directory.name for directory in directories])
+    folder = workspace.root / MATRICES_OVER_SEEDS / f"{stem}_on_{folders[0].name}"[:200]
+    record = {
+        "run": f"{stem}, mean and standard deviation over {len(numbers)} seeds,",
+        "runs": [directory.name for directory in directories],
+        "seeds": [directory.record().seed for directory in directories],
+        "created": now(),
+        **{key: value for key, value in records[0].items() if key in (*SHARED, *LEFT_OUT)},
+        "digest": digest([record["digest"] for record in records]),
+    }
+    if not force and matrix_exists(folder, record):
+        return folder, False
+    table = over_seeds(tables).assign_attrs(
+        title=f"inference matrices of {', '.join(record['runs'])} on the dataset {record['dataset']}",
+        runs=", ".join(record["runs"]),
+    )
+    outputs = outputs_among(table.data_vars)
+    record |= summary(table, outputs)
+    of_runs = {name: [one["mean_absolute_error"][name] for one in records] for name in outputs}
+    record[OF_ONE] = {name: float(np.mean(errors)) for name, errors in of_runs.items()}
+    return folder, store_matrix(folder, table, record, force)
+
+
+def over_seeds(tables: Sequence[xarray.Dataset]) -> xarray.Dataset:
+    """Per output the mean of the estimates of several runs, its error, and the standard deviation over the runs.
+
+    Estimates by least squares likewise, if all runs have them. The errors of angles that repeat are taken the shorter
+    way round.
+    """
+    import xarray
+
+    first = tables[0]
+    variables: dict[str, Any] = {}
+    for output in outputs_among(first.data_vars):
+        for end in ("", REFINED):
+            estimate = f"{output}{end}" if end else f"{output}_estimate"
+            if all(estimate in table for table in tables):
+                variables |= _output_over_seeds(tables, output, end, estimate)
+    about = {key: value for key, value in first.attrs.items() if key != "run"}
+    return xarray.Dataset(variables, first.coords, about)
+
+
+def _output_over_seeds(tables: Sequence[xarray.Dataset], output: str, end: str, estimate: str) -> dict[str, Any]:
+    first, error, relative = tables[0], f"{output}{end}_error", f"{output}{end}_relative_error"
+
+    def over(key: str, words: str, statistic: Callable[..., Any]) -> Any:
+        values = np.stack([table[key].values for table in tables])
+        words = f"{words} over {len(tables)} seeds, {first[key].attrs['long_name']}"
+        return first[key].dims, statistic(values, axis=0), {**first[key].attrs, "long_name": words}
+
+    mean, bias = over(estimate, "mean", np.mean), over(error, "mean", np.mean)
+    return {
+        estimate: mean,
+        error: bias,
+        **({relative: over(relative, "mean", np.mean)} if relative in first else {}),
+        f"{output}{end}_mean": mean,
+        f"{output}{end}_bias": bias,
+        f"{output}{end}_standard_deviation": over(estimate, "standard deviation", partial(np.std, ddof=1)),
+    }
+
+
+def _require_seeds(directories: Sequence[RunDirectory]) -> None:
+    """Raise QexpError unless runs are done, and are of one spec with a seed each."""
+    if len({real_path(directory.path) for directory in directories}) < 2:
+        raise QexpError("a mean over seeds needs at least two runs")
+    for directory in directories:
+        require_done(directory)
+    by_spec: dict[str, list[str]] = {}
+    for directory in directories:
+        spec = directory.training_spec()
+        if isinstance(spec.get("pretrain"), dict):  # the run that it was pretrained from may follow its seed
+            spec = {**spec, "pretrain": {key: value for key, value in spec["pretrain"].items() if key != "run"}}
+        by_spec.setdefault(canonical(spec), []).append(directory.name)
+    if len(by_spec) > 1:
+        groups = "; ".join(", ".join(names[:3]) + " …" * (len(names) > 3) for names in by_spec.values())
+        raise QexpError(
+            f"a mean over seeds is of runs that differ by their seed alone; these have {len(by_spec)} specs: {groups}"
+        )
+    seeds: dict[int, str] = {}
+    for directory in directories:
+        other = seeds.setdefault(directory.record().seed, directory.name)
+        if other != directory.name:
+            raise QexpError(f"{other} and {directory.name} have the same seed and spec; leave one of them out")
+
+
+def _stem(names: Sequence[str]) -> str:
+    """What the names of runs have in common, `mogi` for mogi_0 and mogi_1; else the first of them and their number."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip("0123456789").rstrip("._-")
+    return common if NAME.fullmatch(common) else f"{names[0]}_and_{len(names) - 1}"

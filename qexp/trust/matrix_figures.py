@@ -326,8 +326,7 @@ def _draw_line(
 def _share_scales(row: Mapping[str, Axes]) -> None:
     """The same vertical scale for kinds that are compared with each other."""
     for kind, axis in row.items():
-        other = row.get(KINDS[kind].like)
-        if other is not None:
+        if (other := row.get(KINDS[kind].like)) is not None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
                 panel.set_ylim(min(lowest), max(highest))
@@ -507,8 +506,7 @@ def _lines_side_by_side(
 ) -> Figure:
     figure, axes = folded(len(outputs), 4.2, 3.4, shared=True)
     first = next(iter(matrices.values()))[0]
-    ends = outer_edges(first[variable].values)
-    cells = [(variable, first[variable].values, ends)]
+    cells = [(variable, first[variable].values, outer_edges(first[variable].values))]
     shaded = {held_out_of(record, cells, {}) for record in records.values()}
     common = [*shaded] if len(shaded) == 1 else []
     for axis, output in zip(axes, outputs, strict=True):
@@ -568,23 +566,19 @@ def matrix_of(folder: Path) -> Figure:
         f"{in_symbols(name, views)} {number_with_unit(brief(value), units.get(name, ''))}"
         for name, value in fixed.items()
     )
+    title, repeats = f"{record['run']} on {record['dataset']}", record.get("repeats", 1)
+    title += (f" at {where}" if where else "") + (f", {repeats} noise realisations per cell" if repeats > 1 else "")
     shown = [(name, cells[name].values, (axes[name][0], axes[name][1])) for name in shown_axes]
     return matrix_panels(
         {name: _panels(plane, name) for name in names},
         shown,
         {name: unit(cells, name) for name in axes} | {name: unit(cells, estimate_of(name)) for name in names},
         held_out_of(record, shown, fixed),
-        f"{record['run']} on {record['dataset']}" + (f" at {where}" if where else "") + over_noise(record),
+        title,
         record.get("why_left_out", ""),
         views,
         plane["seen"].values == 0 if "seen" in plane else None,
     )
-
-
-def over_noise(record: Mapping[str, Any]) -> str:
-    """`, 16 noise realisations per cell`; empty for one."""
-    repeats = record.get("repeats", 1)
-    return f", {repeats} noise realisations per cell" if repeats > 1 else ""
 
 
 def numbers_of(folder: Path) -> tuple[dict[str, Any], xarray.Dataset]:

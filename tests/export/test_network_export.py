@@ -20,9 +20,9 @@ from qexp.base.tables import built
 from qexp.errors import QexpError
 from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, capture, takes_any_frame
 from qexp.export.network import dle_fields, export_network, transform_document
+from qexp.kinds.networks import load_model
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.rows.prediction import row_model
-from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HEADS
 from qexp.networks.layers import ACTIVATIONS

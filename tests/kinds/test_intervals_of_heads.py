@@ -11,7 +11,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.kinds.trained import load_folds
+from qexp.kinds.networks import load_folds
 from qexp.store.directory import RunDirectory
 from tests import cores, stones
 from tests.conftest import call, read_estimates

@@ -10,7 +10,7 @@ import torch
 import xarray
 
 import qexp as package
-from qexp.kinds.trained import load_folds
+from qexp.kinds.networks import load_folds
 from qexp.networks.estimator import Ensemble
 from qexp.store.directory import RunDirectory
 from tests import cores, stones

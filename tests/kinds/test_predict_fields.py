@@ -15,7 +15,7 @@ import xarray
 import qexp as package
 from qexp.errors import QexpError
 from qexp.kinds.fields.prediction import FieldModel, field_model, targets
-from qexp.kinds.trained import load_model
+from qexp.kinds.networks import load_model
 from tests import domes
 from tests.conftest import call, mounted, shared_folder
 

@@ -14,9 +14,9 @@ from qexp.errors import InterruptedRunError, QexpError
 from qexp.kinds.attempt import Display
 from qexp.kinds.fields import evaluation
 from qexp.kinds.fields.errors import Errors, Tally, VectorSums, error_table
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.kinds.trained import load_model
 from qexp.metrics.built_in import ALWAYS, METRICS
 from qexp.metrics.metric import evaluate
 from tests import domes

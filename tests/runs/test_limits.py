@@ -11,7 +11,7 @@ import xarray
 import qexp
 from qexp.api.handles import Run
 from qexp.base.outputs import Limits
-from qexp.kinds.trained import load_models
+from qexp.kinds.networks import load_models
 from qexp.networks.estimator import Ensemble
 from tests import cores, domes, stones
 from tests.conftest import Specs, call, copied, prepare_with, shared_folder

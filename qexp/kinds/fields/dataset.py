@@ -19,6 +19,7 @@ from torch import Tensor
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
+from qexp.kinds.evaluation import TEST, TRAIN
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
     SLOPES,
@@ -198,9 +199,6 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
     return patches
 
 
-TRAIN, TEST = "train", "test"
-
-
 @dataclass(frozen=True)
 class EvaluatedFrames:
     """Whole frames on which a network is evaluated.
@@ -291,7 +289,6 @@ class GriddedDataset:
 
     @property
     def test(self) -> EvaluatedFrames:
-        """The frames of the test folders."""
         return EvaluatedFrames(self.parts[TEST], self.vectors, self.threshold)
 
     @property

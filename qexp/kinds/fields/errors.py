@@ -117,7 +117,6 @@ class Tally:
 
     @property
     def total(self) -> Errors:
-        """Sums over all cells."""
         outputs = {name: Sums(metrics) for name, metrics in self.metrics.items()}
         return sum(self.classes.values(), Errors(outputs, {pair: VectorSums() for pair in self.vectors}))
 

@@ -76,8 +76,7 @@ def errors_by_thickness(
         for (vector, shares), colour in zip(vectors.items(), COLOURS * len(vectors), strict=False):
             last.plot(shares, "o-", color=colour, label=f"({vector})", linewidth=1.4, markersize=4.5)
         shown = [share for shares in vectors.values() for share in shares if share < LARGEST_ERROR]
-        largest = max(shown, default=LARGEST_ERROR)
-        last.set_ylim(0, 1.08 * largest)
+        last.set_ylim(0, 1.08 * max(shown, default=LARGEST_ERROR))
         for index, shares in enumerate(zip(*vectors.values(), strict=True)):
             if beyond := [share for share in shares if share >= LARGEST_ERROR]:
                 words, above = f"{max(beyond):.3g} ↑", last.get_xaxis_transform()
@@ -216,8 +215,7 @@ def frames(directory: RunDirectory) -> Pictures:
     vectors = [(x, y) for x, y in (name.split(", ") for name in errors["overall"]["vectors"])]
     caution = directory.record().caution
     for folder in errors["folders"]:
-        table_of_frames = table(directory.results / FRAMES / f"{folder}.nc")
-        yield from _frames_of(table_of_frames, folder, vectors, caution)
+        yield from _frames_of(table(directory.results / FRAMES / f"{folder}.nc"), folder, vectors, caution)
 
 
 def _frames_of(frames: xarray.Dataset, folder: str, vectors: list[tuple[str, str]], caution: str) -> Pictures:

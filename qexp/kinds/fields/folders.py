@@ -297,8 +297,7 @@ class FieldFolder:
 
     def _axis(self, name: str) -> CoordinateAxis | None:
         """Coordinates of one axis, or None. Raises FieldError if they are not evenly spaced."""
-        raw = self._coordinate(name)
-        if raw is None:
+        if (raw := self._coordinate(name)) is None:
             return None
         values = np.asarray(raw, dtype=np.float64)
         if values.ndim != 1:
@@ -448,11 +447,11 @@ def grid_of(source: FieldFolder, names: Sequence[str], resample: float = 1) -> F
     time = source.time
     if time is not None and time.shape != (frames,):
         raise FieldError(f"{source.label()}: 'time' has the shape {list(time.shape)}, but there are {frames} frames")
-    size = _resampled_side(height, resample), _resampled_side(width, resample)
-    if 0 in size:
+    rows, columns = (len(resampled_axis(np.arange(side, dtype=np.float64), resample)) for side in (height, width))
+    if not rows * columns:
         cells = f"{height} x {width} cells"
         raise FieldError(f"{source.label()}: {cells} cannot be resampled by {resample:g}: no cell is left")
-    return FrameGrid(frames, size, _resampled(source.y, resample), _resampled(source.x, resample), time)
+    return FrameGrid(frames, (rows, columns), _resampled(source.y, resample), _resampled(source.x, resample), time)
 
 
 def read_ready(
@@ -501,10 +500,6 @@ def _axis(source: FieldFolder, name: str) -> CoordinateAxis:
             f"{surface}; add it, evenly spaced in metres"
         )
     return axis
-
-
-def _resampled_side(count: int, factor: float) -> int:
-    return len(resampled_axis(np.arange(count, dtype=np.float64), factor))
 
 
 def _resampled(axis: CoordinateAxis | None, factor: float) -> CoordinateAxis | None:

@@ -31,6 +31,7 @@ from qexp.kinds.fields.folders import (
     open_folder,
     read_ready,
 )
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import OnProgress
 from qexp.kinds.prediction import (
@@ -45,7 +46,6 @@ from qexp.kinds.prediction import (
     require_not_read,
     require_there,
 )
-from qexp.kinds.trained import load_model
 from qexp.networks.network import refusal
 from qexp.rows.array_cache import Array
 from qexp.store.directory import RunDirectory
@@ -281,8 +281,7 @@ class FieldEstimation(Estimation[FieldModel]):
         tally = EstimateTally(model)
         frames, cells = grid.frames, grid.size[0] * grid.size[1]
         size = STORED.itemsize * frames * cells * len(model.outputs)
-        free = shutil.disk_usage(target.absolute().parent).free
-        if free < size:
+        if (free := shutil.disk_usage(target.absolute().parent).free) < size:
             needed = f"the estimates take {size / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB left"
             raise QexpError(f"cannot write {target}: {needed}")
         chunk = chunk or max(1, CELLS // cells)

@@ -47,7 +47,6 @@ def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
 
 
 def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:
-    """Write the samples' true values and estimates."""
     quantities = with_periods(quantities, model.periods)
     estimates = {name: values.cpu().numpy() for name, values in model.estimate(test).items()}
     columns: dict[str, Column] = {}
@@ -122,8 +121,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
 def _independence(request: EvaluationRequest, samples: Mapping[str, Tensor]) -> Independence:
     """Whether no sample lies among those that the run draws for training or validation, in all varying variables."""
     trained = generated_of(request.spec["dataset"], request.tables, request.workspace)
-    missing = [name for name in trained.test if name not in samples]
-    if missing:
+    if missing := [name for name in trained.test if name not in samples]:
         return Independence(None, (f"the dataset has no {', '.join(missing)}, by which the run's parts are divided",))
     inside = np.ones(len(next(iter(samples.values()))), dtype=bool)
     for name in trained.test:

@@ -1,13 +1,15 @@
-"""Simulated datasets with their views and noise, and experiences on them."""
+"""Simulated datasets with their views, noise and own sources, and experiences on them."""
 
 from __future__ import annotations
 
 import math
 import re
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import (
     ANGLES,
     DEGREES,
+    DIMENSIONLESS,
     NOISE,
     QUANTITIES,
     Quantities,
@@ -29,9 +32,8 @@ from qexp.base.quantities import (
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
-from qexp.errors import DatasetError, QexpError, suggestion
+from qexp.errors import DatasetError, QexpError, nearest, suggestion
 from qexp.kinds.files import data_folders, find_data_file, fingerprint, refuse
-from qexp.kinds.images.own_sources import try_own_sources
 from qexp.kinds.images.spec import fixed_values, noise_in_long_form, sources_of
 from qexp.kinds.kind import KindData
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
@@ -47,17 +49,19 @@ from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
 from qexp.networks.shapes import features, from_spec, written
 from qexp.networks.training import Data, DrawnData
-from qexp.physics.geometry import RIGHT
+from qexp.physics.geometry import RIGHT, grid
 from qexp.rows.table import TableError
 from qexp.simulation import distributions
-from qexp.simulation.dataset import GeneratedDataset, Intervals
+from qexp.simulation.dataset import GeneratedDataset, Intervals, Values
 from qexp.simulation.distributions import MOVING, Distribution
-from qexp.simulation.generators import GENERATOR_METHODS, DeformationImages, Generator
+from qexp.simulation.generators import GENERATOR_METHODS, GENERATORS, DeformationImages, Generator, Source
 from qexp.simulation.noise import Noise
 from qexp.simulation.noise_models import Component, NoiseModel
-from qexp.simulation.views import GNSS, RADAR, View, read_grid, read_points
+from qexp.simulation.views import DISPLACEMENT, GNSS, RADAR, View, read_grid, read_points
 from qexp.spec.kinds import filled_in
 from qexp.spec.reading import Document, Finding, Where
+
+T = TypeVar("T")
 
 
 def noise_of(document: Document, images: Sequence[str], tables: Tables) -> NoiseModel:
@@ -317,8 +321,7 @@ class GeneratedData(KindData[GeneratedDataset]):
     def remarks(self, document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
         if "matrix" in document:
             axes = document["matrix"]["axes"]
-            values = dataset.medians(name for name in dataset.test if name not in axes)
-            if values:
+            if values := dataset.medians(name for name in dataset.test if name not in axes):
                 words = " ".join(f"--fix {name}={median:.4g}" for name, median in values.items())
                 names = " and ".join(map(repr, values))
                 they = f"{names} {'varies but is' if len(values) == 1 else 'vary but are'} not among the axes"
@@ -368,10 +371,9 @@ class GeneratedData(KindData[GeneratedDataset]):
         if not names:
             return document
         paths = {name: files.find(name) for name in names}
-        hashes = {name: fingerprint(path) for name, path in paths.items()}
         return {
             **document,
-            "fingerprints": hashes,
+            "fingerprints": {name: fingerprint(path) for name, path in paths.items()},
             "found": {name: str(path.absolute()) for name, path in paths.items()},
         }
 
@@ -384,7 +386,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         yield from of_training_mean(document, document["outputs"], "samples are drawn again in every epoch", tables)
 
     def findings_in_model(self, dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
-        return _in_matched_filters(dataset, network, tables)
+        return _in_matched_filters(dataset, network)
 
     def data(
         self, spec: Document, dataset: GeneratedDataset, tables: Tables, seeds: Seeds, device: torch.device
@@ -436,7 +438,6 @@ def _not_held_out(dataset: GeneratedDataset) -> Intervals:
 
 
 def _generator(document: Document, tables: Tables, views: Sequence[View]) -> Generator:
-    """The generator of a checked document."""
     names = [declared.get("name", "") for declared, _ in sources_of(document)]
     generators = [built(tables["generators"], declared) for declared, _ in sources_of(document)]
     if "sources" not in document and not views:
@@ -567,7 +568,7 @@ def _about(variable: Quantity) -> str:
     return f"{variable.description}, in {variable.unit}" if variable.unit else variable.description
 
 
-def _in_matched_filters(dataset: GeneratedDataset, network: Network, tables: Tables) -> Iterator[Finding]:
+def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator[Finding]:
     """Whether the dataset makes the images that a model's filters are matched to."""
     images = dataset.images
     for index, branch in enumerate(network.branches):
@@ -615,6 +616,103 @@ def _unknown_variable(name: str, variables: Iterable[str], quantities: Quantitie
     """Message that a dataset cannot have a variable of this name."""
     who = "this dataset has no" if base_name(name) in quantities else "no variable"
     return f"{who} '{name}'; {suggestion(name, variables)}"
+
+
+# A trial of the sources that a workspace adds to qexp's own: each is called once before anything is trained.
+
+QUARTILES = (0.25, 0.75)
+HIDDEN_SIGNAL, HUGE_SIGNAL = 0.01, 100.0
+"""Signals below this part of the noise, or above so many metres, are suspected to be in another unit."""
+
+
+def try_own_sources(
+    document: Document, dataset: GeneratedDataset, tables: Tables, workspace: Workspace | None
+) -> list[str]:
+    """Simulate two samples, at the quartiles of the distributions, if a source is one of the workspace's own.
+
+    Returns warnings. Raises DatasetError for a kernel or generator that raises, or returns another shape.
+    """
+    own = [
+        (declared, where)
+        for declared, where in sources_of(document)
+        if tables["generators"][declared["type"]] is not GENERATORS.get(declared["type"])
+    ]
+    if not own or not dataset.distributions:
+        return []
+    trial = Trial(workspace, own[0][1], own[0][0]["type"])
+    values = dataset.quantiles(*QUARTILES)
+    if not trial.call(partial(dataset.possible, values, len(QUARTILES))).all():
+        return []
+    warnings: list[str] = []
+    for declared, where in own:
+        generator = built(tables["generators"], declared)
+        for source in generator.sources if isinstance(generator, DeformationImages) else ():
+            named = source.with_name(declared.get("name", ""))
+            Trial(workspace, where, _name(source.kernel)).kernel(named, dataset.as_simulated(values))
+            warnings += _without_quantity(named, dataset, trial.file)
+    return [*warnings, *_doubtful(dataset, values, trial.call(partial(dataset.signals, values)))]
+
+
+def _name(kernel: Callable[..., Any]) -> str:
+    return _name(kernel.func) if isinstance(kernel, partial) else getattr(kernel, "__name__", repr(kernel))
+
+
+class Trial:
+    """Calls what a workspace's extensions define; whatever is raised is a problem of the document."""
+
+    def __init__(self, workspace: Workspace | None, where: Where, who: str) -> None:
+        self._path, self._where, self._who = "" if workspace is None else str(workspace.extensions), where, who
+        self.file = "extensions.py" if workspace is None else workspace.shown(workspace.extensions)
+
+    def call(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except DatasetError:
+            raise
+        except Exception as error:  # a user's code may raise any error
+            lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self._path]
+            line = f" (line {lines[-1].lineno}: {lines[-1].line})" if lines else ""
+            raise self._problem(f"{type(error).__name__}: {error}{line}") from None
+
+    def kernel(self, source: Source, values: dict[str, Tensor]) -> None:
+        """Call a kernel with as many stations as there are pixels."""
+        count, places = len(QUARTILES), torch.linspace(-5e3, 5e3, 64).expand(len(QUARTILES), -1)
+        stations = grid(places, places)
+        moved = self.call(lambda: source.kernel(source.argument(values, count), stations))
+        wanted, shape = (count, stations.shape[1], 3), tuple(getattr(moved, "shape", ()))
+        if shape != wanted:
+            returned = str(shape) if isinstance(moved, Tensor) else type(moved).__name__
+            raise self._problem(f"it returned {returned}; it must return (batch, station, 3) = {wanted}")
+
+    def _problem(self, words: str) -> DatasetError:
+        return DatasetError([(self._where, f"{self.file}: {self._who}: {words}")])
+
+
+def _without_quantity(source: Source, dataset: GeneratedDataset, file: str) -> Iterator[str]:
+    for name in source.columns:
+        if quantity(name, dataset.quantities) is DIMENSIONLESS:
+            near = nearest(name, set(dataset.quantities) - set(QUANTITIES) - set(source.columns))
+            doubt = "" if near is None else f", where '{near}' is spelt differently"
+            words = f"'{name}' has no quantity, so that its values count as SI units"
+            yield f"{words}; declare it in QUANTITIES of {file}{doubt}"
+
+
+def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]) -> Iterator[str]:
+    """Warnings about displacements that no radar would see, or that no ground has."""
+    at = "at the quartiles of the distributions"
+    observed = dataset.observe(values, torch.Generator().manual_seed(0))
+    for name, signal in signals.items():
+        largest, noise = float(signal.abs().max()), float((observed[name] - signal).std())
+        if base_name(name) != DISPLACEMENT:
+            continue
+        if not largest <= HUGE_SIGNAL:
+            yield f"'{name}' reaches {largest:.3g} m {at}: is all in SI units, and is each quantity's si_factor right?"
+            return  # other views say the same
+        if largest < HIDDEN_SIGNAL * noise:
+            yield (
+                f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m: is all in SI units, and "
+                "is each quantity's si_factor right?"
+            )
 
 
 DATA = GeneratedData()

@@ -37,14 +37,7 @@ from qexp.figures.canvas import (
 )
 from qexp.figures.estimates import make_equal
 from qexp.figures.fields import NO_DATA, Extent
-from qexp.kinds.figures import (
-    FIGURES_FOLDER,
-    Pictures,
-    outputs,
-    table,
-    truth_and_estimate,
-    unit,
-)
+from qexp.kinds.figures import FIGURES_FOLDER, Pictures, outputs, table, truth_and_estimate, unit
 from qexp.metrics.meaning import printed
 from qexp.results.limit import limit_of
 from qexp.spec.kinds import TEST_PREDICTIONS
@@ -266,8 +259,7 @@ def image_grid(
             drawn = axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **colours)
             axis.spines[["top", "right"]].set_visible(True)
             if size == SINGLE_SIDE:
-                bar = figure.colorbar(drawn, ax=axis, shrink=0.8)
-                bar.set_label(what)
+                figure.colorbar(drawn, ax=axis, shrink=0.8).set_label(what)
                 axis.set(xlabel="x (km)", ylabel="y (km)")
                 continue
             axis.set(xticks=[], yticks=[])

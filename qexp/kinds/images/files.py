@@ -279,9 +279,7 @@ class NetcdfImages(ImageFile):
             self._data = xarray.decode_cf(self._data, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
         self.shapes = {str(name): self._variable(str(name)).shape for name in self._data.variables}
         along = {self._variable(name).dims[0] for name, shape in self.shapes.items() if len(shape) >= 3}
-        if (
-            len(along) == 1
-        ):  # further columns are variables along the first dimension of the images, its coordinate aside
+        if len(along) == 1:  # further columns lie along the first dimension of the images, its coordinate aside
             (samples,) = along
             self.kept = {
                 str(name): variable.values

@@ -12,8 +12,7 @@ from qexp.deformation.by_network import Images, Tested, TrainedNetwork
 from qexp.errors import QexpError
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.posteriors import OfHeads
-from qexp.kinds.images.prediction import ImageModel, image_model
+from qexp.kinds.images.prediction import ImageModel, OfHeads, image_model
 from qexp.kinds.images.source import SEEN, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.options import PredictOptions

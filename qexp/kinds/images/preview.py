@@ -38,8 +38,6 @@ EDGE = 0.3
 class ImagesPreview(Preview[GeneratedDataset, Intervals]):
     """Samples are those of a run with the same seed, without the order in which they are trained on."""
 
-    counted = "samples"
-
     def samples(self, count: int) -> xarray.Dataset:
         import xarray
 
@@ -53,8 +51,7 @@ class ImagesPreview(Preview[GeneratedDataset, Intervals]):
 
     def variables(self, samples: xarray.Dataset) -> list[Variable]:
         pixels = max(math.prod(shape) for shape in self.dataset.shapes().values())
-        count = min(MOST_IMAGES, max(1, PIXELS // pixels))
-        drawn = self._drawn(count)
+        drawn = self._drawn(min(MOST_IMAGES, max(1, PIXELS // pixels)))
         values = {**self._values, **{name: drawn[name].numpy().ravel() for name in self.dataset.images}}
         views = self.dataset.view_names
         return [

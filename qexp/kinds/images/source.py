@@ -240,7 +240,6 @@ class ImageSource:
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that are read."""
         return list(dict.fromkeys(variable.file.path for variable in self._files.values()))
 
     def unit(self, column: str) -> str:
@@ -382,8 +381,7 @@ class ImageSource:
     def _factor(self, name: str) -> float:
         """By which values of the file are multiplied to be in the input's unit."""
         unit, wanted = self._unit(name), self._wanted(name)
-        factor = conversion(unit or wanted, wanted)
-        if factor is None:
+        if (factor := conversion(unit or wanted, wanted)) is None:
             others = alike(wanted)
             raise QexpError(
                 f"{self._files[name].label}: its unit is '{unit}', but '{name}' is in {wanted or 'no unit'}; "

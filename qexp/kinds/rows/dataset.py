@@ -224,8 +224,7 @@ class TabularDataset:
     def _doubts(self) -> Iterator[str]:
         """Identifiers of several rows, groups of nearly one name, columns of one value or with codes for no data."""
         for name, values in self.identifiers.items():
-            repeated = [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]
-            if repeated:
+            if repeated := [f"'{value}'" for value, count in Counter(values.tolist()).items() if count > 1]:
                 yield (
                     f"identifiers in '{name}' are given to several rows: {some(repeated, SHOWN)}; if these are "
                     f'measurements of one thing, hold them out together: {{"type": "group_k_fold", '

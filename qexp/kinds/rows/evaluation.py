@@ -215,9 +215,6 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
 # Evaluation on rows of other tables, by the mean of all networks of a run's folds.
 
 
-MOST_NAMED = 3
-"""Names of groups in a message."""
-
 FILE = "file"
 """Group of the rows of one file, where there are several."""
 
@@ -431,7 +428,7 @@ def _independence(tables: Tables, request: EvaluationRequest) -> Independence:
         compared.append(name)
         if both := sorted(set(column[rows].tolist()) & set(texts.tolist())):
             affected |= np.isin(texts, both)
-            shared.append(f"of the same {name} as training rows: {some(both, MOST_NAMED)}")
+            shared.append(f"of the same {name} as training rows: {some(both, 3)}")
     nothing = "no row has the same or nearly the same inputs as a training row"
     if not (compared or unknown):
         unknown = [f"{nothing}, but the origin of the rows is unknown"]

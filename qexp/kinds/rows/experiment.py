@@ -14,6 +14,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds import files, memory
+from qexp.kinds.evaluation import ALL
 from qexp.kinds.kind import Doubts, KindData, split_finding
 from qexp.kinds.networks import (
     ANOTHER_TRANSFORM,
@@ -37,10 +38,6 @@ from qexp.spec.reading import Document, Finding, Where
 
 FOLDS_LOOKED_INTO = 200
 """Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
-
-
-ALL = "all"
-"""The part with all rows."""
 
 
 class TabularData(KindData[TabularDataset]):
@@ -214,8 +211,7 @@ def _first_that_is_constant(
 def _first_that_cannot_be_transformed(transform: Transform, dataset: TabularDataset, variable: str) -> str | None:
     values = dataset.values[variable]
     for column, of_column in zip(dataset.columns[variable], values.T, strict=True):
-        trouble = transform.domain_error(float(of_column.min()), float(of_column.max()))
-        if trouble:
+        if trouble := transform.domain_error(float(of_column.min()), float(of_column.max())):
             row = dataset.row_numbers([int(of_column.argmin())])[0]
             least = f" (least in row {row})" if of_column.min() < of_column.max() else ""
             return f"column '{column}'{least}: {trouble}; {ANOTHER_TRANSFORM}"

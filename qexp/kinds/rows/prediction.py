@@ -20,6 +20,7 @@ from qexp.base.outputs import high_of, limits_of, low_of, spread_of
 from qexp.errors import QexpError
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
+from qexp.kinds.networks import load_folds
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
@@ -43,7 +44,6 @@ from qexp.kinds.prediction import (
 )
 from qexp.kinds.rows.evaluation import extent
 from qexp.kinds.rows.figures import draw_map, layers, position_columns
-from qexp.kinds.trained import load_folds
 from qexp.networks.estimator import Ensemble, Estimator, Posterior, mean, spread
 from qexp.rows.cell_means import CellMeans
 from qexp.rows.csv import title

@@ -9,9 +9,9 @@ import numpy as np
 
 from qexp.base.quantities import in_words
 from qexp.figures.distributions import values_by_group
+from qexp.kinds.evaluation import ALL
 from qexp.kinds.preview import Pictures, Preview, Variable, value_in_words
 from qexp.kinds.rows.dataset import TabularDataset
-from qexp.kinds.rows.experiment import ALL
 from qexp.kinds.rows.figures import sample_rows
 from qexp.metrics.splits import Rows
 

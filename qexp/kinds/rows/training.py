@@ -85,8 +85,7 @@ def done(fold: RunDirectory) -> bool:
 
 def load_networks(directory: RunDirectory) -> dict[str, list[Estimator]]:
     """Fold → its networks. Raises QexpError that names unfinished folds; DamagedError for incomplete weights."""
-    undone = [fold.name for fold in directory.all_folds() if not done(fold)]
-    if undone:
+    if undone := [fold.name for fold in directory.all_folds() if not done(fold)]:
         count = f"{len(undone)} of {len(directory.all_folds())} folds"
         raise QexpError(f"{directory.name}: {count} are not done: {some(undone, 8)}; continue with `resume=True`")
     require_done(directory)
@@ -198,12 +197,6 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     return lines
 
 
-def mean_lines(curves: Sequence[Sequence[Line]]) -> list[Line]:
-    """The mean of several curves' lines, epoch by epoch, over the curves that reached the epoch."""
-    longest = max(map(len, curves), default=0)
-    return [mean_line([lines[epoch] for lines in curves if len(lines) > epoch]) for epoch in range(longest)]
-
-
 def mean_line(lines: Sequence[Line]) -> Line:
     """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
@@ -254,8 +247,6 @@ class Steps:
 
 
 class DisplayedSteps(Steps):
-    """Shows the steps on a run's display."""
-
     def __init__(self, display: Display) -> None:
         super().__init__()
         self._display, self._shown = display, 0
@@ -367,8 +358,7 @@ def train_batch(
     Returns the names of failed folds; None if interrupted.
     """
     batch, folder = batches[number], directory.folds / STACKS / f"{number:03d}"
-    trained = Selection(plan, batch, folder, progress, interrupted).train()
-    if trained is None:
+    if (trained := Selection(plan, batch, folder, progress, interrupted).train()) is None:
         return None
     for fold in batch:
         if not done(directory.fold(fold.name)):
@@ -610,7 +600,9 @@ def train_folds(attempt: Attempt) -> Results | None:
         why = directory.fold(failed[0]).record().error
         raise QexpError(f"{len(failed)} of {len(plan.folds)} folds failed: {', '.join(failed[:8])}; the first: {why}")
     folds = [directory.fold(fold.name) for fold in plan.folds]
-    lines = mean_lines([fold.metrics() for fold in folds])
+    curves = [fold.metrics() for fold in folds]
+    longest = max(map(len, curves), default=0)
+    lines = [mean_line([of_fold[epoch] for of_fold in curves if len(of_fold) > epoch]) for epoch in range(longest)]
     best = median_epoch(fold.record().epochs.best for fold in folds)
     attempt.own.keep(epochs=replace(attempt.record.epochs, done=len(lines), best=best))
     formats.write_lines(directory.metrics_file, map(formats.with_marks, lines))

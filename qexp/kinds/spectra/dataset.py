@@ -118,7 +118,6 @@ class SpectraDataset:
 
     @property
     def patches(self) -> int:
-        """The number of patches of a spectrum."""
         return self.channels // self.patch_size
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -158,8 +157,7 @@ class SpectraDataset:
         raise DatasetError([(("path",), f"{self.path} {what} a table, {', '.join(FORMATS)}")])
 
     def _cores(self, source: SpectrumSource, findings: Findings) -> Texts:
-        texts = self._rows.columns.get(self._core)
-        if texts is None:
+        if (texts := self._rows.columns.get(self._core)) is None:
             near = suggestion(self._core, self._rows.columns)
             findings.add(f"{source.path}: {source.list_names} has no column '{self._core}'; {near}", where=("core",))
             return np.array([], dtype=np.str_)
@@ -171,8 +169,7 @@ class SpectraDataset:
     def _depths(self, source: SpectrumSource, findings: Findings) -> NDArray[np.float64]:
         if self._depth is None:
             return np.full(len(self), np.nan)
-        texts = self._rows.columns.get(self._depth)
-        if texts is None:
+        if (texts := self._rows.columns.get(self._depth)) is None:
             near = depth_like(self._rows.columns)
             advice = f"did you mean {near}" if near else suggestion(self._depth, self._rows.columns)
             says = f"{source.list_names} has no column '{self._depth}'; {advice}; \"depth\": null if there is none"

@@ -280,6 +280,9 @@ def _root(sums: Array, times: Array) -> Array:
 
 
 def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, note: str) -> None:
+    """Errors of hidden channels by energy; counts, reconstruction and hidden channels of some test spectra."""
+    import xarray
+
     dataset = subject.dataset
     where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel.roots()
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
@@ -288,16 +291,7 @@ def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed
     table["times_hidden"] = reconstructed.by_channel.times.astype(int).tolist()
     table |= {name: cells(values) for name, values in errors.items()}
     write_table(directory.results / ERRORS_BY_ENERGY, table, note)
-    _write_kept(directory, subject, reconstructed, where, note)
-
-
-def _write_kept(
-    directory: RunDirectory, subject: Subject, reconstructed: Reconstructed, energy: NDArray[Any] | None, note: str
-) -> None:
-    """Counts, reconstruction and hidden channels of some test spectra, over channel and energy."""
-    import xarray
-
-    dataset, kept = subject.dataset, reconstructed.kept
+    kept = reconstructed.kept
     numbers, *of_kept = zip(*kept, strict=True) if kept else ((), (), (), ())
     rows = subject.test[list(numbers)]
     planes = [np.array(values).reshape(len(kept), dataset.channels) for values in of_kept]
@@ -309,10 +303,10 @@ def _write_kept(
     variables |= {name: ("spectrum", texts[rows].astype(object)) for name, texts in identifiers(dataset).items()}
     variables["depth"] = ("spectrum", dataset.depths[rows], {"units": dataset.units.get("depth", "")})
     coordinates: dict[str, Any] = {"spectrum": rows}
-    if energy is not None:
-        coordinates["energy"] = ("channel", energy, {"units": "keV"})
-    table = xarray.Dataset(variables, coordinates, attributes(directory, note))
-    formats.write_netcdf(directory.results / RECONSTRUCTIONS, table)
+    if where is not None:
+        coordinates["energy"] = ("channel", where, {"units": "keV"})
+    pictured = xarray.Dataset(variables, coordinates, attributes(directory, note))
+    formats.write_netcdf(directory.results / RECONSTRUCTIONS, pictured)
 
 
 # Saliency of channels: how much each contributes to the estimates of the test spectra, on average.
@@ -396,8 +390,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
     reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
-    estimates = _estimated(attempt, subject, reconstructed)
-    if estimates is None:
+    if (estimates := _estimated(attempt, subject, reconstructed)) is None:
         return None
     cores = dataset.cores[test]
     log.info("evaluated %s spectra of %d cores", f"{len(test):,}", len(np.unique(cores)))
@@ -413,8 +406,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     for name, values in estimates.items():
         truth, middle = dataset.measured[name][test], values[:, 0]
         scores.add(name, subject.metrics[name], middle, truth, subject.data.training_mean(name))
-        with_baselines = compared_with_baselines(attempt, subject, name, middle)
-        if with_baselines is None:
+        if (with_baselines := compared_with_baselines(attempt, subject, name, middle)) is None:
             return None
         comparison += with_baselines
         limits = subject.model.limits.get(name, NO_LIMITS)
@@ -424,11 +416,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     write_errors(directory, scores.errors, dataset.units, attempt.caution)
     quantiles = {name: values[:, 1:] for name, values in estimates.items() if values.shape[1] > 1}
     _write_predictions(directory, subject, columns, quantiles, attempt.caution)
-    targets = [(name, dataset.measured[name][subject.train]) for name in estimates]
     ranges = tuple(
         Feature(column=name, least=float(values.min()), greatest=float(values.max()))
-        for name, values in targets
-        if len(values)
+        for name in estimates
+        if len(values := dataset.measured[name][subject.train])
     )
     return scores.document(directory.part, comparison=tuple(comparison), targets=ranges)
 

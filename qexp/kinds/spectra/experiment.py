@@ -119,8 +119,7 @@ def hidden_of(network: Network) -> Callable[[Tensor], Tensor] | None:
     """Random numbers of masks, (sample, patch) → whether a channel is hidden from the network's encoder, (sample,
     channel); None if none are.
     """
-    encoder = _masked_encoder(network)
-    if encoder is None:
+    if (encoder := _masked_encoder(network)) is None:
         return None
     return partial(hidden_channels, mask_ratio=encoder.mask_ratio, patch_size=encoder.patch_size)
 

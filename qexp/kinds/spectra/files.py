@@ -295,7 +295,6 @@ class Folders:
         return parts
 
     def _info(self, part: Path) -> Path:
-        """The list of a part's spectra."""
         return part / (self._lists.get(part.name) or INFO)
 
     def _targets(self, part: Path) -> Path:
@@ -435,8 +434,7 @@ def _read_targets(folder: Path, names: Sequence[str], findings: Findings) -> dic
 
 def _finite_number(text: str, kind: str, name: str, findings: Findings) -> float:
     """A target, NaN where there is none; else a finding of this kind, with the text and the name it belongs to."""
-    value = number(text)
-    if value is None or math.isinf(value):
+    if (value := number(text)) is None or math.isinf(value):
         findings.add(kind, f"{name} ('{text[:20]}')", ("target",))
         return math.inf
     return value

@@ -18,6 +18,7 @@ from qexp.base.outputs import estimate_of, high_of, limits_of, low_of
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import means_of_folds, new_intervals
+from qexp.kinds.networks import load_model
 from qexp.kinds.objects import device_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
@@ -58,7 +59,6 @@ from qexp.kinds.spectra.files import (
     read_info,
 )
 from qexp.kinds.spectra.spec import SPECTRUM
-from qexp.kinds.trained import load_model
 from qexp.networks.estimator import Posterior, with_quantiles
 from qexp.rows.formats import format_of, in_equal_chunks
 from qexp.rows.table import MISSING, number
@@ -537,8 +537,7 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
     head.
     """
     record, spec = directory.record(), directory.training_spec()
-    outputs = [name for name in spec["outputs"] if name != SPECTRUM]
-    if not outputs:
+    if not (outputs := [name for name in spec["outputs"] if name != SPECTRUM]):
         raise QexpError(
             f"{directory.name} reconstructs masked spectra and estimates no other quantity; train a run with a target "
             f"and pretrain={directory.name} in its experience, and predict with that"
