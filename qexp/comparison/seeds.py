@@ -32,8 +32,6 @@ from qexp.store.record import State
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run that is compared."""
-
     directory: RunDirectory
     summary: dict[str, Any]
     """Summary of its record, with the current state."""

@@ -212,8 +212,6 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
 
 @dataclass(frozen=True)
 class Member:
-    """A run of a study."""
-
     experience: str
     """The experience as given by the user."""
     point: Point
@@ -324,8 +322,6 @@ class PointComparison:
 
 @dataclass(frozen=True)
 class Study:
-    """The results of a study."""
-
     axes: list[str]
     fixed: Mapping[str, Any]
     """Key → value, of what is set at all points."""
@@ -372,7 +368,6 @@ class Study:
         return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
 
     def remarks(self) -> list[str]:
-        """Remarks that a reader of the tables needs."""
         return list(dict.fromkeys(text for compared in self.points for text in remarks(compared.comparison)))
 
     def document(self) -> dict[str, Any]:

@@ -356,8 +356,6 @@ COUPLED = (
 
 
 class WrittenGlacier(NamedTuple):
-    """A written glacier."""
-
     folder: Path
     frames: int
     steps: int

@@ -543,8 +543,6 @@ scatters twice, changes of the water film, roughness, grains, cracks, and drift 
 
 
 class WrittenCores(NamedTuple):
-    """A written set of cores."""
-
     folders: list[Path]
     """The folders with spectra: OUT/pretrain/test and so on."""
     spectra: int

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from qexp.networks import checkpoint, training
-from qexp.networks.best_weights import BestRows, WeightLayout, is_kept
 from qexp.networks.callbacks import Callback, Epoch
+from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
@@ -208,8 +208,6 @@ Tensors = dict[str, Tensor]
 
 
 class StackListener(Protocol):
-    """Receives the progress of training."""
-
     def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         """lines  position of a task → its line of `metrics.jsonl`; without the tasks that have ended"""
 

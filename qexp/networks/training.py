@@ -18,8 +18,8 @@ from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import Metric, evaluate
 from qexp.networks import checkpoint
-from qexp.networks.best_weights import BestWeights, is_kept
 from qexp.networks.callbacks import Callback, Epoch
+from qexp.networks.checkpoint import BestWeights, is_kept
 from qexp.networks.estimator import Estimator
 from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
@@ -94,7 +94,6 @@ class EventWriter:
         )
 
     def flush(self) -> None:
-        """Write all events to the file."""
         self._writer.flush()
 
     def close(self) -> None:

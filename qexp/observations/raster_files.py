@@ -355,7 +355,6 @@ def _licsbas_layout(path: Path, file: Any) -> Layout:
 
 
 def attributes_of(path: Path) -> dict[str, str]:
-    """All attributes of the file as texts."""
     with open_hdf5(path) as file:
         return {name: as_text(value) for name, value in file.attrs.items()}
 

@@ -463,8 +463,6 @@ MOST_TABLES, MOST_ROWS = 3, 16
 
 
 class ShownComparison(Titled, Comparison):
-    """A comparison of runs."""
-
     def __repr__(self) -> str:
         return f"<comparison of {', '.join(self.names)}>"
 
