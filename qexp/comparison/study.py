@@ -66,10 +66,6 @@ class StudyAxis:
         return words + " of pretraining" * self.of_pretraining
 
 
-def _named_so(overrides: Overrides) -> dict[str, Any]:
-    return {f"pretraining.{key}": value for key, value in overrides.items()}
-
-
 def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
     """All combinations of values as texts, for tables and figures; the last axis varies fastest."""
     return itertools.product(*(axis.of_grid.texts for axis in axes))
@@ -94,9 +90,11 @@ class StudyOrder:
     @property
     def fixed(self) -> dict[str, Any]:
         """What is set at all points: key → value, `pretraining.KEY` for that of the runs that others start from."""
-        before = self.pretraining
-        of_pretraining = {} if before is None else {"pretraining": before.experience, **_named_so(before.overrides)}
-        return {**self.runs.overrides, **of_pretraining}
+        fixed = dict(self.runs.overrides)
+        if self.pretraining is not None:
+            fixed["pretraining"] = self.pretraining.experience
+            fixed |= {f"pretraining.{key}": value for key, value in self.pretraining.overrides.items()}
+        return fixed
 
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
@@ -642,9 +640,8 @@ def _collect(
     unfinished = {directory.name: state for directory, state in states.items() if state is not State.DONE}
     if not points:
         raise RunFailedError(f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}")
-    units = [row.unit for compared in points for row in compared.comparison.results]
+    unit = next((row.unit for compared in points for row in compared.comparison.results), "")
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
-    unit = units[0] if units else ""
     study = Study(names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
     with use_style(None, order.options.width):
         write_study(study, members, axes, runs, workspace)

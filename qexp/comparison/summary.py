@@ -128,14 +128,13 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
         tables.setdefault(("" if single else row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in tables.items():
         columns = [with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
-        cells = [[letter, *(_starred(row, index) for row in rows)] for index, letter in enumerate(letters.values())]
+        cells = [
+            [letter, *(f"{number(row.values[at], row.meaning)} {'*' if at in row.best else ' '}" for row in rows)]
+            for at, letter in enumerate(letters.values())
+        ]
         title = "Results" if single else output
         title += "" if calibrated else f" {on(comparison)}"
         yield Table(title, ["", *columns], cells, frozenset(columns))
-
-
-def _starred(row: MetricRow, index: int) -> str:
-    return f"{number(row.values[index], row.meaning)} {'*' if index in row.best else ' '}"
 
 
 # Groups of runs that differ by their seed only.

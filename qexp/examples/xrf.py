@@ -209,8 +209,7 @@ def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the climate."""
     values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
-        fresh, changes = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY
-        anew = depth == 0 or changes
+        fresh, anew = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY or depth == 0
         values[depth] = fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
     return values
 
@@ -459,8 +458,7 @@ def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
         rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
         for depth, expected in enumerate(rates * scanner.live_time, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
-    caco3, toc = measure(seeds, number, drawn)
-    return Scan(f"core_{number:03d}", drawn, scanner, counts, caco3, toc)
+    return Scan(f"core_{number:03d}", drawn, scanner, counts, *measure(seeds, number, drawn))
 
 
 def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
@@ -485,7 +483,7 @@ def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
 def count_rates(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of samples.
 
-    elements  (sample, element)  mass fractions in the order of `sediments.ELEMENTS`
+    elements  (sample, element)  mass fractions in the order of ELEMENTS
     returns   (sample, channel)  [s-1]
     """
     return piled_up(arrivals(elements, scanner), RESOLVING_TIME, scanner.detector)
