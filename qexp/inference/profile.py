@@ -234,10 +234,8 @@ class _Search:
     def __init__(self, problem: Problem, fit: Fit, columns: Sequence[int], threshold: float) -> None:
         self.problem, self.columns, self.threshold = problem, list(columns), threshold
         coordinates = problem.coordinates
-        values = torch.from_numpy(fit.values)[None]
-        self.start = coordinates.from_values(values)[0]
-        begin = (0.0, 0.0, self.start)
-        self.ends = [_End(column, side, [begin]) for column in self.columns for side in (-1.0, 1.0)]
+        self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
+        self.ends = [_End(column, side, [(0.0, 0.0, self.start)]) for column in self.columns for side in (-1.0, 1.0)]
         self.lowest: tuple[float, Tensor] | None = None
         self.low = torch.minimum(coordinates.low, self.start)
         self.high = torch.maximum(coordinates.high, self.start)

@@ -508,8 +508,7 @@ def by_sampler(
     starts = weights.scores[resample(weights.weights, STARTS, random)]
     chains = walk(density, weights.proposal, starts, random, on_drawn)
     walkers, steps = chains.scores.shape[:2]
-    each = min(steps, math.ceil(count / walkers))
-    spread = np.linspace(0, steps - 1, each).round().astype(int)
+    spread = np.linspace(0, steps - 1, min(steps, math.ceil(count / walkers))).round().astype(int)
     return replace(chains, scores=chains.scores[:, spread], pareto_k=weights.pareto_k)
 
 

@@ -371,8 +371,7 @@ def at_points(count: int, layout: Points, correlation: Correlation, generator: t
     """Fields of unit variance at scattered points, (count, point): the factored covariance times random numbers."""
     stations = layout.stations.double().cpu().contiguous()
     factor = _factor(stations.numpy().tobytes(), correlation, generator.device)
-    normal = torch.randn(count, len(factor), generator=generator, device=generator.device)
-    return normal @ factor.T
+    return torch.randn(count, len(factor), generator=generator, device=generator.device) @ factor.T
 
 
 class GridKey(NamedTuple):

@@ -327,8 +327,7 @@ def comparison_page(
     """
     groups = seed_groups(runs)
     done = any(group.counted for group in groups)
-    several = len(groups) > 2
-    comparison = compare_across_seeds(groups) if done and not several else results_across_seeds(groups)
+    comparison = compare_across_seeds(groups) if done and len(groups) <= 2 else results_across_seeds(groups)
     of_runs, drawn_runs = columns(runs, comparison), thinned(runs)
     return {
         "title": title,
@@ -388,8 +387,7 @@ def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     for index, run in enumerate(runs):
         remarks_on_run = [run.summary["caution"], ", ".join(run.summary["tags"]), run.summary["note"]]
         rows.append([run.name, State(run.summary["state"]).words, *(of[index] for of in cells), *remarks_on_run])
-    empty = {index for index in range(len(titles)) if index > 1 and not any(row[index] for row in rows)}
-    indices = [index for index in range(len(titles)) if index not in empty]
+    indices = [index for index in range(len(titles)) if index <= 1 or any(row[index] for row in rows)]
     numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
     return Table("", [titles[index] for index in indices], [[row[index] for index in indices] for row in rows], numeric)
 
