@@ -629,8 +629,7 @@ def _collect(
     out: Path,
 ) -> Study:
     """The results of the runs, written to the study's folder. Raises RunFailedError if no run is done."""
-    directories = [RunDirectory(workspace.runs / member.plan.name) for member in members]
-    states = Watch().states(directories)
+    states = Watch().states([RunDirectory(workspace.runs / member.plan.name) for member in members])
     runs = {
         directory.name: ComparedRun(directory, {**directory.record().document(), "state": state}, None)
         for directory, state in states.items()

@@ -160,8 +160,7 @@ def circular_moments(values: Array, weights: Array, period: float) -> tuple[floa
     )
     of_mean, of_median = int(np.argmin(variances)), int(np.argmin(from_median))
     inside = slice(of_median, of_median + count)
-    halves = np.cumsum(of_line[inside]) - of_line[inside] / 2
-    median = float(np.interp(0.5, halves, line[inside]))
+    median = float(np.interp(0.5, np.cumsum(of_line[inside]) - of_line[inside] / 2, line[inside]))
     around = slice(of_mean, of_mean + count)
     deviation = np.sqrt(of_line[around] @ np.square(line[around] - means[of_mean]))
     return float(means[of_mean]) % period, median % period, float(deviation)

@@ -211,8 +211,7 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
         return np.full(count, 1 / count), math.inf
     try:
         with np.errstate(all="ignore"):
-            negatives = np.minimum(highest - logarithms, LOG_WEIGHT_SPAN)  # it takes these
-            smooth, shape = array_stats.psislw(negatives)
+            smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, LOG_WEIGHT_SPAN))  # of negatives
     except ValueError:  # all but one of the largest are zero
         return np.full(count, 1 / count), math.inf
     weights = np.exp(smooth - smooth.max())

@@ -135,8 +135,7 @@ class Weighting:
         of_parameters  (parameter, parameter)  their covariance
         """
         variances = []
-        amounts = self.solved(jacobian)
-        for triangle, changes in zip(self.triangles, amounts, strict=True):
+        for triangle, changes in zip(self.triangles, self.solved(jacobian), strict=True):
             unit = torch.eye(len(triangle), dtype=triangle.dtype)
             inverse = torch.linalg.solve_triangular(triangle, unit, upper=True)
             through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)

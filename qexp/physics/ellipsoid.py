@@ -180,8 +180,7 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
             values[:, index, None] for values in (line.node, line.directed, line.isotropic, line.sheared)
         )
         depth = line.depth + node * downward
-        ahead = foot - node
-        square = ahead.square()
+        square = (foot - node).square()
         squared_distance = square + off_axis
         inverse = squared_distance.rsqrt()
         inverse_square = inverse.square()

@@ -492,8 +492,7 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
         orders = torch.arange(1, terms, dtype=torch.float64, device=spacing.device)
         powers = (2**0.5 * scaled[..., None] / orders.sqrt()).cumprod(-1)
         return ((-scaled.square()).exp()[..., None] * torch.cat([torch.ones_like(powers[..., :1]), powers], -1)).float()
-    of_lags = gaussian(scaled - scaled[:, :1], 1.0, 1.0)
-    between = of_lags[:, (steps[:, None] - steps).abs().long()]
+    between = gaussian(scaled - scaled[:, :1], 1.0, 1.0)[:, (steps[:, None] - steps).abs().long()]
     between.diagonal(dim1=1, dim2=2).add_(1e-11)  # they are nearly singular where the range is long
     lower = torch.linalg.cholesky(between).float()
     factors: Tensor = lower.where(lower.abs() > NEGLIGIBLE_FACTOR, 0.0)
