@@ -235,12 +235,11 @@ def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opa
         axis.plot([], [], style, color=colour, label=f"{name} (no finite value)")
         return
     middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, columns])
-    complete = present[:, columns].all(axis=0)
     epochs, marker = columns + 1, _marker(len(columns))
     axis.fill_between(epochs, lower, upper, color=colour, alpha=opacity, linewidth=0)
     axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
     label = f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})"
-    whole = np.where(complete, middle, np.nan)
+    whole = np.where(present[:, columns].all(axis=0), middle, np.nan)
     axis.plot(epochs, whole, style, color=colour, linewidth=1.7, marker=marker, label=label)
 
 

@@ -71,7 +71,6 @@ def search_panels(
         panel.set_ylabel(measured)
         if spread:
             panel.set_yscale("log")
-    for panel in axes:
         for axis in (panel.xaxis, panel.yaxis):
             if axis.get_scale() == "log":
                 canvas.plain_numbers(axis)
@@ -86,11 +85,7 @@ def search_panels(
 
 
 def front(
-    labels: Sequence[str],
-    errors: Sequence[Sequence[float]],
-    keys: Sequence[Varied],
-    best: Sequence[bool],
-    title: str,
+    labels: Sequence[str], errors: Sequence[Sequence[float]], keys: Sequence[Varied], best: Sequence[bool], title: str
 ) -> Figure:
     """The first two errors of all trials against each other, those of which none is better in all, and a line through
     the values and errors of each trial.

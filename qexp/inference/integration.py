@@ -61,8 +61,7 @@ class Grid:
         """(draw, coordinate), spread evenly over the cells around nodes."""
         share = np.cumsum(self.mass.ravel())
         chosen = np.minimum(np.searchsorted(share, random.random(count) * share[-1], side="right"), len(share) - 1)
-        cells = np.unravel_index(chosen, self.mass.shape)
-        pairs = zip(self.axes, cells, strict=True)
+        pairs = zip(self.axes, np.unravel_index(chosen, self.mass.shape), strict=True)
         steps = [axis[cell] + (axis[1] - axis[0]) * random.uniform(-0.5, 0.5, count) for axis, cell in pairs]
         return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)
 

@@ -360,8 +360,7 @@ class Trainer:
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
         progress, recipe = self.progress, self.recipe
-        prepared = partial(transformed, self.model, part="training")
-        batch = self.data.epoch(progress.epoch, recipe.batch_size, prepared)
+        batch = self.data.epoch(progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training"))
         cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
@@ -376,11 +375,10 @@ class Trainer:
             if self.processes.any(interrupted()):
                 self._dropout_state = random_state(self.device)
                 return False
-            index = progress.batch
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            samples = self.processes.mine(batch(index))
+            samples = self.processes.mine(batch(progress.batch))
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
                 features = network.features({name: samples[name] for name in network.inputs})
             losses = losses_of(network, recipe.losses, features, samples)
@@ -391,7 +389,7 @@ class Trainer:
             self.optimizer.step()
             self._unwritten = True
             self._batch_losses.extend(batch_losses)
-            progress.batch = index + 1
+            progress.batch += 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
 
