@@ -46,8 +46,7 @@ class ComparedRun:
 
     @property
     def seed(self) -> int:
-        seed: int = self.summary["seed"]
-        return seed
+        return int(self.summary["seed"])
 
     @property
     def digest(self) -> str:

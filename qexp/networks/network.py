@@ -218,7 +218,6 @@ class Layered(Protocol):
 
     def layer_of(self, weight: str) -> int:
         """The layer of a weight, by its name: 0 for the lowest, `layers` if it belongs to the next operation."""
-        ...
 
 
 def layers_above(network: Network) -> dict[str, int]:

@@ -164,19 +164,15 @@ class Data(Protocol):
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch, counted from 0 → its samples, to which `prepared` was applied."""
-        ...
 
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted."""
-        ...
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
-        ...
 
     def training_mean(self, output: str) -> float:
         """The mean of the training targets of an output, in its unit; NaN if there is no such mean."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -268,8 +268,7 @@ def _highest_corner(values: Values) -> Array:
     upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
     reach = np.stack(np.broadcast_arrays(*(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))))
-    highest: Array = reach.sum(0) - reach.min(0)
-    return highest
+    return np.asarray(reach.sum(0) - reach.min(0))
 
 
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])

@@ -277,8 +277,7 @@ def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, An
 def drawings_of(results: Results) -> list[Drawn]:
     """What is drawn of the results of a capability: by what it names, else the pictures that are kept in the run."""
     if results.drawn_by:
-        drawings: list[Drawn] = resolve_name(results.drawn_by)(results.directory)
-        return drawings
+        return list(resolve_name(results.drawn_by)(results.directory))
     return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
 
 

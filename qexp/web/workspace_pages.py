@@ -187,8 +187,7 @@ def _number(query: QueryParams, name: str, otherwise: int) -> int:
 
 
 async def words_of_runs(request: Request) -> Response:
-    site = site_of(request)
-    listing = await site.live.now()
+    listing = await site_of(request).live.now()
     words = await asyncio.to_thread(of_runs.completing_words, listing.runs)
     return Response(orjson.dumps(words), media_type="application/json")
 
@@ -223,8 +222,7 @@ class Wanted(Part):
 
 async def change_runs(request: Request) -> Response:
     """Do it for one run after another; the answer has the runs that are `done`, and why others are not."""
-    site = site_of(request)
-    kind = request.path_params["kind"]
+    site, kind = site_of(request), request.path_params["kind"]
     if site.secret is None:
         return JSONResponse({"error": "this server only reads; start it with --allow-changes to change runs"}, 403)
     if not secrets.compare_digest(request.headers.get(SECRET, "").encode(), site.secret.encode()):
