@@ -98,7 +98,8 @@ class StackedEnsemble(nn.Module):
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
         states = {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
-        return torch.vmap(lambda state: functional_call(self.layout[0], state, (samples,)))(states)
+        estimates: dict[str, Tensor] = torch.vmap(lambda state: functional_call(self.layout[0], state, samples))(states)
+        return estimates
 
 
 class MeanAndSpread(nn.Module):
