@@ -90,8 +90,7 @@ def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Ran
     kind_name = list(KINDS)[number % len(KINDS)]
     kind = KINDS[kind_name]
     bed = landscape(kind, seeds.numpy("ice", number, "bed"), size, spacing)
-    climate = seeds.numpy("ice", number, "climate")
-    flow = seeds.numpy("ice", number, "flow")
+    climate, flow = (seeds.numpy("ice", number, purpose) for purpose in ("climate", "flow"))
     massif = massif_width(size, spacing)
     share = (massif / (size * spacing)) ** 2
     return Glacier(
