@@ -288,7 +288,6 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
 
 
 def tables(comparison: Comparison | SeedComparison) -> list[Table]:
-    """All tables of a comparison."""
     specs = differing_specs(comparison)
     between = [specs] if specs else []
     if isinstance(comparison, Comparison):

@@ -23,8 +23,7 @@ def with_figures(comparison: SeedComparison, workspace: Workspace) -> SeedCompar
     names = [re.sub(r"[^A-Za-z0-9._-]+", "-", group.name).strip("-.") for group in comparison.groups]
     runs = [str(run.directory.path) for group in comparison.groups for run in group.runs]
     # With a hash of the runs, so that comparisons do not overwrite each other's figures.
-    folder = f"{_listed(names)}--{_hash(runs)}"
-    place = workspace.root / "comparisons" / folder
+    place = workspace.root / "comparisons" / f"{_listed(names)}--{_hash(runs)}"
     return replace(comparison, figures=drawn_anew(draw_groups(comparison, place), place))
 
 

@@ -32,8 +32,6 @@ from qexp.store.record import State
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run that is compared."""
-
     directory: RunDirectory
     summary: dict[str, Any]
     """Summary of its record, with the current state."""
@@ -48,8 +46,7 @@ class ComparedRun:
 
     @property
     def seed(self) -> int:
-        seed: int = self.summary["seed"]
-        return seed
+        return int(self.summary["seed"])
 
     @property
     def digest(self) -> str:
@@ -59,13 +56,11 @@ class ComparedRun:
     @property
     def test(self) -> dict[str, dict[str, float | None]]:
         """output → metric → value on the test part, or in the evaluation."""
-        test: dict[str, dict[str, float | None]]
+        results, part = self.summary["results"], "test"
         if self.evaluation is not None:
-            evaluation = self.summary["evaluations"].get(self.evaluation, {})
-            test = evaluation.get(evaluation.get("part"), {})
-        else:
-            test = self.summary["results"].get("test", {})
-        return test
+            results = self.summary["evaluations"].get(self.evaluation, {})
+            part = results.get("part")
+        return dict(results.get(part, {}))
 
     @property
     def data(self) -> Any:

@@ -66,10 +66,6 @@ class StudyAxis:
         return words + " of pretraining" * self.of_pretraining
 
 
-def _named_so(overrides: Overrides) -> dict[str, Any]:
-    return {f"pretraining.{key}": value for key, value in overrides.items()}
-
-
 def points(axes: Sequence[StudyAxis]) -> Iterator[tuple[str, ...]]:
     """All combinations of values as texts, for tables and figures; the last axis varies fastest."""
     return itertools.product(*(axis.of_grid.texts for axis in axes))
@@ -94,9 +90,11 @@ class StudyOrder:
     @property
     def fixed(self) -> dict[str, Any]:
         """What is set at all points: key → value, `pretraining.KEY` for that of the runs that others start from."""
-        before = self.pretraining
-        of_pretraining = {} if before is None else {"pretraining": before.experience, **_named_so(before.overrides)}
-        return {**self.runs.overrides, **of_pretraining}
+        fixed = dict(self.runs.overrides)
+        if self.pretraining is not None:
+            fixed["pretraining"] = self.pretraining.experience
+            fixed |= {f"pretraining.{key}": value for key, value in self.pretraining.overrides.items()}
+        return fixed
 
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
@@ -212,8 +210,6 @@ def _measured(study: StudyOrder, document: Document) -> Measured:
 
 @dataclass(frozen=True)
 class Member:
-    """A run of a study."""
-
     experience: str
     """The experience as given by the user."""
     point: Point
@@ -324,8 +320,6 @@ class PointComparison:
 
 @dataclass(frozen=True)
 class Study:
-    """The results of a study."""
-
     axes: list[str]
     fixed: Mapping[str, Any]
     """Key → value, of what is set at all points."""
@@ -372,7 +366,6 @@ class Study:
         return [Table(title, columns, of_pair, right) for title, of_pair in rows.items()]
 
     def remarks(self) -> list[str]:
-        """Remarks that a reader of the tables needs."""
         return list(dict.fromkeys(text for compared in self.points for text in remarks(compared.comparison)))
 
     def document(self) -> dict[str, Any]:
@@ -636,8 +629,7 @@ def _collect(
     out: Path,
 ) -> Study:
     """The results of the runs, written to the study's folder. Raises RunFailedError if no run is done."""
-    directories = [RunDirectory(workspace.runs / member.plan.name) for member in members]
-    states = Watch().states(directories)
+    states = Watch().states([RunDirectory(workspace.runs / member.plan.name) for member in members])
     runs = {
         directory.name: ComparedRun(directory, {**directory.record().document(), "state": state}, None)
         for directory, state in states.items()
@@ -647,9 +639,8 @@ def _collect(
     unfinished = {directory.name: state for directory, state in states.items() if state is not State.DONE}
     if not points:
         raise RunFailedError(f"no run of the study is done: {_states_in_words(list(unfinished.items())[:3])}")
-    units = [row.unit for compared in points for row in compared.comparison.results]
+    unit = next((row.unit for compared in points for row in compared.comparison.results), "")
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
-    unit = units[0] if units else ""
     study = Study(names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
     with use_style(None, order.options.width):
         write_study(study, members, axes, runs, workspace)

@@ -5,6 +5,7 @@ Groups and runs have letters here, so that tables stay narrow; a legend says who
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
@@ -67,7 +68,9 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
     all_metrics  show all metrics and paired differences; else the main metric of each output
     more         how others are shown, with {} for the name of one
     """
-    letters = dict(zip(comparison.names, _letters(len(comparison.names)), strict=True))
+    # Numbers where there are more than letters.
+    called = ascii_uppercase if len(comparison.names) <= len(ascii_uppercase) else map(str, itertools.count(1))
+    letters = dict(zip(comparison.names, called, strict=False))
     shown = comparison if all_metrics else only(comparison, outputs=[], metrics=_main_metrics(comparison))
     yield from _of_runs(comparison, letters) if isinstance(comparison, Comparison) else _of_groups(comparison, letters)
     if (specs := differing_specs(comparison)) is not None:
@@ -101,11 +104,6 @@ def _main_metrics(comparison: AnyComparison) -> list[str]:
     return list(dict.fromkeys(main for metrics in of_outputs.values() if (main := main_metric(metrics)) is not None))
 
 
-def _letters(count: int) -> list[str]:
-    """A, B, C, ...; numbers if these are too few."""
-    return list(ascii_uppercase[:count]) if count <= len(ascii_uppercase) else [str(n + 1) for n in range(count)]
-
-
 # Runs side by side.
 
 
@@ -128,14 +126,13 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
         tables.setdefault(("" if single else row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in tables.items():
         columns = [with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
-        cells = [[letter, *(_starred(row, index) for row in rows)] for index, letter in enumerate(letters.values())]
+        cells = [
+            [letter, *(f"{number(row.values[at], row.meaning)} {'*' if at in row.best else ' '}" for row in rows)]
+            for at, letter in enumerate(letters.values())
+        ]
         title = "Results" if single else output
         title += "" if calibrated else f" {on(comparison)}"
         yield Table(title, ["", *columns], cells, frozenset(columns))
-
-
-def _starred(row: MetricRow, index: int) -> str:
-    return f"{number(row.values[index], row.meaning)} {'*' if index in row.best else ' '}"
 
 
 # Groups of runs that differ by their seed only.

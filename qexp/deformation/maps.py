@@ -358,8 +358,7 @@ def _mark_flight(axis: Axes, direction: Array, side: Look | None) -> None:
         return
     heading = float(angles_of(mean, side)[1][0])
     look = float(np.degrees(np.arctan2(-mean[0, 1], -mean[0, 0])))
-    inches = axis.get_window_extent().width / axis.figure.dpi
-    size = min(inches / sized(2.0), 1.0)
+    size = min(axis.get_window_extent().width / axis.figure.dpi / sized(2.0), 1.0)
     settings: dict[str, Any] = {
         "transform": axis.transAxes, "units": "inches", "scale_units": "inches", "scale": 1.0, "color": "0.15",
         "width": 0.016, "clip_on": False,

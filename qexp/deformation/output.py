@@ -57,8 +57,7 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
         raise QexpError(f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a larger one")
     flat = (height - 1 - rows) * width + columns
     displacement = np.where(track.observed, track.displacement, np.nan)
-    values = (displacement, result.model, result.residual)
-    bands = [_means(flat, band[located], height, width) for band in values]
+    bands = [_means(flat, band[located], height, width) for band in (displacement, result.model, result.residual)]
     return _encoded(np.stack(bands), (left, bottom + height * steps[1]), steps, crs)
 
 

@@ -159,7 +159,7 @@ def source_posterior(
     distributions  column → its prior, in its unit relative to the origin; others are uniform between their bounds
     """
     began = time.perf_counter()
-    prior = _prior(problem, fit, searches, units, distributions)
+    prior = _prior(problem, searches, units, distributions)
     observed = observed_posterior(
         problem, fit, searches, prior, method=options.method or METHODS[0], count=options.draws or USUAL_DRAWS,
         unknown_level=not options.declared_noise, seed=options.seed, on_drawn=options.on_drawn,
@@ -194,7 +194,7 @@ def noise_is_estimated(tracks: Sequence[Track]) -> bool:
 
 
 def _prior(
-    problem: Problem, fit: Fit, searches: Sequence[Search], units: Units, distributions: Mapping[str, Distribution]
+    problem: Problem, searches: Sequence[Search], units: Units, distributions: Mapping[str, Distribution]
 ) -> Prior:
     """As a run's training data are distributed; uniform between bounds, or by what is plausible, see `_uninformed`.
 

@@ -23,12 +23,11 @@ from qexp.base import files
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError
 from qexp.examples.folders import README, new_folder
-from qexp.examples.options import IceOptions
+from qexp.examples.options import IceOptions, Range
 from qexp.physics import ice
 from qexp.physics.ice import DENSITY, GRAVITY
 
 Map = NDArray[np.float64]
-Range = tuple[float, float]
 
 LARGEST_MASSIF = 16e3
 """Largest width of the land with ice [m]; a much wider frame shows more of the lowland around it."""
@@ -91,8 +90,7 @@ def glacier(seeds: Seeds, number: int, size: int, spacing: float, arrhenius: Ran
     kind_name = list(KINDS)[number % len(KINDS)]
     kind = KINDS[kind_name]
     bed = landscape(kind, seeds.numpy("ice", number, "bed"), size, spacing)
-    climate = seeds.numpy("ice", number, "climate")
-    flow = seeds.numpy("ice", number, "flow")
+    climate, flow = (seeds.numpy("ice", number, purpose) for purpose in ("climate", "flow"))
     massif = massif_width(size, spacing)
     share = (massif / (size * spacing)) ** 2
     return Glacier(
@@ -259,16 +257,12 @@ def grow(
     def balance(surface: Tensor, time: Tensor) -> Tensor:
         passed = time / (YEAR * glacier.duration)
         line = climate.equilibrium_line - climate.descent * 4 * passed * (1 - passed)
-        rate = climate.gradient * (surface - line[:, None, None])
-        return rate.clamp(max=climate.greatest) / YEAR
-
-    def watch_years(time: Tensor) -> None:
-        watch(time.item() / YEAR)
+        return (climate.gradient * (surface - line[:, None, None])).clamp(max=climate.greatest) / YEAR
 
     thickness, start = torch.zeros_like(bed), bed.new_zeros(1)
     arrhenius = bed.new_tensor([glacier.arrhenius * ARRHENIUS])
     sliding = bed.new_tensor([glacier.sliding * SLIDING])
-    steps: dict[str, Any] = {"longest": LONGEST_STEP * YEAR, "watch": watch_years}
+    steps: dict[str, Any] = {"longest": LONGEST_STEP * YEAR, "watch": lambda time: watch(time.item() / YEAR)}
     with torch.inference_mode():
         for frame in range(1, frames + 1):
             end = bed.new_tensor([YEAR * glacier.duration * frame / frames])
@@ -356,8 +350,6 @@ COUPLED = (
 
 
 class WrittenGlacier(NamedTuple):
-    """A written glacier."""
-
     folder: Path
     frames: int
     steps: int
@@ -380,14 +372,18 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
         for number in range(glaciers):
             part = "test" if number < test else "train"
             random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
+            years: list[float] = []
 
-            def report(share: float, name: str = random.name, number: int = number) -> None:
-                options.watch(name, (number + share) / glaciers)
+            def count(year: float, grown: Glacier = random, number: int = number, years: list[float] = years) -> None:
+                years.append(year)
+                options.watch(grown.name, (number + year / grown.duration) / glaciers)
 
-            states, steps, seconds = _count_steps(random, options, report)
+            started = time.perf_counter()
+            states = list(grow(random, options.spacing, options.frames, count))
+            seconds = time.perf_counter() - started
             files.make_folder(folder / part / random.name)
             files.write_bytes(folder / part / random.name / "ex.nc", _netcdf(random, number, states, options))
-            written.append(WrittenGlacier(out / part / random.name, options.frames, steps, seconds))
+            written.append(WrittenGlacier(out / part / random.name, options.frames, len(years), seconds))
         files.write_bytes(folder / README, _readme(options, test).encode())
     return written
 
@@ -401,21 +397,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _count_steps(
-    glacier: Glacier, options: IceOptions, watch: Callable[[float], None]
-) -> tuple[list[Tensor], int, float]:
-    """Thickness of all frames, the number of time steps, and their computing time [s]."""
-    years: list[float] = []
-
-    def count(year: float) -> None:
-        years.append(year)
-        watch(year / glacier.duration)
-
-    started = time.perf_counter()
-    states = list(grow(glacier, options.spacing, options.frames, count))
-    return states, len(years), time.perf_counter() - started
 
 
 def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOptions) -> bytes:
@@ -438,8 +419,7 @@ def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOpt
 
 
 def _describe(variable: Any, described: Variable) -> None:
-    attributes = {name: text for name, text in described._asdict().items() if text is not None}
-    variable.attrs.update(attributes)
+    variable.attrs.update({name: text for name, text in described._asdict().items() if text is not None})
 
 
 def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str, str | float | int]:
@@ -461,9 +441,8 @@ def _attributes(glacier: Glacier, number: int, options: IceOptions) -> dict[str,
 
 
 def _readme(options: IceOptions, test: int) -> str:
-    glaciers, coupled = options.glaciers, ""
-    if options.coupling is not None:
-        coupled = "\n\n" + COUPLED.format(options.coupling)
+    glaciers = options.glaciers
+    coupled = "" if options.coupling is None else "\n\n" + COUPLED.format(options.coupling)
     rows = "\n".join(
         f"| {name} | {variable.units} | {variable.long_name} |"
         for name, variable in {**COORDINATES, **VARIABLES}.items()

@@ -22,21 +22,7 @@ from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.examples.folders import README, new_folder
 from qexp.examples.options import XrfOptions
-from qexp.physics.xrf import (
-    Beam,
-    Detector,
-    Interactions,
-    Layer,
-    beam,
-    efficiency,
-    fluorescence,
-    interactions,
-    mass_fractions,
-    piled_up,
-    response,
-    scattering,
-    transmission,
-)
+from qexp.physics import xrf
 
 ELEMENTS = (
     "H", "C", "N", "O", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "K", "Ca", "Ti", "Mn", "Fe", "Ni", "Cu", "Zn",
@@ -209,8 +195,7 @@ def _regimes(random: np.random.Generator, depths: int, step: float) -> Array:
     """(depth, ratio) a slow drift that restarts where the regime changes: a hiatus, a change of the climate."""
     values, correlation = np.empty((depths, len(RATIOS))), np.exp(-step / SLOW_LENGTH)
     for depth in range(depths):
-        fresh, changes = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY
-        anew = depth == 0 or changes
+        fresh, anew = random.standard_normal(len(RATIOS)), random.random() < step / SHIFT_EVERY or depth == 0
         values[depth] = fresh if anew else correlation * values[depth - 1] + np.sqrt(1 - correlation**2) * fresh
     return values
 
@@ -250,7 +235,7 @@ def _mixed(shares: dict[str, Array], factors: dict[tuple[str, str], Array]) -> t
         masses += part
     total = masses.sum(axis=1)
     carbonate = shares["carbonate"] / sum(PHASES["carbonate"].values())
-    carbon = shares["organic"] / sum(PHASES["organic"].values()) * mass_fractions(MATTER)["C"]
+    carbon = shares["organic"] / sum(PHASES["organic"].values()) * xrf.mass_fractions(MATTER)["C"]
     return masses / total[:, None], 100 * carbonate / total, 100 * carbon / total
 
 
@@ -258,7 +243,7 @@ def _fractions(compounds: dict[str, float]) -> Array:
     """(element,) mass fractions of a mixture of compounds and elements, whose masses need not add up to one."""
     fractions = np.zeros(len(ELEMENTS))
     for formula, mass in compounds.items():
-        for element, share in mass_fractions(formula).items():
+        for element, share in xrf.mass_fractions(formula).items():
             fractions[ELEMENTS.index(element)] += mass * share
     return fractions / sum(compounds.values())
 
@@ -360,15 +345,15 @@ LOWEST_ENERGY = 900.0
 BIN = 40.0
 """Step of the tube's continuum [eV], finer than the detector resolves."""
 
-COVER = (Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE)), Layer("H2O", 998 * 10e-6 / np.sin(ANGLE)))
+COVER = (xrf.Layer("C3H6", 0.9e3 * 4e-6 / np.sin(ANGLE)), xrf.Layer("H2O", 998 * 10e-6 / np.sin(ANGLE)))
 """A foil of 4 µm that keeps the scanner clean, and 10 µm of water below it, which take much of the light of aluminium
 and silicon (Tjallingii and others 2007, Geochem. Geophys. Geosyst. 8, Q02004). Light passes them in and out."""
 
-HELIUM = Layer("He", 0.1664 * 0.02)
+HELIUM = xrf.Layer("He", 0.1664 * 0.02)
 
-TUBE_PATH = (Layer("Be", 1848 * 125e-6), HELIUM, *COVER)
+TUBE_PATH = (xrf.Layer("Be", 1848 * 125e-6), HELIUM, *COVER)
 
-DETECTOR_PATH = (*COVER, HELIUM, Layer("Be", 1848 * 12.5e-6))
+DETECTOR_PATH = (*COVER, HELIUM, xrf.Layer("Be", 1848 * 12.5e-6))
 
 SILICON = 2330 * 450e-6
 """Areal density of the detector [kg m-2]."""
@@ -435,7 +420,7 @@ class Scanner:
     """Of a spectrum [s]."""
     acceptance: float
     """[sr2]"""
-    detector: Detector
+    detector: xrf.Detector
 
 
 @dataclass(frozen=True)
@@ -459,8 +444,7 @@ def scan(seeds: Seeds, number: int, options: XrfOptions) -> Scan:
         rates = count_rates(drawn.elements[first : first + AT_A_TIME], scanner)
         for depth, expected in enumerate(rates * scanner.live_time, start=first):
             counts[depth] = seeds.numpy("xrf", number, "counts", depth).poisson(expected)
-    caco3, toc = measure(seeds, number, drawn)
-    return Scan(f"core_{number:03d}", drawn, scanner, counts, caco3, toc)
+    return Scan(f"core_{number:03d}", drawn, scanner, counts, *measure(seeds, number, drawn))
 
 
 def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
@@ -471,7 +455,7 @@ def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
         current=round(random.uniform(*CURRENTS[voltage]), 3),
         live_time=float(random.choice(LIVE_TIMES)),
         acceptance=ACCEPTANCE * float(np.exp(ACCEPTANCE_DEVIATION * random.standard_normal())),
-        detector=Detector(
+        detector=xrf.Detector(
             channels=CHANNELS,
             gain=GAIN * (1 + GAIN_DEVIATION * random.standard_normal()),
             offset=OFFSET_DEVIATION * random.standard_normal(),
@@ -485,29 +469,29 @@ def scanner_of(seeds: Seeds, number: int, voltage: int) -> Scanner:
 def count_rates(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of samples.
 
-    elements  (sample, element)  mass fractions in the order of `sediments.ELEMENTS`
+    elements  (sample, element)  mass fractions in the order of ELEMENTS
     returns   (sample, channel)  [s-1]
     """
-    return piled_up(arrivals(elements, scanner), RESOLVING_TIME, scanner.detector)
+    return xrf.piled_up(arrivals(elements, scanner), RESOLVING_TIME, scanner.detector)
 
 
 def arrivals(elements: Array, scanner: Scanner) -> Array:
     """The mean count rates of a detector without pile-up."""
     tables, energies, detected = _optics(scanner.voltage)
-    light = np.concatenate([fluorescence(elements, tables), scattering(elements, tables)], axis=1)
+    light = np.concatenate([xrf.fluorescence(elements, tables), xrf.scattering(elements, tables)], axis=1)
     widths = np.concatenate([np.zeros(len(tables.lines)), tables.widths])
-    per_ampere = (light * detected) @ response(energies, widths, scanner.detector)
+    per_ampere = (light * detected) @ xrf.response(energies, widths, scanner.detector)
     return scanner.acceptance * scanner.current / 1000 * per_ampere
 
 
 @lru_cache
-def _optics(voltage: int) -> tuple[Interactions, Array, Array]:
+def _optics(voltage: int) -> tuple[xrf.Interactions, Array, Array]:
     """What a voltage does in each element, the energies that come back, and the share of them that is stopped."""
-    tube = beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
-    filtered = Beam(tube.energies, tube.photons * transmission(TUBE_PATH, tube.energies))
-    tables = interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
+    tube = xrf.beam(ANODE, 1000.0 * voltage, TAKE_OFF, LOWEST_ENERGY, BIN)
+    filtered = xrf.Beam(tube.energies, tube.photons * xrf.transmission(TUBE_PATH, tube.energies))
+    tables = xrf.interactions(ELEMENTS, filtered, ANGLE, ANGLE, LOWEST_ENERGY, 1000.0 * voltage)
     energies = np.concatenate([[line.energy for line in tables.lines], tables.scattered_energies])
-    return tables, energies, transmission(DETECTOR_PATH, energies) * efficiency(energies, SILICON)
+    return tables, energies, xrf.transmission(DETECTOR_PATH, energies) * xrf.efficiency(energies, SILICON)
 
 
 def measure(seeds: Seeds, number: int, drawn: Core) -> tuple[Array, Array]:
@@ -543,8 +527,6 @@ scatters twice, changes of the water film, roughness, grains, cracks, and drift 
 
 
 class WrittenCores(NamedTuple):
-    """A written set of cores."""
-
     folders: list[Path]
     """The folders with spectra: OUT/pretrain/test and so on."""
     spectra: int

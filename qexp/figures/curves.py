@@ -9,24 +9,7 @@ import numpy as np
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
-from qexp.figures.canvas import (
-    COLOURS,
-    LINE_HEIGHT,
-    LOGARITHMIC,
-    TITLE,
-    add_note,
-    add_title,
-    fitting,
-    folded,
-    legend_below,
-    make_room,
-    panels,
-    plain_numbers,
-    scales_differ,
-    share_below,
-    sized,
-    whole_numbers,
-)
+from qexp.figures import canvas
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC
 
@@ -83,9 +66,9 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     note   caution on the numbers of a single run, may be empty; several runs have it in their names
     """
     outputs = list(dict.fromkeys(name for lines in runs.values() for line in lines[:1] for name in outputs_of(line)))
-    figure, (losses, *errors) = panels(1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True)
+    figure, (losses, *errors) = canvas.panels(1 + len(outputs), 4.2, 3.4, top=0.6 if note else 0.35, shared=True)
     for number, (name, lines) in enumerate(runs.items()):
-        colour, prefix = COLOURS[number % len(COLOURS)], f"{name}, " * (len(runs) > 1)
+        colour, prefix = canvas.COLOURS[number % len(canvas.COLOURS)], f"{name}, " * (len(runs) > 1)
         _draw_curve(losses, lines, ("train", "loss"), colour, f"{prefix}training")
         _draw_curve(losses, lines, ("validation", "loss"), colour, f"{prefix}validation")
         for axis, output in zip(errors, outputs, strict=True):
@@ -99,10 +82,12 @@ def learning_curves(runs: Mapping[str, Lines], units: Mapping[str, str], note: s
     if best and len(runs) == 1:
         (at,) = positions(best[-1:])
         losses.axvline(at, color="0.6", linewidth=0.8, linestyle=":", label=f"kept: epoch {at}")
-    make_room(figure, above=sized(LINE_HEIGHT) * max(axis.get_title().count("\n") for axis in (losses, *errors)))
-    legend_below(figure, losses, *errors)
+    canvas.make_room(
+        figure, above=canvas.sized(canvas.LINE_HEIGHT) * max(axis.get_title().count("\n") for axis in (losses, *errors))
+    )
+    canvas.legend_below(figure, losses, *errors)
     if note:
-        add_note(figure, note)
+        canvas.add_note(figure, note)
     return figure
 
 
@@ -122,11 +107,11 @@ def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, word
 def _finish(axis: Axes, values: Array) -> None:
     """Whole epochs, and a logarithmic scale of positive values: losses of posterior heads are negative."""
     axis.set_xlabel("epoch")
-    whole_numbers(axis.xaxis)
+    canvas.whole_numbers(axis.xaxis)
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0:
         axis.set_yscale("log")
-        plain_numbers(axis.yaxis)
+        canvas.plain_numbers(axis.yaxis)
     axis.grid(alpha=0.25, which="both", linewidth=0.5)
 
 
@@ -138,17 +123,19 @@ def _describe(
     axes: Sequence[Axes], outputs: Sequence[str], units: Mapping[str, str], of_what: str, ends: Sequence[str]
 ) -> None:
     """Titles and labels of the panel of losses, and of the errors of each output, whose title has one of the ends."""
-    axes[0].set_ylabel(fitting(axes[0], f"loss ({of_what})", upright=True))
-    axes[0].set_title("loss", fontsize=sized(10), y=TITLE)
+    axes[0].set_ylabel(canvas.fitting(axes[0], f"loss ({of_what})", upright=True))
+    axes[0].set_title("loss", fontsize=canvas.sized(10), y=canvas.TITLE)
     for axis, output in zip(axes[1:], outputs, strict=True):
         axis.set_ylabel(with_unit(metric_in_words(MAIN_METRIC), typeset(units.get(output, ""))))
         words = [f"{of(output)}{end}" for end in ends for of in (in_words, in_symbols)]
-        axis.set_title(fitting(axis, *words), fontsize=sized(10), y=TITLE)
-    for axis in axes if scales_differ(*(axis.yaxis for axis in axes)) else ():
+        axis.set_title(canvas.fitting(axis, *words), fontsize=canvas.sized(10), y=canvas.TITLE)
+    for axis in axes if canvas.scales_differ(*(axis.yaxis for axis in axes)) else ():
         if axis.get_yscale() == "log":
             label = axis.get_ylabel().replace("\n", " ").removesuffix(")")
-            axis.set_ylabel(fitting(axis, f"{label}{', ' if '(' in label else ' ('}{LOGARITHMIC})", upright=True))
-    share_below(axes)
+            axis.set_ylabel(
+                canvas.fitting(axis, f"{label}{', ' if '(' in label else ' ('}{canvas.LOGARITHMIC})", upright=True)
+            )
+    canvas.share_below(axes)
 
 
 def _marker(count: int) -> str | None:
@@ -165,25 +152,25 @@ def fold_curves(folds: Sequence[Lines], chosen: Sequence[int | None], note: str)
     tables = {part: over_epochs(folds, key, "loss") for part, key in (("training", "train"), ("validation",) * 2)}
     if not np.isfinite(tables["validation"]).any():
         del tables["validation"]  # networks trained on all training rows have no validation loss
-    figure, axes = panels(len(tables), 4.6, 3.7, shared=True)
+    figure, axes = canvas.panels(len(tables), 4.6, 3.7, shared=True)
     values = np.concatenate([table[np.isfinite(table)] for table in tables.values()])
     points = [(epoch, tables["validation"][row, epoch - 1]) for row, epoch in enumerate(chosen) if epoch is not None]
     if points:
         words = f"chosen epoch, median {np.median([epoch for epoch, _ in points]):g}"
-        settings: dict[str, Any] = {"color": COLOURS[6], "markersize": 3.2, "alpha": 0.7, "mew": 0, "zorder": 4}
+        settings: dict[str, Any] = {"color": canvas.COLOURS[6], "markersize": 3.2, "alpha": 0.7, "mew": 0, "zorder": 4}
         axes[1].plot(*zip(*points, strict=True), "o", label=words, **settings)
-    for axis, (part, table), colour in zip(axes, tables.items(), COLOURS, strict=False):
+    for axis, (part, table), colour in zip(axes, tables.items(), canvas.COLOURS, strict=False):
         _draw_folds(axis, part, table, colour)
         if len(values) and values.min() > 0:
             axis.set_ylim(values.min() / 1.15, values.max() * 1.15)
         _finish(axis, values)
-        axis.set_ylabel(fitting(axis, f"{part} loss ({OF_WHAT})", upright=True))
-    legend_below(figure, *axes)
+        axis.set_ylabel(canvas.fitting(axis, f"{part} loss ({OF_WHAT})", upright=True))
+    canvas.legend_below(figure, *axes)
     for handle in figure.legends[0].legend_handles:
         if handle is not None:
             handle.set_alpha(1)
-    share_below(axes)
-    add_title(figure, f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", note)
+    canvas.share_below(axes)
+    canvas.add_title(figure, f"{len(folds)} fold{'s' if len(folds) != 1 else ''}", note)
     return figure
 
 
@@ -215,16 +202,18 @@ def learning_bands(groups: Mapping[str, Sequence[Lines]], loss: str, units: Mapp
     """
     runs = [lines for of_group in groups.values() for lines in of_group]
     outputs = list(dict.fromkeys(name for lines in runs for name in outputs_of(lines[0])))
-    figure, axes = folded(1 + len(outputs), 4.2, 3.2, shared=True)
+    figure, axes = canvas.folded(1 + len(outputs), 4.2, 3.2, shared=True)
     for axis, keys in zip(axes, (("loss",), *((output, MAIN_METRIC) for output in outputs)), strict=True):
         tables = {name: over_epochs(of_group, "validation", *keys) for name, of_group in groups.items()}
         for index, (name, table) in enumerate(tables.items()):
-            style = STYLES[index // len(COLOURS) % len(STYLES)]
-            _draw_band(axis, name, table, COLOURS[index % len(COLOURS)], style, min(0.2, 0.8 / len(groups)))
+            style = STYLES[index // len(canvas.COLOURS) % len(STYLES)]
+            _draw_band(
+                axis, name, table, canvas.COLOURS[index % len(canvas.COLOURS)], style, min(0.2, 0.8 / len(groups))
+            )
         _finish(axis, np.concatenate([table.ravel() for table in tables.values()]))
     _describe(axes, outputs, units, loss, ("",))
-    legend_below(figure, axes[0])
-    add_title(figure, f"validation; {_explanation(groups)}")
+    canvas.legend_below(figure, axes[0])
+    canvas.add_title(figure, f"validation; {_explanation(groups)}")
     return figure
 
 
@@ -246,12 +235,11 @@ def _draw_band(axis: Axes, name: str, table: Array, colour: str, style: str, opa
         axis.plot([], [], style, color=colour, label=f"{name} (no finite value)")
         return
     middle, lower, upper = middle_and_band(np.where(present, table, np.nan)[:, columns])
-    complete = present[:, columns].all(axis=0)
     epochs, marker = columns + 1, _marker(len(columns))
     axis.fill_between(epochs, lower, upper, color=colour, alpha=opacity, linewidth=0)
     axis.plot(epochs, middle, style, color=colour, linewidth=0.8, marker=marker)
     label = f"{name} ({len(table)} seed{'s' if len(table) > 1 else ''})"
-    whole = np.where(complete, middle, np.nan)
+    whole = np.where(present[:, columns].all(axis=0), middle, np.nan)
     axis.plot(epochs, whole, style, color=colour, linewidth=1.7, marker=marker, label=label)
 
 

@@ -87,8 +87,7 @@ def histograms(variables: Sequence[Histogram], title: str, counted: str = "value
 
 def _draw(axis: Axes, variable: Histogram, parts: Sequence[str]) -> None:
     finite = {part: values[np.isfinite(values)].astype(np.float64) for part, values in variable.values.items()}
-    every = np.concatenate(list(finite.values()))
-    usual = _edges(every)
+    usual = _edges(np.concatenate(list(finite.values())))
     logarithmic = usual[0] > 0 and not np.allclose(np.diff(usual), usual[1] - usual[0])
     if logarithmic:
         axis.set_xscale("log")
@@ -166,8 +165,7 @@ def values_by_group(
     figure, (axis,) = row_panels(1, 5.2, labels, 0.17)
     for line, group in enumerate(drawn):
         for part, colour in colours.items():
-            points = values[(of_group == group) & (of_part == part)]
-            points = points[np.isfinite(points)]
+            points = values[(of_group == group) & (of_part == part) & np.isfinite(values)]
             axis.plot(points, np.full(len(points), line), "o", color=colour, markersize=sized(3.5), alpha=0.5, mew=0)
             if len(points):
                 axis.plot([np.median(points)] * 2, [line - 0.4, line + 0.4], color=colour, linewidth=1.6)

@@ -201,8 +201,7 @@ def _begin(figure: Figure, axes: Sequence[Axes], row: _Row, where: Extent) -> tu
         (images[1], scale_bar, extend(values, low, high)),
         (images[2], difference_bar, extend(differences, -reach, reach)),
     ):
-        orientation = "horizontal" if narrow() else "vertical"
-        figure.colorbar(image, cax=bar, extend=pointed, orientation=orientation)
+        figure.colorbar(image, cax=bar, extend=pointed, orientation="horizontal" if narrow() else "vertical")
         bar.tick_params(labelsize=small())
         (bar.xaxis if narrow() else bar.yaxis).set_label_text(row.unit, fontsize=sized(9))
     for axis in (truth, estimate, difference):

@@ -9,26 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qexp.base.text import key_in_words
-from qexp.figures.canvas import (
-    COLOURS,
-    add_title,
-    characters,
-    columns_of,
-    legend_below,
-    page_width,
-    plain_numbers,
-    sized,
-    small,
-    subplots,
-    whole_numbers,
-    wrap,
-)
+from qexp.figures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRIED, BEST, PRUNED = COLOURS[0], COLOURS[1], "#777777"
+TRIED, BEST, PRUNED = canvas.COLOURS[0], canvas.COLOURS[1], "#777777"
 
 BOX = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 """Behind the numbers on parallel axes."""
@@ -77,33 +64,28 @@ def search_panels(
     _scatter(axes[0], numbers, values, given_up, best)
     axes[0].step(numbers, running, where="post", color=BEST, linewidth=1.2, label="best so far")
     axes[0].set_xlabel("trial")
-    whole_numbers(axes[0].xaxis)
+    canvas.whole_numbers(axes[0].xaxis)
     for panel, key in zip(axes[1:], keys, strict=True):
         _against_key(panel, key, values, given_up, best)
     for panel in axes:
         panel.set_ylabel(measured)
         if spread:
             panel.set_yscale("log")
-    for panel in axes:
         for axis in (panel.xaxis, panel.yaxis):
             if axis.get_scale() == "log":
-                plain_numbers(axis)
+                canvas.plain_numbers(axis)
     for wide in below:
         order = np.argsort(np.where(np.isnan(whole), np.inf, -whole if highest else whole))
         tenth = int(np.isfinite(whole).sum() // 10)
         strong, label = np.isin(numbers, order[: max(tenth, 1)]), "best tenth" if tenth > 1 else ""
         _coordinates(wide, [*keys, Varied(measured, whole, [], bool(spread))], strong, label)
-    legend_below(figure, axes[0], *below, shown=1)
-    add_title(figure, title)
+    canvas.legend_below(figure, axes[0], *below, shown=1)
+    canvas.add_title(figure, title)
     return figure
 
 
 def front(
-    labels: Sequence[str],
-    errors: Sequence[Sequence[float]],
-    keys: Sequence[Varied],
-    best: Sequence[bool],
-    title: str,
+    labels: Sequence[str], errors: Sequence[Sequence[float]], keys: Sequence[Varied], best: Sequence[bool], title: str
 ) -> Figure:
     """The first two errors of all trials against each other, those of which none is better in all, and a line through
     the values and errors of each trial.
@@ -120,15 +102,15 @@ def front(
     panel.set_ylabel(labels[1])
     measured = [Varied(label.split(": ")[-1], table[:, number], [], log=False) for number, label in enumerate(labels)]
     _coordinates(below, [*keys, *measured], strong, "")
-    legend_below(figure, panel, shown=1)
-    add_title(figure, title)
+    canvas.legend_below(figure, panel, shown=1)
+    canvas.add_title(figure, title)
     return figure
 
 
 def _folded(count: int, width: float, height: float, *, row_below: bool) -> tuple[Figure, list[Axes], list[Axes]]:
     """Panels, and one below them that is as wide as the figure, if there shall be one."""
-    columns = columns_of(count, width, 3)
-    figure, grid = subplots(-(-count // columns) + row_below, columns, width, height, count)
+    columns = canvas.columns_of(count, width, 3)
+    figure, grid = canvas.subplots(-(-count // columns) + row_below, columns, width, height, count)
     below = []
     if row_below and (place := grid[-1][0].get_subplotspec()):
         for panel in grid[-1]:
@@ -139,19 +121,19 @@ def _folded(count: int, width: float, height: float, *, row_below: bool) -> tupl
 
 def _coordinates(panel: Axes, axes: Sequence[Varied], strong: np.ndarray, label: str) -> None:
     """A line through the values of each trial on parallel axes; bold for strong ones (parallel coordinates)."""
-    lines, room = np.empty((len(strong), len(axes))), characters(inches=page_width() / (len(axes) + 1))
+    lines, room = np.empty((len(strong), len(axes))), canvas.characters(inches=canvas.page_width() / (len(axes) + 1))
     for number, axis in enumerate(axes):
         lines[:, number], ticks = _on_axis(axis)
         panel.axvline(number, color="black", linewidth=0.8)
         lower = 34 if number % 2 and len(axes) > 4 else 6  # names have room for two then
-        name = wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1)
-        beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": small()}
+        name = canvas.wrap(_words(axis.name), room * (1 + (len(axes) > 4)) - 1)
+        beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": canvas.small()}
         panel.annotate(
-            name, (number, 0), (0, -sized(lower)), ("data", "axes fraction"), va="top", ha="center", **beside
+            name, (number, 0), (0, -canvas.sized(lower)), ("data", "axes fraction"), va="top", ha="center", **beside
         )
         aside, side = (-4, "right") if number == 0 else (4, "left")
         for at, text in ticks:
-            panel.annotate(wrap(text, room), (number, at), (aside, 0), va="center", ha=side, bbox=BOX, **beside)
+            panel.annotate(canvas.wrap(text, room), (number, at), (aside, 0), va="center", ha=side, bbox=BOX, **beside)
     whole = np.isfinite(lines).all(axis=1)
     panel.plot(lines[whole & ~strong].T, color=TRIED, alpha=0.3, linewidth=0.8)
     panel.plot(lines[whole & strong].T, color=BEST, linewidth=1.5, label=label)
@@ -183,7 +165,9 @@ def _against_key(panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarra
     """The errors of all trials against the values of a key, with its importance."""
     if key.choices:
         where = np.array([key.choices.index(str(value)) for value in key.values], dtype=float)
-        panel.set_xticks(range(len(key.choices)), [wrap(name, max(42 // len(key.choices), 5)) for name in key.choices])
+        panel.set_xticks(
+            range(len(key.choices)), [canvas.wrap(name, max(42 // len(key.choices), 5)) for name in key.choices]
+        )
         panel.set_xlim(-0.5, len(key.choices) - 0.5)
         inside = np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
         _scatter(panel, where + inside, values, pruned, best)
@@ -191,9 +175,9 @@ def _against_key(panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarra
         _scatter(panel, np.asarray(key.values, dtype=float), values, pruned, best)
         if key.log:
             panel.set_xscale("log")
-    panel.set_xlabel(wrap(_words(key.name), 30))
+    panel.set_xlabel(canvas.wrap(_words(key.name), 30))
     if key.importance is not None:
-        panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=sized(9))
+        panel.set_title(f"importance {100 * key.importance:.0f} %", fontsize=canvas.sized(9))
 
 
 def _scatter(panel: Axes, where: np.ndarray, values: np.ndarray, pruned: np.ndarray, best: int) -> None:

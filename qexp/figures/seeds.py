@@ -98,8 +98,7 @@ def _draw_rows(axis: Axes, names: Sequence[str], groups: Mapping[str, OfSeeds], 
             continue
         group, below = groups[name], 0.15 if groups[name].values else 0.0
         settings: dict[str, Any] = {"color": colours[name], "markersize": 5}
-        above = np.full(len(group.values), row - 0.15)
-        axis.plot(group.values, above, "o", alpha=0.55, markeredgewidth=0, **settings)
+        axis.plot(group.values, np.full(len(group.values), row - 0.15), "o", alpha=0.55, markeredgewidth=0, **settings)
         axis.plot(group.mean, row + below, "D", **settings)
         if group.interval is not None:
             low, high = group.interval
@@ -216,8 +215,7 @@ def study_panels(
     alone = "; ".join([*names[: len(names) == 1], *([fixed] if fixed else []), ""])
     bands = "; band" if any(line.constant for lines in panels.values() for line in lines.values()) else ""
     words = f"{alone}dots: seeds; diamond and bar{bands}: mean and its 95 % interval (Student)"
-    dots = "dot" if below == 1 else "dots"
-    hidden = f"; {below} {dots} below {floor:g} not shown" if below else ""
+    hidden = f"; {below} dot{'s' * (below != 1)} below {floor:g} not shown" if below else ""
     spots = [spot for lines in panels.values() for line in lines.values() for spot in line.spots.values()]
     ends = [end for spot in spots for end in spot.interval or ()]
     cut = "; bars that reach the frame go on beyond it" if any(not low <= end <= high for end in ends) else ""

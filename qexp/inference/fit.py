@@ -237,8 +237,7 @@ def refine_fit(problem: Problem, near: Tensor, searches: Sequence[Search], seed:
     Raises QexpError if no start is possible.
     """
     search, coordinates = problem.to_search(seed), problem.coordinates
-    turns = any(coordinates.parameters[index].period is not None for index in coordinates.free)
-    if turns:
+    if any(coordinates.parameters[index].period is not None for index in coordinates.free):
         in_place = [
             replace(span, low=value, high=value) if base_name(span.parameter.name) in POSITIONS else span
             for span, value in zip(searches, near[0].tolist(), strict=True)
@@ -363,8 +362,7 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
     points, or without enough points for a semivariogram.
     """
     weighting = problem.weighting
-    weighted = weighting(fit.jacobian)
-    weights = weighting.adjoint(weighted)  # C⁻¹ times the Jacobian without nuisances, (free, point)
+    weights = weighting.adjoint(weighting(fit.jacobian))  # C⁻¹ times the Jacobian without nuisances, (free, point)
     middle = torch.zeros(len(weights), len(weights), dtype=weights.dtype)
     for track, residual, where in zip(tracks, fit.residual, weighting.slices, strict=True):
         of_track = weights[:, where]
@@ -380,7 +378,6 @@ def residual_errors(fit: Fit, problem: Problem, tracks: list[Track]) -> Array | 
         for rows, between in covariance_rows(track.x, track.y, noise):
             middle += of_track[:, rows] @ (torch.from_numpy(between) @ of_track.mT)
         middle += noise.nugget * of_track @ of_track.mT
-    inverse = torch.from_numpy(fit.covariance)
-    at = torch.from_numpy(fit.at)[None]
+    inverse, at = torch.from_numpy(fit.covariance), torch.from_numpy(fit.at)[None]
     errors: Array = fit.coordinates.deviations(at, (inverse @ middle @ inverse)[None])[0].numpy()
     return errors if np.isfinite(errors).all() else None

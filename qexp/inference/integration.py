@@ -61,8 +61,7 @@ class Grid:
         """(draw, coordinate), spread evenly over the cells around nodes."""
         share = np.cumsum(self.mass.ravel())
         chosen = np.minimum(np.searchsorted(share, random.random(count) * share[-1], side="right"), len(share) - 1)
-        cells = np.unravel_index(chosen, self.mass.shape)
-        pairs = zip(self.axes, cells, strict=True)
+        pairs = zip(self.axes, np.unravel_index(chosen, self.mass.shape), strict=True)
         steps = [axis[cell] + (axis[1] - axis[0]) * random.uniform(-0.5, 0.5, count) for axis, cell in pairs]
         return np.asarray(self.centre + np.stack(steps, axis=1) @ self.root.T)
 
@@ -160,8 +159,7 @@ def circular_moments(values: Array, weights: Array, period: float) -> tuple[floa
     )
     of_mean, of_median = int(np.argmin(variances)), int(np.argmin(from_median))
     inside = slice(of_median, of_median + count)
-    halves = np.cumsum(of_line[inside]) - of_line[inside] / 2
-    median = float(np.interp(0.5, halves, line[inside]))
+    median = float(np.interp(0.5, np.cumsum(of_line[inside]) - of_line[inside] / 2, line[inside]))
     around = slice(of_mean, of_mean + count)
     deviation = np.sqrt(of_line[around] @ np.square(line[around] - means[of_mean]))
     return float(means[of_mean]) % period, median % period, float(deviation)

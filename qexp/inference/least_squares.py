@@ -55,8 +55,7 @@ class Minima(NamedTuple):
 
     def select(self, problems: Sequence[int]) -> Minima:
         """Those of some of the problems."""
-        which = list(problems)
-        return Minima(*(part[which] for part in self))
+        return Minima(*(part[list(problems)] for part in self))
 
     def and_those(self, other: Minima) -> Minima:
         """These, and then those of other problems with the same coordinates."""
@@ -231,14 +230,12 @@ class Deformation:
     @property
     def positions(self) -> Tensor:
         """East and north of each point, (point, 2) [m]; of means, of their middle."""
-        corners = len(self.stations) // self.points
-        return self.stations.view(corners, self.points, 2).mean(dim=0)
+        return self.stations.view(-1, self.points, 2).mean(dim=0)
 
     def at(self, points: Tensor) -> Deformation:
         """The same at some of the points."""
         some = copy(self)
-        corners = len(self.stations) // self.points
-        rows = (points + self.points * torch.arange(corners)[:, None]).flatten()
+        rows = (points + self.points * torch.arange(len(self.stations) // self.points)[:, None]).flatten()
         some.points = len(points)
         some.stations, some.direction = self.stations[rows], self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]

@@ -151,8 +151,7 @@ def _length(name: str, meaning: Quantity, extent: float) -> Search:
     """
     if meaning.least is not None and meaning.least < 0:
         return Search(Parameter(name, -2 * extent, 2 * extent, extent / 10), -extent / 2, extent / 2)
-    depth = base_name(name) == "depth"
-    low, high = (0.02, 0.5) if depth else (0.01, 0.3)
+    low, high = (0.02, 0.5) if base_name(name) == "depth" else (0.01, 0.3)
     scale = math.sqrt(low * high) * extent
     return Search(Parameter(name, 1e-3 * extent, 2 * extent, scale, logarithmic=True), low * extent, high * extent)
 

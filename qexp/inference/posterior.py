@@ -124,9 +124,8 @@ def draws_of(
         draws = sample(density, proposal, count, random)
         if error_of(exact, density, draws.all, random) <= CLOSE_LOG_DENSITY:
             return draws, density
-        more = random.choice(draws.all, SPANNING_SOURCES // 2)
-        # Moved along the differences of others, so that they reach a little farther.
-        some, first, second = (random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(3))
+        more, some, first, second = (random.choice(draws.all, SPANNING_SOURCES // 2) for _ in range(4))
+        # Some are moved along the differences of others, so that they reach a little farther.
         scores = np.concatenate([scores, more, some + 0.3 * (first - second)])
     return _corrected(draws, exact, density, random), density
 
@@ -176,8 +175,7 @@ def laplace(density: Density, minima: Minima) -> Mixture:
 
     The covariance is the inverse of the Gauss-Newton approximation of the curvature.
     """
-    centres = minima.coordinates.numpy()
-    curvature = minima.information.numpy()
+    centres, curvature = minima.coordinates.numpy(), minima.information.numpy()
     values = density(centres)
     distinct = _distinct(centres, curvature, values)
     centres, curvature, values = centres[distinct], curvature[distinct], values[distinct]

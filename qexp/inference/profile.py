@@ -234,10 +234,8 @@ class _Search:
     def __init__(self, problem: Problem, fit: Fit, columns: Sequence[int], threshold: float) -> None:
         self.problem, self.columns, self.threshold = problem, list(columns), threshold
         coordinates = problem.coordinates
-        values = torch.from_numpy(fit.values)[None]
-        self.start = coordinates.from_values(values)[0]
-        begin = (0.0, 0.0, self.start)
-        self.ends = [_End(column, side, [begin]) for column in self.columns for side in (-1.0, 1.0)]
+        self.start = coordinates.from_values(torch.from_numpy(fit.values)[None])[0]
+        self.ends = [_End(column, side, [(0.0, 0.0, self.start)]) for column in self.columns for side in (-1.0, 1.0)]
         self.lowest: tuple[float, Tensor] | None = None
         self.low = torch.minimum(coordinates.low, self.start)
         self.high = torch.maximum(coordinates.high, self.start)
@@ -311,8 +309,7 @@ class _Search:
         within   (source, parameter) in SI units
         returns  whether there are such sources
         """
-        coordinates = self.problem.coordinates
-        at = coordinates.from_values(within).clamp(self.low, self.high)
+        at = self.problem.coordinates.from_values(within).clamp(self.low, self.high)
         beyond = []
         for end in self.ends:
             distances = end.side * (at - self.start)[:, end.column]
@@ -332,12 +329,10 @@ class _Search:
         coordinates = self.problem.coordinates
         at = coordinates.from_values(met).clamp(self.low, self.high)
         at[:, end.column] = self.start[end.column] + end.side * end.at
-        impossible = ~self.problem.model.possible(coordinates.values(at))
-        for row in impossible.nonzero()[:, 0].tolist():
+        for row in (~self.problem.model.possible(coordinates.values(at))).nonzero()[:, 0].tolist():
             at[row] = self._possible(at[row], end.column)
         amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
-        linear = [] if end.column in amplitudes else amplitudes
-        at, costs = self.problem.strengthened(at, linear)
+        at, costs = self.problem.strengthened(at, [] if end.column in amplitudes else amplitudes)
         least = int(costs.argmin())
         near = 2 * float(costs[least]) < self.chi2 + (PROMISING_ROOTS * self.threshold) ** 2
         return at[least].clamp(self.low, self.high) if near else None
@@ -388,8 +383,7 @@ class _Search:
             if coordinates.logarithmic[column] and column != fixed:
                 deeper[column] = DEEPER_STEP if base_name(name) == "depth" else -DEEPER_STEP
         moved = (guess + torch.arange(MOST_DEEPER)[:, None] * deeper).clamp(self.low, self.high)
-        possible = self.problem.model.possible(coordinates.values(moved))
-        return moved[int(possible.int().argmax())]
+        return moved[int(self.problem.model.possible(coordinates.values(moved)).int().argmax())]
 
     def _increase(self, ends: Sequence[_End], starts: Tensor) -> tuple[list[float], list[Tensor]]:
         """Roots of the increase of χ² where the parameters of the ends are held, and the coordinates there."""

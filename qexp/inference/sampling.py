@@ -211,8 +211,7 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
         return np.full(count, 1 / count), math.inf
     try:
         with np.errstate(all="ignore"):
-            negatives = np.minimum(highest - logarithms, LOG_WEIGHT_SPAN)  # it takes these
-            smooth, shape = array_stats.psislw(negatives)
+            smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, LOG_WEIGHT_SPAN))  # of negatives
     except ValueError:  # all but one of the largest are zero
         return np.full(count, 1 / count), math.inf
     weights = np.exp(smooth - smooth.max())
@@ -508,8 +507,7 @@ def by_sampler(
     starts = weights.scores[resample(weights.weights, STARTS, random)]
     chains = walk(density, weights.proposal, starts, random, on_drawn)
     walkers, steps = chains.scores.shape[:2]
-    each = min(steps, math.ceil(count / walkers))
-    spread = np.linspace(0, steps - 1, each).round().astype(int)
+    spread = np.linspace(0, steps - 1, min(steps, math.ceil(count / walkers))).round().astype(int)
     return replace(chains, scores=chains.scores[:, spread], pareto_k=weights.pareto_k)
 
 

@@ -135,8 +135,7 @@ class Weighting:
         of_parameters  (parameter, parameter)  their covariance
         """
         variances = []
-        amounts = self.solved(jacobian)
-        for triangle, changes in zip(self.triangles, amounts, strict=True):
+        for triangle, changes in zip(self.triangles, self.solved(jacobian), strict=True):
             unit = torch.eye(len(triangle), dtype=triangle.dtype)
             inverse = torch.linalg.solve_triangular(triangle, unit, upper=True)
             through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)
@@ -206,8 +205,7 @@ def _basis(block: Block, factor: Tensor) -> tuple[Tensor, Tensor]:
         return columns, columns.new_zeros(0, 0)
     basis, triangle = torch.linalg.qr(_whitened(columns.mT, factor).mT)
     diagonal = triangle.diagonal().abs()
-    lengths = triangle.norm(dim=0)
-    if triangle.shape[0] < triangle.shape[1] or bool((diagonal <= 1e-9 * lengths).any()):
+    if triangle.shape[0] < triangle.shape[1] or bool((diagonal <= 1e-9 * triangle.norm(dim=0)).any()):
         raise QexpError(
             f"track '{block.name}': its {len(columns)} points cannot separate {' and '.join(block.words)}; they lie "
             "on a line or are too few; leave out `ramps` or `offsets`"

@@ -150,8 +150,7 @@ def trend(inside: NDArray[np.bool_], coordinates: Array) -> float:
 
     start = np.zeros(terms.shape[1])
     start[0] = logit((inside.sum() + ROUNDING) / (len(inside) + 2 * ROUNDING))
-    fitted = minimize(loss, start, jac=True, method="BFGS")
-    ratio = 2 * (loss(start)[0] - fitted.fun)
+    ratio = 2 * (loss(start)[0] - minimize(loss, start, jac=True, method="BFGS").fun)
     return float(chi2.sf(max(ratio, 0.0), terms.shape[1] - 1))
 
 

@@ -47,7 +47,6 @@ class Split(Protocol):
 
     def folds(self, rows: Rows, column: Column, random: np.random.Generator) -> list[Fold]:
         """The folds of the given rows. Raises SplitError."""
-        ...
 
 
 class LeaveOneOut:

@@ -244,7 +244,6 @@ class Estimator(nn.Module):
 
 
 def _batches(network: Network, tensors: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
-    """The inputs of a network in parts of some samples."""
     for parts in zip(*(tensors[name].split(size) for name in network.inputs), strict=True):
         yield dict(zip(network.inputs, parts, strict=True))
 

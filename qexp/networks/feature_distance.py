@@ -51,8 +51,7 @@ class FeatureDistance:
         distances: Array = self._covariance.mahalanobis(self._scaled(hidden_features(self._model, samples)))
         nearer: NDArray[np.intp] = np.searchsorted(self._distances, distances)
         of_all = 1 + len(self._distances)
-        shares: Array = (of_all - nearer) / of_all
-        return shares
+        return (of_all - nearer) / of_all
 
     def _scaled(self, features: Array) -> Array:
         return (features - self._mean) / self._deviation
@@ -75,8 +74,7 @@ def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
     finally:
         for hook in hooks:
             hook.remove()
-    features: Array = torch.cat(caught, dim=1).double().cpu().numpy()
-    return features
+    return torch.cat(caught, dim=1).double().cpu().numpy()
 
 
 def _layers_making(network: Network, name: str, before: int) -> list[nn.Module]:

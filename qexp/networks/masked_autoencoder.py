@@ -62,8 +62,7 @@ class _Linear(torch.autograd.Function):
             tensor.expand(info.batch_size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
             for tensor, axis in zip(arguments, in_dims, strict=True)
         )
-        results = torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT)
-        return results.view(*x.shape[:-1], -1), 0
+        return torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT).view(*x.shape[:-1], -1), 0
 
 
 # Blocks of a transformer, and the positions of its tokens.

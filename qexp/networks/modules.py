@@ -14,26 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qexp.base.tables import Entry, array, choice, integer, number, properties
+from qexp.networks import layers
 from qexp.networks.heads import HEADS
-from qexp.networks.layers import (
-    ACTIVATION_NAME,
-    ACTIVATIONS,
-    UPSAMPLINGS,
-    ChannelAttention,
-    Concatenate,
-    ResnetBlock,
-    SameAvgPool2d,
-    SameMaxPool2d,
-    UNet,
-    batch_norm,
-    convolutions,
-    denses,
-    dle_cnn,
-    global_average,
-    layer_norm,
-    mlp,
-    pooling,
-)
 from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, Decoder, Encoder, TokenPooling
 from qexp.networks.sequence import one_d_cnn, sequence_convolutions
 from qexp.networks.shapes import Shape, ShapeError, features, written
@@ -55,7 +37,7 @@ CHANNELS = {
     "description": 'output channels, one for each field; "from dataset": those of all outputs',
 }
 OF_FIELDS = {
-    "activation": choice([*ACTIVATIONS, None], "after each convolution; null: leaky ReLU of `slope`"),
+    "activation": choice([*layers.ACTIVATIONS, None], "after each convolution; null: leaky ReLU of `slope`"),
     "l2": L2,
     "slope": number("slope of the leaky ReLU for negative values", left_out="default"),
     "dropout": number(
@@ -165,7 +147,7 @@ class JoiningEntry(Entry):
 
 
 _CONCATENATE = JoiningEntry(
-    build=Concatenate,
+    build=layers.Concatenate,
     parameters=properties(
         axis=integer("the axis of the channels or features in Keras's order: the last, -1", left_out="default")
     ),
@@ -175,13 +157,13 @@ _CONCATENATE = JoiningEntry(
 
 MODULES: dict[str, Entry] = {
     "conv": Entry(
-        build=convolutions,
+        build=layers.convolutions,
         parameters=properties(
             filters=FILTERS,
             kernel_size=KERNEL,
             stride=integer("stride of every convolution", 1),
             padding=choice(["same", "valid"], "same: zeros around the image, so that its size stays; valid: none"),
-            activation={**ACTIVATION_NAME, "description": "after every convolution"},
+            activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
             bias=BIAS,
             l2=L2,
         ),
@@ -189,11 +171,11 @@ MODULES: dict[str, Entry] = {
         example={"module": "conv", "parameters": {"filters": [16, 32], "kernel_size": 3, "stride": 2}},
     ),
     "resnet_block": Entry(
-        build=ResnetBlock,
+        build=layers.ResnetBlock,
         parameters=properties(
             filters=FILTERS,
             kernel_size=KERNEL,
-            activation={**ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
+            activation={**layers.ACTIVATION_NAME, "description": "between the convolutions, not after the last"},
             merge=choice(["concatenate", "add"], "how the shortcut joins the convolutions"),
             l2=L2,
         ),
@@ -201,16 +183,16 @@ MODULES: dict[str, Entry] = {
         example={"module": "resnet_block", "parameters": {"filters": [8, 8], "merge": "add"}},
     ),
     "attention": Entry(
-        build=ChannelAttention,
+        build=layers.ChannelAttention,
         parameters=properties(filters={**COUNTS, "description": "width of each layer of that small network"}, l2=L2),
         help="Channel attention (VDI): each channel is weighted by a small network on the channels' means.",
         example={"module": "attention", "parameters": {"filters": [4, 8]}},
     ),
     "denses": Entry(
-        build=denses,
+        build=layers.denses,
         parameters=properties(
             filters={**COUNTS, "description": "width of each layer"},
-            activation={**ACTIVATION_NAME, "description": "between the layers, not after the last"},
+            activation={**layers.ACTIVATION_NAME, "description": "between the layers, not after the last"},
             bias=BIAS,
             l2=L2,
         ),
@@ -218,30 +200,30 @@ MODULES: dict[str, Entry] = {
         example={"module": "denses", "parameters": {"filters": [8, 1]}},
     ),
     "activation": Entry(
-        build=lambda shape, /, activation: ACTIVATIONS[activation](),
-        parameters=properties(activation={**ACTIVATION_NAME, "description": "name of the function"}),
+        build=lambda shape, /, activation: layers.ACTIVATIONS[activation](),
+        parameters=properties(activation={**layers.ACTIVATION_NAME, "description": "name of the function"}),
         help="An activation function on every value.",
         example={"module": "activation", "parameters": {"activation": "relu"}},
     ),
     "max_pooling": Entry(
-        build=partial(pooling, nn.MaxPool2d, SameMaxPool2d),
+        build=partial(layers.pooling, nn.MaxPool2d, layers.SameMaxPool2d),
         parameters=OF_POOLING,
         help="Maximum over each window.",
         example={"module": "max_pooling", "parameters": {"pool_size": 2}},
     ),
     "average_pooling": Entry(
-        build=partial(pooling, nn.AvgPool2d, SameAvgPool2d),
+        build=partial(layers.pooling, nn.AvgPool2d, layers.SameAvgPool2d),
         parameters=OF_POOLING,
         help="Mean over each window.",
         example={"module": "average_pooling", "parameters": {"pool_size": 2}},
     ),
     "global_average": Entry(
-        global_average, {}, "Mean of each channel over the whole image.", {"module": "global_average"}
+        layers.global_average, {}, "Mean of each channel over the whole image.", {"module": "global_average"}
     ),
     "concatenate": _CONCATENATE,
     "concatenation": _CONCATENATE,
     "batch_norm": Entry(
-        build=batch_norm,
+        build=layers.batch_norm,
         parameters=properties(
             momentum=number("weight of a new batch in the running means and variances", above=0, most=1),
             epsilon=EPSILON,
@@ -250,7 +232,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "batch_norm"},
     ),
     "layer_norm": Entry(
-        build=layer_norm,
+        build=layers.layer_norm,
         parameters=properties(epsilon=EPSILON),
         help="Normalise each sample, or each of its tokens, over its values.",
         example={"module": "layer_norm"},
@@ -294,7 +276,7 @@ MODULES: dict[str, Entry] = {
                 "minimum": 1,
                 "description": "stride of all convolutions, or a list with one for each",
             },
-            activation={**ACTIVATION_NAME, "description": "after every convolution"},
+            activation={**layers.ACTIVATION_NAME, "description": "after every convolution"},
             use_bias=BIAS,
             batch_norm={"type": "boolean", "description": "normalise between convolution and activation"},
             l2=L2,
@@ -317,11 +299,11 @@ MODULES: dict[str, Entry] = {
         example={"module": "one_d_cnn", "parameters": {"filters": [16, 16, 32]}},
     ),
     "mlp": Entry(
-        build=mlp,
+        build=layers.mlp,
         parameters=properties(
             units={**COUNTS, "description": "width of each hidden layer"},
             outputs={**CHANNELS, "description": 'width of the linear layer at the end, or "from dataset"'},
-            activation={**ACTIVATION_NAME, "description": "after each hidden layer"},
+            activation={**layers.ACTIVATION_NAME, "description": "after each hidden layer"},
             dropout=number("fraction of each hidden layer's values that is set to zero in training", least=0, below=1),
             bias=BIAS,
             l2=L2,
@@ -333,7 +315,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "mlp", "parameters": {"units": [32, 16], "activation": "tanh"}},
     ),
     "dle_cnn": Entry(
-        build=dle_cnn,
+        build=layers.dle_cnn,
         parameters=properties(
             outputs=CHANNELS,
             layers={**DEPTH, "description": "convolutions, each followed by a leaky ReLU"},
@@ -345,7 +327,7 @@ MODULES: dict[str, Entry] = {
         example={"module": "dle_cnn", "parameters": {"outputs": 2, "layers": 4, "filters": 16}},
     ),
     "dle_unet": Entry(
-        build=UNet,
+        build=layers.UNet,
         parameters=properties(
             outputs=CHANNELS,
             blocks=integer("number of resolutions, each half the one before", 1, 16),
@@ -353,7 +335,7 @@ MODULES: dict[str, Entry] = {
             kernel_size=KERNEL,
             **OF_FIELDS,
             upsampling=choice(
-                [*UPSAMPLINGS],
+                [*layers.UPSAMPLINGS],
                 "bare: a 2x2 transposed convolution; convolved: one of kernel_size with the activation, then a "
                 "convolution",
                 left_out="default",

@@ -214,13 +214,10 @@ class Layered(Protocol):
     """An operation that consists of layers, such as a transformer, for a learning rate that decays by layer."""
 
     @property
-    def layers(self) -> int:
-        """The number of layers."""
-        ...
+    def layers(self) -> int: ...
 
     def layer_of(self, weight: str) -> int:
         """The layer of a weight, by its name: 0 for the lowest, `layers` if it belongs to the next operation."""
-        ...
 
 
 def layers_above(network: Network) -> dict[str, int]:
@@ -322,5 +319,4 @@ def _explain(name: str, value: Tensor | list[Tensor], error: Exception) -> str:
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the numbers of some tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -32,8 +32,7 @@ def uncompiled(kind: Kind) -> Kind:
         with torch.no_grad():
             step_with_gradients(self, closure)
 
-    same: Kind = type(kind.__name__, (kind,), {**functions, "step": step})  # type: ignore[assignment]
-    return same
+    return type(kind.__name__, (kind,), {**functions, "step": step})  # type: ignore[return-value]
 
 
 # Optimizers. A builder gets the network's weights and the learning rate first, then the spec's parameters.

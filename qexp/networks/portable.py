@@ -97,12 +97,8 @@ class StackedEnsemble(nn.Module):
         self.layout = [copy.deepcopy(models[0]).to("meta")]  # in a list, so that its weights are no parameters
 
     def forward(self, samples: Samples) -> dict[str, Tensor]:
-        def estimate(state: dict[str, Tensor]) -> dict[str, Tensor]:
-            estimates: dict[str, Tensor] = functional_call(self.layout[0], state, (samples,))
-            return estimates
-
         states = {name: self.get_buffer(f"state_{index}") for index, name in enumerate(self.names)}
-        estimates: dict[str, Tensor] = torch.vmap(estimate)(states)
+        estimates: dict[str, Tensor] = torch.vmap(lambda state: functional_call(self.layout[0], state, samples))(states)
         return estimates
 
 

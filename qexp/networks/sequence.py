@@ -151,8 +151,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int) -> tuple[Tensor, Tensor]:
         networks, filters, _, kernel_size = weight.shape
-        values = x.permute(0, 2, 3, 1).contiguous()
-        columns = _columns(values, kernel_size, stride)
+        columns = _columns(x.permute(0, 2, 3, 1).contiguous(), kernel_size, stride)
         _, _, _, results, samples = columns.shape
         y = _products(weight.flatten(2), columns.view(networks, -1, results * samples))
         return y.view(networks, filters, results, samples).permute(0, 3, 1, 2), columns

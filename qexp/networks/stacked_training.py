@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from qexp.networks import checkpoint, training
-from qexp.networks.best_weights import BestRows, WeightLayout, is_kept
 from qexp.networks.callbacks import Callback, Epoch
+from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept
 from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
@@ -208,8 +208,6 @@ Tensors = dict[str, Tensor]
 
 
 class StackListener(Protocol):
-    """Receives the progress of training."""
-
     def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
         """lines  position of a task → its line of `metrics.jsonl`; without the tasks that have ended"""
 
@@ -297,23 +295,20 @@ class Stack:
         if document["tasks"] != names:
             raise ValueError(f"{path} holds other networks: {tasks}; not {', '.join(names)}")
         with checkpoint.understood(path):
-            self._restore(tensors, document)
+            self.epochs_done = document["epochs_done"]
+            self.outcomes = [Outcome(**outcome) for outcome in document["outcomes"]]
+            for task, outcome in zip(self.tasks, self.outcomes, strict=True):
+                for callback, state in zip(task.callbacks, outcome.callbacks, strict=True):
+                    callback.restore(state)
+            self._history = tensors["history"]
+            self._best.restore(tensors)
+            self._enter()
+            if self._goes_on():
+                with torch.no_grad():
+                    self._weights.copy_(tensors["weights"])
+                self._buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in self._buffers}
+                checkpoint.restore_optimizer(self._optimizer, tensors)
         return self.epochs_done
-
-    def _restore(self, tensors: Tensors, document: Mapping[str, Any]) -> None:
-        self.epochs_done = document["epochs_done"]
-        self.outcomes = [Outcome(**outcome) for outcome in document["outcomes"]]
-        for task, outcome in zip(self.tasks, self.outcomes, strict=True):
-            for callback, state in zip(task.callbacks, outcome.callbacks, strict=True):
-                callback.restore(state)
-        self._history = tensors["history"]
-        self._best.restore(tensors)
-        self._enter()
-        if self._goes_on():
-            with torch.no_grad():
-                self._weights.copy_(tensors["weights"])
-            self._buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in self._buffers}
-            checkpoint.restore_optimizer(self._optimizer, tensors)
 
     def _transformed(self, position: int, samples: Samples, part: str) -> Tensors:
         task = self.tasks[position]
@@ -371,8 +366,7 @@ class Stack:
         rows = torch.arange(len(orders), device=self.device)[:, None]
         shuffled = {name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()}
         factors = torch.tensor([[outcome.learning_rate_factor] for _, outcome in trained], device=self.device)
-        seed = self.tasks[self._positions[0]].dropout_seed
-        if seed is not None:
+        if (seed := self.tasks[self._positions[0]].dropout_seed) is not None:
             torch.manual_seed(seed(epoch))
         self._module.train()
         losses = []
@@ -394,8 +388,7 @@ class Stack:
             row_gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        alike = bool((factors == 1).all())
-        before = None if alike else self._weights.detach().clone()
+        before = None if bool((factors == 1).all()) else self._weights.detach().clone()
         self._optimizer.step()
         if before is not None:  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
             self._weights.data.copy_(torch.lerp(before, self._weights.detach(), factors))

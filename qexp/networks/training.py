@@ -18,8 +18,8 @@ from qexp.base.seeds import Seeds
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import Metric, evaluate
 from qexp.networks import checkpoint
-from qexp.networks.best_weights import BestWeights, is_kept
 from qexp.networks.callbacks import Callback, Epoch
+from qexp.networks.checkpoint import BestWeights, is_kept
 from qexp.networks.estimator import Estimator
 from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
@@ -94,7 +94,6 @@ class EventWriter:
         )
 
     def flush(self) -> None:
-        """Write all events to the file."""
         self._writer.flush()
 
     def close(self) -> None:
@@ -165,19 +164,15 @@ class Data(Protocol):
 
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch, counted from 0 → its samples, to which `prepared` was applied."""
-        ...
 
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted."""
-        ...
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
-        ...
 
     def training_mean(self, output: str) -> float:
         """The mean of the training targets of an output, in its unit; NaN if there is no such mean."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -361,8 +356,7 @@ class Trainer:
     def train_epoch(self, listener: TrainingListener, interrupted: Callable[[], bool]) -> bool:
         """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
         progress, recipe = self.progress, self.recipe
-        prepared = partial(transformed, self.model, part="training")
-        batch = self.data.epoch(progress.epoch, recipe.batch_size, prepared)
+        batch = self.data.epoch(progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training"))
         cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
@@ -377,11 +371,10 @@ class Trainer:
             if self.processes.any(interrupted()):
                 self._dropout_state = random_state(self.device)
                 return False
-            index = progress.batch
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["factor"]
-            samples = self.processes.mine(batch(index))
+            samples = self.processes.mine(batch(progress.batch))
             with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
                 features = network.features({name: samples[name] for name in network.inputs})
             losses = losses_of(network, recipe.losses, features, samples)
@@ -392,7 +385,7 @@ class Trainer:
             self.optimizer.step()
             self._unwritten = True
             self._batch_losses.extend(batch_losses)
-            progress.batch = index + 1
+            progress.batch += 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
 

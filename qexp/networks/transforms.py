@@ -111,8 +111,7 @@ class Log1p(Transform):
         return torch.expm1(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
-        reaches = low <= -1
-        return f"ln(1 + value) needs values greater than -1, but they reach down to {low:g}" if reaches else None
+        return f"ln(1 + value) needs values greater than -1, but they reach down to {low:g}" if low <= -1 else None
 
 
 class Anscombe(Transform):
@@ -350,8 +349,7 @@ class Angle(Transform):
         cosines, sines = values.chunk(2, dim=1)
         direction = torch.atan2(sines, cosines) * (self.period / TURN)
         # The remainder of a tiny negative number is rounded to the period itself, which is 0.
-        within: Tensor = direction.remainder(self.period).remainder(self.period)
-        return within
+        return direction.remainder(self.period).remainder(self.period)
 
     def bounds(self, low: float, high: float) -> tuple[float, float]:
         return -1.0, 1.0

@@ -266,14 +266,13 @@ def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:
     top, far = float(measured.value.max()), measured.longest
     if not top > 0:
         raise ValueError("a semivariogram that is 0 at all distances, which is that of no noise")
-    near = float(measured.distance[0])
 
     def scaled(distance: Array, sill: float, reach: float, nugget: float) -> Array:
         return model(distance * far, CorrelatedNoise(type, sill, reach * far, nugget))
 
     weights = np.sqrt(measured.pairs) / measured.distance
     weights /= np.sqrt(np.mean(weights**2))
-    lowest, highest = (1e-6, 0.1 * near / far, LEAST_NUGGET), (20.0, LARGEST_RANGE, 1.5)
+    lowest, highest = (1e-6, 0.1 * float(measured.distance[0]) / far, LEAST_NUGGET), (20.0, LARGEST_RANGE, 1.5)
     best: tuple[float, Array] | None = None
     for start in (0.1, 0.3, 1.0):  # from one start alone the fit may end at a bound
         parameters, _ = curve_fit(

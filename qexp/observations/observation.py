@@ -453,13 +453,11 @@ def read_observation(path: Path) -> Observation:
 
 
 def _observation(table: xarray.Dataset) -> Observation:
-    owner = table["track"].values
-    names, kinds = table["track_name"].values, table["track_kind"].values
     tracks = []
-    for index, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+    for index, (name, kind) in enumerate(zip(table["track_name"].values, table["track_kind"].values, strict=True)):
         if kind not in get_args(Kind):
             raise ValueError(f"the kind '{kind}' of the track '{name}' is unknown")
-        rows = owner == index
+        rows = table["track"].values == index
         numbers = [variable for variable in (*WORDS, *SOME) if variable in table]
         arrays = {variable: table[variable].values[rows].astype(np.float64) for variable in numbers}
         arrays = {name: values for name, values in arrays.items() if name in WORDS or not np.isnan(values).all()}
@@ -473,8 +471,7 @@ def _observation(table: xarray.Dataset) -> Observation:
                 station=station if (station != "").any() else None, look=look,
             )
         )  # fmt: skip
-    crs = table["crs"].attrs["crs_wkt"] if "crs" in table else None
-    return Observation(tuple(tracks), crs)
+    return Observation(tuple(tracks), table["crs"].attrs["crs_wkt"] if "crs" in table else None)
 
 
 def _noise_of(table: xarray.Dataset, index: int) -> CorrelatedNoise | None:

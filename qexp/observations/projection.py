@@ -122,13 +122,11 @@ def _centre(tracks: Sequence[tuple[Track, pyproj.CRS]], files: Iterable[str]) ->
     """
     import pyproj
 
-    longitudes, latitudes = [], []
+    moved = []
     for track, crs in tracks:
         points = track.where_observed()
-        moved = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(points.x, points.y)
-        longitudes.append(np.asarray(moved[0]))
-        latitudes.append(np.asarray(moved[1]))
-    x, y = (np.concatenate(values) for values in (longitudes, latitudes))
+        moved.append(pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(points.x, points.y))
+    x, y = (np.concatenate(values) for values in zip(*moved, strict=True))
     x, y = (values[np.isfinite(x) & np.isfinite(y)] for values in (x, y))
     if not len(x):
         raise QexpError(

@@ -88,8 +88,7 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
     def read(window: Window) -> Array:
         part = rasterio.windows.Window.from_slices(window[:2], window[2:])
         with open_with_gdal(path) as dataset:
-            band: Array = read_bands(dataset, [number], part)[0]
-            return band
+            return np.asarray(read_bands(dataset, [number], part)[0])
 
     return Raster(source, layout, unit, read, gaps, kind)
 
@@ -355,7 +354,6 @@ def _licsbas_layout(path: Path, file: Any) -> Layout:
 
 
 def attributes_of(path: Path) -> dict[str, str]:
-    """All attributes of the file as texts."""
     with open_hdf5(path) as file:
         return {name: as_text(value) for name, value in file.attrs.items()}
 

@@ -230,7 +230,6 @@ def _range(indices: Array, count: int) -> tuple[int, int]:
 
 
 def _is_geographic(crs: str | None) -> bool:
-    """Whether coordinates are longitude and latitude."""
     if crs is None:
         return False
     with extra("geo"):

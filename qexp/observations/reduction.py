@@ -385,8 +385,7 @@ def data_resolution(stations: Array, direction: Array, depth: float) -> Array:
     (derivatives,) = torch.autograd.grad(along_sight.sum(), source)  # of each datum, as each has a source of its own
     design = torch.cat([derivatives, torch.ones_like(derivatives[:, :1])], dim=1)
     basis, sizes, _ = torch.linalg.svd(design / torch.linalg.norm(design, dim=0), full_matrices=False)
-    diagonal: Array = basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy()
-    return diagonal
+    return np.asarray(basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy())
 
 
 def _require(sound: bool) -> None:

@@ -214,8 +214,7 @@ class Scene:
     window: Window
 
     def __post_init__(self) -> None:
-        beside = [self.error, self.elevation, self.coherence[0] if self.coherence else None]
-        for other in beside:
+        for other in (self.error, self.elevation, self.coherence[0] if self.coherence else None):
             if isinstance(other, Raster):
                 self.field.require_same_grid(other)
 
@@ -242,7 +241,6 @@ class Scene:
         return masked_where_missing(track)
 
     def _has_data(self, values: Array) -> Flags:
-        """Where a field has data."""
         return np.isfinite(values) if self.field.gaps else np.isfinite(values) & (values != 0)
 
     def points(self) -> Track:

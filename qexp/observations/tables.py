@@ -389,9 +389,8 @@ def position_columns(
 
     besides  what other columns must hold; all that is missing is named at once
     """
-    geographic = {"longitude", "latitude"} <= columns.keys()
-    if geographic and {"east", "north"} <= columns.keys():
-        geographic = False  # the projected ones are there already
+    # Projected ones count where a table has both.
+    geographic = {"longitude", "latitude"} <= columns.keys() and not {"east", "north"} <= columns.keys()
     names = ("longitude", "latitude") if geographic else ("east", "north")
     require_columns(table, columns, (*names, *besides))
     return names, geographic

@@ -98,10 +98,8 @@ def _around_crossed(source: Tensor) -> Tensor:
 
 
 okada_image = KernelImage(okada, _around_planes)
-"""The displacement of `okada` along a direction, on a grid: each column has one east, each row one north."""
 
 cdm_image = KernelImage(cdm, _around_crossed)
-"""The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north."""
 
 
 def _steep_and_others(
@@ -265,8 +263,7 @@ def _factors(rectangles: Rectangles, poisson_ratio: float, terms: int, level: bo
         along, side = axes[..., edge], axes[..., 1 - edge]
         strength = (2 * poisson_ratio - 1) * (strike.real * side[:, 0] + strike.imag * side[:, 1])
         weights = _Weights.of(along, turned, strength)
-        steep = terms and edge
-        factors += _of_steep_edge(weights, axes, terms) if steep else _of_edge(weights, along, rectangles)
+        factors += _of_steep_edge(weights, axes, terms) if terms and edge else _of_edge(weights, along, rectangles)
     return torch.stack(factors, -1)
 
 

@@ -188,8 +188,7 @@ def _escaping(anode: str, voltage: float, least: Array, energies: Array, take_of
     depth = deepest * 10 * slowed * (0.49269 - 1.0987 * returned + 0.78557 * returned**2)
     depth /= 0.70256 - 1.09865 * returned + 1.0046 * returned**2 + slowed
     thickness = 2 * attenuation([anode], energies)[0] * depth / np.sin(take_off)
-    share: Array = -np.expm1(-thickness) / thickness
-    return share
+    return np.asarray(-np.expm1(-thickness) / thickness)
 
 
 # A silicon drift detector: transmission of its window, absorption in the silicon, and its energy response.
@@ -242,20 +241,17 @@ def transmission(layers: Sequence[Layer], energies: Array) -> Array:
 
 def efficiency(energies: Array, thickness: float) -> Array:
     """Fraction of the photons that the silicon absorbs."""
-    stopped: Array = -np.expm1(-thickness * attenuation(["Si"], energies)[0])
-    return stopped
+    return np.asarray(-np.expm1(-thickness * attenuation(["Si"], energies)[0]))
 
 
 def full_width(energies: Array, noise: float) -> Array:
     """Full width of a line at half maximum, from electronic noise and that of the number of pairs, Fano (1947) [eV]."""
-    width: Array = np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies)
-    return width
+    return np.asarray(np.sqrt(noise**2 + FULL_WIDTH**2 * FANO * PAIR * energies))
 
 
 def escape_line() -> float:
     """Mean energy of silicon's K alpha lines, which is lost if such a photon escapes [eV]."""
-    energy: float = xraydb.xray_line("Si", "Ka").energy
-    return energy
+    return float(xraydb.xray_line("Si", "Ka").energy)
 
 
 def escaping(energies: Array) -> Array:
@@ -268,8 +264,7 @@ def escaping(energies: Array) -> Array:
     absorbed_again = attenuation(["Si"], np.array([escape_line()]))[0, 0]
     produced = xraydb.xray_edge("Si", "K").fyield * vacancies("Si", energies)["K"] / absorbing
     ratio = absorbed_again / absorbing
-    outwards: Array = produced / 2 * (1 - ratio * np.log1p(1 / ratio))
-    return outwards
+    return np.asarray(produced / 2 * (1 - ratio * np.log1p(1 / ratio)))
 
 
 def response(energies: Array, widths: Array, detector: Detector) -> Array:
@@ -332,8 +327,7 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
     shifted = (1 - part) * _shifted(sums, channels) + part * _shifted(sums, channels + 1)
     counts = total / (1 + double)
     # Rounding in the transform makes some zeros slightly negative.
-    counted: Array = np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0)
-    return counted
+    return np.asarray(np.maximum(counts * ((1 - double) * share + double * shifted[:, : detector.channels]), 0))
 
 
 def _shifted(values: Array, by: int) -> Array:
@@ -394,8 +388,7 @@ def lines(element: str, lowest: float, highest: float = np.inf) -> list[Line]:
 
 def edge(element: str, shell: str) -> float:
     """Binding energy [eV]."""
-    energy: float = xraydb.xray_edge(element, shell).energy
-    return energy
+    return float(xraydb.xray_edge(element, shell).energy)
 
 
 def attenuation(elements: Sequence[str], energies: Array) -> Array:
@@ -447,20 +440,17 @@ def compton(elements: Sequence[str], energies: Array, angle: float) -> Array:
 def klein_nishina(energy: Array, angle: Array | float) -> Array:
     """Scattering by a free electron, unpolarised, per solid angle [m2 sr-1]."""
     ratio = compton_energy(energy, angle) / energy
-    scattered: Array = ELECTRON_RADIUS**2 / 2 * ratio**2 * (ratio + 1 / ratio - np.sin(angle) ** 2)
-    return scattered
+    return np.asarray(ELECTRON_RADIUS**2 / 2 * ratio**2 * (ratio + 1 / ratio - np.sin(angle) ** 2))
 
 
 def compton_energy(energy: Array, angle: Array | float) -> Array:
     """Energy of a photon after a free electron at rest has scattered it through an angle [eV]."""
-    scattered: Array = energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle)))
-    return scattered
+    return np.asarray(energy / (1 + energy / ELECTRON_REST_ENERGY * (1 - np.cos(angle))))
 
 
 def molar_mass(element: str) -> float:
     """[kg mol-1]"""
-    grams: float = xraydb.atomic_mass(element)
-    return grams / 1000
+    return float(xraydb.atomic_mass(element)) / 1000
 
 
 def mass_fractions(formula: str) -> dict[str, float]:

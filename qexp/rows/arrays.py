@@ -220,8 +220,7 @@ def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
         least = float("nan") if pa.types.is_floating(kind) else int(np.iinfo(wanted).min)
         column = column.cast(pa.int8()) if pa.types.is_boolean(kind) else column
         column = column.fill_null(pa.scalar(least, column.type))
-    values: NDArray[Any] = column.to_numpy().astype(wanted, copy=False)
-    return values
+    return np.asarray(column.to_numpy().astype(wanted, copy=False))
 
 
 # Parquet: read and written in batches of any size, independent of row groups.

@@ -222,8 +222,7 @@ def _type_of(column: pa.ChunkedArray) -> pa.DataType:
 
 def title(field: pa.Field) -> str:
     """A column's name with its unit, as a header of CSV has it: `depth_estimate (km)`."""
-    unit = (field.metadata or {}).get(b"unit", b"").decode()
-    return with_unit(field.name, unit)
+    return with_unit(field.name, (field.metadata or {}).get(b"unit", b"").decode())
 
 
 class CsvSink:

@@ -121,8 +121,7 @@ def feature_matrix(columns: Sequence[Any]) -> NDArray[np.float32]:
     import pyarrow.types as types
 
     if len(columns) == 1 and types.is_fixed_size_list(columns[0].type):
-        values: NDArray[np.float32] = columns[0].combine_chunks().flatten().to_numpy()
-        return values.reshape(len(columns[0]), -1)
+        return np.asarray(columns[0].combine_chunks().flatten().to_numpy()).reshape(len(columns[0]), -1)
     matrix = np.empty((len(columns[0]) if columns else 0, len(columns)), dtype=np.float32, order="F")
     with np.errstate(over="ignore"):  # numbers that are too large for single precision become infinite
         for index, column in enumerate(columns):

@@ -124,8 +124,7 @@ class GeneratedDataset:
         self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int], device: torch.device
     ) -> dict[str, Tensor]:
         """Draw `count` samples of a part: variable → (count, channel, height, width) or (count, 1)."""
-        drawn = self.values(part, count, seeds, purpose)
-        return self.observe(drawn, seeds.torch(device, *purpose, "noise"))
+        return self.observe(self.values(part, count, seeds, purpose), seeds.torch(device, *purpose, "noise"))
 
     def values(self, part: Intervals, count: int, seeds: Seeds, purpose: Sequence[str | int]) -> dict[str, Values]:
         """The values of the varying variables of `sample`, (count,) each, in the variable's unit.
@@ -139,8 +138,7 @@ class GeneratedDataset:
             if not wrong.any():
                 return drawn
             self.redrawn += int(wrong.sum())
-            again = self._drawn(part, int(wrong.sum()), seeds, (*purpose, "again", attempt))
-            for name, values in again.items():
+            for name, values in self._drawn(part, int(wrong.sum()), seeds, (*purpose, "again", attempt)).items():
                 drawn[name][wrong] = values
         raise DatasetError([(("varyings",), f"no possible values in {MOST_DRAWS:,} draws: {self.why_not(drawn)}")])
 
@@ -181,8 +179,7 @@ class GeneratedDataset:
 
     def _in_si(self, values: Mapping[str, Values]) -> dict[str, Values]:
         """All variables, (1,) if fixed, in SI units."""
-        every = self._with_fixed_values(values).items()
-        return {name: value * self.si_factor(name) for name, value in every}
+        return {name: value * self.si_factor(name) for name, value in self._with_fixed_values(values).items()}
 
     def as_simulated(
         self, values: Mapping[str, Values], device: torch.device = torch.device("cpu")

@@ -200,5 +200,4 @@ def sample(intervals: Sequence[Interval], uniform: NDArray[np.float64]) -> NDArr
     ends = np.cumsum(bounds[:, 1] - bounds[:, 0])
     along = uniform * ends[-1]
     index = np.minimum(np.searchsorted(ends, along, side="right"), len(ends) - 1)
-    quantiles: NDArray[np.float64] = np.clip(bounds[index, 1] - (ends[index] - along), *bounds[index].T)
-    return quantiles
+    return np.asarray(np.clip(bounds[index, 1] - (ends[index] - along), *bounds[index].T))

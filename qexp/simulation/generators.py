@@ -142,19 +142,15 @@ class DeformationImages:
         self.views = tuple(views)
 
     def required(self, variables: Iterable[str]) -> list[str]:
-        """The variables that must have a value, given those that a dataset mentions."""
         mentioned = list(variables)
         of_views = [name for suffix, view in self._views(mentioned) for name in view.required(suffix, mentioned)]
         return [*(name for source in self.sources for name in source.columns), *of_views]
 
     def images(self, variables: Iterable[str]) -> list[str]:
-        """The images made, one per view."""
         return [DISPLACEMENT + suffix for suffix, _ in self._views(variables)]
 
     def view(self, image: str) -> View:
-        """The view of an image."""
-        suffix = image.removeprefix(DISPLACEMENT)
-        index = int(suffix[1:] or 0)
+        index = int(image.removeprefix(DISPLACEMENT)[1:] or 0)
         return self.views[index] if index < len(self.views) else View()
 
     def _views(self, variables: Iterable[str]) -> list[tuple[str, View]]:
@@ -272,8 +268,7 @@ def _highest_corner(values: Values) -> Array:
     upwards = (np.sin(omega_y), np.cos(omega_y) * np.sin(omega_x), np.cos(omega_y) * np.cos(omega_x))
     semi_axes = (values["a_x"], values["a_y"], values["a_z"])
     reach = np.stack(np.broadcast_arrays(*(axis * np.abs(up) for axis, up in zip(semi_axes, upwards, strict=True))))
-    highest: Array = reach.sum(0) - reach.min(0)
-    return highest
+    return np.asarray(reach.sum(0) - reach.min(0))
 
 
 PROLATE = Requirement("have semi_major ≥ semi_minor", lambda values: values["semi_major"] >= values["semi_minor"])

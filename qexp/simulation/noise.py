@@ -16,14 +16,6 @@ from torch import Tensor
 from qexp.base.quantities import QUANTITIES
 from qexp.physics import geometry, random_fields
 from qexp.physics.geometry import grid, pixel_axis
-from qexp.physics.random_fields import (
-    VonKarmanFactors,
-    mixture_field,
-    von_karman,
-    von_karman_factors,
-    von_karman_field,
-    von_karman_sill,
-)
 
 MOST_TO_FACTOR = 10_000
 """Pixels or points for which a covariance matrix is formed and factored: 800 MB of it."""
@@ -372,15 +364,14 @@ class GaussianNoise(CorrelatedNoise):
 def exactly_on_grid(count: int, layout: Grid, correlation: Correlation, generator: torch.Generator) -> Tensor:
     """Fields of unit variance and von Kármán's correlation, (count, height, width)."""
     factors = _von_karman_factors(grid_key(layout, correlation, generator.device))
-    return von_karman_field(count, layout.height, layout.width, factors, generator)
+    return random_fields.von_karman_field(count, layout.height, layout.width, factors, generator)
 
 
 def at_points(count: int, layout: Points, correlation: Correlation, generator: torch.Generator) -> Tensor:
     """Fields of unit variance at scattered points, (count, point): the factored covariance times random numbers."""
     stations = layout.stations.double().cpu().contiguous()
     factor = _factor(stations.numpy().tobytes(), correlation, generator.device)
-    normal = torch.randn(count, len(factor), generator=generator, device=generator.device)
-    return normal @ factor.T
+    return torch.randn(count, len(factor), generator=generator, device=generator.device) @ factor.T
 
 
 class GridKey(NamedTuple):
@@ -421,8 +412,8 @@ def _row_factors(key: GridKey) -> Tensor:
 
 
 @lru_cache(CACHED_LAYOUTS)
-def _von_karman_factors(key: GridKey) -> VonKarmanFactors:
-    return von_karman_factors(*key[:4], *key.correlation.parameters).to(key.device)
+def _von_karman_factors(key: GridKey) -> random_fields.VonKarmanFactors:
+    return random_fields.von_karman_factors(*key[:4], *key.correlation.parameters).to(key.device)
 
 
 @lru_cache(CACHED_LAYOUTS)
@@ -458,15 +449,15 @@ class PowerLawNoise(CorrelatedNoise):
         self, difference_at_1_km: float | None = None, outer_scale: float = 20.0, spectral_slope: float = KOLMOGOROV
     ) -> None:
         scale, hurst = outer_scale * METRES, (-spectral_slope - 1) / 2
-        sill = difference_at_1_km and von_karman_sill(difference_at_1_km, METRES, scale, hurst)
-        super().__init__(Correlation(von_karman, (scale, hurst)), sill)
+        sill = difference_at_1_km and random_fields.von_karman_sill(difference_at_1_km, METRES, scale, hurst)
+        super().__init__(Correlation(random_fields.von_karman, (scale, hurst)), sill)
 
     def on_grid(self, count: int, layout: Grid, generator: torch.Generator) -> Tensor:
         if layout.same_for_all:
             return exactly_on_grid(count, layout, self.correlation, generator)
         outer_scale, hurst = self.correlation.parameters
         sizes = layout.pixel_width, layout.pixel_height
-        return mixture_field(count, layout.height, layout.width, *sizes, outer_scale, hurst, generator)
+        return random_fields.mixture_field(count, layout.height, layout.width, *sizes, outer_scale, hurst, generator)
 
 
 # Noise that is a few known shapes times random numbers: offsets, ramps, and what grows with the elevation.

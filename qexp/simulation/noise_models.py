@@ -249,13 +249,10 @@ class NoiseModel:
         """The random numbers of a component in an image."""
         if all(component.stream is None for component in self.components):
             return lambda component, image: random
-        seed = torch.randint(2**62, (), generator=random, device=random.device)
-        seeds = Seeds(int(seed))
-
-        def stream(component: Component, image: str) -> torch.Generator:
-            return random if component.stream is None else seeds.torch(random.device, *component.stream, image)
-
-        return stream
+        seeds = Seeds(int(torch.randint(2**62, (), generator=random, device=random.device)))
+        return lambda component, image: (
+            random if component.stream is None else seeds.torch(random.device, *component.stream, image)
+        )
 
 
 def _add(noise: Noise, images: Tensor, layout: Layout, level: Tensor, generator: torch.Generator) -> None:

@@ -17,17 +17,7 @@ from typing import Any
 from qexp.base.options import is_number
 from qexp.base.quantities import in_words, label, number_with_unit, typeset, with_unit
 from qexp.base.text import Table
-from qexp.comparison.compare import (
-    Comparison,
-    calibrations_of_groups,
-    differences_of,
-    differing_specs,
-    groups_of_seeds,
-    ranges,
-    remarks,
-    results_of_groups,
-    tables,
-)
+from qexp.comparison import compare
 from qexp.comparison.seeds import (
     ComparedRun,
     GroupRow,
@@ -265,7 +255,7 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
     """Seeds, the keys in which the groups differ, and the results on the test part."""
     groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
     columns_of_runs = [Column("seed", [float(run.seed) for run in runs], key=True)]
-    specs = differing_specs(comparison)
+    specs = compare.differing_specs(comparison)
     for path, *texts in (specs.rows if specs else [])[:MOST_KEYS]:
         values = [_value(text) for text in texts]
         numeric = all(isinstance(value, float) for value in values)
@@ -337,8 +327,7 @@ def comparison_page(
     """
     groups = seed_groups(runs)
     done = any(group.counted for group in groups)
-    several = len(groups) > 2
-    comparison = compare_across_seeds(groups) if done and not several else results_across_seeds(groups)
+    comparison = compare_across_seeds(groups) if done and len(groups) <= 2 else results_across_seeds(groups)
     of_runs, drawn_runs = columns(runs, comparison), thinned(runs)
     return {
         "title": title,
@@ -346,13 +335,13 @@ def comparison_page(
         "cautions": cautions(runs),
         "at_work": _not_done(runs, unfinished=True),
         "notices": [*_not_done(runs, unfinished=False), *notices],
-        "groups": groups_of_seeds(comparison),
+        "groups": compare.groups_of_seeds(comparison),
         "specs": _specs(comparison),
         "grouping": grouping(runs, comparison, of_runs),
-        "results": results_of_groups(comparison) if comparison.results else None,
-        "calibrations": calibrations_of_groups(comparison),
-        "pairs": [differences_of(pair) for pair in comparison.pairs if pair.rows],
-        "remarks": remarks(comparison) if done else [],
+        "results": compare.results_of_groups(comparison) if comparison.results else None,
+        "calibrations": compare.calibrations_of_groups(comparison),
+        "pairs": [compare.differences_of(pair) for pair in comparison.pairs if pair.rows],
+        "remarks": compare.remarks(comparison) if done else [],
         "paired": paired(comparison),
         "sweep": sweep(runs, of_runs),
         "curves": curves_of_groups(drawn_runs, comparison),
@@ -378,7 +367,7 @@ def _specs(comparison: SeedComparison) -> Table | None:
     """The differing keys, and what is inside of models that differ; a row for each group where that makes the smaller
     table.
     """
-    table = differing_specs(comparison)
+    table = compare.differing_specs(comparison)
     if table is None:
         return None
     keys = [[path, *map(_in_words, values)] for path, *values in table.rows]
@@ -398,8 +387,7 @@ def _table(runs: Sequence[ComparedRun], of_runs: Sequence[Column]) -> Table:
     for index, run in enumerate(runs):
         remarks_on_run = [run.summary["caution"], ", ".join(run.summary["tags"]), run.summary["note"]]
         rows.append([run.name, State(run.summary["state"]).words, *(of[index] for of in cells), *remarks_on_run])
-    empty = {index for index in range(len(titles)) if index > 1 and not any(row[index] for row in rows)}
-    indices = [index for index in range(len(titles)) if index not in empty]
+    indices = [index for index in range(len(titles)) if index <= 1 or any(row[index] for row in rows)]
     numeric = frozenset(name for name, column in zip(names, of_runs, strict=True) if column.numeric)
     return Table("", [titles[index] for index in indices], [[row[index] for index in indices] for row in rows], numeric)
 
@@ -448,7 +436,7 @@ def _command(runs: Sequence[ComparedRun]) -> str:
     words = runs[0].directory.record().command
     seeds = sorted({run.seed for run in runs})
     if len(seeds) > 1:
-        stretches = [text.split("-") for text in ranges(seeds).split(", ")]
+        stretches = [text.split("-") for text in compare.ranges(seeds).split(", ")]
         texts = [f"{ends[0]}:{int(ends[1]) + 1}" if ends[1:] else ends[0] for ends in stretches]
         at = words.index("--seed")
         words[at : at + 2] = ["--seeds", ",".join(texts)]
@@ -462,9 +450,7 @@ MOST_TABLES, MOST_ROWS = 3, 16
 """Tables of a comparison that are shown at once, and their rows."""
 
 
-class ShownComparison(Titled, Comparison):
-    """A comparison of runs."""
-
+class ShownComparison(Titled, compare.Comparison):
     def __repr__(self) -> str:
         return f"<comparison of {', '.join(self.names)}>"
 
@@ -472,8 +458,8 @@ class ShownComparison(Titled, Comparison):
         return _as_printed(self, [])
 
     def view(self) -> View:
-        first, *further = reversed(tables(self))
-        parts: list[Table | Drawn | str] = [first, *remarks(self), *further]
+        first, *further = reversed(compare.tables(self))
+        parts: list[Table | Drawn | str] = [first, *compare.remarks(self), *further]
         return View(f"Comparison of {len(self.names)} runs", parts=parts, more=_pictures(self.figures))
 
 
@@ -488,16 +474,16 @@ class ShownSeedComparison(Titled, SeedComparison):
 
     def view(self) -> View:
         runs = [run for group in self.groups for run in group.runs]
-        all_tables = tables(self)
+        all_tables = compare.tables(self)
         short = [table for table in all_tables if len(table.rows) <= MOST_ROWS][:MOST_TABLES]
         further = [table for table in all_tables if table not in short]
         more = {**({"more tables": further} if further else {}), **_pictures(self.figures)}
-        parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *remarks(self)]
+        parts: list[Table | Drawn | str] = [*results_drawn(self), *short, *compare.remarks(self)]
         title = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)} of runs over their seeds"
         return View(title, cautions=cautions(runs), parts=parts, more=more)
 
 
-def _as_printed(comparison: Comparison | SeedComparison, doubts: Sequence[str]) -> View:
+def _as_printed(comparison: compare.Comparison | SeedComparison, doubts: Sequence[str]) -> View:
     """What `qexp compare` prints: all of one metric, or the main metric of each output."""
     from qexp.comparison.summary import overview
 
@@ -511,7 +497,7 @@ def _pictures(figures: Sequence[Path]) -> dict[str, Sequence[Table | Drawn | str
     return {"pictures": pictures} if pictures else {}
 
 
-def compared(comparison: Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:
-    if isinstance(comparison, Comparison):
+def compared(comparison: compare.Comparison | SeedComparison) -> ShownComparison | ShownSeedComparison:
+    if isinstance(comparison, compare.Comparison):
         return ShownComparison(**fields_of(comparison))
     return ShownSeedComparison(**fields_of(comparison))

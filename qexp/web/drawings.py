@@ -502,8 +502,7 @@ def _matrix(directory: RunDirectory, name: str, plane: bool = False) -> Maps:
     record, cells = matrix_numbers(directory.matrices / name)
     views = record.get("views", ())
     axes, names = list(record["axes"]), outputs_among(cells.data_vars)
-    size = cells[estimate_of(names[0])].size
-    if len(axes) > 2 and (plane or size > MOST_MATRIX_CELLS):
+    if len(axes) > 2 and (plane or cells[estimate_of(names[0])].size > MOST_MATRIX_CELLS):
         cells = cells.isel({other: [cells.sizes[other] // 2] for other in axes[2:]})
     fixed = dict(record["fixed"])
     if plane:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawing and its title."""
-
     title: str
     draw: Callable[[], Markup]
     """Makes the image, for pages and notebooks alone: terminals show none, and do not wait for it."""

@@ -417,8 +417,7 @@ class RunTable:
 
 def _text(run: Run) -> str:
     """What a search looks through."""
-    words = (*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])
-    return "\n".join(words).lower()
+    return "\n".join((*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])).lower()
 
 
 def _set_in_all(runs: Sequence[Run]) -> list[str]:

@@ -263,8 +263,7 @@ def _written(page: Callable[[], str], target: Path, overwrite: bool) -> Path:
     if os.path.lexists(target) and not (overwrite or _is_report(target)):
         raise QexpError(f"{target} exists already and is not an HTML report of qexp; `overwrite=True` replaces it")
     if target.suffix.lower() == ".pdf":
-        program = browser()
-        print_page(program, page(), target)
+        print_page(browser(), page(), target)
     else:
         files.write_bytes(target, page().encode())
     return target

@@ -105,8 +105,7 @@ def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[st
 
     others  summaries of the other runs of its workspace
     """
-    rows = [*_origins(record), *_products(directory, record, others)]
-    return Table("", ["how", "what", "name", "notes"], rows)
+    return Table("", ["how", "what", "name", "notes"], [*_origins(record), *_products(directory, record, others)])
 
 
 def _origins(record: Record) -> Rows:
@@ -137,8 +136,9 @@ def _products(directory: RunDirectory, record: Record, others: Sequence[Mapping[
     evaluations = map(EvaluationDirectory.evaluation, evaluations_of(directory))
     yield from _some([["was made", "evaluation", made.name, made.caution] for made in evaluations])
     descendants = [run for run in others if record.name in run["parents"]]
-    notes = [f"{run['experience']}, seed {run['seed']}" for run in descendants]
-    yield from _some([["weights to", "run", run["name"], note] for run, note in zip(descendants, notes, strict=True)])
+    yield from _some(
+        [["weights to", "run", run["name"], f"{run['experience']}, seed {run['seed']}"] for run in descendants]
+    )
 
 
 def _some(rows: list[list[str]]) -> Rows:
@@ -277,8 +277,7 @@ def _on_page(section: Section, pictures_elsewhere: bool = False) -> dict[str, An
 def drawings_of(results: Results) -> list[Drawn]:
     """What is drawn of the results of a capability: by what it names, else the pictures that are kept in the run."""
     if results.drawn_by:
-        drawings: list[Drawn] = resolve_name(results.drawn_by)(results.directory)
-        return drawings
+        return list(resolve_name(results.drawn_by)(results.directory))
     return [picture(path.stem.replace("_", " "), path) for path in results.figures()]
 
 

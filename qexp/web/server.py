@@ -68,8 +68,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for key, value in HEADERS.items():
-                    headers[key] = value
+                headers.update(HEADERS)
                 headers.setdefault("content-security-policy", POLICY.format(nonce=nonce))
                 headers.setdefault("cache-control", "no-store")
             await send(message)
