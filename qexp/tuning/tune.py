@@ -27,17 +27,7 @@ from qexp.spec.resolution import override
 from qexp.store.directory import RunDirectory
 from qexp.tuning.options import LOSS, PRUNERS, SAMPLERS, Tuning
 from qexp.tuning.results import ABOUT, DONE, FAILED, PRUNED, UNFINISHED, TrialRecord, Tuned, search_in
-from qexp.tuning.search import (
-    RUNS,
-    UNTESTED,
-    WHY,
-    CheckedTuning,
-    Search,
-    counted,
-    draw,
-    objectives_of,
-    open_study,
-)
+from qexp.tuning.search import RUNS, UNTESTED, WHY, CheckedTuning, Search, counted, draw, objectives_of, open_study
 from qexp.tuning.space import Space, checked_space
 
 with extra("tune"):
