@@ -1,4 +1,4 @@
-"""Folders that are complete or missing, what killed processes leave of them, locks, and the age of files."""
+"""Folders that are complete or missing, and what killed processes leave of them."""
 
 from __future__ import annotations
 
@@ -8,95 +8,15 @@ import os
 import re
 import secrets
 import shutil
-import stat
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from qexp.base.files import TEMPORARY, make_folder, sync_folder, write_bytes, writing
+from qexp.base.files import TEMPORARY, locked, make_folder, now_at, sync_folder, write_bytes, writing
 from qexp.base.machine import terminable
 from qexp.errors import QexpError
-
-# The age of files by the clock of the file system that they lie on.
-#
-# On a network file system that is the server's clock. The clock of this machine, or of another one, may be wrong.
-
-
-def age(file: Path) -> float:
-    """Seconds since a file was last written; negative for a time in the future. Raises OSError."""
-    status = file.stat()
-    return _now(file, status.st_dev) - status.st_mtime
-
-
-def now_at(path: Path) -> float:
-    """The time that a file gets if it is written beside `path` now. Raises OSError."""
-    return _now(path, path.stat().st_dev)
-
-
-def _now(path: Path, device: int) -> float:
-    """The present time of the file system of `path`; this machine's own if nothing can be written there."""
-    for folder in path.absolute().parents[:4]:  # a user may have write access to the run, but not to its attempt
-        try:
-            with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as written:
-                status = os.fstat(written.fileno())
-        except OSError:
-            continue
-        if status.st_dev == device:
-            return status.st_mtime
-    return time.time()
-
-
-# Locks between processes, also of several users who share a folder.
-
-
-@contextmanager
-def locked(file: Path, seconds: float = 10.0) -> Iterator[None]:
-    """Hold the lock of a file, `<file>.lock`. Write access to the folder suffices, even if another user made the lock.
-
-    Raises QexpError if another process holds it for `seconds`, OSError if the folder cannot be written to.
-    """
-    lock = file.with_name(f"{file.name}.lock")
-    mode = 0o644 | (lock.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-    try:
-        if lock.exists() and not os.access(lock, os.W_OK):
-            _remove(lock, seconds)
-        with FileLock(lock, timeout=seconds, mode=mode):
-            yield
-    except Timeout:
-        raise QexpError(f"{file} has been locked by another process for {seconds:.0f} s") from None
-
-
-def _remove(lock: Path, seconds: float) -> None:
-    """Remove a lock file that only its owner can open for writing, once no process holds it.
-
-    A process that is waiting for it notices that the file is gone, and uses the new one.
-    """
-    deadline = time.monotonic() + seconds
-    with suppress(FileNotFoundError), lock.open("rb") as file:
-        while not _is_free(file):
-            if time.monotonic() > deadline:
-                raise Timeout(str(lock))
-            time.sleep(0.05)
-        if os.fstat(file.fileno()).st_nlink:  # else another process has removed it, and a new one may be in use
-            lock.unlink()
-
-
-def _is_free(lock: IO[bytes]) -> bool:
-    """Try to take the lock; True if this process holds it now, until the file is closed."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # over a network a file that is open for reading cannot be locked
-    return True
-
 
 # Folders that appear complete or not at all, also if the process that writes them is killed at any moment.
 #

@@ -20,8 +20,7 @@ from typer.models import CommandInfo
 
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
-from qexp.cli.arguments import CheckedGroup, PlainCommand
-from qexp.cli.console import error, message, result
+from qexp.cli.console import CheckedGroup, PlainCommand, error, message, result
 from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000

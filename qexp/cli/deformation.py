@@ -11,8 +11,7 @@ import typer
 
 from qexp import api
 from qexp.cli import completion
-from qexp.cli.arguments import named_once, with_options
-from qexp.cli.console import JsonOption, message, print_json, print_parts, result, warning
+from qexp.cli.console import JsonOption, message, named_once, print_json, print_parts, result, warning, with_options
 from qexp.deformation.options import InvertOptions, ObserveOptions
 from qexp.deformation.tables import fit_words, sampling_words, tables, track_words
 from qexp.errors import QexpError, some

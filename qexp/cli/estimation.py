@@ -17,18 +17,22 @@ from qexp.base import formats
 from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument, RunOption, RunsArgument, named_once, with_options
 from qexp.cli.console import (
     JsonOption,
     LatexOption,
+    RunArgument,
+    RunOption,
+    RunsArgument,
     error,
     message,
+    named_once,
     piece,
     print_json,
     print_parts,
     print_table,
     result,
     warning,
+    with_options,
 )
 from qexp.errors import PartlyFailedError, QexpError
 from qexp.jobs.launchers import LOCAL

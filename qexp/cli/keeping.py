@@ -18,9 +18,12 @@ from qexp.base.files import in_bytes, size_of
 from qexp.base.options import Opening, words_of
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import RUNS, RunArgument, RunsArgument, TrashedArgument, with_options
 from qexp.cli.console import (
+    RUNS,
     JsonOption,
+    RunArgument,
+    RunsArgument,
+    TrashedArgument,
     WorkspaceOption,
     error,
     message,
@@ -29,6 +32,7 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
+    with_options,
 )
 from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.runs.options import ExportOptions, ImportOptions, PullOptions, PurgeOptions, PushOptions, VerifyOptions

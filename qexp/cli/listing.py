@@ -16,10 +16,11 @@ from qexp.base.options import Opening
 from qexp.base.text import in_one_line, leaves, natural
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import RunArgument, RunsArgument, with_options
 from qexp.cli.console import (
     JsonOption,
     LatexOption,
+    RunArgument,
+    RunsArgument,
     WorkspaceOption,
     error,
     message,
@@ -32,6 +33,7 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
+    with_options,
 )
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions

@@ -16,17 +16,14 @@ from qexp import api
 from qexp.base.machine import terminable
 from qexp.base.workspace import find
 from qexp.cli import completion
-from qexp.cli.arguments import (
+from qexp.cli.console import (
     CheckedGroup,
     EntryArgument,
+    JsonOption,
     KindArgument,
     PlainCommand,
     SpecFilesArgument,
     TableArgument,
-    with_options,
-)
-from qexp.cli.console import (
-    JsonOption,
     WorkspaceOption,
     message,
     print_json,
@@ -35,6 +32,7 @@ from qexp.cli.console import (
     print_table,
     result,
     warning,
+    with_options,
 )
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.examples.options import IceOptions, XrfOptions

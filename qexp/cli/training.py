@@ -16,10 +16,11 @@ from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay
 from qexp.base.options import Opening, option
 from qexp.base.workspace import find
-from qexp.cli import arguments, completion
-from qexp.cli.arguments import RUNS, RunArgument, with_options
+from qexp.cli import completion, console
 from qexp.cli.console import (
+    RUNS,
     JsonOption,
+    RunArgument,
     WorkspaceOption,
     error,
     message,
@@ -29,6 +30,7 @@ from qexp.cli.console import (
     print_sentence,
     result,
     warning,
+    with_options,
 )
 from qexp.cli.listing import columns_of, print_runs, print_search
 from qexp.errors import DamagedError, QexpError
@@ -62,7 +64,7 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Return at once; th
 def run(
     order: Order,
     seed: SeedOption = None,
-    points: arguments.PointsOption = None,
+    points: console.PointsOption = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -70,9 +72,9 @@ def run(
             "change the spec, and a run that has the same spec and seed already is not trained again."
         ),
     ] = None,
-    dry_run: arguments.DryRunOption = False,
+    dry_run: console.DryRunOption = False,
     detach: DetachOption = False,
-    yes: arguments.YesToManyOption = False,
+    yes: console.YesToManyOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train experiences and evaluate them on their test data: one run, or a sweep over seeds and a grid."""
@@ -97,7 +99,7 @@ def run(
         return
     if name is not None and not single:
         raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
-    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else arguments.MANY_RUNS)
+    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else console.MANY_RUNS)
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
@@ -248,10 +250,10 @@ def study(
     order: Order,
     options: StudyOptions,
     first: PretrainingOptions,
-    points: arguments.PointsOption = None,
+    points: console.PointsOption = None,
     seeds: StudySeedsOption = f"0:{STUDY_SEEDS.stop}",
-    dry_run: arguments.DryRunOption = False,
-    yes: arguments.YesToManyOption = False,
+    dry_run: console.DryRunOption = False,
+    yes: console.YesToManyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train experiences over a grid and seeds, and draw a metric over the grid: one table, one figure.
@@ -271,7 +273,7 @@ def study(
         elif not plans:
             message("nothing to run; the study is drawn from the runs that are done")
         return
-    options = replace(options, most=None if yes else arguments.MANY_RUNS)
+    options = replace(options, most=None if yes else console.MANY_RUNS)
     find(options.workspace)  # an error of its own, before the catalog is asked for
     try:
         finished = api.study(order, **{**vars(options), "watched": PoolDisplay, "tell": message})

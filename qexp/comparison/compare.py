@@ -28,7 +28,6 @@ from qexp.errors import QexpError
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate
 from qexp.metrics.meaning import NONE, UNKNOWN, Meaning, measured, number, rounding, rounding_of_interval
-from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import PASSED, SIGNIFICANT_P
 from qexp.results.capabilities import compared_columns, is_of_capability, unit_of
 from qexp.runs.catalog import Catalog
@@ -36,7 +35,7 @@ from qexp.runs.options import ComparisonOptions
 from qexp.spec.experiences import differences
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation
-from qexp.store.record import Record
+from qexp.store.record import Record, meaning_of
 
 
 @dataclass(frozen=True)

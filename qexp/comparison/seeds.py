@@ -18,14 +18,13 @@ from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.states import Watch
 from qexp.metrics.intervals import LEVEL, Estimate, estimate, simultaneous
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, ZERO, Meaning
-from qexp.metrics.recorded import meaning_of
 from qexp.results.capabilities import compared_columns, unit_of
 from qexp.runs.catalog import Catalog, find_run, is_pattern, matching, or_all
 from qexp.spec.experiences import ABSENT, differences, type_name, type_of
 from qexp.spec.resolution import steps, value_text
 from qexp.store.directory import RunDirectory, with_caution
 from qexp.store.evaluations import find_evaluation, summaries as summaries_of
-from qexp.store.record import State
+from qexp.store.record import State, meaning_of
 
 # The runs of a comparison, grouped by what they have in common except the seed.
 

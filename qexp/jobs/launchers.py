@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files, formats
-from qexp.base.folders import locked
+from qexp.base.files import locked
 from qexp.base.options import option
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from qexp.base import folders, formats
+from qexp.base import files, formats
 from qexp.base.files import real_path
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs import launchers
@@ -328,7 +328,7 @@ def endings(directories: Iterable[RunDirectory], timeout: float | None = None) -
 def _is_abandoned(directory: RunDirectory, state: State) -> bool:
     """Whether a run was prepared more than `SECONDS_TO_START` ago and has not been started."""
     with suppress(OSError):
-        return state is State.CREATED and folders.age(directory.record_file) > SECONDS_TO_START
+        return state is State.CREATED and files.age(directory.record_file) > SECONDS_TO_START
     return False
 
 

@@ -17,9 +17,12 @@ from qexp.base.tables import Entry, Table, array, integer, number, properties
 from qexp.metrics.built_in import METRICS
 from qexp.metrics.conformal import unchanged
 from qexp.metrics.intervals import difference, interval
+from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import Metrics, evaluate, with_period
-from qexp.metrics.recorded import NETWORK, SHOWN
 from qexp.metrics.splits import Rows
+
+SHOWN = ("rmse", "mae", "r2", "bias")
+"""Metrics of an estimator on held-out rows, as they are listed."""
 
 # Names of an experience's baselines in its tables.
 

@@ -20,6 +20,9 @@ BEST = (LOWEST, HIGHEST, ZERO)
 MAIN_METRIC = "mae"
 """The metric by which listings, curves and comparisons show an output at a glance: every run reports it."""
 
+NETWORK = "network"
+"""The estimator that the others are compared with."""
+
 OUTPUT = "{unit}"
 """Placeholder of the output's unit in the unit of a metric."""
 

@@ -180,7 +180,8 @@ def _displacement_of_some(x: Tensor, y: Tensor, line: _Line) -> tuple[Tensor, Te
             values[:, index, None] for values in (line.node, line.directed, line.isotropic, line.sheared)
         )
         depth = line.depth + node * downward
-        square = (foot - node).square()
+        ahead = foot - node
+        square = ahead.square()
         squared_distance = square + off_axis
         inverse = squared_distance.rsqrt()
         inverse_square = inverse.square()
@@ -298,7 +299,8 @@ def _short_line(squared_focus: Tensor, reach: Tensor) -> tuple[Tensor, Tensor, T
     ratio = squared_focus / reach.square()
     node = reach * torch.tensor([-1.0, 0.0, 1.0], dtype=reach.dtype, device=reach.device)
     parabola = torch.cat([2 / 15 * ratio, 4 / 3 - 4 / 15 * ratio, 2 / 15 * ratio], dim=1)
-    return node, parabola, torch.cat([-4 / 15 * ratio, 8 / 15 * ratio, -4 / 15 * ratio], dim=1)
+    ends = torch.cat([-4 / 15 * ratio, 8 / 15 * ratio, -4 / 15 * ratio], dim=1)
+    return node, parabola, ends
 
 
 def _shape_factors(eccentricity: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:

@@ -168,7 +168,8 @@ def circle_factors(
     east = _torus_distance(columns, torch.tensor([pixel_width], dtype=torch.float64))
     between_pixels = covariance(torch.hypot(pixel_height * lags[:, None], east))
     of_waves = torch.fft.fft(between_pixels, dim=-1).real.T[: columns // 2 + 1]
-    eigenvalues, vectors = torch.linalg.eigh(of_waves[:, (lags[:, None] - lags).abs().long()])
+    between_rows = of_waves[:, (lags[:, None] - lags).abs().long()]
+    eigenvalues, vectors = torch.linalg.eigh(between_rows)
     half = vectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
     factors: Tensor = torch.cat([half, half[1 : (columns + 1) // 2].flip(0)]) / columns**0.5
     return factors
@@ -199,7 +200,8 @@ def correlated_field(count: int, height: int, width: int, amplitude: Tensor, gen
     draws = (count + 1) // 2 if batch == 1 else count
     normal = torch.randn(draws, rows, columns, 2, generator=generator, device=generator.device)
     spectrum = torch.view_as_complex(normal.mul_(amplitude[..., None]))
-    field: Tensor = torch.fft.fft(torch.fft.fft(spectrum, dim=-1)[:, :, :width], dim=-2)[:, :height]
+    kept_columns = torch.fft.fft(spectrum, dim=-1)[:, :, :width]
+    field: Tensor = torch.fft.fft(kept_columns, dim=-2)[:, :height]
     if batch == 1:
         return torch.cat([field.real, field.imag])[:count]
     return field.real.contiguous()
@@ -365,6 +367,7 @@ def von_karman_field(
     count: int, height: int, width: int, factors: VonKarmanFactors, generator: torch.Generator
 ) -> Tensor:
     """Draw fields: (count, height, width), standard deviation 1 at every pixel."""
+    device = generator.device
     if factors.rows is not None:
         field = field_of_rows(count, width, factors.rows, generator)
     else:
@@ -372,9 +375,10 @@ def von_karman_field(
         at_a_time = max(1, LARGEST_DRAW // factors.torus.numel())
         sizes = [min(at_a_time, count - start) for start in range(0, count, at_a_time)]
         field = torch.cat([correlated_field(size, height, width, factors.torus[None], generator) for size in sizes])
-    normal = torch.randn(count, 3, generator=generator, device=generator.device)
+    normal = torch.randn(count, 3, generator=generator, device=device)
     field = field + torch.einsum("bk,khw->bhw", normal[:, :2], factors.plane)
-    shift: Tensor = factors.mean_deviation * normal[:, 2] - field.flatten(1) @ factors.weights
+    mean = field.flatten(1) @ factors.weights
+    shift: Tensor = factors.mean_deviation * normal[:, 2] - mean
     return field.add_(shift[:, None, None])
 
 
@@ -492,7 +496,8 @@ def factors_along(count: int, spacing: Tensor, of_range: float) -> Tensor:
         orders = torch.arange(1, terms, dtype=torch.float64, device=spacing.device)
         powers = (2**0.5 * scaled[..., None] / orders.sqrt()).cumprod(-1)
         return ((-scaled.square()).exp()[..., None] * torch.cat([torch.ones_like(powers[..., :1]), powers], -1)).float()
-    between = gaussian(scaled - scaled[:, :1], 1.0, 1.0)[:, (steps[:, None] - steps).abs().long()]
+    of_lags = gaussian(scaled - scaled[:, :1], 1.0, 1.0)
+    between = of_lags[:, (steps[:, None] - steps).abs().long()]
     between.diagonal(dim1=1, dim2=2).add_(1e-11)  # they are nearly singular where the range is long
     lower = torch.linalg.cholesky(between).float()
     factors: Tensor = lower.where(lower.abs() > NEGLIGIBLE_FACTOR, 0.0)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from qexp.base import files, folders, formats
+from qexp.base import files, formats
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, extra, hint, some
 from qexp.upkeep.archive import quoted
@@ -177,7 +177,7 @@ class Remote:
             except FileExistsError:
                 raise
             except OSError:  # there are no links, as on a USB stick
-                with folders.locked(Path(self.root) / DRAFT):
+                with files.locked(Path(self.root) / DRAFT):
                     if Path(target).exists():
                         raise FileExistsError(target) from None
                     Path(draft).rename(target)

@@ -12,12 +12,11 @@ from qexp.base import files
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_unit
 from qexp.base.text import Table
 from qexp.errors import some
-from qexp.metrics.meaning import MAIN_METRIC, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
-from qexp.metrics.recorded import NETWORK, best, meaning_of
+from qexp.metrics.meaning import MAIN_METRIC, NETWORK, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
 from qexp.results.capabilities import MOST_GROUPS, Parts, Results
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, EvaluationRecord
-from qexp.store.record import Record
+from qexp.store.record import Record, meaning_of
 
 MOST_FILES = 40
 """Most lines of files that a program wrote."""
@@ -288,7 +287,7 @@ def _estimators_of_output(output: str, rows: Sequence[Row]) -> Table:
         ]
         for row in ordered
     ]
-    strong = frozenset({(0, 1)} if best(ordered) else ())
+    strong = frozenset({(0, 1)} if ordered[0]["rmse"] is not None else ())
     count = rows[0]["groups"]
     title = f"{output}, {rows[0]['n']} held-out rows" + (f" in {_groups(count)}" if count else "")
     return Table(title, columns, texts, frozenset(columns[1:]), strong)

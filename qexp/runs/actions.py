@@ -124,7 +124,7 @@ def run_action(action: Action, directory: RunDirectory, summary: Mapping[str, An
     files.make_folder(parent)
     with ExitStack() as until_the_end:
         try:
-            until_the_end.enter_context(folders.locked(parent / action.name, 0))
+            until_the_end.enter_context(files.locked(parent / action.name, 0))
         except QexpError:
             raise QexpError(
                 f"the action '{action.name}' is already running on {directory.name}; wait for its end"

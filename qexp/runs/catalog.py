@@ -18,9 +18,8 @@ import orjson
 from tinydb import TinyDB
 from tinydb.storages import Storage
 
-from qexp.base import files, folders
-from qexp.base.files import real_path
-from qexp.base.folders import locked
+from qexp.base import files
+from qexp.base.files import locked, real_path
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, suggestion
 from qexp.jobs.states import Report, Reports, jobs_of, state_now
@@ -291,7 +290,7 @@ class Catalog:
             try:
                 device = directory.record_file.stat().st_dev
                 if device not in times:
-                    times[device] = folders.now_at(directory.record_file)
+                    times[device] = files.now_at(directory.record_file)
                 rows[name] = _row(directory, lasting_stamp_of(str(directory.path), times[device]))
             except DamagedError as error:
                 damaged[name] = str(error)

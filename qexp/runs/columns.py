@@ -24,7 +24,7 @@ from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, 
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
-from qexp.store.record import LISTED, Record
+from qexp.store.record import LISTED, Record, meaning_of
 
 Summary = dict[str, Any]
 """A run, as the catalog gives it."""
@@ -475,7 +475,6 @@ class Columns:
     def meaning(self, metric: str) -> Meaning:
         """Direction and unit of a metric; those of custom metrics are taken from the runs' records."""
         from qexp.metrics.built_in import METRICS
-        from qexp.metrics.recorded import meaning_of
 
         records = [] if metric in METRICS else [self._record(run["path"]) for run in self.runs]
         return meaning_of(metric, [record["metrics"] for record in records if isinstance(record, dict)])

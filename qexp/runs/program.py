@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qexp.base import files, formats, machine
-from qexp.base.folders import locked
+from qexp.base.files import locked
 from qexp.base.quantities import QUANTITIES
 from qexp.base.text import filled
 from qexp.errors import ProgramError, ProgramMemoryError, QexpError, SpecError

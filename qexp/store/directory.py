@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files, formats
-from qexp.base.folders import locked
+from qexp.base.files import locked
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from qexp.base import folders
+from qexp.base import files
 from qexp.store.documents import MisfitError, Part
 
 HEARTBEAT_SECONDS = 15.0
@@ -32,7 +32,7 @@ def fresh(heartbeat: Path, within: float = SILENT_SECONDS) -> bool:
     take the time from the machine that writes.
     """
     try:
-        return abs(folders.age(heartbeat)) < within
+        return abs(files.age(heartbeat)) < within
     except OSError:
         return False
 

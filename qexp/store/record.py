@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ from qexp.base import formats
 from qexp.base.files import read_bytes
 from qexp.base.seeds import LARGEST_SEED
 from qexp.errors import DamagedError, NotFoundError, QexpError
+from qexp.metrics.meaning import BEST, UNKNOWN, Meaning
 from qexp.store.documents import MisfitError, Part
 from qexp.store.process import Process
 
@@ -582,6 +583,24 @@ def read_record(file: Path) -> Record:
         other = isinstance(version, int) and version != SCHEMA_VERSION
         hint = f"; another version of qexp has written it (schema {version}, not {SCHEMA_VERSION})" if other else ""
         raise DamagedError(f"{file} is damaged: {misfit}{hint}") from None
+
+
+def meaning_of(name: str, recorded: Iterable[Mapping[str, Any]]) -> Meaning:
+    """The meaning of a metric of several runs: from their records, else that of qexp's own metric.
+
+    Unknown if the records contradict each other: two extensions may use the same name for different metrics.
+    recorded  the `metrics` of each record
+    """
+    meanings = set()
+    for metrics in recorded:
+        if isinstance(record := metrics.get(name), dict):  # older records have none, and invalid ones anything
+            best, unit = record.get("best"), record.get("unit")
+            meanings.add(Meaning(best if best in BEST else None, unit if isinstance(unit, str) else ""))
+    if meanings:
+        return meanings.pop() if len(meanings) == 1 else UNKNOWN
+    from qexp.metrics.built_in import METRICS  # loads numpy, which listing many runs does not need
+
+    return METRICS[name].build().meaning if name in METRICS else UNKNOWN
 
 
 # The metrics of a run, `metrics.jsonl`: one line per epoch.

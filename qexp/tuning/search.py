@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from qexp.base.folders import locked
+from qexp.base.files import locked
 from qexp.base.formats import read_lines, whole_line
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace

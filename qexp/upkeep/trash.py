@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from qexp.base import files
-from qexp.base.folders import locked
+from qexp.base.files import locked
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, some, suggestion
 from qexp.jobs.states import Watch

@@ -32,10 +32,10 @@ from qexp.kinds.figures import (
 from qexp.kinds.preview import value_in_words
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, number, printed
-from qexp.metrics.recorded import meaning_of
 from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
+from qexp.store.record import meaning_of
 from qexp.trust.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
 from qexp.trust.matrix_figures import around_one, half_width, held_out_of, numbers_of as matrix_numbers, span
 from qexp.web.html import Drawn, drawn

@@ -21,13 +21,13 @@ from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
 from qexp.jobs.states import Watch
 from qexp.metrics.built_in import metric_in_words
-from qexp.metrics.meaning import NONE, main_metric, number, printed, tells_nothing, with_interval
-from qexp.metrics.recorded import NETWORK, meaning_of
+from qexp.metrics.meaning import NETWORK, NONE, main_metric, number, printed, tells_nothing, with_interval
 from qexp.results.capabilities import Results, Section, sections_of, sections_of_evaluations
 from qexp.runs.facts import facts
 from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
+from qexp.store.record import meaning_of
 from qexp.web.drawings import curves, fields, lines_of, matrices, points, training_drawn
 from qexp.web.html import Drawn, View, drawn, picture
 

@@ -31,11 +31,10 @@ from qexp.jobs.states import ask_to_stop
 from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import estimate
 from qexp.metrics.meaning import NONE, main_metric, measured, number, printed, rounding_of_interval, with_interval
-from qexp.metrics.recorded import meaning_of
 from qexp.runs.columns import time
 from qexp.store.directory import MATRIX, RunDirectory, annotate, retag
 from qexp.store.documents import MisfitError, Part
-from qexp.store.record import NAME, State
+from qexp.store.record import NAME, State, meaning_of
 from qexp.tuning.results import search_in
 from qexp.upkeep import trash
 from qexp.web import live as of_runs

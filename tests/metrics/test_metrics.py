@@ -8,7 +8,7 @@ from qexp.errors import QexpError
 from qexp.metrics.built_in import ALWAYS, METRICS, asked_for
 from qexp.metrics.meaning import UNKNOWN, Meaning
 from qexp.metrics.metric import Additive, Metric, Sums, evaluate, with_period, with_training_mean
-from qexp.metrics.recorded import meaning_of
+from qexp.store.record import meaning_of
 
 RANDOM = np.random.default_rng(1)
 TRUTH = RANDOM.lognormal(size=(200, 1))

@@ -93,7 +93,7 @@ def readers_named(nodes: Iterable[ast.AST]) -> Iterator[ast.Constant]:
 def test_no_module_beside_the_table_asks_for_a_reader_by_its_name():
     near = [name for name, path in MODULES.items() if "readers" in path.read_text(encoding="utf-8")]
     outside = [name for name in near if "observations.readers" in imports_of(name)]
-    assert "deformation.observe" in outside
+    assert "deformation.per_file" in outside
     asked = [f"{name}, line {node.lineno}: {node.value}" for name in outside for node in readers_named(nodes_of(name))]
     assert asked == []
 

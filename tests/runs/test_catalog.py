@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tinydb import TinyDB
 
-from qexp.base import folders
+from qexp.base import files
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError
 from qexp.runs.catalog import Catalog, find_run
@@ -163,7 +163,7 @@ def test_listing_reads_only_what_changed(workspace, catalog, opened):
 def test_a_change_that_leaves_time_size_and_inode_as_they_were_is_seen_if_it_came_at_once(workspace, catalog):
     """On a file system that keeps whole seconds, and gives freed inodes out again."""
     labels = write_record(workspace, "a") / "labels.json"
-    second = int(folders.now_at(labels.parent))
+    second = int(files.now_at(labels.parent))
     for tag in ("one", "two"):
         labels.write_text(json.dumps({"tags": [tag], "note": ""}))
         os.utime(labels, (second, second))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp.base import folders
+from qexp.base import files
 from qexp.jobs.launchers import Launch
 from qexp.jobs.states import state_now
 from qexp.store import process
@@ -25,7 +25,7 @@ __all__ = ["sleeper"]  # a fixture
 
 
 def set_back(file: Path, seconds: float) -> None:
-    when = folders.now_at(file) - seconds
+    when = files.now_at(file) - seconds
     os.utime(file, (when, when))
 
 
@@ -91,8 +91,8 @@ def test_a_heart_beats_as_long_as_it_is_held_and_may_go_on(heartbeat):
 
 
 def test_where_nothing_can_be_written_this_machines_clock_must_do(heartbeat, sleeper):
-    assert folders.age(Path(f"/proc/{sleeper.pid}/stat")) < SILENT_SECONDS
-    assert abs(folders.age(heartbeat)) < SILENT_SECONDS
+    assert files.age(Path(f"/proc/{sleeper.pid}/stat")) < SILENT_SECONDS
+    assert abs(files.age(heartbeat)) < SILENT_SECONDS
 
 
 @pytest.mark.heavy

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qexp.base import formats
-from qexp.base.folders import locked
+from qexp.base.files import locked
 from qexp.store.directory import RunDirectory
 from tests.runs.conftest import until
 from tests.runs.elsewhere import NOBODY, as_nobody

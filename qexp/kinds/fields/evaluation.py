@@ -241,6 +241,9 @@ def history(lines: Sequence[Mapping[str, Any]]) -> str:
 # Evaluation on fields of other folders: errors on whole frames, and pictures.
 
 
+MOST_NAMED = 3
+"""Names of folders in a message."""
+
 FieldsIn = tuple[Path, str | None]
 """A folder of fields, and the name of the NetCDF file in it; None for the usual one."""
 
@@ -252,7 +255,8 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
     names = Counter(folder.name for folder, _ in folders)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise QexpError(
-            f"several folders are called {some(repeated, 3)}; errors are listed by folder: evaluate one part at a time"
+            f"several folders are called {some(repeated, MOST_NAMED)}; errors are listed by folder: evaluate one part "
+            "at a time"
         )
     sources = [open_folder(*folder) for folder in folders]
     for source in sources:
@@ -290,7 +294,7 @@ def _evaluated_frames(
     frames = [cached_frames(folder, names, file, *keys) for folder, file in folders]
     if threshold is not None and (lacking := [folder.name for folder in frames if THICKNESS not in folder.variables]):
         raise QexpError(
-            f"{some(lacking, 3)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
+            f"{some(lacking, MOST_NAMED)} of {request.name} has no thickness '{THICKNESS}' to compare with 'threshold'"
         )
     network = network_of(spec["model"], spec["inputs"], spec["outputs"], request.tables)
     for folder in frames:
@@ -344,8 +348,8 @@ def _independence(request: EvaluationRequest, sources: Sequence[FieldFolder]) ->
     # Folders of the dataset's own test part may be numbered like those of its training part.
     elsewhere = [name for name, of_folder in hashes.items() if of_folder not in tested]
     alike_named = [name for name in elsewhere if name in training and name not in same]
-    shared = [f"folders with training fields: {some(same, 3)}"] if same else []
-    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, 3)}"]
+    shared = [f"folders with training fields: {some(same, MOST_NAMED)}"] if same else []
+    doubts = [f"folders with the names of training folders, but other fields: {some(alike_named, MOST_NAMED)}"]
     compared = "the fields, or the name," if elsewhere else "the fields"
     nothing, caution = f"no folder has {compared} of a training folder", trained_on(len(same), len(sources))
     return Independence.of(shared, doubts if alike_named else [], nothing, caution)

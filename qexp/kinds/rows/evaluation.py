@@ -39,8 +39,8 @@ from qexp.kinds.rows.folds import Folds
 from qexp.kinds.rows.spec import AS_PUBLISHED, grouped_by
 from qexp.kinds.scores import Column, Scores, columns_of_output, write_errors, write_table, write_test_predictions
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
+from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics, needs_training_mean, with_training_mean
-from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import Fold, Rows, SplitError, chance, copies
 from qexp.networks.estimator import Ensemble, Estimator, mean, spread
 from qexp.rows.formats import open_table

@@ -27,7 +27,7 @@ from qexp.kinds.networks import (
 )
 from qexp.kinds.rows.dataset import TabularDataset, alike
 from qexp.metrics.baselines import repeated
-from qexp.metrics.recorded import NETWORK
+from qexp.metrics.meaning import NETWORK
 from qexp.metrics.splits import Fold, Rows, SplitError, chance
 from qexp.networks.network import Network
 from qexp.networks.optimizers import OF_MATRICES

@@ -70,8 +70,8 @@ from qexp.kinds.spectra.files import SPECTRA
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.kinds.training import train_network
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
+from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
-from qexp.metrics.recorded import NETWORK
 from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
