@@ -112,7 +112,7 @@ def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_it_is_looked_at(known, qexp):
     command = ("data", "show", "--experience", "spots", "--part", "validation", "--out", "seen", "--json")
     seen = json.loads(qexp(*command).done())

@@ -175,7 +175,7 @@ def test_names_that_need_quotes_are_left_to_be_typed(home):
     assert completed("qexp matrix --dataset ") == ["sound"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "line",
     [

@@ -59,7 +59,7 @@ def numbers(
 # Samples
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_samples_of_an_experience_are_those_of_its_run_with_that_seed(home):
     mogi = experience("mogi_quick", {}, Workspace(home))
     data = data_kind(mogi.document["dataset"]).data(
@@ -207,7 +207,7 @@ def test_figures_of_the_same_data_have_the_same_bytes_in_every_format(home, tmp_
         assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_inputs_of_unlike_sizes_are_all_drawn_by_the_share_of_rows_below(home, tmp_path, qexp):
     lines = [f"{60 + row},{row % 7 / 100},{1000 + row},{row}" for row in range(20)]
     (tmp_path / "melts.csv").write_text("\n".join(["SiO2,H2O,T,eta", *lines]))

@@ -107,7 +107,7 @@ def test_where_no_record_says_how_a_metric_is_read_nothing_is_best_and_it_is_sai
     assert row_of(qexp, "r2", "sound_0", "sound_1")["direction"] == "highest"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_over_seeds_the_group_with_the_higher_correlation_is_the_better_one(measured, qexp):
     runs = measured / "runs"
     for name, values in (("good", (0.95, 0.96)), ("bad", (0.10, 0.12))):

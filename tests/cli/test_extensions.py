@@ -103,7 +103,7 @@ def test_specs_may_name_the_entries_of_their_workspace(extended, qexp):
     assert qexp("validate") == (0, "", "3 specs are right\n")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_experience_of_a_workspaces_own_entries_trains(extended, qexp):
     qexp("run", "sound", "--device", "cpu").done()
     record = json.loads(qexp("show", "sound_0", "--json").stdout)

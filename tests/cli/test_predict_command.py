@@ -161,7 +161,7 @@ def test_rows_with_positions_make_a_map(here, predict):
         assert (here / f"made_{x}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_a_run_judged_as_published_estimates_says_so_itself(here, predict):
     for name in ("a.csv", "b.parquet", "c.nc"):
         write(here / "tiles" / name)
@@ -228,7 +228,7 @@ def test_what_was_started_with_nohup_goes_on_when_the_terminal_is_closed(root, h
     assert len(column(here / "made.parquet")) == SEVERAL
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_another_process_is_writing_is_left_to_it_and_what_another_run_has_estimated_unless_asked(here, predict):
     write(here / "pixels.csv")
     theirs = here / ".made.csv.a1b2c3d4.csv"
@@ -310,7 +310,7 @@ def test_a_run_whose_folds_are_not_all_done_and_one_of_images_refuse_and_say_why
 # From Python
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_from_python_as_from_the_shell(root, here, predict):
     write(here / "pixels.csv", PIXELS.append_column("line", [np.arange(COUNT) // 10]))
     assert predict("pixels.csv", "shell.csv", "--chunk", "7").code == 0

@@ -100,7 +100,7 @@ def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp
     assert "--fix incidence: must be at most 90 °" in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_figure_of_a_matrix_names_the_view_whose_direction_is_an_axis(inside, qexp):
     axes = ("--axis", "chamber.depth=1:3:2", "--axis", "heading=-13:-11:2")
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "lens.depth=2")

@@ -165,7 +165,7 @@ def test_a_comparison_needs_patterns_that_match_two_runs_and_one_that_is_done(wr
     assert "one_0 is failed, one_1 is failed" in qexp("compare", "one_*").failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("results", [{"test": [1]}, {"test": {"depth": None}}, {"test": {"depth": {"mae": "small"}}}])
 def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qexp, results):
     write("one_0", 0, mae=0.1)
@@ -181,7 +181,7 @@ def test_results_that_no_run_writes_are_damage_and_their_file_is_named(write, qe
 # What counts
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_seeds_that_do_not_count_are_named_with_their_reason(write, compared, qexp):
 
     two_groups(write, 6)
@@ -274,7 +274,7 @@ def test_neither_group_is_better_where_the_interval_holds_zero(write, compared):
     assert (row["excludes_zero"], row["better"]) == (False, None)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_groups_with_fewer_than_two_common_seeds_are_not_paired(write, compared, qexp):
     for seed in (0, 1):
         write(f"slow_{seed}", seed, mae=0.1)
@@ -324,7 +324,7 @@ def test_a_difference_that_is_clear_alone_has_a_wider_interval_among_several_and
 # What is printed and drawn
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_single_runs_with_other_test_samples_are_said_to_answer_different_questions(write, qexp):
     for name, spec in (("quiet", experience_with()), ("fast", FASTER), ("noisy", NOISIER)):
         write(f"{name}_0", 0, mae=0.1, spec=spec)
@@ -363,7 +363,7 @@ def test_intervals_of_a_chosen_output_are_as_wide_as_all_outputs_need_and_that_i
     assert chosen["simultaneous"] == whole["simultaneous"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_groups_of_one_seed_each_are_said_to_be_that(write, qexp):
     write("slow_0", 0, mae=0.1)
     write("fast_0", 0, mae=0.2, spec=FASTER)
@@ -436,6 +436,7 @@ def put_matrix(folder: Path, error: float) -> None:
     (folder / MATRIX_RECORD).write_bytes(json_bytes(record | {"held_out": {"depth": [[2.5, None]]}}))
 
 
+@pytest.mark.heavy
 def test_runs_of_any_length_with_any_name_are_drawn(write, qexp):
     odd = experience_with(("batch_size", 2))
     write("odd_0", 0, mae=0.1, spec=odd, epochs=1, experience="a $x_{1 name", overrides=["description=" + "long " * 40])

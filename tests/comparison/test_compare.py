@@ -20,7 +20,7 @@ def errors_of_depth() -> list[float]:
     return sorted(package.open_run(name).results["test"]["depth"]["mae"] for name in PAIR)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qexp):
     stdout = qexp("compare", *PAIR).done()
     first, depth, *_ = stdout.splitlines()

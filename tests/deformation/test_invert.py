@@ -291,7 +291,7 @@ def test_stations_that_contradict_a_track_are_named_whether_the_noise_of_the_tra
     assert any("'stations'" in said and "error 0.08 m" in said for said in made.remarks) is (sign < 0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_ramps_are_estimated_with_the_source():
     seen = observed()
     for one in seen.tracks:

@@ -159,7 +159,7 @@ def test_stations_ramps_and_two_sources_have_posteriors_too():
     assert abs(two.parameters["mogi_2.delta_volume"].median) < 4 * two.parameters["mogi_2.delta_volume"].deviation
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_the_data_say_little_the_posterior_is_the_prior_and_that_is_said():
     weak = Observation(tuple(replace(track, error=np.full_like(track.error, 10.0)) for track in observed().tracks), CRS)
     asked = {"depth": (1.0, 2.0), "delta_volume": (1.0, 2.0)}

@@ -180,7 +180,7 @@ def test_a_network_that_knows_no_offsets_sees_images_without_them_where_that_exp
     assert estimates["raised"] == pytest.approx(estimates["as it is"], abs=1)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_network_sees_the_same_whatever_the_coordinates_of_the_observation(place):
     moved = Observation(tuple(dataclasses.replace(t, x=t.x - 3e4, y=t.y + 5e4) for t in observed().tracks))
     here, there = (
@@ -249,6 +249,7 @@ def test_a_network_is_given_angles_as_it_was_trained_on_them(tmp_path):
     np.testing.assert_allclose(run.predict(**arrays, **turned)["depth"], expected, rtol=1e-6)
 
 
+@pytest.mark.heavy
 def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
     seen = observed()
     steep = dataclasses.replace(seen.tracks[1], direction=np.tile([0.1, 0.0, 0.995], (196, 1)))
@@ -266,6 +267,7 @@ def test_observations_that_do_not_fit_the_network_are_refused(place, tmp_path):
     assert "give the centre of the deformation with --centre" in invert(place, "--centre", "0,0").failed()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -278,6 +280,7 @@ def test_options_that_a_network_does_not_go_with_are_refused(place, options, wor
     assert words in invert(place, *options).failed()
 
 
+@pytest.mark.heavy
 def test_a_run_that_is_not_there_and_options_without_a_run_are_refused(place):
     assert call("invert", place / "obs.nc", "--run", "nobody_7", "--workspace", place).code == 3
     assert "--run" in call("invert", place / "obs.nc", "--refine").failed()

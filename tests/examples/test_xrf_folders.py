@@ -94,7 +94,7 @@ def test_labels_are_spread_evenly_over_a_core():
             assert all(0 <= depth < spectra for depth in chosen)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_labels_there_are_spectra_to_pretrain_on_only(tmp_path: Path):
     write(replace(SMALL, out=tmp_path / "xrf", cores=2, labelled=0))
     assert names_in(tmp_path / "xrf") == ["README.md", "pretrain"]
@@ -143,7 +143,7 @@ def test_the_targets_are_those_of_the_mixture():
     np.testing.assert_allclose(chlorine / (1 - dry), chlorine[0] / (1 - dry[0]))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_sediments_are_like_those_of_the_sea():
     cores = [sediments_core(Seeds(3), number, 60, 10.0) for number in range(60)]
     carbonate = np.array([core.carbonate.mean() for core in cores])

@@ -239,7 +239,7 @@ def test_a_panel_title_or_band_that_is_gone_a_legend_elsewhere_and_another_colou
     assert difference(before, pixels(figure)) > 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_another_hinting_of_letters_is_not_noticed():
     import matplotlib
 

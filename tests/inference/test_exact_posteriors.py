@@ -154,6 +154,7 @@ def test_where_the_signal_is_700_times_the_noise_the_errors_are_those_of_the_cra
     assert (np.abs(half[1] - fine[1]) < 0.01 * bound).all()
 
 
+@pytest.mark.heavy
 def test_samples_are_kept_in_their_order_where_each_hides_other_pixels():
     of = dataset({"delta_volume": LOG_NORMAL}, HIDING)
     samples = observed(of, 6)
@@ -191,7 +192,7 @@ def sphere(noise: float, **distributions: Any) -> GeneratedDataset:
     return generated_of(document, BUILT_IN)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_impossible_sources_have_no_share_of_the_posterior():
     """Spheres that would break the surface: where the image shows nothing, the mean is that of the possible prior."""
     of = sphere(noise=1e6)

@@ -52,7 +52,7 @@ def test_each_method_draws_from_a_normal_density(method):
     np.testing.assert_allclose(np.cov(made.all.T), [[0.2, 0.15], [0.15, 0.3]], rtol=0.15)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("method", [*METHODS, "grid"])
 def test_a_bow_is_drawn_from_although_no_proposal_has_its_shape(method):
     proposal, random = around([0.0, 0.0]), np.random.default_rng(1)
@@ -132,7 +132,7 @@ def prior_of(problem):
     return Prior(names, [uniform(name, *bounds[name]) for name in names if name not in fixed], fixed)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_simulated_data_have_the_covariance_of_the_noise_and_of_what_is_unknown_of_offset_and_ramp():
     seen = track(source=SOURCE, noise=EXPONENTIAL, added=0.03, size=5)
     problem = problem_of([seen])

@@ -83,7 +83,7 @@ def test_the_end_of_a_parameter_that_the_data_do_not_limit_is_open():
     assert found.high[radius] > 250
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_bounds_end_an_interval_and_leave_it_open():
     problem, fit = fitted("mctigue", seen(SPHERE, mctigue), bounds={"radius": (600.0, 1200.0)})
     found = profile_likelihood(problem, fit, threshold(fit))
@@ -181,7 +181,7 @@ def of_mass(source, stations):
     return mogi(torch.cat([source[:, :3], source[:, 3:4] ** 2], dim=1), stations)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_parameter_of_which_nothing_tells_where_it_may_lie_is_refused_unless_bounds_or_limits_do():
     source = Source(("x", "y", "depth", "mass"), of_mass)
     tracks, stations = seen((150.0, -100.0, 2500.0, 2e6), mogi), np.array([[-4e3, -4e3], [4e3, 4e3]])

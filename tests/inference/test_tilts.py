@@ -79,7 +79,7 @@ def test_what_was_asked_for_of_a_tilt_and_what_changes_with_it_holds(fixed, boun
     assert bool(coordinates.tilts) == free
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_dike_is_found_from_a_start_that_dips_to_the_other_side():
     source = (0.0, 0.0, 3000.0, 4000.0, 2000.0, 0.7, 1.5, 0.0, 0.0, 1.0)
     truth = torch.tensor([source], dtype=torch.float64)

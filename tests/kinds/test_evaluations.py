@@ -169,7 +169,7 @@ OWN_NAMES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_weights_from_elsewhere_are_evaluated_and_what_they_were_trained_on_is_unknown(here, qexp):
     Path("own.json").write_text(json.dumps(OWN_NAMES))
     weights = "runs/sound_0/checkpoints/best.safetensors"
@@ -406,6 +406,7 @@ def test_evaluations_are_columns_conditions_and_parts_of_what_is_shown(here, qex
     assert qexp("ls", "--columns", "evaluations.first.train.depth.mae").code == 2
 
 
+@pytest.mark.heavy
 def test_an_archive_holds_the_evaluations_of_its_run_and_a_damaged_one_is_reported_and_stops_no_listing(here, qexp):
     assert qexp("evaluate", "sound_0", "--dataset", "sound").code == 0
     before = package.open_run("sound_0").evaluations["sound"]

@@ -385,7 +385,7 @@ def uneven(data):
     return data.assign_coords(x=x)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "keys", "complaint"),
     [

@@ -53,7 +53,7 @@ FIGURES = {
 SIZES = [(1, 1.5), (1, 800), (1e-3, 0.5), (1e-3, 2), (1e-4, 2e-4), (3e-7, 1e-5), (3e4, 1e5), (1e-12, 1), (1e-3, 1e12)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("least", "greatest"), SIZES)
 def test_losses_of_any_size_leave_room_for_the_label_of_their_axis(tmp_path, least, greatest):
     losses = np.geomspace(greatest, least, 3)

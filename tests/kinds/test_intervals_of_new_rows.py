@@ -142,7 +142,7 @@ def test_the_intervals_of_spectra_are_those_of_the_errors_of_its_test_cores(work
     assert "promise no more than 0.5" in call(*given, "--interval", "0.9", "--overwrite").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_images_without_a_posterior_head_have_no_intervals(specs, tmp_path):
     assert call("run", "sound").code == 0
     np.save(tmp_path / "x.npy", np.zeros((1, 8, 8), dtype=np.float32))

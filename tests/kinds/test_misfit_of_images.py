@@ -167,7 +167,7 @@ def test_features_are_those_of_the_last_layers_also_where_branches_without_opera
     assert made["detour"] == made["plain"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_file_without_p_values_is_not_taken_for_one_with_them(here):
     np.save("images.npy", images()[:3])
     words = ("predict", "sound_0", "images.npy", "--output", "made.csv")
@@ -180,7 +180,7 @@ def test_a_file_without_p_values_is_not_taken_for_one_with_them(here):
     assert package.predict("sound_0", "images.npy", "made.csv", misfit=True)[0].made is False
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_there_is_no_likelihood_the_error_says_why(here):
     specs = Specs(here, {**DOCUMENTS, "dataset": put(DATASET, "fixed.noise", 0.0)}, "quiet")
     specs.write("experience", {**EXPERIENCE, "model": "quiet", "dataset": "quiet", "epochs": 1})

@@ -106,7 +106,7 @@ def test_a_file_of_any_name_gets_what_the_model_makes_of_its_frames_however_many
         assert (here / f"made_{chunk}.nc").read_bytes() == (here / "made.nc").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [(17, 23), (37, 16), (6, 5)])
 def test_frames_of_odd_sizes_go_through_a_network_that_halves_them(root, here, estimated, size):
     data = write("fields.nc", height=size[0], width=size[1])
@@ -327,6 +327,7 @@ def test_what_cannot_be_read_or_written_is_told_and_leaves_nothing(here, predict
     assert set(here.iterdir()) == files
 
 
+@pytest.mark.heavy
 def test_a_network_that_takes_one_size_only_refuses_frames_of_another_and_a_caution_stands_in_the_file(root, here):
     model = field_model(package.open_run("domes_0", workspace=root).directory, "cpu")
     assert model.refusal(7, 9) is None

@@ -57,6 +57,7 @@ def never(*_):
     raise AssertionError("nothing is to be estimated")
 
 
+@pytest.mark.heavy
 @KINDS
 def test_what_the_same_run_made_of_the_same_data_is_left_as_it_is_and_nothing_else(kind, tmp_path):
     model, source, target = kind(tmp_path)
@@ -82,6 +83,7 @@ def test_what_the_same_run_made_of_the_same_data_is_left_as_it_is_and_nothing_el
     assert target.read_bytes() == b"do not touch"
 
 
+@pytest.mark.heavy
 @KINDS
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interrupted_call_leaves_nothing_and_can_be_given_again(kind, number, tmp_path):

@@ -159,7 +159,7 @@ def test_a_single_image_is_named_after_its_file(tmp_path):
         assert (row["name"], float(row["depth_estimate (km)"])) == ("event", pytest.approx(weighted(IMAGES[:1])[0]))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_samples_have_the_names_and_columns_that_the_file_gives_them(tmp_path):
     days = np.datetime64("2024-03-06", "ns") + np.arange(COUNT) * np.timedelta64(12, "D")
     data = xarray.Dataset(
@@ -647,7 +647,7 @@ def test_a_folder_is_estimated_file_by_file(tmp_path):
         targets(source, tmp_path / "out", names)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("ending", ["npy", "nc"])
 def test_memory_does_not_grow_with_the_number_of_samples_and_neither_does_the_file_depend_on_it(tmp_path, ending):
     layout, batches = ImageLayout({"displacement": (1, 64, 64)}, {"displacement": "m"}), list[int]()
@@ -718,7 +718,7 @@ def masked(root: Path) -> None:
     package.run("masked", device="cpu", workspace=root)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_takes_masks_estimates_images_with_gaps_as_it_does_its_own(masked, tmp_path):
     run = package.open_run("masked_0", workspace=masked)
     samples = package.samples("masked", "test", count=12, workspace=masked)

@@ -79,7 +79,7 @@ def rows_of(text, folder, ending="csv", model=MODEL, **options):
     return prediction, read(prediction.target)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("made", ["csv", "parquet", "nc"])
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_kind_of_file_gives_the_same_estimates_in_every_other_kind(tmp_path, kind, made):
@@ -222,7 +222,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(tmp_
             replace(MODEL, estimate=never).predict(tmp_path / "rows.csv", type(tmp_path)(target))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_with_positions_make_a_map_and_others_none(tmp_path):
     write_csv(tmp_path / "rows.csv", TABLE.append_column("line", [LINE]).append_column("sample", [SAMPLE]))
     made = MODEL.predict(tmp_path / "rows.csv", tmp_path / "made.csv").map

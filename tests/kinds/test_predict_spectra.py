@@ -59,7 +59,7 @@ def folder(tmp_path):
     return write_spectra(tmp_path / "new")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, tmp_path):
     info = folder / "info.csv"
     head, *lines = info.read_text().splitlines()
@@ -158,7 +158,7 @@ def test_numbers_stay_numbers_where_the_format_has_them(tmp_path):
     assert table["depth_given"].to_pylist() == [None, 3, 4]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_parts_of_a_folder_are_told_apart_and_have_the_columns_of_both_empty_where_a_part_has_none(tmp_path):
     write_spectra(tmp_path / "all" / "train", range(100))
     info = write_spectra(tmp_path / "all" / "test", range(100, COUNT)) / "info.csv"
@@ -190,7 +190,7 @@ def test_a_table_gives_the_same_as_a_folder(folder, tmp_path, name):
     assert (tmp_path / "of_table.csv").read_bytes() == (tmp_path / "of_folder.csv").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_netcdf_may_have_all_spectra_in_one_variable(tmp_path):
     counts = (("sample", "channel"), SPECTRA)
     write_netcdf({"counts": counts, "core": ("sample", CORES), "depth": ("sample", DEPTHS)}, tmp_path / "image.nc")
@@ -229,7 +229,7 @@ def test_units_origin_and_caution_are_in_every_file(folder, tmp_path):
     assert json.loads((tmp_path / "made.csv.json").read_text())["origin"]["digest"] == "ab"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_spectrum_whose_counts_are_all_the_same_has_no_estimate_and_is_named(folder, tmp_path):
     (folder / "spe" / NAMES[3]).write_text("0\n" * CHANNELS)
     made = model_of().predict(folder, tmp_path / "made.csv")
@@ -258,7 +258,7 @@ def test_files_without_a_row_and_rows_without_a_file_are_named(folder, tmp_path)
     assert extra == f"{folder / 'spe'} holds spectra that {folder / 'info.csv'} does not name: other.csv"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_that_only_val_csv_names_are_estimated_after_the_others(folder, tmp_path):
     head, *lines = (folder / "info.csv").read_text().splitlines()
     (folder / "info.csv").write_text("\n".join([head, *lines[::2]]))

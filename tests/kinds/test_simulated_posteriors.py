@@ -72,7 +72,7 @@ def test_draws_are_those_of_the_exact_posterior(noise_model):
     assert not made.doubts
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_start_far_away_changes_nothing():
     of = dataset(16, "white")
     samples = observed(of, 3)

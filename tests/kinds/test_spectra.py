@@ -292,7 +292,7 @@ def write_flat_netcdf(table: pyarrow.Table, path: Path) -> None:
     xarray.Dataset(variables).to_netcdf(path, engine="h5netcdf")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "write"),
     [

@@ -123,7 +123,7 @@ def test_profiles_go_downwards_whatever_the_order_of_the_rows():
             np.testing.assert_array_equal(line.get_xdata(), same.get_xdata())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_many_cores_some_have_a_profile_and_the_title_says_how_many():
     figure = down_core(of_cores(70, 3), "")
     titles = [axis.get_title() for axis in figure.axes]

@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_bits_in_the_unit_of_the_target_and_whateve
     assert np.array_equal(estimates(name, 1024 * inputs, 4 * targets, in_parts(30, 3), 3, 0), 4 * result)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", [name for name in BASELINES if name != "mean"])
 def test_what_can_be_learnt_from_the_inputs_is(name):
     inputs, targets = linear(60)
@@ -112,7 +112,7 @@ def test_a_target_that_is_linear_in_its_logarithm_is_found_through_it():
     assert rmse(through_log, targets[:, 1:]) < 0.01 * rmse(plain, targets[:, 1:])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_over_repeats_a_row_has_the_mean_of_its_estimates():
     inputs, targets = linear(20, noise=1)
     splits = in_parts(20, 2), in_parts(20, 5), in_parts(20, 2) + in_parts(20, 5)
@@ -156,7 +156,7 @@ def test_a_constant_target_is_estimated_by_that_constant():
         assert (estimates(name, inputs, np.full((12, 1), 0.1), in_parts(12, 3), 3, 0) == 0.1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @EVERY
 def test_a_constant_column_and_a_repeated_one_do_no_harm_and_inputs_that_are_all_constant_tell_nothing(name):
     inputs, targets = linear(30)

@@ -87,7 +87,7 @@ def covered_of_new_groups(units_of_rule):
     return np.mean(covered)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_groups_the_rule_of_groups_covers_a_row_of_a_new_group_and_that_of_rows_does_not():
     assert covered_of_new_groups(lambda groups: groups) > 0.78
     assert covered_of_new_groups(lambda groups: rows(len(groups))) < 0.75

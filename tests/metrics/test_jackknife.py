@@ -50,7 +50,7 @@ def test_the_interval_is_that_of_the_metric_computed_anew_without_each_group(met
     assert interval(metric, estimate, truth, list(map(str, range(10, 22)))) == interval(metric, estimate, truth)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("groups", "rows"), [(3, 6), (6, 6), (9, 6), (55, 1)])
 def test_nineteen_of_twenty_intervals_over_few_groups_hold_the_true_error(groups, rows):
     """Normal errors, half of their variance common to a group; 400 cases, whose count is known to ± 2.2 %."""

@@ -43,7 +43,7 @@ def test_positions_are_uniform_where_all_values_are_tied_and_a_truth_beyond_all_
     assert ((values > 0.9) & (values < 1)).all()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_draws_of_a_chain_are_thinned_to_what_they_are_worth():
     random = np.random.default_rng(4)
     truth, independent = random.normal(size=3000), random.normal(size=(3000, 10))
@@ -80,7 +80,7 @@ def test_regions_of_highest_density_and_balls_are_right_for_right_posteriors():
         assert uniformity(values).p_value > SOME
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_lost_correlation_is_seen_in_regions_and_balls_although_every_single_interval_is_right():
     sample = observed(4000, 200, seed=9, correlated=False)
     for values in of_each(sample):

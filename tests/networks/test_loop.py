@@ -706,7 +706,7 @@ def test_an_autoencoder_learns_what_it_does_not_see(tmp_path):
     assert min(losses) < 0.5 * losses[0]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_autoencoder_trains_in_bfloat16_nearly_as_it_does_in_single_precision(tmp_path):
     losses = []
     for precision in ("float32", "bfloat16"):

@@ -150,7 +150,7 @@ def test_where_torch_rounds_an_activation_by_its_place_in_memory_results_differ_
             torch.testing.assert_close(tasks[number].model.state_dict()[name], tensor, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("head", HEADS)
 def test_a_posterior_head_learns_beside_others_what_it_learns_alone(tmp_path, head):
     def with_head(number):
@@ -202,7 +202,7 @@ def one_by_one(number, folder, network="one_d_cnn", callbacks=(), **changes):
     return trainer, lines
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("optimizer", OPTIMIZER)
 @pytest.mark.parametrize("network", ["one_d_cnn", "mlp"])
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -383,7 +383,7 @@ def test_a_stack_that_is_not_the_state_of_this_training_is_damage(tmp_path, chan
         Stack([task(0), task(1)], recipe(epochs=3), CPU, tmp_path).resume()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_validation_rows_the_last_weights_are_kept_and_no_line_has_a_validation_loss(tmp_path):
     tasks = [task(number, validated=False) for number in range(3)]
     stack = trained(tmp_path / "without", tasks, epochs=3, keep="last")

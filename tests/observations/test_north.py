@@ -86,7 +86,7 @@ def test_pixels_of_a_projected_grid_are_turned_one_by_one(tmp_path):
     np.testing.assert_allclose(track.direction, along_grid(seen_from(), ZONE, longitude, latitude), atol=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_observation_file_is_not_turned_again_but_goes_along_to_another_system(points, tmp_path, qexp):
     package.observe(points, tmp_path / "obs.nc", crs=ZONE, **GEOMETRY)
     again = package.observe(tmp_path / "obs.nc").observation

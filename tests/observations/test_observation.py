@@ -31,7 +31,7 @@ def observation():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_file_keeps_the_whole_observation(tmp_path):
     written = observation()
     write_observation(written, tmp_path / "obs.nc")

@@ -168,6 +168,7 @@ def test_one_error_is_one_length_or_each_file_has_its_own(written):
     assert "the errors of 'g' are 0.2 m, but its displacements only up to 0.03 m" in doubt
 
 
+@pytest.mark.heavy
 def test_a_station_that_is_there_twice_is_told_or_refused_with_the_same_displacements(written, tmp_path):
     package.observe([], tmp_path / "obs.nc", gnss=[written(GNSS, "a.csv")])
     again, other = written(GNSS.replace("RITE", "SOLO").replace("14.12", "14.3"), "b.csv"), written(GNSS, "c.csv")
@@ -229,6 +230,7 @@ def test_the_line_of_sight_follows_from_incidence_heading_and_look(written):
     assert right.direction[0, 0] > 0
 
 
+@pytest.mark.heavy
 def test_the_heading_of_a_satellite_that_looks_left_is_the_one_that_was_given(written, tmp_path, qexp):
     view = {"error": 0.01, "incidence": 30, "heading": 190, "look": "left", "crs": UTM}
     package.observe(written(rows(EAST, NORTH, LOS)), tmp_path / "left.nc", reduce="uniform:1", **view)

@@ -191,7 +191,7 @@ def test_noise_stays_and_stations_and_means_are_left_alone(track):
     assert reduced_points(stations, reduction("uniform:8")) is stations
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path, track):
     points = track.where_observed()
     rows = np.column_stack([points.x + 4e5, points.y + 4e6, points.displacement, points.error, points.direction])

@@ -58,7 +58,7 @@ def test_stations_without_a_vertical_are_told_from_those_that_did_not_rise(table
     assert figure.axes[-1].get_xlabel().endswith("); black: no vertical")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_files_whose_stations_have_no_names_are_as_before(tmp_path):
     ones = np.ones(3)
     track = Track("g", "gnss", 4e5 * ones, 4.5e6 * ones, 0.01 * ones, 0.001 * ones, np.eye(3), np.ones(3, bool))

@@ -73,7 +73,7 @@ def by_surface(source, poisson_ratio):
     return torch.einsum("nsij,jk,sk->ni", green, density, area) * torch.tensor([1.0, 1.0, -1.0], dtype=DOUBLE)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("poisson_ratio", "geometry"),
     [
@@ -127,7 +127,7 @@ def test_displacement_is_continuous_where_the_quadrature_changes():
     torch.testing.assert_close(inside, outside, rtol=1e-11, atol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("poisson_ratio", [0.1, 0.25, 0.45])
 def test_the_uplifted_volume_is_that_by_a_uniform_load_of_the_surface_by_reciprocity(poisson_ratio):
     # A uniform load on a wide disc shortens the ground below its middle by (1 - 2 nu) / 2 of the load over the shear

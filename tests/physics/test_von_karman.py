@@ -64,7 +64,7 @@ def test_differences_between_pixels_have_the_exact_variance_and_pixels_a_varianc
     assert (apart[off] / expected[off] - 1).abs().max() < 5e-3
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_torus_of_images_of_many_rows_gives_the_fields_that_their_rows_would(monkeypatch):
     monkeypatch.setattr(random_fields, "LARGEST_FACTORS", 0)
     monkeypatch.setattr(random_fields, "LARGEST_DRAW", 40_000)

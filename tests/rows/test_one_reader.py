@@ -161,6 +161,7 @@ def test_a_quotation_mark_that_is_never_closed_hides_no_rows(tmp_path):
     assert len(trained(path)) == len(predicted(path)) == 2
 
 
+@pytest.mark.heavy
 def test_numbers_far_from_the_first_rows_are_read_alike_and_found_by_their_row(tmp_path):
     """Blocks are of some hundred kilobytes: many rows are read before these, blank lines and line breaks among them."""
     values = np.random.default_rng(0).uniform(0.1, 9, (20_000, 4)).round(6)
@@ -232,7 +233,7 @@ def spectra(tmp_path, monkeypatch) -> Path:
     return tmp_path / "spectra.csv"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["channel_{}", "channel_{:03}"])
 @pytest.mark.parametrize("form", ["plain", "byte order mark", "CRLF"])
 def test_a_table_of_spectra_is_the_same_in_training_and_in_prediction(spectra, form, name):

@@ -68,7 +68,7 @@ def test_no_value_of_a_run_becomes_a_word_or_a_command(plot, here, qexp):
     assert not (here / "x").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_failure_is_kept_beside_the_last_success_until_the_next_one(plot, qexp, monkeypatch):
     monkeypatch.setenv("CODE_OF_ACTION", "5")
     stderr = qexp("action", "plot", "sound_0").refused(1)

@@ -140,7 +140,7 @@ def test_no_change_of_a_document_ends_in_a_traceback_or_hides_another_run(beside
             assert code != 1 or command[0] == "wait", (command, steps, value)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["finished", "with folds", "metrics"])
 def test_no_change_of_a_document_ends_a_comparison_in_a_traceback(beside, kind):
     for steps, value in some_changes(beside(DOCUMENTS[kind][0]), kind, 4):
@@ -194,7 +194,7 @@ def test_an_environment_is_shown_as_far_as_it_goes_and_one_that_no_run_writes_is
     assert '$.python is ["3.11"], not a text' in stderr if isinstance(python, list) else stderr == ""
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [

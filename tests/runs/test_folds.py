@@ -140,7 +140,7 @@ def test_the_result_is_over_all_held_out_rows_together(run):
     }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_the_rows_may_not_have_meant_is_said_where_the_run_is_started(write, qexp):
     rows = table()
     rows[1][0] = rows[0][0]

@@ -247,7 +247,7 @@ def test_max_s_regressor_estimates_the_same(sediment: Path, within: str):
     assert len(Path("estimates.csv").read_text().splitlines()) == 1 + cores.SPECTRA
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_max_s_autoencoder_reconstructs_the_same_masked_patches(sediment: Path):
     network = write_max("model.ckpt", head=False)
     run = imported("model.ckpt", "--experience", "masked", "--set", "transforms={}")
@@ -272,7 +272,7 @@ def write_stones(root: Path) -> None:
     (root / "specs/models/stones.json").write_text(json.dumps(document))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_dl_im_s_network_and_its_scalers_estimate_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_stones(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -465,7 +465,7 @@ def test_all_misfits_are_listed_together(volcano: Path):
     assert all(word in said for word in ("gate/kernel", "to_depth.3.weight", "block_1.shortcut.bias"))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_positions_other_than_ours_and_a_network_of_another_program_are_errors_that_say_what_differs(sediment: Path):
     network = Max(head=True)
     with torch.no_grad():
@@ -636,7 +636,7 @@ def test_names_of_rules_models_and_experiences_that_do_not_exist_are_errors(volc
     assert "write NAME=FILE" in refused("best.h5", "--model", "sound", "--also", "mean")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_model_with_several_experiences_needs_one_unless_they_are_alike(volcano: Path):
     alike = {**SOUND["experience"], "transforms": {}, "epochs": 7}
     Path("specs/experiences/alike.json").write_text(json.dumps(alike))

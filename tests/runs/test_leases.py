@@ -296,7 +296,7 @@ assert [process.exitcode for process in processes] == [0] * 8
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_of_many_that_try_at_once_one_has_the_run(directory):
     script = [sys.executable, "-c", AT_ONCE, directory.path]
     lines = subprocess.run(script, check=True, capture_output=True, text=True).stdout.splitlines()

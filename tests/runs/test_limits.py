@@ -176,6 +176,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.heavy
 def test_limits_that_limit_nothing_or_no_output_are_refused(specs, problems):
     for limits, where, words in WRONG:
         (problem,) = problems(specs.spoil("experience", ("limits", limits)))

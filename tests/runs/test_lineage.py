@@ -58,7 +58,7 @@ def write(root: Path, **changes: object) -> None:
     Specs(root).write("experience", document, "other")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_listed_operations_begin_with_the_weights_of_the_other_run_and_all_else_as_without_it(here, qexp):
     qexp("run", "fine", "--set", "pretrain=null", "--name", "scratch", "--device", "cpu").done()
     parent, child, scratch = (weights(here / "runs" / name) for name in ("sound_0", "fine_0", "scratch"))
@@ -78,7 +78,7 @@ def test_where_none_are_listed_all_operations_and_transforms_are_taken(grown):
         np.testing.assert_allclose(value, parent[name], atol=1e-8, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_transforms_are_fitted_here_where_operations_are_listed(here, qexp):
     write(here, transforms={"displacement": "standardize"})
     qexp("run", "other", "--set", "dataset.fixed.noise=0.5", "--name", "noisy", "--device", "cpu").done()
@@ -147,7 +147,7 @@ def test_operations_that_do_not_fit_are_listed_tensor_by_tensor_and_none_without
     assert not (here / "runs/other_0").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_pretrain_on_the_command_line_changes_the_run_and_leaves_the_operations_and_others_may_differ(here, qexp):
     write(here, model=put(SOUND["model"], "operations.to_depth.parameters.filters", [7, 1]))
     qexp("run", "other", "--pretrain", "sound_1", "--name", "another", "--device", "cpu").done()

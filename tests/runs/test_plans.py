@@ -49,7 +49,7 @@ def planned(workspace, *, references=("mogi_quick",), seeds=(0,), grid=None, ove
     return sweep(references, seeds, grid or {}, overrides or {}, Workspace(workspace))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_sweep_is_the_product_of_experiences_grid_and_seeds(workspace):
     grid = {"epochs": [2, 3], "dataset": ["mogi", "mogi_noisy"]}
     plans = planned(workspace, references=["mogi_quick", "mogi_cnn"], seeds=[4, 7], grid=grid)
@@ -66,7 +66,7 @@ def test_a_run_of_a_sweep_is_named_by_experience_and_seed_with_a_digest_where_it
     assert first.overrides == ("epochs=2",)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_change_that_changes_nothing_gives_the_plain_name(workspace):
     file = workspace / "specs/experiences/mogi_quick.json"
     rate = json.loads(file.read_text())["learning_rate"]
@@ -106,7 +106,7 @@ def test_seeds_of_numpy_are_taken_but_not_none_at_all(workspace):
         planned(workspace, seeds=[])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_each_seed_starts_from_the_run_with_its_own_seed(finished):
     order = Order("sound", [0, 1], overrides={"epochs": 3}, pretrain="sound_{seed}")
     plans = check_order(order, Workspace(finished)).plans
@@ -146,7 +146,7 @@ def test_keys_that_are_changed_together_make_one_axis(workspace):
         planned(workspace, grid={"epochs+batch_size": [2, 3], "epochs": [4]})
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_epochs_are_the_most_that_any_candidate_trains(workspace):
     (lunar,) = planned(workspace, references=["lunar_tio2"], overrides={"epochs": 30})
     assert (lunar.spec["epochs"], lunar.epochs) == (30, max(lunar.spec["select"]["epochs"]))

@@ -203,6 +203,7 @@ MISTAKES = {
 }  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_mistakes_are_said_where_they_are(specs, problems):
     path_of_experience = specs.spoil("experience", ("losses", "negative_log_likelihood"))
     said = problems(path_of_experience)

@@ -211,7 +211,7 @@ def test_a_program_without_numbers_and_files_is_done_and_that_is_said(program, s
         assert "cannot be verified: results missing" in call("verify", "own_0").failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_programs_without_numbers_are_compared_in_words(program):
     for seed in ("1", "2"):
         assert call("run", program("true"), "--seed", seed).code == 0
@@ -368,7 +368,7 @@ def test_a_program_that_writes_to_its_run_s_folder_waits_for_no_other(program, p
     assert not list(run.path.parent.glob("*.lock"))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_and_a_trained_network_stand_in_one_table(here, program, monkeypatch):
     (here / "own.sh").write_text(OWN_PROGRAM)
     (here / "specs/experiences/own.json").write_text(json.dumps(OWN))

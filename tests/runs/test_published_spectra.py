@@ -95,6 +95,7 @@ def workspace(place: Path, tmp_path: Path) -> Path:
     return shutil.copytree(place, tmp_path / "copy", symlinks=True)
 
 
+@pytest.mark.heavy
 def test_the_recipe_is_pretrained_and_fine_tuned_as_published(place: Path):
     pretrained, tuned = (qexp.open_run(name, workspace=place) for name in ("max_pretrain_0", "max_toc_0"))
     assert tuned.record["state"] == "done"
@@ -106,7 +107,7 @@ def test_the_recipe_is_pretrained_and_fine_tuned_as_published(place: Path):
         assert predictions["TOC%_estimate"].shape == predictions["TOC%"].shape == (12,)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_depth_is_told_of(
     place: Path, tmp_path: Path
 ):
@@ -121,6 +122,7 @@ def test_spectra_without_targets_are_estimated_as_those_with_and_their_other_dep
     assert found == pytest.approx(tested, rel=1e-4)
 
 
+@pytest.mark.heavy
 def test_runs_are_listed_and_chosen_by_targets_with_a_percent_sign(place: Path):
     columns = "name,test.TOC%.rmse"
     stdout = call(

@@ -128,7 +128,7 @@ def test_what_cannot_be_had_at_its_commit_is_refused_and_nothing_is_written(
     assert not (here / "runs/sound_0_rerun").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_code_of_an_imported_run_is_not_executed_without_permission(here, qexp):
     (here / "specs/extensions.py").write_text("own = True\n")
     qexp("run", "sound", "--name", "own", "--set", "epochs=1", "--device", "cpu").done()

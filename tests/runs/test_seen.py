@@ -217,7 +217,7 @@ def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
     assert stdout.count("seen.json") >= 2
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_was_seen_is_known_when_the_run_that_saw_it_is_gone_and_in_an_imported_run(here, tmp_path, qexp):
     assert qexp("export", "few_finetune_0", "--to", tmp_path / "one.zip").code == 0
     assert qexp("import", tmp_path / "one.zip", "--name", "taken_in").code == 0

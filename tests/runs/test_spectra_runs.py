@@ -387,14 +387,14 @@ def test_where_spectra_cannot_be_kept_no_run_begins(here, tmp_path, qexp, monkey
     assert not (here / "runs/new").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_show_tells_of_mixtures_where_there_are_some(here, qexp):
     train("masked", name="mixed", epochs=1, **{"dataset.mix": 0.5})
     assert "with up to 50% of another" in qexp("show", "mixed").stdout
     assert "of another" not in qexp("show", "masked_0").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_estimates_new_spectra_as_it_did_those_of_its_test_part_if_it_estimates_numbers_at_all(here, qexp):
     run = package.open_run("scratch_0")
     options = ("--input", "data/few/test", "--output", "made.csv")

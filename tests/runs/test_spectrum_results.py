@@ -409,7 +409,7 @@ def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_tog
 # Files
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
 def test_what_must_be_said_of_the_numbers_stands_in_every_table(spec, dataset, directory):
     for caution in ("", LEAKED):

@@ -39,7 +39,7 @@ def test_a_run_with_stand_in_data_says_so_in_every_table_and_record(stood_in, qe
     assert json.loads(Path("estimates.csv.json").read_text())["origin"]["caution"] == WORDS
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_that_has_both_cautions_gives_both(stood_in):
     changes = {"protocol": "as_published", "inner": None}
     run = RunDirectory(package.run("stones", overrides=changes, device="cpu").path)

@@ -70,7 +70,7 @@ def test_a_finished_run_is_not_worked_on_again_and_unharmed_where_another_spec_h
     assert (run.path / "run.json").read_bytes() == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_error_in_training_exits_with_1_and_is_kept_in_log_record_and_show(workspace, qexp):
     (workspace / "specs/extensions.py").write_text(BREAKING_LOSS)
     change = 'losses={"depth": "breaking", "delta_volume": "mae"}'
@@ -115,7 +115,7 @@ def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train)
     assert open_run("mogi_quick_0").state == "failed"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_done_is_not_believed_without_the_results(train, qexp):
     run = train()
     (run.path / "results/test_predictions.nc").unlink()
@@ -140,7 +140,7 @@ def test_execute_needs_nothing_but_the_directory(workspace, tmp_path):
     assert json.loads((target / "run.json").read_text())["state"] == "done"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_storage_elsewhere_leaves_a_link(train, tmp_path, qexp):
     run = train(storage_path=tmp_path / "large disk")
     assert run.path.readlink().parent == tmp_path / "large disk"

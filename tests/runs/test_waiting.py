@@ -174,7 +174,7 @@ def test_following_an_attempt_ends_when_the_next_one_has_begun(workspace, sleepe
     assert list(states.follow_log(run, 1)) == ["one\n"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_following_waits_for_a_run_that_has_not_started(workspace, start, sleeper):
     write_record(workspace, "young", state="created")
     following = start("logs", "young", "-f")
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_following_with_130_and_no_word(workspace, sleeper):
     assert following.returncode == 130
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_long_log_costs_no_memory_for_all_of_it_and_a_reader_who_has_seen_enough_causes_no_traceback(workspace):
     run = RunDirectory(write_record(workspace, "a"))
     write_log(run, 1, b"a line of a long log\n" * 100_000)

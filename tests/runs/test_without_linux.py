@@ -65,7 +65,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "away"), here]))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_is_asked_of_the_machine_has_an_answer(elsewhere):
     subprocess.run([sys.executable, "-c", MACHINE], check=True)
 

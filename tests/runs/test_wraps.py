@@ -101,7 +101,7 @@ def test_a_run_in_this_process_is_wrapped_says_so_and_is_the_same_to_the_last_bi
     assert (directory / weights).read_bytes() == (plain.path / weights).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("in_a_pool", [False, True])
 def test_a_wrap_that_does_not_start_the_run_leaves_it_failed_with_the_reason(wrapped, specs, qexp, in_a_pool):
     wrapped("broken")

@@ -219,7 +219,7 @@ def test_two_points_a_kilometre_apart_differ_by_the_declared_amount_whatever_the
     assert apart == pytest.approx(0.005, rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_noise_of_varying_pixel_sizes_is_each_samples_own():
     east = torch.linspace(100, 900, 40).repeat_interleave(100)
     grid = Grid(5, 6, east, metres(300.0))

@@ -51,7 +51,7 @@ def resolved(workspace, name, *overrides):
     return experience(name, read_overrides("--set", overrides), workspace)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_experiences_on_spectra_are_right(workspace, qexp):
     names = [f"specs/{folder}/{name}.json" for name in DOCUMENTS for folder in ("experiences", "datasets", "models")]
     assert qexp("validate", *names).messages() == f"{len(names)} specs are right\n"

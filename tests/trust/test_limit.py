@@ -124,7 +124,7 @@ def test_wrong_options_are_refused(noisy):
         assert why in call("limit", *words).refused()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_noise_there_is_no_limit(specs):
     assert "has no noise" in call("limit", "sound").failed()
     assert call("run", "sound", "--seed", "3").code == 0

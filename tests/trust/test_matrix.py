@@ -16,6 +16,7 @@ from qexp.trust.matrix_figures import matrix_of
 SMALL = {"depth": (0.0, 4.0, 8), "delta_volume": (0.0, 2.0, 4)}
 
 
+@pytest.mark.heavy
 def test_every_cell_is_the_models_estimate_of_the_image_that_its_true_values_make(run):
     table = qexp.matrix(run, "mogi_test", axes=SMALL)
     pixels = pixel_axis(64, torch.tensor([100.0]))
@@ -191,7 +192,7 @@ def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_f
     assert qexp.matrix("sound_[01]", "sound", **other, force=True).folder == kept.folder
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_that_differ_by_more_than_their_seeds_have_no_common_statistics(seeds, monkeypatch):
     monkeypatch.chdir(seeds)
     qexp.run("sound", name="other_2", seed=2, overrides={"epochs": 1}, device="cpu")

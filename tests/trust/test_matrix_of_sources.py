@@ -46,7 +46,7 @@ def root(root: Path) -> None:
 FIXED = {"dike.opening": 1.0, "chamber.depth": 4.0}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_errors_of_a_strike_are_taken_by_the_shorter_way_round(root):
     axes = {"dike.strike": (0.0, 360.0, 8), "dike.depth": (2.0, 4.0, 3)}
     table = package.matrix("dike_0", "dike", axes=axes, fixed=FIXED, repeats=3, workspace=root)

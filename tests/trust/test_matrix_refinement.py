@@ -55,7 +55,7 @@ def refined(
     return values, Refinement(source, axes, held, outputs)(samples, values, starts)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("views", VIEWS)
 def test_without_noise_the_true_values_are_found(views):
     described = document(views, fixed={"noise": 0.0})
@@ -109,7 +109,7 @@ def samples_of(source: GeneratedDataset, depths: list[float]) -> dict[str, torch
     return source.with_only_fixed(fixed).observe({"dike.depth": np.array(depths)}, torch.Generator().manual_seed(3))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_cell_is_weighted_by_the_covariance_of_the_pixels_that_it_shows():
     source = generated_of(document("two tracks", noise_model=HIDDEN), BUILT_IN)
     refinement = Refinement(source, [], {**source.fixed, **FIXED, "dike.strike": 40.0}, ["dike.depth"])
@@ -182,6 +182,7 @@ def test_too_many_scattered_points_with_correlated_noise_and_what_is_no_paramete
         Refinement(source, AXES, {**source.fixed, **FIXED}, ["dike.depth"])
 
 
+@pytest.mark.heavy
 def test_weights_for_a_level_of_noise_that_scales_everything_are_found_once():
     described = document(noise_model={"type": "exponential", "parameters": {"range": 2.0}}, fixed={"dike.strike": 40.0})
     axes = [MatrixAxis("noise", 1e-5, 3e-5, 5), MatrixAxis("dike.depth", 2, 4, 2)]

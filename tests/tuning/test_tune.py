@@ -33,6 +33,7 @@ def checked(specs, **options):
 # What is searched
 
 
+@pytest.mark.heavy
 def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
     space = checked(specs, space={"batch_size": "lin:2:4", **RATE, "sizes.0": [8, 16]}).space
     assert [isinstance(one.distribution, IntDistribution) for one in space.dimensions] == [True, False, False]
@@ -73,6 +74,7 @@ def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
         checked(specs)
 
 
+@pytest.mark.heavy
 def test_the_most_epochs_of_a_trial_are_those_of_the_space(specs):
     assert [checked(specs, space={"epochs": values}).epochs for values in ([2, 9, 4], "log:2:16")] == [9, 16]
 

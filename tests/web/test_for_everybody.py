@@ -11,6 +11,7 @@ from tests.web.test_reports_of_several import names
 SHIPPED = {"uPlot.iife.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("shipped", "original"), SHIPPED.items())
 def test_the_plotting_library_is_what_its_package_holds(npm_packages, shipped, original):
     ours = (files("qexp.web") / "static/uplot" / shipped).read_bytes()
@@ -50,7 +51,7 @@ def test_a_report_is_no_wider_than_a_phone(report, open_page):
     assert open_page(report, width=400).evaluate("document.documentElement.scrollWidth") == 400
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_all_that_reacts_to_the_mouse_is_reached_by_keys(sweep, open_page, tmp_path):
     package.matrix(names(sweep)[0], "mogi_test", axes={"depth": (0.5, 4.0, 3), "delta_volume": (0.5, 2.0, 3)})
     page = open_page(package.report(names(sweep)[0], to=tmp_path / "one.html"))

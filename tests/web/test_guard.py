@@ -128,7 +128,7 @@ def figures(root):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_no_path_leads_out_of_the_workspace_or_to_a_traceback(root, figures, serve):
     for name in ("own.png", "own.txt"):
         (figures / name).write_text("own")

@@ -40,6 +40,7 @@ def test_a_drawing_is_an_image_that_tells_all_to_those_who_do_not_see_it():
     assert HOSTILE in ["".join(text.itertext()) for text in content.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.heavy
 def test_any_values_can_be_drawn_in_rows():
     for values in ((0.0, 0.0), (1e-30, 1e30), (-5.0, -5.0), (1.0, math.inf), (math.nan, 1.0)):
         rows = {str(row): OfSeeds((), value, None) for row, value in enumerate(values)}

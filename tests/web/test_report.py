@@ -33,7 +33,7 @@ def test_the_command_writes_one_file_and_names_it_and_what_cannot_be_written_lea
     assert (trained / "sent.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_only_a_report_is_replaced_without_a_question(trained, qexp):
     (trained / "notes.html").write_text("<!doctype html><p>mine</p>")
     ending = "let its name end"

@@ -248,7 +248,7 @@ def test_matrices_stand_side_by_side_with_all_values_at_the_place_under_the_mous
     assert f"each on its own axes: {mapped[2]}" in page.locator(".matrices-drawing .quiet").first.inner_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_difference_of_two_matrices_is_drawn_and_of_other_cells_it_is_said_why_not(mapped, open_page, tmp_path):
     page = open_page(package.report(*mapped, to=tmp_path / "three.html"))
     maps = page.locator(".matrices-drawing .map")
@@ -265,7 +265,7 @@ def test_the_difference_of_two_matrices_is_drawn_and_of_other_cells_it_is_said_w
     assert "no difference" in page.locator(".matrices-drawing").inner_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_server_gives_the_numbers_of_further_matrices_on_demand(mapped, sweep, serve, visit, monkeypatch):
     monkeypatch.setattr("qexp.web.drawings.MOST_MAPS", 2)
     page = visit(f"{serve(sweep).address}compare?{'&'.join(f'run={name}' for name in mapped)}")
@@ -281,7 +281,7 @@ def test_compare_draws_matrices_over_other_cells_in_a_figure_of_their_own(mapped
     assert [name for name in figures if name.startswith("matrix")] == ["matrix_mogi_test.png", "matrix_mogi_test_2.png"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_reports(sweep, serve, visit, open_page):
     two = names(sweep)[:2]
     package.figures(names(sweep), only="learning_curve")

@@ -178,7 +178,7 @@ def test_the_number_of_comparisons_is_said(page):
     assert "(km)" in page.locator(".differences-drawing thead").inner_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, open_page):
     copied(noises, tmp_path, monkeypatch)
     package.run("half_width", seed=0, overrides={"parameters.noise": 0.08, "parameters.samples": 40}, name="noise_once")
@@ -198,7 +198,7 @@ def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monke
     assert text[:40] in (root / "all.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_groups_are_joined_by_keys_and_then_have_means_without_an_interval(noises, tmp_path, monkeypatch, open_page):
     copied(noises, tmp_path, monkeypatch)
     for seed in (0, 1):
