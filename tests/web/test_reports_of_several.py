@@ -91,7 +91,7 @@ def test_a_table_is_saved_with_names_as_they_are_typed_and_all_digits(page):
     assert "volume change MAE" in table(page).locator('th[title^="delta_volume.mae"]').inner_text()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_drawing_is_saved_as_a_picture_and_those_of_svg_have_their_title(page):
     beginnings = {"SVG": (b"<svg", b"<?xml"), "PNG": (b"\x89PNG",)}
     buttons = page.locator("figure .save").all()
@@ -115,7 +115,7 @@ def test_results_over_seeds_are_drawn_and_their_number_is_said(page):
             )
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table_which_any_text_filters(sweep, page):
     for place in (".scatter", ".over-lines"):
         page.locator(place).focus()
@@ -130,7 +130,7 @@ def test_keys_go_through_the_runs_of_a_drawing_and_mark_them_in_the_table_which_
     assert column(page, "run") == names(sweep)[:1]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_number_in_the_filter_is_a_whole_value_and_a_column_can_be_named(sweep, page):
     rates = {name: package.open_run(name).spec["learning_rate"] for name in names(sweep)}
     errors = {name: package.open_run(name).results["test"]["depth"]["mae"] for name in names(sweep)}
@@ -148,7 +148,7 @@ def test_a_number_in_the_filter_is_a_whole_value_and_a_column_can_be_named(sweep
         assert (text, set(column(page, "run"))) == (text, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_axes_of_the_scatter_can_be_chosen(page):
     places = ".scatter circle[fill]"
     before = page.locator(places).evaluate_all("all => all.map((one) => one.getAttribute('cx'))")
@@ -158,14 +158,14 @@ def test_the_axes_of_the_scatter_can_be_chosen(page):
     assert before != after
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_failed_runs_are_named_at_the_top_and_count_nowhere(sweep, open_page, tmp_path):
     page = open_page(package.report(to=tmp_path / "all.html"))
     assert "failed, and not counted: broken_0, broken_1" in page.locator("header .notice").inner_text()
     assert "broken_0" in column(page, "run")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_that_wait_are_no_failures(sweep, open_page, tmp_path):
     record = sweep / "runs" / names(sweep)[0] / "run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "created"}))

@@ -29,7 +29,7 @@ def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, v
     assert page.locator("h1").inner_text().startswith("mogi_quick_")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_study_whose_runs_are_gone_still_shows_what_was_written(sweep, serve, visit, qexp):
     assert qexp("rm", "--yes", "mogi_quick_*").code == 0
     page = visit(serve(sweep).address + "studies/mogi_quick_learning_rate")

@@ -84,7 +84,7 @@ def test_no_two_scripts_of_a_page_declare_the_same_name():
     assert [name for name, count in declared.items() if count > 1] == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table_and_arrow_keys_skip_them(page):
     assert runs_in_table(page) == runs(*NOISES)
     drag(page, 0, 0.0, 0.3)
@@ -103,7 +103,7 @@ def test_a_range_on_an_axis_fades_the_other_runs_and_filters_the_table_and_arrow
     assert faded(page) == (0, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_ranges_combine_with_each_other_and_with_the_filter(page):
     drag(page, 0, 0.9, 0.3)
     page.locator(".ranges summary").click()
@@ -120,7 +120,7 @@ def test_ranges_combine_with_each_other_and_with_the_filter(page):
     assert runs_in_table(page) == runs(*NOISES)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_keys_alone_choose_a_range_and_so_does_a_finger(page):
     page.locator(".ranges summary").focus()
     page.keyboard.press("Enter")
@@ -143,7 +143,7 @@ def test_keys_alone_choose_a_range_and_so_does_a_finger(page):
     assert runs_in_table(page) == runs(0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("base", range(3))
 def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base):
     page.get_by_label("differences from").select_option(str(base))
