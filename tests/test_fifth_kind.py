@@ -94,7 +94,7 @@ def test_it_trains_and_is_listed_and_shown_and_without_its_results_it_is_not_eva
     assert (code, "estimates.csv" in stdout + stderr) == (5, True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.usefixtures("drawn")
 def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp):
     figures = trained.directory.results / "figures"

@@ -52,7 +52,7 @@ def test_it_stays_inside_the_block_and_is_given_back_behind_it():
     assert outside < 50
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_settings_of_the_user_are_left_alone():
     used, freed, _, _ = measured(MALLOC_TOP_PAD_="0")
     assert used > 195

@@ -76,6 +76,7 @@ def inside(trained, monkeypatch):
     return trained
 
 
+@pytest.mark.heavy
 def test_the_run_keeps_what_its_views_are_and_results_of_a_variable_with_a_dot_are_listed_and_filtered(inside, qexp):
     column = "test.chamber.depth.mae"
     rows = json.loads(qexp("ls", "--json", "--columns", f"name,{column}", "--where", f"{column} < 9").stdout)
@@ -89,6 +90,7 @@ def test_the_run_keeps_what_its_views_are_and_results_of_a_variable_with_a_dot_a
     assert len(dataset["fingerprints"]["land.npy"]) == 64
 
 
+@pytest.mark.heavy
 def test_the_matrix_of_two_variables_of_two_sources_has_their_units(inside, qexp):
     fixed = ("--fix", "chamber.delta_volume=2", "--fix", "heading=-11")
     qexp("matrix", "volcano_0", "--dataset", "volcano", *fixed).done()
@@ -119,6 +121,7 @@ def test_the_look_shows_images_points_and_stations_in_their_units(inside, qexp, 
     assert (inside / "figures/train_samples.png").is_file()
 
 
+@pytest.mark.heavy
 def test_a_run_whose_mask_has_changed_says_so_and_one_that_has_not_is_the_same_run(inside, qexp):
     again = qexp("run", "volcano", "--dry-run")
     assert "done" in again.stdout + again.stderr
@@ -132,6 +135,7 @@ def test_a_run_whose_mask_has_changed_says_so_and_one_that_has_not_is_the_same_r
         (inside / "data/land.npy").write_bytes(before)
 
 
+@pytest.mark.heavy
 def test_a_dataset_whose_angles_are_in_another_unit_will_do_if_the_network_reads_and_estimates_none(inside, qexp):
     other = {**DATASET, "angles": "radians"}
     other["views"] = [{**DATASET["views"][0], "heading": -0.2, "incidence": 0.6}, DATASET["views"][1]]
@@ -139,6 +143,7 @@ def test_a_dataset_whose_angles_are_in_another_unit_will_do_if_the_network_reads
     assert qexp("evaluate", "volcano_0", "--dataset", "radians").code == 0
 
 
+@pytest.mark.heavy
 def test_the_value_of_one_variable_with_a_dot_is_changed_on_the_command_line(inside, qexp):
     qexp("validate", "specs/datasets/volcano.json").done()
     short = ("run", "volcano", "--name", "x_0", "--set")

@@ -216,7 +216,7 @@ def test_a_seed_that_failed_counts_once_it_was_done_again(write, compared):
     assert (group["runs"], [exclusion["run"] for exclusion in group["left_out"]]) == (["again_1"], ["again_0"])
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_metric_that_is_not_finite_is_left_out_of_its_own_row_alone_and_that_is_said(write, compared, qexp):
     two_groups(write)
     write("slow_4", 4, mae=float("nan"), bias=0.1, r2=0.9)
@@ -452,7 +452,7 @@ def test_a_band_reaches_from_the_least_to_the_greatest_of_few_and_over_the_middl
     assert [list(line) for line in middle_and_band(many)] == [[50], [25], [75]]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_losses_below_zero_and_losses_that_are_no_numbers_are_drawn(tmp_path):
     lines = curve(3, 0)
     lines[0]["validation"]["loss"], lines[1]["validation"]["loss"] = -1.0, None

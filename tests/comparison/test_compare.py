@@ -57,7 +57,7 @@ def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, 
     assert "depth mae: lowest in " in str(package.compare(*PAIR, metrics="mae", figures=False))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_table_for_another_program_comes_without_pictures(workspace, qexp):
     shutil.rmtree(workspace / "comparisons", ignore_errors=True)
     for form in ("--csv", "--markdown", "--latex"):
@@ -66,7 +66,7 @@ def test_a_table_for_another_program_comes_without_pictures(workspace, qexp):
     assert "learning_curves.png" in qexp("compare", *PAIR).done()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_larger_is_better_for_r2_and_nearer_to_zero_for_bias(workspace, qexp):
     document = json.loads(qexp("compare", *PAIR, "--json").stdout)
     for row in document["results"]:

@@ -162,6 +162,7 @@ def test_an_axis_has_the_last_step_of_its_key_that_is_no_number(keys, names):
     assert ("training samples" in [axis.label for axis in axes]) == ("sizes.0" in names)
 
 
+@pytest.mark.heavy
 def test_a_dry_run_names_the_runs_to_start_from_and_writes_nothing(specs, qexp):
     experiences(specs)
     pretraining = ("--pretrain", "sound", "--pretrain-grid", "epochs=1,2", "--pretrain-seed", "same")

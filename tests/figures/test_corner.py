@@ -7,7 +7,7 @@ from qexp.figures.canvas import encode, use_style
 from qexp.figures.distributions import Drawn, corner
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_each_pair_has_a_panel_that_shares_its_axes_with_the_histograms():
     random = np.random.default_rng(0)
     draws = random.multivariate_normal([4.519e6, 3.0, 6.0], [[1e4, 3, 0], [3, 0.01, 0.02], [0, 0.02, 0.25]], 2000)

@@ -113,7 +113,7 @@ def test_posteriors_of_three_variables_are_sampled_and_have_the_means_and_median
         np.testing.assert_allclose(errors, 0.0, atol=0.04)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("case", ["white", "depth alone"])
 def test_draws_from_a_grid_have_the_means_and_medians_of_the_posterior(case):
     of = dataset(*CASES[case][:2])
@@ -162,6 +162,7 @@ def test_samples_are_kept_in_their_order_where_each_hides_other_pixels():
     np.testing.assert_allclose(integrated(of, turned)[0], integrated(of, samples)[0][:, ::-1], rtol=1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("also", [{}, {"incidence": {"type": "uniform", "parameters": {"a": 0.3, "b": 0.7}}}])
 def test_a_sample_that_shows_nothing_leaves_the_prior(also):
     """By displacements of sources, and, as an angle of view is no parameter of a source, by images."""

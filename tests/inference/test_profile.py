@@ -63,7 +63,7 @@ def test_chi2_rises_by_the_threshold_at_each_end_although_pressure_and_radius_tr
     assert abs(fit.values[pressure] - strength * SPHERE[-1]) > 1.96 * errors[pressure]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_interval_of_a_parameter_that_the_data_determine_is_that_of_first_order():
     problem, fit = fitted("mogi", seen((150.0, -100.0, 2500.0, 4e7), mogi, error=0.001))
     found, errors, reach = profile_likelihood(problem, fit, threshold(fit)), standard_errors(fit), threshold(fit)

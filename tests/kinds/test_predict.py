@@ -6,6 +6,7 @@ import qexp
 from qexp.errors import QexpError
 
 
+@pytest.mark.heavy
 def test_predictions_of_the_kept_test_samples_are_the_kept_estimates(run):
     """Images made again from the kept true values give the kept estimates."""
     import torch

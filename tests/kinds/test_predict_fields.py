@@ -207,7 +207,7 @@ def test_coordinates_units_and_the_run_are_told_as_cf_wants_them(root, here, est
     assert made["lat"].attrs["standard_name"] == "latitude"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_run_knows_the_ranges_of_its_training_data(root):
     folders = sorted((root / "data").rglob("ex.nc"))
     run = package.open_run("domes_0", workspace=root)

@@ -76,7 +76,7 @@ def test_every_spectrum_of_a_folder_gets_a_row_in_the_order_of_its_list(folder, 
     assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_a_list_spectra_come_by_name_and_cores_and_depths_are_left_open(tmp_path):
     inside = write_spectra(tmp_path / "new", info=False)
     plain = inside / "spe"

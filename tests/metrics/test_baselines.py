@@ -46,7 +46,7 @@ def rmse(estimate, truth):
     return np.sqrt(np.mean(np.square(estimate - truth)))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @EVERY
 def test_every_row_that_is_held_out_has_an_estimate_and_no_other(name):
     inputs, targets = linear()

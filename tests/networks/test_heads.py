@@ -171,7 +171,7 @@ def test_a_head_that_does_not_end_a_branch_in_outputs_is_an_error(branches, outp
 PRIOR = {"type": "uniform", "parameters": {"a": 2.0, "b": 5.0}}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_posterior_in_units_stays_within_its_prior_integrates_to_one_and_has_quantiles_that_rise():
     density = Gaussian(torch.tensor([[0.5, 0.3]]), torch.tensor([[[2.5, 0.0], [0.5, 1.5]]]))
     posterior = Posterior({("depth", "radius"): density}, {"depth": NormalScore(PRIOR), "radius": Log()})

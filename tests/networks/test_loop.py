@@ -465,6 +465,7 @@ def test_bfloat16_computes_more_coarsely_and_keeps_weights_in_single_precision(t
     assert fine_loss == pytest.approx(coarse_loss, rel=0.1)
 
 
+@pytest.mark.heavy
 def test_training_halves_the_loss_of_samples_never_seen(tmp_path):
     operations = {
         "first": operation("denses", filters=[32], bias=True),

@@ -289,6 +289,7 @@ def test_the_noise_of_means_of_cells_is_that_of_the_points_in_them(grid):
     np.testing.assert_allclose(declared_later.observation.tracks[0].error, np.sqrt(2e-6 / 4))
 
 
+@pytest.mark.heavy
 def test_the_noise_of_points_is_not_estimated_from_means_whose_points_are_gone(grid, tmp_path):
     package.observe(grid, tmp_path / "obs.nc", **{**ON_GRID, "noise": (), "noise_mask": None}, reduce="uniform:2")
     with pytest.raises(QexpError, match="holds means of cells, from which the noise of points cannot be estimated"):

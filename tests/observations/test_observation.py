@@ -48,6 +48,7 @@ def test_a_file_keeps_the_whole_observation(tmp_path):
     assert read.track("descending").where_observed().size == 5
 
 
+@pytest.mark.heavy
 def test_a_file_has_units_and_names_its_conventions(tmp_path):
     write_observation(observation(), tmp_path / "obs.nc", "made by hand")
     with xarray.open_dataset(tmp_path / "obs.nc", engine="h5netcdf") as table:

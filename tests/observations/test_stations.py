@@ -30,6 +30,7 @@ def table(tmp_path_factory):
     return path
 
 
+@pytest.mark.heavy
 def test_names_are_kept_with_each_component_and_through_files(table, tmp_path):
     result = package.observe([], tmp_path / "g.nc", gnss=[table])
     (track,) = result.observation.tracks

@@ -129,7 +129,7 @@ def test_shallow_cracks_are_solved_right_whatever_the_number_of_threads():
     torch.testing.assert_close(together, torch.cat([penny(source[None], STATIONS) for source in shallow]))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_displacement_converges_and_is_continuous_where_the_number_of_nodes_changes(monkeypatch):
     depths = torch.linspace(0.1, 3, 60, dtype=DOUBLE)
     batch = torch.stack([0 * depths, 0 * depths, depths, torch.ones_like(depths), torch.ones_like(depths)], -1)

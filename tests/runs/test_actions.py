@@ -144,7 +144,7 @@ def test_an_action_leaves_the_draft_of_one_whose_name_begins_alike(here, start, 
     assert record_in(actions / "fig--big")["state"] == "done"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_what_a_killed_action_leaves_is_cleared_and_what_it_moved_away_is_put_back(plot, qexp):
     (plot.parent / ".plot.0123abcd.draft").mkdir(parents=True)
     assert "was killed while it wrote or replaced plot" in qexp("doctor").stdout

@@ -99,7 +99,7 @@ def test_a_run_arrives_as_it_was_whatever_its_files_are_called_and_wherever_it_i
     assert {path.name for path in arrived.parent.iterdir()} <= {"sound_0", "catalog.json", "catalog.json.lock"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_an_imported_run_lists_shows_predicts_and_makes_matrices_under_its_new_name(here, there, exported, qexp):
     assert qexp("import", exported, "--name", "guest", "--workspace", there).code == 0
     assert qexp("ls", "-q", "--workspace", there).stdout == "guest\n"

@@ -190,7 +190,7 @@ def small_disk(workspace: Path) -> Iterator[Path]:
         yield runs
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_full_disk_and_one_for_reading_only_give_a_clear_error_and_harm_no_record(small_disk, qexp):
     before = (small_disk / "a/run.json").read_bytes()
     with contextlib.suppress(OSError):

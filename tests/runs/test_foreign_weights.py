@@ -86,7 +86,7 @@ def refused(*arguments: str | Path, code: int = 2) -> str:
 # The networks
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_vdi_s_network_estimates_as_a_forward_pass_in_numpy_does(volcano: Path):
     made = imported("best.h5", "--model", "sound").predict(displacement=IMAGES)
     expected = [vdi_estimates(image, vdi_weights(np.random.default_rng(1))) for image in IMAGES]
@@ -480,7 +480,7 @@ def test_positions_other_than_ours_and_a_network_of_another_program_are_errors_t
     assert "rules that qexp has: dl_im, dle, max, vdi" in refused("model.pth", "--experience", "scratch")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_half_of_a_scaler_is_an_error(sediment: Path):
     write_max("model.ckpt", head=True)
     np.save("mean.npy", np.float64(2))
@@ -506,7 +506,7 @@ class Marking:
 # Rules of one's own
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rules_of_one_s_own_rename_tensors(volcano: Path):
     weights = vdi_weights(np.random.default_rng(1))
     renamed = {name.replace("_", "-"): array for group in weights.values() for name, array in group.items()}
@@ -564,7 +564,7 @@ def test_a_variable_of_a_named_source_has_the_scaler_of_the_file_and_hands_it_on
     assert grown["transforms.chamber:depth.mean"].item() == 2.5
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_normalisations_must_add_the_same_number_to_variances_as_there(volcano: Path):
     names = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
     tensors = [{"from": f"(?P<operation>norm)/{there}", "to": here} for there, here in names.items()]
@@ -666,7 +666,7 @@ def test_a_model_without_an_experience_gets_the_dataset_that_fits_and_no_transfo
     assert "the model 'alone' with the dataset 'larger' at $.inputs[0]" in stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["stones", "domes", "few", "many"])
 def test_a_model_alone_fits_datasets_of_all_kinds(specs: Specs, kind: str):
     """Weights in the names of qexp itself, by rules of one line."""

@@ -26,6 +26,7 @@ def test_keys_with_commas_between_them_get_a_value_each():
             axes_of({"a,b": values})
 
 
+@pytest.mark.heavy
 def test_values_of_numpy_are_taken_and_many_are_read_at_once():
     (axis,) = axes_of({"learning_rate": numpy.array([0.5, 2.0])})
     assert axis.values == (0.5, 2)

@@ -85,7 +85,7 @@ def test_draws_are_what_arviz_takes_and_have_the_quantiles_and_estimates_of_the_
         run.posterior(displacement=images, draws=0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("ending", ["nc", "csv", "parquet"])
 def test_predictions_of_files_have_the_ends_of_the_interval(here, ending):
     np.save("images.npy", np.random.default_rng(1).normal(0, 0.02, (5, 16, 16)).astype(np.float32))

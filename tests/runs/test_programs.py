@@ -221,7 +221,7 @@ def test_programs_without_numbers_are_compared_in_words(program):
     assert "there is nothing to compare: own_1 is done without" in call("compare", "own_*").failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_files_of_an_earlier_attempt_are_results_too(program):
     program("touch $QEXP_RUN/attempt{attempt}; test {attempt} = 2")
     with pytest.raises(RunFailedError):

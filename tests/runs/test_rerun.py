@@ -43,7 +43,7 @@ def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(he
     assert "rerun of     sound_0\n" in qexp("show", "sound_0_rerun").stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     options = ("--seed", "4", "--set", "epochs=1", "--name", "other", "--device", "cpu")
     assert qexp("rerun", "sound_0", *options).code == 0

@@ -92,6 +92,7 @@ def counts(run: Path) -> dict[str, dict[str, int]]:
     return {name: {core: len(hashes) for core, hashes in cores.items()} for name, cores in seen.items()}
 
 
+@pytest.mark.heavy
 def test_a_run_keeps_what_it_trained_and_validated_on_and_what_its_ancestors_did(pretrained):
     pretraining = {"A": 6, "B": 6, "C": 4}
     assert counts(pretrained / "runs/msm_0") == {"msm_0": pretraining}
@@ -107,6 +108,7 @@ def test_spectra_without_labels_count_as_seen_and_allowing_a_leak_where_there_is
     assert package.open_run("two").record["caution"] == ""
 
 
+@pytest.mark.heavy
 def test_a_run_whose_test_spectra_were_pretrained_on_is_refused_with_the_cores_and_the_run(here, qexp):
     stderr = qexp("run", "leaky_finetune").refused()
     assert "msm_0: core B: 3 of 3 test spectra" in stderr
@@ -161,6 +163,7 @@ def test_a_split_that_divides_a_core_is_refused_by_run_and_validate(here, qexp, 
     assert package.open_run("allowed").record["caution"] == "tested on training cores"
 
 
+@pytest.mark.heavy
 def test_a_spectrum_that_is_copied_from_the_training_to_the_test_part_is_found(here, qexp):
     few = here / "data/few"
     shutil.copyfile(few / "train/spe/A_1.txt", few / "test/spe/E_2.txt")
@@ -188,7 +191,7 @@ def test_of_a_split_that_the_seed_draws_every_seed_is_looked_at(here, qexp):
     assert tested in tried(f"{good[0]},{bad}").failed()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
     from qexp.base.workspace import find
     from qexp.runs.plan import sweep
@@ -200,6 +203,7 @@ def test_where_seeds_make_no_difference_spectra_are_compared_once(here):
     assert len({id(plan.seen) for plan in plans}) == 2, "what came of one comparison for each of the two experiences"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("change", ["gone", "changed"])
 def test_what_was_seen_cannot_be_forgotten_or_changed(here, qexp, change):
     for name in ("msm_0", "few_finetune_0"):
@@ -234,7 +238,7 @@ def test_a_fine_tuned_run_can_be_repeated_bit_for_bit(here, qexp):
     assert code == 0, stdout + stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("change", "remark"),
     [

@@ -233,6 +233,7 @@ def test_saliency_is_the_slope_of_the_estimate_itself_and_leaves_the_model_as_it
         torch.testing.assert_close(found[:, channel], seen[:, channel] * slope, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_of_many_test_spectra_some_that_are_evenly_spread_are_enough(dataset, directory, monkeypatch):
     of = network(LINEAR, dataset)
     saliency = {}
@@ -315,6 +316,7 @@ def test_a_few_labelled_spectra_are_enough_for_baselines(dataset, directory, cou
 # Spectra
 
 
+@pytest.mark.heavy
 def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, directory):
     of = network(AUTOENCODER, dataset)
     found = evaluated(directory, of)
@@ -349,7 +351,7 @@ def test_a_masked_autoencoder_is_judged_on_what_it_did_not_see(dataset, director
         assert float(line["rmse"]) == pytest.approx(np.sqrt(np.mean(errors**2)))
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("at_once", [1, 7, 512])
 def test_the_spectra_that_are_kept_are_the_first_one_in_the_middle_and_the_last(
     at_once, dataset, directory, monkeypatch
@@ -392,7 +394,7 @@ def test_the_mean_training_spectrum_is_told_to_guess_with_what_the_network_is_to
         np.testing.assert_allclose(found, np.sqrt(squared / hidden.sum(axis=0)), rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("spec", [REGRESSOR, AUTOENCODER], ids=["number", "spectrum"])
 def test_spectra_that_are_estimated_one_by_one_are_judged_as_those_estimated_together(
     spec, dataset, directory, monkeypatch

@@ -100,7 +100,7 @@ MODULES = {"greedy": Entry(lambda shape, /: Greedy(), {}, "Wants a petabyte.", {
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_memory_that_the_processor_is_refused_is_told_from_other_failures(workspace, train):
     (workspace / "specs/extensions.py").write_text(GREEDY)
     with pytest.raises(RunFailedError, match=r"out of memory: RuntimeError: .*DefaultCPUAllocator"):
@@ -108,7 +108,7 @@ def test_memory_that_the_processor_is_refused_is_told_from_other_failures(worksp
     assert open_run("mogi_quick_0").state == "out_of_memory"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_loss_that_is_no_number_fails_the_run_and_names_epoch_and_batch(train):
     with pytest.raises(RunFailedError, match=r"epoch 1, batch \d+ of 6"):
         train(learning_rate=1e30, optimizer="sgd", schedule="constant")

@@ -52,7 +52,7 @@ def test_a_run_of_any_version_is_shown_in_the_form_of_today(stored, qexp, name):
     assert recipe_of(stored(name).spec(), BUILT_IN).keep in ("best", "last")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_runs_of_different_versions_are_compared(stored, qexp):
     stdout = qexp("compare", "first", "today").done()
     assert "epochs" not in stdout.split("output")[0]  # both have two

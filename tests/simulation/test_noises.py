@@ -169,7 +169,7 @@ def test_the_semivariogram_of_exponential_noise_is_nugget_plus_partial_sill():
 KOLMOGOROV = {"type": "power_law", "parameters": {"difference_at_1_km": 0.005}}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("description", "widths"),
     [(DECLARED[3], (250.0,)), (DECLARED[5], (250.0,)), (KOLMOGOROV, (250.0,)), (KOLMOGOROV, (250.0, 700.0))],

@@ -276,7 +276,7 @@ def test_impossible_values_are_drawn_again_and_counted_and_the_others_stay():
     assert all((again[name] == drawn[name]).all() for name in drawn)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_part_without_a_possible_sample_is_an_error_that_says_why():
     source = wide()
     source.distributions["radius"] = uniform(3, 4)

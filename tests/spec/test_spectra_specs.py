@@ -76,7 +76,7 @@ def test_a_resolved_experience_is_a_valid_one_with_the_same_digest(workspace, na
     assert (again.document, again.digest) == (resolved_spec.document, resolved_spec.digest)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_another_content_is_another_digest_and_another_place_or_way_to_write_the_same_counts_is_not(
     workspace, few, tmp_path, monkeypatch
 ):

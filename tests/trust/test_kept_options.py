@@ -68,7 +68,7 @@ def test_all_that_is_kept_is_tried():
     assert MAKERS.keys() == CAPABILITIES.keys() | {"evaluation", "matrix"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_is_kept_under_the_name_of_an_option_is_its_value(name, hardly_trained, tmp_path, monkeypatch):
     copied(hardly_trained, tmp_path, monkeypatch)

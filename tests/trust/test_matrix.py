@@ -96,7 +96,7 @@ OTHERWISE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("change", "named"), OTHERWISE.values(), ids=OTHERWISE)
 def test_a_matrix_is_not_replaced_by_one_of_other_settings_unless_that_is_asked_for(run, change, named):
     asked = {"axes": {"depth": (1.0, 3.0, 2), "delta_volume": (1.0, 2.0, 2)}}

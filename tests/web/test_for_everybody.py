@@ -70,7 +70,7 @@ def test_a_report_is_printed(trained, browser, qexp):
     assert (trained / "mogi_quick_1.pdf").read_bytes().startswith(b"%PDF-")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_without_a_browser_the_error_says_what_to_install_and_one_that_fails_leaves_nothing(trained, qexp, monkeypatch):
     monkeypatch.setenv("PATH", str(trained))
     assert "apt install chromium" in qexp("report", "mogi_quick_1", "--pdf").failed()

@@ -24,7 +24,7 @@ def numbers(text: str) -> list[float]:
     return [float(number.replace("−", "-")) for number in re.findall(r"−?\d+\.?\d*(?:e-\d+)?", small)]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_command_writes_one_file_and_names_it_and_what_cannot_be_written_leaves_nothing(trained, qexp):
     assert "there is no folder nowhere" in qexp("report", "mogi_quick_1", "--to", "nowhere/sent.html").failed()
     assert qexp("report", "no_such_run").code == 3

@@ -32,7 +32,7 @@ def column(page, title: str) -> list[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("asked", [["mogi_quick_*"], ["studies/mogi_quick_learning_rate"], ["--launch", "last"]])
 def test_patterns_studies_and_launches_stand_for_their_runs(sweep, open_page, qexp, asked):
     done = qexp("report", *asked, "--to", "several.html")
@@ -41,7 +41,7 @@ def test_patterns_studies_and_launches_stand_for_their_runs(sweep, open_page, qe
     assert sorted(column(open_page(sweep / "several.html"), "run")) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_file_is_named_after_what_is_asked_and_what_cannot_be_reported_leaves_none(sweep, qexp):
     assert qexp("report", "nothing_*").code == 3
     assert qexp("report", "--launch", "never").code == 3
@@ -78,7 +78,7 @@ def saved(page, button) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_table_is_saved_with_names_as_they_are_typed_and_all_digits(page):
     box = page.locator("div.scrolled:has(table[data-runs])")
     text = saved(page, box.locator("xpath=following-sibling::p[1]/button")).decode()
@@ -174,7 +174,7 @@ def test_runs_that_wait_are_no_failures(sweep, open_page, tmp_path):
     assert page.locator("header .failed").count() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_commands_make_the_same_runs(page, qexp):
     for line in section(page, "How to make them again").locator("pre").inner_text().splitlines():
         assert qexp(*shlex.split(line)[1:], "--dry-run").done().strip() == ""  # they are all done
@@ -301,7 +301,7 @@ def test_pictures_of_runs_stand_in_a_grid_by_kind_in_the_browser_and_in_small_re
         page.wait_for_function("() => document.querySelector('.picture-grid img').naturalWidth > 0")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_group_is_hidden_in_all_drawings_by_its_legend_and_nothing_else_moves(sweep, page):
     drawings = ".forest-drawing, .sweep-drawing, .curves-drawing, .curves, .scatter"
     before, marks = (
@@ -322,7 +322,7 @@ def test_a_group_is_hidden_in_all_drawings_by_its_legend_and_nothing_else_moves(
     assert places(page, drawings.replace(".forest-drawing, ", "")) == before
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_rows_and_colours_of_groups_are_the_same_in_all_drawings_and_those_of_figures(sweep, page):
     colours = page.locator(".groups-drawing .swatch").evaluate_all(
         "all => all.map((one) => getComputedStyle(one).backgroundColor)"

@@ -106,6 +106,7 @@ def test_losses_of_rows_in_sight_are_small_curves_of_their_epochs(trained, serve
     assert answer["mogi_quick_1"] == pytest.approx(losses, rel=1e-3)
 
 
+@pytest.mark.heavy
 def test_what_all_runs_set_is_said_once(sweep, serve):
     asked = "/runs.json?where=experience+%3D%3D+%22mogi_quick%22"
     answer = json.loads(serve(sweep).get(asked).text)

@@ -70,6 +70,7 @@ def faded(page: Any) -> tuple[int, int]:
     return page.locator(".run-line.out").count(), page.locator(".scatter circle.out").count()
 
 
+@pytest.mark.heavy
 def test_each_axis_has_its_name_and_its_numbers(page):
     texts = page.locator(".beside text").all_text_contents()
     titles = page.locator(".beside text > title").all_text_contents()
@@ -170,6 +171,7 @@ def test_differences_from_each_group_are_those_of_a_comparison_of_two(page, base
         assert beyond or verdict.endswith(("different", "only"))
 
 
+@pytest.mark.heavy
 def test_the_number_of_comparisons_is_said(page):
     text = page.locator(".differences-drawing .quiet").inner_text()
     assert "is compared with 2 groups" in text
@@ -188,6 +190,7 @@ def test_groups_that_cannot_be_paired_say_why(noises, tmp_path, monkeypatch, ope
     assert "is compared with 2 groups" in page.locator(".differences-drawing .quiet").inner_text()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("text", ["9" * 400, "NaN", "-Infinity", "[" * 20_000], ids=["digits", "nan", "inf", "nested"])
 def test_a_text_that_is_almost_a_number_is_shown_as_text(noises, tmp_path, monkeypatch, text):
     root = copied(noises, tmp_path, monkeypatch)
