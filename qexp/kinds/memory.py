@@ -28,6 +28,8 @@ IN_EXPERIENCE, IN_MODEL = "experience", "model"
 
 @dataclass(frozen=True)
 class Samples:
+    """The samples of an experience."""
+
     of_epoch: int
     """Number of training samples, at least those of an epoch."""
     kept: float = 0

@@ -69,6 +69,7 @@ def _rings(source: Tensor) -> Tensor:
 
 
 penny_image = KernelImage(penny, _rings)
+"""The displacement of `penny` along a direction, on a grid: each column has one east, each row one north."""
 
 
 def _displacement(squared_radius: Tensor, crack: _Crack) -> tuple[Tensor, Tensor]:

@@ -98,8 +98,10 @@ def _around_crossed(source: Tensor) -> Tensor:
 
 
 okada_image = KernelImage(okada, _around_planes)
+"""The displacement of `okada` along a direction, on a grid: each column has one east, each row one north."""
 
 cdm_image = KernelImage(cdm, _around_crossed)
+"""The displacement of `cdm` along a direction, on a grid: each column has one east, each row one north."""
 
 
 def _steep_and_others(

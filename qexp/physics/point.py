@@ -135,8 +135,10 @@ def _centres(source: Tensor) -> Tensor:
 
 
 mctigue_image = KernelImage(mctigue, _centres_of_spheres, order=ORDER)
+"""The displacement of `mctigue` along a direction, on a grid: each column has one east, each row one north."""
 
 pcdm_image = KernelImage(pcdm, _centres, order=ORDER)
+"""The displacement of `pcdm` along a direction, on a grid: each column has one east, each row one north."""
 
 
 def _require_spheres(source: Tensor) -> None:
