@@ -516,7 +516,7 @@ class NetworkFormat:
     """Python code that loads the file beside `network.json` and calls it on `inputs`, a dictionary of arrays."""
 
 
-GRAPH_FORMATS: dict[str, NetworkFormat] = {
+FORMATS: dict[str, NetworkFormat] = {
     "onnx": NetworkFormat(
         "model.onnx",
         capture,
@@ -542,10 +542,6 @@ made = model(*[torch.from_numpy(inputs[one["name"]]) for one in network["inputs"
 outputs = dict(zip([one["name"] for one in network["outputs"]], made))
 """,
     ),
-}
-
-FORMATS: dict[str, NetworkFormat] = {
-    **GRAPH_FORMATS,
     "keras": NetworkFormat(
         "model.h5",
         keras_model,

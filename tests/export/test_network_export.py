@@ -18,7 +18,7 @@ from torch import nn
 import qexp
 from qexp.base.tables import built
 from qexp.errors import QexpError
-from qexp.export.graphs import GRAPH_FORMATS, Graph, GraphError, NamedTensor, capture, takes_any_frame
+from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, capture, takes_any_frame
 from qexp.export.network import dle_fields, export_network, transform_document
 from qexp.kinds.networks import load_model
 from qexp.kinds.options import PredictOptions
@@ -35,6 +35,9 @@ from qexp.store.directory import RunDirectory
 from tests import cores, domes, stones
 from tests.conftest import SOUND, MadeOnce, Specs, call, put, shared_folder
 from tests.networks.parts import initialised, operation
+
+GRAPH_FORMATS = {name: kind for name, kind in FORMATS.items() if kind.capture is capture}
+"""Those of a captured graph; Keras's is written layer by layer."""
 
 RELATIVE = 1e-5
 """Of a field's largest magnitude."""
