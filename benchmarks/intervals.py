@@ -5,7 +5,10 @@ ramp of each track, and stations of GNSS; the noise is declared as it is. Source
 equations, and Okada's (1985) of `validation.plain_okada`, a dike. Its strike slip is estimated, and without bounds zero
 in truth; with bounds, truths are drawn from the uniform prior that these declare, over which posteriors are calibrated.
 
+With `--reduce` tracks are images of PIXELS x PIXELS instead, and what is inverted are the means of their cells.
+
 Run: python -m benchmarks.intervals [SOURCE ...] [--cases 100] [--posterior] [--bounds] [--first 0]
+                                    [--reduce uniform:4] [--range 3000]
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 import qexp
 from qexp.errors import QexpError
 from qexp.observations.observation import CorrelatedNoise, Observation, Track
+from qexp.observations.reduction import reduced_points, reduction
 from validation.plain_okada import plain_okada
 
 Array = NDArray[np.float64]
@@ -29,7 +33,10 @@ Truth = Mapping[str, float]
 
 POINTS, REACH, STATIONS = 150, 9e3, 12
 """Points of a track, half the size of their area [m], and stations of GNSS."""
-NOISE = CorrelatedNoise("exponential", sill=1e-4, range=3e3)
+PIXELS = 60
+"""Rows and columns of an image, of the same area."""
+SILL = 1e-4
+"""Variance of the exponentially correlated noise [m²]."""
 NUGGET, OF_STATIONS = 3e-3, (2e-3, 2e-3, 5e-3)
 """Standard deviations [m]: of the independent noise of points; of GNSS east, north and up."""
 TRACKS = {"ascending": (-12.0, 38.0), "descending": (192.0, 34.0)}
@@ -62,24 +69,25 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--posterior", action="store_true", help="90 % intervals of the posterior, too")
     parser.add_argument("--bounds", action="store_true", help="with bounds, between which truths are uniform")
+    parser.add_argument("--reduce", help="images, reduced to cells: uniform:4, quadtree:0.01")
+    parser.add_argument("--range", type=float, default=3e3, help="of the correlated noise [m]")
     arguments = parser.parse_args()
+    noise = CorrelatedNoise("exponential", SILL, arguments.range)
+    points = points_anywhere(noise) if arguments.reduce is None else cells_of_images(noise, arguments.reduce)
+    cases = range(arguments.first, arguments.first + arguments.cases)
     for name in arguments.source or MODELS:
-        measure(
-            MODELS[name],
-            range(arguments.first, arguments.first + arguments.cases),
-            arguments.posterior,
-            arguments.bounds,
-        )
+        measure(MODELS[name], points, cases, arguments.posterior, arguments.bounds)
 
 
-def measure(model: Model, cases: range, posterior: bool, bounded: bool) -> None:
+def measure(model: Model, points: Points, cases: range, posterior: bool, bounded: bool) -> None:
     """Invert the cases and print how many intervals hold the truth, of those without and with a remark."""
     inside: dict[str, list[tuple[bool, ...]]] = {}
-    remarked, seconds, failures, counts = [], 0.0, 0, Counter[str]()
+    remarked, chi2, sizes, seconds, failures, counts = [], [], [], 0.0, 0, Counter[str]()
     for case in cases:
         random = np.random.default_rng([7, case])
         truth = drawn_between(model, random) if bounded else model.truth(random)
-        observation = observed(model, truth, random)
+        observation = observed(model, truth, points, random)
+        sizes.append(observation.tracks[0].size)
         began = time.process_time()
         try:
             result = qexp.invert(
@@ -92,6 +100,7 @@ def measure(model: Model, cases: range, posterior: bool, bounded: bool) -> None:
             continue
         seconds += time.process_time() - began
         remarked.append(bool(result.remarks))
+        chi2.append(result.chi2_reduced)
         counts.update(remark.split(":")[0][:90] for remark in result.remarks)
         for name, value in truth.items():
             estimate = result.parameters[name]
@@ -109,7 +118,8 @@ def measure(model: Model, cases: range, posterior: bool, bounded: bool) -> None:
     bounds = "with bounds" if bounded else "without bounds"
     print(
         f"{model.source} {bounds}: {len(remarked)} cases, {failures} failed, {silent.sum()} without a remark, "
-        f"{seconds / max(len(remarked), 1):.2f} s of processor time each"
+        f"{seconds / max(len(remarked), 1):.2f} s of processor time each; reduced χ² {np.mean(chi2):.3f}, "
+        f"{np.mean(sizes):.0f} points of a track"
     )
     for remark, count in counts.most_common(5):
         print(f"  {count} × {remark}")
@@ -132,32 +142,60 @@ def holds(interval: tuple[float, float] | None, value: float, period: float | No
     return bool(low <= value <= high)
 
 
-def observed(model: Model, truth: Truth, random: np.random.Generator) -> Observation:
+@dataclass(frozen=True)
+class Points:
+    """Where a track has points.
+
+    places    random state → east and north of the points from the middle, and the root of their noise's covariance [m]
+    averaged  what of them is inverted
+    """
+
+    noise: CorrelatedNoise
+    places: Callable[[np.random.Generator], tuple[Array, Array, Array]]
+    averaged: Callable[[Track], Track]
+
+
+def points_anywhere(noise: CorrelatedNoise) -> Points:
+    def places(random: np.random.Generator) -> tuple[Array, Array, Array]:
+        x, y = random.uniform(-REACH, REACH, (2, POINTS))
+        return x, y, root_of_noise(x, y, noise)
+
+    return Points(noise, places, lambda track: track)
+
+
+def cells_of_images(noise: CorrelatedNoise, reduce: str) -> Points:
+    along = (np.arange(PIXELS) + 0.5) / PIXELS * 2 * REACH - REACH
+    x, y = (line.ravel() for line in np.meshgrid(along, along))
+    root, plan = root_of_noise(x, y, noise), reduction(reduce)
+    return Points(noise, lambda _: (x, y, root), lambda track: reduced_points(track, plan))
+
+
+def root_of_noise(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
+    apart = np.hypot(x[:, None] - x, y[:, None] - y)
+    return np.linalg.cholesky(noise.sill * np.exp(-apart / noise.range) + NUGGET**2 * np.eye(len(x)))
+
+
+def observed(model: Model, truth: Truth, points: Points, random: np.random.Generator) -> Observation:
     tracks = []
     for name, (heading, incidence) in TRACKS.items():
         h, i = np.radians([heading, incidence])
         look = np.array([-np.cos(h) * np.sin(i), np.sin(h) * np.sin(i), np.cos(i)])
-        x, y = random.uniform(-REACH, REACH, (2, POINTS))
-        apart = np.hypot(x[:, None] - x, y[:, None] - y)
-        covariance = NOISE.sill * np.exp(-apart / NOISE.range) + NUGGET**2 * np.eye(POINTS)
+        x, y, root = points.places(random)
         offset, *ramp = random.normal(0, [0.02, 2e-6, 2e-6])
-        along_sight = model.displacement(truth, x, y) @ look + np.linalg.cholesky(covariance) @ random.normal(
-            size=POINTS
-        )
+        along_sight = model.displacement(truth, x, y) @ look + root @ random.normal(size=len(x))
         along_sight += offset + ramp[0] * x + ramp[1] * y
-        tracks.append(
-            Track(
-                name,
-                "radar",
-                x + CENTRE[0],
-                y + CENTRE[1],
-                along_sight,
-                np.full(POINTS, NUGGET),
-                np.tile(look, (POINTS, 1)),
-                np.ones(POINTS, bool),
-                noise=NOISE,
-            )
+        track = Track(
+            name,
+            "radar",
+            x + CENTRE[0],
+            y + CENTRE[1],
+            along_sight,
+            np.full(len(x), NUGGET),
+            np.tile(look, (len(x), 1)),
+            np.ones(len(x), bool),
+            noise=points.noise,
         )
+        tracks.append(points.averaged(track))
     x, y = random.uniform(-REACH, REACH, (2, STATIONS))
     errors = np.tile(OF_STATIONS, (STATIONS, 1))
     moved = model.displacement(truth, x, y) + errors * random.normal(size=errors.shape)

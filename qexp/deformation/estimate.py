@@ -244,10 +244,32 @@ def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
     return tests, [float(np.square(residuals[0, where]).sum()) for where in slices]
 
 
-def remark(
+def smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> list[str]:
+    """A sentence for each track whose residuals are smaller than its declared noise can be.
+
+    sums      of the squares of the whitened residuals of each track
+    unknowns  values that were fitted: as if all to each track, so that the test is conservative
+    Noise that was estimated may be too large by a factor of UNCERTAIN.
+    """
+    from scipy import special  # quick, unlike scipy.stats
+
+    sentences = []
+    for track, total in zip(tracks, sums, strict=True):
+        degrees, estimated = track.size - unknowns, track.noise is not None and track.noise.estimated
+        p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * (UNCERTAIN if estimated else 1)))
+        if degrees > 0 and p_value < SIGNIFICANT:
+            sentences.append(
+                f"the residuals of '{track.name}' are smaller than its noise ({_amount(p_value)}, χ² {total:.3g} of "
+                f"{track.size:,} points): its errors are too large, or its values were smoothed or interpolated; "
+                "standard errors are too large then, and this track counts for less than it could"
+            )
+    return sentences
+
+
+def larger_than_noise(
     misfit: Misfit, sums: Sequence[float], chi2_reduced: float, tracks: Sequence[Track], results: Sequence[TrackResult]
 ) -> list[str]:
-    """A sentence if the residuals are not the declared noise, and what they are like.
+    """A sentence if the residuals are more than the declared noise, and what they are like.
 
     The tests take the noise as known. Of noise that was estimated the size alone is uncertain by a factor of about two,
     which they would call a misfit: then only residuals that are larger by more than that are, and those of tracks whose
@@ -363,8 +385,13 @@ def estimate_sources(
     parameters = _of_network(fit, candidate)
     if profile is not None:
         parameters = _parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
-    misfit, sums = of_residuals(fit, problem) if options.least_squares else (None, [])
     results = _tracks(observation, problem, fit, units)
+    unknowns = len(fit.coordinates.free) + problem.weighting.nuisances
+    misfit, unlike_noise = None, []
+    if options.least_squares:
+        misfit, sums = of_residuals(fit, problem)
+        unlike_noise = larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))
+        unlike_noise += smaller_than_noise(sums, unknowns, tracks)
     posterior = None
     if options.posterior:
         posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
@@ -376,14 +403,14 @@ def estimate_sources(
         tracks=results,
         estimated=[display_name(name) for name in fit.coordinates.names],
         correlations=correlations(fit),
-        chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
+        chi2=fit.chi2, degrees=fit.degrees, unknowns=unknowns,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
         network=network,
         misfit=misfit,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
-            *(() if misfit is None else remark(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))),
+            *unlike_noise,
             *(of_noise if posterior is None else posterior.remarks),
         ],
         posterior=posterior,

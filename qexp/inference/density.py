@@ -69,11 +69,18 @@ class Marginal:
         """An angle moved by whole periods to between the bounds; anything else as it is."""
         return value if self.period is None else self.low + (value - self.low) % self.period
 
-    def around(self, value: float) -> Marginal:
-        """Of an angle: the same with both ends opposite to a value; of anything else, the same."""
+    def around(self, values: Array) -> Marginal:
+        """Of an angle: the same with both ends in the middle of the widest gap between some values, opposite to a
+        single one; of anything else, the same.
+        """
         if self.period is None:
             return self
-        return uniform(self.name, value - self.period / 2, value + self.period / 2, self.period)
+        turned = np.sort(values[0] + (values - values[0]) % self.period)
+        gaps = np.diff(turned, append=turned[0] + self.period)
+        widest = int(gaps.argmax())
+        first = turned[(widest + 1) % len(turned)]
+        last = turned[widest] + self.period * (turned[widest] < first)
+        return uniform(self.name, first - gaps[widest] / 2, last + gaps[widest] / 2, self.period)
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -141,15 +148,24 @@ class Prior:
             values[:, column] = marginal.value(score)
         return torch.from_numpy(values)
 
+    def turned(self, values: Array) -> Array:
+        """Values of all parameters with each angle turned by half its period in turn, (angle, parameter)."""
+        pairs = zip(self._columns, self.marginals, strict=True)
+        halves = [(column, marginal.period / 2) for column, marginal in pairs if marginal.period is not None]
+        turned = np.tile(values, (len(halves), 1))
+        for row, (column, half) in zip(turned, halves, strict=True):
+            row[column] += half
+        return turned
+
     def scores(self, values: Array) -> Array:
         """Scores, (draw, free parameter), of the values of all parameters, (draw, parameter)."""
         pairs = zip(self._columns, self.marginals, strict=True)
         return np.stack([marginal.score(values[:, column]) for column, marginal in pairs], axis=1)
 
     def around(self, values: Array) -> Prior:
-        """The same, with the ends of angles opposite to these values, (parameter,), so that no mode is cut in two."""
+        """The same, with the ends of angles far from modes, (mode, parameter), so that none is cut in two."""
         pairs = zip(self._columns, self.marginals, strict=True)
-        return Prior(self.names, [marginal.around(float(values[column])) for column, marginal in pairs], self.fixed)
+        return Prior(self.names, [marginal.around(values[:, column]) for column, marginal in pairs], self.fixed)
 
 
 # What sources would look like in data whose noise is independent and of variance 1, in as few numbers as possible.

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from scipy.special import chdtri
 from torch import Tensor
 
@@ -206,14 +207,19 @@ def _are_of_sources(dataset: GeneratedDataset, images: Sequence[str], names: Seq
 SPANNING_SOURCES, TESTED_SOURCES, WIDER_SPREAD = 400, 100, 1.3
 """Sources that span the basis of signals, and those on which it is tested; the first spread wider than the prior."""
 
-POOL_SOURCES, STARTS = 512, 3
-"""Sources drawn from the prior, the likeliest of which are the starts for each observation besides what is given."""
+POOL_SOURCES, STARTS, NEIGHBOURS = 512, 5, 8
+"""Sources drawn from the prior; how many of them are the starts for each observation besides what is given: the
+likeliest, of those first that are likelier than so many around them, as there may be several modes."""
 
 MOST_POOLS = 200
 """Such pools that are drawn, one after the other, until there are enough possible sources among them."""
 
 HELD_BACK = 1e-4
 """At most the share of observations of sources that the prior draws that are taken for ones of sources beyond it."""
+
+NEAR_MODE, MISSED_SHARE = 0.01, 0.02
+"""Share of a mode's draws that lie farther from it than those that are near; and share of the posterior of modes that
+no draw is near from which on draws are doubted."""
 
 SEARCHED_TOGETHER = 64
 """Observations whose modes are searched together."""
@@ -255,8 +261,7 @@ def posteriors(
     draws: dict[int, Draws] = {}
     values = np.zeros((len(samples[likelihoods.images[0]]), count, len(names)))
     for posterior in approximated(likelihoods, samples, random, start):
-        drawn = posterior.draws(count, random)
-        draws[posterior.observation] = replace(drawn, doubts=(*drawn.doubts, *posterior.held_back))
+        draws[posterior.observation] = drawn = posterior.draws(count, random)
         values[posterior.observation] = posterior.values(drawn.all[:count], names)
         on_observation(len(draws))
     ess = np.array([draws[observation].ess for observation in range(len(values))])
@@ -280,11 +285,19 @@ class Approximated:
     def draws(self, count: int, random: np.random.Generator) -> Draws:
         """Draws in scores."""
         if self.reduced:
-            return by_either(self.density, self.proposal, count, random)
-        return draws_of(self.density, self.proposal, by_either, count, random)[0]
+            drawn = by_either(self.density, self.proposal, count, random)
+        else:
+            drawn = draws_of(self.density, self.proposal, by_either, count, random)[0]
+        return replace(drawn, doubts=(*drawn.doubts, *self._missed(drawn.all), *self._held_back))
+
+    def _missed(self, draws: Array) -> Iterator[str]:
+        """That no draw lies near a mode that holds a share of the posterior, by Laplace's approximation."""
+        near = self.proposal.distances(draws) < chdtri(draws.shape[1], NEAR_MODE)
+        if (missed := float(self.proposal.shares[~near.any(axis=0)].sum())) > MISSED_SHARE:
+            yield f"no draw lies near some modes that hold about {missed:.0%} of the posterior"
 
     @property
-    def held_back(self) -> Iterator[str]:
+    def _held_back(self) -> Iterator[str]:
         """That sources beyond the prior fit far better: what χ² would lose at the mode without the prior, to first
         order, is far more than of observations of sources that the prior draws.
         """
@@ -353,7 +366,10 @@ def _starts(
             "source; choose others"
         )
     squares = of_pool.square().sum(dim=1) + torch.from_numpy(np.square(pool).sum(axis=1))
-    likeliest = (squares - 2 * signals.data @ of_pool.mT).argsort(dim=1)[:, :STARTS].numpy()
+    misfits = (squares - 2 * signals.data @ of_pool.mT).numpy()
+    neighbours = cKDTree(pool).query(pool, min(NEIGHBOURS + 1, len(pool)))[1][:, 1:]
+    beaten = (misfits[:, neighbours] < misfits[:, :, None]).any(axis=2)
+    likeliest = np.lexsort((misfits, beaten))[:, :STARTS]
     if start is None:
         return np.asarray(pool[likeliest])
     estimates = likelihood.scores(start, pool[likeliest[:, 0]])

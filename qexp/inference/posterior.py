@@ -74,14 +74,15 @@ def observed_posterior(
     unknown_level  whether the size of the noise is unknown, by a factor that all errors share
     """
     random = np.random.default_rng(seed)
-    prior = prior.around(fit.values)
+    prior = prior.around(fit.values[None])
     degrees = problem.model.points - problem.weighting.nuisances
     density = PosteriorDensity(whole_signals(problem), prior, degrees=degrees if unknown_level else None)
     weight = math.sqrt(degrees / fit.chi2) if unknown_level else 1.0
     search = problem.to_search(seed)  # modes are searched from the fit, and from what fewer points find
     starting = prior.scores(starts(search, searches, SEARCHED_STARTS, seed).numpy())
     minima = modes(PenalisedSquares(whole_signals(search), prior, weight), starting)
-    starting = np.concatenate([prior.scores(fit.values[None]), likely(minima, FOLLOWED_STARTS)])
+    followed = minima.coordinates.numpy()[likely(minima, FOLLOWED_STARTS)]
+    starting = np.concatenate([prior.scores(fit.values[None]), followed])
     proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), starting))
     names = [search.parameter.name for search in searches if search.parameter.linear]
     amplitudes = [name for name in names if name in prior.free]
@@ -184,13 +185,11 @@ def laplace(density: Density, minima: Minima) -> Mixture:
     return mixture(log_shares[some], centres[some], np.linalg.inv(curvature[some]), OF_PRIOR)
 
 
-def likely(minima: Minima, most: int) -> Array:
-    """The coordinates of the lowest distinct minima, (minimum, coordinate), `most` at most; unlikely ones are left
-    out.
-    """
-    centres, heights = minima.coordinates.numpy(), -minima.cost.numpy()
-    distinct = _distinct(centres, minima.information.numpy(), heights)[:most]
-    return centres[[mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY_LOG_SHARE]]
+def likely(minima: Minima, most: int) -> list[int]:
+    """The numbers of the lowest distinct minima, `most` at most; unlikely ones are left out."""
+    heights = -minima.cost.numpy()
+    distinct = _distinct(minima.coordinates.numpy(), minima.information.numpy(), heights)[:most]
+    return [mode for mode in distinct if heights[mode] > heights[distinct[0]] - UNLIKELY_LOG_SHARE]
 
 
 def _distinct(centres: Array, curvature: Array, values: Array) -> list[int]:
@@ -214,18 +213,21 @@ def search_modes(
 
     starts  (start, free parameter), scores, the best first
     level   of the noise if it is unknown
-    The prior's angles are turned so that its ends lie opposite to the best mode.
+    The ends of the prior's angles are moved away from the modes, and the best mode is tried turned by half a period:
+    a source whose strike is turned so may look much the same.
     """
-    values, best = prior.values(starts), 0
-    for _ in range(4):  # each with the angles and the noise level of the best mode before
+    values, best = prior.values(starts), [0]
+    for turn in range(4):  # each with the angles of the modes, and the noise level of the best one, before
         prior = prior.around(values[best].numpy())
+        if turn == 1:
+            values = torch.cat([values, torch.from_numpy(prior.turned(values[best[0]].numpy()))])
         sources, scores = PosteriorDensity(signals, prior), prior.scores(values.numpy())
         weight = 1.0
         if level is not None:
-            chi2 = float(sources.chi2(scores[best : best + 1])[0])
+            chi2 = float(sources.chi2(scores[best[:1]])[0])
             weight = 1 / float(level.relative(np.asarray(level.likeliest(chi2))))
         minima = modes(PenalisedSquares(signals, prior, weight), scores)
-        values, best = prior.values(minima.coordinates.numpy()), int(minima.cost.argmin())
+        values, best = prior.values(minima.coordinates.numpy()), likely(minima, len(scores)) or best
     if level is None:
         return sources, laplace(sources, minima)
     density = replace(sources, level=level)

@@ -63,6 +63,10 @@ class Mixture:
         """(draw,)"""
         return np.asarray(np.logaddexp.reduce(self._parts(draws)[0], axis=1))
 
+    def distances(self, draws: Array) -> Array:
+        """Squared distances from the components' centres in units of their scales, (draw, component)."""
+        return self._parts(draws)[1]
+
     def fitted(self, draws: Array, weights: Array) -> Mixture:
         """The mixture that weighted draws are most likely from, by expectation and maximisation from this one.
 

@@ -162,7 +162,7 @@ def track_block(track: Track, offset: bool, ramp: bool) -> Block:
             f"track '{track.name}' has {len(track.x):,} points with correlated noise; at most {MOST_CORRELATED:,} can "
             "be weighted by their full covariance: reduce them first with qexp observe --reduce"
         )
-    covariance = covariance_matrix(track.x, track.y, track.noise)
+    covariance = covariance_matrix(track, track.noise)
     if track.kind != "radar":
         covariance *= track.direction @ track.direction.T
     covariance[np.diag_indices_from(covariance)] += track.error**2

@@ -97,7 +97,7 @@ def with_noise(track: Track, noise: CorrelatedNoise, keep_errors: bool) -> Track
     points = noisy.where_observed()
     points = points.select(np.linspace(0, points.size - 1, min(points.size, 1000)).astype(np.int64))
     try:
-        np.linalg.cholesky(covariance_matrix(points.x, points.y, noise) + np.diag(points.error**2))
+        np.linalg.cholesky(covariance_matrix(points, noise) + np.diag(points.error**2))
     except np.linalg.LinAlgError:
         raise QexpError(
             f"track '{track.name}': the covariance of its noise ({noise.words}) is not positive definite in "
@@ -232,7 +232,9 @@ def covariance(distance: Array, noise: CorrelatedNoise) -> Array:
 
 
 def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tuple[slice, Array]]:
-    """Rows of `covariance_matrix`, as many as a processor's cache holds: which, and (row, point) [m²]."""
+    """Rows of the correlated part of a noise between points at x, y [m], (point, point), as many as a processor's cache
+    holds: which, and (row, point) [m²].
+    """
     import torch
 
     from qexp.physics.geometry import distances
@@ -243,12 +245,134 @@ def covariance_rows(x: Array, y: Array, noise: CorrelatedNoise) -> Iterator[tupl
         yield rows, covariance(distances(points[rows], points).numpy(), noise)
 
 
-def covariance_matrix(x: Array, y: Array, noise: CorrelatedNoise) -> Array:
-    """The correlated part of a noise between points at x, y [m]: (point, point) [m²]."""
-    between = np.empty((len(x), len(x)))
-    for rows, values in covariance_rows(x, y, noise):
+def covariance_matrix(track: Track, noise: CorrelatedNoise) -> Array:
+    """The correlated part of a noise between the points of a track: (point, point) [m²].
+
+    That of points that are means is the mean over all pairs of their pixels, see `covariance_of_means`.
+    """
+    if track.count is not None and track.spread is not None:
+        return covariance_of_means(track.x, track.y, track.count, track.spread, noise)
+    between = np.empty((len(track.x), len(track.x)))
+    for rows, values in covariance_rows(track.x, track.y, noise):
         between[rows] = values
     return between
+
+
+# The noise of means of cells: what is correlated is averaged less than what is independent.
+
+NODES = 8
+"""Of Gauss and Legendre's quadrature between the kinks of a density, for cells that lie close together."""
+NEAR = 1.0
+"""Distance of the middles of two cells, in sums of their widths, up to which that quadrature is needed."""
+MOST_ROWS_OF_CELL = 16
+"""Rows and columns of pixels by which a cell is taken to be filled; more make no difference."""
+NARROW = 1e-3
+"""Width of cells, in ranges of the noise, below which they are points."""
+
+
+def covariance_of_means(x: Array, y: Array, count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
+    """The covariance of means over cells: the mean of the covariance over all pairs of their points [m²].
+
+    x, y     (cell,)       mean positions [m]
+    count    (cell,)       number of points
+    spread   (cell, 2)     standard deviation of their positions east and north [m]
+    returns  (cell, cell)
+
+    A cell counts as a rectangle that its points fill evenly. Between the middles alone differences of neighbours would
+    seem too noisy, by a half and more, however small the cells are: an exponential covariance has a cusp at zero.
+    Sudhaus and Jónsson (2009), Geophys. J. Int. 176, 389-404, take the mean over all pairs of pixels.
+    """
+    if noise.type == "gaussian":
+        return (
+            noise.sill * _gaussian_means(x, spread[:, 0], noise.range) * _gaussian_means(y, spread[:, 1], noise.range)
+        )
+    between, places = np.empty((len(x), len(x))), np.stack([x, y], axis=1)
+    near: list[NDArray[np.int64]] = []
+    for start in range(0, len(x), ROWS):
+        rows = slice(start, start + ROWS)
+        apart = np.abs(places[rows, None] - places[start:])  # the matrix is symmetric: its upper triangle
+        both = np.square(spread[rows, None]) + np.square(spread[start:])
+        close = (apart < NEAR * WIDTH * (spread[rows, None] + spread[start:])).all(axis=2)
+        near.append(np.argwhere(np.triu(close, 1)) + start)
+        east, north = np.moveaxis(np.sqrt(both, out=both), 2, 0)
+        corners = [np.hypot(apart[..., 0] + i * east, apart[..., 1] + j * north) for i in (-1, 1) for j in (-1, 1)]
+        between[rows, start:] = sum(covariance(corner, noise) for corner in corners) / 4
+        between[start:, rows] = between[rows, start:].T
+    first, second = np.concatenate(near).T
+    for pairs in np.array_split(np.arange(len(first)), max(1, len(first) // ROWS)):
+        one, other = first[pairs], second[pairs]
+        (east, of_east), (north, of_north) = (
+            _differences(places[one, axis] - places[other, axis], spread[one, axis], spread[other, axis])
+            for axis in (0, 1)
+        )
+        values = covariance(np.hypot(east[:, :, None], north[:, None]), noise)
+        between[one, other] = between[other, one] = np.einsum("pij,pi,pj->p", values, of_east, of_north)
+    between[np.diag_indices_from(between)] = _within(count, spread, noise)
+    return between
+
+
+WIDTH = 12**0.5
+"""Of an interval, in standard deviations of a uniform distribution over it."""
+
+
+def _within(count: Array, spread: Array, noise: CorrelatedNoise) -> Array:
+    """The mean covariance of the pairs of points of each cell, a grid of them, (cell,) [m²]."""
+    east, north = np.maximum(spread, 1e-9 * noise.range).T
+    columns = np.clip(np.round(np.sqrt(count * east / north)), 1, count)
+    rows = np.maximum(np.round(count / columns), 1)
+    shape = np.minimum(np.stack([columns, rows], axis=1), MOST_ROWS_OF_CELL).astype(np.int64)
+    shape[spread == 0] = 1
+    grid, several = shape.prod(axis=1), np.maximum(count, 2)
+    # Where the grid has not as many points as the cell, pairs of different ones keep their mean squared distance.
+    stretch = np.sqrt(np.where(grid > 1, (1 - 1 / grid) / (1 - 1 / several), 1))
+    mean = np.empty(len(count))
+    for across in np.unique(shape, axis=0):
+        alike = (shape == across).all(axis=1)
+        steps = (stretch[:, None] * spread)[alike] * np.sqrt(12 / np.maximum(np.square(across) - 1, 1))
+        lags = [np.arange(size) for size in across]
+        shares = [np.where(lag == 0, 1, 2) * (size - lag) / size**2 for lag, size in zip(lags, across, strict=True)]
+        distance = np.hypot((lags[0] * steps[:, :1])[:, :, None], (lags[1] * steps[:, 1:])[:, None])
+        mean[alike] = np.einsum("cij,i,j->c", covariance(distance, noise), *shares)
+    of_different = (mean - noise.sill / grid) / np.maximum(1 - 1 / grid, 0.5)
+    return np.where(grid > 1, noise.sill / count + of_different * (1 - 1 / count), mean)
+
+
+def _differences(apart: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    """Differences of two coordinates that are uniform around their means, and their weights, (pair, node) each.
+
+    apart          (pair,)  difference of the means [m]
+    first, second  (pair,)  standard deviations [m]
+    The density of the difference is a trapezoid; each of its three parts has nodes of its own.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    widths = WIDTH * np.stack([first, second])
+    narrow, wide = widths.min(axis=0) / 2, widths.max(axis=0) / 2
+    kinks = np.stack([-wide - narrow, narrow - wide, wide - narrow, wide + narrow], axis=1)
+    halves, middles = np.diff(kinks)[:, :, None] / 2, (kinks[:, 1:] + kinks[:, :-1])[:, :, None] / 2
+    at = middles + halves * nodes
+    beyond = np.abs(at) - (wide - narrow)[:, None, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        density = np.clip(1 - beyond / (2 * narrow)[:, None, None], 0, 1)
+    share = (np.where(halves > 0, density, 0) * halves * weights).reshape(len(apart), -1)
+    total = share.sum(axis=1, keepdims=True)
+    # Two points: all of the weight is at one difference.
+    share = np.where(total > 0, share / np.where(total > 0, total, 1), 1 / share.shape[1])
+    return apart[:, None] + at.reshape(len(apart), -1), share
+
+
+def _gaussian_means(along: Array, spread: Array, reach: float) -> Array:
+    """The mean of exp(−(difference / range)²) over pairs of coordinates, uniform around their means, (cell, cell)."""
+    from scipy.special import erf
+
+    def integrated_twice(scaled: Array) -> Array:
+        return np.asarray(0.5 * (np.sqrt(np.pi) * scaled * erf(scaled) + np.exp(-np.square(scaled))))
+
+    half = np.maximum(WIDTH * spread / reach, NARROW) / 2
+    apart = (along[:, None] - along) / reach
+    plus, minus = half[:, None] + half, half[:, None] - half
+    inner = integrated_twice(apart + minus) + integrated_twice(apart - minus)
+    outer = integrated_twice(apart + plus) + integrated_twice(apart - plus)
+    return np.asarray((outer - inner) / (4 * half[:, None] * half))
 
 
 def fit(measured: Semivariogram, type: str) -> tuple[CorrelatedNoise, float]:

@@ -1,9 +1,8 @@
 """Reduction: many pixels or points to the means of fewer cells, small where it matters and large elsewhere.
 
 Cells are squares of pixels that are split into four, again and again. The mean of a cell has the mean of its points'
-positions, displacements and directions, and the error of a mean of independent errors. For the noise that is correlated
-between points, an inversion takes the covariance between the cells' mean positions: an approximation for cells that are
-small against its range.
+positions, displacements and directions, and the error of a mean of independent errors. Noise that is correlated between
+points has the covariance of `noise.covariance_of_means`.
 """
 
 from __future__ import annotations

@@ -228,11 +228,11 @@ class Valleys:
 def test_starts_that_end_together_leave_room_for_another_mode_that_is_likely(rise, expected):
     minima = modes(Valleys(rise), np.array([[1.5], [1.8], [2.2], [2.5], [3.0], [-2.5], [-1.9]]))
     assert (minima.coordinates[minima.cost.argsort()[:3]] > 0).all()
-    np.testing.assert_allclose(likely(minima, 3)[:, 0], expected, atol=0.1)
+    np.testing.assert_allclose(minima.coordinates[likely(minima, 3), 0], expected, atol=0.1)
     assert len(likely(minima, 1)) == 1
 
 
-def test_bounds_cut_a_distribution_off_and_angles_end_opposite_to_the_mode():
+def test_bounds_cut_a_distribution_off_and_angles_end_far_from_the_modes():
     log_normal = Marginal("depth", lambda share: np.exp(scipy.special.ndtri(share)), 0.5, 3.0, "log-normal")
     values = log_normal.value(np.linspace(-8, 8, 201))
     assert 0.5 <= values.min() < 0.51
@@ -240,6 +240,11 @@ def test_bounds_cut_a_distribution_off_and_angles_end_opposite_to_the_mode():
     middle = (scipy.stats.lognorm(1.0).cdf(0.5) + scipy.stats.lognorm(1.0).cdf(3.0)) / 2
     assert log_normal.value(np.zeros(1))[0] == pytest.approx(scipy.stats.lognorm(1.0).ppf(middle), rel=1e-3)
     np.testing.assert_allclose(log_normal.score(log_normal.value(np.array([-1.2, 0.4]))), [-1.2, 0.4], atol=1e-5)
-    strike = uniform("strike", 0.0, 2 * math.pi, 2 * math.pi).around(0.1)
+    strike = uniform("strike", 0.0, 2 * math.pi, 2 * math.pi).around(np.array([0.1]))
     np.testing.assert_allclose(strike.score(np.array([0.1, 0.1 + 2 * math.pi])), 0.0, atol=1e-9)
     assert strike.low == pytest.approx(0.1 - math.pi)
+    opposite = strike.around(np.array([6.0, 6.0 - math.pi, 6.1]))
+    for mode in (6.0, 6.0 - math.pi, 6.1):
+        turn = opposite.within_turn(mode)
+        assert min(turn - opposite.low, opposite.high - turn) > 1.5
+    assert opposite.high - opposite.low == pytest.approx(2 * math.pi)

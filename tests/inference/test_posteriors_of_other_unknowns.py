@@ -252,6 +252,22 @@ def test_draws_of_angles_are_those_of_a_circle_wherever_the_prior_ends(strike):
         assert drawn.values[index, :, 1].mean() == pytest.approx(of_slip[0], abs=0.1 * of_slip[2])
 
 
+def test_a_vertical_dike_has_two_strikes_half_a_turn_apart_which_are_equally_likely():
+    strike = 1.0
+    document = {**copy.deepcopy(SOUND["dataset"]), "size": [20, 20], **copy.deepcopy(FAULT), "noise_model": EXPONENTIAL}
+    document["fixed"] |= {"depth": 3.0, "length": 4.0, "width": 2.0, "dip": np.pi / 2, "strike_slip": 0.0}
+    del document["matrix"], document["fixed"]["opening"]
+    document["varyings"] = {"strike": [], "opening": []}
+    document["distributions"] = {"strike": uniform(-np.pi, np.pi), "opening": uniform(0.1, 3.0)}
+    of = generated_of(document, BUILT_IN)
+    values = {"strike": np.array([strike]), "opening": np.array([2.0])}
+    samples = of.with_only_fixed(of.fixed).observe(values, torch.Generator().manual_seed(0))
+    drawn = posteriors(Likelihoods(of, IMAGES), samples, {"strike": np.array([strike])}, count=2000)
+    assert not drawn.doubts
+    near = np.cos(drawn.values[0, :, 0] - strike) > 0
+    assert near.mean() == pytest.approx(0.5, abs=0.05)
+
+
 def test_weighted_moments_on_a_circle_are_the_least_expected_differences():
     random = np.random.default_rng(0)
     for _ in range(20):

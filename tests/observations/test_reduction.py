@@ -9,6 +9,7 @@ from scipy.optimize import least_squares
 import qexp as package
 from qexp.deformation.maps import sides_of
 from qexp.errors import QexpError
+from qexp.observations.noise import covariance_matrix
 from qexp.observations.observation import CorrelatedNoise, Track
 from qexp.observations.reduction import Pixels, data_resolution, reduced, reduced_points, reduction
 
@@ -189,6 +190,31 @@ def test_noise_stays_and_stations_and_means_are_left_alone(track):
     assert reduced_points(cells, reduction("uniform:8")) is cells
     stations = dataclasses.replace(track, kind="gnss")
     assert reduced_points(stations, reduction("uniform:8")) is stations
+
+
+@pytest.mark.parametrize("text", ["quadtree:0.006", "uniform:4"])
+@pytest.mark.parametrize("type", ["exponential", "gaussian"])
+@pytest.mark.parametrize("reach", [1e3, 8e3])
+def test_means_of_correlated_noise_whitened_by_their_covariance_have_unit_variance(track, text, type, reach):
+    """The means of draws from the covariance of all pixels, of which a tenth and a part of the hole are missing."""
+    random = np.random.default_rng(0)
+    part = track.select((np.abs(track.x - 6e3) < 1900) & (np.abs(track.y - 6e3) < 1900))
+    part = part.select(part.observed & (random.random(len(part.x)) < 0.9))
+    apart = np.hypot(*(line[:, None] - line for line in (part.x, part.y))) / reach
+    noise = CorrelatedNoise(type, 1e-4, reach)
+    covariance = noise.sill * np.exp(-(apart if type == "exponential" else apart**2))
+    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(part.x)))
+    plan = reduction(text, *((1, 16) if text.startswith("quadtree") else ()))
+    # The quadtree looks at the displacements, so that the noise comes as elevations.
+    draws = root @ random.standard_normal((len(part.x), 60))
+    cells = [reduced_points(dataclasses.replace(part, elevation=values), plan) for values in draws.T]
+    total = covariance_matrix(cells[0], noise) + np.diag(1e-6 / cells[0].count)
+    whitened = np.linalg.solve(np.linalg.cholesky(total), np.stack([means.elevation for means in cells], axis=1))
+    assert len(cells[0].x) > 40
+    assert len(set(cells[0].count)) > 5
+    assert np.square(whitened).mean() == pytest.approx(
+        1, abs=0.04
+    )  # by the covariance between the middles of exponential cells 0.6
 
 
 @pytest.mark.heavy
