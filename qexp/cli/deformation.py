@@ -43,7 +43,8 @@ def observe(
     observed = api.observe(files or [], **{**vars(options), "figure": options.figure or beside, "history": _history()})
     warning(*observed.warnings)
     if as_json:
-        print_json({"tracks": [track.document() for track in observed.tracks], "files": [*map(str, observed.files)]})
+        tracks, written = [track.document() for track in observed.tracks], [*map(str, observed.files)]
+        print_json({"tracks": tracks, "files": written, "warnings": list(observed.warnings)})
         return
     for track in observed.tracks:
         message(f"{track.name}: {track_words(track)}")

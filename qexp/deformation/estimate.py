@@ -16,7 +16,7 @@ from qexp.base.quantities import Quantities, in_degrees
 from qexp.base.tables import Tables
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, InvertOptions
 from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
-from qexp.errors import QexpError
+from qexp.errors import QexpError, some
 from qexp.inference.fit import (
     Fit,
     aicc,
@@ -196,6 +196,7 @@ class Inversion:
             "iterations": self.iterations,
             "seconds": self.seconds,
             "network": None if self.network is None else dict(self.network),
+            "remarks": list(self.remarks),
         }
         if self.posterior is not None:
             document["posterior"] = self.posterior.document()
@@ -392,10 +393,12 @@ def estimate_sources(
         misfit, sums = of_residuals(fit, problem)
         unlike_noise = larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))
         unlike_noise += smaller_than_noise(sums, unknowns, tracks)
-    posterior = None
+    posterior, of_noise = None, [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
     if options.posterior:
-        posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
-    of_noise = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
+        if without := only_prior(problem, fit, searched, candidate.distributions):
+            of_noise.append(without)
+        else:
+            posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
     return Inversion(
         source=candidate.text,
         observation=observation,
@@ -571,6 +574,28 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares
             "surface; standard errors are not meaningful: bound or fix a size or the depth"
         )
     return sentences
+
+
+def only_prior(
+    problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
+) -> str | None:
+    """Why there is no posterior: the data show no source, so that it would be a prior that nobody gave."""
+    if shows_source(problem, fit) and not at_edge(problem, fit):
+        return None
+    open_names = [
+        display_name(search.parameter.name)
+        for search in wanted
+        if not search.bounded
+        and search.parameter.period is None
+        and search.parameter.name in fit.coordinates.names
+        and search.parameter.name not in distributions
+    ]
+    if not open_names:
+        return None
+    return (
+        "there is no posterior: the data hardly show a source, so that it would follow the values between which "
+        f"sources are searched, which nobody gave; with `bounds` of {some(open_names, 8)} it would be that of your prior"
+    )
 
 
 ALIKE = 0.99

@@ -343,7 +343,6 @@ def detailed(inversion: Inversion) -> dict[str, Any]:
         "starts": inversion.starts,
         "starts_in_this_minimum": inversion.agreeing,
         "crs": inversion.observation.crs,
-        "remarks": list(inversion.remarks),
     }
 
 

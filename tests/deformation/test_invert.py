@@ -51,7 +51,9 @@ def inverted(folder):
 @pytest.mark.heavy
 def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     _, document = inverted
-    assert list(document) == ["parameters", "tracks", "chi2_reduced", "misfit", "iterations", "seconds", "network"]
+    assert list(document) == [
+        "parameters", "tracks", "chi2_reduced", "misfit", "iterations", "seconds", "network", "remarks",
+    ]  # fmt: skip
     assert document["network"] is None
     for name, truth in TRUTH.items():
         of = document["parameters"][name]
@@ -209,8 +211,20 @@ def test_what_a_network_s_training_data_share_is_held_unless_bounds_free_it():
 def test_noise_without_a_source_is_said_to_show_none():
     seen, random = observed(), np.random.default_rng(1)
     noise = [replace(track, displacement=0.02 + random.normal(0.0, track.error)) for track in seen.tracks]
-    said = [qexp.invert(one, starts=4).remarks for one in (Observation(tuple(noise), seen.crs), seen)]
+    made = [
+        qexp.invert(one, starts=4, posterior=True, draws=200) for one in (Observation(tuple(noise), seen.crs), seen)
+    ]
+    said = [one.document()["remarks"] for one in made]
     assert [any("by BIC the observation shows no source" in text for text in texts) for texts in said] == [True, False]
+    # A posterior would be the prior of the search, which nobody gave.
+    assert [any("`bounds` of east" in text for text in texts) for texts in said] == [True, False]
+    assert [one.posterior is None for one in made] == [True, False]
+    bounds = {"east": (-5e3, 5e3), "north": (-5e3, 5e3), "depth": (1, 6), "delta_volume": (-5, 5)}
+    for name, of in zip(("east", "north"), (seen.tracks[0].x, seen.tracks[0].y), strict=True):
+        bounds[name] = (float(of.min()), float(of.max()))
+    assert qexp.invert(
+        Observation(tuple(noise), seen.crs), starts=4, posterior=True, draws=200, bounds=bounds
+    ).posterior
 
 
 def own_source(folder, quantity):
