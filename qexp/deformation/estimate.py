@@ -594,7 +594,7 @@ def only_prior(
         return None
     return (
         "there is no posterior: the data hardly show a source, so that it would follow the values between which "
-        f"sources are searched, which nobody gave; with `bounds` of {some(open_names, 8)} it would be that of your prior"
+        f"sources are searched, which nobody gave; give `bounds` of {some(open_names, 8)} to have that of your prior"
     )
 
 
