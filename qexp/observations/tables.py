@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -54,9 +55,16 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     elevation = table.numbers(columns["elevation"]) if "elevation" in columns else None
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
+    repeated = _repeated(masked)
+    masked.observed[repeated] = False
     points = masked.where_observed()
     named = unit_of(table, columns, "los") is not None
     doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), named, options)
+    if len(repeated):
+        doubts += (
+            f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement and line of sight; each "
+            "counts once",
+        )
     extent = float(max(np.ptp(points.x), np.ptp(points.y))) if points.size else 0.0
     degrees = bool((np.abs(points.x) <= 360).all() and (np.abs(points.y) <= 90).all())
     # Kilometres may be taken for metres; degrees are refused elsewhere, once the system is known.
@@ -65,6 +73,24 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     unit = None if "error" in columns else options.error_unit
     look = None if columns.keys() & {*VECTOR} else options.look or "right"
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look)
+
+
+def _repeated(track: Track) -> NDArray[np.int64]:
+    """The points that count and are the same as an earlier one."""
+    numbers = np.flatnonzero(track.observed)
+    rows = np.column_stack([track.x, track.y, track.displacement, track.direction])[numbers]
+    first = np.unique(rows, axis=0, return_index=True)[1]
+    return np.delete(numbers, first)
+
+
+def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
+    """Raises QexpError for stations with many rows each."""
+    names, counts = np.unique(stations, return_counts=True)
+    if (most := int(counts.max(initial=0))) > MOST_ROWS_OF_STATION:
+        raise QexpError(
+            f"{path}: station {names[counts.argmax()]} has {most:,} rows, as in a time series; give one row for each "
+            "station: its displacement between two times, such as the difference of the means before and after"
+        )
 
 
 def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Array:
@@ -109,6 +135,9 @@ def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Ar
 
 # Displacements of GNSS stations in a text or CSV file.
 
+MOST_ROWS_OF_STATION = 2
+"""Rows of one station in a table; more are a series."""
+
 LEAST_ERROR = 5e-5
 """Errors of stations [m] below which their unit is doubted."""
 
@@ -123,9 +152,10 @@ def is_gnss(path: Path) -> bool:
         return False
     if not table.names:
         return not is_number(str(table.parts[0].columns[0][0]))
-    columns, along = _columns(table, None), columns_of(table, None, RADAR, OF_RADAR)
+    columns, along = _columns(table, None), {"los", *RADAR["los"]}
     positions = {"east", "north"} <= columns.keys() or {"longitude", "latitude"} <= columns.keys()
-    return positions and {"displacement_east", "displacement_north"} <= columns.keys() and "los" not in along
+    components = {"displacement_east", "displacement_north"} <= columns.keys()
+    return positions and components and not any(plain_name(name)[0] in along for name in table.names)
 
 
 def read_gnss(path: Path, options: ReadOptions) -> Reading:
@@ -152,7 +182,9 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         of_all = np.full(count, (options.error or 0) * options.metres)
         errors.append(of_all if role is None else lengths(table, columns, role, options))
         used = used or role is None
-    width = len(components)
+    width, stations = len(components), table.texts(columns["station"]) if "station" in columns else None
+    if stations is not None:
+        _require_one_epoch(path, stations)
     track = Track(
         options.name or path.stem,
         "gnss",
@@ -163,7 +195,7 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
         np.repeat(table.numbers(columns["elevation"]), width) if "elevation" in columns else None,
-        station=np.repeat(table.texts(columns["station"]), width) if "station" in columns else None,
+        station=None if stations is None else np.repeat(stations, width),
     )
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
@@ -328,6 +360,11 @@ def _as_asked(
         role = next((role for role, words in roles.items() if word.lower() in (role, *words)), None)
         if role is None:
             raise QexpError(f"`columns[{word}]`: no column holds '{word}'; {suggestion(word, roles)}")
+        if (shared := table.names.count(column)) > 1:
+            places = [
+                f"`columns={ {word: str(place)} }`" for place, name in enumerate(table.names, 1) if name == column
+            ]
+            raise QexpError(f"{table.path}: {shared} columns are called '{column}'; write {' or '.join(places)}")
         if column in table.names:
             columns[role] = table.names.index(column)
         elif column.isdecimal():
@@ -358,6 +395,7 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = [_unique_name(table, index) for index in _unknown_columns(table, columns)]
         example = {role: free[index] if index < len(free) else "NAME" for index, role in enumerate(missing)}
+        example |= {role: str(place) for role in missing if (place := _first_of_several(table, role))}
         words = ", ".join(missing)
         if missing[:2] == ["east", "north"]:
             words = words.replace("east, north", "east, north (or longitude, latitude)")
@@ -365,6 +403,13 @@ def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequenc
             f"{table.path}: no column is known to hold {words}{names}; say which "
             f"{'one does' if len(missing) == 1 else 'ones do'}, such as `columns={example}`"
         )
+
+
+def _first_of_several(table: TextTable, role: str) -> int | None:
+    """The position of the first of several columns of one name that is known to hold a role."""
+    words = {role, *RADAR.get(role, ()), *GNSS.get(role, ())}
+    plain = [plain_name(name)[0] for name in table.names]
+    return next((place for place, name in enumerate(plain, 1) if name in words and plain.count(name) > 1), None)
 
 
 def _unique_name(table: TextTable, index: int) -> str:
@@ -425,10 +470,17 @@ def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequen
         )
 
 
-# Tables in text files: cells separated by spaces, tabs, commas or semicolons, comments after #, maybe a header.
+# Tables in text files: cells separated by spaces, tabs, commas or semicolons, comments and rulers, maybe a header.
 
 SEPARATORS = ("\t", ";", ",")
 """Looked for in this order; without them cells are separated by spaces."""
+SEPARATED_BY = {"\t": "tabs", ";": "semicolons", ",": "commas", None: "spaces"}
+
+COMMENTS = "#%>!"
+"""With which comments begin: those of Matlab's files with %, segments of GMT with >. One with # may follow cells."""
+
+RULER = re.compile(r"([*=_~-])\1{2,}[\s*=_~+|-]*")
+"""A line below a header, such as of asterisks."""
 
 ROWS_AT_A_TIME = 1 << 16
 """Rows whose cells are in memory as text."""
@@ -436,7 +488,10 @@ ROWS_AT_A_TIME = 1 << 16
 HEAD_LINES = 1000
 """Lines from which a table is recognised."""
 
-ENDINGS = ("", ".txt", ".csv", ".dat", ".tsv", ".xy", ".xyz", ".xyd", ".lld", ".asc", ".gnss", ".gps", ".obs", ".llde")
+ENDINGS = (
+    "", ".txt", ".csv", ".dat", ".tsv", ".xy", ".xyz", ".xyd", ".lld", ".asc", ".gnss", ".gps", ".obs", ".llde",
+    ".tenv3", ".enu", ".neu", ".gmt", ".vel",
+)  # fmt: skip
 """Of the names of text files."""
 
 
@@ -512,27 +567,40 @@ def read_text_table(path: Path, header_words: Collection[str], most: int | None 
     files.require_file(path)
     with explained(path), path.open(encoding="utf-8-sig") as file:
         lines = enumerate(islice(file, most), 1)
-        above, number, text = "", 0, ""  # the line above the first row, which may be a header in a comment
-        for number, line in lines:  # noqa: B007 - where the loop ends is the first row
-            if text := _without_comment(line):
-                break
-            above = line
-        if not text:
-            raise TableError(f"{path} has no rows" if above else f"{path} is empty")
-        separator = next((mark for mark in SEPARATORS if mark in text), None)
-        cells, names = _cells(text, separator), list[str]()
-        rest: Iterator[tuple[int, list[str]]] = (
-            (row, _cells(words, separator)) for row, line in lines if (words := _without_comment(line))
-        )
+        first = list(islice(lines, HEAD_LINES))
+        texts = [(number, text) for number, line in first if (text := _without_comment(line))]
+        if not texts:
+            raise TableError(f"{path} has no rows" if first else f"{path} is empty")
+        separator = _separator([text for _, text in texts])
+        number, cells = texts[0][0], _cells(texts[0][1], separator)
+        above, names = first[number - 2][1] if number > 1 else "", list[str]()
+        further = ((row, words) for row, line in lines if (words := _without_comment(line)))
+        rows = ((row, _cells(words, separator)) for row, words in chain(texts, further))
         if not any(map(is_number, cells[1:])) and not (len(cells) == 1 and is_number(cells[0])):
+            next(rows)
             names = cells
-        else:
-            names = _header_in_comment(above, separator, len(cells), header_words)
-            rest = chain([(number, cells)], rest)
-        parts = list(_parts(path, rest, len(cells)))
+        widths = Counter(len(_cells(text, separator)) for _, text in texts[bool(names) :])
+        width = widths.most_common(1)[0][0] if widths else len(cells)
+        if not names:
+            names = _header_in_comment(above, separator, width, header_words)
+        if len(names) == width + 1 and not names[-1]:  # a separator at the end of the header alone
+            names = names[:-1]
+        if names and len(names) != width:
+            raise _not_a_table(path, separator, width, [(number, len(names))], texts)
+        parts = list(_parts(path, rows, separator, width, texts))
     if not parts:
         raise TableError(f"{path} has a header, but no rows")
-    return TextTable(path, [name.strip() for name in names], len(cells), parts)
+    return TextTable(path, [name.strip() for name in names], width, parts)
+
+
+def _separator(texts: Sequence[str]) -> str | None:
+    """What separates the cells of most lines; None: spaces, also where only names of stations have a tab behind."""
+    for mark in SEPARATORS:
+        if sum(mark in text for text in texts) > len(texts) / 2:
+            cells = texts[-1].split(mark)
+            alone = all(len(cell.split()) < 2 or not all(map(is_number, cell.split())) for cell in cells)
+            return mark if alone else None
+    return None
 
 
 def _head(path: Path, roles: Roles) -> TextTable:
@@ -541,24 +609,47 @@ def _head(path: Path, roles: Roles) -> TextTable:
 
 
 def _without_comment(line: str) -> str:
+    """A line without its comment; empty for a comment, such as a segment header of GMT, and for a ruler."""
     text = line.split("#")[0]
-    return text.strip(" \r\n") if text.strip() else ""
+    if not text.strip() or text.lstrip()[0] in COMMENTS or RULER.fullmatch(text.strip()):
+        return ""
+    return text.strip(" \r\n")
 
 
-def _parts(path: Path, rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[Rows]:
+def _not_a_table(
+    path: Path, separator: str | None, width: int, ragged: Sequence[tuple[int, int]], texts: Sequence[tuple[int, str]]
+) -> TableError:
+    """That lines have another number of cells, with the first lines of the file and how they were read."""
+    lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
+    more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
+    shown = "\n".join(f"  line {line}: {text[:80]}" for line, text in texts[:3])
+    return TableError(
+        f"{path}: {lines}{more}, but there are {width} columns in most lines, separated by {SEPARATED_BY[separator]}; "
+        f"comments begin with #{', '.join(['', *COMMENTS[1:]])}. The first lines are\n{shown}"
+    )
+
+
+def _parts(
+    path: Path,
+    rows: Iterable[tuple[int, list[str]]],
+    separator: str | None,
+    width: int,
+    texts: Sequence[tuple[int, str]],
+) -> Iterator[Rows]:
     """Rows in parts, all of as many cells."""
     rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         ragged = [(line, len(cells)) for line, cells in some if len(cells) != width]
         if ragged:
-            lines = "; ".join(f"line {line} has {count} cells" for line, count in ragged[:SHOWN])
-            more = f"; and {len(ragged) - SHOWN} more" if len(ragged) > SHOWN else ""
-            raise TableError(f"{path}: {lines}{more}, but there are {width} columns")
+            raise _not_a_table(path, separator, width, ragged, texts)
         columns = zip(*(cells for _, cells in some), strict=True)
         yield Rows([line for line, _ in some], [_as_numbers(column) for column in columns])
 
 
 def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
+    """Numbers, unless zeros ahead of some tell that they are names, such as of the stations 0022 and 22."""
+    if any(cell[:1] == "0" and cell.isdecimal() and len(cell) > 1 for cell in cells):
+        return cells
     try:
         return np.array(cells, dtype=np.float64)
     except ValueError:
@@ -575,8 +666,8 @@ def _cells(text: str, separator: str | None) -> list[str]:
 
 def _header_in_comment(line: str, separator: str | None, width: int, header_words: Collection[str]) -> list[str]:
     """The names in a comment right above the first row, if at least two of them are known words."""
-    if not line.lstrip().startswith("#"):
+    if line.lstrip()[:1] not in {*COMMENTS}:
         return []
-    words = line.lstrip().lstrip("#").strip()
+    words = line.lstrip().lstrip(COMMENTS).strip()
     cells = _cells(words, separator if separator is not None and separator in words else None)
     return cells if len(cells) == width and len({cell.lower() for cell in cells} & set(header_words)) >= 2 else []

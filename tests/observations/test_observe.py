@@ -54,8 +54,26 @@ def the_track(path, **options):
         standard().replace("\n", " # a remark\r\n"),
         "east,north,los,error,los_east,los_north,los_up\n" + standard(separator=","),
         "# lon lat\n#Easting northing disp sigma e n u\n" + standard(separator="  "),
+        "east,north,los,error,los_east,los_north,los_up,\n" + standard(separator=","),
+        "%Reference (Lon,Lat): 14.1,40.8, size: 3,4\n" + standard(),
+        "> track 1\n" + "\n> segment 2\n".join(standard().splitlines()),
+        "east north los error e n u\n" + 40 * "*" + "\n" + standard(),
+        "! two words; of a title, with marks\n" + standard(),
     ],
-    ids=["spaces", "commas", "tabs", "semicolons", "remarks", "header", "header in a comment"],
+    ids=[
+        "spaces",
+        "commas",
+        "tabs",
+        "semicolons",
+        "remarks",
+        "header",
+        "header in a comment",
+        "comma behind a header",
+        "Matlab",
+        "segments of GMT",
+        "ruler",
+        "title",
+    ],
 )
 def test_text_with_any_usual_separator_comment_and_header_gives_the_same_track(written, text):
     track = the_track(written(text))
@@ -65,6 +83,44 @@ def test_text_with_any_usual_separator_comment_and_header_gives_the_same_track(w
     np.testing.assert_array_equal(track.displacement, LOS)
     np.testing.assert_array_equal(track.error, np.full(4, 0.005))
     np.testing.assert_array_equal(track.direction, np.tile(VECTOR, (4, 1)))
+
+
+def test_a_file_that_is_no_table_is_shown_as_it_was_read(written):
+    with pytest.raises(
+        QexpError, match=r"line 2 has 2 cells, but there are 7 columns in most lines, separated by"
+    ) as e:
+        the_track(written(standard().replace("\n", "\n14.1 40.8\n", 1)))
+    assert "line 1: 426000.0 4519000.0 0.01" in str(e.value)
+
+
+def test_a_name_that_two_columns_have_is_refused_with_the_positions_that_work(written):
+    path = written(
+        "east,north,los,los,error,e,n,u\n"
+        + rows(EAST, NORTH, LOS, -LOS, LOS + 1, *np.tile(VECTOR, (4, 1)).T, separator=",")
+    )
+    for columns, position in ((None, 3), ({"los": "los"}, 3)):
+        with pytest.raises(QexpError) as e:
+            the_track(path, columns=columns)
+        assert f"columns={{'los': '{position}'}}" in str(e.value)
+    np.testing.assert_array_equal(the_track(path, columns={"los": "4"}).displacement, -LOS)
+
+
+def test_points_that_are_there_twice_count_once_and_that_is_said(written):
+    path = written(standard() + standard() + standard(los=LOS + 0.01))
+    said = package.observe(path)
+    assert "4 of 12 points repeat another's place, displacement and line of sight" in said.warnings[0]
+    assert said.observation.tracks[0].size == 8
+
+
+def test_zeros_ahead_make_names_of_stations_and_a_series_of_one_is_refused(written):
+    header, row = "station,east,north,de,dn,du,se,sn,su\n", "424075,4515000,0.01,0.01,0.02,.001,.001,.003\n"
+    path = written(
+        header + "0960," + row + "960," + row.replace("424075", "430000") + "0022," + row.replace("4515", "4518")
+    )
+    track = the_track([], gnss=[path])
+    assert list(dict.fromkeys(track.station)) == ["0960", "960", "0022"]
+    with pytest.raises(QexpError, match="station 0960 has 3 rows, as in a time series; give one row for each station"):
+        the_track([], gnss=[written(header + 3 * f"0960,{row}")])
 
 
 def test_columns_are_named_by_name_or_position_in_any_order(written):

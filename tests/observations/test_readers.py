@@ -28,15 +28,15 @@ def read_velocities(path, options):
 
 
 VELOCITIES = Reader(
-    lambda path: path.suffix == ".vel", read_velocities, ("name", "crs"), "velocities of stations", stations=True
+    lambda path: path.suffix == ".sites", read_velocities, ("name", "crs"), "velocities of stations", stations=True
 )
 
 
 @pytest.fixture
 def velocities(tmp_path, monkeypatch):
     monkeypatch.setitem(READERS, "velocities", VELOCITIES)
-    (tmp_path / "network.vel").write_text("ACAE 426000 4519000 10 20 -30\nRITE 427000 4520000 1 2 3\n")
-    return tmp_path / "network.vel"
+    (tmp_path / "network.sites").write_text("ACAE 426000 4519000 10 20 -30\nRITE 427000 4520000 1 2 3\n")
+    return tmp_path / "network.sites"
 
 
 def test_stations_of_a_new_format_are_read_as_a_file_and_as_a_table_of_gnss(velocities):
@@ -47,7 +47,7 @@ def test_stations_of_a_new_format_are_read_as_a_file_and_as_a_table_of_gnss(velo
         assert (track.name, track.kind, track.station.tolist()) == ("network", "gnss", ["ACAE"] * 3 + ["RITE"] * 3)
         np.testing.assert_allclose(track.displacement, [0.01, 0.02, -0.03, 0.001, 0.002, 0.003])
     assert "6 components of GNSS stations ACAE, RITE" in call("observe", "--gnss", velocities).stderr
-    with pytest.raises(QexpError, match=r"error has no effect on .*network\.vel; leave it out"):
+    with pytest.raises(QexpError, match=r"error has no effect on .*network\.sites; leave it out"):
         package.observe([], gnss=[velocities], error=0.01)
 
 
