@@ -11,6 +11,8 @@ import sys
 import pytest
 
 import qexp as package
+from qexp.cli.console import fit
+from qexp.runs.columns import usual_columns
 from qexp.store.directory import RunDirectory
 from tests.cli.test_commands import Terminal
 from tests.conftest import RESOLVED
@@ -312,3 +314,18 @@ def test_a_terminal_gets_the_newest_fifty_and_is_told_of_the_others(workspace, m
         app(["ls", *options], prog_name="qexp", standalone_mode=False)
         assert len(re.findall(r"^run_", terminal.getvalue(), re.MULTILINE)) == shown
         assert ("and 2 older ones" in capsys.readouterr().err) == (shown == 50)
+
+
+def test_runs_are_listed_by_validation_with_the_test_error_beside_it_and_changes_are_given_up_last():
+    errors = {"validation": {"depth": {"mae": 1.0}}, "test": {"depth": {"mae": 2.0}}}
+    run = {
+        "name": "mogi_quick_92ea81_0", "state": "done", "seed": 0, "results": errors, "units": {"depth": "km"},
+        "overrides": ["learning_rate=0.001"], "tags": [], "caution": "", "epochs": None, "folds": None, "created": None,
+    }  # fmt: skip
+    columns = usual_columns([run])
+    titles = [column.title for column in columns]
+    assert titles[:2] == ["name", "set"]
+    assert titles[-3:-1] == ["validation depth mae (km)", "test depth mae (km)"]
+    fitted = fit(titles, [[column.text(run) for column in columns]], titles[3:-1], width=44)
+    assert ["learning_rate=0.001"] in fitted.lines[0]
+    assert "created" in fitted.left_out

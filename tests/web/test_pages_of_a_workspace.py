@@ -11,6 +11,8 @@ from PIL import Image
 
 import qexp as package
 from benchmarks.startup import workspace_of_runs
+from qexp.base.workspace import Workspace
+from qexp.web.workspace_pages import start_page
 from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
 from tests.web.test_report import HOSTILE, numbers
@@ -177,6 +179,24 @@ def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_
     page.locator("li a", has_text="broken_0").click()
     assert page.locator("h1").inner_text().startswith("broken_0")
     assert "runs?where=seed+%3C+2" in visit(server.address + "?where=seed+%3C+2").url  # an address of earlier versions
+
+
+def test_the_best_is_chosen_by_validation_and_shown_with_its_test_error(tmp_path):
+    def run(name: str, validated: float | None, tested: float) -> dict[str, object]:
+        results = {"test": {"depth": {"mae": tested}}}
+        results |= {} if validated is None else {"validation": {"depth": {"mae": validated}}}
+        shared = {"experience": "e", "state": "done", "units": {"depth": "km"}, "overrides": [], "error": None}
+        return {**shared, "name": name, "digest": name, "results": results, "path": tmp_path / name, "ended": name}
+
+    def best(*runs: dict[str, object]) -> dict[str, object]:
+        (card,) = start_page(Workspace(tmp_path), runs)["best"]
+        return card
+
+    card = best(run("a", 1.0, 20.0), run("b", 2.0, 10.0))
+    assert (card["run"], card["results"][0]["value"], card["by"][:10]) == ("a", "20 km", "validation")
+    assert card["results"][0]["words"].startswith("test ")
+    card = best(run("a", None, 1.0), run("b", None, 2.0))
+    assert (card["run"], card["by"]) == ("b", ""), "the newest, where nothing was validated"
 
 
 @pytest.mark.heavy
