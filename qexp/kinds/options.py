@@ -15,6 +15,7 @@ from qexp.base.options import (
     Opening,
     Report,
     as_warning,
+    figure_formats,
     ignore,
     option,
     print_width,
@@ -334,10 +335,7 @@ class DrawingOptions:
     """How figures are written."""
 
     _: KW_ONLY
-    formats: Sequence[str] = option(
-        ("png",), "File format.", "--format", also="Repeat for more. png if left out.", metavar="png|pdf|svg",
-        shell=list[str], complete="figure_formats", example='("png", "pdf")',
-    )  # fmt: skip
+    formats: Sequence[str] = figure_formats()
     style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
     width: str | None = print_width()
 
