@@ -433,7 +433,8 @@ def test_only_a_value_of_zero_is_printed_as_zero(value, error, text):
 
 
 @pytest.mark.heavy
-def test_reduced_data_are_drawn_as_filled_cells_in_each_format_that_is_asked_for(tmp_path):
+def test_reduced_data_are_drawn_as_filled_cells_in_each_format_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("QEXP_FIGURES", raising=False)
     seen = observed()
     cells = replace(seen, tracks=tuple(reduced_points(track, reduction("quadtree:0.002")) for track in seen.tracks))
     made = qexp.invert(cells, starts=2, to=tmp_path / "made", formats=["pdf", "svg"])
