@@ -358,6 +358,10 @@ class FiguresOptions(DrawingOptions):
         None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
         complete="evaluations",
     )  # fmt: skip
+    to: str | Path | None = option(
+        None, "Folder for the pictures, with one for each run; in the run if left out, in place of earlier ones.",
+        metavar="DIR",
+    )  # fmt: skip
     warn: Report = python_only(as_warning, "Receives why a figure is left out")
 
 

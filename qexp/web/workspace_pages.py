@@ -45,7 +45,7 @@ from qexp.web.drawings import matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
-from qexp.web.run_page import progress_in_words, run_page
+from qexp.web.run_page import epochs_done, progress_in_words, run_page
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -597,13 +597,12 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _at_work(run: Run) -> dict[str, Any]:
-    """With the epochs that are done by the file that grows with each of them."""
     directory, of = RunDirectory(Path(run["path"])), int((run["epochs"] or {}).get("of") or 0)
     done, words = int((run["epochs"] or {}).get("done") or 0), ""
     with suppress(DamagedError, NotFoundError):
-        lines = directory.metrics()
-        done = max(done, lines[-1]["epoch"] if lines else 0)
-        words = progress_in_words(directory, directory.record(), done)
+        record = directory.record()
+        done = epochs_done(directory, record)
+        words = progress_in_words(directory, record, done)
     return {"name": run["name"], "state": run["state"], "done": min(done, of), "of": of, "words": words}
 
 
