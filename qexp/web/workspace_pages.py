@@ -408,6 +408,8 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     folds = {"fold": directory.is_fold, "folds": [fold.name for fold in directory.all_folds()]}
     head = {"heading": values["name"], "descriptions": descriptions, "date": "", "text": ""}
     live = {"address": request.scope["path"], "unfinished": unfinished, "place": place, "seen": seen}
+    begun = len(values["curves"])
+    live |= {"begun": begun, "panels": begun or 1 + len(directory.record().units)}  # which have their height at once
     own = {"of": request.path_params["run"], "figures": figures, **folds, **live, **head}
     return page(request, "live_run.html", section="runs", **own, **values | growing)
 
