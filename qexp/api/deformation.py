@@ -43,9 +43,9 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
                 f"`sources`: files are read and joined, by their paths; this is {type(file).__name__}; an observation "
                 "is joined by its file: write it with `to='first.nc'`, and give that"
             )
-    paths = (options.to, options.figure)
-    target, picture = (None if path is None else target_outside_of_runs(path) for path in paths)
-    return ShownObserved(**vars(read([Path(file) for file in several], options, target, picture)))
+    target = None if options.to is None else target_outside_of_runs(options.to)
+    pictures = [target_outside_of_runs(path) for path in options.pictures]
+    return ShownObserved(**vars(read([Path(file) for file in several], options, target, pictures)))
 
 
 @takes(InvertOptions)
@@ -64,7 +64,7 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
     from qexp.deformation.estimate import by_least_squares
     from qexp.deformation.observe import Observed
     from qexp.deformation.output import require_raster_library, require_room, write
-    from qexp.figures.canvas import require_width, use_style
+    from qexp.figures.canvas import require_formats, require_width, use_style
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
     from qexp.spec.kinds import load_stage
@@ -72,6 +72,7 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
     from qexp.web.deformation import shown_inversion
 
     require_width(options.width)
+    require_formats(options.formats)
     folder = None if options.to is None else target_outside_of_runs(options.to)
     if folder is not None:
         require_room(folder, options.overwrite)

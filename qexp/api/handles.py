@@ -305,7 +305,8 @@ class Run(Shown):
 
         evaluation = options.evaluation
         directory = self.directory if evaluation is None else find_evaluation(self.directory, evaluation)
-        return Pictures(draw(directory, options.formats, options.drawn_with, options.only, left_out=options.warn))
+        to = None if options.to is None else target_outside_of_runs(options.to) / self.name
+        return Pictures(draw(directory, options.formats, options.drawn_with, options.only, options.warn, to))
 
     @takes(ReportFile)
     def report(self, options: ReportFile) -> Path:

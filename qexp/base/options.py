@@ -84,6 +84,14 @@ def print_width() -> Any:
     return option(None, help, metavar="single|double")
 
 
+def figure_formats() -> Any:
+    """A field for the formats in which figures are written."""
+    return option(
+        ("png",), "File format.", "--format", also="Repeat for more. png if left out.", metavar="png|pdf|svg",
+        shell=list[str], complete="figure_formats", example='("png", "pdf")',
+    )  # fmt: skip
+
+
 def python_only(default: Any, help: str) -> Any:
     """A field that the shell does not have, such as a function that is told the progress."""
     return dataclasses.field(default=default, metadata={"help": help})

@@ -188,8 +188,9 @@ def _latex_lines(table: Table) -> Iterator[str]:
     yield "\\midrule"
     for i, row in enumerate(table.rows):
         cells = [_latex_text(cell) for cell in row]
-        # In braces, since a row that begins with [ would be an argument of the preceding \\.
-        cells = [f"\\textbf{{{c}}}" if (i, j) in table.strong else f"{{{c}}}" for j, c in enumerate(cells)]
+        cells = [f"\\textbf{{{c}}}" if (i, j) in table.strong else c for j, c in enumerate(cells)]
+        # A row that begins with [ or * would be an argument of the preceding \\.
+        cells[:1] = [f"{{{c}}}" if c.startswith(("[", "*")) else c for c in cells[:1]]
         yield " & ".join(cells) + " \\\\"
     yield "\\bottomrule"
     yield "\\end{tabular}}"
@@ -212,7 +213,7 @@ def _latex_text(text: str) -> str:
     ]
     encoder = UnicodeToLatexEncoder(
         conversion_rules=[UnicodeToLatexConversionRule(RULE_REGEX, rules), "defaults"],
-        replacement_latex_protection="braces-all",
+        replacement_latex_protection="braces",
         unknown_char_policy="unihex",
         unknown_char_warning=False,
     )

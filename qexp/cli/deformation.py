@@ -39,10 +39,12 @@ def observe(
     """
     if no_figure and options.figure is not None:
         raise QexpError("--figure and --no-figure contradict each other; keep one")
-    beside = Path(options.to).with_suffix(".png") if options.to is not None and not no_figure else None
+    beside = None
+    if options.to is not None and not no_figure:
+        beside = Path(options.to).with_suffix(".png" if tuple(options.formats) == ("png",) else "")
     observed = api.observe(files or [], **{**vars(options), "figure": options.figure or beside, "history": _history()})
-    warning(*observed.warnings)
     if as_json:
+        warning(*observed.warnings)
         tracks, written = [track.document() for track in observed.tracks], [*map(str, observed.files)]
         print_json({"tracks": tracks, "files": written, "warnings": list(observed.warnings)})
         return
@@ -52,6 +54,7 @@ def observe(
             how = f", from {observed.estimates[track.name].how}" if track.name in observed.estimates else ""
             error = "; errors are the square root of the nugget" if track.error_is_nugget else ""
             message(f"{track.name}: noise {track.noise.words}{error}{how}")
+    warning(*observed.warnings)
     result(*observed.files)
 
 

@@ -77,7 +77,8 @@ def columns_of(runs: list[Run], fields: Sequence[str] | None, size: bool) -> lis
     values = api.columns(runs)
     asked = [column_of(field, values) for field in [*(fields or ()), *(["size"] if size else [])]]
     usual = usual_columns(runs) if fields is None else []
-    columns = [*usual[:1], *asked, *usual[1:]]  # the last have no room first
+    kept = 1 + any(column.field == "overrides" for column in usual)  # the last have no room first
+    columns = [*usual[:kept], *asked, *usual[kept:]]
     _warn_of_cautions(values, fields or ())
     warning(*values.warnings)
     return columns
@@ -130,14 +131,14 @@ def print_groups(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """A row per group: how many runs, in which states, and the mean and standard deviation of their test errors, or of
+    """A row per group: how many runs, in which states, and the mean and standard deviation of their errors, or of
     other columns; in the order of the means of the column to sort by, which is shown.
     """
     sort = options.sort
     by_mean = sort is not None and sort not in fields and _are_numbers(runs, sort)
     if by_mean and sort not in (columns or ()):
-        outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
-        columns = [str(sort), *(columns or [f"test.{output}.{MAIN_METRIC}" for output in outputs])]
+        errors = outputs_of_groups(api.groups(runs, *fields, warn=warning))
+        columns = [str(sort), *(columns or [f"{part}.{output}.{MAIN_METRIC}" for part, output in errors])]
         columns = list({column.removeprefix("results."): column for column in columns}.values())
     groups = api.groups(runs, *fields, means=columns or (), warn=warning)
     if by_mean:
@@ -178,12 +179,12 @@ def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], shown: Sequen
     states = list(dict.fromkeys(state for group in groups for state in group["states"]))
     keys = ("n", "mean", "std")
     numbers = [(output, key) for output in outputs_of_groups(groups) for key in keys] if not shown else []
-    columns = [*fields, "n", *states, *(f"test.{output}.{MAIN_METRIC}.{key}" for output, key in numbers)]
+    columns = [*fields, "n", *states, *(f"{part}.{output}.{MAIN_METRIC}.{key}" for (part, output), key in numbers)]
     columns += [f"{column.removeprefix('results.')}.{key}" for column in shown for key in keys]
     rows = []
     for group in groups:
         counts = [group["n"], *(group["states"].get(state, 0) for state in states)]
-        errors = [group["test"].get(output, {}).get(MAIN_METRIC, {}).get(key) for output, key in numbers]
+        errors = [group[part].get(output, {}).get(MAIN_METRIC, {}).get(key) for (part, output), key in numbers]
         errors += [group["means"][column][key] for column in shown for key in keys]
         rows.append([*map(in_csv, group["values"]), *counts, *errors, *([group["size"]] if size else [])])
     print_csv([*columns, *(["size"] if size else [])], rows)
@@ -214,7 +215,7 @@ GroupOption = Annotated[
     str | None,
     typer.Option(
         metavar="FIELD,...",
-        help="One row per value of a field, or per combination of values of several, with the mean test errors of the "
+        help="One row per value of a field, or per combination of values of several, with the mean errors of the "
         "runs, or the means of --columns.",
         autocompletion=completion.columns,
     ),
@@ -244,7 +245,7 @@ def ls(
     everything: EverythingOption = False,
     refresh: RefreshOption = True,
 ) -> None:
-    """List runs with their states and test errors."""
+    """List runs with their states, their validation errors, to choose by, and their test errors."""
     if names and (group is not None or columns is not None or size):
         raise QexpError("--quiet prints names alone; leave out --columns, --size and --group")
     fields = None if columns is None else _names("--columns", columns)
@@ -447,7 +448,7 @@ def _print_comparison(comparison: Comparison | SeedComparison, all_metrics: bool
 
     print_parts(overview(comparison, all_metrics=all_metrics, more="see them with --all, or one with --metric {}"))
     stars = any(getattr(row, "best", None) for row in comparison.results)
-    words = ["* the best value of the column"] * stars + ["pictures:"] * bool(comparison.figures)
+    words = ["* the best by validation"] * stars + ["pictures:"] * bool(comparison.figures)
     if words:
         message("; ".join(words))
     result(*map(find(workspace).shown, comparison.figures))

@@ -40,19 +40,25 @@ from qexp.store.record import Record, meaning_of
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of one output with a value per run; `best` are the indices of the runs with the best value."""
+    """One metric of one output with a value per run; `best` are the indices of the runs that are best in validation."""
 
     output: str
     metric: str
     meaning: Meaning
     unit: str
     values: list[float | None]
+    validation: list[float | None]
+    """The same on the validation part, by which runs are chosen; None of runs without one."""
     best: list[int]
-    """Empty if it is unknown which values are better."""
+    """Empty if it is unknown which values are better, or if the runs cannot be compared."""
+
+    @property
+    def is_validated(self) -> bool:
+        return any(value is not None for value in self.validation)
 
     def document(self) -> dict[str, Any]:
         about = {"output": self.output, "metric": self.metric, "direction": self.meaning.best, "unit": self.unit}
-        return {**about, "values": self.values, "best": self.best}
+        return {**about, "values": self.values, "validation": self.validation, "best": self.best}
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,11 @@ class Comparison:
     """How the samples differ on which the runs were evaluated, in words; None if they do not."""
     without: Mapping[str, str] = field(default_factory=dict)
     """Run → its state, of runs that have no results of the compared part."""
+
+    @property
+    def caveat(self) -> str:
+        """Why none of the runs is called the best; empty if nothing speaks against it."""
+        return f"the runs answer different questions: {self.differing_data}" if self.differing_data else ""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -103,7 +114,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
         raise QexpError("the same run is named twice")
     evaluations = [find_evaluation(directory, evaluation) for directory in directories] if evaluation else []
     contents = {directory.evaluation().content for directory in evaluations}
-    evaluated = evaluations or directories
+    evaluated: Sequence[RunDirectory] = evaluations or directories
     records = [directory.record() for directory in evaluated]
     units = {output: unit for record in records for output, unit in record.units.items()}
     specs = [directory.spec() for directory in directories]
@@ -112,11 +123,13 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
         differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
     else:
         differing = differing_test_parts(specs)
+    # An evaluation is no validation, and of different samples none is the best.
+    chosen_by = None if evaluations or differing else "validation"
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
-        [*_rows(records, [directory.part for directory in evaluated]), *_rows_of_capabilities(evaluated, units)],
+        [*_rows(records, evaluated, chosen_by), *_rows_of_capabilities(evaluated, units)],
         draw_runs(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
         evaluation,
         differing,
@@ -128,17 +141,17 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
     )
 
 
-def _rows(records: Sequence[Record], parts: Sequence[str]) -> Iterator[MetricRow]:
-    tests = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
-    for output, name in outputs_and_metrics(tests):
+def _rows(records: Sequence[Record], evaluated: Sequence[RunDirectory], chosen_by: str | None) -> Iterator[MetricRow]:
+    shown = [record.results.get(one.part, {}) for record, one in zip(records, evaluated, strict=True)]
+    chosen = [record.results.get(chosen_by, {}) if chosen_by else {} for record in records]
+    for output, name in outputs_and_metrics(shown):
         units = [record.units[output] for record in records if output in record.units]
-        values = [test.get(output, {}).get(name) for test in tests]
+        values, validation = ([of.get(output, {}).get(name) for of in part] for part in (shown, chosen))
         meaning = meaning_of(name, [record.metrics for record in records])
-        badness = [None if value is None else meaning.badness(value) for value in values]
-        least = min((value for value in badness if value is not None), default=None)
-        comparable = sum(value is not None for value in values) > 1
-        best = [index for index, value in enumerate(badness) if comparable and value is not None and value == least]
-        yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, best)
+        badness = [None if value is None else meaning.badness(value) for value in validation]
+        known = [value for value in badness if value is not None]
+        best = [at for at, value in enumerate(badness) if len(known) > 1 and value == min(known)]
+        yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, validation, best)
 
 
 def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[str, str]) -> Iterator[MetricRow]:
@@ -146,7 +159,7 @@ def _rows_of_capabilities(directories: Sequence[RunDirectory], units: Mapping[st
     columns = [compared_columns(directory) for directory in directories]
     for output, name in outputs_and_metrics(columns):
         values = [of_run.get(output, {}).get(name) for of_run in columns]
-        yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [])
+        yield MetricRow(output, name, UNKNOWN, unit_of(output, name, units), values, [None] * len(values), [])
 
 
 # Tables of comparisons: rounded texts for readers, and plain numbers for programs.
@@ -172,14 +185,19 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
 
 
 def results_of_runs(comparison: Comparison) -> Table:
-    """A table of test metrics per run; the best value of each row is highlighted."""
-    rows = [
-        [row.output, row.metric, *(number(value, row.meaning) for value in row.values), row.unit]
-        for row in comparison.results
-    ]
-    strong = {(i, 2 + j) for i, row in enumerate(comparison.results) for j in row.best}
-    columns = ["output", _metric(comparison), *comparison.names, "unit"]
-    return Table(f"Results {on(comparison)}", columns, rows, frozenset(comparison.names), frozenset(strong))
+    """A table of metrics per run; the best value of each row of the validation part is highlighted."""
+    rows, strong = list[list[str]](), set[tuple[int, int]]()
+    for row in comparison.results:
+        if row.is_validated:
+            strong |= {(len(rows), 3 + at) for at in row.best}
+            rows.append(_of_part(row, row.validation, "validation"))
+        rows.append(_of_part(row, row.values, "" if is_of_capability(row.metric) else comparison.evaluation or "test"))
+    columns = ["output", "metric", "part", *comparison.names, "unit"]
+    return Table("Results", columns, rows, frozenset(comparison.names), frozenset(strong))
+
+
+def _of_part(row: MetricRow, values: Sequence[float | None], part: str) -> list[str]:
+    return [row.output, row.metric, part, *(number(value, row.meaning) for value in values), row.unit]
 
 
 def groups_of_seeds(comparison: SeedComparison) -> Table:
@@ -250,9 +268,8 @@ def remarks(comparison: Comparison | SeedComparison, letters: Mapping[str, str] 
     )
     sentences = [f"the runs do not say which values of {name} are better, or contradict each other" for name in unknown]
     if isinstance(comparison, Comparison):
-        if comparison.differing_data:
-            sentences.append(f"the runs answer different questions: {comparison.differing_data}")
         return [
+            *([comparison.caveat] if comparison.caveat else []),
             *sentences,
             *(f"{name} is {state}, and was not evaluated" for name, state in comparison.without.items()),
         ]
@@ -300,8 +317,14 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
 def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows for a program, with all digits. Rows with a `minus` are paired differences."""
     if isinstance(comparison, Comparison):
-        rows: list[list[Any]] = [[row.output, row.metric, row.unit, *row.values] for row in comparison.results]
-        return ["output", "metric", "unit", *comparison.names], rows
+        rows: list[list[Any]] = []
+        for of_metric in comparison.results:
+            key = [of_metric.output, of_metric.metric]
+            part = "" if is_of_capability(of_metric.metric) else comparison.evaluation or "test"
+            if of_metric.is_validated:
+                rows.append([*key, "validation", of_metric.unit, *of_metric.validation])
+            rows.append([*key, part, of_metric.unit, *of_metric.values])
+        return ["output", "metric", "part", "unit", *comparison.names], rows
     columns = [
         "group", "minus", "output", "metric", "unit", "n", "mean", "standard_deviation", "interval_low",
         "interval_high", "min", "max", "better", "seeds", "not_counted",

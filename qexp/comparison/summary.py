@@ -72,6 +72,9 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
     called = ascii_uppercase if len(comparison.names) <= len(ascii_uppercase) else map(str, itertools.count(1))
     letters = dict(zip(comparison.names, called, strict=False))
     shown = comparison if all_metrics else only(comparison, outputs=[], metrics=_main_metrics(comparison))
+    said = remarks(shown, letters)
+    if isinstance(comparison, Comparison) and comparison.caveat:
+        yield said.pop(0)
     yield from _of_runs(comparison, letters) if isinstance(comparison, Comparison) else _of_groups(comparison, letters)
     if (specs := differing_specs(comparison)) is not None:
         yield replace(specs, title="Where the specs differ", columns=["key", *letters.values()])
@@ -85,7 +88,7 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
         yield from _tables_of_groups(shown, letters)
         if all_metrics:
             yield from _differences(shown, letters)
-    yield from remarks(shown, letters)
+    yield from said
     hidden = sorted({row.metric for row in _rows(comparison)} - {row.metric for row in _rows(shown)})
     if hidden:
         yield f"not shown: {', '.join(hidden)}; {more.format(hidden[0])}"
@@ -113,8 +116,11 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
     for row in comparison.results:
         if row.metric in mains and len(row.best) == 1 and row.meaning.best in (LOWEST, HIGHEST):
             best = row.best[0]
-            value = number_with_unit(number(row.values[best], row.meaning), row.unit)
-            yield f"{row.output} {row.metric}: {row.meaning.best} in {letters[comparison.names[best]]}, {value}"
+            chosen, tested = (
+                number_with_unit(number(values[best], row.meaning), row.unit) for values in (row.validation, row.values)
+            )
+            where = f"{row.meaning.best} in {letters[comparison.names[best]]} by validation"
+            yield f"{row.output} {row.metric}: {where}, {chosen}; on the test part {tested}"
     yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
 
 
@@ -125,13 +131,18 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
     for row in comparison.results:
         tables.setdefault(("" if single else row.output, is_of_capability(row.metric)), []).append(row)
     for (output, calibrated), rows in tables.items():
-        columns = [with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit) for row in rows]
-        cells = [
-            [letter, *(f"{number(row.values[at], row.meaning)} {'*' if at in row.best else ' '}" for row in rows)]
-            for at, letter in enumerate(letters.values())
-        ]
+        columns, numbers = list[str](), list[list[str]]()
+        for row in rows:
+            title = with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit)
+            if row.is_validated:
+                columns.append(f"validation {title}")
+                stars = ["*" if at in row.best else " " for at in range(len(letters))]
+                numbers.append([f"{number(v, row.meaning)} {s}" for v, s in zip(row.validation, stars, strict=True)])
+            columns.append(title if calibrated or comparison.evaluation else f"test {title}")
+            numbers.append([number(value, row.meaning) for value in row.values])
+        cells = [[letter, *of_run] for letter, *of_run in zip(letters.values(), *numbers, strict=True)]
         title = "Results" if single else output
-        title += "" if calibrated else f" {on(comparison)}"
+        title += f" {on(comparison)}" if comparison.evaluation and not calibrated else ""
         yield Table(title, ["", *columns], cells, frozenset(columns))
 
 

@@ -16,7 +16,7 @@ from qexp.deformation.options import ESTIMATE, NONE, ObserveOptions
 from qexp.deformation.per_file import Request, count_of, requests_of
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures.canvas import require_formats, require_width, save, use_style
-from qexp.observations.noise import NoiseEstimate, SignalFree, beyond, declared, with_noise, within
+from qexp.observations.noise import MOST_CORRELATED, NoiseEstimate, SignalFree, beyond, declared, with_noise, within
 from qexp.observations.observation import (
     CorrelatedNoise,
     Look,
@@ -30,7 +30,7 @@ from qexp.observations.observation import (
 )
 from qexp.observations.projection import by_north, crs_of, in_one_system
 from qexp.observations.reading import LARGE_DISPLACEMENT, METRES, Reading, Units, angles_of
-from qexp.observations.reduction import reduced_points
+from qexp.observations.reduction import reduced_points, reduction
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,16 +50,16 @@ class Observed:
 
 
 def observe(
-    sources: Sequence[Path], options: ObserveOptions, to: Path | None = None, figure: Path | None = None
+    sources: Sequence[Path], options: ObserveOptions, to: Path | None = None, figures: Sequence[Path] = ()
 ) -> Observed:
     """Read files of satellite tracks and of GNSS stations as one observation, and write it.
 
-    to      the observation file; None: it is not written
-    figure  the map of the tracks; semivariograms are drawn beside it, with `_noise` behind the name
+    to       the observation file; None: it is not written
+    figures  the map of the tracks in each format; semivariograms are drawn beside it, with `_noise` behind the name
     Raises QexpError before anything is written.
     """
     require_width(options.width)
-    require_targets(to, pictures_of(figure), options.overwrite)
+    require_targets(to, [path for figure in figures for path in pictures_of(figure)], options.overwrite)
     requests = requests_of(sources, options)
     readings, units = _read(requests, options.crs)
     _require_one_error(readings, options)
@@ -83,10 +83,11 @@ def observe(
     if to is not None:
         write_observation(observation, to, options.history)
         files.append(to)
-    if figure is not None:
+    for figure in figures:
         title = to.name if to is not None else _sources(readings)
         files += draw(observation, estimates, figure, title, options)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
+    warnings += _too_many_correlated(observation)
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
     return Observed(observation, summaries, warnings, files, estimates)
@@ -222,6 +223,25 @@ def _one_heading(options: ObserveOptions) -> Iterator[str]:
             "all tracks have one heading, but each its own incidence; if they are ascending and descending, give each "
             "its heading, in order: `heading=[-13, 193]`"
         )
+
+
+THRESHOLDS_TO_TRY = [digit * 10.0**power for power in range(-4, 1) for digit in (1, 2, 5)]
+"""Of the quadtree that is suggested for an observation with too many points [m]."""
+
+
+def _too_many_correlated(observation: Observation) -> Iterator[str]:
+    """What to do with an observation that `qexp invert` refuses, with the finest quadtree that it takes."""
+    large = [track for track in observation.tracks if track.noise and track.noise.sill and track.size > MOST_CORRELATED]
+    if not large:
+        return
+    words = ", ".join(f"{track.name} has {track.size:,} points with correlated noise" for track in large)
+    refused = f"{words}: `qexp invert` weighs at most {MOST_CORRELATED:,} of a track"
+    for threshold in THRESHOLDS_TO_TRY:
+        most = max(reduced_points(track, reduction(f"quadtree:{threshold:g}")).size for track in large)
+        if most <= MOST_CORRELATED:
+            yield f"{refused}; observe it again with `reduce=quadtree:{threshold:g}`, which leaves {most:,} at most"
+            return
+    yield f"{refused}; observe the original files with a coarser `reduce`"  # as means are not averaged again
 
 
 def _doubts(name: str, estimate: NoiseEstimate) -> Iterator[str]:
@@ -386,12 +406,10 @@ def summary_of(track: Track, size: int, crs: str | None) -> TrackSummary:
 # Figures of an observation: its tracks as maps, and the semivariograms of their noise.
 
 
-def pictures_of(figure: Path | None) -> Sequence[Path]:
+def pictures_of(figure: Path) -> tuple[Path, Path]:
     """The map, and the semivariograms beside it. Raises QexpError for a format that there is not."""
-    if figure is None:
-        return []
     require_formats([figure.suffix[1:]])
-    return [figure, figure.with_name(f"{figure.stem}_noise{figure.suffix}")]
+    return figure, figure.with_name(f"{figure.stem}_noise{figure.suffix}")
 
 
 def draw(

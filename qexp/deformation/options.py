@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qexp.base.options import Computing, Counted, option, print_width, python_only, uncounted
+from qexp.base.options import Computing, Counted, figure_formats, option, print_width, python_only, uncounted
 from qexp.base.seeds import require_seed
 from qexp.base.shell_values import finite, pairs, read_columns, read_values
 from qexp.base.text import number_in
@@ -22,6 +22,8 @@ PER_TRACK = "per-track"
 OFFSETS = (PER_TRACK, NONE)
 
 METHODS = ("auto", "sampler")
+
+FIGURE_ENDINGS = (".png", ".pdf", ".svg")
 
 STAGES = SEARCHING, BETWEEN = ("searching the best fit", "finding intervals")
 """What is done for a source, in order."""
@@ -116,7 +118,7 @@ class ObserveOptions:
         "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
         "Noise": ("noise", "noise_area", "noise_mask", "noise_ramp", "keep_errors"),
         "Reduction": ("reduce", "smallest_cell", "largest_cell", "least_share"),
-        "Output": ("to", "figure", "no_figure", "style", "width", "overwrite", "as_json"),
+        "Output": ("to", "figure", "no_figure", "formats", "style", "width", "overwrite", "as_json"),
     }  # fmt: skip
 
     to: str | Path | None = option(
@@ -246,6 +248,7 @@ class ObserveOptions:
         None, "Map of the tracks, with NAME_noise for semivariograms.", also="Beside the file of --to if left out.",
         metavar="FILE.png|pdf|svg",
     )  # fmt: skip
+    formats: Sequence[str] = figure_formats()
     style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
     width: str | None = print_width()
     overwrite: bool = option(False, "Replace existing files.")
@@ -255,6 +258,18 @@ class ObserveOptions:
     def noises(self) -> Sequence[str]:
         """One noise for all radar tracks, or one for each in order; none leaves them as they are."""
         return [self.noise] if isinstance(self.noise, str) else self.noise
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The map of the tracks in each format. Raises QexpError if the figure's own name says another one."""
+        if self.figure is None:
+            return []
+        figure = Path(self.figure)
+        if tuple(self.formats) == ("png",):
+            return [figure]
+        if figure.suffix in FIGURE_ENDINGS:
+            raise QexpError(f"`figure={figure}`: its ending is its format; leave that out where `formats` says it")
+        return [figure.with_name(f"{figure.name}.{ending}") for ending in self.formats]
 
     @property
     def gnss_units(self) -> Sequence[str]:
@@ -269,7 +284,7 @@ class InvertOptions(Computing):
         "Sources": ("source", "fixed", "bounds", "offsets", "ramps", "starts", "seed"),
         "A network": ("run", "refine", "centre", "device", "trust_code"),
         "The posterior": ("posterior", "draws", "method", "declared_noise"),
-        "Output": ("to", "spacing", "degrees", "width", "overwrite", "as_json"),
+        "Output": ("to", "spacing", "degrees", "formats", "width", "overwrite", "as_json"),
     }
 
     _: KW_ONLY
@@ -317,12 +332,13 @@ class InvertOptions(Computing):
     seed: int = option(0, "Random seed of the starts.")
     degrees: bool = option(False, "Angles in degrees rather than radians.")
     to: str | Path | None = option(
-        None, "A new folder for tables (JSON, CSV, NetCDF), maps (PNG) and GeoTIFF.", metavar="DIR"
+        None, "A new folder for tables (JSON, CSV, NetCDF), maps and GeoTIFF.", metavar="DIR"
     )
     spacing: float | None = option(
         None, "Size of the cells of GeoTIFF files of scattered points, which get none without it.", metavar="METRES"
     )
     overwrite: bool = option(False, "Replace the folder of an earlier inversion.")
+    formats: Sequence[str] = figure_formats()
     width: str | None = print_width()
     on_drawn: Counted = python_only(
         uncounted, "Takes the number of draws from the posterior that are tried, and of all at most; a bar if left out"

@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,12 +127,14 @@ def _encoded(
 
 # Files of a posterior: draws as ArviZ reads them, a corner plot, and a table of intervals in LaTeX.
 
-DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior.png", "posterior.tex"
+DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior", "posterior.tex"
 
 POSTERIOR_FORMAT = "qexp posterior 1"
 
 
-def posterior_files(inversion: Inversion, posterior: SourcePosterior, history: str) -> dict[str, bytes]:
+def posterior_files(
+    inversion: Inversion, posterior: SourcePosterior, history: str, endings: Sequence[str]
+) -> dict[str, bytes]:
     """Name → content."""
     contents = {
         DRAWS: _posterior_netcdf(inversion, posterior, history),
@@ -141,7 +142,7 @@ def posterior_files(inversion: Inversion, posterior: SourcePosterior, history: s
     }
     if draws_at_once():
         title = f"Posterior of {inversion.source}"
-        contents[PICTURE] = encode(corner_of(posterior, title, fitted_of(inversion)), "png")
+        contents |= _pictures(PICTURE, corner_of(posterior, title, fitted_of(inversion)), endings)
     return contents
 
 
@@ -230,7 +231,7 @@ def _latex(posterior: SourcePosterior, source: str) -> str:
 # The files of an inversion: numbers, maps, and rasters for geographic information systems.
 
 RESULT, PARAMETERS, TABLE, MAPS, COMPARISON, RESIDUALS = (
-    "result.json", "parameters.csv", "result.nc", "maps.png", "comparison.csv", "residuals.png",
+    "result.json", "parameters.csv", "result.nc", "maps", "comparison.csv", "residuals",
 )  # fmt: skip
 STATIONS = "stations.csv"
 
@@ -272,23 +273,24 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
     """
     require_room(target, options.overwrite)
     best, history = inversions[0], options.history
-    contents = _contents(best, options.spacing, history)
+    contents = _contents(best, options)
     if len(inversions) > 1:
         for inversion in inversions:
-            of_candidate = _contents(inversion, options.spacing, history)
+            of_candidate = _contents(inversion, options)
             contents |= {f"{inversion.source}/{name}": content for name, content in of_candidate.items()}
         rows = [list(rival.values()) for rival in best.rivals]
         contents[COMPARISON] = formats.csv_text(best.rivals[0], rows).encode()
         if draws_at_once():
             title = f"Residuals of {', '.join(inversion.source for inversion in inversions)}"
             maps = [(inversion.source, _maps(inversion)) for inversion in inversions]
-            contents[RESIDUALS] = encode(residual_maps(maps, title), "png")
+            contents |= _pictures(RESIDUALS, residual_maps(maps, title), options.formats)
     document = {"qexp_format": FORMAT, **detailed(best), "history": history, "files": sorted(contents)}
     contents[RESULT] = formats.json_bytes(document)
     write_folder(target, contents)
 
 
-def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict[str, bytes]:
+def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
+    history = options.history
     rows = [
         [
             name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
@@ -302,16 +304,21 @@ def _contents(inversion: Inversion, spacing: float | None, history: str) -> dict
         TABLE: _netcdf(inversion, history),
     }
     if draws_at_once():
-        contents[MAPS] = encode(maps_of(inversion), "png")
+        contents |= _pictures(MAPS, maps_of(inversion), options.formats)
     if inversion.posterior is not None:
-        contents |= posterior_files(inversion, inversion.posterior, history)
+        contents |= posterior_files(inversion, inversion.posterior, history, options.formats)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
         contents[STATIONS] = formats.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:
-        raster = geotiff(track, inversion.tracks[track.name], inversion.observation.crs, spacing)
+        raster = geotiff(track, inversion.tracks[track.name], inversion.observation.crs, options.spacing)
         if raster is not None:
             contents[f"{safe(track.name)}.tif"] = raster
     return contents
+
+
+def _pictures(name: str, figure: Figure, endings: Sequence[str]) -> dict[str, bytes]:
+    """Name of the file → the figure in that format."""
+    return {f"{name}.{ending}": encode(figure, ending) for ending in endings}
 
 
 def safe(name: str) -> str:
@@ -395,8 +402,7 @@ def _maps(inversion: Inversion) -> list[Maps]:
     maps = []
     for track in inversion.observation.tracks:
         points, result, where = track.where_observed(), inversion.tracks[track.name], track.observed
-        as_points = replace(points, spread=None, count=None)
-        maps.append(Maps(as_points, points.displacement - result.surface[where], result.model[where]))
+        maps.append(Maps(points, points.displacement - result.surface[where], result.model[where]))
     return maps
 
 

@@ -15,8 +15,8 @@ from qexp.base.quantities import base_name
 from qexp.errors import QexpError
 from qexp.inference.least_squares import Minima, Problem, covariances, deformation_of, starts
 from qexp.inference.parameters import POSITIONS, Coordinates, Search, along_the_other_side
-from qexp.inference.weighting import MOST_CORRELATED, Weighting, track_block
-from qexp.observations.noise import covariance_rows, fit as fitted, semivariogram
+from qexp.inference.weighting import Weighting, track_block
+from qexp.observations.noise import MOST_CORRELATED, covariance_rows, fit as fitted, semivariogram
 from qexp.observations.observation import Track
 from qexp.simulation.generators import Source
 

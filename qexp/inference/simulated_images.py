@@ -15,7 +15,8 @@ from torch import Tensor
 from qexp.base.arrays import Array
 from qexp.base.quantities import NOISE, base_name
 from qexp.errors import QexpError
-from qexp.inference.weighting import MOST_CORRELATED, Block, Weighting
+from qexp.inference.weighting import Block, Weighting
+from qexp.observations.noise import MOST_CORRELATED
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.noise import MOST_TO_FACTOR, Blocks, Grid, Noise, WhiteNoise
 from qexp.simulation.views import GNSS, SIZED

@@ -12,11 +12,8 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
-from qexp.observations.noise import covariance_matrix
+from qexp.observations.noise import MOST_CORRELATED, covariance_matrix
 from qexp.observations.observation import Track
-
-MOST_CORRELATED = 6000
-"""Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
 
 LEAST_INDEPENDENT = 10 * np.finfo(np.float64).eps
 """Share, per point of a track, of a point's variance that those before it must leave; rounding errors are as large."""

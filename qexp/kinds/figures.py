@@ -198,6 +198,7 @@ def draw(
     style: tuple[Path | None, str | None] = (None, None),
     only: Collection[str] = (),
     left_out: Callable[[str], None] = warnings.warn,
+    to: Path | None = None,
 ) -> list[Path]:
     """Draw the figures of an evaluated run from its files. Returns the paths of the pictures.
 
@@ -205,6 +206,7 @@ def draw(
     style     a matplotlib style file, and the width for print, see `use_style`
     only      names of figures; all figures of the run if empty
     left_out  called with the reason for each figure whose numbers an older version of qexp did not write
+    to        folder for the pictures; None: in the run, where they replace earlier ones
     Raises QexpError if the run has no results yet, if an argument is wrong, or if a figure that `only` names, or all of
     them, cannot be drawn.
     """
@@ -223,7 +225,7 @@ def draw(
                     # One file per format, or a single one if the name of the figure already has an ending.
                     single = picture.suffix.removeprefix(".") in FORMATS
                     for name_of_file in [picture] if single else [f"{picture}.{ending}" for ending in formats]:
-                        path = directory.path / name_of_file
+                        path = directory.path / name_of_file if to is None else to / _below_figures(name_of_file)
                         files.make_folder(path.parent)
                         save(figure, path)
                         drawn.append(path)
@@ -237,6 +239,10 @@ def draw(
     for reason in missing:
         left_out(reason)
     return drawn
+
+
+def _below_figures(picture: str | Path) -> Path:
+    return Path(*(part for part in Path(picture).parts if part not in ("results", "figures")))
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:

@@ -15,6 +15,7 @@ from qexp.base.options import (
     Opening,
     Report,
     as_warning,
+    figure_formats,
     ignore,
     option,
     print_width,
@@ -334,10 +335,7 @@ class DrawingOptions:
     """How figures are written."""
 
     _: KW_ONLY
-    formats: Sequence[str] = option(
-        ("png",), "File format.", "--format", also="Repeat for more. png if left out.", metavar="png|pdf|svg",
-        shell=list[str], complete="figure_formats", example='("png", "pdf")',
-    )  # fmt: skip
+    formats: Sequence[str] = figure_formats()
     style: str | Path | None = option(None, "A matplotlib style file: fonts, sizes, lines.", metavar="FILE.mplstyle")
     width: str | None = print_width()
 
@@ -359,6 +357,10 @@ class FiguresOptions(DrawingOptions):
     evaluation: str | None = option(
         None, "Use the evaluation of this name instead of the runs' own results.", metavar="NAME",
         complete="evaluations",
+    )  # fmt: skip
+    to: str | Path | None = option(
+        None, "Folder for the pictures, with one for each run; in the run if left out, in place of earlier ones.",
+        metavar="DIR",
     )  # fmt: skip
     warn: Report = python_only(as_warning, "Receives why a figure is left out")
 

@@ -12,6 +12,9 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import CorrelatedNoise, Track
 
+MOST_CORRELATED = 6000
+"""Points of a track whose full covariance, 8 n² bytes, is factored; the time grows with n³."""
+
 LEAST_POINTS = 50
 """Points of a track from which its noise can be estimated."""
 

@@ -12,6 +12,7 @@ from qexp.base import files
 from qexp.base.quantities import QUANTITIES, number_with_unit, quantity, with_unit
 from qexp.base.text import Table
 from qexp.errors import some
+from qexp.metrics.built_in import ALWAYS
 from qexp.metrics.meaning import MAIN_METRIC, NETWORK, NONE, OUTPUT, Meaning, number, tells_nothing, with_interval
 from qexp.results.capabilities import MOST_GROUPS, Parts, Results
 from qexp.store.directory import RunDirectory
@@ -52,7 +53,8 @@ def own_results(directory: RunDirectory, record: Record) -> Parts:
     """The numbers of a run; of a program that gave none the files that it wrote; nothing before there are any."""
     if record.results:
         of_all = [
-            ([part, output], output, metrics)
+            # What the experience asks for has no room last: a terminal leaves out the columns on the right.
+            ([part, output], output, {name: metrics[name] for name in sorted(metrics, key=ALWAYS.__contains__)})
             for part, outputs in record.results.items()
             for output, metrics in outputs.items()
         ]

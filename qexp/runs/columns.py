@@ -302,6 +302,9 @@ def ordered(
 
 PARTS = ("test", "validation")
 
+SHOWN_PARTS = ("validation", "test")
+"""Those of a listing: the part to choose by, and what it is worth."""
+
 LOSS = "validation.loss"
 """The column of the validation loss of the best epoch, which it was chosen by: of `metrics.jsonl`, not the results."""
 
@@ -545,28 +548,28 @@ class Column:
 
 
 def usual_columns(runs: Sequence[Summary]) -> list[Column]:
-    """Name, state and progress, the main test metric of each output, and labels if a run has any."""
-    outputs = dict.fromkeys(output for run in runs for output in run["results"].get("test", {}))
-    units = units_of(runs)
-    optional = {key: any(run[key] for run in runs) for key in ("overrides", "tags", "caution")}
-    changes = [Column("set", "overrides", partial(_label, "overrides"))] if optional.pop("overrides") else []
+    """Name and changes, state and progress, the main metric of each output on the validation part, which runs are
+    chosen by, with that on the test part beside it, and labels if a run has any.
+    """
+    units, used = units_of(runs), {key for key in ("overrides", "tags", "caution") if any(run[key] for run in runs)}
     return [
         Column("name", "name", lambda run: str(run["name"])),
+        *([Column("set", "overrides", partial(_label, "overrides"))] if "overrides" in used else []),
         Column("state", "state", lambda run: str(run["state"])),
         Column("seed", "seed", lambda run: NONE if run["seed"] is None else str(run["seed"]), numeric=True),
         Column("epochs", "epochs.done", progress, numeric=True),
         *(
-            Column(error_title(output, units), f"test.{output}.{MAIN_METRIC}", partial(_test_error, output), True)
-            for output in outputs
+            Column(title, f"{part}.{output}.{MAIN_METRIC}", partial(_error, part, output), numeric=True)
+            for part, output in _outputs_by_part([run["results"] for run in runs])
+            for title in [error_title(output, units, part)]
         ),
-        *changes,
         Column("created", "created", lambda run: time(run["created"])),
-        *(Column(key, key, partial(_label, key)) for key, used in optional.items() if used),
+        *(Column(key, key, partial(_label, key)) for key in ("tags", "caution") if key in used),
     ]
 
 
-def _test_error(output: str, run: Summary) -> str:
-    return number(run["results"].get("test", {}).get(output, {}).get(MAIN_METRIC))
+def _error(part: str, output: str, run: Summary) -> str:
+    return number(run["results"].get(part, {}).get(output, {}).get(MAIN_METRIC))
 
 
 def _label(key: str, run: Summary) -> str:
@@ -587,11 +590,12 @@ def groups(
     values: Sequence[Sequence[Any]],
     means: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Groups of runs with the same values, in order of first appearance: number, states and mean test errors.
+    """Groups of runs with the same values, in order of first appearance: number, states and mean errors.
 
     values   those of the fields of each run, by which to group
     means    column → values of the runs, whose means are wanted besides: `means` of a group, column → n, mean, std
-    returns  for each group `values`, `runs`, `n`, `states` (state → count) and `test` (output → mae → n, mean, std)
+    returns  for each group `values`, `runs`, `n`, `states` (state → count), `validation` and `test` (output → mae → n,
+             mean, std)
     """
     members: dict[str, list[int]] = {}
     values = [[*map(compared, fields, of_run)] for of_run in values]
@@ -603,17 +607,17 @@ def groups(
             "runs": [runs[index] for index in indices],
             "n": len(indices),
             "states": dict(Counter(runs[index]["state"] for index in indices).most_common()),
-            "test": _mean_errors([runs[index] for index in indices]),
+            **{part: _mean_errors([runs[index] for index in indices], part) for part in SHOWN_PARTS},
             **({"means": _means(means, indices)} if means else {}),
         }
         for indices in members.values()
     ]
 
 
-def _mean_errors(runs: Sequence[Summary]) -> dict[str, dict[str, dict[str, Any]]]:
+def _mean_errors(runs: Sequence[Summary], part: str) -> dict[str, dict[str, dict[str, Any]]]:
     errors: dict[str, list[float]] = {}
     for run in runs:
-        for output, metrics in run["results"].get("test", {}).items():
+        for output, metrics in run["results"].get(part, {}).items():
             if (value := metrics.get(MAIN_METRIC)) is not None:
                 errors.setdefault(output, []).append(value)
     return {output: {MAIN_METRIC: _mean(values)} for output, values in errors.items()}
@@ -644,13 +648,13 @@ def group_table(
     units: Mapping[str, str],
     shown: Mapping[str, str] | None = None,
 ) -> Table:
-    """A row per group: the values of the fields, how many runs, in which states, and their mean test errors; or the
+    """A row per group: the values of the fields, how many runs, in which states, and their mean errors; or the
     means of columns that are shown instead.
 
     shown  column → its title
     """
     outputs = outputs_of_groups(groups) if shown is None else []
-    titles = [f"test {error_title(output, units)}" for output in outputs]
+    titles = [error_title(output, units, part) for part, output in outputs]
     rows = [
         [
             *map(cell, fields, group["values"]),
@@ -658,9 +662,9 @@ def group_table(
             ", ".join(f"{count} {state}" for state, count in group["states"].items()),
             *(
                 measured(errors[output][MAIN_METRIC]["mean"], errors[output][MAIN_METRIC]["std"])
-                if output in (errors := group["test"])
+                if output in (errors := group[part])
                 else NONE
-                for output in outputs
+                for part, output in outputs
             ),
             *(
                 NONE if mean["mean"] is None else measured(mean["mean"], mean["std"])
@@ -673,8 +677,15 @@ def group_table(
     return Table("", [*fields, "n", "states", *titles], rows, frozenset(["n", *titles]))
 
 
-def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(output for group in groups for output in group["test"]))
+def outputs_of_groups(groups: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Each part with each of its outputs, of an output both parts beside each other."""
+    return _outputs_by_part([{part: group[part] for part in SHOWN_PARTS} for group in groups])
+
+
+def _outputs_by_part(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    known = {(part, output) for of_run in results for part in SHOWN_PARTS for output in of_run.get(part, {})}
+    outputs = dict.fromkeys(output for of_run in results for part in SHOWN_PARTS for output in of_run.get(part, {}))
+    return [(part, output) for output in outputs for part in SHOWN_PARTS if (part, output) in known]
 
 
 def cell(column: str, value: Any) -> str:
@@ -723,5 +734,5 @@ def units_of(runs: Sequence[Summary]) -> dict[str, str]:
     return {output: unit for run in runs for output, unit in run["units"].items()}
 
 
-def error_title(output: str, units: Mapping[str, str]) -> str:
-    return with_unit(f"{output} {MAIN_METRIC}", units.get(output, ""))
+def error_title(output: str, units: Mapping[str, str], part: str) -> str:
+    return with_unit(f"{part} {output} {MAIN_METRIC}", units.get(output, ""))

@@ -133,7 +133,8 @@ class LocalPanel:
 def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
     probability, units = float(numbers.attrs["interval"]), {name: unit(numbers, name) for name in names}
-    explained = dict[str, bool]()
+    explained: dict[str, bool] = {}
+    headings: dict[Axes, list[str]] = {}
     figure, grid = subplots(len(names), len(CELLS), *((2.2, 2.7) if narrow() else (4.2, 3.4)))
     image = None
     for name, row in zip(names, grid, strict=True):
@@ -147,8 +148,7 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
                 image = _plane(axis, panel, words, units, probability)
             else:
                 _line(axis, panel, words, units, probability)
-            heading = (f"{of(name)}: by {words} values" for of in (in_words, in_symbols))
-            axis.set_title(fitting(axis, *heading), fontsize=sized(10))
+            headings[axis] = [f"{of(name)}: by {words} values" for of in (in_words, in_symbols)]
             marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
             for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
                 explained[text] = explained.get(text, False) or bool(np.asarray(cells).any())
@@ -157,6 +157,10 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
         bar.ax.set_ylim(probability - SHOWN_DIFFERENCE, 1.0)
         bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
         bar.ax.tick_params(labelsize=small())
+    if image is not None:
+        figure.draw_without_rendering()  # the bar has taken room from the panels, into which their headings must fit
+    for axis, heading in headings.items():
+        axis.set_title(fitting(axis, *heading), fontsize=sized(10))
     rule = "calibrated posteriors hold the truth equally often wherever estimates lie, but not for every true value"
     add_title(figure, "; ".join([title, rule, *(text for text, occurs in explained.items() if occurs)]))
     return figure

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from qexp.base.options import is_number
@@ -22,6 +23,7 @@ from qexp.comparison.seeds import (
     ComparedRun,
     GroupRow,
     SeedComparison,
+    SeedGroup,
     compare_across_seeds,
     results_across_seeds,
     same_samples,
@@ -40,7 +42,7 @@ from qexp.web.html import Drawn, Titled, View, drawn, fields_of, picture
 from qexp.web.run_page import NAMED_RUNS
 
 MOST_DRAWN = 40
-"""Groups in one drawing of results; of more the best are drawn."""
+"""Groups in one drawing of results; of more the best by validation are drawn."""
 
 
 def cautions(runs: Sequence[ComparedRun]) -> list[str]:
@@ -75,9 +77,9 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         if not rows:
             continue
         if not order:
-            rows.sort(
-                key=lambda row: row.estimate.mean if row.estimate else 0.0, reverse=rows[0].meaning.best == HIGHEST
-            )
+            validated = {group.name: _validated(group, output, metric or "") for group in comparison.groups}
+            sign = -1 if rows[0].meaning.best == HIGHEST else 1
+            rows.sort(key=lambda row: sign * validated[row.group])
             order = [row.group for row in rows]
         rows.sort(key=lambda row: order.index(row.group) if row.group in order else len(order))  # one in all drawings
         values = {
@@ -86,7 +88,7 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
             if row.estimate
         }
         unit = rows[0].unit
-        best = f", the best {MOST_DRAWN} of {len(rows)} groups" if len(rows) > MOST_DRAWN else ""
+        best = f", the best {MOST_DRAWN} of {len(rows)} groups by validation" if len(rows) > MOST_DRAWN else ""
         counts = sorted({len(row.values) for row in rows})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
@@ -96,6 +98,13 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         )
         axis = label(f"{output} {metric}", typeset(unit))
         yield drawn(title, partial(values_in_rows, values, axis), f"{title}: {words}")
+
+
+def _validated(group: SeedGroup, output: str, metric: str) -> float:
+    """The mean of a metric on the validation part, by which groups are in order; the worst without a value."""
+    parts = [run.summary["results"].get("validation", {}) for run in group.counted.values()]
+    values = [part[output][metric] for part in parts if part.get(output, {}).get(metric) is not None]
+    return fmean(values) if values else math.inf
 
 
 # The learning curves of a comparison; the page draws each run in the colour of its group, and means of groups.

@@ -160,8 +160,11 @@ MOST_KEY_NUMBERS = 3
 """Outputs whose error stands on top."""
 
 
-def key_numbers(record: Record) -> list[dict[str, str]]:
-    """What one asks first: the main error of each output on the test part with its interval, and the time it took."""
+def key_numbers(record: Record, done: int) -> list[dict[str, str]]:
+    """What one asks first: the main error of each output on the test part with its interval, and the time it took.
+
+    done  epochs, see `epochs_done`
+    """
     part = next(iter([part for part in ("test", *record.results) if part in record.results]), "")
     numbers = []
     for output, metrics in list(record.results.get(part, {}).items())[:MOST_KEY_NUMBERS]:
@@ -178,13 +181,21 @@ def key_numbers(record: Record) -> list[dict[str, str]]:
         words = f"{in_words(output)} {metric_in_words(metric)}, {part}"
         with_its_unit = number_with_unit(printed(text), meaning.in_unit(unit))
         numbers.append({"words": words, "value": with_its_unit, "notes": ", ".join(notes)})
-    if record.epochs.done:
+    if done:
         best = f"best {record.epochs.best}" if record.epochs.best else ""
         of = f" of {record.epochs.of}" if record.epochs.of else ""
-        done = f"{record.epochs.done}{of} epochs"
-        head, *others = [in_time(record.seconds), done, best] if record.ended else [done, best]
+        epochs = f"{done}{of} epochs"
+        head, *others = [in_time(record.seconds), epochs, best] if record.ended else [epochs, best]
         numbers.append({"words": "training", "value": head, "notes": ", ".join(filter(None, others))})
     return numbers
+
+
+def epochs_done(directory: RunDirectory, record: Record) -> int:
+    """By the file that grows with each epoch; the record is written only now and then. Of folds, by the record."""
+    with suppress(DamagedError, NotFoundError, OSError):
+        lines = [] if record.ended else directory.metrics()
+        return max(record.epochs.done, lines[-1]["epoch"] if lines else 0)
+    return record.epochs.done
 
 
 def progress_in_words(directory: RunDirectory, record: Record, done: int) -> str:
@@ -250,7 +261,7 @@ def run_page(
         "note": record.note,
         "tags": record.tags,
         "warnings": warnings,
-        "key_numbers": key_numbers(record),
+        "key_numbers": key_numbers(record, epochs_done(directory, record)),
         "facts": [(key, text) for key, text in about if key not in hidden],
         "asked": list(type_of(spec).lines(spec).items()),
         "overrides": record.overrides,

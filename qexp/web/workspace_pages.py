@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,7 +45,7 @@ from qexp.web.drawings import matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
-from qexp.web.run_page import progress_in_words, run_page
+from qexp.web.run_page import epochs_done, progress_in_words, run_page
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -407,6 +408,8 @@ def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     folds = {"fold": directory.is_fold, "folds": [fold.name for fold in directory.all_folds()]}
     head = {"heading": values["name"], "descriptions": descriptions, "date": "", "text": ""}
     live = {"address": request.scope["path"], "unfinished": unfinished, "place": place, "seen": seen}
+    begun = len(values["curves"])
+    live |= {"begun": begun, "panels": begun or 1 + len(directory.record().units)}  # which have their height at once
     own = {"of": request.path_params["run"], "figures": figures, **folds, **live, **head}
     return page(request, "live_run.html", section="runs", **own, **values | growing)
 
@@ -596,53 +599,54 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _at_work(run: Run) -> dict[str, Any]:
-    """With the epochs that are done by the file that grows with each of them."""
     directory, of = RunDirectory(Path(run["path"])), int((run["epochs"] or {}).get("of") or 0)
     done, words = int((run["epochs"] or {}).get("done") or 0), ""
     with suppress(DamagedError, NotFoundError):
-        lines = directory.metrics()
-        done = max(done, lines[-1]["epoch"] if lines else 0)
-        words = progress_in_words(directory, directory.record(), done)
+        record = directory.record()
+        done = epochs_done(directory, record)
+        words = progress_in_words(directory, record, done)
     return {"name": run["name"], "state": run["state"], "done": min(done, of), "of": of, "words": words}
 
 
 def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """Of each experience the group of runs, alike but for their seeds, whose mean of the first output is best."""
+    """Of each experience the group of runs, alike but for their seeds, whose mean of the first output is best on the
+    validation part, with its test errors; the newest group where no run has validation errors to choose by.
+    """
     by_experience: dict[str, dict[str, list[Run]]] = {}
     for run in newest:
         if run["state"] == "done" and run["results"].get("test"):
             by_experience.setdefault(run["experience"], {}).setdefault(run["digest"], []).append(run)
     for experience, groups in list(by_experience.items())[:MOST_EXPERIENCES]:
-        first = next(iter(groups.values()))[0]
-        output, metrics = next(iter(first["results"]["test"].items()))
+        group, validated = next(iter(groups.values())), ""
+        output, metrics = next(iter(group[0]["results"]["test"].items()))
         metric = main_metric(metrics) or ""
         meaning = meaning_of(metric, [])
-        means = {digest: _values(group, output, metric) for digest, group in groups.items()}
-        ranked = [(meaning.badness(sum(of) / len(of)), digest) for digest, of in means.items() if of]
-        comparable = [(badness, digest) for badness, digest in ranked if badness is not None]
-        if not comparable:
-            continue
-        group = groups[min(comparable)[1]]
+        means = {digest: _values(of_group, "validation", output, metric) for digest, of_group in groups.items()}
+        ranked = [(meaning.badness(fmean(of)), digest) for digest, of in means.items() if of]
+        if comparable := [(badness, digest) for badness, digest in ranked if badness is not None]:
+            group = groups[min(comparable)[1]]
+            validated = _mean(group, "validation", output)["words"]
         yield {
             "experience": experience,
             "set": ", ".join(group[0]["overrides"]),
             "groups": len(groups),
+            "by": validated,
             "run": group[0]["name"],
             "seeds": len(group),
-            "results": [_mean(group, name) for name in list(first["results"]["test"])[:3]],
+            "results": [_mean(group, "test", name) for name in list(group[0]["results"]["test"])[:3]],
         }
 
 
-def _values(group: Sequence[Run], output: str, metric: str) -> list[float]:
-    values = [run["results"]["test"].get(output, {}).get(metric) for run in group]
+def _values(group: Sequence[Run], part: str, output: str, metric: str) -> list[float]:
+    values = [run["results"].get(part, {}).get(output, {}).get(metric) for run in group]
     return [value for value in values if isinstance(value, int | float)]
 
 
-def _mean(group: Sequence[Run], output: str) -> dict[str, str]:
-    """The mean of an output's main metric with its interval over seeds; of one seed without."""
-    metric = main_metric(group[0]["results"]["test"].get(output, {})) or ""
-    meaning, values = meaning_of(metric, []), _values(group, output, metric)
-    words = f"{in_words(output)} {metric_in_words(metric)}"
+def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
+    """The mean of an output's main metric on a part, with its interval over seeds; of one seed without."""
+    metric = main_metric(group[0]["results"].get(part, {}).get(output, {})) or ""
+    meaning, values = meaning_of(metric, []), _values(group, part, output, metric)
+    words = f"{part} {in_words(output)} {metric_in_words(metric)}"
     if not values:
         return {"words": words, "value": "–", "notes": ""}
     of_seeds = estimate(values, meaning.limits(values))

@@ -11,6 +11,9 @@ import sys
 import pytest
 
 import qexp as package
+from qexp.cli.console import fit
+from qexp.results.errors import own_results
+from qexp.runs.columns import usual_columns
 from qexp.store.directory import RunDirectory
 from tests.cli.test_commands import Terminal
 from tests.conftest import RESOLVED
@@ -312,3 +315,38 @@ def test_a_terminal_gets_the_newest_fifty_and_is_told_of_the_others(workspace, m
         app(["ls", *options], prog_name="qexp", standalone_mode=False)
         assert len(re.findall(r"^run_", terminal.getvalue(), re.MULTILINE)) == shown
         assert ("and 2 older ones" in capsys.readouterr().err) == (shown == 50)
+
+
+def test_runs_are_listed_by_validation_with_the_test_error_beside_it_and_changes_are_given_up_last():
+    errors = {"validation": {"depth": {"mae": 1.0}}, "test": {"depth": {"mae": 2.0}}}
+    run = {
+        "name": "mogi_quick_92ea81_0", "state": "done", "seed": 0, "results": errors, "units": {"depth": "km"},
+        "overrides": ["learning_rate=0.001"], "tags": [], "caution": "", "epochs": None, "folds": None, "created": None,
+    }  # fmt: skip
+    columns = usual_columns([run])
+    titles = [column.title for column in columns]
+    assert titles[:2] == ["name", "set"]
+    assert titles[-3:-1] == ["validation depth mae (km)", "test depth mae (km)"]
+    fitted = fit(titles, [[column.text(run) for column in columns]], titles[3:-1], width=44)
+    assert ["learning_rate=0.001"] in fitted.lines[0]
+    assert "created" in fitted.left_out
+
+
+@pytest.mark.heavy
+def test_figures_in_a_folder_of_their_own_leave_those_of_the_run_as_they_are(finished, tmp_path, qexp):
+    run = RunDirectory(finished / "runs/sound_0")
+    before = {path: path.read_bytes() for path in run.path.rglob("*.png")}
+    options = ("--only", "learning_curve", "--width", "single", "--to", tmp_path / "prints")
+    qexp("figures", "sound_0", *options, "--workspace", finished).done()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.png")] == [
+        type(tmp_path)("prints/sound_0/learning_curve.png")
+    ]
+    assert {path: path.read_bytes() for path in run.path.rglob("*.png")} == before
+
+
+def test_the_metrics_of_the_experience_stand_before_those_of_every_experience(tmp_path):
+    results = {"test": {"depth": {"mae": 1.0, "r2": 0.5, "own": 3.0}}}
+    write_record(tmp_path, "a_0", results=results)
+    directory = RunDirectory(tmp_path / "runs/a_0")
+    first = next(own_results(directory, directory.record()))
+    assert first.columns == ["part", "output", "own", "mae (km)", "r2"]

@@ -15,9 +15,8 @@ from qexp.errors import QexpError
 PAIR = ("mogi_quick_1", "mogi_quick_2")
 
 
-def errors_of_depth() -> list[float]:
-    """Those of the pair, the better one first."""
-    return sorted(package.open_run(name).results["test"]["depth"]["mae"] for name in PAIR)
+def errors_of_depth(part: str = "validation") -> list[float]:
+    return [package.open_run(name).results[part]["depth"]["mae"] for name in PAIR]
 
 
 @pytest.mark.heavy
@@ -25,9 +24,10 @@ def test_only_what_differs_is_shown_and_the_better_value_is_marked(workspace, qe
     stdout = qexp("compare", *PAIR).done()
     first, depth, *_ = stdout.splitlines()
     assert first == "2 runs on the test part, one seed each: with other seeds the order may be another"
-    better, worse = errors_of_depth()
-    letter = "AB"[package.open_run(PAIR[1]).results["test"]["depth"]["mae"] == better]
-    assert depth == f"depth mae: lowest in {letter}, {better:.4g} km"
+    better, worse = sorted(errors_of_depth())
+    best = errors_of_depth().index(better)
+    letter, tested = "AB"[best], errors_of_depth("test")[best]
+    assert depth == f"depth mae: lowest in {letter} by validation, {better:.4g} km; on the test part {tested:.4g} km"
     lines = [line.split() for line in stdout.splitlines()]
     assert ["A", "mogi_quick_1"] in lines
     assert lines[lines.index(["key", "A", "B"]) + 1] == ["learning_rate", "0.003", "0.001"]
@@ -47,7 +47,9 @@ def test_metrics_and_outputs_are_chosen_and_the_main_ones_shown_else(workspace, 
     assert "rmse (km)" not in text
     assert re.search("not shown: .*rmse.*--metric", text)
     assert "rmse (km)" in qexp("compare", *PAIR, "--metric", "rmse").done()
-    assert {"rmse (km)", "r2"} <= {*re.split("  +", qexp("compare", *PAIR, "--all").done().replace("\n", "  "))}
+    assert {"test rmse (km)", "test r2"} <= {
+        *re.split("  +", qexp("compare", *PAIR, "--all").done().replace("\n", "  "))
+    }
     assert "no such metric; did you mean 'rmse'?" in qexp("compare", *PAIR, "--metric", "rsme").failed()
     assert "write --metric rmse --output depth" in qexp("compare", *PAIR, "--metric", "depth.rmse").failed()
     assert "--output deep: these runs have no such output" in qexp("compare", *PAIR, "--output", "deep").failed()
@@ -71,7 +73,32 @@ def test_larger_is_better_for_r2_and_nearer_to_zero_for_bias(workspace, qexp):
     document = json.loads(qexp("compare", *PAIR, "--json").stdout)
     for row in document["results"]:
         key = {"r2": lambda value: -value, "bias": abs}.get(row["metric"], lambda value: value)
-        assert row["best"] == [min((0, 1), key=lambda index: key(row["values"][index]))]
+        assert row["best"] == [min((0, 1), key=lambda index: key(row["validation"][index]))]
+
+
+def test_the_best_by_validation_is_called_so_though_its_test_error_is_greater_and_nothing_if_test_parts_differ(
+    workspace,
+):
+    records = [workspace / "runs" / name / "run.json" for name in PAIR]
+    for file, validated, tested in zip(records, (1.0, 2.0), (20.0, 10.0), strict=True):
+        record = json.loads(file.read_text())
+        parts = {"validation": validated, "test": tested}
+        record["results"] = {part: {"depth": {"mae": mae}} for part, mae in parts.items()}
+        file.write_text(json.dumps(record))
+    comparison = package.compare(*PAIR, figures=False)
+    assert "depth mae: lowest in A by validation, 1 km; on the test part 20 km" in str(comparison)
+    (row,) = comparison.results
+    assert (row.best, row.values) == ([0], [20.0, 10.0])
+    spec = workspace / "runs" / PAIR[1] / "spec.json"
+    document = json.loads(spec.read_text())
+    document["dataset"]["fixed"]["noise"] = 0.5
+    spec.write_text(json.dumps(document))
+    records[1].write_text(json.dumps({**json.loads(records[1].read_text()), "digest": ""}))
+    comparison = package.compare(*PAIR, figures=False)
+    assert not any(row.best for row in comparison.results)
+    text = str(comparison)
+    assert "lowest" not in text
+    assert text.index("the runs answer different questions") < text.index("one seed each")
 
 
 @pytest.mark.heavy
@@ -123,7 +150,7 @@ def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
     rows = list(csv.DictReader(io.StringIO(qexp("compare", *PAIR, "--csv").stdout)))
     for row in rows:
         for name in PAIR:
-            assert float(row[name]) == package.open_run(name).results["test"][row["output"]][row["metric"]]
+            assert float(row[name]) == package.open_run(name).results[row["part"]][row["output"]][row["metric"]]
     assert {(row["output"], row["metric"]) for row in rows} >= {("depth", "mae"), ("delta_volume", "r2")}
 
 
@@ -132,7 +159,7 @@ def test_csv_has_the_results_of_runs_with_all_digits(workspace, qexp):
 def test_documents_have_what_differs_and_the_better_values_in_bold(workspace, qexp, form, bold):
     stdout = qexp("compare", *PAIR, form).stdout
     assert "0.003" in stdout
-    better, worse = errors_of_depth()
+    better, worse = sorted(errors_of_depth())
     assert bold.format(f"{better:.4g}") in stdout
     assert bold.format(f"{worse:.4g}") not in stdout
 

@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 import rasterio
 import xarray
+from matplotlib.collections import PolyCollection
 
 import qexp
 from qexp.base.quantities import QUANTITIES
 from qexp.deformation import estimate
 from qexp.deformation.options import InvertOptions
+from qexp.deformation.output import maps_of
 from qexp.deformation.tables import table_of_parameters
 from qexp.errors import QexpError
 from qexp.inference import least_squares
 from qexp.inference.fit import aicc, bic
 from qexp.inference.parameters import Units, sources_named
-from qexp.observations.observation import Observation, Track, write_observation
+from qexp.observations.observation import CorrelatedNoise, Observation, Track, write_observation
+from qexp.observations.reduction import reduced_points, reduction
 from qexp.simulation.generators import GENERATORS
 from tests.conftest import call, started
 from tests.deformation.observed import CRS, ORIGIN, SOURCE, TRUTH, observed
@@ -441,3 +444,42 @@ def test_only_a_value_of_zero_is_printed_as_zero(value, error, text):
     part = estimate.Estimate(value, "km", error, error, interval95=(-2 * error, 2 * error))
     made = SimpleNamespace(parameters={"radius": part})
     assert table_of_parameters(made).rows[0][2] == text
+
+
+@pytest.mark.heavy
+def test_reduced_data_are_drawn_as_filled_cells_in_each_format_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("QEXP_FIGURES", raising=False)
+    seen = observed()
+    cells = replace(seen, tracks=tuple(reduced_points(track, reduction("quadtree:0.002")) for track in seen.tracks))
+    made = qexp.invert(cells, starts=2, to=tmp_path / "made", formats=["pdf", "svg"])
+    shown = [
+        [len(drawn.get_paths()) for drawn in axis.collections if isinstance(drawn, PolyCollection)]
+        for axis in maps_of(made).axes[:6]
+    ]
+    assert shown == [[track.size] for track in cells.tracks for _ in ("data", "model", "residual")]
+    assert {file.name for file in (tmp_path / "made").glob("maps.*")} == {"maps.pdf", "maps.svg"}
+    with pytest.raises(QexpError, match="no format 'gif'"):
+        qexp.invert(cells, starts=2, to=tmp_path / "other", formats=["gif"])
+
+
+@pytest.mark.heavy
+def test_an_observation_that_invert_would_refuse_is_said_to_be_too_large_with_a_reduction_that_fits(tmp_path):
+    noise = CorrelatedNoise("exponential", 1e-5, 2000.0, 1e-6)
+    seen = observed(size=80)
+    large = replace(seen, tracks=tuple(replace(track, noise=noise) for track in seen.tracks))
+    write_observation(large, tmp_path / "large.nc")
+    (said,) = [text for text in qexp.observe(tmp_path / "large.nc").warnings if "at most 6,000" in text]
+    assert "ascending has 6,400 points with correlated noise" in said
+    (suggested,) = re.findall("`reduce=(.*?)`", said)
+    smaller = qexp.observe(tmp_path / "large.nc", reduce=suggested)
+    assert max(track.points for track in smaller.tracks) <= 6000
+    assert not [text for text in smaller.warnings if "at most" in text]
+
+
+@pytest.mark.heavy
+def test_a_figure_of_an_observation_has_the_formats_that_are_asked_for(tmp_path):
+    write_observation(observed(), tmp_path / "seen.v2.nc")
+    made = qexp.observe(tmp_path / "seen.v2.nc", figure=tmp_path / "seen.v2", formats=("pdf", "svg"))
+    assert [path.name for path in made.files] == ["seen.v2.pdf", "seen.v2.svg"]
+    with pytest.raises(QexpError, match="its ending is its format"):
+        qexp.observe(tmp_path / "seen.v2.nc", figure=tmp_path / "seen.png", formats=("pdf",))

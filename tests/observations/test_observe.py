@@ -101,7 +101,7 @@ def test_a_name_that_two_columns_have_is_refused_with_the_positions_that_work(wr
     for columns, position in ((None, 3), ({"los": "los"}, 3)):
         with pytest.raises(QexpError) as e:
             the_track(path, columns=columns)
-        assert f"columns={{'los': '{position}'}}" in str(e.value)
+        assert f'columns={{"los": "{position}"}}' in str(e.value)
     np.testing.assert_array_equal(the_track(path, columns={"los": "4"}).displacement, -LOS)
 
 

@@ -11,6 +11,10 @@ from PIL import Image
 
 import qexp as package
 from benchmarks.startup import workspace_of_runs
+from qexp.base.workspace import Workspace
+from qexp.store.directory import RunDirectory
+from qexp.web.run_page import epochs_done, key_numbers, progress_in_words
+from qexp.web.workspace_pages import start_page
 from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
 from tests.web.test_report import HOSTILE, numbers
@@ -179,6 +183,24 @@ def test_the_start_page_shows_what_is_best_with_its_seeds_the_last_pictures_and_
     assert "runs?where=seed+%3C+2" in visit(server.address + "?where=seed+%3C+2").url  # an address of earlier versions
 
 
+def test_the_best_is_chosen_by_validation_and_shown_with_its_test_error(tmp_path):
+    def run(name: str, validated: float | None, tested: float) -> dict[str, object]:
+        results = {"test": {"depth": {"mae": tested}}}
+        results |= {} if validated is None else {"validation": {"depth": {"mae": validated}}}
+        shared = {"experience": "e", "state": "done", "units": {"depth": "km"}, "overrides": [], "error": None}
+        return {**shared, "name": name, "digest": name, "results": results, "path": tmp_path / name, "ended": name}
+
+    def best(*runs: dict[str, object]) -> dict[str, object]:
+        (card,) = start_page(Workspace(tmp_path), runs)["best"]
+        return card
+
+    card = best(run("a", 1.0, 20.0), run("b", 2.0, 10.0))
+    assert (card["run"], card["results"][0]["value"], card["by"][:10]) == ("a", "20 km", "validation")
+    assert card["results"][0]["words"].startswith("test ")
+    card = best(run("a", None, 1.0), run("b", None, 2.0))
+    assert (card["run"], card["by"]) == ("b", ""), "the newest, where nothing was validated"
+
+
 @pytest.mark.heavy
 def test_pages_of_an_empty_workspace_say_what_to_do(workspace, serve, visit):
     server = serve(workspace)
@@ -195,3 +217,36 @@ def test_columns_are_chosen_by_check_boxes_and_stand_in_the_address(root, serve,
     page.get_by_role("checkbox", name="test.depth.r2", exact=True).check()
     page.locator(".scroller th", has_text="test depth R²").wait_for()
     assert page.url.endswith("columns=name%2C+test.depth.r2")
+
+
+SHIFTS = """window.shifted = 0; new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
+    server = serve(root)
+    page = visit(server.address, width=width)
+    page.context.add_init_script(SHIFTS)
+    for path in ("", "runs/mogi_quick_1", "launches", "studies", "workspace"):
+        page.goto(server.address + path)
+        page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
+        page.wait_for_timeout(300)  # shifts are told of after a frame
+        assert page.evaluate("window.shifted") < 0.1, path
+
+
+def test_a_run_at_work_has_one_number_of_epochs_that_of_the_file_which_grows_with_each(workspace):
+    write_record(workspace, "a_0", state="running", epochs={"done": 49, "of": 120, "best": None})
+    directory = RunDirectory(workspace / "runs/a_0")
+    directory.metrics_file.write_text(
+        json.dumps(
+            {"epoch": 51, "train": {"loss": 1.0}, "validation": {"loss": 1.0}, "best": True, "learning_rate": 1e-3}
+        )
+        + "\n"
+    )
+    record = directory.record()
+    done = epochs_done(directory, record)
+    assert progress_in_words(directory, record, done).startswith("epoch 51 of 120")
+    assert key_numbers(record, done)[-1]["value"] == "51 of 120 epochs"

@@ -21,6 +21,9 @@ class GrowingRun {
     this.state = state.replaceAll("_", " ");
     document.querySelector("h1 .state").textContent = this.state;
     this.place.querySelector(".progress").textContent = progress;
+    const card = [...document.querySelectorAll(".key-numbers dt")].find((words) => words.textContent === "training");
+    const epochs = /^epoch ([^,]+)/.exec(progress);
+    if (card && epochs) card.nextElementSibling.querySelector("b").textContent = `${epochs[1]} epochs`;
   }
 
   grow(panels) {

@@ -81,8 +81,19 @@ class RunTable {
       if (drawn !== this.drawn) this.draw();
       this.drawn = drawn;
     } catch (error) {
-      if (turn === this.asked) this.say(error.message);
+      if (turn !== this.asked) return;
+      this.say(error.message);
+      if (!again && this.answer) this.clear();
     }
+  }
+
+  /** No rows: those of the earlier question would be taken for the answer. */
+  clear() {
+    this.answer = { ...this.answer, total: 0 };
+    this.blocks.clear();
+    this.drawn = null;
+    this.place.querySelector(".counts").textContent = "";
+    this.draw();
   }
 
   fetchBlock(first) {
