@@ -284,7 +284,7 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
     """
     url, options = _address(named, workspace)
     protocol = url.partition("://")[0] if "://" in url else "file"
-    shown = re.sub(r"://[^/@]*@", "://", url)
+    shown = without_secrets(url)
     from fsspec.asyn import get_loop  # not loaded by other commands
     from fsspec.core import url_to_fs
 
@@ -301,6 +301,19 @@ def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remot
     except (ImportError, ValueError, TypeError, FileNotFoundError) as error:
         raise QexpError(f"{shown} cannot be used: {error}") from error
     return remote
+
+
+def without_secrets(url: str) -> str:
+    """A URL without user, password and query, as far as they may reach: a password may hold @ and / itself."""
+    protocol, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    rest = rest.split("?")[0]
+    first, slash, path = rest.partition("/")
+    user, _, host = first.rpartition("@")
+    if ":" in (user or re.sub(r":\d*$", "", first)) and "@" in path:  # the password may go on behind a slash
+        return f"{protocol}://{path.rpartition('@')[2]}"
+    return f"{protocol}://{host}{slash}{path}"
 
 
 def _is_of_server(error: Exception) -> bool:

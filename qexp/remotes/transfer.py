@@ -32,7 +32,7 @@ from qexp.store.documents import MisfitError, Part
 from qexp.store.evaluations import summaries as evaluations_of
 from qexp.store.record import NAME, Record, State, now, require_name
 from qexp.upkeep import archive
-from qexp.upkeep.trash import in_use
+from qexp.upkeep.trash import discard, in_use
 
 RUNS_AT_ONCE = 2
 """Runs that are transferred at once."""
@@ -341,6 +341,10 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
         return False
     version = read_version(remote, run, number)
     if record:
+        if identity(version.record) != identity(record):
+            raise QexpError(
+                f"{name} in {remote.shown} is another run than {name} here; pull it under another name with `name`"
+            )
         here = version_of(RunDirectory(target), record, common)
         if here.hashes == version.hashes:
             write_common(file, run, number, here)
@@ -360,11 +364,11 @@ def _pull(transfer: Transfer, run: str, number: int, name: str, trust_code: bool
             raise DamagedError(f"{where} is damaged: its files are those of another run")
         settled = archive.settle(directory, pulled, name, where.removesuffix(".json"), trust_code)
         here = version_of(directory, settled, version)
-        if exists:
-            folders.put(directory.path, target)
+        if exists:  # it may hold files that no version has
+            discard([RunDirectory(target)], transfer.workspace)
+        # Known before it appears: whether it is as it was pulled could not be told later.
         write_common(file, run, number, here)
-        if not exists:  # known before it appears: whether it is as it was pulled could not be told later
-            directory.path.rename(target)
+        directory.path.rename(target)
     return True
 
 

@@ -18,7 +18,7 @@ import pytest
 
 import qexp as package
 from qexp.base.workspace import Workspace
-from qexp.remotes.place import open_remote
+from qexp.remotes.place import open_remote, without_secrets
 from tests.conftest import mounted, prepare_with, started
 from tests.runs import servers
 from tests.runs.conftest import contents, running
@@ -121,8 +121,45 @@ def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_re
     said = qexp("push", remote, "--workspace", there).failed()
     assert "has another run sound_0, prepared at" in said
     assert "--name" in said
-    assert "differs from what is here" in qexp("pull", remote, "sound_0", "--workspace", there).failed()
+    assert "is another run than sound_0 here" in qexp("pull", remote, "sound_0", "--workspace", there).failed()
     assert contents(tmp_path / "remote") == before
+
+
+def test_a_version_of_another_run_replaces_none_and_what_a_newer_version_replaces_is_in_the_trash(
+    here, there, tmp_path, qexp
+):
+    remote = tmp_path / "remote"
+    add_run(here, "other")
+    qexp("push", remote).done()
+    qexp("pull", remote, "sound_0", "--workspace", there).done()
+    qexp("tag", "sound_0", "--add", "good").done()
+    qexp("push", remote, "sound_0").done()
+    was = contents(there / "runs/sound_0")
+    qexp("pull", remote, "sound_0", "--workspace", there).done()
+    (trashed,) = (there / "runs/.trash").glob("sound_0--*")
+    assert contents(trashed) == was
+
+    was = contents(there / "runs/sound_0")
+    shutil.copy(remote / "runs/other~1.json", remote / "runs/sound_0~3.json")
+    said = qexp("pull", remote, "sound_0", "--workspace", there).failed()
+    assert "is another run than sound_0 here; pull it under another name with --name" in said
+    assert contents(there / "runs/sound_0") == was
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ssh://user:p@ssSECRET@lab:22/home/r", "ssh://lab:22/home/r"),
+        ("ssh://u:pa/ssSECRET@lab/home/r", "ssh://lab/home/r"),
+        ("s3://KEY:SECRET/cd@bucket/of@us", "s3://us"),
+        ("https://lab/r?token=SECRET", "https://lab/r"),
+        ("ssh://lab:2299/home/me@work/r", "ssh://lab:2299/home/me@work/r"),
+        ("s3://bucket/of@us", "s3://bucket/of@us"),
+        ("/home/a@b/r", "/home/a@b/r"),
+    ],
+)
+def test_no_part_of_a_password_is_shown(url, shown):
+    assert without_secrets(url) == shown
 
 
 def test_a_launch_comes_with_its_runs_and_their_code_which_is_not_executed(here, there, tmp_path, qexp):
