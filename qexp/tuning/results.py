@@ -131,7 +131,7 @@ class Tuned(Part):
         words = ", ".join(f"{counts[word]} {word}" for word in (DONE, PRUNED, FAILED, UNFINISHED) if counts[word])
         finals = some([run for runs in self.final.values() for run in runs])
         looks = "the test part was not evaluated"
-        if self.folds:
+        if self.folds and self.best:
             words += f"; each of {self.folds} folds chose among them by its inner folds"
             looks = f"what it held out was evaluated once, with what it had chosen: {finals}"
         elif self.final:
@@ -145,7 +145,8 @@ class Tuned(Part):
         return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more]
 
     def document(self) -> dict[str, Any]:
-        looks = {"validation": len(self.trials), "test": len(self.final)}
+        tested = sum(len(runs) for runs in self.final.values())
+        looks = {"validation": len(self.trials), "test": tested}
         return {**super().document(), "looks": looks, "remarks": self.remarks()}
 
 

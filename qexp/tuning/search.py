@@ -24,7 +24,7 @@ from qexp.base.files import locked
 from qexp.base.formats import read_lines, whole_line
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
-from qexp.errors import QexpError, SpecError, extra, suggestion
+from qexp.errors import DamagedError, QexpError, SpecError, extra, suggestion
 from qexp.jobs.launchers import Launch, Watcher, scheduler_of
 from qexp.jobs.states import Watch, ask_to_stop
 from qexp.metrics.built_in import asked_for
@@ -148,6 +148,10 @@ class JournalFile(BaseJournalBackend):
             file.seek(offset)
             for line in file:
                 if (entry := whole_line(line)) is None:
+                    if line.endswith(b"\n"):  # else it is being written, or a kill has torn it
+                        raise DamagedError(
+                            f"{self._file} is damaged: line {number + 1} is no entry; restore it from a copy"
+                        )
                     break
                 if number >= log_number_from:
                     entries.append(entry)
@@ -174,12 +178,17 @@ class JournalFile(BaseJournalBackend):
 def open_study(checked: CheckedTuning) -> Study:
     """The study in the folder of a search, which is made if there is none."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage, tuning = optuna.storages.JournalStorage(JournalFile(checked.folder / JOURNAL)), checked.tuning
+    tuning, journal = checked.tuning, checked.folder / JOURNAL
+    try:
+        storage = optuna.storages.JournalStorage(JournalFile(journal))
+        names = [study.study_name for study in storage.get_all_studies()]
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:  # of an entry with other content
+        raise DamagedError(f"{journal} is damaged: {type(error).__name__}: {error}; restore it from a copy") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
             storage=storage,
-            study_name=checked.folder.name,
+            study_name=names[0] if names else checked.folder.name,  # that of a folder that was moved since
             directions=[one.direction for one in checked.objectives],
             pruner=_pruner(tuning.pruner, checked.epochs),
             load_if_exists=True,

@@ -19,7 +19,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, s
 from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
 from qexp.jobs.launchers import Watcher
-from qexp.kinds.experiments import check, experience, spec_cache
+from qexp.kinds.experiments import Experience, check, experience, objects_of, spec_cache
 from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_and_wait
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
@@ -59,6 +59,8 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     for name, number, least in (("trials", tuning.trials, 1), ("final_seeds", tuning.final_seeds, 0)):
         if number < least:
             raise QexpError(f"`{name}={number}`: give at least {least}")
+    if tuning.timeout is not None and not tuning.timeout > 0:
+        raise QexpError(f"`timeout={tuning.timeout:g}`: give a number of seconds above 0")
     if tuning.pruner != "none" and len(tuning.metric) > 1:
         raise QexpError(f"`pruner={tuning.pruner}`: trials are given up by one metric; leave it out with several")
     reference = references[0]
@@ -77,12 +79,38 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
         space.choices()
     drawn = _drawn(tuning, space) if nested else None
     changes = space.selection([space.first]) if nested else {**space.first, **fixed}
+    if fixed and tuning.final_seeds:
+        _require_unseen_tests(experience(reference, {**tuning.overrides, **changes}, workspace, cache), tuning)
     checked = check_order(tuning.order_of(changes, tuning.seeds), workspace)
     plan = checked.plans[0]
     epochs = max([plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)])
     unplanned = replace(checked, plans=[], workload=Workload([], [], [], {}))
     objectives, folder = objectives_of(tuning, plan, space), _folder(tuning, workspace)
     return CheckedTuning(tuning, workspace, space, objectives, folder, epochs, plan.digest, drawn, fixed, unplanned)
+
+
+def _fresh_seeds(tuning: Tuning) -> range:
+    """Of the final runs."""
+    return range(max(tuning.seeds) + 1, max(tuning.seeds) + 1 + tuning.final_seeds)
+
+
+def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
+    """Raises QexpError if final runs would be tested on samples that the search has trained on, or chosen by."""
+    objects, subject = objects_of(searched.document), (searched.document, searched.dataset, searched.tables)
+    used: set[str] = set()
+    for seed in tuning.seeds:
+        if (exposed := objects.exposed(*subject, seed)) is None:  # the test part does not depend on the seed
+            return
+        used |= set(exposed.spectra.hashes[exposed.trained].tolist())
+    for seed in _fresh_seeds(tuning):
+        exposed = objects.exposed(*subject, seed)
+        tested = [] if exposed is None else exposed.spectra.hashes[exposed.test].tolist()
+        if known := sum(hash_ in used for hash_ in tested):
+            raise QexpError(
+                f"`final_seeds={tuning.final_seeds}`: the search would train on, or choose by, {known} of the "
+                f"{len(tested)} test samples of the final run with seed {seed}, as the split is drawn by the seed; "
+                "hold the test part out by name ('held_out'), or list it ('parts'), or give 0"
+            )
 
 
 def _drawn(tuning: Tuning, space: Space) -> Study:
@@ -169,8 +197,7 @@ def _search(about: Tuned, checked: CheckedTuning, watched: Callable[[], Watcher]
         raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))
     final = dict(tuned.final)
     for trial in tuned.best if tuning.final_seeds else ():
-        seeds = range(max(tuning.seeds) + 1, max(tuning.seeds) + 1 + tuning.final_seeds)
-        order = check_order(tuning.order_of(trial.set, seeds), checked.workspace)
+        order = check_order(tuning.order_of(trial.set, _fresh_seeds(tuning)), checked.workspace)
         _train(order, checked.workspace, watched)
         final[str(trial.trial)] = tuple(plan.name for plan in order.plans)
     tuned = replace(tuned, final=final)
@@ -214,6 +241,8 @@ def _choose_in_folds(about: Tuned, study: Study, checked: CheckedTuning, watched
     final = {str(number): names for number in tuned.best_trials}
     tuned = replace(tuned, folds=len(folds), trials=trials, final=final)
     _write(tuned, checked.space, study)
+    if not tuned.best:
+        raise RunFailedError("no trial has a value: " + "; ".join(tuned.remarks()))
     return tuned
 
 

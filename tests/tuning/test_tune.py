@@ -14,12 +14,12 @@ from optuna.distributions import IntDistribution
 
 import qexp
 from qexp.base.formats import read_lines
-from qexp.errors import QexpError
+from qexp.errors import DamagedError, QexpError
 from qexp.store.directory import RunDirectory, read_annotations
 from qexp.tuning.options import Tuning
 from qexp.tuning.search import JournalFile, kept_line
 from qexp.tuning.tune import check_tuning
-from tests import stones
+from tests import cores, stones
 from tests.conftest import SOUND, Specs, call, put, shared_folder, started
 from tests.runs.conftest import until
 
@@ -60,12 +60,28 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
         ({"metric": ["loss", "depth.mae"], "pruner": "asha"}, "given up by one metric"),
         ({"sampler": "grid"}, "a grid needs a list of values"),
         ({"sampler": "tpee"}, "did you mean 'tpe'"),
+        ({"timeout": -1.0}, "timeout=-1: give a number of seconds above 0"),
+        ({"timeout": float("nan")}, "timeout=.nan.: give a number"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_is_written(specs, options, said):
     with pytest.raises(QexpError, match=said):
         checked(specs, **options)
     assert not (specs.root / "studies").exists()
+
+
+def test_no_final_run_is_tested_on_what_the_search_would_have_trained_on(specs):
+    cores.write(specs.root)
+    drawn = {"type": "random_groups", "parameters": {"by": "core", "share": 0.3}}
+    workspace = qexp.base.workspace.find(specs.root)
+    with pytest.raises(QexpError, match="as the split is drawn by the seed; hold the test part out by name"):
+        check_tuning(Tuning("scratch", space=RATE, overrides={"split": drawn, "inner": drawn}), workspace)
+    held_out = {"type": "held_out", "parameters": {"by": "core", "values": ["B1"]}}
+    for overrides in ({}, {"split": held_out, "inner": drawn}):
+        assert check_tuning(Tuning("scratch", space=RATE, overrides=overrides), workspace)
+    assert check_tuning(
+        Tuning("scratch", space=RATE, overrides={"split": drawn, "inner": drawn}, final_seeds=0), workspace
+    )
 
 
 def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
@@ -91,6 +107,9 @@ def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_pa
     assert list(other.read_logs(1)) == [{"op": 2}]
     other.append_logs([{"op": 4}])
     assert list(one.read_logs(0)) == [{"op": 1}, {"op": 2}, {"op": 4}]
+    file.write_text('{"op":1}\n{"op":2,"val\n{"op":4}\n')
+    with pytest.raises(DamagedError, match=r"journal.jsonl is damaged: line 2 is no entry; restore it from a copy"):
+        JournalFile(file).read_logs(0)
 
 
 # Searches
@@ -127,7 +146,7 @@ def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_
     [number] = about["best_trials"]
     best = about["trials"][number]
     assert best["values"] == [min(float(row["validation.loss"]) for row in trials)]
-    assert about["looks"] == {"validation": 6, "test": 1}
+    assert about["looks"] == {"validation": 6, "test": 2}
     assert [*about["final"]] == [str(best["trial"])]
     for name, seed in zip(about["final"][str(best["trial"])], (1, 2), strict=True):
         run = qexp.open_run(name, workspace=searched)
@@ -153,6 +172,16 @@ def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
     document = json.loads(call(*again, "--resume", "--json").done())
     assert len(document["trials"]) == 6
     assert {path: path.stat().st_mtime_ns for path in (searched / "runs").glob("*/run.json")} == before
+
+    moved, table = searched / "studies/moved", (searched / "studies/sound_tune/table.csv").read_text()
+    (searched / "studies/sound_tune").rename(moved)
+    try:
+        said = call(*again, "--resume", "--out", moved)
+        assert said.done()
+        assert "next: qexp predict " in said.stderr
+        assert (moved / "table.csv").read_text() == table
+    finally:
+        moved.rename(searched / "studies/sound_tune")
 
 
 @pytest.mark.heavy
