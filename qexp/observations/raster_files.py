@@ -40,11 +40,24 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
 
 
 def open_coherence(path: Path) -> Raster:
-    """A raster of coherence between 0 and 1, which some programs store as bytes up to 255."""
+    """A raster of coherence between 0 and 1, which some programs store as bytes up to 255; or of a mask, 0 and 1."""
     raster = open_raster(path)
     if raster.type != "uint8":
         return raster
-    return replace(raster, read=lambda window: raster.read(window) / 255)
+    largest = max(
+        (float(np.nanmax(raster.read(piece), initial=0.0)) for piece in raster.layout.whole.pieces(2048)), default=0.0
+    )
+    return raster if largest <= 1 else replace(raster, read=lambda window: raster.read(window) / 255)
+
+
+LOWEST, HIGHEST = -11_000.0, 9_000.0
+"""Elevations [m] beyond which there is no ground."""
+ELEVATION_UNITS = {
+    **dict.fromkeys(("", "1", "m", "metre", "metres", "meter", "meters"), 1.0),
+    **dict.fromkeys(("ft", "foot", "feet", "us survey foot"), 0.3048),
+    **dict.fromkeys(("km", "kilometre", "kilometer"), 1e3),
+}
+"""As files name them, in lower case → in m."""
 
 
 def open_elevation(path: Path, layout: Layout) -> Raster:
@@ -53,7 +66,15 @@ def open_elevation(path: Path, layout: Layout) -> Raster:
     In MintPy's files of geometry it is the dataset `height`, in LiCSBAS's time series `hgt`.
     """
     variable = ("hgt" if is_series(path) else "height") if path.suffix.lower() in HDF5 else None
-    raster = open_raster(path, variable=variable)
+    stored = open_raster(path, variable=variable)
+    if (metres := ELEVATION_UNITS.get(stored.unit.strip().lower())) is None:
+        raise QexpError(f"{stored.source} is in '{stored.unit}'; write elevations in m, km or ft")
+
+    def read(window: Window) -> Array:
+        values = stored.read(window) * metres
+        return np.where((values >= LOWEST) & (values <= HIGHEST), values, np.nan)
+
+    raster = replace(stored, read=read)
     return raster if raster.layout.same_as(layout) else resampled(raster, layout)
 
 
@@ -120,6 +141,7 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
         layout = centred((height, width), (y, x), (down, across), _crs(table, field))
         unit = str(field.attrs.get("units", ""))
         gaps = bool({"_FillValue", "missing_value"} & field.encoding.keys())
+        kind = str(field.encoding.get("dtype", field.dtype))
 
     def read(window: Window) -> Array:
         with open_dataset(path) as table:
@@ -130,7 +152,7 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
             except DAMAGED as error:
                 raise QexpError(f"{path} cannot be read: {error}") from None
 
-    return Raster(f"{path}, variable '{name}'", layout, unit, read, gaps)
+    return Raster(f"{path}, variable '{name}'", layout, unit, read, gaps, kind)
 
 
 def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:

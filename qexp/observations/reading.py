@@ -205,3 +205,14 @@ def require_degrees(incidence: Array, source: str) -> None:
             f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
             f"radians, write {np.degrees(angles.max()):.4g}"
         )
+
+
+def require_heading_in_degrees(heading: Array, source: str) -> None:
+    """Raises QexpError for headings that are all within ±π: no radar satellite flies so close to north or south."""
+    angles = heading[np.isfinite(heading)]
+    if 0 < np.abs(angles).max(initial=0.0) <= np.pi:
+        raise QexpError(
+            f"{source}: headings of {angles.min():.3g} to {angles.max():.3g} degrees are those of no satellite; "
+            "multiply radians by 180/π; of directions of the look counted from east, such as lv_phi, give the "
+            "components of the unit vector by `direction`"
+        )

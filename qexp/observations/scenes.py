@@ -27,6 +27,7 @@ from qexp.observations.reading import (
     direction_toward,
     masked_where_missing,
     require_degrees,
+    require_heading_in_degrees,
     suspicions,
 )
 from qexp.observations.reduction import Pixels, joined, reduced
@@ -154,13 +155,23 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
         raise QexpError(
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with `bounds`"
         )
-    largest = scene.largest()
-    if largest is None:
+    said = []
+    while (content := scene.content()).code is not None:
+        said.append(
+            f"{content.coded:,} pixels are exactly {content.code:g}, far from all others; they count as without data"
+        )
+        scene = replace(scene, codes=(*scene.codes, content.code))
+    if content.zeros:
+        said.append(
+            f"{content.zeros:,} pixels are exactly 0, as are others beside them; they count as "
+            "without data, although the file names another value for these"
+        )
+    if content.largest is None:
         raise QexpError(
             f"{scene.field.source}: none of its {scene.window.size:,} pixels is observed; all are missing, or 0"
         )
     plan, unit = options.reduction, "m" if scene.phase and options.error is not None else options.error_unit
-    crs, warnings = scene.field.layout.crs, scene.warnings(largest, options)
+    crs, warnings = scene.field.layout.crs, (*said, *scene.warnings(content, options))
     look = (options.look or "right") if options.gives_sight and options.direction is None else None
     if plan is None:
         return Reading((scene.points(),), crs, warnings, error_unit=unit, look=look)
@@ -186,8 +197,28 @@ MOST_POINTS = 4_000_000
 """The largest number of pixels that become points one by one."""
 PIECE_SIDE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
-WRAPPED_PHASE_SHARE = 0.95
-"""Phase that stays within ±π, and covers more than this share of it, is taken for wrapped phase."""
+WRAPPED_PHASE_SPANS, JUMP_OF_WRAPPED_PHASE = (0.9, 1.02), 0.9
+"""Shares of 2π that nearly all phase spans where it is wrapped; and of a step between neighbours that is a jump."""
+CODE_RATIO = 10.0
+"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the values of a field tell of themselves.
+
+    largest  absolute value of those that are measured; None if none is
+    code     a value that is repeated exactly, far from all others
+    coded    number of its pixels
+    zeros    number of pixels that are 0, as are some beside them, in a file that names another value for gaps
+    wrapped  whether it is phase that is wrapped
+    """
+
+    largest: float | None
+    code: float | None
+    coded: int
+    zeros: int
+    wrapped: bool
 
 
 @dataclass(frozen=True)
@@ -201,6 +232,7 @@ class Scene:
     coherence  raster, and the least coherence of pixels that count
     elevation  raster of elevations [m]
     window     the part of the grid that was asked for
+    codes      values without data, besides those that the file names
     """
 
     name: str
@@ -212,6 +244,7 @@ class Scene:
     coherence: tuple[Raster, float] | None
     elevation: Raster | None
     window: Window
+    codes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for other in (self.error, self.elevation, self.coherence[0] if self.coherence else None):
@@ -221,11 +254,10 @@ class Scene:
     def track(self, window: Window) -> Track:
         """The pixels of a window, row by row, as points; x and y in the coordinates of the grid.
 
-        A pixel is masked without data, if its value is 0 in a file that does not name another one for these, or if its
-        coherence is too low.
+        A pixel is masked without data, see `_measured`, or if its coherence is too low.
         """
-        values = self.field.read(window).ravel()
-        observed = self._has_data(values)
+        field, measured, _ = self._measured(window)
+        values, observed = field.ravel(), measured.ravel()
         if self.coherence is not None:
             raster, least = self.coherence
             observed &= raster.read(window).ravel() >= least
@@ -240,8 +272,27 @@ class Scene:
         track = Track(self.name, "radar", x, y, displacement, error, self.direction(window), observed, elevation)
         return masked_where_missing(track)
 
-    def _has_data(self, values: Array) -> Flags:
-        return np.isfinite(values) if self.field.gaps else np.isfinite(values) & (values != 0)
+    def _measured(self, window: Window) -> tuple[Array, Flags, Flags]:
+        """Values of a window, (row, column), which of them are measured, and which zeros are not.
+
+        Codes are not; nor are zeros where the file does not name another value for gaps, and those of measured, not
+        whole numbers that touch another zero: no measurement is exactly 0 twice.
+        """
+        height, width = self.field.layout.shape
+        top, left = max(window.top - 1, 0), max(window.left - 1, 0)
+        around = Window(top, min(window.bottom + 1, height), left, min(window.right + 1, width))
+        values = self.field.read(around)
+        zeros = values == 0
+        if self.field.gaps:
+            padded = np.pad(zeros, 1)
+            beside = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+            zeros &= beside & self.field.type.startswith("float")
+        measured = np.isfinite(values) & ~zeros & ~np.isin(values, self.codes)
+        rows, columns = (
+            slice(first, first + size)
+            for first, size in zip((window.top - top, window.left - left), window.shape, strict=True)
+        )
+        return values[rows, columns], measured[rows, columns], zeros[rows, columns]
 
     def points(self) -> Track:
         """All pixels as points. Raises QexpError if they are too many."""
@@ -253,15 +304,32 @@ class Scene:
             )
         return self.track(self.window)
 
-    def largest(self) -> float | None:
-        """The largest absolute value of the field; None if it has none."""
-        largest = []
+    def content(self) -> Content:
+        """What its values tell of themselves, from all of them."""
+        extremes: list[tuple[float, int, float]] = []
+        zeros, jumps, ends = 0, 0, [math.inf, -math.inf]
         for piece in self.window.pieces(PIECE_SIDE):
-            values = self.field.read(piece)
-            observed = self._has_data(values)
-            if observed.any():
-                largest.append(float(np.abs(values[observed]).max()))
-        return max(largest, default=None)
+            values, measured, gaps = self._measured(piece)
+            zeros += int(gaps.sum())
+            if not measured.any():
+                continue
+            known = values[measured]
+            extreme = float(known[np.abs(known).argmax()])
+            others = np.abs(known[known != extreme])
+            extremes.append((extreme, len(known) - len(others), float(others.max(initial=0.0))))
+            if self.phase:
+                jumps += int((np.abs(np.diff(values)) > JUMP_OF_WRAPPED_PHASE * 2 * np.pi).sum())
+                low, high = np.percentile(known, [0.5, 99.5])
+                ends = [min(ends[0], low), max(ends[1], high)]
+        if not extremes:
+            return Content(None, None, 0, zeros, False)
+        farthest = max((extreme for extreme, _, _ in extremes), key=abs)
+        count = sum(number for extreme, number, _ in extremes if extreme == farthest)
+        others_largest = max(second if extreme == farthest else abs(extreme) for extreme, _, second in extremes)
+        is_code = count > 1 and abs(farthest) > CODE_RATIO * others_largest > 0
+        least, most = WRAPPED_PHASE_SPANS
+        wrapped = jumps > 0 and least < (ends[1] - ends[0]) / (2 * np.pi) < most
+        return Content(abs(farthest), farthest if is_code else None, count, zeros if self.field.gaps else 0, wrapped)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -279,14 +347,17 @@ class Scene:
             row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
-    def warnings(self, largest: float, units: Units) -> tuple[str, ...]:
-        """What makes a field of this largest absolute value suspicious, and that velocities count as displacements."""
+    def warnings(self, content: Content, units: Units) -> tuple[str, ...]:
+        """What makes a field of this content suspicious, and that velocities count as displacements."""
         (unit, per_year), source = unit_of(self.field), self.field.source
         doubts: tuple[str, ...] = ()
-        if self.phase and WRAPPED_PHASE_SHARE < largest / np.pi <= 1:
-            doubts = ("all phase lies within ±π and fills this range, as wrapped phase does; unwrap it first",)
+        if content.wrapped:
+            doubts = ("nearly all phase lies within 2π and jumps by that, as wrapped phase does; unwrap it first",)
         elif not self.phase:
-            doubts = suspicions(largest * self.scale, unit in METRES, units, ", or for phase `wavelength` or `sensor`")
+            assert content.largest is not None
+            doubts = suspicions(
+                content.largest * self.scale, unit in METRES, units, ", or for phase `wavelength` or `sensor`"
+            )
             if unit not in ("", "1", *METRES) and units.unit is None:
                 words = f"{source} is in '{unit}', which is read as metres; convert it, or name m, cm or mm, such as "
                 doubts = (words + units.with_unit("m"), *doubts)
@@ -338,6 +409,8 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
         )
         if isinstance(incidence, Raster):
             require_degrees(steep, incidence.source)
+        if isinstance(heading, Raster):
+            require_heading_in_degrees(along, heading.source)
         return direction_toward(steep, along, look)
 
     return direction

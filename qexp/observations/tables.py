@@ -29,6 +29,7 @@ from qexp.observations.reading import (
     in_metres,
     masked_where_missing,
     require_degrees,
+    require_heading_in_degrees,
     suspicions,
 )
 from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
@@ -109,6 +110,8 @@ def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Ar
             raise QexpError(f"{table.path} has a column of {name}; leave `{name}` out")
         if name in columns:
             angles[name] = table.numbers(columns[name])
+            if name == "heading":
+                require_heading_in_degrees(angles[name], f"{table.path}, {table.titled(columns[name])}")
         elif value is None:
             alike = {
                 word: named

@@ -229,13 +229,66 @@ def test_coherence_of_licsar_lies_beside_the_phase_as_bytes(tmp_path):
     np.testing.assert_array_equal(track.observed, (SEEN & (X > 421e3)).ravel())
 
 
-def test_zeros_are_values_in_files_that_name_another_one_for_missing_data(tmp_path):
+def test_zeros_beside_others_are_gaps_and_one_alone_is_a_value_in_files_that_name_another_one_for_gaps(tmp_path):
     values = np.where(X < 421e3, 0.0, LOS)
+    values[-1, -1] = values[-3, -4] = 0.0
     options = {**angles(tmp_path), "error": 0.01}
-    with_nodata = package.observe(tif(tmp_path / "a.tif", values, nodata=-1), **options).observation.tracks[0]
-    without_nodata = package.observe(tif(tmp_path / "b.tif", values), **options).observation.tracks[0]
-    assert with_nodata.observed.all()
-    np.testing.assert_array_equal(without_nodata.observed, (X >= 421e3).ravel())
+    seen = package.observe(tif(tmp_path / "a.tif", values, nodata=np.nan), **options)
+    np.testing.assert_array_equal(seen.observation.tracks[0].observed, (X >= 421e3).ravel())
+    assert f"{int((X < 421e3).sum())} pixels are exactly 0, as are others beside them" in seen.warnings[0]
+    (without_nodata,) = package.observe(tif(tmp_path / "b.tif", values), **options).observation.tracks
+    np.testing.assert_array_equal(without_nodata.observed, (values != 0).ravel())
+
+
+@pytest.mark.parametrize(("unit", "code"), [("m", -9999.0), ("mm", -9999.0), ("m", 1e20), ("mm", 99999.0)])
+def test_a_value_that_is_repeated_far_from_all_others_is_a_code_in_any_unit(tmp_path, unit, code):
+    values = (1e3 if unit == "mm" else 1.0) * LOS
+    values[:3, :4] = code
+    seen = package.observe(tif(tmp_path / "a.tif", values), **angles(tmp_path), error=0.01, unit=unit)
+    np.testing.assert_array_equal(seen.observation.tracks[0].observed, (values != code).ravel())
+    assert f"12 pixels are exactly {code:g}, far from all others" in seen.warnings[0]
+    assert len(seen.warnings) == 1
+
+
+def test_phase_that_is_wrapped_into_any_interval_is_known_by_its_jumps(tmp_path):
+    phase = np.linspace(0, 40, LOS.size).reshape(LOS.shape) % (2 * np.pi)
+    options = {**angles(tmp_path), "error": 0.01, "wavelength": 0.0555}
+    for shift in (0.0, np.pi, 1.0):
+        seen = package.observe(tif(tmp_path / f"{shift:.0f}.tif", phase - shift), **options)
+        assert "as wrapped phase does; unwrap it first" in seen.warnings[0]
+    smooth = np.linspace(-3, 3, LOS.size).reshape(LOS.shape)
+    assert not package.observe(tif(tmp_path / "smooth.tif", smooth), **options).warnings
+
+
+def test_elevations_that_no_ground_has_are_gaps_and_their_unit_is_that_of_the_file(tmp_path):
+    heights = np.where(X < 421e3, -32768.0, 500.0)
+    options = {**angles(tmp_path), "error": 0.01}
+    (track,) = package.observe(
+        tif(tmp_path / "a.tif", LOS), dem=tif(tmp_path / "d.tif", heights), **options
+    ).observation.tracks
+    np.testing.assert_array_equal(track.observed, (X >= 421e3).ravel())
+    for unit, metres in (("ft", 152.4), ("m", 500.0)):
+        dem = tif(tmp_path / f"{unit}.tif", np.full(LOS.shape, 500.0))
+        with rasterio.open(dem, "r+") as file:
+            file.units = (unit,)
+        (track,) = package.observe(tmp_path / "a.tif", dem=dem, **options).observation.tracks
+        np.testing.assert_allclose(track.elevation, metres)
+    with rasterio.open(dem, "r+") as file:
+        file.units = ("fathom",)
+    with pytest.raises(QexpError, match="is in 'fathom'; write elevations in m, km or ft"):
+        package.observe(tmp_path / "a.tif", dem=dem, **options)
+
+
+def test_a_mask_of_bytes_0_and_1_is_one_and_headings_in_radians_are_refused(tmp_path):
+    options = {**angles(tmp_path), "error": 0.01}
+    mask = tif(tmp_path / "m.tif", (X >= 421e3).astype(np.uint8))
+    (track,) = package.observe(tif(tmp_path / "a.tif", LOS), coherence=mask, **options).observation.tracks
+    np.testing.assert_array_equal(track.observed, (X >= 421e3).ravel())
+    radians = tif(tmp_path / "h.tif", np.full(LOS.shape, -0.17))
+    with pytest.raises(
+        QexpError, match=r"headings of -0.17 to -0.17 degrees are those of no satellite; multiply radians"
+    ):
+        package.observe(tmp_path / "a.tif", **{**options, "heading": radians})
 
 
 def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
