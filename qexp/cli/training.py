@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,7 +48,6 @@ from qexp.runs.order import (
     read_seed,
     read_seeds,
 )
-from qexp.spec.resolution import value_text
 from qexp.store.record import State
 from qexp.tuning.options import Tuning
 
@@ -304,11 +302,8 @@ def tune(tuning: Tuning, as_json: JsonOption = False) -> None:
     finally:
         api.refresh(warn=warning, workspace=tuning.workspace)
     print_search(tuned, as_json, tuning.workspace)
-    if tuned.best and not tuned.folds:
-        best = tuned.best[0]
-        runs = tuned.final.get(str(best.trial), best.runs)
-        sets = "".join(f" --set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in best.set.items())
-        message(f"next: qexp predict {runs[0]} FILE; to train it again: qexp run {tuned.experience}{sets}")
+    if not as_json:
+        message(*tuned.what_next())
 
 
 # qexp status

@@ -370,8 +370,11 @@ def estimate_sources(
     others  parameters of other candidates, which may be fixed or bounded without being an error here
     Raises QexpError.
     """
-    units, tracks = candidate.units, [track.where_observed() for track in observation.tracks]
-    began = time.perf_counter()
+    units, tracks, began = (
+        candidate.units,
+        [track.where_observed() for track in observation.tracks],
+        time.perf_counter(),
+    )
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
     fixed, bounds = _held(candidate, options, others, stations)
     searched = searches(candidate.sources, stations, units.quantities, bounds)
@@ -387,18 +390,15 @@ def estimate_sources(
     if profile is not None:
         parameters = _parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
     results = _tracks(observation, problem, fit, units)
-    unknowns = len(fit.coordinates.free) + problem.weighting.nuisances
-    misfit, unlike_noise = None, []
+    misfit, of_noise, posterior = None, list[str](), None
     if options.least_squares:
         misfit, sums = of_residuals(fit, problem)
-        unlike_noise = larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))
-        unlike_noise += smaller_than_noise(sums, unknowns, tracks)
-    posterior, of_noise = None, [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
-    if options.posterior:
-        if without := only_prior(problem, fit, searched, candidate.distributions):
-            of_noise.append(without)
-        else:
-            posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
+        of_noise = larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))
+        of_noise += smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
+    nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
+    if options.posterior and not nothing_known:
+        posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
+    is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
     return Inversion(
         source=candidate.text,
         observation=observation,
@@ -406,15 +406,15 @@ def estimate_sources(
         tracks=results,
         estimated=[display_name(name) for name in fit.coordinates.names],
         correlations=correlations(fit),
-        chi2=fit.chi2, degrees=fit.degrees, unknowns=unknowns,
+        chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
         network=network,
         misfit=misfit,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
-            *unlike_noise,
-            *(of_noise if posterior is None else posterior.remarks),
+            *of_noise,
+            *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
         posterior=posterior,
     )  # fmt: skip
@@ -578,10 +578,10 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares
 
 def only_prior(
     problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
-) -> str | None:
-    """Why there is no posterior: the data show no source, so that it would be a prior that nobody gave."""
+) -> list[str]:
+    """Why there is no posterior, if the data show no source and it would be a prior that nobody gave."""
     if shows_source(problem, fit) and not at_edge(problem, fit):
-        return None
+        return []
     open_names = [
         display_name(search.parameter.name)
         for search in wanted
@@ -591,11 +591,11 @@ def only_prior(
         and search.parameter.name not in distributions
     ]
     if not open_names:
-        return None
-    return (
+        return []
+    return [
         "there is no posterior: the data hardly show a source, so that it would follow the values between which "
         f"sources are searched, which nobody gave; give `bounds` of {some(open_names, 8)} to have that of your prior"
-    )
+    ]
 
 
 ALIKE = 0.99

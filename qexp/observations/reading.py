@@ -216,3 +216,18 @@ def require_heading_in_degrees(heading: Array, source: str) -> None:
             "multiply radians by 180/π; of directions of the look counted from east, such as lv_phi, give the "
             "components of the unit vector by `direction`"
         )
+
+
+CODE_RATIO = 10.0
+"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
+
+
+def code_among(values: Array) -> float | None:
+    """A value that is repeated exactly, far from all others: a code for no data, whatever the unit is."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return None
+    extreme = float(known[np.abs(known).argmax()])
+    others = np.abs(known[known != extreme])
+    repeated = len(known) - len(others) > 1
+    return extreme if repeated and abs(extreme) > CODE_RATIO * others.max(initial=0.0) > 0 else None

@@ -19,6 +19,7 @@ from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
     ASSUMED_ERROR,
+    CODE_RATIO,
     METRES,
     Reading,
     ReadOptions,
@@ -199,8 +200,6 @@ PIECE_SIDE = 2048
 """Side of the squares in which larger scenes are read, in pixels."""
 WRAPPED_PHASE_SPANS, JUMP_OF_WRAPPED_PHASE = (0.9, 1.02), 0.9
 """Shares of 2π that nearly all phase spans where it is wrapped; and of a step between neighbours that is a jump."""
-CODE_RATIO = 10.0
-"""Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from qexp.observations.reading import (
     ReadOptions,
     Sight,
     Units,
+    code_among,
     direction_toward,
     in_metres,
     masked_where_missing,
@@ -61,6 +62,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     points = masked.where_observed()
     named = unit_of(table, columns, "los") is not None
     doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), named, options)
+    doubts += (*codes_said(table, columns, ["los"]),)
     if len(repeated):
         doubts += (
             f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement and line of sight; each "
@@ -204,7 +206,12 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
     error = float(np.median(track.error))
-    doubts = (*suspicions(float(largest), named, options), *_doubts(table, columns, error, options))
+    of_components = [f"displacement_{name}" for name in components]
+    doubts = (
+        *suspicions(float(largest), named, options),
+        *codes_said(table, columns, of_components),
+        *_doubts(table, columns, error, options),
+    )
     unit = options.error_unit if used else None
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
 
@@ -451,7 +458,23 @@ def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Unit
         raise QexpError(
             f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
         )
-    return table.numbers(columns[role]) * in_metres(unit or units.unit or "m", units.of_unit)
+    numbers = table.numbers(columns[role])
+    if (code := _code_of(table, columns, role)) is not None:
+        numbers = np.where(numbers == code, np.nan, numbers)
+    return numbers * in_metres(unit or units.unit or "m", units.of_unit)
+
+
+def _code_of(table: TextTable, columns: Mapping[str, int], role: str) -> float | None:
+    """The code for no data among displacements; of errors there is none."""
+    return None if role.startswith("error") else code_among(table.numbers(columns[role]))
+
+
+def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
+    """Which values of displacements count as without data."""
+    for role in roles:
+        if (code := _code_of(table, columns, role)) is not None:
+            count, where = int((table.numbers(columns[role]) == code).sum()), table.titled(columns[role])
+            yield f"{count:,} values of {where} are exactly {code:g}, far from all others; they count as without data"
 
 
 def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -143,6 +144,16 @@ class Tuned(Part):
         more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
         count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
         return [f"{count}: {words}; {looks}", *reasons[:MOST_REASONS], *more]
+
+    def what_next(self) -> list[str]:
+        """Commands that use the best trial, and that train it again."""
+        if self.folds or not self.best:
+            return []
+        best = self.best[0]
+        runs = self.final.get(str(best.trial), best.runs)
+        sets = [f"--set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in best.set.items()]
+        again = " ".join(["qexp run", self.experience, *sets])
+        return [f"next: qexp predict {runs[0]} FILE; to train it again: {again}"]
 
     def document(self) -> dict[str, Any]:
         tested = sum(len(runs) for runs in self.final.values())

@@ -112,6 +112,20 @@ def test_points_that_are_there_twice_count_once_and_that_is_said(written):
     assert said.observation.tracks[0].size == 8
 
 
+def test_codes_for_no_data_in_tables_count_as_none_whatever_the_unit(written):
+    los = 1e3 * np.where(np.arange(4) < 2, -9.999, LOS)
+    seen = package.observe(written(standard(los=los, error=5)), unit="mm")
+    assert seen.warnings[0].endswith(
+        "2 values of column 3 are exactly -9999, far from all others; they count as without data"
+    )
+    assert seen.observation.tracks[0].size == 2
+    rows_of = f"A,1e5,0,10,12,{14}\nB,1e5,9e3,11,12,999.9\nC,1e5,18e3,9,11,{999.9}\n"
+    table = written("station,east,north,de,dn,du\n" + rows_of, "gnss.csv")
+    seen = package.observe([], gnss=[table], gnss_unit="mm", error=1.0)
+    assert "2 values of column 'du' are exactly 999.9" in seen.warnings[0]
+    assert seen.observation.tracks[0].size == 7
+
+
 def test_zeros_ahead_make_names_of_stations_and_a_series_of_one_is_refused(written):
     header, row = "station,east,north,de,dn,du,se,sn,su\n", "424075,4515000,0.01,0.01,0.02,.001,.001,.003\n"
     path = written(
