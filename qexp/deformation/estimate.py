@@ -245,7 +245,15 @@ def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
     return tests, [float(np.square(residuals[0, where]).sum()) for where in slices]
 
 
-def smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> list[str]:
+def unlike_noise(
+    misfit: Misfit, sums: Sequence[float], fit: Fit, tracks: Sequence[Track], results: Sequence[TrackResult]
+) -> list[str]:
+    """Sentences if residuals are not the declared noise; `sums` of the squares of the whitened ones of each track."""
+    larger = _larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, results)
+    return larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
+
+
+def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> list[str]:
     """A sentence for each track whose residuals are smaller than its declared noise can be.
 
     sums      of the squares of the whitened residuals of each track
@@ -267,7 +275,7 @@ def smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Tr
     return sentences
 
 
-def larger_than_noise(
+def _larger_than_noise(
     misfit: Misfit, sums: Sequence[float], chi2_reduced: float, tracks: Sequence[Track], results: Sequence[TrackResult]
 ) -> list[str]:
     """A sentence if the residuals are more than the declared noise, and what they are like.
@@ -370,11 +378,8 @@ def estimate_sources(
     others  parameters of other candidates, which may be fixed or bounded without being an error here
     Raises QexpError.
     """
-    units, tracks, began = (
-        candidate.units,
-        [track.where_observed() for track in observation.tracks],
-        time.perf_counter(),
-    )
+    began, units = time.perf_counter(), candidate.units
+    tracks = [track.where_observed() for track in observation.tracks]
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.asarray(units.origin)
     fixed, bounds = _held(candidate, options, others, stations)
     searched = searches(candidate.sources, stations, units.quantities, bounds)
@@ -393,8 +398,7 @@ def estimate_sources(
     misfit, of_noise, posterior = None, list[str](), None
     if options.least_squares:
         misfit, sums = of_residuals(fit, problem)
-        of_noise = larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, list(results.values()))
-        of_noise += smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
+        of_noise = unlike_noise(misfit, sums, fit, tracks, list(results.values()))
     nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
     if options.posterior and not nothing_known:
         posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)

@@ -92,7 +92,7 @@ def test_a_program_is_a_run_with_seed_parameters_results_units_and_directions(pr
     assert json.loads((run.path / "environment.json").read_text())["packages"]
     stdout = call("show", "own_3").done()
     assert "sh own.sh '{seed}'" in stdout
-    assert re.search(r"test +depth +km +0\.53 ", stdout)
+    assert re.search(r"test +depth +km +- +0\.53", stdout)
 
 
 def test_what_a_program_is_told_is_in_words_variables_and_a_file_and_its_environment_and_metrics_are_kept(program):
