@@ -18,8 +18,8 @@ from types import FrameType
 import numpy as np
 
 import qexp
-from benchmarks.intervals import MODELS, observed
-from qexp.observations.observation import write_observation
+from benchmarks.intervals import MODELS, SILL, observed, points_anywhere
+from qexp.observations.observation import CorrelatedNoise, write_observation
 
 PACKAGE = Path(qexp.__file__).parent
 
@@ -67,7 +67,8 @@ def files_of(arguments: list[str]) -> tuple[list[str], int]:
 
 def write_an_observation(file: Path) -> None:
     random = np.random.default_rng(0)
-    write_observation(observed(MODELS["mogi"], MODELS["mogi"].truth(random), random), file)
+    points = points_anywhere(CorrelatedNoise("exponential", SILL, 3e3))
+    write_observation(observed(MODELS["mogi"], MODELS["mogi"].truth(random), points, random), file)
 
 
 def main() -> None:
