@@ -34,13 +34,14 @@ METRICS = {
 
 @shared_folder
 def trained(root):
-    """A workspace with metrics of its own, and runs whose records say r = 0.95 and r = 0.10; for reading only."""
+    """A workspace with metrics of its own, and runs whose records say 0.9, 0.2 (validation) and 0.95, 0.1 (test) for r."""
     specs = Specs(root)
     (root / "specs/extensions.py").write_text(METRICS)
     specs.write("experience", {**SOUND["experience"], "metrics": {"depth": ["r", "m4"]}, "epochs": 1})
-    for seed, r in ((0, 0.95), (1, 0.10)):
+    for seed, results in ((0, {"validation": 0.9, "test": 0.95}), (1, {"validation": 0.2, "test": 0.10})):
         call("run", "sound", "--seed", str(seed), "--device", "cpu", "--workspace", root).done()
-        changed(root, f"sound_{seed}", lambda record, r=r: record["results"]["test"]["depth"].update(r=r))
+        for part, r in results.items():
+            changed(root, f"sound_{seed}", lambda record, at=part, r=r: record["results"][at]["depth"].update(r=r))
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ def test_a_higher_correlation_is_the_better_one_and_has_no_unit(measured, qexp):
     row = row_of(qexp, "r", "sound_0", "sound_1")
     assert (row["values"], row["best"], row["unit"], row["direction"]) == ([0.95, 0.10], [0], "", "highest")
     lines = [line.split() for line in qexp("compare", "sound_0", "sound_1", "--metric", "r").stdout.splitlines()]
-    assert ["A", "0.950", "*"] in lines
-    assert ["B", "0.100"] in lines
+    assert ["A", "0.900", "*", "0.950"] in lines
+    assert ["B", "0.200", "0.100"] in lines
 
 
 def test_every_metric_of_a_run_is_in_its_record_with_direction_and_unit(measured, qexp):
