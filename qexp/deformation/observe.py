@@ -66,6 +66,7 @@ def observe(
     if options.name is None:
         readings = _distinct_names(readings)
     units_by_track = {track.name: units[key] for key in units for track in readings[key].tracks}
+    doubted = list(_tiny_errors(readings))
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -78,7 +79,7 @@ def observe(
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
-    warnings += [*twice, *_unlike(observation, units_by_track), *_one_heading(options)]
+    warnings += [*doubted, *twice, *_unlike(observation, units_by_track), *_one_heading(options)]
     files = []
     if to is not None:
         write_observation(observation, to, options.history)
@@ -167,6 +168,19 @@ DOUBTED_ERROR_RATIO, DOUBTED_DISPLACEMENT_RATIO = 3.0, 100.0
 """Ratio of a track's errors and its largest displacement, and of those of two tracks, from which units are doubted."""
 SMALL_DISPLACEMENT = 2e-4
 """Displacements [m] below which all of a track's are doubted."""
+LEAST_ERROR = 5e-5
+"""Errors of single points and components of stations [m] below which they are doubted."""
+
+
+def _tiny_errors(readings: Mapping[str, Reading]) -> Iterator[str]:
+    for path, reading in readings.items():
+        for track in (track.where_observed() for track in reading.tracks):
+            of_one = track.error if track.count is None else track.error * np.sqrt(track.count)
+            if track.size and (error := float(np.median(of_one))) < LEAST_ERROR:
+                yield (
+                    f"{path}: the errors are {1e3 * error:.2g} mm, less than any that are measured; they count in the "
+                    "unit of the displacements; of variances, write the square roots"
+                )
 
 
 def _unlike(observation: Observation, units: Mapping[str, Units]) -> Iterator[str]:

@@ -112,7 +112,8 @@ class ObserveOptions:
 
     panels: ClassVar = {
         "Files": (
-            "gnss", "name", "columns", "band", "variable", "epochs", "bounds", "coherence", "least_coherence", "dem",
+            "gnss", "name", "columns", "band", "variable", "epochs", "bounds", "nodata", "coherence",
+            "least_coherence", "dem",
         ),
         "Geometry": ("crs", "incidence", "heading", "look", "north", "direction", "geometry"),
         "Units": ("unit", "gnss_unit", "error", "phase", "wavelength", "sensor"),
@@ -151,6 +152,10 @@ class ObserveOptions:
     error: float | Sequence[float] | None = option(
         None, "Standard deviation of displacements whose file has none, in the unit of `unit`, for tables of `gnss` in "
         "that of `gnss_unit`; not needed where the noise is estimated. Once, or for each file, tables of `gnss` last.",
+        metavar="NUMBER", shell=list[float],
+    )  # fmt: skip
+    nodata: Sequence[float] = option(
+        (), "A number that means no data in any of the files, besides those that they name.", also="Repeat for more.",
         metavar="NUMBER", shell=list[float],
     )  # fmt: skip
     crs: str | None = option(

@@ -64,7 +64,7 @@ def _asked(options: ObserveOptions) -> dict[str, Any]:
     values = {field.name: getattr(options, field.name, None) for field in fields(ReadOptions)}
     if isinstance(options.columns, Mapping):
         values["columns"] = {word: str(column) for word, column in options.columns.items()}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 def _of_sources(paths: Sequence[Path], errors: Sequence[float | None], options: ObserveOptions) -> Iterator[Request]:

@@ -14,6 +14,7 @@ from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
+from qexp.observations.reading import without
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
 
@@ -140,7 +141,9 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
         (y, down, height), (x, across, width) = (_axis(path, table, axis) for axis in (rows, columns))
         layout = centred((height, width), (y, x), (down, across), _crs(table, field))
         unit = str(field.attrs.get("units", ""))
-        gaps = bool({"_FillValue", "missing_value"} & field.encoding.keys())
+        low, high = _valid_range(field)
+        of_all = table.attrs.get("_FillValue", table.attrs.get("missing_value"))
+        gaps = bool({"_FillValue", "missing_value"} & field.encoding.keys()) or of_all is not None
         kind = str(field.encoding.get("dtype", field.dtype))
 
     def read(window: Window) -> Array:
@@ -148,24 +151,40 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
             cut = table[name].isel({rows: slice(*window[:2]), columns: slice(*window[2:])})
             single = [dimension for dimension in cut.dims if dimension not in (rows, columns)]
             try:
-                return np.asarray(cut.squeeze(single).transpose(rows, columns).values, dtype=np.float64)
+                values = np.asarray(cut.squeeze(single).transpose(rows, columns).values, dtype=np.float64)
             except DAMAGED as error:
                 raise QexpError(f"{path} cannot be read: {error}") from None
+        values = without(values, [] if of_all is None else [float(of_all)])
+        return np.where((values >= low) & (values <= high), values, np.nan)
 
     return Raster(f"{path}, variable '{name}'", layout, unit, read, gaps, kind)
+
+
+def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
+    """Between which values data lie, by the conventions CF; packed files give them as they are stored."""
+    ends = field.attrs.get("valid_min", -np.inf), field.attrs.get("valid_max", np.inf)
+    scale, offset = (float(field.encoding.get(name, value)) for name, value in (("scale_factor", 1), ("add_offset", 0)))
+    low, high = sorted(scale * float(end) + offset for end in field.attrs.get("valid_range", ends))
+    return low, high
 
 
 def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
     fields = [str(name) for name, field in table.data_vars.items() if sum(size > 1 for size in field.shape) == 2]
     if variable is None and len(fields) == 1:
         return fields[0]
-    deeper = [field for field in table.data_vars.values() if sum(size > 1 for size in field.shape) == 3]
+    deeper = [field for field in table.data_vars.values() if sum(size > 1 for size in field.shape) > 2]
     if not fields and deeper:
-        dimension = next(name for name, size in deeper[0].sizes.items() if size > 1)
+        sizes = [(name, size) for name, size in deeper[0].sizes.items() if size > 1][:-2]
+        words = ", and ".join(f"{size} values along '{name}'" for name, size in sizes)
+        taken = ", ".join(f"{name}=-1" for name, _ in sizes)
         raise QexpError(
-            f"{path}: '{deeper[0].name}' has {deeper[0].sizes[dimension]} values along '{dimension}', but a track is "
-            f"one map; take one, or a difference: xarray.open_dataset('{path.name}').isel({dimension}=-1)"
-            ".to_netcdf('one.nc')"
+            f"{path}: '{deeper[0].name}' has {words}, but a track is one map; take one, or a difference: "
+            f"xarray.open_dataset('{path.name}').isel({taken}).to_netcdf('one.nc')"
+        )
+    if not table.variables and (groups := _groups(path)):
+        raise QexpError(
+            f"{path} has its variables in groups: {', '.join(groups)}; write that of the displacement to a file of its "
+            f"own: xarray.open_dataset('{path.name}', group='{groups[-1]}').to_netcdf('one.nc')"
         )
     if not fields:
         raise QexpError(
@@ -182,6 +201,23 @@ def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
     return variable
 
 
+def _groups(path: Path) -> list[str]:
+    """The groups of a file that hold variables."""
+    import h5py
+
+    found: list[str] = []
+    if h5py.is_hdf5(path):
+        with open_hdf5(path) as file:
+            file.visititems(
+                lambda name, item: (
+                    found.append(name)
+                    if isinstance(item, h5py.Group) and any(isinstance(part, h5py.Dataset) for part in item.values())
+                    else None
+                )
+            )
+    return found
+
+
 def _axes(field: xarray.DataArray) -> tuple[str, str]:
     """Dimensions along north and east: the last one is east, unless the file says the reverse."""
     first, last = (str(name) for name, size in zip(field.dims, field.shape, strict=True) if size > 1)
@@ -196,8 +232,11 @@ def _axes(field: xarray.DataArray) -> tuple[str, str]:
 def _axis(path: Path, table: xarray.Dataset, name: str) -> tuple[float, float, int]:
     """The first of evenly spaced centres of pixels, the step from one to the next, and their number."""
     if name not in table.coords:
+        placed = [f"'{other}'" for other in table.variables if str(other).lower() in {*EAST, *NORTH}]
+        maybe = f"; if they are in {', '.join(placed)}, resample to a grid along x and y, or write a table of points"
         raise QexpError(
             f"{path}: the dimension '{name}' has no coordinate, so that the positions of pixels are unknown"
+            + (maybe if len(placed) > 1 else "")
         )
     values = np.asarray(table[name].values, dtype=np.float64)
     if name.lower() in ("lon", "long", "longitude"):  # those on both sides of 180°
@@ -276,6 +315,7 @@ def open_field(
 ) -> Raster:
     """A dataset over the grid of a file. Raises QexpError.
 
+    unit     of those that name none
     layout   the grid, by the open file and the dataset's name
     convert  makes numbers of stored values, NaN where there are no data
     gaps     whether it knows where there are none
@@ -285,6 +325,7 @@ def open_field(
         raise QexpError(f"{path} has no dataset '{name}' over a grid; {suggestion(name, fields)}")
     with open_hdf5(path) as file:
         grid, kind = layout(file), str(file[name].dtype)
+        unit = as_text(file[name].attrs.get("UNIT", unit))  # its own goes before that of the file
 
     def read(window: Window) -> Array:
         with open_hdf5(path) as file:
@@ -420,10 +461,9 @@ def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
 
 
 def _without_data(values: Any, attributes: dict[str, str]) -> Array:
-    numbers = as_numbers(values)
     with suppress(ValueError):  # "None"
-        numbers[numbers == float(attributes.get("NO_DATA_VALUE", "nan"))] = np.nan
-    return numbers
+        return without(as_numbers(values), [float(attributes.get("NO_DATA_VALUE", "nan"))])
+    return as_numbers(values)
 
 
 def _mintpy_layout(path: Path, attributes: dict[str, str], shape: tuple[int, int]) -> Layout:

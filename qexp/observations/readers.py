@@ -178,7 +178,8 @@ def read_mintpy(path: Path, options: ReadOptions) -> Reading:
     elif options.epochs is not None:
         raise QexpError(f"{path} holds '{kind}', not a time series; leave `epochs` out")
     elif kind in ("ifgramStack", "geometry", "HDFEOS", ""):
-        raise QexpError(f"{path} has MintPy's type '{kind}'; only velocities and time series can be read")
+        words = f"has MintPy's type '{kind}'" if kind else "has no attribute FILE_TYPE, as MintPy's files do"
+        raise QexpError(f"{path} {words}; only its velocities and time series can be read; write others as GeoTIFF")
     else:
         field = open_mintpy(path, options.variable)
         deviation = f"{options.variable or kind}Std"
@@ -256,10 +257,10 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """First bytes of texts of that encoding, which some programs write without being asked."""
 
 REDUCING = ("reduce", "smallest_cell", "largest_cell", "least_share")
-OF_TABLES = ("name", "crs", "columns", "unit", "error", "north")
+OF_TABLES = ("name", "crs", "columns", "unit", "error", "nodata", "north")
 OF_SIGHT = ("incidence", "heading", "look")
 OF_GRIDS = (
-    "name", "crs", "error", "unit", "north", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence",
+    "name", "crs", "error", "unit", "nodata", "north", "wavelength", "sensor", *OF_SIGHT, "direction", "coherence",
     "least_coherence", "dem", "bounds", *REDUCING,
 )  # fmt: skip
 OF_SERIES = (*OF_GRIDS, "variable", "epochs")

@@ -29,12 +29,14 @@ class Units:
 
     unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m', '{}']`", for messages
     error_follows  whether the noise will give the errors, so that none need be given
+    nodata         values that mean no data, besides those that the file names
     """
 
     unit: str | None = None
     unit_option: str | None = None
     error: float | None = None
     error_follows: bool = False
+    nodata: Sequence[float] = ()
 
     @property
     def metres(self) -> float:
@@ -140,6 +142,13 @@ class Reading:
     look: Look | None = None
 
 
+def without(values: Array, nodata: Sequence[float]) -> Array:
+    """The values with NaN where they are one of those that mean no data, which files may hold in single precision."""
+    for code in nodata:
+        values = np.where(np.isclose(values, code, rtol=1e-6, atol=0.0), np.nan, values)
+    return values
+
+
 def masked_where_missing(track: Track) -> Track:
     """The track without its points at which a number is missing or infinite."""
     complete = np.isfinite(track.direction).all(axis=1) & track.observed
@@ -192,6 +201,12 @@ def suspicions(largest: float, named: bool, units: Units, hint: str = "") -> tup
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 
+RADIANS = (
+    "radians, multiply them by 180/π; of the angles of a look vector (HyP3's lv_theta from the horizontal, lv_phi from "
+    "east) make its components cos(theta) cos(phi), cos(theta) sin(phi), sin(theta), for `direction=EAST,NORTH,UP`"
+)
+
+
 def require_degrees(incidence: Array, source: str) -> None:
     """Raises QexpError for an incidence that is not in degrees, or beyond the horizon."""
     angles = incidence[np.isfinite(incidence)]
@@ -203,7 +218,7 @@ def require_degrees(incidence: Array, source: str) -> None:
     if len(angles) and 0 < angles.max() < 2:  # no satellite looks down more steeply
         raise QexpError(
             f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
-            f"radians, write {np.degrees(angles.max()):.4g}"
+            + (f"radians, write {np.degrees(angles.max()):.4g}" if np.ptp(angles) == 0 else RADIANS)
         )
 
 
@@ -212,9 +227,8 @@ def require_heading_in_degrees(heading: Array, source: str) -> None:
     angles = heading[np.isfinite(heading)]
     if 0 < np.abs(angles).max(initial=0.0) <= np.pi:
         raise QexpError(
-            f"{source}: headings of {angles.min():.3g} to {angles.max():.3g} degrees are those of no satellite; "
-            "multiply radians by 180/π; of directions of the look counted from east, such as lv_phi, give the "
-            "components of the unit vector by `direction`"
+            f"{source}: headings of {angles.min():.3g} to {angles.max():.3g} degrees are those of no satellite; if "
+            f"they are in {RADIANS}"
         )
 
 

@@ -30,6 +30,7 @@ from qexp.observations.reading import (
     require_degrees,
     require_heading_in_degrees,
     suspicions,
+    without,
 )
 from qexp.observations.reduction import Pixels, joined, reduced
 
@@ -89,6 +90,9 @@ def scene_of(
     wavelength, error, coherence   what the file tells
     """
     metres, phase = displacement_of(field, options, wavelength)
+    if options.nodata:
+        stored = field.read
+        field = replace(field, read=lambda window: without(stored(window), options.nodata), gaps=True)
     if options.error is not None:
         error = options.error * (1.0 if phase else options.metres)
     if error is None and options.error_follows:
@@ -114,7 +118,9 @@ def scene_of(
     return Scene(name, field, metres, phase, error, direction, masks, elevation, window)
 
 
-PER_YEAR = re.compile(r"(\s*/\s*(year|yr|y|a)|\s+(year|yr|a)\s*\^?-1)$")
+PER_YEAR = re.compile(r"(\s*/\s*|\s+per\s+)(year|yr|y|a)$|[\s.*]+(year|yr|y|a)\s*(\^|\*\*)?-1$")
+NO_UNIT = ("", "1", "-", "none", "unknown")
+"""What files say that name no unit."""
 
 
 def unit_of(field: Raster) -> tuple[str, bool]:
@@ -145,6 +151,11 @@ def displacement_of(field: Raster, options: ReadOptions, wavelength: float | Non
                 "such as `wavelength=0.0555`, or name the satellite: `sensor=sentinel-1`"
             )
         return metres_per_radian(length), True
+    if unit not in (*NO_UNIT, *METRES) and options.unit is None:
+        raise QexpError(
+            f"{field.source} is in '{field.unit}', which is no unit of displacements here; convert it to m, cm or "
+            f"mm, or say in which of them it is, such as {options.with_unit('m')}"
+        )
     if unit in METRES and options.unit is not None and unit != options.unit:
         raise QexpError(f"{field.source} gives its unit as {unit}, but `unit` says {options.unit}")
     return METRES.get(unit) or options.metres, False
@@ -348,7 +359,7 @@ class Scene:
 
     def warnings(self, content: Content, units: Units) -> tuple[str, ...]:
         """What makes a field of this content suspicious, and that velocities count as displacements."""
-        (unit, per_year), source = unit_of(self.field), self.field.source
+        unit, per_year = unit_of(self.field)
         doubts: tuple[str, ...] = ()
         if content.wrapped:
             doubts = ("nearly all phase lies within 2π and jumps by that, as wrapped phase does; unwrap it first",)
@@ -357,9 +368,6 @@ class Scene:
             doubts = suspicions(
                 content.largest * self.scale, unit in METRES, units, ", or for phase `wavelength` or `sensor`"
             )
-            if unit not in ("", "1", *METRES) and units.unit is None:
-                words = f"{source} is in '{unit}', which is read as metres; convert it, or name m, cm or mm, such as "
-                doubts = (words + units.with_unit("m"), *doubts)
         return (*doubts, "velocities are read as the displacements of one year") if per_year else doubts
 
 

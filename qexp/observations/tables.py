@@ -6,7 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from qexp.observations.reading import (
     require_degrees,
     require_heading_in_degrees,
     suspicions,
+    without,
 )
 from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
 
@@ -41,7 +42,7 @@ VECTOR = ("los_east", "los_north", "los_up")
 
 def read_points(path: Path, options: ReadOptions) -> Reading:
     """Read displacements along the line of sight at scattered points. Raises QexpError."""
-    table = read_text_table(path, names_of(RADAR))
+    table = replace(read_text_table(path, names_of(RADAR)), nodata=options.nodata)
     columns = columns_of(table, options.columns, RADAR, OF_RADAR)
     (x, y), geographic = position_columns(table, columns, ["los"])
     require_one_unit(table, columns, ["los", "error"], options)
@@ -143,9 +144,6 @@ def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Ar
 MOST_ROWS_OF_STATION = 2
 """Rows of one station in a table; more are a series."""
 
-LEAST_ERROR = 5e-5
-"""Errors of stations [m] below which their unit is doubted."""
-
 
 def is_gnss(path: Path) -> bool:
     """Whether a text file has a header with components of displacements, or a name before its numbers."""
@@ -169,7 +167,7 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     Without a header: name, east, north, displacements east, north and up, and their three errors. The component up
     may be missing.
     """
-    table = read_text_table(path, names_of(GNSS))
+    table = replace(read_text_table(path, names_of(GNSS)), nodata=options.nodata)
     columns = _columns(table, options.columns)
     (x, y), geographic = position_columns(table, columns, ["displacement_east", "displacement_north"])
     components = [name for name in COMPONENTS if f"displacement_{name}" in columns]
@@ -205,26 +203,22 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
-    error = float(np.median(track.error))
     of_components = [f"displacement_{name}" for name in components]
     doubts = (
         *suspicions(float(largest), named, options),
         *codes_said(table, columns, of_components),
-        *_doubts(table, columns, error, options),
+        *_unread(table, columns),
     )
     unit = options.error_unit if used else None
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit)
 
 
-def _doubts(table: TextTable, columns: Mapping[str, int], error: float, units: Units) -> Iterator[str]:
-    """What may have been meant otherwise: columns that are not read where the vertical is missing, and tiny errors."""
+def _unread(table: TextTable, columns: Mapping[str, int]) -> Iterator[str]:
+    """Columns that may hold the vertical displacement, where none is read."""
     unread = [f"'{name}'" for number, name in enumerate(table.names or ()) if number not in columns.values()]
     if "displacement_up" not in columns and unread:
         known = "`columns={'displacement_up': 'NAME'}`"
         yield f"no vertical displacement is read; if one of the columns {', '.join(unread)} holds it, say so: {known}"
-    if error < LEAST_ERROR:
-        unit = units.unit or "m"
-        yield f"the errors are {1e3 * error:.2g} mm, less than a station has; they count in the table's unit, {unit}"
 
 
 def _columns(table: TextTable, requested: Columns) -> dict[str, int]:
@@ -536,12 +530,14 @@ class TextTable:
     names  of the columns, empty where there is no header
     width  number of columns
     parts  all rows
+    nodata  numbers that mean no data
     """
 
     path: Path
     names: Sequence[str]
     width: int
     parts: Sequence[Rows]
+    nodata: Sequence[float] = ()
 
     @property
     def count(self) -> int:
@@ -564,7 +560,7 @@ class TextTable:
             values.append(numbers)
         if wrong:
             raise TableError("\n".join(wrong[:SHOWN] + ([f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN))))
-        return np.concatenate(values)
+        return without(np.concatenate(values), self.nodata)
 
     def texts(self, column: int) -> NDArray[np.str_]:
         """The texts of a column; numbers as short as they can be written."""

@@ -42,15 +42,24 @@ class TableError(QexpError):
     """A table cannot be read or used."""
 
 
-def codes(values: NDArray[np.float64]) -> list[float]:
-    """The numbers of a column that stand for no data, as it seems: far from all others by these."""
-    usual = np.isin(values, NO_DATA) | (np.abs(values) >= HUGE_NUMBER)
+def codes(values: NDArray[np.floating]) -> list[float]:
+    """The numbers of a column or field that stand for no data, as it seems: far from all others by these."""
+    ends = np.array([values.min(initial=np.inf), values.max(initial=-np.inf)])
+    if not _usual(ends).any():  # most have none
+        return []
+    usual = _usual(values)
     if not usual.any() or usual.all():
         return []
     others = values[~usual]
     low, high = float(others.min()), float(others.max())
     far = max(high - low, abs(low), abs(high))
     return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
+
+
+def _usual(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which values are numbers that often stand for no data, in double or single precision."""
+    either = np.append(NO_DATA, np.asarray(NO_DATA, np.float32))
+    return np.asarray(np.isin(values, either) | (np.abs(values) >= HUGE_NUMBER))
 
 
 def number(text: str) -> float | None:

@@ -34,7 +34,7 @@ METRICS = {
 
 @shared_folder
 def trained(root):
-    """A workspace with metrics of its own, and runs whose records say 0.9, 0.2 (validation) and 0.95, 0.1 (test) for r."""
+    """A workspace with metrics of its own, and runs whose records say 0.9 and 0.2 for r, in the test 0.95 and 0.1."""
     specs = Specs(root)
     (root / "specs/extensions.py").write_text(METRICS)
     specs.write("experience", {**SOUND["experience"], "metrics": {"depth": ["r", "m4"]}, "epochs": 1})

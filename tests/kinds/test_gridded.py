@@ -379,6 +379,11 @@ def with_gap(data):
     return data
 
 
+def with_codes(data):
+    data["thk"][1, 3:5, 4:7] = -9999
+    return data
+
+
 def uneven(data):
     x = data["x"].values.copy()
     x[5] += 40
@@ -400,6 +405,11 @@ def uneven(data):
         (without("thk"), {"threshold": 1.0}, r"d1 has no thickness 'thk' to compare with"),
         (without("thk"), {"threshold": 1.0, "mapping": BARE}, r"d1 has no thickness 'thk' .*; leave 'threshold' out"),
         (with_gap, {}, r"d1/ex\.nc: 'vbar' is not a finite number in 1 cells, first at time 2"),
+        (
+            with_codes,
+            {},
+            r"d1/ex\.nc: 'thk' is -9999, far from all others like a code for no data, in 6 cells, first at",
+        ),
         (uneven, {}, r"d1/ex\.nc: 'x' is not evenly spaced: its steps range from 160 to 240"),
         (lambda data: data.assign(vbar=data["vbar"][:2].rename(time="t")), {}, r"'vbar' has the shape 2 × 20 × 24"),
         (lambda data: data, {"patch_size": 21}, r"a patch of 21 × 21 cells is larger than the frames of .*20 × 24"),

@@ -244,10 +244,30 @@ def test_zeros_beside_others_are_gaps_and_one_alone_is_a_value_in_files_that_nam
 def test_a_value_that_is_repeated_far_from_all_others_is_a_code_in_any_unit(tmp_path, unit, code):
     values = (1e3 if unit == "mm" else 1.0) * LOS
     values[:3, :4] = code
-    seen = package.observe(tif(tmp_path / "a.tif", values), **angles(tmp_path), error=0.01, unit=unit)
+    error = 10.0 if unit == "mm" else 0.01
+    seen = package.observe(tif(tmp_path / "a.tif", values), **angles(tmp_path), error=error, unit=unit)
     np.testing.assert_array_equal(seen.observation.tracks[0].observed, (values != code).ravel())
     assert f"12 pixels are exactly {code:g}, far from all others" in seen.warnings[0]
     assert len(seen.warnings) == 1
+
+
+def test_gaps_are_what_the_user_names_and_what_a_netcdf_file_declares_by_any_convention(tmp_path):
+    def observed(values, attributes=(), of_file=(), packed=(), **options):
+        table = as_dataset(values)
+        (name,) = (name for name, field in table.data_vars.items() if field.ndim == 2)
+        table[name].attrs.update(attributes)
+        table.assign_attrs(of_file).to_netcdf(tmp_path / "a.nc", encoding={name: dict(packed)}, engine="h5netcdf")
+        (track,) = package.observe(tmp_path / "a.nc", **angles_gmt(tmp_path), crs=UTM, error=0.01, **options).tracks
+        return track
+
+    west = X < 421e3
+    count, values = int((~west).sum()), np.where(west, 1.25, LOS)
+    assert observed(values, nodata=[1.25, 7.0]).points == count
+    assert observed(values.astype(np.float32), nodata=[1.2500001]).points == count
+    assert observed(values, of_file={"_FillValue": 1.25}).points == count
+    assert observed(values, {"valid_max": 1.0}).points == observed(values, {"valid_range": [-1.0, 1.0]}).points == count
+    packed = {"dtype": "int16", "scale_factor": 1e-4, "add_offset": 0.10005}
+    assert observed(values, {"valid_range": np.array([-9000, 9000], np.int16)}, packed=packed).points == count
 
 
 def test_phase_that_is_wrapped_into_any_interval_is_known_by_its_jumps(tmp_path):
@@ -286,9 +306,12 @@ def test_a_mask_of_bytes_0_and_1_is_one_and_headings_in_radians_are_refused(tmp_
     np.testing.assert_array_equal(track.observed, (X >= 421e3).ravel())
     radians = tif(tmp_path / "h.tif", np.full(LOS.shape, -0.17))
     with pytest.raises(
-        QexpError, match=r"headings of -0.17 to -0.17 degrees are those of no satellite; multiply radians"
+        QexpError, match=r"headings of -0.17 to -0.17 degrees are those of no .* multiply them by 180/π"
     ):
         package.observe(tmp_path / "a.tif", **{**options, "heading": radians})
+    radians = tif(tmp_path / "i.tif", np.linspace(0.5, 0.6, LOS.size).reshape(LOS.shape))
+    with pytest.raises(QexpError, match=r"0.6 degrees is not possible .* if it is in radians, multiply them by 180/π"):
+        package.observe(tmp_path / "a.tif", **{**options, "incidence": radians})
 
 
 def test_phase_toward_the_satellite_falls_by_4_pi_per_wavelength():
@@ -313,18 +336,22 @@ ONE_YEAR = "velocities are read as the displacements of one year"
 
 
 @pytest.mark.heavy
-def test_a_unit_that_is_not_known_is_read_as_metres_with_a_warning(tmp_path):
-    def observed(values, named, **more):
+def test_units_are_those_of_displacements_or_velocities_and_others_are_refused(tmp_path):
+    def observed(values, named, error=0.01, **more):
         as_dataset(masked(values), unit=named).to_netcdf(tmp_path / "los.nc", engine="h5netcdf")
-        return package.observe(tmp_path / "los.nc", **angles_gmt(tmp_path), crs=UTM, error=0.01, **more)
+        return package.observe(tmp_path / "los.nc", **angles_gmt(tmp_path), crs=UTM, error=error, **more)
 
-    assert "is in 'ft', which is read as metres" in observed(LOS, "ft").warnings[0]
-    velocities = {"mm/yr": 1000, "cm / a": 100, "mm yr-1": 1000, "m year^-1": 1}
+    for unit in ("ft", "mm/day", "dm"):
+        with pytest.raises(
+            QexpError, match=f"is in '{unit}', which is no unit of displacements here; convert it to m,"
+        ):
+            observed(LOS, unit)
+    velocities = {"mm/yr": 1000, "cm / a": 100, "mm yr-1": 1000, "m year^-1": 1, "mm per year": 1000, "mm.yr**-1": 1000}
     for unit, factor in {"centimeter": 100, "Millimetres": 1000, "1": 1, **velocities}.items():
         observation = observed(factor * LOS, unit)
         assert [text.rpartition(": ")[2] for text in observation.warnings] == [ONE_YEAR] * (unit in velocities)
         assert observation.tracks[0].rms == pytest.approx(np.sqrt(np.mean(LOS[SEEN] ** 2)))
-    assert not observed(1000 * LOS, "ft", unit="mm").warnings
+    assert not observed(1000 * LOS, "ft", error=10, unit="mm").warnings
 
 
 OTHER = rasterio.transform.from_origin(WEST + 50, TOP, PIXEL, PIXEL)

@@ -124,6 +124,8 @@ def test_codes_for_no_data_in_tables_count_as_none_whatever_the_unit(written):
     seen = package.observe([], gnss=[table], gnss_unit="mm", error=1.0)
     assert "2 values of column 'du' are exactly 999.9" in seen.warnings[0]
     assert seen.observation.tracks[0].size == 7
+    named = package.observe([], gnss=[table], gnss_unit="mm", error=1.0, nodata=[14, 999.9])
+    assert (named.observation.tracks[0].size, named.warnings) == (6, [])
 
 
 def test_zeros_ahead_make_names_of_stations_and_a_series_of_one_is_refused(written):
@@ -184,7 +186,9 @@ def test_each_file_has_its_own_unit_and_so_have_tables_of_stations(written, tmp_
         package.observe([], gnss=[stations], gnss_unit="mm")
     vertical, small = package.observe([], gnss=[stations], gnss_unit="mm", error=0.003).warnings
     assert "no vertical displacement is read; if one of the columns 'height_change' holds it" in vertical
-    assert "the errors are 0.003 mm, less than a station has; they count in the table's unit, mm" in small
+    assert "the errors are 0.003 mm, less than any that are measured; they count in the unit of the" in small
+    small = package.observe(written(standard(error=np.full(4, 4e-6))), reduce="uniform:2").warnings
+    assert "of variances, write the square roots" in small[0]
     with pytest.raises(QexpError, match="unit is given 3 times; give it once for all 2 files, or once for each"):
         package.observe([metres, millimetres], unit=["m", "m", "mm"])
     for unit, complaint in (("m", "is in mm, but gnss_unit says m"), ("inch", 'gnss_unit="inch": no unit of')):
@@ -261,7 +265,8 @@ def test_a_unit_that_is_not_given_is_asked_for_so_that_other_files_keep_theirs(w
     assert warnings[0].endswith("of up to 40 m; if they are not in metres, give their unit: `unit=['m', 'mm']`")
     assert warnings[1].endswith("give their unit: `gnss_unit=mm`")
     assert warnings[2].endswith("if their units differ, give that of 'mm': `unit=['m', 'mm']`")
-    small = package.observe(written(standard(los=LOS)), unit="mm").warnings
+    tiny, *small = package.observe(written(standard(los=LOS)), unit="mm").warnings
+    assert "the errors are 0.005 mm" in tiny
     assert small == ["all displacements are less than 0.04 mm; if they are in metres, say so: `unit=m`"]
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qexp.errors import QexpError, some, suggestion
 from qexp.rows import array_cache
 from qexp.rows.array_cache import Array, CachedArray
+from qexp.rows.table import codes
 
 if TYPE_CHECKING:
     import xarray
@@ -254,15 +255,18 @@ class FieldFolder:
         return frames, height, width
 
     def read(self, names: Sequence[str], start: int, stop: int, step: int = 1) -> dict[str, Array]:
-        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN and infinity."""
+        """Name → some frames of a variable, (time, y, x). Raises FieldError for NaN, infinity and codes for no data."""
         fields, frames = {}, range(start, stop, step)
         y, x = (slice(None, None, -1 if axis is not None and axis.descends else 1) for axis in (self.y, self.x))
         for name, values in zip(names, self._read(names, slice(start, stop, step)), strict=True):
-            if not (finite := np.isfinite(values)).all():
-                frame = int(np.argwhere(~finite)[0][0]) if values.ndim == 3 else 0
+            gaps, words = ~np.isfinite(values), "not a finite number"
+            if not gaps.any() and (found := codes(values)):
+                gaps, words = np.isin(values, found), f"{found[0]:g}, far from all others like a code for no data,"
+            if gaps.any():
+                frame = int(np.argwhere(gaps)[0][0]) if values.ndim == 3 else 0
                 raise FieldError(
-                    f"{self.label(name)}: '{name}' is not a finite number in {int((~finite).sum())} cells, first at "
-                    f"time {frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
+                    f"{self.label(name)}: '{name}' is {words} in {int(gaps.sum())} cells, first at time "
+                    f"{frames[frame]} (counted from 0); fill the gaps, or leave these frames out"
                 )
             fields[name] = np.broadcast_to(values[..., y, x], (len(frames), *values.shape[-2:]))
         return fields
