@@ -10,17 +10,18 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from qexp.base import formats
+from qexp.base import files, formats
 from qexp.base.text import leaves, number_in
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.attempt import Work
 from qexp.spec.experiences import OUTPUT, RESULT_NAME, RESULT_PARTS, Numbers
+from qexp.store.directory import EPOCHS, METRICS
 from qexp.store.record import Epochs, Line
 
 log = logging.getLogger("qexp.run")
@@ -49,33 +50,48 @@ def place(name: str) -> tuple[str, str, str]:
     return part, output, metric
 
 
-def epochs_of(rows: Iterable[Row], earlier: Sequence[Line] = ()) -> list[Line]:
-    """Lines of `metrics.jsonl`. Rows of one number are one epoch; from a smaller number on, all are replaced.
+class Merged:
+    """Rows as epochs: those of one number are one; from a smaller number on, all are replaced."""
 
-    earlier  those that the rows, of which there is at least one, continue or replace
-    """
-    merged, numbered = list[tuple[float, dict[str, float]]](), False
-    for row in rows:
-        number = next((row[name] for name in POSITIONS if name in row), math.nan)
-        if math.isfinite(number):
-            numbered = True
-        else:
-            number = merged[-1][0] if numbered else len(earlier) + len(merged) + 1
-        while merged and merged[-1][0] > number:
-            merged.pop()
-        if merged and merged[-1][0] == number:
-            merged[-1][1].update(row)
-        else:
-            merged.append((number, dict(row)))
-    lines = [line for line in earlier if line["step" if "step" in line else "epoch"] < merged[0][0]]
-    lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
-    for number, row in merged:
-        line = formats.with_marks(_line(row, len(lines) + 1, number))
-        loss = line["validation"]["loss"]
-        line["best"] = loss is not None and loss < lowest
-        lowest = loss if line["best"] else lowest
-        lines.append(line)
-    return lines
+    def __init__(self, earlier: Sequence[Line] = ()) -> None:
+        """earlier  lines of `metrics.jsonl` that the rows continue or replace"""
+        self._earlier, self._numbered = earlier, False
+        self._epochs = list[tuple[float, dict[str, float]]]()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        epochs = self._epochs
+        for row in rows:
+            number = next((row[name] for name in POSITIONS if name in row), math.nan)
+            if math.isfinite(number):
+                self._numbered = True
+            else:
+                number = epochs[-1][0] if self._numbered else len(self._earlier) + len(epochs) + 1
+            while epochs and epochs[-1][0] > number:
+                epochs.pop()
+            if epochs and epochs[-1][0] == number:
+                epochs[-1][1].update(row)
+            else:
+                epochs.append((number, dict(row)))
+
+    def lines(self) -> list[Line]:
+        """Lines of `metrics.jsonl`."""
+        first = self._epochs[0][0] if self._epochs else math.inf
+        lines = [line for line in self._earlier if line["step" if "step" in line else "epoch"] < first]
+        lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
+        for number, row in self._epochs:
+            line = formats.with_marks(_line(row, len(lines) + 1, number))
+            loss = line["validation"]["loss"]
+            line["best"] = loss is not None and loss < lowest
+            lowest = loss if line["best"] else lowest
+            lines.append(line)
+        return lines
+
+
+def epochs_of(rows: Iterable[Row]) -> list[Line]:
+    """Lines of `metrics.jsonl`."""
+    merged = Merged()
+    merged.add(rows)
+    return merged.lines()
 
 
 def _line(row: Row, epoch: int, number: float) -> Line:
@@ -130,25 +146,30 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
 
 
 SHARE_OF_TIME = 0.05
-"""Of its time that a run spends on following; long files are read less often, as all of them is read each time."""
+"""Of its time that a run spends on following."""
+CHUNK_BYTES, KNOWN_BYTES = 1 << 22, 1 << 12
+"""Bytes that are read at a time, and those before the end of what was read by which a file is known again."""
 
 
 class MetricsFile:
     """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be rotated."""
 
     def __init__(self, path: Path, kept_in: Path, *, again: bool) -> None:
-        """kept_in  `metrics.jsonl`
+        """kept_in  the run's file of epochs
         again    whether the program continues what an earlier attempt began
         """
-        self._path, self._kept_in = path, kept_in
-        self._rows, self._names, self._due = list[Row](), list[str](), 0.0
+        self.path, self._kept_in = path, kept_in
+        self._names, self._due, self._first = list[str](), 0.0, ""
         self._file: BinaryIO = path.open("rb") if path.is_file() else io.BytesIO()
         self._changed = path.stat().st_mtime_ns if path.is_file() else 0
-        self._seen = self._file.read()  # by other runs and attempts
-        rows_in(self._seen, self._names)
-        if not again:
-            kept_in.unlink(missing_ok=True)
+        self._done, self._known = 0, b""
+        for _ in self._chunks(last=True):  # by other runs and attempts
+            pass
+        if not again or not kept_in.exists():
+            files.make_folder(kept_in.parent)
+            formats.write_lines(kept_in, [])
         self.epochs = self._earlier = list(formats.read_lines(kept_in))
+        self._merged = Merged(self._earlier)
 
     def look(self, *, last: bool = False) -> None:
         """last: also a line without its end."""
@@ -156,31 +177,47 @@ class MetricsFile:
             return
         self._read(last)  # before it is rotated, or what was written until it was
         with suppress(FileNotFoundError):
-            if self._path.is_file():
-                there = self._path.open("rb")
+            if self.path.is_file():
+                there = self.path.open("rb")
                 self._file.close()
                 self._file = there
                 self._read(last)
-                if last and not self._rows and self._path.stat().st_mtime_ns != self._changed:
-                    self._seen = b""  # it was written anew, with the same content
+                if last and not self._first and self.path.stat().st_mtime_ns != self._changed:
+                    self._done, self._known = 0, b""  # it was written anew, with the same content
                     self._read(last)
         self._due = time.monotonic() + (time.monotonic() - begun) / SHARE_OF_TIME
-        if last and not self.epochs:
-            log.warning("%s: no metrics were found", self._path)
 
     def _read(self, last: bool) -> None:
-        self._file.seek(0)
-        content = self._file.read()
-        begin = len(self._seen) if content.startswith(self._seen) else 0
-        end = len(content) if last else max(begin, content.rfind(b"\n") + 1)
-        self._names = self._names if begin else []
-        rows, self._seen = rows_in(content[begin:end], self._names), content[:end]
-        if rows:
-            if begin == 0 and self._rows and str(rows[0]) == str(self._rows[0]):  # the same file, written anew
-                self._rows = []
-            self._rows += rows
-            self.epochs = epochs_of(self._rows, self._earlier)
+        found = False
+        for begins, rows in self._chunks(last):
+            if begins and self._first == str(rows[0]):  # the same file, written anew
+                self._merged = Merged(self._earlier)
+            self._first = self._first or str(rows[0])
+            self._merged.add(rows)
+            found = True
+        if found:
+            self.epochs = self._merged.lines()
             formats.write_lines(self._kept_in, self.epochs)
+
+    def _chunks(self, last: bool) -> Iterator[tuple[bool, list[Row]]]:
+        """Rows that were not read yet, some at a time, and whether they are the first of the file."""
+        file = self._file
+        file.seek(self._done - len(self._known))
+        if file.read(len(self._known)) != self._known:
+            self._done, self._known, self._names = 0, b"", []
+            file.seek(0)
+        rest, begins = b"", self._done == 0
+        while content := file.read(CHUNK_BYTES):
+            lines, end, rest = (rest + content).rpartition(b"\n")
+            yield from self._rows(lines + end, begins)
+            begins = False if lines else begins
+        if last:
+            yield from self._rows(rest, begins)
+
+    def _rows(self, content: bytes, begins: bool) -> Iterator[tuple[bool, list[Row]]]:
+        self._done, self._known = self._done + len(content), (self._known + content)[-KNOWN_BYTES:]
+        if rows := rows_in(content, self._names):
+            yield begins, rows
 
 
 BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")
@@ -215,14 +252,16 @@ SECONDS_BETWEEN_NOTES = 2.0
 class Progress:
     """What is found of a program while it runs, and noted in the run's record."""
 
-    def __init__(self, work: Work, metrics: Path | None, *, again: bool) -> None:
-        """metrics  the file in which the program writes them
+    def __init__(self, work: Work, metrics: Path, *, again: bool) -> None:
+        """metrics  the file in which the program may write them
         again    whether the program continues what an earlier attempt began
         """
         self._own, self._log, self._next = work.own, work.attempt / "log.txt", 0.0
         self._start = self._log.stat().st_size
-        kept_in = self._own.directory.metrics_file
-        self._metrics = None if metrics is None else MetricsFile(metrics, kept_in, again=again)
+        directory, self._declared = self._own.directory, bool(work.spec.get("metrics_file"))
+        of_program = files.real_path(metrics) == files.real_path(directory.path / METRICS)
+        kept_in = directory.results / EPOCHS if of_program else directory.path / METRICS
+        self._metrics: MetricsFile | None = MetricsFile(metrics, kept_in, again=again)
         of = work.spec["parameters"].get("epochs")
         self._of = of if isinstance(of, int) else 0
         if not again:
@@ -233,6 +272,8 @@ class Progress:
             if self._metrics is not None:
                 self._metrics.look(last=last)
             if last:
+                if self._metrics is not None and self._declared and not self._metrics.epochs:
+                    log.warning("%s: no metrics were found", self._metrics.path)
                 self._own.keep(epochs=self._epochs())
             elif time.monotonic() >= self._next:
                 self._next = time.monotonic() + SECONDS_BETWEEN_NOTES

@@ -28,7 +28,7 @@ from qexp.runs import followed, guard
 from qexp.spec import experiences
 from qexp.spec.experiences import RESULTS, Command, is_told_where, must_write, shares_its_results
 from qexp.store import provenance
-from qexp.store.directory import WRITTEN
+from qexp.store.directory import EPOCHS, METRICS, WRITTEN
 
 
 class Program:
@@ -114,7 +114,7 @@ PARAMETERS, PROGRAM, ENVIRONMENT = "parameters.json", "program.json", "program_e
 INPUTS = ("spec.json", "environment.json", PARAMETERS)
 OF_RUN = (*INPUTS, "run.json", ENVIRONMENT, "code", "attempts")
 OF_ATTEMPT = ("log.txt", "command.json", "process.lock", "heartbeat", PROGRAM)
-OF_RESULTS = (RESULTS, WRITTEN)
+OF_RESULTS = (RESULTS, WRITTEN, EPOCHS)
 """Names of qexp in a run's folder, written before the program starts and at any time, in that of an attempt, and in
 `results`.
 """
@@ -168,14 +168,10 @@ class Call:
         return self.folder / file_name
 
     @cached_property
-    def metrics(self) -> Path | None:
-        """The file to which the program appends its metrics. Raises ProgramError if it is one of qexp's."""
-        if not self.work.spec.get("metrics_file"):
-            return None
-        file = self.folder / filled(self.work.spec["metrics_file"], self._without_results.__getitem__)
-        if files.real_path(file) == files.real_path(self.work.own.directory.metrics_file):
-            raise ProgramError(f"the 'metrics_file' is {file}, in which qexp keeps the epochs; give it another name")
-        return file
+    def metrics(self) -> Path:
+        """The file to which the program may append its metrics: `metrics.jsonl` in its run, if none is declared."""
+        declared = self.work.spec.get("metrics_file", f"{{run}}/{METRICS}")
+        return self.folder / filled(declared, self._without_results.__getitem__)
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -214,7 +210,7 @@ def results_of(work: Work) -> Results | None:
         before, seconds = _stamp(call.results), work.own.record.seconds
         _describe(call)
         run = work.own.directory.path.absolute()
-        ours = [*(run / name for name in INPUTS), *(run / "results" / name for name in OF_RESULTS)]
+        ours = [*(run / name for name in INPUTS), *(run / "results" / name for name in (RESULTS, WRITTEN))]
         of_qexp = {file: _stamp(file) for file in ours if file != call.results}
         try:
             if not _run(call):
@@ -246,7 +242,7 @@ def _is_alone(call: Call, locks: ExitStack) -> bool:
     False if the run is interrupted first.
     """
     shared = call.results if shares_its_results(call.work.spec) else call.metrics
-    if shared is None or shared.is_relative_to(call.work.own.directory.path.absolute()):
+    if shared.is_relative_to(call.work.own.directory.path.absolute()):
         return True
     name = hashlib.sha256(str(shared).encode()).hexdigest()[:16]
     lock = call.workspace / "runs" / f".results-{name}"
@@ -352,7 +348,7 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         if must_write(work.spec) or file.exists():
             numbers = experiences.read_program_results(file, str(file))
         else:
-            numbers = followed.results_of(work.own.directory.metrics() if call.metrics else [])
+            numbers = followed.results_of(work.own.directory.metrics() if work.spec.get("metrics_file") else [])
         files.make_folder(copy.parent)
         files.write_bytes(copy, file.read_bytes() if file.exists() else formats.json_bytes(numbers))
     except SpecError as error:

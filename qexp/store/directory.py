@@ -153,6 +153,9 @@ def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None
 
 FOLDS = "folds"
 
+METRICS, EPOCHS = "metrics.jsonl", "epochs.jsonl"
+"""A line per epoch, in the run; and in `results` of a program that may itself write a file of the first name."""
+
 WRITTEN = "files.json"
 """In `results` of a program without numbers: path in the run → hash and size of what it wrote."""
 
@@ -215,7 +218,9 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        return self.path / "metrics.jsonl"
+        """A line per epoch: `metrics.jsonl`, or in `results` of a program to which that name belongs."""
+        of_program = self.results / EPOCHS
+        return of_program if of_program.exists() else self.path / METRICS
 
     @property
     def checkpoints(self) -> Path:

@@ -46,6 +46,7 @@ Epochs = list[tuple[float, float | None, float | None]]
 def follow(tmp_path, monkeypatch) -> Callable[..., Epochs]:
     """What is kept of a file that is looked at before and after each step."""
     monkeypatch.setattr(followed, "SHARE_OF_TIME", math.inf)
+    monkeypatch.setattr(followed, "CHUNK_BYTES", 11)
 
     def epochs(*steps: Step, again: bool = False) -> Epochs:
         metrics = MetricsFile(tmp_path / "log", tmp_path / "metrics.jsonl", again=again)
@@ -204,9 +205,19 @@ def test_runs_that_write_their_metrics_to_the_same_file_wait_for_each_other(expe
         assert [line["train"]["loss"] for line in lines] == [seed] * 3
 
 
-@pytest.mark.parametrize(
-    ("name", "why"), [("{run}/metrics.jsonl", "in which qexp keeps the epochs"), ("{results}", "no placeholder")]
-)
-def test_a_metrics_file_that_cannot_be_one_is_an_error(experience, name, why):
-    experience(command=["true", "{seed}"], metrics_file=name)
-    assert why in call("run", "own").stderr
+def test_a_metrics_file_that_cannot_be_one_is_an_error(experience):
+    experience(command=["true", "{seed}"], metrics_file="{results}")
+    assert "no placeholder" in call("run", "own").stderr
+
+
+@pytest.mark.parametrize("declared", [{}, {"metrics_file": "{run}/metrics.jsonl"}], ids=["", "declared"])
+def test_a_program_may_write_a_metrics_jsonl_of_its_own_into_its_run(experience, declared):
+    written = {"epoch": 0, "val_loss": 1.5}
+    text = json.dumps(written).replace("{", "{{").replace("}", "}}")
+    experience(command=["sh", "-c", f"echo '{text}' > {{run}}/metrics.jsonl # {{seed}}"], **declared)
+    call("run", "own").done()
+    run = package.open_run("own_0")
+    assert losses(run.directory.metrics()) == [(0, None, 1.5)]
+    assert json.loads((run.path / "metrics.jsonl").read_text()) == written
+    assert "1.5" in call("ls", "--columns", "name,validation.loss").done()
+    assert call("verify", "own_0").code == call("doctor").code == 0
