@@ -81,7 +81,7 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
     elif len(comparison.names) > 1:
         yield "the specs are the same"
     if not comparison.results:
-        yield "none of these runs has numbers of a test part; qexp show lists their files"
+        yield "none of these runs has numbers of a test part; qexp show lists others, and files"
     elif isinstance(shown, Comparison):
         yield from _tables_of_runs(shown, letters)
     else:

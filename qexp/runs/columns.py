@@ -300,7 +300,7 @@ def ordered(
     return [run for _, run in having] + [run for value, run in keyed if not isinstance(value, int | float | str)]
 
 
-PARTS = ("test", "validation")
+PARTS = ("test", "validation", "train")
 
 SHOWN_PARTS = ("validation", "test")
 """Those of a listing: the part to choose by, and what it is worth."""

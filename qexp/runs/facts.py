@@ -94,7 +94,8 @@ def _imported(imported: Imported | None) -> str:
     if imported is None:
         return ""
     of_code = {True: "; code that it brings is trusted", False: "; code that it brings is not trusted", None: ""}
-    return f"from {imported.archive}, {imported.time}{of_code[imported.code_trusted]}"
+    folder = f"; its files are in {imported.was['folder']}" if "folder" in imported.was else ""
+    return f"from {imported.archive}, {imported.time}{folder}{of_code[imported.code_trusted]}"
 
 
 def _foreign_weights(record: Record) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ import re
 import shlex
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +30,7 @@ from qexp.runs.prepare import new_run
 from qexp.spec.experiences import RESULTS, schema_file
 from qexp.spec.reading import defaults_in, digest, parse_value
 from qexp.store.directory import RunDirectory
-from qexp.store.record import Epochs, Imported, Record, State, now
+from qexp.store.record import CodeState, Epochs, Imported, Record, State, now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,15 +50,25 @@ class Found(NamedTuple):
     """When it began and ended, since 1970."""
     state: State
     note: str
+    tags: Sequence[str] = ()
+    commit: str | None = None
+    was: Mapping[str, str] = {}
+    """What else is known of it: the folder of its files, the run that it is a part of."""
 
 
 def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
     """The runs that are new. Raises QexpError before anything is written if one of them cannot be read."""
-    found, new = list(_found(path)), list[RunDirectory]()
-    for run in found:
-        name = f"{_name(run.experiment)}_{hashlib.sha256(run.id.encode()).hexdigest()[:8]}"
-        with suppress(FileExistsError):
-            new.append(new_run(name, workspace, None, partial(_fill, run, path, name)))
+    new = list[RunDirectory]()
+    try:
+        for run in list(_found(path)):
+            name = f"{_name(run.experiment)}_{hashlib.sha256(run.id.encode()).hexdigest()[:8]}"
+            with suppress(FileExistsError):
+                new.append(new_run(name, workspace, None, partial(_fill, run, path, name)))
+    except (QexpError, OSError):
+        raise
+    except Exception as error:  # whatever other programs' readers, and what they read, come to in a damaged store
+        words = " ".join(str(error).split())[:200]
+        raise QexpError(f"{path} cannot be read, it may be damaged: {type(error).__name__}: {words}") from error
     return new
 
 
@@ -74,8 +84,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
     formats.write_json(directory.results / RESULTS, results)
-    if len(lines) > 1:
-        formats.write_lines(directory.metrics_file, lines)
+    formats.write_lines(directory.metrics_file, lines)
     directory.write(
         Record(
             name=name,
@@ -89,12 +98,14 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             started=times[0],
             ended=times[-1],
             note=run.note,
+            tags=tuple(dict.fromkeys(map(_name, run.tags))),
+            code=CodeState(commit=run.commit),
             seconds=round(run.seconds[-1] - run.seconds[0], 3),
             digest=digest(spec),
             results=results,
             overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()),
-            imported=Imported(archive=str(path), time=now(), was={"name": run.id}, code_trusted=False),
-            epochs=Epochs(done=len(lines) if len(lines) > 1 else 0),
+            imported=Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}, code_trusted=False),
+            epochs=Epochs(done=len(lines)),
         )
     )
 
@@ -130,7 +141,7 @@ def _found(path: Path) -> Iterator[Found]:
             return (yield from _of_mlflow(f"sqlite:///{database.absolute()}"))
     elif any(path.glob("*/meta.yaml")):
         return (yield from _of_mlflow(path.absolute().as_uri()))
-    elif next(path.rglob("*tfevents*"), None):
+    elif _event_files(path):
         return (yield from _of_tensorboard(path))
     raise QexpError(f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db) or TensorBoard")
 
@@ -140,8 +151,12 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
     groups = defaultdict[int, list[Any]](list)
     for run, values in database.execute('SELECT run_id, "values" FROM groups_of_parameters ORDER BY id'):
         groups[run].append(json.loads(values or "{}"))
-    for number, experiment, begun, ended, status, folder, note in database.execute(
-        "SELECT r.id, e.name, r.launched, r.finished, r.status, r.storage_path, r.description "
+    tags = defaultdict[int, list[str]](list)
+    with suppress(sqlite3.OperationalError):  # an early version had none
+        for run, tag in database.execute("SELECT r.run_id, t.name FROM runs_tags r JOIN tags t ON t.id = r.tag_id"):
+            tags[run].append(tag)
+    for number, experiment, begun, ended, status, folder, note, commit in database.execute(
+        "SELECT r.id, e.name, r.launched, r.finished, r.status, r.storage_path, r.description, r.commit_sha "
         "FROM runs_of_experiments r JOIN experiments e ON e.id = r.experiment_id ORDER BY r.id"
     ):
         seconds = [datetime.fromisoformat(time).timestamp() for time in (begun, ended) if time] or [0.0]
@@ -150,7 +165,8 @@ def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
             found = [home / name for name in ("metrics.jsonl", "metrics.csv") if (home / name).is_file()]
             rows = rows_in(found[0].read_bytes(), []) if found else []
             own = f"{file.resolve()}:{number}.{index}"
-            yield Found(own, experiment, parameters, rows, seconds, STATES[status.upper()], note or "")
+            state, was = STATES[status.upper()], {"folder": str(home)} if folder else {}
+            yield Found(own, experiment, parameters, rows, seconds, state, note or "", tags[number], commit, was)
 
 
 # An experiment of Qanat as it is declared, in YAML.
@@ -171,6 +187,8 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         common = {"type": "command", "description": declared.get("description", ""), "files": [executable]}
         common["dataset"] = ", ".join(declared.get("datasets", []))
         words = _words(declared)
+        if not isinstance(common["description"], str):
+            raise TypeError("its description is no text")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise QexpError(f"{file} declares no experiment as Qanat does: {error!r}") from None
     if not (workspace.root / executable).is_file():
@@ -223,7 +241,7 @@ def _yaml(file: Path) -> Any:
         return yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
     except FileNotFoundError:
         raise NotFoundError(f"there is no {file}") from None
-    except (yaml.YAMLError, OSError, ValueError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise QexpError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 
 
@@ -238,7 +256,7 @@ def _points(file: Path) -> list[dict[str, Any]]:
         steps = [{key: value} for key, numbers in ranges.items() for value in _steps(*json.loads(numbers))] or [{}]
         groups = [_arguments(group) for group in varying.get("groups", [])] or [{}]
         points = [{**_arguments(document.get("fixed_args", {})), **group, **step} for step in steps for group in groups]
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise QexpError(f"{file} has no parameters as Qanat reads them: {error}") from None
     if any(point.keys() != points[0].keys() for point in points):
         raise QexpError(f"{file}: its groups set different parameters; write a file for each")
@@ -272,7 +290,7 @@ def _client(uri: str) -> MlflowClient:
         import sqlalchemy  # noqa: F401 - which the slim MLflow needs for databases
         from mlflow import MlflowClient
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(uri)
 
 
@@ -289,27 +307,38 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
                 history = [(key, one) for key in data.metrics for one in client.get_metric_history(info.run_id, key)]
                 rows = _by_step((one.step, key, one.value) for key, one in history)
                 seconds = [time / 1000 for time in (info.start_time, info.end_time) if time] or [0.0]
-                state, note = STATES[info.status], info.run_name or ""
-                yield Found(info.run_id, experiment.name, data.params, rows, seconds, state, note)
+                note = ": ".join(filter(None, (info.run_name, data.tags.get("mlflow.note.content"))))
+                others = [(key, tag) for key, tag in data.tags.items() if not key.startswith(("mlflow.", "qexp."))]
+                tags = [*data.tags.get("qexp.tags", "").split(), *map("_".join, others)]
+                parent, commit = (data.tags.get(f"mlflow.{name}") for name in ("parentRunId", "source.git.commit"))
+                was = {"folder": info.artifact_uri} | ({"parent": parent} if parent else {})
+                state = STATES[info.status]
+                yield Found(
+                    info.run_id, experiment.name, data.params, rows, seconds, state, note, tags, commit, was
+                )  # fmt: skip
     except MlflowException as error:
         raise QexpError(f"MLflow cannot read {uri}: {str(error).splitlines()[0]}") from None
+
+
+def _event_files(path: Path, below: str = "**/*") -> list[Path]:
+    return [file for file in path.glob(f"{below}tfevents*") if file.is_file()]
 
 
 def _of_tensorboard(path: Path) -> Iterator[Found]:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
-    for folder in sorted({file.parent for file in path.rglob("*tfevents*")}):
+    for folder in sorted({file.parent for file in _event_files(path)}):
         numbers = [
             (event.wall_time, event.step, value.tag, float(array.item()))
-            for file in sorted(folder.glob("*tfevents*"))
+            for file in sorted(_event_files(folder, "*"))
             for event in EventFileLoader(str(file)).Load()
             for value in event.summary.value
             if value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object
         ]
         rows, seconds = _by_step(number[1:] for number in numbers), sorted(number[0] for number in numbers) or [0.0]
-        note = folder.relative_to(path).as_posix()
-        yield Found(str(folder.resolve()), path.resolve().name, {}, rows, seconds, State.DONE, note)
+        note, own = folder.relative_to(path).as_posix(), str(folder.resolve())
+        yield Found(own, path.resolve().name, {}, rows, seconds, State.DONE, note, was={"folder": own})
 
 
 MOST_BYTES = 1_000_000
@@ -337,8 +366,10 @@ def export_to_mlflow(directory: RunDirectory, file: Path) -> None:
         artifacts = (file.absolute().parent / "mlartifacts").as_uri()
         where = there.experiment_id if there else client.create_experiment(record.experience, artifacts)
         same = f"attributes.run_name = '{record.name}' AND tags.`qexp.created` = '{record.created}'"
-        if client.search_runs([where], same):
-            raise QexpError(f"{file} has the run {record.name} already")
+        for earlier in client.search_runs([where], same):
+            if earlier.info.status != "RUNNING":
+                raise QexpError(f"{file} has the run {record.name} already")
+            client.delete_run(earlier.info.run_id)  # of an export that was killed
         run = client.create_run(where, begun, tags, record.name).info.run_id
         try:
             client.log_batch(run, numbers, parameters)

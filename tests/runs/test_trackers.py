@@ -21,6 +21,11 @@ INSERT INTO runs_of_experiments (id, experiment_id, launched, finished, status, 
     (1, 1, '2023-05-03 11:17:00.000000', '2023-05-03 11:19:30.000000', 'finished', 'results/run_1'),
     (2, 1, '2023-05-03 11:17:00.000000', NULL, 'running', 'results/run_2'),
     (3, 1, '2023-05-03 11:17:00.000000', '2023-05-03 11:18:00.000000', 'failed', 'results/run_3');
+CREATE TABLE tags (id INTEGER PRIMARY KEY, name VARCHAR, description VARCHAR);
+CREATE TABLE runs_tags (id INTEGER PRIMARY KEY, run_id INTEGER, tag_id INTEGER);
+INSERT INTO tags (id, name) VALUES (7, 'first try');
+INSERT INTO runs_tags (run_id, tag_id) VALUES (1, 7);
+UPDATE runs_of_experiments SET commit_sha = 'f8b1fbd0' WHERE id = 1;
 INSERT INTO groups_of_parameters (run_id, "values") VALUES
     (1, '{"--n_bins": "10"}'), (1, '{"--n_bins": "20", "--seed": "4"}'), (3, '{"commit": "7e12345"}');
 """
@@ -55,6 +60,13 @@ def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_
     assert [run.results["validation"] for run in runs[:2]] == [{"result": {"rmse": rmse}} for rmse in (2.5, 5)]
     assert [line["train"]["loss"] for line in runs[0].directory.metrics()] == [3, None]
     assert runs[0].record["seconds"] == 150
+    assert (runs[0].record["tags"], runs[0].record["code"]["commit"], runs[2].record["tags"]) == (
+        ["first_try"], "f8b1fbd0", []
+    )  # fmt: skip
+    shown = call("show", runs[0].name).done()
+    assert f"its files are in {project / 'results/run_1/group_0'}" in " ".join(shown.split())
+    listed = call("ls", "--columns", "name,train.result.loss").done()
+    assert "3" in listed.split()
     assert package.import_runs(project) == []
     with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
         database.execute("UPDATE runs_of_experiments SET status = 'finished' WHERE id = 2")
@@ -65,6 +77,24 @@ def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_
     assert "learning_curves.png" in call("compare", runs[0].name, runs[1].name).done()
     assert not list(doctor.findings(package.base.workspace.Workspace(project.parent)))
     assert "was imported" in call("rerun", runs[0].name).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE runs_of_experiments SET status = NULL", "UPDATE experiments SET name = x'ff'",
+        """UPDATE groups_of_parameters SET "values" = '[1]'""", "UPDATE runs_of_experiments SET launched = 5",
+        """UPDATE groups_of_parameters SET "values" = replace(hex(zeroblob(5000)), '00', '[')""",
+        "UPDATE runs_of_experiments SET description = x'ff'",
+    ],
+)  # fmt: skip
+def test_a_damaged_database_is_an_error_in_one_line_and_nothing_is_written(project, here, change):
+    with closing(sqlite3.connect(project / ".qanat/database.db")) as database:
+        database.execute(change)
+        database.commit()
+    refused = call("import-runs", "project")
+    assert (refused.code, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert not list((here / "runs").glob("*_*"))
 
 
 def test_a_database_of_a_newer_qanat_or_of_nobody_is_an_error_and_nothing_is_written(project, here):
@@ -187,7 +217,11 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
 
     client = MlflowClient("sqlite:///mlflow.db")
     (experiment,) = [one for one in client.search_experiments() if one.name == "own"]
+    (killed,) = client.search_runs([experiment.experiment_id])
+    client.update_run(killed.info.run_id, "RUNNING")
+    call(*words).done()
     (exported,) = client.search_runs([experiment.experiment_id])
+    assert exported.info.run_id != killed.info.run_id
     info, data = exported.info, exported.data
     assert data.metrics == {"train/loss": 0.5, "validation/loss": 2, "test.result.mae": 0.25}
     assert [(m.step, m.value) for m in client.get_metric_history(info.run_id, "train/loss")] == [(1, 1), (2, 0.5)]
@@ -195,6 +229,9 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     assert (info.run_name, info.status) == ("own_3", "FINISHED")
     assert {one.path for one in client.list_artifacts(info.run_id)} >= {"spec.json", "results"}
     (again,) = package.import_runs("mlflow.db")
+    assert again.record["tags"] == ["good"]
+    assert "own_3" in again.record["note"]
+    assert again.record["imported"]["was"]["folder"] == info.artifact_uri
     of_parts = {part: {"result": {"loss": loss}} for part, loss in (("train", 0.5), ("validation", 2))}
     assert again.results == {**of_parts, "test": run.results["test"]}
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
