@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from qexp.base import files
 from qexp.base.arrays import Array
 from qexp.errors import QexpError, some
-from qexp.rows.arrays import DAMAGED
+from qexp.rows.arrays import DAMAGED, open_dataset
+from qexp.rows.table import TableError
 
 if TYPE_CHECKING:
     import pyproj
@@ -433,13 +434,11 @@ def is_observation(path: Path) -> bool:
 
 def read_observation(path: Path) -> Observation:
     """Read an observation file. Raises NotFoundError, and QexpError for any other file or one that is not sound."""
-    import xarray
-
     files.require_file(path)
     try:
-        with xarray.open_dataset(path, engine="h5netcdf", decode_times=False) as file:
+        with open_dataset(path) as file:
             table = file.load()
-    except DAMAGED as error:
+    except (TableError, *DAMAGED) as error:
         raise QexpError(
             f"{path} is not an observation file, or is damaged: {error}; make one with: qexp observe FILE --to OBS.nc"
         ) from None

@@ -108,7 +108,10 @@ class Remote:
             return list(pool.map(action, items))
 
     def read(self, path: str) -> bytes:
-        """The content of a file. Raises FileNotFoundError."""
+        """The content of a file. Raises FileNotFoundError, and DamagedError for a device, a pipe or a folder."""
+        place = Path(f"{self.root}/{path}")
+        if self.is_folder and place.exists() and not place.is_file():
+            raise DamagedError(f"{self.shown}/{path} is no regular file")
         with reported(self.shown):
             return bytes(self.system.cat_file(f"{self.root}/{path}"))
 
@@ -222,28 +225,32 @@ class Remote:
         self._objects[folder][name] = size
         return True
 
-    def fetch(self, contents: Mapping[Path, str], require_going_on: Callable[[], None]) -> None:
-        """Write contents, by their SHA-256, to files here.
+    def fetch(self, contents: Mapping[Path, tuple[str, int]], require_going_on: Callable[[], None]) -> None:
+        """Write contents, by their SHA-256 and size, to files here; no more of one than its size.
 
         require_going_on  called before each; its error ends all
         Raises DamagedError for one that is gone, or has another hash.
         """
-        places = {target: f"{self.root}/{place_of(sha256)}" for target, sha256 in contents.items()}
+        places = {
+            target: (f"{self.root}/{place_of(sha256)}", _at_most(size)) for target, (sha256, size) in contents.items()
+        }
 
         def get(target: Path) -> None:
             require_going_on()
-            with suppress(FileNotFoundError), reported(self.shown):
-                if self.is_folder:
-                    shutil.copyfile(places[target], target)
-                else:
-                    self.system.get_file(places[target], str(target))
+            place, require = places[target]
+            with suppress(FileNotFoundError, _TooMuchError), reported(self.shown):
+                if not self.is_folder:
+                    self.system.get_file(place, str(target), callback=_Counted(require))
+                elif Path(place).is_file():
+                    require(Path(place).stat().st_size)
+                    shutil.copyfile(place, target)
 
         if self.by_sftp:
             with reported(self.shown):
                 self._sftp(lambda channel: _get_by_sftp(channel, places, require_going_on))
         else:
             self.each(get, contents)
-        for target, sha256 in contents.items():
+        for target, (sha256, _) in contents.items():
             if not target.is_file() or files.sha256_of(target) != sha256:
                 raise DamagedError(
                     f"{self.shown}/{place_of(sha256)} is damaged or gone; where the run still is, `qexp push --check` "
@@ -251,27 +258,58 @@ class Remote:
                 )
 
 
+class _TooMuchError(ValueError):
+    """A content is larger than the manifest of its version says."""
+
+
+def _at_most(size: int) -> Callable[[int], None]:
+    def require(count: int) -> None:
+        if count > size:
+            raise _TooMuchError
+
+    return require
+
+
+class _Counted:
+    """What fsspec tells of a file while it gets it."""
+
+    def __init__(self, require: Callable[[int], None]) -> None:
+        self._require, self._count = require, 0
+
+    def set_size(self, size: int | None) -> None:
+        self._require(size or 0)
+
+    def relative_update(self, inc: int = 1) -> None:
+        self._count += inc
+        self._require(self._count)
+
+
 def place_of(sha256: str) -> str:
     """Where a content is in a remote."""
     return f"objects/{sha256[:2]}/{sha256[2:]}"
 
 
-async def _get_by_sftp(channel: Any, places: Mapping[Path, str], require_going_on: Callable[[], None]) -> None:
+Places = Mapping[Path, tuple[str, Callable[[int], None]]]
+"""File here → where its content is, and what is told how many bytes of it there are, before they are written."""
+
+
+async def _get_by_sftp(channel: Any, places: Places, require_going_on: Callable[[], None]) -> None:
     """Get files in one task for each, which costs less than threads that wait; those that are gone are left out."""
     from asyncssh import SFTPNoSuchFile
 
     free = asyncio.Semaphore(AT_ONCE)
 
-    async def get(target: Path, place: str) -> None:
+    async def get(target: Path, place: str, require: Callable[[int], None]) -> None:
         async with free:
             require_going_on()
-            with suppress(SFTPNoSuchFile):
-                await channel.get(place, str(target))
+            with suppress(SFTPNoSuchFile, _TooMuchError):
+                require((await channel.stat(place)).size or 0)
+                await channel.get(place, str(target), progress_handler=lambda _, to, count, total: require(count))
 
     try:
         async with asyncio.TaskGroup() as group:
-            for target, place in places.items():
-                group.create_task(get(target, place))
+            for target, (place, require) in places.items():
+                group.create_task(get(target, place, require))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
 

@@ -377,7 +377,9 @@ def _fetch(transfer: Transfer, version: Version, folder: Path) -> None:
     for path in {*version.folders, *(str(Path(path).parent) for path in version.files)}:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
-    transfer.remote.fetch({folder / path: entry[0] for path, entry in version.files.items()}, transfer.require_going_on)
+    transfer.remote.fetch(
+        {folder / path: (entry[0], entry[1]) for path, entry in version.files.items()}, transfer.require_going_on
+    )
     for path, (_, size, mode, changed) in version.files.items():
         (folder / path).chmod(archive.permissions(mode))
         with suppress(OSError, OverflowError):  # no such time

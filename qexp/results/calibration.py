@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -354,12 +355,34 @@ def calibrations_of(directory: RunDirectory) -> dict[str, Calibration]:
     }
 
 
+RECORD = "record"
+"""In a file of numbers, what is recorded beside it."""
+
+
+def record_to_restore(numbers: Path) -> bytes | None:
+    """What is recorded of numbers whose calibration was killed before it was written; None where it was, and b"" where
+    it is unknown.
+    """
+    import h5py
+
+    record = numbers.with_suffix(".json")
+    try:
+        with h5py.File(numbers) as file:
+            created, text = file.attrs["created"], bytes(file[RECORD][()]) if RECORD in file else b""
+    except (OSError, KeyError):
+        return b""
+    with suppress(FileNotFoundError):
+        if Calibration.read(record).created == created:
+            return None
+    return text
+
+
 def keep_calibration(directory: RunDirectory, calibration: Calibration, numbers: bytes) -> None:
     """Write a calibration into a run, in place of the one of its kind; `numbers` is the content of a NetCDF file."""
     files.make_folder(directory.results)
     document = formats.json_bytes(calibration.document())
     record, table = (directory.results / name_of_file(calibration.kind, ending) for ending in ("json", "nc"))
-    # Both are complete before either replaces an earlier one; where they differ, figures are refused by `created`.
+    # Both are complete before either replaces an earlier one; of the numbers alone the record can be written again.
     with files.replacing(record) as of_record, files.replacing(table) as of_numbers:
         of_numbers.write(numbers)
         of_record.write(document)

@@ -37,8 +37,8 @@ def open_dataset(path: Path) -> xarray.Dataset:
         engine = "scipy" if file.read(len(NETCDF_3)) == NETCDF_3 else "h5netcdf"
     try:
         if engine == "h5netcdf":
-            with h5py.File(path):  # of a file that was cut off, h5netcdf prints a traceback beside its error
-                pass
+            with h5py.File(path) as hdf5:  # where this fails, h5netcdf prints a traceback beside its error
+                hdf5.attrs.get("_nc3_strict")
         return xarray.open_dataset(path, engine=engine, decode_times=False, decode_timedelta=False, cache=False)
     except DAMAGED as error:
         raise TableError(f"{path} cannot be read as NetCDF: {error}") from None

@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import norm
 from torch import Tensor
 
+from qexp.base import formats
 from qexp.base.arrays import Array
 from qexp.base.outputs import QUANTILES
 from qexp.base.quantities import Quantities, quantity
@@ -54,6 +55,7 @@ from qexp.metrics.calibration import (
 from qexp.networks.estimator import Estimator
 from qexp.results.calibration import (
     INTERVAL,
+    RECORD,
     WELL_ABOVE,
     BoundRatio,
     Calibration,
@@ -657,6 +659,7 @@ def calibrate(directory: RunDirectory, workspace: Workspace, options: CalibrateO
         statistics, dataset.quantities, directory.record().dataset, options, reference, doubted, caution
     )
     table = number_table(statistics, dataset.quantities, {"run": directory.name, "created": calibration.created})
+    table = table.assign({RECORD: formats.json_bytes(calibration.document()).decode()})
     keep_calibration(directory, calibration, bytes(table.to_netcdf(engine="h5netcdf")))
     if canvas.draws_at_once():
         figures.draw(directory, only=tuple(CALIBRATION_FIGURES), left_out=options.warn)

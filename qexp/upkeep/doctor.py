@@ -19,6 +19,7 @@ from qexp.base.folders import is_stale, is_stale_temporary
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
+from qexp.results.calibration import record_to_restore
 from qexp.runs.catalog import Catalog, LockedStorage
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
@@ -378,6 +379,14 @@ def _of_results(directory: RunDirectory, record: Record) -> Iterator[Finding]:
         if trouble:
             yield Finding(file, f"the run is recorded as done, but {trouble}", advice, damaged=True)
     yield from _of_written(directory, advice)
+    for numbers in directory.results.glob("calibration*.nc"):
+        beside = numbers.with_suffix(".json")
+        with suppress(DamagedError):  # of the record, which is named where it is read
+            if (content := record_to_restore(numbers)) is not None:
+                what = f"its numbers are not those of {beside.name}: `qexp calibrate` was killed as it replaced them"
+                repair = partial(files.write_bytes, beside, content) if content else None
+                advice = f"write {beside.name} again from them" if content else f"qexp calibrate {directory.name}"
+                yield Finding(numbers, what, advice, repair=repair)
 
 
 def _of_written(directory: RunDirectory, advice: str) -> Iterator[Finding]:

@@ -485,8 +485,8 @@ def show_study(request: Request) -> Response:
     folder = study_at(workspace, request.path_params["study"])
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
     names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
+    search = search_in(folder)
     try:
-        search = search_in(folder)
         values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
         values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}

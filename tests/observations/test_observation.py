@@ -1,7 +1,9 @@
 """Observation files keep what is written, and what is wrong with an observation is said."""
 
 import dataclasses
+import gc
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -88,3 +90,15 @@ def test_tracks_of_one_name_and_other_files_are_refused(tmp_path):
     ):
         with pytest.raises(QexpError, match=message):
             read_observation(tmp_path / name)
+
+
+def test_a_damaged_file_is_one_error_and_nothing_is_printed_when_its_reader_is_collected(tmp_path, monkeypatch):
+    write_observation(observation(), tmp_path / "whole.nc")
+    whole, printed = (tmp_path / "whole.nc").read_bytes(), []
+    monkeypatch.setattr(sys, "unraisablehook", printed.append)
+    for mark in (b"OHDR", b"OCHK", b"qexp_format", b"FRHP"):
+        (tmp_path / "damaged.nc").write_bytes(whole.replace(mark, b"XXXX" + mark[4:], 1))
+        with pytest.raises(QexpError, match="is not an observation file, or is damaged"):
+            read_observation(tmp_path / "damaged.nc")
+        gc.collect()
+    assert printed == []

@@ -18,7 +18,8 @@ import pytest
 
 import qexp as package
 from qexp.base.workspace import Workspace
-from qexp.remotes.place import open_remote, without_secrets
+from qexp.errors import DamagedError
+from qexp.remotes.place import open_remote, place_of, without_secrets
 from tests.conftest import mounted, prepare_with, started
 from tests.runs import servers
 from tests.runs.conftest import contents, running
@@ -74,6 +75,22 @@ def change_record(run: Path, **changes: object) -> None:
 def but_for_import(run: Path) -> dict[str, object]:
     record = json.loads((run / "run.json").read_text())
     return {**contents(run), "run.json": {**record, "imported": None, "launch": None, "name": ""}}
+
+
+def test_more_than_a_version_says_is_never_written_and_what_is_no_file_is_not_waited_for(
+    lab, here, there, tmp_path, qexp
+):
+    qexp("push", "lab").done()
+    remote, sha256, target = open_remote("lab", Workspace(here)), "ab" + 62 * "0", tmp_path / "content"
+    remote.write(place_of(sha256), random.randbytes(3_000_000))
+    with pytest.raises(DamagedError, match="is damaged or gone"):
+        remote.fetch({target: (sha256, 10)}, lambda: None)
+    assert not target.exists() or target.stat().st_size <= 10
+    if lab is None:
+        for name in ("runs/sound_0~2.json", "qexp-remote.json"):
+            (tmp_path / "remote" / name).unlink(missing_ok=True)
+            os.mkfifo(tmp_path / "remote" / name)
+            assert f"{name} is no regular file" in qexp("pull", "lab", "--workspace", there).failed(5)
 
 
 @pytest.mark.heavy
@@ -186,7 +203,7 @@ def test_a_damaged_file_is_named_never_pulled_and_repaired_by_a_push_with_check(
     qexp("push", remote).done()
     weights = max((remote / "objects").rglob("*/*"), key=lambda path: path.stat().st_size)
     sound = weights.read_bytes()
-    for damage in (sound[:-1], bytes([sound[0] ^ 1]) + sound[1:], None):
+    for damage in (sound[:-1], sound + sound, bytes([sound[0] ^ 1]) + sound[1:], None):
         weights.unlink() if damage is None else weights.write_bytes(damage)
         assert f"{weights.name} is damaged or gone" in qexp("pull", str(remote), "--workspace", there).failed(5)
         assert not (there / "runs/sound_0").exists()

@@ -342,6 +342,12 @@ def test_a_report_has_verdicts_and_drawings_but_none_of_the_numbers_of_another_c
     text = package.open_run("narrow_0").report(tmp_path / "narrow.html").read_text()
     assert "posteriors tend to be too narrow" in text
     assert "ranks of the true values</figcaption>" not in text
+    written, finding = json.loads(record.read_text()), "its numbers are not those of calibration.json"
+    record.unlink()  # as a first calibration that was killed
+    assert finding in call("doctor", "--fix").stdout
+    assert json.loads(record.read_text()) == {**written, "created": run.calibration.created}
+    assert "no problems" in call("doctor").stderr
+    call("figures", "narrow_0", "--only", "calibration_ranks").done()
 
 
 @pytest.mark.heavy

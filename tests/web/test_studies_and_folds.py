@@ -32,10 +32,13 @@ def test_a_study_shows_its_values_and_the_comparison_of_its_runs(sweep, serve, v
 @pytest.mark.heavy
 def test_a_study_whose_runs_are_gone_still_shows_what_was_written(sweep, serve, visit, qexp):
     assert qexp("rm", "--yes", "mogi_quick_*").code == 0
-    page = visit(serve(sweep).address + "studies/mogi_quick_learning_rate")
+    server = serve(sweep)
+    page = visit(server.address + "studies/mogi_quick_learning_rate")
     assert "none of these runs can be read" in page.locator("header .notice").inner_text()
     assert page.locator("section", has_text="What was studied").locator("tbody tr").count() == 2
     assert page.locator(".scatter").count() == 0
+    (sweep / "studies/mogi_quick_learning_rate/tune.json").write_text("{")
+    assert server.get("/studies/mogi_quick_learning_rate").status == 422
 
 
 @pytest.mark.heavy
