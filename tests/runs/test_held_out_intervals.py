@@ -127,7 +127,7 @@ def test_a_run_of_an_older_version_gets_them_and_nothing_else_in_it_changes(run,
     assert json.loads(call("intervals", directory.path, "--json").stdout) == json.loads(contents["intervals.json"])
     report = package.open_run(str(directory.path)).report(tmp_path / "stones.html").read_text()
     assert "intervals of held-out estimates" in report
-    assert r"\caption{90 {\%} intervals by quarry}" in call("intervals", directory.path, "--latex").stdout
+    assert r"\caption{90 \% intervals by quarry}" in call("intervals", directory.path, "--latex").stdout
 
 
 @pytest.mark.heavy

@@ -213,7 +213,9 @@ def test_a_run_and_show_and_a_tree_tell_what_it_was_pretrained_from(here, qexp):
     assert line[1]["digest"] == parent["digest"]
     told = f"from finetune_0 (head; digest {line[0]['digest'][:16]}) <- masked_0 (encoder; digest"
     assert told in qexp("show", "third").stdout
-    tree = [row.partition("  done")[0].rstrip() for row in qexp("ls", "--lineage").stdout.splitlines()[1:]]
+    tree = [
+        row.split("  done")[0].split("  epochs=")[0].rstrip() for row in qexp("ls", "--lineage").stdout.splitlines()[1:]
+    ]
     assert tree == ["masked_0", "└─ finetune_0", "   └─ third", "scratch_0"]
 
 
