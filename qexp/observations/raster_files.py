@@ -203,19 +203,10 @@ def _field_name(path: Path, table: xarray.Dataset, variable: str | None) -> str:
 
 def _groups(path: Path) -> list[str]:
     """The groups of a file that hold variables."""
-    import h5py
-
-    found: list[str] = []
-    if h5py.is_hdf5(path):
-        with open_hdf5(path) as file:
-            file.visititems(
-                lambda name, item: (
-                    found.append(name)
-                    if isinstance(item, h5py.Group) and any(isinstance(part, h5py.Dataset) for part in item.values())
-                    else None
-                )
-            )
-    return found
+    names = list[str]()
+    with suppress(QexpError), open_hdf5(path) as file:
+        file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    return list(dict.fromkeys(group for name in names if (group := name.rpartition("/")[0])))
 
 
 def _axes(field: xarray.DataArray) -> tuple[str, str]:
