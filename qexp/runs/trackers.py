@@ -188,7 +188,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         common["dataset"] = ", ".join(declared.get("datasets", []))
         words = _words(declared)
         if not isinstance(common["description"], str):
-            raise TypeError("its description is no text")
+            raise TypeError("its description must be text")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise QexpError(f"{file} declares no experiment as Qanat does: {error!r}") from None
     if not (workspace.root / executable).is_file():

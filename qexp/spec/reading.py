@@ -55,7 +55,7 @@ def read(path: Path, label: str | None = None) -> Document:
     try:
         if (size := path.stat().st_size) > LARGEST_FILE_SIZE:
             raise SpecError([Problem(name, (), f"is too large: {size:,} bytes, at most {LARGEST_FILE_SIZE:,}")])
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise SpecError([Problem(name, (), "there is no such file")]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -79,7 +79,10 @@ def parse_value(text: str, name: str) -> Any:
         value = _plain(json.loads(text, object_pairs_hook=_Object), (), name, problems)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}")]) from None
+        at, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
+        comma = "; leave out the comma before it" if before == "," and at in ("}", "]") else ""
+        hint = "; JSON has no comments" if at in ("/", "#") else comma
+        raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}{hint}")]) from None
     except RecursionError:
         raise SpecError([Problem(name, (), _TOO_DEEP)]) from None
     except ValueError as error:  # a number with more digits than Python reads
