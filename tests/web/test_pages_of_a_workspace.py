@@ -230,7 +230,7 @@ def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
     server = serve(root)
     page = visit(server.address, width=width)
     page.context.add_init_script(SHIFTS)
-    for path in ("", "runs/mogi_quick_1", "launches", "studies", "workspace"):
+    for path in ("", "runs", "runs/mogi_quick_1", "launches", "studies", "workspace"):
         page.goto(server.address + path)
         page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
         page.wait_for_timeout(300)  # shifts are told of after a frame
