@@ -66,7 +66,6 @@ def observe(
     if options.name is None:
         readings = _distinct_names(readings)
     units_by_track = {track.name: units[key] for key in units for track in readings[key].tracks}
-    doubted = list(_tiny_errors(readings))
     observation = in_one_system(readings, options.crs)
     require_sound(observation, _sources(readings))
     require_overlap(observation)
@@ -79,7 +78,7 @@ def observe(
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
-    warnings += [*doubted, *twice, *_unlike(observation, units_by_track), *_one_heading(options)]
+    warnings += [*_tiny_errors(readings), *twice, *_unlike(observation, units_by_track), *_one_heading(options)]
     files = []
     if to is not None:
         write_observation(observation, to, options.history)

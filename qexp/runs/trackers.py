@@ -320,18 +320,20 @@ def _of_mlflow(uri: str) -> Iterator[Found]:
         raise QexpError(f"MLflow cannot read {uri}: {str(error).splitlines()[0]}") from None
 
 
-def _event_files(path: Path, below: str = "**/*") -> list[Path]:
-    return [file for file in path.glob(f"{below}tfevents*") if file.is_file()]
+def _event_files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*tfevents*") if file.is_file())
 
 
 def _of_tensorboard(path: Path) -> Iterator[Found]:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
-    for folder in sorted({file.parent for file in _event_files(path)}):
+    found = _event_files(path)
+    for folder in sorted({file.parent for file in found}):
         numbers = [
             (event.wall_time, event.step, value.tag, float(array.item()))
-            for file in sorted(_event_files(folder, "*"))
+            for file in found
+            if file.parent == folder
             for event in EventFileLoader(str(file)).Load()
             for value in event.summary.value
             if value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object
