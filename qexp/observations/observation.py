@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.base import files
+from qexp.base import files, formats
 from qexp.base.arrays import Array
-from qexp.errors import QexpError, some
-from qexp.rows.arrays import DAMAGED, open_dataset
-from qexp.rows.table import TableError
+from qexp.errors import DamagedError, QexpError, some
 
 if TYPE_CHECKING:
     import pyproj
@@ -428,7 +426,7 @@ def is_observation(path: Path) -> bool:
     try:
         with h5py.File(path) as file:
             return bool(file.attrs.get("qexp_format") == FORMAT)
-    except DAMAGED:
+    except formats.BROKEN_NETCDF:
         return False
 
 
@@ -436,9 +434,8 @@ def read_observation(path: Path) -> Observation:
     """Read an observation file. Raises NotFoundError, and QexpError for any other file or one that is not sound."""
     files.require_file(path)
     try:
-        with open_dataset(path) as file:
-            table = file.load()
-    except (TableError, *DAMAGED) as error:
+        table = formats.read_netcdf(path)
+    except DamagedError as error:
         raise QexpError(
             f"{path} is not an observation file, or is damaged: {error}; make one with: qexp observe FILE --to OBS.nc"
         ) from None
