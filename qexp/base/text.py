@@ -263,7 +263,7 @@ def without_middle(text: str, width: int) -> str:
 
 
 def in_one_line(text: str) -> str:
-    return cleaned(re.sub(r"[\n\t\r\v\f]", " ", text))
+    return text if text.isprintable() else cleaned(re.sub(r"[\n\t\r\v\f]", " ", text))
 
 
 def key_in_words(path: str) -> str:
