@@ -17,6 +17,7 @@ from qexp.base.tables import Tables
 from qexp.deformation.options import BETWEEN, PER_TRACK, SEARCHING, InvertOptions
 from qexp.deformation.posterior import NOISE_IS_ESTIMATED, SourcePosterior, noise_is_estimated, source_posterior
 from qexp.errors import QexpError, some
+from qexp.inference.descriptions import Descriptions, descriptions_of
 from qexp.inference.fit import (
     Fit,
     aicc,
@@ -24,6 +25,7 @@ from qexp.inference.fit import (
     best,
     bic,
     correlations,
+    described_by,
     prepare_problem,
     refine_fit,
     residual_errors,
@@ -31,6 +33,7 @@ from qexp.inference.fit import (
     shows_source,
     standard_errors,
     threshold,
+    unneeded_sources,
 )
 from qexp.inference.least_squares import STARTS, Problem, covariances, deformation_of, starts
 from qexp.inference.parameters import (
@@ -387,9 +390,15 @@ def estimate_sources(
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
     fit, profile = _fit(problem, searched, candidate, options, fixed), None
+    # A network was trained on one of the descriptions.
+    equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
+    of_equal = equal.words()
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN)
-        fit, profile = with_intervals(problem, fit)
+        fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
+        if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
+            fit, profile = with_intervals(problem, chosen)
+        of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
     parameters = _of_network(fit, candidate)
     if profile is not None:
@@ -401,7 +410,7 @@ def estimate_sources(
         of_noise = unlike_noise(misfit, sums, fit, tracks, list(results.values()))
     nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
     if options.posterior and not nothing_known:
-        posterior = source_posterior(problem, fit, searched, units, candidate.distributions, options, tracks)
+        posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
     is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
     return Inversion(
         source=candidate.text,
@@ -417,6 +426,7 @@ def estimate_sources(
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
+            *of_equal,
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
@@ -461,6 +471,25 @@ def _fit(
     if options.least_squares:
         return refine_fit(problem, _begin(problem, [candidate.start, *candidate.near], fixed), wanted, options.seed)
     return at_values(problem, _begin(problem, [candidate.start], fixed))
+
+
+def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
+    """The fit in the description that is shown; itself where it is that already."""
+    values = equal.chosen(fit.values[None])[0]
+    return fit if np.allclose(values, fit.values, rtol=1e-9) else described_by(problem, fit, values)
+
+
+def _unneeded(
+    problem: Problem, fit: Fit, tracks: Sequence[Track], candidate: Candidate, wanted: Sequence[Search], seed: int
+) -> list[str]:
+    if not shows_source(problem, fit):  # none is needed
+        return []
+    unneeded = unneeded_sources(problem, fit, tracks, candidate.sources, wanted, candidate.units.origin, seed)
+    return [
+        f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g} with it and "
+        f"{chi2:.4g} without; leave it out: its parameters are not meaningful, and make the others less certain"
+        for name, chi2 in unneeded.items()
+    ]
 
 
 def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping[str, float]) -> torch.Tensor:

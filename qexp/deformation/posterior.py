@@ -18,6 +18,7 @@ from qexp.base.seeds import Seeds
 from qexp.deformation.options import METHODS, USUAL_DRAWS, InvertOptions
 from qexp.errors import QexpError, suggestion
 from qexp.inference.density import Marginal, Prior, of_training, power, uniform
+from qexp.inference.descriptions import Descriptions
 from qexp.inference.fit import Fit
 from qexp.inference.least_squares import Problem
 from qexp.inference.parameters import Search, Units, display_name, within_limits
@@ -149,6 +150,7 @@ def source_posterior(
     problem: Problem,
     fit: Fit,
     searches: Sequence[Search],
+    equal: Descriptions,
     units: Units,
     distributions: Mapping[str, Distribution],
     options: InvertOptions,
@@ -156,6 +158,7 @@ def source_posterior(
 ) -> SourcePosterior:
     """The posterior of the free parameters of a problem.
 
+    equal          of the sources; of equal ones draws are those that are shown
     distributions  column → its prior, in its unit relative to the origin; others are uniform between their bounds
     """
     began = time.perf_counter()
@@ -164,7 +167,7 @@ def source_posterior(
         problem, fit, searches, prior, method=options.method or METHODS[0], count=options.draws or USUAL_DRAWS,
         unknown_level=not options.declared_noise, seed=options.seed, on_drawn=options.on_drawn,
     )  # fmt: skip
-    draws = _in_units(observed, problem, fit, units)
+    draws = _in_units(observed, problem, fit, equal, units)
     seconds = time.perf_counter() - began
     parameters = {
         display_name(marginal.name): _summary(marginal, draws[:, column], observed.draws.all[:, column], units)
@@ -249,11 +252,11 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
     return uniform(parameter.name, low, high)
 
 
-def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, units: Units) -> Array:
+def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, equal: Descriptions, units: Units) -> Array:
     """The draws, (draw, free parameter), in users' units; angles with a period within half of it around the fit."""
     coordinates = problem.coordinates
     at, _ = within_limits(coordinates.from_values(observed.prior.values(observed.draws.all)), coordinates.tilts)
-    values = coordinates.values(at).numpy()
+    values = equal.chosen(coordinates.values(at).numpy())
     columns = []
     for column in coordinates.free:
         parameter = coordinates.parameters[column]

@@ -176,6 +176,12 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
     return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1)
 
 
+def described_by(problem: Problem, fit: Fit, values: Array) -> Fit:
+    """The fit with other values of all parameters that give the same displacements, (parameter,) in SI units."""
+    same = at_values(problem, torch.from_numpy(values)[None])
+    return replace(same, iterations=fit.iterations, converged=fit.converged, agreeing=fit.agreeing, starts=fit.starts)
+
+
 def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)
@@ -336,6 +342,40 @@ def shows_source(problem: Problem, fit: Fit) -> bool:
     points, nuisances = problem.model.points, problem.weighting.nuisances
     without = bic(problem.chi2_without_source, points, nuisances)
     return bic(fit.chi2, points, nuisances + len(fit.coordinates.free)) < without
+
+
+NESTED_STARTS = 12
+"""Starts from which a part of the sources is estimated again, besides that at which it already is."""
+
+
+def unneeded_sources(
+    problem: Problem,
+    fit: Fit,
+    tracks: Sequence[Track],
+    sources: Sequence[Source],
+    searches: Sequence[Search],
+    origin: tuple[float, float],
+    seed: int,
+) -> dict[str, float]:
+    """Of several sources those without which BIC is lower: name → reduced χ² of the others, estimated again.
+
+    searches  of each column of the sources; of those of one type, the last one is left out
+    """
+    unneeded, last = {}, {source.type: source for source in sources}
+    for left_out in last.values() if len(sources) > 1 else ():
+        kept = [number for number, search in enumerate(searches) if search.parameter.name not in left_out.columns]
+        rest, fixed = [searches[number] for number in kept], problem.coordinates.fixed
+        if {search.parameter.name for search in rest} <= fixed.keys():
+            continue
+        coordinates = Coordinates([search.parameter for search in rest], fixed)
+        model = deformation_of([source for source in sources if source is not left_out], tracks, origin)
+        nested = Problem(model, problem.weighting, problem.data, coordinates)
+        begin = [torch.from_numpy(fit.values[kept])[None], starts(nested.to_search(seed), rest, NESTED_STARTS, seed)]
+        without, points, nuisances = best(nested, torch.cat(begin), seed), model.points, problem.weighting.nuisances
+        lost = len(fit.coordinates.free) - len(coordinates.free)
+        if lost and bic(without.chi2, points, nuisances) <= bic(fit.chi2, points, nuisances + lost):
+            unneeded[left_out.name] = without.chi2_reduced
+    return unneeded
 
 
 def would_show_source(problem: Problem, signal: Tensor) -> Tensor:

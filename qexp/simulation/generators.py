@@ -105,6 +105,11 @@ class Source:
         """Its variables, with its name."""
         return [f"{self.name}.{variable}" if self.name else variable for variable in self.variables]
 
+    @property
+    def type(self) -> Callable[..., Tensor]:
+        """What sources of one type share: their kernel, whatever its constants are."""
+        return self.kernel.func if isinstance(self.kernel, partial) else self.kernel
+
     def argument(self, values: Mapping[str, Tensor], batch: int) -> Tensor:
         """The argument of its kernel, (batch, variable)."""
         return torch.stack([values[name].expand(batch) for name in self.columns], dim=-1)
