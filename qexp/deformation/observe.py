@@ -30,7 +30,7 @@ from qexp.observations.observation import (
 )
 from qexp.observations.projection import by_north, crs_of, in_one_system
 from qexp.observations.reading import LARGE_DISPLACEMENT, METRES, Reading, Units, angles_of
-from qexp.observations.reduction import reduced_points, reduction
+from qexp.observations.reduction import Reduction, reduced_points, reduction
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +87,7 @@ def observe(
         title = to.name if to is not None else _sources(readings)
         files += draw(observation, estimates, figure, title, options)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
-    warnings += _too_many_correlated(observation)
+    warnings += [*_cells_of_noise(observation, plan), *_too_many_correlated(observation)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
     return Observed(observation, summaries, warnings, files, estimates)
@@ -238,6 +238,23 @@ def _one_heading(options: ObserveOptions) -> Iterator[str]:
         )
 
 
+def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterator[str]:
+    """A reduction whose cells follow the noise of a track."""
+    for track in observation.tracks:
+        if plan is None or track.count is None or not plan.criterion.follows(deviation := _deviation(track)):
+            continue
+        yield (
+            f"the noise of '{track.name}' has a standard deviation of {deviation:.2g} m, by which the quadtree splits "
+            "cells without a signal: they follow the noise, so that residuals come out larger than it, by some 10 % "
+            f"in χ²; observe it again with a higher threshold, such as `reduce=quadtree:{2 * deviation:.1g}`"
+        )
+
+
+def _deviation(track: Track) -> float:
+    """The standard deviation of the noise of single points [m]; 0 where it is not known."""
+    return 0.0 if track.noise is None else math.sqrt(track.noise.sill + track.noise.nugget)
+
+
 THRESHOLDS_TO_TRY = [digit * 10.0**power for power in range(-4, 1) for digit in (1, 2, 5)]
 """Of the quadtree that is suggested for an observation with too many points [m]."""
 
@@ -249,7 +266,7 @@ def _too_many_correlated(observation: Observation) -> Iterator[str]:
         return
     words = ", ".join(f"{track.name} has {track.size:,} points with correlated noise" for track in large)
     refused = f"{words}: `qexp invert` weighs at most {MOST_CORRELATED:,} of a track"
-    for threshold in THRESHOLDS_TO_TRY:
+    for threshold in [step for step in THRESHOLDS_TO_TRY if step > max(map(_deviation, large))]:
         most = max(reduced_points(track, reduction(f"quadtree:{threshold:g}")).size for track in large)
         if most <= MOST_CORRELATED:
             yield f"{refused}; observe it again with `reduce=quadtree:{threshold:g}`, which leaves {most:,} at most"

@@ -266,6 +266,10 @@ class Criterion:
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
         return np.zeros(len(counts), bool)
 
+    def follows(self, noise: float) -> bool:
+        """Whether noise of this standard deviation alone splits cells [m]."""
+        return False
+
 
 @dataclass(frozen=True)
 class Quadtree(Criterion):
@@ -287,6 +291,9 @@ class Quadtree(Criterion):
     def splits(self, counts: Array, sums: Array, metres: tuple[float, float]) -> Flags:
         mean, square = sums / counts
         return np.asarray(square - mean**2 > self.threshold**2)
+
+    def follows(self, noise: float) -> bool:
+        return noise >= self.threshold
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,11 @@ def test_points_of_a_text_file_are_reduced_and_the_file_keeps_how_many(tmp_path,
     assert again.count.sum() == points.size
     assert len(again.x) < points.size / 4
 
+    # Where the noise alone splits cells, this is said.
+    for noise, said in (("exponential:1e-6,2000", False), ("exponential:2e-5,2000", True)):
+        observed = package.observe(tmp_path / "track.txt", reduce="quadtree:0.004", noise=noise)
+        assert any("`reduce=quadtree:0.009`" in text for text in map("{}".format, observed.warnings)) is said
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
