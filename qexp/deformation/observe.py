@@ -79,17 +79,18 @@ def observe(
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
     warnings += [*_tiny_errors(readings), *twice, *_unlike(observation, units_by_track), *_one_heading(options)]
-    files = []
-    if to is not None:
-        write_observation(observation, to, options.history)
-        files.append(to)
-    for figure in figures:
-        title = to.name if to is not None else _sources(readings)
-        files += draw(observation, estimates, figure, title, options)
     warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
     warnings += [*_cells_of_noise(observation, plan), *_too_many_correlated(observation)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
+    files = []
+    if to is not None:
+        counts = [f"{track.name}: {track.points:,} points count, {track.masked:,} do not" for track in summaries]
+        write_observation(observation, to, options.history, "\n".join(counts + warnings))
+        files.append(to)
+    for figure in figures:
+        title = to.name if to is not None else _sources(readings)
+        files += draw(observation, estimates, figure, title, options)
     return Observed(observation, summaries, warnings, files, estimates)
 
 

@@ -330,15 +330,15 @@ SOME: Mapping[str, tuple[str, str]] = {
 NOISE_UNITS = {"sill": "m2", "range": "m", "nugget": "m2"}
 
 
-def write_observation(observation: Observation, path: Path, history: str = "") -> None:
+def write_observation(observation: Observation, path: Path, history: str = "", comment: str = "") -> None:
     """Write an observation as NetCDF, whole or not at all.
 
     history  how it was made, for the attribute of that name
+    comment  what was left out and what is doubtful, likewise
     """
     require_sound(observation, str(path))
     table = as_table(observation)
-    if history:
-        table.attrs["history"] = history
+    table.attrs |= {name: text for name, text in (("history", history), ("comment", comment)) if text}
     files.write_bytes(path, encoded(table))
 
 

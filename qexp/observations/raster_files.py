@@ -12,6 +12,7 @@ import numpy as np
 
 from qexp.base import files
 from qexp.base.arrays import Array
+from qexp.base.text import number_in
 from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
 from qexp.observations.reading import without
@@ -120,6 +121,8 @@ def open_geotiff(path: Path, band: int | None = None) -> Raster:
 if TYPE_CHECKING:
     import xarray
 
+GAPS = ("_FillValue", "missing_value")
+"""Attributes of a variable or of a whole file with the values that mean no data."""
 EVEN = 1e-3
 """Largest deviation of the steps of an axis from their mean, as a share of it, times the number of steps."""
 EAST = ("x", "lon", "longitude", "easting", "east")
@@ -142,8 +145,8 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
         layout = centred((height, width), (y, x), (down, across), _crs(table, field))
         unit = str(field.attrs.get("units", ""))
         low, high = _valid_range(field)
-        of_all = table.attrs.get("_FillValue", table.attrs.get("missing_value"))
-        gaps = bool({"_FillValue", "missing_value"} & field.encoding.keys()) or of_all is not None
+        of_all = [number for name in GAPS for number in _numbers(table.attrs.get(name, ()))]
+        gaps = bool({*GAPS} & field.encoding.keys() or of_all)
         kind = str(field.encoding.get("dtype", field.dtype))
 
     def read(window: Window) -> Array:
@@ -154,17 +157,26 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
                 values = np.asarray(cut.squeeze(single).transpose(rows, columns).values, dtype=np.float64)
             except DAMAGED as error:
                 raise QexpError(f"{path} cannot be read: {error}") from None
-        values = without(values, [] if of_all is None else [float(of_all)])
+        values = without(values, of_all)
         return np.where((values >= low) & (values <= high), values, np.nan)
 
     return Raster(f"{path}, variable '{name}'", layout, unit, read, gaps, kind)
 
 
+def _numbers(attribute: Any) -> list[float]:
+    """The numbers of an attribute of a file, some of which are written as texts."""
+    found = (number_in(as_text(value)) for value in np.ravel(attribute))
+    return [number for number in found if number is not None]
+
+
 def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
     """Between which values data lie, by the conventions CF; packed files give them as they are stored."""
-    ends = field.attrs.get("valid_min", -np.inf), field.attrs.get("valid_max", np.inf)
     scale, offset = (float(field.encoding.get(name, value)) for name, value in (("scale_factor", 1), ("add_offset", 0)))
-    low, high = sorted(scale * float(end) + offset for end in field.attrs.get("valid_range", ends))
+    ends = _numbers(field.attrs.get("valid_range", ()))
+    if len(ends) != 2:
+        usual = {"valid_min": -np.inf, "valid_max": np.inf}
+        ends = [next(iter(_numbers(field.attrs.get(name, ()))), end) for name, end in usual.items()]
+    low, high = sorted(scale * end + offset for end in ends)
     return low, high
 
 
@@ -452,9 +464,7 @@ def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
 
 
 def _without_data(values: Any, attributes: dict[str, str]) -> Array:
-    with suppress(ValueError):  # "None"
-        return without(as_numbers(values), [float(attributes.get("NO_DATA_VALUE", "nan"))])
-    return as_numbers(values)
+    return without(as_numbers(values), _numbers(attributes.get("NO_DATA_VALUE", "nan")))  # or "None"
 
 
 def _mintpy_layout(path: Path, attributes: dict[str, str], shape: tuple[int, int]) -> Layout:

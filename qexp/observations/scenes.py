@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +20,12 @@ from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
     ASSUMED_ERROR,
-    CODE_RATIO,
     METRES,
     Reading,
     ReadOptions,
     Sight,
     Units,
+    code_among,
     direction_toward,
     masked_where_missing,
     require_degrees,
@@ -316,7 +317,7 @@ class Scene:
 
     def content(self) -> Content:
         """What its values tell of themselves, from all of them."""
-        extremes: list[tuple[float, int, float]] = []
+        extremes, count = list[float](), Counter[float]()  # of each piece what tells whether there is a code
         zeros, jumps, ends = 0, 0, [math.inf, -math.inf]
         for piece in self.window.pieces(PIECE_SIDE):
             values, measured, gaps = self._measured(piece)
@@ -325,21 +326,19 @@ class Scene:
                 continue
             known = values[measured]
             extreme = float(known[np.abs(known).argmax()])
-            others = np.abs(known[known != extreme])
-            extremes.append((extreme, len(known) - len(others), float(others.max(initial=0.0))))
+            others = known[known != extreme]
+            count[extreme] += len(known) - len(others)
+            extremes += [extreme] * min(count[extreme], 2) + [float(np.abs(others).max(initial=0.0))]
             if self.phase:
                 jumps += int((np.abs(np.diff(values)) > JUMP_OF_WRAPPED_PHASE * 2 * np.pi).sum())
                 low, high = np.percentile(known, [0.5, 99.5])
                 ends = [min(ends[0], low), max(ends[1], high)]
         if not extremes:
             return Content(None, None, 0, zeros, False)
-        farthest = max((extreme for extreme, _, _ in extremes), key=abs)
-        count = sum(number for extreme, number, _ in extremes if extreme == farthest)
-        others_largest = max(second if extreme == farthest else abs(extreme) for extreme, _, second in extremes)
-        is_code = count > 1 and abs(farthest) > CODE_RATIO * others_largest > 0
+        code, largest = code_among(np.array(extremes)), max(map(abs, extremes))
         least, most = WRAPPED_PHASE_SPANS
         wrapped = jumps > 0 and least < (ends[1] - ends[0]) / (2 * np.pi) < most
-        return Content(abs(farthest), farthest if is_code else None, count, zeros if self.field.gaps else 0, wrapped)
+        return Content(largest, code, count[code or 0.0], zeros if self.field.gaps else 0, wrapped)
 
     @property
     def shape(self) -> tuple[int, int]:

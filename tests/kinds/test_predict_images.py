@@ -440,6 +440,11 @@ def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_
         for other, unit in ((source, "mm"), (of_known_unit, None)):
             assert "another unit" not in " ".join(estimated(other, target, unit=unit, **known).warnings)
     assert estimated(saved(tmp_path / "a.npy"), target, ranges=ranges).warnings == []
+    coded = IMAGES.copy()
+    coded[..., :2, :2] = -9999
+    coded_said = "\n".join(estimated(saved(tmp_path / "a.npy", coded), target, ranges=ranges).warnings)
+    assert "are exactly -9999, far from all others: a code for no data?" in coded_said
+    assert "another unit" not in coded_said
 
 
 def test_a_file_that_does_not_say_where_north_is_gets_a_warning(tmp_path):

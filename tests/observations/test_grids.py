@@ -245,10 +245,13 @@ def test_a_value_that_is_repeated_far_from_all_others_is_a_code_in_any_unit(tmp_
     values = (1e3 if unit == "mm" else 1.0) * LOS
     values[:3, :4] = code
     error = 10.0 if unit == "mm" else 0.01
-    seen = package.observe(tif(tmp_path / "a.tif", values), **angles(tmp_path), error=error, unit=unit)
+    path, to = tif(tmp_path / "a.tif", values), tmp_path / "obs.nc"
+    seen = package.observe(path, to, **angles(tmp_path), error=error, unit=unit)
     np.testing.assert_array_equal(seen.observation.tracks[0].observed, (values != code).ravel())
     assert f"12 pixels are exactly {code:g}, far from all others" in seen.warnings[0]
     assert len(seen.warnings) == 1
+    with xarray.open_dataset(to, engine="h5netcdf") as file:
+        assert file.attrs["comment"].splitlines() == [f"a: {LOS.size - 12:,} points count, 12 do not", *seen.warnings]
 
 
 def test_gaps_are_what_the_user_names_and_what_a_netcdf_file_declares_by_any_convention(tmp_path):
@@ -264,7 +267,8 @@ def test_gaps_are_what_the_user_names_and_what_a_netcdf_file_declares_by_any_con
     count, values = int((~west).sum()), np.where(west, 1.25, LOS)
     assert observed(values, nodata=[1.25, 7.0]).points == count
     assert observed(values.astype(np.float32), nodata=[1.2500001]).points == count
-    assert observed(values, of_file={"_FillValue": 1.25}).points == count
+    for of_file in (1.25, "1.25", [1.25, 9.0]):
+        assert observed(values, of_file={"_FillValue": of_file, "missing_value": "none"}).points == count
     assert observed(values, {"valid_max": 1.0}).points == observed(values, {"valid_range": [-1.0, 1.0]}).points == count
     packed = {"dtype": "int16", "scale_factor": 1e-4, "add_offset": 0.10005}
     assert observed(values, {"valid_range": np.array([-9000, 9000], np.int16)}, packed=packed).points == count

@@ -72,7 +72,7 @@ from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import BATCH, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.networks.network import Network
-from qexp.observations.reading import LARGE_DISPLACEMENT
+from qexp.observations.reading import LARGE_DISPLACEMENT, code_among
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals, mask_of
@@ -222,6 +222,8 @@ class ImageEstimation(TableEstimation[ImageModel]):
         """Column of the source → its name in the new file."""
         self._missing = WithoutEstimate()
         self._places = places_of(model.outputs, self._images.axes)
+        self._codes = dict[str, float]()
+        """Image → a value that seems to stand for no data."""
         self._large = Counter[str]()
         """Image without a unit → the number of samples whose values are suspiciously large."""
         self._largest = dict.fromkeys(self._images.without_unit, 0.0)
@@ -306,7 +308,8 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     def _add(self, piece: ImagePiece, estimates: Mapping[str, Array]) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
-        for name in self._largest:
+        self._codes |= {name: code for name, values in piece.inputs.items() if (code := code_among(values)) is not None}
+        for name in self._largest.keys() - self._codes.keys():
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())
             self._largest[name] = max(self._largest[name], float(largest.max()))
@@ -336,6 +339,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             **({"unscaled": steps} if (steps := self._images.steps_without_unit) else {}),
             **({"converted": self._images.converted} if self._images.converted else {}),
             **({"presumed_north": self._images.without_north} if self._images.without_north else {}),
+            **({"codes": self._codes} if self._codes else {}),
             "implausible": {name: self._largest[name] for name, count in self._large.items() if 2 * count > self.count},
         }
 
@@ -378,6 +382,11 @@ class ImageEstimation(TableEstimation[ImageModel]):
             f"{self.source}: {name} has no unit, and values of up to {largest:,.4g} "
             f"{self.model.layout.units[name]}; if they are in another unit, give it: `unit=mm`"
             for name, largest in record.get("implausible", {}).items()
+        ]
+        warnings += [
+            f"{self.source}: values of {name} are exactly {code:g}, far from all others: a code for no data? Write NaN "
+            "in their place"
+            for name, code in record.get("codes", {}).items()
         ]
         warnings += [
             f"{self.source}: the coordinates of {name} have steps of {step:g} in no known unit, so that the size of "
