@@ -78,11 +78,12 @@ def observe(
         means = tuple(reduced_points(track, plan_here) for track in observation.tracks)
         observation = replace(observation, tracks=means)
     warnings = [f"{path}: {text}" for path, reading in readings.items() for text in reading.warnings]
-    warnings += [*_tiny_errors(readings), *twice, *_unlike(observation, units_by_track), *_one_heading(options)]
-    warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
-    warnings += [*_cells_of_noise(observation, plan), *_too_many_correlated(observation)]
+    warnings += [*_tiny_errors(readings), *twice, *_unlike(observation, units_by_track)]
     each = zip(observation.tracks, sizes, strict=True)
     summaries = [summary_of(track, size, observation.crs) for track, size in each]
+    warnings += _unusual_headings(options, summaries)
+    warnings += [text for name, estimate in estimates.items() for text in _doubts(name, estimate)]
+    warnings += [*_cells_of_noise(observation, plan), *_too_many_correlated(observation)]
     files = []
     if to is not None:
         counts = [f"{track.name}: {track.points:,} points count, {track.masked:,} do not" for track in summaries]
@@ -230,13 +231,25 @@ def _require_one_error(readings: Mapping[str, Reading], options: ObserveOptions)
         )
 
 
-def _one_heading(options: ObserveOptions) -> Iterator[str]:
-    """A doubt where tracks have their own incidences, but one heading."""
+MOST_FROM_NORTH = 60.0
+"""Of headings from north or south, beyond which few satellites fly [degrees]; those that turn back at 80° and more of
+latitude do nowhere else."""
+
+
+def _unusual_headings(options: ObserveOptions, tracks: Sequence[TrackSummary]) -> Iterator[str]:
+    """Doubts where tracks have their own incidences, but one heading, or a heading that is an azimuth, as it seems."""
     if count_of(options.incidence) > 1 and count_of(options.heading) == 1:
         yield (
             "all tracks have one heading, but each its own incidence; if they are ascending and descending, give each "
             "its heading, in order: `heading=[-13, 193]`"
         )
+    for track in tracks:
+        if track.look and track.heading and abs(abs(track.heading) - 90) < 90 - MOST_FROM_NORTH:
+            yield (
+                f"the heading of '{track.name}' is {track.heading:.0f}°, far from north and south, as that of few "
+                "satellites; if this is the azimuth of the line of sight, from the ground to a satellite that looks to "
+                f"its right, the heading is {(track.heading + 270) % 360 - 180:.0f}°"
+            )
 
 
 def _cells_of_noise(observation: Observation, plan: Reduction | None) -> Iterator[str]:

@@ -16,7 +16,7 @@ from qexp.observations.reading import Reading
 if TYPE_CHECKING:
     import pyproj
 
-LARGEST_IN_DEGREES = 10.0
+LARGEST_IN_DEGREES = 100.0
 """Extent of points [degrees, or m] up to which they are taken for geographic ones that are passed off as metres."""
 
 MOST_STRETCHED = 0.02

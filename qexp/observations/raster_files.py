@@ -15,7 +15,7 @@ from qexp.base.arrays import Array
 from qexp.base.text import number_in
 from qexp.errors import QexpError, extra, suggestion
 from qexp.observations.rasters import Layout, Raster, Window, centred, resampled
-from qexp.observations.reading import without
+from qexp.observations.reading import elevations, without
 from qexp.rows.arrays import DAMAGED, open_dataset
 from qexp.rows.geotiff import is_placed, open_raster as open_with_gdal, read_bands
 
@@ -42,18 +42,17 @@ def open_raster(path: Path, band: int | None = None, variable: str | None = None
 
 
 def open_coherence(path: Path) -> Raster:
-    """A raster of coherence between 0 and 1, which some programs store as bytes up to 255; or of a mask, 0 and 1."""
+    """A raster of coherence between 0 and 1, of which bytes hold percent or 255ths; or of a mask, 0 and 1."""
     raster = open_raster(path)
     if raster.type != "uint8":
         return raster
     largest = max(
         (float(np.nanmax(raster.read(piece), initial=0.0)) for piece in raster.layout.whole.pieces(2048)), default=0.0
     )
-    return raster if largest <= 1 else replace(raster, read=lambda window: raster.read(window) / 255)
+    scale = next(scale for scale in (1, 100, 255) if largest <= scale)
+    return replace(raster, read=lambda window: raster.read(window) / scale)
 
 
-LOWEST, HIGHEST = -11_000.0, 9_000.0
-"""Elevations [m] beyond which there is no ground."""
 ELEVATION_UNITS = {
     **dict.fromkeys(("", "1", "m", "metre", "metres", "meter", "meters"), 1.0),
     **dict.fromkeys(("ft", "foot", "feet", "us survey foot"), 0.3048),
@@ -72,11 +71,7 @@ def open_elevation(path: Path, layout: Layout) -> Raster:
     if (metres := ELEVATION_UNITS.get(stored.unit.strip().lower())) is None:
         raise QexpError(f"{stored.source} is in '{stored.unit}'; write elevations in m, km or ft")
 
-    def read(window: Window) -> Array:
-        values = stored.read(window) * metres
-        return np.where((values >= LOWEST) & (values <= HIGHEST), values, np.nan)
-
-    raster = replace(stored, read=read)
+    raster = replace(stored, read=lambda window: elevations(stored.read(window) * metres))
     return raster if raster.layout.same_as(layout) else resampled(raster, layout)
 
 

@@ -12,6 +12,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.observations.observation import Look, Track
 from qexp.observations.reduction import Reduction, reduction
+from qexp.rows.table import codes
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
@@ -218,7 +219,7 @@ def require_degrees(incidence: Array, source: str) -> None:
     if len(angles) and 0 < angles.max() < 2:  # no satellite looks down more steeply
         raise QexpError(
             f"{source}: an incidence of up to {angles.max():g} degrees is not possible for a satellite; if it is in "
-            + (f"radians, write {np.degrees(angles.max()):.4g}" if np.ptp(angles) == 0 else RADIANS)
+            + (f"radians, write {np.degrees(angles.max()):.4g}" if incidence.size == 1 else RADIANS)
         )
 
 
@@ -236,12 +237,24 @@ CODE_RATIO = 10.0
 """Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
 
 
-def code_among(values: Array) -> float | None:
-    """A value that is repeated exactly, far from all others: a code for no data, whatever the unit is."""
+def codes_among(values: Array) -> list[float]:
+    """The values that stand for no data: usual codes, and one that is repeated exactly, far from others in any unit."""
     known = values[np.isfinite(values)]
+    found = codes(known)
+    known = known[~np.isin(known, found)]
     if not len(known):
-        return None
+        return found
     extreme = float(known[np.abs(known).argmax()])
     others = np.abs(known[known != extreme])
-    repeated = len(known) - len(others) > 1
-    return extreme if repeated and abs(extreme) > CODE_RATIO * others.max(initial=0.0) > 0 else None
+    is_code = len(known) - len(others) > 1 and abs(extreme) > CODE_RATIO * others.max(initial=0.0) > 0
+    return [*found, extreme] if is_code else found
+
+
+LOWEST_ELEVATION, HIGHEST_ELEVATION = -11_000.0, 9_000.0
+"""[m]; there is no ground beyond."""
+
+
+def elevations(values: Array) -> Array:
+    """Elevations [m], NaN where there is no ground or a usual code for no data."""
+    is_ground = (values >= LOWEST_ELEVATION) & (values <= HIGHEST_ELEVATION) & (values != -9999)
+    return np.where(is_ground, values, np.nan)

@@ -25,7 +25,7 @@ from qexp.observations.reading import (
     ReadOptions,
     Sight,
     Units,
-    code_among,
+    codes_among,
     direction_toward,
     masked_where_missing,
     require_degrees,
@@ -34,6 +34,7 @@ from qexp.observations.reading import (
     without,
 )
 from qexp.observations.reduction import Pixels, joined, reduced
+from qexp.rows.table import usual_codes
 
 MOST_PIXELS = 4_000_000_000
 """Of a grid that is read, a part at a time; more take hours, and are a mistake."""
@@ -169,11 +170,13 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
             f"{scene.field.source}: {scene.window.size:,} pixels are too many; name a part of it with `bounds`"
         )
     said = []
-    while (content := scene.content()).code is not None:
-        said.append(
-            f"{content.coded:,} pixels are exactly {content.code:g}, far from all others; they count as without data"
-        )
-        scene = replace(scene, codes=(*scene.codes, content.code))
+    while (content := scene.content()).codes:
+        said += [
+            f"{count:,} pixel{'s are' if count > 1 else ' is'} exactly {code:g}, far from all others; "
+            f"{'they count' if count > 1 else 'it counts'} as without data"
+            for code, count in content.codes.items()
+        ]
+        scene = replace(scene, codes=(*scene.codes, *content.codes), field=replace(scene.field, gaps=True))
     if content.zeros:
         said.append(
             f"{content.zeros:,} pixels are exactly 0, as are others beside them; they count as "
@@ -219,15 +222,13 @@ class Content:
     """What the values of a field tell of themselves.
 
     largest  absolute value of those that are measured; None if none is
-    code     a value that is repeated exactly, far from all others
-    coded    number of its pixels
+    codes    values without data, as it seems, each with the number of its pixels
     zeros    number of pixels that are 0, as are some beside them, in a file that names another value for gaps
     wrapped  whether it is phase that is wrapped
     """
 
     largest: float | None
-    code: float | None
-    coded: int
+    codes: Mapping[float, int]
     zeros: int
     wrapped: bool
 
@@ -325,20 +326,25 @@ class Scene:
             if not measured.any():
                 continue
             known = values[measured]
-            extreme = float(known[np.abs(known).argmax()])
-            others = known[known != extreme]
-            count[extreme] += len(known) - len(others)
-            extremes += [extreme] * min(count[extreme], 2) + [float(np.abs(others).max(initial=0.0))]
+            usual = usual_codes(known)
+            regular = known if usual.all() else known[~usual]
+            extreme = regular[np.abs(regular).argmax()]
+            others = regular[regular != extreme]
+            count.update(known[usual].tolist())
+            count[float(extreme)] += len(regular) - len(others)
+            extremes += [*np.unique(known[usual]), *[extreme] * min(count[float(extreme)], 2)]
+            extremes += [others.min(), others.max()] if len(others) else []
             if self.phase:
                 jumps += int((np.abs(np.diff(values)) > JUMP_OF_WRAPPED_PHASE * 2 * np.pi).sum())
                 low, high = np.percentile(known, [0.5, 99.5])
                 ends = [min(ends[0], low), max(ends[1], high)]
         if not extremes:
-            return Content(None, None, 0, zeros, False)
-        code, largest = code_among(np.array(extremes)), max(map(abs, extremes))
+            return Content(None, {}, zeros, False)
+        found, largest = codes_among(np.array(extremes)), float(np.abs(extremes).max())
         least, most = WRAPPED_PHASE_SPANS
         wrapped = jumps > 0 and least < (ends[1] - ends[0]) / (2 * np.pi) < most
-        return Content(largest, code, count[code or 0.0], zeros if self.field.gaps else 0, wrapped)
+        codes = {code: count[code] for code in found}
+        return Content(largest, codes, zeros if self.field.gaps else 0, wrapped)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -413,7 +419,9 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
             angle.read(window).ravel() if isinstance(angle, Raster) else np.full(window.size, angle)
             for angle in (incidence, heading)
         )
+        steep, along = (np.where(usual_codes(angles), np.nan, angles) for angles in (steep, along))
         if isinstance(incidence, Raster):
+            steep[steep == 0] = np.nan  # no radar looks straight down
             require_degrees(steep, incidence.source)
         if isinstance(heading, Raster):
             require_heading_in_degrees(along, heading.source)

@@ -25,8 +25,9 @@ from qexp.observations.reading import (
     ReadOptions,
     Sight,
     Units,
-    code_among,
+    codes_among,
     direction_toward,
+    elevations,
     in_metres,
     masked_where_missing,
     require_degrees,
@@ -34,7 +35,7 @@ from qexp.observations.reading import (
     suspicions,
     without,
 )
-from qexp.rows.table import SHOWN, TableError, as_number, explained, is_number
+from qexp.rows.table import SHOWN, TableError, as_number, codes, explained, is_number
 
 GEOGRAPHIC = "EPSG:4326"
 VECTOR = ("los_east", "los_north", "los_up")
@@ -55,7 +56,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     error = np.full(table.count, ASSUMED_ERROR if options.error is None else options.error * options.metres)
     if "error" in columns:
         error = lengths(table, columns, "error", options)
-    elevation = table.numbers(columns["elevation"]) if "elevation" in columns else None
+    elevation = elevations(table.numbers(columns["elevation"])) if "elevation" in columns else None
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
     repeated = _repeated(masked)
@@ -63,7 +64,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     points = masked.where_observed()
     named = unit_of(table, columns, "los") is not None
     doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), named, options)
-    doubts += (*codes_said(table, columns, ["los"]),)
+    doubts += (*codes_said(table, columns, [role for role in ("los", "error", "elevation") if role in columns]),)
     if len(repeated):
         doubts += (
             f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement and line of sight; each "
@@ -135,7 +136,7 @@ def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Ar
             )
         else:
             angles[name] = np.full(table.count, value)
-    require_degrees(angles["incidence"], str(table.path))
+    require_degrees(np.unique(angles["incidence"]), str(table.path))
     return direction_toward(angles["incidence"], angles["heading"], sight.look or "right")
 
 
@@ -197,13 +198,13 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         np.stack(errors, axis=1).ravel(),
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
-        np.repeat(table.numbers(columns["elevation"]), width) if "elevation" in columns else None,
+        np.repeat(elevations(table.numbers(columns["elevation"])), width) if "elevation" in columns else None,
         station=None if stations is None else np.repeat(stations, width),
     )
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
-    of_components = [f"displacement_{name}" for name in components]
+    of_components = [role for role in (*roles, "error", "elevation") if role in columns]
     doubts = (
         *suspicions(float(largest), named, options),
         *codes_said(table, columns, of_components),
@@ -255,10 +256,10 @@ RADAR: Roles = {
 }
 GNSS: Roles = {
     **POSITIONS,
-    "station": ("name", "site", "stat", "id"),
-    "displacement_east": ("e", "de", "ue", "disp_e", "east_displacement", "d_east"),
-    "displacement_north": ("n", "dn", "un", "disp_n", "north_displacement", "d_north"),
-    "displacement_up": ("u", "du", "uu", "uz", "dz", "v", "uv", "disp_u", "up_displacement", "d_up", "up"),
+    "station": ("name", "site", "stat", "sta", "id"),
+    "displacement_east": ("e", "de", "ue", "ve", "disp_e", "east_displacement", "d_east"),
+    "displacement_north": ("n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north"),
+    "displacement_up": ("u", "du", "uu", "uz", "dz", "v", "uv", "vu", "disp_u", "up_displacement", "d_up", "up"),
     "error": (),
     "error_east": ("se", "sigma_e", "sigma_east", "err_e", "std_e", "east_error"),
     "error_north": ("sn", "sigma_n", "sigma_north", "err_n", "std_n", "north_error"),
@@ -453,22 +454,35 @@ def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Unit
             f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
         )
     numbers = table.numbers(columns[role])
-    if (code := _code_of(table, columns, role)) is not None:
-        numbers = np.where(numbers == code, np.nan, numbers)
+    numbers[np.isin(numbers, codes_of(table, columns, role))] = np.nan
     return numbers * in_metres(unit or units.unit or "m", units.of_unit)
 
 
-def _code_of(table: TextTable, columns: Mapping[str, int], role: str) -> float | None:
-    """The code for no data among displacements; of errors there is none."""
-    return None if role.startswith("error") else code_among(table.numbers(columns[role]))
+MOST_ZEROS = 10
+"""Times as often as any other number zero may be there as a displacement; more often it is a code."""
+
+
+def codes_of(table: TextTable, columns: Mapping[str, int], role: str) -> list[float]:
+    """The codes for no data among the numbers of a column."""
+    numbers = table.numbers(columns[role])
+    numbers = numbers[np.isfinite(numbers)]
+    if not role.startswith("displacement") and role != "los":
+        return codes(numbers)
+    others, zeros = numbers[numbers != 0], (numbers == 0).sum()
+    most = np.unique(others, return_counts=True)[1].max(initial=0)
+    return [*codes_among(others), *([0.0] if 0 < MOST_ZEROS * most < zeros else [])]
 
 
 def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
-    """Which values of displacements count as without data."""
+    """Which numbers of columns count as without data."""
     for role in roles:
-        if (code := _code_of(table, columns, role)) is not None:
-            count, where = int((table.numbers(columns[role]) == code).sum()), table.titled(columns[role])
-            yield f"{count:,} values of {where} are exactly {code:g}, far from all others; they count as without data"
+        numbers, where = table.numbers(columns[role]), table.titled(columns[role])
+        for code in codes_of(table, columns, role):
+            why = "far from all others" if code else f"over {MOST_ZEROS} times as often as any other"
+            count = int((numbers == code).sum())
+            yield f"{count:,} values of {where} are exactly {code:g}, {why}; they count as without data"
+        if role.startswith("displacement") and len(numbers) > 1 and not numbers.any():
+            yield f"all values of {where} are 0; if this component was not measured, leave the column out"
 
 
 def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | None:
@@ -492,9 +506,9 @@ def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequen
 
 # Tables in text files: cells separated by spaces, tabs, commas or semicolons, comments and rulers, maybe a header.
 
-SEPARATORS = ("\t", ";", ",")
+SEPARATORS = ("\t", ";", ",", "|")
 """Looked for in this order; without them cells are separated by spaces."""
-SEPARATED_BY = {"\t": "tabs", ";": "semicolons", ",": "commas", None: "spaces"}
+SEPARATED_BY = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", None: "spaces"}
 
 COMMENTS = "#%>!"
 """With which comments begin: those of Matlab's files with %, segments of GMT with >. One with # may follow cells."""

@@ -35,6 +35,7 @@ LIKE_A_CODE = 'far from all others: a code for no data? leave the cell empty, wi
 _NAN = re.compile(r"[+-]?nan(\([a-z0-9_]*\))?", re.IGNORECASE | re.ASCII)
 """Spellings of NaN by C libraries."""
 
+_OF_FORTRAN = re.compile(r"[+-]?\d*\.?\d+[dD][+-]?\d+", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -44,10 +45,7 @@ class TableError(QexpError):
 
 def codes(values: NDArray[np.floating]) -> list[float]:
     """The numbers of a column or field that stand for no data, as it seems: far from all others by these."""
-    ends = np.array([values.min(initial=np.inf), values.max(initial=-np.inf)])
-    if not _usual(ends).any():  # most have none
-        return []
-    usual = _usual(values)
+    usual = usual_codes(values)
     if not usual.any() or usual.all():
         return []
     others = values[~usual]
@@ -56,18 +54,29 @@ def codes(values: NDArray[np.floating]) -> list[float]:
     return [code for code in np.unique(values[usual]).tolist() if max(low - code, code - high) > far]
 
 
-def _usual(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which values are numbers that often stand for no data, in double or single precision."""
+def usual_codes(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which values are numbers that often stand for no data, in double or single precision.
+
+    None where neither the least nor the largest is one.
+    """
     either = np.append(NO_DATA, np.asarray(NO_DATA, np.float32))
+    ends = np.array([end.reduce(values, axis=None) for end in (np.fmin, np.fmax) if values.size])
+    if not (np.isin(ends, either) | (np.abs(ends) >= HUGE_NUMBER)).any():
+        return np.zeros(values.shape, bool)
     return np.asarray(np.isin(values, either) | (np.abs(values) >= HUGE_NUMBER))
 
 
 def number(text: str) -> float | None:
-    """The number in a text; NaN for the spelling of a missing number, None if it is not a number."""
+    """The number in a text; NaN for the spelling of a missing number, None if it is not a number.
+
+    Fortran writes 1.5D+03 for 1.5e+03.
+    """
     try:
         return None if "_" in text else float(text)  # 1_000 is a number only in Python
     except ValueError:
         text = text.strip()
+        if _OF_FORTRAN.fullmatch(text):
+            return float(re.sub("[dD]", "e", text))
         return math.nan if text in MISSING or _NAN.fullmatch(text) else None
 
 

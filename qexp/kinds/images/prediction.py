@@ -72,7 +72,7 @@ from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import BATCH, Estimator, Posterior
 from qexp.networks.feature_distance import UNUSUAL_SHARE, FeatureDistance
 from qexp.networks.network import Network
-from qexp.observations.reading import LARGE_DISPLACEMENT, code_among
+from qexp.observations.reading import LARGE_DISPLACEMENT, codes_among
 from qexp.results.intervals import USUAL_COVERAGE
 from qexp.rows.formats import FORMATS, Columns, format_of, require_columns
 from qexp.simulation.dataset import GeneratedDataset, Intervals, mask_of
@@ -308,7 +308,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
     def _add(self, piece: ImagePiece, estimates: Mapping[str, Array]) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
-        self._codes |= {name: code for name, values in piece.inputs.items() if (code := code_among(values)) is not None}
+        self._codes |= {name: codes[0] for name, values in piece.inputs.items() if (codes := codes_among(values))}
         for name in self._largest.keys() - self._codes.keys():
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())
