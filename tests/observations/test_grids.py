@@ -254,6 +254,38 @@ def test_a_value_that_is_repeated_far_from_all_others_is_a_code_in_any_unit(tmp_
         assert file.attrs["comment"].splitlines() == [f"a: {LOS.size - 12:,} points count, 12 do not", *seen.warnings]
 
 
+def test_two_codes_and_a_single_pixel_of_one_are_known_and_zeros_beside_a_code_are_values(tmp_path):
+    options = {**angles(tmp_path), "error": 10.0, "unit": "mm"}
+    values = np.round(1e3 * LOS).astype(np.int16)
+    assert (values == 0).sum() > 1
+    values[:3, :4], values[5, 5] = -32768, -9999
+    seen = package.observe(tif(tmp_path / "a.tif", values), **options)
+    assert seen.tracks[0].masked == 13
+    said = "\n".join(seen.warnings)
+    assert "12 pixels are exactly -32768" in said
+    assert "1 pixel is exactly -9999" in said
+
+
+def test_angles_that_a_raster_does_not_know_are_gaps_and_an_azimuth_is_doubted(tmp_path):
+    path = tif(tmp_path / "a.tif", LOS.astype(np.float32))
+    for code in (0, -9999):
+        steep = tif(tmp_path / "steep.tif", np.where(X < 421e3, code, INCIDENCE).astype(np.float32))
+        seen = package.observe(path, incidence=steep, heading=HEADING, error=0.01)
+        np.testing.assert_array_equal(seen.observation.tracks[0].observed, (X >= 421e3).ravel())
+        assert not seen.warnings
+    (said,) = package.observe(path, incidence=35, heading=-102, error=0.01).warnings
+    assert "far from north and south" in said
+    assert said.endswith("the heading is -12°")
+
+
+def test_coherence_in_percent_is_known_by_its_largest_value(tmp_path):
+    coherence = tif(tmp_path / "cc.tif", np.where(X < 421e3, 10, 90).astype(np.uint8))
+    path = tif(tmp_path / "a.tif", LOS.astype(np.float32))
+    options = {"incidence": 35, "heading": HEADING, "error": 0.01}
+    seen = package.observe(path, coherence=coherence, least_coherence=0.5, **options)
+    np.testing.assert_array_equal(seen.observation.tracks[0].observed, (X >= 421e3).ravel())
+
+
 def test_gaps_are_what_the_user_names_and_what_a_netcdf_file_declares_by_any_convention(tmp_path):
     def observed(values, attributes=(), of_file=(), packed=(), **options):
         table = as_dataset(values)

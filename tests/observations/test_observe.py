@@ -128,6 +128,40 @@ def test_codes_for_no_data_in_tables_count_as_none_whatever_the_unit(written):
     assert (named.observation.tracks[0].size, named.warnings) == (6, [])
 
 
+def test_codes_are_known_in_errors_and_elevations_and_zeros_where_they_are_far_more_than_chance(written):
+    random = np.random.default_rng(0)
+    count = 60
+    table = {
+        "east": EAST[0] + 1e4 * random.random(count),
+        "north": NORTH[0] + 1e4 * random.random(count),
+        "los": random.normal(0, 0.02, count),
+        "error": np.full(count, 0.005),
+        "elevation": np.full(count, 300.0),
+    }
+
+    def observed(**changes):
+        columns = {**table, **changes}
+        text = "|".join(columns) + "\n" + rows(*columns.values(), separator="|").replace("e-0", "D-0")
+        seen = package.observe(written(text, "points.txt"), incidence=35, heading=-12)
+        return seen.observation.tracks[0].size, "\n".join(seen.warnings)
+
+    first = np.arange(count) < 3
+    assert observed() == (count, "")
+    for column, code in (("error", 9999), ("elevation", -9999), ("los", -32768)):
+        size, said = observed(**{column: np.where(first, code, table[column])})
+        assert size == count - 3
+        assert f"3 values of column '{column}' are exactly {code}, far from all others" in said
+    size, said = observed(los=np.where(np.arange(count) < 20, 0.0, table["los"]))
+    assert size == count - 20
+    assert "20 values of column 'los' are exactly 0, over 10 times as often as any other" in said
+    assert observed(los=np.where(first, 0.0, table["los"])) == (count, "")
+    level = written("Sta,Lon,Lat,Ve,Vn,Vu\nA,14.1,40.8,5,1,0\nB,14.2,40.9,3,2,0\n", "gnss.csv")
+    said = package.observe([], gnss=[level], gnss_unit="mm", error=1.0).warnings
+    assert said == [
+        f"{level}: all values of column 'Vu' are 0; if this component was not measured, leave the column out"
+    ]
+
+
 def test_zeros_ahead_make_names_of_stations_and_a_series_of_one_is_refused(written):
     header, row = "station,east,north,de,dn,du,se,sn,su\n", "424075,4515000,0.01,0.01,0.02,.001,.001,.003\n"
     path = written(
