@@ -81,7 +81,8 @@ def index() -> str:
     for module in ("qexp", "qexp.api"):
         parts.append(f"## {module}")
         rows: dict[str, list[list[str]]] = {}
-        for name in sorted(name for name, owner in names().items() if owner == module):
+        own = (name for name, owner in names().items() if owner == module)
+        for name in sorted(own, key=lambda name: (inspect.isclass(_thing(name)), name)):  # functions first
             old_address = "" if name in public(qexp) and name.lower() != name else f'<a id="{name.lower()}"></a>'
             link = f"{old_address}[`{name}`]({page_name(name)}.md)"
             rows.setdefault(_subject(name), []).append([link, SEE.sub("", _about(name).summary)])

@@ -24,6 +24,10 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LONGEST = 160
 """Characters of a command that is an example."""
 
+MOST_EXAMPLES = 3
+MOST_PAGES = 6
+"""To which the page of a command or a function leads."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -72,25 +76,35 @@ def lines_of(command: str) -> Iterator[tuple[str, Page]]:
 
 
 def examples_of(command: str) -> list[tuple[str, Page]]:
-    """The line that pages have most often (pages on other codes last), and of all that with the most other options."""
+    """The line that pages have most often (pages on other codes last), and of all those with the most other options."""
     lines = [(line, page) for line, page in lines_of(command) if len(line) <= LONGEST]
     times = Counter(line for line, _ in lines)
     lines.sort(key=lambda line_and_page: (line_and_page[1].path.startswith(OTHER_CODES), -times[line_and_page[0]]))
-    if not lines:
-        return []
-    known = _options(lines[0][0])
-    richest = max(lines, key=lambda line_and_page: len(_options(line_and_page[0]) - known))
-    return lines[:1] if _options(richest[0]) <= known else [lines[0], richest]
+    examples: list[tuple[str, Page]] = lines[:1]
+    while lines and len(examples) < MOST_EXAMPLES:
+        known = set().union(*(_options(line) for line, _ in examples))
+        examples.append(max(lines, key=lambda line_and_page: len(_options(line_and_page[0]) - known)))
+        if _options(examples[-1][0]) <= known:
+            return examples[:-1]
+    return examples
 
 
 def _options(line: str) -> set[str]:
-    return set(re.findall(r"(?<=\s)--?[a-z][\w-]*", line))
+    """Those of qexp, not those of a program in quotes."""
+    return set(re.findall(r"(?<=\s)--?[a-z][\w-]*", re.sub("'[^']*'", "", line)))
 
 
 def pages_with_command(command: str) -> list[Page]:
-    return list(dict.fromkeys(page for _, page in lines_of(command)))
+    """Those that use it most often."""
+    return _most(Counter(page for _, page in lines_of(command)))
 
 
 def pages_with_function(name: str) -> list[Page]:
+    """Those that use it most often."""
     called = re.compile(rf"\bqexp\.(api\.)?{name}\b")
-    return [page for page in pages() if called.search(page.scripts)]
+    return _most(Counter({page: len(called.findall(page.scripts)) for page in pages()}))
+
+
+def _most(times: Counter[Page]) -> list[Page]:
+    using = [page for page, number in times.most_common() if number]
+    return sorted(using, key=lambda page: page.path.startswith(OTHER_CODES))[:MOST_PAGES]

@@ -46,6 +46,7 @@ from qexp.kinds.options import (
     SubmitOptions,
 )
 from qexp.metrics.meaning import number
+from qexp.runs.order import read_seeds
 
 if TYPE_CHECKING:
     from qexp.kinds.prediction import Prediction
@@ -64,14 +65,26 @@ RunsOption = Annotated[
     list[str] | None,
     typer.Option("--run", metavar="RUN", help="A run, instead of a word; repeat.", autocompletion=completion.runs),
 ]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A:B",
+        help="Runs with these seeds, 0:5 for 0 to 4, or 0,2,5; RUN is then their name without it, as their experience.",
+    ),
+]
 
 
 @with_options(MatrixOptions)
 def matrix(
-    options: MatrixOptions, runs: Annotated[list[str] | None, OF_SEVERAL_SEEDS] = None, run: RunsOption = None
+    options: MatrixOptions,
+    runs: Annotated[list[str] | None, OF_SEVERAL_SEEDS] = None,
+    run: RunsOption = None,
+    seeds: SeedsOption = None,
 ) -> None:
     """Map how well a run's network inverts: its estimates over a grid of true parameter values."""
     run = named_once(runs, run, "qexp matrix RUN")
+    if seeds is not None:
+        run = [f"{name}_{seed}" for name in run for seed in read_seeds("--seeds", seeds)]
     reports: dict[str, Any] = {"tell": message, "warn": warning}
     if not on_a_terminal():
         reports["on_refined"] = _how_long()

@@ -76,15 +76,14 @@ def read_numbers(option: str, text: str) -> list[float]:
 
 
 def read_numbers_or_files(option: str, texts: Sequence[str]) -> list[float | Path]:
-    """`["34", "incidence.tif"]` → 34.0 and a path."""
+    """`["34", "incidence.tif"]` → 34.0 and a path; `["36,41"]` → 36.0 and 41.0."""
     read: list[float | Path] = []
     for text in texts:
-        number = number_in(text)
-        if number is None and text.count(",") == 1 and text.lstrip("-").replace(",", "").isdecimal():
-            raise QexpError(f"{option} {shortened(text)}: a decimal has a point: write {text.replace(',', '.')}")
-        if number is not None and not math.isfinite(number):
+        numbers = [number_in(number) for number in text.split(",")]
+        if any(number is not None and not math.isfinite(number) for number in numbers):
             raise QexpError(f"{option} {shortened(text)}: a number of degrees, or a file")
-        read.append(Path(text) if number is None else number)
+        known = [number for number in numbers if number is not None]
+        read += known if len(known) == len(numbers) else [Path(text)]
     return read
 
 
@@ -165,10 +164,11 @@ class ObserveOptions:
     )  # fmt: skip
     incidence: Angles = option(
         None, "Incidence of files without lines of sight, from the vertical, or a raster of it; once, or for each "
-        "file.", metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
+        "file, such as 36,41.", metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
     )  # fmt: skip
     heading: Angles = option(
-        None, "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for each file.",
+        None, "Direction of flight, clockwise from north, such as -10 or 190, or a raster; once, or for each "
+        "file, such as -12,-168.",
         metavar="DEGREES|FILE", shell=list[str], read=read_numbers_or_files,
     )  # fmt: skip
     look: Each = option(

@@ -97,7 +97,8 @@ def _of_file(name: str, value: Any, index: int, count: int) -> Any:
     if name in PER_FILE and _is_several(value) and not three_files:
         if len(value) not in (1, count):
             each = f" for all {count} files, or once for each" if count > 1 else ""
-            raise QexpError(f"`{name}` is given {len(value)} times; give it once{each}")
+            decimal = ", a decimal with a point" if name in ("incidence", "heading") else ""
+            raise QexpError(f"`{name}` is given {len(value)} times; give it once{each}{decimal}")
         if name == "name" and count > 1 and len(value) == 1:
             raise QexpError(f"`name` is given once, but there are {count} files; give each a name, in order")
         value = value[index % len(value)]

@@ -161,7 +161,7 @@ def sampling_words(posterior: SourcePosterior) -> str:
     numbers = [
         "" if sampling.pareto_k is None else f"Pareto k̂ {sampling.pareto_k:.2f}",
         "" if sampling.r_hat is None else f"R̂ {sampling.r_hat:.3f}",
-        f"{sampling.ess:,.0f} effective draws",
+        f"{sampling.ess:,.0f} effective draws, {len(posterior.all):,} kept",
         "" if noise is None else f"noise {noise:.3g} times the declared",
         _in_seconds(posterior.seconds),
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qexp.base.text import key_in_words
+from qexp.base.text import key_in_words, number_in
 from qexp.figures import canvas
 
 if TYPE_CHECKING:
@@ -169,8 +169,9 @@ def _against_key(panel: Axes, key: Varied, values: np.ndarray, pruned: np.ndarra
             range(len(key.choices)), [canvas.wrap(name, max(42 // len(key.choices), 5)) for name in key.choices]
         )
         panel.set_xlim(-0.5, len(key.choices) - 0.5)
-        inside = np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
-        _scatter(panel, where + inside, values, pruned, best)
+        if None in map(number_in, key.choices):  # numbers beside their tick would be read as others
+            where += np.random.default_rng(0).uniform(-0.15, 0.15, len(where))  # else equal values hide each other
+        _scatter(panel, where, values, pruned, best)
     else:
         _scatter(panel, np.asarray(key.values, dtype=float), values, pruned, best)
         if key.log:

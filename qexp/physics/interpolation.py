@@ -39,7 +39,7 @@ width)."""
 
 
 def smooth_image(evaluate: Evaluate, singular: Tensor, east: Tensor, north: Tensor, order: int | Tensor = 0) -> Tensor:
-    """Images on a grid, to the rounding errors of its type of numbers, from `evaluate` on a grid of fewer points.
+    """Images on a grid, from `evaluate` on a grid of fewer points; `KernelImage` says to which error.
 
     singular   (batch, point, 3)        east, north, depth of the outermost points of each source [m]
     east       (batch or 1, width)      [m]

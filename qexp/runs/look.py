@@ -23,7 +23,7 @@ from qexp.spec.resolution import FOLDERS
 if TYPE_CHECKING:
     import xarray
 
-MOST_SAMPLES = 100
+MOST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
     Raises QexpError and SpecError before anything is written.
     """
     require_formats(options.formats)
+    if options.count > MOST_SHOWN:
+        raise QexpError(f"`count={options.count}`: at most {MOST_SHOWN} can be shown; `qexp.samples` gives any number")
     name, view = open_view(workspace, options)
     samples = samples_of(view, options.count)
     variables = view.variables(samples)
@@ -83,9 +85,9 @@ def look(workspace: Workspace, options: ShowOptions, folder: Path | None) -> Loo
 
 
 def samples_of(view: Preview[Any, Any], count: int) -> xarray.Dataset:
-    """Samples of a part. Raises QexpError for a number of samples that cannot be drawn."""
-    if not 1 <= count <= MOST_SAMPLES:
-        raise QexpError(f"`count={count}`: from 1 to {MOST_SAMPLES} samples can be shown")
+    """Samples of a part. Raises QexpError if none are asked for."""
+    if count < 1:
+        raise QexpError(f"`count={count}`: at least one sample")
     return view.samples(count)
 
 

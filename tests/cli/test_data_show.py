@@ -252,7 +252,8 @@ WRONG = {
     "": "name a dataset, or an experience with --experience",
     "mogi --part trian": "--part trian: 'mogi' has no such part; did you mean 'train'?",
     "stones --part test": "known: all (an experience divides it further: --experience NAME)",
-    "mogi --count 0": "--count 0: from 1 to 100 samples can be shown",
+    "mogi --count 0": "--count 0: at least one sample",
+    "mogi --count 101": "--count 101: at most 100 can be shown; `qexp.samples` gives any number",
     "mogi --format gif": "no format 'gif' for figures; choose from png, pdf, svg",
     "mogi --style none.mplstyle": "--style none.mplstyle: there is no such file",
     "ice --experience mogi_quick": "the dataset of 'mogi_quick' is 'mogi', not 'ice'; leave 'ice' out",
@@ -283,6 +284,10 @@ def test_a_dataset_with_a_problem_is_told_as_validate_tells_it(workspace):
         package.samples("mogi")
     with pytest.raises(QexpError, match=r"specs/datasets/mogi\.json at"):
         package.samples(experience="mogi_quick")
+
+
+def test_python_gets_more_samples_than_can_be_shown(workspace):
+    assert package.samples("mogi", "test", 101).sizes["sample"] == 101
 
 
 AT = {"depth": 1.0, "delta_volume": 2.0}

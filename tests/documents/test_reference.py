@@ -71,6 +71,10 @@ def test_every_command_has_examples_that_its_how_to_runs(reference):
         for line, page in used.examples_of(name):
             path = f"docs/{page.path}"
             assert line in {" ".join(text.split()) for text in [*(text for _, text in tried(path)), *only_shown(path)]}
+    of_run = " ".join(line for line, _ in used.examples_of("run"))
+    assert all(option in of_run for option in ("--seed ", "--seeds ", "--grid ", "--set "))
+    assert "--standalone" not in of_run, "an option of the program in quotes"
+    assert max(len(used.pages_with_command(name)) for name in commands.commands()) == used.MOST_PAGES
 
 
 @pytest.mark.slow

@@ -462,6 +462,15 @@ def test_a_projected_system_is_kept_or_is_where_geographic_coordinates_go(writte
     np.testing.assert_allclose(other.observation.tracks[0].y, y, atol=1e-5)
 
 
+def test_two_numbers_with_a_comma_are_one_for_each_of_two_files_and_no_decimal(written, qexp):
+    files = [written(rows(EAST, NORTH, LOS), name) for name in ("ascending.txt", "descending.txt")]
+    angles = ["--incidence", "36,41", "--heading", "-12,-168", "--error", "0.01"]
+    tracks = json.loads(qexp("observe", *files, *angles, "--json").done())["tracks"]
+    assert [(round(track["incidence"]), round(track["heading"])) for track in tracks] == [(36, -12), (41, -168)]
+    stderr = qexp("observe", files[0], *angles).failed()
+    assert "--incidence is given 2 times; give it once, a decimal with a point" in stderr
+
+
 @pytest.mark.heavy
 def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, qexp):
     first, second = written(standard(), "one.txt"), written(rows(EAST, NORTH, LOS), "other.txt")
@@ -469,7 +478,6 @@ def test_several_files_are_tracks_of_one_file_in_one_system(written, tmp_path, q
     assert (code, stdout) == (0, f"{tmp_path / 'one.nc'}\n"), stderr
     assert "one: 4 points, 2 × 2 km, incidence " in stderr
     options = ["--error", "0.01", "--incidence", "34", "--heading", "-10", "--crs", UTM, "--name", "descending"]
-    assert "--heading 191,5: a decimal has a point: write 191.5" in qexp("observe", second, "--heading", "191,5").stderr
     assert qexp("observe", second, *options, "--no-figure", "--to", tmp_path / "other.nc").code == 0
     files = [tmp_path / "one.nc", tmp_path / "other.nc", "--gnss", written(GNSS, "g.csv")]
     stdout = qexp("observe", *files, "--to", tmp_path / "all.nc", "--json", "--no-figure").done()

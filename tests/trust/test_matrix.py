@@ -181,6 +181,14 @@ def test_a_matrix_of_each_run_and_their_mean_bias_and_deviation_over_the_seeds(s
 
 
 @pytest.mark.heavy
+def test_runs_of_an_experience_are_named_by_their_seeds(seeds, monkeypatch, qexp):
+    monkeypatch.chdir(seeds)
+    axes = ["--dataset", "sound", "--axis", "depth=0.5:3.5:2", "--axis", "delta_volume=0.5:3.5:2", "--name", "by_seeds"]
+    assert "over 2 seeds: sound_0, sound_1" in qexp("matrix", "sound", "--seeds", "0:2", *axes).stderr
+    assert "no run 'sound_2'" in qexp("matrix", "sound", "--seeds", "2", *axes).failed(3)
+
+
+@pytest.mark.heavy
 def test_statistics_over_seeds_are_not_replaced_by_others_unless_that_is_asked_for(seeds):
     kept = qexp.matrix("sound_[01]", "sound", **ON_SOUND, name="kept", workspace=seeds)
     other = {"axes": {"depth": (1, 3, 2)}, "fixed": {"delta_volume": 1}, "name": "kept", "workspace": seeds}

@@ -19,8 +19,9 @@ from tests.conftest import call, shared_folder, started
 from tests.runs.test_catalog import write_record
 from tests.web.test_report import HOSTILE, numbers
 
-PAGES = ("", "runs", "runs/mogi_quick_1", "compare?run=mogi_quick_1&run=broken_0", "launches", "launches/L1", "studies",
-         "studies/s", "workspace", "runs/none")  # fmt: skip
+COMPARISON = "compare?run=mogi_quick_1&run=broken_0"
+PAGES = ("", "runs", "runs/mogi_quick_1", COMPARISON, "launches", "launches/L1", "studies", "studies/s", "workspace",
+         "runs/none")  # fmt: skip
 
 
 @shared_folder
@@ -230,11 +231,28 @@ def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
     server = serve(root)
     page = visit(server.address, width=width)
     page.context.add_init_script(SHIFTS)
-    for path in ("", "runs", "runs/mogi_quick_1", "launches", "studies", "workspace"):
+    for path in ("", "runs", "runs/mogi_quick_1", COMPARISON, "launches", "studies", "workspace"):
         page.goto(server.address + path)
         page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
         page.wait_for_timeout(300)  # shifts are told of after a frame
         assert page.evaluate("window.shifted") < 0.1, path
+
+
+@pytest.mark.heavy
+def test_drawings_have_their_height_when_the_scripts_have_run_and_not_a_frame_later(root, serve, visit):
+    server = serve(root)
+    page = visit(server.address, width=400)
+
+    def measured(route):
+        answer = route.fetch()
+        at_the_end = "queueMicrotask(() => { window.high = document.body.scrollHeight; });"
+        route.fulfill(response=answer, body=answer.text() + at_the_end)
+
+    page.route("**/page.js*", measured)
+    for path in (COMPARISON, "studies/s", "runs/mogi_quick_1"):
+        page.goto(server.address + path)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.body.scrollHeight - window.high") == 0, path
 
 
 def test_a_run_at_work_has_one_number_of_epochs_that_of_the_file_which_grows_with_each(workspace):

@@ -31,7 +31,8 @@ function drawForest(place, { metrics, level }) {
   };
   place.append(element("div", { class: "choices" }, chosen.whole, element("label", {}, log, " logarithmic axis")), panels, note);
   GROUPS.follow(draw);
-  let seen = 0;
+  draw();
+  let seen = place.clientWidth;
   new ResizeObserver(() => { if (Math.abs(place.clientWidth - seen) > 1) { seen = place.clientWidth; draw(); } }).observe(place);
 }
 
