@@ -52,6 +52,16 @@ def inverted(folder):
 
 
 @pytest.mark.heavy
+def test_residuals_below_the_declared_noise_are_said_as_those_above_are():
+    for error, said in ((0.05, "are smaller than its noise"), (0.001, "are not the declared noise"), (0.005, None)):
+        seen = observed()
+        for track in seen.tracks:
+            track.error[:] = error
+        remarks = "\n".join(qexp.invert(seen, source="mogi", starts=4).remarks)
+        assert (remarks == "") if said is None else (said in remarks)
+
+
+@pytest.mark.heavy
 def test_the_result_has_the_numbers_of_the_source_within_its_errors(inverted):
     _, document = inverted
     assert list(document) == [

@@ -586,3 +586,12 @@ def test_a_variable_is_named_as_the_column_los_and_two_of_a_file_are_two_tracks(
     grid.expand_dims(time=3).to_netcdf(tmp_path / "times.nc", engine="h5netcdf")
     with pytest.raises(QexpError, match=r"has 3 values along 'time', but a track is one map; take one"):
         package.observe(tmp_path / "times.nc", **about)
+    grid.to_netcdf(tmp_path / "groups.nc", group="science/grids", engine="h5netcdf")
+    with pytest.raises(QexpError, match=r"has its variables in groups: science/grids; write that of the displacement"):
+        package.observe(tmp_path / "groups.nc", **about)
+    rows, columns = grid["los_asc"].dims
+    curved = grid.rename({rows: "j", columns: "i"}).drop_vars(["j", "i"])
+    curved["latitude"], curved["longitude"] = (("j", "i"), np.ones(LOS.shape)), (("j", "i"), np.ones(LOS.shape))
+    curved.drop_vars("los_dsc", errors="ignore").set_coords(["latitude", "longitude"]).to_netcdf(tmp_path / "j.nc", engine="h5netcdf")
+    with pytest.raises(QexpError, match=r"if they are in 'latitude', 'longitude', resample to a grid along x and y"):
+        package.observe(tmp_path / "j.nc", **about)

@@ -15,8 +15,9 @@ def complaints(text: str) -> list[str]:
 def test_a_document_is_read_as_it_was_written(tmp_path):
     document = {"a": [1, 2.5, -3e-7, True, None], "ö": {"b": "km²", "c": {}}}
     path = tmp_path / "spec.json"
-    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    assert read(path) == document
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text(json.dumps(document, ensure_ascii=False), encoding=encoding)
+        assert read(path) == document
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,19 @@ def test_a_document_is_read_as_it_was_written(tmp_path):
 def test_what_is_no_json_is_reported_with_line_and_column(text, line, column):
     (complaint,) = complaints(text)
     assert complaint.startswith(f"volcano.json at $: not valid JSON at line {line}, column {column}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"a": 1, // one\n "b": 2}', "JSON has no comments"),
+        ('{"a": 1, # one\n "b": 2}', "JSON has no comments"),
+        ('{"a": [1, 2,]}', "leave out the comma before it"),
+    ],
+)
+def test_comments_and_a_comma_at_the_end_are_named(text, hint):
+    (complaint,) = complaints(text)
+    assert complaint.endswith(f"; {hint}")
 
 
 def test_every_key_that_is_given_twice_is_reported_where_it_stands():

@@ -14,7 +14,7 @@ from optuna.distributions import IntDistribution
 
 import qexp
 from qexp.base.formats import read_lines
-from qexp.errors import DamagedError, QexpError
+from qexp.errors import DamagedError, QexpError, RunFailedError
 from qexp.store.directory import RunDirectory, read_annotations
 from qexp.tuning.options import Tuning
 from qexp.tuning.search import JournalFile, kept_line
@@ -213,6 +213,14 @@ def test_each_fold_of_rows_chooses_on_its_own_inner_folds(specs):
     assert [trial.values for trial in tuned.trials] == [(mean,) for mean in means]
     assert tuned.best[0].values == (min(means),)
     assert sum(trial.folds for trial in tuned.trials) == 6
+
+
+@pytest.mark.heavy
+def test_a_search_of_which_no_trial_ends_with_a_value_has_failed(specs):
+    split = {"type": "k_fold", "parameters": {"folds": 3}}
+    stones.write(specs.root, epochs=4, split=split, inner=split, keep="last", additional_callbacks=None)
+    with pytest.raises(RunFailedError, match="no trial has a value"):
+        qexp.tune("stones", space={"learning_rate": [1e30, 1e31]}, trials=2, seeds=[0])
 
 
 @pytest.mark.heavy
