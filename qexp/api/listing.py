@@ -27,6 +27,7 @@ from qexp.runs.columns import (
     usual_columns,
 )
 from qexp.runs.options import ComparisonOptions, ListOptions, MoreRuns, ReportOptions, ServeOptions
+from qexp.store import provenance
 from qexp.store.record import State
 from qexp.web.html import Titled, View
 from qexp.web.listing import Listing as Listing
@@ -238,8 +239,6 @@ def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping
     >>> qexp.api.ancestors(qexp.runs("name == 'mogi_quick_0'"), qexp.runs())["mogi_quick_0"]
     []
     """
-    from qexp.store import provenance
-
     return provenance.ancestors_of(summaries, {run["name"]: run for run in among})
 
 
