@@ -31,7 +31,7 @@ from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
 from qexp.spec.kinds import documents_of, load_stage
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Finding, listed
 from qexp.store.directory import RunDirectory
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
@@ -121,7 +121,7 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
     operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
     branches = [
-        Branch(_names(branch["x_name"]), _names(branch["y_name"]), tuple(branch["operations"]))
+        Branch(tuple(listed(branch["x_name"])), tuple(listed(branch["y_name"])), tuple(branch["operations"]))
         for branch in document["branches"]
     ]
     return Network(sizes, list(outputs), operations, branches)
@@ -157,15 +157,11 @@ def _normalises_over_samples(network: Network) -> bool:
 def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:
     """The posterior heads of a checked model document: operation → its outputs."""
     return {
-        name: _names(branch["y_name"])
+        name: tuple(listed(branch["y_name"]))
         for branch in model["branches"]
         for name in branch["operations"]
         if isinstance(modules[model["operations"][name]["module"]], HeadEntry)
     }
-
-
-def _names(value: str | list[str]) -> tuple[str, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _operation(description: Document, modules: Table) -> Operation:
