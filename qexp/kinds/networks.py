@@ -25,7 +25,7 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HeadEntry
 from qexp.networks.losses import OF_POSTERIORS
-from qexp.networks.modules import JoiningEntry, MatchedFilters
+from qexp.networks.modules import JoiningEntry
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
@@ -223,16 +223,6 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
         weights, _ = checkpoint.read(directory.best_weights)
         models = {"": [trained_model(directory.spec(), tables_of(directory), weights, directory.best_weights)]}
     return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
-
-
-def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
-    """The network's matched filters, each with its input variable; a branch may have no operations at all."""
-    return [
-        (operation, branch.sources[0])
-        for branch in network.branches
-        for name in branch.operations[:1]
-        if isinstance(operation := network.operations[name], MatchedFilters)
-    ]
 
 
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.
