@@ -47,7 +47,7 @@ from qexp.kinds.networks import (
 )
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
-from qexp.networks.shapes import features, from_spec, written
+from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import RIGHT, grid
 from qexp.rows.table import TableError
@@ -409,7 +409,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
-        of_sample = BYTES_OF_NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")
 
 
@@ -588,7 +588,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
                     (*where, "variable"),
                     f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
                 )
-            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], features(filters.shape)):
+            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], math.prod(filters.shape)):
                 yield (("operations", name), f"matched filters need the inverse of the noise's covariance: {trouble}")
             elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation
