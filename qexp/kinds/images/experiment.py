@@ -68,19 +68,14 @@ def noise_of(document: Document, images: Sequence[str], tables: Tables) -> Noise
     """The noise of a checked document; `images` are those of its views, in their order."""
     declared = noise_in_long_form(document["noise_model"], tables["noises"])
     several = isinstance(declared, list)
-    of_type, components = Counter[str](), []
+    names, of_type, components = _names(document), Counter[str](), []
     for component in declared if several else [declared]:
         # Its position among those of its type: a component of another type changes no other's random numbers.
         stream = (component["type"], of_type[component["type"]]) if several else None
         of_type[component["type"]] += 1
-        components.append(Component(built(tables["noises"], component), _on(component, document, images), stream))
+        on = frozenset(images[_number(view, names)] for view in component["views"]) if "views" in component else None
+        components.append(Component(built(tables["noises"], component), on, stream))
     return NoiseModel(components)
-
-
-def _on(component: Document, document: Document, images: Sequence[str]) -> frozenset[str] | None:
-    if "views" not in component:
-        return None
-    return frozenset(images[_number(view, _names(document))] for view in component["views"])
 
 
 def _names(document: Document) -> list[str | None]:
