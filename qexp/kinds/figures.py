@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
+
 def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: str) -> Figure:
     """A line per group: the share of its rows that lie in their intervals, with its range, and the mean width.
 
