@@ -24,10 +24,8 @@ from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, 
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
+from qexp.store.provenance import Summary
 from qexp.store.record import LISTED, Record, meaning_of
-
-Summary = dict[str, Any]
-"""A run, as the catalog gives it."""
 
 Look = Callable[[str], Callable[[Summary], Any]]
 """Name of a field → function from a run's summary to the value of that field; None for a run without it."""
