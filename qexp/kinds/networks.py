@@ -331,8 +331,7 @@ def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
     @torch.no_grad()
     def of_array(values: Array) -> Array:
-        result: Array = function(column_of(values)).numpy().reshape(np.shape(values))
-        return result
+        return function(column_of(values)).numpy().reshape(np.shape(values))
 
     return of_array
 

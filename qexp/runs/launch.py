@@ -285,8 +285,7 @@ def _last_lines(
 
 def _epochs_of(directory: RunDirectory) -> int | None:
     """How many epochs a run is to train, if it trains."""
-    epochs: int | None = directory.spec().get("epochs")
-    return epochs
+    return directory.spec().get("epochs")
 
 
 # A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.

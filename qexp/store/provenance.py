@@ -240,8 +240,7 @@ T = TypeVar("T")
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
     """Operations whose weights a resolved experience takes from another run; None for all, with the transforms."""
     pretrain = spec["pretrain"]
-    operations: list[str] | None = pretrain["operations"] if pretrain else None
-    return operations
+    return pretrain["operations"] if pretrain else None
 
 
 def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:

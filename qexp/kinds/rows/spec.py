@@ -133,8 +133,7 @@ class TabularSpecs(KindDocuments):
 
 def grouped_by(spec: Mapping[str, Any]) -> str | None:
     """The column or group of the split, else the first group of the dataset; None if there is neither."""
-    by: str | None = spec["split"]["parameters"].get("by") or next(iter(spec["dataset"]["groups"]), None)
-    return by
+    return spec["split"]["parameters"].get("by") or next(iter(spec["dataset"]["groups"]), None)
 
 
 def _type(value: Any) -> str:
