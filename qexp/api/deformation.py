@@ -12,6 +12,7 @@ from qexp.api.handles import directory_of
 from qexp.base.options import takes, uncounted
 from qexp.deformation.options import STAGES, InvertOptions, ObserveOptions, unstaged
 from qexp.errors import QexpError
+from qexp.store.directory import target_outside_of_runs
 
 if TYPE_CHECKING:
     from qexp.deformation.observe import Observed
@@ -33,7 +34,6 @@ def observe(sources: str | Path | Sequence[str | Path], options: ObserveOptions)
     ['ascending', 'descending']
     """
     from qexp.deformation.observe import observe as read
-    from qexp.store.directory import target_outside_of_runs
     from qexp.web.deformation import ShownObserved
 
     several = list(sources) if isinstance(sources, Iterable) and not isinstance(sources, str) else [sources]
@@ -68,7 +68,6 @@ def invert(observation: Observed | Observation | str | Path, options: InvertOpti
     from qexp.kinds.tables import tables_here
     from qexp.observations.observation import read_observation
     from qexp.spec.kinds import load_stage
-    from qexp.store.directory import target_outside_of_runs
     from qexp.web.deformation import shown_inversion
 
     require_width(options.width)

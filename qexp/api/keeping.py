@@ -20,7 +20,7 @@ from qexp.jobs.states import ask_to_stop, require_stoppable, wait_for_end
 from qexp.runs.catalog import Catalog
 from qexp.runs.options import ImportOptions, PullOptions, PurgeOptions, PushOptions
 from qexp.runs.order import WeightsOrder
-from qexp.upkeep import trash as trashes
+from qexp.upkeep import archive, trash as trashes
 from qexp.upkeep.trash import Purged, Trashed
 from qexp.web.html import Titled, View
 
@@ -268,8 +268,6 @@ def is_archive(path: str | Path) -> bool:
     >>> qexp.api.is_archive("run.zip"), qexp.api.is_archive("mogi_quick_0")
     (True, False)
     """
-    from qexp.upkeep import archive
-
     return archive.is_archive(Path(path))
 
 

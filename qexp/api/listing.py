@@ -27,6 +27,7 @@ from qexp.runs.columns import (
     usual_columns,
 )
 from qexp.runs.options import ComparisonOptions, ListOptions, MoreRuns, ReportOptions, ServeOptions
+from qexp.store import provenance
 from qexp.store.record import State
 from qexp.web.html import Titled, View
 from qexp.web.listing import Listing as Listing
@@ -238,8 +239,6 @@ def ancestors(summaries: Sequence[Summary], among: Iterable[Summary]) -> Mapping
     >>> qexp.api.ancestors(qexp.runs("name == 'mogi_quick_0'"), qexp.runs())["mogi_quick_0"]
     []
     """
-    from qexp.store import provenance
-
     return provenance.ancestors_of(summaries, {run["name"]: run for run in among})
 
 
@@ -249,8 +248,6 @@ def tree(summaries: Sequence[Summary], among: Iterable[Summary]) -> list[TreeRun
     >>> [line.name for line in qexp.api.tree(qexp.runs("name == 'mogi_quick_0'"), qexp.runs())]
     ['mogi_quick_0']
     """
-    from qexp.store import provenance
-
     return list(provenance.lineage_tree(summaries, {run["name"]: run for run in among}))
 
 
@@ -319,18 +316,14 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     words += [*([f"launch {options.launch}"] if options.launch else []), *(f"tag {tag}" for tag in options.tags)]
     called, searches = ", ".join(words) or "all runs", searches_in(names, home)
     single = next(iter(reported)) if len(reported) == 1 else None
-    name = single.name if single else _file_name(called)
+    # Letters that need no quotes in a shell.
+    name = single.name if single else re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-.")[:80] or "report"
     target = Path(f"{name}.html" if options.to is None else options.to)
     if options.pdf:
         target = target.with_suffix(".pdf")
     if single is not None:
         return report_of_run(single, target, options, searches)
     return report_of_several(called, reported, target, options, searches)
-
-
-def _file_name(title: str) -> str:
-    """A file name of letters that need no quotes in a shell."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:80] or "report"
 
 
 @takes(ServeOptions)

@@ -15,6 +15,7 @@ from qexp import api
 from qexp.api.progress import bar
 from qexp.base import formats
 from qexp.base.machine import on_a_terminal
+from qexp.base.text import latex
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.console import (
@@ -244,7 +245,6 @@ def intervals(
     the errors of other rows, or of other groups where whole groups are held out, require for its coverage: this is
     conformal prediction, on the scale of the loss. The interval of every row is kept in results/intervals.csv.
     """
-    from qexp.base.text import latex
     from qexp.results.intervals import INTERVALS_OF_ROWS, interval_tables
 
     if as_json and as_latex:

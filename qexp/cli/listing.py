@@ -13,7 +13,7 @@ import typer
 from qexp import api
 from qexp.base.files import in_bytes
 from qexp.base.options import Opening
-from qexp.base.text import in_one_line, leaves, natural
+from qexp.base.text import in_one_line, latex, leaves, markdown, natural
 from qexp.base.workspace import find
 from qexp.cli import completion
 from qexp.cli.console import (
@@ -38,6 +38,7 @@ from qexp.cli.console import (
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import FiguresOptions
 from qexp.metrics.meaning import MAIN_METRIC
+from qexp.results.capabilities import sections_of, sections_of_evaluations
 from qexp.runs.columns import (
     Column,
     Columns,
@@ -135,7 +136,8 @@ def print_groups(
     other columns; in the order of the means of the column to sort by, which is shown.
     """
     sort = options.sort
-    by_mean = sort is not None and sort not in fields and _are_numbers(runs, sort)
+    sorted_by = [] if sort is None or sort in fields else rows_of(runs, [sort])
+    by_mean = any(isinstance(value, int | float) for (value,) in sorted_by)
     if by_mean and sort not in (columns or ()):
         errors = outputs_of_groups(api.groups(runs, *fields, warn=warning))
         columns = [str(sort), *(columns or [f"{part}.{output}.{MAIN_METRIC}" for part, output in errors])]
@@ -169,10 +171,6 @@ def print_groups(
             result(f"{caution}: {', '.join(run['name'] for run in runs if run['caution'] == caution)}")
     else:
         message("no runs to group")
-
-
-def _are_numbers(runs: list[Run], column: str) -> bool:
-    return any(isinstance(value, int | float) for (value,) in rows_of(runs, [column]))
 
 
 def _print_groups_as_csv(groups: list[Run], fields: Sequence[str], shown: Sequence[str], size: bool) -> None:
@@ -301,7 +299,6 @@ def _names(option: str, text: str) -> list[str]:
 @with_options(Opening)
 def show(run: RunArgument, opening: Opening, as_json: JsonOption = False) -> None:
     """Show a run: its state, spec, results, files and lineage; or a search, by its folder or its name in studies/."""
-    from qexp.results.capabilities import sections_of, sections_of_evaluations
     from qexp.runs.facts import facts
     from qexp.spec.experiences import type_of  # slow to import
 
@@ -422,7 +419,6 @@ def compare(
     standard deviation and Student's 95 % interval per group, and for every two groups the difference over the seeds
     that both have. A group is called better only if the interval of that difference excludes 0.
     """
-    from qexp.base.text import latex, markdown
     from qexp.comparison.compare import plain_rows, remarks, tables
 
     as_file = as_csv or as_markdown or as_latex

@@ -17,6 +17,7 @@ from qexp.base.quantities import in_words, label, nearest, typeset
 from qexp.errors import QexpError, hint
 from qexp.figures.canvas import COLOURS, FORMATS, add_title, require_formats, row_panels, save, sized, use_style, wrap
 from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
+from qexp.figures.distributions import MOST_GROUPS
 from qexp.jobs.states import Watch
 from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL_COVERAGE, Coverage, intervals_of, percent
 from qexp.spec.experiences import type_name
@@ -28,9 +29,6 @@ from qexp.store.record import State
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
-
-MOST_GROUPS = 50
-"""Largest number of groups that are drawn."""
 
 
 def coverage_by_group(groups: Sequence[Coverage], unit: str, title: str, note: str) -> Figure:
@@ -225,7 +223,9 @@ def draw(
                     # One file per format, or a single one if the name of the figure already has an ending.
                     single = picture.suffix.removeprefix(".") in FORMATS
                     for name_of_file in [picture] if single else [f"{picture}.{ending}" for ending in formats]:
-                        path = directory.path / name_of_file if to is None else to / _below_figures(name_of_file)
+                        parts = Path(name_of_file).parts
+                        below = [part for part in parts if to is None or part not in ("results", "figures")]
+                        path = (to or directory.path).joinpath(*below)
                         files.make_folder(path.parent)
                         save(figure, path)
                         drawn.append(path)
@@ -239,10 +239,6 @@ def draw(
     for reason in missing:
         left_out(reason)
     return drawn
-
-
-def _below_figures(picture: str | Path) -> Path:
-    return Path(*(part for part in Path(picture).parts if part not in ("results", "figures")))
 
 
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qexp.errors import some
 from qexp.metrics.splits import Rows
 from qexp.spec.reading import Finding
+from qexp.store.provenance import Seen
 
 CAUTION = "tested on training spectra"
 """Caution of runs that were allowed although some of their test spectra were used for training."""
@@ -31,10 +32,6 @@ class Spectra(Protocol):
     def hashes(self) -> NDArray[np.str_]: ...
     @property
     def cores(self) -> NDArray[np.str_]: ...
-
-
-Seen = Mapping[str, list[str]]
-"""Core → hashes of its spectra."""
 
 
 @dataclass(frozen=True)

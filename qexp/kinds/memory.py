@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ from qexp.base import machine
 from qexp.base.files import in_bytes
 from qexp.base.tables import Tables, built
 from qexp.networks.network import Network, bytes_of
-from qexp.networks.shapes import features
 from qexp.spec.reading import Document, Finding
 
 TOLERATED_EXCESS = 2
@@ -54,7 +54,7 @@ def memory_of_experience(
         copies |= dict.fromkeys(pretrain["freeze"], 1)  # these weights are never trained
     weights = {name: document.get("members", 1) * size for name, size in _of_operations(network, copies).items()}
     batch = min(document["batch_size"], samples.of_epoch)
-    of_batch = BYTES_OF_NUMBER * batch * sum(features(shape) for shape in network.inputs.values())
+    of_batch = BYTES_OF_NUMBER * batch * sum(map(math.prod, network.inputs.values()))
     if of_batch > samples.kept:
         samples = Samples(samples.of_epoch, of_batch, "batch_size")
     yield from _too_large(weights, samples, available)

@@ -25,13 +25,13 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import HeadEntry
 from qexp.networks.losses import OF_POSTERIORS
-from qexp.networks.modules import JoiningEntry, MatchedFilters
+from qexp.networks.modules import JoiningEntry
 from qexp.networks.network import Branch, Network, Operation, initialise
 from qexp.networks.shapes import Shape, from_spec, written
 from qexp.networks.transforms import Transform
 from qexp.simulation.distributions import Distribution
 from qexp.spec.kinds import documents_of, load_stage
-from qexp.spec.reading import Document, Finding
+from qexp.spec.reading import Document, Finding, listed
 from qexp.store.directory import RunDirectory
 
 ANOTHER_TRANSFORM = "use another transform, or leave the column out"
@@ -121,7 +121,7 @@ def network_of(document: Document, inputs: Iterable[str], outputs: Iterable[str]
     sizes: dict[str, Shape] = {name: from_spec(document["inputs"][name]["size"]) for name in inputs}
     operations = {name: _operation(value, tables["modules"]) for name, value in document["operations"].items()}
     branches = [
-        Branch(_names(branch["x_name"]), _names(branch["y_name"]), tuple(branch["operations"]))
+        Branch(tuple(listed(branch["x_name"])), tuple(listed(branch["y_name"])), tuple(branch["operations"]))
         for branch in document["branches"]
     ]
     return Network(sizes, list(outputs), operations, branches)
@@ -157,15 +157,11 @@ def _normalises_over_samples(network: Network) -> bool:
 def heads_in(model: Document, modules: Table) -> dict[str, tuple[str, ...]]:
     """The posterior heads of a checked model document: operation → its outputs."""
     return {
-        name: _names(branch["y_name"])
+        name: tuple(listed(branch["y_name"]))
         for branch in model["branches"]
         for name in branch["operations"]
         if isinstance(modules[model["operations"][name]["module"]], HeadEntry)
     }
-
-
-def _names(value: str | list[str]) -> tuple[str, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _operation(description: Document, modules: Table) -> Operation:
@@ -227,16 +223,6 @@ def load_folds(directory: RunDirectory, device: torch.device) -> dict[str, list[
         weights, _ = checkpoint.read(directory.best_weights)
         models = {"": [trained_model(directory.spec(), tables_of(directory), weights, directory.best_weights)]}
     return {fold: [model.to(device) for model in of_fold] for fold, of_fold in models.items()}
-
-
-def matched_filters(network: Network) -> list[tuple[MatchedFilters, str]]:
-    """The network's matched filters, each with its input variable; a branch may have no operations at all."""
-    return [
-        (operation, branch.sources[0])
-        for branch in network.branches
-        for name in branch.operations[:1]
-        if isinstance(operation := network.operations[name], MatchedFilters)
-    ]
 
 
 # Posterior heads of experiences: transforms that follow from the prior, and what does not fit them.
@@ -345,8 +331,7 @@ def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
     @torch.no_grad()
     def of_array(values: Array) -> Array:
-        result: Array = function(column_of(values)).numpy().reshape(np.shape(values))
-        return result
+        return function(column_of(values)).numpy().reshape(np.shape(values))
 
     return of_array
 

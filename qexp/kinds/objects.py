@@ -16,8 +16,9 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError
 from qexp.kinds.kind import Dataset, KindData
-from qexp.kinds.networks import heads_in, matched_filters, metrics_of, model_of, network_of
+from qexp.kinds.networks import heads_in, metrics_of, model_of, network_of
 from qexp.networks.estimator import BATCH, Estimator
+from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import initialise, learned, operations_per_sample
 from qexp.networks.optimizers import over_run
 from qexp.networks.training import Recipe
@@ -46,8 +47,10 @@ def initial_model(spec: Document, tables: Tables, seeds: Seeds) -> Estimator:
     """A model with its random initialisation."""
     model = model_of(spec, tables)
     initialise(model.network, seeds)
-    for operation, image in matched_filters(model.network):
-        data_kind(spec["dataset"]).match_filters(operation, image, spec["dataset"], tables)
+    for branch in model.network.branches:
+        for name in branch.operations[:1]:  # a branch may have none at all
+            if isinstance(filters := model.network.operations[name], MatchedFilters):
+                data_kind(spec["dataset"]).match_filters(filters, branch.sources[0], spec["dataset"], tables)
     return model
 
 

@@ -618,8 +618,7 @@ class SampleDraws:
         from qexp.networks.estimator import mixed
 
         random = Seeds(0).torch(posteriors[0].device, "draws", first)
-        values: Array = mixed(posteriors, self.count, random).cpu().numpy()
-        return values
+        return mixed(posteriors, self.count, random).cpu().numpy()
 
     @contextmanager
     def new_file(self, path: Path, about: Mapping[str, str], numbered: bool) -> Iterator[AddDraws]:

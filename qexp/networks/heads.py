@@ -16,7 +16,7 @@ from torch.special import ndtri
 
 from qexp.base.tables import Entry, array, integer, properties
 from qexp.errors import extra
-from qexp.networks.shapes import Shape, features
+from qexp.networks.shapes import Shape
 
 
 class Density(ABC):
@@ -205,7 +205,7 @@ class GaussianHead(Head):
     def __init__(self, shape: Shape, outputs: int, /) -> None:
         super().__init__(outputs)
         self.factors = _Factors(outputs)
-        self.linear = _Numbers(features(shape), self.factors.numbers)
+        self.linear = _Numbers(math.prod(shape), self.factors.numbers)
 
     def gaussian(self, features: Tensor) -> Gaussian:
         """The normal density for each sample, from (batch, ...)."""
@@ -228,7 +228,7 @@ class MixtureHead(Head):
         super().__init__(outputs)
         self.components = components
         self.factors = _Factors(outputs)
-        self.linear = _Numbers(features(shape), components * (1 + self.factors.numbers))
+        self.linear = _Numbers(math.prod(shape), components * (1 + self.factors.numbers))
         # Components that begin alike would stay alike.
         self.register_buffer("centres", torch.linspace(-1, 1, components), persistent=False)
 
@@ -297,7 +297,7 @@ class FlowHead(GaussianHead):
         super().__init__(shape, outputs)
         device = torch.empty(0).device
         with torch.device("cpu"):  # zuko makes masks by operations that the meta device lacks
-            flow = NSF(outputs, features(shape), bins=bins, transforms=transforms, hidden_features=list(units))
+            flow = NSF(outputs, math.prod(shape), bins=bins, transforms=transforms, hidden_features=list(units))
         self.flow = flow.to(device)
 
     def density(self, features: Tensor) -> Flow:

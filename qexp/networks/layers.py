@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qexp.networks.shapes import Shape, ShapeError, features, require_image, written
+from qexp.networks.shapes import Shape, ShapeError, require_image, written
 
 
 class AsinhActivation(nn.Module):
@@ -96,7 +97,7 @@ def mlp(
     so that few epochs give a smooth function, which suits a few dozen noisy samples. See `initialise`.
     """
     layers: list[nn.Module] = [nn.Flatten()]
-    width = features(shape)
+    width = math.prod(shape)
     for count in units:
         layers += [nn.Linear(width, count, bias=bias), ACTIVATIONS[activation]()]
         if dropout:

@@ -5,6 +5,7 @@ The number of layers is limited, because laying out a network takes some time fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +19,7 @@ from qexp.networks import layers
 from qexp.networks.heads import HEADS
 from qexp.networks.masked_autoencoder import DECODERS, ENCODERS, Decoder, Encoder, TokenPooling
 from qexp.networks.sequence import one_d_cnn, sequence_convolutions
-from qexp.networks.shapes import Shape, ShapeError, features, written
+from qexp.networks.shapes import Shape, ShapeError, written
 
 COUNT = integer("", 1)
 DEPTH = integer("", 1, 1000)
@@ -109,7 +110,7 @@ class MatchedFilters(nn.Module):
         self.variable = variable
         self.values: NDArray[np.float64] = np.geomspace(low, high, count)
         self.shape = shape
-        self.register_buffer("filters", torch.full((count, features(shape)), 1 / features(shape)))
+        self.register_buffer("filters", torch.full((count, math.prod(shape)), 1 / math.prod(shape)))
 
     def match(self, templates: Tensor, whitened: Tensor) -> None:
         """Set the filters from the templates g and C⁻¹g, (count, *shape) both."""

@@ -174,14 +174,12 @@ class ByEpoch:
 
     factor: Callable[[int, int], float]
 
-    def over(self, epochs: int) -> Schedule:
-        """The schedule of a run with this number of epochs."""
-        return lambda progress: self.factor(min(math.floor(progress * epochs), epochs - 1), epochs)
-
 
 def over_run(schedule: Schedule | ByEpoch, epochs: int) -> Schedule:
     """A schedule as a builder returns it, for a run with this number of epochs."""
-    return schedule.over(epochs) if isinstance(schedule, ByEpoch) else schedule
+    if not isinstance(schedule, ByEpoch):
+        return schedule
+    return lambda progress: schedule.factor(min(math.floor(progress * epochs), epochs - 1), epochs)
 
 
 def constant() -> Schedule:

@@ -6,7 +6,7 @@ Normalisations of stacks, which write into buffers, cannot be exported, and have
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,7 @@ from torch.func import functional_call, stack_module_state
 from qexp.base.outputs import spread_of
 from qexp.networks.estimator import Estimator, mean, spread
 from qexp.networks.sequence import SequenceNorm
-
-Samples = Mapping[str, Tensor]
+from qexp.networks.training import Samples
 
 
 class PlainSequenceNorm(nn.Module):

@@ -30,11 +30,6 @@ def written(shape: Shape) -> str:
     return str([*shape[1:], shape[0]])
 
 
-def features(shape: Shape) -> int:
-    """The number of values of a sample."""
-    return math.prod(shape)
-
-
 def require_image(shape: Shape) -> Shape:
     """Raises ShapeError unless the shape is (channel, height, width)."""
     if len(shape) != 3:

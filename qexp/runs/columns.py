@@ -24,10 +24,8 @@ from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, 
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
+from qexp.store.provenance import Summary
 from qexp.store.record import LISTED, Record, meaning_of
-
-Summary = dict[str, Any]
-"""A run, as the catalog gives it."""
 
 Look = Callable[[str], Callable[[Summary], Any]]
 """Name of a field → function from a run's summary to the value of that field; None for a run without it."""
@@ -218,8 +216,6 @@ def _negative(number: Any) -> Any:
 
 _EQUAL = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot)
 
-_WITHIN = (ast.In, ast.NotIn)
-
 
 def _compare(comparison: ast.cmpop, left: tuple[ast.expr, Any], right: tuple[ast.expr, Any]) -> Truth:
     """Raises QexpError, with what to write, for values of which no comparison could hold."""
@@ -246,7 +242,7 @@ def _within(a: Any, b: Any) -> bool:
 def _meant(comparison: ast.cmpop, left: ast.expr, a: Any, right: ast.expr, b: Any) -> str | None:
     """What is wrong with a comparison that holds for no values of these kinds, and what to write; None if it may."""
     first, second = ast.unparse(left), ast.unparse(right)
-    if isinstance(comparison, _WITHIN):
+    if isinstance(comparison, ast.In | ast.NotIn):
         word = "in" if isinstance(comparison, ast.In) else "not in"
         if is_number(b) or isinstance(b, bool):
             brackets = f"write {first} {word} [{second}]" if isinstance(right, ast.Constant) else f"it is {_kind(b)}"

@@ -278,8 +278,9 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
     require_name(order.to)
     require_seed(order.seed)
     require_valid_annotations(order.tags, order.note)
+    name_in_use = QexpError(f"a run {order.to} exists already; choose another name with `to`")
     if (workspace.runs / order.to).exists():
-        raise _name_in_use(order.to)
+        raise name_in_use
     experience = experience_of(order, workspace)
     with ExitStack() as stack:
         contents = contents_of(order, stack)
@@ -296,11 +297,7 @@ def import_weights(order: WeightsOrder, workspace: Workspace) -> RunDirectory:
             lambda draft: _fill(draft, order, account, model, transforms, turned, workspace),
         )
     except FileExistsError:
-        raise _name_in_use(order.to) from None
-
-
-def _name_in_use(name: str) -> QexpError:
-    return QexpError(f"a run {name} exists already; choose another name with `to`")
+        raise name_in_use from None
 
 
 def _fill(

@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
-from types import FrameType
 from typing import Any
 
 from qexp.base import formats, machine
@@ -163,7 +162,7 @@ class Pool:
         self._ended: queue.SimpleQueue[tuple[str, State | str, float]] = queue.SimpleQueue()
         """Name of a run, its final state or why it could not be started, and its seconds."""
         self._lock = threading.Lock()
-        self._signals = 0
+        self._signals: list[int] = []
         self._error: Exception | None = None
         """Why there are no further runs, if it is not that all were started."""
 
@@ -171,7 +170,7 @@ class Pool:
         """Run all; returns run → final state. Runs that were never started are left out."""
         states: dict[str, State] = {}
         watcher.start(self._names)
-        with handled((signal.SIGINT, signal.SIGTERM), self._note):
+        with handled((signal.SIGINT, signal.SIGTERM), lambda number, frame: self._signals.append(number)):
             workers = [threading.Thread(target=self._work, args=(gpu,), daemon=True) for gpu in self._slots]
             for worker in workers:
                 worker.start()
@@ -179,10 +178,10 @@ class Pool:
             epochs_of = cache(_epochs_of)  # of these runs alone: later a name may be another run's
             passed_on = 0
             while any(worker.is_alive() for worker in workers) or not self._ended.empty():
-                if self._signals > passed_on:
+                if len(self._signals) > passed_on:
                     if not passed_on:
                         watcher.stopping()
-                    passed_on = self._signals
+                    passed_on = len(self._signals)
                     self._pass_on(signal.SIGTERM if passed_on == 1 else signal.SIGKILL)
                 with self._lock:
                     running = [*self._running]
@@ -207,7 +206,7 @@ class Pool:
     @property
     def stopped(self) -> bool:
         """Whether a signal ended the pool early."""
-        return self._signals > 0
+        return bool(self._signals)
 
     def _work(self, gpu: str | None) -> None:
         while True:
@@ -249,9 +248,6 @@ class Pool:
         with self._launch.output(directory.name).open("ab") as output:
             return start_child([*command, *options], output, visible)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signals += 1
-
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
             for process in self._running.values():
@@ -289,8 +285,7 @@ def _last_lines(
 
 def _epochs_of(directory: RunDirectory) -> int | None:
     """How many epochs a run is to train, if it trains."""
-    epochs: int | None = directory.spec().get("epochs")
-    return epochs
+    return directory.spec().get("epochs")
 
 
 # A sweep: its order, the check against existing runs, its launch, and handing the runs to a launcher.

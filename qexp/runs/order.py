@@ -25,6 +25,7 @@ from qexp.base.options import (
 from qexp.base.shell_values import pairs, text_of
 from qexp.errors import QexpError, shortened
 from qexp.jobs.launchers import LaunchOptions
+from qexp.spec.reading import is_json, parse_value
 
 MOST_DIGITS = 30
 """Digits of a number that is read at all; a seed has at most 19, apart from zeros before them."""
@@ -99,8 +100,6 @@ def read_overrides(option: str, texts: Sequence[str]) -> dict[str, Any]:
 
 def _value(text: str, name: str) -> Any:
     """JSON where it can be, else the text itself."""
-    from qexp.spec.reading import is_json, parse_value
-
     return parse_value(text, name) if is_json(text) else text
 
 
@@ -166,8 +165,6 @@ def read_points(path: Path) -> dict[str, list[Any]]:
 
     `[{"a": 1, "b": 2}, {"a": 3, "b": 4}]` → `{"a,b": [[1, 2], [3, 4]]}`. Raises QexpError for a file of another form.
     """
-    from qexp.spec.reading import parse_value
-
     if path.suffix.lower() in (".yaml", ".yml"):
         raise QexpError(
             f"`points={path}`: YAML is not read; write JSON, such as "

@@ -174,6 +174,11 @@ COMMENTARY = ("description", "found", "made_by")
 """Keys that do not change what is computed: descriptions, and where a file came from."""
 
 
+def listed(names: str | list[str]) -> list[str]:
+    """What may be written as a list of names, or as a single one."""
+    return [names] if isinstance(names, str) else names
+
+
 def canonical(document: Any) -> str:
     """JSON with sorted keys, without commentary, and with 1 for 1.0."""
     return json.dumps(

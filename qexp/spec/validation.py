@@ -18,7 +18,7 @@ from qexp.base.tables import Tables
 from qexp.errors import nearest, suggestion
 from qexp.spec.experiences import belongs_to, type_name, type_of
 from qexp.spec.kinds import KINDS, all_documents, documents_named, documents_of, filled_in
-from qexp.spec.reading import Document, Finding, Where, describe, follows
+from qexp.spec.reading import Document, Finding, Where, describe, follows, listed
 from qexp.spec.schema import whole_schema
 
 # Forms that VDI gave up: the error shows the new one.
@@ -249,7 +249,7 @@ def _in_keys_of_dataset_types(document: Document, schema: Document, dataset_type
     for key, of_key in schema["properties"].items():
         belongs = belongs_to(of_key, dataset_type)
         if key in document and not belongs:
-            types = " and ".join(_listed(of_key["x-dataset"]))
+            types = " and ".join(listed(of_key["x-dataset"]))
             yield (key,), f"'{key}' is for {types} datasets, but this one is of the type '{dataset_type}'"
         if key not in document and belongs and "x-dataset" in of_key and "default" not in of_key:
             yield (), _missing(key, document, schema["properties"])
@@ -258,16 +258,12 @@ def _in_keys_of_dataset_types(document: Document, schema: Document, dataset_type
         yield ("split",), of_kind.split_words
 
 
-def _listed(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else names
-
-
 def _in_model(document: Document) -> Iterator[Finding]:
     operations = document["operations"]
     of_branches: set[str] = set()
     for index, branch in enumerate(document["branches"]):
         where: Where = ("branches", index)
-        sources, names = _listed(branch["x_name"]), {*document["inputs"], *of_branches}
+        sources, names = listed(branch["x_name"]), {*document["inputs"], *of_branches}
         for name in sources:
             if name not in names:
                 yield (*where, "x_name"), f"no input or earlier branch is called '{name}'; {suggestion(name, names)}"
@@ -276,7 +272,7 @@ def _in_model(document: Document) -> Iterator[Finding]:
                 yield (*where, "operations", position), f"no operation '{name}'; {suggestion(name, operations)}"
         if not branch["operations"] and len(sources) > 1:
             yield (*where, "operations"), "several inputs, but no operation that joins them; add a 'concatenate'"
-        of_branches.update(_listed(branch["y_name"]))
+        of_branches.update(listed(branch["y_name"]))
     for index, name in enumerate(document["outputs"]):
         if name not in of_branches:
             yield ("outputs", index), f"no branch ends in '{name}'; {suggestion(name, of_branches)}"

@@ -24,6 +24,7 @@ from qexp.base.quantities import of_transform
 from qexp.base.workspace import PACKAGE
 from qexp.errors import DamagedError, NotFoundError
 from qexp.spec.kinds import documents_of
+from qexp.spec.reading import listed
 from qexp.store.directory import RunDirectory
 from qexp.store.record import Ancestor, CodeState, Fingerprint, LargeFile, Record
 
@@ -239,8 +240,7 @@ T = TypeVar("T")
 def operations_taken(spec: Mapping[str, Any]) -> list[str] | None:
     """Operations whose weights a resolved experience takes from another run; None for all, with the transforms."""
     pretrain = spec["pretrain"]
-    operations: list[str] | None = pretrain["operations"] if pretrain else None
-    return operations
+    return pretrain["operations"] if pretrain else None
 
 
 def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:
@@ -261,7 +261,7 @@ def transforms_taken(spec: Mapping[str, Any], before: Mapping[str, Any], tensors
         name
         for branch in spec["model"]["branches"]
         if next((operation for operation in branch["operations"] if operation in learned), None) in operations
-        for name in ([branch["x_name"]] if isinstance(branch["x_name"], str) else branch["x_name"])
+        for name in listed(branch["x_name"])
     ]
     return [
         name

@@ -34,6 +34,7 @@ from qexp.kinds.fields.folders import (
     open_folder,
 )
 from qexp.metrics.splits import SplitError
+from qexp.networks.training import Prepare, Samples
 from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
 from qexp.spec.reading import Document, Finding
 
@@ -406,9 +407,6 @@ class GriddedDataset:
             self.warnings.append("the test folders are also used for training: errors on them are not test errors")
 
 
-Samples = Mapping[str, Tensor]
-"""Variable → (patch, 1, y, x) in the variable's unit."""
-
 MOST_TO_VALIDATE = 2048
 """Default number of validation patches, which stay in memory."""
 
@@ -445,7 +443,7 @@ class PatchSamples:
         tested = self._dataset.test_patches()
         return self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
 
-    def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""
         random = self._seeds.numpy("train", number, "patches")
         positions = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
@@ -473,6 +471,7 @@ class PatchSamples:
         return self._cut(patches, patches.draw(count, self._seeds.numpy(purpose, "patches"), turned=False))
 
     def _cut(self, patches: Patches, positions: Positions) -> Samples:
+        """Variable → (patch, 1, y, x)."""
         names = self._dataset.variables
         fields = torch.from_numpy(patches.cut(positions, len(names), self._vectors)).to(self._device)
         return {name: fields[..., index].unsqueeze(1) for index, name in enumerate(names)}

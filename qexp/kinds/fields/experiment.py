@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
 from qexp.kinds.networks import build_transforms, of_sums_only, of_training_mean, try_transform
 from qexp.metrics.splits import SplitError
 from qexp.networks.network import Network, refusal
-from qexp.networks.shapes import features
 from qexp.spec.reading import Document, Finding
 
 PATCHES_LOOKED_AT = 64
@@ -116,7 +116,7 @@ class GriddedData(KindData[GriddedDataset]):
     def samples(self, document: Document, dataset: GriddedDataset) -> Samples:
         if document["patches"] is None:
             return Samples(dataset.patches(dataset.rows).tiles)
-        of_patch = BYTES_OF_NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        of_patch = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         train, validation = document["patches"]
         return Samples(int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches")
 

@@ -47,7 +47,7 @@ from qexp.kinds.networks import (
 )
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
-from qexp.networks.shapes import features, from_spec, written
+from qexp.networks.shapes import from_spec, written
 from qexp.networks.training import Data, DrawnData
 from qexp.physics.geometry import RIGHT, grid
 from qexp.rows.table import TableError
@@ -68,19 +68,14 @@ def noise_of(document: Document, images: Sequence[str], tables: Tables) -> Noise
     """The noise of a checked document; `images` are those of its views, in their order."""
     declared = noise_in_long_form(document["noise_model"], tables["noises"])
     several = isinstance(declared, list)
-    of_type, components = Counter[str](), []
+    names, of_type, components = _names(document), Counter[str](), []
     for component in declared if several else [declared]:
         # Its position among those of its type: a component of another type changes no other's random numbers.
         stream = (component["type"], of_type[component["type"]]) if several else None
         of_type[component["type"]] += 1
-        components.append(Component(built(tables["noises"], component), _on(component, document, images), stream))
+        on = frozenset(images[_number(view, names)] for view in component["views"]) if "views" in component else None
+        components.append(Component(built(tables["noises"], component), on, stream))
     return NoiseModel(components)
-
-
-def _on(component: Document, document: Document, images: Sequence[str]) -> frozenset[str] | None:
-    if "views" not in component:
-        return None
-    return frozenset(images[_number(view, _names(document))] for view in component["views"])
 
 
 def _names(document: Document) -> list[str | None]:
@@ -409,7 +404,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
-        of_sample = BYTES_OF_NUMBER * sum(features(shape) for shape in dataset.shapes().values())
+        of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")
 
 
@@ -588,7 +583,7 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
                     (*where, "variable"),
                     f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
                 )
-            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], features(filters.shape)):
+            elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], math.prod(filters.shape)):
                 yield (("operations", name), f"matched filters need the inverse of the noise's covariance: {trouble}")
             elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
                 yield (*where, "high"), violation

@@ -18,11 +18,10 @@ from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
-from qexp.kinds.rows.spec import as_list
 from qexp.metrics.splits import Copies, Fold, Rows, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
-from qexp.spec.reading import Document, Finding, Where
+from qexp.spec.reading import Document, Finding, Where, listed
 
 FORMATS = (".csv", ".parquet")
 
@@ -40,7 +39,7 @@ class TabularDataset:
     def __init__(self, path: Path, document: Document) -> None:
         self.path = path
         inputs, outputs = (
-            {name: tuple(as_list(columns)) for name, columns in document[key].items()} for key in ("inputs", "outputs")
+            {name: tuple(listed(columns)) for name, columns in document[key].items()} for key in ("inputs", "outputs")
         )
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.columns = inputs | outputs

@@ -11,7 +11,7 @@ from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import suggestion
 from qexp.spec.kinds import KindDocuments, entry_in_words
-from qexp.spec.reading import Document, Finding, Where
+from qexp.spec.reading import Document, Finding, Where, listed
 
 STAND_IN = "made with stand-in data"
 """Caution of runs whose data are synthetic stand-ins for measured ones."""
@@ -47,12 +47,12 @@ class TabularSpecs(KindDocuments):
 
     def in_dataset(self, dataset: Document, quantities: Quantities) -> Iterator[Finding]:
         inputs, outputs = dataset["inputs"], dataset["outputs"]
-        owners = {column: name for name, columns in inputs.items() for column in as_list(columns)}
+        owners = {column: name for name, columns in inputs.items() for column in listed(columns)}
         for name, columns in outputs.items():
             if name in inputs:
                 yield ("outputs", name), f"'{name}' is also an input; a variable is one or the other"
                 continue
-            for column in as_list(columns):
+            for column in listed(columns):
                 if column in owners:
                     owner = f"the column '{column}' belongs to the input '{owners[column]}' as well"
                     yield ("outputs", name), f"{owner}: the network would see the answer"
@@ -101,7 +101,7 @@ class TabularSpecs(KindDocuments):
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         variables = {
-            key: {name: as_list(value) for name, value in dataset[key].items()} for key in ("inputs", "outputs")
+            key: {name: listed(value) for name, value in dataset[key].items()} for key in ("inputs", "outputs")
         }
         units = {**{name: "" for of_key in variables.values() for name in of_key}, **dataset["units"]}
         groups = {name: {"pattern": None, **value} for name, value in dataset["groups"].items()}
@@ -133,12 +133,7 @@ class TabularSpecs(KindDocuments):
 
 def grouped_by(spec: Mapping[str, Any]) -> str | None:
     """The column or group of the split, else the first group of the dataset; None if there is neither."""
-    by: str | None = spec["split"]["parameters"].get("by") or next(iter(spec["dataset"]["groups"]), None)
-    return by
-
-
-def as_list(columns: str | list[str]) -> list[str]:
-    return [columns] if isinstance(columns, str) else columns
+    return spec["split"]["parameters"].get("by") or next(iter(spec["dataset"]["groups"]), None)
 
 
 def _type(value: Any) -> str:

@@ -33,6 +33,7 @@ from qexp.kinds.spectra.files import (
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows, SplitError
+from qexp.networks.training import Prepare, Samples
 from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.rows.formats import FORMATS
@@ -233,9 +234,6 @@ def _read(source: SpectrumSource, channels: int) -> tuple[CachedArray, _Facts]:
 # Spectra for training: in a new order every epoch, with new random numbers for the masks.
 
 
-Samples = Mapping[str, Tensor]
-"""Variable → (sample, ...) in the variable's unit."""
-
 MOST_TO_FIT = 4096
 """Spectra that transforms are fitted to."""
 
@@ -267,7 +265,7 @@ class SpectrumSamples:
         self.validation = self._samples(validation, self._masks(len(validation), "validation", "masks"))
         self.test = self._samples(test, self._masks(len(test), "test", "masks"))
 
-    def epoch(self, number: int, batch_size: int, prepared: Callable[[Samples], Samples]) -> Callable[[int], Samples]:
+    def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch of an epoch, counted from 0 → its samples, `prepared` on demand.
 
         The random numbers of the patches and of the mixing belong to the position in the epoch, so that any batch can
