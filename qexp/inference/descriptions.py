@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ class Descriptions:
         for column in columns:
             if (amplitude := self.parameters[column]).linear:
                 sizes = (values[:, number[name]] ** power for name, power in amplitude.powers.items())
-                strength += np.abs(values[:, column]) * np.prod([np.ones(len(values)), *sizes], axis=0)
+                strength += math.prod(sizes, start=np.abs(values[:, column]))
         return strength
 
     def words(self) -> list[str]:
