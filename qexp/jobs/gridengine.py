@@ -212,7 +212,7 @@ class GridEngine(Scheduler):
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
         try:
-            answer = call(*command, cwd=array.folder, timeout=None)
+            answer = call(*command, environment=scheduler.without_secrets(), cwd=array.folder, timeout=None)
         except SchedulerError as error:
             # A job that no queue would take is refused with a warning, and yet accepted.
             if accepted := found(r"Your job-array (\d+)\.", str(error)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from qexp.base import files
-from qexp.errors import QexpError, SchedulerError, extra
+from qexp.errors import QexpError, SchedulerError, extra, shortened
 from qexp.jobs import scheduler
 from qexp.jobs.scheduler import CODES, OWN, Acceptor, Array, Option, PassedOn, Scheduler, array_of, seconds_of
 from qexp.store.record import State
@@ -34,6 +35,9 @@ OPTIONS: dict[str, Acceptor] = {
     "requirements": Option(r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"),
     "options": PassedOn("submit descriptions", TAKEN, r"[A-Za-z+][\w.]*", "a command of", 'notify_user = "me@a.org"'),
 }
+
+GETENV = ", ".join(["*", *(f"!*{part}*" for part in scheduler.SECRETS)])
+"""Which variables jobs get."""
 
 LOG = "events.log"
 """File in the folder of a launch with the events of its jobs."""
@@ -130,13 +134,14 @@ begun=output/.$0_$line
 
     def description(self, array: Array) -> str:
         launch, options, folder = array.launch, array.launch.options, str(array.folder)
-        if '"' in folder or "$" in folder:
-            raise QexpError(f"{folder}: HTCondor does not accept a path with $ or quotation marks; move the workspace")
+        if re.search(r'["$\x00-\x1f]', folder):
+            what = "a path with $, quotation marks or line breaks"
+            raise QexpError(f"{shortened(folder)}: HTCondor does not accept {what}; move the workspace")
         environment = zip(self.variables, ("$(Cluster)", "$(Process)", self.cluster() or ""), strict=True)
         lines = {
             "universe": "vanilla", "executable": "/bin/bash", "transfer_executable": "false",
             "arguments": f'"{array.script} $(Process)"', "initialdir": folder, "log": f"{folder}/{LOG}",
-            "batch_name": launch.name, "should_transfer_files": "NO", "getenv": "true",
+            "batch_name": launch.name, "should_transfer_files": "NO", "getenv": GETENV,
             "environment": f'"{" ".join(map("=".join, environment))}"',
             "job_max_vacate_time": options["signal"], "on_exit_remove": "ExitBySignal || ExitCode != 99",
         }  # fmt: skip
