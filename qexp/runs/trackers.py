@@ -346,9 +346,18 @@ def _of_tensorboard(path: Path) -> Iterator[Found]:
 MOST_BYTES = 1_000_000
 """Of a file that is copied to MLflow."""
 
+LONGEST_WAIT = 600.0
+"""Seconds in which others that write to the same database have ended."""
+
 
 def export_to_mlflow(directory: RunDirectory, file: Path) -> None:
     """Add a run to a database of MLflow. Raises QexpError if it has it already."""
+    files.make_folder(file.parent)
+    with files.writing(file), files.locked(file, LONGEST_WAIT):  # else one that is at work seems to have been killed
+        _export(directory, file)
+
+
+def _export(directory: RunDirectory, file: Path) -> None:
     client, record, lines = _client(f"sqlite:///{file.absolute()}"), directory.record(), directory.metrics()
     from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException

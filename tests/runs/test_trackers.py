@@ -3,11 +3,15 @@
 import json
 import math
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 import qexp as package
+from qexp.base.files import locked
+from qexp.errors import QexpError
 from qexp.upkeep import doctor
 from tests.conftest import call
 
@@ -218,6 +222,14 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     client = MlflowClient("sqlite:///mlflow.db")
     (experiment,) = [one for one in client.search_experiments() if one.name == "own"]
     (killed,) = client.search_runs([experiment.experiment_id])
+    with ThreadPoolExecutor(1) as pool:
+        with locked(Path("mlflow.db")):  # as by another export of it that is at work
+            client.update_run(killed.info.run_id, "RUNNING")
+            second = pool.submit(run.export, "mlflow.db", "mlflow")
+            wait([second], timeout=1)
+            client.update_run(killed.info.run_id, "FINISHED")
+        with pytest.raises(QexpError, match="has the run own_3 already"):
+            second.result()
     client.update_run(killed.info.run_id, "RUNNING")
     call(*words).done()
     (exported,) = client.search_runs([experiment.experiment_id])
