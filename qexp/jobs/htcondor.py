@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import files
-from qexp.errors import QexpError, SchedulerError, extra, shortened
+from qexp.errors import QexpError, SchedulerError, extra
 from qexp.jobs import scheduler
 from qexp.jobs.scheduler import CODES, OWN, Acceptor, Array, Option, PassedOn, Scheduler, array_of, seconds_of
 from qexp.store.record import State
@@ -35,9 +35,6 @@ OPTIONS: dict[str, Acceptor] = {
     "requirements": Option(r"[^\x00-\x1f]+", "what a machine must have, such as 'OpSysMajorVer >= 9'"),
     "options": PassedOn("submit descriptions", TAKEN, r"[A-Za-z+][\w.]*", "a command of", 'notify_user = "me@a.org"'),
 }
-
-GETENV = ", ".join(["*", *(f"!*{part}*" for part in scheduler.SECRETS)])
-"""Which variables jobs get."""
 
 LOG = "events.log"
 """File in the folder of a launch with the events of its jobs."""
@@ -135,13 +132,13 @@ begun=output/.$0_$line
     def description(self, array: Array) -> str:
         launch, options, folder = array.launch, array.launch.options, str(array.folder)
         if re.search(r'["$\x00-\x1f]', folder):
-            what = "a path with $, quotation marks or line breaks"
-            raise QexpError(f"{shortened(folder)}: HTCondor does not accept {what}; move the workspace")
+            raise QexpError(f"{folder}: HTCondor takes no $, quotation marks or line breaks; move the workspace")
         environment = zip(self.variables, ("$(Cluster)", "$(Process)", self.cluster() or ""), strict=True)
         lines = {
             "universe": "vanilla", "executable": "/bin/bash", "transfer_executable": "false",
             "arguments": f'"{array.script} $(Process)"', "initialdir": folder, "log": f"{folder}/{LOG}",
-            "batch_name": launch.name, "should_transfer_files": "NO", "getenv": GETENV,
+            "batch_name": launch.name, "should_transfer_files": "NO",
+            "getenv": ", ".join(["*", *(f"!*{part}*" for part in scheduler.SECRETS)]),
             "environment": f'"{" ".join(map("=".join, environment))}"',
             "job_max_vacate_time": options["signal"], "on_exit_remove": "ExitBySignal || ExitCode != 99",
         }  # fmt: skip

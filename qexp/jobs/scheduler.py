@@ -324,11 +324,6 @@ SECRETS = ("_TOKEN", "_KEY", "SECRET", "PASSW")
 """In the names of variables that jobs do not get where all users of a cluster can list what jobs got."""
 
 
-def without_secrets() -> dict[str, str]:
-    """The environment for a scheduler's program."""
-    return {name: text for name, text in os.environ.items() if not any(part in name.upper() for part in SECRETS)}
-
-
 def found(pattern: str, answer: str) -> str | None:
     """The group of a pattern, where an answer has it."""
     match = re.search(pattern, answer, re.MULTILINE)

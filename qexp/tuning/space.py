@@ -170,8 +170,7 @@ def _dimension(name: str, given: Any) -> Dimension:
     if not isinstance(given, str):
         (axis,) = axes_of({name: given}, "space")
         if len(axis.values) > MOST_VALUES:
-            count, most = f"{len(axis.values):,} values", f"at most {MOST_VALUES:,}"
-            raise QexpError(f"{where}: {count}; give {most}, or a range, lin:LOW:HIGH")
+            raise QexpError(f"{where}: {len(axis.values):,} values; give at most {MOST_VALUES:,}, or lin:LOW:HIGH")
         return Dimension(name, CategoricalDistribution(list(map(value_text, axis.values))), axis.values)
     try:
         spacing, low, high = given.split(":")

@@ -53,7 +53,7 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
         ({"space": {}}, "a search needs a space"),
         ({"space": {"": "lin:0:1"}}, "a key is empty; write"),
         ({"space": {"learning_rate": [0.1, 0.1]}}, r"space\[.learning_rate.\].*0.1 is given twice"),
-        ({"space": {"learning_rate": list(range(1, 1002))}}, "1,001 values; give at most 1,000, or a range"),
+        ({"space": {"learning_rate": list(range(1, 1002))}}, "1,001 values; give at most 1,000, or lin:LOW"),
         ({"jobs": 99_999}, "jobs=99999: at most 1,000 runs at a time"),
         ({"space": {"test": [True, False]}}, "trials never see the test part"),
         ({"overrides": {"test": False}}, "final_seeds=5.*is to test the best"),
