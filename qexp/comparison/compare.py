@@ -14,6 +14,7 @@ from qexp.comparison.figures import draw_runs, folder_name, with_figures
 from qexp.comparison.seeds import (
     GroupRow,
     LeftOut,
+    Numbers,
     Pair,
     PairRow,
     SeedComparison,
@@ -74,6 +75,8 @@ class Comparison:
     """The evaluation whose results are compared; None for those of the runs' own test parts."""
     differing_data: str | None = None
     """How the samples differ on which the runs were evaluated, in words; None if they do not."""
+    part: str = "test"
+    """Of which the results are, if not of an evaluation: `training` where the runs have no others."""
     without: Mapping[str, str] = field(default_factory=dict)
     """Run → its state, of runs that have no results of the compared part."""
 
@@ -86,6 +89,7 @@ class Comparison:
         return {
             "runs": self.names,
             "evaluation": self.evaluation,
+            "part": self.part,
             "specs": self.specs,
             "differences": self.differences,
             "results": [row.document() for row in self.results],
@@ -123,26 +127,29 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
         differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
     else:
         differing = differing_test_parts(specs)
+    trained = not evaluations and {part for record in records for part in record.results} == {"train"}
+    parts = ["train" if trained else directory.part for directory in evaluated]
+    shown = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
     # An evaluation is no validation, and of different samples none is the best.
     chosen_by = None if evaluations or differing else "validation"
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
-        [*_rows(records, evaluated, chosen_by), *_rows_of_capabilities(evaluated, units)],
+        [*_rows(records, shown, chosen_by), *_rows_of_capabilities(evaluated, units)],
         draw_runs(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
         evaluation,
         differing,
+        "training" if trained else "test",
         {
             record.name: state.words
-            for record, directory, state in zip(records, evaluated, states.values(), strict=True)
-            if not record.results.get(directory.part)
+            for record, numbers, state in zip(records, shown, states.values(), strict=True)
+            if not numbers
         },
     )
 
 
-def _rows(records: Sequence[Record], evaluated: Sequence[RunDirectory], chosen_by: str | None) -> Iterator[MetricRow]:
-    shown = [record.results.get(one.part, {}) for record, one in zip(records, evaluated, strict=True)]
+def _rows(records: Sequence[Record], shown: Sequence[Numbers], chosen_by: str | None) -> Iterator[MetricRow]:
     chosen = [record.results.get(chosen_by, {}) if chosen_by else {} for record in records]
     for output, name in outputs_and_metrics(shown):
         units = [record.units[output] for record in records if output in record.units]
@@ -186,12 +193,12 @@ def differing_specs(comparison: Comparison | SeedComparison) -> Table | None:
 
 def results_of_runs(comparison: Comparison) -> Table:
     """A table of metrics per run; the best value of each row of the validation part is highlighted."""
-    rows, strong = list[list[str]](), set[tuple[int, int]]()
+    rows, strong, part = list[list[str]](), set[tuple[int, int]](), comparison.evaluation or comparison.part
     for row in comparison.results:
         if row.is_validated:
             strong |= {(len(rows), 3 + at) for at in row.best}
             rows.append(_of_part(row, row.validation, "validation"))
-        rows.append(_of_part(row, row.values, "" if is_of_capability(row.metric) else comparison.evaluation or "test"))
+        rows.append(_of_part(row, row.values, "" if is_of_capability(row.metric) else part))
     columns = ["output", "metric", "part", *comparison.names, "unit"]
     return Table("Results", columns, rows, frozenset(comparison.names), frozenset(strong))
 
@@ -239,7 +246,7 @@ def _passed(metric: str) -> bool:
 
 
 def on(comparison: Comparison | SeedComparison) -> str:
-    return "on the test part" if comparison.evaluation is None else f"on {comparison.evaluation}"
+    return f"on the {comparison.part} part" if comparison.evaluation is None else f"on {comparison.evaluation}"
 
 
 def _metric(comparison: Comparison | SeedComparison) -> str:
@@ -320,7 +327,7 @@ def plain_rows(comparison: Comparison | SeedComparison) -> tuple[list[str], list
         rows: list[list[Any]] = []
         for of_metric in comparison.results:
             key = [of_metric.output, of_metric.metric]
-            part = "" if is_of_capability(of_metric.metric) else comparison.evaluation or "test"
+            part = "" if is_of_capability(of_metric.metric) else comparison.evaluation or comparison.part
             if of_metric.is_validated:
                 rows.append([*key, "validation", of_metric.unit, *of_metric.validation])
             rows.append([*key, part, of_metric.unit, *of_metric.values])

@@ -402,6 +402,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class SeedComparison:
+    part = "test"  # of which results over seeds are
     groups: list[SeedGroup]
     specs: dict[str, list[str]]
     """model and dataset → name in each group."""

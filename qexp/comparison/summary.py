@@ -138,7 +138,7 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
                 columns.append(f"validation {title}")
                 stars = ["*" if at in row.best else " " for at in range(len(letters))]
                 numbers.append([f"{number(v, row.meaning)} {s}" for v, s in zip(row.validation, stars, strict=True)])
-            columns.append(title if calibrated or comparison.evaluation else f"test {title}")
+            columns.append(title if calibrated or comparison.evaluation else f"{comparison.part} {title}")
             numbers.append([number(value, row.meaning) for value in row.values])
         cells = [[letter, *of_run] for letter, *of_run in zip(letters.values(), *numbers, strict=True)]
         title = "Results" if single else output

@@ -212,7 +212,9 @@ class GridEngine(Scheduler):
 
     def submit_array(self, array: Array, command: Sequence[str]) -> str:
         try:
-            answer = call(*command, cwd=array.folder, timeout=None)
+            secret = re.compile("|".join(scheduler.SECRETS), re.IGNORECASE)
+            passed_on = {name: text for name, text in os.environ.items() if not secret.search(name)}
+            answer = call(*command, environment=passed_on, cwd=array.folder, timeout=None)
         except SchedulerError as error:
             # A job that no queue would take is refused with a warning, and yet accepted.
             if accepted := found(r"Your job-array (\d+)\.", str(error)):

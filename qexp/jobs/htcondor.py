@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,13 +131,14 @@ begun=output/.$0_$line
 
     def description(self, array: Array) -> str:
         launch, options, folder = array.launch, array.launch.options, str(array.folder)
-        if '"' in folder or "$" in folder:
-            raise QexpError(f"{folder}: HTCondor does not accept a path with $ or quotation marks; move the workspace")
+        if re.search(r'["$\x00-\x1f]', folder):
+            raise QexpError(f"{folder}: HTCondor takes no $, quotation marks or line breaks; move the workspace")
         environment = zip(self.variables, ("$(Cluster)", "$(Process)", self.cluster() or ""), strict=True)
         lines = {
             "universe": "vanilla", "executable": "/bin/bash", "transfer_executable": "false",
             "arguments": f'"{array.script} $(Process)"', "initialdir": folder, "log": f"{folder}/{LOG}",
-            "batch_name": launch.name, "should_transfer_files": "NO", "getenv": "true",
+            "batch_name": launch.name, "should_transfer_files": "NO",
+            "getenv": ", ".join(["*", *(f"!*{part}*" for part in scheduler.SECRETS)]),
             "environment": f'"{" ".join(map("=".join, environment))}"',
             "job_max_vacate_time": options["signal"], "on_exit_remove": "ExitBySignal || ExitCode != 99",
         }  # fmt: skip

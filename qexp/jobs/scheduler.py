@@ -320,6 +320,10 @@ def call(
     return str(answer.stdout)
 
 
+SECRETS = ("_TOKEN", "_KEY", "SECRET", "PASSW")
+"""In the names of variables that jobs do not get where all users of a cluster can list what jobs got."""
+
+
 def found(pattern: str, answer: str) -> str | None:
     """The group of a pattern, where an answer has it."""
     match = re.search(pattern, answer, re.MULTILINE)

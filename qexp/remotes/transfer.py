@@ -232,6 +232,7 @@ class Transfer:
         with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
             try:
                 with terminable():
+                    options.count(0, len(names))
                     for number, ended in enumerate(as_completed([pool.submit(transfer, name) for name in names]), 1):
                         ended.result()
                         if self.stopped.is_set():

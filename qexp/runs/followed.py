@@ -21,7 +21,7 @@ from qexp.base.text import leaves, number_in
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.attempt import Work
 from qexp.spec.experiences import OUTPUT, RESULT_NAME, RESULT_PARTS, Numbers
-from qexp.store.directory import EPOCHS, METRICS
+from qexp.store.directory import EPOCHS
 from qexp.store.record import Epochs, Line
 
 log = logging.getLogger("qexp.run")
@@ -258,9 +258,8 @@ class Progress:
         """
         self._own, self._log, self._next = work.own, work.attempt / "log.txt", 0.0
         self._start = self._log.stat().st_size
-        directory, self._declared = self._own.directory, bool(work.spec.get("metrics_file"))
-        of_program = files.real_path(metrics) == files.real_path(directory.path / METRICS)
-        kept_in = directory.results / EPOCHS if of_program else directory.path / METRICS
+        self._declared = bool(work.spec.get("metrics_file"))
+        kept_in = self._own.directory.results / EPOCHS  # as `metrics.jsonl` may be the program's own
         self._metrics: MetricsFile | None = MetricsFile(metrics, kept_in, again=again)
         of = work.spec["parameters"].get("epochs")
         self._of = of if isinstance(of, int) else 0

@@ -127,6 +127,9 @@ def goes_on(name: str, state: State | None, resume: bool) -> bool:
 SECONDS_BETWEEN_LOOKS = 0.25
 """Seconds between two checks of the runs' progress and of signals; the end of a run is noticed at once."""
 
+MOST_JOBS = 1000
+"""Runs at a time on one machine."""
+
 TAIL = 8192
 """Bytes at the end of the metrics file that are searched for the last line."""
 
@@ -368,6 +371,8 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     order = replace(order, launcher=launcher_with(order.launcher, order.profile, configured))
     options = options_of(order.launcher, configured, order.options, order.profile)
     require_device_name(order.device)
+    if LAUNCHERS[order.launcher] is None and (order.jobs or 1) > MOST_JOBS:
+        raise QexpError(f"`jobs={order.jobs}`: at most {MOST_JOBS:,} runs at a time on one machine")
     if LAUNCHERS[order.launcher] is None and not wrap_of(options):  # else the node or the container checks
         device_of(order.device)
     settings = {"jobs": order.jobs, "device": order.device, "options": options}

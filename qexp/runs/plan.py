@@ -79,31 +79,33 @@ class GridAxis:
         return [":".join(map(value_text, value)) if several else value_text(value) for value in self.values]
 
 
-def axes_of(grid: Grid) -> list[GridAxis]:
+def axes_of(grid: Grid, argument: str = "grid") -> list[GridAxis]:
     """The axes of a grid, checked. Raises QexpError for an axis without values, and for what is given twice."""
-    axes = [_axis(name, values) for name, values in grid.items()]
+    axes = [_axis(f"`{argument}[{name}]`", name, values) for name, values in grid.items()]
     keys = Counter(key for axis in axes for key in axis.keys)
     if twice := next((key for key, times in keys.items() if times > 1), None):
-        raise QexpError(f"`grid[{twice}]` is given twice; list all its values in one: `grid={ {twice: ['A', 'B']} }`")
+        raise QexpError(
+            f"`{argument}[{twice}]` is given twice; list all its values in one: `{argument}={ {twice: ['A', 'B']} }`"
+        )
     return axes
 
 
-def _axis(name: str, values: Sequence[Any]) -> GridAxis:
+def _axis(where: str, name: str, values: Sequence[Any]) -> GridAxis:
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
-        raise QexpError(f"`grid[{name}]`: give a list of values, not {values!r}")
-    axis = GridAxis(name, tuple(reading.plain(value, f"`grid[{name}]`") for value in values))
+        raise QexpError(f"{where}: give a list of values, not {values!r}")
+    axis = GridAxis(name, tuple(reading.plain(value, where) for value in values))
     if not all(axis.keys):
-        raise QexpError(f"`grid[{name}]`: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
+        raise QexpError(f"{where}: a key is empty; write, for example, learning_rate, a.b+c.d or a.b,c.d")
     if not axis.values:
-        raise QexpError(f"`grid[{name}]`: there is no value; give at least one")
+        raise QexpError(f"{where}: there is no value; give at least one")
     wanted = len(axis.parts)
     if wanted > 1:
         for value in axis.values:
             if not isinstance(value, list) or len(value) != wanted:
-                raise QexpError(f"`grid[{name}]`: {value_text(value)} is not {wanted} values, one for each key")
+                raise QexpError(f"{where}: {value_text(value)} is not {wanted} values, one for each key")
     twice, times = Counter(axis.texts).most_common(1)[0]
     if times > 1:
-        raise QexpError(f"`grid[{name}]`: the value {twice} is given twice; two runs would be the same")
+        raise QexpError(f"{where}: the value {twice} is given twice; two runs would be the same")
     return axis
 
 

@@ -325,30 +325,58 @@ def _event_files(path: Path) -> list[Path]:
 
 
 def _of_tensorboard(path: Path) -> Iterator[Found]:
+    found, sessions = _event_files(path), defaultdict[Path, list[Path]](list)
+    folders = sorted({file.parent for file in found})
+    read = {folder: _events([file for file in found if file.parent == folder]) for folder in folders}
+    for folder in [folder for folder in folders if read[folder][0] and folder.parent in read]:
+        sessions[folder.parent].append(folder)
+    for folder, (first, *others) in reversed(sessions.items()):
+        (own, numbers), (below, more) = read[folder], read[first]
+        if not own and not numbers:  # of a writer whose sessions are the runs
+            del read[folder]
+        elif numbers and not others and len({number[1] for number in more}) < 2:  # by `add_hparams`, of the run itself
+            last = numbers[-1][1]
+            read[folder] = {**own, **below}, [*numbers, *((at, last, name, number) for at, _, name, number in more)]
+            del read[first]
+    for folder, (parameters, numbers) in read.items():
+        rows, seconds = _by_step(number[1:] for number in numbers), sorted(number[0] for number in numbers) or [0.0]
+        note, place = folder.relative_to(path).as_posix(), str(folder.resolve())
+        yield Found(place, path.resolve().name, parameters, rows, seconds, State.DONE, note, was={"folder": place})
+
+
+def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float, str, float]]]:
+    """Hyper-parameters; and times, steps, names and numbers."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
     from tensorboard.util.tensor_util import make_ndarray
 
-    found = _event_files(path)
-    for folder in sorted({file.parent for file in found}):
-        numbers = [
-            (event.wall_time, event.step, value.tag, float(array.item()))
-            for file in found
-            if file.parent == folder
-            for event in EventFileLoader(str(file)).Load()
-            for value in event.summary.value
-            if value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object
-        ]
-        rows, seconds = _by_step(number[1:] for number in numbers), sorted(number[0] for number in numbers) or [0.0]
-        note, own = folder.relative_to(path).as_posix(), str(folder.resolve())
-        yield Found(own, path.resolve().name, {}, rows, seconds, State.DONE, note, was={"folder": own})
+    parameters, numbers = dict[str, Any](), list[tuple[float, float, str, float]]()
+    for event in (event for file in found for event in EventFileLoader(str(file)).Load()):
+        for value in event.summary.value:
+            if (about := value.metadata.plugin_data).plugin_name == "hparams":
+                given = HParamsPluginData.FromString(about.content).session_start_info.hparams
+                parameters |= {name: getattr(one, one.WhichOneof("kind")) for name, one in given.items()}
+            elif value.HasField("tensor") and (array := make_ndarray(value.tensor)).size == 1 and array.dtype != object:
+                numbers.append((event.wall_time, event.step, value.tag, float(array.item())))
+    whole = {name: int(one) for name, one in parameters.items() if isinstance(one, float) and one.is_integer()}
+    return {**parameters, **whole}, numbers
 
 
 MOST_BYTES = 1_000_000
 """Of a file that is copied to MLflow."""
 
+LONGEST_WAIT = 600.0
+"""Seconds in which others that write to the same database have ended."""
+
 
 def export_to_mlflow(directory: RunDirectory, file: Path) -> None:
     """Add a run to a database of MLflow. Raises QexpError if it has it already."""
+    files.make_folder(file.parent)
+    with files.writing(file), files.locked(file, LONGEST_WAIT):  # else one that is at work seems to have been killed
+        _export(directory, file)
+
+
+def _export(directory: RunDirectory, file: Path) -> None:
     client, record, lines = _client(f"sqlite:///{file.absolute()}"), directory.record(), directory.metrics()
     from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException

@@ -218,7 +218,7 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """A line per epoch: `metrics.jsonl`, or in `results` of a program to which that name belongs."""
+        """A line per epoch: `metrics.jsonl`, to which programs may write their own; theirs are in `results`."""
         of_program = self.results / EPOCHS
         return of_program if of_program.exists() else self.path / METRICS
 

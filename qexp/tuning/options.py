@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base.options import option
-from qexp.errors import QexpError
+from qexp.errors import QexpError, shortened
 from qexp.runs.order import Order, Watched, read_grid, read_seeds
 
 SPACE = "write KEY=log:LOW:HIGH, KEY=lin:LOW:HIGH, or a list of values, KEY=A,B"
@@ -21,6 +21,8 @@ def read_space(option: str, texts: Sequence[str]) -> dict[str, Any]:
         key, _, values = text.partition("=")
         if key in read:
             raise QexpError(f"{option} {key} is given twice")
+        if not values or not all(key.split("+")):
+            raise QexpError(f"{option} {shortened(text)}: {SPACE}")
         if _is_range(values):
             read[key] = values
         else:

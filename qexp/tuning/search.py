@@ -33,7 +33,7 @@ from qexp.runs.launch import CheckedOrder, add_to_launch, at_work, check_order, 
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import OUTPUT as RESULT, type_of
 from qexp.store.directory import RunDirectory, retag
-from qexp.store.record import State
+from qexp.store.record import State, meaning_of
 from qexp.tuning.options import LOSS, Tuning
 from qexp.tuning.results import Objective
 from qexp.tuning.space import Space
@@ -103,7 +103,7 @@ def _objective(name: str, plan: Plan, outputs: Sequence[str] | None) -> Objectiv
         reported = [f"{one}.{of_one}" for one in outputs for of_one in asked_for(plan.spec["metrics"].get(one, []))]
         if f"{output}.{metric}" not in reported:
             raise QexpError(f"`metric={name}`: no such metric; {suggestion(name, [LOSS, *reported])}")
-    if (best := plan.metrics.get(metric, {}).get("best")) is None:
+    if (best := meaning_of(metric, [plan.metrics]).best) is None:
         declared = '"metrics": {"' + metric + '": {"best": "lowest"}}'
         raise QexpError(
             f"`metric={name}`: whether low or high values of '{metric}' are best is unknown; add {declared}"

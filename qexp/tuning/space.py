@@ -18,6 +18,9 @@ with extra("tune"):
 
 Range = FloatDistribution | IntDistribution
 
+MOST_VALUES = 1000
+"""Of a list, each of which is checked before the search."""
+
 
 @dataclass(frozen=True)
 class Dimension:
@@ -116,7 +119,7 @@ def checked_space(
     if not given:
         raise QexpError(f"a search needs a space; give `space={ {'learning_rate': 'log:1e-4:1e-2'} }`")
     dimensions = [_dimension(name, values) for name, values in given.items()]
-    axes = axes_of({one.name: one.ends for one in dimensions})
+    axes = axes_of({one.name: one.ends for one in dimensions}, "space")
     if twice := [key for axis in axes for key in axis.keys if key in overrides]:
         raise QexpError(f"`overrides[{twice[0]}]`: `space` has values of '{twice[0]}', too; keep one of them")
     first = {key: axis.values[0] for axis in axes for key in axis.keys}
@@ -165,7 +168,9 @@ def _dimension(name: str, given: Any) -> Dimension:
     if "," in name:
         raise QexpError(f"{where}: keys with commas change together only in a grid; give each its own values")
     if not isinstance(given, str):
-        (axis,) = axes_of({name: given})
+        (axis,) = axes_of({name: given}, "space")
+        if len(axis.values) > MOST_VALUES:
+            raise QexpError(f"{where}: {len(axis.values):,} values; give at most {MOST_VALUES:,}, or lin:LOW:HIGH")
         return Dimension(name, CategoricalDistribution(list(map(value_text, axis.values))), axis.values)
     try:
         spacing, low, high = given.split(":")

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import qexp as package
+from qexp.comparison.compare import Comparison, plain_rows
 from qexp.comparison.figures import folder_name
 from qexp.errors import QexpError
 
@@ -196,3 +197,19 @@ def test_a_run_without_results_is_said_to_be_interrupted(workspace):
     record = workspace / "runs" / PAIR[1] / "run.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "state": "interrupted", "results": {}}))
     assert f"{PAIR[1]} is interrupted, and was not evaluated" in str(package.compare(*PAIR, figures=False))
+
+
+def test_runs_with_numbers_of_the_training_part_alone_are_compared_by_them(workspace):
+    def compared(*results: dict[str, dict[str, dict[str, float]]]) -> Comparison:
+        for name, numbers in zip(PAIR, results, strict=True):
+            record = workspace / "runs" / name / "run.json"
+            record.write_text(json.dumps({**json.loads(record.read_text()), "results": numbers}))
+        return package.compare(*PAIR, figures=False)
+
+    trained = [{"train": {"depth": {"mae": error}}} for error in (0.5, 0.25)]
+    comparison = compared(*trained)
+    assert plain_rows(comparison)[1] == [["depth", "mae", "training", "km", 0.5, 0.25]]
+    assert [row.best for row in comparison.results] == [[]], "nothing is chosen by how it was trained"
+    assert all(words in str(comparison) for words in ("2 runs on the training part", "training depth mae"))
+    comparison = compared(trained[0], {**trained[1], "test": {"depth": {"mae": 1.5}}})
+    assert plain_rows(comparison)[1] == [["depth", "mae", "test", "km", None, 1.5]]

@@ -4,6 +4,9 @@ import pytest
 
 from qexp.errors import SchedulerError
 from qexp.jobs.gridengine import GridEngine, read_list
+from qexp.jobs.launchers import options_of
+from qexp.jobs.scheduler import Submission
+from tests.slurm.test_arrays import folders
 
 LIST = """<?xml version='1.0'?>
 <job_info xmlns:xsd="http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat/qstat.xsd">
@@ -75,3 +78,16 @@ def test_without_accounting_only_what_the_master_knows_is_said(says):
     says("qstat", LIST)
     says("qacct", "", "accounting: No such file or directory", 1)
     assert GridEngine().states(["6.1", "6.4", "6.7"]) == {"6.1": "running"}
+
+
+def test_what_others_could_list_of_a_job_holds_no_token_key_or_password(tmp_path, monkeypatch):
+    for program, answer in (("qsub", "env > ../environment; echo 7.1-1:1"), ("qconf", "echo max_aj_tasks 10")):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("QEXP_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "db_password", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, "of mine")
+    launch = Submission(tmp_path / "launch", "one", options_of("gridengine", {}, {}))
+    GridEngine().submit(launch, folders(tmp_path, 1))
+    lines = (tmp_path / "environment").read_text().splitlines()
+    assert [line for line in lines if "of mine" in line] == ["TOKENIZERS_PARALLELISM=of mine"]

@@ -90,7 +90,7 @@ def test_the_description_says_what_the_settings_of_the_page_ask_for(tmp_path):
     asked = {
         "request_cpus": "4", "request_memory": "8GB", "request_gpus": "1", "allowed_execute_duration": "3600",
         "max_materialize": "8", "initialdir": str(tmp_path / "it's here"), "MY.Project": '"volcano"',
-        "arguments": '"array_1.sh $(Process)"',
+        "arguments": '"array_1.sh $(Process)"', "getenv": "*, !*_TOKEN*, !*_KEY*, !*SECRET*, !*PASSW*",
     }  # fmt: skip
     assert {key: parsed[key] for key in asked} == asked
 
@@ -107,8 +107,9 @@ def test_without_a_scheduler_here_that_is_said_and_the_script_runs_its_run_with_
     with pytest.raises(SchedulerError, match="Unable to locate"):
         HTCondor().cancel({"7.0": None})
     assert HTCondor().cluster() is None
-    with pytest.raises(QexpError, match="quotation marks"):
-        HTCondor().submit(Submission(tmp_path / 'a "launch"', "one", options), [run])
+    for name in ('a "launch"', "a\nlaunch"):  # of which the rest would be a command of the description
+        with pytest.raises(QexpError, match="quotation marks or line breaks"):
+            HTCondor().submit(Submission(tmp_path / name, "one", options), [run])
     for _ in range(2):  # it begins again after another start
         assert subprocess.run(["bash", "array_1.sh", "0"], cwd=launch.folder, check=False).returncode == 7
     assert (run.path / "htcondor.txt").read_text() == f"{run.path} 0\n{run.path} 1\n"

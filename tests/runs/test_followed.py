@@ -221,3 +221,36 @@ def test_a_program_may_write_a_metrics_jsonl_of_its_own_into_its_run(experience,
     assert json.loads((run.path / "metrics.jsonl").read_text()) == written
     assert "1.5" in call("ls", "--columns", "name,validation.loss").done()
     assert call("verify", "own_0").code == call("doctor").code == 0
+
+
+BOTH = """import json, os, sys, time
+run, first = sys.argv[1], int(sys.argv[2])
+for epoch in (first, first + 1):
+    for name, line in (("metrics.jsonl", {"mine": epoch}), ("log.jsonl", {"epoch": epoch, "val_loss": 1 / epoch})):
+        print(json.dumps(line), file=open(f"{run}/{name}", "a"))
+while first == 1: time.sleep(0.05)
+"""
+
+
+@pytest.mark.heavy
+def test_a_metrics_jsonl_of_a_program_is_not_touched_beside_the_file_that_is_followed_wherever_the_run_goes(experience):
+    Path("own.py").write_text(BOTH)
+    command = [sys.executable, "own.py", "{run}"]
+    experience(command=[*command, "1", "{seed}"], resume=[*command, "3"], metrics_file="{run}/log.jsonl")
+    process, run = started(Path.cwd(), "run", "own", "--seed", "0"), RunDirectory(Path("runs/own_0"))
+    until(lambda: run.path.is_dir() and len(run.metrics()) == 2, "two epochs")
+    process.terminate()
+    process.communicate()
+    call("run", "own", "--seed", "0", "--resume").done()
+    epochs = [(number, None, 1 / number) for number in (1, 2, 3, 4)]
+    mine = "".join(f'{{"mine": {number}}}\n' for number in (1, 2, 3, 4))
+    call("push", "./remote", "own_0").done()
+    call("export", "own_0", "--to", "own.zip").done()
+    call("pull", "./remote", "own_0", "--name", "pulled").done()
+    call("import", "own.zip", "--name", "imported").done()
+    for name in ("own_0", "pulled", "imported"):
+        run = RunDirectory(Path("runs") / name)
+        assert losses(run.metrics()) == epochs
+        assert (run.path / "metrics.jsonl").read_text() == mine
+        assert run.record().epochs.done == 4
+    assert call("doctor").code == 0

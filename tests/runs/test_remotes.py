@@ -116,6 +116,13 @@ def test_runs_arrive_as_they_were_are_sent_once_and_are_listed_with_their_result
         assert "cannot be reached" in said
 
 
+def test_a_bar_begins_with_the_first_run_and_not_behind_it(here, there, tmp_path):
+    counts: list[tuple[int, int]] = []
+    package.push(str(tmp_path / "remote"), workspace=here, count=lambda done, of: counts.append((done, of)))
+    package.pull(str(tmp_path / "remote"), workspace=there, count=lambda done, of: counts.append((done, of)))
+    assert counts == [(0, 1), (1, 1)] * 2
+
+
 def test_what_went_on_is_updated_and_changes_on_both_sides_and_other_runs_are_refused(here, there, tmp_path, qexp):
     remote = str(tmp_path / "remote")
     qexp("push", remote).done()

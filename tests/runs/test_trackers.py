@@ -3,11 +3,15 @@
 import json
 import math
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 import qexp as package
+from qexp.base.files import locked
+from qexp.errors import QexpError
 from qexp.upkeep import doctor
 from tests.conftest import call
 
@@ -202,6 +206,29 @@ def test_runs_of_tensorboard_are_those_of_its_folders(here):
     assert "train" not in first.results, "it is not finite"
 
 
+@pytest.mark.slow
+def test_hyper_parameters_of_tensorboard_are_those_of_the_run_above_or_of_runs_of_their_own(here):
+    from torch.utils.tensorboard import SummaryWriter
+
+    for rate in (0.25, 0.5):
+        with SummaryWriter(str(here / f"logs/{rate}")) as writer:
+            for step in (10, 20):
+                writer.add_scalar("val/loss", rate / step, step)
+            writer.add_hparams({"rate": rate, "seed": 3, "by": "adam"}, {"test/mae": 1.5})
+    found = package.import_runs(here / "logs")
+    assert [(run.record["note"], run.record["seed"]) for run in found] == [("0.25", 3), ("0.5", 3)]
+    assert [run.spec["parameters"] for run in found] == [{"rate": rate, "by": "adam"} for rate in (0.25, 0.5)]
+    assert [line["step"] for line in found[0].directory.metrics()] == [10, 20]
+    assert found[0].results["test"] == {"result": {"mae": 1.5}}
+    with SummaryWriter(str(here / "tried")) as writer:
+        for rate in (1, 2):
+            writer.add_hparams({"rate": rate}, {"test/mae": rate}, run_name=f"try_{rate}")
+    tried = package.import_runs(here / "tried")
+    assert [(run.record["note"], run.spec["parameters"]) for run in tried] == [
+        ("try_1", {"rate": 1}), ("try_2", {"rate": 2})
+    ]  # fmt: skip
+
+
 @pytest.mark.heavy
 def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here, monkeypatch):
     (here / "specs/experiences").mkdir()
@@ -218,6 +245,14 @@ def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here,
     client = MlflowClient("sqlite:///mlflow.db")
     (experiment,) = [one for one in client.search_experiments() if one.name == "own"]
     (killed,) = client.search_runs([experiment.experiment_id])
+    with ThreadPoolExecutor(1) as pool:
+        with locked(Path("mlflow.db")):  # as by another export of it that is at work
+            client.update_run(killed.info.run_id, "RUNNING")
+            second = pool.submit(run.export, "mlflow.db", "mlflow")
+            wait([second], timeout=1)
+            client.update_run(killed.info.run_id, "FINISHED")
+        with pytest.raises(QexpError, match="has the run own_3 already"):
+            second.result()
     client.update_run(killed.info.run_id, "RUNNING")
     call(*words).done()
     (exported,) = client.search_runs([experiment.experiment_id])

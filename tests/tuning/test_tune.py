@@ -16,7 +16,7 @@ import qexp
 from qexp.base.formats import read_lines
 from qexp.errors import DamagedError, QexpError, RunFailedError
 from qexp.store.directory import RunDirectory, read_annotations
-from qexp.tuning.options import Tuning
+from qexp.tuning.options import Tuning, read_space
 from qexp.tuning.search import JournalFile, kept_line
 from qexp.tuning.tune import check_tuning
 from tests import cores, stones
@@ -51,6 +51,10 @@ def test_a_range_is_of_whole_numbers_where_the_spec_takes_no_others(specs):
         ({"space": {"losses.depth": ["mae", "mse"]}}, "changes what the loss is"),
         ({"space": {"dataset.fixed.noise": "lin:0:1"}}, "changes the validation part"),
         ({"space": {}}, "a search needs a space"),
+        ({"space": {"": "lin:0:1"}}, "a key is empty; write"),
+        ({"space": {"learning_rate": [0.1, 0.1]}}, r"space\[.learning_rate.\].*0.1 is given twice"),
+        ({"space": {"learning_rate": list(range(1, 1002))}}, "1,001 values; give at most 1,000, or lin:LOW"),
+        ({"jobs": 99_999}, "jobs=99999: at most 1,000 runs at a time"),
         ({"space": {"test": [True, False]}}, "trials never see the test part"),
         ({"overrides": {"test": False}}, "final_seeds=5.*is to test the best"),
         ({"overrides": {"learning_rate": 1}}, "keep one of them"),
@@ -68,6 +72,20 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_written(specs, op
     with pytest.raises(QexpError, match=said):
         checked(specs, **options)
     assert not (specs.root / "studies").exists()
+
+
+@pytest.mark.parametrize("text", ["=lin:0:1", "learning_rate", "learning_rate=", "a+=1,2"])
+def test_a_space_without_a_key_or_values_is_told_what_a_space_is(text):
+    with pytest.raises(QexpError, match="write KEY=log:LOW:HIGH, KEY=lin:LOW:HIGH, or a list"):
+        read_space("--space", [text])
+
+
+def test_metrics_of_qexp_in_the_lines_of_a_program_have_their_usual_meaning(specs):
+    keys = {"type": "command", "command": ["true", "{seed}"], "parameters": {"x": 1}, "metrics_file": "{run}/log.jsonl"}
+    specs.write("experience", keys, "own")
+    tuning = Tuning("own", space={"parameters.x": [1, 2]}, metric=["depth.mae", "depth.r2"])
+    checked = check_tuning(tuning, qexp.base.workspace.find(specs.root))
+    assert [one.best for one in checked.objectives] == ["lowest", "highest"]
 
 
 def test_no_final_run_is_tested_on_what_the_search_would_have_trained_on(specs):
