@@ -21,8 +21,8 @@ DOCUMENTS: dict[str, tuple[type[Part], str]] = {
     "run.json": (Record, "The record of a run: its settings, its history and its results."),
     "metrics.jsonl": (
         EpochLine,
-        "One such object per epoch, in a line. Outputs with their metrics stand beside `loss`. The epochs of a program "
-        "are in `results/epochs.jsonl`.",
+        "One such object per epoch, in a line. Outputs with their metrics stand beside `loss`. Those of a program "
+        "that writes a file of this name itself are in `results/epochs.jsonl`.",
     ),
     "environment.json": (Environment, "Versions and machine, written when an attempt starts."),
     "evaluations/NAME/record.json": (EvaluationRecord, "An evaluation of the run on other data."),

@@ -21,7 +21,7 @@ from qexp.base.text import leaves, number_in
 from qexp.errors import QexpError, TakenOverError
 from qexp.kinds.attempt import Work
 from qexp.spec.experiences import OUTPUT, RESULT_NAME, RESULT_PARTS, Numbers
-from qexp.store.directory import EPOCHS
+from qexp.store.directory import EPOCHS, METRICS
 from qexp.store.record import Epochs, Line
 
 log = logging.getLogger("qexp.run")
@@ -259,8 +259,11 @@ class Progress:
         self._own, self._log, self._next = work.own, work.attempt / "log.txt", 0.0
         self._start = self._log.stat().st_size
         self._declared = bool(work.spec.get("metrics_file"))
-        kept_in = self._own.directory.results / EPOCHS  # as `metrics.jsonl` may be the program's own
-        self._metrics: MetricsFile | None = MetricsFile(metrics, kept_in, again=again)
+        # While it runs, `metrics.jsonl` may become the program's own.
+        self._kept_in, self._usual = self._own.directory.results / EPOCHS, self._own.directory.path / METRICS
+        if again and self._usual.exists() and not self._kept_in.exists():
+            self._usual.replace(self._kept_in)
+        self._metrics: MetricsFile | None = MetricsFile(metrics, self._kept_in, again=again)
         of = work.spec["parameters"].get("epochs")
         self._of = of if isinstance(of, int) else 0
         if not again:
@@ -274,6 +277,8 @@ class Progress:
                 if self._metrics is not None and self._declared and not self._metrics.epochs:
                     log.warning("%s: no metrics were found", self._metrics.path)
                 self._own.keep(epochs=self._epochs())
+                if not self._usual.exists():
+                    self._kept_in.replace(self._usual)
             elif time.monotonic() >= self._next:
                 self._next = time.monotonic() + SECONDS_BETWEEN_NOTES
                 if (epochs := self._epochs()) != self._own.record.epochs:

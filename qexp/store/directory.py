@@ -218,7 +218,7 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """A line per epoch: `metrics.jsonl`, to which programs may write their own; theirs are in `results`."""
+        """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in `results`."""
         of_program = self.results / EPOCHS
         return of_program if of_program.exists() else self.path / METRICS
 
