@@ -389,16 +389,10 @@ def estimate_sources(
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
-    fit, profile = _fit(problem, searched, candidate, options, fixed), None
     # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
-    of_equal = equal.words()
-    if options.least_squares:
-        options.on_stage(candidate.text, BETWEEN)
-        fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
-        if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
-            fit, profile = with_intervals(problem, chosen)
-        of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
+    fit, profile = _estimated(problem, searched, candidate, options, fixed, equal)
+    unneeded = _unneeded(problem, fit, tracks, candidate, searched, options.seed) if options.least_squares else []
     seconds = time.perf_counter() - began
     parameters = _of_network(fit, candidate)
     if profile is not None:
@@ -426,7 +420,8 @@ def estimate_sources(
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
-            *of_equal,
+            *equal.words(),
+            *unneeded,
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
@@ -459,6 +454,25 @@ def _held(
     if fixed.keys() >= set(candidate.columns):
         raise QexpError("`fixed`: all parameters of the source are fixed; leave one to be estimated")
     return fixed, bounds
+
+
+def _estimated(
+    problem: Problem,
+    wanted: Sequence[Search],
+    candidate: Candidate,
+    options: InvertOptions,
+    fixed: Mapping[str, float],
+    equal: Descriptions,
+) -> tuple[Fit, Profile | None]:
+    """The fit in the description that is shown, and its intervals."""
+    fit = _fit(problem, wanted, candidate, options, fixed)
+    if not options.least_squares:
+        return fit, None
+    options.on_stage(candidate.text, BETWEEN)
+    fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
+    if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
+        fit, profile = with_intervals(problem, chosen)
+    return fit, profile
 
 
 def _fit(

@@ -277,7 +277,7 @@ class Progress:
                 if self._metrics is not None and self._declared and not self._metrics.epochs:
                     log.warning("%s: no metrics were found", self._metrics.path)
                 self._own.keep(epochs=self._epochs())
-                if not self._usual.exists():
+                if self._kept_in.stat().st_size and not self._usual.exists():
                     self._kept_in.replace(self._usual)
             elif time.monotonic() >= self._next:
                 self._next = time.monotonic() + SECONDS_BETWEEN_NOTES
