@@ -389,10 +389,8 @@ def estimate_sources(
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
-    # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
     fit, profile = _estimated(problem, searched, candidate, options, fixed, equal)
-    unneeded = _unneeded(problem, fit, tracks, candidate, searched, options.seed) if options.least_squares else []
     seconds = time.perf_counter() - began
     parameters = _of_network(fit, candidate)
     if profile is not None:
@@ -421,7 +419,7 @@ def estimate_sources(
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
             *equal.words(),
-            *unneeded,
+            *_unneeded(problem, fit, tracks, candidate, searched, options),
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
@@ -464,7 +462,7 @@ def _estimated(
     fixed: Mapping[str, float],
     equal: Descriptions,
 ) -> tuple[Fit, Profile | None]:
-    """The fit in the description that is shown, and its intervals."""
+    """The fit in the description that is shown, and its intervals; a network's in the one that it was trained on."""
     fit = _fit(problem, wanted, candidate, options, fixed)
     if not options.least_squares:
         return fit, None
@@ -494,11 +492,16 @@ def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
 
 
 def _unneeded(
-    problem: Problem, fit: Fit, tracks: Sequence[Track], candidate: Candidate, wanted: Sequence[Search], seed: int
+    problem: Problem,
+    fit: Fit,
+    tracks: Sequence[Track],
+    candidate: Candidate,
+    wanted: Sequence[Search],
+    options: InvertOptions,
 ) -> list[str]:
-    if not shows_source(problem, fit):  # none is needed
+    if not options.least_squares or not shows_source(problem, fit):  # then none is needed
         return []
-    unneeded = unneeded_sources(problem, fit, tracks, candidate.sources, wanted, candidate.units.origin, seed)
+    unneeded = unneeded_sources(problem, fit, tracks, candidate.sources, wanted, candidate.units.origin, options.seed)
     return [
         f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g} with it and "
         f"{chi2:.4g} without; leave it out: its parameters are not meaningful, and make the others less certain"
