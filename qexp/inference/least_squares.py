@@ -16,7 +16,7 @@ from torch.quasirandom import SobolEngine
 from qexp.errors import QexpError
 from qexp.inference.parameters import Coordinates, Parameter, Search, within_limits
 from qexp.inference.weighting import Weighting
-from qexp.observations.observation import Track
+from qexp.observations.observation import Track, where_known
 from qexp.simulation.generators import Source
 
 MOST_ITERATIONS = 300
@@ -180,20 +180,9 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     """
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
-    heights, spread = (_where_known(tracks, name) for name in ("elevation", "spread"))
+    known = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
+    heights, spread = (None if values is None else torch.from_numpy(values) for values in known)
     return Deformation(sources, torch.from_numpy(stations), direction, heights, spread)
-
-
-def _where_known(tracks: Sequence[Track], name: str) -> Tensor | None:
-    """A property that not all tracks have: 0 for those that do not; None if none has it."""
-    properties = [getattr(track, name) for track in tracks]
-    example = next((values for values in properties if values is not None), None)
-    if example is None:
-        return None
-    zeros = (np.zeros((len(track.x), *example.shape[1:])) for track in tracks)
-    return torch.from_numpy(
-        np.concatenate([zero if values is None else values for zero, values in zip(zeros, properties, strict=True)])
-    )
 
 
 class Deformation:
