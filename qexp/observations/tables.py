@@ -59,7 +59,9 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     elevation = elevations(table.numbers(columns["elevation"])) if "elevation" in columns else None
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
-    repeated = _repeated(masked)
+    counted = np.flatnonzero(masked.observed)
+    rows = np.column_stack([east, north, moved, toward])[counted]
+    repeated = np.delete(counted, np.unique(rows, axis=0, return_index=True)[1])
     masked.observed[repeated] = False
     points = masked.where_observed()
     named = unit_of(table, columns, "los") is not None
@@ -78,14 +80,6 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     unit = None if "error" in columns else options.error_unit
     look = None if columns.keys() & {*VECTOR} else options.look or "right"
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look)
-
-
-def _repeated(track: Track) -> NDArray[np.int64]:
-    """The points that count and are the same as an earlier one."""
-    numbers = np.flatnonzero(track.observed)
-    rows = np.column_stack([track.x, track.y, track.displacement, track.direction])[numbers]
-    first = np.unique(rows, axis=0, return_index=True)[1]
-    return np.delete(numbers, first)
 
 
 def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
