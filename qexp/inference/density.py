@@ -134,7 +134,8 @@ class Prior:
 
     def __init__(self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]) -> None:
         self.names, self.marginals, self.fixed = tuple(names), tuple(marginals), dict(fixed)
-        self._columns = [self.names.index(marginal.name) for marginal in marginals]
+        self._each = [(self.names.index(marginal.name), marginal) for marginal in marginals]
+        """Column and marginal of each free parameter."""
         self._template = np.array([fixed.get(name, math.nan) for name in names])
 
     @property
@@ -144,14 +145,13 @@ class Prior:
     def values(self, scores: Array) -> Tensor:
         """Values of all parameters, (draw, parameter) in SI units, of (draw, free parameter)."""
         values = np.tile(self._template, (len(scores), 1))
-        for column, marginal, score in zip(self._columns, self.marginals, scores.T, strict=True):
+        for (column, marginal), score in zip(self._each, scores.T, strict=True):
             values[:, column] = marginal.value(score)
         return torch.from_numpy(values)
 
     def turned(self, values: Array) -> Array:
         """Values of all parameters with each angle turned by half its period in turn, (angle, parameter)."""
-        pairs = zip(self._columns, self.marginals, strict=True)
-        halves = [(column, marginal.period / 2) for column, marginal in pairs if marginal.period is not None]
+        halves = [(column, marginal.period / 2) for column, marginal in self._each if marginal.period is not None]
         turned = np.tile(values, (len(halves), 1))
         for row, (column, half) in zip(turned, halves, strict=True):
             row[column] += half
@@ -159,13 +159,11 @@ class Prior:
 
     def scores(self, values: Array) -> Array:
         """Scores, (draw, free parameter), of the values of all parameters, (draw, parameter)."""
-        pairs = zip(self._columns, self.marginals, strict=True)
-        return np.stack([marginal.score(values[:, column]) for column, marginal in pairs], axis=1)
+        return np.stack([marginal.score(values[:, column]) for column, marginal in self._each], axis=1)
 
     def around(self, values: Array) -> Prior:
         """The same, with the ends of angles far from modes, (mode, parameter), so that none is cut in two."""
-        pairs = zip(self._columns, self.marginals, strict=True)
-        return Prior(self.names, [marginal.around(values[:, column]) for column, marginal in pairs], self.fixed)
+        return Prior(self.names, [marginal.around(values[:, column]) for column, marginal in self._each], self.fixed)
 
 
 # What sources would look like in data whose noise is independent and of variance 1, in as few numbers as possible.
