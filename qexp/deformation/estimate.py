@@ -236,8 +236,10 @@ UNCERTAIN = 3.0
 half of it and more, and its range too."""
 
 
-def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
-    """Tests of the whitened residuals at the minimum, (1,) each; and the sum of their squares in each track.
+def of_residuals(
+    fit: Fit, problem: Problem, tracks: Sequence[Track], results: Sequence[TrackResult]
+) -> tuple[Misfit, list[str]]:
+    """Tests of the whitened residuals at the minimum, (1,) each; and sentences if they are not the declared noise.
 
     Blocks extend over the area of each track.
     """
@@ -245,15 +247,9 @@ def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
     residuals, slices = found.numpy(), problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
-    return tests, [float(np.square(residuals[0, where]).sum()) for where in slices]
-
-
-def unlike_noise(
-    misfit: Misfit, sums: Sequence[float], fit: Fit, tracks: Sequence[Track], results: Sequence[TrackResult]
-) -> list[str]:
-    """Sentences if residuals are not the declared noise; `sums` of the squares of the whitened ones of each track."""
-    larger = _larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, results)
-    return larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
+    sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
+    larger = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks, results)
+    return tests, larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
 
 
 def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> list[str]:
@@ -406,8 +402,7 @@ def estimate_sources(
     results = _tracks(observation, problem, fit, units)
     misfit, of_noise, posterior = None, list[str](), None
     if options.least_squares:
-        misfit, sums = of_residuals(fit, problem)
-        of_noise = unlike_noise(misfit, sums, fit, tracks, list(results.values()))
+        misfit, of_noise = of_residuals(fit, problem, tracks, list(results.values()))
     nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
     if options.posterior and not nothing_known:
         posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
@@ -672,7 +667,5 @@ def by_least_squares(observation: Observation, options: InvertOptions, tables: T
     ]
     if len(inversions) == 1:
         return inversions
-    rivals = compare_candidates(inversions)
-    order = {row["source"]: rank for rank, row in enumerate(rivals)}
-    inversions.sort(key=lambda inversion: order[inversion.source])
-    return [replace(inversion, rivals=rivals) for inversion in inversions]
+    rivals, by_source = compare_candidates(inversions), {inversion.source: inversion for inversion in inversions}
+    return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]
