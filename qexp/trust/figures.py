@@ -157,7 +157,6 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
         bar.ax.set_ylim(probability - SHOWN_DIFFERENCE, 1.0)
         bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
         bar.ax.tick_params(labelsize=small())
-    if image is not None:
         figure.draw_without_rendering()  # the bar has taken room from the panels, into which their headings must fit
     for axis, heading in headings.items():
         axis.set_title(fitting(axis, *heading), fontsize=sized(10))
