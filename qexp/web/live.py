@@ -391,11 +391,10 @@ class RunTable:
 
     def _answer(self, listing: Listing, question: Question) -> Answer:
         self._columns = columns = self._columns.over(listing.runs)
-        names = None
+        names = set[str]() if question.launch else None
         if question.launch:
             with suppress(NotFoundError):
                 names = set(launchers.find_launch(question.launch, self._workspace).record().runs)
-            names = names or set()
         tags, words = [question.tag] if question.tag else [], question.search.lower().split()
         conditions = ListOptions(question.where or None, status=question.status or None, tags=tags)
         runs = choose(columns, conditions, names)
@@ -410,7 +409,8 @@ class RunTable:
             elif question.descending:  # the summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
             self._columns = columns = columns.over(runs)
-            shared = [] if question.columns else _set_in_all(runs)
+            if len(runs) > 1 and not question.columns:
+                shared = [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
             (titles, rows), total = _single(runs, question.columns, columns, shared), len(runs)
         return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings], shared)
 
@@ -418,13 +418,6 @@ class RunTable:
 def _text(run: Run) -> str:
     """What a search looks through."""
     return "\n".join((*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])).lower()
-
-
-def _set_in_all(runs: Sequence[Run]) -> list[str]:
-    """The keys of specs that all of several runs set to the same value."""
-    if len(runs) < 2:
-        return []
-    return [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
 
 
 def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]) -> tuple[list[Head], Rows]:
