@@ -520,13 +520,12 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
         candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
         possible = candidates[problem.model.possible(coordinates.values(candidates))]
-    return coordinates.values(_with_best_amplitudes(problem, free, possible[:count]))
+    return coordinates.values(_with_best_amplitudes(problem, possible[:count]))
 
 
-def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) -> Tensor:
+def _with_best_amplitudes(problem: Problem, at: Tensor) -> Tensor:
     """The coordinates with amplitudes by linear least squares, (start, coordinate), within their bounds."""
-    linear = [index for index, search in enumerate(free) if search.parameter.linear]
-    if not linear:
+    if not (linear := problem.coordinates.linear):
         return at
     at = at.clone()
     low, high = problem.coordinates.low[linear], problem.coordinates.high[linear]

@@ -224,6 +224,8 @@ class Coordinates:
         if not self.free:
             raise ValueError("all parameters are fixed; leave one free")
         estimated = [self.parameters[index] for index in self.free]
+        self.linear = [column for column, parameter in enumerate(estimated) if parameter.linear]
+        """Numbers of the free amplitudes."""
         self.logarithmic = torch.tensor([parameter.logarithmic for parameter in estimated])
         self.scale = torch.tensor(
             [-1.0 if parameter.negative else parameter.scale for parameter in estimated], dtype=torch.float64

@@ -127,11 +127,10 @@ def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str,
         noise = noise - design @ np.linalg.lstsq(design, noise, rcond=None)[0]
     measured = semivariogram(x, y, noise)
     try:
-        fitted = {type: fit(measured, type) for type in TYPES}
+        fits = sorted((fit(measured, type) for type in TYPES), key=lambda pair: pair[1])
     except ValueError as error:
         raise QexpError(f"track '{track.name}': no semivariogram can be fitted: {error}") from None
-    order = sorted(TYPES, key=lambda type: fitted[type][1])
-    return NoiseEstimate(measured, {type: fitted[type][0] for type in order}, how, int(chosen.sum()))
+    return NoiseEstimate(measured, {noise.type: noise for noise, _ in fits}, how, int(chosen.sum()))
 
 
 def require_enough(track: Track, chosen: NDArray[np.bool_]) -> None:

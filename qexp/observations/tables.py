@@ -448,7 +448,7 @@ def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Unit
             f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
         )
     numbers = table.numbers(columns[role])
-    numbers[np.isin(numbers, codes_of(table, columns, role))] = np.nan
+    numbers[np.isin(numbers, codes_of(numbers, role))] = np.nan
     return numbers * in_metres(unit or units.unit or "m", units.of_unit)
 
 
@@ -456,9 +456,8 @@ MOST_ZEROS = 10
 """Times as often as any other number zero may be there as a displacement; more often it is a code."""
 
 
-def codes_of(table: TextTable, columns: Mapping[str, int], role: str) -> list[float]:
+def codes_of(numbers: Array, role: str) -> list[float]:
     """The codes for no data among the numbers of a column."""
-    numbers = table.numbers(columns[role])
     numbers = numbers[np.isfinite(numbers)]
     if not role.startswith("displacement") and role != "los":
         return codes(numbers)
@@ -471,7 +470,7 @@ def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str
     """Which numbers of columns count as without data."""
     for role in roles:
         numbers, where = table.numbers(columns[role]), table.titled(columns[role])
-        for code in codes_of(table, columns, role):
+        for code in codes_of(numbers, role):
             why = "far from all others" if code else f"over {MOST_ZEROS} times as often as any other"
             count = int((numbers == code).sum())
             yield f"{count:,} values of {where} are exactly {code:g}, {why}; they count as without data"
