@@ -284,11 +284,9 @@ def correlations(fit: Fit) -> Array:
     """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0 at bounds."""
     slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
     with np.errstate(invalid="ignore"):
+        products = np.outer(errors, errors)
         covariance = (slopes @ torch.from_numpy(fit.covariance)[None] @ slopes.mT)[0].numpy()
-        of_all: Array = np.where(
-            np.outer(errors, errors) == 0, np.eye(len(errors)), covariance / np.outer(errors, errors)
-        )
-        return of_all
+        return np.where(products == 0, np.eye(len(errors)), covariance / products)
 
 
 def scale(fit: Fit) -> float:

@@ -76,12 +76,7 @@ class _State:
 
 
 def minimise(
-    problems: SumsOfSquares,
-    start: Tensor,
-    low: Tensor,
-    high: Tensor,
-    tolerance: float = REDUCTION_TOLERANCE,
-    most_iterations: int = MOST_ITERATIONS,
+    problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, tolerance: float, most_iterations: int
 ) -> Minima:
     """Minimise every problem from its start.
 

@@ -478,10 +478,7 @@ def _known(generators: Table) -> str:
 
 
 def in_columns(
-    names: Mapping[str, float] | Mapping[str, Bounds],
-    sources: Sequence[Source],
-    option: str,
-    others: Sequence[str] = (),
+    names: Mapping[str, float] | Mapping[str, Bounds], sources: Sequence[Source], option: str, others: Sequence[str]
 ) -> dict[str, str]:
     """Column of the sources → the name under which something is given for it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -660,13 +660,12 @@ def _not_a_table(
 
 def _parts(
     path: Path,
-    rows: Iterable[tuple[int, list[str]]],
+    rows: Iterator[tuple[int, list[str]]],
     separator: str | None,
     width: int,
     texts: Sequence[tuple[int, str]],
 ) -> Iterator[Rows]:
     """Rows in parts, all of as many cells."""
-    rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         ragged = [(line, len(cells)) for line, cells in some if len(cells) != width]
         if ragged:
