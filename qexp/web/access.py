@@ -37,11 +37,6 @@ class Access:
         name = host_name(host)
         return name in self.names or _address(name) is not None
 
-    def is_own(self, origin: str, host: str) -> bool:
-        """Whether an `Origin` header names the page's own server."""
-        address = urlsplit(origin)
-        return address.scheme in ("http", "https") and address.netloc.lower() == host.lower()
-
     @property
     def cookie(self) -> str:
         """The name of the cookie with the token; each server has its own, as the ports of a machine share cookies."""

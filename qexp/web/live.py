@@ -11,7 +11,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -473,25 +473,16 @@ SHARE_OF_STATE = 0.02
 """Largest share of its time that the server spends on use of the disk, and on findings, however often it is asked."""
 
 
-@dataclass
 class Site:
-    workspace: Workspace
-    secret: str | None = None
-    """What a page sends with a change; None if changes are not allowed."""
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when streams should end."""
-    live: LiveRuns = field(init=False)
-    disk: Kept[Any] = field(init=False)
-    """See `sizes_in`."""
-    findings: Kept[Any] = field(init=False)
-    """See `findings_in`."""
-    table: RunTable = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, workspace: Workspace, secret: str | None = None) -> None:
+        """`secret`: what a page sends with a change; None if changes are not allowed."""
+        self.workspace, self.secret = workspace, secret
+        self.closing = asyncio.Event()
+        """Set when streams should end."""
+        self.live, self.table = LiveRuns(workspace), RunTable(workspace)
+        self.disk = Kept(lambda: sizes_in(workspace), share=SHARE_OF_STATE)
+        self.findings = Kept(lambda: findings_in(workspace), share=SHARE_OF_STATE)
         self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
-        self.disk = Kept(lambda: sizes_in(self.workspace), share=SHARE_OF_STATE)
-        self.findings = Kept(lambda: findings_in(self.workspace), share=SHARE_OF_STATE)
-        self.live, self.table = LiveRuns(self.workspace), RunTable(self.workspace)
 
     def feed(self, directory: RunDirectory) -> Feed:
         """The feed of a run, which all of its clients share for as long as one of them holds it."""
