@@ -240,9 +240,7 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
         return power(parameter.name, low, high, exponent)
     if not math.isfinite(high - low):
         meaning = quantity(parameter.name, units.quantities)
-        least, largest = (
-            (-math.inf, math.inf) if meaning.plausible is None or not parameter.linear else meaning.plausible
-        )
+        least, largest = (parameter.linear and meaning.plausible) or (-math.inf, math.inf)
         low, high = max(low, meaning.si_factor * least), min(high, meaning.si_factor * largest)
     if not (math.isfinite(high - low) and low < high):
         name = display_name(parameter.name)

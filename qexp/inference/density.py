@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import SUPERSCRIPTS
-from qexp.inference.least_squares import MOST_NUMBERS, Problem
+from qexp.inference.least_squares import MOST_NUMBERS, Problem, of_possible
 from qexp.simulation.distributions import Distribution
 
 SCORE_SPAN = 8.0
@@ -371,9 +371,4 @@ class PenalisedSquares:
         cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
         gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
         information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        outside = torch.isnan(cost)
-        return (
-            cost.masked_fill(outside, math.inf),
-            gradient.masked_fill(outside[:, None], 0.0),
-            information.masked_fill(outside[:, None, None], 0.0),
-        )
+        return of_possible(cost, gradient, information)

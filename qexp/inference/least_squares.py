@@ -37,6 +37,13 @@ class SumsOfSquares(Protocol):
         """
 
 
+def of_possible(cost: Tensor, gradient: Tensor, information: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal equations, with infinite costs and no slopes where the cost is NaN: outside of the domain of the model."""
+    outside = torch.isnan(cost)
+    cost, gradient = cost.masked_fill(outside, torch.inf), gradient.masked_fill(outside[:, None], 0.0)
+    return cost, gradient, information.masked_fill(outside[:, None, None], 0.0)
+
+
 class Minima(NamedTuple):
     """Where the iterations of each problem ended.
 
@@ -371,10 +378,7 @@ class Problem:
             residuals, jacobian = self.linearised(rows, problems)
             gradient = (jacobian @ residuals[..., None])[..., 0]
             parts.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
-        costs, gradients, information = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        outside = torch.isnan(costs)
-        costs = costs.masked_fill(outside, torch.inf)
-        return costs, gradients.masked_fill(outside[:, None], 0.0), information.masked_fill(outside[:, None, None], 0.0)
+        return of_possible(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:
         """Sources whose amplitudes are multiplied by the best common factor, (source, coordinate), and half of their

@@ -51,10 +51,8 @@ def axes_of(axes: Mapping[str, Any], argument: str) -> list[MatrixAxis]:
     grid = []
     for variable, ends in axes.items():
         try:
-            if not all(map(is_number, ends)):
-                raise ValueError
             low, high, cells = map(float, ends)
-            if cells % 1:
+            if cells % 1 or not all(map(is_number, ends)):
                 raise ValueError
         except (TypeError, ValueError):
             wanted = "low, high and a whole number of cells, such as (0, 4, 128)"

@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -676,12 +677,10 @@ def _parts(
 
 def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
     """Numbers, unless zeros ahead of some tell that they are names, such as of the stations 0022 and 22."""
-    if any(cell[:1] == "0" and cell.isdecimal() and len(cell) > 1 for cell in cells):
-        return cells
-    try:
-        return np.array(cells, dtype=np.float64)
-    except ValueError:
-        return cells
+    if not any(cell[:1] == "0" and cell.isdecimal() and len(cell) > 1 for cell in cells):
+        with suppress(ValueError):
+            return np.array(cells, dtype=np.float64)
+    return cells
 
 
 def _cells(text: str, separator: str | None) -> list[str]:

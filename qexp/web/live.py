@@ -199,11 +199,10 @@ class LogReader:
 
 def _stamp(file: Path) -> tuple[int, int]:
     """When a file was changed, and its bytes."""
-    try:
+    with suppress(OSError):
         status = os.stat(file)  # noqa: PTH116
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+        return status.st_mtime_ns, status.st_size
+    return 0, 0
 
 
 # All runs as they are now, for any number of clients.
