@@ -206,19 +206,19 @@ def _tick(axis: XAxis | YAxis, edges: Array) -> None:
     axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
 
 
-def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Dataset:
-    """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
+def content_of(directory: RunDirectory, calibration: Calibration) -> tuple[str, Sequence[str], xarray.Dataset]:
+    """What each drawing of a calibration takes: a title, the outputs, and its numbers.
+
+    Raises MissingNumbersError if the numbers are missing or of another calibration.
+    """
     file = directory.results / name_of_file(calibration.kind, "nc")
     numbers = table(file)
     if numbers.attrs.get("created") != calibration.created:
         record = name_of_file(calibration.kind, "json")
         raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
-    return numbers
-
-
-def title_of(directory: RunDirectory, calibration: Calibration) -> str:
     kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
-    return f"{directory.name}{kind}: {calibration.observations:,} observations"
+    title = f"{directory.name}{kind}: {calibration.observations:,} observations"
+    return title, list(calibration.outputs), numbers
 
 
 CALIBRATION_DRAWINGS = {
@@ -234,9 +234,7 @@ def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure
     def pictures(directory: RunDirectory) -> Pictures:
         for calibration in calibrations_of(directory).values():
             kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
-            figure = draw(
-                title_of(directory, calibration), list(calibration.outputs), numbers_of(directory, calibration)
-            )
+            figure = draw(*content_of(directory, calibration))
             yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", figure
 
     return pictures

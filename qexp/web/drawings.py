@@ -36,7 +36,7 @@ from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
 from qexp.store.record import meaning_of
-from qexp.trust.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
+from qexp.trust.figures import CALIBRATION_DRAWINGS, content_of
 from qexp.trust.matrix_figures import around_one, half_width, held_out_of, numbers_of as matrix_numbers, span
 from qexp.web.html import Drawn, drawn
 
@@ -53,13 +53,9 @@ def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
     for calibration in calibrations:
         kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
         with suppress(MissingNumbersError):
-            numbers = calibration_numbers(directory, calibration)
+            content = content_of(directory, calibration)
             drawings += [
-                drawn(
-                    f"{words}{kind}",
-                    partial(draw, title_of(directory, calibration), list(calibration.outputs), numbers),
-                )
-                for words, draw in CALIBRATION_DRAWINGS.items()
+                drawn(f"{words}{kind}", partial(draw, *content)) for words, draw in CALIBRATION_DRAWINGS.items()
             ]
     return drawings
 
