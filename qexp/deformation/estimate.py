@@ -25,7 +25,6 @@ from qexp.inference.fit import (
     best,
     bic,
     correlations,
-    described_by,
     prepare_problem,
     refine_fit,
     residual_errors,
@@ -471,7 +470,10 @@ def _fit(
 def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
     """The fit in the description that is shown; itself where it is that already."""
     values = equal.chosen(fit.values[None])[0]
-    return fit if np.allclose(values, fit.values, rtol=1e-9) else described_by(problem, fit, values)
+    if np.allclose(values, fit.values, rtol=1e-9):
+        return fit
+    same = at_values(problem, torch.from_numpy(values)[None])
+    return replace(same, iterations=fit.iterations, converged=fit.converged, agreeing=fit.agreeing, starts=fit.starts)
 
 
 def _unneeded(

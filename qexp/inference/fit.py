@@ -176,12 +176,6 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
     return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1)
 
 
-def described_by(problem: Problem, fit: Fit, values: Array) -> Fit:
-    """The fit with other values of all parameters that give the same displacements, (parameter,) in SI units."""
-    same = at_values(problem, torch.from_numpy(values)[None])
-    return replace(same, iterations=fit.iterations, converged=fit.converged, agreeing=fit.agreeing, starts=fit.starts)
-
-
 def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)

@@ -67,7 +67,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     points = masked.where_observed()
     named = unit_of(table, columns, "los") is not None
     doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), named, options)
-    doubts += (*codes_said(table, columns, [role for role in ("los", "error", "elevation") if role in columns]),)
+    doubts += (*codes_said(table, columns, ("los", "error", "elevation")),)
     if len(repeated):
         doubts += (
             f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement and line of sight; each "
@@ -199,10 +199,9 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
-    of_components = [role for role in (*roles, "error", "elevation") if role in columns]
     doubts = (
         *suspicions(float(largest), named, options),
-        *codes_said(table, columns, of_components),
+        *codes_said(table, columns, (*roles, "error", "elevation")),
         *_unread(table, columns),
     )
     unit = options.error_unit if used else None
@@ -468,8 +467,8 @@ def codes_of(numbers: Array, role: str) -> list[float]:
 
 
 def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
-    """Which numbers of columns count as without data."""
-    for role in roles:
+    """Which numbers of those columns that there are count as without data."""
+    for role in (role for role in roles if role in columns):
         numbers, where = table.numbers(columns[role]), table.titled(columns[role])
         for code in codes_of(numbers, role):
             why = "far from all others" if code else f"over {MOST_ZEROS} times as often as any other"
