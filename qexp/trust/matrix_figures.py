@@ -41,7 +41,6 @@ from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
@@ -134,6 +133,8 @@ def matrix_panels(
     views   names of the views, as in `quantities.in_words`
     unseen  where the data do not show the source, over the axes; hatched in panels of bounds
     """
+    from matplotlib.ticker import MaxNLocator
+
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
     figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True)
@@ -151,7 +152,8 @@ def matrix_panels(
                 _draw_line(axis, words, style, values, axes[0], marks, alike=(kind, name) == ("estimate", axes[0][0]))
             for along, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
                 along.set_label_text(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
-                _tick_turns(along, units[variable])
+                if units[variable] == DEGREE:  # ticks at parts of a turn such as 30 or 90
+                    along.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
@@ -311,14 +313,6 @@ def _share_scales(row: Mapping[str, Axes]) -> None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
                 panel.set_ylim(min(lowest), max(highest))
-
-
-def _tick_turns(axis: Axis, unit: str) -> None:
-    """Ticks of an axis of degrees, at parts of a turn such as 30 or 90."""
-    if unit == DEGREE:
-        from matplotlib.ticker import MaxNLocator
-
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
 
 
 def half_width(values: Array) -> float:
