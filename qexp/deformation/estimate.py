@@ -236,7 +236,7 @@ half of it and more, and its range too."""
 
 
 def of_residuals(
-    fit: Fit, problem: Problem, tracks: Sequence[Track], results: Sequence[TrackResult]
+    fit: Fit, problem: Problem, tracks: Sequence[Track], results: Mapping[str, TrackResult]
 ) -> tuple[Misfit, list[str]]:
     """Tests of the whitened residuals at the minimum, (1,) each; and sentences if they are not the declared noise.
 
@@ -247,7 +247,7 @@ def of_residuals(
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
-    larger = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks, results)
+    larger = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks, list(results.values()))
     return tests, larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
 
 
@@ -390,19 +390,14 @@ def estimate_sources(
     of_equal = equal.words()
     if options.least_squares:
         options.on_stage(candidate.text, BETWEEN)
-        fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
-        if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
-            fit, profile = with_intervals(problem, chosen)
+        fit, profile = _shown_with_intervals(problem, fit, equal)
         of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
     seconds = time.perf_counter() - began
-    parameters = _of_network(fit, candidate)
-    if profile is not None:
-        parameters = _parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
+    parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
     results = _tracks(observation, problem, fit, units)
-    misfit, of_noise, posterior = None, list[str](), None
-    if options.least_squares:
-        misfit, of_noise = of_residuals(fit, problem, tracks, list(results.values()))
+    misfit, of_noise = of_residuals(fit, problem, tracks, results) if options.least_squares else (None, [])
     nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
+    posterior = None
     if options.posterior and not nothing_known:
         posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
     is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
@@ -415,8 +410,7 @@ def estimate_sources(
         correlations=correlations(fit),
         chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
-        network=network,
-        misfit=misfit,
+        network=network, misfit=misfit, posterior=posterior,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
@@ -424,7 +418,6 @@ def estimate_sources(
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
-        posterior=posterior,
     )  # fmt: skip
 
 
@@ -467,6 +460,14 @@ def _fit(
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
+def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions) -> tuple[Fit, Profile]:
+    """A fit in the description that is shown, and its intervals."""
+    fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
+    if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
+        fit, profile = with_intervals(problem, chosen)
+    return fit, profile
+
+
 def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
     """The fit in the description that is shown; itself where it is that already."""
     values = equal.chosen(fit.values[None])[0]
@@ -502,8 +503,10 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
     return begin[possible]
 
 
-def _parameters(fit: Fit, candidate: Candidate, of_residuals: Array | None, profile: Profile) -> dict[str, Estimate]:
-    units, errors = candidate.units, standard_errors(fit)
+def _parameters(
+    fit: Fit, candidate: Candidate, profile: Profile, problem: Problem, tracks: list[Track]
+) -> dict[str, Estimate]:
+    units, errors, of_residuals = candidate.units, standard_errors(fit), residual_errors(fit, problem, tracks)
     numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
     estimates = {}
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
