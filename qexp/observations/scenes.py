@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import UNITS
@@ -33,7 +32,7 @@ from qexp.observations.reading import (
     suspicions,
     without,
 )
-from qexp.observations.reduction import Pixels, joined, reduced
+from qexp.observations.reduction import Flags, Pixels, joined, reduced
 from qexp.rows.table import usual_codes
 
 MOST_PIXELS = 4_000_000_000
@@ -206,8 +205,6 @@ def _some_points(scene: Scene) -> Track:
 
 
 # A scene: what a radar saw on a grid of pixels, read in windows as tracks of points.
-
-Flags = NDArray[np.bool_]
 
 MOST_POINTS = 4_000_000
 """The largest number of pixels that become points one by one."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import in_symbols, in_words, label, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-
-Array = NDArray[np.floating]
 
 # From `results/calibration*.nc`.
 
