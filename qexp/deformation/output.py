@@ -177,10 +177,9 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     tracks = {"track": ("point", np.repeat([track.name for track in observed], [track.size for track in observed]))}
     measured = np.concatenate([track.displacement for track in observed])
     data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
-    some = posterior.predicted.shape[1]
     predicted = xarray.Dataset(
         {"displacement": ((*both, "point"), posterior.predicted.astype(np.float32), {"units": "m"})},
-        {"chain": axes["chain"], "draw": np.arange(some), **tracks},
+        {"chain": axes["chain"], "draw": np.arange(posterior.predicted.shape[1]), **tracks},
     )
     diagnostics = {"pareto_k": posterior.found.pareto_k, "ess": posterior.found.ess, "r_hat": posterior.found.r_hat}
     about = {

@@ -491,8 +491,7 @@ def in_columns(
         if name in columns:
             given_names[columns[name]] = name
         elif name.rpartition(".")[2] in POSITIONS:
-            better = display_name(name)
-            raise QexpError(f"`{option}[{name}]`: positions are absolute here; use {better}, in metres")
+            raise QexpError(f"`{option}[{name}]`: positions are absolute here; use {display_name(name)}, in metres")
         elif name not in others:
             raise QexpError(f"`{option}[{name}]`: the source has no such parameter; {suggestion(name, columns)}")
     return given_names
