@@ -534,7 +534,6 @@ def _with_best_amplitudes(problem: Problem, at: Tensor) -> Tensor:
     for start in range(0, len(at)):
         row = slice(start, start + 1)
         residuals, jacobian = problem.linearised(at[row], torch.zeros(1, dtype=torch.long))
-        columns = jacobian[0, linear].mT
-        step = torch.linalg.lstsq(columns, -residuals[0][:, None], driver="gelsd").solution[:, 0]
-        at[start, linear] += step
+        solved = torch.linalg.lstsq(jacobian[0, linear].mT, -residuals[0][:, None], driver="gelsd")
+        at[start, linear] += solved.solution[:, 0]
     return at.clamp(problem.coordinates.low, problem.coordinates.high)

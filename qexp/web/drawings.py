@@ -150,8 +150,7 @@ def curves_of_runs(of_runs: Folds, units: Mapping[str, str], all_metrics: bool =
     x = positions(max(all_lines, key=len))
     if any(positions(lines) != x[: len(lines)] for lines in all_lines):
         x = list(range(1, len(x) + 1))  # programs that do not count alike
-    losses = {"training": ("train", "loss"), "validation": ("validation", "loss")}
-    panels = [_panel("loss", "", x, runs, losses)]
+    panels = [_panel("loss", "", x, runs, {"training": ("train", "loss"), "validation": ("validation", "loss")})]
     most = MOST_NUMBERS // (len(runs) * len(x)) if all_metrics else 0
     for (output, metric), part in followed_metrics(runs, most).items():
         words, words_of_part = metric_in_words(metric), "training" if part == "train" else part

@@ -437,8 +437,7 @@ def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Se
             for index, run in enumerate(chosen_runs)
         ]
 
-    heads = [Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table]
-    return heads, rows
+    return [Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table], rows
 
 
 def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[Head], Rows, int]:
