@@ -25,7 +25,6 @@ from qexp.inference.fit import (
     best,
     bic,
     correlations,
-    described_by,
     prepare_problem,
     refine_fit,
     residual_errors,
@@ -236,8 +235,10 @@ UNCERTAIN = 3.0
 half of it and more, and its range too."""
 
 
-def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
-    """Tests of the whitened residuals at the minimum, (1,) each; and the sum of their squares in each track.
+def of_residuals(
+    fit: Fit, problem: Problem, tracks: Sequence[Track], results: Mapping[str, TrackResult]
+) -> tuple[Misfit, list[str]]:
+    """Tests of the whitened residuals at the minimum, (1,) each; and sentences if they are not the declared noise.
 
     Blocks extend over the area of each track.
     """
@@ -245,15 +246,9 @@ def of_residuals(fit: Fit, problem: Problem) -> tuple[Misfit, list[float]]:
     residuals, slices = found.numpy(), problem.weighting.slices
     blocks = blocks_of_tracks(problem.model.positions.numpy(), slices)
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
-    return tests, [float(np.square(residuals[0, where]).sum()) for where in slices]
-
-
-def unlike_noise(
-    misfit: Misfit, sums: Sequence[float], fit: Fit, tracks: Sequence[Track], results: Sequence[TrackResult]
-) -> list[str]:
-    """Sentences if residuals are not the declared noise; `sums` of the squares of the whitened ones of each track."""
-    larger = _larger_than_noise(misfit, sums, fit.chi2_reduced, tracks, results)
-    return larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
+    sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
+    larger = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks, list(results.values()))
+    return tests, larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
 
 
 def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> list[str]:
@@ -389,18 +384,20 @@ def estimate_sources(
     nuisances = {"offsets": options.offsets == PER_TRACK, "ramps": options.ramps}
     problem = prepare_problem(tracks, candidate.sources, searched, fixed, **nuisances, origin=units.origin)
     options.on_stage(candidate.text, SEARCHING)
+    fit, profile = _fit(problem, searched, candidate, options, fixed), None
+    # A network was trained on one of the descriptions.
     equal = descriptions_of(candidate.sources if candidate.start is None else (), searched, fixed)
-    fit, profile = _estimated(problem, searched, candidate, options, fixed, equal)
-    seconds = time.perf_counter() - began
-    parameters = _of_network(fit, candidate)
-    if profile is not None:
-        parameters = _parameters(fit, candidate, residual_errors(fit, problem, tracks), profile)
-    results = _tracks(observation, problem, fit, units)
-    misfit, of_noise, posterior = None, list[str](), None
+    of_equal = equal.words()
     if options.least_squares:
-        misfit, sums = of_residuals(fit, problem)
-        of_noise = unlike_noise(misfit, sums, fit, tracks, list(results.values()))
+        options.on_stage(candidate.text, BETWEEN)
+        fit, profile = _shown_with_intervals(problem, fit, equal)
+        of_equal += _unneeded(problem, fit, tracks, candidate, searched, options.seed)
+    seconds = time.perf_counter() - began
+    parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
+    results = _tracks(observation, problem, fit, units)
+    misfit, of_noise = of_residuals(fit, problem, tracks, results) if options.least_squares else (None, [])
     nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
+    posterior = None
     if options.posterior and not nothing_known:
         posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
     is_estimated = [NOISE_IS_ESTIMATED] * (options.least_squares and noise_is_estimated(tracks))
@@ -413,17 +410,14 @@ def estimate_sources(
         correlations=correlations(fit),
         chi2=fit.chi2, degrees=fit.degrees, unknowns=len(fit.coordinates.free) + problem.weighting.nuisances,
         iterations=fit.iterations, starts=fit.starts, agreeing=fit.agreeing, converged=fit.converged, seconds=seconds,
-        network=network,
-        misfit=misfit,
+        network=network, misfit=misfit, posterior=posterior,
         remarks=[
             *remarks,
             *_remarks(fit, problem, searched, options.least_squares),
-            *equal.words(),
-            *_unneeded(problem, fit, tracks, candidate, searched, options),
+            *of_equal,
             *of_noise,
             *([*is_estimated, *nothing_known] if posterior is None else posterior.remarks),
         ],
-        posterior=posterior,
     )  # fmt: skip
 
 
@@ -454,25 +448,6 @@ def _held(
     return fixed, bounds
 
 
-def _estimated(
-    problem: Problem,
-    wanted: Sequence[Search],
-    candidate: Candidate,
-    options: InvertOptions,
-    fixed: Mapping[str, float],
-    equal: Descriptions,
-) -> tuple[Fit, Profile | None]:
-    """The fit in the description that is shown, and its intervals; a network's in the one that it was trained on."""
-    fit = _fit(problem, wanted, candidate, options, fixed)
-    if not options.least_squares:
-        return fit, None
-    options.on_stage(candidate.text, BETWEEN)
-    fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
-    if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
-        fit, profile = with_intervals(problem, chosen)
-    return fit, profile
-
-
 def _fit(
     problem: Problem, wanted: Sequence[Search], candidate: Candidate, options: InvertOptions, fixed: Mapping[str, float]
 ) -> Fit:
@@ -485,23 +460,29 @@ def _fit(
     return at_values(problem, _begin(problem, [candidate.start], fixed))
 
 
+def _shown_with_intervals(problem: Problem, fit: Fit, equal: Descriptions) -> tuple[Fit, Profile]:
+    """A fit in the description that is shown, and its intervals."""
+    fit, profile = with_intervals(problem, _as_chosen(problem, fit, equal))
+    if (chosen := _as_chosen(problem, fit, equal)) is not fit:  # profiles found a lower minimum in another one
+        fit, profile = with_intervals(problem, chosen)
+    return fit, profile
+
+
 def _as_chosen(problem: Problem, fit: Fit, equal: Descriptions) -> Fit:
     """The fit in the description that is shown; itself where it is that already."""
     values = equal.chosen(fit.values[None])[0]
-    return fit if np.allclose(values, fit.values, rtol=1e-9) else described_by(problem, fit, values)
+    if np.allclose(values, fit.values, rtol=1e-9):
+        return fit
+    same = at_values(problem, torch.from_numpy(values)[None])
+    return replace(same, iterations=fit.iterations, converged=fit.converged, agreeing=fit.agreeing, starts=fit.starts)
 
 
 def _unneeded(
-    problem: Problem,
-    fit: Fit,
-    tracks: Sequence[Track],
-    candidate: Candidate,
-    wanted: Sequence[Search],
-    options: InvertOptions,
+    problem: Problem, fit: Fit, tracks: Sequence[Track], candidate: Candidate, wanted: Sequence[Search], seed: int
 ) -> list[str]:
-    if not options.least_squares or not shows_source(problem, fit):  # then none is needed
+    if not shows_source(problem, fit):  # none is needed
         return []
-    unneeded = unneeded_sources(problem, fit, tracks, candidate.sources, wanted, candidate.units.origin, options.seed)
+    unneeded = unneeded_sources(problem, fit, tracks, candidate.sources, wanted, candidate.units.origin, seed)
     return [
         f"by BIC the observation does not show '{name}': the reduced χ² is {fit.chi2_reduced:.4g} with it and "
         f"{chi2:.4g} without; leave it out: its parameters are not meaningful, and make the others less certain"
@@ -522,8 +503,10 @@ def _begin(problem: Problem, near: Sequence[Mapping[str, float]], fixed: Mapping
     return begin[possible]
 
 
-def _parameters(fit: Fit, candidate: Candidate, of_residuals: Array | None, profile: Profile) -> dict[str, Estimate]:
-    units, errors = candidate.units, standard_errors(fit)
+def _parameters(
+    fit: Fit, candidate: Candidate, profile: Profile, problem: Problem, tracks: list[Track]
+) -> dict[str, Estimate]:
+    units, errors, of_residuals = candidate.units, standard_errors(fit), residual_errors(fit, problem, tracks)
     numbers = {index: number for number, index in enumerate(fit.coordinates.free)}
     estimates = {}
     for index, column in enumerate(parameter.name for parameter in fit.coordinates.parameters):
@@ -689,7 +672,5 @@ def by_least_squares(observation: Observation, options: InvertOptions, tables: T
     ]
     if len(inversions) == 1:
         return inversions
-    rivals = compare_candidates(inversions)
-    order = {row["source"]: rank for rank, row in enumerate(rivals)}
-    inversions.sort(key=lambda inversion: order[inversion.source])
-    return [replace(inversion, rivals=rivals) for inversion in inversions]
+    rivals, by_source = compare_candidates(inversions), {inversion.source: inversion for inversion in inversions}
+    return [replace(by_source[rival["source"]], rivals=rivals) for rival in rivals]

@@ -163,19 +163,18 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         if 0 < len(hidden.x) <= MOST_DOTS:
             axis.scatter(hidden.x / 1000, hidden.y / 1000, 1.5, color="0.6", linewidths=0)
         _draw_map(axis, map, map.data, scale)
-        if not map.stations:
-            _mark_flight(axis, map.track.direction, map.track.look)
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
             _name_stations(axis, map, scale)
-    _draw_scale_bar(axes[0])
+        else:
+            _mark_flight(axis, map.track.direction, map.track.look)
     _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "displacement "))
     add_title(figure, title)
     return figure
 
 
 def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1) -> tuple[Figure, list[Axes]]:
-    """Maps of one frame, with room for colour bars below them, whose labels have some lines."""
+    """Maps of one frame, the first with a scale bar, and room below for colour bars whose labels have some lines."""
     west, east, south, north = frame
     wide, tall = east - west, north - south
     longer = IN_COLUMN if narrow() else PANEL
@@ -186,6 +185,7 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1)
     )  # fmt: skip
     for axis in axes:
         axis.set(xlim=(west, east), ylim=(south, north), aspect="equal", facecolor=GROUND)
+    _draw_scale_bar(axes[0])
     return figure, axes
 
 
@@ -479,7 +479,6 @@ def inversion_maps(maps: Sequence[Maps], sources: Sequence[tuple[float, float]],
                 axis.plot(east, north, "+", color=colour, markersize=sized(7 + width), mew=sized(width), zorder=4)
         if map.stations and what == "data":
             _name_stations(axis, map, scale, sources)
-    _draw_scale_bar(axes[0])
     columns = [[axis for number, axis in enumerate(axes) if (number % 3 == 2) == last] for last in (False, True)]
     _colour_bar(figure, columns[0], shown, words, lines)
     _colour_bar(figure, columns[1], left, f"residual ({left.unit})", lines)
@@ -497,7 +496,6 @@ def residual_maps(candidates: Sequence[tuple[str, Sequence[Maps]]], title: str) 
         _draw_map(axis, map, map.residual, scale)
         heading = map.track.name if index < columns else ""
         _label(axis, heading, *place_of(axis, len(axes)), candidates[index // columns][0])
-    _draw_scale_bar(axes[0])
     _colour_bar(figure, axes, scale, _towards(maps, scale.unit, "residual "))
     add_title(figure, title)
     return figure

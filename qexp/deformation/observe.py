@@ -144,8 +144,7 @@ def _points(readings: Mapping[str, Reading], observation: Observation) -> Mappin
         for path, reading in readings.items()
         if reading.points is not None
     }
-    tracks = in_one_system(drawn, observation.crs).tracks if drawn else ()
-    return {track.name: track for track in tracks}
+    return {track.name: track for track in in_one_system(drawn, observation.crs).tracks} if drawn else {}
 
 
 def require_targets(to: Path | None, pictures: Sequence[Path], overwrite: bool) -> None:

@@ -381,9 +381,6 @@ class InvertOptions(Computing):
         for name in self.sources:
             if self.sources.count(name) > 1:
                 raise QexpError(f"`source={name}` is given twice")
-        self._require_consistent()
-
-    def _require_consistent(self) -> None:
         for name in self.fixed:
             if name in self.bounds:
                 raise QexpError(f"`fixed[{name}]`: it has bounds, too; fix it or bound it")

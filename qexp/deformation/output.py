@@ -132,20 +132,6 @@ DRAWS, PICTURE, POSTERIOR_TABLE = "posterior.nc", "posterior", "posterior.tex"
 POSTERIOR_FORMAT = "qexp posterior 1"
 
 
-def posterior_files(
-    inversion: Inversion, posterior: SourcePosterior, history: str, endings: Sequence[str]
-) -> dict[str, bytes]:
-    """Name → content."""
-    contents = {
-        DRAWS: _posterior_netcdf(inversion, posterior, history),
-        POSTERIOR_TABLE: _latex(posterior, inversion.source).encode(),
-    }
-    if draws_at_once():
-        title = f"Posterior of {inversion.source}"
-        contents |= _pictures(PICTURE, corner_of(posterior, title, fitted_of(inversion)), endings)
-    return contents
-
-
 def fitted_of(inversion: Inversion) -> dict[str, tuple[float, str]]:
     """The value of the best fit of each parameter, and its unit."""
     return {name: (estimate.value, estimate.unit) for name, estimate in inversion.parameters.items()}
@@ -191,10 +177,9 @@ def _posterior_netcdf(inversion: Inversion, posterior: SourcePosterior, history:
     tracks = {"track": ("point", np.repeat([track.name for track in observed], [track.size for track in observed]))}
     measured = np.concatenate([track.displacement for track in observed])
     data = xarray.Dataset({"displacement": ("point", measured, {"units": "m"})}, tracks)
-    some = posterior.predicted.shape[1]
     predicted = xarray.Dataset(
         {"displacement": ((*both, "point"), posterior.predicted.astype(np.float32), {"units": "m"})},
-        {"chain": axes["chain"], "draw": np.arange(some), **tracks},
+        {"chain": axes["chain"], "draw": np.arange(posterior.predicted.shape[1]), **tracks},
     )
     diagnostics = {"pareto_k": posterior.found.pareto_k, "ess": posterior.found.ess, "r_hat": posterior.found.r_hat}
     about = {
@@ -290,7 +275,7 @@ def write(target: Path, inversions: Sequence[Inversion], options: InvertOptions)
 
 
 def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
-    history = options.history
+    history, posterior = options.history, inversion.posterior
     rows = [
         [
             name, estimate.value, estimate.unit, estimate.standard_error, estimate.scaled_error,
@@ -305,8 +290,12 @@ def _contents(inversion: Inversion, options: InvertOptions) -> dict[str, bytes]:
     }
     if draws_at_once():
         contents |= _pictures(MAPS, maps_of(inversion), options.formats)
-    if inversion.posterior is not None:
-        contents |= posterior_files(inversion, inversion.posterior, history, options.formats)
+    if posterior is not None:
+        contents[DRAWS] = _posterior_netcdf(inversion, posterior, history)
+        contents[POSTERIOR_TABLE] = _latex(posterior, inversion.source).encode()
+        if draws_at_once():
+            figure = corner_of(posterior, f"Posterior of {inversion.source}", fitted_of(inversion))
+            contents |= _pictures(PICTURE, figure, options.formats)
     if any(track.kind == "gnss" for track in inversion.observation.tracks):
         contents[STATIONS] = formats.csv_text(OF_STATIONS, list(_of_stations(inversion))).encode()
     for track in inversion.observation.tracks:

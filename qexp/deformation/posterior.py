@@ -177,8 +177,9 @@ def source_posterior(
     chains = observed.draws.scores.shape[:2]
     chi2, random = observed.chi2, np.random.default_rng([options.seed, 1])
     # Of the factor of the errors given the sources: χ² over it has a χ² distribution.
-    levels = None if options.declared_noise else np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2)))
-    levels = None if levels is None else levels.reshape(chains)
+    levels = None
+    if not options.declared_noise:
+        levels = np.sqrt(chi2 / random.chisquare(observed.degrees, len(chi2))).reshape(chains)
     cut = [
         f"{posterior.at_edge:.0%} of the posterior of {name} lies at an edge of its prior: the result depends on the "
         "prior's bounds; give others with `bounds`"
@@ -239,9 +240,7 @@ def _uninformed(search: Search, units: Units, exponent: int) -> Marginal:
         return power(parameter.name, low, high, exponent)
     if not math.isfinite(high - low):
         meaning = quantity(parameter.name, units.quantities)
-        least, largest = (
-            (-math.inf, math.inf) if meaning.plausible is None or not parameter.linear else meaning.plausible
-        )
+        least, largest = (parameter.linear and meaning.plausible) or (-math.inf, math.inf)
         low, high = max(low, meaning.si_factor * least), min(high, meaning.si_factor * largest)
     if not (math.isfinite(high - low) and low < high):
         name = display_name(parameter.name)

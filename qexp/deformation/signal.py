@@ -51,10 +51,6 @@ class PointSource:
     gain: float
 
     @property
-    def significant(self) -> bool:
-        return self.gain >= LEAST_GAIN
-
-    @property
     def words(self) -> str:
         values = dict(zip(self.model.names, self.values[0].tolist(), strict=True))
         east, north = values["x"] + self.origin[0], values["y"] + self.origin[1]
@@ -112,7 +108,7 @@ def estimate_noise(
     pairs = zip(observed, first, strict=True)
     noisy = [replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5)) for track, noise in pairs]
     source = best_point_source(noisy)
-    if source.significant:
+    if source.gain >= LEAST_GAIN:
         return [_without(source, track, planes) for track in observed]
     how = "all points, as no source is significant"
     return [estimate_of(track, track.observed, track.displacement, how, planes) for track in observed]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import SUPERSCRIPTS
-from qexp.inference.least_squares import MOST_NUMBERS, Problem
+from qexp.inference.least_squares import MOST_NUMBERS, Problem, of_possible
 from qexp.simulation.distributions import Distribution
 
 SCORE_SPAN = 8.0
@@ -134,7 +134,8 @@ class Prior:
 
     def __init__(self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]) -> None:
         self.names, self.marginals, self.fixed = tuple(names), tuple(marginals), dict(fixed)
-        self._columns = [self.names.index(marginal.name) for marginal in marginals]
+        self._each = [(self.names.index(marginal.name), marginal) for marginal in marginals]
+        """Column and marginal of each free parameter."""
         self._template = np.array([fixed.get(name, math.nan) for name in names])
 
     @property
@@ -144,14 +145,13 @@ class Prior:
     def values(self, scores: Array) -> Tensor:
         """Values of all parameters, (draw, parameter) in SI units, of (draw, free parameter)."""
         values = np.tile(self._template, (len(scores), 1))
-        for column, marginal, score in zip(self._columns, self.marginals, scores.T, strict=True):
+        for (column, marginal), score in zip(self._each, scores.T, strict=True):
             values[:, column] = marginal.value(score)
         return torch.from_numpy(values)
 
     def turned(self, values: Array) -> Array:
         """Values of all parameters with each angle turned by half its period in turn, (angle, parameter)."""
-        pairs = zip(self._columns, self.marginals, strict=True)
-        halves = [(column, marginal.period / 2) for column, marginal in pairs if marginal.period is not None]
+        halves = [(column, marginal.period / 2) for column, marginal in self._each if marginal.period is not None]
         turned = np.tile(values, (len(halves), 1))
         for row, (column, half) in zip(turned, halves, strict=True):
             row[column] += half
@@ -159,13 +159,11 @@ class Prior:
 
     def scores(self, values: Array) -> Array:
         """Scores, (draw, free parameter), of the values of all parameters, (draw, parameter)."""
-        pairs = zip(self._columns, self.marginals, strict=True)
-        return np.stack([marginal.score(values[:, column]) for column, marginal in pairs], axis=1)
+        return np.stack([marginal.score(values[:, column]) for column, marginal in self._each], axis=1)
 
     def around(self, values: Array) -> Prior:
         """The same, with the ends of angles far from modes, (mode, parameter), so that none is cut in two."""
-        pairs = zip(self._columns, self.marginals, strict=True)
-        return Prior(self.names, [marginal.around(values[:, column]) for column, marginal in pairs], self.fixed)
+        return Prior(self.names, [marginal.around(values[:, column]) for column, marginal in self._each], self.fixed)
 
 
 # What sources would look like in data whose noise is independent and of variance 1, in as few numbers as possible.
@@ -373,9 +371,4 @@ class PenalisedSquares:
         cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
         gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
         information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        outside = torch.isnan(cost)
-        return (
-            cost.masked_fill(outside, math.inf),
-            gradient.masked_fill(outside[:, None], 0.0),
-            information.masked_fill(outside[:, None, None], 0.0),
-        )
+        return of_possible(cost, gradient, information)

@@ -176,12 +176,6 @@ def at_values(problem: Problem, values: Tensor) -> Fit:
     return _fit(problem, Minima(coordinates, cost, information, first, first == 0), 0, 1, 1)
 
 
-def described_by(problem: Problem, fit: Fit, values: Array) -> Fit:
-    """The fit with other values of all parameters that give the same displacements, (parameter,) in SI units."""
-    same = at_values(problem, torch.from_numpy(values)[None])
-    return replace(same, iterations=fit.iterations, converged=fit.converged, agreeing=fit.agreeing, starts=fit.starts)
-
-
 def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts: int) -> Fit:
     coordinates, weighting = problem.coordinates, problem.weighting
     at, cost = best.coordinates[0], float(best.cost)
@@ -284,11 +278,9 @@ def correlations(fit: Fit) -> Array:
     """Of the errors of the free parameters, (free, free); of the logarithm of depths and sizes; 0 at bounds."""
     slopes, errors = fit.coordinates.slopes(torch.from_numpy(fit.at)[None]), standard_errors(fit)
     with np.errstate(invalid="ignore"):
+        products = np.outer(errors, errors)
         covariance = (slopes @ torch.from_numpy(fit.covariance)[None] @ slopes.mT)[0].numpy()
-        of_all: Array = np.where(
-            np.outer(errors, errors) == 0, np.eye(len(errors)), covariance / np.outer(errors, errors)
-        )
-        return of_all
+        return np.where(products == 0, np.eye(len(errors)), covariance / products)
 
 
 def scale(fit: Fit) -> float:

@@ -32,7 +32,7 @@ from qexp.inference.integration import circular_moments
 from qexp.inference.posterior import draws_of, laplace, modes, search_modes
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.inference.sampling import Draws, Mixture, by_either
-from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, require_known
+from qexp.inference.simulated_images import Pixels, SimulatedImages, Weights, alike, troubles
 from qexp.inference.weighting import Weighting
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import DeformationImages
@@ -121,7 +121,9 @@ class Likelihoods:
     ) -> None:
         self.dataset, self.images, self._averaging = dataset, list(images), averaging
         self.given = [name for name in dataset.test if name in known]
-        self.names = require_known(dataset, images, known)
+        self.names = [name for name in dataset.test if name not in known]
+        if trouble := next(troubles(dataset, images, self.names), None):
+            raise QexpError(trouble)
         if self.names == [NOISE]:
             raise QexpError(f"only '{NOISE}' is unknown; posteriors by the likelihood need another unknown, too")
         level = {NOISE: usual_level(dataset, images)} if NOISE in self.names else {}

@@ -16,7 +16,7 @@ from torch.quasirandom import SobolEngine
 from qexp.errors import QexpError
 from qexp.inference.parameters import Coordinates, Parameter, Search, within_limits
 from qexp.inference.weighting import Weighting
-from qexp.observations.observation import Track
+from qexp.observations.observation import Track, where_known
 from qexp.simulation.generators import Source
 
 MOST_ITERATIONS = 300
@@ -35,6 +35,13 @@ class SumsOfSquares(Protocol):
         """Half of the sum of squares of the problems `which`, (problem,), at (problem, coordinate); inf outside of the
         domain of the model. The gradient Jᵀr, (problem, coordinate); and JᵀJ, (problem, coordinate, coordinate).
         """
+
+
+def of_possible(cost: Tensor, gradient: Tensor, information: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normal equations, with infinite costs and no slopes where the cost is NaN: outside of the domain of the model."""
+    outside = torch.isnan(cost)
+    cost, gradient = cost.masked_fill(outside, torch.inf), gradient.masked_fill(outside[:, None], 0.0)
+    return cost, gradient, information.masked_fill(outside[:, None, None], 0.0)
 
 
 class Minima(NamedTuple):
@@ -76,12 +83,7 @@ class _State:
 
 
 def minimise(
-    problems: SumsOfSquares,
-    start: Tensor,
-    low: Tensor,
-    high: Tensor,
-    tolerance: float = REDUCTION_TOLERANCE,
-    most_iterations: int = MOST_ITERATIONS,
+    problems: SumsOfSquares, start: Tensor, low: Tensor, high: Tensor, tolerance: float, most_iterations: int
 ) -> Minima:
     """Minimise every problem from its start.
 
@@ -180,20 +182,9 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     """
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
-    heights, spread = (_where_known(tracks, name) for name in ("elevation", "spread"))
+    known = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
+    heights, spread = (None if values is None else torch.from_numpy(values) for values in known)
     return Deformation(sources, torch.from_numpy(stations), direction, heights, spread)
-
-
-def _where_known(tracks: Sequence[Track], name: str) -> Tensor | None:
-    """A property that not all tracks have: 0 for those that do not; None if none has it."""
-    properties = [getattr(track, name) for track in tracks]
-    example = next((values for values in properties if values is not None), None)
-    if example is None:
-        return None
-    zeros = (np.zeros((len(track.x), *example.shape[1:])) for track in tracks)
-    return torch.from_numpy(
-        np.concatenate([zero if values is None else values for zero, values in zip(zeros, properties, strict=True)])
-    )
 
 
 class Deformation:
@@ -387,10 +378,7 @@ class Problem:
             residuals, jacobian = self.linearised(rows, problems)
             gradient = (jacobian @ residuals[..., None])[..., 0]
             parts.append((0.5 * residuals.square().sum(dim=-1), gradient, jacobian @ jacobian.mT))
-        costs, gradients, information = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        outside = torch.isnan(costs)
-        costs = costs.masked_fill(outside, torch.inf)
-        return costs, gradients.masked_fill(outside[:, None], 0.0), information.masked_fill(outside[:, None, None], 0.0)
+        return of_possible(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def strengthened(self, coordinates: Tensor, amplitudes: list[int]) -> tuple[Tensor, Tensor]:
         """Sources whose amplitudes are multiplied by the best common factor, (source, coordinate), and half of their
@@ -531,13 +519,12 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
         sequence.reset()  # a Sobol sequence is even over its first 2^power points
         candidates = low + sequence.draw(1 << power, dtype=torch.float64) * (high - low)
         possible = candidates[problem.model.possible(coordinates.values(candidates))]
-    return coordinates.values(_with_best_amplitudes(problem, free, possible[:count]))
+    return coordinates.values(_with_best_amplitudes(problem, possible[:count]))
 
 
-def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) -> Tensor:
+def _with_best_amplitudes(problem: Problem, at: Tensor) -> Tensor:
     """The coordinates with amplitudes by linear least squares, (start, coordinate), within their bounds."""
-    linear = [index for index, search in enumerate(free) if search.parameter.linear]
-    if not linear:
+    if not (linear := problem.coordinates.linear):
         return at
     at = at.clone()
     low, high = problem.coordinates.low[linear], problem.coordinates.high[linear]
@@ -547,7 +534,6 @@ def _with_best_amplitudes(problem: Problem, free: Sequence[Search], at: Tensor) 
     for start in range(0, len(at)):
         row = slice(start, start + 1)
         residuals, jacobian = problem.linearised(at[row], torch.zeros(1, dtype=torch.long))
-        columns = jacobian[0, linear].mT
-        step = torch.linalg.lstsq(columns, -residuals[0][:, None], driver="gelsd").solution[:, 0]
-        at[start, linear] += step
+        solved = torch.linalg.lstsq(jacobian[0, linear].mT, -residuals[0][:, None], driver="gelsd")
+        at[start, linear] += solved.solution[:, 0]
     return at.clamp(problem.coordinates.low, problem.coordinates.high)

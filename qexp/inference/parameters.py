@@ -224,6 +224,8 @@ class Coordinates:
         if not self.free:
             raise ValueError("all parameters are fixed; leave one free")
         estimated = [self.parameters[index] for index in self.free]
+        self.linear = [column for column, parameter in enumerate(estimated) if parameter.linear]
+        """Numbers of the free amplitudes."""
         self.logarithmic = torch.tensor([parameter.logarithmic for parameter in estimated])
         self.scale = torch.tensor(
             [-1.0 if parameter.negative else parameter.scale for parameter in estimated], dtype=torch.float64
@@ -476,10 +478,7 @@ def _known(generators: Table) -> str:
 
 
 def in_columns(
-    names: Mapping[str, float] | Mapping[str, Bounds],
-    sources: Sequence[Source],
-    option: str,
-    others: Sequence[str] = (),
+    names: Mapping[str, float] | Mapping[str, Bounds], sources: Sequence[Source], option: str, others: Sequence[str]
 ) -> dict[str, str]:
     """Column of the sources → the name under which something is given for it.
 
@@ -492,8 +491,7 @@ def in_columns(
         if name in columns:
             given_names[columns[name]] = name
         elif name.rpartition(".")[2] in POSITIONS:
-            better = display_name(name)
-            raise QexpError(f"`{option}[{name}]`: positions are absolute here; use {better}, in metres")
+            raise QexpError(f"`{option}[{name}]`: positions are absolute here; use {display_name(name)}, in metres")
         elif name not in others:
             raise QexpError(f"`{option}[{name}]`: the source has no such parameter; {suggestion(name, columns)}")
     return given_names

@@ -84,8 +84,7 @@ def observed_posterior(
     followed = minima.coordinates.numpy()[likely(minima, FOLLOWED_STARTS)]
     starting = np.concatenate([prior.scores(fit.values[None]), followed])
     proposal = laplace(density, modes(PenalisedSquares(density.signals, prior, weight), starting))
-    names = [search.parameter.name for search in searches if search.parameter.linear]
-    amplitudes = [name for name in names if name in prior.free]
+    amplitudes = [problem.coordinates.names[column] for column in problem.coordinates.linear]
 
     def sample(density: PosteriorDensity, proposal: Mixture, count: int, random: np.random.Generator) -> Draws:
         """In coordinates in which amplitudes are standardised."""

@@ -331,8 +331,7 @@ class _Search:
         at[:, end.column] = self.start[end.column] + end.side * end.at
         for row in (~self.problem.model.possible(coordinates.values(at))).nonzero()[:, 0].tolist():
             at[row] = self._possible(at[row], end.column)
-        amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
-        at, costs = self.problem.strengthened(at, [] if end.column in amplitudes else amplitudes)
+        at, costs = self.problem.strengthened(at, [] if end.column in coordinates.linear else coordinates.linear)
         least = int(costs.argmin())
         near = 2 * float(costs[least]) < self.chi2 + (PROMISING_ROOTS * self.threshold) ** 2
         return at[least].clamp(self.low, self.high) if near else None
@@ -421,7 +420,7 @@ class _Search:
 def _searches(problem: Problem, fit: Fit, threshold: float) -> list[_Search]:
     """Searches for the ends of all parameters: those of an amplitude have a coordinate that is its own alone."""
     coordinates = problem.coordinates
-    amplitudes = [column for column, index in enumerate(coordinates.free) if coordinates.parameters[index].linear]
+    amplitudes = coordinates.linear
     others = [column for column in range(len(coordinates.free)) if column not in amplitudes]
     searches = [_Search(problem, fit, others, threshold)] if others else []
     errors = standard_errors(fit).tolist()

@@ -51,10 +51,8 @@ def axes_of(axes: Mapping[str, Any], argument: str) -> list[MatrixAxis]:
     grid = []
     for variable, ends in axes.items():
         try:
-            if not all(map(is_number, ends)):
-                raise ValueError
             low, high, cells = map(float, ends)
-            if cells % 1:
+            if cells % 1 or not all(map(is_number, ends)):
                 raise ValueError
         except (TypeError, ValueError):
             wanted = "low, high and a whole number of cells, such as (0, 4, 128)"
@@ -156,9 +154,8 @@ class Refinement:
         self.constants = constants
         self._in_si = {name: value * source.si_factor(name) for name, value in constants.items()}
         self._geometry = [name for name in source.variables if name not in (*self._columns, NOISE)]
-        self._images = source.images
-        self.pixels = Pixels(source, self._images)
-        blocks = {name: blocks_of(name, source) for name in self._images} if averaging else {}
+        self.pixels = Pixels(source, source.images)
+        blocks = {name: blocks_of(name, source) for name in source.images} if averaging else {}
         self.blocks = {name: of_image for name, of_image in blocks.items() if of_image is not None}
         """Image → blocks of pixels whose means are fitted, of those that have too many pixels with correlated noise."""
         self._averages = Averages(self.pixels.available, self.blocks) if self.blocks else None
@@ -284,7 +281,7 @@ class Refinement:
     def _scene(self, values: tuple[float, ...]) -> Scene:
         """The scene of the values of the geometry's variables, in SI units."""
         geometry = dict(zip(self._geometry, torch.tensor(values, dtype=torch.float64)[:, None], strict=True))
-        parts = [self._stations(name, geometry) for name in self._images]
+        parts = [self._stations(name, geometry) for name in self.source.images]
         stations, direction, elevation = (torch.cat(part)[self.pixels.numbers] for part in zip(*parts, strict=True))
         heights = elevation if bool((elevation != 0).any()) else None
         of_parameters = self._generator.sources, stations.numpy(), self.source.quantities

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -210,16 +211,13 @@ def smooth_weights(logarithms: Array) -> tuple[Array, float]:
     with extra("posterior"):
         from arviz_stats.base import array_stats  # loads xarray and pandas where they are installed
 
-    count, highest = len(logarithms), logarithms.max()
-    if not np.isfinite(highest):
-        return np.full(count, 1 / count), math.inf
-    try:
-        with np.errstate(all="ignore"):
+    if np.isfinite(highest := logarithms.max()):
+        # Refused where all but one of the largest are zero.
+        with suppress(ValueError), np.errstate(all="ignore"):
             smooth, shape = array_stats.psislw(np.minimum(highest - logarithms, LOG_WEIGHT_SPAN))  # of negatives
-    except ValueError:  # all but one of the largest are zero
-        return np.full(count, 1 / count), math.inf
-    weights = np.exp(smooth - smooth.max())
-    return weights / weights.sum(), float(shape)
+            weights = np.exp(smooth - smooth.max())
+            return weights / weights.sum(), float(shape)
+    return np.full(len(logarithms), 1 / len(logarithms)), math.inf
 
 
 def effective(weights: Array) -> float:

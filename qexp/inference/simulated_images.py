@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 
@@ -24,19 +24,8 @@ from qexp.simulation.views import GNSS, SIZED
 Mask = NDArray[np.bool_]
 
 
-def require_known(dataset: GeneratedDataset, images: Sequence[str], given: Collection[str] = ()) -> list[str]:
-    """The unknown variables; raises QexpError if the likelihood of the images is not known.
-
-    given  variables that are given beside the images
-    """
-    names = [name for name in dataset.test if name not in given]
-    if trouble := next(_troubles(dataset, images, names), None):
-        raise QexpError(trouble)
-    return names
-
-
-def _troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """Why the likelihood is not known, and what would work."""
+def troubles(dataset: GeneratedDataset, images: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Why the likelihood of the images is not known, and what would work; names: of the unknown variables."""
     if not dataset.test:
         yield "no variable of the dataset varies, so that nothing is to be estimated; put one into 'varyings'"
     if not images:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
+from qexp.base.shell_values import finite
 from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import CorrelatedNoise, Track
 
@@ -69,16 +70,15 @@ class NoiseEstimate:
 
 def declared(text: str) -> CorrelatedNoise:
     """`exponential:2.3e-5,10200,3e-6` → that noise. Raises QexpError for another form, and for impossible numbers."""
-    kind, colon, numbers_text = text.partition(":")
+    kind, _, numbers_text = text.partition(":")
     if kind not in TYPES:
         raise QexpError(f"`noise={text}`: no noise '{kind}'; {suggestion(kind, (*TYPES, 'estimate', 'none'))}")
+    if numbers_text.count(",") == 1:  # without a nugget
+        numbers_text += ",0"
     try:
-        numbers = [float(number) for number in numbers_text.split(",")] if colon else []
+        sill, reach, nugget = map(finite, numbers_text.split(","))
     except ValueError:
         raise QexpError(f"`noise={text}`: {FORM}") from None
-    if len(numbers) not in (2, 3) or not np.isfinite(numbers).all():
-        raise QexpError(f"`noise={text}`: {FORM}")
-    sill, reach, nugget = (*numbers, 0.0)[:3]
     if sill <= 0 or reach <= 0 or nugget < 0:
         raise QexpError(
             f"`noise={text}`: the covariance is not positive definite; sill and range must be positive, and the nugget "
@@ -127,11 +127,10 @@ def estimate_of(track: Track, where: NDArray[np.bool_], values: Array, how: str,
         noise = noise - design @ np.linalg.lstsq(design, noise, rcond=None)[0]
     measured = semivariogram(x, y, noise)
     try:
-        fitted = {type: fit(measured, type) for type in TYPES}
+        fits = sorted((fit(measured, type) for type in TYPES), key=lambda pair: pair[1])
     except ValueError as error:
         raise QexpError(f"track '{track.name}': no semivariogram can be fitted: {error}") from None
-    order = sorted(TYPES, key=lambda type: fitted[type][1])
-    return NoiseEstimate(measured, {type: fitted[type][0] for type in order}, how, int(chosen.sum()))
+    return NoiseEstimate(measured, {noise.type: noise for noise, _ in fits}, how, int(chosen.sum()))
 
 
 def require_enough(track: Track, chosen: NDArray[np.bool_]) -> None:

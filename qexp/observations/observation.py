@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -113,6 +114,22 @@ class Track:
 
 
 ARRAYS = ("x", "y", "displacement", "error", "direction", "observed", "elevation", "station", "count", "spread")
+
+
+def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> NDArray[Any] | None:
+    """A property of all points that not all tracks have; None if none has it.
+
+    otherwise  of the points of those that do not
+    """
+    properties = [getattr(track, name) for track in tracks]
+    example = next((values for values in properties if values is not None), None)
+    if example is None:
+        return None
+    known = [
+        np.full((len(track.x), *example.shape[1:]), otherwise) if values is None else values
+        for track, values in zip(tracks, properties, strict=True)
+    ]
+    return np.concatenate(known)
 
 
 @dataclass(frozen=True, repr=False)
@@ -357,34 +374,24 @@ def as_table(observation: Observation) -> xarray.Dataset:
     import xarray
 
     tracks = observation.tracks
-    sizes = [len(track.x) for track in tracks]
     points: dict[str, Any] = {
         name: ("point", np.concatenate([getattr(track, name) for track in tracks]), {"units": unit, "long_name": words})
         for name, (unit, words) in WORDS.items()
     }
     for name, (unit, words) in SOME.items():
-        arrays = [getattr(track, name) for track in tracks]
-        shape, dimensions = ((2,), ("point", "horizontal")) if name == "spread" else ((), ("point",))
-        if any(values is not None for values in arrays):
-            lines = [
-                np.full((size, *shape), np.nan) if values is None else values
-                for size, values in zip(sizes, arrays, strict=True)
-            ]
-            points[name] = (dimensions, np.concatenate(lines), {"units": unit, "long_name": words})
-    if any(track.station is not None for track in tracks):
-        lines = [
-            np.full(size, "") if track.station is None else track.station
-            for size, track in zip(sizes, tracks, strict=True)
-        ]
-        about_names = {"long_name": "name of the GNSS station"}
-        points["station"] = ("point", np.concatenate(lines).astype(object), about_names)
+        if (values := where_known(tracks, name, np.nan)) is not None:
+            dimensions = ("point", "horizontal")[: values.ndim]
+            points[name] = (dimensions, values, {"units": unit, "long_name": words})
+    if (names := where_known(tracks, "station", "")) is not None:
+        points["station"] = ("point", names.astype(object), {"long_name": "name of the GNSS station"})
     words = "unit vector along x, y and up: from the ground to the satellite, or a station's component"
     directions = np.concatenate([track.direction for track in tracks])
     points["direction"] = (("point", "component"), directions, {"units": "1", "long_name": words})
     flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "masked observed"}
     observed = np.concatenate([track.observed for track in tracks]).astype(np.int8)
     points["mask"] = ("point", observed, {"long_name": "whether the point counts", **flags})
-    points["track"] = ("point", np.repeat(np.arange(len(tracks), dtype=np.int32), sizes), {"long_name": "track"})
+    owners = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(track.x) for track in tracks])
+    points["track"] = ("point", owners, {"long_name": "track"})
     points["track_name"] = ("track", np.array([track.name for track in tracks], dtype=object))
     points["track_kind"] = ("track", np.array([track.kind for track in tracks], dtype=object))
     looks = np.array([track.look or "" for track in tracks], dtype=object)
@@ -421,13 +428,10 @@ def is_observation(path: Path) -> bool:
     """Whether a file is an observation file, whatever its state."""
     import h5py
 
-    if path.suffix.lower() not in (".nc", ".nc4") or not path.is_file() or not h5py.is_hdf5(path):
-        return False
-    try:
-        with h5py.File(path) as file:
+    if path.suffix.lower() in (".nc", ".nc4"):
+        with suppress(*formats.BROKEN_NETCDF), h5py.File(path) as file:
             return bool(file.attrs.get("qexp_format") == FORMAT)
-    except formats.BROKEN_NETCDF:
-        return False
+    return False
 
 
 def read_observation(path: Path) -> Observation:

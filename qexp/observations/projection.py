@@ -109,8 +109,14 @@ def _target(
         return None
     wanted = chosen if chosen is not None and not chosen.is_geographic else None
     first = wanted or next((crs for crs in named.values() if not crs.is_geographic), None)
-    if first is not None and not _in_metres(first).is_projected:
-        return first
+    if first is not None:
+        if (units := {axis.unit_name for axis in first.axis_info[:2]}) - {"metre", "meter", "m"}:
+            raise QexpError(
+                f"the coordinate reference system '{first.name}' has the unit {', '.join(sorted(units))}; choose one "
+                "in metres, such as `crs=EPSG:32633`"
+            )
+        if not first.is_projected:
+            return first
     centre = _centre([(track, named[source]) for source in named for track in readings[source].tracks], named)
     return first if first is not None and _keeps_lengths(first, *centre) else utm_zone(*centre)
 
@@ -157,16 +163,6 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
                 f"{latitude:.4g}° north, outside its area of use; check `crs`"
             )
     return False
-
-
-def _in_metres(crs: pyproj.CRS) -> pyproj.CRS:
-    units = {axis.unit_name for axis in crs.axis_info[:2]}
-    if units - {"metre", "meter", "m"}:
-        raise QexpError(
-            f"the coordinate reference system '{crs.name}' has the unit {', '.join(sorted(units))}; choose one in "
-            "metres, such as `crs=EPSG:32633`"
-        )
-    return crs
 
 
 def utm_zone(longitude: float, latitude: float) -> pyproj.CRS:

@@ -293,30 +293,18 @@ def as_text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def as_numbers(values: Any) -> Array:
-    return np.asarray(values, dtype=np.float64)
-
-
 def fields_of(path: Path) -> list[str]:
     """The datasets of a file that lie over its grid."""
     with open_hdf5(path) as file:
         return [str(name) for name, dataset in file.items() if getattr(dataset, "ndim", 0) == 2]
 
 
-def open_field(
-    path: Path,
-    name: str,
-    layout: Callable[[Any], Layout],
-    unit: str,
-    convert: Callable[[Any], Array] = as_numbers,
-    gaps: bool = False,
-) -> Raster:
+def open_field(path: Path, name: str, layout: Callable[[Any], Layout], unit: str, nodata: str | None = None) -> Raster:
     """A dataset over the grid of a file. Raises QexpError.
 
-    unit     of those that name none
-    layout   the grid, by the open file and the dataset's name
-    convert  makes numbers of stored values, NaN where there are no data
-    gaps     whether it knows where there are none
+    unit    of those that name none
+    layout  the grid, by the open file
+    nodata  the numbers that mean no data, as the file writes them; None if it does not say
     """
     fields = fields_of(path)
     if name not in fields:
@@ -327,9 +315,9 @@ def open_field(
 
     def read(window: Window) -> Array:
         with open_hdf5(path) as file:
-            return convert(file[name][window.top : window.bottom, window.left : window.right])
+            return _without_data(file[name][window.top : window.bottom, window.left : window.right], nodata)
 
-    return Raster(f"{path}, dataset '{name}'", grid, unit, read, gaps, kind)
+    return Raster(f"{path}, dataset '{name}'", grid, unit, read, nodata is not None, kind)
 
 
 def displacement_between(
@@ -339,14 +327,13 @@ def displacement_between(
     epochs: Sequence[str],
     layout: Layout,
     unit: str,
-    convert: Callable[[Any], Array] = as_numbers,
-    gaps: bool = False,
+    nodata: str | None = None,
 ) -> Raster:
     """The displacement between two days of a time series. Raises QexpError for other days, and for one twice.
 
-    series, days   names of the datasets (day, row, column) and (day,); days are written as 20200131
-    epochs         the first day and the last
-    convert, gaps  as in `open_field`
+    series, days  names of the datasets (day, row, column) and (day,); days are written as 20200131
+    epochs        the first day and the last
+    nodata        as in `open_field`
     """
     if len(epochs) != 2:
         raise QexpError(f"`epochs={','.join(epochs)}`: write the first day and the last, such as 20200131,20200212")
@@ -366,10 +353,14 @@ def displacement_between(
     def read(window: Window) -> Array:
         cut = slice(*window[:2]), slice(*window[2:])
         with open_hdf5(path) as file:
-            start, end = (convert(file[series][(index, *cut)]) for index in (before, after))
+            start, end = (_without_data(file[series][(index, *cut)], nodata) for index in (before, after))
         return end - start
 
-    return Raster(f"{path}, {first} to {last}", layout, unit, read, gaps)
+    return Raster(f"{path}, {first} to {last}", layout, unit, read, nodata is not None)
+
+
+def _without_data(values: Any, nodata: str | None) -> Array:
+    return without(np.asarray(values, dtype=np.float64), _numbers(nodata))  # of "None" no number
 
 
 # Time series of LiCSBAS, `cum.h5` and `cum_filt.h5`.
@@ -381,12 +372,9 @@ CORNER = ("corner_lat", "corner_lon", "post_lat", "post_lon")
 
 
 def is_series(path: Path) -> bool:
-    import h5py
-
-    if path.suffix.lower() not in HDF5 or not path.is_file() or not h5py.is_hdf5(path):
-        return False
-    with suppress(QexpError), open_hdf5(path) as file:
-        return {SERIES, DAYS} <= set(file)
+    if path.suffix.lower() in HDF5:
+        with suppress(QexpError), open_hdf5(path) as file:
+            return {SERIES, DAYS} <= set(file)
     return False
 
 
@@ -429,7 +417,7 @@ def open_mintpy(path: Path, dataset: str | None = None) -> Raster:
         (name,) = fields
     return open_field(
         path, name, lambda file: _mintpy_layout(path, attributes, file[name].shape), attributes.get("UNIT", ""),
-        lambda values: _without_data(values, attributes), "NO_DATA_VALUE" in attributes,
+        attributes.get("NO_DATA_VALUE"),
     )  # fmt: skip
 
 
@@ -444,7 +432,7 @@ def open_mintpy_difference(path: Path, epochs: Sequence[str]) -> Raster:
         raise QexpError(f"{path}: 'timeseries' has {len(shape)} dimensions, not those of time, y and x")
     return displacement_between(
         path, "timeseries", "date", epochs, _mintpy_layout(path, attributes, shape[1:]), attributes.get("UNIT", "m"),
-        lambda values: _without_data(values, attributes), "NO_DATA_VALUE" in attributes,
+        attributes.get("NO_DATA_VALUE"),
     )  # fmt: skip
 
 
@@ -456,10 +444,6 @@ def attribute(path: Path, attributes: dict[str, str], name: str) -> float:
     except ValueError:
         problem = "is missing" if text is None else f"is '{text[:40]}', which is not a number"
         raise QexpError(f"{path}: its attribute {name} {problem}") from None
-
-
-def _without_data(values: Any, attributes: dict[str, str]) -> Array:
-    return without(as_numbers(values), _numbers(attributes.get("NO_DATA_VALUE", "nan")))  # or "None"
 
 
 def _mintpy_layout(path: Path, attributes: dict[str, str], shape: tuple[int, int]) -> Layout:

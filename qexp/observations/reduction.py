@@ -281,7 +281,8 @@ class Quadtree(Criterion):
     threshold: float
 
     def __post_init__(self) -> None:
-        _require(self.threshold > 0)
+        if not self.threshold > 0:
+            raise ValueError
 
     def features(self, pixels: Pixels) -> Iterator[Array]:
         # About their mean, so that sums of squares keep their digits.
@@ -318,7 +319,8 @@ class Resolution(Criterion):
     local = False
 
     def __post_init__(self) -> None:
-        _require(0 < self.threshold < 1 and self.depth > 0)
+        if not (0 < self.threshold < 1 and self.depth > 0):
+            raise ValueError
 
     def in_system(self, crs: str | None) -> Resolution:
         if crs is None:
@@ -394,13 +396,9 @@ def data_resolution(stations: Array, direction: Array, depth: float) -> Array:
     return np.asarray(basis[:, sizes > sizes[0] * 1e-12].square().sum(dim=1).numpy())
 
 
-def _require(sound: bool) -> None:
-    if not sound:
-        raise ValueError
-
-
 def _whole(side: float) -> int:
-    _require(side >= 1 and side == int(side))
+    if not (side >= 1 and side == int(side)):
+        raise ValueError
     return int(side)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.base.quantities import UNITS
@@ -33,7 +32,7 @@ from qexp.observations.reading import (
     suspicions,
     without,
 )
-from qexp.observations.reduction import Pixels, joined, reduced
+from qexp.observations.reduction import Flags, Pixels, joined, reduced
 from qexp.rows.table import usual_codes
 
 MOST_PIXELS = 4_000_000_000
@@ -190,7 +189,13 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
     crs, warnings = scene.field.layout.crs, (*said, *scene.warnings(content, options))
     look = (options.look or "right") if options.gives_sight and options.direction is None else None
     if plan is None:
-        return Reading((scene.points(),), crs, warnings, error_unit=unit, look=look)
+        if scene.window.size > MOST_POINTS:
+            height, width = scene.window.shape
+            raise QexpError(
+                f"{scene.field.source} has {height:,} × {width:,} pixels, of which at most {MOST_POINTS:,} can become "
+                "points; reduce them with `reduce=quadtree:0.005`, or take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
+            )
+        return Reading((scene.track(scene.window),), crs, warnings, error_unit=unit, look=look)
     means, size = reduced(scene, plan.in_system(crs)), scene.window.size
     return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size, error_unit=unit, look=look)
 
@@ -206,8 +211,6 @@ def _some_points(scene: Scene) -> Track:
 
 
 # A scene: what a radar saw on a grid of pixels, read in windows as tracks of points.
-
-Flags = NDArray[np.bool_]
 
 MOST_POINTS = 4_000_000
 """The largest number of pixels that become points one by one."""
@@ -305,16 +308,6 @@ class Scene:
             for first, size in zip((window.top - top, window.left - left), window.shape, strict=True)
         )
         return values[rows, columns], measured[rows, columns], zeros[rows, columns]
-
-    def points(self) -> Track:
-        """All pixels as points. Raises QexpError if they are too many."""
-        if self.window.size > MOST_POINTS:
-            height, width = self.window.shape
-            raise QexpError(
-                f"{self.field.source} has {height:,} × {width:,} pixels, of which at most {MOST_POINTS:,} can become "
-                "points; reduce them with `reduce=quadtree:0.005`, or take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
-            )
-        return self.track(self.window)
 
     def content(self) -> Content:
         """What its values tell of themselves, from all of them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -59,12 +60,14 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     elevation = elevations(table.numbers(columns["elevation"])) if "elevation" in columns else None
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
-    repeated = _repeated(masked)
+    counted = np.flatnonzero(masked.observed)
+    rows = np.column_stack([east, north, moved, toward])[counted]
+    repeated = np.delete(counted, np.unique(rows, axis=0, return_index=True)[1])
     masked.observed[repeated] = False
     points = masked.where_observed()
     named = unit_of(table, columns, "los") is not None
     doubts = suspicions(float(np.abs(points.displacement).max(initial=0)), named, options)
-    doubts += (*codes_said(table, columns, [role for role in ("los", "error", "elevation") if role in columns]),)
+    doubts += (*codes_said(table, columns, ("los", "error", "elevation")),)
     if len(repeated):
         doubts += (
             f"{len(repeated):,} of {table.count:,} points repeat another's place, displacement and line of sight; each "
@@ -78,14 +81,6 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     unit = None if "error" in columns else options.error_unit
     look = None if columns.keys() & {*VECTOR} else options.look or "right"
     return Reading((masked,), GEOGRAPHIC if geographic else None, doubts, error_unit=unit, look=look)
-
-
-def _repeated(track: Track) -> NDArray[np.int64]:
-    """The points that count and are the same as an earlier one."""
-    numbers = np.flatnonzero(track.observed)
-    rows = np.column_stack([track.x, track.y, track.displacement, track.direction])[numbers]
-    first = np.unique(rows, axis=0, return_index=True)[1]
-    return np.delete(numbers, first)
 
 
 def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
@@ -204,10 +199,9 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
     masked = masked_where_missing(track)
     largest = np.abs(masked.where_observed().displacement).max(initial=0)
     named = unit_of(table, columns, "displacement_east") is not None
-    of_components = [role for role in (*roles, "error", "elevation") if role in columns]
     doubts = (
         *suspicions(float(largest), named, options),
-        *codes_said(table, columns, of_components),
+        *codes_said(table, columns, (*roles, "error", "elevation")),
         *_unread(table, columns),
     )
     unit = options.error_unit if used else None
@@ -454,7 +448,7 @@ def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Unit
             f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
         )
     numbers = table.numbers(columns[role])
-    numbers[np.isin(numbers, codes_of(table, columns, role))] = np.nan
+    numbers[np.isin(numbers, codes_of(numbers, role))] = np.nan
     return numbers * in_metres(unit or units.unit or "m", units.of_unit)
 
 
@@ -462,9 +456,8 @@ MOST_ZEROS = 10
 """Times as often as any other number zero may be there as a displacement; more often it is a code."""
 
 
-def codes_of(table: TextTable, columns: Mapping[str, int], role: str) -> list[float]:
+def codes_of(numbers: Array, role: str) -> list[float]:
     """The codes for no data among the numbers of a column."""
-    numbers = table.numbers(columns[role])
     numbers = numbers[np.isfinite(numbers)]
     if not role.startswith("displacement") and role != "los":
         return codes(numbers)
@@ -474,10 +467,10 @@ def codes_of(table: TextTable, columns: Mapping[str, int], role: str) -> list[fl
 
 
 def codes_said(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> Iterator[str]:
-    """Which numbers of columns count as without data."""
-    for role in roles:
+    """Which numbers of those columns that there are count as without data."""
+    for role in (role for role in roles if role in columns):
         numbers, where = table.numbers(columns[role]), table.titled(columns[role])
-        for code in codes_of(table, columns, role):
+        for code in codes_of(numbers, role):
             why = "far from all others" if code else f"over {MOST_ZEROS} times as often as any other"
             count = int((numbers == code).sum())
             yield f"{count:,} values of {where} are exactly {code:g}, {why}; they count as without data"
@@ -667,13 +660,12 @@ def _not_a_table(
 
 def _parts(
     path: Path,
-    rows: Iterable[tuple[int, list[str]]],
+    rows: Iterator[tuple[int, list[str]]],
     separator: str | None,
     width: int,
     texts: Sequence[tuple[int, str]],
 ) -> Iterator[Rows]:
     """Rows in parts, all of as many cells."""
-    rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         ragged = [(line, len(cells)) for line, cells in some if len(cells) != width]
         if ragged:
@@ -684,12 +676,10 @@ def _parts(
 
 def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:
     """Numbers, unless zeros ahead of some tell that they are names, such as of the stations 0022 and 22."""
-    if any(cell[:1] == "0" and cell.isdecimal() and len(cell) > 1 for cell in cells):
-        return cells
-    try:
-        return np.array(cells, dtype=np.float64)
-    except ValueError:
-        return cells
+    if not any(cell[:1] == "0" and cell.isdecimal() and len(cell) > 1 for cell in cells):
+        with suppress(ValueError):
+            return np.array(cells, dtype=np.float64)
+    return cells
 
 
 def _cells(text: str, separator: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -511,10 +512,8 @@ class BoundReference:
         if set(names) - set(self._unknown):  # such as a noise level, which has no place in this bound
             return
         axes = [MatrixAxis(name, 0.0, 1.0, 1) for name in self._given]
-        try:
+        with suppress(QexpError):  # noise without a known likelihood: then there is no bound
             self._likelihood = Refinement(dataset, axes, dataset.fixed, self._unknown)
-        except QexpError:  # noise without a known likelihood: then there is no bound
-            return
 
     def add(self, batch: Batch, draws: ObservationDraws, prior: Prior, seeds: Seeds) -> None:
         """Compare the observations of a batch, as far as they are among the first."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qexp.base.arrays import Array
 from qexp.base.quantities import in_symbols, in_words, label, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import XAxis, YAxis
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-
-Array = NDArray[np.floating]
 
 # From `results/calibration*.nc`.
 
@@ -157,7 +156,6 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
         bar.ax.set_ylim(probability - SHOWN_DIFFERENCE, 1.0)
         bar.set_label(f"share of {100 * probability:g} % intervals with the truth", fontsize=small())
         bar.ax.tick_params(labelsize=small())
-    if image is not None:
         figure.draw_without_rendering()  # the bar has taken room from the panels, into which their headings must fit
     for axis, heading in headings.items():
         axis.set_title(fitting(axis, *heading), fontsize=sized(10))
@@ -207,19 +205,19 @@ def _tick(axis: XAxis | YAxis, edges: Array) -> None:
     axis.set_ticks(inner, [f"{edges[edge]:.2g}".replace("-", "\N{MINUS SIGN}") for edge in inner])
 
 
-def numbers_of(directory: RunDirectory, calibration: Calibration) -> xarray.Dataset:
-    """The numbers that belong to a calibration. Raises MissingNumbersError if they are missing or of another one."""
+def content_of(directory: RunDirectory, calibration: Calibration) -> tuple[str, Sequence[str], xarray.Dataset]:
+    """What each drawing of a calibration takes: a title, the outputs, and its numbers.
+
+    Raises MissingNumbersError if the numbers are missing or of another calibration.
+    """
     file = directory.results / name_of_file(calibration.kind, "nc")
     numbers = table(file)
     if numbers.attrs.get("created") != calibration.created:
         record = name_of_file(calibration.kind, "json")
         raise MissingNumbersError(f"{file} is of another calibration than {record}: qexp calibrate {directory.name}")
-    return numbers
-
-
-def title_of(directory: RunDirectory, calibration: Calibration) -> str:
     kind = "" if calibration.kind == HEAD else f" ({calibration.kind.replace('_', ', ')})"
-    return f"{directory.name}{kind}: {calibration.observations:,} observations"
+    title = f"{directory.name}{kind}: {calibration.observations:,} observations"
+    return title, list(calibration.outputs), numbers
 
 
 CALIBRATION_DRAWINGS = {
@@ -235,9 +233,7 @@ def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure
     def pictures(directory: RunDirectory) -> Pictures:
         for calibration in calibrations_of(directory).values():
             kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
-            figure = draw(
-                title_of(directory, calibration), list(calibration.outputs), numbers_of(directory, calibration)
-            )
+            figure = draw(*content_of(directory, calibration))
             yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", figure
 
     return pictures

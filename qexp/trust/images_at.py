@@ -129,10 +129,7 @@ def _coordinates(
 
 
 def draw_images(
-    table: xarray.Dataset,
-    folder: Path,
-    formats: Sequence[str] = ("png",),
-    style: tuple[Path | None, str | None] = (None, None),
+    table: xarray.Dataset, folder: Path, formats: Sequence[str], style: tuple[Path | None, str | None]
 ) -> list[Path]:
     """Draw images on a grid into `at_IMAGE.FORMAT`: over the first two variables, at the middle of the others.
 

@@ -370,8 +370,7 @@ def _for_figure(
         name: [trained.distributions[name].quantile(np.asarray(interval)).tolist() for interval in intervals]
         for name, intervals in trained.held_out.items()
     }
-    own = trained.fixed
-    given = [name for name, value in constants.items() if name in held_out or own.get(name, value) != value]
+    given = [name for name, value in constants.items() if name in held_out or trained.fixed.get(name, value) != value]
     units = {name: quantity(name, source.quantities).unit for name in (*variables, *given)}
     views = {"views": source.view_names} if any(source.view_names) else {}
     return {"held_out": held_out, "given": given, "units": units, **views}

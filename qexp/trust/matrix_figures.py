@@ -41,7 +41,6 @@ from qexp.store.directory import MATRIX, MATRIX_RECORD, RunDirectory
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
@@ -134,21 +133,27 @@ def matrix_panels(
     views   names of the views, as in `quantities.in_words`
     unseen  where the data do not show the source, over the axes; hatched in panels of bounds
     """
+    from matplotlib.ticker import MaxNLocator
+
     outputs = {name: _that_tell(name, panels, len(axes) == 2) for name, panels in outputs.items()}
     shown = [[kind for kind in KINDS if kind in panels] for panels in outputs.values()]
     figure, grid = _grid([len(kinds) for kinds in shown], 3.1 if len(axes) == 2 else 2.7, flowing=True)
     hatched = unseen if unseen is not None and unseen.any() else None
     for row, kinds, (name, panels) in zip(grid, shown, outputs.items(), strict=True):
         for axis, kind in zip(row, kinds, strict=True):
-            values = panels[kind]
+            style, values = KINDS[kind], panels[kind]
+            words = with_unit(style.axis.format(in_symbols(name)), units[name] if style.unit is None else style.unit)
             if hatched is not None and kind in HATCHED:
                 values = _hatch(axis, values, hatched, [ends for _, _, ends in axes])
             if len(axes) == 2:
-                like = panels.get(KINDS[kind].like, values)
-                _draw_plane(axis, name, kind, values, KINDS[kind].scale(like), axes, units, views)
+                _draw_plane(axis, words, style, values, style.scale(panels.get(style.like, values)), axes)
                 marks.outline(axis)
             else:
-                _draw_line(axis, name, kind, values, axes[0], units, marks, views)
+                _draw_line(axis, words, style, values, axes[0], marks, alike=(kind, name) == ("estimate", axes[0][0]))
+            for along, (variable, _, _) in zip((axis.xaxis, axis.yaxis), axes, strict=False):
+                along.set_label_text(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
+                if units[variable] == DEGREE:  # ticks at parts of a turn such as 30 or 90
+                    along.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
         if len(axes) == 1:
             _share_scales(dict(zip(kinds, row, strict=True)))
     share_below([axis for row in grid for axis in row], left=len(axes) == 2)
@@ -198,18 +203,10 @@ def _starts(counts: Sequence[int], columns: int, flowing: bool) -> list[int]:
 
 
 def _draw_plane(
-    axis: Axes,
-    name: str,
-    kind: str,
-    values: Array,
-    limits: tuple[float, float],
-    axes: Sequence[AxisCells],
-    units: Mapping[str, str],
-    views: Sequence[str],
+    axis: Axes, words: str, style: Kind, values: Array, limits: tuple[float, float], axes: Sequence[AxisCells]
 ) -> None:
-    style = KINDS[kind]
-    (x_name, _, x_ends), (y_name, _, y_ends) = axes
-    unit, (least, most) = units[name] if style.unit is None else style.unit, limits
+    (*_, x_ends), (*_, y_ends) = axes
+    least, most = limits
     drawn: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
     norm = "log" if style.level == 1 else "linear"
     image = axis.imshow(values.T, style.colours, norm, extent=(*x_ends, *y_ends), **drawn)
@@ -221,13 +218,9 @@ def _draw_plane(
         bar.minorticks_off()
     bar.ax.tick_params(labelsize=small())
     wide = page_width() / (2 if narrow() else 3)
-    title = with_unit(style.axis.format(in_symbols(name)), unit)  # beside the bar it would be taken for the next axis's
-    axis.set_title(wrap(title, characters(9, wide)), fontsize=sized(9))
-    axis.set_xlabel(with_unit(f"true {in_symbols(x_name, views)}", units[x_name]))
-    axis.set_ylabel(with_unit(f"true {in_symbols(y_name, views)}", units[y_name]))
+    # Beside the bar the words would be taken for those of the next axis.
+    axis.set_title(wrap(words, characters(9, wide)), fontsize=sized(9))
     axis.spines[["top", "right"]].set_visible(True)
-    _tick_turns(axis.xaxis, units[x_name])
-    _tick_turns(axis.yaxis, units[y_name])
 
 
 def _hatch(axis: Axes, values: Array, unseen: NDArray[np.bool_], ends: Sequence[tuple[float, float]]) -> Array:
@@ -298,29 +291,19 @@ class HeldOut:
 
 
 def _draw_line(
-    axis: Axes,
-    name: str,
-    kind: str,
-    values: Array,
-    axis_cells: AxisCells,
-    units: Mapping[str, str],
-    marks: HeldOut,
-    views: Sequence[str],
+    axis: Axes, words: str, style: Kind, values: Array, cells: AxisCells, marks: HeldOut, *, alike: bool
 ) -> None:
-    style = KINDS[kind]
-    variable, centres, ends = axis_cells
+    """`alike`: the values would be those of the axis, if they were right."""
+    _, centres, ends = cells
     axis.plot(centres, values, color=COLOURS[0])
-    if kind == "estimate" and variable == name:
+    if alike:
         axis.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
     elif style.level is not None:
         axis.axhline(style.level, color="0.6", linewidth=1, zorder=0)
     for left, right in marks.bands[0]:
         axis.axvspan(left, right, color=COLOURS[4], alpha=0.15, linewidth=0)
     axis.set_xlim(*ends)
-    axis.set_xlabel(with_unit(f"true {in_symbols(variable, views)}", units[variable]))
-    unit = units[name] if style.unit is None else style.unit
-    axis.set_ylabel(wrap(with_unit(style.axis.format(in_symbols(name)), unit), LABEL_CHARACTERS))
-    _tick_turns(axis.xaxis, units[variable])
+    axis.set_ylabel(wrap(words, LABEL_CHARACTERS))
 
 
 def _share_scales(row: Mapping[str, Axes]) -> None:
@@ -330,14 +313,6 @@ def _share_scales(row: Mapping[str, Axes]) -> None:
             lowest, highest = zip(axis.get_ylim(), other.get_ylim(), strict=True)
             for panel in (axis, other):
                 panel.set_ylim(min(lowest), max(highest))
-
-
-def _tick_turns(axis: Axis, unit: str) -> None:
-    """Ticks of an axis of degrees, at parts of a turn such as 30 or 90."""
-    if unit == DEGREE:
-        from matplotlib.ticker import MaxNLocator
-
-        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 1.5, 3, 4.5, 9, 10]))
 
 
 def half_width(values: Array) -> float:

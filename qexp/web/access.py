@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -35,11 +36,6 @@ class Access:
         """Whether a `Host` header names this server. The port is not compared: a tunnel has another one."""
         name = host_name(host)
         return name in self.names or _address(name) is not None
-
-    def is_own(self, origin: str, host: str) -> bool:
-        """Whether an `Origin` header names the page's own server."""
-        address = urlsplit(origin)
-        return address.scheme in ("http", "https") and address.netloc.lower() == host.lower()
 
     @property
     def cookie(self) -> str:
@@ -100,15 +96,12 @@ FOLDER = re.compile(r"[\w][\w.+,=@-]{0,199}")
 def require_inside(folder: Path, relative: str) -> Path:
     """A file below a folder; links on the way may not lead out of it. Raises NotFoundError."""
     steps = relative.split("/")
-    if not all(FOLDER.fullmatch(step) for step in steps):
-        raise NotFoundError("no such file")
-    try:
-        root, path = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
-        if not (path.is_relative_to(root) and path.is_file()):
-            raise NotFoundError("no such file")
-    except (OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
-        raise NotFoundError("no such file") from None
-    return path
+    if all(FOLDER.fullmatch(step) for step in steps):
+        with suppress(OSError, ValueError, RuntimeError):  # too long, in a circle, or not to be read
+            root, path = folder.resolve(strict=True), folder.joinpath(*steps).resolve(strict=True)
+            if path.is_relative_to(root) and path.is_file():
+                return path
+    raise NotFoundError("no such file")
 
 
 def require_no_way_out(folder: Path) -> None:

@@ -70,7 +70,7 @@ class ShownInversion(Titled, Inversion):
 
 def shown_inversion(inversion: Inversion) -> ShownInversion:
     content, posterior = fields_of(inversion), inversion.posterior
-    shown = None if posterior is None else ShownPosterior(**fields_of(posterior))
-    if shown is not None:
+    if posterior is not None:
+        content["posterior"] = shown = ShownPosterior(**fields_of(posterior))
         object.__setattr__(shown, "fitted", fitted_of(inversion))  # of a frozen dataclass
-    return ShownInversion(**{**content, "posterior": shown})
+    return ShownInversion(**content)

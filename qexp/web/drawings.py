@@ -36,7 +36,7 @@ from qexp.results.calibration import calibrations_of
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import FRAMES, MATRIX_RECORD, RunDirectory
 from qexp.store.record import meaning_of
-from qexp.trust.figures import CALIBRATION_DRAWINGS, numbers_of as calibration_numbers, title_of
+from qexp.trust.figures import CALIBRATION_DRAWINGS, content_of
 from qexp.trust.matrix_figures import around_one, half_width, held_out_of, numbers_of as matrix_numbers, span
 from qexp.web.html import Drawn, drawn
 
@@ -53,13 +53,9 @@ def calibration_drawings(directory: RunDirectory) -> list[Drawn]:
     for calibration in calibrations:
         kind = f" ({calibration.kind_in_words})" if len(calibrations) > 1 else ""
         with suppress(MissingNumbersError):
-            numbers = calibration_numbers(directory, calibration)
+            content = content_of(directory, calibration)
             drawings += [
-                drawn(
-                    f"{words}{kind}",
-                    partial(draw, title_of(directory, calibration), list(calibration.outputs), numbers),
-                )
-                for words, draw in CALIBRATION_DRAWINGS.items()
+                drawn(f"{words}{kind}", partial(draw, *content)) for words, draw in CALIBRATION_DRAWINGS.items()
             ]
     return drawings
 
@@ -154,8 +150,7 @@ def curves_of_runs(of_runs: Folds, units: Mapping[str, str], all_metrics: bool =
     x = positions(max(all_lines, key=len))
     if any(positions(lines) != x[: len(lines)] for lines in all_lines):
         x = list(range(1, len(x) + 1))  # programs that do not count alike
-    losses = {"training": ("train", "loss"), "validation": ("validation", "loss")}
-    panels = [_panel("loss", "", x, runs, losses)]
+    panels = [_panel("loss", "", x, runs, {"training": ("train", "loss"), "validation": ("validation", "loss")})]
     most = MOST_NUMBERS // (len(runs) * len(x)) if all_metrics else 0
     for (output, metric), part in followed_metrics(runs, most).items():
         words, words_of_part = metric_in_words(metric), "training" if part == "train" else part

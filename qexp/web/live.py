@@ -11,7 +11,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -199,11 +199,10 @@ class LogReader:
 
 def _stamp(file: Path) -> tuple[int, int]:
     """When a file was changed, and its bytes."""
-    try:
+    with suppress(OSError):
         status = os.stat(file)  # noqa: PTH116
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_size
+        return status.st_mtime_ns, status.st_size
+    return 0, 0
 
 
 # All runs as they are now, for any number of clients.
@@ -391,11 +390,10 @@ class RunTable:
 
     def _answer(self, listing: Listing, question: Question) -> Answer:
         self._columns = columns = self._columns.over(listing.runs)
-        names = None
+        names = set[str]() if question.launch else None
         if question.launch:
             with suppress(NotFoundError):
                 names = set(launchers.find_launch(question.launch, self._workspace).record().runs)
-            names = names or set()
         tags, words = [question.tag] if question.tag else [], question.search.lower().split()
         conditions = ListOptions(question.where or None, status=question.status or None, tags=tags)
         runs = choose(columns, conditions, names)
@@ -410,7 +408,8 @@ class RunTable:
             elif question.descending:  # the summaries are sorted by name, with numbers by their value
                 runs = runs[::-1]
             self._columns = columns = columns.over(runs)
-            shared = [] if question.columns else _set_in_all(runs)
+            if len(runs) > 1 and not question.columns:
+                shared = [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
             (titles, rows), total = _single(runs, question.columns, columns, shared), len(runs)
         return Answer(titles, total, rows, states, [*listing.warnings, *columns.warnings], shared)
 
@@ -418,13 +417,6 @@ class RunTable:
 def _text(run: Run) -> str:
     """What a search looks through."""
     return "\n".join((*(run[key] or "" for key in SEARCHED), *run["tags"], *run["overrides"])).lower()
-
-
-def _set_in_all(runs: Sequence[Run]) -> list[str]:
-    """The keys of specs that all of several runs set to the same value."""
-    if len(runs) < 2:
-        return []
-    return [change for change in runs[0]["overrides"] if all(change in run["overrides"] for run in runs)]
 
 
 def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Sequence[str]) -> tuple[list[Head], Rows]:
@@ -445,8 +437,7 @@ def _single(runs: list[Run], chosen: Sequence[str], columns: Columns, shared: Se
             for index, run in enumerate(chosen_runs)
         ]
 
-    heads = [Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table]
-    return heads, rows
+    return [Head(one.title, heading(one.title), one.numeric, one.field) for one in columns_of_table], rows
 
 
 def _grouped(runs: list[Run], fields: Sequence[str], columns: Columns) -> tuple[list[Head], Rows, int]:
@@ -480,25 +471,16 @@ SHARE_OF_STATE = 0.02
 """Largest share of its time that the server spends on use of the disk, and on findings, however often it is asked."""
 
 
-@dataclass
 class Site:
-    workspace: Workspace
-    secret: str | None = None
-    """What a page sends with a change; None if changes are not allowed."""
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when streams should end."""
-    live: LiveRuns = field(init=False)
-    disk: Kept[Any] = field(init=False)
-    """See `sizes_in`."""
-    findings: Kept[Any] = field(init=False)
-    """See `findings_in`."""
-    table: RunTable = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, workspace: Workspace, secret: str | None = None) -> None:
+        """`secret`: what a page sends with a change; None if changes are not allowed."""
+        self.workspace, self.secret = workspace, secret
+        self.closing = asyncio.Event()
+        """Set when streams should end."""
+        self.live, self.table = LiveRuns(workspace), RunTable(workspace)
+        self.disk = Kept(lambda: sizes_in(workspace), share=SHARE_OF_STATE)
+        self.findings = Kept(lambda: findings_in(workspace), share=SHARE_OF_STATE)
         self._feeds: WeakValueDictionary[Path, Feed] = WeakValueDictionary()
-        self.disk = Kept(lambda: sizes_in(self.workspace), share=SHARE_OF_STATE)
-        self.findings = Kept(lambda: findings_in(self.workspace), share=SHARE_OF_STATE)
-        self.live, self.table = LiveRuns(self.workspace), RunTable(self.workspace)
 
     def feed(self, directory: RunDirectory) -> Feed:
         """The feed of a run, which all of its clients share for as long as one of them holds it."""

@@ -181,5 +181,4 @@ class ShownLook(Titled, Look):
     def view(self) -> View:
         pictures = [picture(path.stem.replace("_", " "), path) for path in self.figures if path.suffix == ".png"]
         cautions = [self.caution] if self.caution else []
-        title = f"{self.name}, {self.part}"
-        return View(title, cautions=cautions, parts=[*pictures, self.table(), *self.remarks])
+        return View(f"{self.name}, {self.part}", cautions=cautions, parts=[*pictures, self.table(), *self.remarks])

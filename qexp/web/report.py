@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files as resources
@@ -116,11 +116,14 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
     """The runs that references name; all runs of the workspace without any.
 
     references  names, unique prefixes, paths, patterns, and folders of studies
-    Raises NotFoundError, or QexpError for more runs than a report can show.
+    Raises NotFoundError, or QexpError for more runs than a report can show, and for the folder of a study whose table
+    names no runs.
     """
     runs: dict[Path, tuple[RunDirectory, str | None]] = {}
     for reference in references or ["*"]:
-        for directory, pattern in _named(reference, catalog):
+        of_study = runs_of_study(reference, catalog)
+        pattern = reference if of_study is None and is_pattern(reference) else None
+        for directory in named_runs([reference], catalog) if of_study is None else of_study:
             runs.setdefault(real_path(directory.path), (directory, pattern))
     if len(runs) > MOST_RUNS:
         raise QexpError(f"{len(runs):,} runs are too many for one report; name at most {MOST_RUNS:,}")
@@ -130,15 +133,6 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
 def searches_in(references: Iterable[str], workspace: Workspace) -> list[Tuned]:
     """The searches among what is named."""
     return [search for reference in references if (search := search_of(reference, workspace)) is not None]
-
-
-def _named(reference: str, catalog: Catalog) -> Iterator[tuple[RunDirectory, str | None]]:
-    """Raises QexpError for the folder of a study whose table names no runs."""
-    if (of_study := runs_of_study(reference, catalog)) is not None:
-        yield from ((directory, None) for directory in of_study)
-        return
-    pattern = reference if is_pattern(reference) else None
-    yield from ((directory, pattern) for directory in named_runs([reference], catalog))
 
 
 def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:

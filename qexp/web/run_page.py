@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from qexp.base.quantities import in_words, label, number_with_unit, typeset
-from qexp.base.text import Table
+from qexp.base.text import Table, without_end
 from qexp.errors import DamagedError, NotFoundError, some
 from qexp.figures.seeds import OfSeeds, values_in_rows
 from qexp.jobs import states
@@ -86,8 +86,7 @@ def _of_others(values: Sequence[str], counts: Sequence[int]) -> str:
 
 
 def _short(value: str) -> str:
-    text = "not set" if value == ABSENT else value.strip('"')
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return without_end("not set" if value == ABSENT else value.strip('"'), LONGEST_VALUE)
 
 
 # Where a run came from and what was made of it.

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -85,7 +86,7 @@ class Guard:
             )
         if scope["method"] not in METHODS:
             return PlainTextResponse("only GET, HEAD and POST\n", 405, {"allow": ", ".join(METHODS)})
-        if _from_elsewhere(scope["method"], headers, self._access):
+        if _from_elsewhere(scope["method"], headers):
             return PlainTextResponse("this request came from a page of another server; nothing was done\n", 403)
         if not scope["path"].isprintable():
             return PlainTextResponse("there is no such page\n", 404)
@@ -114,11 +115,11 @@ class Guard:
         return response
 
 
-def _from_elsewhere(method: str, headers: Mapping[str, str], access: Access) -> bool:
+def _from_elsewhere(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a page of another server asks. A link there may lead here, but nothing more."""
-    origin, host = headers.get("origin"), headers.get("host", "")
-    if origin is not None:
-        return not access.is_own(origin, host)
+    if (origin := headers.get("origin")) is not None:
+        address = urlsplit(origin)
+        return address.scheme not in ("http", "https") or address.netloc.lower() != headers.get("host", "").lower()
     site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
     if site in ("cross-site", "same-site"):  # another port of this machine is the same site
         return method == "POST" or mode != "navigate"

@@ -48,8 +48,7 @@ class ShownLimit(Titled, Limit):
     """The errors of exact posteriors, and what they mean."""
 
     def view(self) -> View:
-        cautions = [self.doubts] if self.doubts else []
-        return View(f"Limit of {self.dataset}", cautions=cautions, parts=[*self.parts()])
+        return View(f"Limit of {self.dataset}", cautions=[self.doubts] if self.doubts else [], parts=[*self.parts()])
 
 
 class ShownVerification(Titled, Verification):

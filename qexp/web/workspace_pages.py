@@ -685,9 +685,8 @@ def _failed(run: Run) -> dict[str, str]:
 
 def small_curve(run: RunDirectory) -> list[float]:
     """The validation loss over the epochs, or that of the training, at a few of them; empty without any."""
-    file = run.metrics_file
     with suppress(DamagedError, NotFoundError, OSError):
-        if file.stat().st_size <= MOST_BYTES:
+        if run.metrics_file.stat().st_size <= MOST_BYTES:
             lines = run.metrics()
             of_parts = ([line.get(part, {}).get("loss") for line in lines] for part in ("validation", "train"))
             known = next(filter(None, ([loss for loss in losses if loss is not None] for losses in of_parts)), [])
