@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
 from qexp.errors import QexpError
@@ -237,7 +238,7 @@ CODE_RATIO = 10.0
 """Ratio to the largest of all other values from which on one that is repeated exactly is a code for no data."""
 
 
-def codes_among(values: Array) -> list[float]:
+def codes_among(values: NDArray[np.floating]) -> list[float]:
     """The values that stand for no data: usual codes, and one that is repeated exactly, far from others in any unit."""
     known = values[np.isfinite(values)]
     found = codes(known)

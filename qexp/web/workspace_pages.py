@@ -575,7 +575,7 @@ RUNS_LOOKED_AT = 40
 POINTS_OF_CURVE = 24
 """Of the small curve of a loss."""
 
-MOST_BYTES = 2_000_000
+MOST_BYTES_OF_EPOCHS = 2_000_000
 """Of a file of epochs that is read for a small curve."""
 
 
@@ -686,7 +686,7 @@ def _failed(run: Run) -> dict[str, str]:
 def small_curve(run: RunDirectory) -> list[float]:
     """The validation loss over the epochs, or that of the training, at a few of them; empty without any."""
     with suppress(DamagedError, NotFoundError, OSError):
-        if run.metrics_file.stat().st_size <= MOST_BYTES:
+        if run.metrics_file.stat().st_size <= MOST_BYTES_OF_EPOCHS:
             lines = run.metrics()
             of_parts = ([line.get(part, {}).get("loss") for line in lines] for part in ("validation", "train"))
             known = next(filter(None, ([loss for loss in losses if loss is not None] for losses in of_parts)), [])

@@ -309,7 +309,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def _add(self, piece: ImagePiece, estimates: Mapping[str, Array]) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
         self._codes |= {name: codes[0] for name, values in piece.inputs.items() if (codes := codes_among(values))}
-        for name in self._largest.keys() - self._codes.keys():
+        for name in [name for name in self._largest if name not in self._codes]:
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())
             self._largest[name] = max(self._largest[name], float(largest.max()))
