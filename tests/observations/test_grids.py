@@ -592,6 +592,7 @@ def test_a_variable_is_named_as_the_column_los_and_two_of_a_file_are_two_tracks(
     rows, columns = grid["los_asc"].dims
     curved = grid.rename({rows: "j", columns: "i"}).drop_vars(["j", "i"])
     curved["latitude"], curved["longitude"] = (("j", "i"), np.ones(LOS.shape)), (("j", "i"), np.ones(LOS.shape))
-    curved.drop_vars("los_dsc", errors="ignore").set_coords(["latitude", "longitude"]).to_netcdf(tmp_path / "j.nc", engine="h5netcdf")
+    placed = curved.drop_vars("los_dsc", errors="ignore").set_coords(["latitude", "longitude"])
+    placed.to_netcdf(tmp_path / "j.nc", engine="h5netcdf")
     with pytest.raises(QexpError, match=r"if they are in 'latitude', 'longitude', resample to a grid along x and y"):
         package.observe(tmp_path / "j.nc", **about)
