@@ -31,6 +31,9 @@ from qexp.store.record import Ancestor, CodeState, Fingerprint, LargeFile, Recor
 LARGEST_COPY = 100_000
 """Untracked files up to this size [bytes] are copied, larger ones only listed."""
 
+MOST_LISTED = 200
+"""Untracked files that are copied or listed one by one; more are data rather than code, and only counted."""
+
 LARGEST_COPIES = 1_000_000
 """Largest total size of the copied files [bytes]."""
 
@@ -42,7 +45,16 @@ VARIABLES = re.compile(
 """Environment variables that change results or speed."""
 
 
-CHANGES = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD")
+CHANGES = (
+    "diff",
+    "--submodule=diff",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "HEAD",
+)
 """Options that make git write the same bytes for every user's settings."""
 
 
@@ -173,7 +185,7 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
     copied: list[str] = []
     left_out: list[LargeFile] = []
     room = LARGEST_COPIES
-    for name in names:
+    for name in names[:MOST_LISTED]:
         source = workspace / name
         size = content = None
         with suppress(OSError):  # it cannot be read, or no longer exists
@@ -189,6 +201,8 @@ def _copy_small(workspace: Path, names: list[str], folder: Path) -> tuple[list[s
         target.write_bytes(content)
         copied.append(_printable(name))
         room -= len(content)
+    if more := names[MOST_LISTED:]:
+        left_out.append(LargeFile(name=f"{len(more):,} more files"))
     return copied, left_out
 
 

@@ -206,7 +206,7 @@ class ForeignWeights(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LargeFile(Part):
-    """An untracked file of the workspace that was too large to be copied."""
+    """An untracked file of the workspace that was too large to be copied; or how many more of any size there are."""
 
     name: str
     """Path in the workspace."""

@@ -85,6 +85,20 @@ def test_what_is_too_large_to_copy_is_listed_with_its_size(repository, folder, m
     assert sorted(path.name for path in (folder / "untracked").iterdir()) == ["a", "c", "e"]
 
 
+def test_of_hundreds_of_files_the_rest_is_counted_and_changes_of_a_submodule_are_kept(repository, folder, tmp_path):
+    git(tmp_path, "clone", "-q", str(repository), "other")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "other"), "sub")
+    git(repository, "commit", "-qm", "with a submodule")
+    (repository / "sub/specs/a.json").write_text('{"a": "elsewhere"}\n')
+    for number in range(provenance.MOST_LISTED + 30):
+        (repository / f"file_{number:03d}").write_text("")
+    state = provenance.keep_code_state(repository, folder)
+    assert (len(state.untracked), [file.name for file in state.untracked_left_out]) == (200, ["30 more files"])
+    git(repository / "sub", "checkout", "-q", ".")
+    git(repository, "apply", str(folder / "changes.diff"))
+    assert "elsewhere" in (repository / "sub/specs/a.json").read_text()
+
+
 def test_names_that_are_no_text_or_hold_odd_characters_are_kept(repository, folder):
     from qexp.base.formats import json_bytes
 
