@@ -63,7 +63,7 @@ class Descriptions:
         sentences = [
             f"{' ≥ '.join(names[column] for column in six[3:])} by choice: exchanged together with their axes they "
             "give 6 equal descriptions of the source, of which this is the one with the smallest rotations; where two "
-            "are equal within their errors, their axes cannot be told"
+            "are equal within their errors, their axes are not determined"
             for six in self.axes
         ]
         for group in self.alike:
