@@ -49,7 +49,7 @@ def open_coherence(path: Path) -> Raster:
     largest = max(
         (float(np.nanmax(raster.read(piece), initial=0.0)) for piece in raster.layout.whole.pieces(2048)), default=0.0
     )
-    scale = next(scale for scale in (1, 100, 255) if largest <= scale)
+    scale = next((scale for scale in (1, 100) if largest <= scale), 255)
     return replace(raster, read=lambda window: raster.read(window) / scale)
 
 
@@ -71,7 +71,7 @@ def open_elevation(path: Path, layout: Layout) -> Raster:
     if (metres := ELEVATION_UNITS.get(stored.unit.strip().lower())) is None:
         raise QexpError(f"{stored.source} is in '{stored.unit}'; write elevations in m, km or ft")
 
-    raster = replace(stored, read=lambda window: elevations(stored.read(window) * metres))
+    raster = replace(stored, read=lambda window: elevations(stored.read(window), metres))
     return raster if raster.layout.same_as(layout) else resampled(raster, layout)
 
 

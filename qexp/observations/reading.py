@@ -255,7 +255,11 @@ LOWEST_ELEVATION, HIGHEST_ELEVATION = -11_000.0, 9_000.0
 """[m]; there is no ground beyond."""
 
 
-def elevations(values: Array) -> Array:
-    """Elevations [m], NaN where there is no ground or a usual code for no data."""
-    is_ground = (values >= LOWEST_ELEVATION) & (values <= HIGHEST_ELEVATION) & (values != -9999)
-    return np.where(is_ground, values, np.nan)
+def elevations(values: Array, metres: float = 1.0) -> Array:
+    """Elevations [m], NaN where there is no ground or the usual code for no data.
+
+    metres  of one unit of the values
+    """
+    heights = values * metres
+    is_ground = (heights >= LOWEST_ELEVATION) & (heights <= HIGHEST_ELEVATION) & (values != -9999)
+    return np.where(is_ground, heights, np.nan)

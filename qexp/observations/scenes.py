@@ -407,12 +407,14 @@ def from_angles(field: Raster, incidence: float | Raster, heading: float | Raste
     if not isinstance(heading, Raster) and not -360 <= heading <= 360:
         raise QexpError(f"`heading={heading:g}`: a heading is an angle from north, in degrees from -360 to 360")
 
+    def known(angles: Array) -> Array:
+        return np.where(usual_codes(angles), np.nan, angles)
+
     def direction(window: Window) -> Array:
         steep, along = (
-            angle.read(window).ravel() if isinstance(angle, Raster) else np.full(window.size, angle)
+            known(angle.read(window).ravel()) if isinstance(angle, Raster) else np.full(window.size, angle)
             for angle in (incidence, heading)
         )
-        steep, along = (np.where(usual_codes(angles), np.nan, angles) for angles in (steep, along))
         if isinstance(incidence, Raster):
             steep[steep == 0] = np.nan  # no radar looks straight down
             require_degrees(steep, incidence.source)

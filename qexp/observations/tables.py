@@ -57,7 +57,7 @@ def read_points(path: Path, options: ReadOptions) -> Reading:
     error = np.full(table.count, ASSUMED_ERROR if options.error is None else options.error * options.metres)
     if "error" in columns:
         error = lengths(table, columns, "error", options)
-    elevation = elevations(table.numbers(columns["elevation"])) if "elevation" in columns else None
+    elevation = elevations(known_numbers(table, columns, "elevation")) if "elevation" in columns else None
     toward, observed, name = _direction(table, columns, options), np.ones(table.count, bool), options.name or path.stem
     masked = masked_where_missing(Track(name, "radar", east, north, moved, error, toward, observed, elevation))
     counted = np.flatnonzero(masked.observed)
@@ -193,7 +193,7 @@ def read_gnss(path: Path, options: ReadOptions) -> Reading:
         np.stack(errors, axis=1).ravel(),
         np.tile(np.eye(3)[[COMPONENTS.index(name) for name in components]], (count, 1)),
         np.ones(count * width, bool),
-        np.repeat(elevations(table.numbers(columns["elevation"])), width) if "elevation" in columns else None,
+        np.repeat(elevations(known_numbers(table, columns, "elevation")), width) if "elevation" in columns else None,
         station=None if stations is None else np.repeat(stations, width),
     )
     masked = masked_where_missing(track)
@@ -447,9 +447,14 @@ def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Unit
         raise QexpError(
             f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
         )
+    return known_numbers(table, columns, role) * in_metres(unit or units.unit or "m", units.of_unit)
+
+
+def known_numbers(table: TextTable, columns: Mapping[str, int], role: str) -> Array:
+    """The numbers of a column, NaN where one is a code for no data."""
     numbers = table.numbers(columns[role])
     numbers[np.isin(numbers, codes_of(numbers, role))] = np.nan
-    return numbers * in_metres(unit or units.unit or "m", units.of_unit)
+    return numbers
 
 
 MOST_ZEROS = 10

@@ -273,6 +273,7 @@ def test_angles_that_a_raster_does_not_know_are_gaps_and_an_azimuth_is_doubted(t
         seen = package.observe(path, incidence=steep, heading=HEADING, error=0.01)
         np.testing.assert_array_equal(seen.observation.tracks[0].observed, (X >= 421e3).ravel())
         assert not seen.warnings
+    assert package.observe(path, incidence=35, heading=-99, error=0.01).tracks[0].masked == 0  # a number is no code
     (said,) = package.observe(path, incidence=35, heading=-102, error=0.01).warnings
     assert "far from north and south" in said
     assert said.endswith("the heading is -12°")
@@ -324,11 +325,12 @@ def test_elevations_that_no_ground_has_are_gaps_and_their_unit_is_that_of_the_fi
     ).observation.tracks
     np.testing.assert_array_equal(track.observed, (X >= 421e3).ravel())
     for unit, metres in (("ft", 152.4), ("m", 500.0)):
-        dem = tif(tmp_path / f"{unit}.tif", np.full(LOS.shape, 500.0))
+        dem = tif(tmp_path / f"{unit}.tif", np.where(X < 421e3, -9999.0, 500.0))
         with rasterio.open(dem, "r+") as file:
             file.units = (unit,)
         (track,) = package.observe(tmp_path / "a.tif", dem=dem, **options).observation.tracks
-        np.testing.assert_allclose(track.elevation, metres)
+        np.testing.assert_array_equal(track.observed, (X >= 421e3).ravel())
+        np.testing.assert_allclose(track.elevation[track.observed], metres)
     with rasterio.open(dem, "r+") as file:
         file.units = ("fathom",)
     with pytest.raises(QexpError, match="is in 'fathom'; write elevations in m, km or ft"):

@@ -147,7 +147,7 @@ def test_codes_are_known_in_errors_and_elevations_and_zeros_where_they_are_far_m
 
     first = np.arange(count) < 3
     assert observed() == (count, "")
-    for column, code in (("error", 9999), ("elevation", -9999), ("los", -32768)):
+    for column, code in (("error", 9999), ("elevation", -9999), ("elevation", -99), ("los", -32768)):
         size, said = observed(**{column: np.where(first, code, table[column])})
         assert size == count - 3
         assert f"3 values of column '{column}' are exactly {code}, far from all others" in said
