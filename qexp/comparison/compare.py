@@ -12,6 +12,7 @@ from qexp.base.text import Table, without_end
 from qexp.base.workspace import Workspace
 from qexp.comparison.figures import draw_runs, folder_name, with_figures
 from qexp.comparison.seeds import (
+    PARTS,
     GroupRow,
     LeftOut,
     Numbers,
@@ -19,6 +20,7 @@ from qexp.comparison.seeds import (
     PairRow,
     SeedComparison,
     compare_across_seeds,
+    compared_part,
     differ_by_seed,
     differing_test_parts,
     outputs_and_metrics,
@@ -49,7 +51,7 @@ class MetricRow:
     unit: str
     values: list[float | None]
     validation: list[float | None]
-    """The same on the validation part, by which runs are chosen; None of runs without one."""
+    """The same on the validation part, by which runs are chosen; None where that is not another part."""
     best: list[int]
     """Empty if it is unknown which values are better, or if the runs cannot be compared."""
 
@@ -76,7 +78,7 @@ class Comparison:
     differing_data: str | None = None
     """How the samples differ on which the runs were evaluated, in words; None if they do not."""
     part: str = "test"
-    """Of which the results are, if not of an evaluation: `training` where the runs have no others."""
+    """Of which the results are, if not of an evaluation; see `compared_part`."""
     without: Mapping[str, str] = field(default_factory=dict)
     """Run → its state, of runs that have no results of the compared part."""
 
@@ -127,20 +129,20 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
         differing = f"their evaluations '{evaluation}' are of different samples" if len(contents) > 1 else None
     else:
         differing = differing_test_parts(specs)
-    trained = not evaluations and {part for record in records for part in record.results} == {"train"}
-    parts = ["train" if trained else directory.part for directory in evaluated]
+    part = compared_part([] if evaluations else [record.results for record in records])
+    parts = [directory.part for directory in evaluations] or [part] * len(records)
     shown = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
     # An evaluation is no validation, and of different samples none is the best.
-    chosen_by = None if evaluations or differing else "validation"
+    choice = [{} if evaluations or differing else record.results.get("validation", {}) for record in records]
     return Comparison(
         [with_caution(record.name, record.caution) for record in records],
         {kind: [getattr(record, kind) for record in records] for kind in ("model", "dataset")},
         differences(specs),
-        [*_rows(records, shown, chosen_by), *_rows_of_capabilities(evaluated, units)],
+        [*_rows(records, shown, choice, part), *_rows_of_capabilities(evaluated, units)],
         draw_runs(directories, workspace.root / "comparisons" / folder_name(names)) if options.figures else [],
         evaluation,
         differing,
-        "training" if trained else "test",
+        PARTS[part],
         {
             record.name: state.words
             for record, numbers, state in zip(records, shown, states.values(), strict=True)
@@ -149,15 +151,18 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
     )
 
 
-def _rows(records: Sequence[Record], shown: Sequence[Numbers], chosen_by: str | None) -> Iterator[MetricRow]:
-    chosen = [record.results.get(chosen_by, {}) if chosen_by else {} for record in records]
+def _rows(
+    records: Sequence[Record], shown: Sequence[Numbers], choice: Sequence[Numbers], part: str
+) -> Iterator[MetricRow]:
     for output, name in outputs_and_metrics(shown):
         units = [record.units[output] for record in records if output in record.units]
-        values, validation = ([of.get(output, {}).get(name) for of in part] for part in (shown, chosen))
+        values, validation = ([of.get(output, {}).get(name) for of in numbers] for numbers in (shown, choice))
         meaning = meaning_of(name, [record.metrics for record in records])
         badness = [None if value is None else meaning.badness(value) for value in validation]
         known = [value for value in badness if value is not None]
         best = [at for at, value in enumerate(badness) if len(known) > 1 and value == min(known)]
+        if part == "validation":
+            validation = [None] * len(values)
         yield MetricRow(output, name, meaning, meaning.in_unit(units[0] if units else ""), values, validation, best)
 
 
@@ -195,8 +200,8 @@ def results_of_runs(comparison: Comparison) -> Table:
     """A table of metrics per run; the best value of each row of the validation part is highlighted."""
     rows, strong, part = list[list[str]](), set[tuple[int, int]](), comparison.evaluation or comparison.part
     for row in comparison.results:
+        strong |= {(len(rows), 3 + at) for at in row.best}
         if row.is_validated:
-            strong |= {(len(rows), 3 + at) for at in row.best}
             rows.append(_of_part(row, row.validation, "validation"))
         rows.append(_of_part(row, row.values, "" if is_of_capability(row.metric) else part))
     columns = ["output", "metric", "part", *comparison.names, "unit"]
@@ -251,16 +256,16 @@ def on(comparison: Comparison | SeedComparison) -> str:
 
 def _metric(comparison: Comparison | SeedComparison) -> str:
     """Title of the column of metrics."""
-    return "test metric" if comparison.evaluation is None else f"metric {on(comparison)}"
+    return f"{comparison.part} metric" if comparison.evaluation is None else f"metric {on(comparison)}"
 
 
-def differences_of(pair: Pair) -> Table:
-    """The paired differences of two groups; the better group is named if the interval excludes 0."""
+def differences_of(pair: Pair, comparison: SeedComparison) -> Table:
+    """The paired differences of two groups of a comparison; the better group is named if the interval excludes 0."""
     rows = [
         [row.output, _name(row), *of_mean(row.estimate, row.meaning), row.unit, row.better or NONE] for row in pair.rows
     ]
     title = f"{pair.first} minus {pair.second}, seed by seed ({ranges(pair.seeds)})"
-    columns = ["output", "test metric", "n", "difference ± deviation", INTERVAL, "unit", "better"]
+    columns = ["output", _metric(comparison), "n", "difference ± deviation", INTERVAL, "unit", "better"]
     return Table(title, columns, rows, frozenset(columns[2:5]))
 
 
@@ -315,7 +320,7 @@ def tables(comparison: Comparison | SeedComparison) -> list[Table]:
     between = [specs] if specs else []
     if isinstance(comparison, Comparison):
         return [*between, results_of_runs(comparison)]
-    paired = [differences_of(pair) for pair in comparison.pairs if pair.rows]
+    paired = [differences_of(pair, comparison) for pair in comparison.pairs if pair.rows]
     calibrated = calibrations_of_groups(comparison)
     results = [results_of_groups(comparison), *([calibrated] if calibrated else [])]
     return [groups_of_seeds(comparison), *between, *results, *paired]

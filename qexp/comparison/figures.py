@@ -87,8 +87,9 @@ def draw_groups(comparison: SeedComparison, folder: Path) -> Iterator[Path]:
             of_seeds = OfSeeds(list(row.values.values()), row.estimate.mean, row.estimate.interval)
             errors.setdefault(row.output, {})[row.group] = of_seeds
     if errors:
-        save(errors_of_seeds(errors, comparison.units), folder / "test_errors.png")
-        yield folder / "test_errors.png"
+        picture = folder / f"{'evaluation' if comparison.evaluation else comparison.part}_errors.png"
+        save(errors_of_seeds(errors, comparison.units, comparison.evaluation or comparison.part), picture)
+        yield picture
     directories = {
         group.name: {seed: run.directory for seed, run in group.counted.items()} for group in comparison.groups
     }
@@ -142,7 +143,7 @@ def _of_seeds(panel: str, seeds: Sequence[int], runs: Mapping[str, Mapping[int, 
     return f"{panel}, mean over {len(seeds)}{f' of {count}' * (len(seeds) < count)} seeds"
 
 
-PICTURES = re.compile(r"(learning_(bands|curves)|test_errors|matrix_.+)\.png")
+PICTURES = re.compile(r"(learning_(bands|curves)|(test|validation|training|evaluation)_errors|matrix_.+)\.png")
 """Names of the pictures of comparisons."""
 
 

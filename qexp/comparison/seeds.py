@@ -37,7 +37,9 @@ class ComparedRun:
     pattern: str | None
     """The pattern that matched it; None if it was given by name or path."""
     evaluation: str | None = None
-    """The evaluation whose results are compared; None for those of its own test part."""
+    """The evaluation whose results are compared; None for those of its own parts."""
+    part: str = "test"
+    """Of which the results are, if not of an evaluation."""
 
     @property
     def name(self) -> str:
@@ -53,9 +55,9 @@ class ComparedRun:
         return self.summary["digest"] or self.name
 
     @property
-    def test(self) -> dict[str, dict[str, float | None]]:
-        """output → metric → value on the test part, or in the evaluation."""
-        results, part = self.summary["results"], "test"
+    def numbers(self) -> dict[str, dict[str, float | None]]:
+        """output → metric → value on the compared part, or in the evaluation."""
+        results, part = self.summary["results"], self.part
         if self.evaluation is not None:
             results = self.summary["evaluations"].get(self.evaluation, {})
             part = results.get("part")
@@ -112,14 +114,14 @@ def _objection(run: ComparedRun) -> str | None:
     if state is not State.DONE:
         return state.words
     if run.evaluation is not None:
-        return None if run.test else f"done without an evaluation '{run.evaluation}'"
-    return None if run.test else "done without results on a test part"
+        return None if run.numbers else f"done without an evaluation '{run.evaluation}'"
+    return None if run.numbers else f"done without results on a {PARTS[run.part]} part"
 
 
 def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str | None = None) -> list[ComparedRun]:
     """The runs given by patterns, names, unique prefixes or paths; each belongs to the first argument it matches.
 
-    evaluation  whose results are compared, instead of those of the runs' own test parts
+    evaluation  whose results are compared, instead of those of the runs' own parts
     Raises NotFoundError for an argument without a match, QexpError for one that matches only runs listed before.
     """
     summaries = catalog.runs() if any(map(is_pattern, arguments)) else []
@@ -144,7 +146,22 @@ def runs_to_compare(arguments: Sequence[str], catalog: Catalog, evaluation: str 
             f", and '{argument}' matches only {run.name}" for run in chosen.values() for argument in arguments
         )
         raise QexpError(f"compare needs at least two runs{only}")
-    return list(chosen.values())
+    return of_one_part(list(chosen.values()))
+
+
+PARTS = {"test": "test", "validation": "validation", "train": "training"}
+"""Parts of the data of runs, and what they are called."""
+
+
+def compared_part(results: Sequence[Mapping[str, Numbers]]) -> str:
+    """The first part of which any run has results."""
+    return next((part for part in PARTS if any(of_run.get(part) for of_run in results)), "test")
+
+
+def of_one_part(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
+    """With the part that all are compared by."""
+    part = compared_part([run.summary["results"] for run in runs])
+    return [replace(run, part=part) for run in runs]
 
 
 STUDY = "study.csv"
@@ -325,14 +342,14 @@ def outputs_and_metrics(runs: Sequence[Numbers]) -> list[tuple[str, str]]:
 
 
 def rows_of_results(groups: Sequence[SeedGroup]) -> Iterator[GroupRow]:
-    """Of the test part, or of an evaluation."""
+    """Of the compared part, or of an evaluation."""
     runs = [run for group in groups for run in group.counted.values()]
     recorded, units = [run.directory.record().metrics for run in runs], units_of_groups(groups)
-    for output, name in outputs_and_metrics([run.test for run in runs]):
+    for output, name in outputs_and_metrics([run.numbers for run in runs]):
         meaning = meaning_of(name, recorded)
         for group in groups:
-            numbers = {seed: run.test.get(output, {}).get(name) for seed, run in group.counted.items()}
-            if not any(name in run.test.get(output, {}) for run in group.counted.values()):
+            numbers = {seed: run.numbers.get(output, {}).get(name) for seed, run in group.counted.items()}
+            if not any(name in run.numbers.get(output, {}) for run in group.counted.values()):
                 continue
             values = {seed: value for seed, value in numbers.items() if value is not None and math.isfinite(value)}
             mean = estimate(list(values.values()), meaning.limits(values.values())) if values else None
@@ -402,7 +419,6 @@ class Pair:
 
 @dataclass(frozen=True)
 class SeedComparison:
-    part = "test"  # of which results over seeds are
     groups: list[SeedGroup]
     specs: dict[str, list[str]]
     """model and dataset → name in each group."""
@@ -422,8 +438,13 @@ class SeedComparison:
 
     @property
     def evaluation(self) -> str | None:
-        """The evaluation whose results are compared; None for those of the runs' own test parts."""
+        """The evaluation whose results are compared; None for those of the runs' own parts."""
         return self.groups[0].runs[0].evaluation
+
+    @property
+    def part(self) -> str:
+        """Of which the results are, if not of an evaluation."""
+        return PARTS[self.groups[0].runs[0].part]
 
     @property
     def units(self) -> dict[str, str]:
@@ -448,6 +469,7 @@ class SeedComparison:
             "level": LEVEL,
             "simultaneous": self.simultaneous,
             "evaluation": self.evaluation,
+            "part": self.part,
             "groups": [self._group(group) for group in self.groups],
             "specs": self.specs,
             "differences": self.differences,

@@ -358,7 +358,7 @@ class Study:
         for compared in self.points:
             for pair in compared.comparison.pairs:
                 if pair.rows:
-                    table = differences_of(pair)
+                    table = differences_of(pair, compared.comparison)
                     columns = [*(IN_WORDS.get(name, name) for name in self.axes), *table.columns[2:]]
                     cells_of_pair = [[*(value or NONE for value in compared.point), *cells[2:]] for cells in table.rows]
                     rows.setdefault(f"{pair.first} minus {pair.second}, seed by seed", []).extend(cells_of_pair)
@@ -444,7 +444,7 @@ def _run_rows(
     members: Sequence[Member], axes: Sequence[StudyAxis], runs: Mapping[str, ComparedRun]
 ) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the table of runs, with all test metrics."""
-    tests = {name: run.test if run.summary["state"] == State.DONE else {} for name, run in runs.items()}
+    tests = {name: run.numbers if run.summary["state"] == State.DONE else {} for name, run in runs.items()}
     metrics = list(dict.fromkeys((output, name) for test in tests.values() for output in test for name in test[output]))
     keys, of_metrics = [axis.of_grid.name for axis in axes], [f"{output}.{name}" for output, name in metrics]
     columns = ["experience", *keys, "seed", "run", "start", "state", *of_metrics]

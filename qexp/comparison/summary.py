@@ -81,7 +81,7 @@ def overview(comparison: AnyComparison, *, all_metrics: bool = False, more: str 
     elif len(comparison.names) > 1:
         yield "the specs are the same"
     if not comparison.results:
-        yield "none of these runs has numbers of a test part; qexp show lists others, and files"
+        yield "none of these runs has results; qexp show lists their files"
     elif isinstance(shown, Comparison):
         yield from _tables_of_runs(shown, letters)
     else:
@@ -116,11 +116,10 @@ def _of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator[Table 
     for row in comparison.results:
         if row.metric in mains and len(row.best) == 1 and row.meaning.best in (LOWEST, HIGHEST):
             best = row.best[0]
-            chosen, tested = (
-                number_with_unit(number(values[best], row.meaning), row.unit) for values in (row.validation, row.values)
-            )
+            parts = [row.validation, row.values] if row.is_validated else [row.values]
+            said = [number_with_unit(number(values[best], row.meaning), row.unit) for values in parts]
             where = f"{row.meaning.best} in {letters[comparison.names[best]]} by validation"
-            yield f"{row.output} {row.metric}: {where}, {chosen}; on the test part {tested}"
+            yield f"{row.output} {row.metric}: {where}, {'; on the test part '.join(said)}"
     yield Table("", ["", "run"], [[letter, name] for name, letter in letters.items()])
 
 
@@ -134,12 +133,13 @@ def _tables_of_runs(comparison: Comparison, letters: dict[str, str]) -> Iterator
         columns, numbers = list[str](), list[list[str]]()
         for row in rows:
             title = with_unit(f"{row.output} {row.metric}" if single else row.metric, row.unit)
-            if row.is_validated:
-                columns.append(f"validation {title}")
-                stars = ["*" if at in row.best else " " for at in range(len(letters))]
-                numbers.append([f"{number(v, row.meaning)} {s}" for v, s in zip(row.validation, stars, strict=True)])
-            columns.append(title if calibrated or comparison.evaluation else f"{comparison.part} {title}")
-            numbers.append([number(value, row.meaning) for value in row.values])
+            validated = {"validation": row.validation} if row.is_validated else {}
+            for part, values in {**validated, comparison.part: row.values}.items():
+                columns.append(title if calibrated or comparison.evaluation else f"{part} {title}")
+                of_runs = [number(value, row.meaning) for value in values]
+                if row.best and part == "validation":
+                    of_runs = [f"{text} {'*' if at in row.best else ' '}" for at, text in enumerate(of_runs)]
+                numbers.append(of_runs)
         cells = [[letter, *of_run] for letter, *of_run in zip(letters.values(), *numbers, strict=True)]
         title = "Results" if single else output
         title += f" {on(comparison)}" if comparison.evaluation and not calibrated else ""

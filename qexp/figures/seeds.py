@@ -49,11 +49,14 @@ class OfSeeds:
     """95 % interval of the mean."""
 
 
-def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping[str, str]) -> Figure:
+def errors_of_seeds(
+    outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping[str, str], part: str = "test"
+) -> Figure:
     """A panel per output, a row per group: a dot per seed, and below them the mean with its interval.
 
     outputs  output → group → its errors
     units    output → its unit
+    part     of the data, or an evaluation
     """
     names = list(dict.fromkeys(name for groups in outputs.values() for name in groups))
     labels = [wrap_label(name) for name in names]
@@ -61,7 +64,7 @@ def errors_of_seeds(outputs: Mapping[str, Mapping[str, OfSeeds]], units: Mapping
     colours = {name: COLOURS[row % len(COLOURS)] for row, name in enumerate(names)}
     for axis, (output, groups) in zip(axes, outputs.items(), strict=True):
         _draw_rows(axis, names, groups, colours)
-        axis.set_title(f"{in_words(output)}, test", fontsize=sized(10), y=TITLE)
+        axis.set_title(f"{in_words(output)}, {part}", fontsize=sized(10), y=TITLE)
     told = scales_differ(*(axis.xaxis for axis in axes))
     for axis, output in zip(axes, outputs, strict=True):
         beside = [typeset(units.get(output, "")), LOGARITHMIC if told and axis.get_xscale() == "log" else ""]

@@ -362,8 +362,10 @@ def unneeded_sources(
         coordinates = Coordinates([search.parameter for search in rest], fixed)
         model = deformation_of([source for source in sources if source is not left_out], tracks, origin)
         nested = Problem(model, problem.weighting, problem.data, coordinates)
-        begin = [torch.from_numpy(fit.values[kept])[None], starts(nested.to_search(seed), rest, NESTED_STARTS, seed)]
-        without, points, nuisances = best(nested, torch.cat(begin), seed), model.points, problem.weighting.nuisances
+        begin = torch.from_numpy(fit.values[kept])[None]
+        if all(rest[number].can_be_drawn for number in coordinates.free):  # else the fit itself began elsewhere
+            begin = torch.cat([begin, starts(nested.to_search(seed), rest, NESTED_STARTS, seed)])
+        without, points, nuisances = best(nested, begin, seed), model.points, problem.weighting.nuisances
         lost = len(fit.coordinates.free) - len(coordinates.free)
         if lost and bic(without.chi2, points, nuisances) <= bic(fit.chi2, points, nuisances + lost):
             unneeded[left_out.name] = without.chi2_reduced

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -499,7 +498,7 @@ def starts(problem: Problem, searches: Sequence[Search], count: int, seed: int) 
     coordinates = problem.coordinates
     free = [searches[index] for index in coordinates.free]
     for search in free:
-        if not search.parameter.linear and not math.isfinite(search.high - search.low):
+        if not search.can_be_drawn:
             name = search.parameter.name
             raise QexpError(
                 f"{name} is neither an amplitude, nor an angle, nor a length, so that nothing tells where its estimate "

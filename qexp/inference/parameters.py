@@ -29,6 +29,10 @@ class Search:
     high: float
     bounded: bool = False
 
+    @property
+    def can_be_drawn(self) -> bool:
+        return self.parameter.linear or math.isfinite(self.high - self.low)
+
 
 def searches(
     sources: Sequence[Source], stations: Array, quantities: Quantities, bounds: Mapping[str, tuple[float, float]]

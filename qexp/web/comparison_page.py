@@ -92,7 +92,7 @@ def results_drawn(comparison: SeedComparison) -> Iterator[Drawn]:
         counts = sorted({len(row.values) for row in rows})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] != 1)}"
         mean = f"mean and {100 * LEVEL:.0f} % interval over {seeds}"
-        title = f"{in_words(output)}: {metric} on the test part, {mean}{best}"
+        title = f"{in_words(output)}: {metric} on the {comparison.part} part, {mean}{best}"
         words = "; ".join(
             f"{name} {number_with_unit(printed(number(of_seeds.mean)), unit)}" for name, of_seeds in values.items()
         )
@@ -261,7 +261,7 @@ class Column:
 
 
 def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Column]:
-    """Seeds, the keys in which the groups differ, and the results on the test part."""
+    """Seeds, the keys in which the groups differ, and the results on the compared part."""
     groups = {run.name: index for index, group in enumerate(comparison.groups) for run in group.runs}
     columns_of_runs = [Column("seed", [float(run.seed) for run in runs], key=True)]
     specs = compare.differing_specs(comparison)
@@ -271,10 +271,10 @@ def columns(runs: Sequence[ComparedRun], comparison: SeedComparison) -> list[Col
         if not numeric:
             values = [text.strip('"') for text in texts]
         columns_of_runs.append(Column(path, [values[groups[run.name]] for run in runs], key=True, numeric=numeric))
-    done = [run.test if State(run.summary["state"]) is State.DONE else {} for run in runs]
+    done = [run.numbers if State(run.summary["state"]) is State.DONE else {} for run in runs]
     for output, metric in dict.fromkeys((row.output, row.metric) for row in comparison.results):
         row = next(row for row in comparison.results if (row.output, row.metric) == (output, metric))
-        numbers = [test.get(output, {}).get(metric) for test in done]
+        numbers = [of_run.get(output, {}).get(metric) for of_run in done]
         values = [None if value is None else float(value) for value in numbers]
         main = metric == main_metric(row.metric for row in comparison.results if row.output == output)
         words = f"{in_words(output)} {metric_in_words(metric)}"
@@ -349,7 +349,7 @@ def comparison_page(
         "grouping": grouping(runs, comparison, of_runs),
         "results": compare.results_of_groups(comparison) if comparison.results else None,
         "calibrations": compare.calibrations_of_groups(comparison),
-        "pairs": [compare.differences_of(pair) for pair in comparison.pairs if pair.rows],
+        "pairs": [compare.differences_of(pair, comparison) for pair in comparison.pairs if pair.rows],
         "remarks": compare.remarks(comparison) if done else [],
         "paired": paired(comparison),
         "sweep": sweep(runs, of_runs),

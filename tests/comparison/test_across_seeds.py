@@ -156,6 +156,22 @@ def test_patterns_and_names_can_be_mixed_and_a_run_belongs_to_the_first_that_nam
     assert "'slow_1' matches only runs that were already listed" in qexp("compare", "slow_*", "slow_1").failed()
 
 
+def test_groups_without_numbers_of_a_test_part_are_compared_by_those_of_validation(write, qexp, compared):
+    for seed in range(3):
+        for name, spec, error in (("slow", None, 0.5), ("fast", FASTER, 0.25)):
+            of_output = {"depth": {"mae": error + 0.01 * seed}}
+            write(f"{name}_{seed}", seed, spec=spec, results={"train": of_output, "validation": of_output})
+    document = compared("slow_*", "fast_*")
+    assert (document["part"], document["pairs"][0]["differences"][0]["better"]) == ("validation", "fast")
+    _, stdout, _ = qexp("compare", "slow_*", "fast_*", "--all")
+    words = "on the validation part, 3 seeds each", "depth: mae (km) on the validation part\n", "/validation_errors.png"
+    assert all(each in stdout for each in words)
+    write("slow_3", 3, mae=0.6)
+    document = compared("slow_*", "fast_*")
+    assert (document["part"], document["groups"][0]["seeds"]) == ("test", [3])
+    assert document["groups"][1]["left_out"][0]["why"] == "done without results on a test part"
+
+
 def test_a_comparison_needs_patterns_that_match_two_runs_and_one_that_is_done(write, qexp):
     write("alone_0", 0, mae=0.1)
     for seed in (0, 1):

@@ -199,7 +199,7 @@ def test_a_run_without_results_is_said_to_be_interrupted(workspace):
     assert f"{PAIR[1]} is interrupted, and was not evaluated" in str(package.compare(*PAIR, figures=False))
 
 
-def test_runs_with_numbers_of_the_training_part_alone_are_compared_by_them(workspace):
+def test_runs_without_numbers_of_a_test_part_are_compared_by_those_of_validation_or_training(workspace):
     def compared(*results: dict[str, dict[str, dict[str, float]]]) -> Comparison:
         for name, numbers in zip(PAIR, results, strict=True):
             record = workspace / "runs" / name / "run.json"
@@ -213,3 +213,9 @@ def test_runs_with_numbers_of_the_training_part_alone_are_compared_by_them(works
     assert all(words in str(comparison) for words in ("2 runs on the training part", "training depth mae"))
     comparison = compared(trained[0], {**trained[1], "test": {"depth": {"mae": 1.5}}})
     assert plain_rows(comparison)[1] == [["depth", "mae", "test", "km", None, 1.5]]
+    comparison = compared(trained[0], {**trained[1], "validation": {"depth": {"mae": 0.75}}})
+    assert plain_rows(comparison)[1] == [["depth", "mae", "validation", "km", None, 0.75]]
+    comparison = compared(*({**numbers, "validation": numbers["train"]} for numbers in trained))
+    assert [row.best for row in comparison.results] == [[1]]
+    assert "depth mae: lowest in B by validation, 0.25 km\n" in str(comparison)
+    assert re.search(r"A +0\.5\n +B +0\.25 \*$", str(comparison))

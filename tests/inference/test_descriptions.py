@@ -1,6 +1,8 @@
 """Sources that can be described in several ways: which description is shown, and that it is the same source."""
 
 import itertools
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ from scipy.spatial.transform import Rotation
 import qexp
 from qexp.base.quantities import QUANTITIES
 from qexp.inference.descriptions import descriptions_of
+from qexp.inference.fit import best, prepare_problem, unneeded_sources
 from qexp.inference.parameters import searches, sources_named
 from qexp.simulation.generators import GENERATORS
 from tests.deformation.observed import ORIGIN, observed
-from tests.inference.tracks import point_source
+from tests.inference.tracks import ASCENDING, DESCENDING, point_source, track
 
+LOOKS = {"ascending": ASCENDING, "descending": DESCENDING}
 STATIONS = np.random.default_rng(0).uniform(-3e3, 3e3, (40, 2))
 SIZES = {"pcdm": [3e6, -1e6, 7e6], "cdm": [700.0, 200.0, 400.0]}
 
@@ -70,6 +74,16 @@ def test_a_second_source_that_the_data_do_not_show_is_said():
         each.displacement[:] += (moved * each.direction).sum(axis=1)
     both = qexp.invert(seen, source="mogi+mogi", starts=4, fixed=fixed)
     assert not any("BIC" in remark for remark in both.remarks)
+
+
+def test_a_source_that_is_not_needed_is_found_where_nothing_says_between_which_values_another_starts():
+    sources, tracks = sources_named("mogi+mogi", GENERATORS), [track(name, look) for name, look in LOOKS.items()]
+    spans = searches(sources, STATIONS, QUANTITIES, {})
+    problem = prepare_problem(tracks, sources, spans, {}, offsets=False, ramps=False)
+    begin = torch.tensor([[0.0, 0.0, 1000.0, 1e6, 2000.0, 2000.0, 1500.0, 1e4]], dtype=torch.float64)
+    endless = [replace(span, low=-math.inf, high=math.inf) for span in spans]
+    unneeded = unneeded_sources(problem, best(problem, begin), tracks, sources, endless, (0.0, 0.0), 0)
+    assert unneeded.keys() == {"mogi_2"}
 
 
 @pytest.mark.heavy
