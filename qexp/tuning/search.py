@@ -226,7 +226,7 @@ MOST_DRAWS = 20
 def _sampler(name: str | None, space: Space, random: np.random.Generator) -> BaseSampler:
     seed = int(random.integers(2**31))
     if name == "grid":
-        return optuna.samplers.GridSampler(space.choices(), seed=seed)
+        return Combinations(space.choices(), seed=seed)
     if name == "cmaes":
         with extra("tune"):
             import cmaes  # noqa: F401  # Optuna asks for it at the second trial only
@@ -234,6 +234,11 @@ def _sampler(name: str | None, space: Space, random: np.random.Generator) -> Bas
     if name in ("tpe", None):
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
     return optuna.samplers.RandomSampler(seed=seed)
+
+
+class Combinations(optuna.samplers.GridSampler):
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Optuna would end its own loop after the last combination, and fails where there is none; see `Search`."""
 
 
 def _pruner(name: str, epochs: int) -> BasePruner:

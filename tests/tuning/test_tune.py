@@ -261,6 +261,15 @@ def test_a_program_is_searched_by_the_validation_errors_that_it_writes_and_given
 
 
 @pytest.mark.heavy
+def test_a_grid_has_each_combination_once(specs):
+    space = {"learning_rate": [0.001, 0.01], "batch_size": [4, 8]}
+    tuned = qexp.tune("sound", space=space, sampler="grid", final_seeds=0, jobs=2)
+    combinations = [{"learning_rate": rate, "batch_size": size} for rate in space["learning_rate"] for size in (4, 8)]
+    assert sorted((trial.set for trial in tuned.trials), key=lambda of: tuple(of.values())) == combinations
+    assert {trial.state for trial in tuned.trials} == {"done"}
+
+
+@pytest.mark.heavy
 def test_of_several_metrics_all_are_kept_that_no_other_is_better_than(specs):
     tuned = qexp.tune("sound", space=RATE, metric=["depth.mae", "depth.bias"], trials=5, final_seeds=0, jobs=2)
     values = {trial.trial: trial.values for trial in tuned.trials}
