@@ -266,8 +266,7 @@ def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, equal: De
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
-    low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
-    least95, most95 = map(float, np.quantile(draws, [0.025, 0.975]))
+    low, median, high, least95, most95 = map(float, np.quantile(draws, [tail, 0.5, 1 - tail, 0.025, 0.975]))
     least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
     edges = np.abs(marginal.between_bounds(scores)) > EDGE
     at_edge = None if marginal.period is not None else float(edges.mean())

@@ -174,8 +174,7 @@ def _problems_of(track: Track) -> Iterator[str]:
         return
     points = track.where_observed()
     for name in ("x", "y", "displacement", "error"):
-        missing = int((~np.isfinite(getattr(points, name))).sum())
-        if missing:
+        if missing := int((~np.isfinite(getattr(points, name))).sum()):
             yield f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask them"
     if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
         yield f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or its unit"
