@@ -203,7 +203,8 @@ class Weights:
             if view.errors is not None:
                 error = view.errors.T.flatten().double().numpy()[self._available[image]][mask]
         elif added and len(white) == len(added):
-            error = np.full(numbers, math.hypot(*(noise.deviation_at(level) for noise in white)))
+            deviations = (level if noise.of_unit_variance else noise.deviation for noise in white)
+            error = np.full(numbers, math.hypot(*deviations))
         elif added:
             covariance = self._covariances(image, sizes, level).numpy()
             if not mask.all():

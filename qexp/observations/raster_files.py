@@ -321,13 +321,7 @@ def open_field(path: Path, name: str, layout: Callable[[Any], Layout], unit: str
 
 
 def displacement_between(
-    path: Path,
-    series: str,
-    days: str,
-    epochs: Sequence[str],
-    layout: Layout,
-    unit: str,
-    nodata: str | None = None,
+    path: Path, series: str, days: str, epochs: Sequence[str], layout: Layout, unit: str, nodata: str | None = None
 ) -> Raster:
     """The displacement between two days of a time series. Raises QexpError for other days, and for one twice.
 

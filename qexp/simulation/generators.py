@@ -205,11 +205,11 @@ class DeformationImages:
             moved = self._displacements(view, values, batch, view.points.to(next(iter(values.values())))[None])
             if view.measures == GNSS:
                 return moved.transpose(1, 2)[..., None]
-            return project(moved, self._direction(view, suffix, values, batch))[..., None]
+            return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
         height, width = size
         east = pixel_axis(width, values["x_res" + suffix])
         north = pixel_axis(height, values["y_res" + suffix])
-        direction = self._direction(view, suffix, values, batch)
+        direction = self.direction(DISPLACEMENT + suffix, values)
         if view.elevation is not None:
             pixels = max(len(east), len(north))
             moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
@@ -226,14 +226,10 @@ class DeformationImages:
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
-        suffix = image.removeprefix(DISPLACEMENT)
-        return self._direction(self.view(image), suffix, values, max(len(value) for value in values.values()))
-
-    def _direction(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int) -> Tensor:
-        """Unit vectors from the ground to the satellite, (batch, 3)."""
+        suffix, batch = image.removeprefix(DISPLACEMENT), max(len(value) for value in values.values())
         azimuth = values.get("azimuth" + suffix)
         if azimuth is None:
-            azimuth = azimuth_of_heading(values["heading" + suffix], view.look)
+            azimuth = azimuth_of_heading(values["heading" + suffix], self.view(image).look)
         return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
 
 
