@@ -116,11 +116,9 @@ class SimulatedImages:
         return len(self.numbers)
 
     def at(self, points: Tensor) -> SimulatedImages:
-        """The same at some of the numbers."""
         return SimulatedImages(self.dataset, self.names, self.pixels, self.numbers[points])
 
     def possible(self, values: Tensor) -> Tensor:
-        """Whether there can be such sources, (source,)."""
         return torch.from_numpy(self.dataset.possible(self._named(values), len(values)))
 
     def __call__(self, values: Tensor) -> Tensor:

@@ -389,8 +389,7 @@ def _position(table: TextTable, text: str, role: str) -> int:
 
 
 def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> None:
-    missing = [role for role in roles if role not in columns]
-    if missing:
+    if missing := [role for role in roles if role not in columns]:
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = [_unique_name(table, index) for index in _unknown_columns(table, columns)]
         example = {role: free[index] if index < len(free) else "NAME" for index, role in enumerate(missing)}

@@ -178,12 +178,10 @@ class DeformationImages:
         }
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Width and height of the pixels of a view [m]."""
         suffix = image.removeprefix(DISPLACEMENT)
         return values["x_res" + suffix], values["y_res" + suffix]
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
-        """What the sources must be, in words → whether it is not, (batch,); SI units, (batch,) or (1,)."""
         lowest = min(
             (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views), default=0.0
         )
@@ -227,8 +225,7 @@ class DeformationImages:
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
         suffix, batch = image.removeprefix(DISPLACEMENT), max(len(value) for value in values.values())
-        azimuth = values.get("azimuth" + suffix)
-        if azimuth is None:
+        if (azimuth := values.get("azimuth" + suffix)) is None:
             azimuth = azimuth_of_heading(values["heading" + suffix], self.view(image).look)
         return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
 
