@@ -25,7 +25,7 @@ from qexp.physics.geometry import RIGHT, azimuth_of_heading, line_of_sight
 from qexp.simulation.dataset import GeneratedDataset, mask_of
 from qexp.simulation.generators import Source
 from qexp.simulation.noise import LinearNoise
-from qexp.simulation.views import DISPLACEMENT, GNSS
+from qexp.simulation.views import DISPLACEMENT, GNSS, View
 
 SIGHT_TOLERANCE = 5.0
 """Largest angle between the lines of sight of a view and of its track [degrees]."""
@@ -83,7 +83,7 @@ def views_of(dataset: GeneratedDataset, inputs: Collection[str]) -> list[SeenVie
         suffix = image.removeprefix(DISPLACEMENT)
         pixel = tuple(1.0 * typical(dataset, name + suffix) * dataset.si_factor(name) for name in ("x_res", "y_res"))
         visible = None if view.visible is None else view.visible.reshape(height, width).numpy()
-        directions = _directions(dataset, suffix)
+        directions = _directions(dataset, view, suffix)
         side: Look = "right" if view.look == RIGHT else "left"
         views.append(SeenView(image, height, width, (pixel[0], pixel[1]), directions, visible, view.name, side))
     if not views:
@@ -102,15 +102,12 @@ def _values(dataset: GeneratedDataset, name: str) -> Array:
     return dataset.distributions[name].quantile(PROBABILITIES)
 
 
-def _directions(dataset: GeneratedDataset, suffix: str) -> Array:
-    of_view = {name: name + suffix in dataset.variables for name in ("azimuth", "heading")}
-    across = "azimuth" if of_view["azimuth"] or not of_view["heading"] else "heading"
-    angles = [
-        torch.from_numpy(_values(dataset, name + suffix) * dataset.si_factor(name)) for name in (across, "incidence")
-    ]
+def _directions(dataset: GeneratedDataset, view: View, suffix: str) -> Array:
+    names = view.required(suffix, dataset.variables)[:2]  # azimuth or heading, and incidence
+    angles = [torch.from_numpy(_values(dataset, name) * dataset.si_factor(name)) for name in names]
     toward, incidence = (angle.flatten() for angle in torch.meshgrid(*angles, indexing="ij"))
-    if across == "heading":
-        toward = azimuth_of_heading(toward, dataset.view(DISPLACEMENT + suffix).look)
+    if base_name(names[0]) == "heading":
+        toward = azimuth_of_heading(toward, view.look)
     return line_of_sight(toward, incidence).numpy()
 
 

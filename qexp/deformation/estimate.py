@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -248,10 +248,10 @@ def of_residuals(
     tests = misfit(residuals, blocks, len(fit.coordinates.free) + problem.weighting.nuisances)
     sums = [float(np.square(residuals[0, where]).sum()) for where in slices]
     larger = _larger_than_noise(tests, sums, fit.chi2_reduced, tracks, list(results.values()))
-    return tests, larger + _smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)
+    return tests, [*larger, *_smaller_than_noise(sums, sum(track.size for track in tracks) - fit.degrees, tracks)]
 
 
-def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> list[str]:
+def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[Track]) -> Iterator[str]:
     """A sentence for each track whose residuals are smaller than its declared noise can be.
 
     sums      of the squares of the whitened residuals of each track
@@ -260,17 +260,15 @@ def _smaller_than_noise(sums: Sequence[float], unknowns: int, tracks: Sequence[T
     """
     from scipy import special  # quick, unlike scipy.stats
 
-    sentences = []
     for track, total in zip(tracks, sums, strict=True):
         degrees, estimated = track.size - unknowns, track.noise is not None and track.noise.estimated
         p_value = len(tracks) * float(special.chdtr(max(degrees, 1), total * (UNCERTAIN if estimated else 1)))
         if degrees > 0 and p_value < SIGNIFICANT:
-            sentences.append(
+            yield (
                 f"the residuals of '{track.name}' are smaller than its noise ({_amount(p_value)}, χ² {total:.3g} of "
                 f"{track.size:,} points): its errors are too large, or its values were smoothed or interpolated; "
                 "standard errors are too large then, and this track counts for less than it could"
             )
-    return sentences
 
 
 def _larger_than_noise(
@@ -396,7 +394,7 @@ def estimate_sources(
     parameters = _parameters(fit, candidate, profile, problem, tracks) if profile else _of_network(fit, candidate)
     results = _tracks(observation, problem, fit, units)
     misfit, of_noise = of_residuals(fit, problem, tracks, results) if options.least_squares else (None, [])
-    nothing_known = only_prior(problem, fit, searched, candidate.distributions) if options.posterior else []
+    nothing_known = list(only_prior(problem, fit, searched, candidate.distributions) if options.posterior else ())
     posterior = None
     if options.posterior and not nothing_known:
         posterior = source_posterior(problem, fit, searched, equal, units, candidate.distributions, options, tracks)
@@ -572,12 +570,11 @@ def _tracks(observation: Observation, problem: Problem, fit: Fit, units: Units) 
 RAMP = ("ramp_east", "ramp_north")
 
 
-def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool) -> list[str]:
-    sentences = []
+def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares: bool) -> Iterator[str]:
     if not shows_source(problem, fit):
         without = problem.chi2_without_source / (problem.model.points - problem.weighting.nuisances)
         both = f"the reduced χ² is {fit.chi2_reduced:.4g} with the source and {without:.4g} without"
-        sentences.append(
+        yield (
             f"by BIC the observation shows no source: {both}; its parameters are not meaningful. Its position is that "
             "of the largest noise: an interval of an amplitude that leaves out zero is no sign of a source, and "
             "intervals of the position are too narrow"
@@ -586,35 +583,32 @@ def _remarks(fit: Fit, problem: Problem, wanted: Sequence[Search], least_squares
             "here, or there is no source; `refine=True` searches for the source that fits best, and tells which"
         )
     if not fit.converged:
-        sentences.append(f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter")
+        yield f"the estimate did not converge within {fit.iterations} iterations; fix or bound a parameter"
     bounded = {search.parameter.name for search in wanted if search.bounded}
-    sentences += [  # of the bounds of the search, open intervals tell
-        f"{display_name(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some {fall:.2g}): "
-        "widen `bounds`, or fix it"
-        for column, fall in falls_beyond(problem, fit).items()
-        if column in bounded and fall > threshold(fit) ** 2
-    ]
+    for column, fall in falls_beyond(problem, fit).items():
+        if column in bounded and fall > threshold(fit) ** 2:  # of the bounds of the search, open intervals tell
+            yield (
+                f"{display_name(column)} is at a bound, and the data ask for a value beyond it (χ² lower by some "
+                f"{fall:.2g}): widen `bounds`, or fix it"
+            )
     if not np.isfinite(fit.covariance).all():
-        sentences.append("the observation does not determine all parameters; fix one with `fixed`")
+        yield "the observation does not determine all parameters; fix one with `fixed`"
     if names := inseparable(fit, problem):
-        sentences.append(
+        yield (
             f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished: only a combination of them is "
             "determined; `posterior` shows what they may be, or fix one with `fixed`"
         )
     if at_edge(problem, fit):
-        sentences.append(
+        yield (
             "the estimate lies at the edge of the sources that the model describes, such as those that reach the "
             "surface; standard errors are not meaningful: bound or fix a size or the depth"
         )
-    return sentences
 
 
 def only_prior(
     problem: Problem, fit: Fit, wanted: Sequence[Search], distributions: Mapping[str, Distribution]
-) -> list[str]:
+) -> Iterator[str]:
     """Why there is no posterior, if the data show no source and it would be a prior that nobody gave."""
-    if shows_source(problem, fit) and not at_edge(problem, fit):
-        return []
     open_names = [
         display_name(search.parameter.name)
         for search in wanted
@@ -623,12 +617,12 @@ def only_prior(
         and search.parameter.name in fit.coordinates.names
         and search.parameter.name not in distributions
     ]
-    if not open_names:
-        return []
-    return [
-        "there is no posterior: the data hardly show a source, so that it would follow the values between which "
-        f"sources are searched, which nobody gave; give `bounds` of {some(open_names, 8)} to have that of your prior"
-    ]
+    if open_names and (not shows_source(problem, fit) or at_edge(problem, fit)):
+        yield (
+            "there is no posterior: the data hardly show a source, so that it would follow the values between which "
+            f"sources are searched, which nobody gave; give `bounds` of {some(open_names, 8)} to have that of your "
+            "prior"
+        )
 
 
 ALIKE = 0.99

@@ -44,8 +44,7 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
     spacing  side of the cells of scattered points, which get the mean of their points [m]; None: only of points that
              are those of a grid. Returns None for others, and for GNSS stations.
     """
-    steps = _sides_of_cells(track, spacing)
-    if steps is None:
+    if (steps := _sides_of_cells(track, spacing)) is None:
         return None
     located = np.isfinite(track.x) & np.isfinite(track.y)
     x, y = track.x[located], track.y[located]

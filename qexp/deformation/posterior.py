@@ -206,14 +206,12 @@ def _prior(
     """
     fixed, names, marginals = problem.coordinates.fixed, problem.coordinates.names, []
     turning = {names[column] for tilt in problem.coordinates.tilts for column in (tilt.angle, tilt.strike)}
+    free = [search for search in searches if search.parameter.name not in fixed]
     powers = Counter[str]()  # of a size, in the product of the strengths of all free amplitudes without bounds
-    for search in searches:
-        if search.parameter.name not in fixed:
-            powers.update(search.parameter.powers)
-    for search in searches:
+    for search in free:
+        powers.update(search.parameter.powers)
+    for search in free:
         name, parameter = search.parameter.name, search.parameter
-        if name in fixed:
-            continue
         if name in distributions:
             factor = quantity(name, units.quantities).si_factor  # also of positions, which results have in metres
             marginals.append(of_training(name, distributions[name], factor, parameter.low, parameter.high))
@@ -266,8 +264,7 @@ def _in_units(observed: ObservedPosterior, problem: Problem, fit: Fit, equal: De
 
 def _summary(marginal: Marginal, draws: Array, scores: Array, units: Units) -> ParameterPosterior:
     tail = (1 - COVERAGE) / 2
-    low, median, high = map(float, np.quantile(draws, [tail, 0.5, 1 - tail]))
-    least95, most95 = map(float, np.quantile(draws, [0.025, 0.975]))
+    low, median, high, least95, most95 = map(float, np.quantile(draws, [tail, 0.5, 1 - tail, 0.025, 0.975]))
     least, largest = (units.from_si(marginal.name, end) for end in (marginal.low, marginal.high))
     edges = np.abs(marginal.between_bounds(scores)) > EDGE
     at_edge = None if marginal.period is not None else float(edges.mean())

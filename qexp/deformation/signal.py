@@ -104,8 +104,7 @@ def estimate_noise(
         how = "the given points without signal"
         return [estimate_of(track, signal_free(track), track.displacement, how, planes) for track in observed]
     source = best_point_source([replace(track, noise=None) for track in observed])
-    first = [_without(source, track, planes).best for track in observed]
-    pairs = zip(observed, first, strict=True)
+    pairs = ((track, _without(source, track, planes).best) for track in observed)
     noisy = [replace(track, noise=noise, error=np.full(track.size, noise.nugget**0.5)) for track, noise in pairs]
     source = best_point_source(noisy)
     if source.gain >= LEAST_GAIN:

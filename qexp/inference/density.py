@@ -370,5 +370,4 @@ class PenalisedSquares:
         jacobian = (after - before) / (SCORE_STEP * sides.clamp(min=1))
         cost = 0.5 * (residuals.square().sum(dim=1) + coordinates.square().sum(dim=1))
         gradient = (jacobian @ residuals[..., None])[..., 0] + coordinates
-        information = jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64)
-        return of_possible(cost, gradient, information)
+        return of_possible(cost, gradient, jacobian @ jacobian.mT + torch.eye(free, dtype=torch.float64))

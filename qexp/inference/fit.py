@@ -53,7 +53,6 @@ class Fit:
     converged                      whether it met a test of convergence
     at_bounds                      names of the parameters that ended at a bound
     nuisances                      per track
-    model       per track (point,) [m], without nuisances
     residual    per track (point,) data minus model and nuisances [m]
     agreeing, starts               number of starts that ended in this minimum, and of all
     jacobian    (free, point)      derivatives of the model by the coordinates [m]
@@ -69,7 +68,6 @@ class Fit:
     converged: bool
     at_bounds: tuple[str, ...]
     nuisances: tuple[Nuisances, ...]
-    model: tuple[Array, ...]
     residual: tuple[Array, ...]
     agreeing: int
     starts: int
@@ -203,7 +201,6 @@ def _fit(problem: Problem, best: Minima, iterations: int, agreeing: int, starts:
         converged=bool(best.converged),
         at_bounds=tuple(name for name, there in zip(coordinates.names, at_bounds.tolist(), strict=True) if there),
         nuisances=tuple(nuisances),
-        model=tuple(model[0, where].numpy() for where in weighting.slices),
         residual=tuple(residual[where].numpy() for where in weighting.slices),
         agreeing=agreeing,
         starts=starts,

@@ -476,8 +476,7 @@ def bounds(problem: Problem, values: Tensor) -> tuple[Tensor, Tensor]:
     model, slopes = problem.derivatives(coordinates)
     weighted = problem.weighting(torch.cat([model[:, None], slopes], dim=1))
     signal, jacobian = weighted[:, 0], weighted[:, 1:]
-    covariance = covariances(jacobian @ jacobian.mT)
-    return problem.coordinates.deviations(coordinates, covariance), signal.norm(dim=-1)
+    return problem.coordinates.deviations(coordinates, covariances(jacobian @ jacobian.mT)), signal.norm(dim=-1)
 
 
 # Starts of a search for the global minimum, spread evenly over all parameters.

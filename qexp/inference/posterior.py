@@ -117,8 +117,7 @@ def draws_of(
     """
     scores = proposal.wider(WIDER_SPREAD).draws(SPANNING_SOURCES, random)
     for _ in range(MOST_BASES):
-        signals = exact.signals.reduced(exact.values(scores))
-        if signals is None:
+        if (signals := exact.signals.reduced(exact.values(scores))) is None:
             return sample(exact, proposal, count, random), exact
         density = replace(exact, signals=signals)
         draws = sample(density, proposal, count, random)

@@ -85,8 +85,7 @@ def profile_likelihood(problem: Problem, fit: Fit, most: float) -> Profile:
     spanning = problem.coordinates.values(torch.cat([search.start[None], moved]))
     spanning = spanning[problem.model.possible(spanning)]
     for _ in range(MOST_BASES if problem.model.points >= MANY_POINTS else 0):
-        few = whole_signals(quick).reduced(spanning)
-        if few is None:
+        if (few := whole_signals(quick).reduced(spanning)) is None:
             break
         assert isinstance(few.model, Deformation)
         by_signals = copy(quick)  # whose sums of squares leave out what no signal can explain
@@ -292,8 +291,7 @@ class _Search:
             for end in self.ends:
                 if end.open or not end.at > 0:
                     continue
-                start = self._best_of(end, met)
-                if start is None:
+                if (start := self._best_of(end, met)) is None:
                     continue
                 (root,), (coordinate,) = self._increase([end], start[None])
                 if root < (1 - 2 * CLOSE_SHARE) * self.threshold:

@@ -116,11 +116,9 @@ class SimulatedImages:
         return len(self.numbers)
 
     def at(self, points: Tensor) -> SimulatedImages:
-        """The same at some of the numbers."""
         return SimulatedImages(self.dataset, self.names, self.pixels, self.numbers[points])
 
     def possible(self, values: Tensor) -> Tensor:
-        """Whether there can be such sources, (source,)."""
         return torch.from_numpy(self.dataset.possible(self._named(values), len(values)))
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -203,7 +201,8 @@ class Weights:
             if view.errors is not None:
                 error = view.errors.T.flatten().double().numpy()[self._available[image]][mask]
         elif added and len(white) == len(added):
-            error = np.full(numbers, math.hypot(*(noise.deviation_at(level) for noise in white)))
+            deviations = (level if noise.of_unit_variance else noise.deviation for noise in white)
+            error = np.full(numbers, math.hypot(*deviations))
         elif added:
             covariance = self._covariances(image, sizes, level).numpy()
             if not mask.all():

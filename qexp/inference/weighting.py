@@ -60,12 +60,12 @@ class Weighting:
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = tuple(blocks)
-        self.factors = [_factor(block) for block in blocks]
-        pairs = [_basis(block, factor) for block, factor in zip(self.blocks, self.factors, strict=True)]
-        self.bases, self.triangles = [basis for basis, _ in pairs], [triangle for _, triangle in pairs]
-        sizes = [len(block.error) for block in self.blocks]
-        ends = np.cumsum(sizes)
-        self.slices = [slice(int(end) - size, int(end)) for end, size in zip(ends, sizes, strict=True)]
+        ends = np.cumsum([len(block.error) for block in blocks]).tolist()
+        self.slices = [slice(end - len(block.error), end) for end, block in zip(ends, blocks, strict=True)]
+        factors = [_factor(block) for block in blocks]
+        pairs = zip(self.slices, blocks, factors, strict=True)
+        self._parts = [(where, factor, *_basis(block, factor)) for where, block, factor in pairs]
+        """Of each block its points, its factor, and the basis and the triangle of its nuisances."""
 
     @property
     def nuisances(self) -> int:
@@ -79,7 +79,7 @@ class Weighting:
     def __call__(self, values: Tensor) -> Tensor:
         """Weighted values, without nuisances, of (..., point)."""
         parts = []
-        for factor, basis, where in zip(self.factors, self.bases, self.slices, strict=True):
+        for where, factor, basis, _ in self._parts:
             whitened = _whitened(values[..., where], factor)
             parts.append(whitened - (whitened @ basis) @ basis.mT if basis.shape[1] else whitened)
         return torch.cat(parts, dim=-1)
@@ -87,7 +87,7 @@ class Weighting:
     def adjoint(self, weighted: Tensor) -> Tensor:
         """L⁻ᵀ times weighted values, (row, point): of the weighted Jacobian, how estimates depend on the data."""
         parts = []
-        for factor, where in zip(self.factors, self.slices, strict=True):
+        for where, factor, *_ in self._parts:
             rows = weighted[:, where]
             solve = torch.linalg.solve_triangular
             parts.append(rows / factor if factor.dim() == 1 else solve(factor.mT, rows.mT, upper=True).mT)
@@ -99,9 +99,7 @@ class Weighting:
             torch.linalg.solve_triangular(
                 triangle, (_whitened(residuals[..., where], factor) @ basis)[..., None], upper=True
             )[..., 0]
-            for factor, basis, triangle, where in zip(
-                self.factors, self.bases, self.triangles, self.slices, strict=True
-            )
+            for where, factor, basis, triangle in self._parts
         ]
 
     def simulated(self, models: Tensor, data: Tensor, levels: Tensor, random: torch.Generator) -> Tensor:
@@ -113,9 +111,7 @@ class Weighting:
         """
         drawn = models.clone()
         amounts = self.solved(data - models)
-        for block, factor, triangle, where, amount in zip(
-            self.blocks, self.factors, self.triangles, self.slices, amounts, strict=True
-        ):
+        for block, (where, factor, _, triangle), amount in zip(self.blocks, self._parts, amounts, strict=True):
             scatter, noise = (
                 torch.randn(len(models), size, generator=random, dtype=models.dtype) * levels[:, None]
                 for size in (len(triangle), len(block.error))
@@ -132,7 +128,7 @@ class Weighting:
         of_parameters  (parameter, parameter)  their covariance
         """
         variances = []
-        for triangle, changes in zip(self.triangles, self.solved(jacobian), strict=True):
+        for (*_, triangle), changes in zip(self._parts, self.solved(jacobian), strict=True):
             unit = torch.eye(len(triangle), dtype=triangle.dtype)
             inverse = torch.linalg.solve_triangular(triangle, unit, upper=True)
             through = torch.einsum("pc,pq,qc->c", changes, of_parameters, changes)

@@ -122,8 +122,7 @@ def where_known(tracks: Sequence[Track], name: str, otherwise: float | str) -> N
     otherwise  of the points of those that do not
     """
     properties = [getattr(track, name) for track in tracks]
-    example = next((values for values in properties if values is not None), None)
-    if example is None:
+    if (example := next((values for values in properties if values is not None), None)) is None:
         return None
     known = [
         np.full((len(track.x), *example.shape[1:]), otherwise) if values is None else values
@@ -174,8 +173,7 @@ def _problems_of(track: Track) -> Iterator[str]:
         return
     points = track.where_observed()
     for name in ("x", "y", "displacement", "error"):
-        missing = int((~np.isfinite(getattr(points, name))).sum())
-        if missing:
+        if missing := int((~np.isfinite(getattr(points, name))).sum()):
             yield f"'{name}' is missing or infinite at {missing:,} of {points.size:,} points; mask them"
     if (largest := float(np.abs(points.displacement).max(initial=0.0))) > LARGEST:
         yield f"displacements of up to {largest:.3g} m are impossible; name the gaps of the file, or its unit"
@@ -252,8 +250,7 @@ def stations_twice(observation: Observation) -> Iterator[str]:
     of_all = Counter((where, name) for where, name, _ in pairs)
     for where in dict.fromkeys(where for where, _ in of_all):
         names = list(dict.fromkeys(name for there, name in of_all if there == where))
-        equal = [name for name in names if alike[where, name] == of_all[where, name]]
-        if equal:
+        if equal := [name for name in names if alike[where, name] == of_all[where, name]]:
             raise QexpError(f"{_named(equal)} {where}, with the same displacements, which would count twice")
         yield f"{_named(names)} {where}, with different displacements, of which all count; is one to go?"
 

@@ -154,8 +154,7 @@ def _keeps_lengths(crs: pyproj.CRS, longitude: float, latitude: float) -> bool:
     scales = pyproj.Proj(crs).get_factors(longitude, latitude)
     if all(abs(scale - 1) <= MOST_STRETCHED for scale in (scales.meridional_scale, scales.parallel_scale)):
         return True
-    area = crs.area_of_use
-    if area is not None:
+    if (area := crs.area_of_use) is not None:
         wide = (area.east - area.west) % 360 or 360.0
         if not (area.south <= latitude <= area.north and (longitude - area.west) % 360 <= wide):
             raise QexpError(

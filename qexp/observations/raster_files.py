@@ -160,8 +160,7 @@ def open_netcdf(path: Path, variable: str | None = None) -> Raster:
 
 def _numbers(attribute: Any) -> list[float]:
     """The numbers of an attribute of a file, some of which are written as texts."""
-    found = (number_in(as_text(value)) for value in np.ravel(attribute))
-    return [number for number in found if number is not None]
+    return [number for value in np.ravel(attribute) if (number := number_in(as_text(value))) is not None]
 
 
 def _valid_range(field: xarray.DataArray) -> tuple[float, float]:
@@ -321,13 +320,7 @@ def open_field(path: Path, name: str, layout: Callable[[Any], Layout], unit: str
 
 
 def displacement_between(
-    path: Path,
-    series: str,
-    days: str,
-    epochs: Sequence[str],
-    layout: Layout,
-    unit: str,
-    nodata: str | None = None,
+    path: Path, series: str, days: str, epochs: Sequence[str], layout: Layout, unit: str, nodata: str | None = None
 ) -> Raster:
     """The displacement between two days of a time series. Raises QexpError for other days, and for one twice.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,28 +88,28 @@ def reduction(
     return plan if share is None else replace(plan, share=share)
 
 
-def reduced(source: Pixelated, plan: Reduction) -> Track:
+def reduced(blocks: InBlocks, shape: tuple[int, int], metres: tuple[float, float], plan: Reduction) -> Track:
     """The means of cells, with the number of points in each as `count`.
 
+    shape   rows and columns of pixels
+    metres  of one unit of x and of y
     Raises QexpError if no cell is left, or if the criterion would need too many at a time.
     """
-    side, levels = plan.sizes(source.shape)
+    side, levels = plan.sizes(shape)
     largest = side << levels
-    across = -(-source.shape[0] // largest), -(-source.shape[1] // largest)
+    across = -(-shape[0] // largest), -(-shape[1] // largest)
     if plan.criterion.local:
         several = max(PIECE // largest, 1)
         base = _Base(side, levels, (min(several, across[0]), min(several, across[1])))
-        blocks = source.blocks(several * largest)
-        parts = [_means(partial(iter, [block]), base, plan, source.metres) for block in blocks]
+        parts = [_means(partial(iter, [block]), base, plan, metres) for block in blocks(several * largest)]
     else:
         base = _Base(side, levels, across)
         if base.size > MOST_CELLS:
             raise QexpError(
-                f"{source.shape[0]:,} × {source.shape[1]:,} pixels are {base.size:,} cells of {side} × {side}, more "
-                f"than the {MOST_CELLS:,} that are looked at together; take larger ones, such as `smallest_cell` "
-                f"{side * 4}"
+                f"{shape[0]:,} × {shape[1]:,} pixels are {base.size:,} cells of {side} × {side}, more than the "
+                f"{MOST_CELLS:,} that are looked at together; take larger ones, such as `smallest_cell` {side * 4}"
             )
-        parts = [_means(lambda: source.blocks(PIECE), base, plan, source.metres)]
+        parts = [_means(lambda: blocks(PIECE), base, plan, metres)]
     means = [part for part in parts if part is not None]
     if not means:
         raise QexpError(
@@ -126,7 +126,7 @@ def reduced_points(track: Track, plan: Reduction) -> Track:
     """
     if track.kind != "radar" or track.count is not None or not track.size:
         return track
-    return replace(reduced(Scattered(track), plan), noise=track.noise, look=track.look)
+    return replace(reduced(*_scattered(track), (1.0, 1.0), plan), noise=track.noise, look=track.look)
 
 
 @dataclass(frozen=True)
@@ -423,43 +423,30 @@ class Pixels:
         return Pixels(self.track.select(observed), self.row[observed], self.column[observed])
 
 
-class Pixelated(Protocol):
-    """What can be reduced."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of pixels."""
-
-    @property
-    def metres(self) -> tuple[float, float]:
-        """Metres of one unit of x and of y."""
-
-    def blocks(self, side: int) -> Iterator[Pixels]:
-        """All points, in squares of `side` pixels whose corners are multiples of it."""
+InBlocks = Callable[[int], Iterator[Pixels]]
+"""All points, in squares of so many pixels, whose corners are multiples of that."""
 
 
-class Scattered:
-    """The points of a track that count, on pixels as wide as the median distance from a point to the nearest other."""
+def _scattered(track: Track) -> tuple[InBlocks, tuple[int, int]]:
+    """The points of a track that count, on pixels as wide as the median distance from a point to the nearest other; and
+    rows and columns of these pixels.
+    """
+    from scipy.spatial import cKDTree
 
-    metres = (1.0, 1.0)
+    points = track.where_observed()
+    positions = np.stack([points.x, points.y], axis=1)
+    nearest = cKDTree(positions).query(positions, k=2)[0][:, 1] if len(positions) > 1 else np.ones(1)
+    apart = nearest[nearest > 0]
+    step = float(np.median(apart)) if len(apart) else 1.0
+    column, row = np.round((positions - positions.min(axis=0)) / step).astype(np.int64).T
 
-    def __init__(self, track: Track) -> None:
-        from scipy.spatial import cKDTree
-
-        self._track = track.where_observed()
-        positions = np.stack([self._track.x, self._track.y], axis=1)
-        nearest = cKDTree(positions).query(positions, k=2)[0][:, 1] if len(positions) > 1 else np.ones(1)
-        apart = nearest[nearest > 0]
-        step = float(np.median(apart)) if len(apart) else 1.0
-        self._column, self._row = np.round((positions - positions.min(axis=0)) / step).astype(np.int64).T
-        self.shape = int(self._row.max()) + 1, int(self._column.max()) + 1
-
-    def blocks(self, side: int) -> Iterator[Pixels]:
-        blocks = np.stack([self._row // side, self._column // side])
-        block = np.unique(blocks, axis=1, return_inverse=True)[1].ravel()
+    def blocks(side: int) -> Iterator[Pixels]:
+        block = np.unique(np.stack([row // side, column // side]), axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(block, kind="stable")
-        for points in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
-            yield Pixels(self._track.select(points), self._row[points], self._column[points])
+        for some in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+            yield Pixels(points.select(some), row[some], column[some])
+
+    return blocks, (int(row.max()) + 1, int(column.max()) + 1)
 
 
 def joined(parts: list[Track]) -> Track:

@@ -196,7 +196,8 @@ def reading_of(scene: Scene, options: ReadOptions) -> Reading:
                 "points; reduce them with `reduce=quadtree:0.005`, or take a part with `bounds=WEST,EAST,SOUTH,NORTH`"
             )
         return Reading((scene.track(scene.window),), crs, warnings, error_unit=unit, look=look)
-    means, size = reduced(scene, plan.in_system(crs)), scene.window.size
+    size = scene.window.size
+    means = reduced(scene.blocks, scene.window.shape, scene.field.layout.metres, plan.in_system(crs))
     return Reading((means,), crs, warnings, points=lambda: _some_points(scene), size=size, error_unit=unit, look=look)
 
 
@@ -243,7 +244,6 @@ class Scene:
     scale      displacement toward the satellite of one unit of the field [m]
     phase      whether the field is phase
     error      standard deviation of displacements [m], the same everywhere or a raster in the unit of the field
-    direction  unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3)
     coherence  raster, and the least coherence of pixels that count
     elevation  raster of elevations [m]
     window     the part of the grid that was asked for
@@ -255,7 +255,7 @@ class Scene:
     scale: float
     phase: bool
     error: float | Raster
-    direction: Callable[[Window], Array]
+    direction: Direction
     coherence: tuple[Raster, float] | None
     elevation: Raster | None
     window: Window
@@ -338,16 +338,6 @@ class Scene:
         wrapped = jumps > 0 and least < (ends[1] - ends[0]) / (2 * np.pi) < most
         codes = {code: count[code] for code in found}
         return Content(largest, codes, zeros if self.field.gaps else 0, wrapped)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of what was asked for."""
-        return self.window.shape
-
-    @property
-    def metres(self) -> tuple[float, float]:
-        """Lengths of one unit of x and of y [m]."""
-        return self.field.layout.metres
 
     def blocks(self, side: int) -> Iterator[Pixels]:
         """All pixels, in squares whose corners are multiples of `side` from the upper left one."""

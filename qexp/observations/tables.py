@@ -389,8 +389,7 @@ def _position(table: TextTable, text: str, role: str) -> int:
 
 
 def require_columns(table: TextTable, columns: Mapping[str, int], roles: Sequence[str]) -> None:
-    missing = [role for role in roles if role not in columns]
-    if missing:
+    if missing := [role for role in roles if role not in columns]:
         names = f"; its columns are {', '.join(table.names)}" if table.names else ""
         free = [_unique_name(table, index) for index in _unknown_columns(table, columns)]
         example = {role: free[index] if index < len(free) else "NAME" for index, role in enumerate(missing)}
@@ -621,7 +620,12 @@ def read_text_table(path: Path, header_words: Collection[str], most: int | None 
             names = names[:-1]
         if names and len(names) != width:
             raise _not_a_table(path, separator, width, [(number, len(names))], texts)
-        parts = list(_parts(path, rows, separator, width, texts))
+        parts = list[Rows]()
+        while some := list(islice(rows, ROWS_AT_A_TIME)):
+            if ragged := [(line, len(words)) for line, words in some if len(words) != width]:
+                raise _not_a_table(path, separator, width, ragged, texts)
+            columns = zip(*(words for _, words in some), strict=True)
+            parts.append(Rows([line for line, _ in some], [_as_numbers(column) for column in columns]))
     if not parts:
         raise TableError(f"{path} has a header, but no rows")
     return TextTable(path, [name.strip() for name in names], width, parts)
@@ -661,22 +665,6 @@ def _not_a_table(
         f"{path}: {lines}{more}, but there are {width} columns in most lines, separated by {SEPARATED_BY[separator]}; "
         f"comments begin with #{', '.join(['', *COMMENTS[1:]])}. The first lines are\n{shown}"
     )
-
-
-def _parts(
-    path: Path,
-    rows: Iterator[tuple[int, list[str]]],
-    separator: str | None,
-    width: int,
-    texts: Sequence[tuple[int, str]],
-) -> Iterator[Rows]:
-    """Rows in parts, all of as many cells."""
-    while some := list(islice(rows, ROWS_AT_A_TIME)):
-        ragged = [(line, len(cells)) for line, cells in some if len(cells) != width]
-        if ragged:
-            raise _not_a_table(path, separator, width, ragged, texts)
-        columns = zip(*(cells for _, cells in some), strict=True)
-        yield Rows([line for line, _ in some], [_as_numbers(column) for column in columns])
 
 
 def _as_numbers(cells: Sequence[str]) -> Array | Sequence[str]:

@@ -340,7 +340,7 @@ class VonKarmanFactors:
 def von_karman_factors(
     height: int, width: int, pixel_width: float, pixel_height: float, outer_scale: float, hurst: float
 ) -> VonKarmanFactors:
-    """Prepare fields with the correlation `covariance.von_karman`; pixel sizes and outer scale in metres."""
+    """Prepare fields with the correlation `von_karman`; pixel sizes and outer scale in metres."""
     diagonal = float(np.hypot((height - 1) * pixel_height, (width - 1) * pixel_width)) or pixel_width
     continued, curvature = continued_covariance(diagonal, outer_scale, hurst)
     end = REACH * diagonal
@@ -367,7 +367,6 @@ def von_karman_field(
     count: int, height: int, width: int, factors: VonKarmanFactors, generator: torch.Generator
 ) -> Tensor:
     """Draw fields: (count, height, width), standard deviation 1 at every pixel."""
-    device = generator.device
     if factors.rows is not None:
         field = field_of_rows(count, width, factors.rows, generator)
     else:
@@ -375,7 +374,7 @@ def von_karman_field(
         at_a_time = max(1, LARGEST_DRAW // factors.torus.numel())
         sizes = [min(at_a_time, count - start) for start in range(0, count, at_a_time)]
         field = torch.cat([correlated_field(size, height, width, factors.torus[None], generator) for size in sizes])
-    normal = torch.randn(count, 3, generator=generator, device=device)
+    normal = torch.randn(count, 3, generator=generator, device=generator.device)
     field = field + torch.einsum("bk,khw->bhw", normal[:, :2], factors.plane)
     mean = field.flatten(1) @ factors.weights
     shift: Tensor = factors.mean_deviation * normal[:, 2] - mean
@@ -464,7 +463,7 @@ def mixture_field(
     hurst: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Draw fields with the correlation `covariance.von_karman`: (count, height, width), of unit variance.
+    """Draw fields with the correlation `von_karman`: (count, height, width), of unit variance.
 
     pixel_width, pixel_height  (1,) or (count,)  [m], as the outer scale is
     """

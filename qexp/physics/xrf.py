@@ -332,12 +332,8 @@ def piled_up(rates: Array, resolving_time: float, detector: Detector) -> Array:
 
 def _shifted(values: Array, by: int) -> Array:
     """Values shifted by some channels, up or down; without wrapping around."""
-    moved = np.zeros_like(values)
-    if by >= 0:
-        moved[:, by:] = values[:, : values.shape[1] - by]
-    else:
-        moved[:, :by] = values[:, -by:]
-    return moved
+    up, down = max(by, 0), max(-by, 0)
+    return np.pad(values, ((0, 0), (up, down)))[:, down : down + values.shape[1]]
 
 
 # Interaction of X-rays with the elements: the tables of xraydb in SI units.

@@ -207,20 +207,17 @@ class GeneratedDataset:
 
         simulated = self.generator.simulate(si, self.height, self.width)
         images = {name: _of_each(image, count) for name, image in simulated.items()}
-        with_errors = [name for name in images if self.view(name).errors is not None]
-        streams = Seeds(_number_from(random.clone_state())) if with_errors else None
+        errors = {name: of_view for name in images if (of_view := self.view(name).errors) is not None}
+        streams = Seeds(_number_from(random.clone_state())) if errors else None
         scattered = {name: image for name, image in images.items() if self.view(name).measures != GNSS}
         masks = self.noise.add(scattered, lambda image: self.layout(image, si), noise_level, random)
         if streams is not None:
             _number_from(random)  # the next samples have other errors
-            for name in with_errors:
-                errors = self.view(name).errors
-                assert errors is not None
+            for name, deviations in errors.items():
                 normal = torch.randn(images[name].shape, generator=streams.torch(device, "errors", name), device=device)
-                images[name].addcmul_(normal, errors.to(normal).T[:, :, None])
+                images[name].addcmul_(normal, deviations.to(normal).T[:, :, None])
         for name, image in images.items():
-            mask = self.view(name).mask(self.size)
-            if mask is not None:
+            if (mask := self.view(name).mask(self.size)) is not None:
                 masks[name] = (
                     masks[name] * mask.to(image) if name in masks else mask.to(image).expand(count, -1, -1, -1)
                 )

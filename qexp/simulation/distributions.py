@@ -86,49 +86,45 @@ def _require_order(low_name: str, low: float, high_name: str, high: float) -> No
         raise ValueError(f"'{low_name}' must be less than '{high_name}', but {low:g} is not less than {high:g}")
 
 
-NUMBER = number()
-POSITIVE = number(above=0)
-LOW = {"description": "lowest value"}
-HIGH = {"description": "highest value"}
-GAUSSIAN = properties(mu={**NUMBER, "description": "mean"}, sigma={**POSITIVE, "description": "standard deviation"})
+LOW, HIGH = "lowest value", "highest value"
+GAUSSIAN = {"mu": number("mean"), "sigma": number("standard deviation", above=0)}
 
 DISTRIBUTIONS: dict[str, Entry] = {
     "uniform": Entry(
         build=uniform,
-        parameters=properties(a={**NUMBER, **LOW}, b={**NUMBER, **HIGH}),
+        parameters=properties(a=number(LOW), b=number(HIGH)),
         help="Every value between a and b, its lower and upper end, is equally likely.",
         example={"type": "uniform", "parameters": {"a": -1.0, "b": 1.0}},
     ),
     "log_uniform": Entry(
         build=log_uniform,
-        parameters=properties(low={**POSITIVE, **LOW}, high={**POSITIVE, **HIGH}),
+        parameters=properties(low=number(LOW, above=0), high=number(HIGH, above=0)),
         help="Every order of magnitude between two bounds is equally likely.",
         example={"type": "log_uniform", "parameters": {"low": 0.1, "high": 10.0}},
     ),
     "normal": Entry(
         build=normal,
-        parameters=GAUSSIAN,
+        parameters=properties(**GAUSSIAN),
         help="Gaussian with mean mu and standard deviation sigma.",
         example={"type": "normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
     ),
     "truncated_normal": Entry(
         build=truncated_normal,
-        parameters=properties(**GAUSSIAN["properties"], low={**NUMBER, **LOW}, high={**NUMBER, **HIGH}),
+        parameters=properties(**GAUSSIAN, low=number(LOW), high=number(HIGH)),
         help="Gaussian with mean mu and standard deviation sigma, restricted to low ... high.",
         example={"type": "truncated_normal", "parameters": {"mu": 3.0, "sigma": 1.0, "low": 0.5, "high": 6.0}},
     ),
     "log_normal": Entry(
         build=log_normal,
         parameters=properties(
-            mu={**NUMBER, "description": "mean of the logarithm"},
-            sigma={**POSITIVE, "description": "standard deviation of the logarithm"},
+            mu=number("mean of the logarithm"), sigma=number("standard deviation of the logarithm", above=0)
         ),
         help="The natural logarithm is Gaussian with mean mu and standard deviation sigma.",
         example={"type": "log_normal", "parameters": {"mu": 0.0, "sigma": 1.0}},
     ),
     "exponential": Entry(
         build=exponential,
-        parameters=properties(l={**POSITIVE, "description": "rate: the mean is 1/l"}),
+        parameters=properties(l=number("rate: the mean is 1/l", above=0)),
         help="Exponential with rate l, mean 1/l.",
         example={"type": "exponential", "parameters": {"l": 100.0}},
     ),

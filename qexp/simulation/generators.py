@@ -178,12 +178,10 @@ class DeformationImages:
         }
 
     def pixel_sizes(self, image: str, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Width and height of the pixels of a view [m]."""
         suffix = image.removeprefix(DISPLACEMENT)
         return values["x_res" + suffix], values["y_res" + suffix]
 
     def unmet(self, values: Mapping[str, Array]) -> dict[str, NDArray[np.bool_]]:
-        """What the sources must be, in words → whether it is not, (batch,); SI units, (batch,) or (1,)."""
         lowest = min(
             (0.0 if view.elevation is None else float(view.elevation.min()) for view in self.views), default=0.0
         )
@@ -205,11 +203,11 @@ class DeformationImages:
             moved = self._displacements(view, values, batch, view.points.to(next(iter(values.values())))[None])
             if view.measures == GNSS:
                 return moved.transpose(1, 2)[..., None]
-            return project(moved, self._direction(view, suffix, values, batch))[..., None]
+            return project(moved, self.direction(DISPLACEMENT + suffix, values))[..., None]
         height, width = size
         east = pixel_axis(width, values["x_res" + suffix])
         north = pixel_axis(height, values["y_res" + suffix])
-        direction = self._direction(view, suffix, values, batch)
+        direction = self.direction(DISPLACEMENT + suffix, values)
         if view.elevation is not None:
             pixels = max(len(east), len(north))
             moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
@@ -226,14 +224,9 @@ class DeformationImages:
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
-        suffix = image.removeprefix(DISPLACEMENT)
-        return self._direction(self.view(image), suffix, values, max(len(value) for value in values.values()))
-
-    def _direction(self, view: View, suffix: str, values: Mapping[str, Tensor], batch: int) -> Tensor:
-        """Unit vectors from the ground to the satellite, (batch, 3)."""
-        azimuth = values.get("azimuth" + suffix)
-        if azimuth is None:
-            azimuth = azimuth_of_heading(values["heading" + suffix], view.look)
+        suffix, batch = image.removeprefix(DISPLACEMENT), max(len(value) for value in values.values())
+        if (azimuth := values.get("azimuth" + suffix)) is None:
+            azimuth = azimuth_of_heading(values["heading" + suffix], self.view(image).look)
         return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
 
 

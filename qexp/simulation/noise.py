@@ -239,10 +239,6 @@ class WhiteNoise(Noise):
         self.of_unit_variance = standard_deviation is None
         self.deviation = 1.0 if standard_deviation is None else standard_deviation
 
-    def deviation_at(self, level: float) -> float:
-        """The standard deviation for a value of `noise` [m]."""
-        return level if self.of_unit_variance else self.deviation
-
     def draw(self, count: int, layout: Layout, generator: torch.Generator) -> Tensor:
         field = torch.randn(count, *layout.shape, generator=generator, device=generator.device)
         return field if self.of_unit_variance else field.mul_(self.deviation)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Entry, properties
+from qexp.base.tables import Entry, number, properties
 from qexp.simulation.noise import (
     MOST_TO_FACTOR,
     Blocks,
@@ -31,27 +31,19 @@ from qexp.simulation.noise import (
 
 LARGEST_AMPLITUDE = 1_000_000
 """Of an amplitude, in metres or its square, or per kilometre: beyond all deformation, and far from overflow."""
-POSITIVE = {"exclusiveMinimum": 0, "maximum": LARGEST_AMPLITUDE}
-
-
-def _number(description: str, **limits: Any) -> dict[str, Any]:
-    return {"type": "number", **limits, "description": description}
+POSITIVE: dict[str, Any] = {"above": 0, "most": LARGEST_AMPLITUDE}
 
 
 def _amplitude(description: str) -> dict[str, Any]:
     """Of an amplitude that may be left out."""
-    return {
-        "type": ["number", "null"],
-        **POSITIVE,
-        "x-left-out": "default",
-        "description": f"{description}; without it, unit variance is scaled by the variable `noise`",
-    }
+    words = f"{description}; without it, unit variance is scaled by the variable `noise`"
+    return {**number(words, **POSITIVE, left_out="default"), "type": ["number", "null"]}
 
 
-_RANGE = _number("distance at which the covariance has fallen to 1/e [km]", exclusiveMinimum=0)
+_RANGE = number("distance at which the covariance has fallen to 1/e [km]", above=0)
 _SILL = _amplitude("partial sill, the variance of the correlated part [m²]")
 _NUGGET_WORDS = "nugget, the variance of the part that is independent from pixel to pixel; needs `sill` [m²]"
-_NUGGET = {**_number(_NUGGET_WORDS, minimum=0, maximum=LARGEST_AMPLITUDE), "x-left-out": "default"}
+_NUGGET = number(_NUGGET_WORDS, least=0, most=LARGEST_AMPLITUDE, left_out="default")
 
 NOISES: dict[str, Entry] = {
     "white": Entry(
@@ -78,15 +70,13 @@ NOISES: dict[str, Entry] = {
         build=PowerLawNoise,
         parameters=properties(
             difference_at_1_km=_amplitude("standard deviation of the difference between two points 1 km apart [m]"),
-            outer_scale=_number(
-                "length beyond which the spectrum levels off, so that the variance is finite [km]",
-                exclusiveMinimum=0,
-                maximum=10_000,
+            outer_scale=number(
+                "length beyond which the spectrum levels off, so that the variance is finite [km]", above=0, most=10_000
             ),
-            spectral_slope=_number(
+            spectral_slope=number(
                 "slope of the power spectrum along a line; the two-dimensional spectrum is steeper by 1",
-                exclusiveMinimum=-3,
-                exclusiveMaximum=-1,
+                above=-3,
+                below=-1,
             ),
         ),
         help="Turbulent atmosphere: power spectrum of slope -8/3 along a line, -11/3 in two dimensions (Kolmogorov).",
@@ -95,7 +85,7 @@ NOISES: dict[str, Entry] = {
     "stratified": Entry(
         build=StratifiedNoise,
         parameters=properties(
-            slope=_number("standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE)
+            slope=number("standard deviation of the slope, in metres per kilometre of elevation", **POSITIVE)
         ),
         help="Stratified troposphere: linear in the elevation above the view's mean; the slope is drawn per image.",
         example={"type": "stratified", "parameters": {"slope": 0.02}},
@@ -103,9 +93,9 @@ NOISES: dict[str, Entry] = {
     "ramp": Entry(
         build=RampNoise,
         parameters=properties(
-            slope=_number("standard deviation of the slope east and of the slope north [m/km]", **POSITIVE),
-            quadratic=_number(
-                "standard deviation of the coefficients of x², xy and y² [m/km²]", minimum=0, maximum=LARGEST_AMPLITUDE
+            slope=number("standard deviation of the slope east and of the slope north [m/km]", **POSITIVE),
+            quadratic=number(
+                "standard deviation of the coefficients of x², xy and y² [m/km²]", least=0, most=LARGEST_AMPLITUDE
             ),
         ),
         help="Orbital errors: a plane or a quadratic surface that is 0 at x = y = 0, drawn for each image.",
@@ -120,12 +110,8 @@ NOISES: dict[str, Entry] = {
     "decorrelation": Entry(
         build=Decorrelation,
         parameters=properties(
-            share=_number(
-                "expected share of hidden pixels; it differs from image to image",
-                exclusiveMinimum=0,
-                exclusiveMaximum=1,
-            ),
-            patch_size=_number("mean width of a hidden patch along a line [km]", exclusiveMinimum=0),
+            share=number("expected share of hidden pixels; it differs from image to image", above=0, below=1),
+            patch_size=number("mean width of a hidden patch along a line [km]", above=0),
         ),
         help="Random patches of hidden pixels: images are 0 there, and so is the variable `mask` (elsewhere 1).",
         example={"type": "decorrelation", "parameters": {"share": 0.2, "patch_size": 1.0}},

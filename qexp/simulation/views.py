@@ -102,8 +102,7 @@ def read_points(path: Path) -> Array:
 
 
 def _read(path: Path, readers: Mapping[str, Callable[[Path, str], Array]], name: str) -> Array:
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    if (reader := readers.get(path.suffix.lower())) is None:
         raise TableError(f"{path} has the ending '{path.suffix}'; known: {', '.join(readers)}")
     try:
         return np.asarray(reader(path, name), dtype=np.float64)

@@ -134,30 +134,26 @@ def test_cells_by_resolution_are_needed_less_than_the_threshold_and_lie_near_the
     np.testing.assert_array_equal(reduced_points(louder, reduction(CRITERIA[1], smallest=1)).count, cells.count)
 
 
-class Grid:
+def on_grid(track):
     """Pixels in blocks, as readers of grids hand them over."""
+    row, column = (np.round(line / PIXEL).astype(int) for line in (track.y, track.x))
 
-    metres = (1.0, 1.0)
-
-    def __init__(self, track):
-        self.track = track
-        self.row, self.column = (np.round(line / PIXEL).astype(int) for line in (track.y, track.x))
-        self.shape = (SIDE, SIDE)
-
-    def blocks(self, side):
+    def blocks(side):
         for low in range(0, SIDE, side):
             for left in range(0, SIDE, side):
-                inside = (self.row // side == low // side) & (self.column // side == left // side)
-                yield Pixels(self.track.select(inside), self.row[inside], self.column[inside])
+                inside = (row // side == low // side) & (column // side == left // side)
+                yield Pixels(track.select(inside), row[inside], column[inside])
+
+    return blocks, (SIDE, SIDE), (1.0, 1.0)
 
 
 @pytest.mark.parametrize("text", CRITERIA)
 def test_cells_do_not_depend_on_the_blocks_in_which_pixels_come(track, text, monkeypatch):
     plan = reduction(text)
     monkeypatch.setattr("qexp.observations.reduction.PIECE", 32)
-    parts = reduced(Grid(track), plan)
+    parts = reduced(*on_grid(track), plan)
     monkeypatch.undo()
-    at_once = reduced(Grid(track), plan)
+    at_once = reduced(*on_grid(track), plan)
     for name in ("count", "x", "displacement", "error", "elevation"):
         values, expected = (getattr(cells, name)[np.lexsort([cells.x, cells.y])] for cells in (parts, at_once))
         np.testing.assert_allclose(values, expected)
@@ -165,11 +161,11 @@ def test_cells_do_not_depend_on_the_blocks_in_which_pixels_come(track, text, mon
 
 def test_cells_with_too_few_observed_pixels_are_split_and_then_dropped(track):
     def at_least(share):
-        return reduced(Grid(track), reduction("uniform:8", share=share))
+        return reduced(*on_grid(track), reduction("uniform:8", share=share))
 
     assert at_least(0).count.sum() == track.size
     assert at_least(1).count.tolist() == [64] * len(at_least(1).x)
-    tree = reduced(Grid(track), reduction("quadtree:1", smallest=1, largest=16, share=1))
+    tree = reduced(*on_grid(track), reduction("quadtree:1", smallest=1, largest=16, share=1))
     assert tree.count.sum() == track.size  # single pixels are left around the hole
     assert set(tree.count) == {1, 4, 16, 64, 256}
 
