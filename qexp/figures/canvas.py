@@ -213,6 +213,19 @@ def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
     return spec.num1 % columns == 0, spec.num1 + columns >= count
 
 
+def label_outer(axis: Axes, count: int, x: str, y: str, size: float) -> tuple[bool, bool]:
+    """Label a panel along y if it is the first one of its row, and along x if none of `count` panels is below it.
+
+    Returns whether they are.
+    """
+    first, lowest = place_of(axis, count)
+    if first:
+        axis.set_ylabel(y, fontsize=size)
+    if lowest:
+        axis.set_xlabel(x, fontsize=size)
+    return first, lowest
+
+
 LOGARITHMIC = "log scale"
 """What stands beside the unit of a logarithmic axis whose neighbours are linear."""
 
