@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,25 +68,20 @@ class InputArrays:
         return values
 
 
-class RefinedArrays(Protocol):
-    """Draws from the posteriors of arrays by a known likelihood."""
+@dataclass(frozen=True)
+class RefinedArrays:
+    """Posteriors of arrays by a known likelihood.
+
+    units  unknown variable → its unit, in the order of the draws
+    draw   from input → (sample, ...), the network's estimates, output → (sample,), the number of draws and a seed to
+           values, (draw, sample, variable), and sample → why its draws are not to be trusted. Raises QexpError for
+           missing values
+    """
 
     units: Mapping[str, str]
-    """Unknown variable → its unit, in the order of the draws."""
-
-    def draw(
-        self,
-        arrays: Mapping[str, NDArray[np.float32]],
-        estimates: Mapping[str, NDArray[np.float32]],
-        count: int,
-        seed: int,
-    ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
-        """Values, (draw, sample, variable), and sample → why its draws are not to be trusted.
-
-        arrays     input → (sample, ...)
-        estimates  output → (sample,), the network's
-        Raises QexpError for missing values.
-        """
+    draw: Callable[
+        [Mapping[str, Array], Mapping[str, Array], int, int], tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]
+    ]
 
 
 @dataclass(frozen=True)

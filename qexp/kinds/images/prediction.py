@@ -50,6 +50,7 @@ from qexp.kinds.prediction import (
     FileModel,
     FilePredictor,
     InputArrays,
+    RefinedArrays,
     SampleDraws,
     TableEstimation,
     TrainingExtent,
@@ -698,34 +699,24 @@ class ImageArrays(InputArrays):
         return torch.from_numpy(nearest(values.numpy(), *self._directions[name])).float()  # 192° is −168°
 
 
-class RefinedImages:
-    """Posteriors of images in arrays by the known likelihood of the dataset that a network was trained on.
-
-    Raises QexpError if it is not known.
-    """
-
-    def __init__(self, directory: RunDirectory, model: Estimator) -> None:
-        source = generated_of(directory.training_spec()["dataset"], tables_of(directory))
-        quantities = with_periods(source.quantities, model.periods)
-        self._posteriors = ImagePosteriors(source, list(model.network.inputs), quantities)
-        self.units: Mapping[str, str] = self._posteriors.units
+def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
+    """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not known."""
+    source = generated_of(directory.training_spec()["dataset"], tables_of(directory))
+    posteriors_of = ImagePosteriors(source, list(model.network.inputs), with_periods(source.quantities, model.periods))
 
     def draw(
-        self,
-        arrays: Mapping[str, NDArray[np.float32]],
-        estimates: Mapping[str, NDArray[np.float32]],
-        count: int,
-        seed: int,
+        arrays: Mapping[str, Array], estimates: Mapping[str, Array], count: int, seed: int
     ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
-        """See `RefinedArrays`."""
         for name, values in arrays.items():
             if missing := int((~np.isfinite(values)).sum()):
                 advice = "and the network takes no mask of them; train one with the input"
                 if mask_of(name) in arrays:
                     advice = "set them to 0, and so the pixels of"
                 raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
-        posteriors = self._posteriors(arrays, estimates, count, seed)
+        posteriors = posteriors_of(arrays, estimates, count, seed)
         return np.moveaxis(posteriors.values, 0, 1), posteriors.doubts
+
+    return RefinedArrays(posteriors_of.units, draw)
 
 
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
@@ -780,4 +771,4 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST_DATA)
 
 
-PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, RefinedImages)
+PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, refined_images)
