@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files, folders, formats
 from qexp.base.machine import terminable
-from qexp.base.outputs import Limits, at_limits
+from qexp.base.outputs import Limits, at_limits, limits_of
 from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
@@ -388,9 +388,18 @@ class WithoutEstimate:
         return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
 
 
-def origin_of(directory: RunDirectory, record: Record) -> dict[str, str]:
-    """The origin of estimates by a run: see `FileModel.origin`."""
-    return {"run": directory.name, "digest": record.digest, "caution": record.caution}
+def of_run(directory: RunDirectory, outputs: Iterable[str], periods: Mapping[str, float]) -> dict[str, Any]:
+    """What a `FileModel` of any kind has from its run: outputs, limits, training ranges and origin.
+
+    periods  output → the period after which its values repeat, if they do
+    """
+    record = directory.record()
+    return {
+        "outputs": {name: record.units.get(name, "") for name in outputs},
+        "limits": limits_of(directory.training_spec()),
+        "trained": ranges_of_targets(record, periods),
+        "origin": {"run": directory.name, "digest": record.digest, "caution": record.caution},
+    }
 
 
 # Pairs of what is read and the file to write.

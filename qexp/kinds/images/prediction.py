@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.files import stem_of
-from qexp.base.outputs import correlation_of, estimate_of, high_of, limits_of, low_of
+from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
 from qexp.base.quantities import alike, base_name, conversion, nearest, periods_of, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
@@ -61,7 +61,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
-    origin_of,
+    of_run,
     read_ahead,
     require_different_targets,
     require_heads,
@@ -627,9 +627,10 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     elif network.heads:
         posteriors = OfHeads(lambda inputs: model.posterior(samples(inputs)), units_of_heads(network, record), coverage)
     misfit = _misfit(source, outputs, options.misfit)
+    shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
     return ImageModel(
+        **shared,
         layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
-        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
@@ -637,10 +638,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         features=cache(features),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
-        limits=limits_of(spec),
-        trained=trained_ranges(source, outputs, quantities),
         periods=model.periods,
-        origin=origin_of(directory, record),
     )
 
 

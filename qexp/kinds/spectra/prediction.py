@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.outputs import estimate_of, high_of, limits_of, low_of
+from qexp.base.outputs import estimate_of, high_of, low_of
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import means_of_folds, new_intervals
@@ -34,8 +34,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
-    origin_of,
-    ranges_of_targets,
+    of_run,
     read_ahead,
     require_not_read,
     require_there,
@@ -564,13 +563,10 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
 
     dataset = spec["dataset"]
     return SpectrumModel(
+        **of_run(directory, outputs, model.periods),
         layout=SpectrumLayout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
-        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        limits=limits_of(spec),
-        trained=ranges_of_targets(record, model.periods),
         depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
-        origin=origin_of(directory, record),
         intervals=intervals,
         posterior=posterior if model.network.heads else None,
         draws=draws_of(model.network, record, options.draws),
