@@ -53,6 +53,11 @@ MOST_DATA, ALL_DATA = "99 % of the training data", "the range of the training da
 """What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
+Array = NDArray[np.float32]
+Arrays = Mapping[str, Array]
+"""Input → (sample, ...), or output → (sample,)."""
+
+
 class InputArrays:
     """Arrays as the inputs of a run's network."""
 
@@ -79,9 +84,7 @@ class RefinedArrays:
     """
 
     units: Mapping[str, str]
-    draw: Callable[
-        [Mapping[str, Array], Mapping[str, Array], int, int], tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]
-    ]
+    draw: Callable[[Arrays, Arrays, int, int], tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]]
 
 
 @dataclass(frozen=True)
@@ -572,11 +575,11 @@ class TrainingExtent:
     estimates  output → the range of its training data; `words` says what such ranges hold
     """
 
-    inputs: Callable[[Mapping[str, Array]], Mapping[str, NDArray[np.bool_]]]
+    inputs: Callable[[Arrays], Mapping[str, NDArray[np.bool_]]]
     estimates: Mapping[str, TrainedRange]
     words: str = ALL_DATA
 
-    def remarks(self, inputs: Mapping[str, Array], estimates: Mapping[str, NDArray[Any]]) -> list[str]:
+    def remarks(self, inputs: Arrays, estimates: Mapping[str, NDArray[Any]]) -> list[str]:
         """A sentence on samples with inputs outside, and one on those with estimates outside; estimates (sample, 1)."""
         beyond = {name: known.beyond(estimates[name]).reshape(-1) for name, known in self.estimates.items()}
         sentences = []
@@ -590,8 +593,6 @@ class TrainingExtent:
 
 # Draws from the posteriors of samples, in a file beside the file of their estimates.
 
-
-Array = NDArray[np.float32]
 
 MOST_DRAWS = 1_000_000
 """Largest number of draws for each sample."""

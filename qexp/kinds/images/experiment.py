@@ -330,10 +330,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         operation.match(*generated_of(document, tables).templates(image, operation.variable, operation.values))
 
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
-        """The changes that turn the looks of all views.
-
-        Raises QexpError if a direction varies by a distribution that cannot be moved.
-        """
+        """Raises QexpError if a direction varies by a distribution that cannot be moved."""
         changes: dict[str, Any] = {}
         in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
         axes = document.get("matrix", {}).get("axes", {})

@@ -45,6 +45,7 @@ from qexp.kinds.prediction import (
     MOST_DATA,
     OUTSIDE,
     AddDraws,
+    Arrays,
     EstimatedPiece,
     FileKind,
     FileModel,
@@ -121,8 +122,8 @@ class ImageModel(FileModel):
     """
 
     layout: ImageLayout
-    estimate: Callable[[Mapping[str, Array]], Array]
-    """From input → (sample, ...) to (sample, output)."""
+    estimate: Callable[[Arrays], Array]
+    """From inputs to (sample, output)."""
     ranges: Callable[[], InputRanges]
     """Returns the range of the inputs in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
@@ -307,7 +308,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             values[piece.empty] = np.nan
         return columns
 
-    def _add(self, piece: ImagePiece, estimates: Mapping[str, Array]) -> NDArray[np.int16]:
+    def _add(self, piece: ImagePiece, estimates: Arrays) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
         self._codes |= {name: codes[0] for name, values in piece.inputs.items() if (codes := codes_among(values))}
         for name in [name for name in self._largest if name not in self._codes]:
@@ -454,17 +455,12 @@ class OfHeads:
     coverage      of the intervals
     """
 
-    posterior_of: Callable[[Mapping[str, Array]], Posterior]
+    posterior_of: Callable[[Arrays], Posterior]
     units: Mapping[str, str]
     coverage: float
 
     def of_batch(
-        self,
-        inputs: Mapping[str, Array],
-        estimates: Mapping[str, Array],
-        empty: NDArray[np.bool_],
-        first: int,
-        draws: SampleDraws | None,
+        self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
     ) -> tuple[dict[str, Array], Array | None]:
         """Column → (sample,) of a batch of images, and draws, (draw, sample, output), if they were asked for.
 
@@ -499,12 +495,7 @@ class Refined:
         return self.images.units
 
     def of_batch(
-        self,
-        inputs: Mapping[str, Array],
-        estimates: Mapping[str, Array],
-        empty: NDArray[np.bool_],
-        first: int,
-        draws: SampleDraws | None,
+        self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
     ) -> tuple[dict[str, Array], Array | None]:
         """As of `OfHeads`."""
         rows, names = np.flatnonzero(~empty), self.images.names
@@ -604,10 +595,10 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
     part = source.parts(spec["split"], Seeds(record.seed))["train"]
 
-    def samples(inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
 
-    def estimate(inputs: Mapping[str, Array]) -> Array:
+    def estimate(inputs: Arrays) -> Array:
         estimates = model.estimate(samples(inputs))
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
@@ -703,7 +694,7 @@ def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
     posteriors_of = ImagePosteriors(source, list(model.network.inputs), with_periods(source.quantities, model.periods))
 
     def draw(
-        arrays: Mapping[str, Array], estimates: Mapping[str, Array], count: int, seed: int
+        arrays: Arrays, estimates: Arrays, count: int, seed: int
     ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
         for name, values in arrays.items():
             if missing := int((~np.isfinite(values)).sum()):
