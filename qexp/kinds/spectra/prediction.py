@@ -216,23 +216,18 @@ class FolderOfSpectra:
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
-        read, spectra = 0, self._read_info()
+        read, findings = 0, Findings()
+        spectra = ((group, *spectrum) for group in self._groups for spectrum in self._spectra_of(group, findings))
         while some := list(islice(spectra, size)):
             read += len(some)
             yield self._piece(some, read)
-
-    def _read_info(self) -> Iterator[tuple[_Group, str, dict[str, str]]]:
-        """Folder, name and columns of every spectrum."""
-        findings = Findings()
-        for group in self._groups:
-            without_list: Iterator[tuple[str, dict[str, str]]] = ((name, {}) for name in self._names(group))
-            spectra = self._spectra_of(group, findings) if group.lists else without_list
-            yield from ((group, name, columns) for name, columns in spectra)
         findings.refuse()
 
     def _spectra_of(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
-        """Name and columns of the spectra of info.csv, then of those that val.csv alone names."""
+        """Name and columns of the spectra of info.csv, then of those that val.csv alone names; or of all files."""
         names = set[str]()
+        if not group.lists:
+            yield from ((name, {}) for name in self._names(group))
         for path in group.lists:
             for name, columns in read_info(path, findings):
                 if name not in names:
