@@ -29,6 +29,7 @@ from qexp.figures.canvas import (
     page_width,
     panel_grid,
     panels,
+    place_of,
     scales_differ,
     sized,
     small,
@@ -125,8 +126,8 @@ def sample_images(
             below = [wrap(in_words(name, views), room)] * each
             axis.set_title("\n".join([*heading, *below]), fontsize=small(), pad=sized(8))
             unit_of_sides = sample.extents[name].unit
-            first, _ = label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
-            axis.tick_params(labelleft=first or len(extents) > 1)
+            label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
+            axis.tick_params(labelbottom=True, labelleft=len(extents) > 1 or place_of(axis, len(axes))[0])
         if not alike or row == min(len(samples), columns // len(names)) - 1:
             _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     colours = "one colour scale" if alike else "each sample has its own colour scale"

@@ -224,8 +224,7 @@ def sample_rows(
         axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
-        first, lowest = label_outer(axis, len(rows), along, label(name, typeset(unit)), small())
-        axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
+        label_outer(axis, len(rows), along, label(name, typeset(unit)), small())
         if named:
             axis.set_xticks(range(len(names)), [text.replace("$", r"\$") for text in names], rotation=90 * upright)
             axis.set_xlim(-0.5, len(names) - 0.5)
