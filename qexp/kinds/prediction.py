@@ -95,8 +95,8 @@ class FileKind:
     """The unit of progress, such as rows."""
     targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
     """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, PredictOptions], FilePredictor]
-    """From a run to what predicts one of its files."""
+    estimator: Callable[[RunDirectory, PredictOptions], Callable[..., Prediction]]
+    """From a run to what predicts one of its files, as `FileModel.predict` does."""
     takes: frozenset[str] = frozenset()
     """The fields of `PredictOptions` that it takes."""
     extent: Callable[[RunDirectory, Estimator], TrainingExtent] | None = None
@@ -127,10 +127,6 @@ class Prediction:
         if name not in counts:
             raise AttributeError(f"a prediction has no '{name}'; this one has {', '.join(counts)}")
         return counts[name]
-
-
-FilePredictor = Callable[..., Prediction]
-"""Predicts one file of a run, as `FileModel.predict` does."""
 
 
 def no_progress(count: int, share: float) -> None: ...
@@ -484,24 +480,17 @@ def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> l
     return columns
 
 
-RENAMED = "_given"
-"""End of the name of a column whose own name the predictions use for something else."""
-
-UNNAMED = "unnamed"
-"""Name of a column that has none."""
-
-
 def new_names(columns: Iterable[str], others: Iterable[pa.Field], netcdf: bool = False) -> dict[str, str]:
-    """Column → its name in the predictions: its own, or with `_given` at its end if other columns have that.
+    """Column → its name in the predictions: its own, or `unnamed`, with `_given` at its end if other columns have that.
 
     others  whose titles with units, as a header of CSV has them, are taken, too
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
     """
     used, names = {name for other in others for name in (other.name, title(other))}, {}
     for column in columns:
-        name = (column.replace("/", "_") if netcdf else column) or UNNAMED
+        name = (column.replace("/", "_") if netcdf else column) or "unnamed"
         while name in used:
-            name += RENAMED
+            name += "_given"
         used.add(name)
         names[column] = name
     return names

@@ -49,8 +49,8 @@ from qexp.kinds.prediction import (
     EstimatedPiece,
     FileKind,
     FileModel,
-    FilePredictor,
     InputArrays,
+    Prediction,
     RefinedArrays,
     SampleDraws,
     TableEstimation,
@@ -729,7 +729,7 @@ def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: 
     return ranges_over(blocks)
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
     return in_files(image_model(directory, options), options.columns, options.unit).predict
 
 
