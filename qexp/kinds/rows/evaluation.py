@@ -79,8 +79,8 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
     directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
     lines = {fold.name: formats.read_csv(directory.fold(fold.name).path / PREDICTIONS) for fold in plan.folds}
-    names, rows = list(map(estimate_of, outputs)), np.unique(np.concatenate([fold.test for fold in plan.folds]))
-    estimates = _means_over_folds(plan, outputs, lambda fold: _numbers(lines[fold.name], names), plan.periods)
+    rows, of_estimates = np.unique(np.concatenate([fold.test for fold in plan.folds])), list(map(estimate_of, outputs))
+    estimates = _means_over_folds(plan, outputs, lambda fold: _numbers(lines[fold.name], of_estimates), plan.periods)
     truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
     means = _means_over_folds(
