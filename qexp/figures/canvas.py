@@ -213,6 +213,16 @@ def place_of(axis: Axes, count: int) -> tuple[bool, bool]:
     return spec.num1 % columns == 0, spec.num1 + columns >= count
 
 
+def label_outer(axis: Axes, count: int, x: str, y: str, size: float) -> None:
+    """Labels and numbers along y if a panel is the first one of its row, and along x if none of `count` is below it."""
+    first, lowest = place_of(axis, count)
+    axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
+    if first:
+        axis.set_ylabel(y, fontsize=size)
+    if lowest:
+        axis.set_xlabel(x, fontsize=size)
+
+
 LOGARITHMIC = "log scale"
 """What stands beside the unit of a logarithmic axis whose neighbours are linear."""
 

@@ -184,10 +184,8 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
         yield ("model",), "no operation of the model has weights, so that nothing can be trained; add one, as 'denses'"
     called = [one["type"] for one in document["additional_callbacks"]]
     if "test_evaluate" in called and not document.get("test", True):
-        yield (
-            ("additional_callbacks", called.index("test_evaluate")),
-            "looks at the test part, which 'test' keeps unseen; leave it out",
-        )
+        where = ("additional_callbacks", called.index("test_evaluate"))
+        yield where, "looks at the test part, which 'test' keeps unseen; leave it out"
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qexp.base.files import sha256_of
@@ -134,6 +134,15 @@ def refuse(findings: Iterable[Finding]) -> None:
     """Raises DatasetError if a dataset has problems."""
     if problems := list(findings):
         raise DatasetError(problems)
+
+
+@contextmanager
+def as_finding(kind: type[QexpError] = QexpError) -> Iterator[None]:
+    """Turn errors of a kind into findings about the path of a dataset."""
+    try:
+        yield
+    except kind as error:
+        raise DatasetError([(("path",), str(error))]) from error
 
 
 def data_file(document: Document, workspace: Workspace | None) -> tuple[Path, bool]:

@@ -147,9 +147,6 @@ log = logging.getLogger("qexp.run")
 COVERAGES = (0.5, 0.68, 0.9, 0.95)
 """Coverages that are counted."""
 
-SHARE_LEVEL = 0.95
-"""Of the range of a share."""
-
 TIE_SHARE = 1e-6
 """Share of a true value within which it counts as the end of an interval: estimates have single precision."""
 
@@ -251,7 +248,7 @@ def count_covered(
         parts += [(rows.by, str(name), rows.groups == name) for name in np.unique(rows.groups)]
     for kind, name, members in parts:
         width, count, number = float((high - low)[members].mean()), int(covered[members].sum()), int(members.sum())
-        share = binomtest(count, number).proportion_ci(SHARE_LEVEL, method="exact")
+        share = binomtest(count, number).proportion_ci(confidence_level=0.95, method="exact")
         yield Coverage(
             output=rows.output,
             interval=coverage,

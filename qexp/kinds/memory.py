@@ -22,9 +22,6 @@ WEIGHTS_AND_GRADIENTS = 2
 BYTES_OF_NUMBER = torch.float32.itemsize
 """Bytes of each number in a sample."""
 
-IN_EXPERIENCE, IN_MODEL = "experience", "model"
-"""The document that a finding is about."""
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -74,9 +71,9 @@ def _too_large(weights: Mapping[str, float], samples: Samples, available: int) -
     if of_weights >= samples.kept:
         name = max(weights, key=lambda name: weights[name])
         message = f"{in_bytes(weights[name])} to train its weights: {comparison}; make it smaller"
-        yield IN_MODEL, (("operations", name), message)
+        yield "model", (("operations", name), message)
     else:
-        yield IN_EXPERIENCE, ((samples.key,), f"{in_bytes(samples.kept)} for samples: {comparison}; use fewer")
+        yield "experience", ((samples.key,), f"{in_bytes(samples.kept)} for samples: {comparison}; use fewer")
 
 
 def _of_operations(network: Network, copies: Mapping[str, float]) -> dict[str, float]:

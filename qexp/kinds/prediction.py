@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files, folders, formats
 from qexp.base.machine import terminable
-from qexp.base.outputs import Limits, at_limits
+from qexp.base.outputs import Limits, at_limits, limits_of
 from qexp.base.quantities import Quantities, nearest, quantity
 from qexp.base.seeds import Seeds
 from qexp.errors import NotFoundError, QexpError, hint, some
@@ -53,6 +53,11 @@ MOST_DATA, ALL_DATA = "99 % of the training data", "the range of the training da
 """What ranges hold, in words: those between the EDGES, and those from the least to the greatest value."""
 
 
+Array = NDArray[np.float32]
+Arrays = Mapping[str, Array]
+"""Input → (sample, ...), or output → (sample,)."""
+
+
 class InputArrays:
     """Arrays as the inputs of a run's network."""
 
@@ -68,25 +73,18 @@ class InputArrays:
         return values
 
 
-class RefinedArrays(Protocol):
-    """Draws from the posteriors of arrays by a known likelihood."""
+@dataclass(frozen=True)
+class RefinedArrays:
+    """Posteriors of arrays by a known likelihood.
+
+    units  unknown variable → its unit, in the order of the draws
+    draw   from input → (sample, ...), the network's estimates, output → (sample,), the number of draws and a seed to
+           values, (draw, sample, variable), and sample → why its draws are not to be trusted. Raises QexpError for
+           missing values
+    """
 
     units: Mapping[str, str]
-    """Unknown variable → its unit, in the order of the draws."""
-
-    def draw(
-        self,
-        arrays: Mapping[str, NDArray[np.float32]],
-        estimates: Mapping[str, NDArray[np.float32]],
-        count: int,
-        seed: int,
-    ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
-        """Values, (draw, sample, variable), and sample → why its draws are not to be trusted.
-
-        arrays     input → (sample, ...)
-        estimates  output → (sample,), the network's
-        Raises QexpError for missing values.
-        """
+    draw: Callable[[Arrays, Arrays, int, int], tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]]
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,8 @@ class FileKind:
     """The unit of progress, such as rows."""
     targets: Callable[[Path, Path, Sequence[str]], list[tuple[Path, Path]]]
     """From what is given and the run's inputs to pairs of what is read and the file to write."""
-    estimator: Callable[[RunDirectory, PredictOptions], FilePredictor]
-    """From a run to what predicts one of its files."""
+    estimator: Callable[[RunDirectory, PredictOptions], Callable[..., Prediction]]
+    """From a run to what predicts one of its files, as `FileModel.predict` does."""
     takes: frozenset[str] = frozenset()
     """The fields of `PredictOptions` that it takes."""
     extent: Callable[[RunDirectory, Estimator], TrainingExtent] | None = None
@@ -129,10 +127,6 @@ class Prediction:
         if name not in counts:
             raise AttributeError(f"a prediction has no '{name}'; this one has {', '.join(counts)}")
         return counts[name]
-
-
-FilePredictor = Callable[..., Prediction]
-"""Predicts one file of a run, as `FileModel.predict` does."""
 
 
 def no_progress(count: int, share: float) -> None: ...
@@ -393,9 +387,18 @@ class WithoutEstimate:
         return [f"{count:,} without an estimate, because {reason} ({listing})"] if count else []
 
 
-def origin_of(directory: RunDirectory, record: Record) -> dict[str, str]:
-    """The origin of estimates by a run: see `FileModel.origin`."""
-    return {"run": directory.name, "digest": record.digest, "caution": record.caution}
+def of_run(directory: RunDirectory, outputs: Iterable[str], periods: Mapping[str, float]) -> dict[str, Any]:
+    """What a `FileModel` of any kind has from its run: outputs, limits, training ranges and origin.
+
+    periods  output → the period after which its values repeat, if they do
+    """
+    record = directory.record()
+    return {
+        "outputs": {name: record.units.get(name, "") for name in outputs},
+        "limits": limits_of(directory.training_spec()),
+        "trained": ranges_of_targets(record, periods),
+        "origin": {"run": directory.name, "digest": record.digest, "caution": record.caution},
+    }
 
 
 # Pairs of what is read and the file to write.
@@ -477,24 +480,17 @@ def closing_columns(model: FileModel, netcdf: bool, extent: str = ALL_DATA) -> l
     return columns
 
 
-RENAMED = "_given"
-"""End of the name of a column whose own name the predictions use for something else."""
-
-UNNAMED = "unnamed"
-"""Name of a column that has none."""
-
-
 def new_names(columns: Iterable[str], others: Iterable[pa.Field], netcdf: bool = False) -> dict[str, str]:
-    """Column → its name in the predictions: its own, or with `_given` at its end if other columns have that.
+    """Column → its name in the predictions: its own, or `unnamed`, with `_given` at its end if other columns have that.
 
     others  whose titles with units, as a header of CSV has them, are taken, too
     netcdf  write `_` for `/`, which would make groups of variables in NetCDF
     """
     used, names = {name for other in others for name in (other.name, title(other))}, {}
     for column in columns:
-        name = (column.replace("/", "_") if netcdf else column) or UNNAMED
+        name = (column.replace("/", "_") if netcdf else column) or "unnamed"
         while name in used:
-            name += RENAMED
+            name += "_given"
         used.add(name)
         names[column] = name
     return names
@@ -568,11 +564,11 @@ class TrainingExtent:
     estimates  output → the range of its training data; `words` says what such ranges hold
     """
 
-    inputs: Callable[[Mapping[str, Array]], Mapping[str, NDArray[np.bool_]]]
+    inputs: Callable[[Arrays], Mapping[str, NDArray[np.bool_]]]
     estimates: Mapping[str, TrainedRange]
     words: str = ALL_DATA
 
-    def remarks(self, inputs: Mapping[str, Array], estimates: Mapping[str, NDArray[Any]]) -> list[str]:
+    def remarks(self, inputs: Arrays, estimates: Mapping[str, NDArray[Any]]) -> list[str]:
         """A sentence on samples with inputs outside, and one on those with estimates outside; estimates (sample, 1)."""
         beyond = {name: known.beyond(estimates[name]).reshape(-1) for name, known in self.estimates.items()}
         sentences = []
@@ -586,8 +582,6 @@ class TrainingExtent:
 
 # Draws from the posteriors of samples, in a file beside the file of their estimates.
 
-
-Array = NDArray[np.float32]
 
 MOST_DRAWS = 1_000_000
 """Largest number of draws for each sample."""

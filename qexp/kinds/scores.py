@@ -18,6 +18,7 @@ from qexp.base.outputs import NO_LIMITS, PERIOD, Limits, at_limits, estimate_of
 from qexp.kinds.attempt import Results
 from qexp.metrics.intervals import intervals as jackknife_intervals
 from qexp.metrics.metric import Metrics, evaluate, with_training_mean
+from qexp.results.intervals import OVERALL
 from qexp.spec.kinds import TEST_PREDICTIONS
 from qexp.store.directory import RunDirectory
 from qexp.store.record import GroupErrors
@@ -30,9 +31,6 @@ TABLE = "errors.csv"
 
 HEAD = ("of", "name", "n", "output", "unit")
 """Columns of the table before those of metrics: what kind of group, which one, number of values, and output."""
-
-OVERALL = "overall"
-"""Kind of the group of all test samples."""
 
 MOST_RECORDED = 100
 """Most groups that a record holds; of more only the table does."""

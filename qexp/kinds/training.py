@@ -26,11 +26,7 @@ from qexp.store import provenance
 log = logging.getLogger("qexp.run")
 
 
-Evaluate = Callable[[Attempt, Trainer], Results | None]
-"""Evaluates a trained network on the test part; None if interrupted."""
-
-
-def train_network(attempt: Attempt, evaluate: Evaluate) -> Results | None:
+def train_network(attempt: Attempt, evaluate: Callable[[Attempt, Trainer], Results | None]) -> Results | None:
     """Train from the first epoch or the last checkpoint, and evaluate; None if interrupted or not the first process."""
     trainer = _prepare(attempt)
     if not trainer.processes.first:

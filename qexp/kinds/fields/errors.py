@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base import formats
-from qexp.kinds.scores import HEAD, OVERALL, errors_of_group
+from qexp.kinds.scores import HEAD, errors_of_group
 from qexp.metrics.metric import Metrics, Sums
+from qexp.results.intervals import OVERALL
 from qexp.store.record import GroupErrors
 
 Array = NDArray[np.float32]

@@ -198,15 +198,11 @@ def _bar_above(axis: Axes, image: AxesImage, words: str) -> None:
 # Figures of runs on gridded fields: test frames, and errors by the thickness of the ice.
 
 
-LEARNING_CURVE_PDF = "Learning-curve.pdf"
-"""The name that 2Dto2D-DLE uses; always a PDF."""
-
-
 def learning_curve(directory: RunDirectory) -> Pictures:
     """Losses and validation errors over epochs."""
     figure = learning_curve_of(directory)
     yield FIGURES_FOLDER / "learning_curve", figure
-    yield FIGURES_FOLDER / LEARNING_CURVE_PDF, figure
+    yield FIGURES_FOLDER / "Learning-curve.pdf", figure  # the name that 2Dto2D-DLE uses; always a PDF
 
 
 def frames(directory: RunDirectory) -> Pictures:

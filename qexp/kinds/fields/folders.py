@@ -606,8 +606,7 @@ def _describe(source: FieldFolder, names: Sequence[str], resample: float, steppi
     return {
         "variables": variables,
         "shape": [len(range(0, grid.frames, stepping)), *grid.size],
-        "x": None if grid.x is None else grid.x.values.tolist(),
-        "y": None if grid.y is None else grid.y.values.tolist(),
+        **{name: axis and axis.values.tolist() for name, axis in (("x", grid.x), ("y", grid.y))},
         "time": None if grid.time is None else grid.time[::stepping].tolist(),
         "attributes": {name: _plain(attributes(source, name)) for name in [*variables, "x", "y", "time"]},
     }

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from qexp.base import files
-from qexp.base.outputs import limits_of
 from qexp.errors import QexpError
 from qexp.kinds.fields.folders import (
     NETCDF,
@@ -41,8 +40,7 @@ from qexp.kinds.prediction import (
     FileModel,
     identity,
     named_after,
-    origin_of,
-    ranges_of_targets,
+    of_run,
     require_not_read,
     require_there,
 )
@@ -353,8 +351,7 @@ def _attributes_of_outputs(fields: FieldFolder, model: FieldModel) -> dict[str, 
 
 def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
     """The model of a run. Raises QexpError if the run is not done."""
-    record, spec = directory.record(), directory.training_spec()
-    on = device_of(device)
+    dataset, on = directory.training_spec()["dataset"], device_of(device)
     model = load_model(directory, on)
     inputs, outputs = list(model.network.inputs), list(model.network.outputs)
 
@@ -364,19 +361,15 @@ def field_model(directory: RunDirectory, device: str = "auto") -> FieldModel:
         estimates = model.estimate(samples, batch_size=1)
         return {name: estimates[name].squeeze(1).cpu().numpy() for name in outputs}
 
-    dataset = spec["dataset"]
     return FieldModel(
+        **of_run(directory, outputs, model.periods),
         inputs=inputs,
-        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        limits=limits_of(spec),
-        trained=ranges_of_targets(record, model.periods),
         refusal=partial(refusal, model.network),
         file=dataset["file"],
         recompute_slopes=dataset.get("recompute_slopes", False),  # a key that few datasets have
         resample=dataset["resample"],
         spacings=dataset.get("spacing", []),
-        origin=origin_of(directory, record),
     )
 
 

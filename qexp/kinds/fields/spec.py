@@ -44,12 +44,9 @@ class GriddedSpecs(KindDocuments):
         return {key: value for key, value in dataset.items() if key != "recompute_slopes" or value}
 
     def in_experience(self, experience: Document) -> Iterator[Finding]:
-        patches = experience["patches"]
-        if patches is not None and experience["batch_size"] > patches[0]:
-            yield (
-                ("batch_size",),
-                f"a batch of {experience['batch_size']} is larger than the {patches[0]} training patches",
-            )
+        batch, patches = experience["batch_size"], experience["patches"]
+        if patches is not None and batch > patches[0]:
+            yield ("batch_size",), f"a batch of {batch} is larger than the {patches[0]} training patches"
 
     def trouble_with(self, evaluation: Path) -> str | None:
         try:

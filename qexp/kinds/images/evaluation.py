@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -104,7 +103,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
                 scores.results[name] = evaluate_metrics(metrics_of_output, estimate, truth)
         inputs = {name: samples()[name].numpy() for name in models[0].network.inputs}
         remarks = extent(request.directory, models[0]).remarks(inputs, estimates)
-        return replace(scores.document(attempt.directory.part), remarks=tuple(remarks))
+        return scores.document(attempt.directory.part, remarks=tuple(remarks))
 
     def independence(run: EvaluationRequest) -> Independence:
         own = (run.document, run.run_seed) == (run.spec["dataset"], request.run_seed)

@@ -105,16 +105,11 @@ def in_noise(document: Document, images: Sequence[str], tables: Tables) -> Itera
         noises.append(noise)
         yield from _in_views(component, where, document, images)
         if several and noise.of_unit_variance and not _has_level(document):
-            yield (
-                where,
-                f"'{component['type']}' has no amplitude: declare it among its parameters, or give the dataset a "
-                "'noise' [m], in 'fixed' or 'varyings', that scales it",
-            )
+            declare = f"'{component['type']}' has no amplitude: declare it among its parameters"
+            yield where, f"{declare}, or give the dataset a 'noise' [m], in 'fixed' or 'varyings', that scales it"
     if noises and not any(noise.of_unit_variance for noise in noises) and _has_level(document):
-        yield (
-            _path_of_level(document),
-            "scales nothing, because every component of the noise model has an amplitude of its own; remove it",
-        )
+        why = "every component of the noise model has an amplitude of its own"
+        yield _path_of_level(document), f"scales nothing, because {why}; remove it"
 
 
 def in_layouts(document: Document, dataset: GeneratedDataset) -> Iterator[Finding]:
@@ -330,10 +325,7 @@ class GeneratedData(KindData[GeneratedDataset]):
         operation.match(*generated_of(document, tables).templates(image, operation.variable, operation.values))
 
     def turned(self, document: Document, angle: float) -> dict[str, Any]:
-        """The changes that turn the looks of all views.
-
-        Raises QexpError if a direction varies by a distribution that cannot be moved.
-        """
+        """Raises QexpError if a direction varies by a distribution that cannot be moved."""
         changes: dict[str, Any] = {}
         in_unit = math.degrees(angle) if document.get(ANGLES) == DEGREES else angle
         axes = document.get("matrix", {}).get("axes", {})
@@ -457,11 +449,8 @@ def _in_generators(document: Document, tables: Tables) -> Iterator[Finding]:
                     message = f"'{declared['type']}' has no depth, which elevations would change"
                     yield ("views", index, "elevation"), message
         elif "sources" in document or "views" in document:
-            yield (
-                where,
-                f"'{declared['type']}' is not a source of deformation (a qexp.extend.DeformationImages); "
-                "'sources' and 'views' are for those",
-            )
+            lack = f"'{declared['type']}' is not a source of deformation (a qexp.extend.DeformationImages)"
+            yield where, f"{lack}; 'sources' and 'views' are for those"
 
 
 def _in_variables(document: Document, generator: Generator, tables: Tables) -> Iterator[Finding]:
@@ -518,10 +507,8 @@ def _implausible(dataset: GeneratedDataset) -> Iterator[str]:
         least, most = distribution.quantile(np.array([0.01, 0.99]))
         if about.plausible and not about.plausible[0] <= least <= most <= about.plausible[1]:
             low, high = (number_with_unit(f"{end:g}", about.unit) for end in about.plausible)
-            yield (
-                f"98 % of '{name}' lie between {least:.4g} and {most:.4g}, beyond what its quantity calls plausible, "
-                f"{low} to {high}"
-            )
+            span = f"98 % of '{name}' lie between {least:.4g} and {most:.4g}"
+            yield f"{span}, beyond what its quantity calls plausible, {low} to {high}"
 
 
 def _warnings_about_draws(dataset: GeneratedDataset) -> list[str]:
@@ -550,11 +537,9 @@ def _outside_limits(
     hint = limits.in_another_unit
     floor = limits.above if limits.above is not None else limits.at_least
     if floor is not None and low < floor:
-        yield (
-            where,
-            f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}; "
-            f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}",
-        )
+        reach = f"'{kind}' reaches down to {low:g}, but {name} {limits.violation(-math.inf)}"
+        remedy = f"use a log_normal, log_uniform or truncated_normal distribution, or other bounds{hint}"
+        yield where, f"{reach}; {remedy}"
     if limits.at_most is not None and high > limits.at_most:
         yield where, f"'{kind}' reaches up to {high:g}, but {name} {limits.violation(math.inf)}{hint}"
 
@@ -572,17 +557,13 @@ def _in_matched_filters(dataset: GeneratedDataset, network: Network) -> Iterator
             if not isinstance(filters, MatchedFilters):
                 continue
             if position > 0 or branch.sources[0] not in images:
-                yield (
-                    ("branches", index, "operations", position),
-                    f"'{name}' is matched to an image of the dataset; put it first in a branch from "
-                    f"{' or '.join(map(repr, images))}",
-                )
+                remedy = f"put it first in a branch from {' or '.join(map(repr, images))}"
+                at = ("branches", index, "operations", position)
+                yield at, f"'{name}' is matched to an image of the dataset; {remedy}"
             where: Where = ("operations", name, "parameters")
             if filters.variable not in dataset.test:
-                yield (
-                    (*where, "variable"),
-                    f"'{filters.variable}' does not vary in the dataset; {suggestion(filters.variable, dataset.test)}",
-                )
+                near = suggestion(filters.variable, dataset.test)
+                yield (*where, "variable"), f"'{filters.variable}' does not vary in the dataset; {near}"
             elif trouble := dataset.noise.trouble_with_inverse(branch.sources[0], math.prod(filters.shape)):
                 yield (("operations", name), f"matched filters need the inverse of the noise's covariance: {trouble}")
             elif violation := quantity(filters.variable, dataset.quantities).violation(float(filters.values[-1])):
@@ -694,20 +675,17 @@ def _without_quantity(source: Source, dataset: GeneratedDataset, file: str) -> I
 
 def _doubtful(dataset: GeneratedDataset, values: dict[str, Values], signals: dict[str, Tensor]) -> Iterator[str]:
     """Warnings about displacements that no radar would see, or that no ground has."""
-    at = "at the quartiles of the distributions"
+    at, units = "at the quartiles of the distributions", "is all in SI units, and is each quantity's si_factor right?"
     observed = dataset.observe(values, torch.Generator().manual_seed(0))
     for name, signal in signals.items():
         largest, noise = float(signal.abs().max()), float((observed[name] - signal).std())
         if base_name(name) != DISPLACEMENT:
             continue
         if not largest <= HUGE_SIGNAL:
-            yield f"'{name}' reaches {largest:.3g} m {at}: is all in SI units, and is each quantity's si_factor right?"
+            yield f"'{name}' reaches {largest:.3g} m {at}: {units}"
             return  # other views say the same
         if largest < HIDDEN_SIGNAL * noise:
-            yield (
-                f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m: is all in SI units, and "
-                "is each quantity's si_factor right?"
-            )
+            yield f"'{name}' reaches {largest:.2g} m {at}, far below the noise of {noise:.2g} m: {units}"
 
 
 DATA = GeneratedData()

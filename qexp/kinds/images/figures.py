@@ -23,6 +23,7 @@ from qexp.figures.canvas import (
     characters,
     exact,
     fitting,
+    label_outer,
     make_room,
     narrow,
     page_width,
@@ -124,12 +125,9 @@ def sample_images(
             heading = headings[row] if axis is of_sample[0] else [""] * len(headings[row])
             below = [wrap(in_words(name, views), room)] * each
             axis.set_title("\n".join([*heading, *below]), fontsize=small(), pad=sized(8))
-            first, lowest = place_of(axis, len(axes))
-            if first:
-                axis.set_ylabel(f"y ({sample.extents[name].unit})", fontsize=small())
-            if lowest:
-                axis.set_xlabel(f"x ({sample.extents[name].unit})", fontsize=small())
-            axis.tick_params(labelleft=first or len(extents) > 1)
+            unit_of_sides = sample.extents[name].unit
+            label_outer(axis, len(axes), f"x ({unit_of_sides})", f"y ({unit_of_sides})", small())
+            axis.tick_params(labelbottom=True, labelleft=len(extents) > 1 or place_of(axis, len(axes))[0])
         if not alike or row == min(len(samples), columns // len(names)) - 1:
             _bar(of_sample[-1], image, label(base_name(names[0]), units[names[0]]))
     colours = "one colour scale" if alike else "each sample has its own colour scale"

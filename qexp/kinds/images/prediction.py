@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base.files import stem_of
-from qexp.base.outputs import correlation_of, estimate_of, high_of, limits_of, low_of
+from qexp.base.outputs import correlation_of, estimate_of, high_of, low_of
 from qexp.base.quantities import alike, base_name, conversion, nearest, periods_of, quantity, with_periods
 from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, some, suggestion
@@ -45,11 +45,13 @@ from qexp.kinds.prediction import (
     MOST_DATA,
     OUTSIDE,
     AddDraws,
+    Arrays,
     EstimatedPiece,
     FileKind,
     FileModel,
-    FilePredictor,
     InputArrays,
+    Prediction,
+    RefinedArrays,
     SampleDraws,
     TableEstimation,
     TrainingExtent,
@@ -60,7 +62,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
-    origin_of,
+    of_run,
     read_ahead,
     require_different_targets,
     require_heads,
@@ -120,8 +122,8 @@ class ImageModel(FileModel):
     """
 
     layout: ImageLayout
-    estimate: Callable[[Mapping[str, Array]], Array]
-    """From input → (sample, ...) to (sample, output)."""
+    estimate: Callable[[Arrays], Array]
+    """From inputs to (sample, output)."""
     ranges: Callable[[], InputRanges]
     """Returns the range of the inputs in the training data, which takes a moment."""
     posteriors: WrittenPosteriors | None = None
@@ -306,7 +308,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             values[piece.empty] = np.nan
         return columns
 
-    def _add(self, piece: ImagePiece, estimates: Mapping[str, Array]) -> NDArray[np.int16]:
+    def _add(self, piece: ImagePiece, estimates: Arrays) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
         self._codes |= {name: codes[0] for name, values in piece.inputs.items() if (codes := codes_among(values))}
         for name in [name for name in self._largest if name not in self._codes]:
@@ -453,17 +455,12 @@ class OfHeads:
     coverage      of the intervals
     """
 
-    posterior_of: Callable[[Mapping[str, Array]], Posterior]
+    posterior_of: Callable[[Arrays], Posterior]
     units: Mapping[str, str]
     coverage: float
 
     def of_batch(
-        self,
-        inputs: Mapping[str, Array],
-        estimates: Mapping[str, Array],
-        empty: NDArray[np.bool_],
-        first: int,
-        draws: SampleDraws | None,
+        self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
     ) -> tuple[dict[str, Array], Array | None]:
         """Column → (sample,) of a batch of images, and draws, (draw, sample, output), if they were asked for.
 
@@ -498,12 +495,7 @@ class Refined:
         return self.images.units
 
     def of_batch(
-        self,
-        inputs: Mapping[str, Array],
-        estimates: Mapping[str, Array],
-        empty: NDArray[np.bool_],
-        first: int,
-        draws: SampleDraws | None,
+        self, inputs: Arrays, estimates: Arrays, empty: NDArray[np.bool_], first: int, draws: SampleDraws | None
     ) -> tuple[dict[str, Array], Array | None]:
         """As of `OfHeads`."""
         rows, names = np.flatnonzero(~empty), self.images.names
@@ -603,10 +595,10 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         raise QexpError(f"{directory.name} estimates images, {', '.join(images)}; use Run.predict in Python")
     part = source.parts(spec["split"], Seeds(record.seed))["train"]
 
-    def samples(inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    def samples(inputs: Arrays) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(inputs[name]).to(on) for name in network.inputs}
 
-    def estimate(inputs: Mapping[str, Array]) -> Array:
+    def estimate(inputs: Arrays) -> Array:
         estimates = model.estimate(samples(inputs))
         return torch.cat([estimates[name] for name in outputs], dim=1).cpu().numpy()
 
@@ -626,9 +618,10 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
     elif network.heads:
         posteriors = OfHeads(lambda inputs: model.posterior(samples(inputs)), units_of_heads(network, record), coverage)
     misfit = _misfit(source, outputs, options.misfit)
+    shared = {**of_run(directory, outputs, model.periods), "trained": trained_ranges(source, outputs, quantities)}
     return ImageModel(
+        **shared,
         layout=replace(_layout(source, network), exact=refined, declared=spec["dataset"].get("columns", {})),
-        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
         posteriors=posteriors,
         draws=draws_of(network, record, options.draws, posteriors.units if refined and posteriors else None),
@@ -636,10 +629,7 @@ def image_model(directory: RunDirectory, options: PredictOptions) -> ImageModel:
         features=cache(features),
         misfit=misfit if options.misfit else None,
         untested=misfit is not None and not options.misfit,
-        limits=limits_of(spec),
-        trained=trained_ranges(source, outputs, quantities),
         periods=model.periods,
-        origin=origin_of(directory, record),
     )
 
 
@@ -698,34 +688,24 @@ class ImageArrays(InputArrays):
         return torch.from_numpy(nearest(values.numpy(), *self._directions[name])).float()  # 192° is −168°
 
 
-class RefinedImages:
-    """Posteriors of images in arrays by the known likelihood of the dataset that a network was trained on.
-
-    Raises QexpError if it is not known.
-    """
-
-    def __init__(self, directory: RunDirectory, model: Estimator) -> None:
-        source = generated_of(directory.training_spec()["dataset"], tables_of(directory))
-        quantities = with_periods(source.quantities, model.periods)
-        self._posteriors = ImagePosteriors(source, list(model.network.inputs), quantities)
-        self.units: Mapping[str, str] = self._posteriors.units
+def refined_images(directory: RunDirectory, model: Estimator) -> RefinedArrays:
+    """By the likelihood of the dataset that a network was trained on. Raises QexpError if it is not known."""
+    source = generated_of(directory.training_spec()["dataset"], tables_of(directory))
+    posteriors_of = ImagePosteriors(source, list(model.network.inputs), with_periods(source.quantities, model.periods))
 
     def draw(
-        self,
-        arrays: Mapping[str, NDArray[np.float32]],
-        estimates: Mapping[str, NDArray[np.float32]],
-        count: int,
-        seed: int,
+        arrays: Arrays, estimates: Arrays, count: int, seed: int
     ) -> tuple[NDArray[np.floating], Mapping[int, Sequence[str]]]:
-        """See `RefinedArrays`."""
         for name, values in arrays.items():
             if missing := int((~np.isfinite(values)).sum()):
                 advice = "and the network takes no mask of them; train one with the input"
                 if mask_of(name) in arrays:
                     advice = "set them to 0, and so the pixels of"
                 raise QexpError(f"'{name}' has {missing:,} missing values; {advice} '{mask_of(name)}'")
-        posteriors = self._posteriors(arrays, estimates, count, seed)
+        posteriors = posteriors_of(arrays, estimates, count, seed)
         return np.moveaxis(posteriors.values, 0, 1), posteriors.doubts
+
+    return RefinedArrays(posteriors_of.units, draw)
 
 
 def _pixels(source: GeneratedDataset, image: str) -> tuple[Range, Range]:
@@ -749,7 +729,7 @@ def _ranges(source: GeneratedDataset, part: Intervals, network: Network, seeds: 
     return ranges_over(blocks)
 
 
-def _estimator(directory: RunDirectory, options: PredictOptions) -> FilePredictor:
+def _estimator(directory: RunDirectory, options: PredictOptions) -> Callable[..., Prediction]:
     return in_files(image_model(directory, options), options.columns, options.unit).predict
 
 
@@ -780,4 +760,4 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST_DATA)
 
 
-PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, RefinedImages)
+PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, refined_images)

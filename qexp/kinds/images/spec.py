@@ -40,18 +40,13 @@ def problems_in_views(dataset: Document) -> Iterator[Finding]:
             yield ("views", index, "name"), f"view {names.index(view['name'])} is called '{view['name']}', too"
     for index in range(len(views) or 1):
         of_view = {name for name in VIEW_KEYS if variable_of(name, index) in mentioned or name in _view(views, index)}
+        azimuth, heading = (f"'{variable_of(name, index)}'" for name in ("azimuth", "heading"))
         if {"azimuth", "heading"} <= of_view:
             where: Where = ("views", index) if index < len(views) else ("fixed",)
-            yield (
-                where,
-                f"both '{variable_of('azimuth', index)}' and '{variable_of('heading', index)}' are given, and either "
-                "gives the direction; keep one",
-            )
+            yield where, f"both {azimuth} and {heading} are given, and either gives the direction; keep one"
         elif _view(views, index).get("look") == "left" and "heading" not in of_view:
-            yield (
-                ("views", index, "look"),
-                f"the side of the look only matters with '{variable_of('heading', index)}', the direction of flight",
-            )
+            where = ("views", index, "look")
+            yield where, f"the side of the look only matters with {heading}, the direction of flight"
 
 
 def _view(views: list[Document], index: int) -> Document:
@@ -76,10 +71,8 @@ def _in_view(view: Document, index: int, mentioned: set[str]) -> Iterator[Findin
     errors = view.get("errors", [])
     kinds = {isinstance(value, list) for value in errors}
     if len(kinds) == 2 or (kinds == {False} and len(errors) != 3):
-        yield (
-            (*where, "errors"),
-            "must be three numbers (east, north, up) for all stations, or a list of three for each station",
-        )
+        wanted = "three numbers (east, north, up) for all stations, or a list of three for each station"
+        yield (*where, "errors"), f"must be {wanted}"
 
 
 # Documents of simulated datasets, and of experiences on them.
@@ -108,11 +101,9 @@ class GeneratedSpecs(KindDocuments):
         for name, intervals in varyings.items():
             yield from _in_intervals(name, intervals)
             if name not in dataset["distributions"]:
-                yield (
-                    ("varyings", name),
-                    f"'{name}' varies but has no distribution; add $.distributions.{name}, "
-                    'for example {"type": "uniform", "parameters": {"a": 0, "b": 1}}',
-                )
+                example = '{"type": "uniform", "parameters": {"a": 0, "b": 1}}'
+                remedy = f"add $.distributions.{name}, for example {example}"
+                yield ("varyings", name), f"'{name}' varies but has no distribution; {remedy}"
         for name, (low, high) in dataset.get("matrix", {}).get("axes", {}).items():
             where = ("matrix", "axes", name)
             if not low < high:
@@ -138,19 +129,15 @@ class GeneratedSpecs(KindDocuments):
     def in_experience(self, experience: Document) -> Iterator[Finding]:
         if sum(experience["split"]) > 1 + 1e-9:
             yield ("split",), f"the shares must add up to at most 1, but their sum is {sum(experience['split']):g}"
-        if experience["batch_size"] > experience["sizes"][0]:
-            words = (
-                f"a batch of {experience['batch_size']} is larger than the {experience['sizes'][0]} training samples"
-            )
-            yield ("batch_size",), words
+        batch, training = experience["batch_size"], experience["sizes"][0]
+        if batch > training:
+            yield ("batch_size",), f"a batch of {batch} is larger than the {training} training samples"
 
     def doubts_in_experience(self, experience: Document) -> Iterator[Finding]:
         rest = 1 - sum(experience["split"])
         if rest > 1e-9:
-            yield (
-                ("split",),
-                f"the shares add up to {1 - rest:g}: the other {rest:g} of the samples outside the test part is unused",
-            )
+            unused = f"the other {rest:g} of the samples outside the test part is unused"
+            yield ("split",), f"the shares add up to {1 - rest:g}: {unused}"
 
     def with_defaults(self, dataset: Document, tables: Tables) -> Document:
         """Numbers of views become fixed variables."""
@@ -244,10 +231,8 @@ def _in_intervals(name: str, intervals: list[list[float]]) -> Iterator[Finding]:
         elif low < 0 or high > 1:
             yield where, f"quantiles lie between 0 and 1, but the interval goes from {low:g} to {high:g}"
         elif low < before:
-            yield (
-                where,
-                f"starts at {low:g}, before the preceding interval ends at {before:g}; sort them, without overlap",
-            )
+            order = f"starts at {low:g}, before the preceding interval ends at {before:g}"
+            yield where, f"{order}; sort them, without overlap"
         else:
             covered += high - low
         before = max(before, high)

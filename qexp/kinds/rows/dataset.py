@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables, built
-from qexp.errors import DatasetError, QexpError, some, suggestion
+from qexp.errors import DatasetError, some, suggestion
 from qexp.kinds import files
 from qexp.metrics.splits import Copies, Fold, Rows, copies
 from qexp.rows.formats import open_table
@@ -52,7 +51,7 @@ class TabularDataset:
         self._copies: dict[tuple[str, ...], Copies] = {}
         self.warnings: list[str] = []
         """Properties of the data that are allowed but may be mistakes."""
-        with _as_finding():
+        with files.as_finding():
             self._file = open_table(path, FORMATS)
         if "fingerprint" in document and document["fingerprint"] != self.fingerprint:
             raise DatasetError([(("fingerprint",), f"{path} has changed: its SHA-256 is now {self.fingerprint}")])
@@ -60,7 +59,7 @@ class TabularDataset:
 
         columns = [column for columns in self.columns.values() for column in columns]
         sources = [column for column, _ in self.groups.values()]
-        with _as_finding():
+        with files.as_finding():
             numbers, texts = self._file.read(columns, [*document["identifiers"], *sources])
         files.refuse(self._unusable_numbers(numbers))
         gaps = {name: np.isnan(column) for name, column in numbers.items()}
@@ -100,7 +99,7 @@ class TabularDataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the file's content, in hexadecimal."""
-        with _as_finding():
+        with files.as_finding():
             return files.fingerprint(self.path)
 
     def column(self, name: str) -> NDArray[np.str_]:
@@ -250,12 +249,3 @@ def alike(grouping: str, groups: NDArray[np.str_]) -> Iterator[str]:
         if len(names) > 1:
             of = " and ".join(f"'{name}'" for name in names)
             yield f"groups {of} of '{grouping}' differ in upper and lower case or spaces alone: are they one?"
-
-
-@contextmanager
-def _as_finding() -> Iterator[None]:
-    """Turn errors about the file into findings about its path."""
-    try:
-        yield
-    except QexpError as error:
-        raise DatasetError([(("path",), str(error))]) from error

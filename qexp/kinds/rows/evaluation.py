@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,12 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     """Write a table of all held-out rows. Returns the results with intervals."""
     directory, dataset, outputs = attempt.directory, plan.dataset, plan.spec["outputs"]
     lines = {fold.name: formats.read_csv(directory.fold(fold.name).path / PREDICTIONS) for fold in plan.folds}
-    estimates, rows = _estimates(lines, plan), np.unique(np.concatenate([fold.test for fold in plan.folds]))
+    rows, of_estimates = np.unique(np.concatenate([fold.test for fold in plan.folds])), list(map(estimate_of, outputs))
+    estimates = _means_over_folds(plan, outputs, lambda fold: _numbers(lines[fold.name], of_estimates), plan.periods)
     truth = np.stack([dataset.values[output][:, 0] for output in outputs], axis=1)
     metrics = plan.recipe(plan.candidates[0]).metrics
     means = _means_over_folds(
-        plan, len(outputs), lambda fold: [dataset.values[output][fold.train, 0].mean() for output in outputs]
+        plan, outputs, lambda fold: np.array([dataset.values[output][fold.train, 0].mean() for output in outputs])
     )
     by = None if plan.groups is None else plan.spec["split"]["parameters"]["by"]
     groups, alike = (None if values is None else values[rows] for values in (plan.groups, plan.alike))
@@ -113,45 +114,34 @@ Lines = Mapping[str, Sequence[Mapping[str, str]]]
 """Fold → its held-out rows, each with its cells by column."""
 
 
-def _estimates(lines: Lines, plan: Folds) -> Array:
-    """Estimates, (row, output), NaN for rows that no fold holds out.
-
-    Of a row that several repeats hold out they are means over the repeats, of angles by the shorter way round.
-    """
-    outputs, periods = plan.spec["outputs"], plan.periods
-    totals, times = np.zeros((len(plan.dataset), len(outputs))), np.zeros(len(plan.dataset), dtype=np.int64)
-    for fold in plan.folds:
-        values = _numbers(lines[fold.name], list(map(estimate_of, outputs)))
-        for column, output in enumerate(outputs):
-            with np.errstate(invalid="ignore"):
-                so_far = totals[fold.test, column] / times[fold.test]
-            middle = np.where(times[fold.test] > 0, so_far, values[:, column])
-            totals[fold.test, column] += nearest(values[:, column], middle, periods.get(output))
-        times[fold.test] += 1
-    with np.errstate(invalid="ignore"):
-        estimates = totals / times[:, None]
-    for column, output in enumerate(outputs):
-        if output in periods:
-            estimates[:, column] %= periods[output]
-    return estimates
-
-
 def _numbers(lines: Sequence[Mapping[str, str]], columns: Sequence[str]) -> Array:
     """Numbers of lines, (line, column)."""
     return np.array([[float(line[name]) for name in columns] for line in lines])
 
 
-def _means_over_folds(plan: Folds, columns: int, values: Callable[[Fold], Any]) -> Array:
+def _means_over_folds(
+    plan: Folds, columns: Sequence[str], values: Callable[[Fold], Array], periods: Mapping[str, float] | None = None
+) -> Array:
     """Means over the folds that hold out a row, (row, column); NaN for rows that no fold holds out.
 
-    values  those of a fold, (held-out row, column), or (column,) if they are the same for all of its rows
+    values   those of a fold, (held-out row, column), or (column,) if they are the same for all of its rows
+    periods  column → the period after which its values repeat, if they do: its means are by the shorter way round
     """
-    totals, times = np.zeros((len(plan.dataset), columns)), np.zeros(len(plan.dataset), dtype=np.int64)
-    for fold in plan.folds:
-        totals[fold.test] += values(fold)
-        times[fold.test] += 1
+    totals, times = np.zeros((len(plan.dataset), len(columns))), np.zeros(len(plan.dataset), dtype=np.int64)
+    turning = [(columns.index(name), period) for name, period in (periods or {}).items() if name in columns]
     with np.errstate(invalid="ignore"):
-        return np.asarray(totals / times[:, None])
+        for fold in plan.folds:
+            added = values(fold)
+            for column, period in turning:
+                so_far = totals[fold.test, column] / times[fold.test]
+                middle = np.where(times[fold.test] > 0, so_far, added[:, column])
+                added[:, column] = nearest(added[:, column], middle, period)
+            totals[fold.test] += added
+            times[fold.test] += 1
+        means: Array = totals / times[:, None]
+    for column, period in turning:
+        means[:, column] %= period
+    return means
 
 
 def _compared(attempt: Attempt, plan: Folds, estimates: Array, truth: Array) -> tuple[ComparisonRow, ...]:
@@ -190,9 +180,8 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
     texts = {name: values[rows] for name, values in dataset.identifiers.items()}
     if (by := grouped_by(spec)) is not None:
         texts.setdefault(by, dataset.column(by)[rows])
-    spreads = _means_over_folds(
-        plan, len(outputs), lambda fold: _numbers(lines[fold.name], list(map(spread_of, outputs)))
-    )
+    of_spreads = list(map(spread_of, outputs))
+    spreads = _means_over_folds(plan, outputs, lambda fold: _numbers(lines[fold.name], of_spreads))
     columns: dict[str, Column] = {}
     probabilities: tuple[float, ...] = ()
     for column, output in enumerate(outputs):
@@ -205,7 +194,7 @@ def _write_held_out(attempt: Attempt, plan: Folds, lines: Lines, estimates: Arra
         names = [column_of_quantile(output, probability) for probability in HELD_OUT_QUANTILES]
         if names[0] in lines[plan.folds[0].name][0]:
             probabilities = HELD_OUT_QUANTILES
-            quantiles = _means_over_folds(plan, len(names), lambda fold: _numbers(lines[fold.name], names))  # noqa: B023 - at once
+            quantiles = _means_over_folds(plan, names, lambda fold: _numbers(lines[fold.name], names))  # noqa: B023 - at once
             about = {"units": unit, "long_name": f"{output}: quantiles of the posterior of a row that was held out"}
             columns[quantile_of(output)] = quantiles[rows], about
     numbers = dataset.row_numbers(list(rows))
@@ -371,7 +360,7 @@ def _evaluate_rows(
     arrays = {name: values.cpu().numpy() for name, values in inputs.items()}
     means_of_output = {name: columns[0].double().cpu().numpy() for name, columns in estimates.items()}
     remarks = extent(request.directory, first).remarks(arrays, means_of_output)
-    return replace(scores.document(directory.part), remarks=tuple(remarks))
+    return scores.document(directory.part, remarks=tuple(remarks))
 
 
 def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:

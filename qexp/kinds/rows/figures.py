@@ -21,9 +21,9 @@ from qexp.figures.canvas import (
     columns_of,
     extend,
     fitting,
+    label_outer,
     panel_grid,
     panels,
-    place_of,
     resolution,
     row_panels,
     sized,
@@ -194,7 +194,9 @@ def sample_rows(
     """
     numbers, words = positions(columns)
     names = [without_middle(in_one_line(column), LONGEST_NAME) for column in columns]
-    upright = words is None and len(names) <= MOST_NAMES and sum(map(len, names)) > LEVEL_CHARACTERS
+    named = words is None and len(names) <= MOST_NAMES
+    upright = named and sum(map(len, names)) > LEVEL_CHARACTERS
+    along = "" if named else words or "column"
     lines = 0
     for _ in range(2):  # the second time with room for titles in several lines
         figure, axes = panel_grid(
@@ -222,11 +224,10 @@ def sample_rows(
         axis.plot(numbers, of_row, line, color=COLOURS[0], markersize=sized(3), linewidth=1)
         axis.set_ylim(least - margin, most + margin)
         axis.set_title(title_of_row, fontsize=small())
-        first, lowest = place_of(axis, len(rows))
-        axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
-        _name_columns(axis, names, words, lowest, 90 if upright else 0)
-        if first:
-            axis.set_ylabel(label(name, typeset(unit)), fontsize=small())
+        label_outer(axis, len(rows), along, label(name, typeset(unit)), small())
+        if named:
+            axis.set_xticks(range(len(names)), [text.replace("$", r"\$") for text in names], rotation=90 * upright)
+            axis.set_xlim(-0.5, len(names) - 0.5)
     add_title(figure, f"{title}; grey: 90 % of all rows")
     return figure
 
@@ -246,17 +247,6 @@ def positions(columns: Sequence[str]) -> tuple[Array, str | None]:
     if not before and after.strip() in MEASURED:
         return numbers, f"{MEASURED[after.strip()]} ({after.strip()})"
     return numbers, " ".join(word.strip(" _-") for word in (before, after) if word.strip(" _-")) or "column"
-
-
-def _name_columns(axis: Axes, names: Sequence[str], words: str | None, lowest: bool, rotation: float) -> None:
-    if words is not None:
-        if lowest:
-            axis.set_xlabel(words, fontsize=small())
-    elif len(names) <= MOST_NAMES:
-        axis.set_xticks(range(len(names)), [name.replace("$", r"\$") for name in names], rotation=rotation)
-        axis.set_xlim(-0.5, len(names) - 0.5)
-    elif lowest:
-        axis.set_xlabel("column", fontsize=small())
 
 
 # Maps of estimates: longitude and latitude, or line and sample.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qexp.base.outputs import high_of, limits_of, low_of, spread_of
+from qexp.base.outputs import high_of, low_of, spread_of
 from qexp.errors import QexpError
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import NewIntervals, means_of_folds, new_intervals
@@ -35,8 +35,7 @@ from qexp.kinds.prediction import (
     identity,
     named_after,
     new_column,
-    origin_of,
-    ranges_of_targets,
+    of_run,
     read_ahead,
     require_different_targets,
     require_not_read,
@@ -336,14 +335,11 @@ def row_model(directory: RunDirectory, options: PredictOptions) -> RowModel:
     if options.columns is not None:
         require_columns(options.columns, features)
     return RowModel(
+        **of_run(directory, outputs, ensemble.models[0].periods),
         features=features,
         columns=options.columns,
         ranges=np.array([[feature.least, feature.greatest] for feature in record.features]),
-        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        limits=limits_of(spec),
-        trained=ranges_of_targets(record, ensemble.models[0].periods),
-        origin=origin_of(directory, record),
         intervals=intervals,
         posteriors=posteriors if ensemble.network.heads else None,
         draws=draws,

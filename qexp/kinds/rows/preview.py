@@ -24,9 +24,6 @@ ROW = "row"
 MOST_HISTOGRAMS = 24
 """Largest number of columns whose histograms are all drawn; of more only those of variables with a single one."""
 
-SHARE_BELOW = "rows below"
-"""What is drawn of columns that have no unit in common, or of which one varies little beside another."""
-
 UNLIKE_WIDTHS = 10
 """Ratio of the widest to the narrowest column, by 90 % of the rows, from which on they are not drawn on one axis."""
 
@@ -114,7 +111,7 @@ class RowsPreview(Preview[TabularDataset, Rows]):
         for text, index in zip(words, range(samples.sizes["sample"]), strict=True):
             sample = np.concatenate([np.atleast_1d(samples[name].values[index]) for name in names])
             rows.append((text, 100 * (every < sample).mean(axis=0)))
-        return sample_rows(rows, columns, SHARE_BELOW, "%", ranks, title)
+        return sample_rows(rows, columns, "rows below", "%", ranks, title)
 
     def _by_group(self, group: str, title: str) -> Pictures:
         """The outputs by group: of all rows, or of train and test if the rows are divided into these."""

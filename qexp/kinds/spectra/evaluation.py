@@ -53,7 +53,6 @@ from qexp.kinds.leaks import overlap_in_words, overlaps_with
 from qexp.kinds.networks import on_arrays
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.scores import (
-    OVERALL,
     Column,
     Scores,
     attributes,
@@ -75,6 +74,7 @@ from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_trainin
 from qexp.metrics.splits import GroupKFold, KFold, Rows
 from qexp.networks.estimator import Estimator, input_times_gradient
 from qexp.networks.training import Data, Trainer, deterministic
+from qexp.results.intervals import OVERALL
 from qexp.store.directory import ERRORS_BY_ENERGY, PREDICTIONS, RECONSTRUCTIONS, SALIENCY, RunDirectory
 from qexp.store.provenance import read_seen
 from qexp.store.record import ComparisonRow, Feature, GroupErrors

@@ -26,6 +26,7 @@ from qexp.figures.canvas import (
     add_title,
     exact,
     fitting,
+    label_outer,
     legend_below,
     make_room,
     narrow,
@@ -315,12 +316,7 @@ def reconstructions(spectra: Sequence[Reconstruction], where: Array | None, note
         for axis, words in zip(of_spectrum, titles, strict=True):
             axis.set_title(words, fontsize=sized(9), y=TITLE)
             _span(axis, x)
-            first, lowest = place_of(axis, len(axes))
-            axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
-            if lowest:
-                axis.set_xlabel(_label(where), fontsize=sized(9))
-            if first:
-                axis.set_ylabel("counts", fontsize=sized(9))
+            label_outer(axis, len(axes), _label(where), "counts", sized(9))
     if spectra:
         legend_below(figure, axes[each - 1])
     add_title(figure, "spectra of which a network saw a part; counts of 0 are drawn as 0.5", note)
@@ -345,13 +341,8 @@ def sample_spectra(spectra: Sequence[tuple[str, Array]], where: Array | None, ti
     for axis, words, (_, counts) in zip(axes, titles, spectra, strict=True):
         axis.plot(_positions(where, len(counts)), np.maximum(counts, LEAST_COUNTS), color=COLOURS[6], linewidth=0.7)
         _span(axis, _positions(where, len(counts)))
-        first, lowest = place_of(axis, len(spectra))
         axis.set_title(words, fontsize=small(), y=TITLE, pad=sized(28 if marked else 6))
-        axis.tick_params(labelsize=small(), labelleft=first, labelbottom=lowest)
-        if lowest:
-            axis.set_xlabel(_label(where), fontsize=small())
-        if first:
-            axis.set_ylabel("counts", fontsize=small())
+        label_outer(axis, len(spectra), _label(where), "counts", small())
     _share_counts(axes, np.concatenate([counts for _, counts in spectra]))
     for axis in axes if marked else ():
         _mark_elements(axis, marked)

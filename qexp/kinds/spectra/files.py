@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.errors import DatasetError, some, suggestion
+from qexp.kinds.files import as_finding
 from qexp.rows.array_cache import Array, content_hash
 from qexp.rows.csv import read_records
 from qexp.rows.formats import Chunk, Rows, open_table
@@ -122,10 +123,10 @@ class Findings:
     def refuse(self) -> None:
         """Raises DatasetError if there are problems."""
         if self._examples:
-            findings = []
-            for (where, kind), examples in self._examples.items():
-                findings.append((where, f"{kind}: {some(examples)}" if examples[0] else kind))
-            raise DatasetError(findings)
+            raise DatasetError(
+                (where, f"{kind}: {some(examples)}" if examples[0] else kind)
+                for (where, kind), examples in self._examples.items()
+            )
 
 
 class Labels:
@@ -525,7 +526,7 @@ class SpectrumTable:
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
         findings = Findings()
-        try:
+        with as_finding(TableError):
             table = CountTable(self.path, self._channels, self._columns)
             table.require_channels(findings)
             if self._target is not None and self._target not in table.others:
@@ -536,8 +537,6 @@ class SpectrumTable:
             size = (
                 len(next(iter(columns.values()))) if columns else sum(len(chunk.features) for chunk in table.chunks())
             )
-        except TableError as error:
-            raise DatasetError([(("path",), str(error))]) from error
         name_column = next((name for name in NAMES if name in columns), None)
         names = columns.pop(name_column) if name_column else [str(row + 1) for row in range(size)]
         parts = columns.pop(PART, [TRAIN] * size)
@@ -565,7 +564,7 @@ class SpectrumTable:
         findings, start = Findings(), 0
         labels = [self._target] if self._target is not None and self._missing == DROP else []
         columns = pa.schema([(name, pa.string()) for name in labels])
-        try:
+        with as_finding(TableError):
             for chunk in CountTable(self.path, self._channels, self._columns).chunks(columns):
                 used = np.ones(len(chunk.features), dtype=bool)
                 for name in labels:
@@ -574,8 +573,6 @@ class SpectrumTable:
                 add_troubles(chunk.features, self.path, start, findings, used)
                 start += len(used)
                 yield chunk.features[used]
-        except TableError as error:
-            raise DatasetError([(("path",), str(error))]) from error
         findings.refuse()
 
 

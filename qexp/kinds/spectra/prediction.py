@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qexp.base.outputs import estimate_of, high_of, limits_of, low_of
+from qexp.base.outputs import estimate_of, high_of, low_of
 from qexp.errors import QexpError, suggestion
 from qexp.figures.canvas import save
 from qexp.kinds.held_out import means_of_folds, new_intervals
@@ -34,8 +34,7 @@ from qexp.kinds.prediction import (
     named_after,
     new_column,
     new_names,
-    origin_of,
-    ranges_of_targets,
+    of_run,
     read_ahead,
     require_not_read,
     require_there,
@@ -217,23 +216,18 @@ class FolderOfSpectra:
 
     def pieces(self, size: int) -> Iterator[SpectrumPiece]:
         """All spectra in order, `size` at a time (fewer in the last piece). Raises QexpError for invalid spectra."""
-        read, spectra = 0, self._read_info()
+        read, findings = 0, Findings()
+        spectra = ((group, *spectrum) for group in self._groups for spectrum in self._spectra_of(group, findings))
         while some := list(islice(spectra, size)):
             read += len(some)
             yield self._piece(some, read)
-
-    def _read_info(self) -> Iterator[tuple[_Group, str, dict[str, str]]]:
-        """Folder, name and columns of every spectrum."""
-        findings = Findings()
-        for group in self._groups:
-            without_list: Iterator[tuple[str, dict[str, str]]] = ((name, {}) for name in self._names(group))
-            spectra = self._spectra_of(group, findings) if group.lists else without_list
-            yield from ((group, name, columns) for name, columns in spectra)
         findings.refuse()
 
     def _spectra_of(self, group: _Group, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:
-        """Name and columns of the spectra of info.csv, then of those that val.csv alone names."""
+        """Name and columns of the spectra of info.csv, then of those that val.csv alone names; or of all files."""
         names = set[str]()
+        if not group.lists:
+            yield from ((name, {}) for name in self._names(group))
         for path in group.lists:
             for name, columns in read_info(path, findings):
                 if name not in names:
@@ -564,13 +558,10 @@ def spectrum_model(directory: RunDirectory, options: PredictOptions) -> Spectrum
 
     dataset = spec["dataset"]
     return SpectrumModel(
+        **of_run(directory, outputs, model.periods),
         layout=SpectrumLayout(dataset["channels"], dataset["columns"], dataset["core"], dataset["depth"]),
-        outputs={name: record.units.get(name, "") for name in outputs},
         estimate=estimate,
-        limits=limits_of(spec),
-        trained=ranges_of_targets(record, model.periods),
         depth_unit=dataset["units"].get(dataset["depth"] or "", dataset["units"].get(DEPTH, "")),
-        origin=origin_of(directory, record),
         intervals=intervals,
         posterior=posterior if model.network.heads else None,
         draws=draws_of(model.network, record, options.draws),
