@@ -120,14 +120,12 @@ def freed_memory_kept() -> Iterator[None]:
     Does nothing with another C library, or where the environment has settings of the user's own: `MALLOC_…`,
     `GLIBC_TUNABLES`.
     """
-    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if sys.platform != "linux" or chosen:
-        yield
-        return
-    import ctypes  # takes milliseconds, which commands that only read need not wait for
+    library, chosen = None, any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if sys.platform == "linux" and not chosen:
+        import ctypes  # takes milliseconds, which commands that only read need not wait for
 
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
+        library = ctypes.CDLL(None)
+    if library is None or not hasattr(library, "mallopt"):
         yield
         return
     try:
