@@ -203,9 +203,7 @@ KINDS: dict[str, GlacierKind] = {
 }
 
 
-# Synthetic glaciers over time, and the shallow-ice velocities for their thickness and surface.
-#
-# Units are those of glaciology; this file converts them to those of `physics.ice`.
+# Ice over time, and its velocities. Units are those of glaciology; this file converts them to those of `physics.ice`.
 
 YEAR = 365.242198781 * 86400
 """The year of UDUNITS [s], with which other software converts the units of the files."""

@@ -323,9 +323,8 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-# Synthetic spectra of sediment cores, as counted by an XRF core scanner with a rhodium tube.
-#
-# Energies are in eV, lengths along the core in mm; this file converts the units of the files to those of `physics`.
+# The scanner. Energies are in eV, lengths along the core in mm; this file converts the units of the files to those of
+# `physics`.
 
 CHANNELS = 2048
 

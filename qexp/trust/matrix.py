@@ -396,11 +396,9 @@ def _outside(
         else:
             continue
         if wrong := int(((of_variable < low) | (of_variable > high)).sum()):
-            which = (
-                f"{name}={of_variable[0]:g} is"
-                if name in constants
-                else (f"{wrong} of {len(of_variable)} values of the axis {name} are")
-            )
+            which = f"{wrong} of {len(of_variable)} values of the axis {name} are"
+            if name in constants:
+                which = f"{name}={of_variable[0]:g} is"
             yield f"{which} outside the training data: {has} {units.get(name, '')}".rstrip()
 
 
