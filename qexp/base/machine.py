@@ -159,6 +159,19 @@ def wait_without_spinning() -> None:
         os.environ["GOMP_SPINCOUNT"] = TURNS
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this number of threads inside the block, and the previous number after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 FINDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables by which processes that torchrun starts together find each other."""
 
