@@ -239,7 +239,7 @@ def operations_per_sample(network: Network) -> int:
         with ShapeRules() as rules:
             functional_call(network, state, (samples,))
         if rules.complete:
-            return rules.operations
+            return int(rules.operations)
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
