@@ -302,12 +302,10 @@ class Layout:
     """Of the file of a target."""
 
 
-_SETTINGS = ("voltage", "current", "live_time")
-
 LAYOUTS: Mapping[str, Layout] = {
     "plain": Layout(
         folders={ALL: "pretrain", CACO3: "caco3", TOC: "toc"},
-        columns=dict.fromkeys((ALL, CACO3, TOC), ("filename", "core", "depth", *_SETTINGS)),
+        columns=dict.fromkeys((ALL, CACO3, TOC), ("filename", "core", "depth", "voltage", "current", "live_time")),
     ),
     # Lee et al. (2024), arXiv:2410.12330: the data published with the code.
     "max": Layout(
