@@ -106,7 +106,8 @@ def _train(name: str) -> None:
     from torch.nn import functional
 
     from benchmarks.bare_loop import SideBySide
-    from qexp.kinds.objects import threads, threads_for
+    from qexp.base.machine import threads
+    from qexp.kinds.objects import threads_for
     from qexp.kinds.tables import BUILT_IN
 
     with threads(torch.get_num_threads()):  # before torch starts its threads, as a run does

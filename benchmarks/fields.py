@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most, seconds
+from qexp.base.machine import threads
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
 from qexp.examples.ice import fields, glacier, grow, write
 from qexp.examples.options import IceOptions
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import initial_model, threads
+from qexp.kinds.objects import initial_model
 from qexp.kinds.tables import BUILT_IN
 
 OPTIONS = IceOptions("ice", glaciers=4, test=1)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from benchmarks.bare_loop import Deaf
 from benchmarks.timing import seconds
+from qexp.base.machine import threads
 from qexp.base.seeds import Seeds
-from qexp.kinds.objects import threads
 from qexp.networks.estimator import Estimator
 from qexp.networks.losses import LOSSES
 from qexp.networks.modules import MODULES

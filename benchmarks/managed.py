@@ -12,11 +12,12 @@ import qexp
 from benchmarks.bare_loop import Deaf
 from benchmarks.startup import workspace_of_runs
 from benchmarks.timing import seconds
+from qexp.base.machine import threads
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace, find
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.experiments import experience
-from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of, threads, threads_for
+from qexp.kinds.objects import data_kind, dataset_of, fit_transforms, initial_model, recipe_of, threads_for
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.training import Trainer
 from qexp.runs.catalog import Catalog

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.timing import Comparison, at_least, seconds
+from qexp.base.machine import threads
 from qexp.base.seeds import Seeds
-from qexp.kinds.objects import threads
 from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.estimator import Ensemble, Estimator

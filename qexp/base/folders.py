@@ -212,21 +212,14 @@ def _leftovers_of(target: Path, kind: str) -> list[Path]:
 
 def _locked(draft: Path) -> int | None:
     """The handle that holds the lock of a new draft until it is closed; None if the draft was deleted meanwhile."""
-    try:
+    with suppress(FileNotFoundError), ExitStack() as unless_returned:
         handle = os.open(draft, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
+        unless_returned.callback(os.close, handle)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.path.samestat(os.fstat(handle), draft.stat()):
+            unless_returned.pop_all()
             return handle
-    except FileNotFoundError:
-        pass
-    except BaseException:
-        os.close(handle)
-        raise
-    os.close(handle)
     return None
 
 

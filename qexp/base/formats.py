@@ -27,8 +27,7 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]])
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A header line, then a line for each row; None is an empty cell, and no cell is a formula."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_no_formula(cell) for cell in row] for row in (columns, *rows))
+    csv.writer(text, lineterminator="\n").writerows(map(_no_formula, row) for row in (columns, *rows))
     return text.getvalue()
 
 

@@ -120,14 +120,12 @@ def freed_memory_kept() -> Iterator[None]:
     Does nothing with another C library, or where the environment has settings of the user's own: `MALLOC_…`,
     `GLIBC_TUNABLES`.
     """
-    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if sys.platform != "linux" or chosen:
-        yield
-        return
-    import ctypes  # takes milliseconds, which commands that only read need not wait for
+    library, chosen = None, any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if sys.platform == "linux" and not chosen:
+        import ctypes  # takes milliseconds, which commands that only read need not wait for
 
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
+        library = ctypes.CDLL(None)
+    if library is None or not hasattr(library, "mallopt"):
         yield
         return
     try:
@@ -159,6 +157,19 @@ def wait_without_spinning() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = TURNS
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use this number of threads inside the block, and the previous number after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 FINDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

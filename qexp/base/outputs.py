@@ -61,12 +61,6 @@ ESTIMATE = "_estimate"
 SPREAD = "_spread"
 """Standard deviation over the networks of an ensemble."""
 
-LOW, HIGH = "_low", "_high"
-"""Ends of the interval of an estimate."""
-
-QUANTILE = "_quantile"
-"""Quantiles of the posterior, by the coordinate `quantile`."""
-
 QUANTILES = (0.05, 0.16, 0.5, 0.84, 0.95)
 """Probabilities of the quantiles of a posterior that are kept: its median, and the intervals of 68 and 90 %."""
 
@@ -75,11 +69,6 @@ HELD_OUT_QUANTILES = (0.025, 0.05, 0.16, 0.25, 0.5, 0.75, 0.84, 0.95, 0.975)
 
 PERIOD = "period"
 """Attribute of estimates and errors of a quantity whose values repeat, such as a strike: its period, in its unit."""
-
-SALIENCY = "_saliency"
-"""Mean over test samples of input times gradient, and with `MAGNITUDE` of its absolute value."""
-
-MAGNITUDE = "_magnitude"
 
 
 def estimate_of(output: str) -> str:
@@ -91,11 +80,12 @@ def spread_of(output: str) -> str:
 
 
 def low_of(output: str) -> str:
-    return f"{output}{LOW}"
+    """The lower end of the interval of an estimate."""
+    return f"{output}_low"
 
 
 def high_of(output: str) -> str:
-    return f"{output}{HIGH}"
+    return f"{output}_high"
 
 
 def correlation_of(first: str, second: str) -> str:
@@ -103,7 +93,8 @@ def correlation_of(first: str, second: str) -> str:
 
 
 def quantile_of(output: str) -> str:
-    return f"{output}{QUANTILE}"
+    """Quantiles of the posterior, by the coordinate `quantile`."""
+    return f"{output}_quantile"
 
 
 def column_of_quantile(output: str, probability: float) -> str:
@@ -112,11 +103,13 @@ def column_of_quantile(output: str, probability: float) -> str:
 
 
 def saliency_of(output: str) -> str:
-    return f"{output}{SALIENCY}"
+    """The mean over test samples of input times gradient."""
+    return f"{output}_saliency"
 
 
 def saliency_magnitude_of(output: str) -> str:
-    return f"{output}{SALIENCY}{MAGNITUDE}"
+    """Likewise of its absolute value."""
+    return f"{saliency_of(output)}_magnitude"
 
 
 def outputs_among(names: Iterable[Hashable]) -> list[str]:

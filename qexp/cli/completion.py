@@ -147,12 +147,8 @@ def _keys_of(experiences: Iterable[dict[str, Any]], ctx: typer.Context, incomple
     for experience in filter(None, experiences):
         paths = [*written_names()["choices"]["keys of experiences"], *(path for path, _ in leaves(experience))]
         for kind in ("dataset", "model"):
-            part = experience.get(kind)
-            paths += (
-                [f"{kind}.{path}" for path, _ in leaves(_document(ctx, f"{kind}s", part))]
-                if isinstance(part, str)
-                else []
-            )
+            if isinstance(part := experience.get(kind), str):
+                paths += [f"{kind}.{path}" for path, _ in leaves(_document(ctx, f"{kind}s", part))]
         yield from (f"{before}{path}=" for path in paths)
 
 

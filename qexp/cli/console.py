@@ -10,6 +10,7 @@ import copy
 import inspect
 import os
 import re
+import shutil
 import sys
 import textwrap
 from collections import Counter
@@ -187,15 +188,7 @@ UNIT = re.compile(r"(.*\S) (\([^()]*(?:\([^()]*\)[^()]*)*\))")
 
 def terminal_width() -> int | None:
     """The columns of the terminal to which results are printed; None if they go elsewhere."""
-    if not sys.stdout.isatty():
-        return None
-    wanted = os.environ.get("COLUMNS", "")
-    if wanted.isdecimal() and int(wanted):
-        return int(wanted)
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except OSError:
-        return 80
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 class Fitted(NamedTuple):

@@ -266,8 +266,7 @@ def intervals(
     if not parts:
         message(f"there are no intervals: all held-out data are of one {covered.unit}, so there are no other errors")
     else:
-        path = find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)
-        message(f"the interval of every row: {path}")
+        message(f"the interval of every row: {find(options.workspace).shown(directory.results / INTERVALS_OF_ROWS)}")
 
 
 @with_options(CalibrateOptions)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from qexp.base import files
+from qexp.base.machine import threads
 from qexp.base.seeds import LARGEST_SEED, Seeds
 from qexp.errors import QexpError
 from qexp.examples.folders import README, new_folder
@@ -203,9 +203,7 @@ KINDS: dict[str, GlacierKind] = {
 }
 
 
-# Synthetic glaciers over time, and the shallow-ice velocities for their thickness and surface.
-#
-# Units are those of glaciology; this file converts them to those of `physics.ice`.
+# Ice over time, and its velocities. Units are those of glaciology; this file converts them to those of `physics.ice`.
 
 YEAR = 365.242198781 * 86400
 """The year of UDUNITS [s], with which other software converts the units of the files."""
@@ -368,7 +366,8 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
     test = min(max(glaciers // 4, 1), glaciers - 1) if options.test is None else options.test
     check(options, test)
     written, seeds = [], Seeds(options.seed)
-    with new_folder(out, HEADING, options.overwrite) as folder, _one_thread():
+    # Frames are small: a second thread costs ten times what it saves.
+    with new_folder(out, HEADING, options.overwrite) as folder, threads(1):
         for number in range(glaciers):
             part = "test" if number < test else "train"
             random = glacier(seeds, number, options.size, options.spacing, options.arrhenius, options.sliding)
@@ -386,17 +385,6 @@ def write(options: IceOptions) -> list[WrittenGlacier]:
             written.append(WrittenGlacier(out / part / random.name, options.frames, len(years), seconds))
         files.write_bytes(folder / README, _readme(options, test).encode())
     return written
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Frames are small: a second thread costs ten times what it saves."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _netcdf(glacier: Glacier, number: int, states: list[Tensor], options: IceOptions) -> bytes:

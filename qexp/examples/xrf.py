@@ -302,12 +302,10 @@ class Layout:
     """Of the file of a target."""
 
 
-_SETTINGS = ("voltage", "current", "live_time")
-
 LAYOUTS: Mapping[str, Layout] = {
     "plain": Layout(
         folders={ALL: "pretrain", CACO3: "caco3", TOC: "toc"},
-        columns=dict.fromkeys((ALL, CACO3, TOC), ("filename", "core", "depth", *_SETTINGS)),
+        columns=dict.fromkeys((ALL, CACO3, TOC), ("filename", "core", "depth", "voltage", "current", "live_time")),
     ),
     # Lee et al. (2024), arXiv:2410.12330: the data published with the code.
     "max": Layout(
@@ -323,9 +321,8 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-# Synthetic spectra of sediment cores, as counted by an XRF core scanner with a rhodium tube.
-#
-# Energies are in eV, lengths along the core in mm; this file converts the units of the files to those of `physics`.
+# The scanner. Energies are in eV, lengths along the core in mm; this file converts the units of the files to those of
+# `physics`.
 
 CHANNELS = 2048
 

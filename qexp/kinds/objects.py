@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -147,14 +146,3 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
     if device.type != "cpu" or data_kind(spec["dataset"]).several_networks:
         return torch.get_num_threads()
     return threads_for(spec, tables, BATCH)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let torch use this number of threads inside the block, and the previous number after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

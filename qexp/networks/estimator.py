@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import combinations
 from typing import cast
 
@@ -13,7 +14,7 @@ from qexp.base.outputs import NO_LIMITS, Limits
 from qexp.base.quantities import module_name
 from qexp.errors import QexpError
 from qexp.networks.heads import Density
-from qexp.networks.network import Network
+from qexp.networks.network import Network, evaluating
 from qexp.networks.transforms import Transform
 
 
@@ -236,10 +237,8 @@ class Estimator(nn.Module):
     def _in_batches(
         self, function: Callable[[dict[str, Tensor]], dict[str, Tensor]], tensors: Mapping[str, Tensor], batch_size: int
     ) -> dict[str, Tensor]:
-        was_training = self.training
-        self.eval()
-        batches = [function(inputs) for inputs in _batches(self.network, tensors, batch_size)]
-        self.train(was_training)
+        with evaluating(self):
+            batches = [function(inputs) for inputs in _batches(self.network, tensors, batch_size)]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -355,15 +354,11 @@ def batch_for(network: Network) -> int:
         if isinstance(result, Tensor):
             widest = max(widest, result.numel())
 
-    hooks = [module.register_forward_hook(measure) for module in network.modules()]
-    was_training = network.training
-    try:
+    with evaluating(network), ExitStack() as hooks:
+        for module in network.modules():
+            hooks.enter_context(module.register_forward_hook(measure))
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        network.eval()({name: torch.zeros(1, *shape, device=device) for name, shape in network.inputs.items()})
-    finally:
-        network.train(was_training)
-        for hook in hooks:
-            hook.remove()
+        network({name: torch.zeros(1, *shape, device=device) for name, shape in network.inputs.items()})
     least, most = BATCHES
     fitting = 1 << (CACHED_NUMBERS // widest).bit_length() - 1 if widest <= CACHED_NUMBERS else least
     return min(max(fitting, least), most)
@@ -386,15 +381,10 @@ def input_times_gradient(model: Estimator, samples: Mapping[str, Tensor], output
     Gradient as saliency: Simonyan, Vedaldi and Zisserman (2014), ICLR workshop, arXiv:1312.6034, eq. 3 to 4; times the
     input: Shrikumar, Greenside, Shcherbina and Kundaje (2017), arXiv:1605.01713, section 2.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            inputs = model.inputs(samples)
-            values = inputs[of].detach().requires_grad_()
-            outputs = model.network({**inputs, of: values})
-            estimate = model.unlimited({output: outputs[output]}, samples)[output]
-            (gradient,) = torch.autograd.grad(estimate.sum(), values)
-        return values.detach() * gradient
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.enable_grad():
+        inputs = model.inputs(samples)
+        values = inputs[of].detach().requires_grad_()
+        outputs = model.network({**inputs, of: values})
+        estimate = model.unlimited({output: outputs[output]}, samples)[output]
+        (gradient,) = torch.autograd.grad(estimate.sum(), values)
+    return values.detach() * gradient

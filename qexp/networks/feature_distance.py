@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -65,15 +66,11 @@ def hidden_features(model: Estimator, samples: Mapping[str, Tensor]) -> Array:
     layers = [layer for name in network.outputs for layer in _layers_making(network, name, len(network.branches))]
     if not layers:
         raise QexpError("`misfit`: the network has no linear or convolutional layer whose features could be compared")
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, layer_inputs: caught.append(layer_inputs[0].flatten(1)))
-        for layer in dict.fromkeys(layers)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for layer in dict.fromkeys(layers):
+            hook = layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].flatten(1)))
+            hooks.enter_context(hook)
         model.estimate(samples, batch_size=len(samples[next(iter(network.inputs))]))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.cat(caught, dim=1).double().cpu().numpy()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -184,11 +185,9 @@ class _Factors(nn.Module):
         super().__init__()
         self.outputs = outputs
         self.numbers = outputs + outputs * (outputs + 1) // 2
-        rows, columns = torch.tril_indices(outputs, outputs, -1, device="cpu").tolist()
-        basis = [[0.0] * outputs**2 for _ in rows]
-        for matrix, row, column in zip(basis, rows, columns, strict=True):
-            matrix[row * outputs + column] = 1.0
-        self.register_buffer("basis", torch.tensor(basis).view(len(rows), outputs**2), persistent=False)
+        rows, columns = np.tril_indices(outputs, -1)
+        basis = np.eye(outputs**2, dtype=np.float32)[rows * outputs + columns]
+        self.register_buffer("basis", torch.tensor(basis), persistent=False)
 
     def forward(self, numbers: Tensor) -> Gaussian:
         """numbers  (..., number)"""

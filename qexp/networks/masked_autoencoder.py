@@ -206,8 +206,8 @@ class Size:
     depth: int
     heads: int
 
-    def blocks(self, layer_scale: float | None) -> nn.ModuleList:
-        return nn.ModuleList(TransformerBlock(self.width, self.heads, layer_scale) for _ in range(self.depth))
+    def blocks(self, layer_scale: float | None) -> nn.Sequential:
+        return nn.Sequential(*(TransformerBlock(self.width, self.heads, layer_scale) for _ in range(self.depth)))
 
 
 ENCODERS = {"tiny": Size(32, 2, 2), "small": Size(64, 3, 4), "base": Size(768, 12, 12)}
@@ -260,9 +260,7 @@ class Encoder(nn.Module):
         visible = None if numbers is None else visible_patches(numbers, self.mask_ratio)
         tokens = self.embedding(patches, visible) + (self.positions if visible is None else self.positions[visible])
         tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
-        for block in self.blocks:
-            tokens = block(tokens)
-        return cast(Tensor, self.norm(tokens))
+        return cast(Tensor, self.norm(self.blocks(tokens)))
 
     def layer_of(self, weight: str) -> int:
         """0 for the embedding, then one layer for each block; the last norm belongs to the operation that follows."""
@@ -342,9 +340,7 @@ class Decoder(nn.Module):
             patches = patches.scatter(1, visible[..., None].expand_as(of_patches), of_patches)
         else:
             patches = patches + of_class
-        tokens = torch.cat([of_class, patches + self.positions], dim=1)
-        for block in self.blocks:
-            tokens = block(tokens)
+        tokens = self.blocks(torch.cat([of_class, patches + self.positions], dim=1))
         spectrum: Tensor = self.channels(self.norm(tokens[:, 1:]))
         spectrum = spectrum.to(spectra.dtype)  # bfloat16 would round the patches that are copied
         if self.keeps_visible:

@@ -84,8 +84,7 @@ OF_TRANSFORMER = {
         )
     },
 }
-OF_LINEAR = {"minimum": 0, "description": "as for the encoder; 0 makes a linear decoder"}
-OF_DECODER_DEPTH = {**OF_TRANSFORMER["depth"], **OF_LINEAR}
+OF_DECODER = {"minimum": 0, "description": "as for the encoder; 0 makes a linear decoder"}
 
 
 # Matched filters: linear features that follow from the physics and are not trained; and what is made of these.
@@ -366,7 +365,7 @@ MODULES: dict[str, Entry] = {
             loss_on=choice(
                 ["masked", "all"], "masked: visible patches are copied to the output; all: they are predicted, too"
             ),
-            **{**OF_TRANSFORMER, "depth": OF_DECODER_DEPTH},
+            **{**OF_TRANSFORMER, "depth": {**OF_TRANSFORMER["depth"], **OF_DECODER}},
         ),
         help="A light transformer that predicts masked patches from an encoder's tokens, the spectrum and its mask.",
         example={"module": "masked_decoder", "parameters": {"size": "tiny", "mask_ratio": 0.5}},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -234,19 +235,27 @@ def operations_per_sample(network: Network) -> int:
     """Floating-point operations of a forward pass, counted on the meta device (no memory, no time)."""
     samples = {name: torch.empty(1, *shape, device="meta") for name, shape in network.inputs.items()}
     state = {name: tensor.to("meta") for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
-    was_training = network.training
-    network.eval()
-    with torch.no_grad(), ShapeRules() as rules:
-        functional_call(network, state, (samples,))
-    operations: int = rules.operations
-    if not rules.complete:
+    with evaluating(network), torch.no_grad():
+        with ShapeRules() as rules:
+            functional_call(network, state, (samples,))
+        if rules.complete:
+            return int(rules.operations)
         from torch.utils.flop_counter import FlopCounterMode
 
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:
             functional_call(network, state, (samples,))
-        operations = int(counter.get_total_flops())
-    network.train(was_training)
-    return operations
+        return int(counter.get_total_flops())
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block, and the former mode after it."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 def refusal(network: Network, height: int, width: int) -> str | None:

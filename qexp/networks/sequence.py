@@ -133,19 +133,24 @@ def _apply(operation: type[torch.autograd.Function], *arguments: Any) -> Any:
     return operation.apply(*arguments)
 
 
-def _per_network(info: Any, in_dims: Sequence[int | None], arguments: Sequence[Any]) -> list[Any]:
-    """Arguments with a leading dimension for networks: of length 1, or under `vmap` the number of networks."""
+class _PerNetwork(torch.autograd.Function):
+    """Tensors have a leading dimension for networks: of length 1, or under `vmap` the number of networks."""
 
-    def of_networks(value: Any, axis: int | None) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        of_each = value.expand(info.batch_size, *value.shape) if axis is None else value.movedim(axis, 0)
-        return of_each.flatten(0, 1)
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
+        def of_networks(value: Any, axis: int | None) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            of_each = value.expand(info.batch_size, *value.shape) if axis is None else value.movedim(axis, 0)
+            return of_each.flatten(0, 1)
 
-    return [of_networks(value, axis) for value, axis in zip(arguments, in_dims, strict=True)]
+        results = _apply(cls, *map(of_networks, arguments, in_dims))
+        if isinstance(results, Tensor):
+            return results[:, None], 0
+        return tuple(result[:, None] for result in results), (0,) * len(results)
 
 
-class _Convolution(torch.autograd.Function):
+class _Convolution(_PerNetwork):
     """(network, sample, channel, position) and (network, filter, channel, kernel) → (…, filter, position)."""
 
     @staticmethod
@@ -176,15 +181,8 @@ class _Convolution(torch.autograd.Function):
             to_x = _summed_columns(to_columns, ctx.length, ctx.stride).permute(0, 3, 1, 2)
         return to_x, to_weight, None
 
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: Sequence[int | None], *arguments: Any
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        y, columns = _apply(_Convolution, *_per_network(info, in_dims, arguments))
-        return (y[:, None], columns[:, None]), (0, 0)
 
-
-class _Normalisation(torch.autograd.Function):
+class _Normalisation(_PerNetwork):
     """(network, sample, channel, position), normalised per network and channel; running means are updated in place."""
 
     @staticmethod
@@ -240,15 +238,8 @@ class _Normalisation(torch.autograd.Function):
         to_weight, to_bias = (each if each is None else each.view(networks, channels) for each in (to_weight, to_bias))
         return to_x, to_weight, to_bias, None, None, None, None, None
 
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: Sequence[int | None], *arguments: Any
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
-        y, mean, inverse_deviation = _apply(_Normalisation, *_per_network(info, in_dims, arguments))
-        return (y[:, None], mean[:, None], inverse_deviation[:, None]), (0, 0, 0)
 
-
-class _Mean(torch.autograd.Function):
+class _Mean(_PerNetwork):
     """The mean over positions of (network, sample, channel, position); its gradient has the memory order of values."""
 
     @staticmethod
@@ -263,11 +254,6 @@ class _Mean(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         each: Tensor = (gradient / ctx.length).mT[:, :, None]
         return each.expand(-1, -1, ctx.length, -1).contiguous().permute(0, 3, 1, 2)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Sequence[int | None], x: Tensor) -> tuple[Tensor, int]:
-        y: Tensor = _apply(_Mean, *_per_network(info, in_dims, [x]))
-        return y[:, None], 0
 
 
 def _columns(values: Tensor, kernel_size: int, stride: int) -> Tensor:

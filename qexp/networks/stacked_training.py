@@ -197,8 +197,6 @@ def _shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:
     return [(name, tensor.shape) for name, tensor in network.state_dict().items()]
 
 
-# Many small networks of one architecture, trained together in one computation, each as if it were trained alone.
-#
 # The networks differ in their weights, their rows and their fitted transforms. Every step is one batched pass over all
 # of them (`torch.func`). The weights of each are a row of one matrix, so that an optimizer's step is one operation,
 # too. A trained network does not depend on the others in its stack, to the last bit. For activations that torch rounds

@@ -44,11 +44,9 @@ def set_random_state(states: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-@contextlib.contextmanager
-def own_random_state(device: torch.device) -> Iterator[None]:
+def own_random_state(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Restore the caller's random state on leaving."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @contextlib.contextmanager
@@ -306,9 +304,8 @@ class Trainer:
         with checkpoint.understood(path):
             checkpoint.restore_optimizer(self.optimizer, tensors)
         self._batch_losses = list(losses.to(self.device))
-        self._dropout_state = {
-            name: tensors[f"progress.random.{name}"] for name in ("cpu", "cuda") if f"progress.random.{name}" in tensors
-        }
+        states = {name: tensors.get(f"progress.random.{name}") for name in ("cpu", "cuda")}
+        self._dropout_state = {name: state for name, state in states.items() if state is not None}
         self._best.read()
         return self.progress.epoch - 1
 

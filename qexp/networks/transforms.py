@@ -94,8 +94,7 @@ class Log(Transform):
         return torch.exp(values)
 
     def domain_error(self, low: float, high: float) -> str | None:
-        reaches = low < 0 or high <= 0
-        return f"a logarithm needs positive values, but they reach down to {low:g}" if reaches else None
+        return f"a logarithm needs positive values, but they reach down to {low:g}" if low < 0 or high <= 0 else None
 
 
 class Log1p(Transform):

@@ -64,13 +64,10 @@ class CellMeans:
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """Left, right, lower and upper edge of the map."""
-        sides: list[float] = []
-        for axis in (0, 1):
-            count = self.counts.shape[1 - axis]
-            cell = self._unit[axis] * 2.0 ** self._doubled[axis]
-            low = self._origin[axis] - self._unit[axis] / 2 + self._first[axis] * cell
-            sides += [float(low), float(low + count * cell)]
-        return sides[0], sides[1], sides[2], sides[3]
+        cell = self._unit * 2.0**self._doubled
+        low = self._origin - self._unit / 2 + self._first * cell
+        (left, bottom), (right, top) = low.tolist(), (low + np.array(self.counts.shape[::-1]) * cell).tolist()
+        return left, right, bottom, top
 
     def _reach(self, cells: NDArray[np.int64], axis: int) -> int:
         low, high = int(cells.min()), int(cells.max())

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from qexp.base import files, folders, formats
-from qexp.base.machine import terminable
+from qexp.base.machine import terminable, threads
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.figures import canvas
 from qexp.jobs.states import require_done
-from qexp.kinds import azimuths, figures, objects
+from qexp.kinds import azimuths, figures
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, independence_of
 from qexp.kinds.experiments import dataset_document
@@ -176,7 +176,7 @@ def _evaluate(
         interrupted=lambda: False,
         processes=torch.get_num_threads(),
     )
-    with objects.threads(threads_to_predict(request.spec, request.tables, request.device)):
+    with threads(threads_to_predict(request.spec, request.tables, request.device)):
         results = data.evaluate(attempt, models, metrics_of(request.spec, request.tables))
     assert results is not None, "only a run ends early without an exception"
     names = ("results", "intervals", "comparison", "errors", "groups")

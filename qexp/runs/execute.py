@@ -266,7 +266,7 @@ def train_and_evaluate(work: Work) -> Results | None:
     """By the kind of the dataset; None if interrupted, or if this is not the first of several processes."""
     import torch
 
-    from qexp.kinds.objects import dataset_of, device_of, threads, threads_for
+    from qexp.kinds.objects import dataset_of, device_of, threads_for
     from qexp.kinds.tables import tables_of
     from qexp.networks.processes import together
 
@@ -274,7 +274,7 @@ def train_and_evaluate(work: Work) -> Results | None:
     if processes.first:
         processes.of_first((directory.path.absolute(), work.device, work.threads))
     cores = torch.get_num_threads()
-    with threads(cores), machine.freed_memory_kept():  # training sets its own number of threads
+    with machine.threads(cores), machine.freed_memory_kept():  # training sets its own number of threads
         device, tables = device_of(work.device), tables_of(directory)
         if device.type == "cpu":
             wanted = threads_for(spec, tables)

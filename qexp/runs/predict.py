@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files, formats
+from qexp.base.machine import threads
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
@@ -23,7 +24,7 @@ from qexp.jobs.launchers import LAUNCHERS, launcher_with, options_of
 from qexp.jobs.scheduler import Submission, wrap_of
 from qexp.kinds.held_out import means_of_folds, networks_of_folds, rules_of_run
 from qexp.kinds.networks import load_models
-from qexp.kinds.objects import device_of, threads, threads_to_predict
+from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import PredictOptions, SubmitOptions
 from qexp.kinds.prediction import (
     FileKind,

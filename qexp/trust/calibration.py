@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qexp.base import formats
 from qexp.base.arrays import Array
+from qexp.base.machine import threads
 from qexp.base.outputs import QUANTILES
 from qexp.base.quantities import Quantities, quantity
 from qexp.base.seeds import Seeds
@@ -31,7 +32,7 @@ from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, PARTS, TRAIN
 from qexp.kinds.images.experiment import generated_of, parts_of
 from qexp.kinds.networks import load_model
-from qexp.kinds.objects import device_of, threads, threads_to_predict
+from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import CalibrateOptions
 from qexp.kinds.tables import tables_of
 from qexp.metrics.calibration import (

@@ -233,8 +233,7 @@ def _of_calibrations(draw: Callable[[str, Sequence[str], xarray.Dataset], Figure
     def pictures(directory: RunDirectory) -> Pictures:
         for calibration in calibrations_of(directory).values():
             kind = "" if calibration.kind == HEAD else f"{calibration.kind}_"
-            figure = draw(*content_of(directory, calibration))
-            yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", figure
+            yield FIGURES_FOLDER / f"calibration_{kind}{draw.__name__}", draw(*content_of(directory, calibration))
 
     return pictures
 

@@ -16,6 +16,7 @@ import numpy as np
 from qexp.base import files, folders, formats
 from qexp.base.arrays import Array
 from qexp.base.files import real_path
+from qexp.base.machine import threads
 from qexp.base.options import Counted, uncounted
 from qexp.base.outputs import PERIOD, estimate_of, limits_of, outputs_among
 from qexp.base.quantities import Quantities, Quantity, in_words, nearest, quantity, with_periods
@@ -30,7 +31,7 @@ from qexp.kinds import azimuths
 from qexp.kinds.experiments import dataset_document
 from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.networks import load_model
-from qexp.kinds.objects import data_kind, device_of, threads, threads_to_predict
+from qexp.kinds.objects import data_kind, device_of, threads_to_predict
 from qexp.kinds.options import MatrixOptions
 from qexp.kinds.tables import tables_of
 from qexp.simulation.dataset import GeneratedDataset
@@ -396,11 +397,9 @@ def _outside(
         else:
             continue
         if wrong := int(((of_variable < low) | (of_variable > high)).sum()):
-            which = (
-                f"{name}={of_variable[0]:g} is"
-                if name in constants
-                else (f"{wrong} of {len(of_variable)} values of the axis {name} are")
-            )
+            which = f"{wrong} of {len(of_variable)} values of the axis {name} are"
+            if name in constants:
+                which = f"{name}={of_variable[0]:g} is"
             yield f"{which} outside the training data: {has} {units.get(name, '')}".rstrip()
 
 

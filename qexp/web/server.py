@@ -266,23 +266,17 @@ def _check_prefix(prefix: str) -> str:
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises QexpError with what would work."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise QexpError(f"`host={host}`: {error.strerror}; write an address of this machine, or 0.0.0.0") from None
-    listening = socket.socket(family, kind, protocol)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(512)
+        return socket.create_server(address, family=family, backlog=512, dualstack_ipv6=family == socket.AF_INET6)
     except OSError as error:
-        listening.close()
         if error.errno == errno.EADDRINUSE:
             raise QexpError(
                 f"port {port} is taken; another one: `port={port + 1}`, or `port=0` for any that is free"
             ) from None
-        raise QexpError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
-    listening.set_inheritable(False)
-    return listening
+        raise QexpError(f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}") from None
 
 
 class _Server(Server):

@@ -10,8 +10,8 @@ import pandas
 import pytest
 import xarray
 
+from qexp.base.machine import threads
 from qexp.errors import QexpError
-from qexp.kinds.objects import threads
 from qexp.kinds.prediction import TrainedRange
 from tests.conftest import without_unit
 from tests.kinds import test_predict_fields, test_predict_images, test_predict_rows, test_predict_spectra

@@ -13,8 +13,8 @@ import pytest
 import xarray
 from pyarrow import parquet
 
+from qexp.base.machine import threads
 from qexp.errors import QexpError
-from qexp.kinds.objects import threads
 from qexp.kinds.rows.dataset import TabularDataset
 from qexp.kinds.rows.prediction import RowModel
 from qexp.kinds.spectra.dataset import SpectraDataset
