@@ -231,18 +231,15 @@ class Remote:
         require_going_on  called before each; its error ends all
         Raises DamagedError for one that is gone, or has another hash.
         """
-        places = {
-            target: (f"{self.root}/{place_of(sha256)}", _at_most(size)) for target, (sha256, size) in contents.items()
-        }
+        places = {target: (f"{self.root}/{place_of(sha256)}", size) for target, (sha256, size) in contents.items()}
 
         def get(target: Path) -> None:
             require_going_on()
-            place, require = places[target]
+            place, size = places[target]
             with suppress(FileNotFoundError, _TooMuchError), reported(self.shown):
                 if not self.is_folder:
-                    self.system.get_file(place, str(target), callback=_Counted(require))
-                elif Path(place).is_file():
-                    require(Path(place).stat().st_size)
+                    self.system.get_file(place, str(target), callback=_Counted(size))
+                elif Path(place).is_file() and Path(place).stat().st_size <= size:
                     shutil.copyfile(place, target)
 
         if self.by_sftp:
@@ -262,26 +259,19 @@ class _TooMuchError(ValueError):
     """A content is larger than the manifest of its version says."""
 
 
-def _at_most(size: int) -> Callable[[int], None]:
-    def require(count: int) -> None:
-        if count > size:
-            raise _TooMuchError
-
-    return require
-
-
 class _Counted:
-    """What fsspec tells of a file while it gets it."""
+    """Is told of a content while it comes, in the words of fsspec. Raises _TooMuchError for more than its size."""
 
-    def __init__(self, require: Callable[[int], None]) -> None:
-        self._require, self._count = require, 0
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
 
     def set_size(self, size: int | None) -> None:
-        self._require(size or 0)
+        if (size or 0) > self._most:
+            raise _TooMuchError
 
     def relative_update(self, inc: int = 1) -> None:
         self._count += inc
-        self._require(self._count)
+        self.set_size(self._count)
 
 
 def place_of(sha256: str) -> str:
@@ -289,27 +279,29 @@ def place_of(sha256: str) -> str:
     return f"objects/{sha256[:2]}/{sha256[2:]}"
 
 
-Places = Mapping[Path, tuple[str, Callable[[int], None]]]
-"""File here → where its content is, and what is told how many bytes of it there are, before they are written."""
+async def _get_by_sftp(
+    channel: Any, places: Mapping[Path, tuple[str, int]], require_going_on: Callable[[], None]
+) -> None:
+    """Get files in one task for each, which costs less than threads that wait; those that are gone are left out.
 
-
-async def _get_by_sftp(channel: Any, places: Places, require_going_on: Callable[[], None]) -> None:
-    """Get files in one task for each, which costs less than threads that wait; those that are gone are left out."""
+    places  file here → where its content is, and the size of that
+    """
     from asyncssh import SFTPNoSuchFile
 
     free = asyncio.Semaphore(AT_ONCE)
 
-    async def get(target: Path, place: str, require: Callable[[int], None]) -> None:
+    async def get(target: Path, place: str, size: int) -> None:
         async with free:
             require_going_on()
             with suppress(SFTPNoSuchFile, _TooMuchError):
-                require((await channel.stat(place)).size or 0)
-                await channel.get(place, str(target), progress_handler=lambda _, to, count, total: require(count))
+                content = _Counted(size)
+                content.set_size((await channel.stat(place)).size)
+                await channel.get(place, str(target), progress_handler=lambda _, to, now, of: content.set_size(now))
 
     try:
         async with asyncio.TaskGroup() as group:
-            for target, (place, require) in places.items():
-                group.create_task(get(target, place, require))
+            for target, (place, size) in places.items():
+                group.create_task(get(target, place, size))
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
 
