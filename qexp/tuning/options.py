@@ -23,15 +23,11 @@ def read_space(option: str, texts: Sequence[str]) -> dict[str, Any]:
             raise QexpError(f"{option} {key} is given twice")
         if not values or not all(key.split("+")):
             raise QexpError(f"{option} {shortened(text)}: {SPACE}")
-        if _is_range(values):
+        if values.startswith(("lin:", "log:")) and values.count(":") == 2:
             read[key] = values
         else:
             read |= read_grid(option, [text])
     return read
-
-
-def _is_range(text: Any) -> bool:
-    return isinstance(text, str) and text.startswith(("lin:", "log:")) and text.count(":") == 2
 
 
 LOSS = "loss"

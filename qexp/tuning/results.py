@@ -136,10 +136,8 @@ class Tuned(Part):
             words += f"; each of {self.folds} folds chose among them by its inner folds"
             looks = f"what it held out was evaluated once, with what it had chosen: {finals}"
         elif self.final:
-            looks = (
-                f"the test part was evaluated after the search only, for {len(self.final)} of them, with fresh seeds"
-            )
-            looks += f": {finals}"
+            looks = f"the test part was evaluated after the search only, for {len(self.final)} of them, "
+            looks += f"with fresh seeds: {finals}"
         reasons = [f"trial {trial.trial} failed: {trial.why}" for trial in self.trials if trial.why]
         more = [f"and {len(reasons) - MOST_REASONS} more"] if len(reasons) > MOST_REASONS else []
         count = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"

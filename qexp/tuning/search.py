@@ -72,11 +72,9 @@ def objectives_of(tuning: Tuning, plan: Plan, space: Space) -> list[Objective]:
     outputs = type_of(spec).outputs(spec)
     if twice := [name for name in names if names.count(name) > 1]:
         raise QexpError(f"`metric={twice[0]}` is given twice")
-    if outputs is None:
-        if not spec.get("metrics_file"):
-            raise QexpError("a search of a program needs validation errors: give its experience a `metrics_file`")
-        return [_objective(name, plan, outputs) for name in names]
-    for key in space.keys:
+    if outputs is None and not spec.get("metrics_file"):
+        raise QexpError("a search of a program needs validation errors: give its experience a `metrics_file`")
+    for key in space.keys if outputs is not None else ():
         first = key.split(".")[0]
         if first in OF_THE_DATA or key in ("sizes", "sizes.1"):
             raise QexpError(
@@ -282,10 +280,7 @@ class OpenTrial:
 
 
 class Search(Watcher):
-    """Feeds a pool with the runs of trials, and is shown by it how they go.
-
-    display  is shown the same
-    """
+    """Feeds a pool with the runs of trials, and is shown by it how they go; `display` is shown the same."""
 
     def __init__(self, study: Study, checked: CheckedTuning, display: Watcher) -> None:
         self._study, self._checked, self._display = study, checked, display
@@ -388,8 +383,8 @@ class Search(Watcher):
         one.waiting.extend(add_to_launch(self.launch, checked, self._workspace))
         left = checked.workload.left
         one.waiting.extend(RunDirectory(self._workspace.runs / name) for name, state in left.items() if state.at_work)
-        if failed := [name for name, state in left.items() if not state.at_work]:
-            self._fail(one, failed[0], left[failed[0]])
+        if failed := next((name for name, state in left.items() if not state.at_work), None):
+            self._fail(one, f"{failed} {left[failed].words}")
         else:
             self._settle(one)  # all of its runs may be done before
 
@@ -455,23 +450,23 @@ class Search(Watcher):
             self._attempts[run] += 1
             self._again.append(RunDirectory(self._workspace.runs / run))
         else:
-            self._fail(one, run, state)
+            self._fail(one, f"{run} {state.words}")
 
-    def _fail(self, one: OpenTrial, run: str, state: State) -> None:
-        one.trial.set_user_attr(WHY, f"{run} {state.words}")
+    def _fail(self, one: OpenTrial, why: str) -> None:
+        one.trial.set_user_attr(WHY, why)
         self._tell(one, state=TrialState.FAIL)
 
     def _settle(self, one: OpenTrial) -> None:
         """Tell the mean of a trial's seeds, once all of its runs are done."""
         directories = [RunDirectory(self._workspace.runs / name) for name in one.runs]
         if any(state is not State.DONE for state in Watch().states(directories).values()):
-            return None
+            return
         lines = [kept_line(directory) for directory in directories]
         values = [[objective.of_line(line) for line in lines] for objective in self._checked.objectives]
         if any(value is None for of_seeds in values for value in of_seeds):
-            one.trial.set_user_attr(WHY, "it has no validation error, or that is not finite")
-            return self._tell(one, state=TrialState.FAIL)
-        return self._tell(one, values=[fmean(value for value in of_seeds if value is not None) for of_seeds in values])
+            self._fail(one, "it has no validation error, or that is not finite")
+        else:
+            self._tell(one, values=[fmean(value for value in of_seeds if value is not None) for of_seeds in values])
 
     def _tell(self, one: OpenTrial, **outcome: Any) -> None:
         del self._open[one.trial.number]
