@@ -385,28 +385,26 @@ def _in_turn(layers: Layers, module: nn.Module, source: str) -> str:
 
 
 def _convolution(layers: Layers, module: Any, source: str) -> str:
-    kernel = _array(module.weight).transpose(2, 3, 1, 0)
     if isinstance(module, SameConv2d):
-        return _with_kernel(layers, "Conv2D", module, kernel, source, "same")
+        return _with_kernel(layers, "Conv2D", module, source, "same")
     padded = module.padding != (0, 0)
     keeps_size = all(side == 2 * around + 1 for side, around in zip(module.kernel_size, module.padding, strict=True))
     if module.dilation != (1, 1) or module.groups != 1 or (padded and not (keeps_size and module.stride == (1, 1))):
         raise GraphError(f"there is no Keras layer for {module}")
-    return _with_kernel(layers, "Conv2D", module, kernel, source, "same" if padded else "valid")
+    return _with_kernel(layers, "Conv2D", module, source, "same" if padded else "valid")
 
 
 def _transposed(layers: Layers, module: Any, source: str) -> str:
-    kernel = _array(module.weight).transpose(2, 3, 1, 0)  # (height, width, output, input), as for a convolution back
     if isinstance(module, Doubling):
-        return _with_kernel(layers, "Conv2DTranspose", module, kernel, source, "same")
+        return _with_kernel(layers, "Conv2DTranspose", module, source, "same")
     if module.padding != (0, 0) or module.output_padding != (0, 0) or module.stride != module.kernel_size:
         raise GraphError(f"there is no Keras layer for {module}")
-    return _with_kernel(layers, "Conv2DTranspose", module, kernel, source, "valid")
+    return _with_kernel(layers, "Conv2DTranspose", module, source, "valid")
 
 
-def _with_kernel(
-    layers: Layers, class_name: str, module: Any, kernel: NDArray[np.float32], source: str, padding: str
-) -> str:
+def _with_kernel(layers: Layers, class_name: str, module: Any, source: str, padding: str) -> str:
+    # (height, width, input, output); (height, width, output, input) of a transposed one, as of a convolution back.
+    kernel = _array(module.weight).transpose(2, 3, 1, 0)
     weights = {"kernel": np.ascontiguousarray(kernel)}
     if module.bias is not None:
         weights["bias"] = _array(module.bias)

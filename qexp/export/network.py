@@ -114,10 +114,8 @@ def ports(directory: RunDirectory, models: Sequence[Estimator], graph: Graph) ->
         }
 
     inputs = [GraphTensor(name, name) for name in models[0].network.inputs]
-    outputs = graph_outputs(models)
-    for index, output in enumerate(outputs):
-        if output.name in models[0].network.inputs:  # names in a graph are unique, and an output may also be an input
-            outputs[index] = replace(output, name=estimate_of(output.name))
+    taken = models[0].network.inputs  # names in a graph are unique, and an output may also be an input
+    outputs = [replace(one, name=estimate_of(one.name)) if one.name in taken else one for one in graph_outputs(models)]
     return {
         "inputs": [port(tensor, sides) for tensor, sides in zip(inputs, graph.inputs, strict=True)],
         "outputs": [port(tensor, sides) for tensor, sides in zip(outputs, graph.outputs, strict=True)],

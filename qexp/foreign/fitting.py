@@ -120,9 +120,7 @@ def parse_rules(document: Any, name: str, file: str) -> Rules:
     problems = [
         Problem(file, tuple(error.absolute_path), error.message[:200])
         for error in Draft202012Validator(schema()).iter_errors(document)
-    ]
-    if not problems:
-        problems = _in_patterns(document, file)
+    ] or _in_patterns(document, file)
     if problems:
         raise SpecError(problems)
     return Rules(

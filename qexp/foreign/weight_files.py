@@ -9,7 +9,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -257,13 +257,10 @@ def _unpacked(file: Path) -> tuple[bytes, bytes]:
 
 
 def _parsed(description: str | bytes, file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(description)
-    except (ValueError, RecursionError, TypeError):
-        config = None
-    if not isinstance(config, dict):
-        raise WeightsFileError(file, "its description of the network is not a JSON object")
-    return config
+    with suppress(ValueError, RecursionError, TypeError):
+        if isinstance(config := json.loads(description), dict):
+            return config
+    raise WeightsFileError(file, "its description of the network is not a JSON object")
 
 
 def _by_layer(arrays: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
