@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -155,9 +156,7 @@ class Pool:
         self._wrap, self._more = wrap, more
         self._launch, self._device, self._jobs = launch, device, jobs
         self._threads = max(1, (usable_cores() or 1) // jobs)
-        self._waiting: queue.SimpleQueue[RunDirectory] = queue.SimpleQueue()
-        for directory in directories:
-            self._waiting.put(directory)
+        self._waiting = deque(directories)
         self._names = [directory.name for directory in directories]
         slots = jobs if more else min(jobs, len(directories))
         self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(slots)]
@@ -212,9 +211,7 @@ class Pool:
         return bool(self._signals)
 
     def _work(self, gpu: str | None) -> None:
-        while True:
-            if (directory := self._next()) is None:
-                return
+        while (directory := self._next()) is not None:
             with self._lock:
                 if self._signals:
                     return
@@ -234,8 +231,8 @@ class Pool:
             self._ended.put((directory.name, Watch().state(directory), time.monotonic() - started))
 
     def _next(self) -> RunDirectory | None:
-        with suppress(queue.Empty):
-            return self._waiting.get_nowait()
+        with suppress(IndexError):
+            return self._waiting.popleft()
         if self._more is None or self._signals or self._error is not None:
             return None
         try:
