@@ -181,20 +181,63 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     """
     stations = np.concatenate([np.stack([track.x, track.y], axis=1) for track in tracks]) - np.array(origin)
     direction = torch.from_numpy(np.concatenate([track.direction for track in tracks]))
-    known = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
-    heights, spread = (None if values is None else torch.from_numpy(values) for values in known)
-    return Deformation(sources, torch.from_numpy(stations), direction, heights, spread)
+    elevation, spread = (where_known(tracks, name, 0.0) for name in ("elevation", "spread"))
+    places, heights = torch.from_numpy(stations), None if elevation is None else torch.from_numpy(elevation)
+    if spread is None:
+        return Deformation(sources, places, direction, heights)
+    count = np.asarray(where_known(tracks, "count", 1.0))
+    away, means = places_in_cells(torch.from_numpy(spread), torch.from_numpy(count))
+    heights = None if heights is None else heights[means.owner]
+    return Deformation(sources, places[means.owner] + away, direction[means.owner], heights, means)
+
+
+class Means(NamedTuple):
+    """Means over places: of each place the number of its mean, counted from 0, and its weight in it, (place,)."""
+
+    owner: Tensor
+    weight: Tensor
+    points: int
+
+    @classmethod
+    def of_groups(cls, group: Tensor) -> Means:
+        """Of the places of each number, (place,), with equal weights."""
+        counts = torch.bincount(group)
+        return cls(group, 1 / counts.double()[group], len(counts))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """(..., mean) of (..., place)"""
+        weighted = values * self.weight
+        return weighted.new_zeros(*values.shape[:-1], self.points).index_add_(-1, self.owner, weighted)
+
+
+def places_in_cells(spread: Tensor, count: Tensor) -> tuple[Tensor, Means]:
+    """Places in cells, from their middles, (place, 2) [m], whose weighted means have the means over all of the cells.
+
+    spread  (cell, 2)  standard deviation east and north of the pixels of a cell [m]
+    count   (cell,)    their number
+
+    Gauss's rule along each axis for as many equally distant pixels as the cell has: three nodes, exact up to the fifth
+    derivatives; a cell of four pixels has these, and a single point itself.
+    """
+    pixels = count.double().clamp(min=4)
+    kurtosis = 0.6 * (3 * pixels - 7) / (pixels - 1)  # along an axis, of the root of all pixels
+    outer = torch.where((spread == 0).all(dim=1), 0.0, 0.5 / kurtosis)
+    weights = torch.stack([outer, 1 - 2 * outer, outer])
+    nodes = torch.stack([-kurtosis.sqrt(), torch.zeros_like(outer), kurtosis.sqrt()])
+    away = torch.stack(torch.broadcast_tensors(nodes[:, None], nodes), dim=-1).flatten(0, 1) * spread
+    weight = (weights[:, None] * weights).flatten(0, 1)
+    used = weight > 1e-9
+    return away[used], Means(torch.arange(len(count)).expand(9, -1)[used], weight[used], len(count))
 
 
 class Deformation:
     """The sum of sources, seen at points along directions.
 
     sources    each with its columns; several need names of their own
-    stations   (point, 2)           east, north [m]
-    direction  (point, 3)           unit vectors east, north, up
-    elevation  (point,)             above the level from which depths count [m], or None; see `physics.geometry`
-    spread     (point, 2)           of points that are means: standard deviation east and north of what they are the
-                                    mean of [m], or None
+    stations   (place, 2)           east, north [m]
+    direction  (place, 3)           unit vectors east, north, up
+    elevation  (place,)             above the level from which depths count [m], or None; see `physics.geometry`
+    means      of places, if points are that; else each point is a place
     """
 
     def __init__(
@@ -203,16 +246,11 @@ class Deformation:
         stations: Tensor,
         direction: Tensor,
         elevation: Tensor | None = None,
-        spread: Tensor | None = None,
+        means: Means | None = None,
     ) -> None:
         self.sources = tuple(sources)
-        self.points = len(stations)
-        self.stations, self.direction, self.elevation = stations, direction, elevation
-        if spread is not None:  # the mean of four places has that of the whole cell, up to the third derivatives
-            corners = spread.new_tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]])
-            self.stations = (stations + corners[:, None] * spread).flatten(0, 1)
-            self.direction = direction.repeat(len(corners), 1)
-            self.elevation = None if elevation is None else elevation.repeat(len(corners))
+        self.points = len(stations) if means is None else means.points
+        self.stations, self.direction, self.elevation, self._means = stations, direction, elevation, means
         self.names = [name for source in sources for name in source.columns]
         self._widths = [len(source.columns) for source in sources]
         self._lowest = 0.0 if elevation is None else float(elevation.min())
@@ -220,13 +258,16 @@ class Deformation:
     @property
     def positions(self) -> Tensor:
         """East and north of each point, (point, 2) [m]; of means, of their middle."""
-        return self.stations.view(-1, self.points, 2).mean(dim=0)
+        return self.stations if self._means is None else self._means(self.stations.mT).mT
 
     def at(self, points: Tensor) -> Deformation:
         """The same at some of the points."""
-        some = copy(self)
-        rows = (points + self.points * torch.arange(len(self.stations) // self.points)[:, None]).flatten()
+        some, rows = copy(self), points
         some.points = len(points)
+        if self._means is not None:
+            number = torch.full((self.points,), -1).index_put_((points,), torch.arange(len(points)))
+            rows = torch.isin(self._means.owner, points).nonzero()[:, 0]
+            some._means = Means(number[self._means.owner[rows]], self._means.weight[rows], len(points))
         some.stations, some.direction = self.stations[rows], self.direction[rows]
         some.elevation = None if self.elevation is None else self.elevation[rows]
         return some
@@ -235,8 +276,8 @@ class Deformation:
         """Displacement, (problem, point) [m], of parameters in the order of `names`, (problem, parameter), SI units."""
         each = zip(self.sources, parameters.split(self._widths, dim=1), strict=True)
         moved = [source.displacements(columns, self.stations[None], self.elevation) for source, columns in each]
-        along = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
-        return along.reshape(len(along), len(self.stations) // self.points, self.points).mean(dim=1)
+        along: Tensor = (sum(moved[1:], moved[0]) * self.direction).sum(dim=-1)
+        return along if self._means is None else self._means(along)
 
     def possible(self, parameters: Tensor) -> Tensor:
         """Whether the sources of each problem lie below the ground and are else as the model requires, (problem,)."""
@@ -247,46 +288,6 @@ class Deformation:
             met = [values["depth"] > 0, *(requirement.holds(values) for requirement in source.requirements)]
             possible &= torch.from_numpy(np.logical_and.reduce(met))
         return possible
-
-
-# Displacements of pixels as the means of blocks of them, which are fewer numbers to weight.
-
-
-class DeformationOfMeans(Deformation):
-    """The sum of sources, seen as means over groups of points along directions; exactly, point by point.
-
-    group  (point,)  number of the mean that a point belongs to, counted from 0; other arguments as of a `Deformation`
-    """
-
-    def __init__(
-        self, sources: Sequence[Source], stations: Tensor, direction: Tensor, elevation: Tensor | None, group: Tensor
-    ) -> None:
-        super().__init__(sources, stations, direction, elevation)
-        self._each = Deformation(sources, stations, direction, elevation)
-        self._group = group
-        self.points = int(group.max()) + 1
-
-    @property
-    def positions(self) -> Tensor:
-        return means(self.stations.mT, self._group).mT
-
-    def at(self, points: Tensor) -> DeformationOfMeans:
-        """The same with some of the means."""
-        some = copy(self)
-        number = torch.full((self.points,), -1).index_put_((points,), torch.arange(len(points)))
-        members = torch.isin(self._group, points).nonzero()[:, 0]
-        some._each, some._group, some.points = self._each.at(members), number[self._group[members]], len(points)
-        return some
-
-    def __call__(self, parameters: Tensor) -> Tensor:
-        """Mean displacements, (problem, mean) [m], as for a `Deformation`."""
-        return means(self._each(parameters), self._group)
-
-
-def means(values: Tensor, group: Tensor) -> Tensor:
-    """Means over the groups of the last axis, (..., mean) of (..., point)."""
-    counts = torch.bincount(group)
-    return values.new_zeros(*values.shape[:-1], len(counts)).index_add_(-1, group, values) / counts
 
 
 # Least-squares problems of deformation: one model and weighting, the data of one observation or of many.

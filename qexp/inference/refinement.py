@@ -18,7 +18,7 @@ from qexp.base.arrays import Array
 from qexp.base.options import is_number
 from qexp.base.quantities import NOISE, base_name
 from qexp.errors import QexpError, some
-from qexp.inference.least_squares import Deformation, DeformationOfMeans, Problem, means
+from qexp.inference.least_squares import Deformation, Means, Problem
 from qexp.inference.parameters import Coordinates, Search, searches
 from qexp.inference.simulated_images import Averages, Mask, Pixels, Weights, alike, blocks_of
 from qexp.simulation.dataset import GeneratedDataset
@@ -248,8 +248,8 @@ class Refinement:
         of_points = self._generator.sources, scene.stations[where], scene.direction[where], heights
         data, model = data[:, where], Deformation(*of_points)
         if self._averages is not None:
-            group = self._averages.groups(used)
-            data, model = means(data, group), DeformationOfMeans(*of_points, group)
+            means = Means.of_groups(self._averages.groups(used))
+            data, model = means(data), Deformation(*of_points, means)
         parameters = [search.parameter for search in scene.searches]
         return Problem(model, self.weights(shared, complete), data, Coordinates(parameters, fixed))
 

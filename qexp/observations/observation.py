@@ -69,8 +69,7 @@ class Track:
     noise                     the correlated part of the noise, or None
     station       (point,)    names of GNSS stations, or None
     count         (point,)    how many pixels or points each is the mean of, or None for points that are no means
-    spread        (point, 2)  standard deviation of their positions east and north [m]: the mean displacement is, to
-                              the second order, that of the four places at this distance from x and from y; or None
+    spread        (point, 2)  standard deviation of their positions east and north [m], or None
     look                      side of its flight to which the satellite looks, without which lines of sight do not tell
                               the heading; None: not known
     """

@@ -337,5 +337,8 @@ def test_tracks_of_means_and_of_points_are_seen_together():
     seen = model(torch.tensor([SOURCE], dtype=torch.float64))[0].numpy()
     look = ASCENDING / np.linalg.norm(ASCENDING)
     np.testing.assert_allclose(seen[:64], point_source(points.x, points.y, *SOURCE) @ look, rtol=1e-12)
-    np.testing.assert_allclose(seen[64:], cells.displacement, atol=1e-3 * np.abs(cells.displacement).max())
+    np.testing.assert_allclose(seen[64:], cells.displacement, atol=1e-5 * np.abs(cells.displacement).max())
+    some = model.at(torch.tensor([70, 3]))(torch.tensor([SOURCE], dtype=torch.float64))[0]
+    np.testing.assert_allclose(some, seen[[70, 3]], rtol=1e-12)
+    np.testing.assert_allclose(model.positions[64:], np.stack([cells.x, cells.y], axis=1), rtol=1e-9)
     assert model(torch.empty(0, 4, dtype=torch.float64)).shape == (0, 128)
