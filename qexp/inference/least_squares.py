@@ -260,6 +260,13 @@ class Deformation:
         """East and north of each point, (point, 2) [m]; of means, of their middle."""
         return self.stations if self._means is None else self._means(self.stations.mT).mT
 
+    def in_middles(self) -> Deformation:
+        """The same in the middle of each mean's places, which is quicker, and enough to tell minima apart."""
+        if (means := self._means) is None:
+            return self
+        heights = None if self.elevation is None else means(self.elevation)
+        return Deformation(self.sources, self.positions, means(self.direction.mT).mT, heights)
+
     def at(self, points: Tensor) -> Deformation:
         """The same at some of the points."""
         some, rows = copy(self), points
@@ -344,7 +351,9 @@ class Problem:
         return changed
 
     def to_search(self, seed: int) -> Problem:
-        """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random."""
+        """The same for a quick search: with at most MOST_SEARCHED points of each block, drawn at random; means as if
+        they were measured in their middles.
+        """
         if seed in self._searches:
             return self._searches[seed]
         random, slices = np.random.default_rng(seed), self.weighting.slices
@@ -356,7 +365,8 @@ class Problem:
         ]
         weighting = self.weighting.select([some - where.start for some, where in zip(chosen, slices, strict=True)])
         points = torch.from_numpy(np.concatenate(chosen))
-        search = Problem(self.model.at(points), weighting, self.data[:, points], self.coordinates, one_sided=True)
+        model = self.model.in_middles().at(points)
+        search = Problem(model, weighting, self.data[:, points], self.coordinates, one_sided=True)
         self._searches[seed] = search
         return search
 
