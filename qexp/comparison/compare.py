@@ -131,7 +131,7 @@ def compare(directories: Sequence[RunDirectory], workspace: Workspace, options: 
         differing = differing_test_parts(specs)
     part = compared_part([] if evaluations else [record.results for record in records])
     parts = [directory.part for directory in evaluations] or [part] * len(records)
-    shown = [record.results.get(part, {}) for record, part in zip(records, parts, strict=True)]
+    shown = [record.results.get(own, {}) for record, own in zip(records, parts, strict=True)]
     # An evaluation is no validation, and of different samples none is the best.
     choice = [{} if evaluations or differing else record.results.get("validation", {}) for record in records]
     return Comparison(

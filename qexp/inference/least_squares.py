@@ -185,8 +185,9 @@ def deformation_of(sources: Sequence[Source], tracks: Sequence[Track], origin: t
     places, heights = torch.from_numpy(stations), None if elevation is None else torch.from_numpy(elevation)
     if spread is None:
         return Deformation(sources, places, direction, heights)
-    count = np.asarray(where_known(tracks, "count", 1.0))
-    away, means = places_in_cells(torch.from_numpy(spread), torch.from_numpy(count))
+    count = where_known(tracks, "count", 1.0)
+    number = torch.ones(len(places)) if count is None else torch.from_numpy(count)
+    away, means = places_in_cells(torch.from_numpy(spread), number)
     heights = None if heights is None else heights[means.owner]
     return Deformation(sources, places[means.owner] + away, direction[means.owner], heights, means)
 
@@ -264,8 +265,10 @@ class Deformation:
         """The same in the middle of each mean's places, which is quicker, and enough to tell minima apart."""
         if (means := self._means) is None:
             return self
-        heights = None if self.elevation is None else means(self.elevation)
-        return Deformation(self.sources, self.positions, means(self.direction.mT).mT, heights)
+        some = copy(self)
+        some._means, some.stations, some.direction = None, self.positions, means(self.direction.mT).mT
+        some.elevation = None if self.elevation is None else means(self.elevation)
+        return some
 
     def at(self, points: Tensor) -> Deformation:
         """The same at some of the points."""
