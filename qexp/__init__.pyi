@@ -44,6 +44,7 @@ from .api import (
     status as status,
     study as study,
     sweep as sweep,
+    track as track,
     tune as tune,
     validate as validate,
 )

@@ -84,6 +84,7 @@ from .training import (
     stop_launch as stop_launch,
     study as study,
     sweep as sweep,
+    track as track,
     train as train,
     tune as tune,
     wait as wait,

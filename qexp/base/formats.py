@@ -192,5 +192,9 @@ def whole_line(line: bytes) -> dict[str, Any] | None:
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Replace a file of JSON lines."""
-    content = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    write_bytes(path, content.encode())
+    write_bytes(path, b"".join(map(line_bytes, lines)))
+
+
+def line_bytes(document: Mapping[str, Any]) -> bytes:
+    """A JSON line; NaN and infinity become null, listed under `not_finite`."""
+    return f"{json.dumps(with_marks(document), separators=(',', ':'))}\n".encode()

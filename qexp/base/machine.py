@@ -267,6 +267,20 @@ def terminable(*more: signal.Signals) -> Iterator[None]:
         yield
 
 
+def visible_gpus() -> list[str]:
+    """The GPUs that torch would see, found without loading torch."""
+    import subprocess
+
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(index) for index in range(listing.count("GPU "))]
+
+
 # Where the progress of this process is shown.
 
 

@@ -31,7 +31,10 @@ def document() -> dict[str, dict[str, Any]]:
 
     tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
     choices = {
-        "keys of experiences": {key for of_type in TYPES.values() for key in of_type.schema()["properties"]} - {"type"},
+        "keys of experiences": {
+            key for of_type in TYPES.values() if of_type.executes for key in of_type.schema()["properties"]
+        }
+        - {"type"},
         "export formats": FORMATS,
         "formats of observations": [reader.help for reader in READERS.values()],
         "figure formats": FIGURE_FORMATS,

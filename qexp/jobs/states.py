@@ -334,10 +334,10 @@ def _is_abandoned(directory: RunDirectory, state: State) -> bool:
 
 def require_done(directory: RunDirectory) -> None:
     """Raise QexpError unless the run is done and its results exist."""
-    directory.record()
+    record = directory.record()
     state = Watch().state(directory)
     if state is not State.DONE:
-        how = f"; finish it first: qexp rerun {directory.name} --resume" if state.resumable else ""
+        how = f"; finish it first: {record.continued_by}" if state.resumable else ""
         raise QexpError(f"{directory.name} is {state.words}, not done{how}")
     if not is_complete(directory):
         raise QexpError(f"{directory.name} is recorded as done, but some of its results are missing")

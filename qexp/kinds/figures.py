@@ -282,5 +282,6 @@ OF_TRAINING = ("learning_curve", "fold_curves", "matrix", "calibration_")
 TYPES: Mapping[str, Callable[[dict[str, Any]], Mapping[str, FigureOfRun]]] = {
     "training": lambda spec: load_stage(spec["dataset"], "figures"),
     "command": lambda spec: {},
+    "tracked": lambda spec: {},
 }
 """The value of `type` in an experience → the figures of its runs, from the resolved spec."""

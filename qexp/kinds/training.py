@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -115,7 +114,7 @@ class _Listener(TrainingListener):
 
     def epoch_done(self, line: dict[str, Any], seconds: float) -> None:
         # No times: two runs with the same seed write the same bytes.
-        self._lines.write(json.dumps(formats.with_marks(line), separators=(",", ":")) + "\n")
+        self._lines.write(formats.line_bytes(line).decode())
         self._lines.flush()
         self._events.epoch(line)
         self._display.epoch(line, seconds)

@@ -20,7 +20,7 @@ from qexp.base.options import is_number
 from qexp.base.quantities import with_unit
 from qexp.base.text import NOTHING, Table, number_in, output_and_metric, value_at
 from qexp.errors import LONGEST_SHOWN, DamagedError, NotFoundError, QexpError, nearest, shortened, some, suggestion
-from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, measured, number
+from qexp.metrics.meaning import MAIN_METRIC, NONE, UNKNOWN, Meaning, main_metric, measured, number
 from qexp.results.capabilities import CAPABILITIES, class_of, possible_columns
 from qexp.runs.options import ListOptions
 from qexp.store.directory import EVALUATIONS, RunDirectory
@@ -555,17 +555,24 @@ def usual_columns(runs: Sequence[Summary]) -> list[Column]:
         Column("seed", "seed", lambda run: NONE if run["seed"] is None else str(run["seed"]), numeric=True),
         Column("epochs", "epochs.done", progress, numeric=True),
         *(
-            Column(title, f"{part}.{output}.{MAIN_METRIC}", partial(_error, part, output), numeric=True)
+            Column(error_title(output, units, part, metric), ".".join(path), partial(_error, path), numeric=True)
             for part, output in _outputs_by_part([run["results"] for run in runs])
-            for title in [error_title(output, units, part)]
+            for metric in [_main_metric(part, output, runs)]
+            for path in [(part, output, metric)]
         ),
         Column("created", "created", lambda run: time(run["created"])),
         *(Column(key, key, partial(_label, key)) for key in ("tags", "caution") if key in used),
     ]
 
 
-def _error(part: str, output: str, run: Summary) -> str:
-    return number(run["results"].get(part, {}).get(output, {}).get(MAIN_METRIC))
+def _main_metric(part: str, output: str, runs: Sequence[Summary]) -> str:
+    """That of all runs, which a program may lack."""
+    return main_metric(name for run in runs for name in run["results"].get(part, {}).get(output, {})) or MAIN_METRIC
+
+
+def _error(path: tuple[str, str, str], run: Summary) -> str:
+    part, output, metric = path
+    return number(run["results"].get(part, {}).get(output, {}).get(metric))
 
 
 def _label(key: str, run: Summary) -> str:
@@ -730,5 +737,5 @@ def units_of(runs: Sequence[Summary]) -> dict[str, str]:
     return {output: unit for run in runs for output, unit in run["units"].items()}
 
 
-def error_title(output: str, units: Mapping[str, str], part: str) -> str:
-    return with_unit(f"{part} {output} {MAIN_METRIC}", units.get(output, ""))
+def error_title(output: str, units: Mapping[str, str], part: str, metric: str = MAIN_METRIC) -> str:
+    return with_unit(f"{part} {output} {metric}", units.get(output, ""))

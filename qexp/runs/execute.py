@@ -27,13 +27,15 @@ from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
 from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results, Work
+from qexp.runs.notice import notify_if_last, notify_of_run
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import load_stage
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory
 from qexp.store.lease import HEARTBEAT, Lease, attempts, take_lease, withdraw
 from qexp.store.process import beating
-from qexp.store.record import AttemptRecord, State, now
+from qexp.store.record import AttemptRecord, Record, State, now
+from qexp.store.system import sampled
 
 if TYPE_CHECKING:
     from qexp.kinds.kind import Dataset
@@ -63,6 +65,7 @@ def execute(
     if machine.STARTED_TOGETHER > 1:
         require_processes_for(directory.spec())
     directory.require_trust()
+    require_executable(directory.record())
     canvas.draws_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, take_lease(directory, wrap) as lease:
@@ -75,12 +78,23 @@ def execute(
             own, lease.attempt, device, display or Display(), lambda: interrupted() or lost.is_set(), threads, dataset
         )
         try:
-            _begin(own, lease, wrap)
-            state, error = _carry_out(work, lease, lost)
+            begin(own, lease, wrap)
+            with recorded(own, lease, lost) as outcome:
+                results = TYPES[type_name(work.spec)](work)
+                if results is None:
+                    raise KeyboardInterrupt
+                keep(results, own)
         except TakenOverError:
             raise lease.lost() from None
-    if error is not None or state is State.INTERRUPTED:
-        raise _not_done(directory, state, "" if error is None else _last_line(error), lease.attempt) from error
+    if outcome.error is not None:
+        raise _not_done(directory, outcome.state, _last_line(outcome.error), lease.attempt) from outcome.error
+
+
+def require_executable(record: Record) -> None:
+    """Raises QexpError for a run that a script logged, which alone can go on with it, or repeat it."""
+    if record.script is not None:
+        go_on = "" if record.state is State.DONE else f", or go on: {record.continued_by}"
+        raise QexpError(f"{record.name} was logged by a script; start that: {shlex.join(record.command)}{go_on}")
 
 
 def require_processes_for(spec: Mapping[str, Any]) -> None:
@@ -139,7 +153,7 @@ def _not_done(directory: RunDirectory, state: State, why: str, attempt: Path) ->
     return RunFailedError(f"{directory.name} {state.words}: {why}\nsee {attempt / 'log.txt'}")
 
 
-def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
+def begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
     """Record that the run is running."""
     # The process of an attempt that is still recorded as running did not live to record its end.
     earlier = [
@@ -161,10 +175,21 @@ def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
         raise
 
 
-def _carry_out(work: Work, lease: Lease, lost: threading.Event) -> tuple[State, BaseException | None]:
-    """Work on a run, and record how that ended. Returns the state, and the error if there was one.
+@dataclass
+class Outcome:
+    """How the work of an attempt ended."""
+
+    state: State = State.DONE
+    error: BaseException | None = None
+    """Why it failed, or what interrupted it."""
+
+
+@contextmanager
+def recorded(own: OwnRecord, lease: Lease, lost: threading.Event) -> Iterator[Outcome]:
+    """The work of an attempt, which is logged and alive to others; how it ends is recorded, and is the outcome.
 
     lost  is set when another process has taken the run over
+    No exception leaves the block but TakenOverError.
     """
 
     def goes_on() -> bool:
@@ -172,41 +197,40 @@ def _carry_out(work: Work, lease: Lease, lost: threading.Event) -> tuple[State, 
             lost.set()
         return not lost.is_set()
 
-    own = work.own
-    with _logging_to(lease.attempt / "log.txt"), beating(lease.attempt / HEARTBEAT, goes_on):
+    outcome, log_file = Outcome(), lease.attempt / "log.txt"
+    with _logging_to(log_file), beating(lease.attempt / HEARTBEAT, goes_on), sampled(own.directory.path, goes_on):
         log.info("run %s, process %d, attempt %s", lease.directory.name, os.getpid(), lease.attempt.name)
         try:
-            state, error = _outcome(work)
-            if error is not None:
-                own.keep(error=_last_line(error))
-                of_program = isinstance(error, ProgramError)  # whose own traceback is in the log
-                log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
-            log.info("%s", state)
+            try:
+                yield outcome
+            except TakenOverError:
+                raise
+            except BaseException as error:
+                outcome.state, outcome.error = _state_after(error), error
+            if outcome.error is not None and not outcome.state.resumable:
+                own.keep(error=_last_line(outcome.error))
+                of_program = isinstance(outcome.error, ProgramError)  # whose own traceback is in the log
+                text = outcome.error if of_program else "".join(traceback.format_exception(outcome.error))
+                log.error("%s", text)
+            log.info("%s", outcome.state)
             *earlier, last = own.record.attempts
-            own.note(attempts=(*earlier, replace(last, ended=now(), state=state)), state=state, ended=now())
+            ended = replace(last, ended=now(), state=outcome.state)
+            own.note(attempts=(*earlier, ended), state=outcome.state, ended=now())
+            if outcome.error is not None and not outcome.state.resumable:
+                notify_of_run(own.directory, outcome.state.words, own.record.error or "")
+            notify_if_last(own.directory, own.record)
         except TakenOverError:
             log.error("%s", lease.lost())
             raise
-    return state, error
 
 
-def _outcome(work: Work) -> tuple[State, BaseException | None]:
-    """Do the work, and keep its results. Returns the state in which it ends, and the error if there was one."""
-    try:
-        results = TYPES[type_name(work.spec)](work)
-        if results is None:
-            return State.INTERRUPTED, None
-        _keep(results, work.own)
-    except KeyboardInterrupt:
-        return State.INTERRUPTED, None
-    except TakenOverError:
-        raise
-    except BaseException as error:
-        return (State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED), error
-    return State.DONE, None
+def _state_after(error: BaseException) -> State:
+    if isinstance(error, KeyboardInterrupt):
+        return State.INTERRUPTED
+    return State.OUT_OF_MEMORY if machine.ran_out_of_memory(error) else State.FAILED
 
 
-def _keep(results: Results, own: OwnRecord) -> None:
+def keep(results: Results, own: OwnRecord) -> None:
     """Put the results into the record, and draw the figures."""
     numbers = {field.name: getattr(results, field.name) for field in fields(results) if field.name != "remarks"}
     own.keep(**{**numbers, "units": {**own.record.units, **results.units}})

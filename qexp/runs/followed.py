@@ -79,7 +79,7 @@ class Merged:
         lines = [line for line in self._earlier if line["step" if "step" in line else "epoch"] < first]
         lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
         for number, row in self._epochs:
-            line = formats.with_marks(_line(row, len(lines) + 1, number))
+            line = formats.with_marks(line_of(row, len(lines) + 1, number))
             loss = line["validation"]["loss"]
             line["best"] = loss is not None and loss < lowest
             lowest = loss if line["best"] else lowest
@@ -94,7 +94,7 @@ def epochs_of(rows: Iterable[Row]) -> list[Line]:
     return merged.lines()
 
 
-def _line(row: Row, epoch: int, number: float) -> Line:
+def line_of(row: Row, epoch: int, number: float) -> Line:
     line: Line = {"epoch": epoch, "train": {"loss": None}, "validation": {"loss": None}}
     if number != epoch:
         line["step"] = int(number) if number == int(number) else number
@@ -145,6 +145,17 @@ def rows_in(content: bytes, names: list[str]) -> list[Row]:
     return rows
 
 
+def printed_rows(pattern: re.Pattern[str], content: bytes) -> list[Row]:
+    """The numbers in the named groups of a pattern, a row for each of its matches in a line or a bar; others are left
+    out.
+    """
+    lines = re.split(r"[\r\n]+", content.decode("utf-8", "replace"))
+    found = [match.groupdict() for line in lines for match in pattern.finditer(line)]
+    rows = [{name: number_in(text) for name, text in groups.items() if text} for groups in found]
+    numbers = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return [row for row in numbers if row]
+
+
 SHARE_OF_TIME = 0.05
 """Of its time that a run spends on following."""
 CHUNK_BYTES, KNOWN_BYTES = 1 << 22, 1 << 12
@@ -154,11 +165,13 @@ CHUNK_BYTES, KNOWN_BYTES = 1 << 22, 1 << 12
 class MetricsFile:
     """JSON lines or CSV that a program appends to, or writes anew; the file may appear late, and be rotated."""
 
-    def __init__(self, path: Path, kept_in: Path, *, again: bool) -> None:
+    def __init__(self, path: Path, kept_in: Path, *, again: bool, pattern: str | None = None) -> None:
         """kept_in  the run's file of epochs
         again    whether the program continues what an earlier attempt began
+        pattern  by which numbers are found, in text of any form
         """
         self.path, self._kept_in = path, kept_in
+        self._pattern = None if pattern is None else re.compile(pattern)
         self._names, self._due, self._first = list[str](), 0.0, ""
         self._file: BinaryIO = path.open("rb") if path.is_file() else io.BytesIO()
         self._changed = path.stat().st_mtime_ns if path.is_file() else 0
@@ -216,8 +229,9 @@ class MetricsFile:
 
     def _rows(self, content: bytes, begins: bool) -> Iterator[tuple[bool, list[Row]]]:
         self._done, self._known = self._done + len(content), (self._known + content)[-KNOWN_BYTES:]
-        if rows := rows_in(content, self._names):
-            yield begins, rows
+        rows = printed_rows(self._pattern, content) if self._pattern else rows_in(content, self._names)
+        if rows:
+            yield begins and not self._pattern, rows
 
 
 BAR = re.compile(rb"\d+%\|[^|\r\n]*\|\s*([\d.]+)([kMG]?)/([\d.]+)([kMG]?)\s")
@@ -258,12 +272,14 @@ class Progress:
         """
         self._own, self._log, self._next = work.own, work.attempt / "log.txt", 0.0
         self._start = self._log.stat().st_size
-        self._declared = bool(work.spec.get("metrics_file"))
+        pattern = work.spec.get("numbers")
+        self._declared = bool(work.spec.get("metrics_file") or pattern)
         # While it runs, `metrics.jsonl` may become the program's own.
         self._kept_in, self._usual = self._own.directory.results / EPOCHS, self._own.directory.path / METRICS
         if again and self._usual.exists() and not self._kept_in.exists():
             self._usual.replace(self._kept_in)
-        self._metrics: MetricsFile | None = MetricsFile(metrics, self._kept_in, again=again)
+        followed = self._log if pattern else metrics
+        self._metrics: MetricsFile | None = MetricsFile(followed, self._kept_in, again=again, pattern=pattern)
         of = work.spec["parameters"].get("epochs")
         self._of = of if isinstance(of, int) else 0
         if not again:

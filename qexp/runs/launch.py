@@ -33,6 +33,7 @@ from qexp.kinds.experiments import spec_cache
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
+from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
 from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
 from qexp.runs.prepare import Plan, prepare
@@ -89,6 +90,7 @@ def start(
 
 def wrap_here(workspace: Workspace, options: Mapping[str, Any], device: str) -> Wrap:
     """The command around a run that is started here. Raises QexpError for a device that does not exist."""
+    words_to_notify(workspace)
     wrap = wrap_of(options_of(LOCAL, workspace.settings(), options))
     if wrap and machine.STARTED_TOGETHER > 1:
         raise QexpError(f"the wrap starts the run in a process of its own; leave out torchrun, or the wrap: {wrap}")
@@ -258,18 +260,6 @@ class Pool:
                         process.send_signal(number)
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that torch would see, found without loading torch."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [gpu for gpu in chosen.split(",") if gpu]
-    try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [str(index) for index in range(listing.count("GPU "))]
-
-
 def _last_lines(
     directories: Iterable[RunDirectory], epochs_of: Callable[[RunDirectory], int | None]
 ) -> dict[str, dict[str, Any]]:
@@ -365,6 +355,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     storage_place(order.storage, workspace)
     require_valid_annotations(order.tags, order.note)
     configured = workspace.settings()
+    words_to_notify(workspace)
     order = replace(order, launcher=launcher_with(order.launcher, order.profile, configured))
     options = options_of(order.launcher, configured, order.options, order.profile)
     require_device_name(order.device)
@@ -522,7 +513,7 @@ def run_here(
     """
     settings = launch.record().settings
     jobs, device = settings["jobs"], settings["device"]
-    gpus = visible_gpus() if device in ("auto", "cuda") else []
+    gpus = machine.visible_gpus() if device in ("auto", "cuda") else []
     pool = Pool(launch, directories, jobs or 1, device, gpus, wrap_of(settings.get("options", {})), more)
     with _supervised(launch):
         return pool.run(watcher), pool.stopped
@@ -537,6 +528,7 @@ def _supervised(launch: Launch) -> Iterator[None]:
             yield
         finally:
             launch.pool_file.unlink(missing_ok=True)  # a kernel outlives its pool, and is not to be stopped with it
+    notify_of_launch(launch)
 
 
 SECONDS_BETWEEN_QUERIES = 5.0

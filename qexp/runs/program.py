@@ -348,7 +348,8 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
         if must_write(work.spec) or file.exists():
             numbers = experiences.read_program_results(file, str(file))
         else:
-            numbers = followed.results_of(work.own.directory.metrics() if work.spec.get("metrics_file") else [])
+            declared = "numbers" in work.spec or "metrics_file" in work.spec
+            numbers = followed.results_of(work.own.directory.metrics() if declared else [])
         files.make_folder(copy.parent)
         files.write_bytes(copy, file.read_bytes() if file.exists() else formats.json_bytes(numbers))
     except SpecError as error:

@@ -22,6 +22,7 @@ from qexp.jobs.states import Watch
 from qexp.kinds import experiments
 from qexp.kinds.experiments import Experience
 from qexp.kinds.objects import require_device_name
+from qexp.runs.execute import require_executable
 from qexp.runs.launch import execute_here, goes_on, wrap_here
 from qexp.runs.order import RerunOptions
 from qexp.runs.plan import plan_run
@@ -92,6 +93,7 @@ def _require_repeatable(original: RunDirectory, record: Record) -> None:
     if record.foreign_weights is not None:
         raise QexpError(f"{record.name} has weights that another program trained; there is nothing to repeat")
     original.require_trust()
+    require_executable(record)
 
 
 def _experience(

@@ -30,6 +30,9 @@ class ExperienceType(ABC):
     """Whether its runs train networks of qexp, which can predict, with the dataset and model that it names or contains;
     else its document alone makes a run execute programs."""
 
+    executes: bool = True
+    """Whether its runs can be executed from what their directories hold."""
+
     @abstractmethod
     def schema(self) -> Document:
         """The JSON Schema of its experiences, with `$defs` of its own."""
@@ -119,7 +122,11 @@ def read_program_results(file: Path, label: str) -> Numbers:
     label  name of the file in errors
     A flat object of metrics belongs to the part `test` and the output `result`; an empty one holds no numbers.
     """
-    document = reading.read(file, label)
+    return program_results(reading.read(file, label), label)
+
+
+def program_results(document: Document, label: str) -> Numbers:
+    """The same of a document that has been read already."""
     if not document:
         return {}
     if not any(isinstance(value, dict) for value in document.values()):
@@ -219,6 +226,19 @@ def shares_its_results(document: Document) -> bool:
     return not is_told_where(document) and "run" not in names_in(path)
 
 
+def _trouble_with_pattern(pattern: str | None, metrics_file: str | None) -> str | None:
+    """Why numbers cannot be found by a pattern in what a program prints; None if they can, or if there is none."""
+    if pattern is None:
+        return None
+    if metrics_file is not None:
+        return "is instead of 'metrics_file'; keep one of the two"
+    try:
+        names = re.compile(pattern).groupindex
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"is no regular expression of Python: {error}"
+    return None if names else "names no number; write for example loss=(?P<loss>[-+.\\deE]+)"
+
+
 class Command(ExperienceType):
     def schema(self) -> Document:
         return schema_file("command")
@@ -249,6 +269,8 @@ class Command(ExperienceType):
         for key in ("command", "resume", "environment"):
             if document[key] and not document[key][0]:
                 yield (key, 0), "the name of the program is empty"
+        if trouble := _trouble_with_pattern(document.get("numbers"), document.get("metrics_file")):
+            yield ("numbers",), trouble
         for name in document["metrics"]:
             from qexp.metrics.built_in import METRICS
 
@@ -318,6 +340,35 @@ class Command(ExperienceType):
         except SpecError as error:
             return f"it is not a results file: {error}"
         return None
+
+
+class Tracked(Command):
+    """Of a run that a script logs: `qexp.track` writes it, with the name of the script."""
+
+    executes = False
+
+    def schema(self) -> Document:
+        command = super().schema()
+        kept = ("description", "parameters", "dataset", "model", "units", "metrics")
+        properties = {"type": {"const": "tracked"}, "script": {"type": "string", "default": ""}}
+        properties |= {key: command["properties"][key] for key in kept}
+        properties["parameters"] = {**properties["parameters"], "description": "values that the script gave"}
+        return {
+            "description": "a run that a script logs with qexp.track; what it writes, no file in specs/",
+            "type": "object",
+            "required": ["type"],
+            "additionalProperties": False,
+            "properties": properties,
+            "$defs": command["$defs"],
+        }
+
+    def lines(self, spec: Document) -> dict[str, str]:
+        values = run_values(spec["parameters"], "").items()
+        given = ", ".join(f"{name} {value}" for name, value in values) or "none"
+        return {"script": spec["script"] or "a notebook, or typed", "parameters": given}
+
+    def test_part(self, spec: Document) -> Document:
+        return {"dataset": spec["dataset"]}
 
 
 # Documents of experiences that train a network of qexp on a dataset.
@@ -470,7 +521,9 @@ def schema_file(name: str) -> Document:
 TRAINING = "training"
 """The type of an experience that does not name one."""
 
-TYPES: Mapping[str, ExperienceType] = {TRAINING: Training(), "command": Command()}
+TRACKED = Tracked()
+
+TYPES: Mapping[str, ExperienceType] = {TRAINING: Training(), "command": Command(), "tracked": TRACKED}
 """The value of `type` in an experience → its type."""
 
 

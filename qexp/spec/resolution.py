@@ -146,6 +146,9 @@ def experience(reference: str | Unwritten, overrides: Sequence[Override], worksp
         wrong = document["type"] if isinstance(document["type"], str) else reading.describe(document["type"])
         raise SpecError([Problem(label, ("type",), f"no experience type '{wrong}'; {suggestion(wrong, TYPES)}")])
     of_type = type_of(document)
+    if not of_type.executes:
+        script = document.get("script") or "in which it was logged"
+        raise SpecError([Problem(label, ("type",), f"its runs are logged by a script; start that again: {script}")])
     names = {}
     for kind in REFERENCES:
         value = document.get(kind)

@@ -41,7 +41,7 @@ def _dataset_schema() -> Document:
 
 def _experience_schema() -> Document:
     """The schema of experiences with that of each type, which applies if `type` names it, or if it is left out."""
-    types = {name: of_type.schema() for name, of_type in TYPES.items()}
+    types = {name: of_type.schema() for name, of_type in TYPES.items() if of_type.executes}
     head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
     definitions: Document = {}
     for schema in types.values():

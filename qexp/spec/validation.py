@@ -139,8 +139,7 @@ def findings(kind: str, document: Document, tables: Tables, dataset_type: str | 
     dataset_type = dataset_type if isinstance(dataset_type, str) and dataset_type in KINDS else None
     schema = whole_schema(kind, tables)
     old = _old_forms(kind, document, tables)
-    errors = Draft202012Validator(schema).iter_errors(document)
-    by_schema = [finding for error in errors for finding in _in_words(error) if not _is_within(finding[0], old)]
+    by_schema = [finding for finding in in_schema(document, schema) if not _is_within(finding[0], old)]
     if kind == "experience" and dataset_type is not None:
         by_schema += _in_keys_of_dataset_types(document, schema["$defs"][type_name(document)], dataset_type)
     if old or by_schema:
@@ -151,6 +150,11 @@ def findings(kind: str, document: Document, tables: Tables, dataset_type: str | 
     if kind == "model":
         return [] if follows(document) else list(_in_model(document))
     return list(documents_of(document).in_dataset(filled_in(document), tables["quantities"]))
+
+
+def in_schema(document: Document, schema: Document) -> list[Finding]:
+    """The problems of a document against a JSON Schema."""
+    return [finding for error in Draft202012Validator(schema).iter_errors(document) for finding in _in_words(error)]
 
 
 def _in_words(error: ValidationError) -> Iterator[Finding]:

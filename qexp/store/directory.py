@@ -273,7 +273,8 @@ class RunDirectory:
         if self.extensions.is_file():
             return self.extensions
         try:
-            return self.spec_file if not type_of(self.spec_as_written()).trains else None
+            of_type = type_of(self.spec_as_written())
+            return self.spec_file if of_type.executes and not of_type.trains else None
         except DamagedError:  # which cannot be executed either
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -461,7 +462,7 @@ class FoldRecord(Part):
 class Record(Part):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold",)
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script")
 
     schema: int = SCHEMA_VERSION
     """Version of this format."""
@@ -531,6 +532,8 @@ class Record(Part):
     """`imported` for a run with weights that another program trained, `program` for a run of a program."""
     foreign_weights: ForeignWeights | None = None
     """The origin of such weights."""
+    script: str | None = None
+    """The script that logs it; empty for a notebook, and null for a run that qexp executes."""
     rerun_of: str | None = None
     """The run whose spec this one has, if it was started by `qexp rerun`."""
     code: CodeState = field(default_factory=CodeState)
@@ -561,8 +564,17 @@ class Record(Part):
     @property
     def command(self) -> list[str]:
         """The words of the command that makes such a run, under its usual name."""
+        if self.script is not None:
+            return ["python", self.script or "NOTEBOOK"]
         overrides = [word for override in self.overrides for word in ("--set", override)]
         return ["qexp", "run", self.experience, "--seed", str(self.seed), *overrides]
+
+    @property
+    def continued_by(self) -> str:
+        """What goes on with an interrupted run, as text."""
+        if self.script is not None:
+            return f"qexp.track({self.name!r}, resume=True) in {self.script or 'the notebook'}"
+        return f"qexp rerun {shlex.quote(self.name)} --resume"
 
     @property
     def open_attempt(self) -> AttemptRecord | None:

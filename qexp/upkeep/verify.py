@@ -27,6 +27,7 @@ from qexp.figures import canvas
 from qexp.jobs.states import state_now
 from qexp.kinds.attempt import Display
 from qexp.metrics.meaning import number
+from qexp.runs.execute import require_executable
 from qexp.runs.options import VerifyOptions
 from qexp.runs.prepare import keep_code
 from qexp.store import provenance
@@ -232,6 +233,7 @@ def verify(directory: RunDirectory, workspace: Workspace, options: VerifyOptions
     """
     record = directory.record()
     directory.require_trust()
+    require_executable(record)
     _require_whole(directory, record)
     then = directory.environment()
     device = _device(options.device, then)

@@ -444,7 +444,7 @@ def _command(runs: Sequence[ComparedRun]) -> str:
     """The command that makes the runs of a group."""
     words = runs[0].directory.record().command
     seeds = sorted({run.seed for run in runs})
-    if len(seeds) > 1:
+    if len(seeds) > 1 and "--seed" in words:
         stretches = [text.split("-") for text in compare.ranges(seeds).split(", ")]
         texts = [f"{ends[0]}:{int(ends[1]) + 1}" if ends[1:] else ends[0] for ends in stretches]
         at = words.index("--seed")

@@ -1,0 +1,91 @@
+"""Messages to whoever waits: the command `notify` in qexp.toml, which is started when a launch ends or a run fails."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections import Counter
+from contextlib import suppress
+
+from qexp.base.text import filled, names_in, words_of
+from qexp.base.workspace import Workspace
+from qexp.errors import DamagedError, QexpError, some, suggestion
+from qexp.jobs.launchers import Launch, find_launch
+from qexp.jobs.states import Watch
+from qexp.store.directory import RunDirectory
+from qexp.store.record import Record
+
+log = logging.getLogger("qexp.run")
+
+PLACEHOLDERS = ("message", "name", "state", "workspace")
+
+LONGEST_SECONDS = 60.0
+"""After which the command is killed."""
+
+
+def words_to_notify(workspace: Workspace) -> list[str]:
+    """The words of the command, empty if there is none. Raises QexpError for one that is wrong."""
+    command = workspace.settings().get("notify", "")
+    if not isinstance(command, str):
+        raise QexpError('qexp.toml: notify is a command, such as notify = "mail -s {message} me@home"')
+    try:
+        words = words_of(command)
+    except ValueError as error:
+        raise QexpError(f"qexp.toml: notify {error}") from None
+    for name in (name for word in words for name in names_in(word)):
+        if name not in PLACEHOLDERS:
+            raise QexpError(f"qexp.toml: notify has no placeholder {{{name}}}; {suggestion(name, PLACEHOLDERS)}")
+    return words
+
+
+def notify_of_run(directory: RunDirectory, state: str, error: str) -> None:
+    """A run has failed."""
+    name = directory.name
+    _notify(Workspace(directory.path.absolute().parent.parent), name, state, f"{name} {state}: {error}")
+
+
+def notify_if_last(directory: RunDirectory, record: Record) -> None:
+    """A job has ended; that of the last run of its launch says that the launch has."""
+    workspace = Workspace(directory.path.absolute().parent.parent)
+    if record.job is None or record.launch is None or not words_to_notify(workspace):
+        return
+    with suppress(QexpError, FileExistsError):  # that another job, which ended at the same time, has said it
+        launch = find_launch(record.launch, workspace)
+        runs = [RunDirectory(workspace.runs / name) for name in launch.record().runs]
+        if not any(run.holds_record and run.record().state.unfinished for run in runs):
+            (launch.folder / "notified").touch(exist_ok=False)
+            notify_of_launch(launch)
+
+
+def notify_of_launch(launch: Launch) -> None:
+    """A launch has ended."""
+    workspace = Workspace(launch.folder.absolute().parents[2])
+    try:
+        names = launch.record().runs
+    except DamagedError:
+        return
+    states = Watch().states([RunDirectory(workspace.runs / name) for name in names])
+    counts = Counter(state.words for state in states.values())
+    failed = [run.name for run, state in states.items() if state.without_result]
+    ended = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs"
+    message = f"launch {launch.id} has ended: {ended}" + (f" ({some(failed)})" if failed else "")
+    _notify(workspace, launch.id, "failed" if failed else "done", message)
+
+
+def _notify(workspace: Workspace, name: str, state: str, message: str) -> None:
+    """Start the command, with the message as its input, too; that it fails is no more than a warning."""
+    try:
+        words = words_to_notify(workspace)
+        if not words:
+            return
+        values = {"message": message, "name": name, "state": state, "workspace": str(workspace.root)}
+        subprocess.run(
+            [filled(word, values.__getitem__) for word in words],
+            cwd=workspace.root,
+            input=f"{message}\n".encode(),
+            capture_output=True,
+            timeout=LONGEST_SECONDS,
+            check=True,
+        )
+    except (QexpError, OSError, subprocess.SubprocessError) as error:
+        log.warning("nobody was notified: %s", error)

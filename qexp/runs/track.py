@@ -1,0 +1,454 @@
+"""Runs that a script logs by itself: `with qexp.track("fit", parameters={"rate": 0.1}) as run: run.log(loss=0.3)`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, TextIO
+
+from qexp.base import files, formats
+from qexp.base.machine import terminable
+from qexp.base.quantities import QUANTITIES
+from qexp.base.workspace import Workspace
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError, TakenOverError
+from qexp.jobs.states import Watch
+from qexp.kinds.attempt import OwnRecord, Results
+from qexp.runs import followed
+from qexp.runs.catalog import Catalog, find_run
+from qexp.runs.execute import begin, keep, recorded
+from qexp.runs.prepare import FILES, keep_code, new_run
+from qexp.spec.experiences import RESULT_PARTS, RESULTS, TRACKED, program_results
+from qexp.spec.reading import Document, digest, plain
+from qexp.spec.validation import in_schema
+from qexp.store import provenance
+from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations
+from qexp.store.lease import Lease, take_lease
+from qexp.store.record import Epochs, Line, Numbers, Record, State, now, require_name
+
+log = logging.getLogger("qexp.run")
+
+FIGURES_FOLDER = "figures"
+FIGURES = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
+"""In `results`; the endings of pictures that are taken over as they are."""
+
+
+LONGEST_WAIT = 120.0
+"""Seconds for runs of the same name that start before this one."""
+
+
+class TrackedRun:
+    """A run that this process logs; made by `qexp.track`."""
+
+    def __init__(self, own: OwnRecord, lease: Lease, lost: threading.Event) -> None:
+        self.directory, self._own, self._lease, self._lost = own.directory, own, lease, lost
+        self._process, self._lock, self._next_note = os.getpid(), threading.Lock(), 0.0
+        files.make_folder(self.directory.results)
+        self._open(self.directory.metrics())
+        self._continues = self._lines.count > 0
+        """Whether nothing was logged yet since the run was continued."""
+        self._results: Numbers = {**own.record.results}
+        self._seconds, self._began = own.record.seconds, time.monotonic()
+
+    def _open(self, lines: Sequence[Line]) -> None:
+        """Go on after these lines, in a file of its own: none that another process may still have open."""
+        formats.write_lines(self.directory.metrics_file, lines)
+        self._file = self.directory.metrics_file.open("r+b", buffering=0)
+        self._lines = _Lines(lines)
+        self._end = self._start = self._file.seek(0, os.SEEK_END)
+        """Where the file ends, and where its last line starts."""
+
+    def __repr__(self) -> str:
+        return f"<run {self.name}: step {self.step}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the run, which is the name of its directory."""
+        return self.directory.name
+
+    @property
+    def path(self) -> Path:
+        """The directory of the run; what is written there is pushed, exported and removed with it."""
+        return self.directory.path
+
+    @property
+    def seed(self) -> int:
+        """The seed that was given, else the number in the run's name: another for each run."""
+        return self._own.record.seed
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that were given, also when the run is continued."""
+        return dict(self.directory.spec()["parameters"])
+
+    @property
+    def step(self) -> float:
+        """The last step that was logged; 0 before the first."""
+        return self._lines.step
+
+    def log(
+        self, step: float | Mapping[str, Any] | None = None, numbers: Mapping[str, Any] = {}, /, **named: Any
+    ) -> None:
+        """Log numbers of a step, which are kept at once: they survive even the death of the process.
+
+        step     never less than the last; the one after the last if left out; numbers of the same step are one line
+        numbers  name → number, for names that cannot be keywords: {"val/depth/mae": 0.1}
+        named    name = number
+        Names begin with `train_`, `val_` or `test_` (or `/`); others are of the training part. `lr` or `learning_rate`
+        is the learning rate. The first step of a run that is continued may be an earlier one: what was logged from
+        there on is replaced. Raises QexpError for what is no number, and for a step before the last.
+
+        >>> with qexp.track("fit") as run:
+        ...     run.log(loss=0.5, val_loss=0.6)
+        """
+        step, numbers = (None, {**step, **numbers}) if isinstance(step, Mapping) else (step, numbers)
+        row = {name: _number(name, value) for name, value in {**numbers, **named}.items()}
+        position = next((row.pop(name) for name in followed.POSITIONS if name in row), step)
+        with self._lock:
+            self._require_own()
+            if self._continues and position is not None and position <= self._lines.step:
+                self._file.close()
+                self._open([line for line in self.directory.metrics() if _step(line) < position])
+                log.info("continues at step %g: what was logged from there on is replaced", position)
+            self._continues = False
+            lines_before = self._lines.count
+            content = formats.line_bytes(self._lines.add(row, position))
+            if self._lines.count > lines_before:
+                self._start = self._end
+            # A line of the same step takes the place of the last, in one call and never shorter than that.
+            self._write(content.rstrip(b"\n").ljust(self._end - self._start - 1) + b"\n")
+            if time.monotonic() >= self._next_note:
+                self._note()
+
+    def _write(self, content: bytes) -> None:
+        try:
+            done = 0
+            while done < len(content):
+                done += os.pwrite(self._file.fileno(), content[done:], self._start + done)
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._start)
+            raise QexpError(f"cannot write to {self.directory.metrics_file}: {error.strerror}") from error
+        self._end = self._start + len(content)
+
+    def result(self, numbers: Mapping[str, Any] = {}, /, **named: Any) -> None:
+        """Keep numbers as results of the run, besides earlier ones: `run.result(rmse=0.1)`.
+
+        numbers  by part, output and metric, {"test": {"depth": {"mae": 0.1}}}; else they are of the part `test`
+        Without any, the last numbers of each name that were logged are its results.
+
+        >>> with qexp.track("fit") as run:
+        ...     run.result(rmse=0.1)
+        """
+        given = program_results(_finite({**numbers, **named}), "run.result")
+        with self._lock:
+            self._require_own()
+            for part, outputs in given.items():
+                before = self._results.get(part, {})
+                merged = {output: {**before.get(output, {}), **metrics} for output, metrics in outputs.items()}
+                self._results = {**self._results, part: {**before, **merged}}
+            self._keep_results()
+            self._note()
+
+    def _keep_results(self) -> None:
+        formats.write_json(self.directory.results / RESULTS, self._results)
+        outputs = dict.fromkeys(output for of_part in self._results.values() for output in of_part)
+        units = TRACKED.units_of(self.directory.spec(), iter(outputs), QUANTITIES)
+        self._own.keep(results=self._results, units=units)
+
+    def figure(self, figure: Any, name: str = "figure", *, step: float | None = None) -> Path:
+        """Keep a picture with the run: a figure of Matplotlib, or a file. Returns its path in the run.
+
+        name  of the picture, which replaces an earlier one of that name
+        step  kept beside those of other steps
+
+        >>> with qexp.track("fit") as run:
+        ...     path = run.figure(matplotlib.figure.Figure(), "residuals")
+        """
+        self._require_own()
+        stem = require_name(name if step is None else f"{name}_{step:06.10g}")
+        folder = self.directory.results / FIGURES_FOLDER
+        files.make_folder(folder)
+        if hasattr(figure, "savefig"):
+            with files.replacing(folder / f"{stem}.png") as file:
+                figure.savefig(file, format="png", bbox_inches="tight", dpi=150)
+            return folder / f"{stem}.png"
+        path = Path(figure) if isinstance(figure, str | os.PathLike) else None
+        if path is None or path.suffix.lower() not in FIGURES:
+            what = f"'{path}'" if path else f"a {type(figure).__name__}"
+            raise QexpError(f"{what} is no figure of Matplotlib, and no file that ends in {', '.join(FIGURES)}")
+        if not path.is_file():
+            raise NotFoundError(f"there is no file {path}")
+        target = folder / f"{stem}{path.suffix.lower()}"
+        files.write_bytes(target, path.read_bytes())
+        return target
+
+    def _require_own(self) -> None:
+        if self._lost.is_set():
+            raise self._lease.lost()
+        if os.getpid() != self._process:
+            raise QexpError(
+                f"{self.name} is logged by another process, {self._process}; log there, or track another run"
+            )
+        if self._file.closed:
+            raise QexpError(f"{self.name} has ended; log inside of its `with` block")
+
+    def _note(self) -> None:
+        """Write the record, so that others see how far the run is."""
+        self._next_note = time.monotonic() + followed.SECONDS_BETWEEN_NOTES
+        done, of = self._lines.count, self._own.record.epochs.of
+        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._lines.best)
+        self._own.note(epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3))
+
+    def finish(self) -> Results:
+        """The run's results, once its work is done."""
+        self._results = self._results or followed.results_of([self._lines.latest])
+        self._keep_results()
+        return Results(self._own.record.results, units=self._own.record.units)
+
+    def close(self) -> None:
+        """Nothing is logged from here on."""
+        with self._lock:
+            if not self._lost.is_set():
+                self._note()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+class _Lines:
+    """Rows of numbers, one after the other, as lines of `metrics.jsonl`."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.count, self.step = 0, 0.0
+        self.best: int | None = None
+        self.latest: Line = {}
+        """The last number of each name, as a line."""
+        self._row, self._lowest = dict[str, float](), math.inf
+        for line in lines:
+            self.count, self.step = line["epoch"], _step(line)
+            self._take(line)
+
+    def add(self, row: Mapping[str, float], step: float | None) -> Line:
+        """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
+        step = self.step + 1 if step is None else step
+        if not math.isfinite(step) or step < self.step:
+            raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
+        if step == self.step and self.count:
+            self._row |= row
+        else:
+            self.count, self.step, self._row = self.count + 1, step, dict(row)
+        line = followed.line_of(self._row, self.count, self.step)
+        line["best"] = self._take(line)
+        return line
+
+    def _take(self, line: Line) -> bool:
+        """Whether its validation loss is the lowest so far."""
+        for part in RESULT_PARTS:
+            for output, value in line.get(part, {}).items():
+                latest = self.latest.setdefault(part, {})
+                if isinstance(value, dict):
+                    latest[output] = {**latest.get(output, {}), **value}
+                elif value is not None or output not in latest:
+                    latest[output] = value
+        loss = line["validation"]["loss"]
+        if loss is None or loss > self._lowest or (loss == self._lowest and line["epoch"] != self.best):
+            return False
+        self._lowest, self.best = loss, line["epoch"]
+        return True
+
+
+def _step(line: Line) -> float:
+    return float(line["step" if "step" in line else "epoch"])
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value) if not isinstance(value, str | bytes) else float("")
+    except (TypeError, ValueError, RuntimeError):  # as torch says that there are several
+        raise QexpError(
+            f"run.log: {name} must be a number, but is {str(value)[:60]!r} ({type(value).__name__})"
+        ) from None
+
+
+def _finite(numbers: Any) -> Any:
+    """With null for NaN and infinity, as an undefined error is."""
+    if isinstance(numbers, Mapping):
+        return {str(name): _finite(value) for name, value in numbers.items()}
+    return plain(None if isinstance(numbers, float) and not math.isfinite(numbers) else numbers, "run.result")
+
+
+@contextmanager
+def track(directory: RunDirectory) -> Iterator[TrackedRun]:
+    """Hold the lease of a run while a block of code logs it, and record how the block ends."""
+    ignored = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)
+    # A script with a handler of its own knows what to do.
+    with nullcontext() if ignored else terminable(), take_lease(directory) as lease:
+        own, lost = OwnRecord(directory, directory.record()), threading.Event()
+        left: SystemExit | None = None
+        try:
+            begin(own, lease, None)
+            with recorded(own, lease, lost) as outcome, _copied(lease.attempt / "log.txt"):
+                run = TrackedRun(own, lease, lost)
+                try:
+                    try:
+                        yield run
+                    except SystemExit as end:
+                        if end.code:
+                            raise
+                        left = end
+                    keep(run.finish(), own)
+                finally:
+                    run.close()
+        except TakenOverError:
+            raise lease.lost() from None
+    if (error := outcome.error or left) is not None:
+        raise error
+
+
+@contextmanager
+def _copied(log_file: Path) -> Iterator[None]:
+    """What the block prints is in the log, too."""
+    with (
+        log_file.open("a", encoding="utf-8", errors="replace", buffering=1) as copy,
+        redirect_stdout(_Both(sys.stdout, copy)),
+        redirect_stderr(_Both(sys.stderr, copy)),
+    ):
+        yield
+
+
+class _Both:
+    """A stream whose text goes to a second one, too; in all else the first."""
+
+    def __init__(self, first: TextIO, second: TextIO) -> None:
+        self._first, self._second = first, second
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # a full disk; a logger that lives on
+            self._second.write(text)
+        return self._first.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._first, name)
+
+
+# The directory of a run that is tracked.
+
+
+def directory_of(
+    name: str,
+    parameters: Mapping[str, Any],
+    workspace: Workspace,
+    *,
+    seed: int | None,
+    resume: bool,
+    tags: Sequence[str],
+    note: str,
+    more: Mapping[str, Any],
+) -> RunDirectory:
+    """A new run's directory, or that of a run which is to continue.
+
+    more  further keys of its spec: dataset, model, metrics, units
+    Raises QexpError for a run that is at work or done, and for parameters other than its own.
+    """
+    require_name(name)
+    require_valid_annotations(tags, note)
+    script = _script()
+    spec = _spec(parameters, more, script, workspace)
+    wanted = name if seed is None else f"{name}_{seed}"
+    if resume and (seed is None or RunDirectory(workspace.runs / wanted).holds_record):
+        directory = find_run(wanted, Catalog(workspace))
+        _require_resumable(directory, spec)
+        add_annotations(directory.path, tags, note)
+        return directory
+    epochs = spec["parameters"].get("epochs")
+    record = Record(
+        name=name,
+        kind="program",
+        script=spec["script"],
+        experience=name,
+        dataset=spec["dataset"],
+        model=spec["model"],
+        seed=0 if seed is None else seed,
+        state=State.CREATED,
+        tags=tuple(dict.fromkeys(tags)),
+        note=note,
+        digest=digest(spec),
+        metrics=spec["metrics"],
+        overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in spec["parameters"].items()),
+        epochs=Epochs(of=epochs if isinstance(epochs, int) and epochs > 0 else 0),
+    )
+    files.make_folder(workspace.runs)
+    # One after the other: what many that start at once write down would else be thrown away by all but one.
+    with files.locked(workspace.runs / f".track-{name}", LONGEST_WAIT):
+        for number in count(0 if seed is None else 1):
+            free = wanted if number == 1 and seed is not None else f"{wanted}_{number}"
+            if os.path.lexists(workspace.runs / free):
+                continue
+            named = replace(record, name=free, seed=number if seed is None else seed)
+            with suppress(FileExistsError):  # it has just been made otherwise
+                return new_run(free, workspace, None, partial(_fill, named, spec, script, workspace))
+    raise AssertionError("there is always a free number")
+
+
+def _fill(record: Record, spec: Document, script: Path | None, workspace: Workspace, draft: Path) -> None:
+    directory, outside = RunDirectory(draft), script is not None and Path(spec["script"]).name == spec["script"]
+    code = keep_code(draft, "", Workspace(script.parent) if script is not None and outside else workspace)
+    if script is not None:
+        files.make_folder(draft / "code" / FILES)
+        shutil.copyfile(script, draft / "code" / FILES / script.name)
+    formats.write_json(directory.spec_file, spec)
+    formats.write_json(draft / "environment.json", provenance.environment(None, None, {}))
+    directory.write(replace(record, created=now(), code=code))
+
+
+def _spec(
+    parameters: Mapping[str, Any], more: Mapping[str, Any], script: Path | None, workspace: Workspace
+) -> Document:
+    """The spec of a run, with the script by its path in the workspace, or by its name if it lies elsewhere."""
+    named = ""
+    if script is not None:
+        inside = script.is_relative_to(workspace.root.absolute())
+        named = str(script.relative_to(workspace.root.absolute())) if inside else script.name
+    spec = {"type": "tracked", "parameters": plain(dict(parameters), "parameters"), **more, "script": named}
+    if found := in_schema(spec, TRACKED.schema()):
+        raise SpecError([Problem("qexp.track", *finding) for finding in found])
+    prints = {} if script is None else {named: files.sha256_of(script)}
+    return {**TRACKED.with_defaults(spec, {}), "fingerprints": prints}
+
+
+def _script() -> Path | None:
+    """The file that Python was started with; None in a notebook and at a prompt."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None or not Path(file).is_file() or any(part.endswith("-packages") for part in Path(file).parts):
+        return None
+    return Path(file).absolute()
+
+
+def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
+    before = directory.spec()
+    state = Watch().state(directory)
+    if before["type"] != "tracked":
+        raise QexpError(
+            f"{directory.name} is not a run of `qexp.track`; continue it: qexp rerun {directory.name} --resume"
+        )
+    if state is State.DONE or state.at_work:
+        raise QexpError(f"{directory.name} is {state}; leave out `resume` for a new run")
+    if spec["parameters"] and spec["parameters"] != before["parameters"]:
+        names = sorted(
+            key
+            for key in {*spec["parameters"], *before["parameters"]}
+            if spec["parameters"].get(key) != before["parameters"].get(key)
+        )
+        raise QexpError(f"{directory.name} has other parameters: {', '.join(names)}; leave out `resume` for a new run")

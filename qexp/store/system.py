@@ -1,0 +1,84 @@
+"""What a run takes of its machine while it is at work: a light series, in the run's `system.jsonl`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from qexp.base import formats
+from qexp.base.machine import visible_gpus
+from qexp.store.record import now
+
+SYSTEM = "system.jsonl"
+"""A line per sample: `time`, `cpu` [% of one core] and `memory` [bytes] of the process and of those that it started,
+`gpu` [%] and `gpu_memory` [bytes] of the GPUs that it may use, `disk_free` [bytes] where the run is. What is not known
+is left out."""
+
+FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
+"""Seconds between two samples: at the beginning, and as a share of the time since. A day has some 1,500 samples."""
+
+
+@contextmanager
+def sampled(run: Path, goes_on: Callable[[], bool]) -> Iterator[None]:
+    """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns false."""
+    ended, begun = threading.Event(), time.monotonic()
+
+    def keep_on() -> None:
+        with suppress(ImportError):
+            sampler = _Sampler(run)
+            while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
+                with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
+                    file.write(formats.line_bytes(sampler.sample()))
+
+    thread = threading.Thread(target=keep_on, name="system", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _Sampler:
+    def __init__(self, run: Path) -> None:
+        import psutil
+
+        self._run, self._gpus, self._process = run, visible_gpus(), psutil.Process()
+        self._seconds, self._at = self._used()[0], time.monotonic()
+
+    def sample(self) -> dict[str, Any]:
+        before, then = self._seconds, self._at
+        (self._seconds, memory), self._at = self._used(), time.monotonic()
+        # A process that ended may have taken with it what it had used.
+        cpu = 100 * max(self._seconds - before, 0.0) / (self._at - then)
+        sample = {"time": now(), "cpu": round(cpu, 1), "memory": memory}
+        return {**sample, **self._of_gpus(), "disk_free": shutil.disk_usage(self._run).free}
+
+    def _used(self) -> tuple[float, int]:
+        """Seconds of processor time and bytes of memory, of this process and those below it."""
+        import psutil
+
+        seconds, memory = 0.0, 0
+        for process in (self._process, *self._process.children(recursive=True)):
+            with suppress(psutil.Error):  # it has just ended
+                seconds += sum(process.cpu_times()[:4])  # its own, and that of children which have ended
+                memory += process.memory_info().rss
+        return seconds, memory
+
+    def _of_gpus(self) -> dict[str, Any]:
+        if not self._gpus:
+            return {}
+        what = ["nvidia-smi", f"--id={','.join(self._gpus)}", "--query-gpu=utilization.gpu,memory.used"]
+        with suppress(OSError, subprocess.SubprocessError, ValueError):
+            words = [*what, "--format=csv,noheader,nounits"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+            used = [[float(number) for number in line.split(",")] for line in done.stdout.splitlines()]
+            work, mebibytes = zip(*used, strict=True)
+            return {"gpu": sum(work) / len(used), "gpu_memory": int(sum(mebibytes) * 2**20)}
+        return {}

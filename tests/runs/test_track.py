@@ -1,0 +1,205 @@
+"""Runs that a script logs by itself: what it logs is kept at once, and such a run is one as any other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+import pytest
+import torch
+
+import qexp as package
+from qexp.errors import QexpError
+from qexp.store.directory import RunDirectory
+from tests.conftest import call
+from tests.runs.conftest import until
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A folder that is no workspace yet."""
+    monkeypatch.chdir(tmp_path)
+
+
+def lines(name: str) -> list[tuple[float, float | None, float | None]]:
+    found = RunDirectory(Path("runs") / name).metrics()
+    return [(line.get("step", line["epoch"]), line["train"]["loss"], line["validation"]["loss"]) for line in found]
+
+
+def test_what_is_logged_becomes_epochs_results_and_figures_of_an_ordinary_run(capsys):
+    with package.track("fit", {"rate": np.float32(0.5), "layers": (3, 4), "epochs": 3}, tags=["first"]) as run:
+        for epoch in (1, 2):
+            run.log(loss=torch.tensor(1 / epoch), lr=0.1)
+            run.log(epoch, {"val/depth/mae": np.float64(epoch)}, val_loss=2 / epoch)
+        run.log(300, loss=float("nan"))
+        run.result(rmse=0.25, r2=float("nan"))
+        run.result({"test": {"depth": {"mae": 1}}})
+        run.figure(matplotlib.figure.Figure(), "map", step=300)
+        assert run.figure(run.path / "results/figures/map_000300.png", "copy").name == "copy.png"
+        print("a word")
+    assert capsys.readouterr().out == "a word\n"
+    assert lines("fit_0") == [(1, 1, 2), (2, 0.5, 1), (300, None, None)]
+    record = package.open_run("fit_0").record
+    assert record["epochs"] == {"done": 3, "of": 3, "best": 2}
+    assert record["results"] == {"test": {"result": {"rmse": 0.25, "r2": None}, "depth": {"mae": 1}}}
+    assert record["overrides"] == ["parameters.rate=0.5", "parameters.layers=[3, 4]", "parameters.epochs=3"]
+    assert record["units"]["depth"] == "km"
+    assert (record["state"], record["tags"], record["seed"]) == ("done", ["first"], 0)
+    assert "a word" in call("logs", "fit_0").done()
+    shown = call("ls").done()
+    assert "test result rmse" in shown
+    assert "0.25" in shown
+    assert call("doctor").code == 0
+
+
+def test_without_results_they_are_the_last_numbers_of_each_name():
+    with package.track("fit") as run:
+        run.log(loss=1, test_mae=3)
+        run.log(loss=0.5)
+    assert package.open_run("fit_0").results == {"train": {"result": {"loss": 0.5}}, "test": {"result": {"mae": 3}}}
+
+
+def test_runs_are_numbered_or_named_by_their_seed_and_never_replaced():
+    names = []
+    for seed in (None, None, 5, 5, None):
+        with package.track("fit", seed=seed) as run:
+            names.append((run.name, run.seed))
+    assert names == [("fit_0", 0), ("fit_1", 1), ("fit_5", 5), ("fit_5_2", 5), ("fit_2", 2)]
+
+
+def test_a_run_ends_as_its_block_does():
+    for error in (ValueError("too bad"), KeyboardInterrupt(), SystemExit(3), MemoryError()):
+        with pytest.raises(type(error)), package.track("fit"):
+            raise error
+    with pytest.raises(SystemExit), package.track("fit"):
+        sys.exit(0)
+    states = [package.open_run(f"fit_{number}").state for number in range(5)]
+    assert states == ["failed", "interrupted", "failed", "out_of_memory", "done"]
+    assert package.open_run("fit_0").record["error"] == "ValueError: too bad"
+    with package.track("fit") as run:
+        child = os.fork()
+        if child == 0:
+            with suppress(QexpError):
+                run.log(loss=1)
+            os._exit(len(lines(run.name)))
+        assert os.waitpid(child, 0)[1] == 0
+    with pytest.raises(QexpError, match="has ended"):
+        run.log(loss=1)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda run: run.log(loss="low"), "loss must be a number, but is 'low'"),
+        (lambda run: run.log(loss=np.zeros(2)), "loss must be a number"),
+        (lambda run: run.log(5, loss=1) or run.log(4, loss=1), "step 4 after step 5"),
+        (lambda run: run.result(rmse="low"), "must be a number or null"),
+        (lambda run: run.result({"tst": {"depth": {"mae": 1}}}), "did you mean 'test'"),
+        (lambda run: run.figure([1, 2]), "a list is no figure"),
+        (lambda run: run.figure("gone.png"), "there is no file"),
+        (lambda run: run.figure(matplotlib.figure.Figure(), "../map"), "name"),
+    ],
+)
+def test_what_cannot_be_kept_is_an_error_and_what_was_logged_before_stays(use, words):
+    with pytest.raises(QexpError, match=words), package.track("fit") as run:  # noqa: PT012
+        run.log(1, loss=1)
+        use(run)
+    assert lines("fit_0")[0] == (1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"name": "a b"}, "not a valid"),
+        ({"parameters": {"a rate": 1}}, "is not a name"),
+        ({"parameters": {"rate": object()}}, "not a type of JSON"),
+        ({"metrics": {"score": {"best": "hihest"}}}, "did you mean 'highest'"),
+        ({"tags": ["a b"]}, "not a valid tag"),
+        ({"resume": True}, "no run 'fit'"),
+        ({"workspace": "elsewhere"}, "not a workspace"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_before_anything_is_written(wrong, words):
+    with pytest.raises(QexpError, match=words):
+        package.track(**{"name": "fit", **wrong})
+    assert not list(Path.cwd().glob("runs/*"))
+
+
+SCRIPT = """
+import sys, time, qexp
+with qexp.track("fit", {"rate": 1}, seed=3, resume=True) as run:
+    for step in range(int(run.step) - 1 if run.step else 0, 6):
+        run.log(step, loss=step + 10 * (len(sys.argv) > 1))
+        if step == 3 and len(sys.argv) == 1:
+            time.sleep(60)
+    run.result(rmse=1)
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("number", "state"), [(signal.SIGKILL, "lost"), (signal.SIGTERM, "interrupted")])
+def test_a_run_whose_process_dies_has_all_that_was_logged_and_goes_on(number, state):
+    Path("fit.py").write_text(SCRIPT)
+    process = subprocess.Popen([sys.executable, "fit.py"], stderr=subprocess.PIPE)
+    until(lambda: Path("runs/fit_3").exists() and len(lines("fit_3")) == 4, "four lines")
+    if number == signal.SIGTERM:
+        call("stop", "fit_3").done()
+    else:
+        process.send_signal(number)
+    process.communicate()
+    assert package.open_run("fit_3").state == state
+    assert lines("fit_3") == [(step, step, None) for step in range(4)]
+    refused = call("rerun", "fit_3", "--resume")
+    assert "qexp.track('fit_3', resume=True) in fit.py" in refused.stderr
+    with pytest.raises(QexpError, match="other parameters: rate"):
+        package.track("fit", {"rate": 2}, seed=3, resume=True)
+    subprocess.run([sys.executable, "fit.py", "again"], check=True)
+    assert lines("fit_3") == [(0, 0, None), (1, 1, None), *[(step, step + 10, None) for step in range(2, 6)]]
+    run = package.open_run("fit_3")
+    assert (run.state, len(run.record["attempts"]), run.results) == ("done", 2, {"test": {"result": {"rmse": 1}}})
+    assert call("verify", "fit_3").code == 2
+    with pytest.raises(QexpError, match="is done"):
+        package.track("fit", seed=3, resume=True)
+
+
+@pytest.mark.heavy
+def test_such_a_run_is_compared_shown_reported_moved_and_exported_as_any_other():
+    for rmse in (1, 2):
+        with package.track("fit", metrics={"score": {"best": "highest"}}, dataset="profiles") as run:
+            run.log(loss=rmse)
+            run.result(rmse=rmse, score=rmse)
+    assert "fit" in call("compare", "fit_0", "fit_1").done()
+    call("report", "fit_0", "--to", "fit.html").done()
+    call("push", "./remote", "fit_0").done()
+    call("pull", "./remote", "fit_0", "--name", "pulled").done()
+    call("export", "fit_0", "--format", "mlflow", "--to", "store").done()
+    assert package.open_run("pulled").results == package.open_run("fit_0").results
+    assert [row["name"] for row in json.loads(call("ls", "--json").done())] == ["fit_0", "fit_1", "pulled"]
+
+
+@pytest.mark.heavy
+def test_twenty_processes_at_once_have_twenty_runs():
+    program = "import qexp\nwith qexp.track('fit') as run: [run.log(loss=step) for step in range(100)]"
+    Path("specs").mkdir()
+    several = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(20)]
+    assert [process.wait() for process in several] == [0] * 20
+    runs = package.runs()
+    assert sorted(run["seed"] for run in runs) == list(range(20))
+    assert {run["state"] for run in runs} == {"done"}
+    assert all(len(lines(run["name"])) == 100 for run in runs)
+
+
+def test_threads_log_whole_lines():
+    with package.track("fit") as run:
+        threads = [threading.Thread(target=lambda: [run.log(loss=1) for _ in range(50)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [line[0] for line in lines("fit_0")] == list(range(1, 401))
