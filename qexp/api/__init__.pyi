@@ -70,6 +70,7 @@ from .specs import (
     tables as tables,
     validate as validate,
 )
+from .tracking import TrackedRun as TrackedRun, track as track
 from .training import (
     Order as Order,
     Pretraining as Pretraining,
@@ -84,7 +85,6 @@ from .training import (
     stop_launch as stop_launch,
     study as study,
     sweep as sweep,
-    track as track,
     train as train,
     tune as tune,
     wait as wait,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qexp.api.handles import Run, Runs, open_run, open_runs
 from qexp.api.listing import ListedRuns, chosen
 from qexp.api.progress import display_of, notices, watcher_of
 from qexp.base import workspace as workspaces
-from qexp.base.files import make_folder
 from qexp.base.options import Report, as_warning, ignore, takes
-from qexp.errors import NotFoundError, QexpError, some
+from qexp.errors import QexpError, some
 from qexp.jobs import launchers, states
 from qexp.jobs.launchers import Watcher
 from qexp.runs.catalog import Catalog
@@ -33,12 +30,9 @@ from qexp.tuning.options import Tuning
 from qexp.web.html import fields_of
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from qexp.kinds.attempt import Display
     from qexp.runs.launch import CheckedOrder, Launched
     from qexp.runs.prepare import Plan
-    from qexp.runs.track import TrackedRun
     from qexp.web.notebook import ShownStudy, ShownTuned
 
 
@@ -84,58 +78,6 @@ def train(
     with notices():
         directory, trained = start(order, workspaces.find(workspace), name, display)
     return Run(directory), trained
-
-
-def track(
-    name: str,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    seed: int | None = None,
-    resume: bool = False,
-    dataset: str = "",
-    model: str = "",
-    metrics: Mapping[str, Mapping[str, str]] | None = None,
-    units: Mapping[str, str] | None = None,
-    tags: Iterable[str] = (),
-    note: str = "",
-    workspace: str | Path | None = None,
-) -> AbstractContextManager[TrackedRun]:
-    """A run that the script itself logs, inside of a `with` block; it needs no spec.
-
-    name        what is run; the run is called `<name>_0`, `<name>_1` and so on
-    parameters  name → number, text, list or dict
-    seed        the run is called `<name>_<seed>`, if that is free; the number of the run if left out
-    resume      continue the run of that name, as `qexp ls` shows it, or of that name and seed if there is one
-    dataset     name of the data, for tables
-    model       name of the model, for tables
-    metrics     metric → {"best": "lowest", "highest" or "zero", "unit": …}, of metrics that qexp does not know
-    units       output → unit
-    The run is done when the block ends, failed if it ends with an error, interrupted after Ctrl-C or `qexp stop`.
-    Outside of a workspace the current folder becomes one.
-    Raises QexpError for a wrong argument, and for a run that cannot be continued.
-
-    >>> with qexp.track("fit", {"rate": 0.1}) as run:
-    ...     for epoch in range(3):
-    ...         run.log(loss=0.5**epoch)
-    ...     run.result(rmse=0.25)
-    >>> qexp.open_run(run.name).results
-    {'test': {'result': {'rmse': 0.25}}}
-    """
-    from qexp.runs import track as tracking
-
-    try:
-        home = workspaces.find(workspace)
-    except NotFoundError:
-        if workspace is not None or os.environ.get(workspaces.VARIABLE):
-            raise
-        make_folder(Path("specs"))
-        home = workspaces.find()
-    more = {"dataset": dataset, "model": model, "metrics": dict(metrics or {}), "units": dict(units or {})}
-    directory = tracking.directory_of(
-        name, parameters or {}, home, seed=seed, resume=resume, tags=list(tags), note=note, more=more
-    )
-    print(f"{directory.name}: in {home.shown(directory.path)}", file=sys.stderr)
-    return tracking.track(directory)
 
 
 def prepare(order: Order, *, name: str | None = None, workspace: str | Path | None = None) -> CheckedOrder:

@@ -290,7 +290,7 @@ def _finite(numbers: Any) -> Any:
 
 
 @contextmanager
-def track(directory: RunDirectory) -> Iterator[TrackedRun]:
+def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     """Hold the lease of a run while a block of code logs it, and record how the block ends."""
     ignored = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)
     # A script with a handler of its own knows what to do.
