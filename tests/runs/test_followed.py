@@ -195,6 +195,43 @@ def test_epochs_are_there_while_the_program_runs_and_the_last_ones_numbers_are_i
     assert call("ls", "--columns", "name,validation.loss").done().splitlines()[1].split() == ["own_0", "0.5"]
 
 
+def test_numbers_are_found_in_what_a_program_prints_by_a_pattern(experience):
+    program = (
+        "for e in 1 2; do printf 'epoch %d: %s\\rloss=0.%d val_loss=1e-%d\\n' $e {seed} $e $e; done; echo test_mae=3"
+    )
+    pattern = r"epoch (?P<epoch>\d+)|\bloss=(?P<loss>\S+) val_loss=(?P<val_loss>\S+)|test_mae=(?P<test_mae>\S+)"
+    experience(command=["sh", "-c", program], numbers=pattern)
+    call("run", "own").done()
+    run = package.open_run("own_0")
+    assert losses(run.directory.metrics()) == [(1, 0.1, 0.1), (2, 0.2, 0.01)]
+    assert run.results["test"] == {"result": {"mae": 3}}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("loss=(", "is no regular expression"),
+        (r"loss=(\S+)", "names no number"),
+        ("(?P<loss>.)", "keep one of the two"),
+    ],
+)
+def test_a_pattern_that_can_find_no_number_is_an_error(experience, pattern, words):
+    more = {"metrics_file": "log"} if "two" in words else {}
+    experience(command=["true", "{seed}"], numbers=pattern, **more)
+    assert words in call("run", "own").stderr
+
+
+def test_a_command_of_the_user_is_notified_of_a_run_that_fails_and_of_the_end_of_a_launch(experience):
+    Path("qexp.toml").write_text("notify = \"sh -c 'cat >> notices; echo {state} {name} >> notices'\"")
+    experience(command=["sh", "-c", "exit {seed}"])
+    assert call("run", "own", "--seeds", "0:2", "-j", "2").code == 4
+    (launch,) = (folder.name for folder in Path("runs/.launches").iterdir())
+    failure, end = "own_1 failed: exit code 1\nfailed own_1\n", f"launch {launch} has ended: 1 done, 1 failed (own_1)\n"
+    assert Path("notices").read_text() == f"{failure}{end}failed {launch}\n"
+    Path("qexp.toml").write_text('notify = "mail {mesage}"')
+    assert "did you mean 'message'" in call("run", "own", "--seed", "2").stderr
+
+
 @pytest.mark.heavy
 def test_runs_that_write_their_metrics_to_the_same_file_wait_for_each_other(experience):
     script = 'for e in 0 1 2; do echo "{{\\"epoch\\": $e, \\"loss\\": {seed}}}" >> log; sleep 0.2; done'

@@ -15,7 +15,9 @@ import pytest
 import torch
 
 import qexp as package
+from qexp.base import formats
 from qexp.errors import QexpError
+from qexp.store import system
 from qexp.store.directory import RunDirectory
 from tests.conftest import call
 from tests.runs.conftest import until
@@ -203,3 +205,29 @@ def test_threads_log_whole_lines():
         for thread in threads:
             thread.join()
     assert [line[0] for line in lines("fit_0")] == list(range(1, 401))
+
+
+NVIDIA = """#!/bin/sh
+case $1 in
+-L) echo "GPU 0: one (UUID: GPU-0)"; echo "GPU 1: two (UUID: GPU-1)" ;;
+--id=0,1) echo "80, 1024"; echo "40, 3072" ;;
+esac
+"""
+
+
+def test_a_run_keeps_what_it_and_the_processes_below_it_take_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(system, "FIRST_SECONDS", 0.2)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "nvidia-smi").write_text(NVIDIA)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    with package.track("fit") as run:
+        child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        until(lambda: len(list(formats.read_lines(run.path / system.SYSTEM))) > 3, "four samples")
+        child.kill()
+        child.wait()
+    samples = list(formats.read_lines(run.path / system.SYSTEM))
+    assert max(sample["cpu"] for sample in samples) > 5
+    assert {(sample["gpu"], sample["gpu_memory"]) for sample in samples} == {(60, 4096 * 2**20)}
+    assert all(sample["memory"] > 1e7 and sample["disk_free"] > 0 for sample in samples)
+    assert [sample["time"] for sample in samples] == sorted(sample["time"] for sample in samples)

@@ -20,9 +20,12 @@ def attempts() -> dict[str, int]:
 
 
 def test_of_a_sweep_on_the_cluster_exactly_what_failed_is_run_again(slurm_cluster: Path, workspace: Path, qexp):
+    (workspace / "qexp.toml").write_text("notify = \"sh -c 'cat >> notices'\"")
     stdout = qexp(*SWEEP).done()
     assert qexp("wait", *[line.split()[0] for line in stdout.splitlines()]).code == 4
     assert attempts() == {"done": 1, "failed": 1}
+    notices = workspace / "notices"
+    until(lambda: notices.exists() and "has ended: 1" in notices.read_text(), "the last run says that all have ended")
 
     stderr = qexp(*SWEEP).refused(4)
     assert "1 done already" in stderr
