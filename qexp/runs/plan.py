@@ -24,7 +24,7 @@ from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind
-from qexp.kinds.tables import BUILT_IN
+from qexp.kinds.tables import OPEN
 from qexp.networks import checkpoint
 from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.prepare import Plan
@@ -486,7 +486,7 @@ def _require_own_weights(parent: RunDirectory) -> None:
     checkpoint.require_numbers(checkpoint.read(file)[0], file)
     if parent.extensions.exists():
         return
-    model = model_of(parent.spec(), BUILT_IN)
+    model = model_of(parent.spec(), OPEN)
     expected = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
     shapes = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
     for name in sorted({*expected, *shapes}):
