@@ -20,61 +20,67 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LOADED: dict[EntryPoint, Any] = {}
+"""Entry point → what it is; None if it cannot be used."""
+
 
 @cache
-def entry_points() -> dict[str, list[EntryPoint]]:
-    """Group → the entry points of the installed packages that add to some table of qexp."""
+def entry_points() -> Mapping[str, list[EntryPoint]]:
+    """Group → the entry points of installed packages, of all groups that begin with `qexp.`."""
     from importlib import metadata  # takes a hundredth of a second, and the reading of all packages more
 
     found: dict[str, list[EntryPoint]] = {}
     for package in metadata.distributions():
         if "[qexp." in (package.read_text("entry_points.txt") or ""):
             for point in package.entry_points:
-                if point not in found.setdefault(point.group, []):  # a package may lie on the path twice
-                    found[point.group].append(point)
-    return found
-
-
-def origin(point: EntryPoint) -> str:
-    """The package of an entry point, with its version."""
-    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+                found.setdefault(point.group, []).append(point)
+    return {group: points for group, points in found.items() if group.startswith("qexp.")}
 
 
 class OpenTable(MutableMapping[str, T]):
-    """A literal table, and the entries that installed packages add to it.
+    """A literal table, and the entries that installed packages add to it; a workspace's own entry precedes theirs.
 
     name      of the table; the group of its entry points is `qexp.NAME`
     built_in  name → entry
     trouble   what is wrong with an entry of a package, in words; None if nothing is
     first     whether entries of packages come before the built-in ones where all are listed
-    added     further entries, which precede those of packages with the same names
     """
 
     def __init__(
-        self,
-        name: str,
-        built_in: Mapping[str, T],
-        trouble: Callable[[Any], str | None],
-        first: bool = False,
-        added: Mapping[str, T] | None = None,
+        self, name: str, built_in: Mapping[str, T], trouble: Callable[[Any], str | None], first: bool = False
     ) -> None:
-        self.name, self.built_in, self._trouble, self._first = name, built_in, trouble, first
-        self._entries: dict[str, T] = {**built_in, **(added or {})}
-        self._of_packages: dict[str, T] = {}
-        self._broken: set[str] = set()
+        self.name, self.built_in, self.trouble, self._first = name, built_in, trouble, first
+        self._entries = dict(built_in)
 
     def joined(self, added: Mapping[str, T]) -> OpenTable[T]:
         """The same table with further entries, such as those of a workspace."""
-        return OpenTable(self.name, self.built_in, self._trouble, self._first, added)
+        table = OpenTable(self.name, self.built_in, self.trouble, self._first)
+        table.update(added)
+        return table
 
-    def names(self) -> list[str]:
-        """All names, those of packages that cannot be loaded included: no code of a package is executed."""
-        return [*self._entries, *(name for name in self._points() if name not in self._entries)]
+    def points(self) -> dict[str, EntryPoint]:
+        """The entry points of packages by their names; no code is executed.
+
+        Raises QexpError for a name that is built in, or that two packages have.
+        """
+        points: dict[str, EntryPoint] = {}
+        for point in entry_points().get(f"qexp.{self.name}", ()):
+            other = points.get(point.name)
+            if point.name in self.built_in or (other is not None and other != point):  # one may lie on the path twice
+                raise QexpError(
+                    f"the package {_origin(point)} has '{point.name}' in its entry points of qexp.{self.name}, which "
+                    f"{_origin(other) if other else 'qexp itself'} has already; rename or uninstall one of them"
+                )
+            points[point.name] = point
+        return {name: point for name, point in points.items() if name not in self._entries}
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._entries and isinstance(name, str) and self._is_loaded(name):
-            return self._of_packages[name]
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        entry: T | None = self._load(point) if (point := self.points().get(name)) else None
+        if entry is None:
+            raise KeyError(name)
+        return entry
 
     def __setitem__(self, name: str, entry: T) -> None:
         self._entries[name] = entry
@@ -83,45 +89,29 @@ class OpenTable(MutableMapping[str, T]):
         del self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        names = [name for name in self._points() if name not in self._entries and self._is_loaded(name)]
-        yield from (*names, *self._entries) if self._first else (*self._entries, *names)
+        names = [name for name, point in self.points().items() if self._load(point) is not None]
+        return iter([*names, *self._entries] if self._first else [*self._entries, *names])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _points(self) -> dict[str, EntryPoint]:
-        """Raises QexpError for a name that is built in, or that two packages have."""
-        points: dict[str, EntryPoint] = {}
-        for point in entry_points().get(f"qexp.{self.name}", ()):
-            other = origin(points[point.name]) if point.name in points else None
-            if point.name in self.built_in:
-                other = "qexp itself"
-            if other is not None and points.get(point.name) != point:
-                raise QexpError(
-                    f"the package {origin(point)} has '{point.name}' in its entry points of qexp.{self.name}, which "
-                    f"{other} has already; one of them must be renamed or uninstalled"
-                )
-            points[point.name] = point
-        return points
-
-    def _is_loaded(self, name: str) -> bool:
-        """Whether a package has an entry of that name, which is then loaded, or else left out with a warning."""
-        point = self._points().get(name)
-        if point is None or name in self._broken:
-            return False
-        if name not in self._of_packages:
+    def _load(self, point: EntryPoint) -> Any:
+        """What an entry point is; None, with a warning the first time, if it cannot be used."""
+        if point not in _LOADED:
             try:
                 entry = point.load()
-                trouble = self._trouble(entry)
+                trouble = self.trouble(entry)
             except (Exception, SystemExit) as error:  # the code of a package may raise any error
                 trouble = f"cannot be loaded: {type(error).__name__}: {error}"
+            _LOADED[point] = entry if trouble is None else None
             if trouble is not None:
-                self._broken.add(name)
-                what = f"'{name}' of qexp.{self.name} ({point.value})"
-                warnings.warn(f"the package {origin(point)}: {what} {trouble}; it is left out", stacklevel=2)
-                return False
-            self._of_packages[name] = entry
-        return True
+                what = f"'{point.name}' of qexp.{self.name} ({point.value})"
+                warnings.warn(f"the package {_origin(point)}: {what} {trouble}; it is left out", stacklevel=2)
+        return _LOADED[point]
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
 
 
 def must_be(kind: type, words: str) -> Callable[[Any], str | None]:
