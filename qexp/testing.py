@@ -185,7 +185,7 @@ def _context(table: str, name: str, entry: Entry) -> tuple[Any, ...]:
     """What a builder gets besides the parameters of the spec."""
     if table == "modules":
         shapes = EXAMPLE_SHAPES.get(name, [EXAMPLE_SHAPE])
-        outputs = [[2]] if isinstance(entry, HeadEntry) else []
+        outputs = [2] if isinstance(entry, HeadEntry) else []
         return (shapes if isinstance(entry, JoiningEntry) else shapes[0], *outputs)
     return ([torch.nn.Parameter(torch.zeros(3))], 0.1) if table == "optimizers" else ()
 
