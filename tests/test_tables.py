@@ -1,21 +1,68 @@
+import inspect
+
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 from qexp.base.tables import Entry, built
 from qexp.errors import nearest, suggestion
 from qexp.kinds.tables import BUILT_IN
-from qexp.testing import check_entry
+from qexp.networks.heads import HeadEntry
+from qexp.networks.modules import EXAMPLE_SHAPE, EXAMPLE_SHAPES, JoiningEntry
 
 TABLES = pytest.mark.parametrize("table", [table for table in BUILT_IN if table != "quantities"])
 
 
+def context(table, entry):
+    """What a builder gets besides the parameters of the spec."""
+    if table == "modules":
+        shapes = EXAMPLE_SHAPES.get(entry.example["module"], [EXAMPLE_SHAPE])
+        outputs = [2] if isinstance(entry, HeadEntry) else []
+        return (shapes if isinstance(entry, JoiningEntry) else shapes[0], *outputs)
+    if table == "optimizers":
+        return ([torch.nn.Parameter(torch.zeros(3))], 0.1)
+    return ()
+
+
 @TABLES
-def test_an_entry_passes_what_authors_of_others_have_to_pass(table):
+def test_the_example_of_an_entry_fits_its_own_schema_and_builds_and_its_help_is_a_sentence_in_a_line(table):
     assert BUILT_IN[table]
     for name, entry in BUILT_IN[table].items():
-        check_entry(table, name, entry)
+        key = "module" if table == "modules" else "type"
+        assert entry.help.endswith("."), name
+        assert "\n" not in entry.help, name
+        assert set(entry.example) <= {key, "parameters"}, name
+        assert BUILT_IN[table][entry.example[key]] is entry, name
+        parameters = entry.example.get("parameters", {})
+        Draft202012Validator(entry.schema()).validate(parameters)
+        assert entry.build(*context(table, entry), **parameters) is not None, name
+        if key == "type":
+            assert built(BUILT_IN[table], entry.example, *context(table, entry)) is not None
+
+
+@TABLES
+def test_the_schema_of_an_entry_is_a_json_schema_that_refuses_unknown_parameters(table):
+    for name, entry in BUILT_IN[table].items():
+        schema = entry.schema()
+        Draft202012Validator.check_schema(schema)
         parameters = {**entry.example.get("parameters", {}), "no_such_parameter": 1}
-        assert not Draft202012Validator(entry.schema()).is_valid(parameters), name
+        assert not Draft202012Validator(schema).is_valid(parameters), name
+
+
+@TABLES
+def test_the_schema_names_the_builders_parameters_and_requires_those_without_a_default(table):
+    of_specs = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    for name, entry in BUILT_IN[table].items():
+        parameters = inspect.signature(entry.build).parameters.items()
+        taken = {key: parameter.default for key, parameter in parameters if parameter.kind in of_specs}
+        assert set(entry.schema()["properties"]) == set(taken), name
+        without_default = {key for key, default in taken.items() if default is inspect.Parameter.empty}
+        assert set(entry.schema().get("required", [])) == without_default, name
+        for parameter, value in entry.defaults.items():  # which are shown in the schema, and allowed by it
+            schema = entry.schema()["properties"][parameter]
+            assert schema["default"] == value, name
+            plain = list(value) if isinstance(value, tuple) else value
+            Draft202012Validator(schema).validate(plain)
 
 
 def test_parameters_reach_the_builder_after_the_context_and_a_misspelt_field_of_an_entry_fails_at_once():

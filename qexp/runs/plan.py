@@ -408,6 +408,11 @@ def require_few(runs: int) -> None:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
+def named(plan: Plan, name: str) -> Plan:
+    """The plan under a name, in which `{digest}` stands for the first digits of that of its spec and parent."""
+    return replace(plan, name=require_name(name.replace("{digest}", plan.digest[:6])))
+
+
 def named_after(experience: Experience, reference: str, overrides: Overrides, cache: SpecCache) -> str:
     """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
     changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:6]
