@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 
 import qexp
 from qexp import api, errors, extend, testing
@@ -37,6 +38,13 @@ version: keep them, or deprecate them as docs/explanation/stability.md says."""
 def test_the_public_surface_is_the_kept_one():
     difference = list(unified_diff(KEPT.read_text(encoding="utf-8").splitlines(), [*lines()], "kept", "now", n=0))
     assert difference == [], "\n".join([WHAT_TO_DO, *difference])
+
+
+@pytest.mark.parametrize("file", ["CITATION.cff", "packaging/conda/meta.yaml"])
+def test_the_version_is_the_same_wherever_it_is_said(file):
+    said = re.findall(r'^ *version: "?([^"\n]+)', (KEPT.parents[1] / file).read_text(encoding="utf-8"), re.MULTILINE)
+    assert said == [qexp.__version__]
+    assert (KEPT.parents[1] / "CHANGELOG.md").read_text(encoding="utf-8").count(f"\n## {qexp.__version__}\n") == 1
 
 
 def lines() -> Iterator[str]:

@@ -50,7 +50,7 @@ class OpenTable(MutableMapping[str, T]):
         self, name: str, built_in: Mapping[str, T], trouble: Callable[[Any], str | None], first: bool = False
     ) -> None:
         self.name, self.built_in, self.trouble, self._first = name, built_in, trouble, first
-        self._entries = dict(built_in)
+        self._added: dict[str, T] = {}
 
     def joined(self, added: Mapping[str, T]) -> OpenTable[T]:
         """The same table with further entries, such as those of a workspace."""
@@ -72,25 +72,27 @@ class OpenTable(MutableMapping[str, T]):
                     f"{_origin(other) if other else 'qexp itself'} has already; rename or uninstall one of them"
                 )
             points[point.name] = point
-        return {name: point for name, point in points.items() if name not in self._entries}
+        return {name: point for name, point in points.items() if name not in self._added}
 
     def __getitem__(self, name: str) -> T:
-        if name in self._entries:
-            return self._entries[name]
-        entry: T | None = self._load(point) if (point := self.points().get(name)) else None
-        if entry is None:
+        for entries in (self._added, self.built_in):
+            if name in entries:
+                return entries[name]
+        if (point := self.points().get(name)) is None or self._load(point) is None:
             raise KeyError(name)
+        entry: T = _LOADED[point]
         return entry
 
     def __setitem__(self, name: str, entry: T) -> None:
-        self._entries[name] = entry
+        self._added[name] = entry
 
     def __delitem__(self, name: str) -> None:
-        del self._entries[name]
+        del self._added[name]
 
     def __iter__(self) -> Iterator[str]:
         names = [name for name, point in self.points().items() if self._load(point) is not None]
-        return iter([*names, *self._entries] if self._first else [*self._entries, *names])
+        ours = {**self.built_in, **self._added}
+        return iter([*names, *ours] if self._first else [*ours, *names])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -112,8 +114,3 @@ class OpenTable(MutableMapping[str, T]):
 
 def _origin(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-
-
-def must_be(kind: type, words: str) -> Callable[[Any], str | None]:
-    """The check of a table whose entries are instances of a class."""
-    return lambda entry: None if isinstance(entry, kind) else f"is a {type(entry).__name__}, and not {words}"

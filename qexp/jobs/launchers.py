@@ -30,25 +30,12 @@ from qexp.store.record import WRITTEN, JobRecord, State
 
 LOCAL = "local"
 
-METHODS = ("options", "submit", "submit_commands", "states", "cancel", "this_job", "cluster")
-
-
-def trouble_with_launcher(entry: Any) -> str | None:
-    """What an entry lacks of what every launcher has; None if nothing."""
-    missing = [name for name in METHODS if not hasattr(entry, name)]
-    return f"is no launcher: it has no {', '.join(missing)}" if missing else None
-
-
-LAUNCHERS: OpenTable[Scheduler | None] = OpenTable(
-    "launchers",
-    {
-        LOCAL: None,
-        "slurm": Slurm(),
-        "gridengine": GridEngine(),
-        "htcondor": HTCondor(),
-    },
-    trouble_with_launcher,
-)
+LAUNCHERS: OpenTable[Scheduler | None] = OpenTable("launchers", {
+    LOCAL: None,
+    "slurm": Slurm(),
+    "gridengine": GridEngine(),
+    "htcondor": HTCondor(),
+}, lambda entry: None if hasattr(entry, "submit_commands") else "is no launcher")  # fmt: skip
 """Name → scheduler; None for the local pool, which starts the processes of runs itself. Packages may add theirs."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,6 @@ BUILT_IN: Tables = {
     "baselines": BASELINES,
     "quantities": QUANTITIES,
 }
-
-
-def _open(name: str, table: Mapping[str, Any]) -> OpenTable[Any]:
-    return OpenTable(name, table, lambda entry: _trouble_with(entry, name))
-
-
-OPEN: Mapping[str, OpenTable[Any]] = {name: _open(name, table) for name, table in BUILT_IN.items()}
-"""The same tables with the entries of installed packages."""
 
 _JOINED: dict[tuple[bytes, bool], Tables] = {}
 """Content of an extension, and whether it is that of a run → its tables."""
@@ -100,10 +93,6 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
     return tables
 
 
-def _kind_in(table: str) -> type:
-    return Quantity if table == "quantities" else Entry
-
-
 def _trouble_with_quantity(quantity: Quantity) -> str | None:
     """Why a quantity cannot be used, such as for arguments in another order."""
     texts = {name: getattr(quantity, name) for name in ("unit", "description", "name", "symbol")}
@@ -122,9 +111,9 @@ def _trouble_with_quantity(quantity: Quantity) -> str | None:
     return None if quantity.si_factor > 0 else f"its si_factor must be greater than 0, but is {quantity.si_factor:g}"
 
 
-def _trouble_with(entry: Any, table: str) -> str | None:
+def _trouble_with(table: str, entry: Any) -> str | None:
     """Why an entry of an extension or a package cannot be used, in words."""
-    kind = _kind_in(table)
+    kind = Quantity if table == "quantities" else Entry
     if not isinstance(entry, kind):
         return f"must be a qexp.extend.{kind.__name__}"
     if isinstance(entry, Quantity):
@@ -178,7 +167,7 @@ def _added(variables: Mapping[str, Any], table: str, reserved: Mapping[str, Any]
     if not isinstance(added, dict):
         raise QexpError(f"{extensions}: {name} must be a dictionary")
     for entry_name, entry in added.items():
-        trouble = _trouble_with(entry, table)
+        trouble = _trouble_with(table, entry)
         if not isinstance(entry_name, str):
             trouble = "must have a text as its name"
         if trouble is not None:
@@ -189,3 +178,9 @@ def _added(variables: Mapping[str, Any], table: str, reserved: Mapping[str, Any]
         if not isinstance(entry, Quantity) or (entry.unit, entry.si_factor) != (built_in.unit, built_in.si_factor):
             raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
     return added
+
+
+OPEN: Mapping[str, OpenTable[Any]] = {
+    name: OpenTable(name, table, partial(_trouble_with, name)) for name, table in BUILT_IN.items()
+}
+"""The built-in tables with the entries of installed packages."""

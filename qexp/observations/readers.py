@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from qexp.base.arrays import Array
-from qexp.base.packages import OpenTable, must_be
+from qexp.base.packages import OpenTable
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations import tables
 from qexp.observations.observation import Look, is_observation, read_observation
@@ -296,7 +296,7 @@ READERS: OpenTable[Reader] = OpenTable("readers", {
         is_grid, read_grid, (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids",
         columns={"los": ()},
     ),
-}, must_be(Reader, "a qexp.extend.Reader"), first=True)  # fmt: skip
+}, lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader", first=True)  # fmt: skip
 """Name → reader; the first that recognises a file reads it. Those of packages are asked before all others."""
 
 

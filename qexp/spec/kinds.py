@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from qexp.base import formats
-from qexp.base.packages import OpenTable, must_be
+from qexp.base.packages import OpenTable
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError, QexpError
@@ -153,16 +153,12 @@ def entry_in_words(description: Mapping[str, Any]) -> str:
     return f"{kind} ({parameters})" if parameters else kind
 
 
-KINDS: OpenTable[Kind | str] = OpenTable(
-    "kinds",
-    {
-        "generated": "qexp.kinds.images",
-        "tabular": "qexp.kinds.rows",
-        "gridded": "qexp.kinds.fields",
-        "spectra": "qexp.kinds.spectra",
-    },
-    must_be(Kind, "a qexp.extend.Kind"),
-)
+KINDS: OpenTable[Kind | str] = OpenTable("kinds", {
+    "generated": "qexp.kinds.images",
+    "tabular": "qexp.kinds.rows",
+    "gridded": "qexp.kinds.fields",
+    "spectra": "qexp.kinds.spectra",
+}, lambda entry: None if isinstance(entry, Kind) else "is no qexp.extend.Kind")  # fmt: skip
 """Type of the dataset → its kind, or the package that has it as `KIND`; installed packages may add theirs."""
 
 
