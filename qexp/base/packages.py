@@ -58,6 +58,10 @@ class OpenTable(MutableMapping[str, T]):
         table.update(added)
         return table
 
+    def names(self) -> list[str]:
+        """All names, also of packages that may turn out to be broken: no code is executed."""
+        return [*{**self.built_in, **self._added}, *self.points()]
+
     def points(self) -> dict[str, EntryPoint]:
         """The entry points of packages by their names; no code is executed.
 

@@ -197,7 +197,7 @@ actions = _offer(lambda ctx, incomplete: list(_workspace(ctx).settings().get("ac
 def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from qexp.jobs.launchers import LAUNCHERS
 
-    return [*LAUNCHERS.built_in, *LAUNCHERS.points()]
+    return LAUNCHERS.names()
 
 
 @_offer
