@@ -1,5 +1,8 @@
 """Installed packages add entries to tables: the example that the documents show, and packages that are broken."""
 
+import json
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +15,7 @@ from qexp.errors import QexpError
 from qexp.kinds.tables import OPEN, tables_with
 from tests.cli.test_completion import completed
 from tests.conftest import ROOT, call
+from tests.documents.reader import SMALLER, only_shown
 
 EXAMPLE = ROOT / "packaging/example"
 
@@ -124,18 +128,11 @@ def test_the_example_package_is_installed_and_used(tmp_path):
         return done.stdout + done.stderr
 
     said("pytest", "-q", "-p", "no:cacheprovider", EXAMPLE / "tests")
-    said("qexp", "init", "w")
-    run = (
-        "run",
-        "mogi_quick",
-        "--set",
-        "dataset.generation_type=point_sill",
-        "--set",
-        "epochs=2",
-        "--set",
-        "sizes.0=64",
-    )
-    said("qexp", *run, "--name", "sill", "--workspace", "w")
-    assert '"qexp-levelling": "0.1.0"' in (tmp_path / "w/runs/sill/environment.json").read_text()
-    assert "8 points" in said("qexp", "observe", EXAMPLE / "data/line.lev", "--to", "line.nc")
-    assert "point_sill" in said("qexp", "invert", "line.nc", "--source", "point_sill")
+    said("qexp", "init", ".")
+    experience = tmp_path / "specs/experiences/mogi_quick.json"
+    experience.write_text(json.dumps({**json.loads(experience.read_text()), **SMALLER["mogi_quick"]}))
+    shutil.copy(EXAMPLE / "data/line.lev", tmp_path)
+    answers = [said(*shlex.split(line)) for line in only_shown("docs/how-to/packages.md")]
+    assert ["Okada 1985" in answers[0], "8 points" in answers[2], "point_sill" in answers[3]] == [True] * 3
+    (environment,) = tmp_path.glob("runs/mogi_quick_*/environment.json")
+    assert json.loads(environment.read_text())["packages"]["qexp-levelling"] == "0.1.0"
