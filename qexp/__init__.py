@@ -21,4 +21,4 @@ def __getattr__(name: str) -> object:
 
 wait_without_spinning()  # no import above loads torch
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

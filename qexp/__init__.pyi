@@ -1,6 +1,6 @@
 """The names of `import qexp`, of which `qexp.api` says where each is loaded from when it is used."""
 
-from . import api as api, errors as errors, extend as extend
+from . import api as api, errors as errors, extend as extend, testing as testing
 from .api import (
     Order as Order,
     Pretraining as Pretraining,

@@ -1,4 +1,4 @@
-"""What a workspace's `specs/extensions.py` builds its entries of: the one path for its imports, wherever modules lie.
+"""What `specs/extensions.py` of a workspace and packages build their entries of: their one path for imports.
 
 Everything else in qexp may move. The names are documented where they are defined.
 """
@@ -8,6 +8,7 @@ from qexp.base.seeds import Seeds as Seeds
 from qexp.base.tables import Entry as Entry, Tables as Tables
 from qexp.base.workspace import Workspace as Workspace
 from qexp.errors import DatasetError as DatasetError, QexpError as QexpError
+from qexp.jobs.scheduler import Option as Option, Scheduler as Scheduler, Submission as Submission
 from qexp.kinds.attempt import Attempt as Attempt, Results as Results
 from qexp.kinds.evaluation import (
     EvaluationData as EvaluationData,
@@ -36,6 +37,9 @@ from qexp.networks.optimizers import ByEpoch as ByEpoch, Schedule as Schedule
 from qexp.networks.shapes import Shape as Shape, ShapeError as ShapeError
 from qexp.networks.training import DrawnData as DrawnData, Trainer as Trainer
 from qexp.networks.transforms import Transform as Transform
+from qexp.observations.observation import Track as Track
+from qexp.observations.readers import Reader as Reader
+from qexp.observations.reading import Reading as Reading, ReadOptions as ReadOptions
 from qexp.physics.crack import penny as penny, penny_image as penny_image
 from qexp.physics.dislocation import cdm as cdm, cdm_image as cdm_image, okada as okada, okada_image as okada_image
 from qexp.physics.ellipsoid import yang as yang, yang_image as yang_image
@@ -61,6 +65,7 @@ from qexp.simulation.noise import Grid as Grid, Layout as Layout, Noise as Noise
 from qexp.spec.kinds import Kind as Kind, KindDocuments as KindDocuments
 from qexp.spec.reading import Finding as Finding
 from qexp.store.directory import RunDirectory as RunDirectory
+from qexp.store.record import State as State
 
 Inversion = Estimator
 """The name of `Estimator` before; extensions of earlier runs have it."""

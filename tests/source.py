@@ -14,7 +14,7 @@ PACKAGE = Path(qexp.__file__).parent
 
 LAYERS = [
     {"cli", "__main__"},
-    {"api", "__init__"},
+    {"api", "__init__", "testing"},
     {"web"},
     {"remotes"},
     {"comparison", "upkeep", "export", "extend", "tuning"},

@@ -15,6 +15,7 @@ import qexp as package
 from qexp.errors import DamagedError, SpecError
 from qexp.spec.kinds import KINDS, kind_named
 from qexp.store.directory import RunDirectory
+from qexp.testing import check_kind
 from tests.conftest import Specs, call, read_estimates
 
 SPOTS: dict[str, dict[str, Any]] = {
@@ -106,10 +107,8 @@ def test_its_figures_are_drawn_by_the_run_and_again_when_asked_for(trained, qexp
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == drawn
 
 
-def test_two_runs_with_one_seed_have_the_same_bits(trained, qexp):
-    qexp("run", "spots", "--seed", "1", "--name", "again", "--device", "cpu").done()
-    weights = [(Path("runs") / name / "checkpoints/best.safetensors").read_bytes() for name in ("spots_1", "again")]
-    assert weights[0] == weights[1]
+def test_it_passes_what_authors_of_others_have_to_pass(known):
+    check_kind("spots", known.root, ["evaluate", "predict", "look", "figures"])
 
 
 @pytest.mark.heavy

@@ -100,7 +100,7 @@ PROCESSES = {"cli.processes", "cli.names"}
 names for completion. None is called from Python."""
 
 PRINTING = {
-    "base.files": "sizes as texts",
+    "base.files": "sizes as texts, and the file that names what is done",
     "base.formats": "JSON and CSV as texts",
     "base.options": "what dataclasses of options say of the shell",
     "base.machine": "signals reach the process of the command",

@@ -22,6 +22,6 @@ def page() -> str:
             f"{reader.help}{'; also by `--gnss`' if reader.stations else ''}",
             ", ".join(code(flag) for name, flag in flags.items() if name in reader.takes),
         ]
-        for reader in READERS.values()
+        for reader in READERS.built_in.values()
     ]
     return f"{HEAD}\n\n{table(['files', 'options that count for them'], rows)}\n"

@@ -17,7 +17,7 @@ from _generate.attributes import documented, text_of
 from _generate.docstrings import Docstring, as_markdown, taken_apart
 from _generate.markdown import code, prose, table
 from _generate.signatures import signature
-from qexp import api, errors, extend
+from qexp import api, errors, extend, testing
 from qexp.base.options import Computing, own_first
 
 HEAD = """# Python
@@ -30,6 +30,9 @@ Functions load what they need when they are called. Errors that a user can corre
 
 EXTENSIONS = """What a workspace's `specs/extensions.py` builds its entries of, see
 [Add your own physics](../how-to/own-physics.md). This path stays, wherever modules move."""
+
+CHECKS = """What authors of [packages](../how-to/packages.md) and extensions call in their tests; each raises
+AssertionError, and `help(qexp.testing.check_source)` says what the arguments are."""
 
 SUBJECTS = {
     "training": "Train",
@@ -90,7 +93,13 @@ def index() -> str:
             if title in rows:
                 parts += [f"### {title}", table(["name", "what it does"], rows[title])]
     extensions = [[code(name), prose(_sentence(name))] for name in public(extend)]
-    return "\n\n".join([*parts, "## qexp.extend", EXTENSIONS, table(["name", "meaning"], extensions)]) + "\n"
+    parts += ["## qexp.extend", EXTENSIONS, table(["name", "meaning"], extensions), "## qexp.testing", CHECKS]
+    checks = [[code(f"{name}{_arguments(name)}"), prose(_sentence(name, testing))] for name in testing.__all__]
+    return "\n\n".join([*parts, table(["check", "what it asserts"], checks)]) + "\n"
+
+
+def _arguments(name: str) -> str:
+    return f"({', '.join(inspect.signature(getattr(testing, name)).parameters)})"
 
 
 def pages() -> dict[str, Callable[[], str]]:
@@ -210,9 +219,9 @@ def _see_also(name: str) -> Iterator[str]:
         yield "## See also\n\n" + "\n".join(lines)
 
 
-def _sentence(name: str) -> str:
-    """The first paragraph on something of `qexp.extend`."""
-    thing = getattr(extend, name)
+def _sentence(name: str, module: ModuleType = extend) -> str:
+    """The first paragraph on something of a module."""
+    thing = getattr(module, name)
     if inspect.isclass(thing) or inspect.isfunction(thing):
         return " ".join(_doc(name, thing).partition("\n\n")[0].split())
     return documented(_origins()[name])["", name]

@@ -7,6 +7,7 @@ import copy
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
 from pathlib import Path
@@ -205,6 +206,7 @@ def _collect_less() -> None:
 def main() -> None:
     """What the console script calls."""
     _collect_less()
+    warnings.formatwarning = lambda text, *_: f"warning: {text}\n"
     if "_QEXP_COMPLETE" in os.environ:  # an error would be printed into the line that is being typed
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     for name in ("stdout", "stderr"):

@@ -197,7 +197,7 @@ actions = _offer(lambda ctx, incomplete: list(_workspace(ctx).settings().get("ac
 def launchers(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from qexp.jobs.launchers import LAUNCHERS
 
-    return LAUNCHERS
+    return LAUNCHERS.names()
 
 
 @_offer

@@ -36,10 +36,10 @@ def document() -> dict[str, dict[str, Any]]:
         }
         - {"type"},
         "export formats": FORMATS,
-        "formats of observations": [reader.help for reader in READERS.values()],
+        "formats of observations": [reader.help for reader in READERS.built_in.values()],
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
-        "figures": {figure for name in KINDS for figure in kind_named(name).load("figures")},
+        "figures": {figure for name in KINDS.built_in for figure in kind_named(name).load("figures")},
         "kinds of specs": FOLDERS,
         "rules of weights": shipped(),
         "states": LISTED,

@@ -14,6 +14,7 @@ import typer
 
 from qexp import api
 from qexp.api.progress import PoolDisplay, TrainingDisplay
+from qexp.base.files import make_folder, write_bytes
 from qexp.base.options import Opening, option
 from qexp.base.workspace import find
 from qexp.cli import completion, console
@@ -68,8 +69,18 @@ def run(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of a single run; if left out <experience>_<seed>, with a digest between them if --set or --grid "
-            "change the spec, and a run that has the same spec and seed already is not trained again."
+            help="Name of a single run; {digest} in it is that of its spec. If left out <experience>_<seed>, with a "
+            "digest between them if --set or --grid change the spec, and a run that has the same spec and seed already "
+            "is not trained again."
+        ),
+    ] = None,
+    done: Annotated[
+        Path | None,
+        typer.Option(
+            "--done",
+            metavar="FILE",
+            help="File that gets the names of the runs once all of them are done, now or before: what a rule of "
+            "Snakemake or make has as its output.",
         ),
     ] = None,
     dry_run: console.DryRunOption = False,
@@ -88,6 +99,8 @@ def run(
     order = _with_points(order, points)
     single = len(order.references) == 1 and not several and not order.grid
     elsewhere = order.options or order.profile or order.launcher != LOCAL
+    if done is not None and (dry_run or detach or order.profile or order.launcher != LOCAL):
+        raise QexpError("--done is for runs that this command trains itself; a cluster's job can call it with --done")
     if single and not (order.only_failed or dry_run or detach or elsewhere):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
@@ -96,10 +109,18 @@ def run(
         if not now:
             message(f"{trained.name} is done already; nothing to do")
         print_trained(trained, workspace)
+        _write_names(done, [trained.name])
         return
     if name is not None and not single:
         raise QexpError("--name is for a single run; runs of sweeps are named by experience, change and seed")
-    _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=None if yes else console.MANY_RUNS)
+    most = None if yes else console.MANY_RUNS
+    _write_names(done, _run_sweep(order, name, workspace, dry_run=dry_run, detach=detach, most=most))
+
+
+def _write_names(file: Path | None, names: Sequence[str]) -> None:
+    if file is not None:
+        make_folder(file.absolute().parent)
+        write_bytes(file, "".join(f"{name}\n" for name in names).encode())
 
 
 def _with_points(order: Order, points: Path | None) -> Order:
@@ -143,10 +164,11 @@ def warnings_shown() -> Iterator[None]:
 
 def _run_sweep(
     order: api.Order, name: str | None, workspace: str | None, *, dry_run: bool, detach: bool, most: int | None
-) -> None:
+) -> list[str]:
+    """Returns the names of the runs, all done unless some were only planned, or handed over."""
     checked_order = api.prepare(order, name=name, workspace=workspace)
     workload = checked_order.workload
-    plans = (*workload.again, *workload.new)
+    plans, names = (*workload.again, *workload.new), [plan.name for plan in checked_order.plans]
     warning(*checked_order.warnings)
     done = [f"{len(workload.done)} done already"] if workload.done else []
     message(*workload.stand_ins, *done, *workload.left_in_words)
@@ -156,14 +178,15 @@ def _run_sweep(
         _print_plans(plans)
         if not plans:
             message("nothing to run")
-        return
+        return names
     launched = api.launch(
         checked_order, watched=PoolDisplay, tell=message, most=most, detached=detach, workspace=workspace
     )
     if launched is None:
         message("nothing to run")
-        raise typer.Exit(4 if workload.left else 0)
-    if launched.jobs is not None:
+        if workload.left:
+            raise typer.Exit(4)
+    elif launched.jobs is not None:
         result(*(f"{run}  {job}" for run, job in launched.jobs.items()))
     elif launched.states is None:
         message(f"the launch continues in the background; follow it with: qexp ls --launch {launched.launch.id}")
@@ -171,6 +194,7 @@ def _run_sweep(
     else:
         api.refresh(warn=warning, workspace=workspace)
         _end(launched.states, launched.stopped, len(plans), workload, order.resume)
+    return names
 
 
 def _print_plans(plans: Sequence[Plan]) -> None:

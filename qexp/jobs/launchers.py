@@ -17,6 +17,7 @@ from typing import Any
 from qexp.base import files, formats
 from qexp.base.files import locked
 from qexp.base.options import option
+from qexp.base.packages import OpenTable
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
 from qexp.jobs.gridengine import GridEngine
@@ -29,13 +30,13 @@ from qexp.store.record import WRITTEN, JobRecord, State
 
 LOCAL = "local"
 
-LAUNCHERS: dict[str, Scheduler | None] = {
+LAUNCHERS: OpenTable[Scheduler | None] = OpenTable("launchers", {
     LOCAL: None,
     "slurm": Slurm(),
     "gridengine": GridEngine(),
     "htcondor": HTCondor(),
-}
-"""Name → scheduler; None for the local pool, which starts the processes of runs itself."""
+}, lambda entry: None if hasattr(entry, "submit_commands") else "is no launcher")  # fmt: skip
+"""Name → scheduler; None for the local pool, which starts the processes of runs itself. Packages may add theirs."""
 
 
 def scheduler_of(launcher: str) -> Scheduler | None:
@@ -61,8 +62,8 @@ class LaunchOptions:
     """Options of a command that may start jobs on a cluster."""
 
     launcher: str = option(
-        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.", metavar="|".join(LAUNCHERS),
-        complete="launchers",
+        LOCAL, f"Where to run: {LOCAL} for this machine, or the scheduler of a cluster.",
+        metavar="|".join(LAUNCHERS.built_in), complete="launchers",
     )  # fmt: skip
     options: Mapping[str, Any] = option(
         {}, "Options of the launcher, such as time=2:00:00, options.mail-user=me@a.org or wrap='program args'; these "

@@ -144,10 +144,10 @@ def require_here(name: str, job: Job) -> None:
 
 def by_scheduler(jobs: Collection[Job]) -> Iterator[tuple[str, Scheduler, list[Job]]]:
     """Name, scheduler and its jobs, for each scheduler that has some of the jobs."""
-    for name, scheduler in LAUNCHERS.items():
-        jobs_there = [job for job in jobs if job.launcher == name]
-        if scheduler is not None and jobs_there:
-            yield name, scheduler, jobs_there
+    for name in dict.fromkeys(job.launcher for job in jobs):  # packages with others need not be loaded
+        scheduler = LAUNCHERS[name]
+        if scheduler is not None:
+            yield name, scheduler, [job for job in jobs if job.launcher == name]
 
 
 def store_states(jobs: Collection[Job], states: Mapping[str, State]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qexp.base.packages import OpenTable
 from qexp.base.quantities import QUANTITIES, Quantity
 from qexp.base.tables import Entry, Tables
 from qexp.base.workspace import VARIABLE, find
@@ -49,7 +51,7 @@ _JOINED: dict[tuple[bytes, bool], Tables] = {}
 
 
 def tables_of(directory: RunDirectory) -> Tables:
-    """The tables for a run's spec: the built-in ones with the entries of its own code, which is executed.
+    """The tables for a run's spec: those of qexp and of packages, and the entries of its own code, which is executed.
 
     Raises UntrustedCodeError for an imported run whose code the user has not trusted.
     """
@@ -58,7 +60,8 @@ def tables_of(directory: RunDirectory) -> Tables:
 
 
 def tables_with(extensions: Path, *, of_a_run: bool = False) -> Tables:
-    """The built-in tables with the entries that a workspace's `extensions.py`, if it exists, adds to them.
+    """The tables of qexp and of installed packages, with the entries that a workspace's `extensions.py`, if it exists,
+    adds to them. Those of a package that have such a name are not used.
 
     The file may define `MODULES = {...}`, `GENERATORS = {...}` and so on, dictionaries of `qexp.extend.Entry`,
     `QUANTITIES`, of `qexp.extend.Quantity`, and `KINDS`, of `qexp.extend.Kind`. It is executed once in a process.
@@ -66,7 +69,7 @@ def tables_with(extensions: Path, *, of_a_run: bool = False) -> Tables:
     Raises QexpError for an entry that has the name of a built-in one.
     """
     if not extensions.is_file():
-        return BUILT_IN
+        return OPEN
     content, variables = variables_of(extensions)
     if (content, of_a_run) not in _JOINED:
         reserved = {name: {} if of_a_run else table for name, table in BUILT_IN.items()}
@@ -75,21 +78,14 @@ def tables_with(extensions: Path, *, of_a_run: bool = False) -> Tables:
 
 
 def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) -> Tables:
-    """The built-in tables and those among an extension's variables.
+    """The tables of qexp and of installed packages with those among an extension's variables.
 
     reserved  table → entries whose names the extension cannot have
     Raises QexpError for what is no table, or has a reserved name.
     """
-    tables = dict(BUILT_IN)
-    for name, table in BUILT_IN.items():
-        kind = Quantity if name == "quantities" else Entry
-        added = _added(variables, name.upper(), reserved[name], kind, extensions)
-        for entry_name, entry in added.items():
-            if isinstance(entry, Quantity) and (trouble := _trouble_with_quantity(entry)):
-                raise QexpError(f"{extensions}: QUANTITIES['{entry_name}']: {trouble}")
-            if isinstance(entry, Entry) and (trouble := _trouble_with(entry, name)):
-                raise QexpError(f"{extensions}: {name.upper()}['{entry_name}'] {trouble}")
-        tables[name] = {**table, **added}
+    tables = dict(OPEN)
+    for name, table in OPEN.items():
+        tables[name] = table.joined(_added(variables, name, reserved[name], extensions))
     for name, value in variables.items():
         of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
         if of_entries and name.isupper() and name.lower() not in BUILT_IN:
@@ -115,8 +111,14 @@ def _trouble_with_quantity(quantity: Quantity) -> str | None:
     return None if quantity.si_factor > 0 else f"its si_factor must be greater than 0, but is {quantity.si_factor:g}"
 
 
-def _trouble_with(entry: Entry, table: str) -> str | None:
-    """Why an extension's entry cannot be used, in words."""
+def _trouble_with(table: str, entry: Any) -> str | None:
+    """Why an entry of an extension or a package cannot be used, in words."""
+    kind = Quantity if table == "quantities" else Entry
+    if not isinstance(entry, kind):
+        return f"must be a qexp.extend.{kind.__name__}"
+    if isinstance(entry, Quantity):
+        trouble = _trouble_with_quantity(entry)
+        return f"cannot be used: {trouble}" if trouble else None
     try:
         entry.schema()
     except (TypeError, ValueError) as error:
@@ -149,28 +151,36 @@ def _trouble_with_sums(additive: Additive) -> str | None:
 
 
 def tables_here(workspace: str | Path | None = None) -> Tables:
-    """The tables of the workspace named or found; the built-in ones where there is none and none was asked for."""
+    """The tables of the workspace named or found; those of none where there is none and none was asked for."""
     try:
         return tables_with(find(workspace).extensions)
     except NotFoundError:
         if workspace is not None or VARIABLE in os.environ:
             raise
-        return BUILT_IN
+        return OPEN
 
 
-def _added(
-    variables: Mapping[str, Any], name: str, reserved: Mapping[str, Any], kind: type, extensions: Path
-) -> dict[str, Any]:
+def _added(variables: Mapping[str, Any], table: str, reserved: Mapping[str, Any], extensions: Path) -> dict[str, Any]:
     """The entries of one of an extension's tables. Raises QexpError where it is no such table."""
+    name = table.upper()
     added = variables.get(name, {})
     if not isinstance(added, dict):
         raise QexpError(f"{extensions}: {name} must be a dictionary")
     for entry_name, entry in added.items():
-        if not isinstance(entry_name, str) or not isinstance(entry, kind):
-            raise QexpError(f"{extensions}: {name}[{entry_name!r}] must be a qexp.extend.{kind.__name__}")
+        trouble = _trouble_with(table, entry)
+        if not isinstance(entry_name, str):
+            trouble = "must have a text as its name"
+        if trouble is not None:
+            raise QexpError(f"{extensions}: {name}[{entry_name!r}] {trouble}")
         if (built_in := reserved.get(entry_name)) is None:
             continue
         # A workspace's quantity may have limits and words of its own.
         if not isinstance(entry, Quantity) or (entry.unit, entry.si_factor) != (built_in.unit, built_in.si_factor):
             raise QexpError(f"{extensions}: {name} has '{entry_name}', which qexp has already; rename it")
     return added
+
+
+OPEN: Mapping[str, OpenTable[Any]] = {
+    name: OpenTable(name, table, partial(_trouble_with, name)) for name, table in BUILT_IN.items()
+}
+"""The built-in tables with the entries of installed packages."""

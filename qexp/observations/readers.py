@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from qexp.base.arrays import Array
+from qexp.base.packages import OpenTable
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations import tables
 from qexp.observations.observation import Look, is_observation, read_observation
@@ -271,7 +272,7 @@ def read_again(path: Path, options: ReadOptions) -> Reading:
     return Reading(observation.tracks, observation.crs)
 
 
-READERS: dict[str, Reader] = {
+READERS: OpenTable[Reader] = OpenTable("readers", {
     "observation": Reader(is_observation, read_again, ("crs", *REDUCING), "observation files, to be joined or changed"),
     "licsbas": Reader(
         is_series, read_licsbas, OF_SERIES, "velocities and time series of LiCSBAS", sight=sight_of_vectors
@@ -295,8 +296,8 @@ READERS: dict[str, Reader] = {
         is_grid, read_grid, (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids",
         columns={"los": ()},
     ),
-}  # fmt: skip
-"""Name → reader; the first that recognises a file reads it."""
+}, lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader", first=True)  # fmt: skip
+"""Name → reader; the first that recognises a file reads it. Those of packages are asked before all others."""
 
 
 def reader_of(path: Path, requested: Columns) -> Reader:

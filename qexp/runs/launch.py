@@ -35,12 +35,12 @@ from qexp.kinds.objects import device_of, require_device_name
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
-from qexp.runs.plan import named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
+from qexp.runs.plan import named, named_after, of_seed, plan_run, same_before, same_text, standing, sweep, with_pretrain
 from qexp.runs.prepare import Plan, prepare
 from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations, storage_place
 from qexp.store.process import beating, this_process
 from qexp.store.provenance import usable_cores
-from qexp.store.record import State, now, require_name
+from qexp.store.record import State, now
 
 # Start of a run in this process: a finished run is left alone, an interrupted one is resumed on request.
 
@@ -66,7 +66,7 @@ def start(
     cache = spec_cache(workspace)
     experience = experiments.experience(reference, overrides, workspace, cache)
     usual = f"{named_after(experience, reference, overrides, cache)}_{seed}"
-    planned = plan_run(experience, seed, usual if name is None else name, workspace)
+    planned = named(plan_run(experience, seed, usual, workspace), usual if name is None else name)
     require_processes_for(planned.spec)
     if name is None and (same := same_before([planned], workspace, order.resume)):
         log.warning("%s; to train it under another name, give one with `name`", same_text(usual, same[usual]))
@@ -375,7 +375,7 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
     elif len(planned) != 1:
         raise QexpError(f"`name={name}`: it is for a single run, and these are {len(planned):,}; leave it out")
     else:
-        planned = [replace(planned[0], name=require_name(name))]
+        planned = [named(planned[0], name)]
     workload = workload_of(planned, workspace, resume=order.resume, only_failed=order.only_failed)
     workload = replace(workload, same=same)
     if not order.trust_code:

@@ -24,7 +24,7 @@ from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind
-from qexp.kinds.tables import BUILT_IN
+from qexp.kinds.tables import OPEN
 from qexp.networks import checkpoint
 from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.prepare import Plan
@@ -408,6 +408,11 @@ def require_few(runs: int) -> None:
         raise QexpError(f"{runs:,} runs are too many; the limit is {LARGEST_SWEEP:,}")
 
 
+def named(plan: Plan, name: str) -> Plan:
+    """The plan under a name, in which `{digest}` stands for the first digits of that of its spec and parent."""
+    return replace(plan, name=require_name(name.replace("{digest}", plan.digest[:6])))
+
+
 def named_after(experience: Experience, reference: str, overrides: Overrides, cache: SpecCache) -> str:
     """What runs of an experience are called, before their seed: with a digest if overrides have changed it."""
     changed = "" if is_unchanged(experience, reference, overrides, cache) else experience.digest[:6]
@@ -486,7 +491,7 @@ def _require_own_weights(parent: RunDirectory) -> None:
     checkpoint.require_numbers(checkpoint.read(file)[0], file)
     if parent.extensions.exists():
         return
-    model = model_of(parent.spec(), BUILT_IN)
+    model = model_of(parent.spec(), OPEN)
     expected = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
     shapes = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
     for name in sorted({*expected, *shapes}):

@@ -14,6 +14,7 @@ from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from qexp.base import formats
+from qexp.base.packages import OpenTable
 from qexp.base.quantities import Quantities
 from qexp.base.tables import Tables
 from qexp.errors import DamagedError, QexpError
@@ -152,16 +153,13 @@ def entry_in_words(description: Mapping[str, Any]) -> str:
     return f"{kind} ({parameters})" if parameters else kind
 
 
-KINDS: dict[str, Kind | str] = {
+KINDS: OpenTable[Kind | str] = OpenTable("kinds", {
     "generated": "qexp.kinds.images",
     "tabular": "qexp.kinds.rows",
     "gridded": "qexp.kinds.fields",
     "spectra": "qexp.kinds.spectra",
-}
-"""Type of the dataset → its kind, or the package that has it as `KIND`."""
-
-
-BUILT_IN = frozenset(KINDS)
+}, lambda entry: None if isinstance(entry, Kind) else "is no qexp.extend.Kind")  # fmt: skip
+"""Type of the dataset → its kind, or the package that has it as `KIND`; installed packages may add theirs."""
 
 
 def add_kinds(added: Any, origin: str) -> None:
@@ -176,7 +174,7 @@ def add_kinds(added: Any, origin: str) -> None:
             raise QexpError(
                 f"{origin}: KINDS[{name!r}] must be a qexp.extend.Kind, or the name of a package that has one"
             )
-        if name in BUILT_IN:
+        if name in KINDS.built_in:
             raise QexpError(f"{origin}: KINDS has '{name}', which qexp has already; rename it")
         try:
             _kind(kind)

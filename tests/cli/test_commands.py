@@ -561,6 +561,21 @@ def test_a_run_that_cannot_be_written_down_leaves_nothing_behind(tmp_path):
         assert everything_below(tmp_path) == below
 
 
+def test_the_file_of_done_names_what_is_done_already_and_nothing_is_written_for_what_is_only_planned(
+    finished, tmp_path, qexp
+):
+    file, run = tmp_path / "stages/done", ("run", "sound", "--device", "cpu", "--workspace", finished)
+    for more, names in (["--resume"], "sound_0\n"), (["--seeds", "0:2"], "sound_0\nsound_1\n"):
+        qexp(*run, *more, "--done", file).done()
+        assert file.read_text() == names
+    file.unlink()
+    planned = qexp(*run, "--set", "epochs=3", "--name", "of_{digest}", "--dry-run").stdout.split()[0]
+    assert re.fullmatch("of_[0-9a-f]{6}", planned)
+    for more in ["--dry-run"], ["--detach"], ["--launcher", "slurm"]:
+        assert "--done is for runs that this command trains itself" in qexp(*run, *more, "--done", file).refused()
+    assert not file.exists()
+
+
 def test_a_run_that_is_done_is_not_done_again_and_its_name_not_given_to_another_spec(finished, qexp):
     record, before = (finished / "runs/sound_0/run.json").read_bytes(), everything_below(finished / "runs")
     code, stdout, stderr = qexp("run", "sound", "--device", "cpu", "--workspace", finished)

@@ -221,7 +221,7 @@ def test_the_text_of_the_extensions_is_part_of_what_a_run_is(extended):
         ),
         (
             "from qexp.extend import Quantity\nQUANTITIES = {'heat': Quantity(1e3, 'kJ', 'heat')}",
-            "QUANTITIES['heat']: its unit must be a text, but is 1000.0; the arguments are Quantity(unit, si_factor, ",
+            "QUANTITIES['heat'] cannot be used: its unit must be a text, but is 1000.0; the arguments are Quantity(",
         ),
         ("LOSSES = [1]", "LOSSES"),
         ("LOSSES = None", "LOSSES"),

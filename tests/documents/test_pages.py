@@ -20,6 +20,7 @@ ONLY_SHOWN = {
     "docs/how-to/browser.md": "tests/documents/test_shown_commands.py",
     "docs/how-to/grid-engine.md": "tests/gridengine/test_fates.py",
     "docs/how-to/htcondor.md": "tests/htcondor/test_htcondor.py",
+    "docs/how-to/packages.md": "tests/test_packages.py",
     "docs/how-to/several-processes.md": "tests/documents/test_shown_commands.py",
     "docs/how-to/slurm.md": "tests/slurm/test_how_to.py",
 }

@@ -12,14 +12,18 @@ from qexp.errors import QexpError
 from qexp.observations.observation import Track
 from qexp.observations.readers import READERS, Reader, sight_of_vectors
 from qexp.observations.reading import Reading, direction_toward
+from qexp.testing import check_reader
 from tests.conftest import call
 from tests.source import MODULES, imports_of, nodes_of, reads_all_modules
 
 
 def read_velocities(path, options):
     """Name of a station, east, north, and the velocities east, north and up [mm/yr], in a line each."""
-    rows = [line.split() for line in path.read_text().splitlines()]
-    east, north, *moved = np.array([row[1:] for row in rows], float).T
+    try:
+        rows = [line.split() for line in path.read_text().splitlines()]
+        east, north, *moved = np.array([row[1:6] for row in rows], float).reshape(-1, 5).T
+    except ValueError:
+        raise QexpError(f"{path}: write STATION EAST NORTH and three velocities in each line") from None
     x, y, names = (np.repeat(values, 3) for values in (east, north, [row[0] for row in rows]))
     directions, every = np.tile(np.eye(3), (len(rows), 1)), np.ones(3 * len(rows))
     displacement = np.stack(moved, axis=1).ravel() / 1000
@@ -40,6 +44,7 @@ def velocities(tmp_path, monkeypatch):
 
 
 def test_stations_of_a_new_format_are_read_as_a_file_and_as_a_table_of_gnss(velocities):
+    check_reader(VELOCITIES, velocities)
     for track in (
         *package.observe(velocities).observation.tracks,
         *package.observe([], gnss=[velocities]).observation.tracks,

@@ -11,6 +11,7 @@ import pytest
 import qexp as package
 from qexp.errors import SchedulerError
 from qexp.jobs.launchers import LAUNCHERS, options_of, read_options
+from qexp.testing import check_launcher
 from tests.cli.test_completion import completed
 from tests.runs.conftest import has_lines, until
 from tests.runs.spool import Spool
@@ -51,6 +52,11 @@ def test_a_scheduler_is_named_in_its_own_files_and_in_the_table_and_nowhere_else
     classes = {name: type(LAUNCHERS[name]).__name__ for name in names}
     table = [(f"from qexp.jobs.{name} import {word}", f'"{name}": {word}(),') for name, word in classes.items()]
     assert sorted(mentions) == sorted(("jobs/launchers.py", line) for lines in table for line in lines)
+
+
+@pytest.mark.heavy
+def test_a_new_launcher_passes_what_authors_of_others_have_to_pass(tmp_path):
+    check_launcher(Spool(), tmp_path / "jobs", {"nice": 1})
 
 
 @pytest.mark.heavy

@@ -1,0 +1,1 @@
+"""What this package adds to qexp is named in its pyproject.toml."""
