@@ -7,16 +7,14 @@ import copy
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
-import click
 import typer
 from typer.core import TyperCommand
-from typer.main import get_command_from_info
-from typer.models import CommandInfo
+from typer.main import get_command
 
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
@@ -85,22 +83,20 @@ GUESSES = {
 """What is right → what people type."""
 
 
-class _Loaded(Mapping[str, click.Command]):
+class _Loaded(Mapping[str, Any]):
     """The commands by name, each of which is loaded, with its module, when it is asked for."""
 
     panels: ClassVar = {name: title for title, modules in GROUPS.items() for name in modules}
     modules: ClassVar = {name: module for group in (*GROUPS.values(), HIDDEN) for name, module in group.items()}
 
-    def __getitem__(self, name: str) -> click.Command:
+    def __getitem__(self, name: str) -> Any:
         module = import_module(f"qexp.cli.{self.modules[name]}")
-        panel = self.panels.get(name)
         if name == "data":
-            group = typer.main.get_group(module.app)
-            group.name, group.rich_help_panel = name, panel
-            return group
+            return get_command(module.app)
+        alone = typer.Typer(add_completion=False)
         function = getattr(module, {"import": "import_"}.get(name, name.replace("-", "_")))
-        about = CommandInfo(name, cls=PlainCommand, callback=function, hidden=name in HIDDEN, rich_help_panel=panel)
-        return get_command_from_info(about, pretty_exceptions_short=True, rich_markup_mode="rich")
+        alone.command(name, cls=PlainCommand, hidden=name in HIDDEN)(function)
+        return get_command(alone)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.modules)
@@ -112,10 +108,7 @@ class _Loaded(Mapping[str, click.Command]):
 class _Commands(CheckedGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = cast("MutableMapping[str, click.Command]", _Loaded())  # nothing is added
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        self.commands: Any = _Loaded()  # nothing is added
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
@@ -124,7 +117,7 @@ class _Commands(CheckedGroup):
             ctx.fail(f"No such command '{args[0]}'{question or '; see them with: qexp --help'}")
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """What each command is for, by what `qexp.cli.names` has written down."""
         listing = copy.copy(self)
         listing.commands = {
@@ -139,7 +132,7 @@ class _Commands(CheckedGroup):
             returned = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            raise  # whoever read along has seen enough; click ends quietly
+            raise  # whoever read along has seen enough; typer ends quietly
         except (QexpError, OSError) as mistake:
             if ctx.params.get("debug"):
                 raise

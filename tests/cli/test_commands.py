@@ -9,9 +9,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from click.testing import CliRunner
 from jsonschema import Draft202012Validator
-from typer.main import get_command
+from typer.testing import CliRunner
 
 import qexp as package
 from qexp.base.text import width_of
@@ -448,7 +447,7 @@ def test_help_fits_80_columns(monkeypatch):
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
     runner = CliRunner()
     for command in ([], *([name] for name in COMMANDS), ["data", "show"], ["data", "ice"], ["data", "xrf"]):
-        done = runner.invoke(get_command(app), [*command, "--help"], prog_name="qexp", env={"COLUMNS": "80"})
+        done = runner.invoke(app, [*command, "--help"], prog_name="qexp", env={"COLUMNS": "80"})
         assert done.exit_code == 0
         assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 

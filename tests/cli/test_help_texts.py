@@ -5,10 +5,10 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
-import typer
+from typer.main import get_command
 
 from qexp.cli import app
 from tests.conftest import call
@@ -29,16 +29,15 @@ UNCLEAR_IN_HELP = re.compile(
 )
 
 
-def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             yield from commands(command, f"{before}{name} ")
         if not command.hidden:
             yield before + name, command
 
 
-TREE = typer.main.get_command(app)
-assert isinstance(TREE, click.Group)
+TREE: Any = get_command(app)
 COMMANDS = {"": TREE, **dict(commands(TREE))}
 
 
