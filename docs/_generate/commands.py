@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -15,6 +14,7 @@ from typer.main import get_command
 from _generate import used
 from _generate.markdown import code, prose, table
 from qexp.cli import GROUPS, app
+from qexp.cli.console import examples_of
 
 HEAD = """# Commands
 
@@ -78,10 +78,7 @@ def _writer(name: str, command: Any) -> Callable[[], str]:
 def _page(name: str, command: Any) -> Iterator[str]:
     usage = " ".join(["qexp", name, *command.collect_usage_pieces(typer.Context(command))])
     yield f"# qexp {name}\n\n{_paragraphs(command.help or '')}\n\n```text\n{usage}\n```\n"
-    if examples := used.examples_of(name):
-        yield "## Examples\n"
-        for page, lines in itertools.groupby(examples, key=lambda example: example[1]):
-            yield "\n".join(["```console", *(f"$ {line}" for line, _ in lines), f"```\n\nFrom {page.link()}.\n"])
+    yield "\n".join(["## Examples\n", "```console", *(f"$ {line}" for line in examples_of(f"qexp {name}")), "```\n"])
     arguments = [
         [code(_metavar(parameter)), prose(parameter.help or "")]
         for parameter in command.params

@@ -295,7 +295,16 @@ def _broken(text: str, width: int) -> list[str]:
 
 class PlainCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        TyperCommand.format_help(_escape_command(self), ctx, formatter)
+        escaped = _escape_command(self)
+        if examples := examples_of(ctx.command_path):
+            escaped.epilog = _escaped("\n\n".join(["Examples:", *examples]))
+        TyperCommand.format_help(escaped, ctx, formatter)
+
+
+def examples_of(command: str) -> list[str]:
+    """Lines that call a command, such as `qexp data show`, with what they do."""
+    lines = Path(__file__).with_name("examples.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if f"{line} ".startswith(f"{command} ")]
 
 
 class PlainGroup(TyperGroup):
@@ -313,13 +322,16 @@ def _escape_command(command: Any) -> Any:
 
 
 def _escape(helped: Any) -> Any:
-    from rich.markup import escape  # only help needs it
-
     escaped = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-        escaped.help = escape("\n\n".join(paragraphs))
+        escaped.help = _escaped("\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n")))
     return escaped
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape  # only help needs it
+
+    return escape(text)
 
 
 MANY_RUNS = 10_000
