@@ -16,9 +16,10 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
+from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
-from qexp.cli.console import CheckedGroup, PlainCommand, error, message, result
+from qexp.cli.console import CheckedGroup, PlainCommand, error, message, result, say_at_work
 from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000
@@ -44,6 +45,12 @@ GROUPS = {
     "Repair": dict.fromkeys(("doctor", "reindex"), "keeping"),
 }  # fmt: skip
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
+
+SLOW = {
+    *GROUPS["Train"], *GROUPS["Trust"], "compare", "report", "serve", "figures", "predict", "observe", "invert",
+    "export", "push", "pull", "import", "import-weights", "import-runs", "validate", "data", "doctor",
+} - {"wait", "stop"}  # fmt: skip
+"""Those that may take longer than a second, and say at once that they are at work."""
 
 HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
 
@@ -111,10 +118,12 @@ class _Commands(CheckedGroup):
         self.commands: Any = _Loaded()  # nothing is added
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+        if args and args[0] not in _Loaded.modules and not ctx.resilient_parsing:
             guesses = [right for right, typed in GUESSES.items() if args[0] in typed]
             question = f"; did you mean '{guesses[0]}'?" if guesses else hint(args[0], _Loaded.panels)
             ctx.fail(f"No such command '{args[0]}'{question or '; see them with: qexp --help'}")
+        if args and args[0] in SLOW and not ctx.resilient_parsing and on_a_terminal():
+            ctx.call_on_close(say_at_work())
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -15,6 +15,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -65,6 +66,26 @@ def error(*mistakes: str | QexpError) -> None:
     for what in mistakes:
         text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
         message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
+
+
+def say_at_work() -> Callable[[], None]:
+    """Write a line to the terminal that disappears before anything else is written there; returns what removes it."""
+
+    def remove() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if vars(stream).pop("write", None) is not None and stream is sys.stderr:
+                stream.write("\r\x1b[2K")
+                stream.flush()
+
+    def first(write: Callable[[str], int], text: str) -> int:
+        remove()
+        return write(text)
+
+    sys.stderr.write("working …")
+    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.write = partial(first, stream.write)  # type: ignore[method-assign]
+    return remove
 
 
 def result(*lines: object) -> None:

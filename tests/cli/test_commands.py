@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -90,6 +91,22 @@ def test_a_run_is_the_first_word_or_an_option_and_not_two_things(qexp, here):
 def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(qexp):
     for line in ("rum", "ls --nosuch", "show", "run", "show a b", "predict --output x --nosuch"):
         assert "Usage: qexp" in qexp(*line.split()).refused()
+
+
+@pytest.mark.parametrize(("command", "first"), [("compare", "working …\r\x1b[2K"), ("where", "")])
+def test_what_may_take_long_says_on_a_terminal_at_once_that_it_works(finished, monkeypatch, command, first):
+    leader, follower = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit):
+            app([command, "nosuch", "--workspace", str(finished)], prog_name="qexp")
+    said = b""
+    with suppress(OSError), os.fdopen(leader, "rb", buffering=0) as screen:  # the error of a terminal that was closed
+        while piece := screen.read(4096):
+            said += piece
+    assert said.decode().startswith(f"{first}error: no run 'nosuch'")
+    assert "write" not in vars(sys.stdout)
 
 
 # Workspaces
