@@ -17,11 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import pytest
-import typer
-from click.testing import CliRunner
 from filelock import FileLock
+from typer.testing import CliRunner
 
 from qexp.cli import ALLOCATIONS, app
 from qexp.spec.reading import digest
@@ -210,12 +208,6 @@ class Outcome(NamedTuple):
         return self.stderr
 
 
-@cache
-def _command() -> click.Command:
-    """The commands with all their options; to read them off their functions takes longer than most of them do."""
-    return typer.main.get_command(app)
-
-
 def prepare_with(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change the spec of a run, and the digest in its record, as if it had been prepared with that."""
     record, spec = (json.loads((run / name).read_text()) for name in ("run.json", "spec.json"))
@@ -230,7 +222,7 @@ def call(*arguments: str | Path) -> Outcome:
     # None takes a variable away for the call, and puts it back afterwards: --workspace sets the first one.
     environment = {"QEXP_WORKSPACE": None, "NO_COLOR": "1", "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
     words = [str(argument) for argument in arguments]
-    result = CliRunner().invoke(_command(), words, prog_name="qexp", env=environment, catch_exceptions=False)
+    result = CliRunner().invoke(app, words, prog_name="qexp", env=environment, catch_exceptions=False)
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 

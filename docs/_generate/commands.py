@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
-import click
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
 from _generate import used
 from _generate.markdown import code, prose, table
 from qexp.cli import GROUPS, app
+from qexp.cli.console import examples_of
 
 HEAD = """# Commands
 
@@ -43,49 +45,44 @@ def page_name(command: str) -> str:
     return command.replace(" ", "-")
 
 
-def summary(command: click.Command) -> str:
+def summary(command: Any) -> str:
     """The first sentence of its help."""
     return " ".join(re.split(r"(?<=[.;])\s|\n\n", command.help or "")[0].split()).rstrip(".;") + "."
 
 
 @cache
-def commands() -> dict[str, click.Command]:
+def commands() -> dict[str, Any]:
     """Name, such as `data show` → command, without those that are hidden, in the order of `qexp --help`."""
     return dict(_below(_root()))
 
 
 @cache
-def _root() -> click.Group:
-    tree = typer.main.get_command(app)
-    assert isinstance(tree, click.Group)
-    return tree
+def _root() -> Any:
+    return get_command(app)
 
 
-def _below(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+def _below(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
         if command.hidden:
             continue
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             yield from _below(command, f"{before}{name} ")
         else:
             yield before + name, command
 
 
-def _writer(name: str, command: click.Command) -> Callable[[], str]:
+def _writer(name: str, command: Any) -> Callable[[], str]:
     return lambda: "\n".join(_page(name, command))
 
 
-def _page(name: str, command: click.Command) -> Iterator[str]:
-    usage = " ".join(["qexp", name, *command.collect_usage_pieces(click.Context(command))])
+def _page(name: str, command: Any) -> Iterator[str]:
+    usage = " ".join(["qexp", name, *command.collect_usage_pieces(typer.Context(command))])
     yield f"# qexp {name}\n\n{_paragraphs(command.help or '')}\n\n```text\n{usage}\n```\n"
-    if examples := used.examples_of(name):
-        yield "## Examples\n"
-        for page, lines in itertools.groupby(examples, key=lambda example: example[1]):
-            yield "\n".join(["```console", *(f"$ {line}" for line, _ in lines), f"```\n\nFrom {page.link()}.\n"])
+    yield "\n".join(["## Examples\n", "```console", *(f"$ {line}" for line in examples_of(f"qexp {name}")), "```\n"])
     arguments = [
         [code(_metavar(parameter)), prose(parameter.help or "")]
         for parameter in command.params
-        if isinstance(parameter, click.Argument) and not getattr(parameter, "hidden", False)
+        if parameter.param_type_name == "argument" and not getattr(parameter, "hidden", False)
     ]
     if arguments:
         yield f"## Arguments\n\n{table(['argument', 'meaning'], arguments)}\n"
@@ -106,11 +103,11 @@ def _see_also(name: str) -> Iterator[str]:
         yield "".join(f"- {title}: {', '.join(links)}\n" for title, links in lines if links)
 
 
-def _options(command: click.Command) -> Iterator[str]:
+def _options(command: Any) -> Iterator[str]:
     """A table for each group of options, with its title above it, those without a title last."""
     groups: dict[str, list[list[str]]] = {}
     for option in command.params:
-        if isinstance(option, click.Option) and not getattr(option, "hidden", False) and option.name != "help":
+        if option.param_type_name == "option" and not getattr(option, "hidden", False) and option.name != "help":
             names = ", ".join(code(name) for name in [*option.opts, *option.secondary_opts])
             value = "" if option.is_flag else f" {code(_metavar(option))}"
             title = getattr(option, "rich_help_panel", None) or ""
@@ -120,12 +117,12 @@ def _options(command: click.Command) -> Iterator[str]:
         yield heading + table(["option", "meaning"], groups[title]) + "\n"
 
 
-def _metavar(parameter: click.Parameter) -> str:
-    metavar = parameter.make_metavar(click.Context(click.Command("qexp")))
+def _metavar(parameter: Any) -> str:
+    metavar = parameter.make_metavar(typer.Context(TyperCommand("qexp")))
     return re.sub(r"^[\[{]([^\[\]{}]*)[\]}]((\.\.\.)?)$", r"\1\2", metavar)
 
 
-def _default(option: click.Option) -> str:
+def _default(option: Any) -> str:
     if option.required:
         return " Required."
     if option.is_flag:

@@ -1,6 +1,6 @@
 """Where the pages for readers use a command or a function, so that the reference can lead there.
 
-What stands in a block on these pages is run by tests/documents, so that an example from there works.
+What stands in a block on these pages is run by tests/documents.
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ FOLDERS = ("how-to", "tutorials", "explanation", OTHER_CODES)
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-LONGEST = 160
-"""Characters of a command that is an example."""
-
-MOST_EXAMPLES = 3
 MOST_PAGES = 6
 """To which the page of a command or a function leads."""
 
@@ -73,25 +69,6 @@ def lines_of(command: str) -> Iterator[tuple[str, Page]]:
     """The lines that use a command, such as `data show`, and their pages."""
     called = re.compile(rf"qexp (--workspace \S+ )?{command}(\s|$)")
     return ((line, page) for page in pages() for line in page.commands if called.match(line))
-
-
-def examples_of(command: str) -> list[tuple[str, Page]]:
-    """The line that pages have most often (pages on other codes last), and of all those with the most other options."""
-    lines = [(line, page) for line, page in lines_of(command) if len(line) <= LONGEST]
-    times = Counter(line for line, _ in lines)
-    lines.sort(key=lambda line_and_page: (line_and_page[1].path.startswith(OTHER_CODES), -times[line_and_page[0]]))
-    examples: list[tuple[str, Page]] = lines[:1]
-    while lines and len(examples) < MOST_EXAMPLES:
-        known = set().union(*(_options(line) for line, _ in examples))
-        examples.append(max(lines, key=lambda line_and_page: len(_options(line_and_page[0]) - known)))
-        if _options(examples[-1][0]) <= known:
-            return examples[:-1]
-    return examples
-
-
-def _options(line: str) -> set[str]:
-    """Those of qexp, not those of a program in quotes."""
-    return set(re.findall(r"(?<=\s)--?[a-z][\w-]*", re.sub("'[^']*'", "", line)))
 
 
 def pages_with_command(command: str) -> list[Page]:

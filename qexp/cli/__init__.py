@@ -8,20 +8,19 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
-import click
 import typer
 from typer.core import TyperCommand
-from typer.main import get_command_from_info
-from typer.models import CommandInfo
+from typer.main import get_command
 
+from qexp.base.machine import on_a_terminal
 from qexp.base.workspace import VARIABLE
 from qexp.cli import completion
-from qexp.cli.console import CheckedGroup, PlainCommand, error, message, result
+from qexp.cli.console import CheckedGroup, PlainCommand, error, message, result, say_at_work
 from qexp.errors import QexpError, hint
 
 ALLOCATIONS = 5_000
@@ -47,6 +46,12 @@ GROUPS = {
     "Repair": dict.fromkeys(("doctor", "reindex"), "keeping"),
 }  # fmt: skip
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
+
+SLOW = {
+    *GROUPS["Train"], *GROUPS["Trust"], "compare", "report", "serve", "figures", "predict", "observe", "invert",
+    "export", "push", "pull", "import", "import-weights", "import-runs", "validate", "data", "doctor",
+} - {"wait", "stop"}  # fmt: skip
+"""Those that may take longer than a second, and say at once that they are at work."""
 
 HIDDEN = {"execute": "processes", "supervise": "processes", "train-folds": "processes"}
 
@@ -86,22 +91,20 @@ GUESSES = {
 """What is right → what people type."""
 
 
-class _Loaded(Mapping[str, click.Command]):
+class _Loaded(Mapping[str, Any]):
     """The commands by name, each of which is loaded, with its module, when it is asked for."""
 
     panels: ClassVar = {name: title for title, modules in GROUPS.items() for name in modules}
     modules: ClassVar = {name: module for group in (*GROUPS.values(), HIDDEN) for name, module in group.items()}
 
-    def __getitem__(self, name: str) -> click.Command:
+    def __getitem__(self, name: str) -> Any:
         module = import_module(f"qexp.cli.{self.modules[name]}")
-        panel = self.panels.get(name)
         if name == "data":
-            group = typer.main.get_group(module.app)
-            group.name, group.rich_help_panel = name, panel
-            return group
+            return get_command(module.app)
+        alone = typer.Typer(add_completion=False)
         function = getattr(module, {"import": "import_"}.get(name, name.replace("-", "_")))
-        about = CommandInfo(name, cls=PlainCommand, callback=function, hidden=name in HIDDEN, rich_help_panel=panel)
-        return get_command_from_info(about, pretty_exceptions_short=True, rich_markup_mode="rich")
+        alone.command(name, cls=PlainCommand, hidden=name in HIDDEN)(function)
+        return get_command(alone)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.modules)
@@ -113,19 +116,18 @@ class _Loaded(Mapping[str, click.Command]):
 class _Commands(CheckedGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = cast("MutableMapping[str, click.Command]", _Loaded())  # nothing is added
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        self.commands: Any = _Loaded()  # nothing is added
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+        if args and args[0] not in _Loaded.modules and not ctx.resilient_parsing:
             guesses = [right for right, typed in GUESSES.items() if args[0] in typed]
             question = f"; did you mean '{guesses[0]}'?" if guesses else hint(args[0], _Loaded.panels)
             ctx.fail(f"No such command '{args[0]}'{question or '; see them with: qexp --help'}")
+        if args and args[0] in SLOW and not ctx.resilient_parsing and on_a_terminal():
+            ctx.call_on_close(say_at_work())
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """What each command is for, by what `qexp.cli.names` has written down."""
         listing = copy.copy(self)
         listing.commands = {
@@ -140,7 +142,7 @@ class _Commands(CheckedGroup):
             returned = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            raise  # whoever read along has seen enough; click ends quietly
+            raise  # whoever read along has seen enough; typer ends quietly
         except (QexpError, OSError) as mistake:
             if ctx.params.get("debug"):
                 raise

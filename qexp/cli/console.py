@@ -15,11 +15,11 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
-import click
 import typer
 from typer.core import TyperCommand, TyperGroup
 
@@ -66,6 +66,26 @@ def error(*mistakes: str | QexpError) -> None:
     for what in mistakes:
         text = what.spelled(option) if isinstance(what, QexpError) else spelled(what, option)
         message(f"error: {text}" if "\n" not in text else f"error:\n{text}")
+
+
+def say_at_work() -> Callable[[], None]:
+    """Write a line to the terminal that disappears before anything else is written there; returns what removes it."""
+
+    def remove() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if vars(stream).pop("write", None) is not None and stream is sys.stderr:
+                stream.write("\r\x1b[2K")
+                stream.flush()
+
+    def first(write: Callable[[str], int], text: str) -> int:
+        remove()
+        return write(text)
+
+    sys.stderr.write("working …")
+    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.write = partial(first, stream.write)  # type: ignore[method-assign]
+    return remove
 
 
 def result(*lines: object) -> None:
@@ -293,37 +313,46 @@ def _broken(text: str, width: int) -> list[str]:
 # Rich would read words in square brackets, such as [actions.NAME], as markup, and typer would keep the ends of a
 # docstring's lines.
 
-Helped = TypeVar("Helped", bound=click.Command | click.Parameter)
-Command = TypeVar("Command", bound=click.Command)
-
 
 class PlainCommand(TyperCommand):
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        TyperCommand.format_help(_escape_command(self), ctx, formatter)
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        escaped = _escape_command(self)
+        if examples := examples_of(ctx.command_path):
+            escaped.epilog = _escaped("\n\n".join(["Examples:", *examples]))
+        TyperCommand.format_help(escaped, ctx, formatter)
+
+
+def examples_of(command: str) -> list[str]:
+    """Lines that call a command, such as `qexp data show`, with what they do."""
+    lines = Path(__file__).with_name("examples.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if f"{line} ".startswith(f"{command} ")]
 
 
 class PlainGroup(TyperGroup):
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         escaped = _escape_command(self)
         escaped.commands = {name: _escape(command) for name, command in self.commands.items()}
         TyperGroup.format_help(escaped, ctx, formatter)
 
 
-def _escape_command(command: Command) -> Command:
+def _escape_command(command: Any) -> Any:
     """A copy of a command whose help, and that of its parameters, is as rich and typer take plain text."""
     escaped = _escape(command)
     escaped.params = [_escape(parameter) for parameter in command.params]
     return escaped
 
 
-def _escape(helped: Helped) -> Helped:
-    from rich.markup import escape  # only help needs it
-
+def _escape(helped: Any) -> Any:
     escaped = copy.copy(helped)
     if text := getattr(helped, "help", None):
-        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-        escaped.help = escape("\n\n".join(paragraphs))  # type: ignore[union-attr]
+        escaped.help = _escaped("\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n")))
     return escaped
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape  # only help needs it
+
+    return escape(text)
 
 
 MANY_RUNS = 10_000
@@ -406,22 +435,20 @@ class CheckedGroup(PlainGroup):
             try:
                 _require_values(self, ctx, args)
             except QexpError as mistake:  # before there is a command that would print it
-                raise click.UsageError(mistake.spelled(option), ctx) from None
+                ctx.fail(mistake.spelled(option))
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, words = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
-            options = [option for option in command.params if isinstance(option, click.Option) and option.name]
             FLAGS.clear()
-            FLAGS.update({str(option.name): max(option.opts, key=len) for option in options})
-            try:
-                _require_values(command, click.Context(command, parent=ctx, info_name=name), words)
-            except click.NoSuchOption as mistake:
-                meant = _meant_by(mistake.option_name, sorted(FLAGS.values()))
-                mistake.possibilities, mistake.message = [meant] if meant else None, f"{mistake.message}."
-                raise
+            FLAGS.update({name: max(each.opts, key=len) for name, each in _options_of(command).items()})
+            _require_values(command, typer.Context(command, parent=ctx, info_name=name), words)
         return name, command, words
+
+
+def _options_of(command: Any) -> dict[str, Any]:
+    return {each.name: each for each in command.params if each.param_type_name == "option"}
 
 
 def _meant_by(option: str, known: Collection[str]) -> str | None:
@@ -436,21 +463,27 @@ def _meant_by(option: str, known: Collection[str]) -> str | None:
     return guess and f"--{guess}"
 
 
-def _require_values(command: click.Command, context: click.Context, words: list[str]) -> None:
+def _require_values(command: Any, context: Any, words: list[str]) -> None:
     """Raise QexpError for an option with an empty value, and for one that takes one value and is given several."""
-    options = {option.name: option for option in command.params if isinstance(option, click.Option)}
-    values, _, order = command.make_parser(context).parse_args(list(words))
+    options = _options_of(command)
+    try:
+        values, _, order = command.make_parser(context).parse_args(list(words))
+    except Exception as mistake:
+        if not hasattr(mistake, "possibilities"):  # which typer knows for an unknown option
+            raise
+        meant = _meant_by(mistake.option_name, sorted(max(each.opts, key=len) for each in options.values()))
+        context.fail(f"No such option: {mistake.option_name}.{f' Did you mean {meant}?' if meant else ''}")
     for name, value in values.items():
         if name in options and "" in (value if isinstance(value, list | tuple) else [value]):
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
-    for repeated, times in Counter(item for item in order if isinstance(item, click.Option)).items():
-        if times > 1 and not (repeated.multiple or repeated.is_flag or repeated.count):
-            if "," in (repeated.metavar or ""):
-                given = [word for option, word in pairwise(words) if option in repeated.opts]
-                raise QexpError(
-                    f"{repeated.opts[0]} is given {times} times; write {repeated.opts[0]} {','.join(given)}"
-                )
-            raise QexpError(f"{repeated.opts[0]} is given {times} times, but takes one value; keep one of them")
+    for name, times in Counter(each.name for each in order).items():
+        repeated = options.get(name)
+        if repeated is None or times == 1 or repeated.multiple or repeated.is_flag or repeated.count:
+            continue
+        if "," in (repeated.metavar or ""):
+            given = [word for option, word in pairwise(words) if option in repeated.opts]
+            raise QexpError(f"{repeated.opts[0]} is given {times} times; write {repeated.opts[0]} {','.join(given)}")
+        raise QexpError(f"{repeated.opts[0]} is given {times} times, but takes one value; keep one of them")
 
 
 # Options that are declared as fields of a dataclass.

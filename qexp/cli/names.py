@@ -13,8 +13,7 @@ from qexp.cli.completion import NAMES
 
 def document() -> dict[str, dict[str, Any]]:
     """What `names.json` should hold: command → what it is for, table → names of its entries, other choices → values."""
-    import click
-    import typer
+    from typer.main import get_command
 
     from qexp.cli import GROUPS, app
     from qexp.export.graphs import FORMATS
@@ -44,8 +43,7 @@ def document() -> dict[str, dict[str, Any]]:
         "rules of weights": shipped(),
         "states": LISTED,
     }
-    root = typer.main.get_command(app)
-    assert isinstance(root, click.Group)
+    root: Any = get_command(app)
     return {
         "commands": {
             name: " ".join(str(root.commands[name].help).partition("\n\n")[0].split())

@@ -152,7 +152,11 @@ def validate(files: SpecFilesArgument = None, workspace: WorkspaceOption = None)
 
 
 app = typer.Typer(
-    cls=CheckedGroup, no_args_is_help=True, help="Look at data, and simulate data sets from known physics."
+    name="data",
+    cls=CheckedGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Look at data, and simulate data sets from known physics.",
 )
 
 

@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import pytest
-from click.testing import CliRunner
 from jsonschema import Draft202012Validator
-from typer.main import get_command
+from typer.testing import CliRunner
 
 import qexp as package
 from qexp.base.text import width_of
@@ -91,6 +91,22 @@ def test_a_run_is_the_first_word_or_an_option_and_not_two_things(qexp, here):
 def test_a_command_line_that_is_wrong_in_itself_is_a_usage_error(qexp):
     for line in ("rum", "ls --nosuch", "show", "run", "show a b", "predict --output x --nosuch"):
         assert "Usage: qexp" in qexp(*line.split()).refused()
+
+
+@pytest.mark.parametrize(("command", "first"), [("compare", "working …\r\x1b[2K"), ("where", "")])
+def test_what_may_take_long_says_on_a_terminal_at_once_that_it_works(finished, monkeypatch, command, first):
+    leader, follower = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit):
+            app([command, "nosuch", "--workspace", str(finished)], prog_name="qexp")
+    said = b""
+    with suppress(OSError), os.fdopen(leader, "rb", buffering=0) as screen:  # the error of a terminal that was closed
+        while piece := screen.read(4096):
+            said += piece
+    assert said.decode().startswith(f"{first}error: no run 'nosuch'")
+    assert "write" not in vars(sys.stdout)
 
 
 # Workspaces
@@ -448,7 +464,7 @@ def test_help_fits_80_columns(monkeypatch):
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
     runner = CliRunner()
     for command in ([], *([name] for name in COMMANDS), ["data", "show"], ["data", "ice"], ["data", "xrf"]):
-        done = runner.invoke(get_command(app), [*command, "--help"], prog_name="qexp", env={"COLUMNS": "80"})
+        done = runner.invoke(app, [*command, "--help"], prog_name="qexp", env={"COLUMNS": "80"})
         assert done.exit_code == 0
         assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 import typer
+from typer.core import TyperCommand
 from typer.testing import CliRunner
 
 from qexp.base.quantities import QUANTITIES
@@ -124,7 +124,7 @@ def test_entries_of_the_workspace_are_completed_without_running_its_code(home):
 
 
 def offered(names: completion.Completion, incomplete: str) -> list[str]:
-    return names(typer.Context(click.Command("ls")), incomplete)
+    return names(typer.Context(TyperCommand("ls")), incomplete)
 
 
 def test_states_and_columns_are_offered(home):

@@ -3,14 +3,16 @@
 import ast
 import itertools
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
-import typer
+from typer.main import get_command
 
 from qexp.cli import app
+from qexp.cli.console import examples_of
 from tests.conftest import call
 
 ROOT = Path(__file__).parents[2]
@@ -29,16 +31,15 @@ UNCLEAR_IN_HELP = re.compile(
 )
 
 
-def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             yield from commands(command, f"{before}{name} ")
         if not command.hidden:
             yield before + name, command
 
 
-TREE = typer.main.get_command(app)
-assert isinstance(TREE, click.Group)
+TREE: Any = get_command(app)
 COMMANDS = {"": TREE, **dict(commands(TREE))}
 
 
@@ -73,6 +74,43 @@ def test_paragraphs_fill_the_lines_of_a_terminal(name):
     prose = call(*name.split(), "--help").stdout.split("╭")[0].splitlines()
     for line, following in itertools.pairwise(line.strip() for line in prose):
         assert not line or not following or len(line) + 1 + len(following.split()[0]) > 78, line
+
+
+EXAMPLES = {name: examples_of(f"qexp {name}") for name, command in COMMANDS.items() if not hasattr(command, "commands")}
+
+
+def words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)[1:]
+
+
+def test_every_command_has_examples_of_what_it_takes_and_of_specs_that_are_shipped():
+    lines = (ROOT / "qexp/cli/examples.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for examples in EXAMPLES.values() for line in examples] == lines
+    for name, examples in EXAMPLES.items():
+        assert examples, f"no example of qexp {name}"
+        for line in examples:
+            given = COMMANDS[name].make_context(name, words(line)[len(name.split()) :]).params
+            named = [("experiences", each) for each in given.get("experiences") or ()] + [
+                (f"{kind}s", given[kind]) for kind in ("experience", "dataset") if given.get(kind)
+            ]
+            assert all((ROOT / "specs" / folder / f"{spec}.json").is_file() for folder, spec in named), line
+
+
+@pytest.mark.parametrize("name", ["run", "intervals", "data show"])
+def test_help_ends_with_the_examples_as_they_are_typed(name):
+    below = call(*name.split(), "--help").stdout.rpartition("╯")[2]
+    assert [line.strip() for line in below.splitlines() if line.strip()] == ["Examples:", *EXAMPLES[name]]
+    assert max(map(len, EXAMPLES[name])) <= 78
+
+
+@pytest.mark.heavy
+def test_examples_that_need_no_run_work_in_a_new_workspace(workspace):
+    for line in [*EXAMPLES["run"], *EXAMPLES["study"]]:
+        assert " learning_rate=" in call(*words(line), "--dry-run").done() or "--grid learning_rate" not in line
+    for name in ("ls", "status", "specs", "tables", "schema", "init", "restore", "doctor", "reindex"):
+        for line in EXAMPLES[name]:
+            if "ls --" not in line and "restore mogi" not in line:
+                call(*words(line.replace("my_experiments", f"new_{len(line)}"))).done()
 
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import qexp
-from tests.documents.reader import ROOT, only_shown, tried
+from tests.documents.reader import ROOT
 
 
 @pytest.fixture
@@ -63,17 +63,13 @@ def test_an_attribute_without_a_docstring_is_named(reference):
 
 
 @pytest.mark.slow
-def test_every_command_has_examples_that_its_how_to_runs(reference):
+def test_every_command_is_used_on_a_page_and_its_own_page_begins_with_examples(reference):
     commands, used = importlib.import_module("_generate.commands"), importlib.import_module("_generate.used")
     assert len(commands.commands()) > 40
     for name in commands.commands():
-        assert used.examples_of(name), f"no page has a command that begins with: qexp {name}"
-        for line, page in used.examples_of(name):
-            path = f"docs/{page.path}"
-            assert line in {" ".join(text.split()) for text in [*(text for _, text in tried(path)), *only_shown(path)]}
-    of_run = " ".join(line for line, _ in used.examples_of("run"))
-    assert all(option in of_run for option in ("--seed ", "--seeds ", "--grid ", "--set "))
-    assert "--standalone" not in of_run, "an option of the program in quotes"
+        assert used.pages_with_command(name), f"no page has a command that begins with: qexp {name}"
+        page = commands.pages()[f"reference/commands/{commands.page_name(name)}"]()
+        assert f"## Examples\n\n```console\n$ qexp {name}" in page.partition("## Options")[0]
     assert max(len(used.pages_with_command(name)) for name in commands.commands()) == used.MOST_PAGES
 
 
