@@ -124,13 +124,13 @@ class ObservationOptions(InWorkspace):
         write=lambda values: [f"{name}={value:.12g}" for name, value in values.items()],
     )  # fmt: skip
     degrees: bool = option(False, "Angles in degrees rather than radians.")
-    size: int = option(120, "Pixels along each side of the images.", metavar="PIXELS")
-    spacing: float = option(100.0, "Width of a pixel [m].", metavar="METRES")
+    size: int = option(100, "Pixels along each side of the images.", metavar="PIXELS")
+    spacing: float = option(150.0, "Width of a pixel [m].", metavar="METRES")
     summit: float = option(1500.0, "Height of the volcano above the sea [m]; 0 for flat ground.", metavar="METRES")
     water: float = option(0.1, "Share of the pixels that lie in the sea, where nothing is seen.", metavar="SHARE")
     stations: int = option(8, "Number of GNSS stations.", metavar="N")
     noise: str = option(
-        "exponential:1e-5,3000,2e-6", "Noise of the images: exponential or gaussian, with sill (m²), range (m) and "
+        "exponential:1e-5,2000,2e-6", "Noise of the images: exponential or gaussian, with sill (m²), range (m) and "
         "nugget (m²); or none.", metavar="TYPE:SILL,RANGE,NUGGET",
     )  # fmt: skip
     offset: float = option(0.02, "Standard deviation of the constant offset of a track [m].", metavar="METRES")

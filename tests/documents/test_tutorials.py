@@ -9,7 +9,7 @@ import pytest
 
 from tests.documents.reader import ROOT
 
-TUTORIALS = [f"tutorials/{name}" for name in ("volcano", "lunar", "ice", "spectra")]
+TUTORIALS = [f"tutorials/{name}" for name in ("volcano", "interferograms", "lunar", "ice", "spectra")]
 
 SEEN = {
     "tutorials/volcano": [
