@@ -365,7 +365,7 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
 def make_observation(options: ObservationOptions) -> WrittenObservation:
     """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data observation`.
 
-    returns     the `folder`, its `files`, the `command` that reads them, and the `truth` that was put in
+    returns     the `folder`, the `command` that reads its files, and the `truth` that was put in
 
     >>> made = qexp.make_observation("made/unrest", at={"depth": 2.5}, size=40)
     >>> made.truth["parameters"]["depth"]

@@ -245,5 +245,5 @@ def observation(options: ObservationOptions) -> None:
     """
     with terminable():
         made = api.make_observation(**vars(options))
-    result(*made.files)
-    message(f"read them with:\n  {made.command}")
+    result(made.folder)
+    message(f"read it with:\n  {made.command}")

@@ -5,7 +5,7 @@ Lengths are in metres. Images are (row, column), the northernmost row first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,36 +42,28 @@ from qexp.simulation.noise import Decorrelation, Grid, Noise
 from qexp.simulation.noise_models import NOISES
 from qexp.simulation.views import DISPLACEMENT, GNSS, View
 
-CRS, CENTRE = "EPSG:32633", (426_000.0, 4_519_000.0)
-"""Of the images: zone 33 of UTM, and east and north of their middle."""
-
-TRACKS = {"ascending": (39, -12), "descending": (34, -168)}
-"""Track → incidence and heading [degrees] of a satellite that looks to the right, as those of Sentinel-1."""
-
-GNSS_ERRORS = (0.002, 0.002, 0.005)
-"""Standard deviations of displacements east, north and up."""
-
-PATCHES = 0.6
-"""Mean width of a patch that is lost to decorrelation [km]."""
-
-USUAL = {"mogi": {"depth": 3.0, "delta_volume": 6.0}}
-"""Source → values of parameters that are not given."""
-
+CRS, CENTRE = "EPSG:32633", (426_000.0, 4_519_000.0)  # of the images: a zone of UTM, east and north of their middle
+TRACKS = {"ascending": (39, -12), "descending": (34, -168)}  # incidence and heading [degrees], as of Sentinel-1
+GNSS_ERRORS = (0.002, 0.002, 0.005)  # standard deviations east, north and up
+USUAL = {"mogi": {"depth": 3.0, "delta_volume": 6.0}}  # source → values of parameters that are not given
+LIMITS = {
+    "size": (20, 2000), "spacing": (1, 1000), "stations": (1, 100), "summit": (0, 9000), "water": (0, 0.8),
+    "gaps": (0, 0.8), "offset": (0, 100), "ramp": (0, 100), "seed": (0, LARGEST_SEED),
+}  # fmt: skip
+Truth = dict[str, Any]
 HEADING = "# Simulated observation"
-ABOUT = """{heading}
+ABOUT = """{}
 
-    qexp data observation --out {out} {options}
+    qexp data observation --out {} {}
 
-The tracks hold the displacement toward the satellite, gnss.csv that of stations along true east and north and up,
-with standard errors, all in {options.unit}; dem.tif has elevations in m. What was put in: truth.json. To read them:
+truth.json says what was put in. To read it:
 
-    {command}
+    {}
 """
 
 
 class WrittenObservation(NamedTuple):
     folder: Path
-    files: Sequence[Path]
     command: str
     """That reads the files."""
     truth: Mapping[str, Any]
@@ -84,11 +76,13 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
     OUT appears when all is finished. Every use of random numbers has its own: more stations change no image. Raises
     QexpError if an option is wrong, if something else is at OUT, or if it cannot be written.
     """
-    require_sound(options)
+    values = [(name, getattr(options, name), *ends) for name, ends in LIMITS.items()]
+    if wrong := [f"`{name}={value:g}`: from {a:g} to {b:g}" for name, value, a, b in values if not a <= value <= b]:
+        raise QexpError("\n".join(wrong))
     out, seeds, unit = Path(options.out), Seeds(options.seed), options.unit
     ground = ground_of(options, seeds)
     moved, parameters = displacement(options, tables, ground, seeds)
-    tracks: dict[str, Any] = {}
+    tracks: Truth = {}
     truth = {"source": options.source, "parameters": parameters, "noise": options.noise, "tracks": tracks}
     (west, north), pixel = ground.places[0] + CENTRE, (options.spacing, options.spacing)
     corner = west - options.spacing / 2, north + options.spacing / 2
@@ -97,37 +91,16 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
         image, tracks[name] = seen(name, moved, ground, options, seeds)
         content[f"{name}.tif"] = encoded({"displacement": image / in_metres(unit)}, corner, pixel, CRS, unit)
     content["gnss.csv"] = stations(moved, ground, options, seeds).encode()
-    sight = "--incidence {},{} --heading {},{}".format(*np.transpose([*TRACKS.values()]).ravel())
     images = " ".join(f"{out}/{name}.tif" for name in TRACKS)
-    command = (
-        f"qexp observe {images} --unit {unit} {sight} --gnss {out}/gnss.csv --gnss-unit {unit} --dem {out}/dem.tif"
-    )
-    about = ABOUT.format(heading=HEADING, out=out, options=options, command=command)
+    sight = "--incidence {},{} --heading {},{}".format(*np.transpose([*TRACKS.values()]).ravel())
+    others = f"--unit {unit} --dem {out}/dem.tif --gnss {out}/gnss.csv --gnss-unit {unit}"
+    command = f"qexp observe {images} {sight} {others} --noise estimate"
+    about = ABOUT.format(HEADING, out, options, command)
     content |= {"truth.json": formats.json_bytes(truth), README: about.encode()}
     with terminable(), new_folder(out, HEADING, options.overwrite) as folder:
         for name, written in content.items():
             files.write_bytes(folder / name, written)
-    return WrittenObservation(out, [out / name for name in content if name != README], command, truth)
-
-
-LIMITS = {
-    "size": (20, 2000), "spacing": (1, 1000), "stations": (1, 100), "summit": (0, 9000), "water": (0, 0.8),
-    "gaps": (0, 0.8), "offset": (0, 100), "ramp": (0, 100), "seed": (0, LARGEST_SEED),
-}  # fmt: skip
-"""Option → its least and its greatest value."""
-
-
-def require_sound(options: ObservationOptions) -> None:
-    """Raises QexpError with all problems of the options."""
-    values = [(name, getattr(options, name), *ends) for name, ends in LIMITS.items()]
-    wrong = [
-        f"`{name}={value:g}`: from {low:g} to {high:g}" for name, value, low, high in values if not low <= value <= high
-    ]
-    if wrong:
-        raise QexpError("\n".join(wrong))
-    in_metres(options.unit)
-    if options.noise != "none":
-        declared(options.noise)
+    return WrittenObservation(out, command, truth)
 
 
 class Ground(NamedTuple):
@@ -152,9 +125,7 @@ def ground_of(options: ObservationOptions, seeds: Seeds) -> Ground:
     return Ground(places, elevation, shape < shore)
 
 
-def displacement(
-    options: ObservationOptions, tables: Tables, ground: Ground, seeds: Seeds
-) -> tuple[Array, dict[str, Any]]:
+def displacement(options: ObservationOptions, tables: Tables, ground: Ground, seeds: Seeds) -> tuple[Array, Truth]:
     """Displacement of the pixels, (row, column, 3) east, north, up; parameters as results of `qexp invert` have them.
 
     Raises QexpError for sources that cannot be.
@@ -175,10 +146,8 @@ def displacement(
         require_near(each, "at", in_si[each.parameter.name], in_si[each.parameter.name], units)
     heights = torch.from_numpy(ground.elevation.ravel()) if options.summit else None
     view = View(measures=GNSS, points=torch.from_numpy(ground.places), elevation=heights)
-    arrays, generator = (
-        {name: np.array([value]) for name, value in in_si.items()},
-        DeformationImages(*sources, views=[view]),
-    )
+    generator = DeformationImages(*sources, views=[view])
+    arrays = {name: np.array([value]) for name, value in in_si.items()}
     if unmet := [words for words, holds in generator.unmet(arrays).items() if holds.any()]:
         raise QexpError("\n".join(f"`at`: {words}" for words in unmet))
     moved = generator.simulate({name: torch.from_numpy(value) for name, value in arrays.items()}, 0, 0)[DISPLACEMENT]
@@ -186,9 +155,7 @@ def displacement(
     return moved[0, :, :, 0].T.numpy().reshape(*ground.elevation.shape, 3), parameters
 
 
-def seen(
-    track: str, moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds
-) -> tuple[Array, dict[str, Any]]:
+def seen(track: str, moved: Array, ground: Ground, options: ObservationOptions, seeds: Seeds) -> tuple[Array, Truth]:
     """The image of a track, NaN where it sees nothing; its direction, offset, and slopes east and north [m/km]."""
     incidence, heading = TRACKS[track]
     offset, *slopes = seeds.numpy("observation", track).normal(0, [options.offset, options.ramp, options.ramp]).tolist()
@@ -203,7 +170,7 @@ def seen(
     if options.noise != "none":
         noise = declared(options.noise)
         image += drawn(NOISES[noise.type].build(range=noise.range / 1e3, sill=noise.sill, nugget=noise.nugget), "noise")
-    lost = ground.water | (drawn(Decorrelation(options.gaps, PATCHES), "gaps") > 0 if options.gaps else False)
+    lost = ground.water | (drawn(Decorrelation(options.gaps, patch_size=0.6), "gaps") > 0 if options.gaps else False)
     about = {"incidence": incidence, "heading": heading, "offset": offset, "ramp": slopes}
     return np.where(lost, np.nan, image), about
 
