@@ -22,6 +22,7 @@ from .api import (
     invert as invert,
     limit as limit,
     make_ice as make_ice,
+    make_observation as make_observation,
     make_xrf as make_xrf,
     matrix as matrix,
     observe as observe,

@@ -13,7 +13,7 @@ from tests.source import MODULES, PACKAGE, RANK, imports_in, imports_of, nodes_o
 
 NEVER = {
     "networks": {"simulation.dataset", "foreign"},
-    "examples": {"networks", "simulation"},
+    "examples": {"networks", "deformation"},
     "spec": {"inference", "networks", "foreign", "simulation", "observations", "examples", "physics"},
     "physics": RANK.keys() - {"physics"},
     "errors": RANK.keys() - {"errors"},
@@ -124,7 +124,7 @@ PRINTING = {
     "runs.options": "options of ls, export, import, verify, purge and serve",
     "runs.order": "options of run, rerun and study, and texts as seeds, grids and overrides",
     "spec.experiences": "the lines of a resolved spec, by the type of the experience",
-    "examples.options": "options of data ice and xrf",
+    "examples.options": "options of data ice, xrf and observation",
     "spec.schema": "the parameters of an entry, as texts",
     "store.record": "the states and their words",
     "tuning.options": "options of tune",
@@ -225,7 +225,7 @@ def test_commands_that_read_a_run_answer_without_torch(finished, monkeypatch):
     monkeypatch.delenv("QEXP_WORKSPACE", raising=False)
     commands = [
         ["--help"],
-        *([*command.split(), "--help"] for command in ("ls", "data ice", "data xrf", "data show")),
+        *([*command.split(), "--help"] for command in ("ls", "data ice", "data xrf", "data observation", "data show")),
         ["ls"],
         ["ls", "--json", "--where", "seed < 5", "--sort", "results.test.depth.mae"],
         ["ls", "--columns", "name,learning_rate,test.depth.mae", "--size", "--tag", "good"],

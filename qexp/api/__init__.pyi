@@ -61,6 +61,7 @@ from .specs import (
     images as images,
     init as init,
     make_ice as make_ice,
+    make_observation as make_observation,
     make_xrf as make_xrf,
     samples as samples,
     schema as schema,

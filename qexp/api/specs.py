@@ -16,7 +16,7 @@ from qexp.base import files, folders, workspace as workspaces
 from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
-from qexp.examples.options import IceOptions, XrfOptions
+from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.reading import read
 from qexp.spec.resolution import FOLDERS
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qexp.api.listing import Listing
     from qexp.base.tables import Tables
     from qexp.examples import ice, xrf
+    from qexp.examples.observation import WrittenObservation
     from qexp.runs.columns import Column
     from qexp.web.notebook import ShownLook
 
@@ -358,3 +359,19 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
     out = target_outside_of_runs(options.out)
     with watching(options.watch, "xrf") as watch:
         return write(replace(options, out=out, watch=watch))
+
+
+@takes(ObservationOptions)
+def make_observation(options: ObservationOptions) -> WrittenObservation:
+    """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data observation`.
+
+    returns     the `folder`, the `command` that reads its files, and the `truth` that was put in
+
+    >>> made = qexp.make_observation("made/unrest", at={"depth": 2.5}, size=40)
+    >>> made.truth["parameters"]["depth"]
+    {'value': 2.5, 'unit': 'km'}
+    """
+    from qexp.examples.observation import write
+    from qexp.kinds.tables import tables_here
+
+    return write(replace(options, out=target_outside_of_runs(options.out)), tables_here(options.workspace))

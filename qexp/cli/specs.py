@@ -35,7 +35,7 @@ from qexp.cli.console import (
     with_options,
 )
 from qexp.errors import NotFoundError, QexpError, suggestion
-from qexp.examples.options import IceOptions, XrfOptions
+from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
 from qexp.kinds.options import ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
 
@@ -236,3 +236,18 @@ def xrf(options: XrfOptions) -> None:
     result(*spectra.folders)
     labelled = f"{spectra.labelled:,} of them with CaCO3 and TOC, in {time.perf_counter() - started:.3g} s"
     message(f"{spectra.spectra:,} spectra of {options.cores} cores, {labelled}")
+
+
+@app.command(cls=PlainCommand)
+@with_options(ObservationOptions)
+def observation(options: ObservationOptions) -> None:
+    """Simulate what satellites and GNSS stations see of a source below a volcano, in files for qexp observe.
+
+    Two tracks as GeoTIFF, with correlated noise, offsets and gaps; elevations, on which the displacement depends as
+    qexp invert computes it; a table of stations; and truth.json, which says what was put in. The same seed gives the
+    same files.
+    """
+    with terminable():
+        made = api.make_observation(**vars(options))
+    result(made.folder)
+    message(f"read it with:\n  {made.command}")

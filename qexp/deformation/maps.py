@@ -159,9 +159,10 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
     scale = _scale_over(maps, ("data",))
     figure, axes = _grid(len(maps), min(len(maps), 3), frame_of([(map, map.data, scale) for map in maps]), fold=True)
     for axis, map, track in zip(axes, maps, tracks, strict=True):
-        hidden = track.select(~track.observed & np.isfinite(track.x) & np.isfinite(track.y))
+        located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
+        hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
-            axis.scatter(hidden.x / 1000, hidden.y / 1000, 1.5, color="0.6", linewidths=0)
+            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.7", **_squares(axis, located.x, located.y))
         _draw_map(axis, map, map.data, scale)
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
@@ -273,12 +274,15 @@ def _draw_points(axis: Axes, map: Maps, values: Array, scale: Scale) -> None:
         means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
         axis.pcolormesh(columns, rows, means.T, rasterized=True, **_coloured(scale.colours))
     else:
-        inches = axis.get_window_extent().width / axis.figure.dpi
-        side = 72 * inches * spacing(x, y) / float(np.ptp(axis.get_xlim()))
-        axis.scatter(
-            x, y, c=values, s=float(np.clip(1.15 * side, 1.2, 14.0)) ** 2, marker="s", linewidths=0, rasterized=True,
-            **_coloured(scale.colours),
-        )  # fmt: skip
+        axis.scatter(x, y, c=values, **_squares(axis, track.x, track.y), **_coloured(scale.colours))
+
+
+def _squares(axis: Axes, x: Array, y: Array) -> dict[str, Any]:
+    """How points are drawn as squares that fill the distance between them; x, y in m, the axis in km."""
+    inches = axis.get_window_extent().width / axis.figure.dpi
+    side = 72 * inches * spacing(x, y) / 1000 / float(np.ptp(axis.get_xlim()))
+    size = float(np.clip(1.15 * side, 1.2, 14.0)) ** 2
+    return {"s": size, "marker": "s", "linewidths": 0, "rasterized": True}
 
 
 def sides_of(spread: Array, count: Array) -> Array:

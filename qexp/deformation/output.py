@@ -27,6 +27,7 @@ from qexp.figures.canvas import draws_at_once, encode
 from qexp.figures.distributions import Drawn, corner
 from qexp.metrics.meaning import measured, printed
 from qexp.observations.observation import Observation, Track, as_table, encoded
+from qexp.rows.geotiff import encoded as encoded_raster
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,8 +56,9 @@ def geotiff(track: Track, result: TrackResult, crs: str | None, spacing: float |
         raise QexpError(f"`spacing={steps[0]:g}`: {width:,} × {height:,} cells are too many; choose a larger one")
     flat = (height - 1 - rows) * width + columns
     displacement = np.where(track.observed, track.displacement, np.nan)
-    bands = [_means(flat, band[located], height, width) for band in (displacement, result.model, result.residual)]
-    return _encoded(np.stack(bands), (left, bottom + height * steps[1]), steps, crs)
+    values = {"displacement": displacement, "model": result.model, "residual": result.residual}
+    bands = {name: _means(flat, band[located], height, width) for name, band in values.items()}
+    return encoded_raster(bands, (left, bottom + height * steps[1]), steps, crs)
 
 
 def _steps(x: Array, y: Array) -> tuple[float, float] | None:
@@ -97,31 +99,13 @@ def _sides_of_cells(track: Track, spacing: float | None) -> tuple[float, float] 
     return _steps(track.x[located], track.y[located]) or (None if spacing is None else (spacing, spacing))
 
 
-def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> NDArray[np.float32]:
+def _means(flat: NDArray[np.int64], values: Array, height: int, width: int) -> Array:
     finite = np.isfinite(values)
     size = height * width
     counts = np.bincount(flat[finite], minlength=size)
     sums = np.bincount(flat[finite], weights=values[finite], minlength=size)
     with np.errstate(invalid="ignore"):
-        return (sums / counts).astype(np.float32).reshape(height, width)
-
-
-def _encoded(
-    bands: NDArray[np.float32], corner: tuple[float, float], steps: tuple[float, float], crs: str | None
-) -> bytes:
-    from rasterio.io import MemoryFile
-    from rasterio.transform import from_origin
-
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2], dtype="float32", crs=crs,
-            transform=from_origin(*corner, *steps), nodata=np.nan, compress="deflate",
-        ) as raster:  # fmt: skip
-            raster.write(bands)
-            for index, name in enumerate(("displacement", "model", "residual"), start=1):
-                raster.set_band_description(index, name)
-                raster.set_band_unit(index, "m")
-        return bytes(memory.read())
+        return np.asarray(sums / counts).reshape(height, width)
 
 
 # Files of a posterior: draws as ArviZ reads them, a corner plot, and a table of intervals in LaTeX.

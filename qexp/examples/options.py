@@ -1,12 +1,14 @@
-"""What data sets are simulated with: glaciers and cores, named as the options of qexp data ice and xrf."""
+"""What data sets are simulated with: glaciers, cores and observations, named as the options of qexp data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
-from qexp.base.options import option, python_only
+from qexp.base.options import InWorkspace, option, python_only, words_of
+from qexp.base.shell_values import read_values
 from qexp.errors import QexpError, shortened
 
 Range = tuple[float, float]
@@ -103,3 +105,41 @@ class XrfOptions:
         """How each core is simulated, as words of a command line."""
         voltages = ",".join(map(str, self.voltage))
         return f"--spectra {self.spectra} --labelled {self.labelled} --voltage {voltages} --seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class ObservationOptions(InWorkspace):
+    """Options of `qexp data observation`."""
+
+    out: str | Path = option(..., "A new folder, which gets tracks, stations and elevations.", metavar="FOLDER")
+    _: KW_ONLY
+    source: str = option(
+        "mogi", "Source, or several joined by '+': any that qexp invert knows.", metavar="NAME[+NAME]",
+        complete="sources",
+    )  # fmt: skip
+    at: Mapping[str, float] = option(
+        {}, "Value of a parameter of the source, such as depth=3 (km below the sea) or east=426000 (m); of a mogi 3 km "
+        "and 6 · 10⁶ m³ if left out. East and north are drawn around the summit if left out.", also="Repeat for more.",
+        example='{"depth": 3}', metavar="PARAMETER=VALUE", shell=list[str], read=read_values,
+        write=lambda values: [f"{name}={value:.12g}" for name, value in values.items()],
+    )  # fmt: skip
+    degrees: bool = option(False, "Angles in degrees rather than radians.")
+    size: int = option(100, "Pixels along each side of the images.", metavar="PIXELS")
+    spacing: float = option(150.0, "Width of a pixel [m].", metavar="METRES")
+    summit: float = option(1500.0, "Height of the volcano above the sea [m]; 0 for flat ground.", metavar="METRES")
+    water: float = option(0.1, "Share of the pixels that lie in the sea, where nothing is seen.", metavar="SHARE")
+    stations: int = option(8, "Number of GNSS stations.", metavar="N")
+    noise: str = option(
+        "exponential:1e-5,2000,2e-6", "Noise of the images: exponential or gaussian, with sill (m²), range (m) and "
+        "nugget (m²); or none.", metavar="TYPE:SILL,RANGE,NUGGET",
+    )  # fmt: skip
+    offset: float = option(0.02, "Standard deviation of the constant offset of a track [m].", metavar="METRES")
+    ramp: float = option(0.0, "Standard deviation of the slopes of a track, east and north [m/km].", metavar="NUMBER")
+    gaps: float = option(0.1, "Share of the pixels that are lost to decorrelation.", metavar="SHARE")
+    unit: str = option("mm", "Unit of displacements and errors in the files.", metavar="m|cm|mm")
+    seed: int = option(0, "Random seed.")
+    overwrite: bool = option(False, "Replace an observation that was simulated there before.")
+
+    def __str__(self) -> str:
+        """How it is simulated, as words of a command line."""
+        return shlex.join(words_of(self, leave_out=("out", "overwrite", "workspace")))

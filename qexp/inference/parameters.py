@@ -510,9 +510,9 @@ def bounds_in_si(column: str, bounds: Bounds, units: Units, name: str) -> Bounds
     return units.to_si(column, low), units.to_si(column, high)
 
 
-def fixed_in_si(column: str, value: float, units: Units, name: str) -> float:
+def fixed_in_si(column: str, value: float, units: Units, name: str, option: str = "fixed") -> float:
     if violation := units.violation(column, value):
-        raise QexpError(f"`fixed[{name}]`: {violation}, but is {value:g}{units.hint(column)}")
+        raise QexpError(f"`{option}[{name}]`: {violation}, but is {value:g}{units.hint(column)}")
     return units.to_si(column, value)
 
 

@@ -1,9 +1,9 @@
-"""GeoTIFF and other rasters that GDAL reads: their values with gaps (nodata) as NaN, and where north is."""
+"""GeoTIFF and other rasters that GDAL reads: their values with gaps (nodata) as NaN, where north is; and a new one."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,36 @@ def open_raster(path: Path) -> rasterio.DatasetReader:
     if other:
         raise TableError(f"{path} holds {', '.join(other)}, not real numbers; save the displacement as float32")
     return dataset
+
+
+def encoded(
+    bands: Mapping[str, Array],
+    corner: tuple[float, float],
+    steps: tuple[float, float],
+    crs: str | None,
+    unit: str = "m",
+) -> bytes:
+    """A GeoTIFF of single precision, NaN where there are no data.
+
+    bands   description → (row, column), the northernmost row first
+    corner  west and north edge [unit of the system]
+    steps   width and height of a pixel
+    """
+    with extra("geo"):
+        from rasterio.io import MemoryFile
+        from rasterio.transform import from_origin
+
+    stacked = np.stack([*bands.values()]).astype(np.float32)
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", count=len(stacked), height=stacked.shape[1], width=stacked.shape[2], dtype="float32",
+            crs=crs, transform=from_origin(*corner, *steps), nodata=np.nan, compress="deflate",
+        ) as raster:  # fmt: skip
+            raster.write(stacked)
+            for index, name in enumerate(bands, start=1):
+                raster.set_band_description(index, name)
+                raster.set_band_unit(index, unit)
+        return bytes(memory.read())
 
 
 def is_placed(dataset: rasterio.DatasetReader) -> bool:

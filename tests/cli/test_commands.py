@@ -463,7 +463,12 @@ def test_help_fits_80_columns(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
     runner = CliRunner()
-    for command in ([], *([name] for name in COMMANDS), ["data", "show"], ["data", "ice"], ["data", "xrf"]):
+    for command in (
+        [],
+        *([name] for name in COMMANDS),
+        ["data", "show"],
+        *(["data", kind] for kind in ("ice", "xrf", "observation")),
+    ):
         done = runner.invoke(app, [*command, "--help"], prog_name="qexp", env={"COLUMNS": "80"})
         assert done.exit_code == 0
         assert [line for line in done.stdout.splitlines() if len(line) > 80] == []

@@ -1,4 +1,4 @@
-"""`qexp data ice` and `xrf`: what they print, what they refuse, and what they leave behind when they are stopped."""
+"""`qexp data` ice, xrf and observation: what they print, refuse, and leave behind when they are stopped."""
 
 import signal
 import time
@@ -13,6 +13,7 @@ from tests.conftest import Outcome, call, started
 QUICK = {
     "ice": ["--glaciers", "2", "--frames", "2", "--size", "16", "--spacing", "500"],
     "xrf": ["--cores", "4", "--spectra", "3", "--labelled", "2"],
+    "observation": ["--size", "20", "--stations", "2"],
 }
 
 LONG = {"ice": ["--glaciers", "1000", "--size", "48", "--frames", "1"], "xrf": ["--cores", "1000"]}
@@ -92,6 +93,17 @@ def test_a_quarter_is_for_the_test_unless_said_otherwise(tmp_path: Path):
         ("xrf", ["--voltage", "10,,30"], "--voltage 10,,30: a whole number, or several with commas, such as 10,30"),
         ("xrf", ["--voltage", ""], "--voltage is empty; give it a value"),
         ("xrf", ["--seed", "-1"], "--seed -1: a whole number from 0"),
+        ("observation", ["--size", "3"], "--size 3: from 20 to 2000"),
+        ("observation", ["--gaps", "nan"], "--gaps nan: from 0 to 0.8"),
+        ("observation", ["--unit", "km"], "--unit km: no unit of displacements; choose from m, cm, mm"),
+        ("observation", ["--noise", "exp:1,2"], "--noise exp:1,2: no noise 'exp'; "),
+        (
+            "observation",
+            ["--source", "penny"],
+            "--source penny: give the value of depth, radius, pressure_over_mu with --at",
+        ),
+        ("observation", ["--at", "depth=3000"], "--at depth: depth is in km, and 3,000 km is far beyond"),
+        ("observation", ["--at", "radius=1"], "--at radius: the source has no such parameter"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused_with_what_would_work(tmp_path: Path, kind, options, complaint):
@@ -106,7 +118,8 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("kind", "file"), [("ice", "test/valley_000/ex.nc"), ("xrf", "toc/test/target/core_000_0000.csv")]
+    ("kind", "file"),
+    [("ice", "test/valley_000/ex.nc"), ("xrf", "toc/test/target/core_000_0000.csv"), ("observation", "gnss.csv")],
 )
 def test_data_that_are_there_are_made_anew_only_on_demand(tmp_path: Path, kind, file):
     assert make(kind, tmp_path / kind).code == 0

@@ -9,7 +9,7 @@ import pytest
 
 from tests.documents.reader import ROOT
 
-TUTORIALS = [f"tutorials/{name}" for name in ("volcano", "lunar", "ice", "spectra")]
+TUTORIALS = [f"tutorials/{name}" for name in ("volcano", "interferograms", "lunar", "ice", "spectra")]
 
 SEEN = {
     "tutorials/volcano": [
@@ -17,6 +17,12 @@ SEEN = {
         (r"for the depth and between (\S+) and (\S+) · 10⁶ m³", r"^test +delta_volume +10⁶ m³ +\S+ +(\S+)", 0),
         (r"Mean errors between (\S+) and (\S+) km", r"^depth +km +([\d.]+)$", 0),
         (r"Mean errors .* km, and between (\S+) and (\S+) · 10⁶ m³", r"^delta_volume +10⁶ m³ +([\d.]+)$", 0),
+    ],
+    "tutorials/interferograms": [
+        (r"Between (\S+) and (\S+) means of each track", r"^ascending: (\d+) means", 0),
+        (r"nugget is between (\S+) and (\S+) m²", r"^ascending: noise .* nugget (\S+) m²", 0),
+        (r"median of the depth between (\S+) and (\S+) km", r"^depth +km +([\d.]+) +[\d.]+ to [\d.]+ +uniform", 0),
+        (r"reduced χ² between (\S+) and (\S+),", r"^mogi: reduced χ² ([\d.]+),", -1),
     ],
     "tutorials/lunar": [
         (r"error of the network of (\S+) to (\S+) wt%", r"^test +tio2 +\S+ +(\S+)", 0),
