@@ -68,5 +68,6 @@ def _leads(address: str) -> bool:
 
 def _change(workspace: Workspace, changed: Callable[[dict[str, str]], dict[str, str]]) -> None:
     file = file_of(workspace)
+    files.make_folder(file.parent)
     with files.writing(file), locked(file):
         formats.write_json(file, changed(saved_views(workspace)))

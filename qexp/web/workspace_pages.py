@@ -494,12 +494,15 @@ def show_study(request: Request) -> Response:
     folder = study_at(workspace, request.path_params["study"])
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
     names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
-    search = search_in(folder)
+    search, lines = search_in(folder), _lines(folder, VALUES)
+    best = {str(trial.trial) for trial in search.best} if search else set[str]()
+    lines = [line | {"state": "best"} if line.get("trial") in best else line for line in lines]
+    lines.sort(key=lambda line: line.get("trial") not in best)
     try:
         values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
         values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
-    values |= {"runs": _table(runs), "values": _table(_lines(folder, VALUES)), "figure": (folder / FIGURE).is_file()}
+    values |= {"runs": _table(runs), "values": _table(lines), "figure": (folder / FIGURE).is_file()}
     values |= {"changed": _time_of_change(folder), "searched": search.remarks() if search else []}
     return page(request, "study.html", section="studies", name=folder.name, **values)
 
@@ -677,7 +680,7 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
     text, interval = with_interval(of_seeds.mean, of_seeds.interval, meaning, f"{len(values)} seeds")
-    notes = "" if interval == NONE else f"95 % {printed(interval)}"
+    notes = f"95 % {printed(interval)}" if interval.startswith("[") else printed(interval.replace(NONE, ""))
     return {"words": words, "value": number_with_unit(printed(text), unit), "notes": notes}
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // Curves over epochs, or over any other axis, by uPlot.
 const CURVE_HEIGHT = 260;
-const SYSTEM_HEIGHT = 150;
+const SYSTEM_HEIGHT = 190;
 const MOST_NAMED = 6;
 const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((factor) => factor * power));
 
