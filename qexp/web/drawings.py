@@ -345,8 +345,9 @@ def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> lis
     """
     kinds: dict[str, list[tuple[str, Path]]] = {}
     for directory in directories:
-        for path in sorted((directory.results / "figures").glob("*.png")):
-            kinds.setdefault(path.name, []).append((directory.name, path))
+        logged, others = figures_of(directory)
+        for figure in [*others, *(of_name[-1] for of_name in logged.values())]:
+            kinds.setdefault(figure.file, []).append((directory.name, directory.results / "figures" / figure.file))
     kinds = {kind: of_runs for kind, of_runs in kinds.items() if len(of_runs) > 1}
     if embedded and sum(path.stat().st_size for of_runs in kinds.values() for _, path in of_runs) > MOST_BYTES:
         return []
