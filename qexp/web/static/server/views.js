@@ -1,7 +1,15 @@
 "use strict";
 // Views that are saved: a name for the address of a page, in the workspace where changes are allowed, else in this browser.
 const OWN_VIEWS = `qexp views of ${document.body.dataset.workspace} at ${PREFIX}/`;
-const ownViews = () => JSON.parse(localStorage.getItem(OWN_VIEWS) ?? "{}");
+
+/** Name → address; none where the browser keeps nothing, or something else. */
+function ownViews() {
+  try {
+    return JSON.parse(localStorage.getItem(OWN_VIEWS)) ?? {};
+  } catch {
+    return {};
+  }
+}
 
 async function changeOwnViews(kind, { runs: [name], text }) {
   const { [name]: address_, ...others } = ownViews();
