@@ -156,6 +156,10 @@ FOLDS = "folds"
 METRICS, EPOCHS = "metrics.jsonl", "epochs.jsonl"
 """A line per epoch, in the run; and in `results` of a program that may itself write a file of the first name."""
 
+SYSTEM = "system.jsonl"
+"""What a run took of its machine, a line at a time, each with `time` (ISO) or `seconds` and what was measured of `cpu`
+[percent of one core], `memory` [bytes], `gpu` [percent], `gpu_memory` and `disk_free` [bytes]."""
+
 WRITTEN = "files.json"
 """In `results` of a program without numbers: path in the run → hash and size of what it wrote."""
 
@@ -221,6 +225,10 @@ class RunDirectory:
         """A line per epoch: `metrics.jsonl`; of a program that runs, or has a file of that name, in `results`."""
         of_program = self.results / EPOCHS
         return of_program if of_program.exists() else self.path / METRICS
+
+    @property
+    def system_file(self) -> Path:
+        return self.path / SYSTEM
 
     @property
     def checkpoints(self) -> Path:
@@ -412,6 +420,14 @@ class RunDirectory:
     def metrics(self) -> list[dict[str, Any]]:
         """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""
         return read_epochs(self.metrics_file)
+
+    def system(self) -> list[dict[str, Any]]:
+        """What it took of its machine, see `SYSTEM`; empty if nothing was measured. Torn lines are left out."""
+        try:
+            written = files.read_bytes(self.system_file).splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        return [line for text in written if (line := formats.whole_line(text)) is not None]
 
     def matrix_names(self) -> list[str]:
         names = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))

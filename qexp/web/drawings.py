@@ -6,9 +6,12 @@ What a script draws is a frozen dataclass, of which orjson writes the fields: th
 from __future__ import annotations
 
 import base64
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,6 +233,95 @@ def _plain(values: Array, count: int) -> list[float | None]:
     return known + [None] * (count - len(known))
 
 
+# What a run took of its machine, over time.
+
+
+SYSTEM_CURVES = {
+    "cpu": ("CPU, of one core", "%"), "memory": ("memory", "B"), "gpu": ("GPU", "%"), "gpu_memory": ("GPU memory", "B"),
+    "disk_free": ("free on disk", "B"),
+}  # fmt: skip
+"""Key of a measurement → what it is, and its unit."""
+
+BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+TIMES = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""Units, each used from twice its size on."""
+
+
+def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """A panel for each quantity that was measured, over wall time; none without any."""
+    timed = [(at, line) for at, line in zip(_wall_times(lines), lines, strict=True) if at is not None]
+    timed = timed[:: -(-len(timed) // MOST_EPOCHS) or 1]
+    if not timed:
+        return []
+    unit_of_time = _unit_for(timed[-1][0], TIMES)
+    x = [float(f"{at / TIMES[unit_of_time]:.7g}") for at, _ in timed]
+    panels = []
+    for key, (title, unit_of_key) in SYSTEM_CURVES.items():
+        values = np.array([_finite(line.get(key)) for _, line in timed])
+        if np.isnan(values).all():
+            continue
+        shown = _unit_for(float(np.nanmax(np.abs(values))), BYTES) if unit_of_key == "B" else unit_of_key
+        series = Series(title, "", 0, False, False, _plain(values / BYTES.get(shown, 1.0), len(x)), None)
+        panels.append(Panel(f"{title} ({shown})", shown, x, [series], words=f"wall time ({unit_of_time})"))
+    return panels
+
+
+def _wall_times(lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Seconds since the start, or the first measurement; where a resumed run counts anew, it goes on from there."""
+    times, last, start = list[float | None](), 0.0, None
+    for line in lines:
+        at = _finite(line.get("seconds"))
+        with suppress(TypeError, ValueError):
+            at = datetime.fromisoformat(line["time"]).timestamp() if "time" in line else at
+        if not math.isnan(at):
+            start = (at if "time" in line else 0.0) if start is None else start
+            start = at - last if at - start < last else start
+            last = at - start
+        times.append(None if math.isnan(at) else last)
+    return times
+
+
+def _finite(value: Any) -> float:
+    """A number; NaN for anything else."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
+def _unit_for(largest: float, units: Mapping[str, float]) -> str:
+    return [name for name, size in units.items() if largest >= 2 * size or size == 1.0][-1]
+
+
+# Figures that a run logs while it trains.
+
+
+STEP = re.compile(r"(?P<name>.+)_(?P<step>\d{6,})")
+"""The stem of a figure of a step, such as `residual_000120`."""
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """A PNG file with its size [pixels], so that a page has its room before it comes, and its step, if it has one."""
+
+    file: str
+    width: int
+    height: int
+    step: int | None
+
+
+def figures_of(directory: RunDirectory) -> tuple[dict[str, list[FigureFile]], list[FigureFile]]:
+    """The figures of a run that have a step, by name and in order, and all others. Torn ones are left out."""
+    series, others = dict[str, list[FigureFile]](), list[FigureFile]()
+    for path in sorted(directory.results.glob("figures/*.png")):
+        with suppress(OSError), path.open("rb") as file:
+            header = file.read(24)
+            if header[12:16] != b"IHDR":
+                continue
+            width, height = (int.from_bytes(header[at : at + 4]) for at in (16, 20))
+            of_step = STEP.fullmatch(path.stem)
+            figure = FigureFile(path.name, width, height, int(of_step["step"]) if of_step else None)
+            (series.setdefault(in_words(of_step["name"]), []) if of_step else others).append(figure)
+    return {name: sorted(of_name, key=lambda one: one.step or 0) for name, of_name in series.items()}, others
+
+
 # Pictures that runs have saved, by kind, for a grid of several runs.
 
 
@@ -253,8 +345,9 @@ def pictures_of_runs(directories: Sequence[RunDirectory], embedded: bool) -> lis
     """
     kinds: dict[str, list[tuple[str, Path]]] = {}
     for directory in directories:
-        for path in sorted((directory.results / "figures").glob("*.png")):
-            kinds.setdefault(path.name, []).append((directory.name, path))
+        logged, others = figures_of(directory)
+        for figure in [*others, *(of_name[-1] for of_name in logged.values())]:
+            kinds.setdefault(figure.file, []).append((directory.name, directory.results / "figures" / figure.file))
     kinds = {kind: of_runs for kind, of_runs in kinds.items() if len(of_runs) > 1}
     if embedded and sum(path.stat().st_size for of_runs in kinds.values() for _, path in of_runs) > MOST_BYTES:
         return []

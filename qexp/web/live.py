@@ -36,7 +36,7 @@ from qexp.store.directory import RunDirectory
 from qexp.store.lease import attempts
 from qexp.store.record import LISTED, State
 from qexp.upkeep import doctor, trash
-from qexp.web.drawings import curves, lines_of
+from qexp.web.drawings import curves, figures_of, lines_of, system_panels
 from qexp.web.html import as_it_is, heading
 from qexp.web.run_page import progress_in_words
 
@@ -99,6 +99,10 @@ class Growth:
     """Such as "epoch 3 of 20, 6 a minute, 3 min left"."""
     curves: bytes
     """As JSON; empty if there are none yet."""
+    system: bytes
+    """Curves of what it takes of its machine, as JSON."""
+    figures: bytes
+    """Those that it logs, by name, as JSON."""
     curves_version: int
     attempt: int
     log_size: int
@@ -112,7 +116,7 @@ class Feed(Kept[Growth]):
         super().__init__(self._look, seconds=SECONDS_BETWEEN_LOOKS)
         self.directory = directory
         self._watch = Watch()
-        self._growth = Growth(State.CREATED, "", b"", 0, 0, 0)
+        self._growth = Growth(State.CREATED, "", b"", b"", b"", 0, 0, 0)
         self._stamps: list[tuple[int, int]] = []
         self._next_curves = 0.0
 
@@ -129,6 +133,7 @@ class Feed(Kept[Growth]):
     def _look_at_curves(self) -> None:
         begun = time.monotonic()
         files = [directory.metrics_file for directory in (self.directory, *self.directory.all_folds())]
+        files += [self.directory.system_file, self.directory.results / "figures"]
         files.append(self.directory.record_file)  # in which progress is noted that has no epochs
         stamps = [_stamp(file) for file in files]
         if stamps == self._stamps:
@@ -136,6 +141,8 @@ class Feed(Kept[Growth]):
         try:
             record, lines = self.directory.record(), lines_of(self.directory)
             drawn = orjson.dumps(curves(lines, record.units), option=orjson.OPT_SERIALIZE_NUMPY)
+            system = orjson.dumps(system_panels(self.directory.system()))
+            figures = orjson.dumps(figures_of(self.directory)[0])
         except QexpError:  # it is being replaced or removed; the next look tells
             return
         self._stamps = stamps
@@ -145,6 +152,8 @@ class Feed(Kept[Growth]):
             self._growth,
             progress=progress_in_words(self.directory, record, done),
             curves=drawn,
+            system=system,
+            figures=figures,
             curves_version=self._growth.curves_version + 1,
         )
         now = time.monotonic()
@@ -541,7 +550,7 @@ async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
             news.append(_event("state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})))
         if growth.curves_version != drawn_version:
             drawn_version = growth.curves_version
-            news.append(_event("curves", growth.curves))
+            news += [_event(name, getattr(growth, name)) for name in ("curves", "system", "figures")]
         if (added := log.grown(growth)) is not None:
             news.append(_event("log", orjson.dumps(added), log.place))
         if not growth.state.unfinished:

@@ -28,7 +28,7 @@ from qexp.spec.experiences import ABSENT, differences, type_of
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory, evaluations_of
 from qexp.store.record import meaning_of
-from qexp.web.drawings import curves, fields, lines_of, matrices, points, training_drawn
+from qexp.web.drawings import curves, fields, lines_of, matrices, points, system_panels, training_drawn
 from qexp.web.html import Drawn, View, drawn, picture
 
 if TYPE_CHECKING:
@@ -270,6 +270,7 @@ def run_page(
         "results": [_on_page(section, pictures_elsewhere) for section in sections_of(directory, record)],
         "evaluations": [_on_page(section) for section in sections_of_evaluations(directory)],
         "curves": curves(lines_of(directory), record.units, all_metrics=True),
+        "system": system_panels(directory.system()),
         "estimates": points(directory),
         "fields": list(fields(directory)),
         "matrices": matrices(directory),

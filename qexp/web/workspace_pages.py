@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from shutil import disk_usage
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from qexp.base.files import in_bytes
 from qexp.base.quantities import in_words, number_with_unit
 from qexp.base.text import Table, number_in
 from qexp.base.workspace import Workspace
@@ -41,11 +43,12 @@ from qexp.upkeep import trash
 from qexp.web import live as of_runs
 from qexp.web.access import require_inside, require_no_way_out
 from qexp.web.comparison_page import comparison_page
-from qexp.web.drawings import matrix_plane
+from qexp.web.drawings import figures_of, matrix_plane
 from qexp.web.html import environment
 from qexp.web.live import Question, Site, log_place, of_all_runs, of_run, site_of, stream
 from qexp.web.report import MOST_RUNS, SCRIPTS, STYLES, ReportedRuns, page_of_run, readable, static
 from qexp.web.run_page import epochs_done, progress_in_words, run_page
+from qexp.web.views import delete_view, save_view, saved_views
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -89,7 +92,10 @@ def study_at(workspace: Workspace, name: str) -> Path:
 # Pages of the server: its own templates, between which those of reports stand.
 
 
-OWN_SCRIPTS = ("server.js", "start.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js")
+OWN_SCRIPTS = (
+    "server.js", "start.js", "completion.js", "runs.js", "live.js", "workspace.js", "changes.js",
+    "views.js",
+)  # fmt: skip
 OWN_STYLES = ("server.css",)
 
 STATIC = {"/page.js": "text/javascript", "/page.css": "text/css"}
@@ -217,7 +223,7 @@ class Wanted(Part):
     remove: tuple[str, ...] = ()
     """Tags that they lose."""
     text: str = ""
-    """Their note."""
+    """Their note, or the address of a view."""
 
 
 async def change_runs(request: Request) -> Response:
@@ -262,6 +268,8 @@ KINDS: Mapping[str, Callable[[Workspace, str, Wanted], object]] = {
     "stop": _stop,
     "remove": lambda workspace, name, wanted: trash.discard([run_at(workspace, name)], workspace),
     "restore": lambda workspace, name, wanted: trash.restore(name, workspace),  # by its name in the trash
+    "view": lambda workspace, name, wanted: save_view(workspace, name, wanted.text),  # by its name, with its address
+    "forget": lambda workspace, name, wanted: delete_view(workspace, name),
 }
 
 
@@ -400,15 +408,16 @@ async def show_run(request: Request) -> Response:
 def _shown_run(request: Request, runs: Sequence[Mapping[str, Any]]) -> Response:
     directory = _directory(request)
     place = log_place(directory)  # before the log is read: a line may come twice, but none is lost
-    figures = sorted(path.name for path in directory.results.glob(f"figures/*{PICTURE}"))
-    values = run_page(directory, runs, pictures_elsewhere=bool(figures))
+    logged, figures = figures_of(directory)
+    values = run_page(directory, runs, pictures_elsewhere=bool(logged or figures))
     unfinished = State(values["state"].replace(" ", "_")).unfinished
-    growing = {"curves": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
+    begun, measured_ = len(values["curves"]), len(values["system"])
+    growing = {"curves": [], "system": [], "log": ""} if unfinished else {}  # which grow elsewhere on the page
     descriptions, seen = [directory.spec_as_written().get("description", "")], values["log"] and f"{values['log']}\n"
     folds = {"fold": directory.is_fold, "folds": [fold.name for fold in directory.all_folds()]}
     head = {"heading": values["name"], "descriptions": descriptions, "date": "", "text": ""}
     live = {"address": request.scope["path"], "unfinished": unfinished, "place": place, "seen": seen}
-    begun = len(values["curves"])
+    live |= {"measured": measured_, "logged": logged, "unfolded": directory.record().kind == "program"}
     live |= {"begun": begun, "panels": begun or 1 + len(directory.record().units)}  # which have their height at once
     own = {"of": request.path_params["run"], "figures": figures, **folds, **live, **head}
     return page(request, "live_run.html", section="runs", **own, **values | growing)
@@ -485,12 +494,15 @@ def show_study(request: Request) -> Response:
     folder = study_at(workspace, request.path_params["study"])
     title, runs = f"Study {folder.name}", _lines(folder, STUDY_TABLE)
     names = [line.get("run") or "" for line in runs if line.get("use") != TRIAL]
-    search = search_in(folder)
+    search, lines = search_in(folder), _lines(folder, VALUES)
+    best = {str(trial.trial) for trial in search.best} if search else set[str]()
+    lines = [line | {"state": "best"} if line.get("trial") in best else line for line in lines]
+    lines.sort(key=lambda line: line.get("trial") not in best)
     try:
         values = compared(workspace, title, list(dict.fromkeys(names)))
     except QexpError as error:
         values = {"title": title, "count": 0, "cautions": [], "at_work": [], "notices": [str(error)]}
-    values |= {"runs": _table(runs), "values": _table(_lines(folder, VALUES)), "figure": (folder / FIGURE).is_file()}
+    values |= {"runs": _table(runs), "values": _table(lines), "figure": (folder / FIGURE).is_file()}
     values |= {"changed": _time_of_change(folder), "searched": search.remarks() if search else []}
     return page(request, "study.html", section="studies", name=folder.name, **values)
 
@@ -588,6 +600,8 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
     experiences = sorted(path.stem for path in workspace.specs.glob("experiences/*.json"))
     return {
         "count": len(runs),
+        "free": in_bytes(disk_usage(workspace.root).free),
+        **_views(workspace),
         "at_work": [_at_work(run) for run in at_work[:MOST_AT_WORK]],
         "more_at_work": max(len(at_work) - MOST_AT_WORK, 0),
         "best": list(_best(newest)),
@@ -598,6 +612,13 @@ def start_page(workspace: Workspace, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def _views(workspace: Workspace) -> dict[str, Any]:
+    try:
+        return {"views": saved_views(workspace), "views_problem": ""}
+    except DamagedError as error:
+        return {"views": {}, "views_problem": str(error)}
+
+
 def _at_work(run: Run) -> dict[str, Any]:
     directory, of = RunDirectory(Path(run["path"])), int((run["epochs"] or {}).get("of") or 0)
     done, words = int((run["epochs"] or {}).get("done") or 0), ""
@@ -605,7 +626,14 @@ def _at_work(run: Run) -> dict[str, Any]:
         record = directory.record()
         done = epochs_done(directory, record)
         words = progress_in_words(directory, record, done)
-    return {"name": run["name"], "state": run["state"], "done": min(done, of), "of": of, "words": words}
+    return {
+        "name": run["name"],
+        "state": run["state"],
+        "done": min(done, of),
+        "of": of,
+        "words": words,
+        "curve": small_curve(directory),
+    }
 
 
 def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
@@ -625,7 +653,7 @@ def _best(newest: Sequence[Run]) -> Iterator[dict[str, Any]]:
         ranked = [(meaning.badness(fmean(of)), digest) for digest, of in means.items() if of]
         if comparable := [(badness, digest) for badness, digest in ranked if badness is not None]:
             group = groups[min(comparable)[1]]
-            validated = _mean(group, "validation", output)["words"]
+            validated = "{words}, {value}".format(**_mean(group, "validation", output))
         yield {
             "experience": experience,
             "set": ", ".join(group[0]["overrides"]),
@@ -652,7 +680,7 @@ def _mean(group: Sequence[Run], part: str, output: str) -> dict[str, str]:
     of_seeds = estimate(values, meaning.limits(values))
     unit = meaning.in_unit(group[0]["units"].get(output, ""))
     text, interval = with_interval(of_seeds.mean, of_seeds.interval, meaning, f"{len(values)} seeds")
-    notes = "" if interval == NONE else f"95 % {printed(interval)}"
+    notes = f"95 % {printed(interval)}" if interval.startswith("[") else printed(interval.replace(NONE, ""))
     return {"words": words, "value": number_with_unit(printed(text), unit), "notes": notes}
 
 

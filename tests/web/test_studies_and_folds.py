@@ -1,10 +1,13 @@
 """Pages of studies, with the comparison of their runs, and of folds."""
 
 import csv
+import re
 
 import pytest
 
 import qexp as package
+from qexp.base.formats import write_json
+from qexp.tuning.results import ABOUT, Objective, TrialRecord, Tuned
 
 FOLDS = {"split": {"type": "k_fold", "parameters": {"folds": 2}}, "epochs": 2, "baselines": []}
 
@@ -54,3 +57,22 @@ def test_a_run_and_its_folds_lead_to_each_other(trained, serve, visit):
     page.locator("a", has_text=run.name).first.click()
     page.locator("h1", has_text=run.name).wait_for()
     assert page.url.endswith(f"/runs/{run.name}")
+
+
+def test_the_best_trial_of_a_search_comes_first_in_its_table_and_is_called_so(workspace, serve):
+    folder = workspace / "studies/s"
+    folder.mkdir(parents=True)
+    trials = tuple(
+        TrialRecord(trial=n, state="done", set={"rate": n}, values=(loss,)) for n, loss in enumerate([3, 1, 2])
+    )
+    objectives, space = (Objective(metric="loss", best="lowest"),), {"rate": "0,1,2"}
+    search = Tuned(
+        folder=str(folder), experience="m", space=space, objectives=objectives, overrides={}, seeds=(0,), digest="",
+        trials=trials, best_trials=(1,),
+    )  # fmt: skip
+    write_json(folder / ABOUT, search.document())
+    (folder / "study.csv").write_text("experience,trial,use,rate,run\n")
+    (folder / "table.csv").write_text("trial,state,rate,validation.loss\n0,done,0,3\n1,done,1,1\n2,done,2,2\n")
+    text = serve(workspace).get("/studies/s").text
+    rows = [re.findall(r"<td[^>]*>\s*(?:<[^>]*>)?([^<]*)", row) for row in text.split("<tr>")[2:]]
+    assert [row[:2] for row in rows] == [["1", "best"], ["0", "done"], ["2", "done"]]

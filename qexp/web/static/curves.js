@@ -1,6 +1,7 @@
 "use strict";
 // Curves over epochs, or over any other axis, by uPlot.
 const CURVE_HEIGHT = 260;
+const SYSTEM_HEIGHT = 190;
 const MOST_NAMED = 6;
 const WHOLE_STEPS = [1, 10, 100, 1000, 10000].flatMap((power) => [1, 2, 5].map((factor) => factor * power));
 
@@ -23,11 +24,12 @@ function lines(figure, curves, logarithmic = false) {
   const say = (plot) => (many ? sayNearest(key, plot, curves) : key.say(plot.cursor.idx, plot));
   const count = curves.series.length;
   const edges = edgesOf(curves);
+  const behind = behindOf(curves);
   // Fitted to the data, not to whole powers of ten.
   const fitted = { distr: 3, range: (_, low, high) => (low === null ? [0.1, 1] : [low / 1.08, high * 1.08]) };
   const options = {
     width: figure.clientWidth || 480,
-    height: CURVE_HEIGHT,
+    height: curves.height ?? CURVE_HEIGHT,
     scales: { x: { time: false }, y: logarithmic && positive ? fitted : {} },
     axes: [
       { ...axis, label: curves.words, ...(whole ? { incrs: WHOLE_STEPS } : {}) },
@@ -42,7 +44,9 @@ function lines(figure, curves, logarithmic = false) {
       width: curve.faint ? 1 : curve.thick ? 2.4 : 1.6,
       spanGaps: Boolean(curve.sparse),
       points: { show: curves.x.length < 3 },
-    })), ...edges.map(() => ({ width: 0, points: { show: false } }))],
+    })), ...edges.map(() => ({ width: 0, points: { show: false } })), ...behind.map(({ of }) => ({
+      stroke: `${colourOfCurve(curves.series[of], of)}50`, width: 1, spanGaps: Boolean(curves.series[of].sparse), points: { show: false },
+    }))],
     bands: edges.filter((_, index) => index % 2 === 0).map(({ of }, index) => ({
       series: [1 + count + 2 * index, 2 + count + 2 * index],
       fill: `${colourOfCurve(curves.series[of], of)}2e`,
@@ -52,12 +56,11 @@ function lines(figure, curves, logarithmic = false) {
     focus: { alpha: 0.25 },
     hooks: { setCursor: [say], setSeries: [say], setData: [say] },
   };
-  const data = [curves.x, ...curves.series.map((curve) => curve.values), ...edges.map((edge) => edge.values)];
-  const plot = new uPlot(options, data, figure);
+  const plot = new uPlot(options, dataOf(curves), figure);
   figure.append(many ? key : key.whole);
   if (!many) key.of(plot);
   byKeys(figure, plot, curves);
-  const resized = new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: CURVE_HEIGHT }));
+  const resized = new ResizeObserver(() => plot.setSize({ width: figure.clientWidth, height: options.height }));
   resized.observe(figure);
   return plot;
 }
@@ -76,7 +79,8 @@ function keyOfCurves(curves) {
   const say = (at, plot) => {
     const x = plot.data[0];
     const pointed = at !== null && at !== undefined;
-    where.textContent = pointed ? `${curves.words} ${digits(x[at])}:` : x.length ? "at the end:" : "";
+    const words = pointed ? `${curves.words} ${digits(x[at])}:` : x.length ? "at the end:" : "";
+    where.textContent = words && curves.smoothing ? `smoothed, ${words}` : words;
     entries.forEach(({ value }, series) => {
       const own = plot.data[series + 1];
       const index = pointed ? at : own.findLastIndex((known) => known !== null && known !== undefined);
@@ -89,6 +93,8 @@ function keyOfCurves(curves) {
       const show = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(show));
       plot.setSeries(series + 1, { show });
+      const first = 1 + curves.series.length + edgesOf(curves).length;
+      behindOf(curves).forEach(({ of }, at) => { if (of === series) plot.setSeries(first + at, { show }); });
     }));
   };
   return { whole, say, of };
@@ -99,11 +105,54 @@ function edgesOf(curves) {
   return curves.series.flatMap(({ band }, of) => (band ? [{ of, values: band[1] }, { of, values: band[0] }] : []));
 }
 
+/** What was measured, behind the curves that are smoothed, with the number of the series in front of each. */
+function behindOf(curves) {
+  return curves.series.flatMap(({ measured: values }, of) => (values ? [{ of, values }] : []));
+}
+
+/** What uPlot draws: the axis, the curves, the edges of their bands, and what was measured behind them. */
+function dataOf(curves) {
+  return [curves.x, ...[...curves.series, ...edgesOf(curves), ...behindOf(curves)].map(({ values }) => values)];
+}
+
+/**
+ * Exponential moving averages, each divided by the weights so far, so that they begin at the first value (as TensorBoard
+ * draws them); what was measured stays behind.
+ */
+function smoothed(panel, weight) {
+  if (!weight) return panel;
+  const average = (values) => {
+    let [sum, weights] = [0, 0];
+    return values.map((value) => {
+      if (value === null || value === undefined) return value;
+      [sum, weights] = [weight * sum + (1 - weight) * value, weight * weights + 1 - weight];
+      return sum / weights;
+    });
+  };
+  const series = panel.series.map((curve) => ({ ...curve, values: average(curve.values), measured: curve.faint ? null : curve.values }));
+  return { ...panel, series, smoothing: weight };
+}
+
+/** A slider for the weight of earlier values, which stands in the address of the page. */
+function smoothingOf(changed) {
+  const given = Math.min(Math.max(Number(fromAddress("smoothing")) || 0, 0), 0.99);
+  const weight = () => Number(slider.value);
+  const tell = () => { value.textContent = weight() || "none"; };
+  const value = element("output");
+  const slider = element("input", {
+    type: "range", min: 0, max: 0.99, step: 0.01, value: given,
+    oninput: () => { tell(); requestAnimationFrame(changed); },
+    onchange: () => toAddress("smoothing", weight()),
+  });
+  tell();
+  return { weight, whole: element("label", { class: "slider" }, "smoothing", slider, value) };
+}
+
 function sayNearest(readout, plot, curves) {
   const [series, at] = [plot.series.findIndex(({ _focus }, index) => index > 0 && _focus), plot.cursor.idx];
   const curve = curves.series[series - 1];
   const known = curve && at !== null && at !== undefined ? nearestKnown(plot.data[series], at) : -1;
-  readout.textContent = known < 0 ? "" : `${curve.words}: ${curves.words} ${digits(plot.data[0][known])}, ${measured(plot.data[series][known], curves.unit)}`;
+  readout.textContent = known < 0 ? "" : `${curve.words}${curves.smoothing ? ", smoothed" : ""}: ${curves.words} ${digits(plot.data[0][known])}, ${measured(plot.data[series][known], curves.unit)}`;
 }
 
 /** The place nearest to one at which a curve has a value: over time, curves have theirs at other places. */
@@ -140,17 +189,18 @@ everyOne("curves", (place, all) => {
   const metric = menuOf("metric", metrics, () => draw());
   const along = menuOf("along", ["epochs", "time of training"], () => draw());
   const axis = menuOf("axis", ["logarithmic", "linear"], () => draw());
-  const controls = element("div", { class: "choices" }, ...(metrics.length > 1 ? [metric.whole] : []), ...(timed ? [along.whole] : []), axis.whole);
+  const smoothing = smoothingOf(() => draw());
+  const controls = element("div", { class: "choices" }, ...(metrics.length > 1 ? [metric.whole] : []), ...(timed ? [along.whole] : []), axis.whole, smoothing.whole);
   const grid = element("div", { class: "panels-of-curves" });
   let plots = [];
   const draw = () => {
     for (const plot of plots) plot.destroy();
     const panels = all.filter((panel) => !panel.metric || panel.metric === metrics[metric.menu.value]);
-    const figures = panels.map((panel) => element("figure", { class: "curves" }, element("figcaption", { text: panel.title })));
+    const figures = panels.map(figureOfCurves);
     grid.replaceChildren(...figures);
     plots = panels.map((panel, index) => {
       const grouped = ofGroups(panel);
-      return lines(figures[index], along.menu.value === "1" ? overTime(grouped) : grouped, axis.menu.value === "0");
+      return lines(figures[index], smoothed(along.menu.value === "1" ? overTime(grouped) : grouped, smoothing.weight()), axis.menu.value === "0");
     });
     figures.forEach(offerDrawing);
   };
@@ -158,6 +208,20 @@ everyOne("curves", (place, all) => {
   GROUPS.follow(draw);
   draw();
 });
+
+function figureOfCurves(panel) {
+  return element("figure", { class: "curves" }, element("figcaption", { text: panel.title }));
+}
+
+function small(panel) {
+  return { ...panel, height: SYSTEM_HEIGHT };
+}
+
+everyOne("system", (place, panels) => panels.forEach((panel) => {
+  const figure = figureOfCurves(panel);
+  place.append(figure);
+  lines(figure, small(panel));
+}));
 
 /** The curves of the shown groups in their colours, and behind the mean of each group with several runs its runs. */
 function ofGroups(panel) {

@@ -151,6 +151,18 @@ function menuOf(words, texts, changed, chosen = 0) {
   return { menu, whole: element("label", {}, `${words} `, menu) };
 }
 
+/** What was chosen on a page stands in its address, so that a link shows the same. */
+function fromAddress(name) {
+  return new URLSearchParams(location.search).get(name);
+}
+
+function toAddress(name, value) {
+  const query = new URLSearchParams(location.search);
+  if (value) query.set(name, value);
+  else query.delete(name);
+  history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
+}
+
 function everyOne(kind, draw) {
   for (const place of document.querySelectorAll(`[data-draw="${kind}"]`)) {
     draw(place, JSON.parse(place.querySelector('script[type="application/json"]').textContent));

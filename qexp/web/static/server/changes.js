@@ -31,7 +31,7 @@ const KINDS_OF_CHANGES = {
 
 /** Asks in a dialog, changes, and calls `done` with the answer of the server. */
 function confirmChange(kind, runs, text, done) {
-  const { title, words, field, wanted } = KINDS_OF_CHANGES[kind];
+  const { title, words, field, wanted, own } = KINDS_OF_CHANGES[kind];
   const input = field ? element(field, { name: "text", "aria-label": words, autocomplete: "off" }) : null;
   if (input) input.value = text;
   const problem = element("p", { class: "notice failed", role: "alert", hidden: "" });
@@ -46,7 +46,7 @@ function confirmChange(kind, runs, text, done) {
     event.preventDefault();
     agree.disabled = true;
     try {
-      const answer = await ask(kind, { runs, ...wanted(input?.value ?? "") });
+      const answer = await (own ?? ask)(kind, { runs, ...wanted(input?.value ?? "") });
       const failed = Object.entries(answer.failed).map(([name, why]) => `${name}: ${why}`);
       if (failed.length) throw new Error(failed.join("\n"));
       dialog.close();

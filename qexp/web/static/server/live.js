@@ -2,16 +2,85 @@
 // The page of a run that is at work: its curves grow, its log follows, its state is the one it has now.
 const LONGEST_LOG = 1_000_000;
 
+/** Curves that are drawn again with each event: others if their shape has changed, else further. */
+class GrowingCurves {
+  constructor(place, prepared) {
+    Object.assign(this, { place, prepared, plots: [], panels: [] });
+  }
+
+  show(panels = this.panels) {
+    this.panels = panels;
+    const drawn_ = panels.map(this.prepared);
+    const shape = JSON.stringify(drawn_.map((panel) => [panel.title, panel.words, panel.x.length < 3, Boolean(panel.smoothing), panel.series.map((curve) => curve.words)]));
+    if (shape === this.shape) {
+      drawn_.forEach((panel, index) => this.plots[index].setData(dataOf(panel)));
+      return;
+    }
+    this.shape = shape;
+    for (const plot of this.plots) plot.destroy();
+    const figures = drawn_.map(figureOfCurves);
+    this.place.replaceChildren(...figures);
+    this.plots = drawn_.map((panel, index) => lines(figures[index], panel, !panel.height));
+  }
+}
+
+/** Figures that a run logs, by name: a slider goes over their steps, and stays at the last one while there are more. */
+class LoggedFigures {
+  constructor(place) {
+    Object.assign(this, { place, section: place.closest("section"), shown: new Map() });
+  }
+
+  show(series) {
+    this.section.hidden = !Object.keys(series).length;
+    for (const [name, files] of Object.entries(series)) {
+      if (!this.shown.has(name)) this.shown.set(name, this.made(name));
+      this.shown.get(name)(files);
+    }
+  }
+
+  made(name) {
+    const [image, value] = [element("img"), element("output")];
+    const slider = element("input", { type: "range", min: 0, max: 0, value: 0, oninput: () => draw() });
+    const control = element("label", { class: "slider" }, "step", slider, value);
+    let files = [];
+    const draw = () => {
+      const { file, width, height, step } = files[slider.value];
+      for (const [key, given] of Object.entries({ width, height, alt: `${name}, step ${step}` })) image.setAttribute(key, given);
+      const source = `${this.section.dataset.figures}${encodeURIComponent(file)}`;
+      if (image.getAttribute("src") !== source) image.src = source;
+      slider.setAttribute("aria-valuetext", step);
+      value.textContent = `${step.toLocaleString("en")} (${Number(slider.value) + 1} of ${files.length})`;
+    };
+    this.place.append(element("figure", {}, element("figcaption", { text: name }), image, control));
+    return (given) => {
+      const last = Number(slider.value) >= files.length - 1;
+      files = given;
+      slider.max = files.length - 1;
+      if (last) slider.value = files.length - 1;
+      slider.disabled = files.length < 2;
+      draw();
+    };
+  }
+}
+
 class GrowingRun {
   constructor(place) {
     this.place = place;
     this.log = place.querySelector("pre");
     this.seen = place.dataset.place;
-    this.plots = [];
     this.log.scrollTop = this.log.scrollHeight;
+    const smoothing = smoothingOf(() => curves.show());
+    const curves = new GrowingCurves(place.querySelector(".curves-drawing"), (panel) => smoothed(panel, smoothing.weight()));
+    curves.place.before(element("div", { class: "choices" }, smoothing.whole));
+    const system = new GrowingCurves(place.querySelector(".system-drawing"), small);
     listen(() => address(place.dataset.live, { place: this.seen }), {
       state: (data) => this.showState(JSON.parse(data)),
-      curves: (data) => this.grow(JSON.parse(data)),
+      curves: (data) => curves.show(JSON.parse(data)),
+      system: (data) => {
+        system.show(JSON.parse(data));
+        system.place.closest("section").hidden = !system.plots.length;
+      },
+      figures: (data) => LOGGED?.show(JSON.parse(data)),
       log: (data, place_) => this.append(JSON.parse(data), place_),
       end: () => this.end(),
     });
@@ -24,20 +93,6 @@ class GrowingRun {
     const card = [...document.querySelectorAll(".key-numbers dt")].find((words) => words.textContent === "training");
     const epochs = /^epoch ([^,]+)/.exec(progress);
     if (card && epochs) card.nextElementSibling.querySelector("b").textContent = `${epochs[1]} epochs`;
-  }
-
-  grow(panels) {
-    const shape = JSON.stringify(panels.map((panel) => [panel.title, panel.x.length < 3, panel.series.map((curve) => curve.words)]));
-    if (shape === this.shape) {
-      panels.forEach((panel, index) => {
-        this.plots[index].setData([panel.x, ...panel.series.map((curve) => curve.values)]);
-      });
-      return;
-    }
-    this.shape = shape;
-    const figures = panels.map((panel) => element("figure", { class: "curves" }, element("figcaption", { text: panel.title })));
-    this.place.querySelector(".curves-drawing").replaceChildren(...figures);
-    this.plots = panels.map((panel, index) => lines(figures[index], panel, true));
   }
 
   append({ text, anew }, place) {
@@ -55,4 +110,9 @@ class GrowingRun {
   }
 }
 
+let LOGGED = null;
+everyOne("logged", (place, series) => {
+  LOGGED = new LoggedFigures(place);
+  LOGGED.show(series);
+});
 for (const place of document.querySelectorAll("[data-live]")) new GrowingRun(place);

@@ -15,7 +15,7 @@ class RunTable {
       ["before", "shown", "after"].map((name) => [name, this.table.querySelector(`.${name}`)]),
     );
     this.launch = place.dataset.runTable;
-    this.selected = new Set();
+    this.selected = new Set((fromAddress("selected") ?? "").split(",").filter(Boolean));
     this.losses = new Map();
     this.fetchLosses = later(() => this.drawLosses(), 120);
     this.answer = null;
@@ -23,6 +23,7 @@ class RunTable {
     this.asked = 0;
     this.rowHeight = 34;
     this.takeFromAddress();
+    this.drawSelected();
     this.form.addEventListener("submit", (event) => event.preventDefault());
     // A word that is being completed is no condition yet, and the server would look for it in every spec.
     const completing = () => this.form.querySelector(".offers:not([hidden])");
@@ -55,8 +56,14 @@ class RunTable {
     return { ...asked, ...(usual ? {} : { sort: this.sort, descending: this.descending ? 1 : 0 }) };
   }
 
+  /** The question and the selection stand in the address, so that a link shows the same. */
+  remember() {
+    const asked = { ...this.question(), selected: [...this.selected].join(",") };
+    history.replaceState(null, "", address(location.pathname.slice(PREFIX.length), asked));
+  }
+
   changed() {
-    history.replaceState(null, "", address(location.pathname.slice(PREFIX.length), this.question()));
+    this.remember();
     this.scroller.scrollTop = 0;
     this.load();
   }
@@ -186,6 +193,7 @@ class RunTable {
       if (box.checked) this.selected.add(row.name);
       else this.selected.delete(row.name);
       this.drawSelected();
+      this.remember();
     });
     return element("td", {}, box);
   }

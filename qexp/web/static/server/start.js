@@ -1,17 +1,31 @@
 "use strict";
 // The start page follows the runs: it is fetched again when one has changed, and every few seconds while one is at work.
 const start = document.querySelector("[data-start]");
+let shownStart = start?.innerHTML;
 
 async function renewStart() {
   const answer = await fetch(address("/"), { credentials: "same-origin" }).catch(() => null);
   if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-start]");
   const now = document.querySelector("[data-start]");
-  if (!fresh || fresh.innerHTML === now.innerHTML || now.contains(document.activeElement)) return;
+  if (!fresh || fresh.innerHTML === shownStart || now.contains(document.activeElement)) return;
+  shownStart = fresh.innerHTML;
   now.replaceWith(fresh);
+  drawLosses(fresh);
+}
+
+function drawLosses(page) {
+  for (const place of page.querySelectorAll("[data-curve]")) {
+    const values = JSON.parse(place.dataset.curve);
+    if (values.length > 1) place.append(sparkline(values));
+  }
 }
 
 if (start) {
+  drawLosses(start);
+  fetched(address("/disk.json")).then(({ total }) => {
+    document.querySelector("[data-size-of-runs]").textContent = `, ${total.runs} in runs/`;
+  }, () => null);
   let known = null;
   listen(() => address("/events"), { version: (version) => {
     if (known !== null && known !== version) renewStart();
