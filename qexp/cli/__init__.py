@@ -208,7 +208,7 @@ def _collect_less() -> None:
 def main() -> None:
     """What the console script calls."""
     _collect_less()
-    warnings.formatwarning = lambda text, *_: f"warning: {text}\n"
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}\n"
     if "_QEXP_COMPLETE" in os.environ:  # an error would be printed into the line that is being typed
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open as long as the process
     for name in ("stdout", "stderr"):
