@@ -162,7 +162,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
-            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.7", **_squares(axis, located.x, located.y))
+            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.6", **_squares(axis, located.x, located.y))
         _draw_map(axis, map, map.data, scale)
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
