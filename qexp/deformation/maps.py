@@ -91,7 +91,7 @@ PANEL, IN_COLUMN = 2.9, 2.2
 """Length of the longer side of a panel, and in a narrow figure [inch]."""
 
 ACROSS, DOWN, LEFT = 0.3, 0.42, 0.85
-"""Distances between panels, and margin on their left [inch]."""
+"""Distances between panels, of which those in a column have titles if folded, and margin on their left [inch]."""
 
 BARS, LINE = 0.62, 0.15
 """Height for colour bars below the panels, with labels of one line; and for each further line [inch]."""
@@ -162,7 +162,7 @@ def draw_tracks(observation: Observation, title: str) -> Figure:
         located = track.select(np.isfinite(track.x) & np.isfinite(track.y))
         hidden = located.select(~located.observed)
         if 0 < len(hidden.x) <= MOST_DOTS:
-            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.7", **_squares(axis, located.x, located.y))
+            axis.scatter(hidden.x / 1000, hidden.y / 1000, color="0.6", **_squares(axis, located.x, located.y))
         _draw_map(axis, map, map.data, scale)
         _label(axis, map.track.name, *place_of(axis, len(maps)))
         if map.stations:
@@ -181,7 +181,7 @@ def _grid(count: int, columns: int, frame: Frame, *, fold: bool, lines: int = 1)
     longer = IN_COLUMN if narrow() else PANEL
     width, height = (max(longer * side / max(wide, tall), 1.0) for side in (wide, tall))
     figure, axes = panel_grid(
-        count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN,
+        count, columns, width, height, ACROSS / (2 if narrow() else 1), DOWN if fold else DOWN / 3,
         left=LEFT, bottom=BOTTOM + BARS + LINE * (lines - 1), top=0.6, fold=fold, square=True,
     )  # fmt: skip
     for axis in axes:
