@@ -58,7 +58,9 @@ def anew(
             outcome = next(results)
             if page != GALLERY:  # which has pictures alone
                 differences += print_anew(part, outcome)
-            part = part.markdown(pictures_after(part, outcome, shown, f"{'../' * page.count('/')}pictures/{stem}"))
+            title = re.findall(r"^#+ (.*)$", written, re.MULTILINE)[-1]
+            folder = f"{'../' * page.count('/')}pictures/{stem}"
+            part = part.markdown(pictures_after(part, outcome, shown, title, folder))
         written += part
     files = {ROOT / "docs" / f"{page}.md": written.encode()}
     for name in (one["name"] for one in PICTURE.finditer(written) if one["folder"] == stem):
@@ -78,15 +80,21 @@ def anew(
     return files, differences
 
 
-def pictures_after(step: Step, outcome: Outcome, shown: set[str], folder: str) -> dict[int, list[str]]:
-    """The pictures after each command: those that stand there, or all that it draws if the page has none of them."""
+def pictures_after(step: Step, outcome: Outcome, shown: set[str], title: str, folder: str) -> dict[int, list[str]]:
+    """The pictures after each command: those that stand there, or all that it draws if the page has none of them.
+
+    shown   names of all pictures of the page
+    title   of the section, for the words of new pictures
+    folder  of the pictures, relative to the page
+    """
     numbers = {name: number for number, names in outcome.pictures.items() for name in names}
     after: dict[int, list[str]] = {}
     for name, picture in step.pictures.items():
         after.setdefault(numbers.get(name, len(step.commands)), []).append(picture)
     for number, names in outcome.pictures.items():
         if shown.isdisjoint(names):
-            new = [f"![{Path(name).stem.replace('_', ' ')}]({folder}/{name})\n" for name in names]
+            words = {name: Path(name).stem.replace("_", " ").capitalize() for name in names}
+            new = [f"![{word}: {title}]({folder}/{name})\n" for name, word in words.items()]
             after.setdefault(number, []).extend(new)
     return after
 

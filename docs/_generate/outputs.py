@@ -175,11 +175,7 @@ def _output(output: Any, place: Path) -> Any:
     data = {form: re.sub(r"(?<=data:image/png;base64,)[\w+/=]+", _small, text) for form, text in data.items()}
     if "image/png" in data:
         data["image/png"] = _small(data["image/png"])
-    return {
-        "output_type": "display_data",
-        "metadata": {},
-        "data": {a: b.replace(str(place), HOME) for a, b in data.items()},
-    }
+    return {"output_type": "display_data", "metadata": {}, "data": data}
 
 
 def _small(picture: str | re.Match[str]) -> str:
