@@ -156,9 +156,8 @@ def _scales(ends: Sequence[Scale]) -> list[Scale]:
     shared = max(reaches) <= ALIKE_RATIO * min(reaches)
     if any(low < 0 for low, _ in ends):
         return [(-reach, reach) for reach in ([max(reaches)] * len(ends) if shared else reaches)]
-    if shared:
-        return [(min(low for low, _ in ends), max(high for _, high in ends))] * len(ends)
-    return list(ends)
+    of_all = min(low for low, _ in ends), max(high for _, high in ends)
+    return [of_all] * len(ends) if shared else list(ends)
 
 
 def _draw(
