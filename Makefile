@@ -40,10 +40,14 @@ types:
 pytest:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup $(ONLY)
 
-# The documentation, in build/docs; a broken link or a public name without a docstring is an error. OUTPUTS=no leaves out
-# what tutorials print and draw.
+# The documentation, in build/docs; a broken link or a public name without a docstring is an error. First all commands of
+# tutorials and gallery are run, some minutes, and what they print and draw is compared with what the pages keep.
+# OUTPUTS=kept leaves that out, OUTPUTS=new puts what differs into the pages.
+OUTPUTS := compared
 docs: $(VENV)/.installed-docs
-	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -q -j auto $(if $(filter no,$(OUTPUTS)),-D run_pages=0) -b html docs build/docs
+	$(if $(filter compared kept new,$(OUTPUTS)),,$(error OUTPUTS=$(OUTPUTS): choose from compared, kept, new))
+	$(if $(filter kept,$(OUTPUTS)),,cd docs && QEXP_WORKSPACE= $(abspath $(BIN))/python -m _generate.kept $(if $(filter new,$(OUTPUTS)),--write))
+	QEXP_WORKSPACE= $(BIN)/python -m sphinx --fail-on-warning --keep-going -j auto -b html docs build/docs
 	@echo "open build/docs/index.html, or serve it: $(BIN)/python -m http.server -d build/docs"
 
 # The pages of docs/ that are made from the code; a test says when it is time.

@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _generate import contents, narrow, offline, outputs, reference, search
+from _generate import contents, narrow, offline, reference, search
 
 about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 repository = about.get("urls", {}).get("Repository")
@@ -17,7 +17,7 @@ repository = about.get("urls", {}).get("Repository")
 project = about["name"]
 version = release = about["version"]
 html_title = f"{project} {version}"
-extensions = ["myst_parser", "sphinx_copybutton", "sphinx_design"]
+extensions = ["myst_parser", "sphinx_copybutton"]
 
 myst_heading_anchors = 4  # links to headings are checked, too
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
@@ -41,13 +41,9 @@ pygments_dark_style = "github-dark"
 def setup(app: Any) -> None:
     app.add_search_language(search.SearchNames)
     app.set_translator("html", narrow.Translator)
-    app.add_config_value("run_pages", True, "env", bool)  # -D run_pages=0 leaves out what pages print and draw
     app.connect("builder-inited", lambda app: reference.write(Path(app.srcdir)))
-    app.connect("builder-inited", outputs.run_all)
-    app.connect("source-read", outputs.add)
     app.connect("source-read", contents.add)
     app.connect("env-get-outdated", contents.read_again)
-    app.connect("env-get-outdated", outputs.read_again)
     app.connect("html-page-context", search.load)
     app.connect("build-finished", search.write)
     app.connect("build-finished", offline.check)

@@ -30,7 +30,7 @@ class Translator(HTML5Translator):
         try:
             super().visit_literal_block(node)
         except nodes.SkipNode:
-            if node.get("language") != "text":  # whose columns are kept
+            if node.get("language") not in ("text", "output"):  # whose columns are kept
                 self.body[-1] = _in_lines(self.body[-1], node.astext())
             raise
 

@@ -54,7 +54,7 @@ def _page(file: Path) -> Page:
     return Page(
         path=file.relative_to(DOCS).as_posix(),
         title=text.splitlines()[0].removeprefix("# "),
-        commands=tuple(line for kind, block in blocks if kind != "python" for line in _commands(block)),
+        commands=tuple(line for kind, block in blocks if kind not in ("python", "output") for line in _commands(block)),
         scripts="\n".join(block for kind, block in blocks if kind == "python"),
     )
 

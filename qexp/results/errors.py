@@ -196,6 +196,9 @@ def _of_metrics(
     meanings = {
         name: meaning_of(name, [record.metrics]) for name in dict.fromkeys(key for row in rows for key in row[2])
     }
+    for name in RELATIVE:  # left out where all come from true values near zero
+        if name in meanings and all(number(row[2].get(name), meanings[name]).startswith(">") for row in rows):
+            del meanings[name]
     units = [record.units.get(output, "") for _, output, _ in rows]
     in_titles, titles = len(set(units)) == 1, []
     for name, meaning in meanings.items():

@@ -21,18 +21,7 @@ def site(tmp_path_factory):
     """The folder of the site, which is built without a warning."""
     pytest.importorskip("sphinx", reason="needs what `make docs` installs")
     folder = tmp_path_factory.mktemp("site") / "html"
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "--fail-on-warning",
-        "--keep-going",
-        "-q",
-        "-b",
-        "html",
-        "-D",
-        "run_pages=0",
-    ]
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"]
     environment = {**os.environ, "QEXP_WORKSPACE": ""}
     done = subprocess.run(
         [*command, ROOT / "docs", folder], env=environment, capture_output=True, text=True, check=False

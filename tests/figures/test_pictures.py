@@ -14,8 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 
+from _generate.pictures import pixels_that_differ
 from qexp.errors import QexpError
 from qexp.figures.canvas import COLOURS, PRINT, WIDTHS, add_title, fit_numbers, panels, save, use_style, wrap
 from qexp.figures.seeds import Line, OfSeeds, errors_of_seeds, study_panels
@@ -27,12 +28,9 @@ PICTURES = Path(__file__).parent / "pictures"
 RESOLUTION, REDUCED, COLOURS_STORED = 150, 3, 255
 """Dots per inch, by what pictures are reduced to be stored, and colours of these."""
 
-BLUR, MOVED = 0.7, 2
-"""Standard deviation, and distance that letters may move: they do with another hinting [pixel]."""
-
-DIFFERENT, MOST, NEARBY, WINDOW = 0.08, 1.2e-3, 0.25, 12
-"""Difference of a blurred pixel that is seen; the largest share of such pixels, in the picture and in any window of
-so many pixels: one word that is gone is little of a picture, but much of the window around it."""
+MOST, NEARBY, WINDOW = 1.2e-3, 0.25, 12
+"""The largest share of pixels that differ, in the picture and in any window of so many pixels: one word that is gone is
+little of a picture, but much of the window around it."""
 
 
 def drawn(name, width):
@@ -49,21 +47,6 @@ def pixels(figure):
     content = io.BytesIO()
     figure.savefig(content, dpi=RESOLUTION, format="png")
     return Image.open(content).convert("RGB").reduce(REDUCED)
-
-
-def pixels_that_differ(one, other):
-    """1 where a pixel of two pictures differs from all nearby, else 0; all 1 if their sizes differ."""
-    if max(abs(a - b) for a, b in zip(one.size, other.size, strict=True)) > 2:
-        return np.ones(one.size[::-1])
-    first, second = (
-        gaussian_filter(np.asarray(picture.resize(one.size), dtype=float) / 255, (BLUR, BLUR, 0))
-        for picture in (one, other)
-    )
-    if np.abs(first - second).max() <= DIFFERENT:
-        return np.zeros(one.size[::-1])
-    shifts = itertools.product(range(-MOVED, MOVED + 1), repeat=2)
-    least = np.min([np.abs(first - np.roll(second, shift, (0, 1))).max(axis=2) for shift in shifts], axis=0)
-    return (least > DIFFERENT).astype(float)
 
 
 def difference(one, other):

@@ -155,13 +155,16 @@ def test_a_long_title_becomes_smaller_rather_than_being_cut():
     assert not title.get_window_extent(renderer).overlaps(note.get_window_extent(renderer))
 
 
-def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes():
-    wide = replace(rows(), interval=(0.5 * rows().estimated, 3 * rows().estimated))
+@pytest.mark.parametrize(("factor", "whole"), [(1.3, True), (5, False)])
+def test_intervals_are_drawn_instead_of_the_spread_and_set_the_limits_of_the_axes_but_for_very_long_ones(factor, whole):
+    wide = replace(rows(), interval=(0.5 * rows().estimated, factor * rows().estimated))
     figure = estimates_against_measured({"tio2": wide}, "10 networks", "", interval="90 % intervals")
     (lines,) = figure.axes[0].collections[:1]
     ends = np.array([segment[:, 1] for segment in lines.get_segments()])
     assert ends == pytest.approx(np.stack(wide.interval, axis=1))
-    assert figure.axes[0].get_ylim()[1] > ends.max()
+    top = figure.axes[0].get_ylim()[1]
+    assert (top > ends.max()) == whole
+    assert top < 1.7 * wide.estimated.max(), "the points fill most of the panel"
     assert [text.get_text() for text in figure.texts] == ["held-out rows; lines: 90 % intervals"]
 
 

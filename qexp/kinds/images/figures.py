@@ -64,9 +64,6 @@ SIDE, GAP, ACROSS, DOWN = 1.8, 0.36, 0.95, 0.5
 PANELS_IN_A_ROW, CROWDED_TO = 3, 0.4
 """Panels in a row; and how much narrower they become in a narrow figure of more than two samples."""
 
-SIGNED_RATIO = 0.2
-"""Size of the values of one sign relative to those of the other above which colours are centred at zero."""
-
 ALIKE_RATIO = 4.0
 """Factor between the largest and the smallest of the images' extremes up to which they share a colour scale."""
 
@@ -154,14 +151,13 @@ def _ends(samples: Sequence[Sequence[Array]]) -> list[Scale]:
 
 
 def _scales(ends: Sequence[Scale]) -> list[Scale]:
-    """The colour scale of each sample, from its smallest and largest value."""
+    """The colour scale of each sample, from its smallest and largest value: if any is below zero, white is 0 in all."""
     reaches = [max(-low, high, 1e-12) for low, high in ends]
     shared = max(reaches) <= ALIKE_RATIO * min(reaches)
-    if any(min(-low, high) > SIGNED_RATIO * max(-low, high) for low, high in ends):
+    if any(low < 0 for low, _ in ends):
         return [(-reach, reach) for reach in ([max(reaches)] * len(ends) if shared else reaches)]
-    if shared:
-        return [(min(low for low, _ in ends), max(high for _, high in ends))] * len(ends)
-    return list(ends)
+    of_all = min(low for low, _ in ends), max(high for _, high in ends)
+    return [of_all] * len(ends) if shared else list(ends)
 
 
 def _draw(

@@ -135,7 +135,8 @@ def _draw_estimates(axis: Axes, rows: HeldOut) -> None:
     if ends:
         axis.vlines(measured, ends[0], ends[1], color=COLOURS[0], linewidth=0.9, alpha=0.4, zorder=2)
     axis.scatter(measured, estimated, s=16, color=COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
-    limits = make_equal(axis, [measured, estimated, *ends])
+    reach = np.ptp([*measured, *estimated] or [0]) / 2  # what is longer leaves the panel, rather than press the points
+    limits = make_equal(axis, [measured, estimated, *(end.clip(estimated - reach, estimated + reach) for end in ends)])
     corner = write_errors(axis, measured, estimated, rows.unit)
     if not len(drawn):
         return
