@@ -19,7 +19,7 @@ from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggesti
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.reading import read
-from qexp.spec.resolution import FOLDERS
+from qexp.spec.resolution import EXTENDS, FOLDERS, spec_in
 from qexp.store.directory import target_outside_of_runs
 from qexp.web.html import Pictures, Titled, View, fields_of
 
@@ -152,8 +152,11 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
         for path in sorted((home.specs / FOLDERS[kind]).glob("*.json")):
             description, problem = "", None
             try:
-                described = read(path, home.shown(path)).get("description", "")
+                document = read(path, home.shown(path))
+                extends = f"extends {document[EXTENDS]}" if EXTENDS in document else ""
+                described = document.get("description", extends)
                 description = described if isinstance(described, str) else ""
+                spec_in(kind, path, home)  # what it extends can be read, too
             except QexpError as error:
                 problem = str(error)
             about = {"kind": kind, "name": path.stem, "path": str(path), "runs": counts[kind, path.stem]}
@@ -186,17 +189,17 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
 
 
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
-    """The JSON Schema of a kind of spec.
+    """The JSON Schema of a kind of spec; `else` is that of one that extends no other.
 
     kind  dataset, model or experience
 
-    >>> qexp.api.schema("model")["required"]
+    >>> qexp.api.schema("model")["else"]["required"]
     ['inputs', 'outputs', 'operations', 'branches']
     """
     from qexp.kinds.tables import tables_here
-    from qexp.spec.schema import whole_schema
+    from qexp.spec.schema import editor_schema
 
-    return whole_schema(_require_kind(kind), tables_here(workspace))
+    return editor_schema(_require_kind(kind), tables_here(workspace))
 
 
 def _require_kind(kind: str) -> str:
