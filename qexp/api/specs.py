@@ -16,6 +16,7 @@ from qexp.base import files, folders, workspace as workspaces
 from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
+from qexp.examples.kinds import example_files
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.reading import read
@@ -209,29 +210,46 @@ def _require_kind(kind: str) -> str:
     return kind
 
 
-def init(directory: str | Path, *, bare: bool = False) -> None:
-    """Create a workspace with working examples, or a bare one with empty folders for specs.
+README = """# A workspace of qexp
+
+specs/datasets     where samples come from
+specs/models       networks
+specs/experiences  which model is trained on which dataset, and how
+data               files of data, which datasets name
+runs               what was trained
+
+`qexp new experience NAME data/FILE.csv` writes the first specs, `qexp run NAME` trains.
+"""
+
+
+def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
+    """Create a workspace with working examples.
 
     directory  where it is made; the folder is made, too, if there is none
-    bare       without examples
+    kind       volcano, rows, fields, spectra: the examples of its tutorial alone; bare: empty folders; or several. All
+               examples if left out
     Raises QexpError if the directory is a workspace already.
 
-    >>> qexp.init("my-volcano")
+    >>> qexp.init("my-volcano", kind="volcano")
     """
-    directory = Path(directory)
+    directory, kinds = Path(directory), [kind] if isinstance(kind, str) else list(kind)
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
+    specs, data = EXAMPLES / "specs", EXAMPLES / "data"
+    if kinds:
+        shipped = list(example_files(kinds, EXAMPLES))
+    else:
+        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [*data.glob(STAND_INS)]
     files.make_folder(directory)
     with files.writing(f"to {directory}"), folders.drafted(directory / "specs") as draft:
-        for kind in FOLDERS.values():
-            (draft / kind).mkdir()
-        if not bare:
-            specs, data = EXAMPLES / "specs", EXAMPLES / "data"
-            _copy((file for file in specs.rglob("*") if "__pycache__" not in file.parts), specs, draft)
-            _copy(data.glob(STAND_INS), data, directory / "data")
+        for folder in FOLDERS.values():
+            (draft / folder).mkdir()
+        _copy((file for file in shipped if file.is_relative_to(specs)), specs, draft)
+        _copy((file for file in shipped if file.is_relative_to(data)), data, directory / "data")
         (directory / "data").mkdir(exist_ok=True)
-        if not (directory / ".gitignore").exists():
-            (directory / ".gitignore").write_text(IGNORED)
+        for name, text in ((".gitignore", IGNORED), *((("README.md", README),) if not shipped else ())):
+            if not (directory / name).exists():
+                (directory / name).write_text(text)
         draft.rename(directory / "specs")  # which makes it a workspace
 
 

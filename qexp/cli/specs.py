@@ -35,6 +35,7 @@ from qexp.cli.console import (
     with_options,
 )
 from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.examples.kinds import EXAMPLES
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
@@ -45,16 +46,24 @@ if TYPE_CHECKING:
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Directory of the new workspace.")],
-    bare: Annotated[bool, typer.Option("--bare", help="Without examples: empty folders for your own specs.")] = False,
-) -> None:
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(EXAMPLES), autocompletion=completion.examples,
+            help="The examples of one tutorial alone, or empty folders. Repeat for more; all examples if left out.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """Create a workspace with working examples."""
-    api.init(directory, bare=bare)
-    if bare:
+    api.init(directory, kind=kind or ())
+    first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
+    if not first:
         places = f"{directory / 'specs'}/datasets, models and experiences, and files of data into {directory / 'data'}"
         message(f"created a workspace; put your specs into {places}")
-    else:
-        there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
-        message(f"created a workspace with examples; next:\n{there}  qexp run mogi_quick --seed 0")
+        return
+    there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
+    name = "mogi_quick" if "mogi_quick" in first else first[0]
+    message(f"created a workspace with examples; next:\n{there}  qexp run {name} --seed 0")
 
 
 def specs(
