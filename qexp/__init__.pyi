@@ -24,6 +24,7 @@ from .api import (
     make_ice as make_ice,
     make_xrf as make_xrf,
     matrix as matrix,
+    new as new,
     observe as observe,
     open_run as open_run,
     predict as predict,

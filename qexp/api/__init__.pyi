@@ -62,6 +62,7 @@ from .specs import (
     init as init,
     make_ice as make_ice,
     make_xrf as make_xrf,
+    new as new,
     samples as samples,
     schema as schema,
     show_data as show_data,

@@ -18,7 +18,7 @@ from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
 from qexp.examples.kinds import example_files
 from qexp.examples.options import IceOptions, XrfOptions
-from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
+from qexp.kinds.options import ImageOptions, NewOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.reading import read
 from qexp.spec.resolution import EXTENDS, FOLDERS, spec_in
 from qexp.store.directory import target_outside_of_runs
@@ -264,6 +264,21 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
             except BaseException:
                 copy.unlink(missing_ok=True)
                 raise
+
+
+@takes(NewOptions)
+def new(options: NewOptions) -> list[Path]:
+    """Write first specs for a table or a folder of fields, which can be run as they are; see `qexp new`.
+
+    returns  the paths of the new files
+    Raises QexpError if one of them exists already, or if the file is of another kind.
+
+    >>> qexp.new("experience", "moon", "data/lunar/stand_in_TiO2.csv")[0].name
+    'moon.json'
+    """
+    from qexp.runs.new import new_specs  # loads torch
+
+    return new_specs(workspaces.find(options.workspace), options)
 
 
 # A look at data, and synthetic data sets.

@@ -37,7 +37,7 @@ from qexp.cli.console import (
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.examples.kinds import EXAMPLES
 from qexp.examples.options import IceOptions, XrfOptions
-from qexp.kinds.options import ShowImagesOptions, ShowOptions
+from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,18 @@ def init(
     there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
     name = "mogi_quick" if "mogi_quick" in first else first[0]
     message(f"created a workspace with examples; next:\n{there}  qexp run {name} --seed 0")
+
+
+@with_options(NewOptions)
+def new(options: NewOptions) -> None:
+    """Write a dataset, or a dataset, a model and an experience, for a table or a folder of fields.
+
+    They can be run as they are, and are yours to change. Nothing that exists is overwritten.
+    """
+    home = find(options.workspace)
+    result(*map(home.shown, api.new(**vars(options))))
+    follows = "new experience" if options.kind == "dataset" else "run"
+    message(f"next: look through the specs, then: qexp {follows} {shlex.quote(options.name)}")
 
 
 def specs(

@@ -54,7 +54,7 @@ def test_every_command_explains_itself_and_the_help_lists_them_in_groups_but_tho
 
 
 def test_what_people_type_leads_to_the_command_and_no_suggestion_is_a_command_for_machines(qexp):
-    right = {"list": "ls", "train": "run", "delete": "rm", "plot": "figures", "new": "init", "version": "--version"}
+    right = {"list": "ls", "train": "run", "delete": "rm", "plot": "figures", "create": "init", "version": "--version"}
     right |= {"diff": "compare", "infer": "predict", "test": "evaluate", "lss": "ls", "comapre": "compare"}
     for typed, command in right.items():
         assert f"did you mean '{command}'?" in qexp(typed).refused()
@@ -639,3 +639,19 @@ def test_a_run_whose_spec_is_empty_or_gone_is_damaged(here, qexp):
     qexp("show", "sound_0").failed(5)
     spec.unlink()
     qexp("show", "sound_0").failed(5)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["volcano", "rows", "fields", "spectra"])
+def test_the_examples_of_one_kind_need_no_others(qexp, tmp_path, monkeypatch, kind):
+    qexp("init", tmp_path / "place", "--kind", kind).messages()
+    monkeypatch.chdir(tmp_path / "place")
+    assert qexp("validate").code == 0
+    assert 3 <= len(list((tmp_path / "place" / "specs").rglob("*.json"))) <= 7
+
+
+def test_examples_of_an_unknown_kind_are_refused_before_anything_is_made(qexp, tmp_path):
+    assert (
+        "--kind volcanoes: there are no such examples" in qexp("init", tmp_path / "x", "--kind", "volcanoes").refused()
+    )
+    assert not (tmp_path / "x").exists()
