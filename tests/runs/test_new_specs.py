@@ -48,4 +48,4 @@ def test_new_experiences_train_as_they_are(bare, qexp):
     domes.write(bare)
     path = json.loads((bare / "specs/datasets/domes.json").read_text())["path"]
     qexp("new", "experience", "flow", path, "--output", "ubar").done()
-    assert qexp("run", "flow", "--set", "epochs=1", "--set", "patches=[8,8]").code == 0
+    assert qexp("run", "flow", "--set", "epochs=1", "--set", "patches=[32,8]").code == 0
