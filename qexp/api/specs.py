@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from qexp.base import files, folders, workspace as workspaces
 from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
-from qexp.examples.kinds import example_files
+from qexp.examples.kinds import EXAMPLES as KINDS_OF_EXAMPLES
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import ImageOptions, NewOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.reading import read
-from qexp.spec.resolution import EXTENDS, FOLDERS, spec_in
+from qexp.spec.resolution import EXTENDS, FOLDERS, REFERENCES, spec_in
 from qexp.store.directory import target_outside_of_runs
 from qexp.web.html import Pictures, Titled, View, fields_of
 
@@ -237,7 +237,7 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
     specs, data = EXAMPLES / "specs", EXAMPLES / "data"
     if kinds:
-        shipped = list(example_files(kinds, EXAMPLES))
+        shipped = list(_example_files(kinds, EXAMPLES))
     else:
         shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [*data.glob(STAND_INS)]
     files.make_folder(directory)
@@ -251,6 +251,24 @@ def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
             if not (directory / name).exists():
                 (directory / name).write_text(text)
         draft.rename(directory / "specs")  # which makes it a workspace
+
+
+def _example_files(kinds: Collection[str], root: Path) -> Iterator[Path]:
+    """The shipped specs of some kinds, and the data that they need, below the folder that holds specs/ and data/.
+
+    Raises QexpError if there is no such kind.
+    """
+    if unknown := [kind for kind in kinds if kind not in KINDS_OF_EXAMPLES]:
+        raise QexpError(f"`kind={unknown[0]}`: there are no such examples; {suggestion(unknown[0], KINDS_OF_EXAMPLES)}")
+    waiting = [root / "specs" / f"{name}.json" for kind in kinds for name in KINDS_OF_EXAMPLES[kind]]
+    for file in waiting:
+        yield file
+        document = read(file)
+        waiting += [
+            root / "specs" / FOLDERS[kind] / f"{document[kind]}.json" for kind in REFERENCES if kind in document
+        ]
+        if document.get("stand_in"):
+            yield root / "data" / document["stand_in"]
 
 
 def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:

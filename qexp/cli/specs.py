@@ -35,7 +35,6 @@ from qexp.cli.console import (
     with_options,
 )
 from qexp.errors import NotFoundError, QexpError, suggestion
-from qexp.examples.kinds import EXAMPLES
 from qexp.examples.options import IceOptions, XrfOptions
 from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
@@ -49,7 +48,7 @@ def init(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="|".join(EXAMPLES), autocompletion=completion.examples,
+            metavar="volcano|rows|fields|spectra|bare", autocompletion=completion.examples,
             help="The examples of one tutorial alone, or empty folders. Repeat for more; all examples if left out.",
         ),
     ] = None,
