@@ -158,10 +158,10 @@ def test_the_status_counts_runs_and_bytes_and_names_what_is_at_work(qexp, here, 
     assert after.sizes["trash"] > after.sizes["runs"] > 0
 
 
-def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):
+def test_a_bare_workspace_has_folders_for_specs_and_a_readme(qexp, tmp_path, monkeypatch):
     assert f"{tmp_path}/bare/specs/datasets" in qexp("init", "--kind", "bare", tmp_path / "bare").messages()
     paths = {path.relative_to(tmp_path / "bare").as_posix() for path in (tmp_path / "bare").rglob("*")}
-    assert paths == {".gitignore", "data", "specs", "specs/datasets", "specs/models", "specs/experiences"}
+    assert paths == {".gitignore", "README.md", "data", "specs", "specs/datasets", "specs/models", "specs/experiences"}
     monkeypatch.chdir(tmp_path / "bare")
     assert qexp("ls").code == 0
     assert qexp("init", ".").code == 2
