@@ -154,7 +154,7 @@ def metrics() -> str:
 
 
 def models() -> str:
-    schema = api.schema("model")
+    schema = api.schema("model")["else"]
     keys = {key: value for key, value in schema["properties"].items() if key not in ("$schema", "description")}
     rows = [_row(row, keys) for row in rows_of({**schema, "properties": keys})]
     operation = [

@@ -63,6 +63,7 @@ from .specs import (
     make_ice as make_ice,
     make_observation as make_observation,
     make_xrf as make_xrf,
+    new as new,
     samples as samples,
     schema as schema,
     show_data as show_data,

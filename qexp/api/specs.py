@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,11 @@ from qexp.base import files, folders, workspace as workspaces
 from qexp.base.options import ignore, takes
 from qexp.base.workspace import PACKAGE, Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, extra, some, suggestion
+from qexp.examples.kinds import EXAMPLES as KINDS_OF_EXAMPLES
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
-from qexp.kinds.options import ImageOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
+from qexp.kinds.options import ImageOptions, NewOptions, PictureOptions, SampleOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.reading import read
-from qexp.spec.resolution import FOLDERS
+from qexp.spec.resolution import EXTENDS, FOLDERS, REFERENCES, spec_in
 from qexp.store.directory import target_outside_of_runs
 from qexp.web.html import Pictures, Titled, View, fields_of
 
@@ -153,8 +154,11 @@ def specs(kind: str | None = None, *, workspace: str | Path | None = None) -> Li
         for path in sorted((home.specs / FOLDERS[kind]).glob("*.json")):
             description, problem = "", None
             try:
-                described = read(path, home.shown(path)).get("description", "")
+                document = read(path, home.shown(path))
+                extends = f"extends {document[EXTENDS]}" if EXTENDS in document else ""
+                described = document.get("description", extends)
                 description = described if isinstance(described, str) else ""
+                spec_in(kind, path, home)  # what it extends can be read, too
             except QexpError as error:
                 problem = str(error)
             about = {"kind": kind, "name": path.stem, "path": str(path), "runs": counts[kind, path.stem]}
@@ -187,17 +191,17 @@ def tables(*, workspace: str | Path | None = None) -> Tables:
 
 
 def schema(kind: str, *, workspace: str | Path | None = None) -> Mapping[str, Any]:
-    """The JSON Schema of a kind of spec.
+    """The JSON Schema of a kind of spec; `else` is that of one that extends no other.
 
     kind  dataset, model or experience
 
-    >>> qexp.api.schema("model")["required"]
+    >>> qexp.api.schema("model")["else"]["required"]
     ['inputs', 'outputs', 'operations', 'branches']
     """
     from qexp.kinds.tables import tables_here
-    from qexp.spec.schema import whole_schema
+    from qexp.spec.schema import editor_schema
 
-    return whole_schema(_require_kind(kind), tables_here(workspace))
+    return editor_schema(_require_kind(kind), tables_here(workspace))
 
 
 def _require_kind(kind: str) -> str:
@@ -207,30 +211,65 @@ def _require_kind(kind: str) -> str:
     return kind
 
 
-def init(directory: str | Path, *, bare: bool = False) -> None:
-    """Create a workspace with working examples, or a bare one with empty folders for specs.
+README = """# A workspace of qexp
+
+specs/datasets     where samples come from
+specs/models       networks
+specs/experiences  which model is trained on which dataset, and how
+data               files of data, which datasets name
+runs               what was trained
+
+`qexp new experience NAME data/FILE.csv` writes the first specs, `qexp run NAME` trains.
+"""
+
+
+def init(directory: str | Path, *, kind: str | Sequence[str] = ()) -> None:
+    """Create a workspace with working examples.
 
     directory  where it is made; the folder is made, too, if there is none
-    bare       without examples
+    kind       volcano, rows, fields, spectra: the examples of its tutorial alone; bare: empty folders; or several. All
+               examples if left out
     Raises QexpError if the directory is a workspace already.
 
-    >>> qexp.init("my-volcano")
+    >>> qexp.init("my-volcano", kind="volcano")
     """
-    directory = Path(directory)
+    directory, kinds = Path(directory), [kind] if isinstance(kind, str) else list(kind)
     if (directory / "specs").exists():
         raise QexpError(f"{directory} has a folder specs/ already; it is a workspace")
+    specs, data = EXAMPLES / "specs", EXAMPLES / "data"
+    if kinds:
+        shipped = list(_example_files(kinds, EXAMPLES))
+    else:
+        shipped = [file for file in specs.rglob("*") if "__pycache__" not in file.parts] + [*data.glob(STAND_INS)]
     files.make_folder(directory)
     with files.writing(f"to {directory}"), folders.drafted(directory / "specs") as draft:
-        for kind in FOLDERS.values():
-            (draft / kind).mkdir()
-        if not bare:
-            specs, data = EXAMPLES / "specs", EXAMPLES / "data"
-            _copy((file for file in specs.rglob("*") if "__pycache__" not in file.parts), specs, draft)
-            _copy(data.glob(STAND_INS), data, directory / "data")
+        for folder in FOLDERS.values():
+            (draft / folder).mkdir()
+        _copy((file for file in shipped if file.is_relative_to(specs)), specs, draft)
+        _copy((file for file in shipped if file.is_relative_to(data)), data, directory / "data")
         (directory / "data").mkdir(exist_ok=True)
-        if not (directory / ".gitignore").exists():
-            (directory / ".gitignore").write_text(IGNORED)
+        for name, text in ((".gitignore", IGNORED), *((("README.md", README),) if not shipped else ())):
+            if not (directory / name).exists():
+                (directory / name).write_text(text)
         draft.rename(directory / "specs")  # which makes it a workspace
+
+
+def _example_files(kinds: Collection[str], root: Path) -> Iterator[Path]:
+    """The shipped specs of some kinds, and the data that they need, below the folder that holds specs/ and data/.
+
+    Raises QexpError if there is no such kind.
+    """
+    if unknown := [kind for kind in kinds if kind not in KINDS_OF_EXAMPLES]:
+        raise QexpError(f"`kind={unknown[0]}`: there are no such examples; {suggestion(unknown[0], KINDS_OF_EXAMPLES)}")
+    waiting = [root / "specs" / f"{name}.json" for kind in kinds for name in KINDS_OF_EXAMPLES[kind]]
+    for file in waiting:
+        yield file
+        document = read(file)
+        waiting += [
+            root / "specs" / FOLDERS[kind] / f"{document[kind]}.json" for kind in REFERENCES if kind in document
+        ]
+        if document.get("stand_in"):
+            yield root / "data" / document["stand_in"]
 
 
 def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
@@ -244,6 +283,21 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
             except BaseException:
                 copy.unlink(missing_ok=True)
                 raise
+
+
+@takes(NewOptions)
+def new(options: NewOptions) -> list[Path]:
+    """Write first specs for a table or a folder of fields, which can be run as they are; see `qexp new`.
+
+    returns  the paths of the new files
+    Raises QexpError if one of them exists already, or if the file is of another kind.
+
+    >>> qexp.new("experience", "moon", "data/lunar/stand_in_TiO2.csv")[0].name
+    'moon.json'
+    """
+    from qexp.runs.new import new_specs  # loads torch
+
+    return new_specs(workspaces.find(options.workspace), options)
 
 
 # A look at data, and synthetic data sets.

@@ -42,7 +42,7 @@ GROUPS = {
     "Keep": dict.fromkeys(
         ("tag", "note", "rm", "restore", "purge", "push", "pull", "import", "import-weights", "import-runs"), "keeping"
     ),
-    "Specs and data": dict.fromkeys(("init", "specs", "validate", "tables", "schema", "data"), "specs"),
+    "Specs and data": dict.fromkeys(("init", "new", "specs", "validate", "tables", "schema", "data"), "specs"),
     "Repair": dict.fromkeys(("doctor", "reindex"), "keeping"),
 }  # fmt: skip
 """The commands as `qexp --help` groups them → the module of `qexp.cli` that has them."""
@@ -72,7 +72,7 @@ GUESSES = {
     "logs": ("log", "tail"),
     "show": ("info", "describe", "inspect", "cat", "view", "results", "summary", "metrics"),
     "compare": ("diff", "cmp"),
-    "init": ("new", "create", "setup", "quickstart", "demo", "example", "examples"),
+    "init": ("create", "setup", "quickstart", "demo", "example", "examples"),
     "predict": ("infer", "estimate", "inference", "apply"),
     "evaluate": ("test", "eval", "score"),
     "invert": ("inversion", "solve"),

@@ -209,6 +209,13 @@ def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
 
 
 @_offer
+def examples(ctx: typer.Context, incomplete: str) -> Iterable[str]:
+    from qexp.examples.kinds import EXAMPLES
+
+    return EXAMPLES
+
+
+@_offer
 def trashed(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     """Removed runs: by their name, which means the newest, and by their name in the trash."""
     folders = _folders(_workspace(ctx).runs / ".trash")

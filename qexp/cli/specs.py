@@ -36,7 +36,7 @@ from qexp.cli.console import (
 )
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
-from qexp.kinds.options import ShowImagesOptions, ShowOptions
+from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
 
 if TYPE_CHECKING:
@@ -45,16 +45,36 @@ if TYPE_CHECKING:
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Directory of the new workspace.")],
-    bare: Annotated[bool, typer.Option("--bare", help="Without examples: empty folders for your own specs.")] = False,
-) -> None:
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="volcano|rows|fields|spectra|bare", autocompletion=completion.examples,
+            help="The examples of one tutorial alone, or empty folders. Repeat for more; all examples if left out.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """Create a workspace with working examples."""
-    api.init(directory, bare=bare)
-    if bare:
+    api.init(directory, kind=kind or ())
+    first = sorted(path.stem for path in (directory / "specs/experiences").glob("*.json"))
+    if not first:
         places = f"{directory / 'specs'}/datasets, models and experiences, and files of data into {directory / 'data'}"
         message(f"created a workspace; put your specs into {places}")
-    else:
-        there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
-        message(f"created a workspace with examples; next:\n{there}  qexp run mogi_quick --seed 0")
+        return
+    there = f"  cd {shlex.quote(str(directory))}\n" if directory.resolve() != Path.cwd() else ""
+    name = "mogi_quick" if "mogi_quick" in first else first[0]
+    message(f"created a workspace with examples; next:\n{there}  qexp run {name} --seed 0")
+
+
+@with_options(NewOptions)
+def new(options: NewOptions) -> None:
+    """Write a dataset, or a dataset, a model and an experience, for a table or a folder of fields.
+
+    They can be run as they are, and are yours to change. Nothing that exists is overwritten.
+    """
+    home = find(options.workspace)
+    result(*map(home.shown, api.new(**vars(options))))
+    follows = "new experience" if options.kind == "dataset" else "run"
+    message(f"next: look through the specs, then: qexp {follows} {shlex.quote(options.name)}")
 
 
 def specs(

@@ -31,7 +31,7 @@ from qexp.spec import reading, resolution, validation
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import dataset_with_defaults, filled_in
 from qexp.spec.reading import Document, Finding, Where, canonical, digest, follow_dataset, follows
-from qexp.spec.resolution import FOLDERS, Override
+from qexp.spec.resolution import FOLDERS, Override, Written
 from qexp.spec.validation import without_unread
 
 MOST_CACHED = 16
@@ -564,17 +564,17 @@ def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
 def examine(path: Path, cache: SpecCache) -> Check:
     """Check one spec file, whatever it contains; warnings are also on rows or fields, where these may be mistakes."""
     try:
-        if (kind := spec_kind(path)) == "experience":
+        if (kind := spec_kind(path, cache.workspace)) == "experience":
             return _examine_experience(path, cache)
-        document, label, warnings = _read_document(path, kind, cache)
+        written, warnings = _read(path, kind, cache)
     except SpecError as error:
         return Check(None, None, error.problems, [])
     if kind == "model":
-        findings = cache.findings_in_model(document)
+        findings = cache.findings_in_model(written.document)
     else:
-        dataset, findings = cache.dataset(document)
-        warnings += _data_warnings(document, dataset)
-    return Check(None, None, *([Problem(label, *finding) for finding in some] for some in (findings, warnings)))
+        dataset, findings = cache.dataset(written.document)
+        warnings += _data_warnings(written.document, dataset)
+    return Check(None, None, *([written.problem(*finding) for finding in some] for some in (findings, warnings)))
 
 
 def _examine_experience(path: Path, cache: SpecCache) -> Check:
@@ -596,21 +596,25 @@ def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:
     return [*(((), text) for text in dataset.warnings), *data_kind(document).remarks(document, dataset)]
 
 
-def _read_document(path: Path, kind: str, cache: SpecCache) -> tuple[Document, str, list[Finding]]:
-    """A dataset or model without what nothing reads, its name in errors, and warnings. Raises SpecError."""
-    label = cache.workspace.shown(path)
-    document, warnings = cache.without_unread(kind, reading.read(path, label))
-    return document, label, list(warnings)
+def _read(path: Path, kind: str, cache: SpecCache) -> tuple[Written, list[Finding]]:
+    """A dataset or model without what nothing reads, and warnings about that. Raises SpecError."""
+    written = resolution.spec_in(kind, path, cache.workspace)
+    written.document, warnings = cache.without_unread(kind, written.document)
+    return written, list(warnings)
 
 
 def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     """Problems of a spec that the command that makes its dataset's folder would solve."""
     workspace = cache.workspace
     try:
-        if (kind := spec_kind(path)) == "model":
+        if (kind := spec_kind(path, cache.workspace)) == "model":
             return []
-        loaded = resolution.experience(str(path), [], workspace) if kind == "experience" else None
-        document: Any = reading.read(path) if loaded is None else loaded.document.get("dataset")
+        if kind == "experience":
+            loaded = resolution.experience(str(path), [], workspace)
+            written, document = loaded.written["dataset"], loaded.document.get("dataset")
+        else:
+            written = resolution.spec_in(kind, path, workspace)
+            document = written.document
     except SpecError:  # which `examine` reports
         return []
     if not isinstance(document, dict):
@@ -618,18 +622,20 @@ def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
     document, _ = cache.without_unread("dataset", document)
     if validation.findings("dataset", document, cache.tables):
         return []  # likewise
-    findings = data_kind(document).awaited(filled_in(document), workspace)
-    if loaded is None:
-        return [Problem(workspace.shown(path), *finding) for finding in findings]
-    return loaded.problems("dataset", findings)
+    return [written.problem(*finding) for finding in data_kind(document).awaited(filled_in(document), workspace)]
 
 
-def spec_kind(path: Path) -> str:
+def spec_kind(path: Path, workspace: Workspace) -> str:
     """dataset, model or experience: by the folder, else by the keys of the document."""
     for kind, folder in FOLDERS.items():
         if path.absolute().parent.name == folder:
             return kind
     document = reading.read(path)
+    if isinstance(parent := document.get(resolution.EXTENDS), str):  # what it changes may be of any kind
+        named = [kind for kind, folder in FOLDERS.items() if Path(parent).parent.name == folder]
+        named += [kind for kind in FOLDERS if (workspace.specs / FOLDERS[kind] / f"{parent}.json").is_file()]
+        if len(named) == 1:
+            return named[0]
     if type_name(document) == document.get("type"):
         return "experience"
     if "branches" in document or "operations" in document or "graph" in document:
@@ -640,11 +646,11 @@ def spec_kind(path: Path) -> str:
 def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Dataset]:
     """Name, resolved document and object of a dataset spec. Raises SpecError with all its problems."""
     path = resolution.locate("dataset", reference, cache.workspace)
-    document, label, _ = _read_document(path, "dataset", cache)
-    dataset, findings = cache.dataset(document)
+    written, _ = _read(path, "dataset", cache)
+    dataset, findings = cache.dataset(written.document)
     if dataset is None:
-        raise SpecError([Problem(label, *finding) for finding in findings])
-    return path.stem, dataset_with_defaults(document, cache.tables), dataset
+        raise SpecError([written.problem(*finding) for finding in findings])
+    return path.stem, dataset_with_defaults(written.document, cache.tables), dataset
 
 
 def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:

@@ -64,6 +64,30 @@ def unit_words(unit: str | Mapping[str, str]) -> list[str]:
 
 
 @dataclass(frozen=True)
+class NewOptions(InWorkspace):
+    """Options of `qexp new`."""
+
+    kind: str = option(
+        ..., "What is written: a dataset, or an experience with its model and, for a file, its dataset.",
+        metavar="dataset|experience", argument=True,
+    )  # fmt: skip
+    name: str = option(..., "Name of the new specs.", argument=True)
+    file: str | Path | None = option(
+        None, "A table (CSV, Parquet), or a folder with train/ and test/, each with folders of NetCDF or npy files. "
+        "Without it the experience is for the dataset of its name.", metavar="[FILE|FOLDER]", shell=str, argument=True,
+    )  # fmt: skip
+    _: KW_ONLY
+    outputs: Sequence[str] = option(
+        (), "Column or field that is estimated; the last one of numbers if left out.", "--output",
+        also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("moisture",)',
+    )  # fmt: skip
+    groups: Sequence[str] = option(
+        (), "Column whose rows of one value are held out together, such as a site.", "--group",
+        also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("field",)',
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class MatrixOptions(Computing):
     """Options of `qexp matrix`."""
 

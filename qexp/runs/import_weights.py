@@ -30,7 +30,7 @@ from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
 from qexp.runs.order import WeightsOrder
 from qexp.runs.prepare import keep_code, new_run
-from qexp.spec import reading, resolution
+from qexp.spec import resolution
 from qexp.spec.experiences import type_of, units_of
 from qexp.spec.kinds import KINDS, caution_of_data, documents_named
 from qexp.spec.reading import digest
@@ -109,8 +109,10 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
 
     Raises SpecError if there is no such model or dataset, QexpError if they cannot be read.
     """
-    described = reading.read(resolution.locate("model", model, workspace))
-    kind = reading.read(resolution.locate("dataset", dataset, workspace)).get("type")
+    described, kind = (
+        resolution.spec_in(kind, resolution.locate(kind, name, workspace), workspace).document
+        for kind, name in (("model", model), ("dataset", dataset))
+    )
     outputs = described.get("outputs")
     document = {
         "model": model,
@@ -136,7 +138,7 @@ def _specs(kind: str, workspace: Workspace) -> Iterator[tuple[Path, dict[str, An
     """The specs of a kind that can be read; `qexp validate` reports the others."""
     for path in sorted((workspace.specs / resolution.FOLDERS[kind]).glob("*.json")):
         with suppress(QexpError):
-            yield path, reading.read(path)
+            yield path, resolution.spec_in(kind, path, workspace).document
 
 
 MOST_LISTED = 1000

@@ -193,7 +193,7 @@ def import_experiment(file: Path, workspace: Workspace) -> list[Path]:
         raise QexpError(f"{file} declares no experiment as Qanat does: {error!r}") from None
     if not (workspace.root / executable).is_file():
         raise QexpError(
-            f"{file}: there is no {executable} in {workspace.root}; make the project a workspace: qexp init --bare"
+            f"{file}: there is no {executable} in {workspace.root}; make the project a workspace: qexp init --kind bare"
         )
     documents, found = dict[Path, Any](), dict[str, list[dict[str, Any]]]()
     for path in sorted(home.rglob("*.y*ml")):

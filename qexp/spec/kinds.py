@@ -47,6 +47,8 @@ class Kind:
     """Estimates of files: a `FileKind`."""
     invert: Any = None
     """(directory, device) → the network of a run as the inversion of an observation asks it: a `TrainedNetwork`."""
+    new: Any = None
+    """Writes first specs for files: a module with `takes`, `dataset` and `experience`, as `qexp.kinds.rows.new`."""
     look: Any = None
     """The class of the view of one part of a dataset."""
     figures: Any = None
@@ -198,6 +200,7 @@ WITHOUT = {
     "evaluate": "are evaluated on the test part of their run alone",
     "predict": "are not estimated from files",
     "invert": "are no images of deformation, which qexp invert needs",
+    "new": 'get no experience of their own; extend a shipped one, with "extends"',
     "look": "have no view",
     "figures": "have no figures",
 }

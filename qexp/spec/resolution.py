@@ -7,7 +7,7 @@ import copy
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,22 +101,150 @@ def locate(kind: str, reference: str, workspace: Workspace, beside: Path | None 
     raise SpecError([Problem(workspace.shown(candidates[0]), (), f"no {kind} '{stem}'; {meant}")])
 
 
+# Specs that extend another one of their kind: what they say is merged into it, key by key.
+
+
+EXTENDS = "extends"
+"""The key with the name or path of the spec from which one differs."""
+
+NAMING = ("type", "module", EXTENDS)
+"""Keys that say what an object is: where another one is named, the object is replaced as a whole."""
+
+NOT_INHERITED = ("description", "$schema")
+"""Keys that are about one file."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a part of a spec is written."""
+
+    label: str
+    """How errors call the file."""
+    beside: Path | None = None
+    """The folder of the file."""
+    prefix: Where = ()
+    """The keys on the way to the spec, if it is written inside another."""
+
+
+@dataclass
+class Written:
+    """A spec with what it extends, and which file says what."""
+
+    document: Document
+    sources: dict[Where, Source]
+    """Path → the file that says it, and what is below it unless that has a line of its own."""
+
+    def source(self, path: Where) -> Source:
+        """The file in which the value at a path stands, or in which it should."""
+        return next(self.sources[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.sources)
+
+    def problem(self, path: Where, message: str) -> Problem:
+        source = self.source(path)
+        return Problem(source.label, (*source.prefix, *path), message)
+
+    def part(self, key: str) -> Written:
+        """The spec that is written inside this one."""
+        sources = {(): self.source((key,)), **{path[1:]: at for path, at in self.sources.items() if path[:1] == (key,)}}
+        return Written(self.document[key], {path: replace(at, prefix=(key,)) for path, at in sources.items()})
+
+
+def spec_in(kind: str, path: Path, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
+    """The spec in a file, merged with those that it extends. Raises SpecError if one of them cannot be read.
+
+    chain  files that extend it
+    """
+    label = workspace.shown(path)
+    return _extended(
+        kind, Written(reading.read(path, label), {(): Source(label, path.parent)}), workspace, (*chain, path)
+    )
+
+
+def _extended(kind: str, own: Written, workspace: Workspace, chain: Sequence[Path] = ()) -> Written:
+    """A spec merged with what it extends. Raises SpecError if that cannot be read, or leads back to the spec."""
+    if not isinstance(own.document, dict) or EXTENDS not in own.document:
+        return own
+
+    def refused(message: str) -> SpecError:
+        return SpecError([own.problem((EXTENDS,), message)])
+
+    reference = own.document[EXTENDS]
+    if not isinstance(reference, str):
+        raise refused(f"must be the name or path of the {kind} that is extended, but is {reading.describe(reference)}")
+    try:
+        path = locate(kind, reference, workspace, own.source((EXTENDS,)).beside)
+    except SpecError as error:
+        others = [
+            other for other, folder in FOLDERS.items() if (workspace.specs / folder / f"{reference}.json").is_file()
+        ]
+        meant = (
+            f"no {kind} '{reference}': it is a {others[0]}, and a spec extends one of its own kind" if others else None
+        )
+        raise refused(meant or error.problems[0].message) from None
+    if (folder := path.absolute().parent.name) in {*FOLDERS.values()} - {FOLDERS[kind]}:
+        raise refused(f"{workspace.shown(path)} is among the {folder}; a spec extends one of its own kind")
+    if path.resolve() in (files := [file.resolve() for file in chain]):
+        circle = [*chain[files.index(path.resolve()) :], path]
+        raise refused(f"a circle: {' → '.join(file.stem for file in circle)}; let one of them extend nothing")
+    parent = spec_in(kind, path, workspace, chain)
+    for key in NOT_INHERITED:
+        parent.document.pop(key, None)
+    merged = Written(parent.document, {**parent.sources, (): own.source(())})
+    # What no key of the parent has a line for is in the parent's file.
+    merged.sources |= {(key,): parent.source((key,)) for key in parent.document}
+    _merge(merged.document, {key: value for key, value in own.document.items() if key != EXTENDS}, (), merged, own)
+    return merged
+
+
+def _merge(target: Document, changes: Document, at: Where, merged: Written, own: Written) -> None:
+    """Merge changes into an object: objects key by key, everything else is replaced, and null removes a key.
+
+    at      where both are in their specs
+    merged  the spec whose sources are kept along
+    own     the spec that says the changes
+    """
+    for key, value in changes.items():
+        path, former = (*at, key), target.get(key)
+        if isinstance(value, dict):
+            former = _long_form(key, former, value)
+        if isinstance(value, dict) and isinstance(former, dict) and not _names_another(value, former):
+            target[key] = former
+            merged.sources[path] = own.source(path)
+            _merge(former, value, path, merged, own)
+            continue
+        for below in [below for below in merged.sources if below[: len(path)] == path]:
+            del merged.sources[below]
+        merged.sources[path] = own.source(path)
+        merged.sources |= {below: source for below, source in own.sources.items() if below[: len(path)] == path}
+        if value is None and key in target:
+            del target[key]
+        else:
+            target[key] = copy.deepcopy(value)
+
+
+def _names_another(changes: Document, former: Document) -> bool:
+    return any(key in changes and changes[key] != former.get(key) for key in NAMING)
+
+
+def _long_form(key: Any, value: Any, within: Iterable[Any]) -> Any:
+    """What a text is short for, where keys within it are to be set."""
+    if isinstance(value, str) and not {"type", "parameters"}.isdisjoint(within):
+        return {"type": value}
+    return {"run": value} if isinstance(value, str) and key == "pretrain" else value
+
+
 @dataclass
 class Loaded:
     """An experience with its dataset and model inserted, before defaults."""
 
     name: str
     document: Document
-    dataset_name: str
-    model_name: str
-    files: dict[str, str]
-    """Kind → the name of its file in errors."""
-    written_out: set[str]
-    """The kinds that are written inside the experience itself."""
+    dataset_name: str = ""
+    model_name: str = ""
+    written: dict[str, Written] = field(default_factory=dict)
+    """Kind → as its files say it."""
 
     def problems(self, kind: str, findings: Iterable[Finding]) -> list[Problem]:
-        prefix = (kind,) if kind in self.written_out else ()
-        return [Problem(self.files[kind], (*prefix, *path), message) for path, message in findings]
+        return [self.written[kind].problem(path, message) for path, message in findings]
 
 
 @dataclass(frozen=True)
@@ -132,19 +260,20 @@ class Unwritten:
 def experience(reference: str | Unwritten, overrides: Sequence[Override], workspace: Workspace) -> Loaded:
     """Read an experience and what it refers to, and apply overrides in their order."""
     if isinstance(reference, Unwritten):
-        name, label, beside = reference.name, reference.label, None
-        document = copy.deepcopy(reference.document)
+        name = reference.name
+        unwritten = Written(copy.deepcopy(reference.document), {(): Source(reference.label)})
+        whole = _extended("experience", unwritten, workspace)
     else:
         path = locate("experience", reference, workspace)
-        name, label, beside = path.stem, workspace.shown(path), path.parent
-        document = reading.read(path, label)
-    loaded = Loaded(name, document, "", "", dict.fromkeys(("experience", *REFERENCES), label), set())
+        name, whole = path.stem, spec_in("experience", path, workspace)
+    document = whole.document
+    loaded = Loaded(name, document, written=dict.fromkeys(FOLDERS, whole))
     for change in overrides:
         if len(change.path) == 1:
             _apply(document, change)
     if "type" in document and document["type"] != type_name(document):
         wrong = document["type"] if isinstance(document["type"], str) else reading.describe(document["type"])
-        raise SpecError([Problem(label, ("type",), f"no experience type '{wrong}'; {suggestion(wrong, TYPES)}")])
+        raise SpecError([whole.problem(("type",), f"no experience type '{wrong}'; {suggestion(wrong, TYPES)}")])
     of_type = type_of(document)
     if not of_type.executes:
         script = document.get("script") or "in which it was logged"
@@ -157,14 +286,15 @@ def experience(reference: str | Unwritten, overrides: Sequence[Override], worksp
             names[kind] = value if isinstance(value, str) else ""
         elif isinstance(value, str):
             try:
-                file = locate(kind, value, workspace, beside)
+                file = locate(kind, value, workspace, whole.source((kind,)).beside)
             except SpecError as error:
-                raise SpecError([Problem(label, (kind,), error.problems[0].message)]) from None
-            loaded.files[kind] = workspace.shown(file)
+                raise SpecError([whole.problem((kind,), error.problems[0].message)]) from None
             names[kind] = file.stem
-            document[kind] = reading.read(file, loaded.files[kind])
-        else:
-            loaded.written_out.add(kind)
+            loaded.written[kind] = spec_in(kind, file, workspace)
+            document[kind] = loaded.written[kind].document
+        elif kind in document:
+            loaded.written[kind] = _extended(kind, whole.part(kind), workspace)
+            document[kind] = loaded.written[kind].document
     loaded.dataset_name, loaded.model_name = names["dataset"], names["model"]
     findings = []
     for change in overrides:
@@ -193,12 +323,7 @@ def _apply(document: Document, change: Override) -> None:
             step = str(step)
             if not last:
                 value = parent.get(step)
-                if value is None:
-                    parent[step] = {}
-                elif isinstance(value, str) and path[depth + 1] in ("type", "parameters"):
-                    parent[step] = {"type": value}
-                elif isinstance(value, str) and step == "pretrain":
-                    parent[step] = {"run": value}
+                parent[step] = {} if value is None else _long_form(step, value, path[depth + 1 : depth + 2])
         else:
             raise QexpError(f"{change.label}: {above} has no keys, it is {reading.describe(parent)}")
         if last:

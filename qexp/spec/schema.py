@@ -29,6 +29,28 @@ def whole_schema(kind: str, tables: Tables) -> Document:
     return schema
 
 
+EXTENDING = (
+    "name or path of the spec of the same kind from which this one differs: objects are merged key by key, everything "
+    "else is replaced, null removes a key; an object with another 'type' or 'module' is replaced as a whole; the "
+    "description is not taken over"
+)
+
+
+def editor_schema(kind: str, tables: Tables) -> Document:
+    """The schema of a kind for editors: a spec that extends another one may have any of the keys, and needs none."""
+    schema = whole_schema(kind, tables)
+    head = {key: schema.pop(key) for key in ("$schema", "$id", "title", "description", "$defs")}
+    names = schema["properties"]["type"]["enum"] if "type" in schema["properties"] else ()
+    described = {
+        key: {"description": of_key["description"]} if "description" in of_key else {}
+        for part in (schema, *(head["$defs"][name] for name in names))
+        for key, of_key in part["properties"].items()
+    }
+    extending = {"properties": {"extends": {"description": EXTENDING, "type": "string"}, **described}}
+    then = {"type": "object", **extending, "additionalProperties": False}
+    return {**head, "if": {"required": ["extends"]}, "then": then, "else": schema}
+
+
 def _dataset_schema() -> Document:
     """The schema of datasets with that of each kind, which applies if `type` names it."""
     schema, documents = schema_file("dataset"), all_documents()

@@ -54,7 +54,7 @@ def test_every_command_explains_itself_and_the_help_lists_them_in_groups_but_tho
 
 
 def test_what_people_type_leads_to_the_command_and_no_suggestion_is_a_command_for_machines(qexp):
-    right = {"list": "ls", "train": "run", "delete": "rm", "plot": "figures", "new": "init", "version": "--version"}
+    right = {"list": "ls", "train": "run", "delete": "rm", "plot": "figures", "create": "init", "version": "--version"}
     right |= {"diff": "compare", "infer": "predict", "test": "evaluate", "lss": "ls", "comapre": "compare"}
     for typed, command in right.items():
         assert f"did you mean '{command}'?" in qexp(typed).refused()
@@ -174,10 +174,10 @@ def test_the_status_counts_runs_and_bytes_and_names_what_is_at_work(qexp, here, 
     assert after.sizes["trash"] > after.sizes["runs"] > 0
 
 
-def test_a_bare_workspace_has_folders_for_specs_and_nothing_else(qexp, tmp_path, monkeypatch):
-    assert f"{tmp_path}/bare/specs/datasets" in qexp("init", "--bare", tmp_path / "bare").messages()
+def test_a_bare_workspace_has_folders_for_specs_and_a_readme(qexp, tmp_path, monkeypatch):
+    assert f"{tmp_path}/bare/specs/datasets" in qexp("init", "--kind", "bare", tmp_path / "bare").messages()
     paths = {path.relative_to(tmp_path / "bare").as_posix() for path in (tmp_path / "bare").rglob("*")}
-    assert paths == {".gitignore", "data", "specs", "specs/datasets", "specs/models", "specs/experiences"}
+    assert paths == {".gitignore", "README.md", "data", "specs", "specs/datasets", "specs/models", "specs/experiences"}
     monkeypatch.chdir(tmp_path / "bare")
     assert qexp("ls").code == 0
     assert qexp("init", ".").code == 2
@@ -675,3 +675,19 @@ def test_a_run_whose_spec_is_empty_or_gone_is_damaged(here, qexp):
     qexp("show", "sound_0").failed(5)
     spec.unlink()
     qexp("show", "sound_0").failed(5)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["volcano", "rows", "fields", "spectra"])
+def test_the_examples_of_one_kind_need_no_others(qexp, tmp_path, monkeypatch, kind):
+    qexp("init", tmp_path / "place", "--kind", kind).messages()
+    monkeypatch.chdir(tmp_path / "place")
+    assert qexp("validate").code == 0
+    assert 3 <= len(list((tmp_path / "place" / "specs").rglob("*.json"))) <= 7
+
+
+def test_examples_of_an_unknown_kind_are_refused_before_anything_is_made(qexp, tmp_path):
+    assert (
+        "--kind volcanoes: there are no such examples" in qexp("init", tmp_path / "x", "--kind", "volcanoes").refused()
+    )
+    assert not (tmp_path / "x").exists()

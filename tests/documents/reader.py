@@ -101,7 +101,7 @@ def statements(block: str) -> Iterator[str]:
 def make_smaller(workspace: Path) -> None:
     for name, changes in SMALLER.items():
         path = workspace / "specs" / "experiences" / f"{name}.json"
-        if path.exists():  # not in a workspace that `qexp init --bare` made
+        if path.exists():  # not in a workspace that `qexp init --kind bare` made
             path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 

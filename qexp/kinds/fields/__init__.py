@@ -8,6 +8,7 @@ KIND = Kind(
     train="qexp.kinds.fields.evaluation:train",
     evaluate="qexp.kinds.fields.evaluation:open_data",
     predict="qexp.kinds.fields.prediction:PREDICTION",
+    new="qexp.kinds.fields.new",
     look="qexp.kinds.fields.preview:FieldsPreview",
     figures="qexp.kinds.fields.figures:FIGURES",
 )

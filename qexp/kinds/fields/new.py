@@ -1,0 +1,88 @@
+"""First specs for folders of fields: which are inputs and outputs, their typical values, and a small network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qexp.errors import QexpError, suggestion
+from qexp.kinds.fields.dataset import GriddedDataset
+from qexp.kinds.fields.folders import NETCDF, FieldFolder, field_folders, open_folder
+from qexp.kinds.options import NewOptions
+from qexp.kinds.preview import Variable
+from qexp.spec.reading import FROM_DATASET, Document
+
+FILTERS = [16, 16, 16]
+LARGEST_PATCH = 32
+
+
+def takes(path: Path) -> bool:
+    return path.is_dir() and any(True for pattern in ("*.nc", "*.npy") for _ in path.rglob(pattern))
+
+
+def dataset(path: Path, options: NewOptions) -> Document:
+    """The keys of the dataset of a folder; the last field is the output, unless others are named."""
+    if options.groups:
+        raise QexpError("`groups`: fields are held out by their folders; leave it out")
+    folders = field_folders(path / "train")
+    names = sorted(file.name for file in folders[0].glob("*.nc"))
+    file = names[0] if len(names) == 1 and names[0] != NETCDF else None
+    opened = [open_folder(folder, file) for folder in folders]
+    fields = list(opened[0].variables)
+    for name in options.outputs:
+        if name not in fields:
+            raise QexpError(
+                f"`outputs={[name]}`: {opened[0].label()} has no field '{name}'; {suggestion(name, fields)}"
+            )
+    outputs = list(options.outputs) or fields[-1:]
+    inputs = [name for name in fields if name not in outputs]
+    if not inputs:
+        raise QexpError(f"{opened[0].label()} has too few fields: one at least as input, and one as output")
+    sizes = [opened_one.shape(fields)[1:] for opened_one in opened]
+    side = min(min(size) for size in sizes)
+    typical = {name: _typical(name, opened) for name in fields}
+    return {
+        **({"file": file} if file else {}),
+        "inputs": {name: typical[name] for name in inputs},
+        "outputs": {name: typical[name] for name in outputs},
+        "patch_size": min(LARGEST_PATCH, 2 ** (side.bit_length() - 1)),
+    }
+
+
+def experience(document: Document, dataset: GriddedDataset) -> tuple[Document, Document]:
+    """The keys of a model and of an experience for a dataset of fields."""
+    inputs, outputs = list(dataset.inputs), list(dataset.outputs)
+    last = {"filters": [len(outputs)], "kernel_size": 1, "activation": "linear"}
+    model: Document = {
+        "inputs": {name: {"size": FROM_DATASET} for name in inputs},
+        "outputs": outputs,
+        "operations": {
+            "join": {"module": "concatenate"},
+            "look": {"module": "conv", "parameters": {"filters": FILTERS, "activation": "silu"}},
+            "combine": {"module": "conv", "parameters": last},
+        },
+        "branches": [{"x_name": inputs, "y_name": outputs, "operations": ["join", "look", "combine"]}],
+    }
+    if len(inputs) == 1:
+        del model["operations"]["join"], model["branches"][0]["operations"][0]
+    several = len(dataset.parts["train"]) > 2
+    split: dict[str, Any] = {"type": "random_groups" if several else "time_block"}
+    return model, {
+        "inputs": inputs,
+        "outputs": outputs,
+        "split": {**split, "parameters": {"by": "folder", "share": 0.2}},
+        "epochs": 20,
+        "batch_size": 16,
+        "optimizer": "adam",
+        "learning_rate": 0.003,
+        "losses": dict.fromkeys(outputs, "mae"),
+    }
+
+
+def _typical(name: str, folders: list[FieldFolder]) -> float:
+    """A round number by which a field can be divided, from the last frame of each folder."""
+    frames = [(folder, folder.shape([name])[0]) for folder in folders]
+    values = [folder.read([name], count - 1, count)[name].ravel() for folder, count in frames]
+    return Variable(name, "", np.concatenate(values)).typical()

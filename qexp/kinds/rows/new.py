@@ -1,0 +1,123 @@
+"""First specs for a table: which columns are inputs and outputs, and an experience that holds rows out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qexp.errors import QexpError
+from qexp.kinds.options import NewOptions
+from qexp.kinds.rows.dataset import FORMATS, TabularDataset
+from qexp.rows.formats import open_table
+from qexp.rows.table import number
+from qexp.spec.reading import FROM_DATASET, Document
+
+INPUTS = "features"
+
+TITLE = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]\s*")
+"""`depth (km)`, `depth [km]`."""
+
+
+def takes(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in FORMATS
+
+
+def dataset(path: Path, options: NewOptions) -> Document:
+    """The keys of the dataset of a table.
+
+    Of the columns of numbers the last is the output, unless others are named, and the others are inputs; texts, and
+    numbers that count the rows, name a row.
+    """
+    table = open_table(path, FORMATS)
+    table.require([*table.names, *options.outputs, *options.groups])
+    texts = table.read([], table.names)[1]
+    numbers = {name: values for name, column in texts.items() if (values := _numbers(column)) is not None}
+    used = [name for name, values in numbers.items() if name in options.outputs or not _counts(values)]
+    used = [name for name in used if name not in options.groups]
+    if wrong := [name for name in options.outputs if name not in used]:
+        raise QexpError(
+            f"`outputs={list(wrong)}`: the column '{wrong[0]}' of {path} is no column of numbers to estimate"
+        )
+    outputs = list(options.outputs) or used[-1:]
+    inputs = [name for name in used if name not in outputs]
+    if not inputs:
+        raise QexpError(f"{path} has too few columns of numbers: one at least as input, and one as output")
+    names = _variables(outputs)
+    units = {name: _unit(column) for name, column in names.items()}
+    units[INPUTS] = _unit(inputs[0]) if len({_unit(column) for column in inputs}) == 1 else ""
+    keys = {
+        "inputs": {INPUTS: inputs},
+        "outputs": names,
+        "units": {name: unit for name, unit in units.items() if unit},
+        "identifiers": [name for name in table.names if name not in [*used, *options.groups]],
+        "groups": {name: {"column": column} for name, column in _variables(options.groups).items()},
+        "missing": "drop" if any(np.isnan(numbers[name]).any() for name in used) else "",
+    }
+    return {key: value for key, value in keys.items() if value}
+
+
+def experience(document: Document, dataset: TabularDataset) -> tuple[Document, Document]:
+    """The keys of a model and of an experience for a dataset of rows."""
+    network = {"module": "mlp", "parameters": {"units": [16], "outputs": FROM_DATASET}}
+    branch = {"x_name": FROM_DATASET, "y_name": FROM_DATASET, "operations": ["network"]}
+    model = {
+        "inputs": FROM_DATASET,
+        "outputs": FROM_DATASET,
+        "operations": {"network": network},
+        "branches": [branch],
+    }
+    groups = list(document.get("groups", {}))
+    split: Mapping[str, Any] = {"type": "k_fold", "parameters": {"folds": 5}}
+    if groups:
+        split = {"type": "group_k_fold", "parameters": {"by": groups[0]}}
+    return model, {
+        "inputs": FROM_DATASET,
+        "outputs": FROM_DATASET,
+        "split": split,
+        "inner": {"type": "k_fold", "parameters": {"folds": 3}},
+        "transforms": dict.fromkeys([*dataset.inputs, *dataset.outputs], "standardize"),
+        "epochs": 50,
+        "batch_size": 8,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "losses": "mse",
+        "baselines": ["mean", "ridge"],
+    }
+
+
+def _numbers(column: NDArray[np.str_]) -> NDArray[np.float64] | None:
+    """A column of texts as numbers, NaN where one is missing; None if it holds anything else, or no number at all."""
+    texts, places = np.unique(column, return_inverse=True)
+    values = [number(str(text)) for text in texts]
+    if any(value is None for value in values) or all(math.isnan(value or 0.0) for value in values):
+        return None
+    return np.array(values, dtype=np.float64)[places]
+
+
+def _counts(values: NDArray[np.float64]) -> bool:
+    """Whether numbers count the rows."""
+    return len(values) > 1 and bool((np.diff(values) == 1).all())
+
+
+def _variables(columns: Iterable[str]) -> dict[str, str]:
+    """Name of a variable → its column."""
+    names: dict[str, str] = {}
+    for column in columns:
+        title = TITLE.fullmatch(column)
+        name = re.sub(r"\W+", "_", title["name"] if title else column, flags=re.ASCII).strip("_").lower() or "column"
+        name = name if name[0].isalpha() else f"_{name}"
+        while name in names or name == INPUTS:
+            name += "_"
+        names[name] = column
+    return names
+
+
+def _unit(column: str) -> str:
+    title = TITLE.fullmatch(column)
+    return title["unit"].strip() if title else ""

@@ -1,0 +1,105 @@
+"""First specs for files of data: a dataset, and an experience with a model that trains on it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from qexp.base import files
+from qexp.base.workspace import Workspace
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError
+from qexp.kinds.experiments import check, open_dataset, spec_cache
+from qexp.kinds.files import data_folders
+from qexp.kinds.options import NewOptions
+from qexp.spec.kinds import KINDS, kind_named, load_stage
+from qexp.spec.reading import Document
+from qexp.spec.resolution import FOLDERS, Unwritten
+from qexp.store.record import require_name
+
+KINDS_OF_NEW = ("dataset", "experience")
+
+WOULD_WORK = (
+    "specs can be written for a table of rows (CSV, Parquet), and for a folder with train/ and test/, each with "
+    "folders of NetCDF files"
+)
+
+
+def new_specs(workspace: Workspace, options: NewOptions) -> list[Path]:
+    """Write specs for a file, or for a dataset that is there, and return their paths; all of them or none.
+
+    Raises QexpError if one of them exists, if the file is of no kind for which there are such specs, or if they would
+    not train.
+    """
+    name = require_name(options.name)
+    if options.kind not in KINDS_OF_NEW:
+        raise QexpError(f"`kind={options.kind}`: write dataset or experience, which comes with its model")
+    made = ["dataset"] if options.file is not None else []
+    made += ["model", "experience"] if options.kind == "experience" else []
+    targets = {kind: workspace.specs / FOLDERS[kind] / f"{name}.json" for kind in made}
+    if there := [workspace.shown(target) for target in targets.values() if target.exists()]:
+        without = "; leave the file out to use that dataset" if made[0] == "dataset" and len(there) == 1 else ""
+        raise QexpError(f"{there[0]} exists already and stays as it is; choose another name{without}")
+    if not made:
+        raise QexpError("`file`: give the file or folder of the data")
+    cache = spec_cache(workspace)
+    if options.file is None:
+        _, document, _ = open_dataset(name, cache)
+    else:
+        document = _dataset_of(Path(options.file), workspace, options)
+    label = "the new specs"
+    dataset, findings = cache.dataset(document)
+    if dataset is None:
+        raise SpecError([Problem(label, ("dataset", *path), message) for path, message in findings])
+    documents = {"dataset": document}
+    if options.kind == "experience":
+        model, experience = load_stage(document, "new").experience(document, dataset)
+        documents |= {"model": model, "experience": {"model": name, "dataset": name, **experience}}
+        whole = {**documents["experience"], "model": model, "dataset": document}
+        if problems := check(Unwritten(name, label, whole), [], cache).problems:
+            raise SpecError(problems)
+    _write({target: documents[kind] for kind, target in targets.items()})
+    return list(targets.values())
+
+
+def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Document:
+    """The dataset of a file or folder, which is looked for here and in the folders of data."""
+    folders = [Path.cwd(), *data_folders(workspace)]
+    path = next((place for folder in folders if (place := folder / file).exists()), None)
+    if path is None:
+        raise NotFoundError(f"there is no {file}, neither here nor in {workspace.shown(workspace.root / 'data')}")
+    for kind in KINDS:
+        new = kind_named(kind).load("new")
+        if new is not None and new.takes(path):
+            whole = path.resolve()
+            below = [folder.resolve() for folder in folders[1:] if whole.is_relative_to(folder.resolve())]
+            place = whole.relative_to(below[0]).as_posix() if below else str(whole)
+            return {"type": kind, "path": place, **new.dataset(path, options)}
+    images = ""
+    if path.suffix.lower() in (".tif", ".tiff", ".npy", ".npz", ".nc"):
+        images = (
+            "; networks on images are trained on what a simulator makes ('qexp tables generators'), and then estimate "
+            "such files: qexp predict RUN FILE, or, without a network, qexp observe and qexp invert"
+        )
+    raise QexpError(f"{file}: {WOULD_WORK}{images}")
+
+
+def _in_a_line(items: str) -> str:
+    return re.sub(r"\n\s*", " ", items).strip()
+
+
+def _write(documents: dict[Path, Document]) -> None:
+    """Write new files, all of them or none."""
+    written: list[Path] = []
+    try:
+        for target, document in documents.items():
+            files.make_folder(target.parent)
+            with files.writing(target), target.open("x", encoding="utf-8") as file:
+                written.append(target)
+                text = json.dumps(document, indent=2, ensure_ascii=False)
+                # Short lists stand in one line, as people write them.
+                file.write(re.sub(r"\[([^\[\]{}]{,100})\]", lambda match: f"[{_in_a_line(match[1])}]", text) + "\n")
+    except BaseException:
+        for target in written:
+            target.unlink(missing_ok=True)
+        raise
