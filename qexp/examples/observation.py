@@ -164,7 +164,9 @@ def seen(track: str, moved: Array, ground: Ground, options: ObservationOptions, 
 
     def drawn(noise: Noise, purpose: str) -> Array:
         pixel = torch.tensor([options.spacing])
-        field = noise.draw(1, Grid(*image.shape, pixel, pixel), seeds.torch("cpu", "observation", track, purpose))
+        field = noise.draw(
+            1, Grid(image.shape[0], image.shape[1], pixel, pixel), seeds.torch("cpu", "observation", track, purpose)
+        )
         return field[0].double().numpy()
 
     if options.noise != "none":

@@ -277,7 +277,7 @@ def experience(reference: str | Unwritten, overrides: Sequence[Override], worksp
     of_type = type_of(document)
     if not of_type.executes:
         script = document.get("script") or "in which it was logged"
-        raise SpecError([Problem(label, ("type",), f"its runs are logged by a script; start that again: {script}")])
+        raise SpecError([whole.problem(("type",), f"its runs are logged by a script; start that again: {script}")])
     names = {}
     for kind in REFERENCES:
         value = document.get(kind)

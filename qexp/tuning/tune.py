@@ -68,7 +68,7 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     loaded = check(reference, [override(key, value) for key, value in tuning.overrides.items()], cache).loaded
     document = loaded.document if loaded else experience(reference, tuning.overrides, workspace, cache).document
     kind = document["dataset"].get("type") if isinstance(document.get("dataset"), dict) else None
-    nested = kind in KINDS and "select" in documents_named(kind).schemas["experience"]
+    nested = isinstance(kind, str) and kind in KINDS and "select" in documents_named(kind).schemas["experience"]
     fixed = {} if nested or type_of(document).outputs(document) is None else UNTESTED
     if fixed and any("test" in name.split("+") for name in tuning.space):
         raise QexpError("`space[test]`: trials never see the test part; search other keys")
