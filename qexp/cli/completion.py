@@ -93,6 +93,7 @@ def _choices(what: str) -> Completion:
 
 
 kinds = _choices("kinds of specs")
+examples = _choices("kinds of examples")
 states = _choices("states")
 formats = _choices("export formats")
 figure_formats = _choices("figure formats")
@@ -206,13 +207,6 @@ def profiles(ctx: typer.Context, incomplete: str) -> Iterable[str]:
     from qexp.jobs.launchers import all_profiles
 
     return {name for profiles in all_profiles(_workspace(ctx).settings()).values() for name in profiles}
-
-
-@_offer
-def examples(ctx: typer.Context, incomplete: str) -> Iterable[str]:
-    from qexp.examples.kinds import EXAMPLES
-
-    return EXAMPLES
 
 
 @_offer

@@ -16,6 +16,7 @@ def document() -> dict[str, dict[str, Any]]:
     from typer.main import get_command
 
     from qexp.cli import GROUPS, app
+    from qexp.examples.kinds import EXAMPLES
     from qexp.export.graphs import FORMATS
     from qexp.figures.canvas import FORMATS as FIGURE_FORMATS
     from qexp.foreign.fitting import shipped
@@ -39,6 +40,7 @@ def document() -> dict[str, dict[str, Any]]:
         "figure formats": FIGURE_FORMATS,
         "parts": PARTS,
         "figures": {figure for name in KINDS.built_in for figure in kind_named(name).load("figures")},
+        "kinds of examples": EXAMPLES,
         "kinds of specs": FOLDERS,
         "rules of weights": shipped(),
         "states": LISTED,
