@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from qexp.api.listing import Listing
     from qexp.base.tables import Tables
-    from qexp.examples import ice, xrf
-    from qexp.examples.observation import WrittenObservation
+    from qexp.examples import ice, observation, xrf
     from qexp.runs.columns import Column
     from qexp.web.notebook import ShownLook
 
@@ -416,7 +415,7 @@ def make_xrf(options: XrfOptions) -> xrf.WrittenCores:
 
 
 @takes(ObservationOptions)
-def make_observation(options: ObservationOptions) -> WrittenObservation:
+def make_observation(options: ObservationOptions) -> observation.WrittenObservation:
     """Simulate two satellite tracks and GNSS stations above a source, in files; see `qexp data observation`.
 
     returns     the `folder`, the `command` that reads its files, and the `truth` that was put in

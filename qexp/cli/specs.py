@@ -268,6 +268,6 @@ def observation(options: ObservationOptions) -> None:
     same files.
     """
     with terminable():
-        made = api.make_observation(**vars(options))
+        made = api.make_observation(**vars(options))  # type: ignore[no-untyped-call]  # of options that extend others mypy loses the signature
     result(made.folder)
     message(f"read it with:\n  {made.command}")

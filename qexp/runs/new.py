@@ -73,8 +73,8 @@ def _dataset_of(file: Path, workspace: Workspace, options: NewOptions) -> Docume
         if new is not None and new.takes(path):
             whole = path.resolve()
             below = [folder.resolve() for folder in folders[1:] if whole.is_relative_to(folder.resolve())]
-            place = whole.relative_to(below[0]).as_posix() if below else str(whole)
-            return {"type": kind, "path": place, **new.dataset(path, options)}
+            named = whole.relative_to(below[0]).as_posix() if below else str(whole)
+            return {"type": kind, "path": named, **new.dataset(path, options)}
     images = ""
     if path.suffix.lower() in (".tif", ".tiff", ".npy", ".npz", ".nc"):
         images = (
