@@ -11,19 +11,19 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+from typer.main import get_command
 
 import qexp
 from qexp import api, errors, extend, testing
 from qexp.base.quantities import QUANTITIES
+from qexp.cli import app
 from qexp.jobs.launchers import LAUNCHERS
 from qexp.kinds.tables import BUILT_IN
 from qexp.observations.readers import READERS
 from qexp.spec.resolution import FOLDERS
 from qexp.spec.schema import whole_schema
 from qexp.store.record import Record
-from tests.conftest import _command
 
 KEPT = Path(__file__).with_suffix(".txt")
 
@@ -52,7 +52,7 @@ def lines() -> Iterator[str]:
         "Python: import qexp": of_python(),
         "Python: qexp.extend, for specs/extensions.py and packages": of_module(extend),
         "Python: qexp.testing": of_module(testing),
-        "commands and options": of_command("qexp", _command()),
+        "commands and options": of_command("qexp", get_command(app)),
         "exit codes": (f"{code} {name}" for code, name in sorted(exit_codes())),
         "keys of specs": of_specs(),
         "tables: entries and their parameters": of_tables(),
@@ -97,16 +97,14 @@ def of_module(module: Any) -> Iterator[str]:
 
 
 def of_command(path: str, command: Any) -> Iterator[str]:
-    if isinstance(command, click.Group):
-        context = click.Context(command)
+    context = command.context_class(command)
+    if hasattr(command, "list_commands"):
         for name in sorted(command.list_commands(context)):
             found = command.get_command(context, name)
             if found is not None and not found.hidden:
                 yield from of_command(f"{path} {name}", found)
         return
-    words = [
-        param.make_metavar(click.Context(command)) for param in command.params if isinstance(param, click.Argument)
-    ]
+    words = [param.make_metavar(context) for param in command.params if param.param_type_name == "argument"]
     yield " ".join([path, *words])
     for option in sorted(option for param in command.params for option in (*param.opts, *param.secondary_opts)):
         if option.startswith("-"):

@@ -37,6 +37,8 @@ AssertionError, and `help(qexp.testing.check_source)` says what the arguments ar
 SUBJECTS = {
     "training": "Train",
     "order": "Train",
+    "tracking": "Log from a script",
+    "track": "Log from a script",
     "handles": "Runs and how far to trust them",
     "estimation": "Estimate",
     "deformation": "Observed deformation",
