@@ -26,6 +26,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, Problem, QexpError, SpecError, TakenOverError
 from qexp.jobs.states import Watch
 from qexp.kinds.attempt import OwnRecord, Results
+from qexp.kinds.figures import FIGURES_FOLDER
 from qexp.runs import followed
 from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.execute import begin, keep, recorded
@@ -40,9 +41,8 @@ from qexp.store.record import Epochs, Line, Numbers, Record, State, now, require
 
 log = logging.getLogger("qexp.run")
 
-FIGURES_FOLDER = "figures"
 FIGURES = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
-"""In `results`; the endings of pictures that are taken over as they are."""
+"""The endings of pictures that are taken over as they are."""
 
 
 LONGEST_WAIT = 120.0
@@ -179,7 +179,7 @@ class TrackedRun:
         """
         self._require_own()
         stem = require_name(name if step is None else f"{name}_{step:06.10g}")
-        folder = self.directory.results / FIGURES_FOLDER
+        folder = self.directory.path / FIGURES_FOLDER
         files.make_folder(folder)
         if hasattr(figure, "savefig"):
             with files.replacing(folder / f"{stem}.png") as file:

@@ -13,12 +13,8 @@ from typing import Any
 
 from qexp.base import formats
 from qexp.base.machine import visible_gpus
+from qexp.store.directory import SYSTEM
 from qexp.store.record import now
-
-SYSTEM = "system.jsonl"
-"""A line per sample: `time`, `cpu` [% of one core] and `memory` [bytes] of the process and of those that it started,
-`gpu` [%] and `gpu_memory` [bytes] of the GPUs that it may use, `disk_free` [bytes] where the run is. What is not known
-is left out."""
 
 FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
 """Seconds between two samples: at the beginning, and as a share of the time since. A day has some 1,500 samples."""

@@ -46,7 +46,7 @@ def test_no_command_is_left_out():
 
 
 def test_the_readme_is_short_and_begins_with_a_new_workspace():
-    assert len(PAGES[NEWCOMER].splitlines()) <= 200
+    assert len(PAGES[NEWCOMER].splitlines()) <= 160
     assert [text.split()[:2] for _, text in tried(NEWCOMER)[:2]] == [["qexp", "init"], ["cd", "my-volcano"]]
     (spec,) = (json.loads(block) for kind, block in BLOCK.findall(PAGES[NEWCOMER]) if kind == "json")
     assert spec == json.loads((ROOT / "specs/experiences/mogi_quick.json").read_text())

@@ -42,7 +42,7 @@ SEEN = {
 }
 """Tutorial → sentence with the ends between which a number should be, what prints it, and which of those it is."""
 
-LARGEST, ALL_TOGETHER = 60_000, 1_800_000
+LARGEST, ALL_TOGETHER = 80_000, 1_800_000
 """Bytes of a picture, and of all."""
 
 
