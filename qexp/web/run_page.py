@@ -109,7 +109,7 @@ def lineage(directory: RunDirectory, record: Record, others: Sequence[Mapping[st
 
 def _origins(record: Record) -> Rows:
     """What the run was made from; of the runs that its weights came from, the nearest first."""
-    yield ["data from", "dataset", record.dataset, record.caution if "data" in record.caution else ""]
+    yield ["data from", "dataset", record.dataset or "not named", record.caution if "data" in record.caution else ""]
     for ancestor in record.lineage:
         notes = [f"{ancestor.experience}, seed {ancestor.seed}"] if ancestor.experience else []
         notes += [f"trained on {ancestor.dataset}"] if ancestor.dataset else []
