@@ -163,7 +163,7 @@ def test_a_bad_spec_is_told(known, problems, kind, path, value, said):
 
 
 def test_its_schema_and_its_entry_are_printed(known, qexp):
-    assert "images" in json.loads(qexp("schema", "dataset").stdout)["properties"]["type"]["enum"]
+    assert "images" in json.loads(qexp("schema", "dataset").stdout)["else"]["properties"]["type"]["enum"]
     training = json.loads(qexp("schema", "experience").stdout)["$defs"]["training"]
     assert training["properties"]["turn"]["x-dataset"] == "images"
     assert "labels" in qexp("tables", "datasets", "images").stdout

@@ -53,7 +53,8 @@ OF_TYPES = {
 
 @pytest.mark.parametrize("module", OF_TYPES)
 def test_all_tables_have_the_types_of_experience_that_the_schema_lists(module):
-    assert list(OF_TYPES[module]) == whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
+    written = [name for name in OF_TYPES[module] if experiences.TYPES[name].executes]  # the others by scripts alone
+    assert written == whole_schema("experience", BUILT_IN)["properties"]["type"]["enum"]
 
 
 @reads_all_modules

@@ -37,6 +37,7 @@ CONTENTS: dict[str, list[str]] = {
         "several-processes",
         "pretraining",
         "programs",
+        "track",
         "pipelines",
         "matrices",
         "evaluate",

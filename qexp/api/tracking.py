@@ -29,7 +29,7 @@ def track(
     note: str = "",
     workspace: str | Path | None = None,
 ) -> AbstractContextManager[TrackedRun]:
-    """A run that the script itself logs, inside of a `with` block; it needs no spec.
+    """A run that the script itself logs, inside a `with` block; it needs no spec.
 
     name        what is run; the run is called `<name>_0`, `<name>_1` and so on
     parameters  name → number, text, list or dict
@@ -39,8 +39,10 @@ def track(
     model       name of the model, for tables
     metrics     metric → {"best": "lowest", "highest" or "zero", "unit": …}, of metrics that qexp does not know
     units       output → unit
+    tags        words by which `qexp ls` finds it
+    note        about the run, in words
     The run is done when the block ends, failed if it ends with an error, interrupted after Ctrl-C or `qexp stop`.
-    Outside of a workspace the current folder becomes one.
+    Outside a workspace the current folder becomes one.
     Raises QexpError for a wrong argument, and for a run that cannot be continued.
 
     >>> with qexp.track("fit", {"rate": 0.1}) as run:

@@ -337,7 +337,7 @@ def require_done(directory: RunDirectory) -> None:
     record = directory.record()
     state = Watch().state(directory)
     if state is not State.DONE:
-        how = f"; finish it first: {record.continued_by}" if state.resumable else ""
+        how = f"; finish it first: {record.continued_by(directory.name)}" if state.resumable else ""
         raise QexpError(f"{directory.name} is {state.words}, not done{how}")
     if not is_complete(directory):
         raise QexpError(f"{directory.name} is recorded as done, but some of its results are missing")

@@ -93,7 +93,7 @@ def execute(
 def require_executable(record: Record) -> None:
     """Raises QexpError for a run that a script logged, which alone can go on with it, or repeat it."""
     if record.script is not None:
-        go_on = "" if record.state is State.DONE else f", or go on: {record.continued_by}"
+        go_on = "" if record.state is State.DONE else f", or go on: {record.continued_by(record.name)}"
         raise QexpError(f"{record.name} was logged by a script; start that: {shlex.join(record.command)}{go_on}")
 
 

@@ -108,7 +108,7 @@ class TrackedRun:
         named    name = number
         Names begin with `train_`, `val_` or `test_` (or `/`); others are of the training part. `lr` or `learning_rate`
         is the learning rate. The first step of a run that is continued may be an earlier one: what was logged from
-        there on is replaced. Raises QexpError for what is no number, and for a step before the last.
+        there on is replaced. Raises QexpError for what is not a number, and for a step before the last.
 
         >>> with qexp.track("fit") as run:
         ...     run.log(loss=0.5, val_loss=0.6)
@@ -147,6 +147,7 @@ class TrackedRun:
         """Keep numbers as results of the run, besides earlier ones: `run.result(rmse=0.1)`.
 
         numbers  by part, output and metric, {"test": {"depth": {"mae": 0.1}}}; else they are of the part `test`
+        named    metric = number, of the part `test`
         Without any, the last numbers of each name that were logged are its results.
 
         >>> with qexp.track("fit") as run:
@@ -171,8 +172,9 @@ class TrackedRun:
     def figure(self, figure: Any, name: str = "figure", *, step: float | None = None) -> Path:
         """Keep a picture with the run: a figure of Matplotlib, or a file. Returns its path in the run.
 
-        name  of the picture, which replaces an earlier one of that name
-        step  kept beside those of other steps
+        figure  a figure of Matplotlib, or the path of a PNG, JPEG, SVG or PDF file
+        name    of the picture, which replaces an earlier one of that name
+        step    kept beside those of other steps
 
         >>> with qexp.track("fit") as run:
         ...     path = run.figure(matplotlib.figure.Figure(), "residuals")
@@ -203,7 +205,7 @@ class TrackedRun:
                 f"{self.name} is logged by another process, {self._process}; log there, or track another run"
             )
         if self._file.closed:
-            raise QexpError(f"{self.name} has ended; log inside of its `with` block")
+            raise QexpError(f"{self.name} has ended; log inside its `with` block")
 
     def _note(self) -> None:
         """Write the record, so that others see how far the run is."""
@@ -437,18 +439,13 @@ def _script() -> Path | None:
 
 
 def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None:
-    before = directory.spec()
-    state = Watch().state(directory)
-    if before["type"] != "tracked":
-        raise QexpError(
-            f"{directory.name} is not a run of `qexp.track`; continue it: qexp rerun {directory.name} --resume"
-        )
+    record, state = directory.record(), Watch().state(directory)
+    if record.script is None:
+        how = record.continued_by(directory.name)
+        raise QexpError(f"{directory.name} is not a run of `qexp.track`; continue it: {how}")
     if state is State.DONE or state.at_work:
         raise QexpError(f"{directory.name} is {state}; leave out `resume` for a new run")
-    if spec["parameters"] and spec["parameters"] != before["parameters"]:
-        names = sorted(
-            key
-            for key in {*spec["parameters"], *before["parameters"]}
-            if spec["parameters"].get(key) != before["parameters"].get(key)
-        )
+    given, before = spec["parameters"], directory.spec()["parameters"]
+    if given and given != before:
+        names = sorted(name for name in {*given, *before} if given.get(name) != before.get(name))
         raise QexpError(f"{directory.name} has other parameters: {', '.join(names)}; leave out `resume` for a new run")

@@ -235,7 +235,7 @@ def _trouble_with_pattern(pattern: str | None, metrics_file: str | None) -> str 
     try:
         names = re.compile(pattern).groupindex
     except (re.error, RecursionError, OverflowError) as error:
-        return f"is no regular expression of Python: {error}"
+        return f"is not a regular expression of Python: {error}"
     return None if names else "names no number; write for example loss=(?P<loss>[-+.\\deE]+)"
 
 

@@ -569,12 +569,14 @@ class Record(Part):
         overrides = [word for override in self.overrides for word in ("--set", override)]
         return ["qexp", "run", self.experience, "--seed", str(self.seed), *overrides]
 
-    @property
-    def continued_by(self) -> str:
-        """What goes on with an interrupted run, as text."""
+    def continued_by(self, name: str) -> str:
+        """What goes on with an interrupted run, as text.
+
+        name  of its directory, which may have been renamed
+        """
         if self.script is not None:
-            return f"qexp.track({self.name!r}, resume=True) in {self.script or 'the notebook'}"
-        return f"qexp rerun {shlex.quote(self.name)} --resume"
+            return f"qexp.track({name!r}, resume=True) in {self.script or 'the notebook'}"
+        return f"qexp rerun {shlex.quote(name)} --resume"
 
     @property
     def open_attempt(self) -> AttemptRecord | None:

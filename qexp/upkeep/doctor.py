@@ -275,7 +275,7 @@ def _of_run(directory: RunDirectory, state: State) -> Iterator[Finding]:
         yield Finding(directory.path / provenance.SEEN, trouble, advice, damaged=True)
     if record.state.unfinished and not state.unfinished:
         ended = "its process has ended" if state is State.LOST else f"its job has ended: {state}"
-        advice = f"resume it: {record.continued_by}"
+        advice = f"resume it: {record.continued_by(directory.name)}"
         yield Finding(directory.path, f"is recorded as {record.state}, but {ended}", advice)
     if not state.unfinished:
         yield from _of_name(directory, record)

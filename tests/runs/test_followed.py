@@ -210,7 +210,7 @@ def test_numbers_are_found_in_what_a_program_prints_by_a_pattern(experience):
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("loss=(", "is no regular expression"),
+        ("loss=(", "is not a regular expression"),
         (r"loss=(\S+)", "names no number"),
         ("(?P<loss>.)", "keep one of the two"),
     ],

@@ -31,7 +31,7 @@ READ_BY = {
 }
 """Script → its variable and what that holds; without a name what is taken apart at once."""
 
-ADDED = {"count", "thick", "sparse", "numbers", "on", "title", "log", "flipped"}
+ADDED = {"count", "thick", "sparse", "numbers", "on", "title", "log", "flipped", "height", "smoothing"}
 """What scripts themselves keep there."""
 
 OF_TABLES = {"meaning", "raw"}
