@@ -42,7 +42,7 @@ SEEN = {
 }
 """Tutorial → sentence with the ends between which a number should be, what prints it, and which of those it is."""
 
-LARGEST, ALL_TOGETHER = 80_000, 1_800_000
+LARGEST, ALL_TOGETHER = 100_000, 1_800_000
 """Bytes of a picture, and of all."""
 
 
@@ -95,7 +95,7 @@ def test_a_notebook_shows_what_its_cells_give_and_is_small(name):
     assert sum(bool(cell.outputs) for cell in cells) > len(cells) / 2
     outputs = [output for cell in cells for output in cell.outputs]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []  # notebooks show it in red
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert any("image/png" in output.get("data", {}) for output in outputs)
     assert "Traceback" not in json.dumps(outputs)
     assert path.stat().st_size <= 1_000_000
 
