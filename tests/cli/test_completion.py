@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,8 @@ print(json.dumps({"said": said.getvalue().split(), "loaded": heavy}))
 )
 def test_completing_loads_nothing_that_takes_time(home, line):
     heavy = [*HEAVY, "numpy", "tinydb", "rich", "pydantic"]
+    if any(need.startswith("pydantic") for need in requires("typer") or ()):  # from 0.29 on it loads it itself
+        heavy.remove("pydantic")
     answer = said_by_a_new_process(COMPLETE_AND_LOOK, json.dumps(heavy), **variables(line))
     assert answer["said"]
     assert answer["loaded"] == []
