@@ -471,8 +471,9 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
     except Exception as mistake:
         if not hasattr(mistake, "possibilities"):  # which typer knows for an unknown option
             raise
-        meant = _meant_by(mistake.option_name, sorted(max(each.opts, key=len) for each in options.values()))
-        context.fail(f"No such option: {mistake.option_name}.{f' Did you mean {meant}?' if meant else ''}")
+        unknown = vars(mistake)["option_name"]
+        meant = _meant_by(unknown, sorted(max(each.opts, key=len) for each in options.values()))
+        context.fail(f"No such option: {unknown}.{f' Did you mean {meant}?' if meant else ''}")
     for name, value in values.items():
         if name in options and "" in (value if isinstance(value, list | tuple) else [value]):
             raise QexpError(f"{options[name].opts[0]} is empty; give it a value, or leave it out")
