@@ -469,9 +469,9 @@ def _require_values(command: Any, context: Any, words: list[str]) -> None:
     try:
         values, _, order = command.make_parser(context).parse_args(list(words))
     except Exception as mistake:
-        unknown = getattr(mistake, "option_name", None)
-        if not hasattr(mistake, "possibilities") or unknown is None:  # which typer knows for an unknown option
+        if not hasattr(mistake, "possibilities"):  # which typer knows for an unknown option
             raise
+        unknown = vars(mistake)["option_name"]
         meant = _meant_by(unknown, sorted(max(each.opts, key=len) for each in options.values()))
         context.fail(f"No such option: {unknown}.{f' Did you mean {meant}?' if meant else ''}")
     for name, value in values.items():
