@@ -10,12 +10,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from _generate import contents, narrow, offline, reference, search
+from qexp import __version__
 
 about = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 repository = about.get("urls", {}).get("Repository")
 
 project = about["name"]
-version = release = about["version"]
+version = release = __version__
 html_title = f"{project} {version}"
 extensions = ["myst_parser", "sphinx_copybutton"]
 
