@@ -267,6 +267,19 @@ def terminable(*more: signal.Signals) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_background(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Work in a thread of that name until the block ends, which sets the event that the work gets."""
+    ended = threading.Event()
+    thread = threading.Thread(target=work, args=(ended,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def visible_gpus() -> list[str]:
     """The GPUs that torch would see, found without loading torch."""
     import subprocess

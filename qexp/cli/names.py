@@ -23,7 +23,7 @@ def document() -> dict[str, dict[str, Any]]:
     from qexp.kinds.evaluation import PARTS
     from qexp.kinds.tables import BUILT_IN
     from qexp.observations.readers import READERS
-    from qexp.spec.experiences import TYPES
+    from qexp.spec.experiences import WRITTEN
     from qexp.spec.kinds import KINDS, kind_named
     from qexp.spec.resolution import FOLDERS
     from qexp.spec.schema import tables_of_types
@@ -31,10 +31,7 @@ def document() -> dict[str, dict[str, Any]]:
 
     tables = {**BUILT_IN, **tables_of_types(BUILT_IN)}
     choices = {
-        "keys of experiences": {
-            key for of_type in TYPES.values() if of_type.executes for key in of_type.schema()["properties"]
-        }
-        - {"type"},
+        "keys of experiences": {key for each in WRITTEN.values() for key in each.schema()["properties"]} - {"type"},
         "export formats": FORMATS,
         "formats of observations": [reader.help for reader in READERS.built_in.values()],
         "figure formats": FIGURE_FORMATS,

@@ -86,6 +86,17 @@ class NewOptions(InWorkspace):
         also="Repeat for more.", metavar="COLUMN", shell=list[str], example='("field",)',
     )  # fmt: skip
 
+    def divided(self, names: Sequence[str], where: str, what: str) -> tuple[list[str], list[str]]:
+        """Inputs and outputs: those that are named, else the last; the others are inputs. Raises QexpError if none is.
+
+        where, what  how errors call the file, and that of which it has too few
+        """
+        outputs = list(self.outputs) or list(names[-1:])
+        inputs = [name for name in names if name not in outputs]
+        if not inputs:
+            raise QexpError(f"{where} has too few {what}: one at least as input, and one as output")
+        return inputs, outputs
+
 
 @dataclass(frozen=True)
 class MatrixOptions(Computing):

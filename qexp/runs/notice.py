@@ -47,9 +47,11 @@ def notify_of_run(directory: RunDirectory, state: str, error: str) -> None:
 def notify_if_last(directory: RunDirectory, record: Record) -> None:
     """A job has ended; that of the last run of its launch says that the launch has."""
     workspace = Workspace(directory.path.absolute().parent.parent)
-    if record.job is None or record.launch is None or not words_to_notify(workspace):
+    if record.job is None or record.launch is None:
         return
     with suppress(QexpError, FileExistsError):  # that another job, which ended at the same time, has said it
+        if not words_to_notify(workspace):
+            return
         launch = find_launch(record.launch, workspace)
         runs = [RunDirectory(workspace.runs / name) for name in launch.record().runs]
         if not any(run.holds_record and run.record().state.unfinished for run in runs):

@@ -54,6 +54,7 @@ class TrackedRun:
 
     def __init__(self, own: OwnRecord, lease: Lease, lost: threading.Event) -> None:
         self.directory, self._own, self._lease, self._lost = own.directory, own, lease, lost
+        self._spec = own.directory.spec()
         self._process, self._lock, self._next_note = os.getpid(), threading.Lock(), 0.0
         files.make_folder(self.directory.results)
         self._open(self.directory.metrics())
@@ -91,7 +92,7 @@ class TrackedRun:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters that were given, also when the run is continued."""
-        return dict(self.directory.spec()["parameters"])
+        return dict(self._spec["parameters"])
 
     @property
     def step(self) -> float:
@@ -166,7 +167,7 @@ class TrackedRun:
     def _keep_results(self) -> None:
         formats.write_json(self.directory.results / RESULTS, self._results)
         outputs = dict.fromkeys(output for of_part in self._results.values() for output in of_part)
-        units = TRACKED.units_of(self.directory.spec(), iter(outputs), QUANTITIES)
+        units = TRACKED.units_of(self._spec, iter(outputs), QUANTITIES)
         self._own.keep(results=self._results, units=units)
 
     def figure(self, figure: Any, name: str = "figure", *, step: float | None = None) -> Path:
@@ -276,12 +277,10 @@ def _step(line: Line) -> float:
 
 
 def _number(name: str, value: Any) -> float:
-    try:
-        return float(value) if not isinstance(value, str | bytes) else float("")
-    except (TypeError, ValueError, RuntimeError):  # as torch says that there are several
-        raise QexpError(
-            f"run.log: {name} must be a number, but is {str(value)[:60]!r} ({type(value).__name__})"
-        ) from None
+    with suppress(TypeError, ValueError, RuntimeError):  # the last as torch says that there are several
+        if not isinstance(value, str | bytes):
+            return float(value)
+    raise QexpError(f"run.log: {name} must be a number, but is {str(value)[:60]!r} ({type(value).__name__})")
 
 
 def _finite(numbers: Any) -> Any:

@@ -526,6 +526,9 @@ TRACKED = Tracked()
 TYPES: Mapping[str, ExperienceType] = {TRAINING: Training(), "command": Command(), "tracked": TRACKED}
 """The value of `type` in an experience → its type."""
 
+WRITTEN: Mapping[str, ExperienceType] = {name: of_type for name, of_type in TYPES.items() if of_type.executes}
+"""Those of experiences that people write; a script writes the others."""
+
 
 def type_name(experience: Mapping[str, Any]) -> str:
     """The name of an experience's type; that of training for a type that does not exist, which is a finding."""

@@ -15,7 +15,7 @@ from qexp.base.text import is_index, keys_of
 from qexp.base.workspace import Workspace
 from qexp.errors import Problem, QexpError, SpecError, shortened, suggestion
 from qexp.spec import reading
-from qexp.spec.experiences import TYPES, type_name, type_of
+from qexp.spec.experiences import WRITTEN, type_name, type_of
 from qexp.spec.reading import Document, Finding, Where
 
 FOLDERS = {"dataset": "datasets", "model": "models", "experience": "experiences"}
@@ -273,7 +273,7 @@ def experience(reference: str | Unwritten, overrides: Sequence[Override], worksp
             _apply(document, change)
     if "type" in document and document["type"] != type_name(document):
         wrong = document["type"] if isinstance(document["type"], str) else reading.describe(document["type"])
-        raise SpecError([whole.problem(("type",), f"no experience type '{wrong}'; {suggestion(wrong, TYPES)}")])
+        raise SpecError([whole.problem(("type",), f"no experience type '{wrong}'; {suggestion(wrong, WRITTEN)}")])
     of_type = type_of(document)
     if not of_type.executes:
         script = document.get("script") or "in which it was logged"

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from qexp.base.tables import Entry, Table, Tables
-from qexp.spec.experiences import TRAINING, TYPES, schema_file
+from qexp.spec.experiences import TRAINING, WRITTEN, schema_file
 from qexp.spec.kinds import all_documents
 from qexp.spec.reading import Document
 
@@ -63,7 +63,7 @@ def _dataset_schema() -> Document:
 
 def _experience_schema() -> Document:
     """The schema of experiences with that of each type, which applies if `type` names it, or if it is left out."""
-    types = {name: of_type.schema() for name, of_type in TYPES.items() if of_type.executes}
+    types = {name: of_type.schema() for name, of_type in WRITTEN.items()}
     head = {key: types[TRAINING].pop(key) for key in ("$schema", "$id", "title")}
     definitions: Document = {}
     for schema in types.values():

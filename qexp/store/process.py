@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from qexp.base import files
+from qexp.base.machine import in_background
 from qexp.store.documents import MisfitError, Part
 
 HEARTBEAT_SECONDS = 15.0
@@ -54,22 +55,16 @@ def beat(heartbeat: Path) -> None:
 @contextmanager
 def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Beat in a thread until the block ends or `goes_on` returns false."""
-    ended = threading.Event()
 
-    def keep_on() -> None:
+    def keep_on(ended: threading.Event) -> None:
         while goes_on():
             with suppress(OSError):  # a full disk or a deleted directory is reported by the code that writes there
                 beat(heartbeat)
             if ended.wait(HEARTBEAT_SECONDS):
                 return
 
-    thread = threading.Thread(target=keep_on, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    with in_background("heartbeat", keep_on):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 # The process that works on a run, described so that another process can check later whether it is alive.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qexp.base import formats
-from qexp.base.machine import visible_gpus
+from qexp.base.machine import in_background, visible_gpus
 from qexp.store.directory import SYSTEM
 from qexp.store.record import now
 
@@ -23,22 +23,17 @@ FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
 @contextmanager
 def sampled(run: Path, goes_on: Callable[[], bool]) -> Iterator[None]:
     """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns false."""
-    ended, begun = threading.Event(), time.monotonic()
+    begun = time.monotonic()
 
-    def keep_on() -> None:
+    def keep_on(ended: threading.Event) -> None:
         with suppress(ImportError):
             sampler = _Sampler(run)
             while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
                 with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
                     file.write(formats.line_bytes(sampler.sample()))
 
-    thread = threading.Thread(target=keep_on, name="system", daemon=True)
-    thread.start()
-    try:
+    with in_background("system", keep_on):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class _Sampler:

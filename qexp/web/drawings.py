@@ -274,7 +274,8 @@ def _wall_times(lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
         with suppress(TypeError, ValueError):
             at = datetime.fromisoformat(line["time"]).timestamp() if "time" in line else at
         if not math.isnan(at):
-            start = (at if "time" in line else 0.0) if start is None else start
+            if start is None:
+                start = at if "time" in line else 0.0
             start = at - last if at - start < last else start
             last = at - start
         times.append(None if math.isnan(at) else last)

@@ -36,10 +36,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
             raise QexpError(
                 f"`outputs={[name]}`: {opened[0].label()} has no field '{name}'; {suggestion(name, fields)}"
             )
-    outputs = list(options.outputs) or fields[-1:]
-    inputs = [name for name in fields if name not in outputs]
-    if not inputs:
-        raise QexpError(f"{opened[0].label()} has too few fields: one at least as input, and one as output")
+    inputs, outputs = options.divided(fields, opened[0].label(), "fields")
     sizes = [opened_one.shape(fields)[1:] for opened_one in opened]
     side = min(min(size) for size in sizes)
     typical = {name: _typical(name, opened) for name in fields}

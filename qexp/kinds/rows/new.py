@@ -44,10 +44,7 @@ def dataset(path: Path, options: NewOptions) -> Document:
         raise QexpError(
             f"`outputs={list(wrong)}`: the column '{wrong[0]}' of {path} is no column of numbers to estimate"
         )
-    outputs = list(options.outputs) or used[-1:]
-    inputs = [name for name in used if name not in outputs]
-    if not inputs:
-        raise QexpError(f"{path} has too few columns of numbers: one at least as input, and one as output")
+    inputs, outputs = options.divided(used, str(path), "columns of numbers")
     names = _variables(outputs)
     units = {name: _unit(column) for name, column in names.items()}
     units[INPUTS] = _unit(inputs[0]) if len({_unit(column) for column in inputs}) == 1 else ""
