@@ -80,7 +80,8 @@ def parse_value(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         at, before = text[error.pos : error.pos + 1], text[: error.pos].rstrip()[-1:]
-        comma = "; leave out the comma before it" if before == "," and at in ("}", "]") else ""
+        end = text[error.pos :].removeprefix(",").lstrip()[:1]  # from Python 3.13 on the error is at the comma
+        comma = "; leave out the comma before it" if "," in (at, before) and end in ("}", "]") else ""
         hint = "; JSON has no comments" if at in ("/", "#") else comma
         raise SpecError([Problem(name, (), f"not valid JSON at {where}: {error.msg}{hint}")]) from None
     except RecursionError:
