@@ -6,6 +6,7 @@ In docs/: python -m _generate.kept; with --write, what differs is kept.
 from __future__ import annotations
 
 import base64
+import difflib
 import functools
 import os
 import re
@@ -103,8 +104,10 @@ def print_anew(step: Step, outcome: Outcome) -> Iterator[str]:
     """Put what commands print now, and say where it differs from what is kept."""
     kept, step.printed = step.printed, outcome.printed
     for number in sorted({*kept, *step.printed}):
-        if not same(kept.get(number, ""), step.printed.get(number, "")):
-            yield f"{step.commands[number - 1] if number else 'Python'}: prints something else"
+        before, now = kept.get(number, ""), step.printed.get(number, "")
+        if not same(before, now):
+            lines = difflib.unified_diff(before.splitlines(), now.splitlines(), "kept", "now", lineterm="", n=0)
+            yield "\n  ".join([f"{step.commands[number - 1] if number else 'Python'} prints something else", *lines])
 
 
 VARIES = [
@@ -112,8 +115,9 @@ VARIES = [
     (re.compile(r"^(\S+: done after|code|code:|software|machine|settings|attempts)\s.*$", re.MULTILINE), r"\1"),
     (re.compile(r"\d{4}-\d\d-\d\d|\d\d:\d\d(:\d\d)?|\d{8}-\d{6}"), "then"),
     (re.compile(r"\d[\d.]* (s|ms|min|h|kB|MB)\b"), "some"),
+    (re.compile(r"--[0-9a-f]{8}\b"), "--runs"),
 ]
-"""What is different each time or on each machine, and what stands for it: progress, times, sizes of files."""
+"""What is different each time or on each machine, and what stands for it: progress, times, sizes, names by run ids."""
 
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
