@@ -69,6 +69,17 @@ def _alone(workspace: Workspace, turn: int) -> float:
     return seconds(work)
 
 
+def logged_steps(steps: int = 5_000) -> tuple[float, float]:
+    """Seconds a step that a script logs by `qexp.track`, and that it writes as a line of JSON to a file of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "specs").mkdir()
+        with qexp.track("steps", workspace=folder) as run:
+            ours = seconds(lambda: [run.log(step, loss=1 / step) for step in range(1, steps + 1)])
+        with (Path(folder) / "lines.jsonl").open("w", buffering=1) as lines:
+            bare = seconds(lambda: [lines.write(f'{{"step": {step}}}\n') for step in range(1, steps + 1)])
+        return ours / steps, bare / steps
+
+
 class Lives(Watcher):
     """A watcher that adds up how long the pool's processes lived."""
 

@@ -5,6 +5,7 @@
 
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from difflib import unified_diff
@@ -45,6 +46,17 @@ def test_the_version_is_the_same_wherever_it_is_said(file):
     said = re.findall(r'^ *version: "?([^"\n]+)', (KEPT.parents[1] / file).read_text(encoding="utf-8"), re.MULTILINE)
     assert said == [qexp.__version__]
     assert (KEPT.parents[1] / "CHANGELOG.md").read_text(encoding="utf-8").count(f"\n## {qexp.__version__}\n") == 1
+
+
+def test_conda_has_the_requirements_of_pip():
+    root = KEPT.parents[1]
+    said = (
+        (root / "packaging/conda/meta.yaml").read_text(encoding="utf-8").partition("  run:\n")[2].partition("\n\n")[0]
+    )
+    other_names = {"pytorch": "torch", "matplotlib-base": "matplotlib", "lazy_loader": "lazy-loader"}
+    needed = {other_names.get(name, name) + version for name, version in re.findall(r"- (\S+) (>=\S+)", said)}
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert needed == {*project["dependencies"], f"python{project['requires-python']}"}
 
 
 def lines() -> Iterator[str]:

@@ -155,7 +155,7 @@ def tables_here(workspace: str | Path | None = None) -> Tables:
     try:
         return tables_with(find(workspace).extensions)
     except NotFoundError:
-        if workspace is not None or VARIABLE in os.environ:
+        if workspace is not None or os.environ.get(VARIABLE):
             raise
         return OPEN
 
