@@ -149,7 +149,8 @@ class Tuned(Part):
             return []
         best = self.best[0]
         runs = self.final.get(str(best.trial), best.runs)
-        sets = [f"--set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in best.set.items()]
+        values = {**self.overrides, **best.set}
+        sets = [f"--set {shlex.quote(f'{key}={value_text(value)}')}" for key, value in values.items()]
         again = " ".join(["qexp run", self.experience, *sets])
         return [f"next: qexp predict {runs[0]} FILE; to train it again: {again}"]
 

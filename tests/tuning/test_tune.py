@@ -133,13 +133,18 @@ def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_pa
 # Searches
 
 
+BRIEF = ("--set", "epochs=3")
+
+
 @shared_folder
 def searched(root):
     """A workspace with a search of six trials, of which the best was trained with two fresh seeds."""
     Specs(root)
     space = {"learning_rate": "log:1e-4:1e-2", "batch_size": "2,4"}
     options = [word for key, values in space.items() for word in ("--space", f"{key}={values}")]
-    call("tune", "sound", *options, "--trials", "6", "--final-seeds", "2", "-j", "2", "--workspace", root).done()
+    call(
+        "tune", "sound", *options, *BRIEF, "--trials", "6", "--final-seeds", "2", "-j", "2", "--workspace", root
+    ).done()
 
 
 def rows(root, table="table"):
@@ -182,7 +187,7 @@ def test_the_best_is_that_of_the_validation_part_and_the_test_part_is_evaluated_
 
 @pytest.mark.heavy
 def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
-    again = ("tune", "sound", "--space", "learning_rate=log:1e-4:1e-2", "--workspace", searched)
+    again = ("tune", "sound", *BRIEF, "--space", "learning_rate=log:1e-4:1e-2", "--workspace", searched)
     assert "holds a search with another space" in call(*again, "--resume").refused()
     again = (*again, "--space", "batch_size=2,4", "--trials", "6", "--final-seeds", "2", "-j", "2")
     assert "go on with --resume" in call(*again).refused()
@@ -197,6 +202,7 @@ def test_a_search_that_is_there_is_gone_on_with_on_request_only(searched):
         said = call(*again, "--resume", "--out", moved)
         assert said.done()
         assert "next: qexp predict " in said.stderr
+        assert "qexp run sound --set epochs=3 --set learning_rate=" in said.stderr
         assert (moved / "table.csv").read_text() == table
     finally:
         moved.rename(searched / "studies/sound_tune")
