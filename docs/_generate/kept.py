@@ -26,12 +26,13 @@ PICTURES = ROOT / "docs" / "pictures"
 
 def main(write: bool) -> int:
     """Compare, or keep, as many pages at a time as there are cores. Returns the exit code."""
+    pages = PAGES[::-1]  # the last ones take longest
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(functools.partial(compare, write=write), PAGES))
+        found = list(pool.map(functools.partial(compare, write=write), pages))
     shown = {PICTURES / one["folder"] / one["name"] for page in PAGES for one in PICTURE.finditer(text_of(page))}
     for left_over in {*PICTURES.glob("*/*.png")} - shown if write else ():
         left_over.unlink()
-    print("\n".join([f"{page}: {one}" for page, of_page in zip(PAGES, found, strict=True) for one in of_page]))
+    print("\n".join([f"{page}: {one}" for page, of_page in zip(pages, found, strict=True) for one in of_page]))
     return 0 if write or not any(found) else 1
 
 
