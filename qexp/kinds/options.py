@@ -272,8 +272,6 @@ MOST_DRAWS, MOST_NUMBERS = 10_000_000, 1_000_000_000
 class CalibrateOptions(Computing):
     """Options of `qexp calibrate`. Raises QexpError for numbers that cannot be."""
 
-    renamed: ClassVar[Mapping[str, str]] = {"samples": "`draws`, and what was `draws` is now `observations`"}
-
     observations: int = option(2000, "Values drawn from the prior, each for a simulated observation.", metavar="N")
     draws: int = option(1000, "Draws from the posterior of each observation.", metavar="N")
     part: str = option(

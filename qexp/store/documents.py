@@ -10,13 +10,14 @@ import json
 import types
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from qexp.base import formats
+from qexp.base.options import own_first
 from qexp.base.text import without_end
 from qexp.errors import DamagedError, pointer
 
@@ -82,7 +83,7 @@ def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
     if cls not in _LAYOUTS:
         hints = get_type_hints(cls)
-        declared = [field for field in fields(cls) if field.name != "others"]
+        declared = [field for field in own_first(cls) if field.name != "others"]
         required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
         _LAYOUTS[cls] = {field.name: _reader(hints[field.name]) for field in declared}, required
     return _LAYOUTS[cls]
