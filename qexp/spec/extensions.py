@@ -60,21 +60,28 @@ def code_in_words(path: Path) -> str:
     return "; ".join([size, *_contents(tree)])
 
 
-def _contents(tree: ast.Module) -> Iterator[str]:
+def dictionaries_in(tree: ast.Module) -> dict[str, list[Any]]:
+    """Name → keys, of the dictionaries that are written out at the top level of code."""
     tables: dict[str, list[Any]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+            tables |= {target.id: keys for target in targets if isinstance(target, ast.Name)}
+    return tables
+
+
+def _contents(tree: ast.Module) -> Iterator[str]:
     defined: list[str] = []
     imported: list[str] = []
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
-            tables |= {name.id: keys for name in node.targets if isinstance(name, ast.Name)}
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             defined.append(node.name)
         elif isinstance(node, ast.Import):
             imported += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             imported.append(node.module or ".")
-    for name, keys in list(tables.items())[:MOST_NAMES]:
+    for name, keys in list(dictionaries_in(tree).items())[:MOST_NAMES]:
         yield f"{name}: {_first(ascii(key)[:40] for key in keys)}"
     if defined:
         yield f"defines {_first(defined)}"
