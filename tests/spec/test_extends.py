@@ -74,9 +74,10 @@ def test_a_dataset_and_a_model_extend_theirs_also_inside_an_experience(specs):
 PROGRAM = {"type": "command", "command": ["python", "fit.py", "{parameters}"], "parameters": {"rate": 0.5, "steps": 3}}
 OWN = {"losses": {"depth": {"type": "twice", "parameters": {"scale": 3}}, "delta_volume": "mae"}}
 
+NOISY = {**SOUND["experience"], "dataset": put(SOUND["dataset"], "fixed.noise", 0.01)}
 SETS = {  # parent, child, what the child means, and a value on the command line
     "dataset": (SOUND["experience"], {"dataset": {"extends": "sound", "fixed": {"noise": 0.01}}},
-                {**SOUND["experience"], "dataset": put(SOUND["dataset"], "fixed.noise", 0.01)}, "dataset.fixed.x_res=0.2"),
+                NOISY, "dataset.fixed.x_res=0.2"),
     "program": (PROGRAM, {"parameters": {"steps": 4}}, put(PROGRAM, "parameters.steps", 4), "parameters.rate=2"),
     "own entry": ({**SOUND["experience"], **OWN}, {"losses": {"depth": {"parameters": {"scale": 4}}}},
                   put({**SOUND["experience"], **OWN}, "losses.depth.parameters.scale", 4), "losses.delta_volume=mse"),
