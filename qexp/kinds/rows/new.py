@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
 from qexp.kinds.options import NewOptions
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.rows.formats import open_table
@@ -41,10 +40,6 @@ def dataset(path: Path, options: NewOptions) -> Document:
     numbers, _ = table.read(of_numbers, [])
     used = [name for name, values in numbers.items() if name in options.outputs or not _counts(values)]
     used = [name for name in used if name not in options.groups]
-    if wrong := [name for name in options.outputs if name not in used]:
-        raise QexpError(
-            f"`outputs={list(wrong)}`: the column '{wrong[0]}' of {path} is no column of numbers to estimate"
-        )
     inputs, outputs = options.divided(used, str(path), "columns of numbers")
     names = _variables(outputs)
     units = {name: _unit(column) for name, column in names.items()}
