@@ -12,7 +12,8 @@ import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import locked
-from qexp.base.formats import read_lines
+from qexp.base.formats import read_lines, whole_line
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, SpecError, extra, suggestion
@@ -39,7 +40,7 @@ from qexp.tuning.space import Space
 
 with extra("tune"):
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import BaseJournalBackend
     from optuna.trial import FrozenTrial, Trial, TrialState
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ LONGEST_ENTRY = 2**20
 """Bytes at the end of the file in which a torn entry begins."""
 
 
-class JournalFile(JournalFileBackend):
+class JournalFile(BaseJournalBackend):
     """A journal that several processes and machines append to, and that a kill or a full disk cannot damage.
 
     Optuna's own backend appends to a line that was torn when its writer was killed, and can read nothing after that.
@@ -134,18 +135,27 @@ class JournalFile(JournalFileBackend):
     """
 
     def __init__(self, file: Path) -> None:
-        super().__init__(str(file))
         self._file = file
+        self._read = 0, 0
+        """Number of entries read before, and of their bytes."""
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        number = log_number_from
-        try:
-            for entry in super().read_logs(log_number_from):
-                yield entry
-                number += 1
-        except ValueError:
-            what = f"line {number + 1} is no entry; restore it from a copy"
-            raise DamagedError(f"{self._file} is damaged: {what}") from None
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
+        entries = []
+        with suppress(FileNotFoundError), self._file.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if (entry := whole_line(line)) is None:
+                    if line.endswith(b"\n"):  # else it is being written, or a kill has torn it
+                        raise DamagedError(
+                            f"{self._file} is damaged: line {number + 1} is no entry; restore it from a copy"
+                        )
+                    break
+                if number >= log_number_from:
+                    entries.append(entry)
+                number, offset = number + 1, offset + len(line)
+        self._read = number, offset
+        return entries
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with locked(self._file, LONGEST_WAIT), self._file.open("a+b") as file:
