@@ -66,12 +66,3 @@ from qexp.spec.kinds import Kind as Kind, KindDocuments as KindDocuments
 from qexp.spec.reading import Finding as Finding
 from qexp.store.directory import RunDirectory as RunDirectory
 from qexp.store.record import State as State
-
-Inversion = Estimator
-"""The name of `Estimator` before; extensions of earlier runs have it."""
-
-Asked, Judged = EvaluationRequest, EvaluationData
-"""The names of these before; extensions of earlier runs have them."""
-
-View = Preview
-"""The name of this before, likewise."""

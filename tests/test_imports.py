@@ -131,8 +131,8 @@ PRINTING = {
 }
 """Module below the api → what a command takes from it, none of which acts on runs."""
 
-COMPLETING = {"runs.catalog", "store.directory"}
-"""What completion reads besides, within the time of a keystroke: names only."""
+COMPLETING = {"base.formats", "runs.catalog", "spec.extensions", "spec.resolution", "store.directory"}
+"""What completion reads besides, within the time of a keystroke: names, and the specs that the line names."""
 
 
 def needed_at_run_time(module: str) -> set[str]:

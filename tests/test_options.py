@@ -126,10 +126,6 @@ WRONG = {
     "matrix --run x --dataset y --repeats 0": (
         lambda: package.matrix("x", "y", repeats=0), "repeats=0: at", "--repeats 0: at"
     ),
-    "calibrate x --samples 9": (
-        lambda: package.calibrate("x", samples=9), "samples is now draws, and what was draws is now observations",
-        "--samples is now --draws, and what was --draws is now --observations",
-    ),
 }  # fmt: skip
 
 

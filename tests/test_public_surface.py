@@ -68,7 +68,7 @@ def lines() -> Iterator[str]:
         "exit codes": (f"{code} {name}" for code, name in sorted(exit_codes())),
         "keys of specs": of_specs(),
         "tables: entries and their parameters": of_tables(),
-        "keys of run.json": (field.name for field in fields(Record)),
+        "keys of run.json": sorted(field.name for field in fields(Record)),
     }.items():
         yield from (f"# {title}", *part, "")
 

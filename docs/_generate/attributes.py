@@ -18,10 +18,10 @@ def text_of(kind: type, name: str) -> str:
     for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
         if field.name == name and field.metadata:
             return help_of(field)
-    try:
-        return documented(kind.__module__)[kind.__name__, name]
-    except KeyError:
-        raise LookupError(f"{kind.__name__}.{name} has no docstring") from None
+    for owner in kind.__mro__[:-1]:
+        if (owner.__name__, name) in (texts := documented(owner.__module__)):
+            return texts[owner.__name__, name]
+    raise LookupError(f"{kind.__name__}.{name} has no docstring")
 
 
 @cache

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 from _generate.attributes import text_of
 from _generate.markdown import code, prose, table
+from qexp.base.options import own_first
 from qexp.jobs.launchers import LaunchRecord
 from qexp.results.calibration import Calibration
 from qexp.results.intervals import HeldOutIntervals
@@ -70,7 +70,7 @@ def _docstring(kind: type[Part]) -> str:
 def _fields(kind: type[Part]) -> str:
     hints = get_type_hints(kind)
     rows = []
-    for field in dataclasses.fields(kind):
+    for field in own_first(kind):
         if field.name == "others":
             continue
         rows.append([code(field.name), _type(hints[field.name]), prose(text_of(kind, field.name))])

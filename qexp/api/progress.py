@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
@@ -285,30 +285,47 @@ def watching(given: Watch, name: str) -> Iterator[Watch]:
 # Warnings on the way.
 
 
-class _Notices(logging.Handler):
-    """Shows warnings below a cell, where a notebook would have them in red like an error."""
+LOG = logging.getLogger("qexp.run")
+
+
+class _Told(logging.Handler):
+    def __init__(self, tell: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
-        from html import escape
+        if record.levelno == logging.WARNING:  # errors are raised
+            self._tell(record.getMessage())
 
-        from IPython.display import DisplayHandle
 
-        text = cleaned(in_python(record.getMessage()))
-        style = "border-left: 5px solid #d98e04; padding: .2rem .7rem; white-space: pre-wrap"
-        shown = {"text/plain": f"warning: {text}", "text/html": f'<div style="{style}">{escape(text)}</div>'}
-        DisplayHandle().display(shown, raw=True)
+@contextmanager
+def warnings_told(tell: Report) -> Iterator[None]:
+    """Tells the warnings of runs that are trained in the meantime; few open the log of a run that went well."""
+    handler = _Told(tell)
+    LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        LOG.removeHandler(handler)
+
+
+def _below_the_cell(text: str) -> None:
+    """Show a warning where a notebook would have it in red like an error."""
+    from html import escape
+
+    from IPython.display import DisplayHandle
+
+    text = cleaned(in_python(text))
+    style = "border-left: 5px solid #d98e04; padding: .2rem .7rem; white-space: pre-wrap"
+    shown = {"text/plain": f"warning: {text}", "text/html": f'<div style="{style}">{escape(text)}</div>'}
+    DisplayHandle().display(shown, raw=True)
 
 
 @contextmanager
 def notices() -> Iterator[Report]:
-    """Takes warnings, and shows them with those of runs that are trained in the meantime."""
-    log, handler = logging.getLogger("qexp.run"), _Notices(logging.WARNING)
-    if in_a_kernel():
-        log.addHandler(handler)
-    try:
-        yield lambda text: log.warning("%s", text)
-    finally:
-        log.removeHandler(handler)
+    """Takes warnings, and shows them in a notebook with those of runs that are trained in the meantime."""
+    with warnings_told(_below_the_cell) if in_a_kernel() else nullcontext():  # else logging prints them
+        yield lambda text: LOG.warning("%s", text)
 
 
 # What Python shows if nothing else is said.

@@ -216,10 +216,12 @@ def search_at(reference: str, *, workspace: str | Path | None = None) -> ShownTu
     {'learning_rate': 'log:0.001:0.01'}
     """
     from qexp.tuning.results import search_of
-    from qexp.web.notebook import ShownTuned
 
-    tuned = search_of(reference, workspaces.find(workspace))
-    return None if tuned is None else ShownTuned(**fields_of(tuned))
+    if (tuned := search_of(reference, workspaces.find(workspace))) is None:
+        return None
+    from qexp.web.notebook import ShownTuned  # loads torch
+
+    return ShownTuned(**fields_of(tuned))
 
 
 def refresh(*, warn: Report = as_warning, workspace: str | Path | None = None) -> None:

@@ -58,7 +58,8 @@ def json_bytes(document: Any) -> bytes:
 
 def with_marks(document: Any) -> Any:
     """The document with null for NaN and infinity, and, if there are any, a list of their places as `not_finite`."""
-    if _is_finite(document):
+    with suppress(ValueError):
+        json.dumps(document, allow_nan=False, default=str)  # quicker than a look at each number from here
         return document
     marks: dict[str, str] = {}
 
@@ -74,15 +75,6 @@ def with_marks(document: Any) -> Any:
 
     clean = cleaned(document, "")
     return {**clean, "not_finite": marks} if marks and isinstance(clean, dict) else clean
-
-
-def _is_finite(document: Any) -> bool:
-    """Whether there is neither NaN nor infinity in it."""
-    if isinstance(document, float):
-        return math.isfinite(document)
-    if isinstance(document, dict):
-        return all(map(_is_finite, document.values()))
-    return not isinstance(document, list | tuple) or all(map(_is_finite, document))
 
 
 DEEPEST_JSON = 100

@@ -396,17 +396,15 @@ def _bound(
     options: type[Any] | None = None,
     elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Parameter → argument. Raises TypeError with the keyword that was probably meant, QexpError for one of old.
+    """Parameter → argument. Raises TypeError with the keyword that was probably meant.
 
-    options    whose fields are the keywords; their names of old, and in the shell, are known
+    options    whose fields are the keywords; their names in the shell are known
     elsewhere  as of `takes`
     """
     try:
         return signature.bind(*arguments, **keywords).arguments
     except TypeError as error:
         unknown = next((name for name in keywords if name not in signature.parameters), "")
-        if unknown in (renamed := getattr(options, "renamed", {})):
-            raise QexpError(f"`{unknown}` is now {renamed[unknown]}") from None
         declared = in_shell(options) if options else ()
         in_the_shell = {flag.lstrip("-"): field.name for field, _ in declared for flag in flags_of(field)}
         several = "; give several as one list" if "too many positional" in str(error) else ""

@@ -29,12 +29,8 @@ def entry_points() -> Mapping[str, list[EntryPoint]]:
     """Group → the entry points of installed packages, of all groups that begin with `qexp.`."""
     from importlib import metadata  # takes a hundredth of a second, and the reading of all packages more
 
-    found: dict[str, list[EntryPoint]] = {}
-    for package in metadata.distributions():
-        if "[qexp." in (package.read_text("entry_points.txt") or ""):
-            for point in package.entry_points:
-                found.setdefault(point.group, []).append(point)
-    return {group: points for group, points in found.items() if group.startswith("qexp.")}
+    found = metadata.entry_points()
+    return {group: [*found.select(group=group)] for group in found.groups if group.startswith("qexp.")}
 
 
 class OpenTable(MutableMapping[str, T]):

@@ -49,7 +49,8 @@ GROUPS = {
 
 SLOW = {
     *GROUPS["Train"], *GROUPS["Trust"], "compare", "report", "serve", "figures", "predict", "observe", "invert",
-    "export", "push", "pull", "import", "import-weights", "import-runs", "validate", "data", "doctor",
+    "export", "push", "pull", "import", "import-weights", "import-runs", "new", "validate", "tables", "schema", "data",
+    "doctor",
 } - {"wait", "stop"}  # fmt: skip
 """Those that may take longer than a second, and say at once that they are at work."""
 

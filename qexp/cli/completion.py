@@ -121,35 +121,34 @@ metrics = _offer(lambda ctx, incomplete: _entries_of("metrics", ctx))
 
 
 def _entries_of(table: str | None, ctx: typer.Context) -> Iterator[str]:
+    from qexp.spec.extensions import dictionaries_in
+
     built_in: dict[str, list[str]] = written_names()["tables"]
     if table is None or table not in built_in:
         return
     yield from built_in[table]
     with suppress(QexpError, FileNotFoundError):  # without a workspace, or without extensions
-        yield from _own_entries(_workspace(ctx).extensions, table.upper())
+        own = dictionaries_in(ast.parse(_workspace(ctx).extensions.read_bytes()))
+        yield from filter(lambda key: isinstance(key, str), own.get(table.upper(), ()))
 
 
 @_offer
 def keys(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """Keys of the specs that the line names so far, or of the spec of its run; the last of several joined by , or +."""
-    documents = [_document(ctx, "experiences", name) for name in ctx.params.get("experiences") or ctx.args]
-    documents += [_read(_workspace(ctx).runs / name / "spec.json") for name in _runs_of(ctx)]
-    return _keys_of(documents, ctx, incomplete)
+    specs = [_resolved(ctx, name) for name in ctx.params.get("experiences") or ctx.args]
+    return _keys_of([*specs, *_specs_of_runs(ctx)], incomplete)
 
 
 @_offer
 def keys_of_pretraining(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     name = ctx.params.get("pretrain_experience")
-    return _keys_of([_document(ctx, "experiences", name)] if name else [], ctx, incomplete)
+    return _keys_of([_resolved(ctx, name)] if name else [], incomplete)
 
 
-def _keys_of(experiences: Iterable[dict[str, Any]], ctx: typer.Context, incomplete: str) -> Iterator[str]:
+def _keys_of(experiences: Iterable[dict[str, Any]], incomplete: str) -> Iterator[str]:
     before = incomplete[: max(map(incomplete.rfind, ",+")) + 1]
     for experience in filter(None, experiences):
         paths = [*written_names()["choices"]["keys of experiences"], *(path for path, _ in leaves(experience))]
-        for kind in ("dataset", "model"):
-            if isinstance(part := experience.get(kind), str):
-                paths += [f"{kind}.{path}" for path, _ in leaves(_document(ctx, f"{kind}s", part))]
         yield from (f"{before}{path}=" for path in paths)
 
 
@@ -157,30 +156,34 @@ def _keys_of(experiences: Iterable[dict[str, Any]], ctx: typer.Context, incomple
 def variables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """Variables of the dataset that the line names so far, or of that of its run."""
     if name := ctx.params.get("dataset"):
-        documents = [_document(ctx, "datasets", name)]
+        from qexp.spec.resolution import locate, spec_in
+
+        documents = [spec_in("dataset", locate("dataset", name, _workspace(ctx)), _workspace(ctx)).document]
     else:
-        documents = [_read(_workspace(ctx).runs / name / "spec.json").get("dataset", {}) for name in _runs_of(ctx)]
+        documents = [spec.get("dataset", {}) for spec in _specs_of_runs(ctx)]
     for document in documents:
         names = [*document.get("varyings", ()), *document.get("fixed", ()), *document.get("distributions", ())]
         yield from (f"{variable}=" for variable in names)
 
 
-def _runs_of(ctx: typer.Context) -> list[str]:
-    """The run that the line names so far; words before an option without its value are not assigned to arguments."""
+def _specs_of_runs(ctx: typer.Context) -> list[dict[str, Any]]:
+    """That of the run that the line names so far; words before an option without its value are not assigned to
+    arguments.
+    """
+    from qexp.base.formats import object_in
+
     named = [ctx.params.get(name) or () for name in ("run", "runs")]
-    return [*(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)), *ctx.args][:1]
+    runs = [*(run for runs in named for run in ([runs] if isinstance(runs, str) else runs)), *ctx.args][:1]
+    return [object_in(_workspace(ctx).runs / run / "spec.json") for run in runs]
 
 
-def _document(ctx: typer.Context, folder: str, reference: str) -> dict[str, Any]:
-    path = Path(reference)
-    return _read(
-        path if path.suffix == ".json" and path.is_file() else _workspace(ctx).specs / folder / f"{path.stem}.json"
-    )
+def _resolved(ctx: typer.Context, name: str) -> dict[str, Any]:
+    """An experience with what it extends, its dataset and its model; empty if it cannot be read."""
+    from qexp.spec.resolution import experience
 
-
-def _read(path: Path) -> dict[str, Any]:
-    document = json.loads(path.read_bytes()) if path.is_file() else {}
-    return document if isinstance(document, dict) else {}
+    with suppress(QexpError):
+        return experience(name, [], _workspace(ctx)).document
+    return {}
 
 
 @_offer
@@ -251,15 +254,3 @@ def written_names() -> dict[str, Any]:
     """What commands are for, and the names of built-in tables and choices, which `qexp.cli.names` has written down."""
     names: dict[str, Any] = json.loads(NAMES.read_bytes())
     return names
-
-
-def _own_entries(path: Path, table: str) -> list[str]:
-    """The names in a table of a workspace's extensions, from the text of the file: its code is not executed."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        match node:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict(keys=keys))
-                | ast.AnnAssign(target=ast.Name(id=name), value=ast.Dict(keys=keys))
-            ) if name == table:
-                return [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
-    return []

@@ -507,12 +507,8 @@ def with_options(
             name: [pair for pair in in_shell(kind) if pair[0].name not in leave_out] for name, kind in kinds.items()
         }
         flags = {field.name: flags_of(field)[-1] for several in fields.values() for field, _ in several}
-        renamed = {old: now for kind in declared for old, now in getattr(kind, "renamed", {}).items()}
 
         def call(**values: Any) -> None:
-            for name, now in renamed.items():
-                if values.pop(name) is not None:
-                    raise QexpError(f"`{name}` is now {now}")
             values = with_words(values)
             options = {
                 name: kinds[name](
@@ -530,7 +526,6 @@ def with_options(
                     in_signature.setdefault(field.name, _parameter(field, about, flags))
             else:
                 in_signature[name] = parameter.replace(kind=parameter.KEYWORD_ONLY)
-        in_signature |= {name: _hidden(name) for name in renamed}
         panels = {
             name: title for kind in declared for title, names in getattr(kind, "panels", {}).items() for name in names
         }
@@ -576,11 +571,3 @@ def _in_panel(parameter: inspect.Parameter, title: str | None) -> inspect.Parame
     about = copy.copy(parameter.annotation.__metadata__[0])
     about.rich_help_panel = title
     return parameter.replace(annotation=Annotated[parameter.annotation.__origin__, about])
-
-
-def _hidden(name: str) -> inspect.Parameter:
-    """An option that has another name now, and is refused with that."""
-    declared = typer.Option(f"--{name.replace('_', '-')}", hidden=True)
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, declared]
-    )

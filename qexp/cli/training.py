@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from qexp import api
-from qexp.api.progress import PoolDisplay, TrainingDisplay
+from qexp.api.progress import PoolDisplay, TrainingDisplay, warnings_told
 from qexp.base.files import make_folder, write_bytes
 from qexp.base.options import Opening, option
 from qexp.base.workspace import find
@@ -104,7 +102,7 @@ def run(
     if single and not (order.only_failed or dry_run or detach or elsewhere):
         if order.jobs not in (None, 1):
             raise QexpError("-j is for several runs; add --seeds or --grid")
-        with warnings_shown():
+        with warnings_told(warning):
             trained, now = api.train(order, name=name, workspace=workspace, display=TrainingDisplay())
         if not now:
             message(f"{trained.name} is done already; nothing to do")
@@ -141,25 +139,6 @@ def print_trained(trained: api.Run, workspace: str | Path | None) -> None:
     print_parts([*own_results(trained.directory, record), *estimators(record), *field_errors(record)])
     work = "" if record.kind == "program" else "of training, "
     message(f"{trained.name}: {record.seconds:.1f} s {work}in {find(workspace).shown(trained.path)}")
-
-
-class _Shown(logging.Handler):
-    """Prints the warnings of a run's log, which few open when the run went well; errors are printed anyway."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.WARNING:
-            warning(record.getMessage())
-
-
-@contextmanager
-def warnings_shown() -> Iterator[None]:
-    handler = _Shown()
-    log = logging.getLogger("qexp.run")
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
 
 
 def _run_sweep(
@@ -222,7 +201,7 @@ def rerun(run: RunArgument, options: RerunOptions, opening: Opening) -> None:
     The run's own copy of specs/extensions.py is used. The new run is kept, and can have another seed or other values;
     'qexp verify' instead repeats a run in a temporary folder, and compares every bit.
     """
-    with warnings_shown():
+    with warnings_told(warning):
         trained = api.open_run(run, **vars(opening)).rerun(**{**vars(options), "display": TrainingDisplay()})
     print_trained(trained, opening.workspace)
 

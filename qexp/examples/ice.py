@@ -20,7 +20,7 @@ from torch import Tensor
 
 from qexp.base import files
 from qexp.base.machine import threads
-from qexp.base.seeds import LARGEST_SEED, Seeds
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError
 from qexp.examples.folders import README, new_folder
 from qexp.examples.options import IceOptions, Range
@@ -231,7 +231,6 @@ def check(options: IceOptions, test: int) -> None:
         (16 <= options.size <= 1024, f"`size={options.size}`: from 16 to 1024 cells along each side"),
         (20 <= options.spacing <= 1000, f"`spacing={options.spacing:g}`: from 20 to 1000 metres"),
         (frame >= 3000, f"`size={options.size}` and `spacing={options.spacing:g}`: {too_small}"),
-        (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
         (0 < low <= high <= 1000, f"`arrhenius={low:g}:{high:g}`: LOW:HIGH in MPa⁻³ a⁻¹, above 0, up to 1000"),
         (0 <= least <= most <= 1000, f"`sliding={least:g}:{most:g}`: LOW:HIGH in km MPa⁻³ a⁻¹, from 0 to 1000"),
         (coupling is None or 0 < coupling <= 100, f"`coupling={coupling}`: in ice thicknesses, above 0, up to 100"),

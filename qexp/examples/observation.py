@@ -17,7 +17,7 @@ from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.machine import terminable
 from qexp.base.quantities import in_degrees
-from qexp.base.seeds import LARGEST_SEED, Seeds
+from qexp.base.seeds import Seeds
 from qexp.base.tables import Tables
 from qexp.errors import QexpError, some
 from qexp.examples.folders import README, new_folder
@@ -48,7 +48,7 @@ GNSS_ERRORS = (0.002, 0.002, 0.005)  # standard deviations east, north and up
 USUAL = {"mogi": {"depth": 3.0, "delta_volume": 6.0}}  # source → values of parameters that are not given
 LIMITS = {
     "size": (20, 2000), "spacing": (1, 1000), "stations": (1, 100), "summit": (0, 9000), "water": (0, 0.8),
-    "gaps": (0, 0.8), "offset": (0, 100), "ramp": (0, 100), "seed": (0, LARGEST_SEED),
+    "gaps": (0, 0.8), "offset": (0, 100), "ramp": (0, 100),
 }  # fmt: skip
 Truth = dict[str, Any]
 HEADING = "# Simulated observation"

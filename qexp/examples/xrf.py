@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qexp.base import files
 from qexp.base.arrays import Array
-from qexp.base.seeds import LARGEST_SEED, Seeds
+from qexp.base.seeds import Seeds
 from qexp.errors import QexpError, suggestion
 from qexp.examples.folders import README, new_folder
 from qexp.examples.options import XrfOptions
@@ -399,7 +399,6 @@ def check(options: XrfOptions, test: int, validation: int) -> None:
         (1 <= spectra <= 10_000, f"`spectra={spectra}`: from 1 to 10000"),
         (0 <= labelled <= spectra, f"`labelled={labelled}`: from 0 to the spectra of a core, {spectra}"),
         (options.voltage and set(options.voltage) <= set(CURRENTS), f"`voltage={voltage}`: {in_kv}"),
-        (0 <= options.seed <= LARGEST_SEED, f"`seed={options.seed}`: a whole number from 0 on, less than 2^63"),
     ]
     if wrong := [message for right, message in sound if not right]:
         raise QexpError("\n".join(wrong))

@@ -25,7 +25,7 @@ from qexp.base.options import (
 )
 from qexp.base.seeds import require_seed
 from qexp.base.shell_values import column_words, pairs, read_columns, read_values, text_of
-from qexp.errors import QexpError
+from qexp.errors import QexpError, suggestion
 from qexp.jobs.launchers import LaunchOptions
 
 if TYPE_CHECKING:
@@ -87,10 +87,15 @@ class NewOptions(InWorkspace):
     )  # fmt: skip
 
     def divided(self, names: Sequence[str], where: str, what: str) -> tuple[list[str], list[str]]:
-        """Inputs and outputs: those that are named, else the last; the others are inputs. Raises QexpError if none is.
+        """Inputs and outputs: those that are named, else the last; the others are inputs.
 
-        where, what  how errors call the file, and that of which it has too few
+        where, what  how errors call the file, and the names
+        Raises QexpError if an output is none of the names, or all of them are.
         """
+        for name in self.outputs:
+            if name not in names:
+                known = suggestion(name, names)
+                raise QexpError(f"`outputs={[name]}`: '{name}' is none of the {what} of {where}; {known}")
         outputs = list(self.outputs) or list(names[-1:])
         inputs = [name for name in names if name not in outputs]
         if not inputs:
@@ -271,8 +276,6 @@ MOST_DRAWS, MOST_NUMBERS = 10_000_000, 1_000_000_000
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions(Computing):
     """Options of `qexp calibrate`. Raises QexpError for numbers that cannot be."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"samples": "`draws`, and what was `draws` is now `observations`"}
 
     observations: int = option(2000, "Values drawn from the prior, each for a simulated observation.", metavar="N")
     draws: int = option(1000, "Draws from the posterior of each observation.", metavar="N")

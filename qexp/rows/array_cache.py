@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,17 +46,11 @@ def cache_folder() -> Path:
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal, cached until the file's size, time of change or inode changes."""
     status = path.stat()
-    stamp = {"size": status.st_size, "changed": status.st_mtime_ns, "inode": status.st_ino}
-    note = cache_folder() / "hashes" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        stored = json.loads(note.read_text())
-        if stored["seen"] == stamp:
-            os.utime(note)  # for `unused_for`
-            return str(stored["sha256"])
+    key = ("content", str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino)
+    if (known := note(key)) is not None:
+        return str(known["sha256"])
     digest = files.sha256_of(path)
-    with contextlib.suppress(OSError, QexpError):  # the file is then hashed again the next time
-        note.parent.mkdir(parents=True, exist_ok=True)
-        formats.write_json(note, {"path": str(path.absolute()), "seen": stamp, "sha256": digest})
+    keep_note(key, {"sha256": digest})
     return digest
 
 
@@ -113,17 +107,12 @@ class CachedArray:
             self._read = 0
 
 
-def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterator[Array]]) -> CachedArray:
+def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterable[Array]]) -> CachedArray:
     """The array of a key, written from blocks along the first axis if it is not in the cache yet.
 
     Raises QexpError if it cannot be written.
     """
-    if array := find(key, shape):
-        return array
-    array = CachedArray(_path(key, "f32"), shape)
-    with _room_for(shape), files.replacing(array.path) as file:
-        _write(file, blocks())
-    return array
+    return find(key, shape) or cached_by_content(shape, blocks(), lambda: key)
 
 
 def find(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
@@ -146,7 +135,8 @@ def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Call
         draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                _write(file, blocks)
+                for block in blocks:
+                    file.write(np.ascontiguousarray(block, dtype=np.float32).data)
                 content_key = key()
                 if array := find(content_key, shape):
                     return array
@@ -157,11 +147,6 @@ def cached_by_content(shape: tuple[int, ...], blocks: Iterable[Array], key: Call
         finally:
             draft.unlink(missing_ok=True)
     return CachedArray(_path(content_key, "f32"), shape)
-
-
-def _write(file: IO[bytes], blocks: Iterable[Array]) -> None:
-    for block in blocks:
-        file.write(np.ascontiguousarray(block, dtype=np.float32).data)
 
 
 @contextlib.contextmanager
@@ -183,9 +168,9 @@ def _room_for(shape: tuple[int, ...]) -> Iterator[Path]:
 
 
 def unused_for(age: timedelta) -> list[Path]:
-    """Arrays, notes and hashes that were not used for this long."""
+    """Arrays and notes that were not used for this long."""
     before, unused = time.time() - age.total_seconds(), []
-    for path in sorted(path for kind in ("arrays", "hashes") for path in (cache_folder() / kind).glob("*")):
+    for path in sorted((cache_folder() / "arrays").glob("*")):
         with contextlib.suppress(FileNotFoundError):  # deleted by another process
             if path.stat().st_mtime < before:
                 unused.append(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ Intervals = Mapping[str, Sequence[Interval]]
 """Varying variable → its quantile intervals in one part (training, validation or test)."""
 
 
+@dataclass(eq=False)
 class GeneratedDataset:
     """Samples of simulated images and the values that made them.
 
@@ -38,30 +40,24 @@ class GeneratedDataset:
                    there are none, each part has the whole distribution
     distributions  varying variable → its distribution
     quantities     the units of variables
+    redrawn        samples that were drawn again because their values were impossible
+    warnings       about the data, such as values that are drawn again
     """
 
-    def __init__(
-        self,
-        generator: Generator,
-        size: tuple[int, int],
-        fixed: Mapping[str, float],
-        held_out: Intervals,
-        distributions: Mapping[str, Distribution],
-        noise: NoiseModel,
-        quantities: Quantities = QUANTITIES,
-    ) -> None:
-        self.generator = generator
-        self.size = self.height, self.width = size
-        self.fixed = dict(fixed)
-        self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in held_out.items()}
+    generator: Generator
+    size: tuple[int, int]
+    fixed: Mapping[str, float]
+    held_out: Intervals
+    distributions: Mapping[str, Distribution]
+    noise: NoiseModel
+    quantities: Quantities = field(default_factory=lambda: QUANTITIES)
+    redrawn: int = field(default=0, init=False)
+    warnings: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.height, self.width = self.size
+        self.held_out = {name: [(low, high) for low, high in ranges] for name, ranges in self.held_out.items()}
         self.test: Intervals = {name: ranges or [WHOLE] for name, ranges in self.held_out.items()}
-        self.distributions = dict(distributions)
-        self.noise = noise
-        self.quantities = quantities
-        self.redrawn = 0
-        """Samples that were drawn again because their values were impossible."""
-        self.warnings: list[str] = []
-        """Warnings about the data, such as values that are drawn again."""
 
     @property
     def variables(self) -> list[str]:
@@ -79,18 +75,13 @@ class GeneratedDataset:
 
     def with_only_fixed(self, fixed: Mapping[str, float]) -> GeneratedDataset:
         """The same dataset with only these values fixed; `observe` then takes the values of all other variables."""
-        return self._with(fixed, {}, self.distributions)
+        return replace(self, fixed=fixed, held_out={})
 
     def with_fixed(self, values: Mapping[str, float]) -> GeneratedDataset:
         """The same dataset with some of its varying variables fixed at these values."""
         held_out = {name: ranges for name, ranges in self.held_out.items() if name not in values}
         varying = {name: distribution for name, distribution in self.distributions.items() if name not in values}
-        return self._with({**self.fixed, **values}, held_out, varying)
-
-    def _with(
-        self, fixed: Mapping[str, float], held_out: Intervals, distributions: Mapping[str, Distribution]
-    ) -> GeneratedDataset:
-        return GeneratedDataset(self.generator, self.size, fixed, held_out, distributions, self.noise, self.quantities)
+        return replace(self, fixed={**self.fixed, **values}, held_out=held_out, distributions=varying)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable of a sample and its shape without the batch: (channel, height, width), or (1,)."""

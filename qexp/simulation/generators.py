@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
+from operator import iadd
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -213,14 +214,14 @@ class DeformationImages:
             moved = self._displacements(view, values, batch, grid(east.expand(pixels, -1), north.expand(pixels, -1)))
             displacement: Tensor = project(moved, direction).unflatten(-1, size)
             return displacement
-        return _sum(source.images(source.argument(values, batch), east, north, direction) for source in self.sources)
+        images = (source.images(source.argument(values, batch), east, north, direction) for source in self.sources)
+        return reduce(iadd, images)
 
     def _displacements(self, view: View, values: Mapping[str, Tensor], batch: int, stations: Tensor) -> Tensor:
         """(batch, station, 3)."""
         elevation = None if view.elevation is None else view.elevation.flatten()
-        return _sum(
-            source.displacements(source.argument(values, batch), stations, elevation) for source in self.sources
-        )
+        arguments = ((source, source.argument(values, batch)) for source in self.sources)
+        return reduce(iadd, (source.displacements(argument, stations, elevation) for source, argument in arguments))
 
     def direction(self, image: str, values: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors from the ground to the satellite of a radar image, (batch, 3); values as for `simulate`."""
@@ -228,14 +229,6 @@ class DeformationImages:
         if (azimuth := values.get("azimuth" + suffix)) is None:
             azimuth = azimuth_of_heading(values["heading" + suffix], self.view(image).look)
         return line_of_sight(azimuth.expand(batch), values["incidence" + suffix].expand(batch))
-
-
-def _sum(parts: Iterable[Tensor]) -> Tensor:
-    """The sum of tensors, in the first of them."""
-    total, *others = parts
-    for other in others:
-        total += other
-    return total
 
 
 # What sources must be, beyond the limits of their single variables: below the surface, and longer than wide.

@@ -134,11 +134,11 @@ class Component:
     """The purpose of its random numbers, of which every image has a stream; None to take those of the samples."""
 
 
+@dataclass(frozen=True, eq=False)
 class NoiseModel:
     """Components that add up, each with realisations of its own in every view."""
 
-    def __init__(self, components: Sequence[Component]) -> None:
-        self.components = tuple(components)
+    components: Sequence[Component]
 
     def on(self, image: str) -> list[Component]:
         """The components that an image has."""

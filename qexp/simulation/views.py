@@ -125,10 +125,7 @@ def _from_netcdf(path: Path, name: str) -> Array:
         if name not in flat and len(flat) != 1:
             raise TableError(f"{path} must have a variable '{name}' with two dimensions, or only one such variable")
         variable = dataset[name if name in flat else flat[0]]
-        for dimension, coordinate in ((dim, variable.coords.get(dim)) for dim in variable.dims):
-            if coordinate is not None and len(coordinate) > 1 and float(coordinate[0]) > float(coordinate[-1]):
-                variable = variable.isel({dimension: slice(None, None, -1)})
-        return variable.values
+        return variable.sortby([dimension for dimension in variable.dims if dimension in variable.coords]).values
 
 
 def _from_geotiff(path: Path, name: str) -> Array:

@@ -182,13 +182,8 @@ def listed(names: str | list[str]) -> list[str]:
 
 def canonical(document: Any) -> str:
     """JSON with sorted keys, without commentary, and with 1 for 1.0."""
-    return json.dumps(
-        _canonical(_without_commentary(document)),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-    )
+    plain = _canonical(document, is_spec=True)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(document: Any, *texts: str) -> str:
@@ -199,25 +194,17 @@ def digest(document: Any, *texts: str) -> str:
     return content.hexdigest()
 
 
-def _without_commentary(document: Any) -> Any:
-    """The spec and the specs inside it without commentary; elsewhere these keys may be names that a user chose."""
-    if not isinstance(document, dict):
-        return document
-    return {
-        key: _without_commentary(item) if key in ("dataset", "model") else item
-        for key, item in document.items()
-        if key not in COMMENTARY
-    }
-
-
-def _canonical(value: Any) -> Any:
+def _canonical(value: Any, is_spec: bool = False) -> Any:
+    """The spec and the specs inside it have no commentary; elsewhere its keys may be names that a user chose."""
     if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
+        return {
+            key: _canonical(item, is_spec and key in ("dataset", "model"))
+            for key, item in value.items()
+            if not (is_spec and key in COMMENTARY)
+        }
     if isinstance(value, list):
         return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def defaults_in(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import json
 import types
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from qexp.base import formats
+from qexp.base.options import own_first
 from qexp.base.text import without_end
 from qexp.errors import DamagedError, pointer
 
@@ -82,7 +83,7 @@ def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
     if cls not in _LAYOUTS:
         hints = get_type_hints(cls)
-        declared = [field for field in fields(cls) if field.name != "others"]
+        declared = [field for field in own_first(cls) if field.name != "others"]
         required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
         _LAYOUTS[cls] = {field.name: _reader(hints[field.name]) for field in declared}, required
     return _LAYOUTS[cls]
@@ -114,9 +115,8 @@ def _reader(kind: Any) -> Read:
         reads = [_reader(choice) for choice in inner if choice is not types.NoneType]
         return partial(_read_first, reads, types.NoneType in inner)
     if origin is tuple:
-        if inner[-1] is Ellipsis:
-            return partial(_read_list, _reader(inner[0]))
-        return partial(_read_row, [_reader(item) for item in inner])
+        several = inner[-1] is Ellipsis
+        return partial(_read_list, [_reader(item) for item in inner[: 1 if several else None]], several)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return partial(_read_mapping, _reader(inner[1]))
     if issubclass(kind, Part):
@@ -159,16 +159,12 @@ def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
     return words[value]
 
 
-def _read_list(read: Read, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise MisfitError(_instead(value, "a list"))
-    return tuple(_read_entries((index, read, item) for index, item in enumerate(value)).values())
-
-
-def _read_row(reads: list[Read], value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple) or len(value) != len(reads):
-        raise MisfitError(_instead(value, f"a list of {len(reads)}"))
-    return tuple(_read_entries(zip(range(len(reads)), reads, value, strict=True)).values())
+def _read_list(reads: list[Read], several: bool, value: Any) -> tuple[Any, ...]:
+    """A list of any length, of which all items are alike, if there may be several; else one of this length."""
+    if not isinstance(value, list | tuple) or not (several or len(value) == len(reads)):
+        raise MisfitError(_instead(value, "a list" if several else f"a list of {len(reads)}"))
+    each = reads * len(value) if several else reads
+    return tuple(_read_entries(zip(range(len(value)), each, value, strict=True)).values())
 
 
 def _read_mapping(read: Read, value: Any) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from typing import Any
 from qexp.base import folders
 from qexp.errors import DamagedError, NotFoundError, suggestion
 from qexp.store.directory import EVALUATIONS, RunDirectory
-from qexp.store.documents import Part
-from qexp.store.record import NAME, ComparisonRow, FieldErrors, GroupErrors, Intervals, Numbers, Record
+from qexp.store.record import NAME, Outcome, Record
 
 RECORD = "record.json"
 """Of an evaluation, in its folder; written last."""
@@ -28,7 +27,7 @@ VALIDATED = "evaluated on validation data"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class EvaluationRecord(Part):
+class EvaluationRecord(Outcome):
     """What was evaluated, and the results in the outputs' own units."""
 
     LEFT_OUT = ("errors",)
@@ -59,22 +58,6 @@ class EvaluationRecord(Part):
     """Why they are not independent, or what is unknown; otherwise what was compared."""
     warnings: tuple[str, ...] = ()
     """What was noticed on the way."""
-    caution: str = ""
-    """What must be said with these results; empty if nothing."""
-    units: Mapping[str, str] = field(default_factory=dict)
-    """Output → unit."""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Metric → its `best` direction and `unit`."""
-    results: Numbers = field(default_factory=dict)
-    """part → output → metric → value, in the output's unit."""
-    intervals: Intervals = field(default_factory=dict)
-    """part → output → metric → 95 % interval."""
-    comparison: tuple[ComparisonRow, ...] = ()
-    """The network and its baselines on the same samples."""
-    errors: FieldErrors | None = None
-    """Errors on whole frames, for fields."""
-    groups: tuple[GroupErrors, ...] = ()
-    """Errors by core, folder or group."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The dataset as a document, with the hash of its content."""
 
@@ -139,7 +122,7 @@ class EvaluationDirectory(RunDirectory):
     def record(self) -> Record:
         """The record of the run, with the results of this evaluation instead of the run's own."""
         evaluation = self.evaluation()
-        shared = ("seed", "units", "metrics", "results", "intervals", "comparison", "errors", "groups", "caution")
+        shared = ("seed", *Outcome.__annotations__)
         return replace(self.run.record(), **{name: getattr(evaluation, name) for name in shared})
 
     def spec(self) -> dict[str, Any]:

@@ -163,17 +163,13 @@ class Imported(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignFile(Part):
+class ForeignFile(Fingerprint):
     """A file of another program."""
 
     name: str
     """Name of the file."""
     path: str
     """Where it was read."""
-    sha256: str
-    """SHA-256 of its content."""
-    bytes: int
-    """Its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -459,7 +455,29 @@ class FoldRecord(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Part):
+class Outcome(Part):
+    """What networks achieve on some data, in the outputs' own units."""
+
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Output → unit."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Metric → its `best` direction and `unit`; see `qexp.metrics.meaning`."""
+    results: Numbers = field(default_factory=dict)
+    """part → output → metric → value, in the output's unit."""
+    intervals: Intervals = field(default_factory=dict)
+    """part → output → metric → 95 % interval."""
+    comparison: tuple[ComparisonRow, ...] = ()
+    """The network and its baselines on the same samples."""
+    errors: FieldErrors | None = None
+    """Errors on whole test frames, for fields."""
+    groups: tuple[GroupErrors, ...] = ()
+    """Errors by core, folder or group."""
+    caution: str = ""
+    """What must be said with these results; empty if nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Outcome):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
     LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script")
@@ -500,24 +518,8 @@ class Record(Part):
     """Names of the runs that it started from."""
     attempts: tuple[AttemptRecord, ...] = ()
     """The processes that worked on it."""
-    units: Mapping[str, str] = field(default_factory=dict)
-    """Output → unit."""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    """Metric → its `best` direction and `unit`; see `qexp.metrics.meaning`."""
-    results: Numbers = field(default_factory=dict)
-    """part → output → metric → value, in the output's unit."""
-    intervals: Intervals = field(default_factory=dict)
-    """part → output → metric → 95 % interval."""
-    comparison: tuple[ComparisonRow, ...] = ()
-    """The network and its baselines on the same samples."""
-    errors: FieldErrors | None = None
-    """Errors on whole test frames, for fields."""
-    groups: tuple[GroupErrors, ...] = ()
-    """Errors by core, folder or group."""
     folds: FoldCount | None = None
     """Progress of a cross-validation."""
-    caution: str = ""
-    """What must be said with these results; empty if nothing."""
     features: tuple[Feature, ...] = ()
     """Input columns of rows, with their training ranges."""
     targets: tuple[Feature, ...] = ()

@@ -39,7 +39,6 @@ RUNS_TABLE, TRIALS_TABLE, FIGURE = STUDY_FILES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
 IN_WORDS = {
     TrialState.COMPLETE: DONE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED, TrialState.RUNNING: UNFINISHED,
@@ -300,14 +299,11 @@ def _figure(tuned: Tuned, space: Space, study: Study) -> Figure:
     if len(labels) > 1:
         errors = [trial.values if done else [math.nan] * len(labels) for trial, done in zip(trials, whole, strict=True)]
         return front(labels, errors, keys, [trial.number in tuned.best_trials for trial in trials], title)
-    values = [_last(trial) if trial.value is None else trial.value for trial in trials]
+    # Of one without a value the last that it reported.
+    last = [trial.intermediate_values.get(trial.last_step or 0, math.nan) for trial in trials]
+    values = [reported if trial.value is None else trial.value for trial, reported in zip(trials, last, strict=True)]
     highest = tuned.objectives[0].direction == "maximize"
     return search_panels(labels[0], values, [not done for done in whole], keys, highest=highest, title=title)
-
-
-def _last(trial: FrozenTrial) -> float:
-    """The last value that a trial reported which has none of its own."""
-    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else math.nan
 
 
 FEW_TRIALS = 10

@@ -86,6 +86,9 @@ def test_keys_and_variables_are_completed_from_the_spec_that_the_line_names(home
     assert completed("qexp matrix sound_0 --axis dep") == ["depth="]
     assert completed("qexp matrix --dataset sound --fix delta") == ["delta_volume="]
     assert completed("qexp ls --where test.depth.ma") == ["test.depth.mae"]
+    (home / "specs/experiences/child.json").write_text('{"extends": "sound", "dataset": {"extends": "sound"}}')
+    assert completed("qexp run child --set losses.dep") == ["losses.depth="]
+    assert completed("qexp run nosuch child --set dataset.fixed.noi") == ["dataset.fixed.noise="]
     for line in ("qexp run nosuch --set e", "qexp matrix nosuch --axis d", "qexp run --set e"):
         assert completed(line) == []
 

@@ -44,6 +44,25 @@ def test_a_run_is_trained_again_to_the_same_bits_whatever_its_spec_has_become(he
 
 
 @pytest.mark.heavy
+def test_a_run_keeps_what_its_spec_meant_when_that_which_it_extends_has_changed(specs, tmp_path_factory, qexp):
+    specs.write("experience", {"extends": "sound", "epochs": 1}, "child")
+    sweep = ("run", "child", "--grid", "batch_size=4,8", "--device", "cpu")
+    qexp(*sweep).done()
+    names, shared = [run["name"] for run in package.runs()], tmp_path_factory.mktemp("shared")
+    change(specs.root / "specs/experiences/sound.json", learning_rate=0.5)
+    assert "another spec exists already" in qexp(*sweep).refused()
+    assert "identical, bit for bit" in qexp("verify", names[0]).done()
+    qexp("push", shared, *names).done()
+    qexp("rm", "--yes", *names).done()
+    for path in specs.root.glob("specs/*/*.json"):
+        path.unlink()
+    qexp("pull", shared).done()
+    assert qexp("rerun", names[1], "--name", "again", "--device", "cpu").code == 0
+    assert weights("again") == weights(names[1])
+    assert package.open_run("again").record["digest"] == package.open_run(names[1]).record["digest"]
+
+
+@pytest.mark.heavy
 def test_a_new_seed_and_new_values_are_recorded_and_change_the_run(here, qexp):
     options = ("--seed", "4", "--set", "epochs=1", "--name", "other", "--device", "cpu")
     assert qexp("rerun", "sound_0", *options).code == 0

@@ -71,6 +71,31 @@ def test_a_dataset_and_a_model_extend_theirs_also_inside_an_experience(specs):
     assert resolved(specs, "named").document["model"]["operations"]["block"]["parameters"]["filters"] == [4, 4]
 
 
+PROGRAM = {"type": "command", "command": ["python", "fit.py", "{parameters}"], "parameters": {"rate": 0.5, "steps": 3}}
+OWN = {"losses": {"depth": {"type": "twice", "parameters": {"scale": 3}}, "delta_volume": "mae"}}
+
+NOISY = {**SOUND["experience"], "dataset": put(SOUND["dataset"], "fixed.noise", 0.01)}
+SETS = {  # parent, child, what the child means, and a value on the command line
+    "dataset": (SOUND["experience"], {"dataset": {"extends": "sound", "fixed": {"noise": 0.01}}},
+                NOISY, "dataset.fixed.x_res=0.2"),
+    "program": (PROGRAM, {"parameters": {"steps": 4}}, put(PROGRAM, "parameters.steps", 4), "parameters.rate=2"),
+    "own entry": ({**SOUND["experience"], **OWN}, {"losses": {"depth": {"parameters": {"scale": 4}}}},
+                  put({**SOUND["experience"], **OWN}, "losses.depth.parameters.scale", 4), "losses.delta_volume=mse"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SETS)
+def test_a_key_that_the_parent_says_may_be_set(specs, what):
+    parent, child, whole, override = SETS[what]
+    entry = "Entry(lambda scale=2.0: abs, {'properties': {'scale': {'type': 'number'}}}, '', {'type': 'twice'})"
+    (specs.root / "specs/extensions.py").write_text(f"from qexp.extend import Entry\nLOSSES = {{'twice': {entry}}}")
+    written(specs, "experience", "parent", parent)
+    written(specs, "experience", "child", {"extends": "parent", **child})
+    written(specs, "experience", "whole", whole)
+    assert resolved(specs, "child", override).digest == resolved(specs, "whole", override).digest
+    assert resolved(specs, "child", override).digest != resolved(specs, "child").digest
+
+
 def test_a_path_is_of_the_folder_of_the_file_in_which_it_stands(specs):
     written(specs, "dataset", "noisy", {"extends": "sound", "fixed": {"noise": 0.01}})
     base = specs.root / "bases" / "base.json"

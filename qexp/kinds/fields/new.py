@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qexp.errors import QexpError, suggestion
+from qexp.errors import QexpError
 from qexp.kinds.fields.dataset import GriddedDataset
 from qexp.kinds.fields.folders import NETCDF, FieldFolder, field_folders, open_folder
 from qexp.kinds.options import NewOptions
@@ -31,11 +31,6 @@ def dataset(path: Path, options: NewOptions) -> Document:
     file = names[0] if len(names) == 1 and names[0] != NETCDF else None
     opened = [open_folder(folder, file) for folder in folders]
     fields = list(opened[0].variables)
-    for name in options.outputs:
-        if name not in fields:
-            raise QexpError(
-                f"`outputs={[name]}`: {opened[0].label()} has no field '{name}'; {suggestion(name, fields)}"
-            )
     inputs, outputs = options.divided(fields, opened[0].label(), "fields")
     sizes = [opened_one.shape(fields)[1:] for opened_one in opened]
     side = min(min(size) for size in sizes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qexp.errors import QexpError
 from qexp.kinds.options import NewOptions
 from qexp.kinds.rows.dataset import FORMATS, TabularDataset
 from qexp.rows.formats import open_table
-from qexp.rows.table import number
 from qexp.spec.reading import FROM_DATASET, Document
 
 INPUTS = "features"
@@ -34,16 +31,15 @@ def dataset(path: Path, options: NewOptions) -> Document:
     Of the columns of numbers the last is the output, unless others are named, and the others are inputs; texts, and
     numbers that count the rows, name a row.
     """
+    import pyarrow.types as types
+
     table = open_table(path, FORMATS)
     table.require([*table.names, *options.outputs, *options.groups])
-    texts = table.read([], table.names)[1]
-    numbers = {name: values for name, column in texts.items() if (values := _numbers(column)) is not None}
+    kinds = zip(table.names, table.types(table.names).types, strict=True)
+    of_numbers = [name for name, kind in kinds if types.is_integer(kind) or types.is_floating(kind)]
+    numbers, _ = table.read(of_numbers, [])
     used = [name for name, values in numbers.items() if name in options.outputs or not _counts(values)]
     used = [name for name in used if name not in options.groups]
-    if wrong := [name for name in options.outputs if name not in used]:
-        raise QexpError(
-            f"`outputs={list(wrong)}`: the column '{wrong[0]}' of {path} is no column of numbers to estimate"
-        )
     inputs, outputs = options.divided(used, str(path), "columns of numbers")
     names = _variables(outputs)
     units = {name: _unit(column) for name, column in names.items()}
@@ -86,15 +82,6 @@ def experience(document: Document, dataset: TabularDataset) -> tuple[Document, D
         "losses": "mse",
         "baselines": ["mean", "ridge"],
     }
-
-
-def _numbers(column: NDArray[np.str_]) -> NDArray[np.float64] | None:
-    """A column of texts as numbers, NaN where one is missing; None if it holds anything else, or no number at all."""
-    texts, places = np.unique(column, return_inverse=True)
-    values = [number(str(text)) for text in texts]
-    if any(value is None for value in values) or all(math.isnan(value or 0.0) for value in values):
-        return None
-    return np.array(values, dtype=np.float64)[places]
 
 
 def _counts(values: NDArray[np.float64]) -> bool:
