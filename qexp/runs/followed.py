@@ -109,11 +109,18 @@ def line_of(row: Row, epoch: int, number: float) -> Line:
     return line
 
 
-def results_of(lines: Sequence[Line]) -> Numbers:
-    """The numbers of the last line, if there is one, as a program's results."""
-    numbers: Numbers = {}
-    for part in RESULT_PARTS if lines else ():
-        outputs = dict(lines[-1].get(part, {}))
+def row_of(line: Line) -> Row:
+    """The numbers of a line, by names that `place` understands."""
+    numbers = leaves({part: line[part] for part in RESULT_PARTS if part in line})
+    known = ((name, value) for name, value in numbers if value is not None or name.count(".") > 1)  # a loss may be none
+    return {name: math.nan if value is None else value for name, value in known}
+
+
+def results_of(row: Row) -> Numbers:
+    """A row as a program's results; null for what is not finite."""
+    numbers, line = Numbers(), formats.with_marks(line_of(row, 1, 1))
+    for part in RESULT_PARTS:
+        outputs = dict(line.get(part, {}))
         outputs.pop("losses", None)
         if (loss := outputs.pop("loss", None)) is not None:
             outputs[OUTPUT] = {"loss": loss, **outputs.get(OUTPUT, {})}

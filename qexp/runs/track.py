@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -31,7 +31,7 @@ from qexp.runs import followed
 from qexp.runs.catalog import Catalog, find_run
 from qexp.runs.execute import begin, keep, recorded
 from qexp.runs.prepare import FILES, keep_code, new_run
-from qexp.spec.experiences import RESULT_PARTS, RESULTS, TRACKED, program_results
+from qexp.spec.experiences import RESULTS, TRACKED, program_results
 from qexp.spec.reading import Document, digest, plain
 from qexp.spec.validation import in_schema
 from qexp.store import provenance
@@ -58,7 +58,7 @@ class TrackedRun:
         self._process, self._lock, self._next_note = os.getpid(), threading.Lock(), 0.0
         files.make_folder(self.directory.results)
         self._open(self.directory.metrics())
-        self._continues = self._lines.count > 0
+        self._continues = self._steps.count > 0
         """Whether nothing was logged yet since the run was continued."""
         self._results: Numbers = {**own.record.results}
         self._seconds, self._began = own.record.seconds, time.monotonic()
@@ -67,7 +67,7 @@ class TrackedRun:
         """Go on after these lines, in a file of its own: none that another process may still have open."""
         formats.write_lines(self.directory.metrics_file, lines)
         self._file = self.directory.metrics_file.open("r+b", buffering=0)
-        self._lines = _Lines(lines)
+        self._steps = _Steps(lines)
         self._end = self._start = self._file.seek(0, os.SEEK_END)
         """Where the file ends, and where its last line starts."""
 
@@ -97,7 +97,7 @@ class TrackedRun:
     @property
     def step(self) -> float:
         """The last step that was logged; 0 before the first."""
-        return self._lines.step
+        return self._steps.step
 
     def log(
         self, step: float | Mapping[str, Any] | None = None, numbers: Mapping[str, Any] = {}, /, **named: Any
@@ -119,14 +119,14 @@ class TrackedRun:
         position = next((row.pop(name) for name in followed.POSITIONS if name in row), step)
         with self._lock:
             self._require_own()
-            if self._continues and position is not None and position <= self._lines.step:
+            if self._continues and position is not None and position <= self._steps.step:
                 self._file.close()
                 self._open([line for line in self.directory.metrics() if _step(line) < position])
                 log.info("continues at step %g: what was logged from there on is replaced", position)
             self._continues = False
-            lines_before = self._lines.count
-            content = formats.line_bytes(self._lines.add(row, position))
-            if self._lines.count > lines_before:
+            steps_before = self._steps.count
+            content = formats.line_bytes(self._steps.add(row, position))
+            if self._steps.count > steps_before:
                 self._start = self._end
             # A line of the same step takes the place of the last, in one call and never shorter than that.
             self._write(content.rstrip(b"\n").ljust(self._end - self._start - 1) + b"\n")
@@ -154,7 +154,9 @@ class TrackedRun:
         >>> with qexp.track("fit") as run:
         ...     run.result(rmse=0.1)
         """
-        given = program_results(_finite({**numbers, **named}), "run.result")
+        finite = plain(formats.with_marks({**numbers, **named}), "run.result")
+        finite.pop("not_finite", None)
+        given = program_results(finite, "run.result")
         with self._lock:
             self._require_own()
             for part, outputs in given.items():
@@ -211,13 +213,13 @@ class TrackedRun:
     def _note(self) -> None:
         """Write the record, so that others see how far the run is."""
         self._next_note = time.monotonic() + followed.SECONDS_BETWEEN_NOTES
-        done, of = self._lines.count, self._own.record.epochs.of
-        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._lines.best)
+        done, of = self._steps.count, self._own.record.epochs.of
+        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._steps.best)
         self._own.note(epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3))
 
     def finish(self) -> Results:
         """The run's results, once its work is done."""
-        self._results = self._results or followed.results_of([self._lines.latest])
+        self._results = self._results or followed.results_of(self._steps.latest)
         self._keep_results()
         return Results(self._own.record.results, units=self._own.record.units)
 
@@ -230,18 +232,20 @@ class TrackedRun:
             self._file.close()
 
 
-class _Lines:
-    """Rows of numbers, one after the other, as lines of `metrics.jsonl`."""
+class _Steps:
+    """The numbers of one step after the other, as lines of `metrics.jsonl`."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.count, self.step = 0, 0.0
         self.best: int | None = None
-        self.latest: Line = {}
-        """The last number of each name, as a line."""
+        self.latest = dict[str, float]()
+        """The last number of each name."""
         self._row, self._lowest = dict[str, float](), math.inf
         for line in lines:
             self.count, self.step = line["epoch"], _step(line)
-            self._take(line)
+            self.latest |= followed.row_of(line)
+            if line["best"]:
+                self.best, self._lowest = line["epoch"], line["validation"]["loss"]
 
     def add(self, row: Mapping[str, float], step: float | None) -> Line:
         """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
@@ -252,24 +256,13 @@ class _Lines:
             self._row |= row
         else:
             self.count, self.step, self._row = self.count + 1, step, dict(row)
+        self.latest |= row
         line = followed.line_of(self._row, self.count, self.step)
-        line["best"] = self._take(line)
-        return line
-
-    def _take(self, line: Line) -> bool:
-        """Whether its validation loss is the lowest so far."""
-        for part in RESULT_PARTS:
-            for output, value in line.get(part, {}).items():
-                latest = self.latest.setdefault(part, {})
-                if isinstance(value, dict):
-                    latest[output] = {**latest.get(output, {}), **value}
-                elif value is not None or output not in latest:
-                    latest[output] = value
         loss = line["validation"]["loss"]
-        if loss is None or loss > self._lowest or (loss == self._lowest and line["epoch"] != self.best):
-            return False
-        self._lowest, self.best = loss, line["epoch"]
-        return True
+        if loss is not None and loss < self._lowest:
+            self.best, self._lowest = self.count, loss
+        line["best"] = self.best == self.count
+        return line
 
 
 def _step(line: Line) -> float:
@@ -283,13 +276,6 @@ def _number(name: str, value: Any) -> float:
     raise QexpError(f"run.log: {name} must be a number, but is {str(value)[:60]!r} ({type(value).__name__})")
 
 
-def _finite(numbers: Any) -> Any:
-    """With null for NaN and infinity, as an undefined error is."""
-    if isinstance(numbers, Mapping):
-        return {str(name): _finite(value) for name, value in numbers.items()}
-    return plain(None if isinstance(numbers, float) and not math.isfinite(numbers) else numbers, "run.result")
-
-
 @contextmanager
 def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     """Hold the lease of a run while a block of code logs it, and record how the block ends."""
@@ -301,8 +287,7 @@ def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
         try:
             begin(own, lease, None)
             with recorded(own, lease, lost) as outcome, _copied(lease.attempt / "log.txt"):
-                run = TrackedRun(own, lease, lost)
-                try:
+                with closing(TrackedRun(own, lease, lost)) as run:
                     try:
                         yield run
                     except SystemExit as end:
@@ -310,8 +295,6 @@ def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
                             raise
                         left = end
                     keep(run.finish(), own)
-                finally:
-                    run.close()
         except TakenOverError:
             raise lease.lost() from None
     if (error := outcome.error or left) is not None:

@@ -79,7 +79,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     spec |= {"type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters}
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
     lines = epochs_of(run.rows)
-    results = results_of(epochs_of([{name: value for row in run.rows for name, value in row.items()}]))
+    results = results_of({name: value for row in run.rows for name, value in row.items()})
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
