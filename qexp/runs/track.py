@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,21 +21,21 @@ from qexp.base import files, formats
 from qexp.base.machine import terminable
 from qexp.base.quantities import QUANTITIES
 from qexp.base.workspace import Workspace
-from qexp.errors import NotFoundError, Problem, QexpError, SpecError, TakenOverError
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.jobs.states import Watch
 from qexp.kinds.attempt import OwnRecord, Results
 from qexp.kinds.figures import FIGURES_FOLDER
 from qexp.runs import followed
 from qexp.runs.catalog import Catalog, find_run
-from qexp.runs.execute import begin, keep, recorded
-from qexp.runs.prepare import FILES, keep_code, new_run
+from qexp.runs.execute import keep, recorded
+from qexp.runs.prepare import Plan, prepare
 from qexp.spec.experiences import RESULTS, TRACKED, program_results
-from qexp.spec.reading import Document, digest, plain
+from qexp.spec.reading import digest, plain
 from qexp.spec.validation import in_schema
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations
 from qexp.store.lease import Lease, take_lease
-from qexp.store.record import Epochs, Line, Numbers, Record, State, now, require_name
+from qexp.store.record import Epochs, Line, Numbers, State, require_name
 
 log = logging.getLogger("qexp.run")
 
@@ -282,21 +280,17 @@ def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     ignored = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)
     # A script with a handler of its own knows what to do.
     with nullcontext() if ignored else terminable(), take_lease(directory) as lease:
-        own, lost = OwnRecord(directory, directory.record()), threading.Event()
-        left: SystemExit | None = None
-        try:
-            begin(own, lease, None)
-            with recorded(own, lease, lost) as outcome, _copied(lease.attempt / "log.txt"):
-                with closing(TrackedRun(own, lease, lost)) as run:
-                    try:
-                        yield run
-                    except SystemExit as end:
-                        if end.code:
-                            raise
-                        left = end
-                    keep(run.finish(), own)
-        except TakenOverError:
-            raise lease.lost() from None
+        own, left = OwnRecord(directory, directory.record()), None
+        with recorded(own, lease) as outcome, _copied(lease.attempt / "log.txt"):
+            formats.write_json(directory.path / "environment.json", provenance.environment(None, None, {}))
+            with closing(TrackedRun(own, lease, outcome.lost)) as run:
+                try:
+                    yield run
+                except SystemExit as end:
+                    if end.code:
+                        raise
+                    left = end
+                keep(run.finish(), own)
     if (error := outcome.error or left) is not None:
         raise error
 
@@ -348,8 +342,12 @@ def directory_of(
     """
     require_name(name)
     require_valid_annotations(tags, note)
-    script = _script()
-    spec = _spec(parameters, more, script, workspace)
+    root, script = _script(workspace.root.absolute())
+    spec = {"type": "tracked", "parameters": plain(dict(parameters), "parameters"), **more, "script": script}
+    if found := in_schema(spec, TRACKED.schema()):
+        raise SpecError([Problem("qexp.track", *finding) for finding in found])
+    prints = {script: files.sha256_of(root / script)} if script else {}
+    spec = {**TRACKED.with_defaults(spec, {}), "fingerprints": prints}
     wanted = name if seed is None else f"{name}_{seed}"
     if resume and (seed is None or RunDirectory(workspace.runs / wanted).holds_record):
         directory = find_run(wanted, Catalog(workspace))
@@ -357,67 +355,43 @@ def directory_of(
         add_annotations(directory.path, tags, note)
         return directory
     epochs = spec["parameters"].get("epochs")
-    record = Record(
+    plan = Plan(
         name=name,
-        kind="program",
-        script=spec["script"],
         experience=name,
         dataset=spec["dataset"],
         model=spec["model"],
         seed=0 if seed is None else seed,
-        state=State.CREATED,
-        tags=tuple(dict.fromkeys(tags)),
-        note=note,
+        spec=spec,
         digest=digest(spec),
-        metrics=spec["metrics"],
+        epochs=epochs if isinstance(epochs, int) and epochs > 0 else 0,
         overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in spec["parameters"].items()),
-        epochs=Epochs(of=epochs if isinstance(epochs, int) and epochs > 0 else 0),
+        metrics=spec["metrics"],
+        files=prints,
+        root=root,
+        script=script,
+        tags=tags,
+        note=note,
     )
     files.make_folder(workspace.runs)
     # One after the other: what many that start at once write down would else be thrown away by all but one.
     with files.locked(workspace.runs / f".track-{name}", LONGEST_WAIT):
         for number in count(0 if seed is None else 1):
             free = wanted if number == 1 and seed is not None else f"{wanted}_{number}"
-            if os.path.lexists(workspace.runs / free):
-                continue
-            named = replace(record, name=free, seed=number if seed is None else seed)
-            with suppress(FileExistsError):  # it has just been made otherwise
-                return new_run(free, workspace, None, partial(_fill, named, spec, script, workspace))
+            with suppress(FileExistsError):
+                return prepare(replace(plan, name=free, seed=number if seed is None else seed), workspace)
     raise AssertionError("there is always a free number")
 
 
-def _fill(record: Record, spec: Document, script: Path | None, workspace: Workspace, draft: Path) -> None:
-    directory, outside = RunDirectory(draft), script is not None and Path(spec["script"]).name == spec["script"]
-    code = keep_code(draft, "", Workspace(script.parent) if script is not None and outside else workspace)
-    if script is not None:
-        files.make_folder(draft / "code" / FILES)
-        shutil.copyfile(script, draft / "code" / FILES / script.name)
-    formats.write_json(directory.spec_file, spec)
-    formats.write_json(draft / "environment.json", provenance.environment(None, None, {}))
-    directory.write(replace(record, created=now(), code=code))
-
-
-def _spec(
-    parameters: Mapping[str, Any], more: Mapping[str, Any], script: Path | None, workspace: Workspace
-) -> Document:
-    """The spec of a run, with the script by its path in the workspace, or by its name if it lies elsewhere."""
-    named = ""
-    if script is not None:
-        inside = script.is_relative_to(workspace.root.absolute())
-        named = str(script.relative_to(workspace.root.absolute())) if inside else script.name
-    spec = {"type": "tracked", "parameters": plain(dict(parameters), "parameters"), **more, "script": named}
-    if found := in_schema(spec, TRACKED.schema()):
-        raise SpecError([Problem("qexp.track", *finding) for finding in found])
-    prints = {} if script is None else {named: files.sha256_of(script)}
-    return {**TRACKED.with_defaults(spec, {}), "fingerprints": prints}
-
-
-def _script() -> Path | None:
-    """The file that Python was started with; None in a notebook and at a prompt."""
+def _script(workspace: Path) -> tuple[Path, str]:
+    """The file that Python was started with: a folder, the workspace if it lies there, and its path in it. The path is
+    empty in a notebook and at a prompt.
+    """
     file = getattr(sys.modules["__main__"], "__file__", None)
     if file is None or not Path(file).is_file() or any(part.endswith("-packages") for part in Path(file).parts):
-        return None
-    return Path(file).absolute()
+        return workspace, ""
+    script = Path(file).absolute()
+    root = workspace if script.is_relative_to(workspace) else script.parent
+    return root, str(script.relative_to(root))
 
 
 def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None:

@@ -26,11 +26,10 @@ def sampled(run: Path, goes_on: Callable[[], bool]) -> Iterator[None]:
     begun = time.monotonic()
 
     def keep_on(ended: threading.Event) -> None:
-        with suppress(ImportError):
-            sampler = _Sampler(run)
-            while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
-                with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
-                    file.write(formats.line_bytes(sampler.sample()))
+        sampler = _Sampler(run)
+        while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
+            with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
+                file.write(formats.line_bytes(sampler.sample()))
 
     with in_background("system", keep_on):
         yield

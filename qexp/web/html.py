@@ -171,10 +171,10 @@ def _marked(line: str) -> str:
 
 def data(value: Any) -> Markup:
     """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
-    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    from jinja2.utils import htmlsafe_json_dumps
+
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return htmlsafe_json_dumps(value, lambda value: orjson.dumps(value, option=options).decode())
 
 
 # Pictures inside of a page or a notebook.

@@ -239,6 +239,25 @@ def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_jumps_when_the_first_epoch_of_a_run_comes_and_its_page_is_accessible(
+    workspace, serve, visit, findings, width
+):
+    server = serve(workspace)
+    page = visit(server.address, width=width, color_scheme="dark")
+    page.context.add_init_script(SHIFTS)
+    with package.track("fit", workspace=workspace) as run:
+        page.goto(server.address + "runs/fit_0")
+        page.get_by_text("No epoch has ended yet.").wait_for()
+        for _ in range(2):
+            run.log({"val/depth/mae": 1, "val/width/mae": 2}, loss=1, val_loss=1)
+        page.locator(".curves-drawing canvas").nth(2).wait_for()
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.shifted") < 0.1
+        assert findings(page) == []
+
+
+@pytest.mark.heavy
 def test_drawings_have_their_height_when_the_scripts_have_run_and_not_a_frame_later(root, serve, visit):
     server = serve(root)
     page = visit(server.address, width=400)
