@@ -50,6 +50,39 @@ def place(name: str) -> tuple[str, str, str]:
     return part, output, metric
 
 
+class Steps:
+    """The numbers of one step after the other, as lines of `metrics.jsonl`."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.count, self.step = 0, 0.0
+        self.best: int | None = None
+        self.latest = dict[str, float]()
+        """The last number of each name."""
+        self._row, self._lowest = dict[str, float](), math.inf
+        for line in lines:
+            self.count, self.step = line["epoch"], step_of(line)
+            self.latest |= row_of(line)
+            if line["best"]:
+                self.best, self._lowest = line["epoch"], line["validation"]["loss"]
+
+    def add(self, row: Mapping[str, float], step: float | None) -> Line:
+        """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
+        step = self.step + 1 if step is None else step
+        if not math.isfinite(step) or step < self.step:
+            raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
+        if step == self.step and self.count:
+            self._row |= row
+        else:
+            self.count, self.step, self._row = self.count + 1, step, dict(row)
+        self.latest |= row
+        line = line_of(self._row, self.count, self.step)
+        loss = line["validation"]["loss"]
+        if loss is not None and loss < self._lowest:
+            self.best, self._lowest = self.count, loss
+        line["best"] = self.best == self.count
+        return line
+
+
 class Merged:
     """Rows as epochs: those of one number are one; from a smaller number on, all are replaced."""
 
@@ -76,15 +109,9 @@ class Merged:
     def lines(self) -> list[Line]:
         """Lines of `metrics.jsonl`."""
         first = self._epochs[0][0] if self._epochs else math.inf
-        lines = [line for line in self._earlier if line["step" if "step" in line else "epoch"] < first]
-        lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
-        for number, row in self._epochs:
-            line = formats.with_marks(line_of(row, len(lines) + 1, number))
-            loss = line["validation"]["loss"]
-            line["best"] = loss is not None and loss < lowest
-            lowest = loss if line["best"] else lowest
-            lines.append(line)
-        return lines
+        earlier = [line for line in self._earlier if step_of(line) < first]
+        steps = Steps(earlier)
+        return [*earlier, *(formats.with_marks(steps.add(row, number)) for number, row in self._epochs)]
 
 
 def epochs_of(rows: Iterable[Row]) -> list[Line]:
@@ -92,6 +119,10 @@ def epochs_of(rows: Iterable[Row]) -> list[Line]:
     merged = Merged()
     merged.add(rows)
     return merged.lines()
+
+
+def step_of(line: Line) -> float:
+    return float(line["step" if "step" in line else "epoch"])
 
 
 def line_of(row: Row, epoch: int, number: float) -> Line:

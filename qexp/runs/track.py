@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -65,7 +64,7 @@ class TrackedRun:
         """Go on after these lines, in a file of its own: none that another process may still have open."""
         formats.write_lines(self.directory.metrics_file, lines)
         self._file = self.directory.metrics_file.open("r+b", buffering=0)
-        self._steps = _Steps(lines)
+        self._steps = followed.Steps(lines)
         self._end = self._start = self._file.seek(0, os.SEEK_END)
         """Where the file ends, and where its last line starts."""
 
@@ -119,7 +118,7 @@ class TrackedRun:
             self._require_own()
             if self._continues and position is not None and position <= self._steps.step:
                 self._file.close()
-                self._open([line for line in self.directory.metrics() if _step(line) < position])
+                self._open([line for line in self.directory.metrics() if followed.step_of(line) < position])
                 log.info("continues at step %g: what was logged from there on is replaced", position)
             self._continues = False
             steps_before = self._steps.count
@@ -228,43 +227,6 @@ class TrackedRun:
                 self._note()
             os.fsync(self._file.fileno())
             self._file.close()
-
-
-class _Steps:
-    """The numbers of one step after the other, as lines of `metrics.jsonl`."""
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        self.count, self.step = 0, 0.0
-        self.best: int | None = None
-        self.latest = dict[str, float]()
-        """The last number of each name."""
-        self._row, self._lowest = dict[str, float](), math.inf
-        for line in lines:
-            self.count, self.step = line["epoch"], _step(line)
-            self.latest |= followed.row_of(line)
-            if line["best"]:
-                self.best, self._lowest = line["epoch"], line["validation"]["loss"]
-
-    def add(self, row: Mapping[str, float], step: float | None) -> Line:
-        """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
-        step = self.step + 1 if step is None else step
-        if not math.isfinite(step) or step < self.step:
-            raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
-        if step == self.step and self.count:
-            self._row |= row
-        else:
-            self.count, self.step, self._row = self.count + 1, step, dict(row)
-        self.latest |= row
-        line = followed.line_of(self._row, self.count, self.step)
-        loss = line["validation"]["loss"]
-        if loss is not None and loss < self._lowest:
-            self.best, self._lowest = self.count, loss
-        line["best"] = self.best == self.count
-        return line
-
-
-def _step(line: Line) -> float:
-    return float(line["step" if "step" in line else "epoch"])
 
 
 def _number(name: str, value: Any) -> float:

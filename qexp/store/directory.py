@@ -15,7 +15,7 @@ from qexp.base.files import locked
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
-from qexp.store.documents import MisfitError, Part
+from qexp.store.documents import Part
 from qexp.store.record import IN_NAMES, Record, read_epochs, read_record
 
 
@@ -407,25 +407,18 @@ class RunDirectory:
         """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
         file = self.path / "environment.json"
         try:
-            document = formats.read_json(file)
-            Environment.from_document(document)
+            Environment.read(file)
         except FileNotFoundError:
             return {}
-        except MisfitError as misfit:
-            raise DamagedError(f"{file} is damaged: {misfit}") from None
-        return dict(document)
+        return dict(formats.read_json(file))
 
     def metrics(self) -> list[dict[str, Any]]:
         """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""
         return read_epochs(self.metrics_file)
 
     def system(self) -> list[dict[str, Any]]:
-        """What it took of its machine, see `SYSTEM`; empty if nothing was measured. Torn lines are left out."""
-        try:
-            written = files.read_bytes(self.system_file).splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        return [line for text in written if (line := formats.whole_line(text)) is not None]
+        """What it took of its machine, see `SYSTEM`; empty if nothing was measured."""
+        return list(formats.read_lines(self.system_file))
 
     def matrix_names(self) -> list[str]:
         names = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))
