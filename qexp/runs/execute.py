@@ -27,7 +27,7 @@ from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
 from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results, Work
-from qexp.runs.notice import notify_if_last, notify_of_run
+from qexp.runs.notice import notify_of_attempt
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import load_stage
 from qexp.store import provenance
@@ -224,9 +224,7 @@ def _end(own: OwnRecord, outcome: Outcome) -> None:
     log.info("%s", outcome.state)
     *earlier, last = own.record.attempts
     own.note(attempts=(*earlier, replace(last, ended=now(), state=outcome.state)), state=outcome.state, ended=now())
-    if error is not None:
-        notify_of_run(own.directory, outcome.state.words, own.record.error or "")
-    notify_if_last(own.directory, own.record)
+    notify_of_attempt(own.directory, own.record)
 
 
 def _state_after(error: BaseException) -> State:

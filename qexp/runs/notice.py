@@ -33,15 +33,11 @@ def words_to_notify(workspace: Workspace) -> list[str]:
     return words_of(command)
 
 
-def notify_of_run(directory: RunDirectory, state: str, error: str) -> None:
-    """A run has failed."""
-    name = directory.name
-    _notify(Workspace(directory.path.absolute().parent.parent), name, state, f"{name} {state}: {error}")
-
-
-def notify_if_last(directory: RunDirectory, record: Record) -> None:
-    """A job has ended; that of the last run of its launch says that the launch has."""
-    workspace = Workspace(directory.path.absolute().parent.parent)
+def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
+    """An attempt has ended: the run may have failed, and be the last one of a launch, which no pool waits for."""
+    workspace, name, state = Workspace(directory.path.absolute().parent.parent), directory.name, record.state
+    if state.without_result and not state.resumable:
+        _notify(workspace, name, state.words, f"{name} {state.words}: {record.error}")
     if record.job is None or record.launch is None:
         return
     with suppress(QexpError, FileExistsError):  # that another job, which ended at the same time, has said it
