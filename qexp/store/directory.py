@@ -15,7 +15,7 @@ from qexp.base.files import locked
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, UntrustedCodeError
 from qexp.spec.reading import digest
-from qexp.store.documents import Part
+from qexp.store.documents import MisfitError, Part
 from qexp.store.record import IN_NAMES, Record, read_epochs, read_record
 
 
@@ -407,10 +407,13 @@ class RunDirectory:
         """Code, packages and machine of the last attempt; empty before the first. Raises DamagedError."""
         file = self.path / "environment.json"
         try:
-            Environment.read(file)
+            document = formats.read_json(file)
+            Environment.from_document(document)
         except FileNotFoundError:
             return {}
-        return dict(formats.read_json(file))
+        except MisfitError as misfit:
+            raise DamagedError(f"{file} is damaged: {misfit}") from None
+        return dict(document)
 
     def metrics(self) -> list[dict[str, Any]]:
         """One entry per epoch; an incomplete last line is left out. Raises DamagedError for any other bad line."""

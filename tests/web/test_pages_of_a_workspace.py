@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import matplotlib.figure
 import pytest
 from PIL import Image
 
@@ -240,7 +241,7 @@ def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("width", [400, 1400])
-def test_nothing_jumps_when_the_first_epoch_of_a_run_comes_and_its_page_is_accessible(
+def test_nothing_jumps_when_the_first_epoch_of_a_tracked_run_comes_and_its_figures_are_seen(
     workspace, serve, visit, findings, width
 ):
     server = serve(workspace)
@@ -254,7 +255,16 @@ def test_nothing_jumps_when_the_first_epoch_of_a_run_comes_and_its_page_is_acces
         page.locator(".curves-drawing canvas").nth(2).wait_for()
         page.wait_for_timeout(300)
         assert page.evaluate("window.shifted") < 0.1
+        run.figure(matplotlib.figure.Figure(), "residual", step=1)
+        page.locator(".logged img").wait_for()
         assert findings(page) == []
+        page.goto(server.address + "runs/fit_0")
+        above = (
+            "() => document.querySelector('.logged').compareDocumentPosition(document.querySelector('.growing pre'))"
+        )
+        assert page.evaluate(above) == 4, "the log follows the figures"
+    page.goto(server.address)
+    assert page.locator(".thumbnails img").get_attribute("src").endswith("fit_0/figures/residual_000001.png")
 
 
 @pytest.mark.heavy
