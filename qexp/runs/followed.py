@@ -68,7 +68,7 @@ class Steps:
     def add(self, row: Mapping[str, float], step: float | None) -> Line:
         """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
         step = self.step + 1 if step is None else step
-        if not math.isfinite(step) or step < self.step:
+        if not math.isfinite(step) or (self.count and step < self.step):
             raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
         if step == self.step and self.count:
             self._row |= row
@@ -112,13 +112,6 @@ class Merged:
         earlier = [line for line in self._earlier if step_of(line) < first]
         steps = Steps(earlier)
         return [*earlier, *(formats.with_marks(steps.add(row, number)) for number, row in self._epochs)]
-
-
-def epochs_of(rows: Iterable[Row]) -> list[Line]:
-    """Lines of `metrics.jsonl`."""
-    merged = Merged()
-    merged.add(rows)
-    return merged.lines()
 
 
 def step_of(line: Line) -> float:

@@ -25,7 +25,7 @@ from qexp.base import files, formats
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError, SpecError, extra
-from qexp.runs.followed import Row, epochs_of, results_of, rows_in
+from qexp.runs.followed import Merged, Row, results_of, rows_in
 from qexp.runs.prepare import new_run
 from qexp.spec.experiences import RESULTS, TRACKED
 from qexp.spec.reading import digest, parse_value
@@ -77,7 +77,9 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     seed = parameters.pop("seed", 0)
     spec = TRACKED.with_defaults({"type": "tracked", "parameters": parameters}, {})
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
-    lines = epochs_of(run.rows)
+    epochs = Merged()
+    epochs.add(run.rows)
+    lines = epochs.lines()
     results = results_of({name: value for row in run.rows for name, value in row.items()})
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
