@@ -37,7 +37,7 @@ from qexp.spec.reading import digest
 from qexp.spec.resolution import Unwritten
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, require_valid_annotations
-from qexp.store.record import Feature, ForeignFile, ForeignWeights, Record, State, now, require_name
+from qexp.store.record import Epochs, Feature, ForeignFile, ForeignWeights, Record, State, now, require_name
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
@@ -357,7 +357,7 @@ def _fill(
             units={name: units[name] for name in spec["outputs"]},
             metrics=objects_of(spec).meanings(spec, experience.tables),
             code=code,
-            weights=sum(weight.numel() for weight in model.parameters()),
+            epochs=Epochs(),
         )
     )
 
