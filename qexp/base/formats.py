@@ -158,15 +158,11 @@ def write_netcdf(path: Path, table: xarray.Dataset, encoding: Mapping[str, Any] 
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete JSON lines of a file, up to the first torn one, whose writing was interrupted."""
-    try:
-        content = read_bytes(path)
-    except FileNotFoundError:
-        return
-    for line in content.splitlines(keepends=True):
-        if (document := whole_line(line)) is None:
-            return
-        yield document
+    """The JSON lines of a file, none if it is missing; torn ones, whose writing was interrupted, are left out."""
+    with suppress(FileNotFoundError):
+        for line in read_bytes(path).splitlines(keepends=True):
+            if (document := whole_line(line)) is not None:
+                yield document
 
 
 def whole_line(line: bytes) -> dict[str, Any] | None:

@@ -6,10 +6,12 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from qexp.errors import suggestion
 
 Steps = Sequence[str | int]
 
@@ -124,6 +126,16 @@ def names_in(text: str) -> list[str]:
 def single_brace(text: str) -> str | None:
     """The first brace that neither belongs to a placeholder nor is doubled; None if there is none."""
     return next((match[0] for match in PIECE.finditer(text) if match[0] in ("{", "}")), None)
+
+
+def trouble_with_command(command: str, placeholders: Collection[str]) -> str | None:
+    """What is wrong with a command in whose words these placeholders may stand, in words; None if nothing is."""
+    try:
+        names = [name for word in words_of(command) for name in names_in(word)]
+    except ValueError as error:
+        return str(error)
+    unknown = next((name for name in names if name not in placeholders), None)
+    return None if unknown is None else f"has no placeholder {{{unknown}}}; {suggestion(unknown, placeholders)}"
 
 
 def filled(text: str, value: Callable[[str], str]) -> str:

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -321,11 +321,8 @@ class Layer:
     weights: Mapping[str, NDArray[np.float32]]
 
 
-@dataclass
-class Layers:
+class Layers(list[Layer]):
     """The layers of a Keras model in the order of their computation."""
-
-    order: list[Layer] = field(default_factory=list)
 
     def add(
         self,
@@ -336,9 +333,9 @@ class Layers:
         **config: Any,
     ) -> str:
         """Add a layer; returns its name."""
-        name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self.order)}"
+        name = name or f"{class_name.lower()}_{sum(layer.class_name == class_name for layer in self)}"
         config = {"name": name, "dtype": "float32", **config}
-        self.order.append(Layer(name, class_name, config, tuple(sources), weights or {}))
+        self.append(Layer(name, class_name, config, tuple(sources), weights or {}))
         return name
 
     def apply(self, module: nn.Module, source: str) -> str:
@@ -456,7 +453,7 @@ def h5_bytes(
     """The content of a `model.h5`, with `facts` and the names of the fields as further attributes."""
     import h5py
 
-    layers = model.program.order
+    layers = model.program
     content = io.BytesIO()
     versions = {"keras_version": KERAS_VERSION, "backend": "tensorflow"}
     with h5py.File(content, "w") as file:

@@ -6,7 +6,6 @@ A new scheduler is a module with a class derived from `Scheduler`, and a line in
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,11 +17,12 @@ from qexp.base import files, formats
 from qexp.base.files import locked
 from qexp.base.options import option
 from qexp.base.packages import OpenTable
+from qexp.base.text import trouble_with_command
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
 from qexp.jobs.gridengine import GridEngine
 from qexp.jobs.htcondor import HTCondor
-from qexp.jobs.scheduler import Chosen, Option, Scheduler, launch_options, profiles_of, trouble_with_wrap
+from qexp.jobs.scheduler import WRAP_PLACEHOLDERS, Chosen, Option, Scheduler, launch_options, profiles_of
 from qexp.jobs.slurm import Slurm
 from qexp.store.documents import Part
 from qexp.store.process import Process, alive
@@ -81,7 +81,7 @@ AROUND: dict[str, Option] = {
         r"[^\x00-\x1f\x7f]*",
         'the command around each run, such as "apptainer exec image.sif"',
         only_text=True,
-        trouble=trouble_with_wrap,
+        trouble=lambda command: trouble_with_command(command, WRAP_PLACEHOLDERS),
     ),
     "python": Option(r"[^\x00-\x1f\x7f]+", "the Python interpreter inside the wrap", only_text=True),
 }
@@ -213,12 +213,10 @@ class Launch:
         files.make_folder(turn_file.parent)
         with files.writing(f"to {turn_file.parent}"):
             try:
-                handle = os.open(turn_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+                with turn_file.open("x") as file:
+                    file.write(turn)
             except FileExistsError:
                 return False
-            try:
-                with os.fdopen(handle, "w") as file:
-                    file.write(turn)
             except OSError:  # a full disk still has room for an empty file; delete it, nothing is settled
                 turn_file.unlink(missing_ok=True)
                 raise

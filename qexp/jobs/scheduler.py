@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from qexp.base import files
-from qexp.base.text import filled, names_in, words_of
+from qexp.base.text import filled, words_of
 from qexp.errors import QexpError, SchedulerError, suggestion
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
@@ -234,18 +234,6 @@ class Wrap:
 
 def wrap_of(options: Mapping[str, Any]) -> Wrap:
     return Wrap(options.get("wrap", ""), options.get("python", sys.executable))
-
-
-def trouble_with_wrap(command: str) -> str | None:
-    """What is wrong with the text of a wrap, in words; None if nothing is."""
-    try:
-        names = [name for word in words_of(command) for name in names_in(word)]
-    except ValueError as error:
-        return str(error)
-    for name in names:
-        if name not in WRAP_PLACEHOLDERS:
-            return f"has no placeholder {{{name}}}; {suggestion(name, WRAP_PLACEHOLDERS)}"
-    return None
 
 
 # What the modules of schedulers have in common.

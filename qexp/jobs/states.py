@@ -358,7 +358,7 @@ def read_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[st
     if number is None:
         raise NotFoundError(f"{directory.name} has no log yet: it is {Watch().state(directory)}")
     _require_attempt(directory, number)
-    yield from _Tail(directory.attempt(number) / "log.txt").grown()
+    yield from Tail(directory.attempt(number) / "log.txt").grown()
 
 
 def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[str]:
@@ -366,7 +366,7 @@ def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[
     if attempt is not None:
         _require_attempt(directory, attempt)
     watch, number = Watch(), attempt or max(attempts(directory), default=0)
-    tail = _Tail(directory.attempt(number) / "log.txt")
+    tail = Tail(directory.attempt(number) / "log.txt")
     while True:
         # State before log: an attempt that had ended or was replaced by now adds nothing after this read.
         ended = not watch.state(directory).unfinished
@@ -374,7 +374,7 @@ def follow_log(directory: RunDirectory, attempt: int | None = None) -> Iterator[
         yield from tail.grown()
         if later and attempt is None:
             number = later[0]
-            tail = _Tail(directory.attempt(number) / "log.txt")
+            tail = Tail(directory.attempt(number) / "log.txt")
         elif ended or later:
             return
         else:
@@ -388,12 +388,17 @@ def _require_attempt(directory: RunDirectory, number: int) -> None:
         raise NotFoundError(f"{directory.name} has no attempt {number}; {which}")
 
 
-class _Tail:
+class Tail:
     """A log file and the position up to which it has been read."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._read = path, 0
+    def __init__(self, path: Path, read: int = 0) -> None:
+        self._path, self.read = path, read
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
+
+    @property
+    def understood(self) -> int:
+        """The position up to which complete characters have been read."""
+        return self.read - len(self._decoder.getstate()[0])
 
     def grown(self) -> Iterator[str]:
         """The text added since the last call."""
@@ -402,9 +407,9 @@ class _Tail:
         except FileNotFoundError:  # the attempt has only just been claimed
             return
         with file:
-            file.seek(self._read)
+            file.seek(self.read)
             while piece := file.read(LOG_PIECE):
-                self._read += len(piece)
+                self.read += len(piece)
                 yield self._decoder.decode(piece)
 
 

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,7 @@ from qexp.jobs.scheduler import Wrap
 from qexp.jobs.states import signal_attempt, state_now
 from qexp.kinds import figures
 from qexp.kinds.attempt import Attempt, Display, OwnRecord, Results, Work
-from qexp.runs.notice import notify_if_last, notify_of_run
+from qexp.runs.notice import notify_of_attempt
 from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import load_stage
 from qexp.store import provenance
@@ -73,19 +73,16 @@ def execute(
         if own.record.state is State.DONE:
             withdraw(lease)
             return
-        lost = threading.Event()
-        work = Work(
-            own, lease.attempt, device, display or Display(), lambda: interrupted() or lost.is_set(), threads, dataset
-        )
-        try:
-            begin(own, lease, wrap)
-            with recorded(own, lease, lost) as outcome:
-                results = TYPES[type_name(work.spec)](work)
-                if results is None:
-                    raise KeyboardInterrupt
-                keep(results, own)
-        except TakenOverError:
-            raise lease.lost() from None
+        with recorded(own, lease, wrap) as outcome:
+
+            def ends() -> bool:
+                return interrupted() or outcome.lost.is_set()
+
+            work = Work(own, lease.attempt, device, display or Display(), ends, threads, dataset)
+            results = TYPES[type_name(work.spec)](work)
+            if results is None:
+                raise KeyboardInterrupt
+            keep(results, own)
     if outcome.error is not None:
         raise _not_done(directory, outcome.state, _last_line(outcome.error), lease.attempt) from outcome.error
 
@@ -153,7 +150,7 @@ def _not_done(directory: RunDirectory, state: State, why: str, attempt: Path) ->
     return RunFailedError(f"{directory.name} {state.words}: {why}\nsee {attempt / 'log.txt'}")
 
 
-def begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
+def _begin(own: OwnRecord, lease: Lease, wrap: str | None) -> None:
     """Record that the run is running."""
     # The process of an attempt that is still recorded as running did not live to record its end.
     earlier = [
@@ -182,46 +179,52 @@ class Outcome:
     state: State = State.DONE
     error: BaseException | None = None
     """Why it failed, or what interrupted it."""
+    lost: threading.Event = field(default_factory=threading.Event)
+    """Set when another process has taken the run over."""
 
 
 @contextmanager
-def recorded(own: OwnRecord, lease: Lease, lost: threading.Event) -> Iterator[Outcome]:
+def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[Outcome]:
     """The work of an attempt, which is logged and alive to others; how it ends is recorded, and is the outcome.
 
-    lost  is set when another process has taken the run over
+    wrap  the command around this process
     No exception leaves the block but TakenOverError.
     """
+    outcome, log_file = Outcome(), lease.attempt / "log.txt"
 
     def goes_on() -> bool:
         if not lease.is_held():
-            lost.set()
-        return not lost.is_set()
+            outcome.lost.set()
+        return not outcome.lost.is_set()
 
-    outcome, log_file = Outcome(), lease.attempt / "log.txt"
     with _logging_to(log_file), beating(lease.attempt / HEARTBEAT, goes_on), sampled(own.directory.path, goes_on):
-        log.info("run %s, process %d, attempt %s", lease.directory.name, os.getpid(), lease.attempt.name)
         try:
+            _begin(own, lease, wrap)
+            log.info("run %s, process %d, attempt %s", lease.directory.name, os.getpid(), lease.attempt.name)
             try:
                 yield outcome
             except TakenOverError:
                 raise
             except BaseException as error:
                 outcome.state, outcome.error = _state_after(error), error
-            if outcome.error is not None and not outcome.state.resumable:
-                own.keep(error=_last_line(outcome.error))
-                of_program = isinstance(outcome.error, ProgramError)  # whose own traceback is in the log
-                text = outcome.error if of_program else "".join(traceback.format_exception(outcome.error))
-                log.error("%s", text)
-            log.info("%s", outcome.state)
-            *earlier, last = own.record.attempts
-            ended = replace(last, ended=now(), state=outcome.state)
-            own.note(attempts=(*earlier, ended), state=outcome.state, ended=now())
-            if outcome.error is not None and not outcome.state.resumable:
-                notify_of_run(own.directory, outcome.state.words, own.record.error or "")
-            notify_if_last(own.directory, own.record)
+            _end(own, outcome)
         except TakenOverError:
-            log.error("%s", lease.lost())
-            raise
+            lost = lease.lost()
+            log.error("%s", lost)
+            raise lost from None
+
+
+def _end(own: OwnRecord, outcome: Outcome) -> None:
+    """Record how an attempt has ended, and tell whoever waits."""
+    error = None if outcome.state.resumable else outcome.error
+    if error is not None:
+        own.keep(error=_last_line(error))
+        of_program = isinstance(error, ProgramError)  # whose own traceback is in the log
+        log.error("%s", error if of_program else "".join(traceback.format_exception(error)))
+    log.info("%s", outcome.state)
+    *earlier, last = own.record.attempts
+    own.note(attempts=(*earlier, replace(last, ended=now(), state=outcome.state)), state=outcome.state, ended=now())
+    notify_of_attempt(own.directory, own.record)
 
 
 def _state_after(error: BaseException) -> State:

@@ -50,6 +50,39 @@ def place(name: str) -> tuple[str, str, str]:
     return part, output, metric
 
 
+class Steps:
+    """The numbers of one step after the other, as lines of `metrics.jsonl`."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.count, self.step = 0, 0.0
+        self.best: int | None = None
+        self.latest = dict[str, float]()
+        """The last number of each name."""
+        self._row, self._lowest = dict[str, float](), math.inf
+        for line in lines:
+            self.count, self.step = line["epoch"], step_of(line)
+            self.latest |= row_of(line)
+            if line["best"]:
+                self.best, self._lowest = line["epoch"], line["validation"]["loss"]
+
+    def add(self, row: Mapping[str, float], step: float | None) -> Line:
+        """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
+        step = self.step + 1 if step is None else step
+        if not math.isfinite(step) or (self.count and step < self.step):
+            raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
+        if step == self.step and self.count:
+            self._row |= row
+        else:
+            self.count, self.step, self._row = self.count + 1, step, dict(row)
+        self.latest |= row
+        line = line_of(self._row, self.count, self.step)
+        loss = line["validation"]["loss"]
+        if loss is not None and loss < self._lowest:
+            self.best, self._lowest = self.count, loss
+        line["best"] = self.best == self.count
+        return line
+
+
 class Merged:
     """Rows as epochs: those of one number are one; from a smaller number on, all are replaced."""
 
@@ -76,22 +109,13 @@ class Merged:
     def lines(self) -> list[Line]:
         """Lines of `metrics.jsonl`."""
         first = self._epochs[0][0] if self._epochs else math.inf
-        lines = [line for line in self._earlier if line["step" if "step" in line else "epoch"] < first]
-        lowest: float = min((line["validation"]["loss"] for line in lines if line["best"]), default=math.inf)
-        for number, row in self._epochs:
-            line = formats.with_marks(line_of(row, len(lines) + 1, number))
-            loss = line["validation"]["loss"]
-            line["best"] = loss is not None and loss < lowest
-            lowest = loss if line["best"] else lowest
-            lines.append(line)
-        return lines
+        earlier = [line for line in self._earlier if step_of(line) < first]
+        steps = Steps(earlier)
+        return [*earlier, *(formats.with_marks(steps.add(row, number)) for number, row in self._epochs)]
 
 
-def epochs_of(rows: Iterable[Row]) -> list[Line]:
-    """Lines of `metrics.jsonl`."""
-    merged = Merged()
-    merged.add(rows)
-    return merged.lines()
+def step_of(line: Line) -> float:
+    return float(line["step" if "step" in line else "epoch"])
 
 
 def line_of(row: Row, epoch: int, number: float) -> Line:
@@ -109,11 +133,18 @@ def line_of(row: Row, epoch: int, number: float) -> Line:
     return line
 
 
-def results_of(lines: Sequence[Line]) -> Numbers:
-    """The numbers of the last line, if there is one, as a program's results."""
-    numbers: Numbers = {}
-    for part in RESULT_PARTS if lines else ():
-        outputs = dict(lines[-1].get(part, {}))
+def row_of(line: Line) -> Row:
+    """The numbers of a line, by names that `place` understands."""
+    numbers = leaves({part: line[part] for part in RESULT_PARTS if part in line})
+    known = ((name, value) for name, value in numbers if value is not None or name.count(".") > 1)  # a loss may be none
+    return {name: math.nan if value is None else value for name, value in known}
+
+
+def results_of(row: Row) -> Numbers:
+    """A row as a program's results; null for what is not finite."""
+    numbers, line = Numbers(), formats.with_marks(line_of(row, 1, 1))
+    for part in RESULT_PARTS:
+        outputs = dict(line.get(part, {}))
         outputs.pop("losses", None)
         if (loss := outputs.pop("loss", None)) is not None:
             outputs[OUTPUT] = {"loss": loss, **outputs.get(OUTPUT, {})}

@@ -7,9 +7,9 @@ import subprocess
 from collections import Counter
 from contextlib import suppress
 
-from qexp.base.text import filled, names_in, words_of
+from qexp.base.text import filled, trouble_with_command, words_of
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, QexpError, some, suggestion
+from qexp.errors import DamagedError, QexpError, some
 from qexp.jobs.launchers import Launch, find_launch
 from qexp.jobs.states import Watch
 from qexp.store.directory import RunDirectory
@@ -28,25 +28,16 @@ def words_to_notify(workspace: Workspace) -> list[str]:
     command = workspace.settings().get("notify", "")
     if not isinstance(command, str):
         raise QexpError('qexp.toml: notify is a command, such as notify = "mail -s {message} me@home"')
-    try:
-        words = words_of(command)
-    except ValueError as error:
-        raise QexpError(f"qexp.toml: notify {error}") from None
-    for name in (name for word in words for name in names_in(word)):
-        if name not in PLACEHOLDERS:
-            raise QexpError(f"qexp.toml: notify has no placeholder {{{name}}}; {suggestion(name, PLACEHOLDERS)}")
-    return words
+    if trouble := trouble_with_command(command, PLACEHOLDERS):
+        raise QexpError(f"qexp.toml: notify {trouble}")
+    return words_of(command)
 
 
-def notify_of_run(directory: RunDirectory, state: str, error: str) -> None:
-    """A run has failed."""
-    name = directory.name
-    _notify(Workspace(directory.path.absolute().parent.parent), name, state, f"{name} {state}: {error}")
-
-
-def notify_if_last(directory: RunDirectory, record: Record) -> None:
-    """A job has ended; that of the last run of its launch says that the launch has."""
-    workspace = Workspace(directory.path.absolute().parent.parent)
+def notify_of_attempt(directory: RunDirectory, record: Record) -> None:
+    """An attempt has ended: the run may have failed, and be the last one of a launch, which no pool waits for."""
+    workspace, name, state = Workspace(directory.path.absolute().parent.parent), directory.name, record.state
+    if state.without_result and not state.resumable:
+        _notify(workspace, name, state.words, f"{name} {state.words}: {record.error}")
     if record.job is None or record.launch is None:
         return
     with suppress(QexpError, FileExistsError):  # that another job, which ended at the same time, has said it

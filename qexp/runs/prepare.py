@@ -49,6 +49,10 @@ class Plan:
     extensions: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     """Files of the workspace, with their SHA-256, of which the run keeps copies."""
+    root: Path | None = None
+    """The folder of `files`, and of the code whose state is kept, if it is not the workspace."""
+    script: str | None = None
+    """The script that logs the run; None if qexp executes it."""
     parent: RunDirectory | None = None
     """The run whose best weights are this run's initial weights."""
     transforms_taken: Sequence[str] = ()
@@ -69,7 +73,7 @@ class Plan:
 
 SHARED = (
     "name", "experience", "dataset", "model", "seed", "digest", "overrides", "launch", "note", "rerun_of", "caution",
-    "units", "metrics",
+    "units", "metrics", "script",
 )  # fmt: skip
 """Fields that the record of a run takes over from its plan."""
 
@@ -133,8 +137,9 @@ def keep_code(
 
 
 def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | None) -> None:
-    code = keep_code(draft, plan.extensions, workspace, like, plan.checkout)
-    _keep_files(plan, workspace.root, draft / "code" / FILES)
+    root = plan.root or workspace.root
+    code = keep_code(draft, plan.extensions, Workspace(root), like, plan.checkout)
+    _keep_files(plan, root, draft / "code" / FILES)
     lineage: tuple[Ancestor, ...] = ()
     if plan.parent is not None:
         pretrained = draft / "checkpoints" / "pretrained.safetensors"

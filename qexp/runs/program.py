@@ -349,7 +349,8 @@ def _results(call: Call, stamp_before: tuple[int, int, int] | None) -> Results:
             numbers = experiences.read_program_results(file, str(file))
         else:
             declared = "numbers" in work.spec or "metrics_file" in work.spec
-            numbers = followed.results_of(work.own.directory.metrics() if declared else [])
+            lines = work.own.directory.metrics() if declared else []
+            numbers = followed.results_of(followed.row_of(lines[-1])) if lines else {}
         files.make_folder(copy.parent)
         files.write_bytes(copy, file.read_bytes() if file.exists() else formats.json_bytes(numbers))
     except SpecError as error:

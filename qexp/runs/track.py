@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,21 +20,21 @@ from qexp.base import files, formats
 from qexp.base.machine import terminable
 from qexp.base.quantities import QUANTITIES
 from qexp.base.workspace import Workspace
-from qexp.errors import NotFoundError, Problem, QexpError, SpecError, TakenOverError
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError
 from qexp.jobs.states import Watch
 from qexp.kinds.attempt import OwnRecord, Results
 from qexp.kinds.figures import FIGURES_FOLDER
 from qexp.runs import followed
 from qexp.runs.catalog import Catalog, find_run
-from qexp.runs.execute import begin, keep, recorded
-from qexp.runs.prepare import FILES, keep_code, new_run
-from qexp.spec.experiences import RESULT_PARTS, RESULTS, TRACKED, program_results
-from qexp.spec.reading import Document, digest, plain
+from qexp.runs.execute import keep, recorded
+from qexp.runs.prepare import Plan, prepare
+from qexp.spec.experiences import RESULTS, TRACKED, program_results
+from qexp.spec.reading import digest, plain
 from qexp.spec.validation import in_schema
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, add_annotations, require_valid_annotations
 from qexp.store.lease import Lease, take_lease
-from qexp.store.record import Epochs, Line, Numbers, Record, State, now, require_name
+from qexp.store.record import Epochs, Line, Numbers, State, require_name
 
 log = logging.getLogger("qexp.run")
 
@@ -58,7 +55,7 @@ class TrackedRun:
         self._process, self._lock, self._next_note = os.getpid(), threading.Lock(), 0.0
         files.make_folder(self.directory.results)
         self._open(self.directory.metrics())
-        self._continues = self._lines.count > 0
+        self._continues = self._steps.count > 0
         """Whether nothing was logged yet since the run was continued."""
         self._results: Numbers = {**own.record.results}
         self._seconds, self._began = own.record.seconds, time.monotonic()
@@ -67,7 +64,7 @@ class TrackedRun:
         """Go on after these lines, in a file of its own: none that another process may still have open."""
         formats.write_lines(self.directory.metrics_file, lines)
         self._file = self.directory.metrics_file.open("r+b", buffering=0)
-        self._lines = _Lines(lines)
+        self._steps = followed.Steps(lines)
         self._end = self._start = self._file.seek(0, os.SEEK_END)
         """Where the file ends, and where its last line starts."""
 
@@ -97,7 +94,7 @@ class TrackedRun:
     @property
     def step(self) -> float:
         """The last step that was logged; 0 before the first."""
-        return self._lines.step
+        return self._steps.step
 
     def log(
         self, step: float | Mapping[str, Any] | None = None, numbers: Mapping[str, Any] = {}, /, **named: Any
@@ -119,14 +116,14 @@ class TrackedRun:
         position = next((row.pop(name) for name in followed.POSITIONS if name in row), step)
         with self._lock:
             self._require_own()
-            if self._continues and position is not None and position <= self._lines.step:
+            if self._continues and position is not None and position <= self._steps.step:
                 self._file.close()
-                self._open([line for line in self.directory.metrics() if _step(line) < position])
+                self._open([line for line in self.directory.metrics() if followed.step_of(line) < position])
                 log.info("continues at step %g: what was logged from there on is replaced", position)
             self._continues = False
-            lines_before = self._lines.count
-            content = formats.line_bytes(self._lines.add(row, position))
-            if self._lines.count > lines_before:
+            steps_before = self._steps.count
+            content = formats.line_bytes(self._steps.add(row, position))
+            if self._steps.count > steps_before:
                 self._start = self._end
             # A line of the same step takes the place of the last, in one call and never shorter than that.
             self._write(content.rstrip(b"\n").ljust(self._end - self._start - 1) + b"\n")
@@ -154,7 +151,9 @@ class TrackedRun:
         >>> with qexp.track("fit") as run:
         ...     run.result(rmse=0.1)
         """
-        given = program_results(_finite({**numbers, **named}), "run.result")
+        finite = plain(formats.with_marks({**numbers, **named}), "run.result")
+        finite.pop("not_finite", None)
+        given = program_results(finite, "run.result")
         with self._lock:
             self._require_own()
             for part, outputs in given.items():
@@ -211,13 +210,13 @@ class TrackedRun:
     def _note(self) -> None:
         """Write the record, so that others see how far the run is."""
         self._next_note = time.monotonic() + followed.SECONDS_BETWEEN_NOTES
-        done, of = self._lines.count, self._own.record.epochs.of
-        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._lines.best)
+        done, of = self._steps.count, self._own.record.epochs.of
+        epochs = Epochs(done=done, of=of if of >= done else 0, best=self._steps.best)
         self._own.note(epochs=epochs, seconds=round(self._seconds + time.monotonic() - self._began, 3))
 
     def finish(self) -> Results:
         """The run's results, once its work is done."""
-        self._results = self._results or followed.results_of([self._lines.latest])
+        self._results = self._results or followed.results_of(self._steps.latest)
         self._keep_results()
         return Results(self._own.record.results, units=self._own.record.units)
 
@@ -230,64 +229,11 @@ class TrackedRun:
             self._file.close()
 
 
-class _Lines:
-    """Rows of numbers, one after the other, as lines of `metrics.jsonl`."""
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        self.count, self.step = 0, 0.0
-        self.best: int | None = None
-        self.latest: Line = {}
-        """The last number of each name, as a line."""
-        self._row, self._lowest = dict[str, float](), math.inf
-        for line in lines:
-            self.count, self.step = line["epoch"], _step(line)
-            self._take(line)
-
-    def add(self, row: Mapping[str, float], step: float | None) -> Line:
-        """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
-        step = self.step + 1 if step is None else step
-        if not math.isfinite(step) or step < self.step:
-            raise QexpError(f"step {step:g} after step {self.step:g}: steps count upwards; leave it out to count on")
-        if step == self.step and self.count:
-            self._row |= row
-        else:
-            self.count, self.step, self._row = self.count + 1, step, dict(row)
-        line = followed.line_of(self._row, self.count, self.step)
-        line["best"] = self._take(line)
-        return line
-
-    def _take(self, line: Line) -> bool:
-        """Whether its validation loss is the lowest so far."""
-        for part in RESULT_PARTS:
-            for output, value in line.get(part, {}).items():
-                latest = self.latest.setdefault(part, {})
-                if isinstance(value, dict):
-                    latest[output] = {**latest.get(output, {}), **value}
-                elif value is not None or output not in latest:
-                    latest[output] = value
-        loss = line["validation"]["loss"]
-        if loss is None or loss > self._lowest or (loss == self._lowest and line["epoch"] != self.best):
-            return False
-        self._lowest, self.best = loss, line["epoch"]
-        return True
-
-
-def _step(line: Line) -> float:
-    return float(line["step" if "step" in line else "epoch"])
-
-
 def _number(name: str, value: Any) -> float:
     with suppress(TypeError, ValueError, RuntimeError):  # the last as torch says that there are several
         if not isinstance(value, str | bytes):
             return float(value)
     raise QexpError(f"run.log: {name} must be a number, but is {str(value)[:60]!r} ({type(value).__name__})")
-
-
-def _finite(numbers: Any) -> Any:
-    """With null for NaN and infinity, as an undefined error is."""
-    if isinstance(numbers, Mapping):
-        return {str(name): _finite(value) for name, value in numbers.items()}
-    return plain(None if isinstance(numbers, float) and not math.isfinite(numbers) else numbers, "run.result")
 
 
 @contextmanager
@@ -296,24 +242,17 @@ def logged(directory: RunDirectory) -> Iterator[TrackedRun]:
     ignored = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None)
     # A script with a handler of its own knows what to do.
     with nullcontext() if ignored else terminable(), take_lease(directory) as lease:
-        own, lost = OwnRecord(directory, directory.record()), threading.Event()
-        left: SystemExit | None = None
-        try:
-            begin(own, lease, None)
-            with recorded(own, lease, lost) as outcome, _copied(lease.attempt / "log.txt"):
-                run = TrackedRun(own, lease, lost)
+        own, left = OwnRecord(directory, directory.record()), None
+        with recorded(own, lease) as outcome, _copied(lease.attempt / "log.txt"):
+            formats.write_json(directory.path / "environment.json", provenance.environment(None, None, {}))
+            with closing(TrackedRun(own, lease, outcome.lost)) as run:
                 try:
-                    try:
-                        yield run
-                    except SystemExit as end:
-                        if end.code:
-                            raise
-                        left = end
-                    keep(run.finish(), own)
-                finally:
-                    run.close()
-        except TakenOverError:
-            raise lease.lost() from None
+                    yield run
+                except SystemExit as end:
+                    if end.code:
+                        raise
+                    left = end
+                keep(run.finish(), own)
     if (error := outcome.error or left) is not None:
         raise error
 
@@ -365,8 +304,12 @@ def directory_of(
     """
     require_name(name)
     require_valid_annotations(tags, note)
-    script = _script()
-    spec = _spec(parameters, more, script, workspace)
+    root, script = _script(workspace.root.absolute())
+    spec = {"type": "tracked", "parameters": plain(dict(parameters), "parameters"), **more, "script": script}
+    if found := in_schema(spec, TRACKED.schema()):
+        raise SpecError([Problem("qexp.track", *finding) for finding in found])
+    prints = {script: files.sha256_of(root / script)} if script else {}
+    spec = {**TRACKED.with_defaults(spec, {}), "fingerprints": prints}
     wanted = name if seed is None else f"{name}_{seed}"
     if resume and (seed is None or RunDirectory(workspace.runs / wanted).holds_record):
         directory = find_run(wanted, Catalog(workspace))
@@ -374,67 +317,43 @@ def directory_of(
         add_annotations(directory.path, tags, note)
         return directory
     epochs = spec["parameters"].get("epochs")
-    record = Record(
+    plan = Plan(
         name=name,
-        kind="program",
-        script=spec["script"],
         experience=name,
         dataset=spec["dataset"],
         model=spec["model"],
         seed=0 if seed is None else seed,
-        state=State.CREATED,
-        tags=tuple(dict.fromkeys(tags)),
-        note=note,
+        spec=spec,
         digest=digest(spec),
-        metrics=spec["metrics"],
+        epochs=epochs if isinstance(epochs, int) and epochs > 0 else 0,
         overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in spec["parameters"].items()),
-        epochs=Epochs(of=epochs if isinstance(epochs, int) and epochs > 0 else 0),
+        metrics=spec["metrics"],
+        files=prints,
+        root=root,
+        script=script,
+        tags=tags,
+        note=note,
     )
     files.make_folder(workspace.runs)
     # One after the other: what many that start at once write down would else be thrown away by all but one.
     with files.locked(workspace.runs / f".track-{name}", LONGEST_WAIT):
         for number in count(0 if seed is None else 1):
             free = wanted if number == 1 and seed is not None else f"{wanted}_{number}"
-            if os.path.lexists(workspace.runs / free):
-                continue
-            named = replace(record, name=free, seed=number if seed is None else seed)
-            with suppress(FileExistsError):  # it has just been made otherwise
-                return new_run(free, workspace, None, partial(_fill, named, spec, script, workspace))
+            with suppress(FileExistsError):
+                return prepare(replace(plan, name=free, seed=number if seed is None else seed), workspace)
     raise AssertionError("there is always a free number")
 
 
-def _fill(record: Record, spec: Document, script: Path | None, workspace: Workspace, draft: Path) -> None:
-    directory, outside = RunDirectory(draft), script is not None and Path(spec["script"]).name == spec["script"]
-    code = keep_code(draft, "", Workspace(script.parent) if script is not None and outside else workspace)
-    if script is not None:
-        files.make_folder(draft / "code" / FILES)
-        shutil.copyfile(script, draft / "code" / FILES / script.name)
-    formats.write_json(directory.spec_file, spec)
-    formats.write_json(draft / "environment.json", provenance.environment(None, None, {}))
-    directory.write(replace(record, created=now(), code=code))
-
-
-def _spec(
-    parameters: Mapping[str, Any], more: Mapping[str, Any], script: Path | None, workspace: Workspace
-) -> Document:
-    """The spec of a run, with the script by its path in the workspace, or by its name if it lies elsewhere."""
-    named = ""
-    if script is not None:
-        inside = script.is_relative_to(workspace.root.absolute())
-        named = str(script.relative_to(workspace.root.absolute())) if inside else script.name
-    spec = {"type": "tracked", "parameters": plain(dict(parameters), "parameters"), **more, "script": named}
-    if found := in_schema(spec, TRACKED.schema()):
-        raise SpecError([Problem("qexp.track", *finding) for finding in found])
-    prints = {} if script is None else {named: files.sha256_of(script)}
-    return {**TRACKED.with_defaults(spec, {}), "fingerprints": prints}
-
-
-def _script() -> Path | None:
-    """The file that Python was started with; None in a notebook and at a prompt."""
+def _script(workspace: Path) -> tuple[Path, str]:
+    """The file that Python was started with: a folder, the workspace if it lies there, and its path in it. The path is
+    empty in a notebook and at a prompt.
+    """
     file = getattr(sys.modules["__main__"], "__file__", None)
     if file is None or not Path(file).is_file() or any(part.endswith("-packages") for part in Path(file).parts):
-        return None
-    return Path(file).absolute()
+        return workspace, ""
+    script = Path(file).absolute()
+    root = workspace if script.is_relative_to(workspace) else script.parent
+    return root, str(script.relative_to(root))
 
 
 def _require_resumable(directory: RunDirectory, spec: Mapping[str, Any]) -> None:

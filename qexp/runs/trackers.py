@@ -25,10 +25,10 @@ from qexp.base import files, formats
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError, SpecError, extra
-from qexp.runs.followed import Row, epochs_of, results_of, rows_in
+from qexp.runs.followed import Merged, Row, results_of, rows_in
 from qexp.runs.prepare import new_run
-from qexp.spec.experiences import RESULTS, schema_file
-from qexp.spec.reading import defaults_in, digest, parse_value
+from qexp.spec.experiences import RESULTS, TRACKED
+from qexp.spec.reading import digest, parse_value
 from qexp.store.directory import RunDirectory
 from qexp.store.record import CodeState, Epochs, Imported, Record, State, now
 
@@ -75,11 +75,12 @@ def import_runs(path: Path, workspace: Workspace) -> list[RunDirectory]:
 def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
     parameters = {_parameter(key): _value(value) for key, value in run.parameters.items()}
     seed = parameters.pop("seed", 0)
-    spec = defaults_in(schema_file("command"))
-    spec |= {"type": "command", "command": ["run-of-another-tracker", run.id], "parameters": parameters}
+    spec = TRACKED.with_defaults({"type": "tracked", "parameters": parameters}, {})
     spec |= {"fingerprints": {}, "found": str(path.absolute())}
-    lines = epochs_of(run.rows)
-    results = results_of(epochs_of([{name: value for row in run.rows for name, value in row.items()}]))
+    epochs = Merged()
+    epochs.add(run.rows)
+    lines = epochs.lines()
+    results = results_of({name: value for row in run.rows for name, value in row.items()})
     directory, times = RunDirectory(draft), [datetime.fromtimestamp(at, UTC).isoformat() for at in run.seconds]
     files.make_folder(directory.results)
     formats.write_json(directory.spec_file, spec)
@@ -89,6 +90,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
         Record(
             name=name,
             kind="program",
+            script="",
             experience=run.experiment,
             dataset="",
             model="",
@@ -104,7 +106,7 @@ def _fill(run: Found, path: Path, name: str, draft: Path) -> None:
             digest=digest(spec),
             results=results,
             overrides=tuple(f"parameters.{key}={json.dumps(value)}" for key, value in parameters.items()),
-            imported=Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}, code_trusted=False),
+            imported=Imported(archive=str(path), time=now(), was={"name": run.id, **run.was}),
             epochs=Epochs(done=len(lines)),
         )
     )

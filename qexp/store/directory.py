@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -110,20 +111,15 @@ def retag(folder: Path, add: Iterable[str] = (), remove: Iterable[str] = ()) -> 
     for word in added:
         if word in removed:
             raise QexpError(f"'{word}' cannot be added and removed at once")
-
-    _change(
-        folder,
-        lambda annotations: {
-            **annotations,
-            "tags": [tag for tag in dict.fromkeys([*annotations["tags"], *added]) if tag not in removed],
-        },
-    )
+    with _changed(folder) as annotations:
+        annotations["tags"] = [tag for tag in dict.fromkeys([*annotations["tags"], *added]) if tag not in removed]
 
 
 def annotate(folder: Path, text: str) -> None:
     """Replace the note; an empty text removes it."""
     _require_text(text)
-    _change(folder, lambda annotations: {**annotations, "note": text})
+    with _changed(folder) as annotations:
+        annotations["note"] = text
 
 
 def _require_text(note: str) -> None:
@@ -139,13 +135,15 @@ def _tag(word: str) -> str:
     return word
 
 
-def _change(folder: Path, changed: Callable[[Annotations], Annotations]) -> None:
-    """Read, change and replace the annotations under a lock, so that no process undoes another's change."""
+@contextmanager
+def _changed(folder: Path) -> Iterator[Annotations]:
+    """The annotations, which are written when the block ends: under a lock, so that nobody undoes another's change."""
     file = folder / ANNOTATIONS
     record = read_record(folder / "run.json")  # its own annotations hold until others are set
     with files.writing(file), locked(file):
         annotations = {"tags": list(record.tags), "note": record.note, **read_annotations(folder)}
-        formats.write_json(file, changed(annotations))
+        yield annotations
+        formats.write_json(file, annotations)
 
 
 # The files of a run's directory.
@@ -157,8 +155,8 @@ METRICS, EPOCHS = "metrics.jsonl", "epochs.jsonl"
 """A line per epoch, in the run; and in `results` of a program that may itself write a file of the first name."""
 
 SYSTEM = "system.jsonl"
-"""What a run took of its machine, a line at a time, each with `time` (ISO) or `seconds` and what was measured of `cpu`
-[percent of one core], `memory` [bytes], `gpu` [percent], `gpu_memory` and `disk_free` [bytes]."""
+"""What a run took of its machine, a line at a time, each with `time` (ISO) and what was measured of `cpu` [percent of
+one core], `memory` [bytes], `gpu` [percent], `gpu_memory` and `disk_free` [bytes]."""
 
 WRITTEN = "files.json"
 """In `results` of a program without numbers: path in the run → hash and size of what it wrote."""
@@ -422,12 +420,8 @@ class RunDirectory:
         return read_epochs(self.metrics_file)
 
     def system(self) -> list[dict[str, Any]]:
-        """What it took of its machine, see `SYSTEM`; empty if nothing was measured. Torn lines are left out."""
-        try:
-            written = files.read_bytes(self.system_file).splitlines(keepends=True)
-        except FileNotFoundError:
-            return []
-        return [line for text in written if (line := formats.whole_line(text)) is not None]
+        """What it took of its machine, see `SYSTEM`; empty if nothing was measured."""
+        return list(formats.read_lines(self.system_file))
 
     def matrix_names(self) -> list[str]:
         names = (path.parent.name for path in self.matrices.glob(f"*/{MATRIX_RECORD}"))

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,8 +52,7 @@ def beat(heartbeat: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
+def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
     """Beat in a thread until the block ends or `goes_on` returns false."""
 
     def keep_on(ended: threading.Event) -> None:
@@ -63,8 +62,7 @@ def beating(heartbeat: Path, goes_on: Callable[[], bool] = lambda: True) -> Iter
             if ended.wait(HEARTBEAT_SECONDS):
                 return
 
-    with in_background("heartbeat", keep_on):
-        yield
+    return in_background("heartbeat", keep_on)
 
 
 # The process that works on a run, described so that another process can check later whether it is alive.

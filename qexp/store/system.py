@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,17 @@ FIRST_SECONDS, SHARE_OF_TIME = 2.0, 1 / 300
 """Seconds between two samples: at the beginning, and as a share of the time since. A day has some 1,500 samples."""
 
 
-@contextmanager
-def sampled(run: Path, goes_on: Callable[[], bool]) -> Iterator[None]:
+def sampled(run: Path, goes_on: Callable[[], bool]) -> AbstractContextManager[None]:
     """Append samples to a run's series, in a thread, until the block ends or `goes_on` returns false."""
     begun = time.monotonic()
 
     def keep_on(ended: threading.Event) -> None:
-        with suppress(ImportError):
-            sampler = _Sampler(run)
-            while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
-                with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
-                    file.write(formats.line_bytes(sampler.sample()))
+        sampler = _Sampler(run)
+        while not ended.wait(max(FIRST_SECONDS, SHARE_OF_TIME * (time.monotonic() - begun))) and goes_on():
+            with suppress(OSError), (run / SYSTEM).open("ab") as file:  # a full disk need not end a run
+                file.write(formats.line_bytes(sampler.sample()))
 
-    with in_background("system", keep_on):
-        yield
+    return in_background("system", keep_on)
 
 
 class _Sampler:

@@ -8,12 +8,10 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from qexp.errors import NotFoundError
 
@@ -73,22 +71,6 @@ def host_name(host: str) -> str:
         return ""
 
 
-def in_cookies(name: str, header: str) -> str | None:
-    """The value of a cookie in a `Cookie` header."""
-    try:
-        cookie = SimpleCookie(header).get(name)
-    except CookieError:
-        return None
-    return cookie.value if cookie else None
-
-
-def token_in_query(query: str) -> tuple[str | None, str]:
-    """The token in a query, and the query without it."""
-    pairs = parse_qsl(query, keep_blank_values=True)
-    token = next((value for key, value in pairs if key == "token"), None)
-    return token, urlencode([pair for pair in pairs if pair[0] != "token"])
-
-
 FOLDER = re.compile(r"[\w][\w.+,=@-]{0,199}")
 """Names of folders that a path of a request can have: one step, and none that begins with a dot."""
 
@@ -107,18 +89,7 @@ def require_inside(folder: Path, relative: str) -> Path:
 def require_no_way_out(folder: Path) -> None:
     """A run may be a link to another disk, but what is in it may not lead elsewhere: its texts would be shown."""
     root = os.path.realpath(folder)
-    for link in _links(root):
-        if not os.path.realpath(link).startswith(f"{root}{os.sep}"):
-            raise NotFoundError(f"{os.path.relpath(link, root)} is a link to something outside this run: not shown")
-
-
-def _links(folder: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    yield entry.path
-                elif entry.is_dir(follow_symlinks=False):
-                    yield from _links(entry.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # removed in the meantime
+    for parent, folders, names in os.walk(root):
+        for path in (os.path.join(parent, name) for name in (*folders, *names)):  # noqa: PTH118 - there are many
+            if os.path.islink(path) and not os.path.realpath(path).startswith(f"{root}{os.sep}"):  # noqa: PTH114
+                raise NotFoundError(f"{os.path.relpath(path, root)} is a link to something outside this run: not shown")

@@ -7,7 +7,6 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -35,7 +34,6 @@ from qexp.metrics.built_in import metric_in_words
 from qexp.metrics.intervals import LEVEL, quantile
 from qexp.metrics.meaning import HIGHEST, UNKNOWN, Meaning, main_metric, number, printed
 from qexp.spec.experiences import ABSENT
-from qexp.store.directory import RunDirectory
 from qexp.store.record import State
 from qexp.web.drawings import MOST_COLOURS, Panel, Series, curves_of_runs, lines_of, matrices_of_runs, pictures_of_runs
 from qexp.web.html import Drawn, Titled, View, drawn, fields_of, picture
@@ -413,7 +411,7 @@ def _inside_of_models(comparison: SeedComparison) -> list[list[str]]:
     layers = [layers_in_words(model) if isinstance(model, dict) else "" for model in models]
     if len(set(layers)) < 2:
         return []
-    weights = [number_of_weights(directory) for directory in firsts]
+    weights = [directory.record().weights for directory in firsts]
     counts = ["unknown" if count is None else f"{count:,}" for count in weights]
     return [["layers", *layers], ["weights", *counts]]
 
@@ -427,17 +425,6 @@ def layers_in_words(model: Mapping[str, Any]) -> str:
         written = ", ".join(map(str, sizes)) if isinstance(sizes, list) else str(sizes)
         words.append(f"{name} ({operation.get('module', '')} {written}".rstrip() + ")")
     return ", ".join(words)
-
-
-def number_of_weights(directory: RunDirectory) -> int | None:
-    """Of the network of a run, by the checkpoint that is kept; None without a readable one."""
-    from safetensors import SafetensorError, safe_open
-
-    for file in sorted(directory.checkpoints.glob("*.safetensors")):
-        with suppress(SafetensorError, OSError), safe_open(file, framework="numpy") as weights:
-            names = [name for name in weights.keys() if name.startswith("network.")]  # noqa: SIM118
-            return int(sum(math.prod(weights.get_slice(name).get_shape()) for name in names))
-    return None
 
 
 def _command(runs: Sequence[ComparedRun]) -> str:

@@ -248,13 +248,14 @@ TIMES = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """A panel for each quantity that was measured, over wall time; none without any."""
-    timed = [(at, line) for at, line in zip(_wall_times(lines), lines, strict=True) if at is not None]
+    """A panel for each quantity that was measured, over the time since the first measurement; none without any."""
+    timed = [(at, line) for line in lines if (at := _moment(line)) is not None]
     timed = timed[:: -(-len(timed) // MOST_EPOCHS) or 1]
     if not timed:
         return []
-    unit_of_time = _unit_for(timed[-1][0], TIMES)
-    x = [float(f"{at / TIMES[unit_of_time]:.7g}") for at, _ in timed]
+    since = np.maximum.accumulate([at - timed[0][0] for at, _ in timed])  # a clock may be set back
+    unit_of_time = _unit_for(since[-1], TIMES)
+    x = [float(f"{at:.7g}") for at in since / TIMES[unit_of_time]]
     panels = []
     for key, (title, unit_of_key) in SYSTEM_CURVES.items():
         values = np.array([_finite(line.get(key)) for _, line in timed])
@@ -266,20 +267,10 @@ def system_panels(lines: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels
 
 
-def _wall_times(lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
-    """Seconds since the start, or the first measurement; where a resumed run counts anew, it goes on from there."""
-    times, last, start = list[float | None](), 0.0, None
-    for line in lines:
-        at = _finite(line.get("seconds"))
-        with suppress(TypeError, ValueError):
-            at = datetime.fromisoformat(line["time"]).timestamp() if "time" in line else at
-        if not math.isnan(at):
-            if start is None:
-                start = at if "time" in line else 0.0
-            start = at - last if at - start < last else start
-            last = at - start
-        times.append(None if math.isnan(at) else last)
-    return times
+def _moment(line: Mapping[str, Any]) -> float | None:
+    with suppress(TypeError, ValueError, KeyError):
+        return datetime.fromisoformat(line["time"]).timestamp()
+    return None
 
 
 def _finite(value: Any) -> float:

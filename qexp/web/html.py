@@ -21,6 +21,7 @@ from qexp.metrics.meaning import NONE, Numbers, aligned, printed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markdown_it import MarkdownIt
     from matplotlib.figure import Figure
     from rich.console import Group, RenderableType
 
@@ -133,48 +134,31 @@ def _in_full(value: float) -> str:
 # Texts of authors.
 
 
-_MARKS = (
-    (re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"),
-    (re.compile(r"\*\*([^*\n]+)\*\*"), r"<strong>\1</strong>"),
-    (re.compile(r"(?<![\w*])\*([^*\s][^*\n]*)\*(?![\w*])"), r"<em>\1</em>"),
-    (re.compile(r"\[([^\]\n]+)\]\((https?://[^\s()]+)\)"), r'<a href="\2">\1</a>'),
-)
-_LISTED = re.compile(r"\s*[-*] ")
-_RULED = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
+@cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    rules = ["heading", "list", "table", "emphasis", "backticks", "link", "newline"]
+    markdown = MarkdownIt("zero", {"breaks": True}).enable(rules)
+    markdown.validateLink = re.compile("https?://").match  # type: ignore[method-assign, assignment]
+    return markdown
 
 
 def prose(text: str) -> Markup:
     """Plain text or simple Markdown, escaped: paragraphs, headings, lists, tables, emphasis, code and links."""
-    blocks = []
-    for block in re.split(r"\n\s*\n", cleaned(text.replace("\r\n", "\n")).strip()):
-        lines = [_marked(str(escape(line))) for line in block.splitlines()]
-        if all(map(_LISTED.match, lines)) and lines:
-            items = [f"<li>{_LISTED.sub('', line, count=1)}</li>" for line in lines]
-            blocks.append(f"<ul>{''.join(items)}</ul>")
-        elif len(lines) == 1 and (title := re.fullmatch(r"#{1,6} (.+)", lines[0])):
-            blocks.append(f"<h3>{title[1]}</h3>")
-        elif len(lines) > 1 and "|" in lines[0] and _RULED.fullmatch(lines[1]):
-            head, *rows = [[cell.strip() for cell in line.strip(" |").split("|")] for line in (lines[0], *lines[2:])]
-            body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-            names = "".join(f"<th>{cell}</th>" for cell in head)
-            blocks.append(f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>")
-        elif lines:
-            blocks.append(f"<p>{'<br>'.join(lines)}</p>")
-    return Markup("\n".join(blocks))
-
-
-def _marked(line: str) -> str:
-    for pattern, replacement in _MARKS:
-        line = pattern.sub(replacement, line)
-    return line
+    tokens = _markdown().parse(cleaned(text))
+    for token in tokens:
+        token.attrs.pop("style", None)  # which the policy of a page forbids
+        token.tag = "h3" if token.type.startswith("heading") else token.tag
+    return Markup(_markdown().renderer.render(tokens, _markdown().options, {}))
 
 
 def data(value: Any) -> Markup:
     """A value as JSON inside a `<script type="application/json">`, where no text of it can end the script."""
-    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+    from jinja2.utils import htmlsafe_json_dumps
+
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    return htmlsafe_json_dumps(value, lambda value: orjson.dumps(value, option=options).decode())
 
 
 # Pictures inside of a page or a notebook.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import os
 import secrets
 import threading
@@ -25,7 +24,7 @@ from qexp.base.formats import json_bytes
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError
 from qexp.jobs import launchers
-from qexp.jobs.states import Watch
+from qexp.jobs.states import Tail, Watch
 from qexp.metrics.meaning import aligned
 from qexp.rows.array_cache import cache_folder
 from qexp.runs import columns as filters
@@ -177,33 +176,26 @@ class LogReader:
         """`place`: the number of an attempt, and the bytes of its log that were seen, such as 2:1034."""
         attempt, _, seen = place.partition(":")
         self._directory = directory
-        self._attempt, self._seen = (
-            int(text) if text.isdecimal() and len(text) < 16 else 0 for text in (attempt, seen)
-        )
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece can end inside a character
+        self._attempt, read = (int(text) if text.isdecimal() and len(text) < 16 else 0 for text in (attempt, seen))
+        self._tail = Tail(log_file(directory, self._attempt), read)
 
     @property
     def place(self) -> str:
         """Up to where complete characters were seen."""
-        return f"{self._attempt}:{self._seen - len(self._decoder.getstate()[0])}"
+        return f"{self._attempt}:{self._tail.understood}"
 
     def grown(self, growth: Growth) -> dict[str, Any] | None:
         """The text that was added, and whether it is that of another attempt, or follows a gap; None without any."""
-        anew = growth.attempt != self._attempt or growth.log_size < self._seen
+        anew = growth.attempt != self._attempt or growth.log_size < self._tail.read
         if anew:
-            self._attempt, self._seen = growth.attempt, 0
-            self._decoder.reset()
-        start = max(self._seen, growth.log_size - MOST_LOG)
-        if start >= growth.log_size:
-            return None
-        try:
-            with log_file(self._directory, self._attempt).open("rb") as file:
-                file.seek(start)
-                text = self._decoder.decode(file.read(growth.log_size - start))
-        except OSError:
-            return None
-        gap, self._seen = start > self._seen, growth.log_size
-        return {"text": text, "anew": anew or gap}
+            self._attempt = growth.attempt
+            self._tail = Tail(log_file(self._directory, self._attempt))
+        if gap := growth.log_size - MOST_LOG > self._tail.read:
+            self._tail.read = growth.log_size - MOST_LOG
+        with suppress(OSError):
+            if growth.log_size > self._tail.read and (text := "".join(self._tail.grown())):
+                return {"text": text, "anew": anew or gap}
+        return None
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -516,35 +508,39 @@ HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 """The second one keeps nginx from collecting events."""
 
 
-def stream(events: AsyncIterator[bytes]) -> Response:
-    return StreamingResponse(events, media_type="text/event-stream", headers=HEADERS)
+def stream(site: Site, looks: AsyncIterator[bytes]) -> Response:
+    """What looks find, one after another, until they or the server end; empty if there is no news."""
+
+    async def events() -> AsyncIterator[bytes]:
+        silent = 0
+        async for news in looks:
+            silent = 0 if news or silent == QUIET_LOOKS else silent + 1
+            if news or not silent:
+                yield news or b": still here\n\n"
+            await site.rest(SECONDS_BETWEEN_LOOKS)
+            if site.closing.is_set():
+                return
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers=HEADERS)
 
 
 async def of_all_runs(site: Site) -> AsyncIterator[bytes]:
     """The version of the runs, now and whenever it has changed."""
-    known_version, silent = "", 0
-    while not site.closing.is_set():
+    known_version = ""
+    while True:
         version = (await site.live.now()).version
-        silent += 1
-        if version != known_version:
-            known_version, silent = version, 0
-            yield _event("version", version.encode())
-        elif silent >= QUIET_LOOKS:
-            silent = 0
-            yield b": still here\n\n"
-        await site.rest(SECONDS_BETWEEN_LOOKS)
+        yield b"" if version == known_version else _event("version", version.encode())
+        known_version = version
 
 
-async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
+async def of_run(feed: Feed, place: str) -> AsyncIterator[bytes]:
     """State, curves and added log of a run until it ends.
 
     place  up to where the client has the log; see `LogReader`
     """
-    log, last_state, drawn_version, silent = LogReader(feed.directory, place), None, 0, 0
-    while not site.closing.is_set():
-        growth = await feed.now()
-        silent += 1
-        news = []
+    log, last_state, drawn_version, unfinished = LogReader(feed.directory, place), None, 0, True
+    while unfinished:
+        growth, news = await feed.now(), list[bytes]()
         if (state := (growth.state, growth.progress)) != last_state:
             last_state = state
             news.append(_event("state", orjson.dumps({"state": str(growth.state), "progress": growth.progress})))
@@ -553,16 +549,9 @@ async def of_run(site: Site, feed: Feed, place: str) -> AsyncIterator[bytes]:
             news += [_event(name, getattr(growth, name)) for name in ("curves", "system", "figures")]
         if (added := log.grown(growth)) is not None:
             news.append(_event("log", orjson.dumps(added), log.place))
-        if not growth.state.unfinished:
+        if not (unfinished := growth.state.unfinished):
             news.append(_event("end", b"{}"))
-        if not news and silent >= QUIET_LOOKS:
-            news = [b": still here\n\n"]
-        if news:
-            silent = 0
-            yield b"".join(news)
-        if not growth.state.unfinished:
-            return
-        await site.rest(SECONDS_BETWEEN_LOOKS)
+        yield b"".join(news)
 
 
 def _event(name: str, data: bytes, place: str = "") -> bytes:

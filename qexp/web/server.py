@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from uvicorn import Config, Server
@@ -27,7 +28,7 @@ from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.runs.options import ServeOptions
 from qexp.store.record import IN_NAMES
 from qexp.web import workspace_pages
-from qexp.web.access import Access, in_cookies, is_loopback, names_of, token_in_query
+from qexp.web.access import Access, is_loopback, names_of
 from qexp.web.live import Site, site_of
 from qexp.web.workspace_pages import NONCE, PREFIX, STATIC, bundle, page, rendered
 
@@ -101,10 +102,10 @@ class Guard:
         access = self._access
         if access.token is None or scope["path"] in STATIC:
             return None
-        bearer = headers.get("authorization", "").removeprefix("Bearer ") or None
-        if access.knows(in_cookies(access.cookie, headers.get("cookie", ""))) or access.knows(bearer):
+        asked, bearer = HTTPConnection(scope), headers.get("authorization", "").removeprefix("Bearer ") or None
+        if access.knows(asked.cookies.get(access.cookie)) or access.knows(bearer):
             return None
-        token, rest = token_in_query(scope["query_string"].decode("latin-1"))
+        token, rest = asked.query_params.get("token"), asked.url.remove_query_params("token").query
         if scope["method"] != "GET" or not access.knows(token):
             page = rendered("token.html", scope[PREFIX], scope[NONCE], wrong=token is not None)
             return Response(page, 401, media_type="text/html")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qexp.base import files, formats
@@ -39,24 +40,18 @@ def save_view(workspace: Workspace, name: str, address: str) -> None:
         raise QexpError(f"a name of a view has 1 to {LONGEST_NAME} letters")
     if not _leads(address):
         raise QexpError(f"a view is of a page of runs, such as runs?where=seed+%3C+5, not {address[:80]!r}")
-
-    def with_it(views: dict[str, str]) -> dict[str, str]:
+    with _changed(workspace) as views:
         if views.get(name, address) != address:
             raise QexpError(f"there is a view '{name}' already; delete it on the start page, or choose another name")
         if len(views) >= MOST_VIEWS:
             raise QexpError(f"there are {MOST_VIEWS} views already; delete one on the start page")
-        return {**views, name: address}
-
-    _change(workspace, with_it)
+        views[name] = address
 
 
 def delete_view(workspace: Workspace, name: str) -> None:
-    def without_it(views: dict[str, str]) -> dict[str, str]:
-        if name not in views:
+    with _changed(workspace) as views:
+        if views.pop(name, None) is None:
             raise NotFoundError(f"there is no view '{name}'")
-        return {other: address for other, address in views.items() if other != name}
-
-    _change(workspace, without_it)
 
 
 def _leads(address: str) -> bool:
@@ -66,8 +61,11 @@ def _leads(address: str) -> bool:
     return found and len(address) <= LONGEST_ADDRESS and address.isascii() and address.isprintable()
 
 
-def _change(workspace: Workspace, changed: Callable[[dict[str, str]], dict[str, str]]) -> None:
+@contextmanager
+def _changed(workspace: Workspace) -> Iterator[dict[str, str]]:
+    """The views, which are written when the block ends without an error."""
     file = file_of(workspace)
     files.make_folder(file.parent)
     with files.writing(file), locked(file):
-        formats.write_json(file, changed(saved_views(workspace)))
+        yield (views := saved_views(workspace))
+        formats.write_json(file, views)

@@ -199,7 +199,8 @@ async def words_of_runs(request: Request) -> Response:
 
 
 async def events_of_runs(request: Request) -> Response:
-    return stream(of_all_runs(site_of(request)))
+    site = site_of(request)
+    return stream(site, of_all_runs(site))
 
 
 # Changes to runs, where the server was started with them allowed: tags, notes, stopping, removing and restoring.
@@ -427,7 +428,7 @@ async def run_events(request: Request) -> Response:
     """What grows while the run is at work. A client that comes back says up to where it has the log."""
     site, directory = site_of(request), await asyncio.to_thread(_directory, request)
     place = request.headers.get("last-event-id") or request.query_params.get("place", "")
-    return stream(of_run(site, site.feed(directory), place))
+    return stream(site, of_run(site.feed(directory), place))
 
 
 async def run_report(request: Request) -> Response:
@@ -691,7 +692,9 @@ def _pictures(runs: Sequence[Run]) -> list[dict[str, str]]:
         directory = RunDirectory(Path(run["path"]))
         matrices = [directory.matrices / name / Path(MATRIX).with_suffix(".png") for name in directory.matrix_names()]
         paths = [f"pictures/{path.parent.name}" for path in matrices if path.is_file()]
-        paths += [f"figures/{path.name}" for path in sorted(directory.results.glob("figures/test_*.png"))]
+        logged, others = figures_of(directory)
+        figures = [*others, *(of_name[-1] for of_name in logged.values())]
+        paths += [f"figures/{one.file}" for one in sorted(figures, key=lambda one: not one.file.startswith("test_"))]
         if paths:
             words = paths[0].partition("/")[2].removesuffix(".png").replace("_", " ")
             pictures.append({"run": run["name"], "path": paths[0], "words": words})

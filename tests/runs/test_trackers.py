@@ -80,7 +80,7 @@ def test_runs_of_qanat_are_compared_each_group_of_parameters_by_itself_and_come_
     assert {"20", "5"} <= set(listed.split())
     assert "learning_curves.png" in call("compare", runs[0].name, runs[1].name).done()
     assert not list(doctor.findings(package.base.workspace.Workspace(project.parent)))
-    assert "was imported" in call("rerun", runs[0].name).stderr
+    assert "was logged by a script" in call("rerun", runs[0].name).stderr
 
 
 @pytest.mark.parametrize(

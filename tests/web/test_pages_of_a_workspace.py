@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import matplotlib.figure
 import pytest
 from PIL import Image
 
@@ -236,6 +237,34 @@ def test_nothing_jumps_while_a_page_is_drawn(root, serve, visit, width):
         page.wait_for_function("() => !document.querySelector('[role=status].quiet')?.textContent.includes('…')")
         page.wait_for_timeout(300)  # shifts are told of after a frame
         assert page.evaluate("window.shifted") < 0.1, path
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_jumps_when_the_first_epoch_of_a_tracked_run_comes_and_its_figures_are_seen(
+    workspace, serve, visit, findings, width
+):
+    server = serve(workspace)
+    page = visit(server.address, width=width, color_scheme="dark")
+    page.context.add_init_script(SHIFTS)
+    with package.track("fit", workspace=workspace) as run:
+        page.goto(server.address + "runs/fit_0")
+        page.get_by_text("No epoch has ended yet.").wait_for()
+        for _ in range(2):
+            run.log({"val/depth/mae": 1, "val/width/mae": 2}, loss=1, val_loss=1)
+        page.locator(".curves-drawing canvas").nth(2).wait_for()
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.shifted") < 0.1
+        run.figure(matplotlib.figure.Figure(), "residual", step=1)
+        page.locator(".logged img").wait_for()
+        assert findings(page) == []
+        page.goto(server.address + "runs/fit_0")
+        above = (
+            "() => document.querySelector('.logged').compareDocumentPosition(document.querySelector('.growing pre'))"
+        )
+        assert page.evaluate(above) == 4, "the log follows the figures"
+    page.goto(server.address)
+    assert page.locator(".thumbnails img").get_attribute("src").endswith("fit_0/figures/residual_000001.png")
 
 
 @pytest.mark.heavy

@@ -68,9 +68,9 @@ def test_what_was_measured_is_drawn_over_wall_time_in_fitting_units_without_gaps
     assert (memory.title, memory.series[0].values) == ("memory (GB)", [3.0] * 9)
 
 
-def test_a_resumed_run_that_counts_its_seconds_anew_goes_on_where_it_was():
-    (panel,) = system_panels([{"seconds": at, "gpu": 1.0} for at in (5.0, 15.0, 2.0, 12.0)])
-    assert panel.x == [5, 15, 15, 25]
+def test_a_clock_that_is_set_back_leads_no_curve_back():
+    (panel,) = system_panels([{"time": f"2026-01-01T00:00:{at:02}+00:00", "gpu": 1.0} for at in (5, 15, 2, 25)])
+    assert panel.x == [0, 10, 10, 20]
 
 
 def test_figures_with_a_step_are_series_in_the_order_of_steps_and_torn_ones_are_left_out(tmp_path):
@@ -138,7 +138,8 @@ def test_logged_figures_have_a_slider_over_their_steps_that_keys_move(trained, s
     (run.results / "figures").mkdir(exist_ok=True)
     for step in (1, 20, 300):
         Image.new("RGB", (600, 400), (step % 256, 0, 0)).save(run.results / f"figures/residual_{step:06}.png")
-    lines = [{"seconds": 10.0 * at, "cpu": 90.0 + at, "memory": 2e9, "disk_free": 5e10} for at in range(20)]
+    taken = {"memory": 2e9, "disk_free": 5e10}
+    lines = [{"time": f"2026-01-01T00:{at:02}:00+00:00", "cpu": 90.0 + at, **taken} for at in range(20)]
     run.system_file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     page = visit(serve(trained).address + "runs/mogi_quick_1", width=width)
     image = page.locator(".logged img")

@@ -9,6 +9,7 @@ class GrowingCurves {
   }
 
   show(panels = this.panels) {
+    if (!panels.length) return; // the room for them stays
     this.panels = panels;
     const drawn_ = panels.map(this.prepared);
     const shape = JSON.stringify(drawn_.map((panel) => [panel.title, panel.words, panel.x.length < 3, Boolean(panel.smoothing), panel.series.map((curve) => curve.words)]));
@@ -76,10 +77,7 @@ class GrowingRun {
     listen(() => address(place.dataset.live, { place: this.seen }), {
       state: (data) => this.showState(JSON.parse(data)),
       curves: (data) => curves.show(JSON.parse(data)),
-      system: (data) => {
-        system.show(JSON.parse(data));
-        system.place.closest("section").hidden = !system.plots.length;
-      },
+      system: (data) => system.show(JSON.parse(data)),
       figures: (data) => LOGGED?.show(JSON.parse(data)),
       log: (data, place_) => this.append(JSON.parse(data), place_),
       end: () => this.end(),
