@@ -144,10 +144,19 @@ function readoutOf(name, hint) {
   return element(name, { class: "readout", role: "status", "aria-live": "polite", "data-hint": hint });
 }
 
-/** A menu of texts in a label; its value is the number of the chosen one. */
+const MENUS = new Map();
+
+/** A menu of texts in a label; its value is the number of the chosen one, which stands in the address of the page. */
 function menuOf(words, texts, changed, chosen = 0) {
-  const menu = element("select", { onchange: changed }, ...texts.map((text, value) => element("option", { text, value })));
-  menu.value = chosen;
+  MENUS.set(words, (MENUS.get(words) ?? 0) + 1);
+  const name = MENUS.get(words) > 1 ? `${words} ${MENUS.get(words)}` : words; // several drawings have a menu of metrics
+  const onchange = () => {
+    toAddress(name, menu.value === String(chosen) ? "" : texts[menu.value]);
+    changed();
+  };
+  const menu = element("select", { onchange }, ...texts.map((text, value) => element("option", { text, value })));
+  const given = texts.indexOf(fromAddress(name));
+  menu.value = given < 0 ? chosen : given;
   return { menu, whole: element("label", {}, `${words} `, menu) };
 }
 

@@ -64,18 +64,12 @@ const GROUPS = new Groups();
 everyOne("groups", (place, data) => {
   GROUPS.fill(data);
   const legend = element("ul", { class: "key", "aria-label": "groups, shown or hidden" });
-  const chosen = [null, null];
   const keys = Object.entries(data.keys).map(([words, values]) => ({ words, values }));
-  const menus = keys.length < 2 ? [] : chosen.map((_, turn) => {
-    const options = [turn ? "–" : "all that was changed", ...keys.map((key) => key.words)]
-      .map((text, value) => element("option", { text, value }));
-    const menu = element("select", { "aria-label": turn ? "and by" : "group by" }, ...options);
-    menu.addEventListener("change", () => {
-      chosen[turn] = keys[menu.value - 1] ?? null;
-      GROUPS.joinBy([...new Set(chosen.filter(Boolean))]);
-    });
-    return element("label", {}, turn ? "and " : "group by ", menu);
-  });
+  const names = keys.map((key) => key.words);
+  const join = () => GROUPS.joinBy([...new Set(menus.map(({ menu }) => keys[menu.value - 1]).filter(Boolean))]);
+  const menus = keys.length < 2 ? [] : [
+    menuOf("group by", ["all that was changed", ...names], join), menuOf("and by", ["–", ...names], join),
+  ];
   const draw = () => legend.replaceChildren(...GROUPS.names.map((name, group) => {
     const button = element("button", { type: "button", "aria-pressed": String(!GROUPS.hidden.has(group)), title: "show or hide" }, swatchOf(group), name);
     button.addEventListener("click", () => {
@@ -85,7 +79,7 @@ everyOne("groups", (place, data) => {
     return element("li", {}, button);
   }));
   GROUPS.follow(draw);
-  draw();
-  if (GROUPS.names.length > 1) place.append(...menus, legend);
+  join();
+  if (GROUPS.names.length > 1) place.append(...menus.map(({ whole }) => whole), legend);
   else place.remove();
 });
