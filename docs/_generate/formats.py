@@ -47,9 +47,9 @@ NOTES = """## What counts for each format
 - **LiCSBAS**: `cum_filt.h5` or `cum.h5` with `--epochs 20200131,20200212` or `--variable vel`, inside the file's mask;
   the same file serves as `--dem`. Binaries become GeoTIFF by `LiCSBAS_flt2geotiff.py`.
 - **GNSS**: `--gnss stations.csv` with name, position, three components and their errors; each component is an entry of
-  its own. Beside longitude, latitude and `up`, columns named east and north are displacements. The names of stations
-  appear on maps that are not as narrow as `--width single`, and in `stations.csv` of an inversion, with model and
-  residual of each component.
+  its own. Beside `lon`, `lat` and `up`, or `easting` and `northing`, columns named east and north are displacements.
+  The names of stations appear on maps that are not as narrow as `--width single`, and in `stations.csv` of an
+  inversion, with model and residual of each component.
 
 ## Coordinates
 

@@ -94,7 +94,7 @@ def write(options: ObservationOptions, tables: Tables) -> WrittenObservation:
     images = " ".join(f"{out}/{name}.tif" for name in TRACKS)
     sight = "--incidence {},{} --heading {},{}".format(*np.transpose([*TRACKS.values()]).ravel())
     others = f"--unit {unit} --dem {out}/dem.tif --gnss {out}/gnss.csv --gnss-unit {unit}"
-    command = f"qexp observe {images} {sight} {others} --noise estimate"
+    command = f"qexp observe {images} {sight} {others} --reduce quadtree:0.008 --noise estimate --to {out}.nc"
     about = ABOUT.format(HEADING, out, options, command)
     content |= {"truth.json": formats.json_bytes(truth), README: about.encode()}
     with terminable(), new_folder(out, HEADING, options.overwrite) as folder:

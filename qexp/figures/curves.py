@@ -98,6 +98,8 @@ LINES = {"train": ("--", 1.0), "validation": ("-", 1.5), "test": ("-.", 1.0)}
 def _draw_curve(axis: Axes, lines: Lines, keys: Sequence[str], colour: str, words: str) -> None:
     (values,) = over_epochs([lines], *keys)
     epochs = np.array(positions(lines))
+    if not np.isfinite(values).any():  # and the legend names no line that is not there
+        return
     if keys[0] == "test":  # which may not be computed after every epoch
         epochs, values = epochs[np.isfinite(values)], values[np.isfinite(values)]
     style, width = LINES[keys[0]]

@@ -64,7 +64,9 @@ def in_one_system(readings: Mapping[str, Reading], requested: str | None) -> Obs
     }
     if chosen is None and len({crs is None for crs in systems.values()}) > 1:
         lacking = ", ".join(source for source, crs in systems.items() if crs is None)
-        raise QexpError(f"{lacking}: names no coordinate reference system, but other files do; give `crs=EPSG:…`")
+        code = next((crs.to_epsg() for crs in systems.values() if crs is not None and crs.is_projected), None) or "…"
+        known = "names no coordinate reference system, but other files do"
+        raise QexpError(f"{lacking}: {known}; say in which its coordinates are, such as `crs=EPSG:{code}`")
     for source, reading in readings.items():
         _require_plausible(source, reading.tracks, systems[source])
     target = _target(chosen, readings, systems)

@@ -229,11 +229,12 @@ def _columns(table: TextTable, requested: Columns) -> dict[str, int]:
 # Which column of a table holds what: by the names on the command line, by well-known names, or by the usual order.
 
 Roles = Mapping[str, Sequence[str]]
-"""What a column holds → the names by which it is known, in lower case, besides that of the role."""
+"""What a column holds → the names by which it is known, in lower case, besides that of the role, which is the first one
+unless it is named."""
 
 POSITIONS: Roles = {
-    "east": ("easting", "x", "utm_east", "utme", "x_utm"),
-    "north": ("northing", "y", "utm_north", "utmn", "y_utm"),
+    "east": ("easting", "utm_east", "utme", "x_utm", "east", "x"),
+    "north": ("northing", "utm_north", "utmn", "y_utm", "north", "y"),
     "longitude": ("lon", "long"),
     "latitude": ("lat",),
     "elevation": ("height", "altitude", "elev", "dem", "z"),
@@ -251,8 +252,8 @@ RADAR: Roles = {
 GNSS: Roles = {
     **POSITIONS,
     "station": ("name", "site", "stat", "sta", "id"),
-    "displacement_east": ("e", "de", "ue", "ve", "disp_e", "east_displacement", "d_east"),
-    "displacement_north": ("n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north"),
+    "displacement_east": ("e", "de", "ue", "ve", "disp_e", "east_displacement", "d_east", "east"),
+    "displacement_north": ("n", "dn", "un", "vn", "disp_n", "north_displacement", "d_north", "north"),
     "displacement_up": ("u", "du", "uu", "uz", "dz", "v", "uv", "vu", "disp_u", "up_displacement", "d_up", "up"),
     "error": (),
     "error_east": ("se", "sigma_e", "sigma_east", "err_e", "std_e", "east_error"),
@@ -290,9 +291,9 @@ def columns_of(table: TextTable, requested: Columns, roles: Roles, order: Sequen
         return {role: _position(table, str(position), role) for role, position in zip(order, requested, strict=False)}
     widths = {3, 4, len(order)} if order[0] == "east" else {len(order), len(order) - 3}
     usual = {role: index for index, role in enumerate(order[: table.width])} if table.width in widths else {}
-    recognised = _by_name(table, roles) if table.names else usual
     if requested:
-        return _as_asked(table, requested, roles, recognised)
+        return _as_asked(table, requested, roles, usual)
+    recognised = _by_name(table, roles) if table.names else usual
     if not recognised and not table.names:
         raise QexpError(
             f"{table.path}: {table.width} columns without a header; without one they are {', '.join(order)} "
@@ -339,20 +340,20 @@ def asked_of_each(tables: Mapping[Path, Roles], columns: Mapping[str, str]) -> d
     return shares
 
 
-def _by_name(table: TextTable, roles: Roles) -> dict[str, int]:
+def _by_name(table: TextTable, roles: Roles, taken: Collection[int] = ()) -> dict[str, int]:
     plain = [plain_name(name)[0] for name in table.names]
+    free = ["" if index in taken else name for index, name in enumerate(plain)]
     columns: dict[str, int] = {}
     for role, words in roles.items():
         # A name that two columns have tells nothing.
-        index = next((plain.index(word) for word in (role, *words) if plain.count(word) == 1), None)
+        known = words if role in words else (role, *words)
+        index = next((free.index(word) for word in known if word in free and plain.count(word) == 1), None)
         if index is not None and index not in columns.values():
             columns[role] = index
     return columns
 
 
-def _as_asked(
-    table: TextTable, requested: Mapping[str, str], roles: Roles, recognised: dict[str, int]
-) -> dict[str, int]:
+def _as_asked(table: TextTable, requested: Mapping[str, str], roles: Roles, usual: dict[str, int]) -> dict[str, int]:
     """The columns of the command line, with those that are known by name besides."""
     columns: dict[str, int] = {}
     for word, column in requested.items():
@@ -376,6 +377,7 @@ def _as_asked(
             )
     plane, sphere = {"east", "north"}, {"longitude", "latitude"}
     unwanted = next((instead for asked, instead in ((plane, sphere), (sphere, plane)) if asked & columns.keys()), set())
+    recognised = _by_name(table, roles, columns.values()) if table.names else usual
     others = {
         role: index for role, index in recognised.items() if role not in unwanted and index not in columns.values()
     }

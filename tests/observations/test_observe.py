@@ -429,6 +429,15 @@ def test_beside_longitude_and_latitude_the_columns_east_north_and_up_of_stations
         assert track.x[0] > 100_000
 
 
+def test_beside_eastings_and_northings_they_are_too_and_columns_that_are_named_leave_x_and_y_their_places(written):
+    table = "name,{},east,north,up,se,sn,su\nA,426000,4519000,0.01,0.02,0.03,0.001,0.002,0.004\n"
+    asked = {"displacement_east": "east", "displacement_north": "north"}
+    for places, options in (("easting,northing", {}), ("x,y", {"columns": asked})):
+        track = the_track([], gnss=[written(table.format(places))], **options)
+        assert (track.x[0], track.y[0]) == (426_000, 4_519_000)
+        np.testing.assert_array_equal(track.displacement, [0.01, 0.02, 0.03])
+
+
 def geographic(crs=UTM):
     return pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(EAST, NORTH)
 
