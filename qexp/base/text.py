@@ -66,11 +66,11 @@ def _steps_of_key(steps: Steps, document: Mapping[str, Any]) -> int:
     return next(known, 2 if alike else 1)
 
 
-def leaves(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(document: Mapping[str, Any], before: str = "", separator: str = ".") -> Iterator[tuple[str, Any]]:
     """The dotted paths of a document with their values; a list is one value, as is an empty object."""
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{before}{key}.")
+            yield from leaves(value, f"{before}{key}{separator}", separator)
         else:
             yield f"{before}{key}", value
 

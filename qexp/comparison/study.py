@@ -417,23 +417,6 @@ def compare_points(
 RUNS, VALUES, FIGURE = STUDY_FILES
 
 
-def write_study(
-    study: Study,
-    members: Sequence[Member],
-    axes: Sequence[StudyAxis],
-    runs: Mapping[str, ComparedRun],
-    workspace: Workspace,
-) -> None:
-    """Write all files of a study, replacing those of the same one when it had fewer runs.
-
-    runs  name → run, for the readable ones among the members
-    """
-    make_folder(study.folder)
-    write_csv(study.folder / RUNS, *_with_fixed(study, *_run_rows(members, axes, runs)))
-    write_csv(study.folder / VALUES, *_with_fixed(study, *_value_rows(study, axes)))
-    _draw(study, axes, _numbers(axes[0], members, workspace))
-
-
 def _with_fixed(study: Study, columns: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
     """A table with a column for each key that is set at all points."""
     names = [f"overrides.{key}" if key in columns else key for key in study.fixed]  # an axis of pretraining has the key
@@ -628,7 +611,10 @@ def _collect(
     workspace: Workspace,
     out: Path,
 ) -> Study:
-    """The results of the runs, written to the study's folder. Raises RunFailedError if no run is done."""
+    """The results of the runs, written to the study's folder in place of those of the same study when it had fewer.
+
+    Raises RunFailedError if no run is done.
+    """
     states = Watch().states([RunDirectory(workspace.runs / member.plan.name) for member in members])
     runs = {
         directory.name: ComparedRun(directory, {**directory.record().document(), "state": state}, None)
@@ -643,7 +629,10 @@ def _collect(
     names, paths = [axis.name for axis in axes], [out / name for name in STUDY_FILES]
     study = Study(names, order.fixed, measured.output, measured.metric, unit, points, unfinished, out, paths)
     with use_style(None, order.options.width):
-        write_study(study, members, axes, runs, workspace)
+        make_folder(out)
+        write_csv(out / RUNS, *_with_fixed(study, *_run_rows(members, axes, runs)))
+        write_csv(out / VALUES, *_with_fixed(study, *_value_rows(study, axes)))
+        _draw(study, axes, _numbers(axes[0], members, workspace))
     return study
 
 

@@ -81,12 +81,6 @@ class Estimate:
     at_bound: bool = False
 
     @property
-    def spans_magnitudes(self) -> bool:
-        """Whether the ends of the interval differ by more than a factor of ten."""
-        low, high = self.interval95 or (0.0, 0.0)
-        return low * high > 0 and max(abs(low), abs(high)) > 10 * min(abs(low), abs(high))
-
-    @property
     def has_error(self) -> bool:
         """Whether there is an error to first order, and the interval agrees with it: else it says nothing."""
         if self.scaled_error is None or self.interval95 is None:

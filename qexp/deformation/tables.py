@@ -134,7 +134,8 @@ def _interval(estimate: Estimate) -> str:
     if estimate.interval95 is None:
         return ""
     low, high = estimate.interval95
-    width, spans = (high - low) / 4, estimate.spans_magnitudes
+    width, near, far = (high - low) / 4, *sorted((abs(low), abs(high)))
+    spans = low * high > 0 and far > 10 * near  # several magnitudes
     ends = [digits(end, min(width, abs(end) / 10 or width) if spans else width) for end in (low, high)]
     if all(estimate.open_ends):
         return "not determined"

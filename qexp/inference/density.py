@@ -134,13 +134,10 @@ class Prior:
 
     def __init__(self, names: Sequence[str], marginals: Sequence[Marginal], fixed: Mapping[str, float]) -> None:
         self.names, self.marginals, self.fixed = tuple(names), tuple(marginals), dict(fixed)
+        self.free = [marginal.name for marginal in marginals]
         self._each = [(self.names.index(marginal.name), marginal) for marginal in marginals]
         """Column and marginal of each free parameter."""
         self._template = np.array([fixed.get(name, math.nan) for name in names])
-
-    @property
-    def free(self) -> list[str]:
-        return [marginal.name for marginal in self.marginals]
 
     def values(self, scores: Array) -> Tensor:
         """Values of all parameters, (draw, parameter) in SI units, of (draw, free parameter)."""

@@ -328,11 +328,8 @@ class Problem:
         self.whiten: Callable[[Tensor], Tensor] = weighting
         self.weighted = weighting(self.data)
         self._searches: dict[int, Problem] = {}
-
-    @property
-    def degrees(self) -> int:
+        self.degrees = model.points - weighting.nuisances - len(coordinates.free)
         """Degrees of freedom of χ²."""
-        return self.model.points - self.weighting.nuisances - len(self.coordinates.free)
 
     @property
     def chi2_without_source(self) -> float:

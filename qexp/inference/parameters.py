@@ -214,7 +214,7 @@ class Parameter:
 
 
 class Coordinates:
-    """The free parameters among those of a model, as coordinates without units.
+    """The free parameters among those of a model, named by `names`, as coordinates without units.
 
     parameters  all parameters, in the order of the model's columns
     fixed       name → value of the parameters that are not estimated
@@ -228,6 +228,7 @@ class Coordinates:
         if not self.free:
             raise ValueError("all parameters are fixed; leave one free")
         estimated = [self.parameters[index] for index in self.free]
+        self.names = [parameter.name for parameter in estimated]
         self.linear = [column for column, parameter in enumerate(estimated) if parameter.linear]
         """Numbers of the free amplitudes."""
         self.logarithmic = torch.tensor([parameter.logarithmic for parameter in estimated])
@@ -249,11 +250,6 @@ class Coordinates:
         self._template = torch.tensor(
             [fixed.get(parameter.name, 0.0) for parameter in self.parameters], dtype=torch.float64
         )
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the free parameters."""
-        return [self.parameters[index].name for index in self.free]
 
     def values(self, coordinates: Tensor) -> Tensor:
         """Values of all parameters, (problem, parameter), of (problem, coordinate)."""

@@ -110,10 +110,7 @@ class SimulatedImages:
 
     def __init__(self, dataset: GeneratedDataset, names: Sequence[str], pixels: Pixels, numbers: Tensor) -> None:
         self.dataset, self.names, self.pixels, self.numbers = dataset, tuple(names), pixels, numbers
-
-    @property
-    def points(self) -> int:
-        return len(self.numbers)
+        self.points = len(numbers)
 
     def at(self, points: Tensor) -> SimulatedImages:
         return SimulatedImages(self.dataset, self.names, self.pixels, self.numbers[points])

@@ -62,15 +62,12 @@ class Weighting:
         self.blocks = tuple(blocks)
         ends = np.cumsum([len(block.error) for block in blocks]).tolist()
         self.slices = [slice(end - len(block.error), end) for end, block in zip(ends, blocks, strict=True)]
+        self.nuisances = sum(block.nuisances.shape[1] for block in blocks)
+        """Number of all columns of nuisances."""
         factors = [_factor(block) for block in blocks]
         pairs = zip(self.slices, blocks, factors, strict=True)
         self._parts = [(where, factor, *_basis(block, factor)) for where, block, factor in pairs]
         """Of each block its points, its factor, and the basis and the triangle of its nuisances."""
-
-    @property
-    def nuisances(self) -> int:
-        """Number of all columns of nuisances."""
-        return sum(block.nuisances.shape[1] for block in self.blocks)
 
     def select(self, points: Sequence[NDArray[np.int64]]) -> Weighting:
         """That of some points of each block."""

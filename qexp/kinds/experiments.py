@@ -189,7 +189,11 @@ def _in_whole(document: Document, dataset: Dataset, cache: SpecCache) -> Iterato
     yield from _in_pretrain(document, network)
     if network is not None and document.get("layer_decay", 1.0) < 1 and not any(layers_above(network).values()):
         yield ("layer_decay",), "no operation of the model has numbered layers, as 'masked_encoder' has; leave it out"
-    yield from _in_rates(document, tables)
+    for key, arguments in (("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)), ("schedule", ())):
+        try:  # whether it can be built with its parameters
+            built(tables[f"{key}s"], document[key], *arguments)
+        except ValueError as error:
+            yield (key, "parameters"), str(error)
 
 
 def _in_names(document: Document, shapes: Mapping[str, Shape] | None, model: Document | None) -> Iterator[Finding]:
@@ -208,15 +212,6 @@ def _in_names(document: Document, shapes: Mapping[str, Shape] | None, model: Doc
             elif (size := from_spec(model[key][name]["size"])) != (shape := shapes[name]):
                 message = f"its shape in the dataset is {written(shape)}, but the model's input is {written(size)}"
                 yield (key, index), message
-
-
-def _in_rates(document: Document, tables: Tables) -> Iterator[Finding]:
-    """Whether the optimizer and the schedule can be built with their parameters."""
-    for key, arguments in (("optimizer", ([torch.nn.Parameter(torch.zeros(1))], 0.1)), ("schedule", ())):
-        try:
-            built(tables[f"{key}s"], document[key], *arguments)
-        except ValueError as error:
-            yield (key, "parameters"), str(error)
 
 
 def _in_pretrain(document: Document, network: Network | None) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from qexp.networks.network import Network
 from qexp.networks.training import Data
 from qexp.spec.reading import Document, Finding
 from qexp.store.directory import RunDirectory
+from qexp.store.record import Feature
 
 
 class Dataset(Protocol):
@@ -150,9 +151,9 @@ class KindData(ABC, Generic[D]):
         """The samples to which the transforms of a single network are fitted: those of the training part."""
         return self.data(spec, dataset, tables, seeds, torch.device("cpu")).to_fit()
 
-    def ranges(self, spec: Document, dataset: D) -> list[tuple[str, float, float]]:
+    def ranges(self, spec: Document, dataset: D) -> tuple[Feature, ...]:
         """Columns of the inputs with their least and greatest value; none for kinds whose inputs have no columns."""
-        return []
+        return ()
 
     def parts(self, dataset: D, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Any]:
         """Name of a part → its rows, patches or quantile intervals, by which the dataset gives samples.

@@ -14,7 +14,7 @@ from qexp.base.arrays import Array
 from qexp.base.outputs import NO_LIMITS, limits_of
 from qexp.base.quantities import Quantity
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Table, Tables, built, long_form
+from qexp.base.tables import Table, Tables, built
 from qexp.errors import DamagedError, QexpError, some, suggestion
 from qexp.jobs.states import require_done
 from qexp.kinds.tables import tables_of
@@ -235,19 +235,6 @@ FAR_VALUE = 6.0
 def outputs_of_heads(document: Document, modules: Table) -> dict[str, str]:
     """Output → the posterior head that makes it, in a checked model."""
     return {output: head for head, outputs in heads_in(document["model"], modules).items() for output in outputs}
-
-
-def with_normal_scores(document: Document, tables: Tables) -> Document:
-    """An experience on a generated dataset: outputs of posterior heads without a transform get one from their prior."""
-    distributions, varying = document["dataset"]["distributions"], document["dataset"]["varyings"]
-    scores = {
-        name: long_form(
-            {"type": "normal_score", "parameters": {"distribution": distributions[name]}}, tables["transforms"]
-        )
-        for name in outputs_of_heads(document, tables["modules"])
-        if name in varying
-    }
-    return {**document, "transforms": {**scores, **document["transforms"]}}
 
 
 def in_heads(

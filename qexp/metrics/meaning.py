@@ -183,18 +183,16 @@ def tells_nothing(ends: Sequence[float] | None, meaning: Meaning) -> bool:
     return low >= 0 and high > TELLING_RATIO * low and (meaning.is_share or meaning.best == LOWEST)
 
 
-def rounding_of_interval(
-    ends: Sequence[float], value: float | None = None, deviation: float | None = None
-) -> Rounding | None:
+def rounding_of_interval(ends: Sequence[float], value: float, deviation: float | None) -> Rounding | None:
     """The rounding that leaves two significant digits of half an interval; None if that has no width or no end.
 
-    value      that the interval belongs to; its middle if left out
+    value      that the interval belongs to
     deviation  written beside it, whose digits it has if that is smaller
     """
     half = (ends[1] - ends[0]) / 2
     if not math.isfinite(half) or half <= 0:
         return None
-    return rounding((ends[0] + ends[1]) / 2 if value is None else value, min(half, deviation or half))
+    return rounding(value, min(half, deviation or half))
 
 
 def _order(value: float) -> int:

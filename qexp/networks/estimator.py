@@ -28,10 +28,7 @@ class Posterior:
     def __init__(self, densities: Mapping[tuple[str, ...], Density], transforms: Mapping[str, Transform]) -> None:
         self._densities, self._transforms = dict(densities), dict(transforms)
         self.names: list[str] = [name for outputs in densities for name in outputs]
-
-    @property
-    def device(self) -> torch.device:
-        return next(iter(self._densities.values())).device
+        self.device = next(iter(densities.values())).device
 
     @torch.no_grad()
     def draws(self, count: int, random: torch.Generator | None = None) -> Tensor:

@@ -251,6 +251,7 @@ class Encoder(nn.Module):
         self.class_token = nn.Parameter(torch.randn(1, 1, of_size.width) * 0.02)
         self.register_buffer("positions", positions(count, of_size.width), persistent=False)
         self.blocks = of_size.blocks(layer_scale)
+        self.layers = 1 + len(self.blocks)  # the embedding, and one for each block
         self.norm = nn.LayerNorm(of_size.width, EPSILON) if last_norm else nn.Identity()
 
     def forward(self, inputs: Tensor | Sequence[Tensor]) -> Tensor:
@@ -268,11 +269,6 @@ class Encoder(nn.Module):
         if first == "blocks":
             return 1 + int(rest[0])
         return self.layers if first == "norm" else 0
-
-    @property
-    def layers(self) -> int:
-        """The number of layers: the embedding, and one for each block."""
-        return 1 + len(self.blocks)
 
 
 class Decoder(nn.Module):

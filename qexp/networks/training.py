@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from qexp.base.seeds import Seeds
+from qexp.base.text import leaves
 from qexp.errors import DamagedError, QexpError
 from qexp.metrics.metric import Metric, evaluate
 from qexp.networks import checkpoint
@@ -35,13 +37,6 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
     return states
-
-
-def set_random_state(states: Mapping[str, Tensor]) -> None:
-    """Restore the state that `random_state` returned."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
 
 
 def own_random_state(device: torch.device) -> contextlib.AbstractContextManager[None]:
@@ -86,7 +81,11 @@ class EventWriter:
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Write the numbers of an epoch's line."""
-        values = [self._summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(line)]
+        values = [
+            self._summary.Value(tag=tag, simple_value=value)
+            for tag, value in leaves(line, separator="/")
+            if isinstance(value, float)
+        ]
         self._writer.add_event(
             self._event(wall_time=time.time(), step=line["epoch"], summary=self._summary(value=values))
         )
@@ -96,14 +95,6 @@ class EventWriter:
 
     def close(self) -> None:
         self._writer.close()
-
-
-def _scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in line.items():
-        if isinstance(value, Mapping):
-            yield from _scalars(value, f"{prefix}{key}/")
-        elif isinstance(value, float):
-            yield prefix + key, value
 
 
 # How to train, and the data to train on.
@@ -145,36 +136,33 @@ class Recipe:
         return self.frozen if self.epochs_frozen is None or epoch <= self.epochs_frozen else ()
 
 
-class Data(Protocol):
+class Data(ABC):
     """The samples. Training samples may differ from epoch to epoch; validation and test samples never do."""
 
-    @property
-    def train_size(self) -> int:
-        """Training samples per epoch."""
+    train_size: int
+    """Training samples per epoch."""
+    validation: Samples
+    test: Samples
 
-    @property
-    def validation(self) -> Samples:
-        """The validation samples, the same at each call."""
-
-    @property
-    def test(self) -> Samples:
-        """The test samples, the same at each call."""
-
+    @abstractmethod
     def epoch(self, number: int, batch_size: int, prepared: Prepare) -> Callable[[int], Samples]:
         """Number of a batch, counted from 0 → its samples, to which `prepared` was applied."""
 
+    @abstractmethod
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted."""
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """The values of an output that its metrics are computed from: booleans in its shape; None for all."""
+        return None
 
     def training_mean(self, output: str) -> float:
         """The mean of the training targets of an output, in its unit; NaN if there is no such mean."""
+        return math.nan
 
 
 @dataclass(frozen=True)
-class DrawnData:
+class DrawnData(Data):
     """Data sets that draw all samples of an epoch at once and hold them in memory."""
 
     train: Callable[[int], Samples]
@@ -189,12 +177,6 @@ class DrawnData:
 
     def to_fit(self) -> Samples:
         return self.train(0)
-
-    def counted(self, output: str, samples: Samples) -> Tensor | None:
-        return None
-
-    def training_mean(self, output: str) -> float:
-        return math.nan
 
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -358,7 +340,9 @@ class Trainer:
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
-            set_random_state(self._dropout_state)
+            torch.set_rng_state(self._dropout_state["cpu"])
+            if "cuda" in self._dropout_state:
+                torch.cuda.set_rng_state(self._dropout_state["cuda"])
         network, frozen = self.model.train().network, recipe.frozen_in(progress.epoch)
         for name, weights in self._freezable.items():
             network.operations[name].train(name not in frozen)

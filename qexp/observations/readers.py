@@ -20,7 +20,9 @@ from qexp.observations.observation import Look, is_observation, read_observation
 from qexp.observations.raster_files import (
     CONVERSION,
     ERROR,
+    GEOTIFF,
     HDF5,
+    NETCDF,
     VELOCITY,
     attribute,
     attributes_of,
@@ -41,7 +43,6 @@ from qexp.observations.scenes import (
     from_angles,
     from_components,
     in_crs,
-    is_grid,
     read_grid,
     reading_of,
     scene_of,
@@ -157,10 +158,6 @@ GEOMETRY = (
     "geo/geo_geometryRadar.h5",
 )  # fmt: skip
 """Where MintPy puts its file of geometry, from the folder of a result."""
-
-
-def is_mintpy(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in HDF5
 
 
 def read_mintpy(path: Path, options: ReadOptions) -> Reading:
@@ -289,12 +286,12 @@ READERS: OpenTable[Reader] = OpenTable("readers", {
         sight=sight_of_vectors,
     ),
     "mintpy": Reader(
-        is_mintpy, read_mintpy, (*OF_SERIES, "geometry"), "velocities and time series of MintPy",
-        sight=sight_of_vectors,
+        lambda path: path.is_file() and path.suffix.lower() in HDF5, read_mintpy, (*OF_SERIES, "geometry"),
+        "velocities and time series of MintPy", sight=sight_of_vectors,
     ),
     "grid": Reader(
-        is_grid, read_grid, (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids",
-        columns={"los": ()},
+        lambda path: path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF), read_grid,
+        (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids", columns={"los": ()},
     ),
 }, lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader", first=True)  # fmt: skip
 """Name → reader; the first that recognises a file reads it. Those of packages are asked before all others."""

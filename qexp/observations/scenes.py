@@ -15,7 +15,7 @@ from qexp.base.arrays import Array
 from qexp.base.quantities import UNITS
 from qexp.errors import QexpError, suggestion
 from qexp.observations.observation import UNIT_TOLERANCE, Track
-from qexp.observations.raster_files import GEOTIFF, NETCDF, open_coherence, open_elevation, open_raster
+from qexp.observations.raster_files import GEOTIFF, open_coherence, open_elevation, open_raster
 from qexp.observations.rasters import Raster, Window
 from qexp.observations.reading import (
     ASSUMED_ERROR,
@@ -39,10 +39,6 @@ MOST_PIXELS = 4_000_000_000
 """Of a grid that is read, a part at a time; more take hours, and are a mistake."""
 SAMPLED_PIXELS = 50_000
 """Pixels from which the noise of a grid is estimated that becomes means of cells."""
-
-
-def is_grid(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF)
 
 
 def read_grid(path: Path, options: ReadOptions) -> Reading:

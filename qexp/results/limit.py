@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from qexp.base import files, formats
 from qexp.base.text import Table
 from qexp.metrics.meaning import NONE, measured, number
 from qexp.results.capabilities import Parts, Results
@@ -102,11 +101,6 @@ def limit_of(directory: RunDirectory) -> Limit | None:
     """The limit that was computed for a run's own test part, if it was. Raises DamagedError."""
     file = directory.results / LIMIT
     return Limit.read(file) if directory.held_out and file.is_file() else None
-
-
-def keep_limit(directory: RunDirectory, limit: Limit) -> None:
-    files.make_folder(directory.results)
-    formats.write_json(directory.results / LIMIT, limit.document())
 
 
 class LimitBeside(Results):

@@ -37,7 +37,7 @@ from qexp.spec.reading import digest
 from qexp.spec.resolution import Unwritten
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory, require_valid_annotations
-from qexp.store.record import Epochs, Feature, ForeignFile, ForeignWeights, Record, State, now, require_name
+from qexp.store.record import Epochs, ForeignFile, ForeignWeights, Record, State, now, require_name
 
 
 def experience_of(order: WeightsOrder, workspace: Workspace) -> Experience:
@@ -335,7 +335,6 @@ def _fill(
     )
     texts = [text for text in (experience.extensions, origin.weights.sha256) if text]
     units = units_of(spec, experience.tables["quantities"])
-    ranges = data_kind(spec["dataset"]).ranges(spec, experience.dataset)
     directory.write(
         Record(
             name=order.to,
@@ -353,7 +352,7 @@ def _fill(
             tags=tuple(dict.fromkeys(order.tags)),
             note=order.note,
             caution=caution_of_data(spec),
-            features=tuple(Feature(column=name, least=least, greatest=most) for name, least, most in ranges),
+            features=data_kind(spec["dataset"]).ranges(spec, experience.dataset),
             units={name: units[name] for name in spec["outputs"]},
             metrics=objects_of(spec).meanings(spec, experience.tables),
             code=code,

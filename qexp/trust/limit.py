@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qexp.base import files, formats
 from qexp.base.arrays import Array
 from qexp.base.options import Counted
 from qexp.base.quantities import nearest, periods_of, quantity
@@ -30,7 +31,7 @@ from qexp.kinds.images.figures import TEST_ESTIMATES
 from qexp.kinds.networks import periods_of_outputs
 from qexp.kinds.options import USUAL_SAMPLES, LimitOptions
 from qexp.kinds.tables import tables_of, tables_with
-from qexp.results.limit import LeastErrors, Limit, keep_limit
+from qexp.results.limit import LIMIT, LeastErrors, Limit
 from qexp.simulation.dataset import GeneratedDataset
 from qexp.store.directory import RunDirectory
 
@@ -69,7 +70,8 @@ def of_run(directory: RunDirectory, workspace: Workspace, options: LimitOptions)
     images = [name for name in dataset.images if name in spec["inputs"]]
     samples = int(spec["sizes"][2])
     limit = _limit(dataset, record.dataset, images, spec["inputs"], periods, samples, record.seed, options.on_sample)
-    keep_limit(directory, limit)
+    files.make_folder(directory.results)
+    formats.write_json(directory.results / LIMIT, limit.document())
     if canvas.draws_at_once():
         try:
             figures.draw(directory, only=[TEST_ESTIMATES])
@@ -94,8 +96,10 @@ def _limit(
     part = {name: [(0.0, 1.0)] for name in dataset.test} if all_values else dataset.test
     samples = dataset.sample(part, count, Seeds(seed), ("test",), torch.device("cpu"))
     sampled, doubted = len(likelihoods.names) > integration.MOST_UNKNOWNS, 0
-    if sampled:
-        fine, half, doubted = by_sampling(likelihoods, periods, samples, lambda done: on_sample(done, count))
+    if sampled:  # those by half of the draws tell how exact they are
+        draws = posteriors(likelihoods, samples, count=DRAWS, on_observation=lambda done: on_sample(done, count))
+        of_names, doubted = [periods.get(name) for name in draws.names], len(draws.doubts)
+        fine, half = (_of_draws(values, of_names) for values in (draws.values, draws.values[:, ::2]))
     else:
         fine, half = by_integration(likelihoods, periods, samples, lambda done: on_sample(done, count))
     variables = {}
@@ -132,22 +136,8 @@ def exact_likelihoods(dataset: GeneratedDataset, images: Sequence[str], known: C
     return Likelihoods(dataset, images, known, averaging=len(unknown) > integration.MOST_UNKNOWNS)
 
 
-def by_sampling(
-    likelihoods: Likelihoods,
-    periods: Mapping[str, float],
-    samples: Mapping[str, Tensor],
-    on_sample: Callable[[int], None] = lambda done: None,
-) -> tuple[Array, Array, int]:
-    """Posterior means and medians, (2, sample, variable), by draws; those by half of the draws; and the number of
-    samples whose draws are not to be trusted.
-    """
-    draws = posteriors(likelihoods, samples, count=DRAWS, on_observation=on_sample)
-    of_names = [periods.get(name) for name in draws.names]
-    fine, half = (_of_draws(values, of_names) for values in (draws.values, draws.values[:, ::2]))
-    return fine, half, len(draws.doubts)
-
-
 def _of_draws(draws: Array, periods: Sequence[float | None]) -> Array:
+    """Posterior means and medians, (2, sample, variable), of (sample, draw, variable)."""
     moments = np.stack([draws.mean(axis=1), np.median(draws, axis=1)])
     weights = np.ones(draws.shape[1])
     for column, period in enumerate(periods):

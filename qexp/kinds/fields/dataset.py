@@ -34,7 +34,7 @@ from qexp.kinds.fields.folders import (
     open_folder,
 )
 from qexp.metrics.splits import SplitError
-from qexp.networks.training import Prepare, Samples
+from qexp.networks.training import Data, Prepare, Samples
 from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
 from qexp.spec.reading import Document, Finding
 
@@ -102,11 +102,8 @@ class Patches:
                 else counts_above(part.frames, THICKNESS, threshold, size)[part.chosen]
             )
         self._until = np.cumsum(np.concatenate(counts))
-
-    @property
-    def count(self) -> int:
+        self.count = int(self._until[-1]) if len(self._until) else 0
         """The number of possible positions of a patch, in all frames together."""
-        return int(self._until[-1]) if len(self._until) else 0
 
     @property
     def tiles(self) -> int:
@@ -225,6 +222,7 @@ class GriddedDataset:
     def __init__(self, path: Path, document: Document) -> None:
         self.path, self.inputs, self.outputs = path, tuple(document["inputs"]), tuple(document["outputs"])
         self.scales = {**document["inputs"], **document["outputs"]}
+        self.variables = list(self.scales)
         self.threshold: float | None = document["threshold"]
         """Only patches whose centre has thicker ice are used, and only cells with thicker ice are evaluated [m]."""
         self.augment: bool = document["augment"]
@@ -269,11 +267,6 @@ class GriddedDataset:
                     findings.append((("threshold",), message))
         files.refuse(findings)
         return parts
-
-    @property
-    def variables(self) -> list[str]:
-        """Names of inputs and outputs."""
-        return list(self.scales)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch: (1, patch, patch)."""
@@ -414,8 +407,8 @@ PATCHES_TO_FIT = 1024
 """Patches that transforms are fitted to."""
 
 
-class PatchSamples:
-    """Patches of a gridded dataset; memory use does not depend on the number of frames.
+class PatchSamples(Data):
+    """Patches of a gridded dataset, drawn again in every epoch; memory use does not depend on the number of frames.
 
     train       training frames, as rows of the dataset
     validation  validation frames, as rows of the dataset
@@ -438,7 +431,7 @@ class PatchSamples:
         self.validation = self._drawn(to_validate_on, to_validate, "validation")
 
     @cached_property
-    def test(self) -> Samples:
+    def test(self) -> Samples:  # type: ignore[override]  # it is made when it is needed
         """Patches of the test frames, for what is evaluated during training."""
         tested = self._dataset.test_patches()
         return self._drawn(tested, min(tested.tiles, MOST_TO_VALIDATE), "test")
@@ -456,10 +449,6 @@ class PatchSamples:
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted."""
         return self._drawn(self._patches, min(self.train_size, PATCHES_TO_FIT), "fit")
-
-    def training_mean(self, output: str) -> float:
-        """NaN: patches are drawn again in every epoch."""
-        return math.nan
 
     def counted(self, output: str, samples: Samples) -> Tensor | None:
         """The cells that are evaluated, (patch, 1, y, x), the same for every output; None for all."""

@@ -30,7 +30,7 @@ from qexp.base.quantities import (
     quantity,
 )
 from qexp.base.seeds import Seeds
-from qexp.base.tables import Tables, built
+from qexp.base.tables import Tables, built, long_form
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, nearest, suggestion
 from qexp.kinds.files import data_folders, find_data_file, fingerprint, refuse
@@ -43,7 +43,7 @@ from qexp.kinds.networks import (
     in_batches,
     in_periods,
     of_training_mean,
-    with_normal_scores,
+    outputs_of_heads,
 )
 from qexp.networks.modules import MatchedFilters
 from qexp.networks.network import Network
@@ -319,7 +319,15 @@ class GeneratedData(KindData[GeneratedDataset]):
 
     def completed(self, document: Document, tables: Tables, workspace: Workspace) -> Document:
         """Outputs of posterior heads are scaled by their prior where no transform is given."""
-        return with_normal_scores(document, tables)
+        distributions, varying = document["dataset"]["distributions"], document["dataset"]["varyings"]
+        scores = {
+            name: long_form(
+                {"type": "normal_score", "parameters": {"distribution": distributions[name]}}, tables["transforms"]
+            )
+            for name in outputs_of_heads(document, tables["modules"])
+            if name in varying
+        }
+        return {**document, "transforms": {**scores, **document["transforms"]}}
 
     def match_filters(self, operation: MatchedFilters, image: str, document: Document, tables: Tables) -> None:
         operation.match(*generated_of(document, tables).templates(image, operation.variable, operation.values))

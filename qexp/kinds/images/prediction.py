@@ -24,7 +24,7 @@ from qexp.inference.image_posteriors import BY_LIKELIHOOD, ImagePosteriors
 from qexp.inference.misfit import ImageMisfit
 from qexp.kinds.held_out import require_coverage
 from qexp.kinds.images.experiment import generated_of
-from qexp.kinds.images.files import SUFFIXES, ImageAxis, NetcdfImages, variables_in
+from qexp.kinds.images.files import SUFFIXES, NetcdfImages, variables_in
 from qexp.kinds.images.source import (
     EXTREMES,
     NAME,
@@ -223,7 +223,13 @@ class ImageEstimation(TableEstimation[ImageModel]):
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
         self._missing = WithoutEstimate()
-        self._places = places_of(model.outputs, self._images.axes)
+        along = dict(zip(("x", "y"), self._images.axes or (), strict=False))
+        self._places = {
+            name: along[base_name(name)]
+            for name, unit in model.outputs.items()
+            if base_name(name) in along and conversion(unit, "m") is not None
+        }
+        """Output that is a position east or north of the image's centre → the axis of the file along which it lies."""
         self._codes = dict[str, float]()
         """Image → a value that seems to stand for no data."""
         self._large = Counter[str]()
@@ -413,19 +419,6 @@ class ImageEstimation(TableEstimation[ImageModel]):
 def map_of(output: str) -> str:
     """The column with the estimates of a position in the coordinates of the file."""
     return f"{output}_map"
-
-
-def places_of(outputs: Mapping[str, str], axes: tuple[ImageAxis, ImageAxis] | None) -> dict[str, ImageAxis]:
-    """Output that is a position east or north of the image's centre → the axis of the file along which it lies.
-
-    outputs  name → unit
-    """
-    along = dict(zip(("x", "y"), axes or (), strict=False))
-    return {
-        name: along[base_name(name)]
-        for name, unit in outputs.items()
-        if base_name(name) in along and conversion(unit, "m") is not None
-    }
 
 
 def _type(values: NDArray[Any]) -> pa.DataType:

@@ -21,6 +21,7 @@ from qexp.metrics.splits import Copies, Fold, Rows, copies
 from qexp.rows.formats import open_table
 from qexp.rows.table import LIKE_A_CODE, SHOWN, TableError, codes, write_list
 from qexp.spec.reading import Document, Finding, Where, listed
+from qexp.store.record import Feature
 
 FORMATS = (".csv", ".parquet")
 
@@ -68,6 +69,8 @@ class TabularDataset:
         """Column → the number of rows of the file without a value in it."""
         self._records = self._without_gaps(gaps, document["missing"])
         """The rows that are used, as record numbers of the file."""
+        self.rows: Rows = np.arange(len(self), dtype=np.int64)
+        """Numbers of all rows, (row,)."""
         self.left_out = len(next(iter(gaps.values()))) - len(self._records)
         """Number of rows with missing values, which are not used."""
         self.values = {
@@ -81,11 +84,6 @@ class TabularDataset:
 
     def __len__(self) -> int:
         return len(self._records)
-
-    @property
-    def rows(self) -> Rows:
-        """Numbers of all rows, (row,)."""
-        return np.arange(len(self), dtype=np.int64)
 
     def folds(self, split: Document, tables: Tables, seeds: Seeds) -> list[Fold]:
         """All rows, divided. Raises SplitError, and TableError for a column that the file does not have."""
@@ -122,13 +120,13 @@ class TabularDataset:
         """Row numbers of all rows, kept because the file is read for them and every fold asks."""
         return self._file.row_numbers(self._records.tolist())
 
-    def ranges(self, inputs: Sequence[str]) -> list[tuple[str, float, float]]:
-        """Column, least and greatest value, for all columns of some variables in their order."""
-        return [
-            (column, float(values.min()), float(values.max()))
+    def ranges(self, inputs: Sequence[str]) -> tuple[Feature, ...]:
+        """All columns of some variables in their order."""
+        return tuple(
+            Feature(column=column, least=float(values.min()), greatest=float(values.max()))
             for name in inputs
             for column, values in zip(self.columns[name], self.values[name].T, strict=True)
-        ]
+        )
 
     def copies(self, inputs: Sequence[str]) -> Copies:
         """The rows with the same or nearly the same inputs."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from qexp.networks.estimator import Ensemble, Estimator, mean, spread
 from qexp.rows.formats import open_table
 from qexp.rows.table import TableError
 from qexp.store.directory import PREDICTIONS, RunDirectory
-from qexp.store.record import ComparisonRow, Feature
+from qexp.store.record import ComparisonRow
 
 
 def write_fold(folder: RunDirectory, ensemble: Ensemble, plan: Folds, fold: Fold) -> dict[str, Any]:
@@ -91,12 +92,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     scores = Scores(by, groups, alike)
     for column, output in enumerate(outputs):
         scores.add(output, metrics[output], estimates[rows, column], truth[rows, column], means[rows, column])
-    ranges = [dataset.ranges(plan.spec["inputs"])]
-    ranges.append([(output, *ends) for output in outputs for _, *ends in dataset.ranges([output])])
-    features, targets = (
-        tuple(Feature(column=column, least=least, greatest=greatest) for column, least, greatest in columns)
-        for columns in ranges
-    )
+    targets = tuple(replace(one, column=output) for output in outputs for one in dataset.ranges([output]))
     comparison = _compared(attempt, plan, estimates, truth)
     directory.results.mkdir(exist_ok=True)
     _write_held_out(attempt, plan, lines, estimates, rows)
@@ -107,6 +103,7 @@ def evaluate(attempt: Attempt, plan: Folds) -> Results:
     if scores.errors:
         write_errors(directory, scores.errors, dataset.units, attempt.caution)
     keep_intervals(directory)
+    features = dataset.ranges(plan.spec["inputs"])
     return scores.document("test", comparison=comparison, features=features, targets=targets)
 
 
@@ -462,11 +459,8 @@ def _trained_on(request: EvaluationRequest, trained: TabularDataset) -> Rows:
 def _means_of_training_targets(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> dict[str, float]:
     """Output → the mean of its training targets; NaN if the training data are gone, or if no metric needs it."""
     means = dict.fromkeys(request.outputs, math.nan)
-    if not any(map(needs_training_mean, metrics.values())):
-        return means
-    try:
-        trained = request.trained
-    except DatasetError:
-        return means
-    rows = _trained_on(request, trained)
-    return {output: float(trained.values[output][rows, 0].mean()) for output in request.outputs}
+    if any(map(needs_training_mean, metrics.values())):
+        with suppress(DatasetError):
+            rows = _trained_on(request, request.trained)
+            means = {output: float(request.trained.values[output][rows, 0].mean()) for output in means}
+    return means

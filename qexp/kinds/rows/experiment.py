@@ -35,6 +35,7 @@ from qexp.networks.transforms import Transform
 from qexp.rows.table import TableError
 from qexp.spec import resolution, validation
 from qexp.spec.reading import Document, Finding, Where
+from qexp.store.record import Feature
 
 FOLDS_LOOKED_INTO = 200
 """Number of folds whose inner folds are checked; leave-one-out has a fold per row, and these are all alike."""
@@ -92,7 +93,7 @@ class TabularData(KindData[TabularDataset]):
         """All rows: a single network, of no fold, holds none out."""
         return dataset.samples(dataset.rows, torch.device("cpu"))
 
-    def ranges(self, spec: Document, dataset: TabularDataset) -> list[tuple[str, float, float]]:
+    def ranges(self, spec: Document, dataset: TabularDataset) -> tuple[Feature, ...]:
         return dataset.ranges(spec["inputs"])
 
     def parts(self, dataset: TabularDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Rows]:

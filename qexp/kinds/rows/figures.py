@@ -285,6 +285,7 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
     means = raster.means()
     left, right, low, high = raster.extent
     geographic = axes[0].lower().startswith("lon")
+    unit = " (°)" if geographic else ""
     stretch = 1 / max(np.cos(np.radians((low + high) / 2)), 0.1) if geographic and abs(low + high) < 180 else 1.0
     tall = stretch * (high - low) / (right - left)
     spread_is_known = bool((means[1:-1:2] > 0).any())  # a single network has no spread
@@ -310,21 +311,16 @@ def draw_map(raster: CellMeans, axes: tuple[str, str], outputs: Mapping[str, str
             ends = extend(finite, least, most)
             axis.figure.colorbar(image, ax=axis, extend=ends, label=measure, shrink=min(1.0, max(tall, 0.4)))
             axis.set_title(what, fontsize=sized(10))
-            _label_axes(axis, axes, geographic, stretch)
+            axis.set_aspect(stretch)
+            axis.spines[["top", "right"]].set_visible(True)
+            axis.set(xlabel=f"{axes[0]}{unit}", ylabel=f"{axes[1]}{unit}")
+            if not geographic:
+                axis.invert_yaxis()  # lines are counted from the top
     if outside.any():
         share = 100 * outside.sum() / np.isfinite(means[-1]).sum()
         title = f"{title}; grey: outside the range of the training data ({share:.0f} % of the map)"
     add_title(figure, title)
     return figure
-
-
-def _label_axes(axis: Axes, names: tuple[str, str], geographic: bool, stretch: float) -> None:
-    axis.set_aspect(stretch)
-    axis.spines[["top", "right"]].set_visible(True)
-    axis.set_xlabel(f"{names[0]} (°)" if geographic else names[0])
-    axis.set_ylabel(f"{names[1]} (°)" if geographic else names[1])
-    if not geographic:
-        axis.invert_yaxis()  # lines are counted from the top
 
 
 # Figures of runs on rows of a table: estimates of held-out rows, and learning curves of the folds.

@@ -63,34 +63,19 @@ class Folds:
         self.as_published = spec["protocol"] == "as_published"
         self.candidates = [Candidate(chosen, document) for chosen, document in candidates(spec, tables)]
         self.folds = dataset.folds(spec["split"], tables, seeds)
-        self._keys = lru_cache(EPOCHS_REMEMBERED * spec["members"])(self._random_keys)
-
-    @property
-    def refits(self) -> bool:
+        self.refits = spec["keep"] == "last" and not self.as_published
         """Whether the networks of a fold are trained on all its training rows, for a given number of epochs."""
-        return self.spec["keep"] == "last" and not self.as_published
-
-    @property
-    def chooses(self) -> bool:
+        self.chooses = not self.refits or len(self.candidates) > 1
         """Whether networks are trained on the inner folds."""
-        return not self.refits or len(self.candidates) > 1
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """The group of each row, (row,), if the split is by groups."""
-        by = self.spec["split"]["parameters"].get("by")
-        return None if by is None else self.dataset.column(by)
-
-    @property
-    def alike(self) -> np.ndarray | None:
-        """The group of each row, (row,), whose rows resemble each other: of the split, else the first declared."""
-        by = grouped_by(self.spec)
-        return None if by is None else self.dataset.column(by)
-
-    @property
-    def periods(self) -> dict[str, float]:
+        self.periods = periods_of(transforms_of(spec, tables))
         """Output → the period after which its values repeat, where its transform has one."""
-        return periods_of(transforms_of(self.spec, self.tables))
+        self.groups, self.alike = (
+            None if by is None else dataset.column(by)
+            for by in (spec["split"]["parameters"].get("by"), grouped_by(spec))
+        )
+        """The group of each row, (row,): of a split by groups; and of rows that resemble each other, which are those of
+        the split, else of the first group that is declared. None if there are none."""
+        self._keys = lru_cache(EPOCHS_REMEMBERED * spec["members"])(self._random_keys)
 
     def recipe(self, candidate: Candidate) -> Recipe:
         return recipe_of(candidate.spec, self.tables)

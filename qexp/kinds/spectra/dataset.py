@@ -33,7 +33,7 @@ from qexp.kinds.spectra.files import (
 )
 from qexp.kinds.spectra.spec import SPECTRUM
 from qexp.metrics.splits import Rows, SplitError
-from qexp.networks.training import Prepare, Samples
+from qexp.networks.training import Data, Prepare, Samples
 from qexp.rows import array_cache
 from qexp.rows.array_cache import MAPPED_AROUND, Array, CachedArray
 from qexp.rows.formats import FORMATS
@@ -62,6 +62,7 @@ class SpectraDataset:
         self.path = path
         self.target: str | None = document["target"]
         self.channels, self.patch_size = int(document["channels"]), int(document["patch_size"])
+        self.patches = self.channels // self.patch_size
         self.mix = float(document["mix"])
         """Largest fraction of another spectrum that is mixed into one in training (mixup)."""
         self.energy: tuple[float, float] | None = document["energy"] and tuple(map(float, document["energy"]))
@@ -77,6 +78,7 @@ class SpectraDataset:
         self.warnings: list[str] = list(facts.warnings)
         """Properties of the data that are allowed but may be mistakes."""
         self.names, self.part = np.array(self._rows.names), np.array(self._rows.parts)
+        self.rows = np.arange(len(self), dtype=np.int64)
         self.hashes: Texts = np.array(facts.hashes)
         """First digits of the SHA-256 of every spectrum, which identify it."""
         self.measured = {} if self.target is None else {self.target: np.array(self._rows.targets, dtype=np.float64)}
@@ -111,15 +113,6 @@ class SpectraDataset:
         spectra: Array = self._counts.values[rows]
         self._counts.note_read(len(rows) * max(MAPPED_AROUND, 4 * self.channels))
         return spectra
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Rows of all rows, (row,)."""
-        return np.arange(len(self), dtype=np.int64)
-
-    @property
-    def patches(self) -> int:
-        return self.channels // self.patch_size
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every variable and its shape without the batch."""
@@ -238,7 +231,7 @@ MOST_TO_FIT = 4096
 """Spectra that transforms are fitted to."""
 
 
-class SpectrumSamples:
+class SpectrumSamples(Data):
     """Spectra of a dataset, with a uniform random number for each of their patches, and with the target if it has one.
 
     train, validation, test  rows of the dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -194,46 +195,6 @@ KEPT_SPECTRA = 3
 
 
 @dataclass
-class ErrorsByCore:
-    """Metrics of the hidden channels of all spectra, and of those of each core."""
-
-    overall: Sums
-    of_cores: dict[str, Sums] = field(default_factory=dict)
-    """Core → sums over its spectra, in the order in which they come."""
-
-    def add(self, estimate: Array, truth: Array, hidden: NDArray[np.bool_], cores: NDArray[np.str_]) -> None:
-        self.overall = self.overall.with_piece(estimate[hidden], truth[hidden])
-        for core in np.unique(cores):
-            rows = cores == core
-            before = self.of_cores.get(str(core), Sums(self.overall.metrics))
-            self.of_cores[str(core)] = before.with_piece(estimate[rows][hidden[rows]], truth[rows][hidden[rows]])
-
-    def errors(self) -> list[GroupErrors]:
-        """Of all test spectra, then of each core."""
-        groups = [(OVERALL, "", self.overall), *((CORE, name, sums) for name, sums in sorted(self.of_cores.items()))]
-        return [errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values()) for kind, name, sums in groups]
-
-
-@dataclass
-class ErrorsByChannel:
-    """Root mean squares over the spectra in which each channel was hidden, (channel,) [counts]."""
-
-    times: Array
-    """How often each was hidden."""
-    sums: dict[str, Array] = field(default_factory=dict)
-    """Quantity → sum of its squares over those times."""
-
-    def add(self, hidden: NDArray[np.bool_], squares: Mapping[str, Array]) -> None:
-        """squares  quantity → its squares, (spectrum, channel), 0 where a channel was not hidden"""
-        self.times += hidden.sum(axis=0)
-        for name, values in squares.items():
-            self.sums[name] = self.sums.get(name, 0.0) + values.sum(axis=0)
-
-    def roots(self) -> dict[str, Array]:
-        return {name: _root(total, self.times) for name, total in self.sums.items()}
-
-
-@dataclass
 class Reconstructed:
     """Errors on hidden channels, accumulated block by block, and some spectra that are kept."""
 
@@ -241,8 +202,14 @@ class Reconstructed:
     """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
     keeps: frozenset[int]
     """Positions of those that are kept, among the test spectra."""
-    by_core: ErrorsByCore
-    by_channel: ErrorsByChannel
+    overall: Sums
+    """Metrics of the hidden channels of all spectra."""
+    times_hidden: Array
+    """How often each channel was hidden, (channel,)."""
+    of_cores: dict[str, Sums] = field(default_factory=dict)
+    """Core → metrics of its spectra, in the order in which they come."""
+    squares: dict[str, Array] = field(default_factory=dict)
+    """Quantity → sum of its squares over the times that each channel was hidden, (channel,) [counts²]."""
     of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
     kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
     """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
@@ -253,9 +220,8 @@ class Reconstructed:
         for spectra in transformed(subject, subject.train):
             total += spectra.double().sum(dim=0, keepdim=True).cpu()
         guess = (total / len(subject.train)).float().to(subject.device)
-        by_core = ErrorsByCore(Sums(subject.metrics[SPECTRUM]))
-        by_channel = ErrorsByChannel(np.zeros(subject.dataset.channels))
-        return cls(guess, frozenset(spread_evenly(len(subject.test), KEPT_SPECTRA).tolist()), by_core, by_channel)
+        keeps = frozenset(spread_evenly(len(subject.test), KEPT_SPECTRA).tolist())
+        return cls(guess, keeps, Sums(subject.metrics[SPECTRUM]), np.zeros(subject.dataset.channels))
 
     def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
@@ -267,11 +233,23 @@ class Reconstructed:
         squares = {name: np.where(hidden, values, 0.0) for name, values in squares.items()}
         first = len(self.of_spectra)
         numbers = range(first, first + len(truth))
-        self.by_core.add(estimate, truth, hidden, subject.dataset.cores[subject.test[numbers]])
-        self.by_channel.add(hidden, squares)
+        self.overall = self.overall.with_piece(estimate[hidden], truth[hidden])
+        cores = subject.dataset.cores[subject.test[numbers]]
+        for core in np.unique(cores):
+            rows = cores == core
+            before = self.of_cores.get(str(core), Sums(self.overall.metrics))
+            self.of_cores[str(core)] = before.with_piece(estimate[rows][hidden[rows]], truth[rows][hidden[rows]])
+        self.times_hidden += hidden.sum(axis=0)
+        for name, values in squares.items():
+            self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
         self.of_spectra += _root(squares["rmse"].sum(axis=1), hidden.sum(axis=1)).tolist()
         of_block = zip(numbers, truth, estimate, hidden, strict=True)
         self.kept += [spectrum for spectrum in of_block if spectrum[0] in self.keeps]
+
+    def errors(self) -> list[GroupErrors]:
+        """Of all test spectra, then of each core."""
+        groups = [(OVERALL, "", self.overall), *((CORE, name, sums) for name, sums in sorted(self.of_cores.items()))]
+        return [errors_of_group(kind, name, sums.samples, SPECTRUM, sums.values()) for kind, name, sums in groups]
 
 
 def _root(sums: Array, times: Array) -> Array:
@@ -284,12 +262,12 @@ def write_reconstructed(directory: RunDirectory, subject: Subject, reconstructed
     import xarray
 
     dataset = subject.dataset
-    where, errors = energies(dataset.energy, dataset.channels), reconstructed.by_channel.roots()
+    where, times = energies(dataset.energy, dataset.channels), reconstructed.times_hidden
     table: dict[str, Sequence[Any]] = {"channel": range(dataset.channels)}
     if where is not None:
         table["energy"] = where.round(6).tolist()
-    table["times_hidden"] = reconstructed.by_channel.times.astype(int).tolist()
-    table |= {name: cells(values) for name, values in errors.items()}
+    table["times_hidden"] = times.astype(int).tolist()
+    table |= {name: cells(_root(total, times)) for name, total in reconstructed.squares.items()}
     write_table(directory.results / ERRORS_BY_ENERGY, table, note)
     kept = reconstructed.kept
     numbers, *of_kept = zip(*kept, strict=True) if kept else ((), (), (), ())
@@ -398,10 +376,10 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     scores, comparison = Scores(CORE, cores, cores), list[ComparisonRow]()
     columns: dict[str, Column] = {}
     if reconstructed is not None:
-        scores.results[SPECTRUM] = reconstructed.by_core.overall.values()
+        scores.results[SPECTRUM] = reconstructed.overall.values()
         about = {"units": "counts", "long_name": "RMSE of the channels that were hidden"}
         columns["hidden_rmse"] = reconstructed.of_spectra, about
-        scores.errors += reconstructed.by_core.errors()
+        scores.errors += reconstructed.errors()
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
     for name, values in estimates.items():
         truth, middle = dataset.measured[name][test], values[:, 0]
@@ -561,15 +539,13 @@ class _EvaluatedSpectra(SpectrumSamples):
 
 def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> float:
     """The mean of the run's training targets; NaN if its data are gone, or if no metric needs it."""
-    if not any(map(needs_training_mean, metrics.values())):
-        return math.nan
-    try:
-        trained, seeds = request.trained, Seeds(request.run_seed)
-    except DatasetError:
-        return math.nan
-    rows = labelled(request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds)
-    means = [float(values[rows].mean(dtype=np.float64)) for values in trained.measured.values()]
-    return means[0] if means else math.nan
+    if any(map(needs_training_mean, metrics.values())):
+        with suppress(DatasetError):
+            trained, seeds = request.trained, Seeds(request.run_seed)
+            rows = labelled(request.spec, divided(request.spec, trained, request.tables, seeds)[0], seeds)
+            for values in trained.measured.values():
+                return float(values[rows].mean(dtype=np.float64))
+    return math.nan
 
 
 def _independence(dataset: SpectraDataset, rows: Rows, part: str, request: EvaluationRequest) -> Independence:
