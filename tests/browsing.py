@@ -39,7 +39,7 @@ def pages(browser: Any) -> Iterator[Opened]:
 
     def opened(address: str, own: tuple[str, ...] = (), width: int = 1200, **options: Any) -> Any:
         def own_request(url: str) -> bool:
-            return url == address or url.startswith(own)
+            return url.split("?")[0] == address.split("?")[0] or url.startswith(own)
 
         contexts.append(browser.new_context(**{"viewport": {"width": width, "height": 900}, **options}))
         contexts[-1].set_default_timeout(PATIENCE)

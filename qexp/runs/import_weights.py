@@ -345,6 +345,7 @@ def _fill(
             state=State.DONE,
             kind="imported",
             foreign_weights=origin,
+            weights=sum(weight.numel() for weight in model.parameters()),
             created=origin.time,
             ended=origin.time,
             digest=digest(spec, *texts),

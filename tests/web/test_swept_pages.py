@@ -219,3 +219,6 @@ def test_groups_are_joined_by_keys_and_then_have_means_without_an_interval(noise
     assert "no interval" in page.locator(".forest-drawing .quiet").inner_text()
     page.get_by_label("and by").select_option(label="parameters.samples")
     assert legend.count() == 4
+    page.reload()  # the address has the choices
+    assert page.get_by_label("and by").locator("option:checked").inner_text() == "parameters.samples"
+    assert legend.count() == 4
