@@ -109,11 +109,11 @@ def _untrained(model: str, dataset: str, workspace: Workspace) -> Unwritten:
 
     Raises SpecError if there is no such model or dataset, QexpError if they cannot be read.
     """
-    described, kind = (
+    described, of_dataset = (
         resolution.spec_in(kind, resolution.locate(kind, name, workspace), workspace).document
         for kind, name in (("model", model), ("dataset", dataset))
     )
-    outputs = described.get("outputs")
+    outputs, kind = described.get("outputs"), of_dataset.get("type")
     document = {
         "model": model,
         "dataset": dataset,
