@@ -217,7 +217,7 @@ def test_programs_without_numbers_are_compared_in_words(program):
         assert call("run", program("true"), "--seed", seed).code == 0
     both = call("compare", "own_1", "own_2").done()
     assert "the specs are the same" in both
-    assert "none of these runs has numbers of a test part" in both
+    assert "none of these runs has results; qexp show lists their files" in both
     assert "there is nothing to compare: own_1 is done without" in call("compare", "own_*").failed()
 
 
