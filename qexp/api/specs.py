@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -275,8 +276,12 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
     for file in sorted(sources):
         if file.is_file():
             copy = target / file.relative_to(source)
-            files.make_folder(copy.parent)
-            files.write_bytes(copy, file.read_bytes())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(file, copy)
+            except BaseException:
+                copy.unlink(missing_ok=True)
+                raise
 
 
 @takes(NewOptions)
