@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -400,15 +401,15 @@ class Tail:
         """The position up to which complete characters have been read."""
         return self.read - len(self._decoder.getstate()[0])
 
-    def grown(self) -> Iterator[str]:
-        """The text added since the last call."""
+    def grown(self, until: int = sys.maxsize) -> Iterator[str]:
+        """The text added since the last call, up to a position in the file."""
         try:
             file = self._path.open("rb")
         except FileNotFoundError:  # the attempt has only just been claimed
             return
         with file:
             file.seek(self.read)
-            while piece := file.read(LOG_PIECE):
+            while piece := file.read(min(LOG_PIECE, until - self.read)):
                 self.read += len(piece)
                 yield self._decoder.decode(piece)
 

@@ -64,6 +64,8 @@ class Steps:
             self.latest |= row_of(line)
             if line["best"]:
                 self.best, self._lowest = line["epoch"], line["validation"]["loss"]
+        self._earlier = self.best, self._lowest
+        """The best of the steps before the last, of which more may be logged."""
 
     def add(self, row: Mapping[str, float], step: float | None) -> Line:
         """The line of a step, with what was logged of it before. Raises QexpError for a step before the last."""
@@ -74,6 +76,8 @@ class Steps:
             self._row |= row
         else:
             self.count, self.step, self._row = self.count + 1, step, dict(row)
+            self._earlier = self.best, self._lowest
+        self.best, self._lowest = self._earlier
         self.latest |= row
         line = line_of(self._row, self.count, self.step)
         loss = line["validation"]["loss"]

@@ -193,7 +193,7 @@ class LogReader:
         if gap := growth.log_size - MOST_LOG > self._tail.read:
             self._tail.read = growth.log_size - MOST_LOG
         with suppress(OSError):
-            if growth.log_size > self._tail.read and (text := "".join(self._tail.grown())):
+            if growth.log_size > self._tail.read and (text := "".join(self._tail.grown(growth.log_size))):
                 return {"text": text, "anew": anew or gap}
         return None
 
