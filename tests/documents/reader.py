@@ -136,7 +136,19 @@ def put_events(folder: Path) -> None:
             writer.add_scalar("val/loss", 1 / (1 + step), step)
 
 
+def put_time_series(folder: Path) -> None:
+    """Write a time series as MintPy does, of a source that grows."""
+    from tests.observations.test_grids import LOS, masked, mintpy_file, mintpy_geometry
+
+    random, volumes = np.random.default_rng(0), [0, 0.5, 1.5, 3]
+    steps = np.stack([masked(volume * LOS + random.normal(0, 0.002, LOS.shape)) for volume in volumes])
+    days = np.array([b"20200101", b"20200301", b"20200501", b"20200701"])
+    mintpy_geometry(folder)
+    mintpy_file(folder / "timeseries.h5", "timeseries", "m", timeseries=steps, date=days)
+
+
 BEFORE = {
+    "docs/how-to/observed-deformation.md": put_time_series,
     "docs/how-to/weights-from-elsewhere.md": put_weights,
     "docs/how-to/pretraining.md": put_spectra,
     "docs/how-to/import-runs.md": put_events,
