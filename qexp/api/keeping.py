@@ -228,7 +228,7 @@ def import_weights(options: WeightsOrder) -> Run:
 def import_runs(path: str | Path, *, workspace: str | Path | None = None) -> list[Run]:
     """Read the finished runs of another tracker into the workspace; returns those that were not there before.
 
-    path  a project of Qanat, a database or folder `mlruns` of MLflow, or a folder with TensorBoard's event files
+    path  a project of Qanat, a database or folder `mlruns` of MLflow, or a folder of TensorBoard, Sacred or DVCLive
 
     Raises QexpError before anything is written.
 

@@ -292,7 +292,8 @@ def import_runs(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; files of TensorBoard's events."
+            help="A project of Qanat, or the YAML of an experiment; mlflow.db or mlruns; a folder of TensorBoard, "
+            "Sacred or DVCLive."
         ),
     ],
     workspace: WorkspaceOption = None,

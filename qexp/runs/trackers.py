@@ -1,4 +1,5 @@
-"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard; and out to MLflow.
+"""Runs of other trackers, read into a workspace as runs of programs: Qanat, MLflow, TensorBoard, Sacred, DVCLive; and
+out to MLflow.
 
 Experiments of Qanat become experiences.
 """
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qexp.base import files, formats
+from qexp.base.options import is_number
 from qexp.base.text import leaves
 from qexp.base.workspace import Workspace
 from qexp.errors import NotFoundError, QexpError, SpecError, extra
-from qexp.runs.followed import Merged, Row, results_of, rows_in
+from qexp.runs.followed import POSITIONS, Merged, Row, results_of, rows_in
 from qexp.runs.prepare import new_run
 from qexp.spec.experiences import RESULTS, TRACKED
 from qexp.spec.reading import digest, parse_value
@@ -35,8 +37,12 @@ from qexp.store.record import CodeState, Epochs, Imported, Record, State, now
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STATES = {"FINISHED": State.DONE, "FAILED": State.FAILED, "CANCELLED": State.INTERRUPTED, "KILLED": State.INTERRUPTED}
-"""How Qanat and MLflow call the ends of a run; those that have not ended are left out."""
+STATES = {
+    **dict.fromkeys(("FINISHED", "COMPLETED"), State.DONE),
+    **dict.fromkeys(("FAILED", "TIMEOUT"), State.FAILED),
+    **dict.fromkeys(("CANCELLED", "KILLED", "INTERRUPTED"), State.INTERRUPTED),
+}
+"""How Qanat, MLflow and Sacred call the ends of a run; those that have not ended are left out."""
 
 
 class Found(NamedTuple):
@@ -122,6 +128,10 @@ def _parameter(key: str) -> str:
 
 
 def _value(text: Any) -> Any:
+    if isinstance(text, dict):
+        return {key: _value(value) for key, value in text.items()}
+    if isinstance(text, list):
+        return [_value(one) for one in text]
     with suppress(SpecError):  # no JSON, or too large a number, such as the commit 7e12345
         return parse_value(text, "") if isinstance(text, str) else text
     return text
@@ -143,9 +153,18 @@ def _found(path: Path) -> Iterator[Found]:
             return (yield from _of_mlflow(f"sqlite:///{database.absolute()}"))
     elif any(path.glob("*/meta.yaml")):
         return (yield from _of_mlflow(path.absolute().as_uri()))
+    elif records := sorted(path.glob("*/run.json")):
+        yield from map(_of_sacred, _ended(records))
+        return
+    elif folders := sorted(file.parents[1] for file in [*path.glob("plots/metrics"), *path.glob("*/plots/metrics")]):
+        yield from map(_of_dvclive, folders)
+        return
     elif _event_files(path):
         return (yield from _of_tensorboard(path))
-    raise QexpError(f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db) or TensorBoard")
+    raise QexpError(
+        f"{path} has no runs of Qanat (.qanat/database.db), MLflow (mlruns, mlflow.db), TensorBoard, Sacred "
+        "(1/run.json) or DVCLive (plots/metrics)"
+    )
 
 
 def _of_qanat(file: Path, database: sqlite3.Connection) -> Iterator[Found]:
@@ -362,6 +381,56 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
                 numbers.append((event.wall_time, event.step, value.tag, float(array.item())))
     whole = {name: int(one) for name, one in parameters.items() if isinstance(one, float) and one.is_integer()}
     return {**parameters, **whole}, numbers
+
+
+def _ended(records: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The folders of Sacred's runs, with what it says of them."""
+    for file in records:
+        if "experiment" in (about := json.loads(file.read_bytes())) and about["status"] in STATES:
+            yield file.parent, about
+
+
+def _of_sacred(found: tuple[Path, dict[str, Any]]) -> Found:
+    """Of a folder of its FileStorageObserver. The numbers that the program returned are those of its last step."""
+    folder, about = found
+    curves, config = (_json_in(folder / name) for name in ("metrics.json", "config.json"))
+    rows = _by_step(
+        (step, name, value)
+        for name, curve in curves.items()
+        for step, value in zip(curve["steps"], curve["values"], strict=True)
+        if is_number(value)
+    )
+    result = about.get("result")
+    rows += _numbers(result if isinstance(result, dict) else {"result": result})
+    times = [about["start_time"], about.get("stop_time") or about["heartbeat"]]
+    seconds = [datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp() for time in times]
+    own, name, note = str(folder.resolve()), about["experiment"]["name"], about["meta"].get("comment") or ""
+    commit = next((one["commit"] for one in about["experiment"].get("repositories", [])), None)
+    return Found(own, name, config, rows, seconds, STATES[about["status"]], note, (), commit, {"folder": own})
+
+
+def _of_dvclive(folder: Path) -> Found:
+    files_read = sorted((folder / "plots/metrics").rglob("*.tsv"))
+    numbers = list[tuple[float, str, float]]()
+    for file in files_read:
+        name = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix()
+        for row in rows_in(file.read_bytes(), []):
+            numbers += [(row["step"], name, value) for key, value in row.items() if key not in ("step", "timestamp")]
+    rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
+    parameters = _yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else {}
+    seconds = sorted(file.stat().st_mtime for file in files_read)  # it keeps no times
+    own = str(folder.resolve())
+    return Found(own, folder.resolve().parent.name, parameters, rows, seconds, State.DONE, "", was={"folder": own})
+
+
+def _json_in(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_bytes()) if file.is_file() else {}
+
+
+def _numbers(document: dict[str, Any]) -> list[Row]:
+    """Those of a document as a further row of the last step, if there are any."""
+    row = {name: float(value) for name, value in leaves(document) if is_number(value) and name not in POSITIONS}
+    return [row] if row else []
 
 
 MOST_BYTES = 1_000_000

@@ -1,4 +1,4 @@
-"""Runs of Qanat, MLflow and TensorBoard, which are read into a workspace, and runs that MLflow reads."""
+"""Runs of other trackers, which are read into a workspace, and runs that MLflow reads."""
 
 import json
 import math
@@ -230,6 +230,55 @@ def test_hyper_parameters_of_tensorboard_are_those_of_the_run_above_or_of_runs_o
 
 
 @pytest.mark.heavy
+def sacred_run(folder, status, curve, result, comment=None):
+    """The files that the FileStorageObserver of Sacred 0.8.7 leaves, with what it says of a run."""
+    times = {"start_time": "2026-01-02T03:04:05.5", "heartbeat": "2026-01-02T03:04:09.5"}
+    experiment = {"name": "fit", "repositories": [{"url": "u", "commit": "f8b1fbd0", "dirty": False}]}
+    about = {"experiment": experiment, "status": status, "result": result, "meta": {"comment": comment}, **times}
+    steps = {"steps": [0, 10, 20], "values": curve, "timestamps": ["2026-01-02T03:04:06"] * 3}
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(about))
+    (folder / "config.json").write_text('{"lr": 0.1, "seed": 5, "net": {"layers": [8, 8]}}')
+    (folder / "metrics.json").write_text(json.dumps({"val.loss": steps} if curve else {}))
+
+
+def test_runs_of_sacred_have_their_configuration_curves_and_what_the_program_returned(here):
+    sacred_run(here / "sacred/1", "COMPLETED", [4, 1, 2], {"rmse": 0.5, "name": "a"})
+    sacred_run(here / "sacred/2", "FAILED", [], None, "no luck")
+    sacred_run(here / "sacred/3", "RUNNING", [4, 1, 2], None)
+    done, failed = package.import_runs("sacred")
+    assert (done.record["state"], done.record["seed"], done.record["seconds"]) == ("done", 5, 4)
+    assert (done.record["experience"], done.record["code"]["commit"]) == ("fit", "f8b1fbd0")
+    assert done.record["created"] == "2026-01-02T03:04:05.500000+00:00"
+    assert done.spec["parameters"] == {"lr": 0.1, "net": {"layers": [8, 8]}}
+    lines = done.directory.metrics()
+    assert [(line.get("step"), line["validation"]["loss"], line["best"]) for line in lines] == [
+        (0, 4, True), (10, 1, True), (20, 2, False)
+    ]  # fmt: skip
+    assert done.results == {"train": {"result": {"rmse": 0.5}}, "validation": {"result": {"loss": 2}}}
+    assert (failed.record["state"], failed.record["note"], failed.directory.metrics()) == ("failed", "no luck", [])
+    (here / "sacred/1/run.json").write_text("{")
+    with pytest.raises(QexpError, match="may be damaged"):
+        package.import_runs("sacred")
+
+
+def test_runs_of_dvclive_are_those_of_its_folders(here):
+    curves = here / "project/dvclive/plots/metrics"
+    for name in ("train/loss", "val/loss"):
+        (curves / name).parent.mkdir(parents=True)
+        (curves / f"{name}.tsv").write_text("step\tloss\n0\t2.0\n1\t0.5\n")
+    (here / "project/dvclive/metrics.json").write_text('{"train": {"loss": 0.5}, "step": 1, "accuracy": 0.9}')
+    (here / "project/dvclive/params.yaml").write_text("lr: 1e-05\nnet:\n  layers: [8, 8]\n")
+    (run,) = package.import_runs("project")
+    assert package.import_runs("project/dvclive") == []
+    assert run.spec["parameters"] == {"lr": 1e-05, "net": {"layers": [8, 8]}}
+    assert [(line["train"]["loss"], line["validation"]["loss"]) for line in run.directory.metrics()] == [
+        (2, 2),
+        (0.5, 0.5),
+    ]
+    assert run.results["train"] == {"result": {"loss": 0.5, "accuracy": 0.9}}
+
+
 def test_what_is_exported_to_mlflow_its_client_reads_and_is_imported_again(here, monkeypatch):
     (here / "specs/experiences").mkdir()
     rows = "epoch,loss,val_loss\n1,1,2\n2,0.5,nan\n"
