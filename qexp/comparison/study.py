@@ -29,7 +29,7 @@ from qexp.metrics.built_in import asked_for, metric_in_words
 from qexp.metrics.meaning import MAIN_METRIC, NONE
 from qexp.runs import launch, plan as grids
 from qexp.runs.launch import CheckedOrder, Workload, memory_of
-from qexp.runs.order import SAME, Order, Pretraining, StudyOptions
+from qexp.runs.order import SAME, Order, StudyOptions
 from qexp.runs.plan import Grid, GridAxis, check_seeds, require_few
 from qexp.runs.prepare import Plan
 from qexp.spec import resolution
@@ -83,22 +83,18 @@ class StudyOrder:
     options: StudyOptions
 
     @property
-    def pretraining(self) -> Pretraining | None:
-        """Experiences with `pretrain` in their spec start from these runs."""
-        return self.options.pretraining
-
-    @property
     def fixed(self) -> dict[str, Any]:
         """What is set at all points: key → value, `pretraining.KEY` for that of the runs that others start from."""
         fixed = dict(self.runs.overrides)
-        if self.pretraining is not None:
-            fixed["pretraining"] = self.pretraining.experience
-            fixed |= {f"pretraining.{key}": value for key, value in self.pretraining.overrides.items()}
+        if (first := self.options.pretraining) is not None:
+            fixed |= {"pretraining": first.experience}
+            fixed |= {f"pretraining.{key}": value for key, value in first.overrides.items()}
         return fixed
 
     def axes(self) -> list[StudyAxis]:
         """The axes of the study, those of pretraining first. Raises QexpError if there are none."""
-        before = grids.axes_of(self.pretraining.grid if self.pretraining else {})
+        first = self.options.pretraining
+        before = grids.axes_of(first.grid if first else {})
         axes = [*before, *grids.axes_of(self.runs.grid)]
         if not axes:
             raise QexpError(
@@ -117,9 +113,8 @@ class StudyOrder:
 
     def pretraining_order(self) -> Order | None:
         """The order of the pretraining runs; None without pretraining. Raises QexpError for an invalid seed of it."""
-        if self.pretraining is None:
+        if (first := self.options.pretraining) is None:
             return None
-        first = self.pretraining
         return self.order(first.experience, first.seeds(self.runs.seeds), first.grid, first.overrides)
 
 
@@ -147,7 +142,7 @@ def check_study(study: StudyOrder, axes: Sequence[StudyAxis], workspace: Workspa
     Raises QexpError for an invalid spec, value or seed, an experience that is named twice, a metric that is not
     reported, or pretraining that no experience uses.
     """
-    pretraining, runs = study.pretraining, study.runs
+    pretraining, runs = study.options.pretraining, study.runs
     require_few(len(runs.seeds) * len(runs.references) * math.prod(len(axis.of_grid.values) for axis in axes))
     check_seeds(runs.seeds)
     if twice := next((name for name in runs.references if runs.references.count(name) > 1), None):
@@ -225,12 +220,12 @@ def parents_of(study: StudyOrder, axes: Sequence[StudyAxis], pretrained: Sequenc
 
     pretrained  plans of the pretraining runs; seeds vary fastest
     """
-    assert study.pretraining is not None
-    seeds = study.runs.seeds
-    seeds_of_pretraining = study.pretraining.seeds(seeds)
+    first, seeds = study.options.pretraining, study.runs.seeds
+    assert first is not None
+    seeds_of_pretraining = first.seeds(seeds)
     starts = itertools.product(points([axis for axis in axes if axis.of_pretraining]), seeds_of_pretraining)
     names: dict[tuple[Point, int], str] = {start: plan.name for start, plan in zip(starts, pretrained, strict=True)}
-    if study.pretraining.seed == SAME:
+    if first.seed == SAME:
         return names
     return {(point, seed): name for (point, _), name in names.items() for seed in seeds}
 

@@ -29,7 +29,7 @@ from qexp.observations.observation import (
     write_observation,
 )
 from qexp.observations.projection import by_north, crs_of, in_one_system
-from qexp.observations.reading import LARGE_DISPLACEMENT, METRES, Reading, Units, angles_of
+from qexp.observations.reading import LARGE_DISPLACEMENT, METRES, Reading, ReadOptions, angles_of
 from qexp.observations.reduction import Reduction, reduced_points, reduction
 
 
@@ -95,13 +95,13 @@ def observe(
     return Observed(observation, summaries, warnings, files, estimates)
 
 
-def _read(requests: Sequence[Request], crs: str | None) -> tuple[dict[str, Reading], dict[str, Units]]:
+def _read(requests: Sequence[Request], crs: str | None) -> tuple[dict[str, Reading], dict[str, ReadOptions]]:
     """What the files hold, and the units of those that take one; both by the files' names.
 
     crs  of coordinates that name none themselves
     """
     readings: dict[str, Reading] = {}
-    units: dict[str, Units] = {}
+    units: dict[str, ReadOptions] = {}
     files = Counter(request.path for request in requests)
     for request in requests:
         path, reader, options, key = request.path, request.reader, request.options, str(request.path)
@@ -183,7 +183,7 @@ def _tiny_errors(readings: Mapping[str, Reading]) -> Iterator[str]:
                 )
 
 
-def _unlike(observation: Observation, units: Mapping[str, Units]) -> Iterator[str]:
+def _unlike(observation: Observation, units: Mapping[str, ReadOptions]) -> Iterator[str]:
     """What makes the units of displacements and errors suspicious beside each other.
 
     units  of the files of tracks, by the tracks' names; not of those that have units of their own

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from qexp.errors import extra
 from qexp.networks.layers import ChannelsLast, Concatenate, Doubling, ExponentialActivation, SameConv2d, UNet
@@ -66,25 +65,12 @@ def capture(module: nn.Module, shapes: Sequence[Shape], free_frame: bool) -> Gra
     """
     free = [[0, 2, 3] if free_frame and len(shape) == 3 else [0] for shape in shapes]
     dynamic = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in free)
-    with _exporting(RuntimeError, ValueError, TypeError, AttributeError):
+    with _exporting(RuntimeError, ValueError, IndexError, TypeError, AttributeError):
         # The tracer takes a side of 1 as constant.
         program = torch.export.export(module, _samples(shapes, 2, 2 if free_frame else 0), dynamic_shapes=(dynamic,))
         _forget_examples(program)
         _require_agreement(module, program, shapes, free_frame)
     return _with_names(program, free)
-
-
-def takes_any_frame(module: nn.Module, shapes: Sequence[Shape]) -> bool:
-    """Whether a module accepts images of other heights and widths; tested without computing anything."""
-    if not any(len(shape) == 3 for shape in shapes):
-        return False
-    state = {name: tensor.to("meta") for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    try:
-        for larger in (1, 6):
-            functional_call(module, state, tuple(value.to("meta") for value in _samples(shapes, 2, larger)))
-    except (RuntimeError, ValueError, IndexError):
-        return False
-    return True
 
 
 def _samples(shapes: Sequence[Shape], batch: int, larger: int) -> tuple[Tensor, ...]:

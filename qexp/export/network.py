@@ -18,12 +18,12 @@ from qexp.base.outputs import SPREAD, Limits, estimate_of
 from qexp.base.quantities import name_of_view, of_dataset, quantity
 from qexp.base.tables import Table
 from qexp.errors import QexpError, suggestion
-from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, Sides, takes_any_frame
+from qexp.export.graphs import FORMATS, Graph, GraphError, NamedTensor, Sides
 from qexp.kinds.networks import load_models
 from qexp.kinds.tables import tables_of
 from qexp.networks.estimator import Estimator
 from qexp.networks.heads import FlowHead
-from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits, portable
+from qexp.networks.portable import EnsembleLoop, MeanAndSpread, Positional, StackedEnsemble, WithinLimits
 from qexp.networks.transforms import Chain, Scale, Transform
 from qexp.runs.options import ExportOptions
 from qexp.spec.experiences import units_of
@@ -297,7 +297,7 @@ def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, ph
     facts: dict[str, str] = {key: str(origin[key]) for key in ("run", "digest", "caution") if key in origin}
     troubles = []
     for module in _modules(directory, models, physical):
-        for free_frame in [True, False] if takes_any_frame(module, shapes) else [False]:
+        for free_frame in (True, False):  # a network that goes by the size of its frame has no graph for any
             try:
                 graph = FORMATS[format].capture(module, shapes, free_frame)
                 about = origin | ports(directory, models, graph)
@@ -317,8 +317,6 @@ def _graph(directory: RunDirectory, models: Sequence[Estimator], format: str, ph
 def _modules(directory: RunDirectory, models: Sequence[Estimator], physical: bool) -> Iterator[nn.Module]:
     """Candidate modules for the graph, those with the shortest graph first."""
     network = models[0].network
-    for model in models:
-        portable(model)
     if len(models) == 1:
         yield Positional(WithinLimits(models[0]) if physical else network, network.inputs, network.outputs)
     else:

@@ -217,16 +217,13 @@ class Coordinates:
     """The free parameters among those of a model, named by `names`, as coordinates without units.
 
     parameters  all parameters, in the order of the model's columns
-    fixed       name → value of the parameters that are not estimated
-    Raises ValueError if no parameter is free.
+    fixed       name → value of the parameters that are not estimated, which are not all
     """
 
     def __init__(self, parameters: Sequence[Parameter], fixed: dict[str, float]) -> None:
         self.parameters = tuple(parameters)
         self.fixed = dict(fixed)
         self.free = [index for index, parameter in enumerate(parameters) if parameter.name not in fixed]
-        if not self.free:
-            raise ValueError("all parameters are fixed; leave one free")
         estimated = [self.parameters[index] for index in self.free]
         self.names = [parameter.name for parameter in estimated]
         self.linear = [column for column, parameter in enumerate(estimated) if parameter.linear]

@@ -263,8 +263,6 @@ def cross_validated(
     Raises ValueError for values that are not finite, and for inner folds outside the training rows.
     """
     features, true = np.asarray(inputs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    if features.ndim != 2 or true.ndim != 2 or len(features) != len(true):
-        raise ValueError(f"inputs {features.shape} and targets {true.shape} must be (row, column) and (row, output)")
     outputs = [
         _Output(baseline, features, target, transform, seed)
         for target, transform in zip(true.T, transforms or [None] * true.shape[1], strict=True)
@@ -359,14 +357,6 @@ def compared_estimators(
     """
     true = np.asarray(truth, dtype=np.float64)
     estimated = {name: np.asarray(values, dtype=np.float64) for name, values in estimators.items()}
-    for name, values in estimated.items():
-        if values.shape != true.shape or true.ndim != 2 or true.shape[1] != len(units):
-            raise ValueError(
-                f"{name}: estimates {values.shape} and truth {true.shape} must be (row, output), with "
-                f"{len(units)} outputs"
-            )
-    if NETWORK not in estimated:
-        raise ValueError(f"no '{NETWORK}' among the estimators {', '.join(estimated)}")
     held_out = ~np.all([np.isnan(values).all(axis=1) for values in estimated.values()], axis=0)
     group, rows = None if groups is None else np.asarray(groups)[held_out], list[dict[str, Any]]()
     notes, periods = notes or {}, periods or {}

@@ -1,7 +1,4 @@
-"""Trained networks as modules that can be exported: standard operations, traced or scripted.
-
-Normalisations of stacks, which write into buffers, cannot be exported, and have a plain counterpart here.
-"""
+"""Trained networks as modules that can be exported: standard operations, traced or scripted."""
 
 from __future__ import annotations
 
@@ -14,36 +11,7 @@ from torch.func import functional_call, stack_module_state
 
 from qexp.base.outputs import spread_of
 from qexp.networks.estimator import Estimator, mean, spread
-from qexp.networks.sequence import SequenceNorm
 from qexp.networks.training import Samples
-
-
-class PlainSequenceNorm(nn.Module):
-    """`SequenceNorm` in evaluation mode."""
-
-    factor: Tensor
-    shift: Tensor
-
-    def __init__(self, module: SequenceNorm) -> None:
-        super().__init__()
-        assert module.running_var is not None
-        assert module.running_mean is not None
-        factor = module.weight.detach() / torch.sqrt(module.running_var + module.eps)
-        self.register_buffer("factor", factor[:, None])
-        self.register_buffer("shift", (module.bias.detach() - module.running_mean * factor)[:, None])
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = (x[..., None] if x.dim() == 2 else x) * self.factor + self.shift
-        return y.squeeze(-1) if x.dim() == 2 else y
-
-
-def portable(module: nn.Module) -> nn.Module:
-    """Replace, in place, all modules inside one that cannot be exported; returns the module, or its own counterpart."""
-    if isinstance(module, SequenceNorm):
-        return PlainSequenceNorm(module).eval()
-    for name, child in module.named_children():
-        module._modules[name] = portable(child)
-    return module
 
 
 class Positional(nn.Module):

@@ -119,6 +119,11 @@ class SequenceNorm(nn.BatchNorm1d):
         if x.dim() == 2:
             single: Tensor = self(x[..., None]).squeeze(-1)
             return single
+        if torch.compiler.is_exporting():  # of a trained network; standard operations cannot write into buffers
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            factor = self.weight / torch.sqrt(self.running_var + self.eps)
+            return x * factor[:, None] + (self.bias - self.running_mean * factor)[:, None]
         if self.training and x.shape[0] * x.shape[2] < 2:
             raise ValueError(f"cannot normalise one value per channel; its input is {list(x.shape)}")
         if self.training and self.num_batches_tracked is not None:

@@ -6,15 +6,17 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from qexp.base.arrays import Array
 from qexp.networks import checkpoint, training
 from qexp.networks.callbacks import Callback, Epoch
 from qexp.networks.checkpoint import BestRows, WeightLayout, is_kept
@@ -48,7 +50,7 @@ def with_norms_for_stacks(network: Network) -> Network:
     return network
 
 
-# The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers until it is read.
+# The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers.
 
 Line = dict[str, Any]
 
@@ -73,27 +75,9 @@ def line_of(numbers: Sequence[float], epoch: int, names: Sequence[str]) -> Line:
     }
 
 
-class EpochLines(Mapping[int, Line]):
-    """Position of a task → its line of one epoch, made when it is read."""
-
-    def __init__(self, names: Sequence[str], epoch: int, numbers: Mapping[int, Sequence[float]]) -> None:
-        """numbers  position → the numbers that `line_of` takes"""
-        self._names, self._epoch, self._numbers = list(names), epoch, numbers
-
-    def __getitem__(self, position: int) -> Line:
-        return line_of(self._numbers[position], self._epoch, self._names)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def mean(self) -> Line:
-        """Means of learning rate and losses over the networks; best only if it is the best epoch so far of them all."""
-        *means, _ = torch.tensor(list(self._numbers.values()), dtype=torch.float64).mean(dim=0).tolist()
-        best = all(numbers[-1] for numbers in self._numbers.values())
-        return line_of([*means, float(best)], self._epoch, self._names)
+def mean_of_networks(numbers: Array, epoch: int, names: Sequence[str]) -> Line:
+    """The mean line of several networks, of (network, number); best only if it is the best epoch so far of them all."""
+    return line_of([*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())], epoch, names)
 
 
 # The tasks of a stack: a network and its data, how its training ended, and which tasks can share a stack.
@@ -117,7 +101,7 @@ class Task:
     callbacks: Sequence[Callback] = ()
     """Not shared with another task: callbacks have state."""
     dropout_seed: Callable[[int], int] | None = None
-    """Epoch → seed; for a network that cannot be stacked, see `stackable`."""
+    """Epoch → seed; for a network that cannot be stacked, see `stack_size`."""
 
 
 @dataclass
@@ -140,61 +124,15 @@ class Outcome:
         return self.stopped is not None or self.failed is not None
 
 
-def stackable(network: nn.Module) -> bool:
-    """Whether a network can be trained in a stack; not with dropout, which would depend on the other networks.
-
-    Dropout draws from one stream of random numbers for the whole stack.
-    """
-    return not any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in network.modules())
-
-
 def stack_size(network: Network, batch_size: int) -> int:
-    """The number of such networks to train together; 1 if a stack would be no faster."""
-    if not stackable(network):
+    """The number of such networks to train together; 1 if a stack would be no faster, and with dropout.
+
+    Dropout draws from one stream of random numbers for the whole stack, and would depend on the other networks.
+    """
+    if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in network.modules()):
         return 1
     operations = operations_per_sample(copy.deepcopy(network).to("meta").eval()) * batch_size
     return max(1, min(LARGEST_STACK, int(OPERATIONS_AT_ONCE / max(operations, 1))))
-
-
-def row_count(samples: Samples) -> int:
-    """The number of samples."""
-    return len(next(iter(samples.values())))
-
-
-def require_alike(tasks: Sequence[Task], recipe: Recipe) -> None:
-    """Raise ValueError if the tasks cannot be trained in one stack: other sizes, another architecture, dropout."""
-    if not tasks:
-        raise ValueError("a stack needs at least one task")
-    names = [task.name for task in tasks]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"names of tasks must be unique in a stack, but two are called {repeated[0]!r}")
-    first = tasks[0]
-    for task in tasks:
-        sizes = row_count(task.train), None if task.validation is None else row_count(task.validation)
-        others = row_count(first.train), None if first.validation is None else row_count(first.validation)
-        if sizes != others:
-            raise ValueError(
-                f"{task.name} has {sizes[0]} training and {sizes[1] or 'no'} validation rows, {first.name} has "
-                f"{others[0]} and {others[1] or 'no'}; stack only tasks with the same numbers of rows"
-            )
-        if _shapes(task.model.network) != _shapes(first.model.network):
-            raise ValueError(
-                f"{task.name} has another architecture than {first.name}; stack only networks of the same architecture"
-            )
-        if len(tasks) > 1 and not stackable(task.model.network):
-            raise ValueError(
-                f"the network of {task.name} has dropout, which would depend on the other networks of the stack; "
-                "train it alone"
-            )
-        if task.validation is None and (recipe.keep != "last" or task.callbacks):
-            raise ValueError(
-                f"{task.name} has no validation rows, which keep 'best' and callbacks need; "
-                "give it some, or keep the last epoch without callbacks"
-            )
-
-
-def _shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:
-    return [(name, tensor.shape) for name, tensor in network.state_dict().items()]
 
 
 # The networks differ in their weights, their rows and their fitted transforms. Every step is one batched pass over all
@@ -206,8 +144,8 @@ Tensors = dict[str, Tensor]
 
 
 class StackListener(Protocol):
-    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
-        """lines  position of a task → its line of `metrics.jsonl`; without the tasks that have ended"""
+    def epoch_done(self, epoch: int, line: Line | None, seconds: float) -> None:
+        """line  the mean over the networks, as of `metrics.jsonl`; None if all of them have ended"""
 
     def checkpoint_written(self, epoch: int) -> None: ...
 
@@ -215,20 +153,22 @@ class StackListener(Protocol):
 class Stack:
     """Trains the networks of several tasks side by side.
 
+    tasks   of one architecture, with names of their own and the same numbers of rows; see `stack_size` for how many
     folder  gets `stack.safetensors`, from which training resumes
     Optimizers must update each number independently, with steps in proportion to the learning rate.
-    Raises ValueError if the tasks cannot be stacked.
+    Raises ValueError for callbacks of tasks without validation rows.
     """
 
     _buffers: Tensors
     _optimizer: torch.optim.Optimizer
 
     def __init__(self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path) -> None:
-        require_alike(tasks, recipe)
+        if tasks[0].validation is None and tasks[0].callbacks:
+            raise ValueError(f"{tasks[0].name} has no validation rows, which callbacks need; leave the callbacks out")
         self.tasks, self.recipe, self.device, self.folder = list(tasks), recipe, device, folder
         self.outcomes = [Outcome() for _ in tasks]
         self.epochs_done = 0
-        self._train_size = row_count(tasks[0].train)
+        self._train_size = len(next(iter(tasks[0].train.values())))
         self.batches = math.ceil(self._train_size / recipe.batch_size)
         self._small = stack_size(tasks[0].model.network, recipe.batch_size) > 1
         self._module = LossModule(with_norms_for_stacks(copy.deepcopy(tasks[0].model.network)), recipe)
@@ -258,9 +198,9 @@ class Stack:
                         self._write_checkpoint(listener)
                     return False
                 started = time.perf_counter()
-                lines = self._close_epoch(self._train_epoch())
+                line = self._close_epoch(self._train_epoch())
                 unwritten = True
-                listener.epoch_done(self.epochs_done, lines, time.perf_counter() - started)
+                listener.epoch_done(self.epochs_done, line, time.perf_counter() - started)
                 if time.monotonic() - checkpointed_at > training.SECONDS_BETWEEN_CHECKPOINTS:
                     self._write_checkpoint(listener)
                     checkpointed_at, unwritten = time.monotonic(), False
@@ -414,8 +354,8 @@ class Stack:
             parts.append(losses * (min(BATCH, rows - start) / rows))
         return torch.stack(parts).sum(0).cpu()
 
-    def _close_epoch(self, batch_losses: Tensor) -> EpochLines:
-        """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's lines."""
+    def _close_epoch(self, batch_losses: Tensor) -> Line | None:
+        """Validate, keep the weights of each network at its best, run the callbacks. Returns the epoch's mean line."""
         names = list(self.recipe.losses)
         means = training.mean_losses(batch_losses, self.recipe.batch_size, self._train_size).tolist()
         validated = self._validate().double().tolist() if self._held_out else None
@@ -443,7 +383,6 @@ class Stack:
                 view = Epoch(outcome, line_of(numbers[-1], epoch, names), loss, _no_test_part)
                 for callback in task.callbacks:
                     callback.after_epoch(view)
-        lines = EpochLines(names, epoch, dict(zip(written, numbers, strict=True)))
         if written:
             self._history[written, epoch - 1] = torch.tensor(numbers, dtype=torch.float64)
         self._keep(better)
@@ -451,7 +390,7 @@ class Stack:
         remaining = [row for row, position in enumerate(self._positions) if not self.outcomes[position].ended]
         if len(remaining) < len(self._positions):
             self._leave(remaining)
-        return lines
+        return mean_of_networks(np.array(numbers), epoch, names) if numbers else None
 
     def _keep(self, rows: list[int]) -> None:
         """Copy the weights of networks, unless the last epoch's are kept and another follows for all of them."""

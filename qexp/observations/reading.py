@@ -26,59 +26,26 @@ Columns = Mapping[str, str] | Sequence[int] | None
 
 
 @dataclass(frozen=True)
-class Units:
-    """In which unit displacements and errors of a file count, and its error if it has none.
+class ReadOptions:
+    """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said.
 
+    incidence, heading, look, direction  a line of sight for a file that has none, as angles or as rasters of a vector
+    unit           in which displacements and errors of the file count
     unit_option    how the unit of this file alone is given, with {} for it, such as "`unit=['m', '{}']`", for messages
+    error          of a file that has none
     error_follows  whether the noise will give the errors, so that none need be given
     nodata         values that mean no data, besides those that the file names
     """
-
-    unit: str | None = None
-    unit_option: str | None = None
-    error: float | None = None
-    error_follows: bool = False
-    nodata: Sequence[float] = ()
-
-    @property
-    def metres(self) -> float:
-        """The unit of displacements and errors in metres. Raises QexpError for an unknown one."""
-        return in_metres(self.unit or "m", self.of_unit)
-
-    @property
-    def of_unit(self) -> str:
-        """The name of the option that gives the unit of this file."""
-        return "gnss_unit" if (self.unit_option or "").startswith("`gnss_unit") else "unit"
-
-    def with_unit(self, unit: str) -> str:
-        """How another unit of this file alone is given, for messages."""
-        return (self.unit_option or "`unit={}`").replace("{}", unit)
-
-    @property
-    def error_unit(self) -> str | None:
-        """The unit in which `error` counts; None without one."""
-        return None if self.error is None else self.unit or "m"
-
-
-@dataclass(frozen=True)
-class Sight:
-    """A line of sight for a file, as angles or as rasters of a vector; None where it has its own."""
 
     incidence: float | Path | None = None
     heading: float | Path | None = None
     look: Look | None = None
     direction: Sequence[Path] | None = None
-
-    @property
-    def gives_sight(self) -> bool:
-        """Whether there is one, or a part of one."""
-        return any(value is not None for value in (self.direction, self.incidence, self.heading, self.look))
-
-
-@dataclass(frozen=True)
-class ReadOptions(Units, Sight):
-    """How one file is read: the options of `qexp observe` for this file alone; None where nothing is said."""
-
+    unit: str | None = None
+    unit_option: str | None = None
+    error: float | None = None
+    error_follows: bool = False
+    nodata: Sequence[float] = ()
     name: str | None = None
     crs: str | None = None
     north: str | None = None
@@ -98,6 +65,30 @@ class ReadOptions(Units, Sight):
     smallest_cell: int | None = None
     largest_cell: int | None = None
     least_share: float | None = None
+
+    @property
+    def gives_sight(self) -> bool:
+        """Whether there is a line of sight, or a part of one."""
+        return any(value is not None for value in (self.direction, self.incidence, self.heading, self.look))
+
+    @property
+    def metres(self) -> float:
+        """The unit of displacements and errors in metres. Raises QexpError for an unknown one."""
+        return in_metres(self.unit or "m", self.of_unit)
+
+    @property
+    def of_unit(self) -> str:
+        """The name of the option that gives the unit of this file."""
+        return "gnss_unit" if (self.unit_option or "").startswith("`gnss_unit") else "unit"
+
+    def with_unit(self, unit: str) -> str:
+        """How another unit of this file alone is given, for messages."""
+        return (self.unit_option or "`unit={}`").replace("{}", unit)
+
+    @property
+    def error_unit(self) -> str | None:
+        """The unit in which `error` counts; None without one."""
+        return None if self.error is None else self.unit or "m"
 
     @property
     def reduction(self) -> Reduction | None:
@@ -192,14 +183,14 @@ UNUSUAL_DISPLACEMENT = 1.0
 """The same where neither the file nor the user names their unit: centimetres may be taken for metres."""
 
 
-def suspicions(largest: float, named: bool, units: Units, hint: str = "") -> tuple[str, ...]:
+def suspicions(largest: float, named: bool, options: ReadOptions, hint: str = "") -> tuple[str, ...]:
     """What makes displacements of this largest absolute value [m] suspicious.
 
     named  whether the file names their unit
     """
-    if not largest > (LARGE_DISPLACEMENT if named or units.unit is not None else UNUSUAL_DISPLACEMENT):
+    if not largest > (LARGE_DISPLACEMENT if named or options.unit is not None else UNUSUAL_DISPLACEMENT):
         return ()
-    option = units.with_unit("mm" if largest > LARGE_DISPLACEMENT else "cm")
+    option = options.with_unit("mm" if largest > LARGE_DISPLACEMENT else "cm")
     return (f"displacements of up to {largest:,.4g} m; if they are not in metres, give their unit: {option}{hint}",)
 
 

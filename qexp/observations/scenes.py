@@ -22,8 +22,6 @@ from qexp.observations.reading import (
     METRES,
     Reading,
     ReadOptions,
-    Sight,
-    Units,
     codes_among,
     direction_toward,
     masked_where_missing,
@@ -341,7 +339,7 @@ class Scene:
             row, column = np.mgrid[piece.top : piece.bottom, piece.left : piece.right].reshape(2, -1)
             yield Pixels(self.track(piece), row - self.window.top, column - self.window.left)
 
-    def warnings(self, content: Content, units: Units) -> tuple[str, ...]:
+    def warnings(self, content: Content, options: ReadOptions) -> tuple[str, ...]:
         """What makes a field of this content suspicious, and that velocities count as displacements."""
         unit, per_year = unit_of(self.field)
         doubts: tuple[str, ...] = ()
@@ -350,7 +348,7 @@ class Scene:
         elif not self.phase:
             assert content.largest is not None
             doubts = suspicions(
-                content.largest * self.scale, unit in METRES, units, ", or for phase `wavelength` or `sensor`"
+                content.largest * self.scale, unit in METRES, options, ", or for phase `wavelength` or `sensor`"
             )
         return (*doubts, "velocities are read as the displacements of one year") if per_year else doubts
 
@@ -361,16 +359,16 @@ Direction = Callable[[Window], Array]
 """Unit vectors from the ground to the satellite at the pixels of a window, (pixel, 3); NaN where they are not known."""
 
 
-def direction_of(field: Raster, sight: Sight) -> Direction:
+def direction_of(field: Raster, options: ReadOptions) -> Direction:
     """The lines of sight that the command line gives.
 
     Raises QexpError if it gives none or two, or rasters of other grids.
     """
-    angles = [name for name in ("incidence", "heading", "look") if getattr(sight, name) is not None]
-    if sight.direction is not None:
+    angles = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
+    if options.direction is not None:
         if angles:
             raise QexpError(f"`direction` gives the whole line of sight; leave `{angles[0]}` out")
-        return from_components(field, *(open_raster(path) for path in sight.direction))
+        return from_components(field, *(open_raster(path) for path in options.direction))
     for name in ("incidence", "heading"):
         if name not in angles:
             raise QexpError(
@@ -378,9 +376,9 @@ def direction_of(field: Raster, sight: Sight) -> Direction:
                 "`heading`, in degrees or as rasters of the same grid, or rasters of the unit vector to the satellite: "
                 "`direction=EAST,NORTH,UP`"
             )
-    values = (getattr(sight, name) for name in ("incidence", "heading"))
+    values = (getattr(options, name) for name in ("incidence", "heading"))
     incidence, heading = (open_raster(value) if isinstance(value, Path) else value for value in values)
-    return from_angles(field, incidence, heading, sight.look or "right")
+    return from_angles(field, incidence, heading, options.look or "right")
 
 
 def from_angles(field: Raster, incidence: float | Raster, heading: float | Raster, look: str = "right") -> Direction:

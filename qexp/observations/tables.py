@@ -24,8 +24,6 @@ from qexp.observations.reading import (
     Columns,
     Reading,
     ReadOptions,
-    Sight,
-    Units,
     codes_among,
     direction_toward,
     elevations,
@@ -93,10 +91,10 @@ def _require_one_epoch(path: Path, stations: NDArray[np.str_]) -> None:
         )
 
 
-def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Array:
+def _direction(table: TextTable, columns: Mapping[str, int], options: ReadOptions) -> Array:
     """Lines of sight from columns of the vector, or from incidence and heading, which are columns or numbers."""
     of_vector = [name for name in VECTOR if name in columns]
-    angles_given = [name for name in ("incidence", "heading", "look") if getattr(sight, name) is not None]
+    angles_given = [name for name in ("incidence", "heading", "look") if getattr(options, name) is not None]
     if of_vector:
         require_columns(table, columns, VECTOR)
         if angles_given:
@@ -104,7 +102,7 @@ def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Ar
         return np.stack([table.numbers(columns[name]) for name in VECTOR], axis=1)
     angles = {}
     for name in ("incidence", "heading"):
-        value = getattr(sight, name)
+        value = getattr(options, name)
         if name in columns and value is not None:
             raise QexpError(f"{table.path} has a column of {name}; leave `{name}` out")
         if name in columns:
@@ -132,7 +130,7 @@ def _direction(table: TextTable, columns: Mapping[str, int], sight: Sight) -> Ar
         else:
             angles[name] = np.full(table.count, value)
     require_degrees(np.unique(angles["incidence"]), str(table.path))
-    return direction_toward(angles["incidence"], angles["heading"], sight.look or "right")
+    return direction_toward(angles["incidence"], angles["heading"], options.look or "right")
 
 
 # Displacements of GNSS stations in a text or CSV file.
@@ -441,14 +439,14 @@ def position_columns(
     return names, geographic
 
 
-def lengths(table: TextTable, columns: Mapping[str, int], role: str, units: Units) -> Array:
+def lengths(table: TextTable, columns: Mapping[str, int], role: str, options: ReadOptions) -> Array:
     """A column of displacements or errors [m]. Raises QexpError if the header and --unit name different units."""
     unit = unit_of(table, columns, role)
-    if unit is not None and units.unit is not None and unit != units.unit:
+    if unit is not None and options.unit is not None and unit != options.unit:
         raise QexpError(
-            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{units.of_unit}` says {units.unit}"
+            f"{table.path}: {table.titled(columns[role])} is in {unit}, but `{options.of_unit}` says {options.unit}"
         )
-    return known_numbers(table, columns, role) * in_metres(unit or units.unit or "m", units.of_unit)
+    return known_numbers(table, columns, role) * in_metres(unit or options.unit or "m", options.of_unit)
 
 
 def known_numbers(table: TextTable, columns: Mapping[str, int], role: str) -> Array:
@@ -488,9 +486,9 @@ def unit_of(table: TextTable, columns: Mapping[str, int], role: str) -> str | No
     return plain_name(table.names[columns[role]])[1] if table.names else None
 
 
-def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], units: Units) -> None:
+def require_one_unit(table: TextTable, columns: Mapping[str, int], roles: Sequence[str], options: ReadOptions) -> None:
     """Raises QexpError if the header names the unit of some of these columns but not of others."""
-    if not table.names or units.unit is not None:
+    if not table.names or options.unit is not None:
         return
     unit_by_role = {role: unit_of(table, columns, role) for role in roles if role in columns}
     named = {unit for unit in unit_by_role.values() if unit is not None}

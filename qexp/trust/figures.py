@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,19 +115,6 @@ def _differences(
     return figure
 
 
-@dataclass(frozen=True)
-class LocalPanel:
-    """The coverage of an output's intervals in cells, over one axis or two."""
-
-    axes: Sequence[str]
-    edges: Sequence[Array]
-    """Of the cells along each axis, in the axis's unit; drawn at equal distances."""
-    share: Array
-    """NaN where there are few observations."""
-    wrong: NDArray[np.int64]
-    """-1 where intervals are too narrow, 1 where they are too wide beyond chance."""
-
-
 def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     """Shares of true values inside 90 % intervals, in cells of estimates and of true values: a row per output."""
     probability, units = float(numbers.attrs["interval"]), {name: unit(numbers, name) for name in names}
@@ -140,13 +126,11 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
         for (kind, words), axis in zip(CELLS.items(), row, strict=True):
             count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
             share = np.where(count.values < FEW_OBSERVATIONS, np.nan, inside.values / np.maximum(count.values, 1))
-            edges = [numbers[f"{dim}_edge"].values for dim in count.dims]
-            axes = [str(dim).removeprefix(f"{name}_cell_") for dim in count.dims]
-            panel = LocalPanel(axes, edges, share, wrong.values)
-            if len(axes) == 2:
-                image = _plane(axis, panel, words, units, probability)
+            edges = {str(dim).removeprefix(f"{name}_cell_"): numbers[f"{dim}_edge"].values for dim in count.dims}
+            if len(edges) == 2:
+                image = _plane(axis, edges, share, wrong.values, words, units, probability)
             else:
-                _line(axis, panel, words, units, probability)
+                _line(axis, edges, share, wrong.values, words, units, probability)
             headings[axis] = [f"{of(name)}: by {words} values" for of in (in_words, in_symbols)]
             marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
             for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
@@ -164,20 +148,23 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     return figure
 
 
-def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> ScalarMappable:
-    few = np.isnan(panel.share)
+def _plane(
+    axis: Axes, edges: Mapping[str, Array], share: Array, wrong: NDArray[np.int64], words: str,
+    units: Mapping[str, str], probability: float,
+) -> ScalarMappable:  # fmt: skip
+    """Two axes, with the edges of their cells in the axis's unit, which are drawn at equal distances."""
     axis.patch.set(hatch="////", edgecolor=HATCHES)
-    number = len(panel.share)
+    number = len(share)
     low, high = probability - SHOWN_DIFFERENCE, probability + SHOWN_DIFFERENCE
     drawn: dict[str, Any] = {"origin": "lower", "extent": (0, number, 0, number), "aspect": "auto"}
-    image = axis.imshow(panel.share.T, "PuOr", vmin=low, vmax=high, **drawn)
-    for column, row in np.argwhere((panel.wrong != 0) & ~few):
-        colour = "white" if panel.share[column, row] < probability - DARK_DIFFERENCE else "black"
-        mark = NARROW if panel.wrong[column, row] < 0 else WIDE
+    image = axis.imshow(share.T, "PuOr", vmin=low, vmax=high, **drawn)
+    for column, row in np.argwhere((wrong != 0) & ~np.isnan(share)):
+        colour = "white" if share[column, row] < probability - DARK_DIFFERENCE else "black"
+        mark = NARROW if wrong[column, row] < 0 else WIDE
         axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
-    for ticked, name, edges in zip(both, panel.axes, panel.edges, strict=True):
-        _tick(ticked, edges)
+    for ticked, name in zip(both, edges, strict=True):
+        _tick(ticked, edges[name])
         called = (f"{words} {with_unit(of(name), typeset(units[name]))}" for of in (in_words, in_symbols))
         ticked.set_label_text(fitting(axis, *called, upright=ticked is axis.yaxis))
         ticked.set_tick_params(labelsize=small())
@@ -185,17 +172,20 @@ def _plane(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], 
     return image
 
 
-def _line(axis: Axes, panel: LocalPanel, words: str, units: Mapping[str, str], probability: float) -> None:
-    (edges,), number = panel.edges, len(panel.share)
-    axis.bar(np.arange(number) + 0.5, np.nan_to_num(panel.share), width=0.92, color=COLOURS[0])
-    for cell in np.flatnonzero(panel.wrong):
-        mark = NARROW if panel.wrong[cell] < 0 else WIDE
-        axis.text(cell + 0.5, panel.share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=small())
+def _line(
+    axis: Axes, edges: Mapping[str, Array], share: Array, wrong: NDArray[np.int64], words: str,
+    units: Mapping[str, str], probability: float,
+) -> None:  # fmt: skip
+    ((name, ends),), number = edges.items(), len(share)
+    axis.bar(np.arange(number) + 0.5, np.nan_to_num(share), width=0.92, color=COLOURS[0])
+    for cell in np.flatnonzero(wrong):
+        mark = NARROW if wrong[cell] < 0 else WIDE
+        axis.text(cell + 0.5, share[cell] - 0.02, mark, color="white", ha="center", va="top", fontsize=small())
     axis.axhline(probability, color=LINE, linewidth=1)
-    for left in np.flatnonzero(np.isnan(panel.share)).tolist():
+    for left in np.flatnonzero(np.isnan(share)).tolist():
         axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
-    _tick(axis.xaxis, edges)
-    axis.set(xlim=(0, number), ylim=(0, 1), xlabel=f"{words} {label(panel.axes[0], units[panel.axes[0]])}")
+    _tick(axis.xaxis, ends)
+    axis.set(xlim=(0, number), ylim=(0, 1), xlabel=f"{words} {label(name, units[name])}")
     axis.set_ylabel(fitting(axis, f"share of {100 * probability:g} % intervals with the truth", upright=True))
 
 

@@ -253,17 +253,6 @@ class HeldOut:
     tested: bool
     """Whether test samples have the values of all other variables."""
 
-    @classmethod
-    def of(cls, axes: Sequence[AxisCells], held_out: Mapping[str, Any], tested: bool) -> HeldOut:
-        bands = []
-        for variable, _, (low, high) in axes:
-            intervals = held_out.get(variable, ())
-            bands.append(
-                tuple((max(left, low), min(right, high)) for left, right in intervals if left < high and right > low)
-            )
-            tested = tested and bool(bands[-1] or not intervals)
-        return cls(tuple(bands), tuple(ends for _, _, ends in axes), tested)
-
     @property
     def notes(self) -> list[str]:
         """What is drawn, in words; nothing if nothing is."""
@@ -403,7 +392,14 @@ def held_out_of(record: Mapping[str, Any], axes: Sequence[AxisCells], others: Ma
         for name, intervals in held_out.items()
         if intervals and name in values
     )
-    return HeldOut.of(axes, held_out, tested)
+    bands = []
+    for variable, _, (low, high) in axes:
+        intervals = held_out.get(variable, ())
+        bands.append(
+            tuple((max(left, low), min(right, high)) for left, right in intervals if left < high and right > low)
+        )
+        tested = tested and bool(bands[-1] or not intervals)
+    return HeldOut(tuple(bands), tuple(ends for _, _, ends in axes), tested)
 
 
 def _averaged(matrices: Matrices) -> bool:

@@ -18,7 +18,7 @@ import qexp as package
 from qexp.export.graphs import GraphError, NamedTensor, h5_bytes, keras_model
 from qexp.kinds.fields.prediction import field_model
 from qexp.networks.layers import ACTIVATIONS
-from qexp.networks.portable import Positional, portable
+from qexp.networks.portable import Positional
 from tests import domes
 from tests.conftest import call, shared_folder
 from tests.networks.parts import initialised, operation
@@ -41,8 +41,7 @@ def network_of(*modules, names=("a", "b"), outputs=("u", "v"), frame=(16, 16)):
     for weight in network.parameters():
         with torch.no_grad():
             weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
-    portable(network.eval())
-    return network
+    return network.eval()
 
 
 def written(folder, network, free_frame=True):

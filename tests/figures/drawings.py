@@ -39,7 +39,7 @@ from qexp.rows.cell_means import CellMeans
 from qexp.simulation.distributions import log_uniform, uniform
 from qexp.trust.calibration import Statistics, TruthPositions, number_table
 from qexp.trust.figures import coverage, local, ranks
-from qexp.trust.matrix_figures import HeldOut as MatrixMarks, matrix_panels, side_by_side
+from qexp.trust.matrix_figures import held_out_of, matrix_panels, side_by_side
 
 VOLUME = {"depth": "km", "delta_volume": "10⁶ m³"}
 
@@ -261,7 +261,8 @@ def matrix(kinds, names=("depth", "delta_volume"), axes=2):
     units = {**VOLUME, "x": "km"}
     title = "mogi_posterior_0 on mogi_test at x 0 km"
     held_out = {"depth": [(2.0, 2.4)], "delta_volume": [(3.0, 5.0)]}
-    return matrix_panels(dict.fromkeys(names, planes), cells, units, MatrixMarks.of(cells, held_out, True), title)
+    marks = held_out_of({"fixed": {}, "held_out": held_out}, cells, {})
+    return matrix_panels(dict.fromkeys(names, planes), cells, units, marks, title)
 
 
 def tables(axes=2):

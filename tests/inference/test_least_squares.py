@@ -246,8 +246,6 @@ def test_fewer_points_than_unknowns_are_refused():
     few = track(size=2)
     with pytest.raises(QexpError, match="4 points cannot determine 5 unknowns"):
         problem([few], offsets=True)
-    with pytest.raises(ValueError, match="leave one free"):
-        problem([few], fixed=dict.fromkeys(("x", "y", "depth", "delta_volume"), 1.0))
 
 
 def test_stations_have_no_nuisances_and_a_large_track_is_weighted_by_its_errors_but_not_by_a_full_covariance():

@@ -96,13 +96,6 @@ def test_a_note_stands_beside_the_numbers_in_every_form_and_rows_survive_json():
     assert estimator_tables(again) == estimator_tables(rows)
 
 
-def test_without_a_network_and_with_other_shapes_there_is_no_comparison():
-    with pytest.raises(ValueError, match="no 'network' among the estimators ridge"):
-        compared_estimators({"ridge": TRUTH}, TRUTH, {"tio2": "wt%"})
-    with pytest.raises(ValueError, match="ridge: estimates"):
-        compared_estimators({"network": TRUTH, "ridge": TRUTH[1:]}, TRUTH, {"tio2": "wt%"})
-
-
 def test_the_values_that_folds_chose_are_counted_and_one_at_the_end_of_the_list_is_doubted():
     select = {"units": [[4], [8], [16]], "epochs": [100], "optimizer": ["adam", "sgd"], "learning_rate": [1, 2, 3]}
     chosen = [{"units": [16], "epochs": 100, "optimizer": "adam", "learning_rate": 2}] * 4

@@ -127,18 +127,10 @@ def test_perfect_estimates_have_an_interval_without_width_and_a_single_row_or_r2
     assert interval(R2, [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]) is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((BUILT["median_relative_error"], [1.0, 2.0], [1.0, 2.0]), "needs an additive metric"),
-        ((RMSE, [1.0, math.nan], [1.0, 2.0]), "row 1"),
-        ((RMSE, [1.0, 2.0], [1.0]), "must be"),
-        ((RMSE, [1.0, 2.0], [1.0, 2.0], ["a"]), "1 groups for 2 rows"),
-    ],
-)
-def test_the_error_says_what_has_no_interval(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        interval(*arguments)
+def test_a_row_without_an_estimate_leaves_no_interval_and_metrics_that_are_no_sums_have_none():
+    assert interval(RMSE, [1.0, math.nan], [1.0, 2.0]) is None
+    with pytest.raises(ValueError, match="needs an additive metric"):
+        interval(BUILT["median_relative_error"], [1.0, 2.0], [1.0, 2.0])
 
 
 def test_an_additive_metric_of_ones_own_has_an_interval_like_those_of_qexp():

@@ -11,7 +11,7 @@ from qexp.inference.bounds import bounds_of_cells
 from qexp.inference.refinement import MatrixAxis, Refinement
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
-from qexp.trust.matrix_figures import HeldOut, matrix_panels
+from qexp.trust.matrix_figures import held_out_of, matrix_panels
 from qexp.web.drawings import matrices
 from tests.conftest import call, shared_folder
 
@@ -101,7 +101,7 @@ def test_cells_that_do_not_show_the_source_are_hatched_and_not_coloured(planes):
         values, unseen, axes = values[0], unseen[2], axes[1:]
     panels = {"depth": {"estimate": values, "error": values, "bound": values, "over_bound": values}}
     units = {"depth": "km", "delta_volume": "10⁶ m³"}
-    figure = matrix_panels(panels, axes, units, HeldOut.of(axes, {}, True), "run", unseen=unseen)
+    figure = matrix_panels(panels, axes, units, held_out_of({"fixed": {}}, axes, {}), "run", unseen=unseen)
     assert "hatched: the data do not show the source" in figure.get_suptitle()
     (ratio,) = [axis for axis in figure.axes if "/ bound" in (axis.get_title() + axis.get_ylabel()).replace("\n", " ")]
     shown = ratio.images[-1].get_array().filled(np.nan).T if planes else ratio.lines[0].get_ydata()

@@ -9,7 +9,7 @@ import xarray
 
 import qexp as package
 from qexp.errors import QexpError
-from qexp.trust.matrix_figures import HeldOut, matrix_panels
+from qexp.trust.matrix_figures import held_out_of, matrix_panels
 from tests.conftest import call, drawing, shared_folder, write_dense
 
 pytestmark = pytest.mark.xdist_group("run_of_a_dike")  # both write into its folder
@@ -104,9 +104,8 @@ def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_
         "dike.depth": {"estimate": values, "error": values, "relative_error": values},
     }
     units = {"dike.strike": "°", "dike.depth": "km"}
-    figure = matrix_panels(
-        panels, axes, units, HeldOut.of(axes, {}, True), "run on dike", "the source must lie below the surface"
-    )
+    marks = held_out_of({"fixed": {}}, axes, {})
+    figure = matrix_panels(panels, axes, units, marks, "run on dike", "the source must lie below the surface")
     assert figure.get_suptitle() == "run on dike (blank: the source must lie below the surface)"
     titles = [axis.get_title() for axis in figure.axes if axis.get_title() and axis.axison]
     assert titles == ["error of dike strike (°)", "error of dike depth (km)", "relative error of dike depth (%)"]
@@ -124,9 +123,9 @@ def test_a_picture_leaves_the_relative_error_of_an_angle_out_and_says_why_cells_
 )
 def test_all_that_training_lacked_is_outlined_and_only_values_of_test_samples_are_called_so(volume, tested, note):
     axes = [("depth", np.arange(4) + 0.5, (0.0, 4.0)), ("delta_volume", np.arange(5) + 0.5, (0.0, 5.0))]
-    held_out = {"depth": [(1.0, 2.0), (3.5, np.inf)], "delta_volume": [volume]}
+    held_out = {"depth": [(1.0, 2.0), (3.5, None)], "delta_volume": [volume], "strike": [(0.0, 90.0)]}
     units = {"depth": "km", "delta_volume": "10⁶ m³"}
-    marks = HeldOut.of(axes, held_out, tested)
+    marks = held_out_of({"fixed": {"strike": 45.0 if tested else 135.0}, "held_out": held_out}, axes, {})
     figure = matrix_panels({"depth": {"error": np.ones((4, 5))}}, axes, units, marks, "run")
     assert " ".join(figure.get_suptitle().split()) == f"run{note}"
     panel = figure.axes[0]
@@ -143,7 +142,8 @@ def test_a_picture_of_angles_alone_has_no_empty_panels(axes, spread):
     cells = [("strike", np.array([60.0, 180.0, 300.0]), (0.0, 360.0)), ("depth", np.arange(4.0), (0.0, 4.0))][:axes]
     values = np.linspace(-1, 1, 12).reshape(3, 4)[:, 0] if axes == 1 else np.linspace(-1, 1, 12).reshape(3, 4)
     panels = {"strike": {"estimate": values, "error": values, **({"standard_deviation": values} if spread else {})}}
-    figure = matrix_panels(panels, cells, {"strike": "°", "depth": "km"}, HeldOut.of(cells, {}, True), "run on dike")
+    marks = held_out_of({"fixed": {}}, cells, {})
+    figure = matrix_panels(panels, cells, {"strike": "°", "depth": "km"}, marks, "run on dike")
     drawn = [axis for axis in figure.axes if axis.get_xlabel()]
     assert len(drawn) == (1 if axes == 2 else 2) + spread  # over planes errors say what estimates would
     assert all(axis.axison for axis in figure.axes)

@@ -38,7 +38,7 @@ from qexp.metrics.splits import Fold
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Ensemble, Estimator
 from qexp.networks.network import operations_per_sample
-from qexp.networks.stacked_training import EpochLines, Line, Outcome, Stack, Task, line_of, stack_size
+from qexp.networks.stacked_training import Line, Outcome, Stack, Task, mean_of_networks, stack_size
 from qexp.store.directory import FOLDS, PREDICTIONS, RunDirectory
 from qexp.store.record import Epochs, FoldCount, FoldRecord, NetworkRecord, Numbers, Record, State, now
 
@@ -192,8 +192,7 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
     lines = []
     for epoch in range(max((len(network.curve) for network in networks), default=0)):
         numbers = np.stack([network.curve[epoch] for network in networks if len(network.curve) > epoch])
-        means = [*numbers[:, :-1].mean(axis=0).tolist(), float(numbers[:, -1].all())]
-        lines.append({**UNVALIDATED, **line_of(means, epoch + 1, losses), "networks": len(numbers)})
+        lines.append({**UNVALIDATED, **mean_of_networks(numbers, epoch + 1, losses), "networks": len(numbers)})
     return lines
 
 
@@ -235,9 +234,9 @@ class Steps:
     def leave(self) -> None:
         self.done += self._share
 
-    def epoch_done(self, epoch: int, lines: EpochLines, seconds: float) -> None:
-        if lines:
-            self.show(self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **lines.mean()}, seconds)
+    def epoch_done(self, epoch: int, line: Line | None, seconds: float) -> None:
+        if line is not None:
+            self.show(self.done + self._share * epoch / self._epochs, {**UNVALIDATED, **line}, seconds)
 
     def show(self, steps: float, line: Line, seconds: float) -> None:
         raise NotImplementedError
