@@ -75,13 +75,13 @@ class CellMeans:
             cells, (own, pairs) = cells >> 1, np.unique(own >> 1, return_index=True)
             self.counts, self.sums = (np.add.reduceat(of, pairs, dimension) for of in (self.counts, self.sums))
         every = np.append(own, cells)
-        low, high = every.min(), every.max()
+        low, high = int(every.min()), int(every.max())
         room = [(0, 0)] * 3  # of (value, y, x)
-        room[dimension] = (own[0] - low, high - own[-1]) if len(own) else (0, high - low + 1)
+        room[dimension] = (int(own[0]) - low, high - int(own[-1])) if len(own) else (0, high - low + 1)
         if any(room[dimension]):
             self.counts, self.sums = np.pad(self.counts, room[1:]), np.pad(self.sums, room)
         self._first[axis] = low
-        return cells - low
+        return np.asarray(cells - low)
 
 
 def steps(points: Array) -> Array:
