@@ -6,11 +6,12 @@ import copy
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -37,18 +38,6 @@ from qexp.spec.validation import without_unread
 MOST_CACHED = 16
 """Number of datasets that a command keeps open, and of models that it keeps in mind, for the next specs."""
 
-T = TypeVar("T")
-
-
-def _cached(cache: dict[str, T], document: Document, make: Callable[[Document], T]) -> T:
-    """What was made of a document, or is made now; the oldest is forgotten."""
-    key = json.dumps(document, sort_keys=True)
-    if key not in cache:
-        while len(cache) >= MOST_CACHED:
-            del cache[next(iter(cache))]
-        cache[key] = make(document)
-    return cache[key]
-
 
 class SpecCache:
     """Datasets and models of experiences by their documents, each opened or laid out once however many specs name it.
@@ -58,9 +47,12 @@ class SpecCache:
 
     def __init__(self, tables: Tables, workspace: Workspace, available: int) -> None:
         self.tables, self.workspace, self.available = tables, workspace, available
-        self._datasets: dict[str, tuple[Dataset | None, list[Finding]]] = {}
-        self._models: dict[str, list[Finding]] = {}
-        self._read: dict[str, tuple[Document, list[Finding]]] = {}
+        remembered = lru_cache(MOST_CACHED)  # by the document's text
+        self._opened = remembered(lambda text: self._open(json.loads(text)))
+        self._found_in_model = remembered(lambda text: list(self._in_model(json.loads(text))))
+        self._read = remembered(
+            lambda kind, text, overridden: without_unread(kind, json.loads(text), tables, overridden)
+        )
         self.digests_of_files: dict[str, str | None] = {}
         """Experience → its digest without overrides, None if it is wrong without them; see `is_unchanged`."""
 
@@ -68,17 +60,16 @@ class SpecCache:
         self, kind: str, document: Document, overridden: Collection[Where] = ()
     ) -> tuple[Document, list[Finding]]:
         """A dataset or model without what nothing reads, and warnings about that; see `validation.without_unread`."""
-        key = {"kind": kind, "document": document, "overridden": list(overridden)}
-        document, warnings = _cached(self._read, key, lambda _: without_unread(kind, document, self.tables, overridden))
+        document, warnings = self._read(kind, json.dumps(document), tuple(overridden))
         return copy.deepcopy(document), warnings
 
     def dataset(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
         """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
-        return _cached(self._datasets, document, self._open)
+        return self._opened(json.dumps(document))
 
     def findings_in_model(self, document: Document) -> list[Finding]:
         """All problems of a model by itself; shapes are computed only if it matches its schema."""
-        return _cached(self._models, document, lambda model: list(self._in_model(model)))
+        return self._found_in_model(json.dumps(document))
 
     def _in_model(self, document: Document) -> Iterator[Finding]:
         if findings := validation.findings("model", document, self.tables):
