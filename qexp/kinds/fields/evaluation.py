@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -155,8 +156,6 @@ def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) ->
 
     Frames of a folder with few frames are used repeatedly.
     """
-    from torch.utils.benchmark import timer
-
     seconds = []
     for index in range(TIMED_FRAMES):
         number = index % len(frames)
@@ -165,15 +164,23 @@ def seconds_per_frame(frames: Frames, model: Estimator, device: torch.device) ->
             name: model.transformed(name, torch.from_numpy(values).unsqueeze(1).to(device))
             for name, values in read.items()
         }
-        started = timer()  # it waits for a GPU, which returns before its work is done
+        _synchronise(device)
+        started = time.perf_counter()
         model.outputs(inputs)
-        seconds.append(timer() - started)
+        _synchronise(device)
+        seconds.append(time.perf_counter() - started)
     return {
         "seconds_per_frame": round(median(seconds[1:]), 6),
         "frame": list(frames.size),
         "threads": torch.get_num_threads(),
         "device": device.type,
     }
+
+
+def _synchronise(device: torch.device) -> None:
+    """Wait for the GPU, which returns before its work is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class _KeptFrames:
