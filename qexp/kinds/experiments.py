@@ -20,8 +20,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
 from qexp.kinds import files
-from qexp.kinds.kind import Dataset, Doubts
-from qexp.kinds.leaks import Exposed
+from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.memory import memory_of_experience, memory_of_model
 from qexp.kinds.networks import build_transforms, in_heads, metrics_of, network_of, of_several_numbers
 from qexp.kinds.objects import data_kind
@@ -291,18 +290,6 @@ class ExperienceObjects(ABC):
         """The text of the workspace's own table entries, if runs depend on them."""
         return ""
 
-    def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
-        """What may be wrong with the parts into which the data of a run are divided."""
-        return Doubts()
-
-    def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
-        """The training and test samples of a run, if runs keep their hashes; None if not."""
-        return None
-
-    def all_samples(self, spec: Document, key: str) -> str | None:
-        """The value of a key, on the number of training samples, that stands for all of them; None if there is none."""
-        return None
-
 
 class TrainingObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -358,15 +345,6 @@ class TrainingObjects(ExperienceObjects):
         except UnicodeDecodeError:
             raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
 
-    def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
-        return data_kind(spec["dataset"]).doubts(spec, dataset, tables, seed)
-
-    def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
-        return data_kind(spec["dataset"]).exposed(spec, dataset, tables, seed)
-
-    def all_samples(self, spec: Document, key: str) -> str | None:
-        return data_kind(spec["dataset"]).all_samples.get(key)
-
 
 class CommandObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -394,6 +372,11 @@ TYPES: Mapping[str, ExperienceObjects] = {"training": TrainingObjects(), "comman
 def objects_of(experience: Mapping[str, Any]) -> ExperienceObjects:
     """The type of an experience, by its document."""
     return TYPES[type_name(experience)]
+
+
+def data_of(experience: Document) -> KindData[Any] | None:
+    """What makes the dataset and the samples of an experience that trains a network; None for one of a program."""
+    return data_kind(experience["dataset"]) if type_of(experience).trains else None
 
 
 def check(reference: str | resolution.Unwritten, changes: list[Override], cache: SpecCache) -> Check:
@@ -570,8 +553,8 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
         return checked
     of_data = _data_warnings(loaded.document.get("dataset"), checked.dataset)
     warnings = checked.warnings + loaded.problems("dataset", of_data)
-    if not checked.problems:
-        doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
+    if not checked.problems and (data := data_of(loaded.document)):
+        doubts = data.doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
     return Check(None, None, checked.problems, warnings)  # the dataset may be large
 
