@@ -24,11 +24,10 @@ class CellMeans:
         self.sums = np.zeros((values, 0, 0))
         """(value, y, x)"""
         self.counts = np.zeros((0, 0))
-        self.step: Array | None = None
-        """Width and height of a cell."""
         self._origin = np.zeros(2)
         """Centre of the cell 0, 0 before any doubling."""
         self._unit = np.ones(2)
+        """Width and height of a cell before any doubling."""
         self._doubled = np.zeros(2, dtype=np.int64)
         self._first = np.zeros(2, dtype=np.int64)
         """Numbers of the first column and row in the sums."""
@@ -39,9 +38,8 @@ class CellMeans:
         points, values = np.stack([x[finite], y[finite]]), values[finite]
         if not len(values):
             return
-        if self.step is None:
-            self._unit = self.step = steps(points)
-            self._origin = points.min(axis=1)
+        if not self.counts.size:
+            self._unit, self._origin = steps(points), points.min(axis=1)
         cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(np.int64)
         columns, rows = (self._placed(along, axis) for axis, along in enumerate(cells >> self._doubled[:, None]))
         height, width = self.counts.shape
