@@ -106,6 +106,8 @@ class Check:
     problems: list[Problem]
     warnings: list[Problem]
     """Warnings about what the documents say; those about data are the dataset's."""
+    awaited: list[Problem] = field(default_factory=list)
+    """Those of the problems that the command that makes the dataset's folder would solve."""
 
 
 def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
@@ -543,7 +545,9 @@ def examine(path: Path, cache: SpecCache) -> Check:
     else:
         dataset, findings = cache.dataset(written.document)
         warnings += _data_warnings(written.document, dataset)
-    return Check(None, None, *([written.problem(*finding) for finding in some] for some in (findings, warnings)))
+    awaited = _awaited(written.document, cache) if kind == "dataset" else []
+    every = (findings, warnings, awaited)
+    return Check(None, None, *([written.problem(*finding) for finding in some] for some in every))
 
 
 def _examine_experience(path: Path, cache: SpecCache) -> Check:
@@ -556,7 +560,15 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
     if not checked.problems and (data := data_of(loaded.document)):
         doubts = data.doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
-    return Check(None, None, checked.problems, warnings)  # the dataset may be large
+    awaited = loaded.problems("dataset", _awaited(loaded.document.get("dataset"), cache))
+    return Check(None, None, checked.problems, warnings, awaited)  # the dataset may be large
+
+
+def _awaited(document: Any, cache: SpecCache) -> list[Finding]:
+    """Problems of a dataset that the command that makes its folder would solve."""
+    if not isinstance(document, dict) or validation.findings("dataset", document, cache.tables):
+        return []
+    return data_kind(document).awaited(filled_in(document), cache.workspace)
 
 
 def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:
@@ -570,28 +582,6 @@ def _read(path: Path, kind: str, cache: SpecCache) -> tuple[Written, list[Findin
     written = resolution.spec_in(kind, path, cache.workspace)
     written.document, warnings = cache.without_unread(kind, written.document)
     return written, list(warnings)
-
-
-def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
-    """Problems of a spec that the command that makes its dataset's folder would solve."""
-    workspace = cache.workspace
-    try:
-        if (kind := spec_kind(path, cache.workspace)) == "model":
-            return []
-        if kind == "experience":
-            loaded = resolution.experience(str(path), [], workspace)
-            written, document = loaded.written["dataset"], loaded.document.get("dataset")
-        else:
-            written = resolution.spec_in(kind, path, workspace)
-            document = written.document
-    except SpecError:  # which `examine` reports
-        return []
-    if not isinstance(document, dict):
-        return []  # likewise
-    document, _ = cache.without_unread("dataset", document)
-    if validation.findings("dataset", document, cache.tables):
-        return []  # likewise
-    return [written.problem(*finding) for finding in data_kind(document).awaited(filled_in(document), workspace)]
 
 
 def spec_kind(path: Path, workspace: Workspace) -> str:
