@@ -95,16 +95,15 @@ def _fresh_seeds(tuning: Tuning) -> range:
 
 def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
     """Raises QexpError if final runs would be tested on samples that the search has trained on, or chosen by."""
-    data, subject = data_of(searched.document), (searched.document, searched.dataset, searched.tables)
-    used: set[str] = set()
+    if (data := data_of(searched.document)) is None:
+        return
+    subject, used = (searched.document, searched.dataset, searched.tables), set[str]()
     for seed in tuning.seeds:
-        if (
-            data is None or (exposed := data.exposed(*subject, seed)) is None
-        ):  # the test part does not depend on the seed
+        if (exposed := data.exposed(*subject, seed)) is None:  # the test part does not depend on the seed
             return
         used |= set(exposed.spectra.hashes[exposed.trained].tolist())
     for seed in _fresh_seeds(tuning):
-        exposed = data and data.exposed(*subject, seed)
+        exposed = data.exposed(*subject, seed)
         tested = [] if exposed is None else exposed.spectra.hashes[exposed.test].tolist()
         if known := sum(hash_ in used for hash_ in tested):
             raise QexpError(
