@@ -169,12 +169,9 @@ def error_table(errors: Mapping[str, Any]) -> str:
     metrics = list(dict.fromkeys(name for _, _, group in groups for by in group["outputs"].values() for name in by))
     rows: list[list[Any]] = []
     for kind, name, group in groups:
-        for output, values in group["outputs"].items():
-            numbers = [*map(values.get, metrics), *(None for _ in OF_VECTORS)]
-            rows.append([kind, name, group["cells"], output, errors["units"].get(output), *numbers])
-        for vector, values in group["vectors"].items():
-            numbers = [*(None for _ in metrics), *map(values.get, OF_VECTORS)]
-            rows.append([kind, name, group["cells"], vector, errors["units"].get(vector.split(", ")[0]), *numbers])
+        for output, values in {**group["outputs"], **group["vectors"]}.items():
+            unit = errors["units"].get(output.split(", ")[0])  # of a vector that of its components
+            rows.append([kind, name, group["cells"], output, unit, *map(values.get, [*metrics, *OF_VECTORS])])
     return formats.csv_text([*HEAD, *metrics, *OF_VECTORS], rows)
 
 
