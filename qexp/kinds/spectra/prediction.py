@@ -318,13 +318,10 @@ DRAWN_POINTS = 10_000
 
 
 class Thinned:
-    """An evenly spaced selection of spectra: all at first, then every second, every fourth, and so on.
+    """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, every fourth, and so on."""
 
-    most  largest number of spectra that are kept
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most, self._every, self._seen = most, 1, 0
+    def __init__(self) -> None:
+        self._every, self._seen = 1, 0
         self.cores: list[str] = []
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
@@ -334,7 +331,7 @@ class Thinned:
             self.cores.append(cores[index])
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
         self._seen += len(cores)
-        while len(self.cores) > self._most:
+        while len(self.cores) > DRAWN_POINTS:
             self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
 
 
@@ -412,7 +409,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         self.identity = self._spectra.identity
         if target.absolute().parent.resolve() in {folder.resolve() for folder in self._spectra.folders}:
             raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
-        self._missing, self._profile = WithoutEstimate(), Thinned(DRAWN_POINTS)
+        self._missing, self._profile = WithoutEstimate(), Thinned()
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
 
