@@ -41,11 +41,12 @@ MOST_CACHED = 16
 class SpecCache:
     """Datasets and models of experiences by their documents, each opened or laid out once however many specs name it.
 
-    available  bytes of memory of the machine that will train them
+    available  bytes of memory of the machine that will train them; of this machine if left out
     """
 
-    def __init__(self, tables: Tables, workspace: Workspace, available: int) -> None:
-        self.tables, self.workspace, self.available = tables, workspace, available
+    def __init__(self, tables: Tables, workspace: Workspace, available: int | None = None) -> None:
+        self.tables, self.workspace = tables, workspace
+        self.available = machine.memory() if available is None else available
         remembered = lru_cache(MOST_CACHED)  # by the document's text
         self._opened = remembered(lambda text: self._open(json.loads(text)))
         self._found_in_model = remembered(lambda text: list(self._in_model(json.loads(text))))
@@ -529,7 +530,7 @@ def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
 
     memory  of the machine that will train [bytes]; of this machine if left out
     """
-    return SpecCache(tables_with(workspace.extensions), workspace, machine.memory() if memory is None else memory)
+    return SpecCache(tables_with(workspace.extensions), workspace, memory)
 
 
 def examine(path: Path, cache: SpecCache) -> Check:
@@ -610,9 +611,3 @@ def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Datas
     if dataset is None:
         raise SpecError([written.problem(*finding) for finding in findings])
     return path.stem, dataset_with_defaults(written.document, cache.tables), dataset
-
-
-def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
-    """Name and resolved document of a dataset spec. Raises SpecError with all its problems."""
-    name, document, _ = open_dataset(reference, SpecCache(tables, workspace, machine.memory()))
-    return name, document

@@ -584,7 +584,8 @@ def cached_frames(
         array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
-    array = array_cache.cached(key, shape, lambda: _blocks(source, variables, resample, stepping))
+    if (array := array_cache.find(key, shape)) is None:
+        array = array_cache.cached_by_content(shape, _blocks(source, variables, resample, stepping), lambda: key)
     coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
     return Frames(folder, array, variables, attributes=about["attributes"], **coordinates)
 
