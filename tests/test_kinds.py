@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, replace
 import pytest
 
 from qexp.errors import QexpError
-from qexp.kinds import experiments as objects, figures
+from qexp.kinds import experiments as objects
 from qexp.kinds.tables import BUILT_IN
 from qexp.runs import execute
 from qexp.spec import experiences
@@ -46,7 +46,6 @@ OF_TYPES = {
     "spec.experiences": experiences.TYPES,
     "kinds.experiments": objects.TYPES,
     "runs.execute": execute.TYPES,
-    "kinds.figures": figures.TYPES,
 }
 """Module → its table by type of experience."""
 

@@ -109,12 +109,12 @@ def validate(
     if not paths:
         raise NotFoundError(f"no specs in {home.specs}")
 
-    from qexp.kinds.experiments import data_to_make, examine, spec_cache  # loads torch
+    from qexp.kinds.experiments import examine, spec_cache  # loads torch
 
     # A dataset is reported once, not again by every experience that uses it.
     cache = spec_cache(home)
-    awaited = dict.fromkeys(waiting for path in paths for waiting in data_to_make(path, cache))
     findings = {path: examine(path, cache) for path in paths}
+    awaited = dict.fromkeys(waiting for finding in findings.values() for waiting in finding.awaited)
     problems = dict.fromkeys(
         problem for finding in findings.values() for problem in finding.problems if problem not in awaited
     )

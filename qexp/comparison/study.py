@@ -22,7 +22,7 @@ from qexp.figures.canvas import require_width, save, use_style
 from qexp.figures.seeds import Line, OfSeeds, study_panels
 from qexp.jobs.launchers import Watcher
 from qexp.jobs.states import Watch, endings
-from qexp.kinds.experiments import objects_of, spec_cache
+from qexp.kinds.experiments import data_of, spec_cache
 from qexp.kinds.objects import data_kind, dataset_of
 from qexp.kinds.tables import tables_with
 from qexp.metrics.built_in import asked_for, metric_in_words
@@ -474,7 +474,7 @@ def _numbers(axis: StudyAxis, members: Sequence[Member], workspace: Workspace) -
     words = [
         word
         for word, plan in plans.items()
-        if word is not None and word == objects_of(plan.spec).all_samples(plan.spec, key)
+        if word is not None and (data := data_of(plan.spec)) and word == data.all_samples.get(key)
     ]
     if not words:
         return {}

@@ -6,11 +6,12 @@ import copy
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -19,8 +20,7 @@ from qexp.base.tables import Tables, built
 from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, Problem, QexpError, SpecError, nearest, suggestion
 from qexp.kinds import files
-from qexp.kinds.kind import Dataset, Doubts
-from qexp.kinds.leaks import Exposed
+from qexp.kinds.kind import Dataset, KindData
 from qexp.kinds.memory import memory_of_experience, memory_of_model
 from qexp.kinds.networks import build_transforms, in_heads, metrics_of, network_of, of_several_numbers
 from qexp.kinds.objects import data_kind
@@ -37,30 +37,22 @@ from qexp.spec.validation import without_unread
 MOST_CACHED = 16
 """Number of datasets that a command keeps open, and of models that it keeps in mind, for the next specs."""
 
-T = TypeVar("T")
-
-
-def _cached(cache: dict[str, T], document: Document, make: Callable[[Document], T]) -> T:
-    """What was made of a document, or is made now; the oldest is forgotten."""
-    key = json.dumps(document, sort_keys=True)
-    if key not in cache:
-        while len(cache) >= MOST_CACHED:
-            del cache[next(iter(cache))]
-        cache[key] = make(document)
-    return cache[key]
-
 
 class SpecCache:
     """Datasets and models of experiences by their documents, each opened or laid out once however many specs name it.
 
-    available  bytes of memory of the machine that will train them
+    available  bytes of memory of the machine that will train them; of this machine if left out
     """
 
-    def __init__(self, tables: Tables, workspace: Workspace, available: int) -> None:
-        self.tables, self.workspace, self.available = tables, workspace, available
-        self._datasets: dict[str, tuple[Dataset | None, list[Finding]]] = {}
-        self._models: dict[str, list[Finding]] = {}
-        self._read: dict[str, tuple[Document, list[Finding]]] = {}
+    def __init__(self, tables: Tables, workspace: Workspace, available: int | None = None) -> None:
+        self.tables, self.workspace = tables, workspace
+        self.available = machine.memory() if available is None else available
+        remembered = lru_cache(MOST_CACHED)  # by the document's text
+        self._opened = remembered(lambda text: self._open(json.loads(text)))
+        self._found_in_model = remembered(lambda text: list(self._in_model(json.loads(text))))
+        self._read = remembered(
+            lambda kind, text, overridden: without_unread(kind, json.loads(text), tables, overridden)
+        )
         self.digests_of_files: dict[str, str | None] = {}
         """Experience → its digest without overrides, None if it is wrong without them; see `is_unchanged`."""
 
@@ -68,17 +60,16 @@ class SpecCache:
         self, kind: str, document: Document, overridden: Collection[Where] = ()
     ) -> tuple[Document, list[Finding]]:
         """A dataset or model without what nothing reads, and warnings about that; see `validation.without_unread`."""
-        key = {"kind": kind, "document": document, "overridden": list(overridden)}
-        document, warnings = _cached(self._read, key, lambda _: without_unread(kind, document, self.tables, overridden))
+        document, warnings = self._read(kind, json.dumps(document), tuple(overridden))
         return copy.deepcopy(document), warnings
 
     def dataset(self, document: Document) -> tuple[Dataset | None, list[Finding]]:
         """The dataset of a document, None if it cannot be opened, and all problems of the document by itself."""
-        return _cached(self._datasets, document, self._open)
+        return self._opened(json.dumps(document))
 
     def findings_in_model(self, document: Document) -> list[Finding]:
         """All problems of a model by itself; shapes are computed only if it matches its schema."""
-        return _cached(self._models, document, lambda model: list(self._in_model(model)))
+        return self._found_in_model(json.dumps(document))
 
     def _in_model(self, document: Document) -> Iterator[Finding]:
         if findings := validation.findings("model", document, self.tables):
@@ -116,6 +107,8 @@ class Check:
     problems: list[Problem]
     warnings: list[Problem]
     """Warnings about what the documents say; those about data are the dataset's."""
+    awaited: list[Problem] = field(default_factory=list)
+    """Those of the problems that the command that makes the dataset's folder would solve."""
 
 
 def _follow(loaded: resolution.Loaded, cache: SpecCache) -> tuple[Dataset | None, list[Problem]]:
@@ -300,18 +293,6 @@ class ExperienceObjects(ABC):
         """The text of the workspace's own table entries, if runs depend on them."""
         return ""
 
-    def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
-        """What may be wrong with the parts into which the data of a run are divided."""
-        return Doubts()
-
-    def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
-        """The training and test samples of a run, if runs keep their hashes; None if not."""
-        return None
-
-    def all_samples(self, spec: Document, key: str) -> str | None:
-        """The value of a key, on the number of training samples, that stands for all of them; None if there is none."""
-        return None
-
 
 class TrainingObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -367,15 +348,6 @@ class TrainingObjects(ExperienceObjects):
         except UnicodeDecodeError:
             raise QexpError(f"{workspace.extensions} is not UTF-8 text; save it as UTF-8") from None
 
-    def doubts(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Doubts:
-        return data_kind(spec["dataset"]).doubts(spec, dataset, tables, seed)
-
-    def exposed(self, spec: Document, dataset: Dataset | None, tables: Tables, seed: int) -> Exposed | None:
-        return data_kind(spec["dataset"]).exposed(spec, dataset, tables, seed)
-
-    def all_samples(self, spec: Document, key: str) -> str | None:
-        return data_kind(spec["dataset"]).all_samples.get(key)
-
 
 class CommandObjects(ExperienceObjects):
     def check(self, loaded: resolution.Loaded, warnings: list[Problem], cache: SpecCache) -> Check:
@@ -403,6 +375,11 @@ TYPES: Mapping[str, ExperienceObjects] = {"training": TrainingObjects(), "comman
 def objects_of(experience: Mapping[str, Any]) -> ExperienceObjects:
     """The type of an experience, by its document."""
     return TYPES[type_name(experience)]
+
+
+def data_of(experience: Document) -> KindData[Any] | None:
+    """What makes the dataset and the samples of an experience that trains a network; None for one of a program."""
+    return data_kind(experience["dataset"]) if type_of(experience).trains else None
 
 
 def check(reference: str | resolution.Unwritten, changes: list[Override], cache: SpecCache) -> Check:
@@ -553,7 +530,7 @@ def spec_cache(workspace: Workspace, memory: int | None = None) -> SpecCache:
 
     memory  of the machine that will train [bytes]; of this machine if left out
     """
-    return SpecCache(tables_with(workspace.extensions), workspace, machine.memory() if memory is None else memory)
+    return SpecCache(tables_with(workspace.extensions), workspace, memory)
 
 
 def examine(path: Path, cache: SpecCache) -> Check:
@@ -569,7 +546,9 @@ def examine(path: Path, cache: SpecCache) -> Check:
     else:
         dataset, findings = cache.dataset(written.document)
         warnings += _data_warnings(written.document, dataset)
-    return Check(None, None, *([written.problem(*finding) for finding in some] for some in (findings, warnings)))
+    awaited = _awaited(written.document, cache) if kind == "dataset" else []
+    every = (findings, warnings, awaited)
+    return Check(None, None, *([written.problem(*finding) for finding in some] for some in every))
 
 
 def _examine_experience(path: Path, cache: SpecCache) -> Check:
@@ -579,10 +558,18 @@ def _examine_experience(path: Path, cache: SpecCache) -> Check:
         return checked
     of_data = _data_warnings(loaded.document.get("dataset"), checked.dataset)
     warnings = checked.warnings + loaded.problems("dataset", of_data)
-    if not checked.problems:
-        doubts = objects_of(loaded.document).doubts(loaded.document, checked.dataset, cache.tables, 0)
+    if not checked.problems and (data := data_of(loaded.document)):
+        doubts = data.doubts(loaded.document, checked.dataset, cache.tables, 0)
         warnings += loaded.problems("experience", [(("split",), text) for text in doubts.warnings])
-    return Check(None, None, checked.problems, warnings)  # the dataset may be large
+    awaited = loaded.problems("dataset", _awaited(loaded.document.get("dataset"), cache))
+    return Check(None, None, checked.problems, warnings, awaited)  # the dataset may be large
+
+
+def _awaited(document: Any, cache: SpecCache) -> list[Finding]:
+    """Problems of a dataset that the command that makes its folder would solve."""
+    if not isinstance(document, dict) or validation.findings("dataset", document, cache.tables):
+        return []
+    return data_kind(document).awaited(filled_in(document), cache.workspace)
 
 
 def _data_warnings(document: Any, dataset: Dataset | None) -> list[Finding]:
@@ -596,28 +583,6 @@ def _read(path: Path, kind: str, cache: SpecCache) -> tuple[Written, list[Findin
     written = resolution.spec_in(kind, path, cache.workspace)
     written.document, warnings = cache.without_unread(kind, written.document)
     return written, list(warnings)
-
-
-def data_to_make(path: Path, cache: SpecCache) -> list[Problem]:
-    """Problems of a spec that the command that makes its dataset's folder would solve."""
-    workspace = cache.workspace
-    try:
-        if (kind := spec_kind(path, cache.workspace)) == "model":
-            return []
-        if kind == "experience":
-            loaded = resolution.experience(str(path), [], workspace)
-            written, document = loaded.written["dataset"], loaded.document.get("dataset")
-        else:
-            written = resolution.spec_in(kind, path, workspace)
-            document = written.document
-    except SpecError:  # which `examine` reports
-        return []
-    if not isinstance(document, dict):
-        return []  # likewise
-    document, _ = cache.without_unread("dataset", document)
-    if validation.findings("dataset", document, cache.tables):
-        return []  # likewise
-    return [written.problem(*finding) for finding in data_kind(document).awaited(filled_in(document), workspace)]
 
 
 def spec_kind(path: Path, workspace: Workspace) -> str:
@@ -646,9 +611,3 @@ def open_dataset(reference: str, cache: SpecCache) -> tuple[str, Document, Datas
     if dataset is None:
         raise SpecError([written.problem(*finding) for finding in findings])
     return path.stem, dataset_with_defaults(written.document, cache.tables), dataset
-
-
-def dataset_document(reference: str, workspace: Workspace, tables: Tables) -> tuple[str, Document]:
-    """Name and resolved document of a dataset spec. Raises SpecError with all its problems."""
-    name, document, _ = open_dataset(reference, SpecCache(tables, workspace, machine.memory()))
-    return name, document

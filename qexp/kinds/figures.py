@@ -20,7 +20,7 @@ from qexp.figures.curves import fold_curves as curves_of_folds, learning_curves
 from qexp.figures.distributions import MOST_GROUPS
 from qexp.jobs.states import Watch
 from qexp.results.intervals import INTERVALS_OF_ROWS, USUAL_COVERAGE, Coverage, intervals_of, percent
-from qexp.spec.experiences import type_name
+from qexp.spec.experiences import type_of
 from qexp.spec.kinds import load_stage
 from qexp.store.directory import RunDirectory
 from qexp.store.evaluations import EvaluationDirectory
@@ -78,6 +78,10 @@ FigureOfRun = Callable[[RunDirectory], Pictures]
 
 FIGURES_FOLDER = Path("results/figures")
 """Where the figures of a run are, in its directory."""
+
+
+OF_TRAINING = ("learning_curve", "fold_curves", "matrix", "calibration_")
+"""How figures of a run's training, matrices and calibrations begin, which evaluations on other data do not have."""
 
 
 class MissingNumbersError(QexpError):
@@ -244,7 +248,9 @@ def draw(
 def figures_of(directory: RunDirectory) -> Mapping[str, FigureOfRun]:
     """The figures that a run of its type and its kind of dataset, or an evaluation of it, can have, by name."""
     spec = directory.spec()
-    figures = TYPES[type_name(spec)](spec)
+    if not type_of(spec).trains:
+        return {}
+    figures: Mapping[str, FigureOfRun] = load_stage(spec["dataset"], "figures")
     if isinstance(directory, EvaluationDirectory):
         return {name: figure for name, figure in figures.items() if not name.startswith(OF_TRAINING)}
     return figures
@@ -271,17 +277,3 @@ def _check(directory: RunDirectory, figures: Collection[str], formats: Sequence[
     named = [] if record.name == f"{record.experience}_{record.seed}" else ["--name", record.name]
     finish = shlex.join([*record.command, *named, "--resume"])
     raise QexpError(f"{directory.name} is {state.words} and has no results to draw, no {where}; finish it: {finish}")
-
-
-# The figures of a run, by the kind of its dataset.
-
-
-OF_TRAINING = ("learning_curve", "fold_curves", "matrix", "calibration_")
-"""How figures of a run's training, matrices and calibrations begin, which evaluations on other data do not have."""
-
-TYPES: Mapping[str, Callable[[dict[str, Any]], Mapping[str, FigureOfRun]]] = {
-    "training": lambda spec: load_stage(spec["dataset"], "figures"),
-    "command": lambda spec: {},
-    "tracked": lambda spec: {},
-}
-"""The value of `type` in an experience → the figures of its runs, from the resolved spec."""

@@ -107,14 +107,6 @@ class CachedArray:
             self._read = 0
 
 
-def cached(key: Sequence[Any], shape: tuple[int, ...], blocks: Callable[[], Iterable[Array]]) -> CachedArray:
-    """The array of a key, written from blocks along the first axis if it is not in the cache yet.
-
-    Raises QexpError if it cannot be written.
-    """
-    return find(key, shape) or cached_by_content(shape, blocks(), lambda: key)
-
-
 def find(key: Sequence[Any], shape: tuple[int, ...]) -> CachedArray | None:
     """The array of a key, or None if it is not in the cache."""
     array = CachedArray(_path(key, "f32"), shape)

@@ -24,11 +24,10 @@ class CellMeans:
         self.sums = np.zeros((values, 0, 0))
         """(value, y, x)"""
         self.counts = np.zeros((0, 0))
-        self.step: Array | None = None
-        """Width and height of a cell."""
         self._origin = np.zeros(2)
         """Centre of the cell 0, 0 before any doubling."""
         self._unit = np.ones(2)
+        """Width and height of a cell before any doubling."""
         self._doubled = np.zeros(2, dtype=np.int64)
         self._first = np.zeros(2, dtype=np.int64)
         """Numbers of the first column and row in the sums."""
@@ -39,17 +38,10 @@ class CellMeans:
         points, values = np.stack([x[finite], y[finite]]), values[finite]
         if not len(values):
             return
-        if self.step is None:
-            self._unit = self.step = steps(points)
-            self._origin = points.min(axis=1)
+        if not self.counts.size:
+            self._unit, self._origin = steps(points), points.min(axis=1)
         cells = np.floor((points - self._origin[:, None]) / self._unit[:, None] + 0.5).astype(np.int64)
-        cells >>= self._doubled[:, None]
-        for axis in (0, 1):
-            while self._reach(cells[axis], axis) > MOST_CELLS:
-                self._double(axis)
-                cells[axis] >>= 1
-        self._make_room(cells)
-        columns, rows = cells - self._first[:, None]
+        columns, rows = (self._placed(along, axis) for axis, along in enumerate(cells >> self._doubled[:, None]))
         height, width = self.counts.shape
         flat = rows * width + columns
         self.counts += np.bincount(flat, minlength=height * width).reshape(height, width)
@@ -69,40 +61,25 @@ class CellMeans:
         (left, bottom), (right, top) = low.tolist(), (low + np.array(self.counts.shape[::-1]) * cell).tolist()
         return left, right, bottom, top
 
-    def _reach(self, cells: NDArray[np.int64], axis: int) -> int:
-        low, high = int(cells.min()), int(cells.max())
-        if count := self.counts.shape[1 - axis]:
-            low, high = min(low, int(self._first[axis])), max(high, int(self._first[axis]) + count - 1)
-        return high - low + 1
+    def _placed(self, cells: NDArray[np.int64], axis: int) -> NDArray[np.int64]:
+        """The places of cells along x (0) or y (1) in the sums, which get room for them.
 
-    def _double(self, axis: int) -> None:
-        """Add up pairs of neighbouring cells, an even one and the odd one after it."""
-        along = 1 - axis  # of (y, x)
-        self._doubled[axis] += 1
-        count, odd = self.counts.shape[along], int(self._first[axis]) & 1
-        self._first[axis] >>= 1
-        if not count:
-            return
-        more = (count + odd) & 1
-
-        def joined(array: Array, dimension: int) -> Array:
-            room = [(0, 0)] * array.ndim
-            room[dimension] = (odd, more)
-            return np.add.reduceat(np.pad(array, room), range(0, count + odd + more, 2), axis=dimension)
-
-        self.counts, self.sums = joined(self.counts, along), joined(self.sums, along + 1)
-
-    def _make_room(self, cells: NDArray[np.int64]) -> None:
-        low, high = cells.min(axis=1), cells.max(axis=1) + 1
-        height, width = self.counts.shape
-        if height:
-            low = np.minimum(low, self._first)
-            high = np.maximum(high, self._first + np.array([width, height]))
-        (left, below), (columns, rows) = (self._first - low) * bool(height), high - low
-        if (rows, columns) != (height, width):
-            room = ((below, rows - height - below), (left, columns - width - left))
-            self.counts, self.sums = np.pad(self.counts, room), np.pad(self.sums, ((0, 0), *room))
-        self._first = low
+        Pairs of neighbouring cells, an even one and the odd one after it, are added up until all are few enough.
+        """
+        dimension = -1 - axis
+        own = self._first[axis] + np.arange(self.counts.shape[dimension])
+        while np.ptp(np.append(own, cells)) >= MOST_CELLS:
+            self._doubled[axis] += 1
+            cells, (own, pairs) = cells >> 1, np.unique(own >> 1, return_index=True)
+            self.counts, self.sums = (np.add.reduceat(of, pairs, dimension) for of in (self.counts, self.sums))
+        every = np.append(own, cells)
+        low, high = int(every.min()), int(every.max())
+        room = [(0, 0)] * 3  # of (value, y, x)
+        room[dimension] = (int(own[0]) - low, high - int(own[-1])) if len(own) else (0, high - low + 1)
+        if any(room[dimension]):
+            self.counts, self.sums = np.pad(self.counts, room[1:]), np.pad(self.sums, room)
+        self._first[axis] = low
+        return np.asarray(cells - low)
 
 
 def steps(points: Array) -> Array:

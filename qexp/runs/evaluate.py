@@ -20,7 +20,7 @@ from qexp.jobs.states import require_done
 from qexp.kinds import azimuths, figures
 from qexp.kinds.attempt import Attempt, Display, OwnRecord
 from qexp.kinds.evaluation import EvaluationData, EvaluationRequest, independence_of
-from qexp.kinds.experiments import dataset_document
+from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.networks import load_models, metrics_of
 from qexp.kinds.objects import device_of, threads_to_predict
 from qexp.kinds.options import EvaluateOptions
@@ -99,7 +99,7 @@ def _request(directory: RunDirectory, workspace: Workspace, options: EvaluateOpt
         return replace(request, document=None, source=source), files.stem_of(source)
     if options.dataset is None:
         return request, directory.record().dataset or "own"
-    name, document = dataset_document(options.dataset, workspace, tables)
+    name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
     if (kind := documents_of(document)) is not documents_of(spec["dataset"]):
         raise QexpError(
             f"{directory.name} was trained on a dataset of the type '{spec['dataset']['type']}', but '{name}' "

@@ -20,7 +20,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, Problem, QexpError, SpecError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, leaks
-from qexp.kinds.experiments import Experience, SpecCache, is_unchanged, objects_of, spec_cache
+from qexp.kinds.experiments import Experience, SpecCache, data_of, is_unchanged, objects_of, spec_cache
 from qexp.kinds.leaks import Exposed
 from qexp.kinds.networks import model_of
 from qexp.kinds.objects import data_kind
@@ -179,10 +179,11 @@ class Exposures:
     def of_seed(self, seed: int) -> Exposure:
         """The spectra of one seed. Raises QexpError if test spectra were used for training without permission."""
         experience = self._experience
-        objects, subject = objects_of(experience.document), (experience.document, experience.dataset, experience.tables)
-        exposed = objects.exposed(*subject, seed)
-        if exposed is None:
-            doubts = objects.doubts(*subject, seed)
+        if (data := data_of(experience.document)) is None:
+            return Exposure()
+        subject = experience.document, experience.dataset, experience.tables, seed
+        if (exposed := data.exposed(*subject)) is None:
+            doubts = data.doubts(*subject)
             return Exposure(caution=doubts.caution, warnings=doubts.warnings)
         key = hashlib.sha256(b"|".join((exposed.trained.tobytes(), exposed.test.tobytes()))).digest()
         if key not in self._known:

@@ -172,9 +172,7 @@ class GeneratedDataset:
         """All variables, (1,) if fixed, in SI units."""
         return {name: value * self.si_factor(name) for name, value in self._with_fixed_values(values).items()}
 
-    def as_simulated(
-        self, values: Mapping[str, Values], device: torch.device = torch.device("cpu")
-    ) -> dict[str, Tensor]:
+    def as_simulated(self, values: Mapping[str, Values], device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """The same as a generator takes them, in single precision."""
         return {name: torch.from_numpy(value).float().to(device) for name, value in self._in_si(values).items()}
 
@@ -223,7 +221,7 @@ class GeneratedDataset:
         The values must be possible.
         """
         count = len(next(iter(values.values())))
-        si = self.as_simulated(values, torch.device("cpu"))
+        si = self.as_simulated(values)
         si.pop("noise", None)
         simulated = self.generator.simulate(si, self.height, self.width)
         return {name: _of_each(image, count) for name, image in simulated.items()}
@@ -252,7 +250,7 @@ class GeneratedDataset:
             if view.errors is None or not (view.errors > 0).all():
                 return signals, signals
             return signals, signals / view.errors.to(signals).T[:, :, None] ** 2
-        layout = self.layout(image, at_medians.as_simulated({}, torch.device("cpu")))
+        layout = self.layout(image, at_medians.as_simulated({}))
         filtered = self.noise.without_correlation(image, signals[:, 0], layout, medians.get("noise", 0.0))
         return signals, filtered[:, None]
 
@@ -272,7 +270,7 @@ class GeneratedDataset:
 
     def layouts(self) -> dict[str, Layout]:
         """The layout of every image that noise is added to, in two samples, which differ in all that varies."""
-        si = self.as_simulated(self.quantiles(0.25, 0.75), torch.device("cpu"))
+        si = self.as_simulated(self.quantiles(0.25, 0.75))
         return {image: self.layout(image, si) for image in self.images if self.view(image).measures != GNSS}
 
     def quantiles(self, *probabilities: float) -> dict[str, Values]:

@@ -60,13 +60,13 @@ class ExperienceType(ABC):
         """Warnings about a valid document."""
         return iter(())
 
-    @abstractmethod
     def outputs(self, spec: Document) -> list[str] | None:
         """The output variables; None if only the results will tell."""
+        return None
 
-    @abstractmethod
     def epochs(self, spec: Document) -> int:
         """The largest number of epochs that is trained; 0 if it is unknown to qexp."""
+        return 0
 
     def program_files(self, spec: Document) -> Mapping[str, str]:
         """Files below the workspace, with SHA-256, of which each run keeps a copy."""
@@ -299,12 +299,6 @@ class Command(ExperienceType):
         spec.pop("$schema", None)
         spec["metrics"] = {name: {"unit": "", **meaning} for name, meaning in spec["metrics"].items()}
         return spec
-
-    def outputs(self, spec: Document) -> list[str] | None:
-        return None
-
-    def epochs(self, spec: Document) -> int:
-        return 0
 
     def program_files(self, spec: Document) -> Mapping[str, str]:
         return {name: spec["fingerprints"][name] for name in spec["files"]}

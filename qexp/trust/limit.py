@@ -25,7 +25,7 @@ from qexp.inference.image_posteriors import Likelihoods, approximated, posterior
 from qexp.inference.integration import Unknown, circular_moments
 from qexp.kinds import figures
 from qexp.kinds.evaluation import ALL, TEST
-from qexp.kinds.experiments import dataset_document
+from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.figures import TEST_ESTIMATES
 from qexp.kinds.networks import periods_of_outputs
@@ -49,7 +49,7 @@ def of_dataset(workspace: Workspace, options: LimitOptions) -> Limit:
         raise QexpError(f"`part={part}`: {suggestion(part, DRAWN_FROM)}")
     count = USUAL_SAMPLES if options.samples is None else options.samples
     tables = tables_with(workspace.extensions)
-    name, document = dataset_document(str(options.dataset), workspace, tables)
+    name, document, _ = open_dataset(str(options.dataset), SpecCache(tables, workspace))
     dataset = generated_of(document, tables, workspace)
     return _limit(dataset, name, dataset.images, (), {}, count, options.seed or 0, options.on_sample, part == ALL)
 

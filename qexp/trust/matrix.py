@@ -28,7 +28,7 @@ from qexp.inference.bounds import Bounds, bounds_of_cells
 from qexp.inference.refinement import MOST_CELLS, MatrixAxis, Refinement, axes_of, check_axis, possible_cells, values_at
 from qexp.jobs.states import require_done
 from qexp.kinds import azimuths
-from qexp.kinds.experiments import dataset_document
+from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.images.experiment import generated_of, require_variables_of
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import data_kind, device_of, threads_to_predict
@@ -258,7 +258,7 @@ def matrix(directory: RunDirectory, workspace: Workspace, options: MatrixOptions
     spec, turned = directory.training_spec(), ""
     dataset_name, document = directory.record().dataset, spec["dataset"]
     if options.dataset is not None:
-        dataset_name, document = dataset_document(options.dataset, workspace, tables)
+        dataset_name, document, _ = open_dataset(options.dataset, SpecCache(tables, workspace))
         document, turned = azimuths.as_trained(document, directory.record())
     name = options.name or dataset_name
     if not NAME.fullmatch(name):

@@ -19,7 +19,7 @@ from qexp.errors import InterruptedRunError, QexpError, RunFailedError, extra, s
 from qexp.figures.canvas import save
 from qexp.figures.searches import Varied, front, search_panels
 from qexp.jobs.launchers import Watcher
-from qexp.kinds.experiments import Experience, check, experience, objects_of, spec_cache
+from qexp.kinds.experiments import Experience, check, data_of, experience, spec_cache
 from qexp.runs.launch import CheckedOrder, Workload, check_order, memory_of, open_launch, run_and_wait
 from qexp.spec.experiences import type_of
 from qexp.spec.kinds import KINDS, documents_named
@@ -95,14 +95,15 @@ def _fresh_seeds(tuning: Tuning) -> range:
 
 def _require_unseen_tests(searched: Experience, tuning: Tuning) -> None:
     """Raises QexpError if final runs would be tested on samples that the search has trained on, or chosen by."""
-    objects, subject = objects_of(searched.document), (searched.document, searched.dataset, searched.tables)
-    used: set[str] = set()
+    if (data := data_of(searched.document)) is None:
+        return
+    subject, used = (searched.document, searched.dataset, searched.tables), set[str]()
     for seed in tuning.seeds:
-        if (exposed := objects.exposed(*subject, seed)) is None:  # the test part does not depend on the seed
+        if (exposed := data.exposed(*subject, seed)) is None:  # the test part does not depend on the seed
             return
         used |= set(exposed.spectra.hashes[exposed.trained].tolist())
     for seed in _fresh_seeds(tuning):
-        exposed = objects.exposed(*subject, seed)
+        exposed = data.exposed(*subject, seed)
         tested = [] if exposed is None else exposed.spectra.hashes[exposed.test].tolist()
         if known := sum(hash_ in used for hash_ in tested):
             raise QexpError(

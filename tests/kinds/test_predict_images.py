@@ -50,7 +50,7 @@ def model_of(
         layout=ImageLayout(shapes, units, {"displacement": PIXEL}),
         outputs={"depth": "km"},
         estimate=estimate or (lambda values: weighted(values["displacement"][:, 0])[:, None]),
-        ranges=lambda: ranges or InputRanges({}),
+        ranges=lambda: ranges or {},
         trained=dict(trained),
         origin={"run": "mogi_0", "digest": "ab" * 32, "caution": "", **origin},
     )
@@ -430,7 +430,7 @@ def estimated(source: Path, target: Path, columns=None, unit=None, **model):
 
 
 def test_images_without_a_unit_whose_values_cannot_be_metres_get_a_warning_that_names_the_option(tmp_path):
-    ranges = InputRanges({Statistic("displacement", kind): (-0.05, 0.05) for kind in EXTREMES})
+    ranges = {Statistic("displacement", kind): (-0.05, 0.05) for kind in EXTREMES}
     target = tmp_path / "made.csv"
     for scale, known in ((3000, {}), (100, {"ranges": ranges})):
         source = saved(tmp_path / "a.npy", scale * IMAGES)

@@ -13,6 +13,7 @@ import xarray
 
 from qexp.errors import NotFoundError, QexpError
 from qexp.kinds.options import PredictOptions
+from qexp.kinds.spectra import prediction
 from qexp.kinds.spectra.prediction import SpectrumLayout, SpectrumModel, Thinned, targets
 from tests.conftest import read_estimates
 
@@ -337,8 +338,9 @@ def test_where_estimates_cannot_go_is_told_first(folder, tmp_path):
         PredictOptions(folder, tmp_path / "made.csv", chunk=0)
 
 
-def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure():
-    kept = Thinned(40)
+def test_of_very_many_spectra_every_other_one_is_kept_for_the_figure(monkeypatch):
+    monkeypatch.setattr(prediction, "DRAWN_POINTS", 40)
+    kept = Thinned()
     for start in range(0, COUNT, 64):
         cores, depths = CORES[start : start + 64], np.array(DEPTHS[start : start + 64])
         kept.add(cores, depths, EXPECTED[start : start + 64, None])

@@ -13,7 +13,7 @@ import qexp
 from qexp.errors import InterruptedRunError, QexpError
 from qexp.kinds.attempt import Display
 from qexp.kinds.fields import evaluation
-from qexp.kinds.fields.errors import Errors, Tally, VectorSums, error_table
+from qexp.kinds.fields.errors import OF_VECTORS, Tally, error_table
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
@@ -95,15 +95,16 @@ def test_folders_and_classes_of_thickness_share_out_all_cells_without_rest(run):
 
 def test_a_shift_by_three_and_four_is_an_error_of_five_and_a_bias_of_three():
     truth = {"u": np.array([0, 6, 0], np.float32), "v": np.array([8, 8, 5], np.float32)}
-    metrics = {"u": METRICS_OF["ubar"], "v": METRICS_OF["vbar"]}
-    errors = Errors.of(metrics, [("u", "v")], {"u": truth["u"] + 3, "v": truth["v"] + 4}, truth)
-    assert errors.vectors["u", "v"] == VectorSums(3, 15.0, 8 + 10 + 5)
-    assert errors.metrics()["u"]["bias"] == 3
-    assert errors.document()["vectors"]["u, v"]["percent"] == pytest.approx(100 * 15 / 23)
+    tally = Tally({"u": METRICS_OF["ubar"], "v": METRICS_OF["vbar"], "u, v": OF_VECTORS}, None)
+    tally.add({"u": truth["u"] + 3, "v": truth["v"] + 4}, truth, None)
+    assert tally.total.metrics()["u"]["bias"] == 3
+    speed = (8 + 10 + 5) / 3
+    expected = {"mean_error": 5, "mean_speed": speed, "percent": pytest.approx(100 * 5 / speed)}
+    assert tally.total.document()["vectors"] == {"u, v": expected}
 
 
 def tally(threshold):
-    return Tally({"u": METRICS_OF["ubar"]}, [], threshold)
+    return Tally({"u": METRICS_OF["ubar"]}, threshold)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.0, 1.0, 7.0])

@@ -109,7 +109,7 @@ def network(spec, dataset, train=None, test=None):
     initialise(model.network, Seeds(0))
     fit_transforms(model, data.to_fit)
     metrics = {name: {metric: METRICS[metric].build() for metric in ALWAYS} for name in spec["outputs"]}
-    return Subject(dataset, model.eval(), data, train, test, metrics)
+    return Subject(dataset, model.eval(), data, train, test, metrics, data.training_mean(dataset.target or ""))
 
 
 def attempt(directory, dataset, baselines=(), table=BASELINES, caution="", seed=3, interrupted=lambda: False):

@@ -10,7 +10,7 @@ import pytest
 
 from qexp.base.formats import json_bytes
 from qexp.base.workspace import Workspace
-from qexp.kinds.experiments import data_to_make, examine, experience, spec_cache
+from qexp.kinds.experiments import examine, experience, spec_cache
 from qexp.spec.experiences import type_of
 from qexp.spec.resolution import REFERENCES
 
@@ -73,7 +73,6 @@ def check(file, document, workspace):
     file.write_text(json.dumps(document))
     try:
         parts = spec_cache(workspace)
-        data_to_make(file, parts)
         found = examine(file, parts)
         assert all(str(problem) for problem in [*found.problems, *found.warnings])
         if not found.problems and file.parent.name == "experiences":

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,12 @@ from numpy.typing import NDArray
 
 from qexp.base import formats
 from qexp.kinds.scores import HEAD, errors_of_group
-from qexp.metrics.metric import Metrics, Sums
+from qexp.metrics.built_in import mean_absolute_error
+from qexp.metrics.metric import Additive, Metric, Metrics, Sums
 from qexp.results.intervals import OVERALL
 from qexp.store.record import GroupErrors
 
 Array = NDArray[np.float32]
-Pair = tuple[str, str]
-"""Names of the x and y component of a vector."""
-
 OfOutputs = Mapping[str, Metrics]
 """output → name → metric; metrics that are not additive are left out."""
 
@@ -30,80 +27,57 @@ THIN_SHARE = 1 / 20
 """Ice that is thinner than this share of the thickest ice is one class."""
 
 
-@dataclass(frozen=True)
-class VectorSums:
-    """Additive sums over vectors."""
+def _lengths(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(vector,) of (vector, component)."""
+    return np.asarray(np.hypot(*vectors.T))
 
-    count: int = 0
-    error: float = 0.0
-    """Sum of the lengths of estimate − truth; then of the truth."""
-    speed: float = 0.0
 
-    @classmethod
-    def of(cls, estimate: tuple[Array, Array], truth: tuple[Array, Array]) -> VectorSums:
-        """The sums over vectors, given by their x and y components."""
-        (along_x, along_y), (true_x, true_y) = (
-            [np.asarray(component, np.float64) for component in pair] for pair in (estimate, truth)
-        )
-        error = np.hypot(along_x - true_x, along_y - true_y)
-        return cls(error.size, float(error.sum()), float(np.hypot(true_x, true_y).sum()))
+_ERROR = Additive(lambda estimate, truth, centre: [_lengths(estimate - truth)], mean_absolute_error.value)
+_SPEED = Additive(lambda estimate, truth, centre: [_lengths(truth)], mean_absolute_error.value)
+_PERCENT = Additive(
+    lambda estimate, truth, centre: [*_ERROR.terms(estimate, truth, 0.0), *_SPEED.terms(estimate, truth, 0.0)],
+    lambda sums, count: 100 * sums[0] / np.where(sums[1] > 0, sums[1], np.nan),
+)
 
-    def __add__(self, other: VectorSums) -> VectorSums:
-        return VectorSums(*map(sum, zip(astuple(self), astuple(other), strict=True)))
-
-    def document(self) -> dict[str, float]:
-        """Mean error and mean speed, and the first in percent of the second."""
-        mean_error, mean_speed = (total / self.count if self.count else math.nan for total in (self.error, self.speed))
-        share = 100 * self.error / self.speed if self.speed else math.nan
-        return {"mean_error": mean_error, "mean_speed": mean_speed, "percent": share}
+OF_VECTORS: Metrics = {
+    "mean_error": Metric(_ERROR, best="lowest", unit="{unit}"),
+    "mean_speed": Metric(_SPEED, best="highest", unit="{unit}"),
+    "percent": Metric(_PERCENT, best="lowest", unit="%"),
+}
+"""Metrics of vectors: the mean length of their errors, that of the truth, and the first in percent of the second."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Sums over some cells, by output and by vector."""
+    """Sums over some cells, by output and by vector, such as `ubar, vbar`; outputs come first."""
 
-    outputs: Mapping[str, Sums]
-    vectors: Mapping[Pair, VectorSums]
-
-    @classmethod
-    def of(
-        cls, metrics: OfOutputs, vectors: Sequence[Pair], estimates: Mapping[str, Array], truths: Mapping[str, Array]
-    ) -> Errors:
-        """The sums over some cells, (cell,) each."""
-        return cls(
-            {name: Sums(of).with_piece(estimates[name], truths[name]) for name, of in metrics.items()},
-            {(x, y): VectorSums.of((estimates[x], estimates[y]), (truths[x], truths[y])) for x, y in vectors},
-        )
+    sums: Mapping[str, Sums]
 
     @property
     def cells(self) -> int:
-        return next(iter(self.outputs.values())).samples
+        return next(iter(self.sums.values())).samples
 
     def __add__(self, other: Errors) -> Errors:
-        return Errors(
-            {name: sums + other.outputs[name] for name, sums in self.outputs.items()},
-            {pair: sums + other.vectors[pair] for pair, sums in self.vectors.items()},
-        )
+        return Errors({name: sums + other.sums[name] for name, sums in self.sums.items()})
 
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """output → metric → value, in the output's unit."""
-        return {output: sums.values() for output, sums in self.outputs.items()}
+    def metrics(self, of_vectors: bool = False) -> dict[str, dict[str, float]]:
+        """output, or vector → metric → value, in the output's unit."""
+        return {name: sums.values() for name, sums in self.sums.items() if (sums.metrics is OF_VECTORS) == of_vectors}
 
     def document(self) -> dict[str, Any]:
-        vectors = {", ".join(pair): sums.document() for pair, sums in self.vectors.items()}
-        return {"cells": self.cells, "outputs": self.metrics(), "vectors": vectors}
+        return {"cells": self.cells, "outputs": self.metrics(), "vectors": self.metrics(of_vectors=True)}
 
 
 @dataclass
 class Tally:
     """Errors of one folder or of several, by thickness.
 
+    metrics  of each output, and `OF_VECTORS` of each vector of two of them, such as `ubar, vbar`
     lowest  thickness that cells must exceed to be counted [m]; None: all cells are counted
     """
 
     metrics: OfOutputs
-    vectors: Sequence[Pair]
-    lowest: float | None = None
+    lowest: float | None
     known: bool = True
     """Whether the thickness is known."""
     thickest: float = 0.0
@@ -118,8 +92,7 @@ class Tally:
 
     @property
     def total(self) -> Errors:
-        outputs = {name: Sums(metrics) for name, metrics in self.metrics.items()}
-        return sum(self.classes.values(), Errors(outputs, {pair: VectorSums() for pair in self.vectors}))
+        return sum(self.classes.values(), Errors({name: Sums(metrics) for name, metrics in self.metrics.items()}))
 
     def add(self, estimates: Mapping[str, Array], truths: Mapping[str, Array], thickness: Array | None) -> None:
         """Add the cells that are counted among some, which are arrays of any one shape."""
@@ -131,17 +104,27 @@ class Tally:
             counted = thickness > self.edges[0]
             self.thickest = float(thickness.max(initial=self.thickest, where=counted))
         number = np.digitize(thickness, self.edges[1:], right=True)
+        estimated, true = (
+            {
+                name: np.stack([of[part] for part in name.split(", ")], axis=-1) if metrics is OF_VECTORS else of[name]
+                for name, metrics in self.metrics.items()
+            }
+            for of in (estimates, truths)
+        )
         for index in np.unique(number[counted]):
             those = counted & (number == index)
-            estimated, true = ({name: values[those] for name, values in of.items()} for of in (estimates, truths))
-            self._add(int(index), Errors.of(self.metrics, self.vectors, estimated, true))
+            sums = {
+                name: Sums(of).with_piece(estimated[name][those], true[name][those])
+                for name, of in self.metrics.items()
+            }
+            self._add(int(index), Errors(sums))
 
     def _add(self, index: int, errors: Errors) -> None:
         self.classes[index] = self.classes[index] + errors if index in self.classes else errors
 
     def __add__(self, other: Tally) -> Tally:
         known, thickest = self.known and other.known, max(self.thickest, other.thickest)
-        total = Tally(self.metrics, self.vectors, self.lowest, known, thickest)
+        total = Tally(self.metrics, self.lowest, known, thickest)
         for tally in (self, other):
             for index, errors in tally.classes.items():
                 total._add(index, errors)
@@ -184,16 +167,12 @@ def error_table(errors: Mapping[str, Any]) -> str:
     groups += [("folder", name, of_folder) for name, of_folder in errors["folders"].items()]
     groups += [("thickness", in_words(layer["above"], layer["up_to"]), layer) for layer in errors["thickness"]]
     metrics = list(dict.fromkeys(name for _, _, group in groups for by in group["outputs"].values() for name in by))
-    of_vectors = ["mean_error", "mean_speed", "percent"]
     rows: list[list[Any]] = []
     for kind, name, group in groups:
-        for output, values in group["outputs"].items():
-            numbers = [*map(values.get, metrics), *(None for _ in of_vectors)]
-            rows.append([kind, name, group["cells"], output, errors["units"].get(output), *numbers])
-        for vector, values in group["vectors"].items():
-            numbers = [*(None for _ in metrics), *map(values.get, of_vectors)]
-            rows.append([kind, name, group["cells"], vector, errors["units"].get(vector.split(", ")[0]), *numbers])
-    return formats.csv_text([*HEAD, *metrics, *of_vectors], rows)
+        for output, values in {**group["outputs"], **group["vectors"]}.items():
+            unit = errors["units"].get(output.split(", ")[0])  # of a vector that of its components
+            rows.append([kind, name, group["cells"], output, unit, *map(values.get, [*metrics, *OF_VECTORS])])
+    return formats.csv_text([*HEAD, *metrics, *OF_VECTORS], rows)
 
 
 def by_folder(tallies: Mapping[str, Tally]) -> tuple[GroupErrors, ...]:

@@ -24,7 +24,7 @@ from qexp.figures.fields import extent, thinned
 from qexp.kinds.attempt import Attempt, Results
 from qexp.kinds.evaluation import ALL, TEST, TRAIN, EvaluationData, EvaluationRequest, Independence, trained_on
 from qexp.kinds.fields.dataset import EvaluatedFrames, GriddedDataset
-from qexp.kinds.fields.errors import Array, OfOutputs, Tally, by_folder, error_document, error_table
+from qexp.kinds.fields.errors import OF_VECTORS, Array, OfOutputs, Tally, by_folder, error_document, error_table
 from qexp.kinds.fields.folders import (
     KNOWN_VECTORS,
     NETCDF,
@@ -88,12 +88,12 @@ def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics
     """
     directory, record, device = attempt.directory, attempt.record, attempt.device
     outputs, units = model.network.outputs, record.units
-    vectors = [pair for pair in fields.vectors if set(pair) <= set(outputs)]
+    metrics = {**metrics, **{", ".join(pair): OF_VECTORS for pair in fields.vectors if set(pair) <= set(outputs)}}
     tallies: dict[str, Tally] = {}
     at_limits = dict.fromkeys(model.limits, 0)
     with deterministic():
         for frames in fields.folders:
-            tally = tallies[frames.name] = Tally(metrics, vectors, fields.threshold)
+            tally = tallies[frames.name] = Tally(metrics, fields.threshold)
             kept = _KeptFrames(frames, fields.threshold)
             for block in estimated(frames, model, device):
                 if attempt.interrupted():
@@ -273,7 +273,7 @@ def open_data(request: EvaluationRequest) -> EvaluationData:
         if (tallies := tallied(attempt, fields, models[0], metrics)) is None:
             return None
         # Frames of one folder resemble each other.
-        sums = [tally.total.outputs for tally in tallies.values()]
+        sums = [tally.total.sums for tally in tallies.values()]
         intervals = {output: intervals_over_pieces([folder[output] for folder in sums]) for output in metrics}
         results = results_of(attempt, fields, models[0], tallies)
         return replace(results, intervals={attempt.directory.part: intervals})

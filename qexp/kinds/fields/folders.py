@@ -169,6 +169,8 @@ def finer(count: int, factor: float) -> NDArray[np.float64]:
 NETCDF = "ex.nc"
 """The file's name in 2Dto2D-DLE."""
 
+COORDINATES = ("x", "y", "time")
+
 SPACING_TOLERANCE = 1e-3
 """Largest relative difference between steps of evenly spaced coordinates; single precision causes about 1e-5."""
 
@@ -237,7 +239,7 @@ class FieldFolder:
     @cached_property
     def variables(self) -> Mapping[str, tuple[int, ...]]:
         """Name → shape: (time, y, x), or (y, x) for fields that do not change with time."""
-        raise NotImplementedError
+        return {name: shape for name, shape in self._header.shapes.items() if len(shape) in (2, 3)}
 
     def shape(self, names: Iterable[str]) -> tuple[int, int, int]:
         """The common shape, (time, y, x), of some variables. Raises FieldError."""
@@ -282,26 +284,27 @@ class FieldFolder:
     @cached_property
     def time(self) -> NDArray[np.float64] | None:
         """Time of each frame, or None if the folder has none."""
-        values = self._coordinate("time")
+        values = self._header.coordinates.get("time")
         return None if values is None else np.asarray(values, dtype=np.float64)
 
     def attributes(self, name: str) -> dict[str, Any]:
         """Attributes of a variable or coordinate in the file, such as its unit."""
-        return {}
+        return self._header.attributes.get(name, {})
 
     def label(self, name: str = "") -> str:
         """The file of a variable, or the file or folder of all, for errors."""
         raise NotImplementedError
 
-    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
+    @cached_property
+    def _header(self) -> _Header:
         raise NotImplementedError
 
-    def _coordinate(self, name: str) -> NDArray[Any] | None:
+    def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         raise NotImplementedError
 
     def _axis(self, name: str) -> CoordinateAxis | None:
         """Coordinates of one axis, or None. Raises FieldError if they are not evenly spaced."""
-        if (raw := self._coordinate(name)) is None:
+        if (raw := self._header.coordinates.get(name)) is None:
             return None
         values = np.asarray(raw, dtype=np.float64)
         if values.ndim != 1:
@@ -319,10 +322,10 @@ class FieldFolder:
 
 
 class _Header(NamedTuple):
-    """The content of a NetCDF file, without the fields' values."""
+    """The content of a folder, without the fields' values."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    """Variable over (time, y, x) or (y, x) → its shape."""
+    """Variable → its shape, without axes of length 1 behind the first if it has more than three."""
     attributes: Mapping[str, dict[str, Any]]
     coordinates: Mapping[str, NDArray[Any]]
 
@@ -334,13 +337,6 @@ class NetcdfFolder(FieldFolder):
         self.folder, self.file, self._hidden = folder, file, frozenset(hidden)
         self.files = [file]
 
-    @property
-    def variables(self) -> Mapping[str, tuple[int, ...]]:
-        return self._header.shapes
-
-    def attributes(self, name: str) -> dict[str, Any]:
-        return self._header.attributes.get(name, {})
-
     def label(self, name: str = "") -> str:
         return str(self.file)
 
@@ -350,19 +346,15 @@ class NetcdfFolder(FieldFolder):
             blocks = [grid.isel({grid.dims[0]: frames}) if grid.ndim == 3 else grid for grid in grids]
             return [np.asarray(grid.values, dtype=np.float32) for grid in blocks]
 
-    def _coordinate(self, name: str) -> NDArray[Any] | None:
-        return self._header.coordinates.get(name)
-
     @cached_property
     def _header(self) -> _Header:
         # Read together: opening a file with a dozen variables takes longer than reading its coordinates.
         with self._opened() as data:
             variables = {str(name): grid for name, grid in data.variables.items() if name not in self._hidden}
-            grids = {name: _over_grid(variable).shape for name, variable in variables.items()}
             return _Header(
-                {name: shape for name, shape in grids.items() if len(shape) in (2, 3)},
+                {name: _over_grid(variable).shape for name, variable in variables.items()},
                 {name: dict(variable.attrs) for name, variable in variables.items()},
-                {name: np.asarray(data[name].values) for name in ("x", "y", "time") if name in data.variables},
+                {name: np.asarray(data[name].values) for name in COORDINATES if name in data.variables},
             )
 
     @contextmanager
@@ -384,9 +376,10 @@ class NpyFolder(FieldFolder):
         self._files = {path.stem: path for path in files}
 
     @cached_property
-    def variables(self) -> Mapping[str, tuple[int, ...]]:
-        shapes = {name: self._mapped(name).shape for name in self._files}
-        return {name: shape for name, shape in shapes.items() if len(shape) in (2, 3)}
+    def _header(self) -> _Header:
+        arrays = {name: self._mapped(name) for name in self._files}
+        coordinates = {name: np.asarray(arrays[name]) for name in COORDINATES if name in arrays}
+        return _Header({name: array.shape for name, array in arrays.items()}, {}, coordinates)
 
     def label(self, name: str = "") -> str:
         return str(self._files.get(name, self.folder))
@@ -394,9 +387,6 @@ class NpyFolder(FieldFolder):
     def _read(self, names: Sequence[str], frames: slice) -> list[Array]:
         mapped = [self._mapped(name) for name in names]
         return [np.asarray(values[frames] if values.ndim == 3 else values, dtype=np.float32) for values in mapped]
-
-    def _coordinate(self, name: str) -> NDArray[Any] | None:
-        return np.asarray(self._mapped(name)) if name in self._files else None
 
     def _mapped(self, name: str) -> NDArray[Any]:
         try:
@@ -594,7 +584,8 @@ def cached_frames(
         array_cache.keep_note(key, about)
     variables = tuple(about["variables"])
     shape = (*about["shape"], len(variables))
-    array = array_cache.cached(key, shape, lambda: _blocks(source, variables, resample, stepping))
+    if (array := array_cache.find(key, shape)) is None:
+        array = array_cache.cached_by_content(shape, _blocks(source, variables, resample, stepping), lambda: key)
     coordinates = {name: None if about[name] is None else tuple(about[name]) for name in ("x", "y", "time")}
     return Frames(folder, array, variables, attributes=about["attributes"], **coordinates)
 

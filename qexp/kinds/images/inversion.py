@@ -13,7 +13,7 @@ from qexp.errors import QexpError
 from qexp.kinds.figures import table
 from qexp.kinds.images.experiment import generated_of
 from qexp.kinds.images.prediction import ImageModel, OfHeads, image_model
-from qexp.kinds.images.source import SEEN, statistics
+from qexp.kinds.images.source import SEEN, outside_ranges, statistics
 from qexp.kinds.images.spec import generator_in_words
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import MOST_DATA
@@ -85,10 +85,10 @@ def _outside(model: ImageModel, inputs: Images, estimates: Mapping[str, float], 
             sentences.append(f"the network's estimate of {name}, {estimate}, lies outside {MOST_DATA}, {ends}")
     ranges, values = model.ranges(), statistics(inputs)
     beyond: dict[str, list[str]] = {}
-    for statistic, outside in ranges.outside(inputs).items():
+    for statistic, outside in outside_ranges(ranges, inputs).items():
         if outside[0]:
             unit = "" if statistic.kind == SEEN else f" {model.layout.units[statistic.input]}".rstrip()
-            low, high = ranges.ranges[statistic]
+            low, high = ranges[statistic]
             number = f"{values[statistic][0]:.3g}{unit} (in training {low:.3g} to {high:.3g}{unit})"
             beyond.setdefault(statistic.input, []).append(f"{statistic.kind} {number}".strip())
     for name, numbers in beyond.items():

@@ -34,6 +34,7 @@ from qexp.kinds.images.source import (
     InputRanges,
     Range,
     Statistic,
+    outside_ranges,
     ranges_over,
     statistics,
 )
@@ -321,7 +322,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
             largest = np.abs(piece.inputs[name]).reshape(len(piece.names), -1).max(axis=1)
             self._large[name] += int((largest > self._suspicious(name)).sum())
             self._largest[name] = max(self._largest[name], float(largest.max()))
-        outside = self.model.ranges().outside(piece.inputs)
+        outside = outside_ranges(self.model.ranges(), piece.inputs)
         self._missing.add(piece.names, piece.empty)
         self._missing_pixels += int(piece.missing.sum())
         for statistic, beyond in outside.items():
@@ -357,7 +358,7 @@ class ImageEstimation(TableEstimation[ImageModel]):
         That is beyond nature, or far beyond the training data.
         """
         natural = LARGE_DISPLACEMENT * (conversion("m", self.model.layout.units[image]) or np.inf)
-        ranges = self.model.ranges().ranges
+        ranges = self.model.ranges()
         ends = [abs(end) for kind in EXTREMES for end in ranges.get(Statistic(image, kind), (np.inf,))]
         return float(min(natural, FAR_RATIO * max(ends)))
 
@@ -750,7 +751,9 @@ def extent(directory: RunDirectory, model: Estimator) -> TrainingExtent:
     source = generated_of(spec["dataset"], tables_of(directory))
     ranges = _ranges(source, source.parts(spec["split"], seeds)["train"], model.network, seeds)
     trained = trained_ranges(source, model.network.outputs, with_periods(source.quantities, model.periods))
-    return TrainingExtent(lambda inputs: {str(k): v for k, v in ranges.outside(inputs).items()}, trained, MOST_DATA)
+    return TrainingExtent(
+        lambda inputs: {str(k): v for k, v in outside_ranges(ranges, inputs).items()}, trained, MOST_DATA
+    )
 
 
 PREDICTION = FileKind("images", targets, _estimator, frozenset(TAKEN), extent, ImageArrays, refined_images)

@@ -81,30 +81,25 @@ def _of_image(
     }
 
 
-@dataclass(frozen=True)
-class InputRanges:
-    """The least and the greatest value of each of the `statistics` over training samples."""
+InputRanges = Mapping[Statistic, tuple[float, float]]
+"""The least and the greatest value of each of the `statistics` over training samples."""
 
-    ranges: Mapping[Statistic, tuple[float, float]]
 
-    def outside(self, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
-        """Statistic → whether it lies outside the range, for each sample; NaN does not."""
-        outside = {}
-        for statistic, values in statistics(inputs).items():
-            if statistic in self.ranges:
-                low, high = self.ranges[statistic]
-                outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
-        return outside
+def outside_ranges(ranges: InputRanges, inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.bool_]]:
+    """Statistic → whether it lies outside its range, for each sample; NaN does not."""
+    outside = {}
+    for statistic, values in statistics(inputs).items():
+        if statistic in ranges:
+            low, high = ranges[statistic]
+            outside[statistic] = (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
+    return outside
 
 
 def ranges_over(blocks: Sequence[Mapping[Statistic, NDArray[np.float64]]]) -> InputRanges:
     """The ranges of statistics of blocks of samples; one that is NaN everywhere has no range."""
-    ranges = {}
-    for statistic in blocks[0]:
-        values = np.concatenate([block[statistic] for block in blocks])
-        if np.isfinite(values).any():
-            ranges[statistic] = (float(np.nanmin(values)), float(np.nanmax(values)))
-    return InputRanges(ranges)
+    values = {statistic: np.concatenate([block[statistic] for block in blocks]) for statistic in blocks[0]}
+    finite = {statistic: of for statistic, of in values.items() if np.isfinite(of).any()}
+    return {statistic: (float(np.nanmin(of)), float(np.nanmax(of))) for statistic, of in finite.items()}
 
 
 # The samples of a file as a network takes them: in its shapes and units, with unseen pixels masked and counted.

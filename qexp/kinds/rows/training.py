@@ -199,23 +199,21 @@ def _mean_of_networks(networks: Sequence[TrainedNetwork], losses: Sequence[str])
 def mean_line(lines: Sequence[Line]) -> Line:
     """Mean losses and learning rate of lines, `best` if all are best, and the number of networks."""
     parts = [part for part in ("train", "validation") if lines[0].get(part, {}).get("losses")]
-
-    def mean(number: Callable[[Line], float]) -> float:
-        return float(np.mean([number(line) for line in lines]))
-
-    def mean_of_part(part: str) -> dict[str, Any]:
-        outputs = lines[0][part]["losses"]
-        losses = {name: mean(lambda line: line[part]["losses"][name]) for name in outputs}  # noqa: B023 - called at once
-        return {"loss": mean(lambda line: line[part]["loss"]), "losses": losses}
-
     return {
         "epoch": lines[0]["epoch"],
-        "learning_rate": mean(lambda line: line["learning_rate"]),
+        "learning_rate": _mean([line["learning_rate"] for line in lines]),
         **UNVALIDATED,
-        **{part: mean_of_part(part) for part in parts},
+        **{part: _mean([line[part] for line in lines]) for part in parts},
         "best": all(line["best"] for line in lines),
         "networks": sum(line.get("networks", 1) for line in lines),
     }
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean of numbers; of dictionaries of numbers, and of such dictionaries, key by key."""
+    if isinstance(values[0], Mapping):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    return float(np.mean(values))
 
 
 # Progress of a cross-validation, in epochs of its stacks of networks.

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,7 @@ class Subject:
 
     train, test  rows of the dataset: those that the network was trained on, and those of `data.test` in their order
     metrics      output → name → metric
+    mean         of the target that the network was trained on; NaN without one, or if it is unknown
     """
 
     dataset: SpectraDataset
@@ -104,6 +105,7 @@ class Subject:
     train: Rows
     test: Rows
     metrics: Mapping[str, Metrics]
+    mean: float
 
     @property
     def device(self) -> torch.device:
@@ -194,40 +196,33 @@ KEPT_SPECTRA = 3
 """Number of test spectra that are kept for figures, with their reconstructions."""
 
 
-@dataclass
 class Reconstructed:
     """Errors on hidden channels, accumulated block by block, and some spectra that are kept."""
 
-    guess: Tensor
-    """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
-    keeps: frozenset[int]
-    """Positions of those that are kept, among the test spectra."""
-    overall: Sums
-    """Metrics of the hidden channels of all spectra."""
-    times_hidden: Array
-    """How often each channel was hidden, (channel,)."""
-    of_cores: dict[str, Sums] = field(default_factory=dict)
-    """Core → metrics of its spectra, in the order in which they come."""
-    squares: dict[str, Array] = field(default_factory=dict)
-    """Quantity → sum of its squares over the times that each channel was hidden, (channel,) [counts²]."""
-    of_spectra: list[float] = field(default_factory=list)  # RMSE of the hidden channels of each
-    kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = field(default_factory=list)
-    """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
-
-    @classmethod
-    def begin(cls, subject: Subject) -> Reconstructed:
+    def __init__(self, subject: Subject) -> None:
         total = torch.zeros(1, subject.dataset.channels, dtype=torch.float64)
         for spectra in transformed(subject, subject.train):
             total += spectra.double().sum(dim=0, keepdim=True).cpu()
-        guess = (total / len(subject.train)).float().to(subject.device)
-        keeps = frozenset(spread_evenly(len(subject.test), KEPT_SPECTRA).tolist())
-        return cls(guess, keeps, Sums(subject.metrics[SPECTRUM]), np.zeros(subject.dataset.channels))
+        self._guess = (total / len(subject.train)).float().to(subject.device)
+        """The mean of the training spectra as the network sees them, (1, channel): a guess without any input."""
+        self._keeps = frozenset(spread_evenly(len(subject.test), KEPT_SPECTRA).tolist())
+        self.overall = Sums(subject.metrics[SPECTRUM])
+        """Metrics of the hidden channels of all spectra."""
+        self.times_hidden = np.zeros(subject.dataset.channels)
+        """How often each channel was hidden, (channel,)."""
+        self.of_cores: dict[str, Sums] = {}
+        """Core → metrics of its spectra, in the order in which they come."""
+        self.squares: dict[str, Array] = {}
+        """Quantity → sum of its squares over the times that each channel was hidden, (channel,) [counts²]."""
+        self.of_spectra: list[float] = []  # RMSE of the hidden channels of each
+        self.kept: list[tuple[int, Array, Array, NDArray[np.bool_]]] = []
+        """Position among the test spectra, counts, reconstruction, and whether each channel is hidden."""
 
     def add(self, estimates: Mapping[str, Tensor], samples: Mapping[str, Tensor], subject: Subject) -> None:
         counted = subject.data.counted(SPECTRUM, samples)
         truth, estimate = (variables[SPECTRUM].double().cpu().numpy() for variables in (samples, estimates))
         hidden = np.ones(truth.shape, dtype=bool) if counted is None else counted.cpu().numpy()
-        guess = subject.model.in_units({SPECTRUM: self.guess.expand(len(truth), -1)}, samples)[SPECTRUM].cpu().numpy()
+        guess = subject.model.in_units({SPECTRUM: self._guess.expand(len(truth), -1)}, samples)[SPECTRUM].cpu().numpy()
         squares = {"rmse": np.square(estimate - truth), "rmse_of_mean": np.square(guess - truth)}
         squares["counting_noise"] = truth  # the variance of a count is the count
         squares = {name: np.where(hidden, values, 0.0) for name, values in squares.items()}
@@ -244,7 +239,7 @@ class Reconstructed:
             self.squares[name] = self.squares.get(name, 0.0) + values.sum(axis=0)
         self.of_spectra += _root(squares["rmse"].sum(axis=1), hidden.sum(axis=1)).tolist()
         of_block = zip(numbers, truth, estimate, hidden, strict=True)
-        self.kept += [spectrum for spectrum in of_block if spectrum[0] in self.keeps]
+        self.kept += [spectrum for spectrum in of_block if spectrum[0] in self._keeps]
 
     def errors(self) -> list[GroupErrors]:
         """Of all test spectra, then of each core."""
@@ -354,8 +349,9 @@ def train(attempt: Attempt) -> Results | None:
 def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     data = trainer.data
     assert isinstance(data, SpectrumSamples)
-    rows = data.train_rows, data.test_rows
-    results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, trainer.recipe.metrics))
+    mean = data.training_mean(attempt.dataset.target or "")
+    rows, metrics = (data.train_rows, data.test_rows), trainer.recipe.metrics
+    results = evaluate(attempt, Subject(attempt.dataset, trainer.model, data, *rows, metrics, mean))
     if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
         keep_intervals(attempt.directory)
     return results
@@ -367,7 +363,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
     A number gets intervals over cores, and a comparison with the experience's baselines.
     """
     directory, dataset, test = attempt.directory, subject.dataset, subject.test
-    reconstructed = Reconstructed.begin(subject) if SPECTRUM in subject.model.network.outputs else None
+    reconstructed = Reconstructed(subject) if SPECTRUM in subject.model.network.outputs else None
     if (estimates := _estimated(attempt, subject, reconstructed)) is None:
         return None
     cores = dataset.cores[test]
@@ -383,7 +379,7 @@ def evaluate(attempt: Attempt, subject: Subject) -> Results | None:
         write_reconstructed(directory, subject, reconstructed, attempt.caution)
     for name, values in estimates.items():
         truth, middle = dataset.measured[name][test], values[:, 0]
-        scores.add(name, subject.metrics[name], middle, truth, subject.data.training_mean(name))
+        scores.add(name, subject.metrics[name], middle, truth, subject.mean)
         if (with_baselines := compared_with_baselines(attempt, subject, name, middle)) is None:
             return None
         comparison += with_baselines
@@ -511,10 +507,10 @@ def _evaluate_other(
 ) -> Results | None:
     model, seeds = models[0], Seeds(attempt.seed)
     hidden = hidden_of(model.network)
-    data = _EvaluatedSpectra(dataset, NO_ROWS, NO_ROWS, rows, NO_ROWS, seeds, attempt.device, hidden)
-    data.mean = _training_mean(request, metrics)
-    against = {name: with_training_mean(of_output, data.mean) for name, of_output in metrics.items()}
-    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, against))
+    data = SpectrumSamples(dataset, NO_ROWS, NO_ROWS, rows, NO_ROWS, seeds, attempt.device, hidden)
+    mean = _training_mean(request, metrics)
+    against = {name: with_training_mean(of_output, mean) for name, of_output in metrics.items()}
+    results = evaluate(attempt, Subject(dataset, model, data, NO_ROWS, rows, against, mean))
     if results is not None and (numbers := [name for name in request.outputs if name != SPECTRUM]):
         predictions = read_test_predictions(attempt.directory)
         estimates = {
@@ -526,15 +522,6 @@ def _evaluate_other(
         }
         keep_intervals_of(attempt.directory, request.directory, estimates, [""], CORE)
     return results
-
-
-class _EvaluatedSpectra(SpectrumSamples):
-    """Spectra without a training part of their own: the mean of the training targets is that of the run."""
-
-    mean = math.nan
-
-    def training_mean(self, output: str) -> float:
-        return self.mean
 
 
 def _training_mean(request: EvaluationRequest, metrics: Mapping[str, Metrics]) -> float:

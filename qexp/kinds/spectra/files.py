@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -129,41 +130,27 @@ class Findings:
             )
 
 
-class Labels:
-    """Which spectra have a target; those without are problems or are left out.
+def without_target(targets: Mapping[str, float], missing: str, origin: str, findings: Findings) -> list[str]:
+    """The spectra that are left out because their target is NaN; unless `missing` is `drop`, these are findings.
 
-    target   its name, for messages
-    missing  `error` or `drop`
+    targets  name of a spectrum → its target
+    origin   where the targets come from, for messages
     """
+    without = [name for name, value in targets.items() if math.isnan(value)]
+    if missing == DROP:
+        return without
+    for name in without:
+        lack = f'{origin} lacks the numbers of spectra, which "missing": "drop" would leave out'
+        findings.add(lack, name, ("target",))
+    return []
 
-    def __init__(self, target: str, missing: str) -> None:
-        self._target, self._missing = target, missing
-        self._count = 0
-        self._without: list[str] = []
 
-    def keep(self, name: str, value: float, origin: str, findings: Findings) -> bool:
-        """Whether a spectrum with this target, NaN if it is missing, is used.
-
-        origin  where the target comes from, for messages
-        """
-        self._count += 1
-        if not math.isnan(value):
-            return True
-        self._without.append(name)
-        if self._missing == ERROR:
-            lack = f'{origin} lacks the numbers of spectra, which "missing": "drop" would leave out'
-            findings.add(lack, name, ("target",))
-        return self._missing == ERROR
-
-    def end(self, path: Path, findings: Findings) -> tuple[list[str], int]:
-        """Remarks on the spectra that were left out, and their number; a finding if none is left."""
-        if self._missing != DROP or not self._without:
-            return [], 0
-        if len(self._without) == self._count:
-            findings.add(f"{path}: no spectrum has a number for '{self._target}'", where=("target",))
-        without = f"they have no number for '{self._target}': {some(self._without)}"
-        left_out = len(self._without)
-        return [f"{left_out:,} of {self._count:,} spectra are left out, because {without}"], left_out
+def remarks_on(without: Sequence[str], count: int, target: str, path: Path, findings: Findings) -> list[str]:
+    """Remarks on the spectra that are left out of so many; a finding if none is left."""
+    if without and len(without) == count:
+        findings.add(f"{path}: no spectrum has a number for '{target}'", where=("target",))
+    reason = f"they have no number for '{target}': {some(without)}"
+    return [f"{len(without):,} of {count:,} spectra are left out, because {reason}"] if without else []
 
 
 def depth_like(columns: Iterable[str]) -> str:
@@ -232,7 +219,7 @@ class Folders:
 
     def rows(self) -> tuple[SpectrumRows, list[str], int]:
         """The spectra that are used, remarks on those that are left out, and their number. Raises DatasetError."""
-        findings, labels = Findings(), Labels(self._target or "", self._missing)
+        findings, without = Findings(), list[str]()
         names: list[str] = []
         parts: list[str] = []
         lines: list[dict[str, str]] = []
@@ -250,19 +237,19 @@ class Folders:
             cells_of |= apart
             if self._target is not None:
                 values = _read_targets(folder := self._targets(part), list(cells_of), findings)
-                used = [name for name in cells_of if labels.keep(name, values[name], str(folder), findings)]
-                cells_of = {name: cells_of[name] for name in used}
-                targets += [values[name] for name in used]
+                without += without_target(values, self._missing, str(folder), findings)
+                cells_of = {name: cells for name, cells in cells_of.items() if not math.isnan(values[name])}
+                targets += [values[name] for name in cells_of]
             tested = part.name == TEST or self._alone
             for name, cells in cells_of.items():
                 names.append(name)
                 lines.append(cells)
                 trained = VALIDATION if name in validation else TRAIN
                 parts.append(TEST if tested else trained)
-        left_out = labels.end(self.path, findings)
+        remarks = remarks_on(without, len(names) + len(without), self._target or "", self.path, findings)
         findings.refuse()
         columns = {name: [cells.get(name, "") for cells in lines] for name in dict.fromkeys(chain.from_iterable(lines))}
-        return SpectrumRows(names, parts, columns, None if self._target is None else targets), *left_out
+        return SpectrumRows(names, parts, columns, None if self._target is None else targets), remarks, len(without)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         """The spectra of the rows in blocks, (row, channels). Raises DatasetError, after the last of them."""
@@ -327,19 +314,12 @@ class Folders:
 
 def _states(folder: Path) -> list[str]:
     """Name, size, time of change and inode of every file, by name."""
-    handle = os.open(folder, os.O_RDONLY)  # relative to an open folder, so that its path is resolved once
-    try:
-        with os.scandir(handle) as entries:
-            states = []
-            for entry in entries:
-                try:
-                    status = entry.stat()
-                except FileNotFoundError:  # a link to nowhere
-                    states.append(entry.name)
-                else:
-                    states.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
-    finally:
-        os.close(handle)
+    states = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # a link to nowhere, which is no file either
+                status = entry.stat()
+                states.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
     return sorted(states)
 
 
@@ -547,16 +527,16 @@ class SpectrumTable:
         if self._target is None:
             findings.refuse()
             return SpectrumRows(names, parts, columns, None), [], 0
-        labels, origin = Labels(self._target, self._missing), f"{self.path}, column '{self._target}',"
-        kind = f"{origin} has cells that are not finite numbers"
-        texts = columns.pop(self._target)
-        targets = [_finite_number(text, kind, f"spectrum {row}", findings) for row, text in enumerate(texts, start=1)]
-        used = [row for row, value in enumerate(targets) if labels.keep(f"spectrum {row + 1}", value, origin, findings)]
-        left_out = labels.end(self.path, findings)
+        origin, texts = f"{self.path}, column '{self._target}',", columns.pop(self._target)
+        kind, shown = f"{origin} has cells that are not finite numbers", [f"spectrum {row + 1}" for row in range(size)]
+        targets = [_finite_number(text, kind, name, findings) for name, text in zip(shown, texts, strict=True)]
+        without = without_target(dict(zip(shown, targets, strict=True)), self._missing, origin, findings)
+        remarks = remarks_on(without, size, self._target, self.path, findings)
         findings.refuse()
+        used = np.flatnonzero(~np.isnan(targets)).tolist()
         names, parts = ([texts[row] for row in used] for texts in (names, parts))
         columns = {name: [cells[row] for row in used] for name, cells in columns.items()}
-        return SpectrumRows(names, parts, columns, [targets[row] for row in used]), *left_out
+        return SpectrumRows(names, parts, columns, [targets[row] for row in used]), remarks, len(without)
 
     def counts(self, rows: SpectrumRows) -> Iterator[Array]:
         import pyarrow as pa

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,41 +102,24 @@ class SpectrumPiece:
 
 
 TYPES = ("int64", "float64", "string")
-"""Types of columns that are read as texts: each holds all values of those before it."""
+"""Types of columns that are read as texts: each holds all values of those before it; without values, the last."""
 
 
-@dataclass
-class TypesOfTexts:
-    """The types of columns that are read as texts, from all of their cells.
+def type_of(text: str) -> int:
+    """The index of the type of a column with this text; -1 for a missing value, which any type has.
 
     A number that is written otherwise than a computer would write it, such as 007, makes its column one of texts.
     """
-
-    _types: dict[str, int] = field(default_factory=dict)
-    """Column → index of its type, -1 as long as it has no value; in the order in which columns are first seen."""
-
-    def add(self, cells: Mapping[str, str]) -> None:
-        """Look at the cells of a line, by column."""
-        for name, text in cells.items():
-            widest = self._types.setdefault(name, -1)
-            if text in MISSING:
-                continue
-            if number(text) is None:
-                kind = "string"
-            elif not text.removeprefix("-").isdecimal():
-                kind = "float64"
-            else:
-                kind = "int64" if str(int(text)) == text and abs(int(text)) < 2**63 else "string"
-            self._types[name] = max(widest, TYPES.index(kind))
-
-    def schema(self) -> pa.Schema:
-        import pyarrow as pa
-
-        return pa.schema([(name, getattr(pa, TYPES[index])()) for name, index in self._types.items()])
+    if text in MISSING:
+        return -1
+    if number(text) is not None and not text.removeprefix("-").isdecimal():
+        return TYPES.index("float64")
+    is_whole = number(text) is not None and str(int(text)) == text and abs(int(text)) < 2**63
+    return TYPES.index("int64" if is_whole else "string")
 
 
 def column_of(texts: Sequence[str], kind: pa.DataType) -> pa.Array:
-    """Texts of `TypesOfTexts` as a column of their type; missing numbers and empty texts are null."""
+    """Texts as a column of their type; missing numbers and empty texts are null."""
     import pyarrow as pa
 
     if pa.types.is_string(kind):
@@ -159,10 +142,12 @@ class FolderOfSpectra:
     """A folder with a file per spectrum in `spe/`, in `train/spe/` and `test/spe/`, or in the folder itself."""
 
     def __init__(self, path: Path, layout: SpectrumLayout) -> None:
+        import pyarrow as pa
+
         self.path, self.layout = path, layout
         parts = [part for part in PARTS if (path / part / SPECTRA).is_dir()]
         self._groups = [self._group(part, path / part) for part in parts] or [self._group("", path)]
-        self._count, identities, findings, types = 0, [], Findings(), TypesOfTexts()
+        self._count, identities, findings, types = 0, [], Findings(), dict[str, int]()
         warnings: list[str] = []
         for group in self._groups:
             names = self._names(group)
@@ -182,7 +167,7 @@ class FolderOfSpectra:
         """Whether the spectra are divided into `train/` and `test/`."""
         self.warnings = warnings
         """What a user may have meant otherwise: depths under another name."""
-        self.kept = types.schema()
+        self.kept = pa.schema([(name, getattr(pa, TYPES[index])()) for name, index in types.items()])
         """All columns that describe the spectra except for their names, core and depth included, with units."""
 
     def _group(self, part: str, folder: Path) -> _Group:
@@ -196,7 +181,7 @@ class FolderOfSpectra:
     def _names(self, group: _Group) -> list[str]:
         return [name for name in files_in(group.folder) if name not in BESIDE]
 
-    def _check_lists(self, group: _Group, files: Sequence[str], findings: Findings, types: TypesOfTexts) -> list[str]:
+    def _check_lists(self, group: _Group, files: Sequence[str], findings: Findings, types: dict[str, int]) -> list[str]:
         """Report rows without a file, files without a row, and a missing column of cores; note types of columns.
 
         Returns a warning if depths are lost.
@@ -210,7 +195,7 @@ class FolderOfSpectra:
                 near = suggestion(self.layout.core, columns)
                 findings.add(f"{info} has no column '{self.layout.core}'; {near}", where=("core",))
             names[name] = None
-            types.add(columns)
+            types |= {column: max(types.get(column, -1), type_of(text)) for column, text in columns.items()}
         compare(group.folder, files, info, names, findings)
         return warnings
 
@@ -333,13 +318,10 @@ DRAWN_POINTS = 10_000
 
 
 class Thinned:
-    """An evenly spaced selection of spectra: all at first, then every second, every fourth, and so on.
+    """At most DRAWN_POINTS spectra, evenly spaced: all at first, then every second, every fourth, and so on."""
 
-    most  largest number of spectra that are kept
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most, self._every, self._seen = most, 1, 0
+    def __init__(self) -> None:
+        self._every, self._seen = 1, 0
         self.cores: list[str] = []
         self.numbers: list[tuple[float, ...]] = []
         """Depth, then the estimates."""
@@ -349,7 +331,7 @@ class Thinned:
             self.cores.append(cores[index])
             self.numbers.append((float(depths[index]), *map(float, estimates[index])))
         self._seen += len(cores)
-        while len(self.cores) > self._most:
+        while len(self.cores) > DRAWN_POINTS:
             self.cores, self.numbers, self._every = self.cores[::2], self.numbers[::2], 2 * self._every
 
 
@@ -427,7 +409,7 @@ class SpectrumEstimation(TableEstimation[SpectrumModel]):
         self.identity = self._spectra.identity
         if target.absolute().parent.resolve() in {folder.resolve() for folder in self._spectra.folders}:
             raise QexpError(f"{target}: the estimates would lie among the spectra; give another `target`")
-        self._missing, self._profile = WithoutEstimate(), Thinned(DRAWN_POINTS)
+        self._missing, self._profile = WithoutEstimate(), Thinned()
         self._names: dict[str, str] = {}
         """Column of the source → its name in the new file."""
 
