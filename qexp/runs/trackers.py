@@ -154,11 +154,9 @@ def _found(path: Path) -> Iterator[Found]:
     elif any(path.glob("*/meta.yaml")):
         return (yield from _of_mlflow(path.absolute().as_uri()))
     elif records := sorted(path.glob("*/run.json")):
-        yield from map(_of_sacred, _ended(records))
-        return
+        return (yield from _of_sacred(records))
     elif folders := sorted(file.parents[1] for file in [*path.glob("plots/metrics"), *path.glob("*/plots/metrics")]):
-        yield from map(_of_dvclive, folders)
-        return
+        return (yield from _of_dvclive(folders))
     elif _event_files(path):
         return (yield from _of_tensorboard(path))
     raise QexpError(
@@ -383,44 +381,40 @@ def _events(found: list[Path]) -> tuple[dict[str, Any], list[tuple[float, float,
     return {**parameters, **whole}, numbers
 
 
-def _ended(records: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The folders of Sacred's runs, with what it says of them."""
+def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
+    """Of its FileStorageObserver. The numbers that the program returned are those of its last step."""
     for file in records:
-        if "experiment" in (about := json.loads(file.read_bytes())) and about["status"] in STATES:
-            yield file.parent, about
+        about, folder = json.loads(file.read_bytes()), file.parent
+        if "experiment" not in about or about["status"] not in STATES:
+            continue
+        curves, config = (_json_in(folder / name) for name in ("metrics.json", "config.json"))
+        numbers = [
+            (step, name, value)
+            for name, curve in curves.items()
+            for step, value in zip(curve["steps"], curve["values"], strict=True)
+            if is_number(value)
+        ]
+        result = about.get("result")
+        rows = [*_by_step(numbers), *_numbers(result if isinstance(result, dict) else {"result": result})]
+        times = [about["start_time"], about.get("stop_time") or about["heartbeat"]]
+        seconds = [datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp() for time in times]
+        own, name, note = str(folder.resolve()), about["experiment"]["name"], about["meta"].get("comment") or ""
+        commit = next((one["commit"] for one in about["experiment"].get("repositories", [])), None)
+        state, was = STATES[about["status"]], {"folder": own}
+        yield Found(own, name, config, rows, seconds, state, note, commit=commit, was=was)
 
 
-def _of_sacred(found: tuple[Path, dict[str, Any]]) -> Found:
-    """Of a folder of its FileStorageObserver. The numbers that the program returned are those of its last step."""
-    folder, about = found
-    curves, config = (_json_in(folder / name) for name in ("metrics.json", "config.json"))
-    rows = _by_step(
-        (step, name, value)
-        for name, curve in curves.items()
-        for step, value in zip(curve["steps"], curve["values"], strict=True)
-        if is_number(value)
-    )
-    result = about.get("result")
-    rows += _numbers(result if isinstance(result, dict) else {"result": result})
-    times = [about["start_time"], about.get("stop_time") or about["heartbeat"]]
-    seconds = [datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp() for time in times]
-    own, name, note = str(folder.resolve()), about["experiment"]["name"], about["meta"].get("comment") or ""
-    commit = next((one["commit"] for one in about["experiment"].get("repositories", [])), None)
-    return Found(own, name, config, rows, seconds, STATES[about["status"]], note, (), commit, {"folder": own})
-
-
-def _of_dvclive(folder: Path) -> Found:
-    files_read = sorted((folder / "plots/metrics").rglob("*.tsv"))
-    numbers = list[tuple[float, str, float]]()
-    for file in files_read:
-        name = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix()
-        for row in rows_in(file.read_bytes(), []):
-            numbers += [(row["step"], name, value) for key, value in row.items() if key not in ("step", "timestamp")]
-    rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
-    parameters = _yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else {}
-    seconds = sorted(file.stat().st_mtime for file in files_read)  # it keeps no times
-    own = str(folder.resolve())
-    return Found(own, folder.resolve().parent.name, parameters, rows, seconds, State.DONE, "", was={"folder": own})
+def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
+    for folder in folders:
+        curves, numbers = sorted((folder / "plots/metrics").rglob("*.tsv")), list[tuple[float, str, float]]()
+        for file in curves:
+            name = file.relative_to(folder / "plots/metrics").with_suffix("").as_posix()
+            numbers += [(row["step"], name, list(row.values())[-1]) for row in rows_in(file.read_bytes(), [])]
+        rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
+        parameters = _yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else {}
+        seconds = sorted(file.stat().st_mtime for file in curves)  # it keeps no times
+        own, experiment = str(folder.resolve()), folder.resolve().parent.name
+        yield Found(own, experiment, parameters, rows, seconds, State.DONE, "", was={"folder": own})
 
 
 def _json_in(file: Path) -> dict[str, Any]:
