@@ -412,7 +412,7 @@ def _of_dvclive(folders: Sequence[Path]) -> Iterator[Found]:
             numbers += [(row["step"], name, list(row.values())[-1]) for row in rows_in(file.read_bytes(), [])]
         rows = [*_by_step(numbers), *_numbers(_json_in(folder / "metrics.json"))]
         parameters = _yaml(folder / "params.yaml") if (folder / "params.yaml").is_file() else {}
-        seconds = sorted(file.stat().st_mtime for file in curves)  # it keeps no times
+        seconds = sorted(file.stat().st_mtime for file in curves) or [0.0]  # it keeps no times
         own, experiment = str(folder.resolve()), folder.resolve().parent.name
         yield Found(own, experiment, parameters, rows, seconds, State.DONE, "", was={"folder": own})
 
