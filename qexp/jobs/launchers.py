@@ -16,7 +16,7 @@ from typing import Any
 from qexp.base import files, formats
 from qexp.base.files import locked
 from qexp.base.options import option
-from qexp.base.packages import OpenTable
+from qexp.base.tables import OpenTable
 from qexp.base.text import trouble_with_command
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
