@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -112,8 +111,8 @@ def _reader(kind: Any) -> Read:
         return lambda value: value
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        reads = [_reader(choice) for choice in inner if choice is not types.NoneType]
-        return partial(_read_first, reads, types.NoneType in inner)
+        (read,) = (_reader(choice) for choice in inner if choice is not types.NoneType)
+        return lambda value: None if value is None else read(value)
     if origin is tuple:
         several = inner[-1] is Ellipsis
         return partial(_read_list, [_reader(item) for item in inner[: 1 if several else None]], several)
@@ -141,16 +140,6 @@ def _read_plain(kind: Any, value: Any) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise MisfitError(_instead(value, expected))
     return value
-
-
-def _read_first(reads: list[Read], optional: bool, value: Any) -> Any:
-    """Try several forms in turn; the error of the last one is reported."""
-    if optional and value is None:
-        return None
-    for read in reads[:-1]:
-        with suppress(MisfitError):
-            return read(value)
-    return reads[-1](value)
 
 
 def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:
