@@ -185,8 +185,8 @@ def ordered(
     >>> qexp.api.ordered(qexp.runs("seed == 0"), "created")[0]["seed"]
     0
     """
-    if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
-        return ordered_by(summaries, sort, reverse)
+    if sort is None or not summaries:
+        return summaries[::-1] if reverse else summaries
     return ordered_by(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
 
 
