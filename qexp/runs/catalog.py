@@ -297,7 +297,7 @@ class Catalog:
         """Update the file; if it cannot be written, warn and continue."""
         try:
             # TinyDB reads and writes for each change; the cache reads once, and writes at the end, all under the lock.
-            storage = CachingMiddleware(CheckedStorage)
+            storage = CachingMiddleware(CheckedStorage)  # type: ignore[no-untyped-call]
             with files.writing(self.path), locked(self.path), TinyDB(self.path, storage=storage) as database:
                 table = database.table("runs", cache_size=0)
                 numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
