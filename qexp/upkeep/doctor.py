@@ -205,12 +205,6 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
                     yield from leftover_folder(path)
 
 
-def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
-    """All problems; with `fix`, after repair where possible. Everything is checked before anything is repaired."""
-    problems = list(findings(workspace))
-    return [repair_finding(finding) for finding in problems] if fix else problems
-
-
 def _of_entry_at_rest(path: Path, states: Mapping[RunDirectory, State]) -> list[Finding]:
     """What every look finds: a run that is removed or restored meanwhile seems to lack files. Looks are taken until
     nobody has renamed it during one.
