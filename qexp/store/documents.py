@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
@@ -75,17 +75,13 @@ class Part:
         return {key: _plain(value) for key, value in {**written, **self.others}.items()}
 
 
-_LAYOUTS: dict[type[Part], tuple[dict[str, Read], list[str]]] = {}
-
-
+@cache
 def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
-    if cls not in _LAYOUTS:
-        hints = get_type_hints(cls)
-        declared = [field for field in own_first(cls) if field.name != "others"]
-        required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
-        _LAYOUTS[cls] = {field.name: _reader(hints[field.name]) for field in declared}, required
-    return _LAYOUTS[cls]
+    hints = get_type_hints(cls)
+    declared = [field for field in own_first(cls) if field.name != "others"]
+    required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
+    return {field.name: _reader(hints[field.name]) for field in declared}, required
 
 
 _SCALARS = frozenset({str, int, float, bool, types.NoneType})
