@@ -53,7 +53,7 @@ class Part:
         """Read a document. Raises MisfitError where it contradicts the annotations."""
         if not isinstance(document, dict):
             raise MisfitError(_instead(document, "an object"))
-        readers, required = _layout(cls)
+        readers, required = _layout(cls)  # type: ignore[arg-type]
         declared = {key: value for key, value in document.items() if key in readers}
         values = _read_entries((key, readers[key], value) for key, value in declared.items())
         if missing := [key for key in required if key not in declared]:
@@ -70,7 +70,7 @@ class Part:
 
     def document(self) -> dict[str, Any]:
         """The JSON document: plain dictionaries, lists, texts and numbers."""
-        values = {key: getattr(self, key) for key in _layout(type(self))[0]}
+        values = {key: getattr(self, key) for key in _layout(type(self))[0]}  # type: ignore[arg-type]
         written = {key: value for key, value in values.items() if value is not None or key not in self.LEFT_OUT}
         return {key: _plain(value) for key, value in {**written, **self.others}.items()}
 
