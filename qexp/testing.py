@@ -19,8 +19,8 @@ from torch import Tensor
 
 from qexp.api.handles import Run
 from qexp.api.training import run
-from qexp.base.packages import entry_points
 from qexp.base.quantities import QUANTITIES, Quantities
+from qexp.base.tables import entry_points
 from qexp.errors import QexpError
 from qexp.inference.parameters import amplitudes
 from qexp.jobs.launchers import AROUND, LAUNCHERS

@@ -65,7 +65,7 @@ def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Specs]:
         monkeypatch.delenv(variable, raising=False)
     draw(tmp_path / "data/spots", 32)
     yield Specs(tmp_path, SPOTS, "spots")
-    KINDS.pop("images", None)
+    KINDS.own.pop("images", None)
 
 
 @pytest.fixture
@@ -189,17 +189,17 @@ def test_without_the_extension_the_type_is_unknown_and_not_taken_for_another(spo
 def test_a_run_brings_its_kind_along_and_without_it_is_listed_and_damaged_where_its_data_matter(trained, qexp):
     """The workspace may have another extension by now, or none."""
     Path("specs/extensions.py").unlink()
-    del KINDS["images"]
+    del KINDS.own["images"]
     assert "images         spots" in qexp("show", "spots_1").stdout
     qexp("export", "spots_1", "--to", "spots.zip").done()
     qexp("import", "spots.zip", "--name", "theirs").done()
-    del KINDS["images"]
+    del KINDS.own["images"]
     assert "repeat the command with --trust-code" in qexp("show", "theirs").stderr
     assert "images         spots" in qexp("show", "theirs", "--trust-code").done()
     qexp("rm", "theirs").done()
     assert KINDS.keys() > {"images"}
     trained.directory.extensions.unlink()
-    del KINDS["images"]
+    del KINDS.own["images"]
     assert qexp("ls", "-q").stdout.split() == ["spots_1"]
     with pytest.raises(DamagedError, match=r"code/extensions.py removed, after the run was prepared"):
         RunDirectory(Path("runs/spots_1")).spec()

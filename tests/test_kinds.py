@@ -35,7 +35,7 @@ def test_what_a_kind_names_is_there(name):
 
 def test_a_stage_that_a_kind_lacks_is_refused_in_words(monkeypatch):
     for stage, words in WITHOUT.items():
-        monkeypatch.setitem(KINDS, "bare", replace(kind_named("tabular"), **{stage: None}))
+        monkeypatch.setitem(KINDS.own, "bare", replace(kind_named("tabular"), **{stage: None}))
         with pytest.raises(QexpError, match=f"datasets of the type 'bare' {words}"):
             load_stage({"type": "bare"}, stage)
     required = {stage.name for stage in fields(Kind) if stage.default is MISSING}

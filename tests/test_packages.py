@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qexp.base import packages
+from qexp.base import tables
 from qexp.errors import QexpError
 from qexp.kinds.tables import OPEN, tables_with
 from tests.cli.test_completion import completed
@@ -38,8 +38,8 @@ def installed(tmp_path, monkeypatch):
         (metadata / "entry_points.txt").write_text(points)
 
     def forget() -> None:
-        packages.entry_points.cache_clear()
-        packages._LOADED.clear()
+        tables.entry_points.cache_clear()
+        tables.loaded.cache_clear()
 
     monkeypatch.syspath_prepend(str(tmp_path))
     forget()

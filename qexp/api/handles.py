@@ -241,7 +241,8 @@ class Run(Shown):
 
         now  kill it, without a last checkpoint
         """
-        return states.stop(self.directory, now).value
+        states.ask_to_stop(self.directory, now)
+        return states.wait_for_end(self.directory).value
 
     def logs(self, attempt: int | None = None) -> str:
         """The log of an attempt.

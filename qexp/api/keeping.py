@@ -190,9 +190,10 @@ def doctor(*, fix: bool = False, workspace: str | Path | None = None) -> Finding
     >>> [finding.advice for finding in qexp.doctor() if finding.damaged]
     []
     """
-    from qexp.upkeep.doctor import examine
+    from qexp.upkeep.doctor import findings, repair_finding
 
-    return Findings(examine(workspaces.find(workspace), fix))
+    found = Findings(findings(workspaces.find(workspace)))  # all, before anything is repaired
+    return Findings(map(repair_finding, found)) if fix else found
 
 
 def reindex(*, warn: Report = as_warning, workspace: str | Path | None = None) -> int:

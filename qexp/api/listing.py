@@ -185,8 +185,8 @@ def ordered(
     >>> qexp.api.ordered(qexp.runs("seed == 0"), "created")[0]["seed"]
     0
     """
-    if sort is None or not summaries or sort in summaries[0] or sort.startswith(("results.", "epochs.")):
-        return ordered_by(summaries, sort, reverse)
+    if sort is None or not summaries:
+        return summaries[::-1] if reverse else summaries
     return ordered_by(summaries, sort, reverse, [value for (value,) in rows(summaries, [sort], warn=warn)])
 
 
@@ -303,7 +303,8 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     >>> qexp.report("mogi_quick_0", to="run.html").name
     'run.html'
     """
-    from qexp.web.report import report as report_of_run, report_of_several, runs_of_report, searches_in
+    from qexp.tuning.results import search_of
+    from qexp.web.report import report as report_of_run, report_of_several, runs_of_report
 
     options = replace(options, tags=list(options.tags))
     named = references_of(list(runs), options.workspace)
@@ -314,7 +315,7 @@ def report(*runs: Runs, options: ReportOptions) -> Path:
     reported = runs_of_report(names, Catalog(home))
     words = [Path(name).name or name for name in named]
     words += [*([f"launch {options.launch}"] if options.launch else []), *(f"tag {tag}" for tag in options.tags)]
-    called, searches = ", ".join(words) or "all runs", searches_in(names, home)
+    called, searches = ", ".join(words) or "all runs", [*filter(None, (search_of(name, home) for name in names))]
     single = next(iter(reported)) if len(reported) == 1 else None
     # Letters that need no quotes in a shell.
     name = single.name if single else re.sub(r"[^A-Za-z0-9._-]+", "-", called).strip("-.")[:80] or "report"

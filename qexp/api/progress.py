@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qexp.base.machine import in_a_kernel, on_a_terminal, progress_bar
@@ -17,6 +18,7 @@ from qexp.errors import in_python
 from qexp.examples.options import Watch, unwatched
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
+from qexp.web.html import plain_text
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -52,14 +54,7 @@ class Cell:
 
 
 def _mime(content: RenderableType) -> dict[str, str]:
-    from html import escape
-
-    from rich.console import Console
-
-    console = Console(width=110, no_color=True, force_terminal=False, force_jupyter=False)
-    with console.capture() as printed:
-        console.print(content, markup=False, highlight=False)
-    text = cleaned("\n".join(line.rstrip() for line in printed.get().splitlines()))
+    text = cleaned(plain_text(content, 110))
     return {"text/plain": text, "text/html": f'<pre style="margin: 0">{escape(text)}</pre>'}
 
 
@@ -311,8 +306,6 @@ def warnings_told(tell: Report) -> Iterator[None]:
 
 def _below_the_cell(text: str) -> None:
     """Show a warning where a notebook would have it in red like an error."""
-    from html import escape
-
     from IPython.display import DisplayHandle
 
     text = cleaned(in_python(text))

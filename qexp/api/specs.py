@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -277,11 +276,8 @@ def _copy(sources: Iterable[Path], source: Path, target: Path) -> None:
         if file.is_file():
             copy = target / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(file, copy)
-            except BaseException:
-                copy.unlink(missing_ok=True)
-                raise
+            with files.replacing(copy) as whole:
+                whole.write(file.read_bytes())
 
 
 @takes(NewOptions)

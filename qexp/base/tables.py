@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from qexp.errors import suggestion
+from qexp.errors import QexpError, suggestion
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True)
@@ -152,3 +156,94 @@ def long_form(value: Any, table: Table, key: str = "type") -> dict[str, Any]:
         if left_out == "always" or (left_out == "default" and written[name] == defaults[name]):
             del written[name]
     return {key: value[key], "parameters": written}
+
+
+# Tables to which installed packages add: a package names its entries in its metadata, by table.
+#
+# An entry point of the group `qexp.losses` is an entry of the table of losses, its name the entry's. The metadata are
+# read, and the code of a package is executed, only where a name is looked up that is not built in, or where all are
+# listed: never for `qexp ls`, `show` and `--help`. A package is code that a user installed, as qexp is: its version is
+# in the `environment.json` of a run, among all packages, and not in the digest, which has none of qexp and torch.
+
+
+T = TypeVar("T")
+
+
+@cache
+def entry_points() -> Mapping[str, list[EntryPoint]]:
+    """Group → the entry points of installed packages, of all groups that begin with `qexp.`."""
+    from importlib import metadata  # takes a hundredth of a second, and the reading of all packages more
+
+    found = metadata.entry_points()
+    return {group: [*found.select(group=group)] for group in found.groups if group.startswith("qexp.")}
+
+
+class OpenTable(Mapping[str, T]):
+    """A literal table, and the entries that installed packages add to it; a workspace's own entry precedes theirs.
+
+    name      of the table; the group of its entry points is `qexp.NAME`
+    built_in  name → entry
+    trouble   what is wrong with an entry of a package, in words; None if nothing is
+    added     name → entry of a workspace
+    """
+
+    def __init__(
+        self, name: str, built_in: Mapping[str, T], trouble: Callable[[Any], str | None], added: Mapping[str, T] = {}
+    ) -> None:
+        self.name, self.built_in, self.trouble = name, built_in, trouble
+        self.own = {**built_in, **added}
+        """All entries but those of packages."""
+
+    def names(self) -> list[str]:
+        """All names, also of packages that may turn out to be broken: no code is executed."""
+        return [*self.own, *self._points()]
+
+    def _points(self) -> dict[str, EntryPoint]:
+        """The entry points of packages by their names; no code is executed.
+
+        Raises QexpError for a name that is built in, or that two packages have.
+        """
+        points: dict[str, EntryPoint] = {}
+        for point in entry_points().get(f"qexp.{self.name}", ()):
+            other = points.get(point.name)
+            if point.name in self.built_in or (other is not None and other != point):  # one may lie on the path twice
+                raise QexpError(
+                    f"the package {_origin(point)} has '{point.name}' in its entry points of qexp.{self.name}, which "
+                    f"{_origin(other) if other else 'qexp itself'} has already; rename or uninstall one of them"
+                )
+            points[point.name] = point
+        return {name: point for name, point in points.items() if name not in self.own}
+
+    def __getitem__(self, name: str) -> T:
+        if name in self.own:
+            return self.own[name]
+        entry: T | None = loaded(self._points()[name], self.trouble)
+        if entry is None:
+            raise KeyError(name)
+        return entry
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.own
+        yield from (name for name, point in self._points().items() if loaded(point, self.trouble) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@cache
+def loaded(point: EntryPoint, trouble_with: Callable[[Any], str | None]) -> Any:
+    """What an entry point is; None, after a warning, if it cannot be used."""
+    try:
+        entry = point.load()
+        trouble = trouble_with(entry)
+    except (Exception, SystemExit) as error:  # the code of a package may raise any error
+        trouble = f"cannot be loaded: {type(error).__name__}: {error}"
+    if trouble is None:
+        return entry
+    what = f"'{point.name}' of {point.group} ({point.value})"
+    warnings.warn(f"the package {_origin(point)}: {what} {trouble}; it is left out", stacklevel=2)
+    return None
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value

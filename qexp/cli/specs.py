@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +33,7 @@ from qexp.cli.console import (
     warning,
     with_options,
 )
-from qexp.errors import NotFoundError, QexpError, suggestion
+from qexp.errors import NotFoundError, QexpError, some, suggestion
 from qexp.examples.options import IceOptions, ObservationOptions, XrfOptions
 from qexp.kinds.options import NewOptions, ShowImagesOptions, ShowOptions
 from qexp.spec.schema import HEADINGS, rows_of
@@ -207,23 +206,13 @@ def show(samples: ShowOptions, images: ShowImagesOptions, as_json: JsonOption = 
             "variables": list(look.summary), "proposal": look.proposal, "figures": figures,
         })  # fmt: skip
         return
-    message(f"{look.name}, {look.part} ({_others(look.parts, look.part)})")
+    others = [part for part in look.parts if part != look.part]
+    message(f"{look.name}, {look.part} ({f'other parts: {some(others, 8)}' if others else 'the only part'})")
     print_parts([look.table()])
     if look.proposal is not None:
         message("typical values, from the 99th percentile of the sizes:")
         result(json.dumps(look.proposal, ensure_ascii=False))
     result(*figures)
-
-
-def _others(parts: Sequence[str], part: str) -> str:
-    others = [name for name in parts if name != part]
-    if len(others) > MOST_PARTS:
-        return f"{len(others)} other parts: {', '.join(others[:MOST_PARTS])}, …"
-    return f"other parts: {', '.join(others)}" if others else "the only part"
-
-
-MOST_PARTS = 8
-"""Other parts that are listed."""
 
 
 @app.command(cls=PlainCommand)

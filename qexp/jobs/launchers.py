@@ -16,7 +16,7 @@ from typing import Any
 from qexp.base import files, formats
 from qexp.base.files import locked
 from qexp.base.options import option
-from qexp.base.packages import OpenTable
+from qexp.base.tables import OpenTable
 from qexp.base.text import trouble_with_command
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError, shortened, suggestion
@@ -315,18 +315,18 @@ LOCK_SECONDS = 60.0
 
 def remember_states(folder: Path, states: Mapping[str, State]) -> None:
     """Store the final states of jobs; a job that waits or runs (again) is removed from the file."""
-    if _merge(stored_states(folder), states) == stored_states(folder):
+
+    def merged() -> dict[str, State]:
+        return {job: state for job, state in {**stored_states(folder), **states}.items() if not state.at_work}
+
+    if merged() == stored_states(folder):
         return
     # A user without write permission queries the scheduler again next time.
     with suppress(OSError, QexpError), locked(folder / "states.json", LOCK_SECONDS):
-        formats.write_json(folder / "states.json", _merge(stored_states(folder), states))
+        formats.write_json(folder / "states.json", merged())
 
 
 def stored_states(folder: Path) -> dict[str, State]:
     """Job → its stored state; empty if the file cannot be read, as the states can be queried again."""
     stored = formats.object_in(folder / "states.json").items()
     return {job: State(state) for job, state in stored if isinstance(state, str) and state in WRITTEN}
-
-
-def _merge(stored: Mapping[str, State], states: Mapping[str, State]) -> dict[str, State]:
-    return {job: state for job, state in {**stored, **states}.items() if not state.at_work}

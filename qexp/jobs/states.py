@@ -421,20 +421,12 @@ STOP_PAUSE = 0.1
 """Seconds between two checks whether a pool has ended."""
 
 
-def stop(directory: RunDirectory, now: bool = False) -> State:
-    """Stop a run if it is at work, wait until it has ended, and return its state.
-
-    now  kill it without a new checkpoint; its state is then lost, and it resumes from its last checkpoint
-    Raises QexpError for a run on another machine or of another user.
-    """
-    ask_to_stop(directory, now)
-    return wait_for_end(directory)
-
-
 def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
     """Send the signal, or cancel the job; returns False if the run is not at work.
 
-    Raises NotFoundError, or DamagedError for a record that cannot be read.
+    now  kill it without a new checkpoint; its state is then lost, and it resumes from its last checkpoint
+    Raises QexpError for a run on another machine or of another user, NotFoundError, or DamagedError for a record that
+    cannot be read.
     """
     record = directory.record()
     state = Watch().state(directory)

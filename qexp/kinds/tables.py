@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from qexp.base.packages import OpenTable
 from qexp.base.quantities import QUANTITIES, Quantity
-from qexp.base.tables import Entry, Tables
+from qexp.base.tables import Entry, OpenTable, Tables
 from qexp.base.workspace import VARIABLE, find
 from qexp.errors import NotFoundError, QexpError, suggestion
 from qexp.metrics.baselines import BASELINES
@@ -85,7 +84,8 @@ def _joined(variables: Mapping[str, Any], extensions: Path, reserved: Tables) ->
     """
     tables = dict(OPEN)
     for name, table in OPEN.items():
-        tables[name] = table.joined(_added(variables, name, reserved[name], extensions))
+        added = _added(variables, name, reserved[name], extensions)
+        tables[name] = OpenTable(name, table.built_in, table.trouble, added)
     for name, value in variables.items():
         of_entries = isinstance(value, dict) and value and all(isinstance(entry, Entry) for entry in value.values())
         if of_entries and name.isupper() and name.lower() not in BUILT_IN:

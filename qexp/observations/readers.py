@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from qexp.base.arrays import Array
-from qexp.base.packages import OpenTable
+from qexp.base.tables import OpenTable
 from qexp.errors import NotFoundError, QexpError
 from qexp.observations import tables
 from qexp.observations.observation import Look, is_observation, read_observation
@@ -293,8 +293,13 @@ READERS: OpenTable[Reader] = OpenTable("readers", {
         lambda path: path.is_file() and path.suffix.lower() in (*GEOTIFF, *NETCDF), read_grid,
         (*OF_GRIDS, "columns", "phase", "band", "variable"), "GeoTIFF, NetCDF and GMT grids", columns={"los": ()},
     ),
-}, lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader", first=True)  # fmt: skip
-"""Name → reader; the first that recognises a file reads it. Those of packages are asked before all others."""
+}, lambda entry: None if isinstance(entry, Reader) else "is no qexp.extend.Reader")  # fmt: skip
+"""Name → reader."""
+
+
+def in_turn() -> list[Reader]:
+    """The first that recognises a file reads it. Those of packages are asked before all others."""
+    return [READERS[name] for name in sorted(READERS, key=READERS.own.__contains__)]
 
 
 def reader_of(path: Path, requested: Columns) -> Reader:
@@ -306,7 +311,7 @@ def reader_of(path: Path, requested: Columns) -> Reader:
         a_number = re.fullmatch(r"-?[0-9.]+", str(path))
         hint = f"; write an option of several values once for each, such as --incidence {path}" if a_number else ""
         raise NotFoundError(f"{path}: there is no such file{hint}")
-    for reader in READERS.values():
+    for reader in in_turn():
         if reader.recognises(path) and not (reader.stations and tables.has_los(path, requested)):
             return reader
     if path.is_dir():
@@ -315,11 +320,11 @@ def reader_of(path: Path, requested: Columns) -> Reader:
         with path.open("rb") as file:
             if file.read(2) in UTF_16:
                 raise QexpError(f"{path} is text in UTF-16; save it as UTF-8")
-    kinds = "; ".join(reader.help for reader in READERS.values())
+    kinds = "; ".join(reader.help for reader in in_turn())
     raise QexpError(f"{path} is of no kind that can be read; known are {kinds}; {CONVERSION}")
 
 
 def reader_of_stations(path: Path) -> Reader:
     """The reader of a file of GNSS stations; that of any table, whose columns the user names, if none recognises it."""
-    of_stations = (reader for reader in READERS.values() if reader.stations)
+    of_stations = (reader for reader in in_turn() if reader.stations)
     return next((reader for reader in of_stations if reader.recognises(path)), READERS["gnss"])

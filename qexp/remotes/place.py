@@ -9,7 +9,6 @@ launches/ID.json     the record of a launch
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -94,10 +93,6 @@ class Remote:
     def is_folder(self) -> bool:
         """Whether it lies in the file system of this machine."""
         return bool(getattr(self.system, "local_file", False))
-
-    @property
-    def by_sftp(self) -> bool:
-        return hasattr(self.system, "_pool")
 
     def each(self, action: Callable[[T], R], items: Collection[T]) -> list[R]:
         """What a function returns for each item, several at once.
@@ -231,22 +226,19 @@ class Remote:
         require_going_on  called before each; its error ends all
         Raises DamagedError for one that is gone, or has another hash.
         """
-        places = {target: (f"{self.root}/{place_of(sha256)}", size) for target, (sha256, size) in contents.items()}
 
         def get(target: Path) -> None:
             require_going_on()
-            place, size = places[target]
+            sha256, size = contents[target]
+            place = f"{self.root}/{place_of(sha256)}"
             with suppress(FileNotFoundError, _TooMuchError), reported(self.shown):
-                if not self.is_folder:
+                if self.is_folder:
+                    if Path(place).is_file() and Path(place).stat().st_size <= size:
+                        shutil.copyfile(place, target)
+                elif not self.renames or self.system.size(place) <= size:  # by SFTP, parts come in any order
                     self.system.get_file(place, str(target), callback=_Counted(size))
-                elif Path(place).is_file() and Path(place).stat().st_size <= size:
-                    shutil.copyfile(place, target)
 
-        if self.by_sftp:
-            with reported(self.shown):
-                self._sftp(lambda channel: _get_by_sftp(channel, places, require_going_on))
-        else:
-            self.each(get, contents)
+        self.each(get, contents)
         for target, (sha256, _) in contents.items():
             if not target.is_file() or files.sha256_of(target) != sha256:
                 raise DamagedError(
@@ -270,40 +262,16 @@ class _Counted:
             raise _TooMuchError
 
     def relative_update(self, inc: int = 1) -> None:
-        self._count += inc
-        self.set_size(self._count)
+        self.absolute_update(self._count + inc)
+
+    def absolute_update(self, value: int) -> None:
+        self._count = value
+        self.set_size(value)
 
 
 def place_of(sha256: str) -> str:
     """Where a content is in a remote."""
     return f"objects/{sha256[:2]}/{sha256[2:]}"
-
-
-async def _get_by_sftp(
-    channel: Any, places: Mapping[Path, tuple[str, int]], require_going_on: Callable[[], None]
-) -> None:
-    """Get files in one task for each, which costs less than threads that wait; those that are gone are left out.
-
-    places  file here → where its content is, and the size of that
-    """
-    from asyncssh import SFTPNoSuchFile
-
-    free = asyncio.Semaphore(AT_ONCE)
-
-    async def get(target: Path, place: str, size: int) -> None:
-        async with free:
-            require_going_on()
-            with suppress(SFTPNoSuchFile, _TooMuchError):
-                content = _Counted(size)
-                content.set_size((await channel.stat(place)).size)
-                await channel.get(place, str(target), progress_handler=lambda _, to, now, of: content.set_size(now))
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for target, (place, size) in places.items():
-                group.create_task(get(target, place, size))
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
 
 
 def open_remote(named: str, workspace: Workspace, create: bool = False) -> Remote:

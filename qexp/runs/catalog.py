@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 from tinydb import TinyDB
+from tinydb.middlewares import CachingMiddleware
 from tinydb.storages import Storage
 
 from qexp.base import files
@@ -84,42 +85,21 @@ HEAD = re.compile(rb'\{"written":\{"1":\{"form":(\d+),"crc32":(\d+)\}\}[,}]')
 """Beginning of the file: a table of one row with the checksum of the rest."""
 
 
-class LockedStorage(Storage):
-    """TinyDB's storage as one file that is replaced atomically, changed only under a lock, and read without one.
+class CheckedStorage(Storage):
+    """TinyDB's storage as one file that is replaced atomically, and read without a lock.
 
-    TinyDB reads and writes in separate calls; `transaction` holds the lock around all of them. A checksum proves that
-    this class wrote the file, so that its rows need not be checked one by one.
+    A checksum proves that this class wrote the file, so that its rows need not be checked one by one.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._pending: dict[str, dict[str, Any]] | None = None
-        self._changed = False
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with files.writing(self._path), locked(self._path):
-            self._pending, self._changed = self._load(), False
-            try:
-                yield
-                if self._changed:
-                    body = orjson.dumps(self._pending)[1:]
-                    head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
-                    files.write_bytes(self._path, head + b"," * (body != b"}") + body)
-            finally:
-                self._pending = None
-
-    def read(self) -> dict[str, dict[str, Any]] | None:
-        return self._pending if self._pending is not None else self._load()
 
     def write(self, data: dict[str, dict[str, Any]]) -> None:
-        if self._pending is None:
-            with self.transaction():
-                self._pending, self._changed = data, True
-        else:
-            self._pending, self._changed = data, True
+        body = orjson.dumps(data)[1:]
+        head = b'{"written":{"1":{"form":%d,"crc32":%d}}' % (FORM, zlib.crc32(body))
+        files.write_bytes(self._path, head + b"," * (body != b"}") + body)
 
-    def _load(self) -> dict[str, dict[str, Any]]:
+    def read(self) -> dict[str, dict[str, Any]]:
         """The tables in the file; empty if another version of qexp wrote rows of another form."""
         try:
             content = files.read_bytes(self._path)
@@ -308,7 +288,7 @@ class Catalog:
             return {}
 
     def _stored_rows(self) -> Rows:
-        rows = (LockedStorage(self.path).read() or {}).get("runs", {}).values()
+        rows = CheckedStorage(self.path).read().get("runs", {}).values()
         if not all(row.keys() >= ROW_KEYS and row["summary"].keys() >= SUMMARY_KEYS for row in rows):
             raise DamagedError(f"{self.path} is of another version of qexp")
         return {row["summary"]["name"]: row for row in rows}
@@ -316,10 +296,9 @@ class Catalog:
     def _save(self, fresh: Rows, gone: Iterable[str]) -> None:
         """Update the file; if it cannot be written, warn and continue."""
         try:
-            database = TinyDB(self.path, storage=LockedStorage)
-            storage = database.storage
-            assert isinstance(storage, LockedStorage)
-            with storage.transaction():
+            # TinyDB reads and writes for each change; the cache reads once, and writes at the end, all under the lock.
+            storage = CachingMiddleware(CheckedStorage)  # type: ignore[no-untyped-call]
+            with files.writing(self.path), locked(self.path), TinyDB(self.path, storage=storage) as database:
                 table = database.table("runs", cache_size=0)
                 numbers = {row["summary"]["name"]: row.doc_id for row in table.all()}
                 table.remove(doc_ids=[numbers[name] for name in {*gone, *fresh} if name in numbers])

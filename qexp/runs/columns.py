@@ -273,16 +273,8 @@ def _kind(value: Any) -> str:
     )
 
 
-def ordered(
-    summaries: list[Summary], by: str | None, reverse: bool = False, values: Sequence[Any] | None = None
-) -> list[Summary]:
-    """The runs sorted by a field; runs without it come last. Raises QexpError for an unknown field.
-
-    values  the runs' values of that field, if it is not in their summaries
-    """
-    if by is None or not summaries:
-        return summaries[::-1] if reverse else summaries
-    values = values if values is not None else [field(run, by) for run in summaries]
+def ordered(summaries: list[Summary], by: str, reverse: bool, values: Sequence[Any]) -> list[Summary]:
+    """The runs sorted by a field, of which they have these values; runs without it come last. Raises QexpError."""
     keyed = [(compared(by, value), run) for value, run in zip(values, summaries, strict=True)]
     having = [pair for pair in keyed if isinstance(pair[0], int | float | str)]
     if len({isinstance(value, str) for value, _ in having}) > 1 or (

@@ -17,12 +17,12 @@ from typing import Any
 
 from qexp.base.seeds import LARGEST_SEED
 from qexp.base.workspace import Workspace
-from qexp.errors import DamagedError, NotFoundError, Problem, QexpError, SpecError, some
+from qexp.errors import NotFoundError, Problem, QexpError, SpecError, some
 from qexp.jobs.states import Watch, require_done
 from qexp.kinds import experiments, leaks
 from qexp.kinds.experiments import Experience, SpecCache, data_of, is_unchanged, objects_of, spec_cache
 from qexp.kinds.leaks import Exposed
-from qexp.kinds.networks import model_of
+from qexp.kinds.networks import model_of, trained_model
 from qexp.kinds.objects import data_kind
 from qexp.kinds.tables import OPEN
 from qexp.networks import checkpoint
@@ -488,17 +488,11 @@ def _require_own_weights(parent: RunDirectory) -> None:
 
     A model with modules from the run's extensions is not checked, because that would execute them.
     """
-    file = parent.best_weights
-    checkpoint.require_numbers(checkpoint.read(file)[0], file)
+    weights, _ = checkpoint.read(parent.best_weights)
     if parent.extensions.exists():
-        return
-    model = model_of(parent.spec(), OPEN)
-    expected = {name: list(value.shape) for name, value in model.network.state_dict(prefix="network.").items()}
-    shapes = {name: shape for name, shape in checkpoint.shapes(file).items() if name.startswith("network.")}
-    for name in sorted({*expected, *shapes}):
-        if expected.get(name) != shapes.get(name):
-            here, there = shapes.get(name, "nothing"), expected.get(name, "nothing")
-            raise DamagedError(f"{file} is damaged: '{name}' is {here}, but the run's model has {there}")
+        checkpoint.require_numbers(weights, parent.best_weights)
+    else:
+        trained_model(parent.spec(), OPEN, weights, parent.best_weights)
 
 
 def _differences(parent: str, spec: dict[str, Any], document: dict[str, Any]) -> list[str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from qexp.base import folders
 from qexp.base.files import sync_folder, write_bytes
 from qexp.base.formats import write_json
@@ -19,7 +21,7 @@ from qexp.errors import QexpError
 from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
-from qexp.store.provenance import SEEN, Seen, join_seen, read_seen, seen_bytes
+from qexp.store.provenance import SEEN, Seen, join_seen, read_seen
 from qexp.store.record import Ancestor, CodeState, Epochs, Record, State, now, require_name
 
 FILES = "files"
@@ -151,7 +153,8 @@ def _fill(draft: Path, plan: Plan, workspace: Workspace, like: RunDirectory | No
     write_json(draft / "spec.json", plan.spec)
     spectra = join_seen(plan.name, plan.seen, read_seen(plan.parent) if plan.parent else {})
     if spectra:
-        write_bytes(draft / SEEN, seen_bytes(spectra))
+        # Without indentation, since there can be tens of thousands of spectra.
+        write_bytes(draft / SEEN, orjson.dumps(spectra, option=orjson.OPT_APPEND_NEWLINE))
     record = Record(
         **{key: getattr(plan, key) for key in SHARED},
         kind="trained" if type_of(plan.spec).trains else "program",

@@ -14,9 +14,8 @@ from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 from qexp.base import formats
-from qexp.base.packages import OpenTable
 from qexp.base.quantities import Quantities
-from qexp.base.tables import Tables
+from qexp.base.tables import OpenTable, Tables
 from qexp.errors import DamagedError, QexpError
 from qexp.spec.reading import Document, Finding, defaults_in
 
@@ -182,7 +181,7 @@ def add_kinds(added: Any, origin: str) -> None:
             _kind(kind)
         except (ImportError, AttributeError) as error:
             raise QexpError(f"{origin}: KINDS['{name}']: {error}") from error
-    KINDS.update(added)
+    KINDS.own.update(added)
 
 
 def kind_named(name: str) -> Kind:

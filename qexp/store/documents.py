@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import MISSING, dataclass, field
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
@@ -54,7 +53,7 @@ class Part:
         """Read a document. Raises MisfitError where it contradicts the annotations."""
         if not isinstance(document, dict):
             raise MisfitError(_instead(document, "an object"))
-        readers, required = _layout(cls)
+        readers, required = _layout(cls)  # type: ignore[arg-type]
         declared = {key: value for key, value in document.items() if key in readers}
         values = _read_entries((key, readers[key], value) for key, value in declared.items())
         if missing := [key for key in required if key not in declared]:
@@ -71,22 +70,18 @@ class Part:
 
     def document(self) -> dict[str, Any]:
         """The JSON document: plain dictionaries, lists, texts and numbers."""
-        values = {key: getattr(self, key) for key in _layout(type(self))[0]}
+        values = {key: getattr(self, key) for key in _layout(type(self))[0]}  # type: ignore[arg-type]
         written = {key: value for key, value in values.items() if value is not None or key not in self.LEFT_OUT}
         return {key: _plain(value) for key, value in {**written, **self.others}.items()}
 
 
-_LAYOUTS: dict[type[Part], tuple[dict[str, Read], list[str]]] = {}
-
-
+@cache
 def _layout(cls: type[Part]) -> tuple[dict[str, Read], list[str]]:
     """The reader of each key, and the required keys."""
-    if cls not in _LAYOUTS:
-        hints = get_type_hints(cls)
-        declared = [field for field in own_first(cls) if field.name != "others"]
-        required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
-        _LAYOUTS[cls] = {field.name: _reader(hints[field.name]) for field in declared}, required
-    return _LAYOUTS[cls]
+    hints = get_type_hints(cls)
+    declared = [field for field in own_first(cls) if field.name != "others"]
+    required = [field.name for field in declared if field.default is MISSING and field.default_factory is MISSING]
+    return {field.name: _reader(hints[field.name]) for field in declared}, required
 
 
 _SCALARS = frozenset({str, int, float, bool, types.NoneType})
@@ -112,8 +107,8 @@ def _reader(kind: Any) -> Read:
         return lambda value: value
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        reads = [_reader(choice) for choice in inner if choice is not types.NoneType]
-        return partial(_read_first, reads, types.NoneType in inner)
+        (read,) = (_reader(choice) for choice in inner if choice is not types.NoneType)
+        return lambda value: None if value is None else read(value)
     if origin is tuple:
         several = inner[-1] is Ellipsis
         return partial(_read_list, [_reader(item) for item in inner[: 1 if several else None]], several)
@@ -141,16 +136,6 @@ def _read_plain(kind: Any, value: Any) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise MisfitError(_instead(value, expected))
     return value
-
-
-def _read_first(reads: list[Read], optional: bool, value: Any) -> Any:
-    """Try several forms in turn; the error of the last one is reported."""
-    if optional and value is None:
-        return None
-    for read in reads[:-1]:
-        with suppress(MisfitError):
-            return read(value)
-    return reads[-1](value)
 
 
 def _read_word(words: Mapping[str, StrEnum], value: Any) -> StrEnum:

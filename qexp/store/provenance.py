@@ -17,8 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 from qexp.base import files, formats
 from qexp.base.quantities import of_transform
 from qexp.base.workspace import PACKAGE
@@ -453,8 +451,3 @@ def join_seen(name: str, spectra: Seen | None, before: Mapping[str, Seen]) -> di
     earlier = before.get(name, {})
     both = {core: sorted({*spectra.get(core, []), *earlier.get(core, [])}) for core in sorted({*spectra, *earlier})}
     return {name: both, **{run: seen for run, seen in before.items() if run != name}}
-
-
-def seen_bytes(seen: Mapping[str, Seen]) -> bytes:
-    """The file's bytes, without indentation, since there can be tens of thousands of spectra."""
-    return orjson.dumps(seen, option=orjson.OPT_APPEND_NEWLINE)

@@ -4,7 +4,6 @@ came out. It looks at the validation part alone.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import secrets
@@ -12,8 +11,7 @@ import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from qexp.base.files import locked
-from qexp.base.formats import read_lines, whole_line
+from qexp.base.formats import read_lines
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, QexpError, SpecError, extra, suggestion
@@ -40,7 +38,7 @@ from qexp.tuning.space import Space
 
 with extra("tune"):
     import optuna
-    from optuna.storages.journal import BaseJournalBackend
+    from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial, Trial, TrialState
 
 if TYPE_CHECKING:
@@ -126,51 +124,34 @@ LONGEST_ENTRY = 2**20
 """Bytes at the end of the file in which a torn entry begins."""
 
 
-class JournalFile(BaseJournalBackend):
+class JournalFile(JournalFileBackend):
     """A journal that several processes and machines append to, and that a kill or a full disk cannot damage.
 
-    Optuna's own backend appends to a line that was torn when its writer was killed, and can read nothing after that.
-    Here the next writer cuts it off: who wrote it was never told that it is there. A killed process does not keep the
-    lock.
+    Optuna appends to a line that was torn when its writer was killed, and can read nothing after that. Here the next
+    writer cuts it off: who wrote it was never told that it is there. A killed process does not keep the lock.
     """
 
     def __init__(self, file: Path) -> None:
+        super().__init__(str(file), threading.Lock())  # type: ignore[arg-type]  # beside `locked`, for all processes
         self._file = file
-        self._read = 0, 0
-        """Number of entries read before, and of their bytes."""
 
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        number, offset = self._read if self._read[0] <= log_number_from else (0, 0)
-        entries = []
-        with suppress(FileNotFoundError), self._file.open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                if (entry := whole_line(line)) is None:
-                    if line.endswith(b"\n"):  # else it is being written, or a kill has torn it
-                        raise DamagedError(
-                            f"{self._file} is damaged: line {number + 1} is no entry; restore it from a copy"
-                        )
-                    break
-                if number >= log_number_from:
-                    entries.append(entry)
-                number, offset = number + 1, offset + len(line)
-        self._read = number, offset
-        return entries
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any]]:
+        number = log_number_from
+        try:
+            for entry in super().read_logs(log_number_from):
+                yield entry
+                number += 1
+        except ValueError:
+            raise DamagedError(
+                f"{self._file} is damaged: line {number + 1} is no entry; restore it from a copy"
+            ) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with locked(self._file, LONGEST_WAIT), self._file.open("a+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = file.seek(max(0, size - LONGEST_ENTRY))
-            whole = start + file.read().rfind(b"\n") + 1
-            if whole < size:
-                file.truncate(whole)
-            try:
-                file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(whole)
-                raise
+        with locked(self._file, LONGEST_WAIT):
+            with self._file.open("r+b") as file:
+                start = file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ENTRY))
+                file.truncate(start + file.read().rfind(b"\n") + 1)
+            super().append_logs(logs)
 
 
 def open_study(checked: CheckedTuning) -> Study:

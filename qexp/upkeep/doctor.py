@@ -19,7 +19,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DamagedError, NotFoundError, QexpError
 from qexp.jobs.states import Watch
 from qexp.results.calibration import record_to_restore
-from qexp.runs.catalog import Catalog, LockedStorage
+from qexp.runs.catalog import Catalog, CheckedStorage
 from qexp.store import evaluations, provenance
 from qexp.store.directory import WRITTEN, RunDirectory, runs_inside
 from qexp.store.record import NAME, Record, State
@@ -203,12 +203,6 @@ def findings(workspace: Workspace) -> Iterator[Finding]:
             with suppress(PermissionError):
                 for path in sorted(folder.iterdir()):
                     yield from leftover_folder(path)
-
-
-def examine(workspace: Workspace, fix: bool = False) -> list[Finding]:
-    """All problems; with `fix`, after repair where possible. Everything is checked before anything is repaired."""
-    problems = list(findings(workspace))
-    return [repair_finding(finding) for finding in problems] if fix else problems
 
 
 def _of_entry_at_rest(path: Path, states: Mapping[RunDirectory, State]) -> list[Finding]:
@@ -440,10 +434,10 @@ def _of_catalog(catalog: Catalog, readable: set[str]) -> Iterator[Finding]:
 
     def rebuild() -> None:
         catalog.reindex()
-        LockedStorage(catalog.path).read()
+        CheckedStorage(catalog.path).read()
 
     try:
-        rows = (LockedStorage(catalog.path).read() or {}).get("runs", {})
+        rows = CheckedStorage(catalog.path).read().get("runs", {})
         listed = {row["summary"]["name"] for row in rows.values()}
     except (DamagedError, AttributeError, KeyError, TypeError) as error:
         what = str(error) if isinstance(error, DamagedError) else "it is damaged: a row does not describe a run"

@@ -407,19 +407,15 @@ def _execute(
 
 def _follow(process: subprocess.Popen[bytes], again: RunDirectory, display: Display) -> None:
     """Show the epochs of a run until its process ends."""
-    place, since = 0, time.monotonic()
+    shown, since = 0, time.monotonic()
     ended = False
     while not ended:
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=SECONDS_BETWEEN_LOOKS)
             ended = True
-        with suppress(FileNotFoundError), again.metrics_file.open("rb") as written:
-            written.seek(place)
-            for text in written:
-                if (line := formats.whole_line(text)) is None:
-                    break
-                place, before, since = place + len(text), since, time.monotonic()
-                display.epoch(line, since - before)
+        for line in itertools.islice(formats.read_lines(again.metrics_file), shown, None):
+            shown, before, since = shown + 1, since, time.monotonic()
+            display.epoch(line, since - before)
 
 
 def _by_place(written: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -217,6 +217,16 @@ def html(view: View) -> str:
     return environment().get_template("notebook.html").render(view=view)
 
 
+def plain_text(content: RenderableType, width: int) -> str:
+    """What rich would print, as text without an end of the last line."""
+    from rich.console import Console
+
+    console = Console(width=width, no_color=True, force_terminal=False, force_jupyter=False)
+    with console.capture() as printed:
+        console.print(content, markup=False, highlight=False)
+    return "\n".join(line.rstrip() for line in printed.get().rstrip().splitlines())
+
+
 class Shown:
     """An object with a view. Notebooks and terminals that know rich or IPython ask it to show itself."""
 
@@ -236,12 +246,7 @@ class Shown:
 
     def text(self) -> str:
         """The view as plain text."""
-        from rich.console import Console
-
-        console = Console(width=200, no_color=True, force_terminal=False, force_jupyter=False)
-        with console.capture() as printed:
-            console.print(self.__rich__())
-        return "\n".join(line.rstrip() for line in printed.get().rstrip().splitlines())
+        return plain_text(self.__rich__(), 200)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         inside = len(getattr(printer, "stack", ())) > 1  # of a list or a dictionary

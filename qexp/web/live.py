@@ -7,10 +7,11 @@ import os
 import secrets
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -213,7 +214,7 @@ SHARE_OF_RUNS = 0.03
 """Largest share of its time that the server spends on looking; with very many runs it looks less often."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
     """The runs at one time."""
 
@@ -375,19 +376,13 @@ class RunTable:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._columns = Columns([])
-        self._answers: OrderedDict[tuple[str, Question], Answer] = OrderedDict()
+        self._kept = lru_cache(KEPT_ANSWERS)(self._answer)
         self._one_at_a_time = threading.Lock()
 
     def answer(self, listing: Listing, question: Question) -> Answer:
         """Raises QexpError for an unknown field or a condition that cannot be understood."""
-        key = listing.version, question
         with self._one_at_a_time:
-            if key not in self._answers:
-                self._answers[key] = self._answer(listing, question)
-            self._answers.move_to_end(key)
-            while len(self._answers) > KEPT_ANSWERS:
-                self._answers.popitem(last=False)
-            return self._answers[key]
+            return self._kept(listing, question)
 
     def _answer(self, listing: Listing, question: Question) -> Answer:
         self._columns = columns = self._columns.over(listing.runs)

@@ -27,7 +27,7 @@ from qexp.jobs.states import Watch
 from qexp.runs.catalog import Catalog, is_pattern, named_runs
 from qexp.runs.options import ReportFile
 from qexp.store.directory import RunDirectory, target_outside_of_runs
-from qexp.tuning.results import Tuned, search_of
+from qexp.tuning.results import Tuned
 from qexp.web.comparison_page import comparison_page
 from qexp.web.html import View, environment, fields_of
 from qexp.web.run_page import run_page
@@ -130,11 +130,6 @@ def runs_of_report(references: Sequence[str], catalog: Catalog) -> ReportedRuns:
     return dict(runs.values())
 
 
-def searches_in(references: Iterable[str], workspace: Workspace) -> list[Tuned]:
-    """The searches among what is named."""
-    return [search for reference in references if (search := search_of(reference, workspace)) is not None]
-
-
 def readable(reported: ReportedRuns) -> tuple[list[ComparedRun], list[str]]:
     """The runs with their present states, and a line for each that was removed or is damaged."""
     states = Watch().states(list(reported))
@@ -152,9 +147,6 @@ FORMATS = (".html", ".htm", ".pdf")
 
 OURS, BYTES_OF_BEGINNING = b'<meta name="generator" content="qexp">', 400
 """What each HTML report has in its first 400 bytes."""
-
-
-AS_IT_IS = ReportFile()
 
 
 def text_of(given: str | Path) -> str:
@@ -218,7 +210,7 @@ def report(directory: RunDirectory, target: Path, options: ReportFile, searches:
 def page_of_run(
     directory: RunDirectory,
     others: Sequence[Mapping[str, Any]],
-    options: ReportFile = AS_IT_IS,
+    options: ReportFile = ReportFile(),
     searches: Sequence[Tuned] = (),
 ) -> str:
     """The report of a run; `others` as in `run_page`, `searches` as in `report`."""

@@ -1,5 +1,6 @@
 import pytest
 
+from qexp import api
 from qexp.errors import QexpError
 from qexp.runs.columns import Columns, choose, condition, field, groups, ordered
 from qexp.runs.options import ListOptions
@@ -200,7 +201,7 @@ def test_signs_of_other_languages_are_answered_with_those_of_this_one(where, mea
 
 def test_runs_are_sorted_and_grouped_by_their_number_of_epochs_whatever_their_best_one_is():
     more = {**RUNS[0], "name": "long", "epochs": {"done": 9, "of": 100, "best": 9}}
-    assert names(ordered([more, *RUNS], "epochs")) == ["cnn_0", "cnn_1", "unet_7", "long"]
+    assert names(in_order([more, *RUNS], "epochs")) == ["cnn_0", "cnn_1", "unet_7", "long"]
     runs = [run | {"units": {}} for run in [more, *RUNS]]
     assert [(group["values"], group["n"]) for group in groups(runs, ["epochs"], [[run["epochs"]] for run in runs])] == [
         ([100], 1), ([20], 3)
@@ -218,29 +219,33 @@ def names(runs):
     return [run["name"] for run in runs]
 
 
+def in_order(runs, by, reverse=False):
+    return ordered(runs, by, reverse, [field(run, by) for run in runs])
+
+
 def test_runs_are_ordered_by_a_number_or_a_text_and_those_without_it_come_last():
     seeds = [{"name": str(seed), "seed": seed} for seed in (10, 9, 100, -1, 2.5)]
-    assert names(ordered(seeds, "seed")) == ["-1", "2.5", "9", "10", "100"]
-    assert names(ordered(RUNS, "results.test.depth.mae")) == ["unet_7", "cnn_0", "cnn_1"]
-    assert names(ordered(RUNS, "results.test.depth.mae", reverse=True)) == ["cnn_0", "unet_7", "cnn_1"]
-    assert names(ordered(RUNS, "name", reverse=True)) == ["unet_7", "cnn_1", "cnn_0"]
-    assert names(ordered(RUNS, "seed")) == ["cnn_0", "cnn_1", "unet_7"]
-    assert names(ordered(RUNS, "error")) == ["cnn_1", "cnn_0", "unet_7"]
+    assert names(in_order(seeds, "seed")) == ["-1", "2.5", "9", "10", "100"]
+    assert names(in_order(RUNS, "results.test.depth.mae")) == ["unet_7", "cnn_0", "cnn_1"]
+    assert names(in_order(RUNS, "results.test.depth.mae", reverse=True)) == ["cnn_0", "unet_7", "cnn_1"]
+    assert names(in_order(RUNS, "name", reverse=True)) == ["unet_7", "cnn_1", "cnn_0"]
+    assert names(in_order(RUNS, "seed")) == ["cnn_0", "cnn_1", "unet_7"]
+    assert names(in_order(RUNS, "error")) == ["cnn_1", "cnn_0", "unet_7"]
 
 
 def test_equal_runs_keep_their_order_and_all_do_without_a_field():
     runs = [{"name": name, "seed": 1} for name in "dbca"]
-    assert names(ordered(runs, "seed")) == names(ordered(runs, "seed", reverse=True)) == ["d", "b", "c", "a"]
-    assert ordered(RUNS, None) == RUNS
-    assert ordered(RUNS, None, reverse=True) == RUNS[::-1]
-    assert ordered([], "whatever") == []
+    assert names(in_order(runs, "seed")) == names(in_order(runs, "seed", reverse=True)) == ["d", "b", "c", "a"]
+    assert api.ordered(RUNS) == RUNS
+    assert api.ordered(RUNS, reverse=True) == RUNS[::-1]
+    assert api.ordered([], "whatever") == []
 
 
 def test_an_order_by_what_cannot_be_ordered_is_refused():
-    assert complaint(ordered, RUNS, "sead") == "no field 'sead'; did you mean 'seed'?"
+    assert complaint(in_order, RUNS, "sead") == "no field 'sead'; did you mean 'seed'?"
     for by in ("results", "tags", "results.test"):
-        assert f'sort="{by}": the values are neither all numbers nor all texts' in complaint(ordered, RUNS, by)
-    assert "neither all numbers nor all texts" in complaint(ordered, [{"x": 1}, {"x": "a"}], "x")
+        assert f'sort="{by}": the values are neither all numbers nor all texts' in complaint(in_order, RUNS, by)
+    assert "neither all numbers nor all texts" in complaint(in_order, [{"x": 1}, {"x": "a"}], "x")
 
 
 def test_names_with_other_characters_go_into_brackets():

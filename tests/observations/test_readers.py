@@ -38,7 +38,7 @@ VELOCITIES = Reader(
 
 @pytest.fixture
 def velocities(tmp_path, monkeypatch):
-    monkeypatch.setitem(READERS, "velocities", VELOCITIES)
+    monkeypatch.setitem(READERS.own, "velocities", VELOCITIES)
     (tmp_path / "network.sites").write_text("ACAE 426000 4519000 10 20 -30\nRITE 427000 4520000 1 2 3\n")
     return tmp_path / "network.sites"
 
@@ -67,7 +67,7 @@ def test_a_look_alone_is_for_other_files_than_those_of_a_new_format_with_vectors
 
     takes = ("name", "incidence", "heading", "look")
     scenes = Reader(lambda path: path.suffix == ".vec", read, takes, "scenes", sight=sight_of_vectors)
-    monkeypatch.setitem(READERS, "scenes", scenes)
+    monkeypatch.setitem(READERS.own, "scenes", scenes)
     (tmp_path / "one.vec").touch()
     header = "east,north,los,error,incidence,heading\n"
     (tmp_path / "points.csv").write_text(

@@ -94,5 +94,5 @@ class Spool:
 if __name__ == "__main__":
     from qexp.cli import app
 
-    LAUNCHERS["spool"] = Spool()
+    LAUNCHERS.own["spool"] = Spool()
     app(prog_name="qexp")

@@ -24,7 +24,7 @@ PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "qsub", "qstat",
 def spool(specs, monkeypatch) -> Iterator[None]:
     """A third launcher, in a workspace of sound specs; what a test leaves with it is cancelled."""
     launcher = Spool()
-    monkeypatch.setitem(LAUNCHERS, "spool", launcher)
+    monkeypatch.setitem(LAUNCHERS.own, "spool", launcher)
     yield
     launcher.cancel([str(job) for job in specs.root.glob("runs/.launches/*/spool/*")])
 
@@ -110,7 +110,7 @@ class Full(Spool):
 def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launcher(specs, monkeypatch, qexp):
     order = package.Order("sound", seeds=range(2), launcher="closed", options={"nice": 3})
     with monkeypatch.context() as patch:
-        patch.setitem(LAUNCHERS, "closed", Closed())
+        patch.setitem(LAUNCHERS.own, "closed", Closed())
         runs = package.sweep(order, workspace=specs.root)
         assert {run.name: "queued" for run in runs} == states()
         job = {"launcher": "closed", "id": "1"}
@@ -118,15 +118,15 @@ def test_a_launch_that_waits_is_stopped_as_a_whole_and_nobodys_without_its_launc
             file = run.path / "run.json"
             file.write_text(json.dumps({**json.loads(file.read_text()), "job": job}))
         assert {*states().values()} == {"queued"}
-        patch.delitem(LAUNCHERS, "closed")
+        patch.delitem(LAUNCHERS.own, "closed")
         assert {*states().values()} == {"created"}
-        patch.setitem(LAUNCHERS, "closed", Closed())
+        patch.setitem(LAUNCHERS.own, "closed", Closed())
         qexp("stop", "--launch", "last").done()
         assert {*states().values()} == {"interrupted"}
 
 
 def test_what_a_scheduler_refuses_waits_for_nobody_and_is_to_be_run_again(specs, monkeypatch, qexp):
-    monkeypatch.setitem(LAUNCHERS, "full", Full())
+    monkeypatch.setitem(LAUNCHERS.own, "full", Full())
     assert qexp("run", "sound", "--seeds", "0:2", "--launcher", "full").failed(6).endswith("error: the spool is full\n")
     assert {*states().values()} == {"created"}
     assert qexp("run", "sound", "--seeds", "0:2", "--dry-run").stdout.split() == [*states()]

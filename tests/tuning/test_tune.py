@@ -127,7 +127,7 @@ def test_an_entry_that_a_kill_has_torn_is_cut_off_and_the_others_are_read(tmp_pa
     assert list(one.read_logs(0)) == [{"op": 1}, {"op": 2}, {"op": 4}]
     file.write_text('{"op":1}\n{"op":2,"val\n{"op":4}\n')
     with pytest.raises(DamagedError, match=r"journal.jsonl is damaged: line 2 is no entry; restore it from a copy"):
-        JournalFile(file).read_logs(0)
+        list(JournalFile(file).read_logs(0))
 
 
 # Searches
