@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from qexp.base.text import Table
+from qexp.base.options import is_number
+from qexp.base.text import Table, value_at
 from qexp.base.workspace import Workspace
 from qexp.comparison.seeds import STUDY_FILES, study_folder
 from qexp.errors import some
@@ -43,11 +44,10 @@ class Objective(Part):
 
     def of_line(self, line: Mapping[str, Any]) -> float | None:
         """The value of an epoch, None for one that is no number."""
-        found: Any = line["validation"]
-        for step in self.metric.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-        value = abs(found) if self.best == ZERO and found is not None else found
-        return value if value is not None and math.isfinite(value) else None
+        value = value_at(line["validation"], self.metric.split("."))
+        if not is_number(value) or not math.isfinite(value):
+            return None
+        return float(abs(value) if self.best == ZERO else value)
 
 
 @dataclass(frozen=True, kw_only=True)

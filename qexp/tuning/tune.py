@@ -84,7 +84,9 @@ def check_tuning(tuning: Tuning, workspace: Workspace) -> CheckedTuning:
     plan = checked.plans[0]
     epochs = max([plan.epochs, *(max(one.ends) for one in space.dimensions if "epochs" in one.keys)])
     unplanned = replace(checked, plans=[], workload=Workload([], [], [], {}))
-    objectives, folder = objectives_of(tuning, plan, space), _folder(tuning, workspace)
+    usual = workspace.root / "studies" / f"{Path(reference).stem}_tune"
+    folder = usual if tuning.out is None else Path(tuning.out).absolute()
+    objectives = objectives_of(tuning, plan, space)
     return CheckedTuning(tuning, workspace, space, objectives, folder, epochs, plan.digest, drawn, fixed, unplanned)
 
 
@@ -130,12 +132,6 @@ def _drawn(tuning: Tuning, space: Space) -> Study:
             "there is nothing to choose from: give at least two `trials`, and values that differ in `space`"
         )
     return drawn
-
-
-def _folder(tuning: Tuning, workspace: Workspace) -> Path:
-    if tuning.out is not None:
-        return Path(tuning.out).absolute()
-    return workspace.root / "studies" / f"{Path(tuning.references[0]).stem}_tune"
 
 
 def _claim(checked: CheckedTuning) -> Tuned:

@@ -17,6 +17,7 @@ from qexp.base.formats import read_lines
 from qexp.errors import DamagedError, QexpError, RunFailedError
 from qexp.store.directory import RunDirectory, read_annotations
 from qexp.tuning.options import Tuning, read_space
+from qexp.tuning.results import Objective
 from qexp.tuning.search import JournalFile, kept_line
 from qexp.tuning.tune import check_tuning
 from tests import cores, stones
@@ -111,6 +112,12 @@ def test_a_trial_looks_at_no_test_part_while_it_trains(specs):
 @pytest.mark.heavy
 def test_the_most_epochs_of_a_trial_are_those_of_the_space(specs):
     assert [checked(specs, space={"epochs": values}).epochs for values in ([2, 9, 4], "log:2:16")] == [9, 16]
+
+
+def test_the_metric_of_an_output_whose_name_has_a_dot_is_found():
+    line = {"validation": {"loss": 1.0, "chamber.depth": {"mae": -0.5}}}
+    found = [Objective(metric=name, best="zero").of_line(line) for name in ("loss", "chamber.depth.mae", "depth.mae")]
+    assert found == [1.0, 0.5, None]
 
 
 # The journal
