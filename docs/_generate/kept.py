@@ -70,15 +70,17 @@ def anew(
         path = PICTURES / stem / name
         if name not in pictures:
             differences += [f"{name}: no command draws it"] if screens.browser() else []
-        elif not path.exists() or not alike(path.read_bytes(), pictures[name]):
-            differences.append(f"{name}: looks different")
-            files[path] = pictures[name]
+        else:
+            kept = path.read_bytes() if path.exists() else b""
+            differences += [] if kept and alike(kept, pictures[name]) else [f"{name}: looks different"]
+            if not kept or not alike(kept, pictures[name], 0):
+                files[path] = pictures[name]
     if page != GALLERY:
         kept = notebooks.kept(stem)
         kept += [[] for _ in cells[len(kept) :]]
         differing = [number for number, now in enumerate(cells) if not same_cell(kept[number], now)]
         differences += [f"cell {number + 1} shows something else" for number in differing]
-        cells = [now if number in differing else kept[number] for number, now in enumerate(cells)]
+        cells = [before if same_cell(before, now, 0) else now for before, now in zip(kept, cells, strict=False)]
         files[notebooks.FOLDER / f"{stem}.ipynb"] = notebooks.notebook(written, cells).encode()
     return files, differences
 
@@ -147,12 +149,12 @@ def _taken_apart(text: str) -> tuple[list[str], list[float]]:
     return [words for words, _ in lines], [float(each.replace(",", "").replace("−", "-")) for each in numbers]
 
 
-def alike(kept: bytes, now: bytes) -> bool:
-    """Whether two pictures look the same."""
-    return kept == now or pixels_that_differ(opened(kept), opened(now)).mean() <= CHANGED
+def alike(kept: bytes, now: bytes, changed: float = CHANGED) -> bool:
+    """Whether two pictures look the same, but for a share of their pixels."""
+    return kept == now or pixels_that_differ(opened(kept), opened(now)).mean() <= changed
 
 
-def same_cell(kept: list[Any], now: list[Any]) -> bool:
+def same_cell(kept: list[Any], now: list[Any], changed: float = CHANGED) -> bool:
     """Whether a cell of a notebook shows the same: its plain texts, and its pictures."""
     (text, pictures), (text_now, pictures_now) = (
         (
@@ -161,7 +163,9 @@ def same_cell(kept: list[Any], now: list[Any]) -> bool:
         )
         for outputs in (kept, now)
     )
-    return len(pictures) == len(pictures_now) and same(text, text_now) and all(map(alike, pictures, pictures_now))
+    if len(pictures) != len(pictures_now) or not same(text, text_now):
+        return False
+    return all(alike(*pair, changed) for pair in zip(pictures, pictures_now, strict=True))
 
 
 if __name__ == "__main__":

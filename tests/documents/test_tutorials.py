@@ -79,7 +79,7 @@ def test_what_one_should_see_is_what_a_page_keeps(name):
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_has_the_same_steps_in_both_languages_and_says_what_one_should_see(name):
     assert all(step.python for step in steps(TEXTS[name]))
-    sections = [section for section in TEXTS[name].split("\n## ") if "```console" in section]
+    sections = [section for section in TEXTS[name].split("\n## ") if re.search(r"^```(console|sh)$", section, re.M)]
     assert len(sections) >= 4
     untold = [section.splitlines()[0] for section in sections if "**What you should see.**" not in section]
     assert untold in ([], ["A workspace"])
