@@ -208,6 +208,7 @@ def _merge(target: Document, changes: Document, at: Where, merged: Written, own:
             former = _long_form(key, former, value)
         if isinstance(value, dict) and isinstance(former, dict) and not _names_another(value, former):
             target[key] = former
+            merged.sources |= {(*path, name): merged.source((*path, name)) for name in former}  # as above
             merged.sources[path] = own.source(path)
             _merge(former, value, path, merged, own)
             continue

@@ -110,7 +110,8 @@ def test_a_path_is_of_the_folder_of_the_file_in_which_it_stands(specs):
 
 def test_an_error_names_the_file_and_place_where_the_wrong_value_stands(specs):
     written(specs, "dataset", "base", put(SOUND["dataset"], "distributions.depth.parameters.sigma", -1))
-    written(specs, "dataset", "data", {"extends": "base", "size": [16]})
+    beside_it = {"depth": {"parameters": {"mu": 0.5}}}
+    written(specs, "dataset", "data", {"extends": "base", "size": [16], "distributions": beside_it})
     wrong = {"extends": "sound", "dataset": {"extends": "data", "fixed": {"noise": "none"}}, "epochs": 0}
     written(specs, "experience", "middle", wrong)
     written(specs, "experience", "child", {"extends": "middle", "losses": {"depth": "mea"}, "batch_size": None})
