@@ -18,7 +18,6 @@ from qexp.errors import in_python
 from qexp.examples.options import Watch, unwatched
 from qexp.jobs.launchers import Watcher
 from qexp.kinds.attempt import Display
-from qexp.web.html import plain_text
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -54,6 +53,8 @@ class Cell:
 
 
 def _mime(content: RenderableType) -> dict[str, str]:
+    from qexp.web.html import plain_text  # loads numpy, which completion does without
+
     text = cleaned(plain_text(content, 110))
     return {"text/plain": text, "text/html": f'<pre style="margin: 0">{escape(text)}</pre>'}
 
