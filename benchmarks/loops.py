@@ -12,7 +12,7 @@ from benchmarks.bare_loop import SideBySide
 from benchmarks.timing import Comparison, at_most
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
-from qexp.kinds.experiments import dataset_document
+from qexp.kinds.experiments import SpecCache, open_dataset
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
@@ -50,7 +50,7 @@ def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 
     device = torch.device("cpu")
     model = load_model(directory, device)
     tables = BUILT_IN
-    name, document = dataset_document("mogi_test", workspace, tables)
+    name, document, _ = open_dataset("mogi_test", SpecCache(tables, workspace))
     source = dataset_of(document, tables)
     grid = [replace(axis, cells=cells) for axis in matrix.matrix_axes(document, name)]
     values = matrix.constant_values(source, grid, {})
