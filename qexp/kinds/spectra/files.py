@@ -8,7 +8,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -314,12 +313,19 @@ class Folders:
 
 def _states(folder: Path) -> list[str]:
     """Name, size, time of change and inode of every file, by name."""
-    states = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # a link to nowhere, which is no file either
-                status = entry.stat()
-                states.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+    handle = os.open(folder, os.O_RDONLY)  # relative to an open folder, so that its path is resolved once
+    try:
+        with os.scandir(handle) as entries:
+            states = []
+            for entry in entries:
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # a link to nowhere
+                    states.append(entry.name)
+                else:
+                    states.append(f"{entry.name}/{status.st_size}/{status.st_mtime_ns}/{status.st_ino}")
+    finally:
+        os.close(handle)
     return sorted(states)
 
 
