@@ -385,7 +385,9 @@ def _of_sacred(records: Sequence[Path]) -> Iterator[Found]:
     """Of its FileStorageObserver. The numbers that the program returned are those of its last step."""
     for file in records:
         about, folder = json.loads(file.read_bytes()), file.parent
-        if "experiment" not in about or about["status"] not in STATES:
+        if "experiment" not in about:
+            raise QexpError(f"{file} is no record of a run of Sacred")
+        if about["status"] not in STATES:
             continue
         curves, config = (_json_in(folder / name) for name in ("metrics.json", "config.json"))
         numbers = [

@@ -260,6 +260,8 @@ def test_runs_of_sacred_have_their_configuration_curves_and_what_the_program_ret
     (here / "sacred/1/run.json").write_text("{")
     with pytest.raises(QexpError, match="may be damaged"):
         package.import_runs("sacred")
+    with pytest.raises(QexpError, match="is no record of a run of Sacred"):
+        package.import_runs("runs")
 
 
 def test_runs_of_dvclive_are_those_of_its_folders(here):
