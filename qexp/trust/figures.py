@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qexp.base.arrays import Array
-from qexp.base.quantities import in_symbols, in_words, label, typeset, with_unit
+from qexp.base.quantities import in_symbols, in_words, typeset, with_unit
 from qexp.figures.canvas import (
     COLOURS,
     add_title,
@@ -126,11 +126,15 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
         for (kind, words), axis in zip(CELLS.items(), row, strict=True):
             count, inside, wrong = (numbers[f"{name}_{kind}_{what}"] for what in ("count", "inside", "wrong"))
             share = np.where(count.values < FEW_OBSERVATIONS, np.nan, inside.values / np.maximum(count.values, 1))
-            edges = {str(dim).removeprefix(f"{name}_cell_"): numbers[f"{dim}_edge"].values for dim in count.dims}
+            edges: Edges = []
+            for dim in map(str, count.dims):
+                along = dim.removeprefix(f"{name}_cell_")
+                called = [f"{words} {with_unit(of(along), typeset(units[along]))}" for of in (in_words, in_symbols)]
+                edges.append((called, numbers[f"{dim}_edge"].values))
             if len(edges) == 2:
-                image = _plane(axis, edges, share, wrong.values, words, units, probability)
+                image = _plane(axis, edges, share, wrong.values, probability)
             else:
-                _line(axis, edges, share, wrong.values, words, units, probability)
+                _line(axis, edges, share, wrong.values, probability)
             headings[axis] = [f"{of(name)}: by {words} values" for of in (in_words, in_symbols)]
             marks = {f"{NARROW} too narrow beyond chance": wrong < 0, f"{WIDE} too wide beyond chance": wrong > 0}
             for text, cells in {**marks, "hatched: too few observations": np.isnan(share)}.items():
@@ -148,11 +152,11 @@ def local(title: str, names: Sequence[str], numbers: xarray.Dataset) -> Figure:
     return figure
 
 
-def _plane(
-    axis: Axes, edges: Mapping[str, Array], share: Array, wrong: NDArray[np.int64], words: str,
-    units: Mapping[str, str], probability: float,
-) -> ScalarMappable:  # fmt: skip
-    """Two axes, with the edges of their cells in the axis's unit, which are drawn at equal distances."""
+Edges = list[tuple[list[str], Array]]
+"""How each axis is called, at length and in short, and the edges of its cells in its unit, drawn at equal distances."""
+
+
+def _plane(axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], probability: float) -> ScalarMappable:
     axis.patch.set(hatch="////", edgecolor=HATCHES)
     number = len(share)
     low, high = probability - SHOWN_DIFFERENCE, probability + SHOWN_DIFFERENCE
@@ -163,20 +167,16 @@ def _plane(
         mark = NARROW if wrong[column, row] < 0 else WIDE
         axis.text(column + 0.5, row + 0.5, mark, color=colour, ha="center", va="center", fontsize=small())
     both: tuple[XAxis | YAxis, ...] = (axis.xaxis, axis.yaxis)
-    for ticked, name in zip(both, edges, strict=True):
-        _tick(ticked, edges[name])
-        called = (f"{words} {with_unit(of(name), typeset(units[name]))}" for of in (in_words, in_symbols))
+    for ticked, (called, ends) in zip(both, edges, strict=True):
+        _tick(ticked, ends)
         ticked.set_label_text(fitting(axis, *called, upright=ticked is axis.yaxis))
         ticked.set_tick_params(labelsize=small())
     axis.spines[["top", "right"]].set_visible(True)
     return image
 
 
-def _line(
-    axis: Axes, edges: Mapping[str, Array], share: Array, wrong: NDArray[np.int64], words: str,
-    units: Mapping[str, str], probability: float,
-) -> None:  # fmt: skip
-    ((name, ends),), number = edges.items(), len(share)
+def _line(axis: Axes, edges: Edges, share: Array, wrong: NDArray[np.int64], probability: float) -> None:
+    ((called, ends),), number = edges, len(share)
     axis.bar(np.arange(number) + 0.5, np.nan_to_num(share), width=0.92, color=COLOURS[0])
     for cell in np.flatnonzero(wrong):
         mark = NARROW if wrong[cell] < 0 else WIDE
@@ -185,7 +185,7 @@ def _line(
     for left in np.flatnonzero(np.isnan(share)).tolist():
         axis.axvspan(left, left + 1, facecolor="none", edgecolor=HATCHES, hatch="////", linewidth=0)
     _tick(axis.xaxis, ends)
-    axis.set(xlim=(0, number), ylim=(0, 1), xlabel=f"{words} {label(name, units[name])}")
+    axis.set(xlim=(0, number), ylim=(0, 1), xlabel=called[0])
     axis.set_ylabel(fitting(axis, f"share of {100 * probability:g} % intervals with the truth", upright=True))
 
 
