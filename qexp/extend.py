@@ -23,7 +23,7 @@ from qexp.kinds.objects import dataset_of as dataset_of
 from qexp.kinds.options import PredictOptions as PredictOptions
 from qexp.kinds.prediction import FileKind as FileKind, Prediction as Prediction
 from qexp.kinds.preview import Preview as Preview, Variable as Variable
-from qexp.kinds.training import train_network as train_network
+from qexp.kinds.training import NetworkTraining as NetworkTraining
 from qexp.metrics.baselines import Baseline as Baseline
 from qexp.metrics.metric import Additive as Additive, Metric as Metric, evaluate as evaluate
 from qexp.metrics.splits import Fold as Fold, Split as Split, SplitError as SplitError

@@ -26,7 +26,7 @@ from qexp.kinds.objects import dataset_of
 from qexp.kinds.options import OnProgress, PredictOptions
 from qexp.kinds.prediction import FileKind, Prediction
 from qexp.kinds.preview import Preview, Variable
-from qexp.kinds.training import train_network
+from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import evaluate as evaluate_estimates
 from qexp.networks.estimator import Estimator
 from qexp.networks.network import Network
@@ -171,13 +171,12 @@ class ImageKind(KindData[ImageDataset]):
         return rows[:count], rows[count:]
 
 
-def train(attempt: Attempt) -> Results | None:
-    return train_network(attempt, evaluate)
-
-
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     write_estimates(attempt, trainer.model, trainer.data.test)
     return Results({"test": trainer.evaluate(trainer.data.test)})
+
+
+train = NetworkTraining(evaluate)
 
 
 def write_estimates(attempt: Attempt, model: Estimator, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

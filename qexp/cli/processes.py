@@ -14,7 +14,9 @@ from qexp.cli.console import WorkspaceOption
 
 
 def execute(
-    directory: Annotated[Path, typer.Argument(help="A prepared run's directory.")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIRECTORY...", help="A prepared run's directory, or those of a stack.")
+    ],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of threads; that of the machine if left out.")
@@ -25,10 +27,16 @@ def execute(
         str | None, typer.Option(metavar="COMMAND", help="The command around this process, for the record.")
     ] = None,
 ) -> None:
-    """Train the prepared run in a directory."""
+    """Train the prepared run in a directory, or those of a stack side by side."""
     from qexp.store.directory import RunDirectory
 
-    run = RunDirectory(directory.absolute())
+    runs = [RunDirectory(directory.absolute()) for directory in directories]
+    if len(runs) > 1:
+        from qexp.runs.execute import execute_stack
+
+        execute_stack(runs, device, None, threads, inside)
+        return
+    (run,) = runs
     if wrap:
         from qexp.jobs.scheduler import Wrap
         from qexp.runs.execute import execute_wrapped

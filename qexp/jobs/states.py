@@ -23,7 +23,7 @@ from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch
 from qexp.jobs.scheduler import Scheduler
 from qexp.store.directory import RunDirectory, is_complete
-from qexp.store.lease import attempts
+from qexp.store.lease import STOP, attempts
 from qexp.store.process import Process, alive, fresh, number_in_view, pid_namespace
 from qexp.store.record import AttemptRecord, Record, State
 
@@ -447,7 +447,17 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         while watch.state(directory) is State.QUEUED:  # the pool is just starting it
             time.sleep(STOP_PAUSE)
         attempt = directory.record().open_attempt
-    return attempt is not None and signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
+    if attempt is None:
+        return False
+    if record.stack is None:
+        return signal_attempt(directory, attempt, signal.SIGKILL if now else signal.SIGTERM)
+    if now:
+        beside = f"{directory.name} is in a stack, whose runs one process trains"
+        raise QexpError(f"{beside}: killing it would end them all; drop `now=True`")
+    if not signal_attempt(directory, attempt, 0):
+        return False
+    (directory.attempt(attempt.number) / STOP).touch()
+    return True
 
 
 def require_stoppable(directory: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +85,7 @@ class Attempt:
     dataset      the opened dataset of the spec; its class depends on the kind of dataset
     interrupted  returns whether the process was asked to end
     processes    largest number of processes to use, each on one core
+    alone        a context in which only this run of a stack is at work, for what is logged
     """
 
     directory: RunDirectory
@@ -95,6 +97,7 @@ class Attempt:
     display: Display
     interrupted: Callable[[], bool]
     processes: int
+    alone: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def record(self) -> Record:

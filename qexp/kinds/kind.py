@@ -167,6 +167,12 @@ class KindData(ABC, Generic[D]):
     def samples(self, document: Document, dataset: D) -> Samples:
         """The number of training samples in an epoch, and the memory of the samples that are kept."""
 
+    def samples_alike(self, spec: Document, dataset: D, tables: Tables, seed: int) -> str | None:
+        """What the samples of two runs have in common if their networks can be trained side by side: their shapes and
+        numbers. None if runs of this kind are trained by themselves.
+        """
+        return None
+
     def exposed(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Exposed | None:
         """The training and test samples of a run, if runs keep their hashes; None if not."""
         return None

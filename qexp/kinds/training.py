@@ -1,12 +1,12 @@
-"""Training the single network of a run, and the files that it writes to the run's directory."""
+"""Training the single network of a run, alone or beside others, and the files that it writes to the run's directory."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -19,29 +19,100 @@ from qexp.kinds.objects import data_kind, fit_transforms, initial_model, recipe_
 from qexp.metrics.metric import with_training_mean
 from qexp.networks import checkpoint
 from qexp.networks.estimator import Estimator
+from qexp.networks.trainer_stack import Member, TrainerStack
 from qexp.networks.training import Data, EventWriter, Progress, Trainer, TrainingListener
+from qexp.spec.reading import canonical
 from qexp.store import provenance
+from qexp.store.record import StackPlace
 
 log = logging.getLogger("qexp.run")
 
 
-def train_network(attempt: Attempt, evaluate: Callable[[Attempt, Trainer], Results | None]) -> Results | None:
-    """Train from the first epoch or the last checkpoint, and evaluate; None if interrupted or not the first process."""
-    trainer = _prepare(attempt)
-    if not trainer.processes.first:
-        trainer.run(TrainingListener(), attempt.interrupted)
-        return None
-    if not _train(attempt, trainer):
-        return None
-    if trainer.progress.stopped:
-        log.info("stopped early: %s", trainer.progress.stopped)
-    attempt.own.keep(stopped=trainer.progress.stopped)
-    if not attempt.spec.get("test", True):
-        return Results({"validation": trainer.evaluate(trainer.data.validation)})
-    if (evaluated := evaluate(attempt, trainer)) is None:
-        return None
-    validation = trainer.evaluate(trainer.data.validation)
-    return replace(evaluated, results={"validation": validation, **evaluated.results})
+Evaluate = Callable[[Attempt, Trainer], Results | None]
+"""Evaluates a trained network on the test part; None if interrupted."""
+
+Ended = Results | BaseException | None
+"""How a run in a stack ends: with its results, its error, or with None if it was interrupted."""
+
+
+class NetworkTraining:
+    """The stage `train` of a kind whose runs have one network each: of one run, or of several in a stack."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+
+    def __call__(self, attempt: Attempt) -> Results | None:
+        """Train from the first epoch or the last checkpoint, and evaluate; None if interrupted.
+
+        Of several processes that train the network together the others return None, too.
+        """
+        trainer = _prepare(attempt)
+        if not trainer.processes.first:
+            trainer.run(TrainingListener(), attempt.interrupted)
+            return None
+        with _followed(attempt, trainer) as listener:
+            if not trainer.run(listener, attempt.interrupted):
+                return None
+        return self._results(attempt, trainer)
+
+    def side_by_side(
+        self, attempts: Mapping[int, Attempt], stack: StackPlace, ended: Callable[[Attempt, Ended], None]
+    ) -> None:
+        """Train and evaluate the runs of a stack, by their places; each is told how it ends."""
+        open_files, members = {place: ExitStack() for place in attempts}, list[Member]()
+
+        def end(place: int, how: Ended) -> None:
+            with attempts[place].alone():
+                open_files[place].close()
+                ended(attempts[place], how)
+
+        for place, attempt in attempts.items():
+            try:
+                with attempt.alone():
+                    trainer = _prepare(attempt)
+                    listener = open_files[place].enter_context(_followed(attempt, trainer))
+                    steps, interrupted = steps_of(attempt.spec), attempt.interrupted
+                    members.append(Member(place, trainer, steps, listener, interrupted, attempt.alone))
+            except Exception as error:
+                end(place, error)
+        left = {member.place: member for member in members}
+
+        def left_early(member: Member, error: Exception | None) -> None:
+            del left[member.place]
+            end(member.place, error)
+
+        try:
+            if any(member.trainer.goes_on for member in members):
+                TrainerStack(members, stack.size, Seeds(stack.seed), left_early).run()
+        finally:
+            for files in open_files.values():
+                files.close()
+        for place, member in left.items():
+            try:
+                with attempts[place].alone():
+                    member.trainer.load_best()
+                    how: Ended = self._results(attempts[place], member.trainer)
+            except Exception as error:
+                how = error
+            end(place, how)
+
+    def _results(self, attempt: Attempt, trainer: Trainer) -> Results | None:
+        """Those of a trained network."""
+        if trainer.progress.stopped:
+            log.info("stopped early: %s", trainer.progress.stopped)
+        attempt.own.keep(stopped=trainer.progress.stopped)
+        if not attempt.spec.get("test", True):
+            return Results({"validation": trainer.evaluate(trainer.data.validation)})
+        if (evaluated := self._evaluate(attempt, trainer)) is None:
+            return None
+        validation = trainer.evaluate(trainer.data.validation)
+        return replace(evaluated, results={"validation": validation, **evaluated.results})
+
+
+def steps_of(spec: Mapping[str, Any]) -> str:
+    """What in an experience says how the weights are changed by their gradients."""
+    keys = ("optimizer", "learning_rate", "schedule", "gradient_clip", "epochs")
+    return canonical({key: spec[key] for key in keys})
 
 
 def _prepare(attempt: Attempt) -> Trainer:
@@ -65,8 +136,9 @@ def _prepare(attempt: Attempt) -> Trainer:
     return trainer
 
 
-def _train(attempt: Attempt, trainer: Trainer) -> bool:
-    """Train to the last epoch; False if interrupted."""
+@contextmanager
+def _followed(attempt: Attempt, trainer: Trainer) -> Iterator[TrainingListener]:
+    """A listener that writes what a run is trained to its directory, and shows it, until the block ends."""
     directory, done = attempt.directory, trainer.progress.epoch - 1
     # Drop the lines of epochs that will be trained again. It is always a new file, so that an earlier attempt that
     # still has the old one open does not append to it.
@@ -77,10 +149,9 @@ def _train(attempt: Attempt, trainer: Trainer) -> bool:
     started, seconds_before = time.perf_counter(), attempt.record.seconds
     events = EventWriter(directory.path / "tensorboard", done)
     with closing(events), directory.metrics_file.open("a") as metrics:
-        listener = _Listener(metrics, events, attempt)
         attempt.display.start(attempt.name, attempt.spec["epochs"], done)
         try:
-            return trainer.run(listener, attempt.interrupted)
+            yield _Listener(metrics, events, attempt)
         finally:
             attempt.display.stop()
             metrics.flush()

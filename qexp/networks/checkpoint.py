@@ -125,12 +125,11 @@ class WeightLayout:
             self._slots[name] = (self._length, weight.shape)
             self._length += -(-weight.numel() // ALIGNMENT) * ALIGNMENT
 
-    def row(self, module: nn.Module) -> Tensor:
-        """The weights of a network of this layout as one row, (number,), with zeros between them."""
-        row = torch.zeros(self._length)
-        for name, weight in module.named_parameters():
-            start, shape = self._slots[name]
-            row[start : start + shape.numel()] = weight.detach().flatten()
+    def row(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Weights of a network of this layout as one row, (number,), with zeros between them."""
+        row = next(iter(weights.values())).new_zeros(self._length)
+        for name, (start, shape) in self._slots.items():
+            row[start : start + shape.numel()] = weights[name].detach().flatten()
         return row
 
     def views(self, rows: Tensor) -> dict[str, Tensor]:
@@ -182,7 +181,7 @@ class BestRows:
     def __init__(self, layout: WeightLayout, modules: Sequence[nn.Module], device: torch.device) -> None:
         """modules  the networks, all of one layout, with their initial weights"""
         self._layout = layout
-        self.weights = torch.stack([layout.row(module) for module in modules]).to(device)
+        self.weights = torch.stack([layout.row(dict(module.named_parameters())) for module in modules]).to(device)
         """(network, number)"""
         self.buffers = {
             name: torch.stack([dict(module.named_buffers())[name] for module in modules]).to(device)

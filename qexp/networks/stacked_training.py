@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,11 @@ from qexp.networks.network import Network, operations_per_sample
 from qexp.networks.sequence import SequenceNorm
 from qexp.networks.training import PRECISIONS, Recipe, Samples, deterministic, own_random_state
 
+log = logging.getLogger("qexp.run")
+
+
+Tensors = dict[str, Tensor]
+
 
 class LossModule(nn.Module):
     """A network followed by the losses of its outputs."""
@@ -34,11 +40,40 @@ class LossModule(nn.Module):
         super().__init__()
         self.network, self._recipe = network, recipe
 
-    def forward(self, samples: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, samples: Tensors) -> tuple[Tensor, Tensor]:
         """The objective to minimise, (), and the losses, (output,), of transformed samples, (sample, ...) each."""
         features = self.network.features({name: samples[name] for name in self.network.inputs})
         losses = losses_of(self.network, self._recipe.losses, features, samples)
         return total(losses, self.network.penalty()), torch.stack(losses)
+
+
+def can_be_stacked(network: Network, recipe: Recipe) -> bool:
+    """Whether networks with this one's architecture can be trained in one computation, by a try with two samples."""
+    module = LossModule(with_norms_for_stacks(copy.deepcopy(network)), recipe).train()
+    if not all(weight.requires_grad for weight in module.parameters()):
+        return False
+    layout, shapes = WeightLayout(module), {**network.shapes, **network.inputs}
+    weights = torch.stack([layout.row(dict(module.named_parameters()))] * 2)
+    buffers = {name: torch.stack([buffer] * 2) for name, buffer in module.named_buffers()}
+    samples = {name: torch.zeros(2, 2, *shape) for name, shape in shapes.items()}
+    networks = StackedNetworks(module, layout, weights, buffers, [(recipe, 2)])
+    try:
+        with own_random_state(weights.device):
+            objectives, _ = networks.evaluate(samples)
+            torch.autograd.grad(objectives.sum(), list(networks.views.values()), allow_unused=True)
+    except Exception as error:  # whatever a module or loss does that works for one network alone
+        log.info("networks cannot be stacked: %s", str(error).splitlines()[0])
+        return False
+    return True
+
+
+class _Features(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensors) -> Tensors:
+        return self.network.features(inputs)
 
 
 def with_norms_for_stacks(network: Network) -> Network:
@@ -48,6 +83,111 @@ def with_norms_for_stacks(network: Network) -> Network:
             if type(child) is nn.BatchNorm1d:
                 setattr(module, name, SequenceNorm(child.num_features, child.eps, child.momentum))
     return network
+
+
+@dataclass
+class Group:
+    """Neighbouring networks of a stack that one optimizer trains."""
+
+    rows: slice
+    recipe: Recipe
+    weights: nn.Parameter
+    """Their part of the matrix of weights, in the same memory."""
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def state(self) -> Tensors:
+        """The optimizer's state by name: (network, number) for what each weight has, else a single number."""
+        state: Tensors = self.optimizer.state[self.weights]
+        return state
+
+    def step(self, rate: float) -> None:
+        """A step by the gradients of the weights, with a learning rate."""
+        gradients = self.weights.grad
+        assert gradients is not None
+        if self.recipe.gradient_clip is not None:
+            norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+            gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+
+
+class StackedNetworks:
+    """Networks of one architecture, each a row of one matrix of weights, and their steps in one computation.
+
+    module   a network of theirs followed by its losses; its own weights are not used
+    weights  (network, number), in rows of the layout
+    buffers  name → (network, ...)
+    recipes  how neighbouring networks are trained, and how many they are; precision and losses are those of the first
+    Optimizers must update each number independently, with steps in proportion to the learning rate.
+    """
+
+    def __init__(
+        self,
+        module: LossModule,
+        layout: WeightLayout,
+        weights: Tensor,
+        buffers: Tensors,
+        recipes: Sequence[tuple[Recipe, int]],
+    ) -> None:
+        self.module, self.weights, self.buffers = module, weights, buffers
+        self._cast = PRECISIONS[recipes[0][0].precision]
+        self.views = layout.views(weights)
+        for view in self.views.values():
+            view.requires_grad_()
+        gradients = torch.zeros_like(weights)
+        self._gradients = layout.views(gradients)
+        self.groups: list[Group] = []
+        first = 0
+        for recipe, count in recipes:
+            rows = slice(first, first + count)
+            of_group = nn.Parameter(weights[rows])
+            of_group.grad = gradients[rows]
+            self.groups.append(Group(rows, recipe, of_group, recipe.optimizer([of_group], recipe.learning_rate)))
+            first += count
+
+    def step(self, samples: Tensors, rates: Sequence[float], factors: Tensor | None) -> Tensor:
+        """Train all networks on a batch, (network, sample, ...); returns their losses, (network, output).
+
+        rates    the learning rate of each group
+        factors  of the rates, (network, 1); None if all are 1
+        """
+        objectives, losses = self.evaluate(samples)
+        gradients = torch.autograd.grad(objectives.sum(), list(self.views.values()), allow_unused=True)
+        for view, gradient in zip(self._gradients.values(), gradients, strict=True):
+            view.zero_() if gradient is None else view.copy_(gradient)
+        before = None if factors is None else self.weights.clone()
+        for group, rate in zip(self.groups, rates, strict=True):
+            group.step(rate)
+        if (
+            before is not None and factors is not None
+        ):  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
+            self.weights.copy_(torch.lerp(before, self.weights, factors))
+        return losses.detach()
+
+    def evaluate(self, samples: Tensors) -> tuple[Tensor, Tensor]:
+        """The objective that each network minimises, (network,), and its losses, (network, output)."""
+        with torch.autocast(self.weights.device.type, self._cast) if self._cast else contextlib.nullcontext():
+            pair: tuple[Tensor, Tensor] = self._of_each(self.module, samples)
+        return pair
+
+    @torch.no_grad()
+    def features(self, inputs: Tensors) -> Tensors:
+        """What each network makes of inputs, (network, sample, ...), without its posterior heads; see `Network`."""
+        self.module.eval()
+        features: Tensors = self._of_each(_Features(self.module.network), inputs)
+        return features
+
+    def _of_each(self, module: nn.Module, samples: Tensors) -> Any:
+        """What a module that holds a network as `network` makes of the samples of each."""
+        return vmap(
+            lambda weights, buffers, own: functional_call(module, (weights, buffers), (own,)), randomness="different"
+        )(self.views, self.buffers, samples)
+
+    def rates(self, epoch: int, batch: int, batches: int) -> list[float]:
+        """The scheduled learning rate of each group."""
+        return [training.scheduled_rate(group.recipe, epoch, batch, batches) for group in self.groups]
 
 
 # The lines of `metrics.jsonl` of a stack: one per epoch and network, kept as a row of numbers.
@@ -140,8 +280,6 @@ def stack_size(network: Network, batch_size: int) -> int:
 # too. A trained network does not depend on the others in its stack, to the last bit. For activations that torch rounds
 # differently by their place in memory (gelu, silu and other smooth ones), it depends on them by about 1e-7 per step.
 
-Tensors = dict[str, Tensor]
-
 
 class StackListener(Protocol):
     def epoch_done(self, epoch: int, line: Line | None, seconds: float) -> None:
@@ -159,8 +297,7 @@ class Stack:
     Raises ValueError for callbacks of tasks without validation rows.
     """
 
-    _buffers: Tensors
-    _optimizer: torch.optim.Optimizer
+    _networks: StackedNetworks
 
     def __init__(self, tasks: Sequence[Task], recipe: Recipe, device: torch.device, folder: Path) -> None:
         if tasks[0].validation is None and tasks[0].callbacks:
@@ -242,10 +379,10 @@ class Stack:
             self._best.restore(tensors)
             self._enter()
             if self._goes_on():
-                with torch.no_grad():
-                    self._weights.copy_(tensors["weights"])
-                self._buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in self._buffers}
-                checkpoint.restore_optimizer(self._optimizer, tensors)
+                networks = self._networks
+                networks.weights.copy_(tensors["weights"])
+                networks.buffers = {name: tensors[f"buffers.{name}"].to(self.device) for name in networks.buffers}
+                checkpoint.restore_optimizer(networks.groups[0].optimizer, tensors)
         return self.epochs_done
 
     def _transformed(self, position: int, samples: Samples, part: str) -> Tensors:
@@ -264,15 +401,15 @@ class Stack:
 
     def _leave(self, remaining: list[int]) -> None:
         """Continue with some of the current networks, given by their rows in the stack."""
-        before, state = self._weights, self._optimizer.state[self._weights]
+        before = self._networks
         self._positions = [self._positions[row] for row in remaining]
         rows = self._in_company(remaining)
-        self._take(before.detach(), self._buffers, rows)
+        self._take(before.weights, before.buffers, rows)
         if rows:
-            self._optimizer.state[self._weights] = {
-                name: value[rows] if isinstance(value, Tensor) and value.shape == before.shape else value
-                for name, value in state.items()
-            }
+            self._networks.groups[0].state.update(
+                (name, value[rows] if isinstance(value, Tensor) and value.shape == before.weights.shape else value)
+                for name, value in before.groups[0].state.items()
+            )
 
     def _in_company(self, rows: list[int]) -> list[int]:
         """The rows to compute. A single one is doubled: products may round differently for one network than for two."""
@@ -280,17 +417,10 @@ class Stack:
 
     def _take(self, weights: Tensor, buffers: Tensors, rows: list[int]) -> None:
         """Copy rows of weights and buffers; stack the samples of the current networks, (network, sample, ...)."""
-        self._weights = nn.Parameter(weights[rows])
-        self._buffers = {name: values[rows] for name, values in buffers.items()}
         self._inputs = self._stacked(self._train)
         self._held_out = self._stacked(self._validation)
-        self._views = self._layout.views(self._weights.detach())
-        for view in self._views.values():
-            view.requires_grad_()
-        self._weights.grad = torch.zeros_like(self._weights)
-        self._gradients = self._layout.views(self._weights.grad)
-        if rows:
-            self._optimizer = self.recipe.optimizer([self._weights], self.recipe.learning_rate)
+        taken = {name: values[rows] for name, values in buffers.items()}
+        self._networks = StackedNetworks(self._module, self._layout, weights[rows], taken, [(self.recipe, len(rows))])
 
     def _stacked(self, samples: Sequence[Tensors]) -> Tensors:
         of_each = [samples[position] for position in self._in_company(self._positions)]
@@ -303,44 +433,17 @@ class Stack:
         orders = torch.stack([task.order(epoch) for task, _ in trained]).to(self.device)
         rows = torch.arange(len(orders), device=self.device)[:, None]
         shuffled = {name: values[rows, orders].split(size, dim=1) for name, values in self._inputs.items()}
-        factors = torch.tensor([[outcome.learning_rate_factor] for _, outcome in trained], device=self.device)
+        factors = [[outcome.learning_rate_factor] for _, outcome in trained]
+        on_device = None if factors == [[1.0]] * len(factors) else torch.tensor(factors, device=self.device)
         if (seed := self.tasks[self._positions[0]].dropout_seed) is not None:
             torch.manual_seed(seed(epoch))
         self._module.train()
         losses = []
         for batch in range(self.batches):
-            rate = training.scheduled_rate(self.recipe, epoch, batch, self.batches)
-            losses.append(self._step({name: values[batch] for name, values in shuffled.items()}, rate, factors))
+            rates = self._networks.rates(epoch, batch, self.batches)
+            samples = {name: values[batch] for name, values in shuffled.items()}
+            losses.append(self._networks.step(samples, rates, on_device))
         return torch.stack(losses).cpu()
-
-    def _step(self, samples: Tensors, rate: float, factors: Tensor) -> Tensor:
-        """One step of all networks; returns their losses, (network, output)."""
-        objectives, losses = self._evaluate(self._views, samples)
-        gradients = torch.autograd.grad(objectives.sum(), list(self._views.values()), allow_unused=True)
-        for view, gradient in zip(self._gradients.values(), gradients, strict=True):
-            view.zero_() if gradient is None else view.copy_(gradient)
-        row_gradients = self._weights.grad
-        assert row_gradients is not None
-        if self.recipe.gradient_clip is not None:
-            norms = torch.linalg.vector_norm(row_gradients, dim=1, keepdim=True)
-            row_gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        before = None if bool((factors == 1).all()) else self._weights.detach().clone()
-        self._optimizer.step()
-        if before is not None:  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit
-            self._weights.data.copy_(torch.lerp(before, self._weights.detach(), factors))
-        return losses.detach()
-
-    def _evaluate(self, weights: Tensors, samples: Tensors) -> tuple[Tensor, Tensor]:
-        """The objective that each network minimises, (network,), and its losses, (network, output)."""
-        cast = PRECISIONS[self.recipe.precision]
-        with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-            pair: tuple[Tensor, Tensor] = vmap(
-                lambda weights, buffers, samples: functional_call(self._module, (weights, buffers), (samples,)),
-                randomness="different",
-            )(weights, self._buffers, samples)
-        return pair
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
@@ -350,7 +453,7 @@ class Stack:
         parts = []
         for start in range(0, rows, BATCH):
             batch = {name: values[:, start : start + BATCH] for name, values in self._held_out.items()}
-            _, losses = self._evaluate(self._views, batch)
+            _, losses = self._networks.evaluate(batch)
             parts.append(losses * (min(BATCH, rows - start) / rows))
         return torch.stack(parts).sum(0).cpu()
 
@@ -398,8 +501,8 @@ class Stack:
         if self.recipe.keep == "last" and self.epochs_done + 1 < self.recipe.epochs and not stops:
             return
         for row in rows:
-            buffers = {name: values[row] for name, values in self._buffers.items()}
-            self._best.keep(self._positions[row], self._weights.detach()[row], buffers)
+            buffers = {name: values[row] for name, values in self._networks.buffers.items()}
+            self._best.keep(self._positions[row], self._networks.weights[row], buffers)
 
     def _write_checkpoint(self, listener: StackListener) -> None:
         for task, outcome in zip(self.tasks, self.outcomes, strict=True):
@@ -407,9 +510,9 @@ class Stack:
         tensors = {"history": self._history, **self._best.tensors()}
         if self._goes_on():
             tensors |= {
-                "weights": self._weights,
-                **{f"buffers.{name}": values for name, values in self._buffers.items()},
-                **checkpoint.optimizer_tensors(self._optimizer),
+                "weights": self._networks.weights,
+                **{f"buffers.{name}": values for name, values in self._networks.buffers.items()},
+                **checkpoint.optimizer_tensors(self._networks.groups[0].optimizer),
             }
         document = {
             "tasks": [task.name for task in self.tasks],

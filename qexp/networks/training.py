@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +232,6 @@ class Trainer:
         self._freezable = self._weights_to_freeze()
         self.optimizer = recipe.optimizer(self._groups(), recipe.learning_rate)
         self.batches = math.ceil(data.train_size / recipe.batch_size)
-        self._validation: Samples | None = None
-        """The transformed validation samples, the same every epoch."""
         self._best = BestWeights(folder / "best.safetensors")
         self._batch_losses: list[Tensor] = []
         """The losses of the current epoch, batch by batch; within a batch, output by output."""
@@ -247,24 +245,32 @@ class Trainer:
 
         Raises DivergedError, naming the epoch and the batch, when a loss is NaN or infinite.
         """
-        progress, recipe = self.progress, self.recipe
         self._checkpointed_at = time.monotonic()
         with own_random_state(self.device), deterministic():
-            while progress.epoch <= recipe.epochs and progress.stopped is None:
+            while self.goes_on:
                 started = time.perf_counter()
                 if not self.train_epoch(listener, interrupted):
-                    self._write_checkpoint(listener)
+                    self.write_checkpoint(listener)
                     return False
                 line = self.close_epoch() if self.processes.first else {}
-                progress = self.progress = self.processes.of_first(progress)
+                self.progress = self.processes.of_first(self.progress)
                 self._batch_losses.clear()
                 listener.epoch_done(line, time.perf_counter() - started)
                 if time.monotonic() - self._checkpointed_at > SECONDS_BETWEEN_CHECKPOINTS:
-                    self._write_checkpoint(listener)
-            self._write_checkpoint(listener)
-            if self.processes.first:
-                self._best.load_into(self.model)
+                    self.write_checkpoint(listener)
+            self.write_checkpoint(listener)
+        self.load_best()
         return True
+
+    def load_best(self) -> None:
+        """Give the model the weights that are kept, after the last epoch."""
+        if self.processes.first:
+            self._best.load_into(self.model)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether epochs are left to train."""
+        return self.progress.epoch <= self.recipe.epochs and self.progress.stopped is None
 
     def resume(self) -> int:
         """Load `last.safetensors`, if it exists. Returns the number of complete epochs. Raises DamagedError."""
@@ -375,8 +381,16 @@ class Trainer:
 
         Raises DivergedError if a loss is NaN or infinite.
         """
-        progress = self.progress
         batch_losses = torch.stack(self._batch_losses).view(self.batches, -1).cpu()
+        return self.close(batch_losses, lambda: self.model.features(self.validation))
+
+    def close(self, batch_losses: Tensor, features: Callable[[], Samples]) -> dict[str, Any]:
+        """The same, of an epoch with these losses, (batch, loss).
+
+        features  what the network makes of the validation samples
+        """
+        progress, self._unwritten = self.progress, True
+        progress.batch = self.batches
         if (problem := divergence(batch_losses, self.recipe, progress.epoch)) is not None:
             raise DivergedError(problem)
         means = mean_losses(batch_losses, self.recipe.batch_size, self.data.train_size)
@@ -384,7 +398,7 @@ class Trainer:
             "epoch": progress.epoch,
             "learning_rate": self._learning_rate(),
             "train": {"loss": means.sum().item(), "losses": dict(zip(self.recipe.losses, means.tolist(), strict=True))},
-            "validation": self._validate(),
+            "validation": self._validated(features()),
         }
         loss = line["validation"]["loss"]
         if not math.isfinite(loss):
@@ -399,13 +413,16 @@ class Trainer:
         progress.epoch, progress.batch = progress.epoch + 1, 0
         return line
 
-    def _validate(self) -> dict[str, Any]:
+    @cached_property
+    def validation(self) -> Samples:
+        """The transformed validation samples, the same every epoch."""
+        return transformed(self.model, self.data.validation, "validation")
+
+    def _validated(self, features: Samples) -> dict[str, Any]:
         """Losses on transformed values, metrics in the outputs' units; one forward pass for both."""
-        if self._validation is None:
-            self._validation = transformed(self.model, self.data.validation, "validation")
-        network, features = self.model.network, self.model.features(self._validation)
+        network = self.model.network
         with torch.no_grad():
-            values = losses_of(network, self.recipe.losses, features, self._validation)
+            values = losses_of(network, self.recipe.losses, features, self.validation)
             outputs = network.finished(features)
         losses = dict(zip(self.recipe.losses, [loss.item() for loss in values], strict=True))
         metrics = self._metrics(self.model.in_units(outputs, self.data.validation), self.data.validation)
@@ -416,7 +433,8 @@ class Trainer:
         batch = min(progress.batch, self.batches - 1)
         return scheduled_rate(self.recipe, progress.epoch, batch, self.batches) * progress.learning_rate_factor
 
-    def _write_checkpoint(self, listener: TrainingListener) -> None:
+    def write_checkpoint(self, listener: TrainingListener) -> None:
+        """Write both checkpoints, unless nothing was trained since the last ones."""
         if not self._unwritten or not self.processes.first:
             return
         self._best.write(self.progress.best_epoch, self.progress.best_loss)

@@ -10,9 +10,11 @@ import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -32,12 +34,14 @@ from qexp.spec.experiences import type_name, type_of
 from qexp.spec.kinds import load_stage
 from qexp.store import provenance
 from qexp.store.directory import RunDirectory
-from qexp.store.lease import HEARTBEAT, Lease, attempts, take_lease, withdraw
+from qexp.store.lease import HEARTBEAT, STOP, Lease, attempts, take_lease, withdraw
 from qexp.store.process import beating
 from qexp.store.record import AttemptRecord, Record, State, now
 from qexp.store.system import sampled
 
 if TYPE_CHECKING:
+    import torch
+
     from qexp.kinds.kind import Dataset
 
 
@@ -60,12 +64,16 @@ def execute(
     Returns when the run is done. Raises RunFailedError or InterruptedRunError after the record says so, and, before
     anything is written, UntrustedCodeError, and QexpError for a wrong `QEXP_FIGURES`.
     """
-    if directory.record().state is State.DONE:
+    record = directory.record()
+    if record.state is State.DONE:
+        return
+    if record.stack is not None:
+        execute_stack([directory], device, display, threads, wrap)
         return
     if machine.STARTED_TOGETHER > 1:
         require_processes_for(directory.spec())
     directory.require_trust()
-    require_executable(directory.record())
+    require_executable(record)
     canvas.draws_at_once()
     # From here on a signal cannot leave a record that says "running".
     with _watched_signals() as interrupted, take_lease(directory, wrap) as lease:
@@ -197,7 +205,12 @@ def recorded(own: OwnRecord, lease: Lease, wrap: str | None = None) -> Iterator[
             outcome.lost.set()
         return not outcome.lost.is_set()
 
-    with _logging_to(log_file), beating(lease.attempt / HEARTBEAT, goes_on), sampled(own.directory.path, goes_on):
+    directory = own.directory
+    with (
+        _logging_to(log_file, directory),
+        beating(lease.attempt / HEARTBEAT, goes_on),
+        sampled(directory.path, goes_on),
+    ):
         try:
             _begin(own, lease, wrap)
             log.info("run %s, process %d, attempt %s", lease.directory.name, os.getpid(), lease.attempt.name)
@@ -251,21 +264,45 @@ def _last_line(error: BaseException) -> str:
     return text if isinstance(error, QexpError) else f"{type(error).__name__}: {text}"
 
 
+AT_WORK: ContextVar[RunDirectory | None] = ContextVar("AT_WORK", default=None)
+"""The run of a stack that something is done for; None if it is done for all."""
+
+
 @contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def _at_work(directory: RunDirectory) -> Iterator[None]:
+    before = AT_WORK.set(directory)
+    try:
+        yield
+    finally:
+        AT_WORK.reset(before)
+
+
+@contextmanager
+def _logging_to(path: Path, directory: RunDirectory) -> Iterator[None]:
+    """What is logged for a run, and for all, is written to a file and to nothing else."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(lambda record: AT_WORK.get() in (None, directory))
+    with _logging_of_runs():
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _logging_of_runs() -> Iterator[None]:
+    """What is logged goes to the files of runs alone; around the blocks of several runs, which end in any order."""
     before = log.level, log.propagate
-    log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
     try:
         yield
     finally:
-        log.removeHandler(handler)
         log.setLevel(before[0])
         log.propagate = before[1]
-        handler.close()
 
 
 @contextmanager
@@ -291,47 +328,72 @@ def _watched_signals() -> Iterator[Callable[[], bool]]:
 
 def train_and_evaluate(work: Work) -> Results | None:
     """By the kind of the dataset; None if interrupted, or if this is not the first of several processes."""
+    with _on_device(work) as (device, cores):
+        return _stage(work)(_attempt(work, device, cores))  # type: ignore[no-any-return]
+
+
+def _stage(work: Work) -> Any:
+    return load_stage(work.spec["dataset"], "train")
+
+
+@contextmanager
+def _on_device(work: Work) -> Iterator[tuple[torch.device, int]]:
+    """The device to train on, with the number of threads for the network of a run; and that of the usable cores."""
     import torch
 
-    from qexp.kinds.objects import dataset_of, device_of, threads_for
+    from qexp.kinds.objects import device_of, threads_for
     from qexp.kinds.tables import tables_of
     from qexp.networks.processes import together
 
-    directory, spec, processes = work.own.directory, work.spec, together()
-    if processes.first:
-        processes.of_first((directory.path.absolute(), work.device, work.threads))
+    if (processes := together()).first:
+        processes.of_first((work.own.directory.path.absolute(), work.device, work.threads))
     cores = torch.get_num_threads()
     with machine.threads(cores), machine.freed_memory_kept():  # training sets its own number of threads
-        device, tables = device_of(work.device), tables_of(directory)
+        device = device_of(work.device)
         if device.type == "cpu":
-            wanted = threads_for(spec, tables)
+            wanted = threads_for(work.spec, tables_of(work.own.directory))
             torch.set_num_threads(min(wanted, work.threads or wanted))
-        if processes.count > 1 and processes.first:
-            backend = "nccl" if device.type == "cuda" else "gloo"
-            *earlier, this = work.own.record.attempts
-            work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))
-            log.info("%d processes, %s", processes.count, backend)
-        called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-        environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
-        if processes.first:
-            formats.write_json(directory.path / "environment.json", environment)
-        log.info("device %s, %d threads", called, torch.get_num_threads())
-        dataset = work.dataset or dataset_of(spec["dataset"], tables)
-        for text in dataset.warnings:
-            log.warning("%s", text)
-        attempt = Attempt(
-            directory=directory,
-            own=work.own,
-            spec=spec,
-            dataset=dataset,
-            tables=tables,
-            device=device,
-            display=work.display,
-            interrupted=work.interrupted,
-            processes=min(cores, work.threads or cores),
-        )
-        results: Results | None = load_stage(spec["dataset"], "train")(attempt)
-        return results
+        yield device, cores
+
+
+def _attempt(work: Work, device: torch.device, cores: int) -> Attempt:
+    """What a run is trained with; its environment is written."""
+    import torch
+
+    from qexp.kinds.objects import dataset_of
+    from qexp.kinds.tables import tables_of
+    from qexp.networks.processes import together
+
+    directory, processes, stack = work.own.directory, together(), work.own.record.stack
+    if processes.count > 1 and processes.first:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        *earlier, this = work.own.record.attempts
+        work.own.keep(attempts=(*earlier, replace(this, processes=processes.count, backend=backend)))
+        log.info("%d processes, %s", processes.count, backend)
+    called = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    environment = provenance.environment(called, torch.get_num_threads(), provenance.of_torch(called))
+    if stack is not None:
+        environment["stack"] = {"size": stack.size, "place": stack.place}
+        log.info("place %d in a stack of %d runs", stack.place + 1, stack.size)
+    if processes.first:
+        formats.write_json(directory.path / "environment.json", environment)
+    log.info("device %s, %d threads", called, torch.get_num_threads())
+    tables = tables_of(directory)
+    dataset = work.dataset or dataset_of(work.spec["dataset"], tables)
+    for text in dataset.warnings:
+        log.warning("%s", text)
+    return Attempt(
+        directory=directory,
+        own=work.own,
+        spec=work.spec,
+        dataset=dataset,
+        tables=tables,
+        device=device,
+        display=work.display,
+        interrupted=work.interrupted,
+        processes=min(cores, work.threads or cores),
+        alone=partial(_at_work, directory),
+    )
 
 
 TYPES: Mapping[str, Callable[[Work], Results | None]] = {
@@ -339,6 +401,109 @@ TYPES: Mapping[str, Callable[[Work], Results | None]] = {
     "command": lambda work: import_module("qexp.runs.program").results_of(work),
 }
 """The value of `type` in an experience → what does the work of a run; what programs need is loaded for them alone."""
+
+
+# Executing the runs of a stack, side by side in this process. Each has its lease, its log and the record of its end as
+# if it were alone; when one fails, or is stopped, the others go on.
+
+
+class _InStack:
+    """A run of a stack, from its lease to the record of its end."""
+
+    def __init__(
+        self, directory: RunDirectory, device: str, display: Display, threads: int | None, wrap: str | None,
+        interrupted: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        with _at_work(directory), ExitStack() as opening:
+            self.lease = opening.enter_context(take_lease(directory, wrap))
+            self.own = OwnRecord(directory, directory.record())
+            self.outcome = opening.enter_context(recorded(self.own, self.lease, wrap))
+            self._open: ExitStack | None = opening.pop_all()
+        stop = self.lease.attempt / STOP
+
+        def ends() -> bool:
+            return interrupted() or self.outcome.lost.is_set() or stop.exists()
+
+        self.work = Work(self.own, self.lease.attempt, device, display, ends, threads, None)
+
+    def end(self, error: BaseException | None) -> None:
+        """Record how the run has ended, unless it has, and give its lease back."""
+        if self._open is None:
+            return
+        still_open, self._open = self._open, None
+        with suppress(TakenOverError), still_open:
+            if error is not None:
+                raise error
+
+
+def execute_stack(
+    directories: Sequence[RunDirectory],
+    device: str = "auto",
+    display: Display | None = None,
+    threads: int | None = None,
+    wrap: str | None = None,
+) -> None:
+    """Train and evaluate runs of one stack in this process, as far as they are not done.
+
+    Returns when all are done. Raises RunFailedError or InterruptedRunError for the first that is not, after the records
+    say so, and QexpError for one that cannot be executed.
+    """
+    if machine.STARTED_TOGETHER > 1:
+        raise QexpError("runs of a stack are trained in one process; start them without torchrun")
+    todo = [directory for directory in directories if directory.record().state is not State.DONE]
+    for directory in todo:
+        directory.require_trust()
+        require_executable(directory.record())
+    canvas.draws_at_once()
+    members, errors = list[_InStack](), list[QexpError]()
+    with _watched_signals() as interrupted, _logging_of_runs():
+        try:
+            for directory in todo:
+                try:
+                    members.append(_InStack(directory, device, display or Display(), threads, wrap, interrupted))
+                except QexpError as error:  # such as that another process works on it
+                    errors.append(error)
+            if members:
+                _train_side_by_side(members)
+        except BaseException as error:
+            for member in members:
+                member.end(error)
+    for member in members:
+        directory, outcome = member.own.directory, member.outcome
+        if outcome.error is not None:
+            errors.append(_not_done(directory, outcome.state, _last_line(outcome.error), member.lease.attempt))
+    if errors:
+        raise errors[0]
+
+
+def _train_side_by_side(members: Sequence[_InStack]) -> None:
+    """Train and evaluate runs of one stack; each has ended then."""
+    attempts: dict[int, Attempt] = {}
+    by_run = {member.own.directory: member for member in members}
+
+    def ended(attempt: Attempt, how: Results | BaseException | None) -> None:
+        member, error = by_run[attempt.directory], how if isinstance(how, BaseException) else None
+        try:
+            if how is None:
+                error = KeyboardInterrupt()
+            elif isinstance(how, Results):
+                keep(how, member.own)
+        except Exception as failure:
+            error = failure
+        member.end(error)
+
+    stack = members[0].own.record.stack
+    assert stack is not None
+    with _on_device(members[0].work) as (device, cores):
+        for member in members:
+            assert member.own.record.stack is not None
+            try:
+                with _at_work(member.own.directory):
+                    attempts[member.own.record.stack.place] = _attempt(member.work, device, cores)
+            except Exception as error:
+                member.end(error)
+        if attempts:
+            _stage(members[0].work).side_by_side(attempts, stack, ended)
 
 
 # Executing a run inside a wrap: another program starts the process of the run.

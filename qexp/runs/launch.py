@@ -32,6 +32,7 @@ from qexp.kinds.attempt import Display
 from qexp.kinds.experiments import spec_cache
 from qexp.kinds.kind import Dataset
 from qexp.kinds.objects import device_of, require_device_name
+from qexp.runs import stacks
 from qexp.runs.execute import execute, execute_wrapped, require_processes_for
 from qexp.runs.notice import notify_of_launch, words_to_notify
 from qexp.runs.order import Order
@@ -158,9 +159,9 @@ class Pool:
         self._wrap, self._more = wrap, more
         self._launch, self._device, self._jobs = launch, device, jobs
         self._threads = max(1, (usable_cores() or 1) // jobs)
-        self._waiting = deque(directories)
+        self._waiting = deque(stacks.together(directories))
         self._names = [directory.name for directory in directories]
-        slots = jobs if more else min(jobs, len(directories))
+        slots = jobs if more else min(jobs, len(self._waiting))
         self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(slots)]
         self._running: dict[RunDirectory, subprocess.Popen[bytes]] = {}
         self._ended: queue.SimpleQueue[tuple[str, State | str, float]] = queue.SimpleQueue()
@@ -213,46 +214,56 @@ class Pool:
         return bool(self._signals)
 
     def _work(self, gpu: str | None) -> None:
-        while (directory := self._next()) is not None:
+        while (directories := self._next()) is not None:
             with self._lock:
                 if self._signals:
                     return
+                started, taken = time.monotonic(), list[RunDirectory]()
                 try:
-                    taken = self._launch.take(directory.name, "started")  # unless it was withdrawn
-                    process = self._begin(directory, gpu) if taken else None
+                    taken = [run for run in directories if self._launch.take(run.name, "started")]  # unless withdrawn
+                    process = self._begin(taken, gpu) if taken else None
                 except (QexpError, OSError) as error:  # for example a full disk; the other runs are still tried
-                    self._ended.put((directory.name, str(error), 0.0))
+                    self._end(directories, str(error), started)
                     continue
+                self._end([run for run in directories if run not in taken], None, started)
                 if process is None:
-                    self._ended.put((directory.name, Watch().state(directory), 0.0))
                     continue
-                self._running[directory], started = process, time.monotonic()
+                self._running.update(dict.fromkeys(taken, process))
             process.wait()
             with self._lock:
-                del self._running[directory]
-            self._ended.put((directory.name, Watch().state(directory), time.monotonic() - started))
+                for run in taken:
+                    del self._running[run]
+            self._end(taken, None, started)
 
-    def _next(self) -> RunDirectory | None:
+    def _end(self, directories: Iterable[RunDirectory], why: str | None, started: float) -> None:
+        """why: why they were not started"""
+        for run in directories:
+            self._ended.put((run.name, why or Watch().state(run), time.monotonic() - started))
+
+    def _next(self) -> list[RunDirectory] | None:
+        """The runs that a process is to train next."""
         with suppress(IndexError):
             return self._waiting.popleft()
         if self._more is None or self._signals or self._error is not None:
             return None
         try:
-            return self._more()
+            further = self._more()
+            return None if further is None else [further]
         except Exception as error:
             self._error = error
             return None
 
-    def _begin(self, directory: RunDirectory, gpu: str | None) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "qexp", "execute", str(directory.path)]
+    def _begin(self, directories: Sequence[RunDirectory], gpu: str | None) -> subprocess.Popen[bytes]:
+        paths = [str(directory.path) for directory in directories]
+        command = [sys.executable, "-m", "qexp", "execute", *paths]
         options = ["--device", self._device, "--threads", str(self._threads), *self._wrap.arguments()]
         visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-        with self._launch.output(directory.name).open("ab") as output:
+        with self._launch.output(directories[0].name).open("ab") as output:
             return start_child([*command, *options], output, visible)
 
     def _pass_on(self, number: signal.Signals) -> None:
         with self._lock:
-            for process in self._running.values():
+            for process in set(self._running.values()):
                 with suppress(ProcessLookupError):  # it has just ended
                     if number == signal.SIGKILL:
                         os.killpg(process.pid, number)  # with the programs around and below it
@@ -352,6 +363,8 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
         raise QexpError("torchrun is for one run; for several, start qexp without, and make it their `wrap`")
     if order.jobs is not None and order.jobs < 1:
         raise QexpError(f"`jobs={order.jobs}`: at least one run at a time")
+    if order.stack is not None and order.stack < 1:
+        raise QexpError(f"`stack={order.stack}`: at least one run in a stack, which is each by itself")
     storage_place(order.storage, workspace)
     require_valid_annotations(order.tags, order.note)
     configured = workspace.settings()
@@ -387,6 +400,13 @@ def check_order(order: Order, workspace: Workspace, name: str | None = None) -> 
 def memory_of(order: Order) -> int | None:
     """Memory of the machine that will train [bytes]; None for this machine. A cluster's memory is unknown here."""
     return None if scheduler_of(order.launcher) is None else machine.LARGEST_MEMORY
+
+
+def stack_size(checked_order: CheckedOrder) -> int | None:
+    """The number of runs in a stack; None for as many as are worth it on this machine."""
+    order = checked_order.order
+    elsewhere = scheduler_of(order.launcher) is not None or wrap_of(checked_order.settings["options"])
+    return 1 if order.stack is None and elsewhere else order.stack
 
 
 def workload_of(
@@ -446,7 +466,7 @@ def prepared_for(launch: Launch, checked_order: CheckedOrder, workspace: Workspa
             directory.trust()
         add_annotations(directory.path, order.tags, order.note)
     first: RunDirectory | None = None
-    for plan in workload.new:
+    for plan in stacks.in_stacks(workload.new, launch.id, stack_size(checked_order), order.device, order.jobs or 1):
         with suppress(FileExistsError):  # another process prepared this run first and will start it
             planned = replace(plan, launch=launch.id, tags=order.tags, note=order.note)
             directories.append(prepare(planned, workspace, order.storage, first))

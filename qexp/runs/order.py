@@ -267,7 +267,7 @@ class Order(Training, LaunchOptions):
     panels: ClassVar = {
         "What is trained": ("seed", "seeds", "overrides", "grid", "points", "pretrain", "allow_leak"),
         "Names and notes": ("name", "tags", "note", "storage_path"),
-        "Where": ("device", "jobs", "launcher", "options", "profile", "detach"),
+        "Where": ("device", "jobs", "stack", "launcher", "options", "profile", "detach"),
         "Which of the runs": ("resume", "only_failed", "dry_run", "yes"),
     }
 
@@ -292,6 +292,11 @@ class Order(Training, LaunchOptions):
     jobs: int | None = option(
         None, "Maximum number of runs at a time; if left out 1 on this machine, and no limit on a cluster.", "-j",
         "--jobs", metavar="N",
+    )  # fmt: skip
+
+    stack: int | None = option(
+        None, "Number of runs that one process trains side by side, of those that differ in seed or in numbers that "
+        "change no shape; 1: each by itself. If left out as many as are faster so on this machine.", metavar="N",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -337,6 +337,7 @@ def _plans(experience: Experience, names: Mapping[int, str], workspace: Workspac
         extensions=experience.extensions,
         parent=parent,
         transforms_taken=transforms,
+        checked=experience,
     )
     caution = experiences.caution(experience.document)
     differences = _differences(parent.name, parent_spec, experience.document) if parent else []

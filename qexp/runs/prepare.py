@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -22,7 +22,10 @@ from qexp.spec.experiences import type_of
 from qexp.store import directory, provenance
 from qexp.store.directory import RunDirectory
 from qexp.store.provenance import SEEN, Seen, join_seen, read_seen
-from qexp.store.record import Ancestor, CodeState, Epochs, Record, State, now, require_name
+from qexp.store.record import Ancestor, CodeState, Epochs, Record, StackPlace, State, now, require_name
+
+if TYPE_CHECKING:
+    from qexp.kinds.experiments import Experience
 
 FILES = "files"
 """Folder in `code` with copies of a program's files."""
@@ -69,13 +72,17 @@ class Plan:
     note: str = ""
     rerun_of: str | None = None
     """The run whose spec this one has."""
+    stack: StackPlace | None = None
+    """Its place in a stack of runs that are trained side by side."""
+    checked: Experience | None = field(default=None, repr=False, compare=False)
+    """The experience, as it was checked for a sweep."""
     checkout: Path | None = None
     """The checkout of qexp that will execute the run, if it is not the running qexp."""
 
 
 SHARED = (
     "name", "experience", "dataset", "model", "seed", "digest", "overrides", "launch", "note", "rerun_of", "caution",
-    "units", "metrics", "script",
+    "units", "metrics", "script", "stack",
 )  # fmt: skip
 """Fields that the record of a run takes over from its plan."""
 

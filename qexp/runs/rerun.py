@@ -51,6 +51,8 @@ def rerun(original: RunDirectory, workspace: Workspace, options: RerunOptions) -
     free = (name for end in usual if not os.path.lexists(workspace.runs / (name := f"{original.name}{end}")))
     planned = plan_run(experience, seed, options.name or next(free), workspace)
     planned = replace(planned, tags=tuple(options.tags), note=options.note, rerun_of=record.name)
+    if (planned.digest, seed) == (record.digest, record.seed):
+        planned = replace(planned, stack=record.stack)  # its bits depend on it
     for text in planned.warnings:
         log.warning("%s", text)
     if not options.overrides and planned.digest != record.digest:

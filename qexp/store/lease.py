@@ -25,6 +25,9 @@ from qexp.store.record import State
 
 HEARTBEAT, COMMAND = "heartbeat", "command.json"
 
+STOP = "stop"
+"""File in an attempt's folder that asks a run of a stack to end: a signal would end all runs of its process."""
+
 LEASE, ENDED = "lease-", ".ended-"
 """Prefixes of the folder of a lease, and of a lease that has ended."""
 

@@ -314,6 +314,24 @@ class AttemptRecord(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StackPlace(Part):
+    """The place of a run in a stack, whose networks are trained side by side."""
+
+    id: str
+    """Of the stack, the same for all of its runs."""
+    size: int
+    """Number of places."""
+    place: int
+    """Counted from 0."""
+    seed: int
+    """Of what all runs of the stack share: the random numbers of dropout."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.place < self.size:
+            raise MisfitError(f"is {self.place}, but a stack of {self.size} has the places from 0 on", "place")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Feature(Part):
     """A column of the input, or an output, with its range in the training data."""
 
@@ -480,7 +498,7 @@ class Outcome(Part):
 class Record(Outcome):
     """A run's record. To change it, make a new one with `dataclasses.replace` and write that."""
 
-    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script")
+    LEFT_OUT: ClassVar[tuple[str, ...]] = ("fold", "script", "stack")
 
     schema: int = SCHEMA_VERSION
     """Version of this format."""
@@ -508,6 +526,8 @@ class Record(Outcome):
     """Id of the launch that it belongs to."""
     job: JobRecord | None = None
     """The job of a scheduler."""
+    stack: StackPlace | None = None
+    """Its place beside others, if it is trained in a stack: its bits depend on that."""
     note: str = ""
     """A note of the launch; later ones are in `labels.json`."""
     overrides: tuple[str, ...] = ()

@@ -152,7 +152,7 @@ PRETRAINED = "checkpoints/pretrained.safetensors"
 
 KEPT = (
     "name", "experience", "dataset", "model", "seed", "digest", "overrides", "parents", "lineage", "seen", "units",
-    "metrics", "caution",
+    "metrics", "caution", "stack",
 )  # fmt: skip
 """Fields that the repeated run's record takes over from the original."""
 

@@ -41,7 +41,7 @@ from qexp.kinds.fields.spec import FIELD_ERRORS
 from qexp.kinds.files import data_folder
 from qexp.kinds.networks import network_of
 from qexp.kinds.scores import TABLE, attributes, recorded
-from qexp.kinds.training import train_network
+from qexp.kinds.training import NetworkTraining
 from qexp.metrics.intervals import intervals_over_pieces
 from qexp.metrics.metric import Metrics
 from qexp.networks.estimator import Estimator
@@ -68,17 +68,16 @@ Block = tuple[Mapping[str, Array], Mapping[str, Array], Array | None]
 thickness, None if it is not known."""
 
 
-def train(attempt: Attempt) -> Results | None:
-    """Train a run's network, and evaluate it on whole test frames; None if interrupted."""
+def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
+    """On whole test frames; None if interrupted."""
+    model, fields = trainer.model, attempt.dataset.test
+    if (tallies := tallied(attempt, fields, model, trainer.recipe.metrics)) is None:
+        return None
+    targets = training_ranges(attempt.dataset, model.network.outputs)
+    return replace(results_of(attempt, fields, model, tallies), targets=targets)
 
-    def evaluate(attempt: Attempt, trainer: Trainer) -> Results | None:
-        model, fields = trainer.model, attempt.dataset.test
-        if (tallies := tallied(attempt, fields, model, trainer.recipe.metrics)) is None:
-            return None
-        targets = training_ranges(attempt.dataset, model.network.outputs)
-        return replace(results_of(attempt, fields, model, tallies), targets=targets)
 
-    return train_network(attempt, evaluate)
+train = NetworkTraining(_evaluate_trained)
 
 
 def tallied(attempt: Attempt, fields: EvaluatedFrames, model: Estimator, metrics: OfOutputs) -> dict[str, Tally] | None:

@@ -27,22 +27,20 @@ from qexp.kinds.evaluation import (
 from qexp.kinds.images.experiment import generated_of, parts_of, require_variables_of
 from qexp.kinds.images.prediction import extent
 from qexp.kinds.scores import Column, Scores, attributes_of_limits, write_test_predictions
-from qexp.kinds.training import train_network
+from qexp.kinds.training import NetworkTraining
 from qexp.metrics.metric import Metrics, evaluate as evaluate_metrics
 from qexp.networks.estimator import Estimator
 from qexp.networks.training import Trainer
 from qexp.simulation.distributions import gaps
 
 
-def train(attempt: Attempt) -> Results | None:
-    """Train a run's network, and evaluate it on the test samples; None if interrupted."""
-    return train_network(attempt, evaluate)
-
-
 def evaluate(attempt: Attempt, trainer: Trainer) -> Results:
     """Estimate the test samples, and write true values and estimates."""
     write(attempt, trainer.model, trainer.data.test, attempt.dataset.quantities)
     return Results({"test": trainer.evaluate(trainer.data.test)})
+
+
+train = NetworkTraining(evaluate)
 
 
 def write(attempt: Attempt, model: Estimator, test: Mapping[str, Tensor], quantities: Quantities) -> None:

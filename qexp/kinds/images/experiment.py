@@ -403,6 +403,10 @@ class GeneratedData(KindData[GeneratedDataset]):
             return dataset.parts(spec["split"], Seeds(seed))
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
+    def samples_alike(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> str | None:
+        shapes = dataset.shapes()
+        return f"{spec['sizes'][:2]} {[shapes[name] for name in (*spec['inputs'], *spec['outputs'])]}"
+
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         return Samples(int(document["sizes"][0]), of_sample * sum(document["sizes"]), "sizes")

@@ -68,7 +68,7 @@ from qexp.kinds.spectra.experiment import divided, hidden_of, labelled
 from qexp.kinds.spectra.figures import energies, spread_evenly
 from qexp.kinds.spectra.files import SPECTRA
 from qexp.kinds.spectra.spec import SPECTRUM
-from qexp.kinds.training import train_network
+from qexp.kinds.training import NetworkTraining
 from qexp.metrics.baselines import BaselineTransform, compared_estimators, cross_validated, names
 from qexp.metrics.meaning import NETWORK
 from qexp.metrics.metric import Metrics, Sums, needs_training_mean, with_training_mean
@@ -341,11 +341,6 @@ def _write(attempt: Attempt, subject: Subject, means: Mapping[str, Array], chose
 log = logging.getLogger("qexp.run")
 
 
-def train(attempt: Attempt) -> Results | None:
-    """Train a run's network, and evaluate it on the test spectra; None if interrupted."""
-    return train_network(attempt, _evaluate_trained)
-
-
 def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     data = trainer.data
     assert isinstance(data, SpectrumSamples)
@@ -355,6 +350,9 @@ def _evaluate_trained(attempt: Attempt, trainer: Trainer) -> Results | None:
     if results is not None and set(trainer.model.network.outputs) - {SPECTRUM}:
         keep_intervals(attempt.directory)
     return results
+
+
+train = NetworkTraining(_evaluate_trained)
 
 
 def evaluate(attempt: Attempt, subject: Subject) -> Results | None:

@@ -1,0 +1,244 @@
+"""Several runs trained side by side: their networks in one stack, each run with a trainer of its own.
+
+Each step is one computation for all networks. Everything else is done for each run as if it were alone: its samples,
+validation, best epoch, callbacks and checkpoints, from which it resumes beside other runs.
+
+The bits of a run depend on the size of its stack, on its place there and on the seed of the stack's dropout, but not on
+the other runs. So places stay: one that no run has, or whose run has ended, is computed with the samples of another
+run, and nothing is made of it. A run that is ahead of the others, after an interruption, waits for them.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from qexp.base.seeds import Seeds
+from qexp.networks import training
+from qexp.networks.checkpoint import WeightLayout
+from qexp.networks.estimator import BATCH
+from qexp.networks.stacked_training import Group, LossModule, StackedNetworks, Tensors, with_norms_for_stacks
+from qexp.networks.training import Samples, Trainer, TrainingListener, deterministic, own_random_state
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A run in a stack.
+
+    place        its place, counted from 0
+    steps        what says how its weights are changed; neighbours for which it is equal share an optimizer
+    interrupted  returns whether the run was asked to end
+    alone        a context in which only this run is at work, for what is logged
+    """
+
+    place: int
+    trainer: Trainer
+    steps: str
+    listener: TrainingListener
+    interrupted: Callable[[], bool]
+    alone: Callable[[], AbstractContextManager[None]]
+
+    @property
+    def module(self) -> LossModule:
+        return LossModule(self.trainer.model.network, self.trainer.recipe)
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where the training of a network stands."""
+
+    weights: Tensor
+    """(number,)"""
+    buffers: Tensors
+    slots: Tensors
+    """The state of its optimizer: (number,) for what each weight has, else a single number."""
+
+
+class TrainerStack:
+    """Trains the networks of several runs side by side.
+
+    members  runs of one architecture, with the same numbers of epochs, batches and samples
+    size     number of places
+    seeds    of the stack: its dropout
+    ended    hears of each run that ends before its training does: with its error, or None if it was interrupted
+    """
+
+    def __init__(
+        self, members: Sequence[Member], size: int, seeds: Seeds, ended: Callable[[Member, Exception | None], None]
+    ) -> None:
+        self._size, self._seeds, self._ended = size, seeds, ended
+        self._members = [member for member in members if member.trainer.goes_on]
+        """Those that are trained."""
+        first = self._members[0]
+        module = LossModule(with_norms_for_stacks(copy.deepcopy(first.trainer.model.network)), first.trainer.recipe)
+        self._layout = WeightLayout(module)
+        self._joining = {member: self._state_of(member) for member in self._members}
+        """Those that have not joined in yet, with where they stand."""
+        in_places = self._in_places(self._members)
+        states = [self._joining[member] for member in in_places]
+        groups = [list(group) for _, group in groupby(in_places, key=lambda member: member.steps)]
+        self._networks = StackedNetworks(
+            module,
+            self._layout,
+            torch.stack([state.weights for state in states]),
+            {name: torch.stack([state.buffers[name] for state in states]) for name in states[0].buffers},
+            [(group[0].trainer.recipe, len(group)) for group in groups],
+        )
+
+    def run(self) -> None:
+        """Train to the end: the models of all runs that have not ended before have their last weights then."""
+        with own_random_state(self._networks.weights.device), deterministic():
+            checkpointed_at = time.monotonic()
+            while self._members:
+                for member in self._each(self._members, lambda member: None):
+                    if member.interrupted():
+                        self._each([member], self._write_checkpoint)
+                        self._end(member, None)
+                if not self._members:
+                    return
+                epoch = min(member.trainer.progress.epoch for member in self._members)
+                abreast = [member for member in self._members if member.trainer.progress.epoch == epoch]
+                self._train(epoch, abreast)
+                past = time.monotonic() - checkpointed_at > training.SECONDS_BETWEEN_CHECKPOINTS
+                self._each([member for member in abreast if past or not member.trainer.goes_on], self._write_checkpoint)
+                if past:
+                    checkpointed_at = time.monotonic()
+                self._members = [member for member in self._members if member.trainer.goes_on]
+
+    def _train(self, epoch: int, members: Sequence[Member]) -> None:
+        """An epoch of the runs that have come as far."""
+        started = time.perf_counter()
+        batches: dict[Member, Callable[[int], Samples]] = {}
+
+        def begin(member: Member) -> None:
+            trainer = member.trainer
+            if member in self._joining:
+                self._join(member, self._joining.pop(member))
+            prepared = partial(training.transformed, trainer.model, part="training")
+            batches[member] = trainer.data.epoch(epoch, trainer.recipe.batch_size, prepared)
+
+        members = self._each(members, begin)
+        if not members:
+            return
+        losses = self._steps(epoch, members, batches)
+        if not (members := self._each(members, lambda member: member.trainer.validation)):
+            return
+        features = self._features(members)
+
+        def close(member: Member) -> None:
+            own = {name: values[member.place] for name, values in features.items()}
+            line = member.trainer.close(losses[:, member.place], lambda: own)
+            member.listener.epoch_done(line, time.perf_counter() - started)
+
+        self._each(members, close)
+
+    def _steps(self, epoch: int, members: Sequence[Member], batches: dict[Member, Callable[[int], Samples]]) -> Tensor:
+        """The losses of an epoch's steps, (batch, network, loss)."""
+        networks, in_places = self._networks, self._in_places(members)
+        factors = [[member.trainer.progress.learning_rate_factor] for member in in_places]
+        on_device = None if all(factor == [1.0] for factor in factors) else networks.weights.new_tensor(factors)
+        torch.manual_seed(self._seeds.number("train", epoch, "dropout"))
+        networks.module.train()
+        losses, count = [], members[0].trainer.batches
+        for batch in range(count):
+            samples = {member: batches[member](batch) for member in members}
+            stacked = {
+                name: torch.stack([samples[member][name] for member in in_places]) for name in samples[members[0]]
+            }
+            losses.append(networks.step(stacked, networks.rates(epoch, batch, count), on_device))
+            for member in members:
+                member.listener.batch_done(epoch, batch + 1, count)
+        return torch.stack(losses).cpu()
+
+    def _features(self, members: Sequence[Member]) -> Tensors:
+        """What the networks make of the validation samples, (network, sample, ...)."""
+        in_places = self._in_places(members)
+        inputs = {name: [member.trainer.validation[name] for member in in_places] for name in self._inputs}
+        count = len(next(iter(inputs.values()))[0])
+        parts = [
+            self._networks.features(
+                {name: torch.stack([own[start : start + BATCH] for own in values]) for name, values in inputs.items()}
+            )
+            for start in range(0, count, BATCH)
+        ]
+        return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+
+    @property
+    def _inputs(self) -> Sequence[str]:
+        return list(self._networks.module.network.inputs)
+
+    def _in_places(self, members: Sequence[Member]) -> list[Member]:
+        """The run whose samples are computed in each place: its own, or another in its stead."""
+        by_place = {member.place: member for member in members}
+        return [by_place.get(place, members[0]) for place in range(self._size)]
+
+    def _each(self, members: Sequence[Member], do: Callable[[Member], object]) -> list[Member]:
+        """Do something for each run; one whose own error that is ends. Returns the others."""
+        for member in members:
+            try:
+                with member.alone():
+                    do(member)
+            except Exception as error:  # recorded as the end of this run; the others go on
+                self._end(member, error)
+        return [member for member in members if member in self._members]
+
+    def _end(self, member: Member, error: Exception | None) -> None:
+        if member in self._members:
+            self._members.remove(member)
+            self._ended(member, error)
+
+    # A network in its row of the stack, and in its trainer.
+
+    def _state_of(self, member: Member) -> _State:
+        """Where a trainer stands, which is not in the stack yet."""
+        module, optimizer = member.module, member.trainer.optimizer
+        weights = dict(module.named_parameters())
+        slots: Tensors = {}
+        for slot in {slot for weight in weights.values() for slot in optimizer.state[weight]}:
+            of_weights = {name: optimizer.state[weight][slot] for name, weight in weights.items()}
+            if all(value.shape == weights[name].shape for name, value in of_weights.items()):
+                slots[slot] = self._layout.row(of_weights)
+            else:
+                slots[slot] = next(iter(of_weights.values()))
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        return _State(self._layout.row(weights), buffers, slots)
+
+    def _join(self, member: Member, state: _State) -> None:
+        """Put a network into its row, and let its trainer's model be what is in that row."""
+        place, networks, module = member.place, self._networks, member.module
+        networks.weights[place].copy_(state.weights)
+        for name, weight in module.named_parameters():
+            weight.data = networks.views[name].detach()[place]
+        for name, values in networks.buffers.items():
+            values[place].copy_(state.buffers[name])
+            path, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(path), leaf, values[place])
+        group, row = self._group(place)
+        for slot, value in state.slots.items():
+            if value.dim() == 0:
+                group.state[slot] = value.clone()
+            else:
+                group.state.setdefault(slot, torch.zeros_like(group.weights))[row].copy_(value)
+
+    def _group(self, place: int) -> tuple[Group, int]:
+        """The group of a place, and the place's row there."""
+        group = next(group for group in self._networks.groups if place < group.rows.stop)
+        return group, place - group.rows.start
+
+    def _write_checkpoint(self, member: Member) -> None:
+        if member not in self._joining:
+            group, row = self._group(member.place)
+            for slot, value in group.state.items():
+                views = self._layout.views(value[row : row + 1]) if value.dim() else {}
+                for name, weight in member.module.named_parameters():
+                    own = views[name][0] if views else value.clone()
+                    member.trainer.optimizer.state[weight][slot] = own
+        member.trainer.write_checkpoint(member.listener)
