@@ -11,14 +11,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from qexp.base import files
 from qexp.base.text import filled, words_of
-from qexp.errors import QexpError, SchedulerError, suggestion
+from qexp.errors import DamagedError, NotFoundError, QexpError, SchedulerError, suggestion
 from qexp.store.directory import RunDirectory
 from qexp.store.record import State
 
@@ -357,19 +358,22 @@ cd -- {folder} || exit 3
 exec >> {output}$((line - 1)).txt 2>&1
 """
 
-RUNS = r"""run=$(sed -n "${{line}}p" {list_file})
-if [ -z "$run" ]; then
+RUNS = r"""IFS=$'\t' read -r -a runs < <(sed -n "${{line}}p" {list_file})
+if [ "${{#runs[@]}}" = 0 ]; then
     echo "line $line of {list_file} in $PWD on $(hostname) names no run" >&2
     exit 3
 fi
+run="${{runs[0]}}"
 checkpoint() {{
-    stat -c '%i %y' -- "$run/checkpoints/last.safetensors" "$run"/folds/*/checkpoints/best.safetensors \
-        "$run"/folds/.stacks/*/*/stack.safetensors 2> /dev/null
+    for one in "${{runs[@]}}"; do
+        stat -c '%i %y' -- "$one/checkpoints/last.safetensors" "$one"/folds/*/checkpoints/best.safetensors \
+            "$one"/folds/.stacks/*/*/stack.safetensors 2> /dev/null
+    done
 }}
 before=$(checkpoint)
 if [ "$restarts" -gt 0 ]; then
     # The scheduler has made sure that the previous attempt, possibly on another node, has ended.
-    rm -f -- "$run"/attempts/*/heartbeat
+    for one in "${{runs[@]}}"; do rm -f -- "$one"/attempts/*/heartbeat; done
 fi
 
 # Seconds after which the run is asked to stop, and is killed; empty if there is no limit, or the scheduler warns of it.
@@ -384,7 +388,8 @@ if [ -n "$stopped" ]; then exit 130; fi
 limited=()
 [ -z "$soft" ] || limited=(timeout --foreground --preserve-status $((SECONDS < soft ? soft - SECONDS : 1)))
 # The run itself hears of SIGTERM alone.
-(trap '' USR1 USR2; exec "${{limited[@]}}" {python} -m qexp execute "$run" --device {device} {wrap}--threads "$cores") &
+execute=({python} -m qexp execute "${{runs[@]}}" --device {device} {wrap}--threads "$cores")
+(trap '' USR1 USR2; exec "${{limited[@]}}" "${{execute[@]}}") &
 python=$!
 [ -z "$stopped" ] || kill -TERM "$python"
 while :; do  # a signal ends `wait` before the process has ended
@@ -414,6 +419,18 @@ eval "exec $command"
 # Submission of runs and commands as job arrays, and their end.
 
 
+def together(directories: Iterable[RunDirectory]) -> list[list[RunDirectory]]:
+    """Runs by the process that trains them: those of one stack together, in the place of the first of them."""
+    groups: dict[str, list[RunDirectory]] = {}
+    for directory in directories:
+        name = f"run {directory.name}"
+        with suppress(NotFoundError, DamagedError):  # which the process of the run reports
+            if (stack := directory.record().stack) is not None:
+                name = f"stack {stack.id}"
+        groups.setdefault(name, []).append(directory)
+    return list(groups.values())
+
+
 @dataclass(frozen=True)
 class Array:
     """One of a launch's job arrays.
@@ -421,7 +438,7 @@ class Array:
     number  from 1
     before  the id of the array after whose end it starts; None if it may start at once
     runs    whether it starts runs, not other commands
-    lines   its list: the directory of each run, or the commands
+    lines   its list: the directory of a run in each, or those of a stack with tabs between them; or the commands
     """
 
     launch: Submission
@@ -485,14 +502,16 @@ class Scheduler:
         raise NotImplementedError
 
     def submit(self, submission: Submission, runs: Sequence[RunDirectory], device: str = "auto") -> dict[str, str]:
-        """Submit runs as arrays of at most the length that the cluster accepts. Returns run → job.
+        """Submit runs as arrays of at most the length that the cluster accepts; a stack is one task. Returns run → job.
 
         Each is started by `python -m qexp execute DIR --device DEVICE`, with the `arguments` of a wrap in the options.
         The folder of the launch gets `array_1.sh`, `runs_1.txt` and, in `output/`, links to the runs' output.
         Raises SchedulerError if the scheduler refuses; jobs accepted by then are cancelled.
         """
-        jobs = self._submit(submission, True, [str(run.path.absolute()) for run in runs], device)
-        return {run.name: job for run, job in zip(runs, jobs, strict=True)}
+        groups = together(runs)
+        lines = ["\t".join(str(run.path.absolute()) for run in group) for group in groups]
+        jobs = self._submit(submission, True, lines, device)
+        return {run.name: job for group, job in zip(groups, jobs, strict=True) for run in group}
 
     def submit_commands(self, submission: Submission, commands: Sequence[Sequence[str]]) -> list[str]:
         """Submit commands other than runs, likewise. Returns a job for each.
@@ -577,10 +596,11 @@ class Scheduler:
         files.make_folder(array.folder / array.output)
         with files.writing(f"to {array.folder}"):
             # A scheduler can put a task's number into the name of its output file, but not a run's name.
-            for task, run in enumerate(map(Path, array.lines)):
-                for link in (f"{array.output}{task}.txt", f"output/{run.name}.txt"):
+            for task, line in enumerate(array.lines):
+                runs = [Path(path) for path in line.split("\t")]  # a stack's output is in its first run
+                for link in (f"{array.output}{task}.txt", *(f"output/{run.name}.txt" for run in runs)):
                     (array.folder / link).unlink(missing_ok=True)
-                    (array.folder / link).symlink_to(run / self.output_name)
+                    (array.folder / link).symlink_to(runs[0] / self.output_name)
 
 
 def limits(options: Mapping[str, Any]) -> tuple[str, str]:

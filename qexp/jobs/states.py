@@ -434,9 +434,14 @@ def ask_to_stop(directory: RunDirectory, now: bool = False) -> bool:
         return False
     job, attempt = jobs_of({directory: record}).get(directory), record.open_attempt
     if job is not None and job.submitted:
+        of_scheduler = f"{directory.name} is job {job.id} of {job.launcher}"
         if now:
-            of_scheduler = f"{directory.name} is job {job.id} of {job.launcher}"
             raise QexpError(f"{of_scheduler}, which cannot be killed from here; drop `now=True`")
+        if record.stack is not None:
+            if attempt is None:
+                raise QexpError(f"{of_scheduler}, in which all runs of its stack wait; stop its launch with `launch`")
+            (directory.attempt(attempt.number) / STOP).touch()
+            return True
         require_here(directory.name, job)
         _cancel([job])
         return True

@@ -167,10 +167,8 @@ class KindData(ABC, Generic[D]):
     def samples(self, document: Document, dataset: D) -> Samples:
         """The number of training samples in an epoch, and the memory of the samples that are kept."""
 
-    def samples_alike(self, spec: Document, dataset: D, tables: Tables, seed: int) -> str | None:
-        """What the samples of two runs have in common if their networks can be trained side by side: their shapes and
-        numbers. None if runs of this kind are trained by themselves.
-        """
+    def sizes(self, spec: Document, dataset: D, tables: Tables, seed: int) -> tuple[int, int] | None:
+        """Numbers of training samples of an epoch and of validation samples, for a kind whose runs can be stacked."""
         return None
 
     def exposed(self, spec: Document, dataset: D, tables: Tables, seed: int) -> Exposed | None:

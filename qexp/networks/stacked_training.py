@@ -151,7 +151,7 @@ class StackedNetworks:
         """Train all networks on a batch, (network, sample, ...); returns their losses, (network, output).
 
         rates    the learning rate of each group
-        factors  of the rates, (network, 1); None if all are 1
+        factors  of the rates, (network, 1) or (network, number); None if all are 1
         """
         objectives, losses = self.evaluate(samples)
         gradients = torch.autograd.grad(objectives.sum(), list(self.views.values()), allow_unused=True)

@@ -82,6 +82,7 @@ class TrainerStack:
         self._layout = WeightLayout(module)
         self._joining = {member: self._state_of(member) for member in self._members}
         """Those that have not joined in yet, with where they stand."""
+        self._factors = {member: self._factors_of(member) for member in self._members}
         in_places = self._in_places(self._members)
         states = [self._joining[member] for member in in_places]
         groups = [list(group) for _, group in groupby(in_places, key=lambda member: member.steps)]
@@ -143,8 +144,9 @@ class TrainerStack:
     def _steps(self, epoch: int, members: Sequence[Member], batches: dict[Member, Callable[[int], Samples]]) -> Tensor:
         """The losses of an epoch's steps, (batch, network, loss)."""
         networks, in_places = self._networks, self._in_places(members)
-        factors = [[member.trainer.progress.learning_rate_factor] for member in in_places]
-        on_device = None if all(factor == [1.0] for factor in factors) else networks.weights.new_tensor(factors)
+        factors = torch.stack([self._factors[member] for member in in_places])
+        factors *= torch.tensor([[member.trainer.progress.learning_rate_factor] for member in in_places])
+        on_device = None if bool((factors == 1).all()) else factors.to(networks.weights)
         torch.manual_seed(self._seeds.number("train", epoch, "dropout"))
         networks.module.train()
         losses, count = [], members[0].trainer.batches
@@ -210,6 +212,16 @@ class TrainerStack:
                 slots[slot] = next(iter(of_weights.values()))
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         return _State(self._layout.row(weights), buffers, slots)
+
+    def _factors_of(self, member: Member) -> Tensor:
+        """Of the learning rates of a network's weights, (number,), as they decay by layer."""
+        groups = member.trainer.optimizer.param_groups
+        factors = {id(weight): group["factor"] for group in groups for weight in group["params"]}
+        weights = dict(member.module.named_parameters())
+        ones = torch.ones_like(self._joining[member].weights, device="cpu")
+        for name, view in self._layout.views(ones[None]).items():
+            view.fill_(factors[id(weights[name])])
+        return ones
 
     def _join(self, member: Member, state: _State) -> None:
         """Put a network into its row, and let its trainer's model be what is in that row."""

@@ -445,7 +445,7 @@ def execute_stack(
 ) -> None:
     """Train and evaluate runs of one stack in this process, as far as they are not done.
 
-    Returns when all are done. Raises RunFailedError or InterruptedRunError for the first that is not, after the records
+    Returns when all are done. Raises InterruptedRunError for one that can go on, else RunFailedError, after the records
     say so, and QexpError for one that cannot be executed.
     """
     if machine.STARTED_TOGETHER > 1:
@@ -473,7 +473,7 @@ def execute_stack(
         if outcome.error is not None:
             errors.append(_not_done(directory, outcome.state, _last_line(outcome.error), member.lease.attempt))
     if errors:
-        raise errors[0]
+        raise next((error for error in errors if isinstance(error, InterruptedRunError)), errors[0])
 
 
 def _train_side_by_side(members: Sequence[_InStack]) -> None:

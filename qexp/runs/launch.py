@@ -25,7 +25,7 @@ from qexp.base.workspace import VARIABLE, Workspace
 from qexp.errors import QexpError, some
 from qexp.jobs import launchers
 from qexp.jobs.launchers import LAUNCHERS, LOCAL, Launch, Watcher, launcher_with, options_of, scheduler_of
-from qexp.jobs.scheduler import Scheduler, Submission, Wrap, wrap_of
+from qexp.jobs.scheduler import Scheduler, Submission, Wrap, together, wrap_of
 from qexp.jobs.states import Watch, add_jobs, jobs_of
 from qexp.kinds import experiments
 from qexp.kinds.attempt import Display
@@ -159,7 +159,7 @@ class Pool:
         self._wrap, self._more = wrap, more
         self._launch, self._device, self._jobs = launch, device, jobs
         self._threads = max(1, (usable_cores() or 1) // jobs)
-        self._waiting = deque(stacks.together(directories))
+        self._waiting = deque(together(directories))
         self._names = [directory.name for directory in directories]
         slots = jobs if more else min(jobs, len(self._waiting))
         self._slots = [gpus[slot % len(gpus)] if len(gpus) > 1 else None for slot in range(slots)]

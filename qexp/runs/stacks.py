@@ -21,7 +21,6 @@ from qexp.networks.stacked_training import can_be_stacked
 from qexp.runs.prepare import Plan
 from qexp.spec.experiences import type_of
 from qexp.spec.reading import canonical
-from qexp.store.directory import RunDirectory
 from qexp.store.record import StackPlace
 
 ALIKE = ("model", "inputs", "outputs", "losses", "epochs", "batch_size", "precision")
@@ -44,14 +43,16 @@ SHARE_OF_MEMORY = 0.5
 def alike(experience: Experience, seeds: Iterable[int]) -> dict[int, str]:
     """Seed → what is the same for runs that can be trained side by side; empty if those cannot be in a stack."""
     spec, tables = experience.document, experience.tables
-    if not type_of(spec).trains or spec.get("layer_decay", 1.0) != 1.0 or (spec.get("pretrain") or {}).get("freeze"):
+    if not type_of(spec).trains or experience.dataset is None or (spec.get("pretrain") or {}).get("freeze"):
         return {}
     optimizer = spec["optimizer"]["type"]
     if optimizer in OF_MATRICES or tables["optimizers"][optimizer] is not OPTIMIZERS.get(optimizer):
         return {}
-    same, kind = canonical({key: spec[key] for key in ALIKE}), data_kind(spec["dataset"])
-    of_seeds = {seed: kind.samples_alike(spec, experience.dataset, tables, seed) for seed in seeds}
-    return {seed: f"{same} {samples}" for seed, samples in of_seeds.items() if samples is not None}
+    shapes, kind = experience.dataset.shapes(), data_kind(spec["dataset"])
+    of_samples = [list(shapes[name]) for name in (*spec["inputs"], *spec["outputs"])]
+    same = canonical({**{key: spec[key] for key in ALIKE}, "shapes": of_samples})
+    of_seeds = {seed: kind.sizes(spec, experience.dataset, tables, seed) for seed in seeds}
+    return {seed: f"{same} {sizes}" for seed, sizes in of_seeds.items() if sizes is not None}
 
 
 def in_stacks(plans: Sequence[Plan], stack: str, size: int | None, device: str, jobs: int) -> list[Plan]:
@@ -109,12 +110,3 @@ def largest(experience: Experience, device: str, size: int | None) -> int:
         return 1
     initialise(network, Seeds(0))
     return size if can_be_stacked(network, recipe_of(spec, tables)) else 1
-
-
-def together(directories: Iterable[RunDirectory]) -> list[list[RunDirectory]]:
-    """Runs by the process that trains them: those of one stack together, in the place of the first of them."""
-    groups: dict[str, list[RunDirectory]] = {}
-    for directory in directories:
-        stack = directory.record().stack
-        groups.setdefault(f"stack {stack.id}" if stack else f"run {directory.name}", []).append(directory)
-    return list(groups.values())

@@ -58,7 +58,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(workspace, qexp):
 
 @pytest.mark.heavy
 def test_ctrl_c_starts_nothing_new_lets_the_running_ones_write_a_checkpoint_and_resume_goes_on(workspace, start):
-    pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "1")
+    pool = start("run", "mogi_quick", "--seeds", "0:2", *ENDLESS, "-j", "1", "--stack", "1")
     until(in_state("running", 1), "that one is running")
     pool.send(signal.SIGINT)
     code, _, stderr = pool.end()
@@ -129,7 +129,7 @@ def test_a_detached_launch_goes_on_by_itself(workspace, start):
 
 @pytest.mark.heavy
 def test_a_detached_launch_is_stopped_by_its_id_and_what_waits_in_it_does_not_start(workspace, qexp):
-    stdout = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--detach").done()
+    stdout = qexp("run", "mogi_quick", "--seeds", "0:3", *ENDLESS, "--stack", "1", "--detach").done()
     until(in_state("running", 1), "that the first runs")
     second = next(name for name, state in states().items() if state == "queued")
     qexp("stop", second).done()

@@ -92,3 +92,20 @@ def test_a_search_has_its_trials_on_the_cluster_and_goes_on_with_those_that_it_l
     assert all(len(open_run(name).record["attempts"]) == 1 for name in [*trials, final])
     assert open_run(final).record["job"]["launcher"] == "slurm"
     assert launch.record().runs == (final,)
+
+
+def test_a_stack_is_one_task_whose_runs_have_ends_of_their_own(slurm_cluster: Path, workspace: Path, qexp):
+    slow = ("--grid", "learning_rate=1e-3,1e30,2e-3,3e-3", *BRIEF[2:], "--set", "epochs=100000", "--launcher", "slurm")
+    stdout = qexp("run", "mogi_quick", *slow, "--stack", "3").done()
+    names = [line.split()[0] for line in stdout.splitlines()]
+    jobs = {name: open_run(name).record["stack"] for name in names}
+    assert [place and place["size"] for place in jobs.values()] == [2, 2, 2, 2]
+    (folder,) = (workspace / "runs/.launches").glob("2*")
+    assert len((folder / "runs_1.txt").read_text().splitlines()) == 2
+    until(has_lines(workspace / "runs" / names[0] / "metrics.jsonl", 1), "the first epoch")
+    until(has_lines(workspace / "runs" / names[2] / "metrics.jsonl", 1), "that of the other stack")
+    until(lambda: open_run(names[1]).state == "failed", "that the one which diverges has failed")
+    assert qexp("stop", names[2]).done() == ""
+    assert [open_run(name).state for name in names] == ["running", "failed", "interrupted", "running"]
+    assert qexp("stop", "--launch", "last").code == 0
+    assert [open_run(name).state for name in names] == ["interrupted", "failed", "interrupted", "interrupted"]

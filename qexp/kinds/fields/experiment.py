@@ -15,7 +15,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.fields import folders
-from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples
+from qexp.kinds.fields.dataset import MOST_TO_VALIDATE, GriddedDataset, Numbers, Patches, PatchSamples
 from qexp.kinds.fields.folders import FieldMapping, alike
 from qexp.kinds.kind import Doubts, KindData, one_fold, split_finding
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
@@ -91,8 +91,13 @@ class GriddedData(KindData[GriddedDataset]):
         self, spec: Document, dataset: GriddedDataset, tables: Tables, seeds: Seeds, device: torch.device
     ) -> PatchSamples:
         train, validation = divided(spec["split"], dataset, tables, seeds)
-        counts = None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
-        return PatchSamples(dataset, train, validation, counts, seeds, device)
+        return PatchSamples(dataset, train, validation, _counts(spec), seeds, device)
+
+    def sizes(self, spec: Document, dataset: GriddedDataset, tables: Tables, seed: int) -> tuple[int, int]:
+        if (counts := _counts(spec)) is not None:
+            return counts
+        train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
+        return dataset.patches(train).tiles, min(dataset.patches(validation).tiles, MOST_TO_VALIDATE)
 
     def parts(self, dataset: GriddedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Patches]:
         """The patches of the train and test folders; those for training are divided by an experience."""
@@ -119,6 +124,11 @@ class GriddedData(KindData[GriddedDataset]):
         of_patch = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))
         train, validation = document["patches"]
         return Samples(int(train), float(train * BYTES_OF_POSITION + validation * of_patch), "patches")
+
+
+def _counts(spec: Document) -> tuple[int, int] | None:
+    """The numbers of patches for training, in an epoch, and for validation; None for as many as cover the frames."""
+    return None if spec["patches"] is None else (int(spec["patches"][0]), int(spec["patches"][1]))
 
 
 def field_mapping(document: Document, workspace: Workspace | None) -> FieldMapping:

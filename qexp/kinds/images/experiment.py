@@ -403,9 +403,9 @@ class GeneratedData(KindData[GeneratedDataset]):
             return dataset.parts(spec["split"], Seeds(seed))
         return {"train": _not_held_out(dataset), "test": dataset.test}
 
-    def samples_alike(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> str | None:
-        shapes = dataset.shapes()
-        return f"{spec['sizes'][:2]} {[shapes[name] for name in (*spec['inputs'], *spec['outputs'])]}"
+    def sizes(self, spec: Document, dataset: GeneratedDataset, tables: Tables, seed: int) -> tuple[int, int]:
+        train, validation, _ = spec["sizes"]
+        return int(train), int(validation)
 
     def samples(self, document: Document, dataset: GeneratedDataset) -> Samples:
         of_sample = BYTES_OF_NUMBER * sum(map(math.prod, dataset.shapes().values()))

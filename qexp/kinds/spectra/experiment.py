@@ -75,6 +75,10 @@ class SpectraData(KindData[SpectraDataset]):
     def samples(self, document: Document, dataset: SpectraDataset) -> Samples:
         return Samples(len(dataset))
 
+    def sizes(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> tuple[int, int]:
+        train, validation, _ = divided(spec, dataset, tables, Seeds(seed))
+        return len(labelled(spec, train, Seeds(seed))), len(validation)
+
     def exposed(self, spec: Document, dataset: SpectraDataset, tables: Tables, seed: int) -> Exposed:
         train, validation, test = divided(spec, dataset, tables, Seeds(seed))
         return Exposed(dataset, np.union1d(train, validation), test)
