@@ -32,6 +32,15 @@ class Deaf:
     def checkpoint_written(self, *_: Any) -> None: ...
 
 
+def trainer_of(spec: Mapping[str, Any], seed: int) -> Trainer:
+    """What trains a run of a resolved experience, from the start."""
+    tables, seeds = BUILT_IN, Seeds(seed)
+    data = data_kind(spec["dataset"]).data(dict(spec), dataset_of(spec["dataset"], tables), tables, seeds, CPU)
+    model = initial_model(dict(spec), tables, seeds)
+    fit_transforms(model, data.to_fit)
+    return Trainer(model, data, recipe_of(dict(spec), tables), seeds, CPU, Path(tempfile.mkdtemp()))
+
+
 class SideBySide:
     """Both, with the same initial weights and fitted transforms.
 
@@ -39,17 +48,13 @@ class SideBySide:
     """
 
     def __init__(self, name: str, loss: Loss, overrides: Mapping[str, Any] | None = None) -> None:
-        tables, seeds = BUILT_IN, Seeds(0)
         self.spec = experience(name, overrides or {}, find()).document
-        dataset = dataset_of(self.spec["dataset"], tables)
-        self.data = data_kind(self.spec["dataset"]).data(self.spec, dataset, tables, seeds, CPU)
-        recipe = recipe_of(self.spec, tables)
-        model = initial_model(self.spec, tables, seeds)
-        fit_transforms(model, self.data.to_fit)
-        self.trainer = Trainer(model, self.data, recipe, seeds, CPU, Path(tempfile.mkdtemp()))
-        self.bare = initial_model(self.spec, tables, seeds)
-        self.bare.load_state_dict(model.state_dict())
-        self._optimizer = recipe.optimizer(list(self.bare.network.parameters()), self.spec["learning_rate"])
+        self.trainer = trainer_of(self.spec, 0)
+        self.data = self.trainer.data
+        self.bare = initial_model(self.spec, BUILT_IN, Seeds(0))
+        self.bare.load_state_dict(self.trainer.model.state_dict())
+        weights = list(self.bare.network.parameters())
+        self._optimizer = self.trainer.recipe.optimizer(weights, self.spec["learning_rate"])
         self._loss = loss
 
     def managed_steps(self) -> None:

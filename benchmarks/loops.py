@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.bare_loop import SideBySide
-from benchmarks.timing import Comparison, at_most
+from benchmarks.bare_loop import SideBySide, trainer_of
+from benchmarks.timing import Comparison, at_least, at_most
+from qexp.base.machine import threads
 from qexp.base.seeds import Seeds
 from qexp.base.workspace import find
-from qexp.kinds.experiments import SpecCache, open_dataset
+from qexp.kinds.experiments import SpecCache, experience, open_dataset
 from qexp.kinds.networks import load_model
 from qexp.kinds.objects import dataset_of
 from qexp.kinds.tables import BUILT_IN
 from qexp.networks.estimator import BATCH
+from qexp.networks.trainer_stack import Member, TrainerStack
+from qexp.networks.training import TrainingListener
 from qexp.runs.catalog import Catalog, find_run
 from qexp.trust import matrix
 
@@ -24,6 +28,7 @@ from qexp.trust import matrix
 def measure() -> list[Comparison]:
     return [
         *(epoch(name) for name in ("mogi_cnn", "mogi_standard")),
+        *(stack(name, limit) for name, limit in (("mogi_quick", 1.3), ("mogi_cnn", 1.5))),
         forward("mogi_cnn_brief", batch_size=1024),
         forward("mogi_cnn_brief"),
         forward("mogi_standard_brief", cells=32, repeats=3),
@@ -41,6 +46,25 @@ def epoch(name: str) -> Comparison:
         pair.bare_validation()
 
     return at_most(f"an epoch of {name} over a bare loop", pair.managed_epoch, bare_epoch, 1.15)
+
+
+def stack(name: str, limit: float, size: int = 8, epochs: int = 3) -> Comparison:
+    """Seeds trained side by side, and one after another, each from its first samples to its last checkpoint."""
+    spec = experience(name, {"epochs": epochs}, find()).document
+
+    def side_by_side() -> None:
+        members = [
+            Member(seed, trainer_of(spec, seed), "", TrainingListener(), lambda: False, nullcontext)
+            for seed in range(size)
+        ]
+        TrainerStack(members, size, Seeds(0), lambda member, error: None).run()
+
+    def alone() -> None:
+        for seed in range(size):
+            trainer_of(spec, seed).run(TrainingListener(), lambda: False)
+
+    with threads(1):
+        return at_least(f"{size} seeds of {name} in a stack over one after another", side_by_side, alone, limit, 5)
 
 
 def forward(run: str, batch_size: int = BATCH, cells: int = 128, repeats: int = 9) -> Comparison:

@@ -24,6 +24,7 @@ from qexp.networks.training import Recipe
 from qexp.networks.transforms import Transform
 from qexp.spec.kinds import filled_in, load_stage
 from qexp.spec.reading import Document
+from qexp.store.provenance import usable_cores
 
 
 def data_kind(dataset: Mapping[str, Any]) -> KindData[Any]:
@@ -146,3 +147,9 @@ def threads_to_predict(spec: Document, tables: Tables, device: torch.device) -> 
     if device.type != "cpu" or data_kind(spec["dataset"]).several_networks:
         return torch.get_num_threads()
     return threads_for(spec, tables, BATCH)
+
+
+def batches_at_once() -> int:
+    """How many batches to estimate at a time, each with the present number of threads; on all cores."""
+    cores = os.environ.get("OMP_NUM_THREADS") or usable_cores() or 1
+    return max(int(cores) // torch.get_num_threads(), 1)

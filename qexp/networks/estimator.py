@@ -107,6 +107,9 @@ def mixed(posteriors: Sequence[Posterior], count: int, random: torch.Generator |
 BATCH = 128
 """Samples estimated at a time, so that activations stay in the processor's cache."""
 
+BLOCK_NUMBERS = 2**17
+"""Most numbers transformed at a time, for the same reason."""
+
 
 class Transforms(nn.ModuleDict):
     """Transforms by their variables, whose names may hold dots (`chamber.depth`); torch's own names hold `:` there."""
@@ -162,6 +165,10 @@ class Estimator(nn.Module):
         """Transformed values of an input or output, as the network sees them."""
         return self.transforms[name](values) if name in self.transforms else values
 
+    def transformed_in_blocks(self, name: str, values: Tensor) -> Tensor:
+        """The same bits, some samples at a time, so that intermediate results stay in the processor's cache."""
+        return torch.cat([self.transformed(name, block) for block in values.split(_block(values))])
+
     def forward(self, samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Estimates of all outputs, (batch, ...), in the outputs' own units, before they are limited.
 
@@ -202,7 +209,12 @@ class Estimator(nn.Module):
 
         Batched, in evaluation mode, without gradients.
         """
-        return self.limited(self._in_batches(self, samples, batch_size))
+
+        def unlimited(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            inputs = {name: self.transformed_in_blocks(name, values) for name, values in batch.items()}
+            return self.unlimited(self.network(inputs), batch)
+
+        return self.limited(self._in_batches(unlimited, samples, batch_size))
 
     def outputs(self, inputs: Mapping[str, Tensor], batch_size: int = BATCH) -> dict[str, Tensor]:
         """The network's outputs, still transformed, for inputs that are already transformed."""
@@ -237,6 +249,14 @@ class Estimator(nn.Module):
         with evaluating(self):
             batches = [function(inputs) for inputs in _batches(self.network, tensors, batch_size)]
         return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _block(values: Tensor) -> int:
+    """Samples to transform at a time on a CPU: a power of two, and of numbers whole vectors of the processor."""
+    numbers, block = max(values[:1].numel(), 1), BATCH
+    while block * numbers > BLOCK_NUMBERS and block * numbers % 128 == 0:
+        block //= 2
+    return block if values.device.type == "cpu" else max(len(values), 1)
 
 
 def _batches(network: Network, tensors: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:

@@ -181,9 +181,6 @@ class DrawnData(Data):
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
-TRANSFORM_BLOCK = 128
-"""Samples transformed at a time, so that intermediate results stay in the processor's cache."""
-
 
 class DivergedError(Exception):
     """The loss is NaN or infinite."""
@@ -455,7 +452,7 @@ class Trainer:
 def transformed(model: Estimator, samples: Samples, part: str) -> dict[str, Tensor]:
     """The transformed inputs and outputs, (sample, ...) each. Raises DivergedError if an output is not finite then."""
     values = {
-        name: torch.cat([model.transformed(name, block) for block in samples[name].split(TRANSFORM_BLOCK)])
+        name: model.transformed_in_blocks(name, samples[name])
         for name in dict.fromkeys([*model.network.inputs, *model.network.outputs])  # an output may also be an input
     }
     for name in model.network.outputs:

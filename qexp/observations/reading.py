@@ -13,7 +13,7 @@ from qexp.base.arrays import Array
 from qexp.errors import QexpError
 from qexp.observations.observation import Look, Track
 from qexp.observations.reduction import Reduction, reduction
-from qexp.rows.table import codes
+from qexp.rows.table import codes, usual_codes
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Unit of displacements → metres."""
@@ -231,14 +231,19 @@ CODE_RATIO = 10.0
 
 def codes_among(values: NDArray[np.floating]) -> list[float]:
     """The values that stand for no data: usual codes, and one that is repeated exactly, far from others in any unit."""
-    known = values[np.isfinite(values)]
-    found = codes(known)
-    known = known[~np.isin(known, found)]
+    if not values.size:
+        return []
+    ends = np.array([values.min(), values.max()])  # NaN if one of the values is
+    known = values.reshape(-1) if np.isfinite(ends).all() else values[np.isfinite(values)]
+    if found := codes(known) if len(known) < values.size or usual_codes(ends).any() else []:
+        known = known[~np.isin(known, found)]
     if not len(known):
         return found
-    extreme = float(known[np.abs(known).argmax()])
-    others = np.abs(known[known != extreme])
-    is_code = len(known) - len(others) > 1 and abs(extreme) > CODE_RATIO * others.max(initial=0.0) > 0
+    extreme = float(max(known.min(), known.max(), key=abs))
+    if (repeated := np.count_nonzero(known == extreme)) < 2:
+        return found
+    far = np.abs(known) >= abs(extreme) / CODE_RATIO
+    is_code = np.count_nonzero(far) == repeated and bool(known[~far].any())
     return [*found, extreme] if is_code else found
 
 

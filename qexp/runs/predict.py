@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from qexp.base import files, formats
-from qexp.base.machine import threads
+from qexp.base.machine import freed_memory_kept, threads
 from qexp.base.options import ignore
 from qexp.base.workspace import Workspace
 from qexp.errors import QexpError, some, suggestion
@@ -295,7 +295,7 @@ def predict_files(
         watched = nullcontext(no_progress) if options.watched is None else options.watched(kind.counted, source)
         result: Prediction | QexpError
         try:
-            with watched as progress, threads(count):
+            with watched as progress, threads(count), freed_memory_kept():
                 result = estimate(source, target, chunk=options.chunk, overwrite=options.overwrite, progress=progress)
         except QexpError as mistake:
             result = mistake

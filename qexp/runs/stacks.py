@@ -28,7 +28,7 @@ ALIKE = ("model", "inputs", "outputs", "losses", "epochs", "batch_size", "precis
 
 OPERATIONS_ON_CPU = 3e7
 """In the forward pass of a step. Up to here a core spends most of its time on what a step costs whatever the network's
-size, and less of it for each run of a stack; beyond, a run alone is as fast (`python -m benchmarks.stacks`)."""
+size, and less of it for each run of a stack; beyond, a run alone is as fast (`python -m benchmarks loops`)."""
 
 LARGEST_ON_CPU = 8
 """A larger stack is hardly faster for each of its runs, because the weights no longer fit into the cache."""

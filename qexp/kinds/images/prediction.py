@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import combinations
@@ -39,7 +40,7 @@ from qexp.kinds.images.source import (
     statistics,
 )
 from qexp.kinds.networks import load_model
-from qexp.kinds.objects import device_of
+from qexp.kinds.objects import batches_at_once, device_of
 from qexp.kinds.options import PredictOptions
 from qexp.kinds.prediction import (
     ESTIMATES_OUTSIDE,
@@ -276,9 +277,9 @@ class ImageEstimation(TableEstimation[ImageModel]):
 
         model, batch = self.model, self.model.batch
         size = -(-(chunk or BATCHES_AT_ONCE * batch) // batch) * batch
-        for piece in read_ahead(self._images.pieces(size), self.source):
+        counted = ((piece, self._counted(piece)) for piece in self._images.pieces(size))
+        for piece, outside in read_ahead(counted, self.source):
             estimates = self._estimated(piece, add_draws)
-            outside = self._add(piece, estimates)
             columns: dict[str, Any] = {NAME: piece.names, MISSING: piece.missing, OUTSIDE: outside}
             for name, new in self._names.items():
                 values, kind = piece.kept[name], _type(piece.kept[name])
@@ -293,10 +294,15 @@ class ImageEstimation(TableEstimation[ImageModel]):
     def _estimated(self, piece: ImagePiece, add_draws: AddDraws) -> dict[str, Array]:
         """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
         model, blocks = self.model, dict[str, list[Array]]()
-        for start in range(0, len(piece.names), model.batch):
+        starts = range(0, len(piece.names), model.batch)
+        in_batches = [{name: of[start : start + model.batch] for name, of in piece.inputs.items()} for start in starts]
+        with ThreadPoolExecutor(
+            batches_at_once(), "estimating", torch.set_num_threads, (torch.get_num_threads(),)
+        ) as pool:
+            estimated_batches = list(pool.map(model.estimate, in_batches))
+        for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
             batch = slice(start, start + model.batch)
-            inputs, empty = {name: values[batch] for name, values in piece.inputs.items()}, piece.empty[batch]
-            estimates = dict(zip(model.outputs, model.estimate(inputs).T, strict=True))
+            empty, estimates = piece.empty[batch], dict(zip(model.outputs, estimated.T, strict=True))
             columns = {estimate_of(name): values for name, values in estimates.items()}
             if model.posteriors is not None:
                 further, drawn = model.posteriors.of_batch(inputs, estimates, empty, self.count + start, model.draws)
@@ -313,9 +319,13 @@ class ImageEstimation(TableEstimation[ImageModel]):
             columns[FEATURES] = model.features().p_values(piece.inputs).astype(np.float32)
         for values in columns.values():
             values[piece.empty] = np.nan
+        if model.misfit is not None:
+            self._unlike += int(np.sum((columns[MISFIT] < UNLIKE_P) | (columns[FEATURES] < UNUSUAL_SHARE)))
+        if DOUBTED in columns:
+            self._doubted += int(np.nansum(columns[DOUBTED]))
         return columns
 
-    def _add(self, piece: ImagePiece, estimates: Arrays) -> NDArray[np.int16]:
+    def _counted(self, piece: ImagePiece) -> NDArray[np.int16]:
         """Add a piece to the counts. Returns the number of each sample's statistics outside the training data."""
         self._codes |= {name: codes[0] for name, values in piece.inputs.items() if (codes := codes_among(values))}
         for name in [name for name in self._largest if name not in self._codes]:
@@ -328,10 +338,6 @@ class ImageEstimation(TableEstimation[ImageModel]):
         for statistic, beyond in outside.items():
             self._outside_in[str(statistic)] = self._outside_in.get(str(statistic), 0) + int(beyond.sum())
         self._outside += int(np.any(list(outside.values()), axis=0).sum())
-        if self.model.misfit is not None:
-            self._unlike += int(np.sum((estimates[MISFIT] < UNLIKE_P) | (estimates[FEATURES] < UNUSUAL_SHARE)))
-        if DOUBTED in estimates:
-            self._doubted += int(np.nansum(estimates[DOUBTED]))
         return np.asarray(sum(outside.values(), np.zeros(len(piece.names), np.int16)))
 
     def finish(self) -> dict[str, Any]:

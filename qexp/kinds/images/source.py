@@ -36,7 +36,7 @@ class Statistic:
         return f"{self.kind} of {self.input}" if self.kind else self.input
 
 
-EXTREMES = ("least value", "greatest value")
+EXTREMES, SPREAD = ("least value", "greatest value"), "standard deviation"
 SEEN = "share of seen pixels"
 """The statistic of an image's mask, which has no unit."""
 
@@ -53,14 +53,22 @@ def statistics(inputs: Mapping[str, Array]) -> dict[Statistic, NDArray[np.float6
     masks = {mask_of(name): name for name in images if mask_of(name) in inputs}
     of_images: dict[Statistic, NDArray[np.float64]] = {}
     for name, values in inputs.items():
-        flat = values.reshape(len(values), -1).astype(np.float64)
+        flat = values.reshape(len(values), -1)
         if name not in images:
-            of_images[Statistic(name)] = flat[:, 0]
+            of_images[Statistic(name)] = flat[:, 0].astype(np.float64)
         elif name in masks:
-            of_images[Statistic(masks[name], SEEN)] = flat.mean(axis=1)
-        else:
-            visible = inputs[mask_of(name)] > 0 if mask_of(name) in masks else np.ones((1, 1, 1, 1), np.bool_)
-            of_images |= _of_image(name, flat, np.broadcast_to(visible, values.shape).reshape(flat.shape))
+            of_images[Statistic(masks[name], SEEN)] = flat.mean(axis=1, dtype=np.float64)
+        elif mask_of(name) in masks:
+            visible = np.broadcast_to(inputs[mask_of(name)] > 0, values.shape).reshape(flat.shape)
+            of_images |= _of_image(name, flat.astype(np.float64), visible)
+        else:  # in single precision, which is some times as fast
+            deviations = flat - flat.mean(axis=1, keepdims=True)
+            squares = np.einsum("ij,ij->i", deviations, deviations) / flat.shape[1]
+            of_image = flat.min(axis=1), flat.max(axis=1), np.sqrt(squares)
+            of_images |= {
+                Statistic(name, kind): of.astype(np.float64)
+                for kind, of in zip((*EXTREMES, SPREAD), of_image, strict=True)
+            }
     return of_images
 
 
@@ -77,7 +85,7 @@ def _of_image(
     return {
         Statistic(name, EXTREMES[0]): np.where(any_seen, least, np.nan),
         Statistic(name, EXTREMES[1]): np.where(any_seen, greatest, np.nan),
-        Statistic(name, "standard deviation"): spread,
+        Statistic(name, SPREAD): spread,
     }
 
 
@@ -445,12 +453,13 @@ class ImageSource:
             mask = mask_of(image)
             if mask in self._read:
                 gaps |= self._unseen(mask, start, stop)
-            if mask not in self._layout.inputs:
+            if mask not in self._layout.inputs and gaps.any():
                 unmasked += (gaps & ~hidden).sum(axis=(1, 2, 3))
             gaps |= hidden
-            missing += gaps.sum(axis=(1, 2, 3))
-            empty |= gaps.all(axis=(1, 2, 3))
-            values[gaps] = 0
+            if gaps.any():
+                missing += gaps.sum(axis=(1, 2, 3))
+                empty |= gaps.all(axis=(1, 2, 3))
+                values[gaps] = 0
             inputs[image] = values
             if mask in self._layout.inputs:
                 inputs[mask] = np.asarray(~gaps.any(axis=1, keepdims=True), np.float32)
