@@ -99,10 +99,9 @@ class TrainerStack:
         with own_random_state(self._networks.weights.device), deterministic():
             checkpointed_at = time.monotonic()
             while self._members:
-                for member in self._each(self._members, lambda member: None):
-                    if member.interrupted():
-                        self._each([member], self._write_checkpoint)
-                        self._end(member, None)
+                for member in [member for member in self._members if member.interrupted()]:
+                    self._each([member], self._write_checkpoint)
+                    self._end(member, None)
                 if not self._members:
                     return
                 epoch = min(member.trainer.progress.epoch for member in self._members)

@@ -46,6 +46,7 @@ def facts(directory: RunDirectory, record: Record, state: str, warn: Callable[[s
         ("ended", _moment(record.ended)),
         # Programs may do anything with their time.
         ("time" if record.kind == "program" else "training", spent),
+        ("stack", f"place {record.stack.place + 1} of {record.stack.size}" if record.stack else ""),
         ("attempts", _attempts(record)),
         ("code", _code(record.code)),
         ("software", _software(environment)),

@@ -287,11 +287,11 @@ def test_a_process_knows_the_task_as_which_it_runs(monkeypatch, launcher, array,
 def test_what_a_run_or_its_folds_have_kept_counts_as_progress_that_is_worth_another_start(tmp_path, file):
     array = Array(Submission(tmp_path, "one", options_of("slurm", {}, {})), 1, None, True, [str(tmp_path)])
     script = Slurm().script(array, ["sbatch"], "cuda:1")
-    assert '-m qexp execute "$run" --device cuda:1 ' in script  # the device that was named
+    assert '-m qexp execute "${runs[@]}" --device cuda:1 ' in script  # the device that was named
     function = script[script.index("checkpoint() {") : script.index("before=$(checkpoint)")]
 
     def kept():
-        command = ["bash", "-c", f"{function}run=$1; checkpoint", "bash", tmp_path]
+        command = ["bash", "-c", f'{function}runs=("$1"); checkpoint', "bash", tmp_path]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.stderr == ""
         return done.stdout
