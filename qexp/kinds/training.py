@@ -88,10 +88,12 @@ class NetworkTraining:
             for files in open_files.values():
                 files.close()
         for place, member in left.items():
+            how: Ended = None
             try:
                 with attempts[place].alone():
                     member.trainer.load_best()
-                    how: Ended = self._results(attempts[place], member.trainer)
+                    if not attempts[place].interrupted():
+                        how = self._results(attempts[place], member.trainer)
             except Exception as error:
                 how = error
             end(place, how)

@@ -466,6 +466,8 @@ def execute_stack(
             if members:
                 _train_side_by_side(members)
         except BaseException as error:
+            if not members:
+                raise
             for member in members:
                 member.end(error)
     for member in members:
