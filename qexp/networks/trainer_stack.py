@@ -161,8 +161,8 @@ class TrainerStack:
 
     def _features(self, members: Sequence[Member]) -> Tensors:
         """What the networks make of the validation samples, (network, sample, ...)."""
-        in_places = self._in_places(members)
-        inputs = {name: [member.trainer.validation[name] for member in in_places] for name in self._inputs}
+        in_places, names = self._in_places(members), self._networks.module.network.inputs
+        inputs = {name: [member.trainer.validation[name] for member in in_places] for name in names}
         count = len(next(iter(inputs.values()))[0])
         parts = [
             self._networks.features(
@@ -171,10 +171,6 @@ class TrainerStack:
             for start in range(0, count, BATCH)
         ]
         return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
-
-    @property
-    def _inputs(self) -> Sequence[str]:
-        return list(self._networks.module.network.inputs)
 
     def _in_places(self, members: Sequence[Member]) -> list[Member]:
         """The run whose samples are computed in each place: its own, or another in its stead."""

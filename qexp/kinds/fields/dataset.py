@@ -407,6 +407,11 @@ PATCHES_TO_FIT = 1024
 """Patches that transforms are fitted to."""
 
 
+def covering(train: Patches, validation: Patches) -> tuple[int, int]:
+    """The numbers of patches for training and validation that cover the frames, as far as they are kept in memory."""
+    return train.tiles, min(validation.tiles, MOST_TO_VALIDATE)
+
+
 class PatchSamples(Data):
     """Patches of a gridded dataset, drawn again in every epoch; memory use does not depend on the number of frames.
 
@@ -427,7 +432,7 @@ class PatchSamples(Data):
         self._dataset, self._seeds, self._device = dataset, seeds, device
         self._patches, to_validate_on = dataset.patches(train), dataset.patches(validation)
         self._vectors = dataset.vector_positions()
-        self.train_size, to_validate = counts or (self._patches.tiles, min(to_validate_on.tiles, MOST_TO_VALIDATE))
+        self.train_size, to_validate = counts or covering(self._patches, to_validate_on)
         self.validation = self._drawn(to_validate_on, to_validate, "validation")
 
     @cached_property

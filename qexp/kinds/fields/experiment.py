@@ -15,7 +15,7 @@ from qexp.base.workspace import Workspace
 from qexp.errors import DatasetError, QexpError, some, suggestion
 from qexp.kinds import files
 from qexp.kinds.fields import folders
-from qexp.kinds.fields.dataset import MOST_TO_VALIDATE, GriddedDataset, Numbers, Patches, PatchSamples
+from qexp.kinds.fields.dataset import GriddedDataset, Numbers, Patches, PatchSamples, covering
 from qexp.kinds.fields.folders import FieldMapping, alike
 from qexp.kinds.kind import Doubts, KindData, one_fold, split_finding
 from qexp.kinds.memory import BYTES_OF_NUMBER, Samples
@@ -97,7 +97,7 @@ class GriddedData(KindData[GriddedDataset]):
         if (counts := _counts(spec)) is not None:
             return counts
         train, validation = divided(spec["split"], dataset, tables, Seeds(seed))
-        return dataset.patches(train).tiles, min(dataset.patches(validation).tiles, MOST_TO_VALIDATE)
+        return covering(dataset.patches(train), dataset.patches(validation))
 
     def parts(self, dataset: GriddedDataset, spec: Document | None, tables: Tables, seed: int) -> Mapping[str, Patches]:
         """The patches of the train and test folders; those for training are divided by an experience."""

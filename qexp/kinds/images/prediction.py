@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import combinations
@@ -273,33 +274,37 @@ class ImageEstimation(TableEstimation[ImageModel]):
         return pa.schema([of_names, *kept, *columns])
 
     def pieces(self, chunk: int | None, add_draws: AddDraws) -> Iterator[EstimatedPiece]:
-        import pyarrow as pa
-
-        model, batch = self.model, self.model.batch
+        batch = self.model.batch
         size = -(-(chunk or BATCHES_AT_ONCE * batch) // batch) * batch
         counted = ((piece, self._counted(piece)) for piece in self._images.pieces(size))
-        for piece, outside in read_ahead(counted, self.source):
-            estimates = self._estimated(piece, add_draws)
-            columns: dict[str, Any] = {NAME: piece.names, MISSING: piece.missing, OUTSIDE: outside}
-            for name, new in self._names.items():
-                values, kind = piece.kept[name], _type(piece.kept[name])
-                columns[new] = pa.array([str(value) for value in values] if pa.types.is_string(kind) else values, kind)
-            by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
-            for name, axis in self._places.items():
-                metres, of_unit = conversion(model.outputs[name], "m") or 1.0, axis.metres or 1.0
-                place = axis.origin + by_output[name].astype(np.float64) * metres / of_unit
-                columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(of_unit)))
-            yield EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
+        threads = torch.get_num_threads()
+        pool = ThreadPoolExecutor(batches_at_once(), "estimating", torch.set_num_threads, (threads,))
+        with pool, closing(read_ahead(counted, self.source)) as pieces:
+            for piece, outside in pieces:
+                yield self._finished(piece, outside, self._estimated(piece, pool, add_draws))
 
-    def _estimated(self, piece: ImagePiece, add_draws: AddDraws) -> dict[str, Array]:
+    def _finished(self, piece: ImagePiece, outside: NDArray[np.int16], estimates: Arrays) -> EstimatedPiece:
+        """The columns of a piece besides its estimates, with them."""
+        import pyarrow as pa
+
+        model = self.model
+        columns: dict[str, Any] = {NAME: piece.names, MISSING: piece.missing, OUTSIDE: outside}
+        for name, new in self._names.items():
+            values, kind = piece.kept[name], _type(piece.kept[name])
+            columns[new] = pa.array([str(value) for value in values] if pa.types.is_string(kind) else values, kind)
+        by_output = {name: estimates[estimate_of(name)] for name in model.outputs}
+        for name, axis in self._places.items():
+            metres, of_unit = conversion(model.outputs[name], "m") or 1.0, axis.metres or 1.0
+            place = axis.origin + by_output[name].astype(np.float64) * metres / of_unit
+            columns[map_of(name)] = np.round(place, MILLIMETRES + round(np.log10(of_unit)))
+        return EstimatedPiece(len(piece.names), {**columns, **estimates}, by_output, piece.done)
+
+    def _estimated(self, piece: ImagePiece, pool: Executor, add_draws: AddDraws) -> dict[str, Array]:
         """Column → (sample,), NaN for samples with an image of which no pixel is seen."""
         model, blocks = self.model, dict[str, list[Array]]()
         starts = range(0, len(piece.names), model.batch)
         in_batches = [{name: of[start : start + model.batch] for name, of in piece.inputs.items()} for start in starts]
-        with ThreadPoolExecutor(
-            batches_at_once(), "estimating", torch.set_num_threads, (torch.get_num_threads(),)
-        ) as pool:
-            estimated_batches = list(pool.map(model.estimate, in_batches))
+        estimated_batches = list(pool.map(model.estimate, in_batches))
         for start, inputs, estimated in zip(starts, in_batches, estimated_batches, strict=True):
             batch = slice(start, start + model.batch)
             empty, estimates = piece.empty[batch], dict(zip(model.outputs, estimated.T, strict=True))
