@@ -23,6 +23,15 @@ BYTES_OF_NUMBER = torch.float32.itemsize
 """Bytes of each number in a sample."""
 
 
+SHARE_OF_DATA = 0.5
+"""Of the free memory of a GPU, at most, for data that stay there while a network is trained."""
+
+
+def room_for_data(device: torch.device) -> int:
+    """Bytes of data that a device can keep; 0 on a processor, which reads them where they are."""
+    return int(SHARE_OF_DATA * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
 @dataclass(frozen=True)
 class Samples:
     """The samples of an experience."""

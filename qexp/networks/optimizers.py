@@ -1,7 +1,7 @@
 """Optimizers, and schedules of their learning rate.
 
 Their first step loads the compiler, only to tell it to leave them alone. That takes two thirds of a second, a quarter
-of what a process takes to begin with training, and no training of qexp is compiled.
+of what a process takes to begin with training, and no optimizer of qexp is compiled.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,12 +25,16 @@ from qexp.networks.estimator import BATCH, Estimator
 from qexp.networks.losses import losses_of, total
 from qexp.networks.network import Network, operations_per_sample
 from qexp.networks.sequence import SequenceNorm
+from qexp.networks.steps import Steps
 from qexp.networks.training import PRECISIONS, Recipe, Samples, deterministic, own_random_state
 
 log = logging.getLogger("qexp.run")
 
 
 Tensors = dict[str, Tensor]
+
+FACTORS = ""
+"""The name, which no variable has, of the factors of learning rates beside the samples of a step."""
 
 
 class LossModule(nn.Module):
@@ -101,15 +105,13 @@ class Group:
         state: Tensors = self.optimizer.state[self.weights]
         return state
 
-    def step(self, rate: float) -> None:
-        """A step by the gradients of the weights, with a learning rate."""
+    def step(self) -> None:
+        """A step by the gradients of the weights."""
         gradients = self.weights.grad
         assert gradients is not None
         if self.recipe.gradient_clip is not None:
             norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
             gradients.mul_((self.recipe.gradient_clip / (norms + 1e-6)).clamp(max=1.0))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.optimizer.step()
 
 
@@ -146,6 +148,8 @@ class StackedNetworks:
             of_group.grad = gradients[rows]
             self.groups.append(Group(rows, recipe, of_group, recipe.optimizer([of_group], recipe.learning_rate)))
             first += count
+        optimizers = [group.optimizer for group in self.groups]
+        self._steps = Steps(self._step, optimizers, lambda: [weights, *self.buffers.values()], weights.device)
 
     def step(self, samples: Tensors, rates: Sequence[float], factors: Tensor | None) -> Tensor:
         """Train all networks on a batch, (network, sample, ...); returns their losses, (network, output).
@@ -153,13 +157,18 @@ class StackedNetworks:
         rates    the learning rate of each group
         factors  of the rates, (network, 1) or (network, number); None if all are 1
         """
+        return self._steps(samples if factors is None else {**samples, FACTORS: factors}, rates)
+
+    def _step(self, given: Mapping[str, Tensor]) -> Tensor:
+        samples = dict(given)
+        factors = samples.pop(FACTORS, None)
         objectives, losses = self.evaluate(samples)
         gradients = torch.autograd.grad(objectives.sum(), list(self.views.values()), allow_unused=True)
         for view, gradient in zip(self._gradients.values(), gradients, strict=True):
             view.zero_() if gradient is None else view.copy_(gradient)
         before = None if factors is None else self.weights.clone()
-        for group, rate in zip(self.groups, rates, strict=True):
-            group.step(rate)
+        for group in self.groups:
+            group.step()
         if (
             before is not None and factors is not None
         ):  # steps are proportional to the rate; `lerp` with a factor of 1 changes no bit

@@ -230,8 +230,8 @@ class TrainerStack:
             setattr(module.get_submodule(path), leaf, values[place])
         group, row = self._group(place)
         for slot, value in state.slots.items():
-            if value.dim() == 0:
-                group.state[slot] = value.clone()
+            if value.dim() == 0:  # changed in place: steps may have been recorded
+                group.state.setdefault(slot, value.clone()).copy_(value)
             else:
                 group.state.setdefault(slot, torch.zeros_like(group.weights))[row].copy_(value)
 

@@ -27,16 +27,9 @@ from qexp.networks.losses import Loss, losses_of, total
 from qexp.networks.network import layers_above
 from qexp.networks.optimizers import Schedule, Weights
 from qexp.networks.processes import together
+from qexp.networks.steps import Steps, random_state, restore_random_state
 
 # Reproducible bits: torch's random state, and deterministic algorithms.
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's generators: `cpu`, and `cuda` on a GPU."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
 
 
 def own_random_state(device: torch.device) -> contextlib.AbstractContextManager[None]:
@@ -228,6 +221,9 @@ class Trainer:
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._freezable = self._weights_to_freeze()
         self.optimizer = recipe.optimizer(self._groups(), recipe.learning_rate)
+        changed = [*model.parameters(), *model.buffers()]
+        alone = device if self.processes.count == 1 else None
+        self._steps = Steps(self._step, [self.optimizer], lambda: changed, alone, model.network)
         self.batches = math.ceil(data.train_size / recipe.batch_size)
         self._best = BestWeights(folder / "best.safetensors")
         self._batch_losses: list[Tensor] = []
@@ -339,13 +335,10 @@ class Trainer:
         """Train on the remaining batches of the current epoch; False if interrupted between two of them."""
         progress, recipe = self.progress, self.recipe
         batch = self.data.epoch(progress.epoch, recipe.batch_size, partial(transformed, self.model, part="training"))
-        cast = PRECISIONS[recipe.precision]
         if progress.batch == 0:
             torch.manual_seed(self.seeds.number("train", progress.epoch, "dropout"))
         elif self._dropout_state is not None:
-            torch.set_rng_state(self._dropout_state["cpu"])
-            if "cuda" in self._dropout_state:
-                torch.cuda.set_rng_state(self._dropout_state["cuda"])
+            restore_random_state(self._dropout_state, self.device)
         network, frozen = self.model.train().network, recipe.frozen_in(progress.epoch)
         for name, weights in self._freezable.items():
             network.operations[name].train(name not in frozen)
@@ -356,22 +349,26 @@ class Trainer:
                 self._dropout_state = random_state(self.device)
                 return False
             rate = self._learning_rate()
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
+            rates = [rate * group["factor"] for group in self.optimizer.param_groups]
             samples = self.processes.mine(batch(progress.batch))
-            with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
-                features = network.features({name: samples[name] for name in network.inputs})
-            losses = losses_of(network, recipe.losses, features, samples)
-            self.optimizer.zero_grad(set_to_none=True)
-            batch_losses = self.processes.backward(total(losses, network.penalty()), losses, self.weights)
-            if recipe.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
-            self.optimizer.step()
+            self._batch_losses.extend(self._steps(samples, rates, tuple(frozen)))
             self._unwritten = True
-            self._batch_losses.extend(batch_losses)
             progress.batch += 1
             listener.batch_done(progress.epoch, progress.batch, self.batches)
         return True
+
+    def _step(self, samples: Samples) -> Tensor:
+        """Change the weights by a batch. Returns its losses, (loss,)."""
+        network, recipe, cast = self.model.network, self.recipe, PRECISIONS[self.recipe.precision]
+        with torch.autocast(self.device.type, cast) if cast else contextlib.nullcontext():
+            features = self._steps.features({name: samples[name] for name in network.inputs})
+        losses = losses_of(network, recipe.losses, features, samples)
+        self.optimizer.zero_grad(set_to_none=True)
+        batch_losses: Tensor = self.processes.backward(total(losses, network.penalty()), losses, self.weights)
+        if recipe.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.weights, recipe.gradient_clip)
+        self.optimizer.step()
+        return batch_losses
 
     def close_epoch(self) -> dict[str, Any]:
         """Validate, keep the weights if they are the best, run the callbacks. Returns the epoch's line.

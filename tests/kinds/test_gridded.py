@@ -11,8 +11,10 @@ import pytest
 import torch
 import xarray
 
+from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, QexpError
-from qexp.kinds.fields.dataset import SYMMETRIES, ChosenFrames, GriddedDataset, Patches, Positions
+from qexp.kinds.fields import dataset as fields_dataset
+from qexp.kinds.fields.dataset import SYMMETRIES, ChosenFrames, GriddedDataset, Patches, PatchSamples, Positions
 from qexp.kinds.fields.folders import PRESETS, FieldMapping, preset, read_mapping
 from qexp.physics import ice
 from qexp.rows.array_cache import cache_folder
@@ -213,6 +215,24 @@ def test_a_turned_patch_obeys_the_flow_law_and_its_slopes_are_those_of_the_turne
     for name, axis in (("slopsurfx", 1), ("slopsurfy", 0)):
         along = np.gradient(variables["usurf"].numpy(), SPACING, axis=axis)
         np.testing.assert_allclose(variables[name].numpy()[inside], along[inside], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("keys", [{}, {"threshold": 40.0}])
+@pytest.mark.parametrize("mapping", [F2, FieldMapping({"thk": 1.0}, {"vbar": 1.0})], ids=["", "one component"])
+def test_patches_gathered_from_a_devices_memory_are_those_that_are_cut(folders, monkeypatch, keys, mapping):
+    data = dataset(folders, mapping, **keys)
+    chosen = data.rows[1::2]
+    cut = PatchSamples(data, chosen, data.rows[:1], (50, 4), Seeds(3), torch.device("cpu")).epoch(2, 4, dict)
+    monkeypatch.setattr(fields_dataset, "room_for_data", lambda device: 10**9)
+    for at_once in (1, 3 * 4 * len(data.variables) * 64):
+        monkeypatch.setattr(fields_dataset, "NUMBERS_AT_ONCE", at_once)
+        samples = PatchSamples(data, chosen, data.rows[:1], (50, 4), Seeds(3), torch.device("cpu"))
+        gathered = samples.epoch(2, 4, dict)
+        assert samples._on_device is not None
+        for index in range(13):
+            one, other = gathered(index), cut(index)
+            assert list(one) == list(other)
+            assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.heavy

@@ -18,6 +18,7 @@ from pyarrow import csv, parquet
 
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError
+from qexp.kinds.spectra import dataset as spectra_dataset
 from qexp.kinds.spectra.dataset import SpectrumSamples
 from qexp.kinds.spectra.files import Findings, counts_in, counts_of, unit_in
 from qexp.metrics.splits import SPLITS, SplitError
@@ -504,6 +505,24 @@ def test_any_batch_can_be_made_again_without_those_before_it(folders, mix):
     assert all(torch.equal(again[name], values) for name, values in before[2].items())
     other = samples(dataset, seed=1).epoch(3, 4, plain)(2)
     assert not any(torch.equal(other[name], values) for name, values in before[2].items())
+
+
+@pytest.mark.parametrize("mix", [0.0, 1.0])
+def test_batches_from_a_devices_memory_are_those_that_are_read(folders, monkeypatch, mix):
+    dataset = open_cores(folders, mix=mix)
+    rows = {"validation": np.array([20]), "test": np.array([25]), "unlabelled": np.array([3])}
+
+    def data():
+        train = np.array([7, 2, 9, 11, 4])
+        return SpectrumSamples(dataset, train, **rows, seeds=Seeds(0), device=torch.device("cpu"))
+
+    read = data().epoch(3, 2, plain)
+    monkeypatch.setattr(spectra_dataset, "room_for_data", lambda device: 10**9)
+    kept = data()
+    batch = kept.epoch(3, 2, plain)
+    assert kept._on_device is not None
+    for index in range(3):
+        assert all(torch.equal(values, batch(index)[name]) for name, values in read(index).items())
 
 
 def mixtures(dataset, number):

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from qexp.kinds.fields.folders import (
     field_folders,
     open_folder,
 )
+from qexp.kinds.memory import room_for_data
 from qexp.metrics.splits import SplitError
 from qexp.networks.training import Data, Prepare, Samples
 from qexp.rows.array_cache import MAPPED_AROUND, Array, content_hash
@@ -195,6 +196,64 @@ def _with_vectors_turned(patches: Array, symmetry: Numbers, vectors: Sequence[Ve
             if component is not None:
                 patches[..., component] *= np.where(mirrored, np.float32(-1), np.float32(1))[:, None, None]
     return patches
+
+
+class PatchesOnDevice:
+    """The same patches, gathered on a device to which the frames were copied.
+
+    patches, variables, vectors  as in `Patches.cut`
+    """
+
+    def __init__(self, patches: Patches, variables: int, vectors: Sequence[Vector], device: torch.device) -> None:
+        self._size, self._vectors, self._device = patches.size, vectors, device
+        self._widths = np.array([part.frames.size[1] for part in patches.parts])
+        lengths = [len(part.frames) for part in patches.parts]
+        self._firsts = np.cumsum([0, *lengths[:-1]])
+        """The place of each part's first frame among the frames of all."""
+        self._starts = np.zeros(sum(lengths), dtype=np.int64)
+        """The first cell of a frame, if it is a chosen one."""
+        sizes = [len(part.chosen) * math.prod(part.frames.size) for part in patches.parts]
+        self._fields = torch.empty(variables, sum(sizes), device=device)
+        """(variable, cell), one frame after the other."""
+        start = 0
+        for part, first in zip(patches.parts, self._firsts, strict=True):
+            fields = part.frames.fields
+            for frame in part.chosen:
+                values = fields.values[frame, ..., :variables].reshape(-1, variables)
+                self._fields[:, start : start + len(values)] = torch.tensor(values, device=device).T
+                self._starts[first + frame] = start
+                start += len(values)
+                fields.note_read(fields.values[frame].nbytes)
+
+    def gathered(self, positions: Positions) -> Callable[[slice], Tensor]:
+        """Some of the patches at positions → their fields, (variable, patch, y, x), after their symmetries."""
+        symmetry, size = positions.symmetry, self._size
+        width = self._widths[positions.part]
+        first = self._starts[self._firsts[positions.part] + positions.frame]
+        first += positions.row * width + positions.column
+        exchanged = symmetry & 4 > 0
+        steps = np.where(exchanged, [np.ones_like(width), width], [width, np.ones_like(width)])  # in y, in x
+        mirrored = np.stack([symmetry & 1, symmetry & 2]) > 0
+        first += (size - 1) * (steps * mirrored).sum(0)
+        steps *= np.where(mirrored, -1, 1)
+        variables = np.repeat(np.arange(len(self._fields))[:, None], len(positions), axis=1)
+        signs = np.ones(variables.shape, dtype=np.float32)
+        for vector in self._vectors:
+            for component, other, turned in zip(vector, vector[::-1], mirrored[::-1], strict=True):
+                if component is not None:
+                    signs[component] *= np.where(turned, -1, 1)
+                    if exchanged.any():
+                        assert other is not None
+                        variables[component, exchanged] = other
+        firsts = torch.from_numpy(variables * self._fields.shape[1] + first).to(self._device)[..., None, None]
+        in_y, in_x = torch.from_numpy(steps).to(self._device)
+        signs_on_device, side = torch.from_numpy(signs).to(self._device), torch.arange(size, device=self._device)
+
+        def some(which: slice) -> Tensor:
+            offsets = side[:, None] * in_y[which, None, None] + side * in_x[which, None, None]
+            return self._fields.flatten()[firsts[:, which] + offsets] * signs_on_device[:, which, None, None]
+
+        return some
 
 
 @dataclass(frozen=True)
@@ -403,6 +462,9 @@ class GriddedDataset:
 MOST_TO_VALIDATE = 2048
 """Default number of validation patches, which stay in memory."""
 
+NUMBERS_AT_ONCE = 2**26
+"""Of fields, gathered on a device at a time: several batches."""
+
 PATCHES_TO_FIT = 1024
 """Patches that transforms are fitted to."""
 
@@ -445,11 +507,30 @@ class PatchSamples(Data):
         """Number of a batch of an epoch, counted from 0 → its samples, read and `prepared` on demand."""
         random = self._seeds.numpy("train", number, "patches")
         positions = self._patches.draw(self.train_size, random, turned=self._dataset.augment)
+        if self._on_device is None:
+            return lambda index: prepared(
+                self._cut(self._patches, positions[index * batch_size : (index + 1) * batch_size])
+            )
+        names, gathered = self._dataset.variables, self._on_device.gathered(positions)
+        at_once = max(1, NUMBERS_AT_ONCE // (batch_size * len(names) * self._patches.size**2))
 
-        def batch(index: int) -> Samples:
-            return prepared(self._cut(self._patches, positions[index * batch_size : (index + 1) * batch_size]))
+        @lru_cache(maxsize=1)
+        def batches(block: int) -> list[Samples]:
+            fields = gathered(slice(block * at_once * batch_size, (block + 1) * at_once * batch_size)).unsqueeze(2)
+            samples = prepared(dict(zip(names, fields, strict=True)))
+            parts = zip(*(values.split(batch_size) for values in samples.values()), strict=True)
+            return [dict(zip(samples, part, strict=True)) for part in parts]
 
-        return batch
+        return lambda index: batches(index // at_once)[index % at_once]
+
+    @cached_property
+    def _on_device(self) -> PatchesOnDevice | None:
+        """The patches on the device, if it has room for their fields."""
+        count = len(self._dataset.variables)
+        size = 4 * count * sum(len(part.chosen) * math.prod(part.frames.size) for part in self._patches.parts)
+        if size > room_for_data(self._device):
+            return None
+        return PatchesOnDevice(self._patches, count, self._vectors, self._device)
 
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qexp.base.seeds import Seeds
 from qexp.errors import DatasetError, some, suggestion
+from qexp.kinds.memory import room_for_data
 from qexp.kinds.spectra.files import (
     ERROR,
     TRAIN,
@@ -264,25 +265,40 @@ class SpectrumSamples(Data):
         The random numbers of the patches and of the mixing belong to the position in the epoch, so that any batch can
         be made without the others.
         """
-        order = self._seeds.numpy("train", number, "order").permutation(self.train_rows)
-        masks = self._masks(self.train_size, "train", number, "masks")
+        random = self._seeds
+        order = self._placed(random.numpy("train", number, "order").permutation(self.train_rows))
+        masks = self._tensors({MASK: self._masks(self.train_size, "train", number, "masks")})[MASK]
         if mix := self._dataset.mix:
             # The spectrum of a mixture of two sediments is nearly the mixture of their spectra; so few cores give new
             # samples in every epoch (mixup, Zhang et al. 2018, but with uniform fractions).
-            others = self._seeds.numpy("train", number, "mixed with").permutation(self.train_rows)
-            shares = self._seeds.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
-            shares *= np.float32(mix)
+            others = self._placed(random.numpy("train", number, "mixed with").permutation(self.train_rows))
+            shares = random.numpy("train", number, "mixed shares").random((self.train_size, 1), dtype=np.float32)
+            shares_on_device = torch.from_numpy(shares * np.float32(mix)).to(self._device)
 
         def batch(index: int) -> Samples:
             positions = slice(index * batch_size, (index + 1) * batch_size)
             samples = self._measured(order[positions])
             if mix:
-                second = self._measured(others[positions])
-                share = torch.from_numpy(shares[positions]).to(self._device)
+                second, share = self._measured(others[positions]), shares_on_device[positions]
                 samples = {name: torch.lerp(values, second[name], share) for name, values in samples.items()}
-            return prepared({**samples, **self._tensors({MASK: masks[positions]})})
+            return prepared({**samples, MASK: masks[positions]})
 
         return batch
+
+    @cached_property
+    def _on_device(self) -> dict[str, Tensor] | None:
+        """All training spectra and their target on the device, in the order of the rows, if it has room for them."""
+        if 4 * self.train_size * self._dataset.channels > room_for_data(self._device):
+            return None
+        return self._measured(self.train_rows)
+
+    def _placed(self, rows: Rows) -> Rows | Tensor:
+        """Training rows, or their places among those on the device."""
+        if self._on_device is None:
+            return rows
+        order = np.argsort(self.train_rows)
+        places = order[np.searchsorted(self.train_rows, rows, sorter=order)]
+        return torch.from_numpy(places).to(self._device)
 
     def to_fit(self) -> Samples:
         """Training samples to which transforms are fitted: targets of the labelled ones, spectra of all."""
@@ -314,8 +330,10 @@ class SpectrumSamples(Data):
         """Variable → (sample, ...)."""
         return {**self._measured(rows), **self._tensors({MASK: masks})}
 
-    def _measured(self, rows: Rows) -> dict[str, Tensor]:
-        """The spectrum, and the target if there is one."""
+    def _measured(self, rows: Rows | Tensor) -> dict[str, Tensor]:
+        """The spectrum, and the target if there is one; of rows, or of places among those on the device."""
+        if isinstance(rows, Tensor):
+            return {name: values[rows] for name, values in (self._on_device or {}).items()}
         return self._tensors({SPECTRUM: self._dataset.read(rows), **self._target(rows)})
 
     def _target(self, rows: Rows) -> dict[str, NDArray[np.float32]]:
